@@ -1,0 +1,83 @@
+"""Desired state: what the hub, signed by its director key, wants of one device.
+
+The payload travels in a DSSE envelope (`shoal_contract.envelope`). The device applies and reports each section
+by itself. `(epoch, generation)` orders states: the epoch is the number of the director key.
+"""
+
+from datetime import datetime
+from typing import Final, Literal
+
+from pydantic import AwareDatetime, Field
+
+from shoal_contract.ids import DeviceId, Name, Sha256
+from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES
+from shoal_contract.wire import WireMessage, WireValue
+
+MAX_GENERATION: Final = 2**63 - 1
+
+
+class ArtifactRef(WireValue):
+    """An artifact by its hash, with the size that the signer vouches for."""
+
+    sha256: Sha256
+    size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
+
+
+class DesiredModel(WireValue):
+    """Section `models/<name>`: serve this variant of this version.
+
+    `deployment` names the attempt: a version that has failed is tried again only under a new one.
+    """
+
+    version: int = Field(ge=1)
+    target: Name
+    manifest: ArtifactRef
+    deployment: str = Field(max_length=64)
+
+
+class DesiredRound(WireValue):
+    """Section `federated/<run>`: take part in one federated round; superseded by the next round."""
+
+    run: Name
+    round: int = Field(ge=1)
+    dataset: Name
+    trainer: ArtifactRef
+    weights: ArtifactRef
+    epochs: int = Field(ge=1, le=1000)
+    batch_size: int = Field(ge=1, le=4096)
+    learning_rate: float = Field(gt=0, le=10)
+    seed: int = 0
+    update_scheme: Literal["float32", "int8"] = "float32"
+    max_update_bytes: int = Field(ge=1, le=MAX_BLOB_BYTES)
+    deadline_at: AwareDatetime
+
+
+class DesiredConfig(WireValue):
+    """Section `config`: how the agent behaves."""
+
+    heartbeat_s: float = Field(default=30.0, ge=1, le=3600)
+    window_requests: int = Field(default=1000, ge=10, le=1_000_000)
+    window_s: float = Field(default=60.0, ge=1, le=86_400)
+    reconnect_jitter_s: float = Field(default=2.0, ge=0, le=3600)
+
+
+class DesiredState(WireMessage):
+    """The payload of `down/desired`."""
+
+    device_id: DeviceId
+    epoch: int = Field(ge=1, le=MAX_GENERATION)
+    generation: int = Field(ge=1, le=MAX_GENERATION)
+    issued_at: AwareDatetime
+    expires_at: AwareDatetime
+    models: dict[Name, DesiredModel] = Field(default_factory=dict, max_length=64)
+    federated: dict[Name, DesiredRound] = Field(default_factory=dict, max_length=16)
+    config: DesiredConfig = Field(default_factory=DesiredConfig)
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """`(epoch, generation)`; a device never goes back to a lower one."""
+        return self.epoch, self.generation
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether the device may no longer *start* to act on this state."""
+        return now >= self.expires_at

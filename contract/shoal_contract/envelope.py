@@ -1,0 +1,109 @@
+"""DSSE envelopes: a signature over a payload's exact bytes and its type.
+
+Source: Dead Simple Signing Envelope v1.0 (github.com/secure-systems-lab/dsse), with Ed25519 (RFC 8032).
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shoal_contract.errors import EnvelopeError
+
+DESIRED_STATE_TYPE: Final = "application/vnd.shoal.desired-state+json"
+MANIFEST_TYPE: Final = "application/vnd.shoal.manifest+json"
+MAX_SIGNATURES: Final = 8
+
+
+class Verified(NamedTuple):
+    """A payload whose signature held, and the id of the key that signed it."""
+
+    payload: bytes
+    key_id: str
+
+
+class _Signature(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    keyid: str = Field(max_length=128)
+    sig: str = Field(max_length=128)
+
+
+class _Envelope(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    payload: str
+    payloadType: str = Field(max_length=128)  # noqa: N815 - the specification's name
+    signatures: tuple[_Signature, ...] = Field(min_length=1, max_length=MAX_SIGNATURES)
+
+
+def sign(payload: bytes, payload_type: str, key: Ed25519PrivateKey, key_id: str) -> bytes:
+    """Return a DSSE envelope (JSON) around `payload`, signed by `key`."""
+    signature = key.sign(_pre_authentication_encoding(payload_type, payload))
+    envelope = _Envelope(
+        payload=base64.b64encode(payload).decode(),
+        payloadType=payload_type,
+        signatures=(_Signature(keyid=key_id, sig=base64.b64encode(signature).decode()),),
+    )
+    return envelope.model_dump_json().encode()
+
+
+def verify(envelope: bytes, payload_type: str, keys: Mapping[str, Ed25519PublicKey], max_bytes: int) -> Verified:
+    """Check an envelope from the network and return the payload that was signed.
+
+    Args:
+        envelope: The received bytes.
+        payload_type: The type that the reader expects; any other is refused.
+        keys: Trusted keys by id.
+        max_bytes: Bound on the envelope's size.
+
+    Raises:
+        EnvelopeError: Too large, malformed, of another type, or without a valid signature by one of `keys`.
+    """
+    parsed = _parse(envelope, max_bytes)
+    if parsed.payloadType != payload_type:
+        msg = f"verifying an envelope: type {parsed.payloadType!r} found, {payload_type!r} expected"
+        raise EnvelopeError(msg)
+    payload = _decode(parsed.payload)
+    signed = _pre_authentication_encoding(payload_type, payload)
+    for signature in parsed.signatures:
+        key = keys.get(signature.keyid)
+        if key is not None and _holds(key, _decode(signature.sig), signed):
+            return Verified(payload, signature.keyid)
+    found = ", ".join(signature.keyid for signature in parsed.signatures)
+    msg = f"verifying an envelope: no valid signature by a trusted key (signed by {found}; trusted: {', '.join(keys)})"
+    raise EnvelopeError(msg)
+
+
+def _parse(envelope: bytes, max_bytes: int) -> _Envelope:
+    if len(envelope) > max_bytes:
+        msg = f"verifying an envelope: {len(envelope)} bytes found, at most {max_bytes} allowed"
+        raise EnvelopeError(msg)
+    try:
+        return _Envelope.model_validate_json(envelope)
+    except ValidationError as error:
+        msg = f"verifying an envelope: not a DSSE envelope: {error.errors(include_url=False)[0]['msg']}"
+        raise EnvelopeError(msg) from error
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        msg = "verifying an envelope: payload or signature is not base64"
+        raise EnvelopeError(msg) from error
+
+
+def _holds(key: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:
+    try:
+        key.verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)

@@ -1,0 +1,25 @@
+"""Every bound that the wire puts on a message, with its unit. Both sides check on receipt."""
+
+from typing import Final
+
+MAX_PACKET_BYTES: Final = 1_048_576
+"""The broker refuses a larger MQTT packet."""
+MAX_ENVELOPE_BYTES: Final = 256 * 1024
+"""A signed desired state or task, envelope included."""
+MAX_REPORT_BYTES: Final = 128 * 1024
+"""Presence, reported state, one event or one telemetry message."""
+MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
+"""A version manifest, envelope included."""
+MAX_CHUNK_LIST_BYTES: Final = 512 * 1024
+"""A transfer manifest: at most 7,000 chunk hashes."""
+MAX_ARTIFACT_BYTES: Final = 64 * 1024 * 1024
+"""The largest artifact that travels as retained chunks."""
+MAX_BLOB_BYTES: Final = 64 * 1024 * 1024
+"""The largest blob that a device may upload."""
+CHUNK_SIZES_BYTES: Final = (16 * 1024, 128 * 1024, 512 * 1024)
+"""The chunk sizes that a transfer manifest may name."""
+DEFAULT_CHUNK_BYTES: Final = 128 * 1024
+MAX_ACK_BLOBS: Final = 64
+"""Blobs that one acknowledgement may speak of."""
+MAX_TENSOR_BYTES: Final = 1024 * 1024
+"""One golden tensor inside a manifest."""

@@ -1,0 +1,141 @@
+"""The version manifest: a signed statement about one version of a model and its variants.
+
+It travels as an artifact of its own, in a DSSE envelope, and the desired state names it by hash.
+"""
+
+import base64
+import binascii
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, model_validator
+from typing_extensions import Self
+
+from shoal_contract.errors import MessageError
+from shoal_contract.ids import Name, Sha256
+from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_TENSOR_BYTES
+from shoal_contract.reported import Runtime
+from shoal_contract.wire import WireMessage, WireValue
+
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"
+]
+"""Numeric datatypes, by the names of the Open Inference Protocol v2."""
+DATATYPE_BYTES: dict[str, int] = {
+    "BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2,
+    "UINT32": 4, "INT32": 4, "FP32": 4, "UINT64": 8, "INT64": 8, "FP64": 8,
+}  # fmt: skip
+TensorName = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class TensorSpec(WireValue):
+    """Name, datatype and shape of an input or output; -1 stands for any size."""
+
+    name: TensorName
+    datatype: Datatype
+    shape: tuple[Annotated[int, Field(ge=-1)], ...] = Field(max_length=8)
+
+
+class TensorData(WireValue):
+    """A tensor by value: `data` is base64 of its elements, little-endian, in row-major order."""
+
+    datatype: Datatype
+    shape: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=8)
+    data: str = Field(max_length=MAX_TENSOR_BYTES * 4 // 3 + 4)
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        expected = DATATYPE_BYTES[self.datatype]
+        for size in self.shape:
+            expected *= size
+        found = len(self.to_bytes())
+        if found != expected:
+            msg = f"tensor of shape {self.shape} and {self.datatype} has {found} bytes, expected {expected}"
+            raise ValueError(msg)
+        return self
+
+    def to_bytes(self) -> bytes:
+        """Return the elements' bytes, little-endian, row-major."""
+        try:
+            return base64.b64decode(self.data, validate=True)
+        except binascii.Error as error:
+            msg = f"tensor data is not base64: {error}"
+            raise ValueError(msg) from error
+
+
+class Variant(WireValue):
+    """The version compressed for one target: one file, its runtime, and what it answers to the golden input."""
+
+    target: Name
+    runtime: Runtime
+    format: Literal["onnx", "tflite"]
+    precision: Annotated[str, Field(max_length=32)]
+    sha256: Sha256
+    size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
+    golden_outputs: dict[TensorName, TensorData] = Field(min_length=1, max_length=16)
+    golden_tolerance: float = Field(ge=0)
+    """Largest absolute difference from `golden_outputs` that the self-test accepts."""
+
+
+class FeatureBaseline(WireValue):
+    """Reference histogram of one feature: interior `edges`, strictly increasing; `counts` has one more entry."""
+
+    name: str = Field(max_length=128)
+    edges: tuple[float, ...] = Field(max_length=1023)
+    counts: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, max_length=1024)
+
+    @model_validator(mode="after")
+    def _check_edges(self) -> Self:
+        if len(self.counts) != len(self.edges) + 1:
+            msg = f"feature {self.name}: {len(self.counts)} counts for {len(self.edges)} edges, expected one more"
+            raise ValueError(msg)
+        if any(left >= right for left, right in zip(self.edges, self.edges[1:], strict=False)):
+            msg = f"feature {self.name}: edges must be strictly increasing"
+            raise ValueError(msg)
+        return self
+
+
+class Baseline(WireValue):
+    """What the training data looked like: per feature, per predicted label, and the model's confidence."""
+
+    samples: int = Field(ge=1)
+    features: tuple[FeatureBaseline, ...] = Field(min_length=1, max_length=16_384)
+    predictions: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=1024)
+    confidence: FeatureBaseline
+
+
+class Provenance(WireValue):
+    """Where a version comes from."""
+
+    source_sha256: Sha256
+    data_sha256: Sha256
+    parent_version: int | None = Field(default=None, ge=1)
+    federated_run: Name | None = None
+    recipe: dict[str, str] = Field(default_factory=dict, max_length=64)
+
+
+class VersionManifest(WireMessage):
+    """The signed statement about one version."""
+
+    model: Name
+    version: int = Field(ge=1)
+    created_at: AwareDatetime
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
+    labels: tuple[str, ...] = Field(default=(), max_length=1024)
+    golden_inputs: dict[TensorName, TensorData] = Field(min_length=1, max_length=16)
+    variants: tuple[Variant, ...] = Field(min_length=1, max_length=64)
+    baseline: Baseline
+    provenance: Provenance
+
+    def variant_for(self, target: str) -> Variant:
+        """Return the variant for `target`.
+
+        Raises:
+            MessageError: The version has no such variant.
+        """
+        for variant in self.variants:
+            if variant.target == target:
+                return variant
+        known = ", ".join(variant.target for variant in self.variants)
+        msg = f"choosing a variant of {self.model} version {self.version}: no target {target!r}; it has {known}"
+        raise MessageError(msg)

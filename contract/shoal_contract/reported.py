@@ -1,0 +1,90 @@
+"""What a device says of itself: presence and reported state. Both are retained and only move forward."""
+
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from shoal_contract.ids import Name, Sha256
+from shoal_contract.wire import WireMessage, WireValue
+
+Runtime = Literal["onnxruntime", "litert"]
+SectionState = Literal["applied", "working", "failed", "held"]
+
+
+class Presence(WireMessage):
+    """The payload of `up/presence`; the offline form is also the connection's will.
+
+    `connection` counts the device's connections; an `offline` of an older one is ignored.
+    """
+
+    state: Literal["online", "offline"]
+    connection: int = Field(ge=0)
+    sequence: int = Field(ge=0)
+    since: AwareDatetime
+    reason: str = Field(default="", max_length=256)
+
+
+class Problem(WireValue):
+    """An error with its remedy, as a person at the hub should read it."""
+
+    code: str = Field(max_length=64)
+    message: str = Field(max_length=1024)
+    remedy: str = Field(max_length=512)
+
+
+class Hardware(WireValue):
+    """What the device is: `model` as the board names itself, `kind` as targets are chosen by."""
+
+    kind: Literal["raspberry-pi", "jetson", "generic"]
+    model: str = Field(max_length=128)
+    architecture: str = Field(max_length=32)
+    cores: int = Field(ge=1)
+    memory_bytes: int = Field(ge=0)
+    l4t: str | None = Field(default=None, max_length=32)
+
+
+class SlotReport(WireValue):
+    """A version in one of the roles `active`, `previous`, `candidate`."""
+
+    version: int = Field(ge=1)
+    target: Name
+    sha256: Sha256
+    state: Literal["good", "bad", "unproven"]
+
+
+class ModelReport(WireValue):
+    """The slots of one model."""
+
+    active: SlotReport | None = None
+    previous: SlotReport | None = None
+    candidate: SlotReport | None = None
+
+
+class SectionReport(WireValue):
+    """How far the device is with one section of its desired state."""
+
+    state: SectionState
+    step: str = Field(default="", max_length=64)
+    deployment: str = Field(default="", max_length=64)
+    problem: Problem | None = None
+
+
+class ReportedState(WireMessage):
+    """The payload of `up/reported`. `sections` is keyed like `models/digits`, `federated/<run>`, `config`."""
+
+    connection: int = Field(ge=0)
+    sequence: int = Field(ge=0)
+    at: AwareDatetime
+    epoch: int = Field(ge=0)
+    generation: int = Field(ge=0)
+    agent_version: str = Field(max_length=64)
+    hardware: Hardware
+    runtimes: tuple[Runtime, ...]
+    targets: tuple[Name, ...] = Field(max_length=64)
+    """Targets that this device can run, best first."""
+    datasets: dict[Name, int] = Field(default_factory=dict, max_length=64)
+    """Labelled examples on the device, by dataset; the examples themselves stay there."""
+    models: dict[Name, ModelReport] = Field(default_factory=dict, max_length=64)
+    sections: dict[str, SectionReport] = Field(default_factory=dict, max_length=128)
+    problem: Problem | None = None
+    """A problem with the desired state as a whole: a broken signature, an older generation, an expiry."""

@@ -1,0 +1,135 @@
+"""Telemetry and events: what a device sends through its outbox, and heartbeats, which may be lost.
+
+`OutboxPosition` gives a message its place; the hub commits positions without gaps and acknowledges the highest.
+"""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import AwareDatetime, Field
+
+from shoal_contract.ids import Name, Sha256
+from shoal_contract.reported import Problem
+from shoal_contract.wire import WireMessage, WireValue
+
+LATENCY_EDGES_MS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+"""Interior edges of every latency histogram, milliseconds; the outer bins are open."""
+MAX_PACKED_CHARS: Final = 64 * 1024
+
+
+class OutboxPosition(WireValue):
+    """Place of a message in a device's outbox.
+
+    `stream` names the outbox (a reflashed device starts another); `oldest` is the first sequence still held, so
+    that a hub restored from a backup knows which ones can never come.
+    """
+
+    stream: str = Field(pattern=r"^[0-9a-f]{16}$")
+    sequence: int = Field(ge=1)
+    oldest: int = Field(ge=1)
+
+
+class SketchCounts(WireValue):
+    """Counts of a sketch: base64 of packed counts (`shoal_numerics.packing`), shape (rows, bins)."""
+
+    rows: int = Field(ge=1, le=16_384)
+    bins: int = Field(ge=1, le=1024)
+    data: str = Field(max_length=MAX_PACKED_CHARS)
+
+
+class Heartbeat(WireMessage):
+    """Vital signs. Not in the outbox: a lost one is replaced by the next."""
+
+    kind: Literal["heartbeat"] = "heartbeat"
+    at: AwareDatetime
+    uptime_s: float = Field(ge=0)
+    memory_bytes: int = Field(ge=0)
+    load: float = Field(ge=0)
+    temperature_c: float | None = None
+    outbox_depth: int = Field(ge=0)
+
+
+class Window(WireMessage):
+    """What one model saw in one window of time, as mergeable counts. Raw inputs stay on the device."""
+
+    kind: Literal["window"] = "window"
+    outbox: OutboxPosition
+    model: Name
+    version: int = Field(ge=1)
+    manifest_sha256: Sha256
+    """The manifest whose baseline edges the counts use; sketches of another baseline are never merged."""
+    started_at: AwareDatetime
+    ended_at: AwareDatetime
+    requests: int = Field(ge=0)
+    samples: int = Field(ge=0)
+    errors: int = Field(ge=0)
+    features: SketchCounts
+    missing: SketchCounts
+    predictions: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=1024)
+    confidence: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=1024)
+    latency: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=64)
+
+
+class DeploymentEvent(WireValue):
+    """A step of one deployment."""
+
+    kind: Literal["deployment"] = "deployment"
+    model: Name
+    version: int = Field(ge=1)
+    deployment: str = Field(max_length=64)
+    step: Literal["fetch", "verify", "stage", "activate", "commit", "roll_back", "fail"]
+    fetched_bytes: int = Field(default=0, ge=0)
+    duration_s: float = Field(default=0.0, ge=0)
+    problem: Problem | None = None
+
+
+class BlobOffer(WireValue):
+    """The device wants to upload a blob; it sends chunks once the hub has given a credit."""
+
+    kind: Literal["blob_offer"] = "blob_offer"
+    sha256: Sha256
+    size_bytes: int = Field(ge=1)
+    chunk_bytes: int = Field(ge=1)
+    purpose: Literal["federated_update"] = "federated_update"
+
+
+class RoundResult(WireValue):
+    """A device's answer to a federated round; `update_sha256` is set when it trained."""
+
+    kind: Literal["round_result"] = "round_result"
+    run: Name
+    round: int = Field(ge=1)
+    outcome: Literal["trained", "refused", "failed"]
+    update_sha256: Sha256 | None = None
+    update_bytes: int = Field(default=0, ge=0)
+    examples: int = Field(default=0, ge=0)
+    loss_before: float | None = None
+    loss_after: float | None = None
+    duration_s: float = Field(default=0.0, ge=0)
+    peak_memory_bytes: int = Field(default=0, ge=0)
+    problem: Problem | None = None
+
+
+class MissingArtifact(WireValue):
+    """A retained topic stayed silent: the hub should publish the artifact again."""
+
+    kind: Literal["missing_artifact"] = "missing_artifact"
+    sha256: Sha256
+    detail: str = Field(default="", max_length=256)
+
+
+EventBody = Annotated[DeploymentEvent | BlobOffer | RoundResult | MissingArtifact, Field(discriminator="kind")]
+
+
+class Event(WireMessage):
+    """The payload of `up/event`, idempotent by `event_id`."""
+
+    event_id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    outbox: OutboxPosition
+    at: AwareDatetime
+    body: EventBody
+
+
+class TelemetryMessage(WireMessage):
+    """The payload of `up/telemetry`."""
+
+    body: Annotated[Heartbeat | Window, Field(discriminator="kind")]

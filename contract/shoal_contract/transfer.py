@@ -1,0 +1,85 @@
+"""Artifacts as retained chunks: the transfer manifest, and the checks of a chunk and of the whole.
+
+A transfer manifest is unsigned: it can only delay. What a device trusts is the hash of the whole artifact, which
+a signed statement names.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from shoal_contract.errors import TransferError
+from shoal_contract.ids import Sha256, sha256_hex
+from shoal_contract.limits import CHUNK_SIZES_BYTES, DEFAULT_CHUNK_BYTES, MAX_ARTIFACT_BYTES, MAX_CHUNK_LIST_BYTES
+from shoal_contract.wire import WireMessage, parse_message
+
+
+class TransferManifest(WireMessage):
+    """The payload of `artifact/<sha256>/manifest`: size and chunk hashes; `deltas` maps base to patch artifact."""
+
+    sha256: Sha256
+    size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
+    chunk_bytes: int
+    chunks: tuple[Sha256, ...]
+    deltas: dict[Sha256, Sha256] = Field(default_factory=dict, max_length=64)
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        if self.chunk_bytes not in CHUNK_SIZES_BYTES:
+            msg = f"chunk_bytes is {self.chunk_bytes}, expected one of {CHUNK_SIZES_BYTES}"
+            raise ValueError(msg)
+        expected = -(-self.size_bytes // self.chunk_bytes)
+        if len(self.chunks) != expected:
+            msg = f"{len(self.chunks)} chunk hashes for {self.size_bytes} bytes, expected {expected}"
+            raise ValueError(msg)
+        return self
+
+    def size_of(self, index: int) -> int:
+        """Bytes of chunk `index`; only the last may be shorter than `chunk_bytes`."""
+        return min(self.chunk_bytes, self.size_bytes - index * self.chunk_bytes)
+
+    def check_chunk(self, index: int, data: bytes) -> None:
+        """Check one received chunk.
+
+        Raises:
+            TransferError: Its size or hash is not the one that this manifest names.
+        """
+        if len(data) != self.size_of(index) or sha256_hex(data) != self.chunks[index]:
+            msg = (
+                f"checking chunk {index} of {self.sha256[:12]}: {len(data)} bytes with hash {sha256_hex(data)[:12]} "
+                f"found, {self.size_of(index)} bytes with hash {self.chunks[index][:12]} expected"
+            )
+            raise TransferError(msg)
+
+
+def describe(data: bytes, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> TransferManifest:
+    """Make the transfer manifest of an artifact."""
+    chunks = tuple(sha256_hex(chunk) for chunk in split(data, chunk_bytes))
+    return TransferManifest(
+        sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), chunk_bytes=chunk_bytes, chunks=chunks
+    )
+
+
+def split(data: bytes, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> Iterator[bytes]:
+    """Yield the chunks of an artifact in order."""
+    for start in range(0, len(data), chunk_bytes):
+        yield data[start : start + chunk_bytes]
+
+
+def parse_transfer_manifest(payload: bytes, sha256: str, size_bytes: int) -> TransferManifest:
+    """Read a transfer manifest from the network and hold it against what a signed statement promised.
+
+    Raises:
+        MessageError: The payload is malformed.
+        TransferError: It speaks of another artifact or another size.
+    """
+    manifest = parse_message(TransferManifest, payload, MAX_CHUNK_LIST_BYTES)
+    if manifest.sha256 != sha256 or manifest.size_bytes != size_bytes:
+        msg = (
+            f"reading the transfer manifest of {sha256[:12]}: it names {manifest.sha256[:12]} with "
+            f"{manifest.size_bytes} bytes, expected {size_bytes} bytes of {sha256[:12]}"
+        )
+        raise TransferError(msg)
+    return manifest
