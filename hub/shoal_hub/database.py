@@ -1,0 +1,163 @@
+"""The database: engine, transactions and migrations, the same on SQLite and PostgreSQL.
+
+Tables live beside their feature (`<feature>/tables.py`). Rows that only move forward are updated with a WHERE guard.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Session, SQLModel
+
+from shoal_hub.errors import DatabaseError
+
+BUSY_TIMEOUT_MS: Final = 15_000
+"""How long a SQLite writer waits for the other process's transaction to end."""
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+# Names for every constraint: SQLite can only change a table in batches, and finds constraints by name.
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time in UTC. SQLite keeps no zone, so it is taken off on the way in and put on on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Turn an aware time into UTC; a naive one is a programming error."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = f"storing the time {value}: it has no zone; use aware UTC times"
+            raise ValueError(msg)
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return an aware UTC time on both engines."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def utc_now() -> datetime:
+    """Return the system clock's time, aware."""
+    return datetime.now(UTC)
+
+
+class Database:
+    """Sessions on one database. Safe to share between threads; each session belongs to one.
+
+    Attributes:
+        on_commit: Called after a `transaction` has committed, with what it announced; a process that speaks MQTT
+            publishes the wake from here.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _open_engine(url)
+        # SQLite: a transaction that reads first and writes later can lose its snapshot; writers take the lock at once.
+        self._writer = self.engine.execution_options(immediate=True)
+        self.on_commit: Callable[[frozenset[str]], None] | None = None
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Open a session for reading: nothing is kept unless the caller commits."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Open a session that commits at the end of the block, or keeps nothing if the block raises."""
+        with Session(self._writer, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+        what = frozenset(session.info.pop("announced", set()))
+        if what and self.on_commit is not None:
+            self.on_commit(what)
+
+    def upgrade(self, revision: str = "head") -> None:
+        """Bring the schema to this version (or to `revision`) by Alembic; safe to call from several processes.
+
+        Raises:
+            DatabaseError: The database is not reachable, or its schema is newer than this hub.
+        """
+        from alembic import command
+        from alembic.util.exc import CommandError
+
+        try:
+            with self._writer.begin() as connection:
+                _lock_migrations(connection)
+                command.upgrade(self.alembic_config(connection), revision)
+        except (SQLAlchemyError, CommandError) as error:
+            msg = f"bringing the database {self.engine.url.render_as_string()} to this version: {error}"
+            raise DatabaseError(msg, "check SHOAL_DATABASE_URL, or start the hub version that last used it") from error
+
+    def alembic_config(self, connection: Connection) -> Any:  # noqa: ANN401 - alembic is imported late
+        """Return Alembic's configuration, bound to an open connection."""
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        return config
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def announce(session: Session, what: str) -> None:
+    """Have `Database.on_commit` told, once `session` has committed, that `what` ("devices", "jobs", …) changed."""
+    session.info.setdefault("announced", set()).add(what)
+
+
+def _open_engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        msg = f"opening the database: {url!r} is no database URL"
+        raise DatabaseError(msg, "use sqlite:////path/hub.sqlite or postgresql://user@host/name") from error
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed)
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    msg = f"opening the database: {parsed.get_backend_name()} is not supported"
+    raise DatabaseError(msg, "use sqlite:////path/hub.sqlite or postgresql://user@host/name")
+
+
+def _open_sqlite(url: Any) -> Engine:  # noqa: ANN401 - sqlalchemy.engine.URL, kept out of the signature's imports
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:  # noqa: ANN401
+        connection.isolation_level = None  # the driver begins nothing by itself; `begin` below does
+        for pragma in ("journal_mode=WAL", f"busy_timeout={BUSY_TIMEOUT_MS}", "foreign_keys=ON", "synchronous=NORMAL"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        immediate = connection.get_execution_options().get("immediate", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _lock_migrations(connection: Connection) -> None:
+    """Let one process migrate at a time; on SQLite the immediate transaction is the lock."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7462531)")

@@ -1,0 +1,1 @@
+"""Devices: enrolment, what is known of each, and the composition of its desired state from intents."""

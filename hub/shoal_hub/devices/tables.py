@@ -1,0 +1,101 @@
+"""Devices, their enrolment tokens, what features want of them, and the desired state that was made of it."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import JSON, BigInteger, LargeBinary, String
+from sqlmodel import Field, SQLModel
+
+from shoal_hub.database import UtcDateTime
+
+Presence = Literal["online", "offline", "never"]
+IntentKind = Literal["pin", "rollback", "rollout", "ab", "default"]
+JsonObject = dict[str, Any]
+
+
+class Device(SQLModel, table=True):
+    """One enrolled board. Presence and reported columns only move forward, by (connection, sequence)."""
+
+    __tablename__ = "devices"
+
+    id: str = Field(primary_key=True)
+    name: str = Field(default="", index=True)
+    tags: JsonObject = Field(default_factory=dict, sa_type=JSON)
+    public_key_sha256: str = Field(index=True)
+    certificate_serial: str
+    enrolled_at: datetime = Field(sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    hardware: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    presence: Presence = Field(default="never", sa_type=String)
+    presence_connection: int = Field(default=-1, sa_type=BigInteger)
+    presence_sequence: int = Field(default=-1, sa_type=BigInteger)
+    presence_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    presence_reason: str = ""
+    last_seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reported: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    reported_connection: int = Field(default=-1, sa_type=BigInteger)
+    reported_sequence: int = Field(default=-1, sa_type=BigInteger)
+    reported_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reported_epoch: int = Field(default=0, sa_type=BigInteger)
+    reported_generation: int = Field(default=0, sa_type=BigInteger)
+    outbox_stream: str = ""
+    outbox_sequence: int = Field(default=0, sa_type=BigInteger)
+
+
+class EnrolmentTokenRow(SQLModel, table=True):
+    """A token that lets devices enrol; only the hash of its secret is kept.
+
+    A device that repeats its request (same token, same key) is recognised by `EnrolmentUse`.
+    """
+
+    __tablename__ = "enrolment_tokens"
+
+    id: str = Field(primary_key=True)
+    secret_sha256: str = Field(unique=True)
+    label: str = ""
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    uses_left: int
+    created_by: str
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class EnrolmentUse(SQLModel, table=True):
+    """One device that enrolled with a token."""
+
+    __tablename__ = "enrolment_uses"
+
+    token_id: str = Field(primary_key=True, foreign_key="enrolment_tokens.id", ondelete="CASCADE")
+    public_key_sha256: str = Field(primary_key=True)
+    device_id: str = Field(foreign_key="devices.id")
+    used_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Intent(SQLModel, table=True):
+    """What one feature wants of one section of a device's desired state."""
+
+    __tablename__ = "intents"
+
+    id: int | None = Field(default=None, primary_key=True)
+    device_id: str = Field(foreign_key="devices.id", index=True)
+    section: str = Field(description="like models/digits, federated/<run>, config")
+    kind: IntentKind = Field(sa_type=String)
+    owner: str = Field(index=True, description="like rollout/r-abcdefgh")
+    body: JsonObject = Field(sa_type=JSON)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class DesiredRow(SQLModel, table=True):
+    """The desired state that stands for a device: the signed envelope and what the composer left out."""
+
+    __tablename__ = "desired_states"
+
+    device_id: str = Field(primary_key=True, foreign_key="devices.id")
+    epoch: int = Field(sa_type=BigInteger)
+    generation: int = Field(sa_type=BigInteger)
+    content_sha256: str
+    envelope: bytes = Field(sa_type=LargeBinary)
+    issued_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    conflicts: list[JsonObject] = Field(default_factory=list, sa_type=JSON)

@@ -1,0 +1,33 @@
+"""Jobs as they stand; the job's log is a file in the data folder."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import JSON, String
+from sqlmodel import Field, SQLModel
+
+from shoal_hub.database import UtcDateTime
+
+JobState = Literal["queued", "running", "succeeded", "failed"]
+
+
+class Job(SQLModel, table=True):
+    """One piece of long work; `progress` runs from 0 to 1."""
+
+    __tablename__ = "jobs"
+
+    id: str = Field(primary_key=True)
+    kind: str
+    subject: str = Field(default="", description="like models/digits/1")
+    state: JobState = Field(default="queued", sa_type=String, index=True)
+    progress: float = 0.0
+    message: str = ""
+    params: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    result: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    error: str = ""
+    pid: int | None = None
+    attempts: int = 0
+    created_by: str
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -1,0 +1,1 @@
+"""Operators: who may use the API, by token."""

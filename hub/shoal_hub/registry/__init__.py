@@ -1,0 +1,1 @@
+"""The model registry: models, immutable versions, variants for targets, aliases, stages and artifacts."""

@@ -1,0 +1,132 @@
+"""Every setting of the hub: its environment variable, unit, default and meaning.
+
+Read once at start by the process entries and passed down; nothing else looks at the environment.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shoal_hub.errors import SettingsError
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+def _setting(env: str, default: Any, unit: str, description: str, **bounds: Any) -> Any:  # noqa: ANN401
+    return Field(
+        default=default,
+        description=description,
+        json_schema_extra={"env": env, "unit": unit},
+        validate_default=True,
+        **bounds,
+    )
+
+
+class Settings(BaseModel):
+    """The hub's settings; `Settings.read(os.environ)` reads them from `SHOAL_*`. Port 0 takes any free port."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_dir: Path = _setting(
+        "SHOAL_DATA",
+        Path("~/.local/share/shoal"),
+        "path",
+        "Folder of the database, artifacts, keys, the broker's state and job logs.",
+    )
+    database_url: str = _setting(
+        "SHOAL_DATABASE_URL",
+        "",
+        "URL",
+        "postgresql://user@host/name for PostgreSQL; empty for hub.sqlite in the data folder.",
+    )
+    artifacts_url: str = _setting(
+        "SHOAL_ARTIFACTS_URL",
+        "",
+        "URL",
+        "Where artifacts are kept, as fsspec names it (s3://bucket/prefix); empty for a folder in the data folder.",
+    )
+    public_host: str = _setting(
+        "SHOAL_PUBLIC_HOST",
+        "localhost",
+        "host name",
+        "The name or address by which devices and operators reach this hub; it stands in the server's certificate.",
+        min_length=1,
+    )
+    api_host: str = _setting("SHOAL_API_HOST", "0.0.0.0", "address", "Address that the API listens on.")  # noqa: S104
+    api_port: Port = _setting("SHOAL_API_PORT", 8443, "port", "Port of the API and the console (HTTPS).")
+    broker_url: str = _setting(
+        "SHOAL_BROKER_URL",
+        "",
+        "URL",
+        "mqtts://host:port of an MQTT 5 broker that runs elsewhere; empty: the hub supervises Mosquitto.",
+    )
+    broker_host: str = _setting("SHOAL_BROKER_HOST", "0.0.0.0", "address", "Address of the devices' listener.")  # noqa: S104
+    broker_port: Port = _setting("SHOAL_BROKER_PORT", 8883, "port", "Port of the devices' listener (mutual TLS).")
+    hub_listener_port: Port = _setting(
+        "SHOAL_HUB_LISTENER_PORT", 0, "port", "Port of the hub's own listener on 127.0.0.1 (mutual TLS)."
+    )
+    mosquitto: str = _setting("SHOAL_MOSQUITTO", "mosquitto", "path", "The Mosquitto program, by name or path.")
+    retained_budget_bytes: int = _setting(
+        "SHOAL_RETAINED_BUDGET_BYTES",
+        256 * 2**20,
+        "bytes",
+        "Artifact bytes that may stand retained at the broker.",
+        ge=2**20,
+    )
+    withdraw_grace_s: float = _setting(
+        "SHOAL_WITHDRAW_GRACE_S", 30.0, "s", "Between withdrawing an artifact's manifest and clearing its chunks.", ge=0
+    )
+    tick_s: float = _setting(
+        "SHOAL_TICK_S", 2.0, "s", "How often the controller looks at the database when nobody wakes it.", gt=0, le=60
+    )
+    desired_life_s: float = _setting(
+        "SHOAL_DESIRED_LIFE_S", 30 * 86_400.0, "s", "How long a device may start to act on a desired state.", ge=60
+    )
+    max_body_bytes: int = _setting("SHOAL_MAX_BODY_BYTES", 2**20, "bytes", "Largest body of a JSON request.", ge=16_384)
+    max_upload_bytes: int = _setting(
+        "SHOAL_MAX_UPLOAD_BYTES", 512 * 2**20, "bytes", "Largest body of a request that uploads a model.", ge=2**20
+    )
+    enrol_per_minute: float = _setting(
+        "SHOAL_ENROL_PER_MINUTE", 60.0, "1/min", "Enrolment requests that one address may send; as many at once.", ge=1
+    )
+    session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts.", ge=60)
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the settings from environment variables; an empty variable counts as not set.
+
+        Raises:
+            SettingsError: A variable has a value that the hub cannot start with.
+        """
+        given = {name: environ[env] for name, env in cls.environment().items() if environ.get(env)}
+        try:
+            return cls(**given)  # type: ignore[arg-type]  # pydantic reads numbers and paths from text
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            variable = cls.environment()[str(first["loc"][0])]
+            msg = f"reading the settings: {variable}={first['input']!r}: {first['msg']}"
+            raise SettingsError(msg, f"set {variable} to a value of that kind, or unset it for the default") from error
+
+    @classmethod
+    def environment(cls) -> dict[str, str]:
+        """Return the environment variable of each setting, by field name."""
+        extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
+        return {name: str(extra["env"]) for name, extra in extras.items() if isinstance(extra, dict)}
+
+    @property
+    def data(self) -> Path:
+        """The data folder as an absolute path."""
+        return self.data_dir.expanduser().absolute()
+
+    @property
+    def database(self) -> str:
+        """The database's URL, with the default filled in."""
+        return self.database_url or f"sqlite:///{self.data / 'hub.sqlite'}"
+
+    @property
+    def artifacts(self) -> str:
+        """The artifact store's URL, with the default filled in."""
+        return self.artifacts_url or str(self.data / "artifacts")
