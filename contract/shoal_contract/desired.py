@@ -7,13 +7,13 @@ by itself. `(epoch, generation)` orders states: the epoch is the number of the d
 from datetime import datetime
 from typing import Final, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from shoal_contract.ids import DeviceId, Name, Sha256
-from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES
-from shoal_contract.wire import WireMessage, WireValue
+from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES, MAX_INTEGER
+from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
-MAX_GENERATION: Final = 2**63 - 1
+MAX_GENERATION: Final = MAX_INTEGER
 
 
 class ArtifactRef(WireValue):
@@ -29,7 +29,7 @@ class DesiredModel(WireValue):
     `deployment` names the attempt: a version that has failed is tried again only under a new one.
     """
 
-    version: int = Field(ge=1)
+    version: Ordinal
     target: Name
     manifest: ArtifactRef
     deployment: str = Field(max_length=64)
@@ -39,17 +39,17 @@ class DesiredRound(WireValue):
     """Section `federated/<run>`: take part in one federated round; superseded by the next round."""
 
     run: Name
-    round: int = Field(ge=1)
+    round: Ordinal
     dataset: Name
     trainer: ArtifactRef
     weights: ArtifactRef
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)
     learning_rate: float = Field(gt=0, le=10)
-    seed: int = 0
+    seed: Count = 0
     update_scheme: Literal["float32", "int8"] = "float32"
     max_update_bytes: int = Field(ge=1, le=MAX_BLOB_BYTES)
-    deadline_at: AwareDatetime
+    deadline_at: UtcTime
 
 
 class DesiredConfig(WireValue):
@@ -67,8 +67,8 @@ class DesiredState(WireMessage):
     device_id: DeviceId
     epoch: int = Field(ge=1, le=MAX_GENERATION)
     generation: int = Field(ge=1, le=MAX_GENERATION)
-    issued_at: AwareDatetime
-    expires_at: AwareDatetime
+    issued_at: UtcTime
+    expires_at: UtcTime
     models: dict[Name, DesiredModel] = Field(default_factory=dict, max_length=64)
     federated: dict[Name, DesiredRound] = Field(default_factory=dict, max_length=16)
     config: DesiredConfig = Field(default_factory=DesiredConfig)

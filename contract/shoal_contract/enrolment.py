@@ -4,9 +4,9 @@ A token is `shoal1.<CA fingerprint>.<secret>`: the fingerprint pins the hub's CA
 """
 
 import re
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, StringConstraints
 from pydantic.dataclasses import dataclass
 
 from shoal_contract.errors import MessageError
@@ -14,7 +14,9 @@ from shoal_contract.ids import DeviceId
 from shoal_contract.reported import Hardware
 from shoal_contract.wire import WireMessage
 
-_TOKEN: Final = re.compile(r"^shoal1\.([0-9a-f]{64})\.([A-Za-z0-9_-]{32,64})$")
+_TOKEN: Final = re.compile(r"shoal1\.([0-9a-f]{64})\.([A-Za-z0-9_-]{32,64})")
+PublicKeyHex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""An Ed25519 public key (RFC 8032) as 64 lower-case hexadecimal digits."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def parse_token(text: str) -> EnrolmentToken:
     Raises:
         MessageError: It is not a whole Shoal enrolment token.
     """
-    match = _TOKEN.match(text.strip())
+    match = _TOKEN.fullmatch(text.strip())
     if match is None:
         msg = "reading the token: expected shoal1.<fingerprint>.<secret>; copy it whole from `shoal tokens create`"
         raise MessageError(msg)
@@ -43,7 +45,10 @@ def parse_token(text: str) -> EnrolmentToken:
 
 
 class EnrolmentRequest(WireMessage):
-    """What a device sends to `POST /api/v1/enrol`. The hub makes the id: the CSR's subject stays empty."""
+    """What a device sends to `POST /api/v1/enrol`: `token` is the secret part of its enrolment token alone.
+
+    The hub makes the id: the CSR's subject stays empty.
+    """
 
     token: str = Field(max_length=64, repr=False)
     csr_pem: str = Field(max_length=8192)
@@ -59,5 +64,5 @@ class EnrolmentResponse(WireMessage):
     ca_pem: str
     broker_host: str
     broker_port: int = Field(ge=1, le=65_535)
-    director_keys: dict[str, str] = Field(min_length=1, max_length=16)
-    """Ed25519 public keys, 64 hexadecimal digits, by key id (`director-1`)."""
+    director_keys: dict[str, PublicKeyHex] = Field(min_length=1, max_length=16)
+    """Keys by key id (`director-1`)."""

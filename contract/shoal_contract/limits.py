@@ -12,6 +12,8 @@ MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """A version manifest, envelope included."""
 MAX_CHUNK_LIST_BYTES: Final = 512 * 1024
 """A transfer manifest: at most 7,000 chunk hashes."""
+MAX_INTEGER: Final = 2**63 - 1
+"""Every integer fits the 64-bit column that it may land in; JSON itself has no bound."""
 MAX_ARTIFACT_BYTES: Final = 64 * 1024 * 1024
 """The largest artifact that travels as retained chunks."""
 MAX_BLOB_BYTES: Final = 64 * 1024 * 1024

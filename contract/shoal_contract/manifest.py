@@ -7,14 +7,14 @@ import base64
 import binascii
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from shoal_contract.errors import MessageError
 from shoal_contract.ids import Name, Sha256
-from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_TENSOR_BYTES
+from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_INTEGER, MAX_TENSOR_BYTES
 from shoal_contract.reported import Runtime
-from shoal_contract.wire import WireMessage, WireValue
+from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"
@@ -32,14 +32,14 @@ class TensorSpec(WireValue):
 
     name: TensorName
     datatype: Datatype
-    shape: tuple[Annotated[int, Field(ge=-1)], ...] = Field(max_length=8)
+    shape: tuple[Annotated[int, Field(ge=-1, le=MAX_INTEGER)], ...] = Field(max_length=8)
 
 
 class TensorData(WireValue):
     """A tensor by value: `data` is base64 of its elements, little-endian, in row-major order."""
 
     datatype: Datatype
-    shape: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=8)
+    shape: tuple[Count, ...] = Field(max_length=8)
     data: str = Field(max_length=MAX_TENSOR_BYTES * 4 // 3 + 4)
 
     @model_validator(mode="after")
@@ -81,7 +81,7 @@ class FeatureBaseline(WireValue):
 
     name: str = Field(max_length=128)
     edges: tuple[float, ...] = Field(max_length=1023)
-    counts: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, max_length=1024)
+    counts: tuple[Count, ...] = Field(min_length=1, max_length=1024)
 
     @model_validator(mode="after")
     def _check_edges(self) -> Self:
@@ -97,9 +97,9 @@ class FeatureBaseline(WireValue):
 class Baseline(WireValue):
     """What the training data looked like: per feature, per predicted label, and the model's confidence."""
 
-    samples: int = Field(ge=1)
+    samples: Ordinal
     features: tuple[FeatureBaseline, ...] = Field(min_length=1, max_length=16_384)
-    predictions: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=1024)
+    predictions: tuple[Count, ...] = Field(max_length=1024)
     confidence: FeatureBaseline
 
 
@@ -108,7 +108,7 @@ class Provenance(WireValue):
 
     source_sha256: Sha256
     data_sha256: Sha256
-    parent_version: int | None = Field(default=None, ge=1)
+    parent_version: Ordinal | None = None
     federated_run: Name | None = None
     recipe: dict[str, str] = Field(default_factory=dict, max_length=64)
 
@@ -117,8 +117,8 @@ class VersionManifest(WireMessage):
     """The signed statement about one version."""
 
     model: Name
-    version: int = Field(ge=1)
-    created_at: AwareDatetime
+    version: Ordinal
+    created_at: UtcTime
     inputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
     labels: tuple[str, ...] = Field(default=(), max_length=1024)

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from shoal_contract.ids import Name, Sha256
-from shoal_contract.wire import WireMessage, WireValue
+from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 Runtime = Literal["onnxruntime", "litert"]
 SectionState = Literal["applied", "working", "failed", "held"]
@@ -18,9 +18,9 @@ class Presence(WireMessage):
     """
 
     state: Literal["online", "offline"]
-    connection: int = Field(ge=0)
-    sequence: int = Field(ge=0)
-    since: AwareDatetime
+    connection: Count
+    sequence: Count
+    since: UtcTime
     reason: str = Field(default="", max_length=256)
 
 
@@ -38,15 +38,15 @@ class Hardware(WireValue):
     kind: Literal["raspberry-pi", "jetson", "generic"]
     model: str = Field(max_length=128)
     architecture: str = Field(max_length=32)
-    cores: int = Field(ge=1)
-    memory_bytes: int = Field(ge=0)
+    cores: Ordinal
+    memory_bytes: Count
     l4t: str | None = Field(default=None, max_length=32)
 
 
 class SlotReport(WireValue):
     """A version in one of the roles `active`, `previous`, `candidate`."""
 
-    version: int = Field(ge=1)
+    version: Ordinal
     target: Name
     sha256: Sha256
     state: Literal["good", "bad", "unproven"]
@@ -72,17 +72,17 @@ class SectionReport(WireValue):
 class ReportedState(WireMessage):
     """The payload of `up/reported`. `sections` is keyed like `models/digits`, `federated/<run>`, `config`."""
 
-    connection: int = Field(ge=0)
-    sequence: int = Field(ge=0)
-    at: AwareDatetime
-    epoch: int = Field(ge=0)
-    generation: int = Field(ge=0)
+    connection: Count
+    sequence: Count
+    at: UtcTime
+    epoch: Count
+    generation: Count
     agent_version: str = Field(max_length=64)
     hardware: Hardware
     runtimes: tuple[Runtime, ...]
     targets: tuple[Name, ...] = Field(max_length=64)
     """Targets that this device can run, best first."""
-    datasets: dict[Name, int] = Field(default_factory=dict, max_length=64)
+    datasets: dict[Name, Count] = Field(default_factory=dict, max_length=64)
     """Labelled examples on the device, by dataset; the examples themselves stay there."""
     models: dict[Name, ModelReport] = Field(default_factory=dict, max_length=64)
     sections: dict[str, SectionReport] = Field(default_factory=dict, max_length=128)

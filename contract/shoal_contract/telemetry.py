@@ -5,11 +5,11 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.reported import Problem
-from shoal_contract.wire import WireMessage, WireValue
+from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 LATENCY_EDGES_MS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 """Interior edges of every latency histogram, milliseconds; the outer bins are open."""
@@ -24,8 +24,8 @@ class OutboxPosition(WireValue):
     """
 
     stream: str = Field(pattern=r"^[0-9a-f]{16}$")
-    sequence: int = Field(ge=1)
-    oldest: int = Field(ge=1)
+    sequence: Ordinal
+    oldest: Ordinal
 
 
 class SketchCounts(WireValue):
@@ -40,12 +40,12 @@ class Heartbeat(WireMessage):
     """Vital signs. Not in the outbox: a lost one is replaced by the next."""
 
     kind: Literal["heartbeat"] = "heartbeat"
-    at: AwareDatetime
+    at: UtcTime
     uptime_s: float = Field(ge=0)
-    memory_bytes: int = Field(ge=0)
+    memory_bytes: Count
     load: float = Field(ge=0)
     temperature_c: float | None = None
-    outbox_depth: int = Field(ge=0)
+    outbox_depth: Count
 
 
 class Window(WireMessage):
@@ -54,19 +54,19 @@ class Window(WireMessage):
     kind: Literal["window"] = "window"
     outbox: OutboxPosition
     model: Name
-    version: int = Field(ge=1)
+    version: Ordinal
     manifest_sha256: Sha256
     """The manifest whose baseline edges the counts use; sketches of another baseline are never merged."""
-    started_at: AwareDatetime
-    ended_at: AwareDatetime
-    requests: int = Field(ge=0)
-    samples: int = Field(ge=0)
-    errors: int = Field(ge=0)
+    started_at: UtcTime
+    ended_at: UtcTime
+    requests: Count
+    samples: Count
+    errors: Count
     features: SketchCounts
     missing: SketchCounts
-    predictions: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=1024)
-    confidence: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=1024)
-    latency: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=64)
+    predictions: tuple[Count, ...] = Field(max_length=1024)
+    confidence: tuple[Count, ...] = Field(max_length=1024)
+    latency: tuple[Count, ...] = Field(max_length=64)
 
 
 class DeploymentEvent(WireValue):
@@ -74,10 +74,10 @@ class DeploymentEvent(WireValue):
 
     kind: Literal["deployment"] = "deployment"
     model: Name
-    version: int = Field(ge=1)
+    version: Ordinal
     deployment: str = Field(max_length=64)
     step: Literal["fetch", "verify", "stage", "activate", "commit", "roll_back", "fail"]
-    fetched_bytes: int = Field(default=0, ge=0)
+    fetched_bytes: Count = 0
     duration_s: float = Field(default=0.0, ge=0)
     problem: Problem | None = None
 
@@ -87,8 +87,8 @@ class BlobOffer(WireValue):
 
     kind: Literal["blob_offer"] = "blob_offer"
     sha256: Sha256
-    size_bytes: int = Field(ge=1)
-    chunk_bytes: int = Field(ge=1)
+    size_bytes: Ordinal
+    chunk_bytes: Ordinal
     purpose: Literal["federated_update"] = "federated_update"
 
 
@@ -97,15 +97,15 @@ class RoundResult(WireValue):
 
     kind: Literal["round_result"] = "round_result"
     run: Name
-    round: int = Field(ge=1)
+    round: Ordinal
     outcome: Literal["trained", "refused", "failed"]
     update_sha256: Sha256 | None = None
-    update_bytes: int = Field(default=0, ge=0)
-    examples: int = Field(default=0, ge=0)
+    update_bytes: Count = 0
+    examples: Count = 0
     loss_before: float | None = None
     loss_after: float | None = None
     duration_s: float = Field(default=0.0, ge=0)
-    peak_memory_bytes: int = Field(default=0, ge=0)
+    peak_memory_bytes: Count = 0
     problem: Problem | None = None
 
 
@@ -125,7 +125,7 @@ class Event(WireMessage):
 
     event_id: str = Field(pattern=r"^[0-9a-f]{32}$")
     outbox: OutboxPosition
-    at: AwareDatetime
+    at: UtcTime
     body: EventBody
 
 

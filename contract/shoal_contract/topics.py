@@ -17,11 +17,13 @@ HUB_WATERMARK: Final = f"{ROOT}/hub/watermark"
 HUB_WAKE: Final = f"{ROOT}/hub/wake"
 """Not retained: one of the hub's processes has committed something that another should look at."""
 
+# Read with fullmatch: in Python, unlike in pydantic's expressions, a `$` also stands before a final line break.
 _DEVICE_ID = re.compile(DEVICE_ID_PATTERN)
 _SHA256 = re.compile(SHA256_PATTERN)
+_INDEX = re.compile(r"0|[1-9][0-9]{0,6}")
 _UP_PARTS: Final = 6
 _UP_BLOB_PARTS: Final = 8
-_MAX_INDEX_DIGITS: Final = 7
+_MAX_INDEX: Final = 9_999_999
 
 
 class UpTopic(NamedTuple):
@@ -87,38 +89,38 @@ def parse_up(topic: str) -> UpTopic:
     """
     parts = topic.split("/")
     is_up = len(parts) >= _UP_PARTS and parts[:3] == ["shoal", "1", "device"] and parts[4] == "up"
-    if is_up and _DEVICE_ID.match(parts[3]):
+    if is_up and _DEVICE_ID.fullmatch(parts[3]):
         if len(parts) == _UP_PARTS and parts[5] in UP_CHANNELS:
             return UpTopic(parts[3], parts[5])  # type: ignore[arg-type]
-        if len(parts) == _UP_BLOB_PARTS and parts[5] == "blob" and _SHA256.match(parts[6]):
+        if len(parts) == _UP_BLOB_PARTS and parts[5] == "blob" and _SHA256.fullmatch(parts[6]):
             return UpTopic(parts[3], "blob", parts[6], _parse_index(parts[7]))
-    msg = f"reading topic {topic!r}: expected {ROOT}/device/<id>/up/<channel>"
+    msg = f"reading topic {topic[:200]!r}: expected {ROOT}/device/<id>/up/<channel>"
     raise TopicError(msg)
 
 
 def _parse_index(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > _MAX_INDEX_DIGITS:
-        msg = f"reading a blob topic: chunk index {text[:20]!r} is not a number of at most {_MAX_INDEX_DIGITS} digits"
+    if not _INDEX.fullmatch(text):
+        msg = f"reading a blob topic: chunk index {text[:20]!r} is not a number from 0 to {_MAX_INDEX}"
         raise TopicError(msg)
     return int(text)
 
 
 def _device(device_id: str) -> str:
-    if not _DEVICE_ID.match(device_id):
+    if not _DEVICE_ID.fullmatch(device_id):
         msg = f"building a topic: {device_id!r} is no device id (d- and 16 base32 characters)"
         raise TopicError(msg)
     return f"{ROOT}/device/{device_id}"
 
 
 def _hash(sha256: str) -> str:
-    if not _SHA256.match(sha256):
+    if not _SHA256.fullmatch(sha256):
         msg = f"building a topic: {sha256!r} is no SHA-256 of 64 lower-case hexadecimal digits"
         raise TopicError(msg)
     return sha256
 
 
 def _index(index: int) -> int:
-    if index < 0:
-        msg = f"building a topic: chunk index {index} is negative"
+    if not 0 <= index <= _MAX_INDEX:
+        msg = f"building a topic: chunk index {index} is not between 0 and {_MAX_INDEX}"
         raise TopicError(msg)
     return index

@@ -44,8 +44,11 @@ class TransferManifest(WireMessage):
         """Check one received chunk.
 
         Raises:
-            TransferError: Its size or hash is not the one that this manifest names.
+            TransferError: There is no such chunk, or its size or hash is not the one that this manifest names.
         """
+        if not 0 <= index < len(self.chunks):
+            msg = f"checking chunk {index} of {self.sha256[:12]}: it has the chunks 0 to {len(self.chunks) - 1} only"
+            raise TransferError(msg)
         if len(data) != self.size_of(index) or sha256_hex(data) != self.chunks[index]:
             msg = (
                 f"checking chunk {index} of {self.sha256[:12]}: {len(data)} bytes with hash {sha256_hex(data)[:12]} "
@@ -55,7 +58,17 @@ class TransferManifest(WireMessage):
 
 
 def describe(data: bytes, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> TransferManifest:
-    """Make the transfer manifest of an artifact."""
+    """Make the transfer manifest of an artifact.
+
+    Raises:
+        TransferError: The artifact is empty or too large for chunks, or the chunk size is none of the contract's.
+    """
+    if not 1 <= len(data) <= MAX_ARTIFACT_BYTES or chunk_bytes not in CHUNK_SIZES_BYTES:
+        msg = (
+            f"describing an artifact: {len(data)} bytes in chunks of {chunk_bytes} found; expected 1 to "
+            f"{MAX_ARTIFACT_BYTES} bytes in chunks of {' or '.join(map(str, CHUNK_SIZES_BYTES))}"
+        )
+        raise TransferError(msg)
     chunks = tuple(sha256_hex(chunk) for chunk in split(data, chunk_bytes))
     return TransferManifest(
         sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), chunk_bytes=chunk_bytes, chunks=chunks

@@ -1,12 +1,40 @@
 """The base of every message: frozen, versioned, bounded on receipt, tolerant of fields it does not know."""
 
-from typing import TypeVar
+import re
+from datetime import datetime, timezone
+from typing import Annotated, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from shoal_contract.errors import MessageError
+from shoal_contract.limits import MAX_INTEGER
 
+SCHEMA_VERSION: Final = 1
 Message = TypeVar("Message", bound="WireMessage")
+
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_MAX_DETAIL_CHARS: Final = 300
+
+
+def _to_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(timezone.utc)
+    except OverflowError as error:
+        msg = f"{time.isoformat()} lies outside of the years 1 to 9999 in UTC"
+        raise ValueError(msg) from error
+
+
+def _check_version(version: int) -> int:
+    if version > SCHEMA_VERSION:
+        msg = f"version {version} found, at most {SCHEMA_VERSION} understood; update this side of Shoal"
+        raise ValueError(msg)
+    return version
+
+
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+Ordinal = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+UtcTime = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+"""A time with an offset; read as UTC, whatever offset it came with."""
 
 
 class WireValue(BaseModel):
@@ -18,7 +46,7 @@ class WireValue(BaseModel):
 class WireMessage(WireValue):
     """A whole message. `schema_version` rises only when an older reader would misunderstand."""
 
-    schema_version: int = Field(default=1, ge=1, le=1)
+    schema_version: Annotated[int, Field(ge=1), AfterValidator(_check_version)] = SCHEMA_VERSION
 
     def to_bytes(self) -> bytes:
         """Return the message as compact UTF-8 JSON; fields that are None are left out."""
@@ -34,15 +62,20 @@ def parse_message(kind: type[Message], data: bytes, max_bytes: int) -> Message:
         max_bytes: The bound from `shoal_contract.limits` for this kind.
 
     Raises:
-        MessageError: The payload is larger than `max_bytes`, no JSON, or not of the form of `kind`.
+        MessageError: The payload is larger than `max_bytes`, no JSON, not of the form of `kind`, or holds a NUL
+            character, which no database of the hub's can store as text.
     """
     if len(data) > max_bytes:
         msg = f"reading {kind.__name__}: {len(data)} bytes found, at most {max_bytes} allowed; the sender must split it"
+        raise MessageError(msg)
+    if b"\\u0000" in data and _NUL.search(data):
+        msg = f"reading {kind.__name__}: a text holds the NUL character (\\u0000); the sender must leave it out"
         raise MessageError(msg)
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole message"
-        msg = f"reading {kind.__name__}: {where}: {first['msg']} ({error.error_count()} problems)"
+        detail = f"{where[:_MAX_DETAIL_CHARS]}: {first['msg'][:_MAX_DETAIL_CHARS]}"
+        msg = f"reading {kind.__name__}: {detail} ({error.error_count()} problems)"
         raise MessageError(msg) from error
