@@ -1,0 +1,104 @@
+"""Key and certificate files: private (0600), whole or absent, and made by one process only."""
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from shoal_hub.trust.errors import TrustError
+
+_PRIVATE_MODE: Final = 0o600
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_RESTORE: Final = (
+    "restore the trust folder from its backup; without one, start with an empty data folder and enrol again"
+)
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, so that two processes that start at once do not both make a key."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read, and replace an older one in one step."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def write_key(path: Path, key: PrivateKey) -> None:
+    """Write a private key as unencrypted PKCS #8 PEM."""
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    write_private(path, pem)
+
+
+def write_certificate(path: Path, certificate: x509.Certificate) -> None:
+    """Write a certificate as PEM."""
+    write_private(path, certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def read_ec_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Read a P-256 private key.
+
+    Raises:
+        TrustError: The file is damaged, of another kind, or readable by others.
+    """
+    key = _read_key(path)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TrustError(f"reading the key {path}: an EC key was expected, found {type(key).__name__}", _RESTORE)
+    return key
+
+
+def read_ed25519_key(path: Path) -> ed25519.Ed25519PrivateKey:
+    """Read an Ed25519 private key.
+
+    Raises:
+        TrustError: The file is damaged, of another kind, or readable by others.
+    """
+    key = _read_key(path)
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise TrustError(f"reading the key {path}: an Ed25519 key was expected, found {type(key).__name__}", _RESTORE)
+    return key
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Read a PEM certificate.
+
+    Raises:
+        TrustError: The file is missing or damaged.
+    """
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrustError(f"reading the certificate {path}: {error}", _RESTORE) from error
+
+
+def _read_key(path: Path) -> object:
+    try:
+        mode = path.stat().st_mode
+        data = path.read_bytes()
+        key: object = serialization.load_pem_private_key(data, password=None)
+    except (OSError, ValueError) as error:
+        raise TrustError(f"reading the key {path}: {error}", _RESTORE) from error
+    if mode & _OTHERS:
+        found = stat.filemode(mode)
+        raise TrustError(f"reading the key {path}: it is open to others ({found})", f"run: chmod 600 {path}")
+    return key
