@@ -1,0 +1,11 @@
+"""Every table of the hub in one metadata, for migrations and for the test that holds the two together."""
+
+from sqlmodel import SQLModel
+
+import shoal_hub.devices.tables
+import shoal_hub.events.tables
+import shoal_hub.jobs.tables
+import shoal_hub.operators.tables
+import shoal_hub.registry.tables  # noqa: F401 - importing a tables module registers its tables
+
+METADATA = SQLModel.metadata

@@ -1,0 +1,131 @@
+"""The database on both engines: migrations, transactions, times and announcements."""
+
+import contextlib
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect
+from sqlalchemy.exc import IntegrityError, StatementError
+from sqlmodel import select
+
+from shoal_hub.database import Database, announce
+from shoal_hub.errors import DatabaseError
+from shoal_hub.events.tables import EventRow
+from shoal_hub.registry.tables import Alias, Artifact
+from shoal_hub.schema import METADATA
+
+NOON = datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
+
+
+def test_migrations_make_exactly_the_tables_that_the_code_declares(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, METADATA) == []
+
+
+def test_every_migration_can_be_taken_back_and_made_again(database: Database) -> None:
+    with database._writer.begin() as connection:
+        command.downgrade(database.alembic_config(connection), "base")
+    assert set(inspect(database.engine).get_table_names()) <= {"alembic_version"}
+    database.upgrade()
+    assert set(METADATA.tables) <= set(inspect(database.engine).get_table_names())
+
+
+def test_two_processes_that_start_at_once_migrate_one_after_the_other(database: Database) -> None:
+    with database._writer.begin() as connection:
+        command.downgrade(database.alembic_config(connection), "base")
+    failures: list[Exception] = []
+
+    def upgrade() -> None:
+        other = Database(database.engine.url.render_as_string(hide_password=False))
+        try:
+            other.upgrade()
+        except DatabaseError as error:
+            failures.append(error)
+        finally:
+            other.close()
+
+    threads = [threading.Thread(target=upgrade) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_a_transaction_that_raises_keeps_nothing(database: Database) -> None:
+    row = Artifact(sha256="a" * 64, size_bytes=1, created_at=NOON)
+    with pytest.raises(IntegrityError), database.transaction() as session:
+        session.add_all([row, Alias(model="nobody", alias="champion", number=1)])
+    with database.session() as session:
+        assert session.get(Artifact, "a" * 64) is None
+
+
+def test_times_come_back_aware_and_in_utc(database: Database) -> None:
+    elsewhere = NOON.astimezone(timezone(timedelta(hours=5)))
+    with database.transaction() as session:
+        session.add(Artifact(sha256="a" * 64, size_bytes=2**40, created_at=elsewhere))
+    with database.session() as session:
+        row = session.get_one(Artifact, "a" * 64)
+        assert row.created_at == NOON
+        assert row.created_at.utcoffset() == timedelta(0)
+        assert row.size_bytes == 2**40
+
+
+def test_a_time_without_a_zone_is_refused(database: Database) -> None:
+    with pytest.raises(StatementError, match="no zone"), database.transaction() as session:
+        session.add(Artifact(sha256="a" * 64, size_bytes=1, created_at=NOON.replace(tzinfo=None)))
+
+
+def test_foreign_keys_hold_on_both_engines(database: Database) -> None:
+    with pytest.raises(IntegrityError), database.transaction() as session:
+        session.add(Alias(model="nobody", alias="champion", number=1))
+
+
+def test_what_a_transaction_announces_is_told_after_the_commit_only(database: Database) -> None:
+    told: list[frozenset[str]] = []
+    database.on_commit = told.append
+    with contextlib.suppress(ZeroDivisionError), database.transaction() as session:
+        announce(session, "jobs")
+        raise ZeroDivisionError
+    assert told == []
+    with database.transaction() as session:
+        announce(session, "devices")
+        announce(session, "events")
+        assert told == []
+    assert told == [frozenset({"devices", "events"})]
+
+
+def test_writers_that_read_first_wait_for_each_other(database: Database) -> None:
+    """Eight threads read the highest number and write the next: SQLite must not lose one to a stale snapshot."""
+
+    def add_one() -> None:
+        for _ in range(5):
+            with database.transaction() as session:
+                session.get(Artifact, "a" * 64)
+                session.add(EventRow(at=NOON, received_at=NOON, kind="test", message="x"))
+
+    threads = [threading.Thread(target=add_one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.session() as session:
+        assert len(session.exec(select(EventRow)).all()) == 40
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/shoal"])
+def test_a_url_of_no_supported_database_names_the_two_that_are(url: str) -> None:
+    with pytest.raises(DatabaseError, match="sqlite:////path"):
+        Database(url)
+
+
+def test_a_schema_newer_than_the_hub_is_refused_with_the_remedy(database: Database) -> None:
+    with database._writer.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(DatabaseError, match="start the hub version that last used it"):
+        database.upgrade()
