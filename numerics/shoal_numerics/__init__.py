@@ -1,0 +1,61 @@
+"""What hub and devices compute with alike: sketches, drift tests, delta codec, update coding.
+
+Pure and vectorised, no I/O; needs numpy and zstandard alone. The wire messages that carry these bytes are
+shoal_contract's, the schedule on which they are made is the agent's and the hub's.
+"""
+
+from shoal_numerics.delta import apply_delta, best_delta, encode_delta
+from shoal_numerics.drift import (
+    DriftThresholds,
+    DriftVerdict,
+    FeatureDrift,
+    benjamini_hochberg,
+    detect_drift,
+    ks_distance,
+    population_stability_index,
+)
+from shoal_numerics.edges import HistogramEdges
+from shoal_numerics.errors import (
+    CompressedDataError,
+    DeltaError,
+    DriftError,
+    HistogramError,
+    NumericsError,
+    PackingError,
+    UpdateError,
+)
+from shoal_numerics.histogram import Histogram
+from shoal_numerics.kolmogorov import kolmogorov_p_value
+from shoal_numerics.packing import pack_counts, pack_histogram, unpack_counts, unpack_histogram
+from shoal_numerics.update_coding import decode_update, encode_update, weighted_mean, weights_sha256
+
+__all__ = [
+    "CompressedDataError",
+    "DeltaError",
+    "DriftError",
+    "DriftThresholds",
+    "DriftVerdict",
+    "FeatureDrift",
+    "Histogram",
+    "HistogramEdges",
+    "HistogramError",
+    "NumericsError",
+    "PackingError",
+    "UpdateError",
+    "apply_delta",
+    "benjamini_hochberg",
+    "best_delta",
+    "decode_update",
+    "detect_drift",
+    "encode_delta",
+    "encode_update",
+    "kolmogorov_p_value",
+    "ks_distance",
+    "pack_counts",
+    "pack_histogram",
+    "population_stability_index",
+    "unpack_counts",
+    "unpack_histogram",
+    "weighted_mean",
+    "weights_sha256",
+]

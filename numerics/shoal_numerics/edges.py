@@ -1,0 +1,266 @@
+"""Fixed histogram edges: which bin a value falls into, decided once from reference data.
+
+Edges travel in a version's manifest; every device then counts into the same bins, which is what makes the
+histograms of shoal_numerics.histogram mergeable without loss.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from shoal_numerics.errors import HistogramError
+
+MAX_EDGES_PER_FEATURE = 4096
+MAX_FEATURES = 1 << 20
+MIN_BINS = 2
+MIN_REFERENCE_VALUES_PER_BIN = 5
+
+_BINS_OF_A_CONSTANT = 3
+
+_SMALLEST_NORMAL = np.finfo(np.float32).tiny
+_LAST_KEY = np.int32(0x7FFFFFFF)
+
+
+@dataclass(frozen=True, eq=False)
+class HistogramEdges:
+    """Interior edges of the bins of each feature; the outer bins are open.
+
+    Feature f has edges e[0] < … < e[k-1] and k + 1 bins: (-inf, e[0]], (e[0], e[1]], …, (e[k-1], +inf). Bins
+    are closed on the right, so that cumulated counts are the empirical distribution P(X <= e) exactly.
+    Features may have different numbers of bins: all edges lie in one flat array, feature after feature.
+
+    Attributes:
+        values: (edges of all features,) float32, finite, strictly increasing within a feature.
+        offsets: (features + 1,) int64, where the edges of each feature begin in `values`; ends with its length.
+    """
+
+    values: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Check the layout and freeze the arrays.
+
+        Raises:
+            HistogramError: edges that are not finite, not strictly increasing, too many, or badly laid out.
+        """
+        object.__setattr__(self, "values", np.array(self.values, dtype=np.float32))
+        object.__setattr__(self, "offsets", np.array(self.offsets, dtype=np.int64))
+        self.values.setflags(write=False)
+        self.offsets.setflags(write=False)
+        _check_layout(self.values, self.offsets)
+
+    @property
+    def feature_count(self) -> int:
+        """Number of features."""
+        return len(self.offsets) - 1
+
+    @property
+    def bin_total(self) -> int:
+        """Number of bins over all features."""
+        return len(self.values) + self.feature_count
+
+    @cached_property
+    def bin_offsets(self) -> NDArray[np.int64]:
+        """Where the bins of each feature begin in flat counts: (features + 1,) int64."""
+        return self.offsets + np.arange(len(self.offsets))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of the layout and the edges: histograms merge only where it is the same."""
+        digest = hashlib.sha256(b"shoal-edges-1\0")
+        digest.update(len(self.offsets).to_bytes(8, "little"))
+        digest.update(self.offsets.astype("<i8").tobytes())
+        # Adding zero turns -0.0 into 0.0: the two are the same edge.
+        digest.update((self.values + np.float32(0)).astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def _keys(self) -> NDArray[np.int64]:
+        """One sorted array for all features: the feature in the high half, the edge's order in the low one."""
+        feature = np.repeat(np.arange(self.feature_count, dtype=np.int64), np.diff(self.offsets))
+        return (feature << 32) + _order_keys(self.values)
+
+    def flat_bins(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Find the bin of every value by one binary search over the edges of all features.
+
+        Args:
+            rows: (n, features) float32; NaN falls into the last bin of its feature (the caller subtracts it).
+
+        Returns:
+            (n, features) int64 positions in flat counts, see `bin_offsets`.
+        """
+        features = np.arange(self.feature_count, dtype=np.int64)
+        keys = _order_keys(rows).astype(np.int64)
+        keys += features << 32
+        bins: NDArray[np.int64] = self._keys.searchsorted(keys)
+        bins += features
+        return bins
+
+    def of_feature(self, feature: int) -> NDArray[np.float32]:
+        """Return the interior edges of one feature, (edges,) float32."""
+        return self.values[self.offsets[feature] : self.offsets[feature + 1]]
+
+    def to_lists(self) -> list[list[float]]:
+        """Return the edges feature by feature as plain floats; JSON keeps float32 exactly."""
+        return [self.of_feature(feature).tolist() for feature in range(self.feature_count)]
+
+    @classmethod
+    def from_lists(cls, edges: Sequence[Sequence[float]]) -> "HistogramEdges":
+        """Build edges from one sequence of numbers a feature (the inverse of `to_lists`).
+
+        Raises:
+            HistogramError: see the class.
+        """
+        offsets = np.cumsum([0, *(len(feature) for feature in edges)])
+        try:
+            with np.errstate(over="ignore"):
+                values = np.array([edge for feature in edges for edge in feature], dtype=np.float32)
+        except (TypeError, ValueError, OverflowError) as error:
+            message = f"Reading histogram edges: an edge is not a number ({error}). Send lists of finite floats."
+            raise HistogramError(message) from error
+        return cls(values=values, offsets=offsets)
+
+    @classmethod
+    def equal_mass(cls, reference: ArrayLike, bins: int = 100) -> "HistogramEdges":
+        """Place the edges so that each bin holds about the same share of the reference.
+
+        Edges are the reference's own quantiles (inverse of the empirical distribution, type 1 of Hyndman and
+        Fan 1996). A value so frequent that several quantiles fall on it gets a bin of its own, so a constant
+        feature c has the three bins below c, c, above c. NaN and infinities do not shape the edges; a
+        feature without finite values gets one single bin. Where the reference is short, fewer bins are made,
+        so that at least five of its values fall into each.
+
+        Args:
+            reference: (n, features) or (n,) real numbers, taken as float32.
+            bins: the most bins a feature may have, 2 to 4,097.
+
+        Raises:
+            HistogramError: no rows, not numbers, or `bins` out of range.
+        """
+        if not MIN_BINS <= bins <= MAX_EDGES_PER_FEATURE + 1:
+            message = f"Placing histogram edges: bins is {bins}, expected {MIN_BINS} to {MAX_EDGES_PER_FEATURE + 1}."
+            raise HistogramError(message)
+        rows = as_rows(reference)
+        if len(rows) == 0:
+            message = "Placing histogram edges: the reference has no rows. Give the data the model was trained on."
+            raise HistogramError(message)
+        return cls.from_lists([_equal_mass_edges(column, bins).tolist() for column in rows.T])
+
+    @classmethod
+    def uniform(cls, low: float, high: float, bins: int) -> "HistogramEdges":
+        """One feature with `bins` bins of equal width over [low, high], plus the two open ones outside.
+
+        Meant for bounded values such as confidence (0 to 1).
+
+        Raises:
+            HistogramError: not low < high as float32, or `bins` out of range.
+        """
+        _check_range(low, high, bins)
+        return cls.from_lists([np.linspace(low, high, bins + 1).tolist()])
+
+    @classmethod
+    def geometric(cls, low: float, high: float, bins: int) -> "HistogramEdges":
+        """One feature with `bins` bins of equal ratio over [low, high], plus the two open ones outside.
+
+        Meant for latencies: the relative resolution (high / low) ** (1 / bins) is the same everywhere.
+
+        Raises:
+            HistogramError: not 0 < low < high as float32, or `bins` out of range.
+        """
+        _check_range(low, high, bins)
+        if low <= 0:
+            message = f"Placing geometric edges: low is {low}, expected a number above 0."
+            raise HistogramError(message)
+        return cls.from_lists([np.geomspace(low, high, bins + 1).tolist()])
+
+    @classmethod
+    def categories(cls, count: int) -> "HistogramEdges":
+        """One feature of categories 0 … count - 1: category i has bin i + 1, unknown ones the outer bins.
+
+        Raises:
+            HistogramError: `count` below 1 or above MAX_EDGES_PER_FEATURE - 1.
+        """
+        _check_range(0, 1, count)
+        return cls.from_lists([(np.arange(count + 1) - 0.5).tolist()])
+
+
+def as_rows(batch: ArrayLike) -> NDArray[np.float32]:
+    """Read a batch as (n, features) float32; one dimension means one feature.
+
+    Float64 beyond float32's range becomes an infinity, which falls into an outer bin.
+
+    Raises:
+        HistogramError: not real numbers, or not one or two dimensions.
+    """
+    array = np.asarray(batch)
+    if array.dtype.kind not in "fiub" or array.ndim not in (1, 2):
+        message = (
+            f"Reading values for a histogram: found dtype {array.dtype} with shape {array.shape}, "
+            "expected real numbers as (n, features) or (n,)."
+        )
+        raise HistogramError(message)
+    with np.errstate(over="ignore"):
+        rows = array.astype(np.float32, copy=False)
+    return rows[:, np.newaxis] if rows.ndim == 1 else rows
+
+
+def _check_range(low: float, high: float, bins: int) -> None:
+    if not (low < high and 1 <= bins < MAX_EDGES_PER_FEATURE):
+        message = (
+            f"Placing histogram edges: found {bins} bins over {low} to {high}, expected 1 to "
+            f"{MAX_EDGES_PER_FEATURE - 1} bins and low < high."
+        )
+        raise HistogramError(message)
+
+
+def _order_keys(values: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Map float32 to int32 of the same order (IEEE 754 totalOrder), -0.0 to 0.0, every NaN to the last key."""
+    bits = np.ascontiguousarray(values + np.float32(0)).view(np.int32)
+    keys: NDArray[np.int32] = np.where(bits < 0, bits ^ _LAST_KEY, bits)
+    is_missing = np.isnan(values)
+    if is_missing.any():
+        keys[is_missing] = _LAST_KEY
+    return keys
+
+
+def _equal_mass_edges(column: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
+    """Place the edges of one feature, see `HistogramEdges.equal_mass`."""
+    finite = np.sort(column[np.isfinite(column)])
+    if len(finite) == 0:
+        return np.empty(0, dtype=np.float32)
+    bins = min(bins, max(_BINS_OF_A_CONSTANT, len(finite) // MIN_REFERENCE_VALUES_PER_BIN))
+    # ceil(n * k / bins) - 1 in whole numbers: the first value at which the distribution reaches k / bins.
+    ranks = -(-len(finite) * np.arange(1, bins) // bins) - 1
+    edges, repeats = np.unique(finite[ranks] + np.float32(0), return_counts=True)
+    atoms = edges[repeats > 1]
+    # Around zero the next float down is subnormal, which a CPU in flush-to-zero mode takes for zero.
+    near_zero = np.abs(atoms) <= _SMALLEST_NORMAL
+    below = np.where(near_zero, -_SMALLEST_NORMAL, np.nextafter(atoms, np.float32(-np.inf)))
+    merged: NDArray[np.float32] = np.unique(np.concatenate([edges, below[np.isfinite(below)]]))
+    return merged.astype(np.float32)
+
+
+def _check_layout(values: NDArray[np.float32], offsets: NDArray[np.int64]) -> None:
+    """Raise HistogramError unless the edges keep the rules of `HistogramEdges`."""
+    doing = "Checking histogram edges"
+    if values.ndim != 1 or offsets.ndim != 1 or not 0 < len(offsets) - 1 <= MAX_FEATURES:
+        message = f"{doing}: found {len(offsets) - 1} features, expected 1 to {MAX_FEATURES} in flat arrays."
+        raise HistogramError(message)
+    lengths = np.diff(offsets)
+    if offsets[0] != 0 or offsets[-1] != len(values) or lengths.min() < 0:
+        message = f"{doing}: offsets do not rise from 0 to {len(values)}, the number of edges."
+        raise HistogramError(message)
+    if lengths.max() > MAX_EDGES_PER_FEATURE:
+        message = f"{doing}: a feature has {lengths.max()} edges, expected at most {MAX_EDGES_PER_FEATURE}."
+        raise HistogramError(message)
+    feature = np.repeat(np.arange(len(lengths)), lengths)
+    is_bad = ~np.isfinite(values)
+    is_bad[1:] |= ~(values[1:] > values[:-1]) & (feature[1:] == feature[:-1])
+    if is_bad.any():
+        where = int(feature[np.flatnonzero(is_bad)[0]])
+        message = f"{doing}: the edges of feature {where} are not finite and strictly increasing as float32."
+        raise HistogramError(message)

@@ -1,0 +1,29 @@
+"""The errors of shoal_numerics: one root, one class a concept, so that callers catch what they can act on."""
+
+
+class NumericsError(ValueError):
+    """Root of all errors that shoal_numerics raises for bad input."""
+
+
+class HistogramError(NumericsError):
+    """Edges, counts or values that a histogram cannot take, or two histograms that do not fit together."""
+
+
+class PackingError(NumericsError):
+    """Packed counts that are malformed, too long or made for other edges."""
+
+
+class DriftError(NumericsError):
+    """Arguments from which no drift statistic can be computed."""
+
+
+class CompressedDataError(NumericsError):
+    """Compressed bytes that are truncated, corrupt or longer than the caller allows."""
+
+
+class DeltaError(NumericsError):
+    """A delta that is malformed, too large, made for another base, or whose result is not the named one."""
+
+
+class UpdateError(NumericsError):
+    """A federated update (or weights) with wrong shapes, values, base, size or encoding."""
