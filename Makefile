@@ -1,0 +1,65 @@
+# Each task of the project. `make` lists them; CI runs the same ones.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON := .venv/bin/python
+SOURCES := contract numerics agent hub compression training client
+# Programs that scripts/setup unpacked where it could not install them, then the environment's own.
+export PATH := $(CURDIR)/.cache/bin:$(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup:  ## install what a hub and the demo need: Mosquitto, .venv with pinned packages
+	@scripts/setup
+
+.PHONY: setup-test
+setup-test:  ## the same and PostgreSQL, for the tests
+	@scripts/setup test
+
+.PHONY: demo
+demo: setup  ## one model from training to a fleet and back; KEEP=1 leaves the hub and its agents running
+	@$(PYTHON) examples/demo/run.py
+
+.PHONY: check
+check: setup  ## lint, formatting, types (3.11, and 3.10 for what runs on devices), import rules, shell scripts
+	ruff check .
+	ruff format --check .
+	mypy
+	mypy --python-version 3.10 contract numerics agent
+	lint-imports
+	@if command -v shellcheck >/dev/null; then \
+	    echo shellcheck scripts/setup .ci/run; shellcheck scripts/setup .ci/run; \
+	else \
+	    echo "shellcheck is not installed: the shell scripts were not checked"; \
+	fi
+
+.PHONY: format
+format: setup  ## put the code into the house's form
+	ruff check --fix .
+	ruff format .
+
+.PHONY: test
+test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agents; under 5 minutes
+	pytest -n 2 -m "not slow"
+
+.PHONY: test-slow
+test-slow: setup-test  ## the tests that take longer than a few seconds each
+	pytest -m slow
+
+.PHONY: test-py310
+test-py310: setup-test  ## build the wheel, install it on Python 3.10 alone, run the device's tests there
+	pytest -m slow tests/packaging
+
+.PHONY: bench
+bench: setup-test  ## every figure of benchmarks/, as JSON lines
+	@for script in benchmarks/*.py; do echo "== $$script" >&2; $(PYTHON) "$$script"; done
+
+.PHONY: clean
+clean:  ## remove what was built, installed and unpacked here
+	rm -rf .venv .cache build dist demo-report.json .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(SOURCES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
