@@ -1,0 +1,328 @@
+"""One example of every message of the contract, written out in full: what the golden files pin.
+
+Each is built with a value for every field, so that a renamed, dropped or reordered field changes its bytes.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Final, NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from shoal_contract import envelope, limits
+from shoal_contract.ack import Ack, BlobAnswer
+from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredRound, DesiredState
+from shoal_contract.enrolment import EnrolmentRequest, EnrolmentResponse
+from shoal_contract.manifest import (
+    Baseline,
+    FeatureBaseline,
+    Provenance,
+    TensorData,
+    TensorSpec,
+    Variant,
+    VersionManifest,
+)
+from shoal_contract.reported import (
+    Hardware,
+    ModelReport,
+    Presence,
+    Problem,
+    ReportedState,
+    SectionReport,
+    SlotReport,
+)
+from shoal_contract.telemetry import (
+    BlobOffer,
+    DeploymentEvent,
+    Event,
+    EventBody,
+    Heartbeat,
+    MissingArtifact,
+    OutboxPosition,
+    RoundResult,
+    SketchCounts,
+    TelemetryMessage,
+    Window,
+)
+from shoal_contract.transfer import TransferManifest, describe
+from shoal_contract.wire import WireMessage
+
+DEVICE: Final = "d-abcdefgh234567ab"
+DIRECTOR: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+"""RFC 8032 signatures are deterministic: the same key and payload always give the same envelope."""
+NOON: Final = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
+_PROBLEM: Final = Problem(
+    code="golden_mismatch",
+    message="self-test of digits version 4: largest difference 0.31 found, at most 0.05 expected",
+    remedy="compress the version again for pi4-litert-int8, and compare its golden outputs",
+)
+_HARDWARE: Final = Hardware(
+    kind="jetson",
+    model="NVIDIA Jetson Orin Nano Developer Kit",
+    architecture="aarch64",
+    cores=6,
+    memory_bytes=8_005_033_984,
+    l4t="36.4.0",
+)
+_POSITION: Final = OutboxPosition(stream="0123456789abcdef", sequence=42, oldest=40)
+
+
+class Golden(NamedTuple):
+    """A message, the class that reads it and the bound of its kind."""
+
+    message: WireMessage
+    kind: type[WireMessage]
+    max_bytes: int
+
+
+def _sha(digit: str) -> str:
+    return digit * 64
+
+
+def desired_state() -> DesiredState:
+    return DesiredState(
+        device_id=DEVICE,
+        epoch=1,
+        generation=1_772_366_400_000,
+        issued_at=NOON,
+        expires_at=NOON + timedelta(days=30),
+        models={
+            "digits": DesiredModel(
+                version=3,
+                target="pi4-litert-int8",
+                manifest=ArtifactRef(sha256=_sha("a"), size_bytes=18_044),
+                deployment="dp-7k2m4q6z",
+            )
+        },
+        federated={
+            "run-b3c4d5e6": DesiredRound(
+                run="run-b3c4d5e6",
+                round=2,
+                dataset="labelled",
+                trainer=ArtifactRef(sha256=_sha("b"), size_bytes=65_536),
+                weights=ArtifactRef(sha256=_sha("c"), size_bytes=40_960),
+                epochs=1,
+                batch_size=32,
+                learning_rate=0.05,
+                seed=7,
+                update_scheme="int8",
+                max_update_bytes=1_048_576,
+                deadline_at=NOON + timedelta(minutes=10),
+            )
+        },
+        config=DesiredConfig(heartbeat_s=15.0, window_requests=500, window_s=30.0, reconnect_jitter_s=4.5),
+    )
+
+
+def manifest() -> VersionManifest:
+    image = TensorData(datatype="UINT8", shape=(1, 2, 2, 1), data="AAECAw==")
+    scores = TensorData(datatype="FP32", shape=(1, 2), data="AACAPwAAAAA=")
+    return VersionManifest(
+        model="digits",
+        version=3,
+        created_at=NOON,
+        inputs=(TensorSpec(name="image", datatype="UINT8", shape=(-1, 2, 2, 1)),),
+        outputs=(TensorSpec(name="scores", datatype="FP32", shape=(-1, 2)),),
+        labels=("zero", "one"),
+        golden_inputs={"image": image},
+        variants=(
+            Variant(
+                target="pi4-litert-int8",
+                runtime="litert",
+                format="tflite",
+                precision="int8",
+                sha256=_sha("d"),
+                size_bytes=21_504,
+                golden_outputs={"scores": scores},
+                golden_tolerance=0.05,
+            ),
+            Variant(
+                target="jetson-orin-onnx-fp16",
+                runtime="onnxruntime",
+                format="onnx",
+                precision="fp16",
+                sha256=_sha("e"),
+                size_bytes=40_320,
+                golden_outputs={"scores": scores},
+                golden_tolerance=0.01,
+            ),
+        ),
+        baseline=Baseline(
+            samples=1437,
+            features=(FeatureBaseline(name="pixel 0", edges=(0.5, 8.0, 15.5), counts=(1000, 200, 200, 37)),),
+            predictions=(720, 717),
+            confidence=FeatureBaseline(name="confidence", edges=(0.5, 0.9), counts=(3, 34, 1400)),
+        ),
+        provenance=Provenance(
+            source_sha256=_sha("f"),
+            data_sha256=_sha("0"),
+            parent_version=2,
+            federated_run="run-b3c4d5e6",
+            recipe={"quantization": "int8", "calibration": "256 samples"},
+        ),
+    )
+
+
+def reported_state() -> ReportedState:
+    slot = SlotReport(version=3, target="jetson-orin-onnx-fp16", sha256=_sha("e"), state="good")
+    return ReportedState(
+        connection=5,
+        sequence=12,
+        at=NOON,
+        epoch=1,
+        generation=1_772_366_400_000,
+        agent_version="0.1.0",
+        hardware=_HARDWARE,
+        runtimes=("onnxruntime",),
+        targets=("jetson-orin-onnx-fp16", "onnx-int8"),
+        datasets={"labelled": 240},
+        models={
+            "digits": ModelReport(
+                active=slot,
+                previous=slot.model_copy(update={"version": 2}),
+                candidate=slot.model_copy(update={"version": 4, "state": "bad"}),
+            )
+        },
+        sections={
+            "models/digits": SectionReport(
+                state="failed", step="self-test", deployment="dp-7k2m4q6z", problem=_PROBLEM
+            ),
+            "config": SectionReport(state="applied"),
+        },
+        problem=_PROBLEM,
+    )
+
+
+def window() -> Window:
+    return Window(
+        outbox=_POSITION,
+        model="digits",
+        version=3,
+        manifest_sha256=_sha("a"),
+        started_at=NOON,
+        ended_at=NOON + timedelta(seconds=60),
+        requests=100,
+        samples=120,
+        errors=1,
+        features=SketchCounts(rows=1, bins=4, data="AQIDBA=="),
+        missing=SketchCounts(rows=1, bins=1, data="AA=="),
+        predictions=(61, 59),
+        confidence=(1, 9, 110),
+        latency=(0, 0, 4, 90, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+    )
+
+
+def transfer_manifest() -> TransferManifest:
+    described = describe(bytes(range(256)) * 130, chunk_bytes=limits.CHUNK_SIZES_BYTES[0])
+    return described.model_copy(update={"deltas": {_sha("1"): _sha("2")}})
+
+
+def _event(body: EventBody) -> Event:
+    return Event(event_id="00112233445566778899aabbccddeeff", outbox=_POSITION, at=NOON, body=body)
+
+
+def _heartbeat() -> Heartbeat:
+    return Heartbeat(at=NOON, uptime_s=3600.5, memory_bytes=98_566_144, load=0.42, temperature_c=51.5, outbox_depth=3)
+
+
+def _deployment_event() -> DeploymentEvent:
+    return DeploymentEvent(
+        model="digits",
+        version=4,
+        deployment="dp-7k2m4q6z",
+        step="fail",
+        fetched_bytes=21_504,
+        duration_s=1.25,
+        problem=_PROBLEM,
+    )
+
+
+def _round_result() -> RoundResult:
+    return RoundResult(
+        run="run-b3c4d5e6",
+        round=2,
+        outcome="trained",
+        update_sha256=_sha("3"),
+        update_bytes=10_240,
+        examples=240,
+        loss_before=1.75,
+        loss_after=0.5,
+        duration_s=2.5,
+        peak_memory_bytes=64_000_000,
+        problem=_PROBLEM,
+    )
+
+
+def _ack() -> Ack:
+    return Ack(
+        stream="0123456789abcdef",
+        sequence=41,
+        blobs={
+            _sha("3"): BlobAnswer(state="credit", missing=(0, 2)),
+            _sha("4"): BlobAnswer(state="stored"),
+            _sha("5"): BlobAnswer(state="refused", reason="no round expects this update"),
+        },
+    )
+
+
+def _enrolment_request() -> EnrolmentRequest:
+    return EnrolmentRequest(
+        token="c2VjcmV0LW9mLWEtdG9rZW4tZm9yLXRlc3Rz",
+        csr_pem="-----BEGIN CERTIFICATE REQUEST-----\nMIHa\n-----END CERTIFICATE REQUEST-----\n",
+        name="greenhouse north",
+        hardware=_HARDWARE,
+    )
+
+
+def _enrolment_response() -> EnrolmentResponse:
+    return EnrolmentResponse(
+        device_id=DEVICE,
+        certificate_pem="-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        ca_pem="-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n",
+        broker_host="hub.example.org",
+        broker_port=8883,
+        director_keys={"director-1": DIRECTOR.public_key().public_bytes_raw().hex()},
+    )
+
+
+MESSAGES: Final[dict[str, Golden]] = {
+    "desired-state": Golden(desired_state(), DesiredState, limits.MAX_ENVELOPE_BYTES),
+    "version-manifest": Golden(manifest(), VersionManifest, limits.MAX_MANIFEST_BYTES),
+    "transfer-manifest": Golden(transfer_manifest(), TransferManifest, limits.MAX_CHUNK_LIST_BYTES),
+    "presence-online": Golden(
+        Presence(state="online", connection=5, sequence=1, since=NOON), Presence, limits.MAX_REPORT_BYTES
+    ),
+    "presence-offline": Golden(
+        Presence(state="offline", connection=5, sequence=0, since=NOON, reason="connection lost"),
+        Presence,
+        limits.MAX_REPORT_BYTES,
+    ),
+    "reported-state": Golden(reported_state(), ReportedState, limits.MAX_REPORT_BYTES),
+    "telemetry-heartbeat": Golden(TelemetryMessage(body=_heartbeat()), TelemetryMessage, limits.MAX_REPORT_BYTES),
+    "telemetry-window": Golden(TelemetryMessage(body=window()), TelemetryMessage, limits.MAX_REPORT_BYTES),
+    "event-deployment": Golden(_event(_deployment_event()), Event, limits.MAX_REPORT_BYTES),
+    "event-blob-offer": Golden(
+        _event(BlobOffer(sha256=_sha("3"), size_bytes=10_240, chunk_bytes=131_072)), Event, limits.MAX_REPORT_BYTES
+    ),
+    "event-round-result": Golden(_event(_round_result()), Event, limits.MAX_REPORT_BYTES),
+    "event-missing-artifact": Golden(
+        _event(MissingArtifact(sha256=_sha("d"), detail="silent for 10 s")), Event, limits.MAX_REPORT_BYTES
+    ),
+    "ack": Golden(_ack(), Ack, limits.MAX_REPORT_BYTES),
+    "enrolment-request": Golden(_enrolment_request(), EnrolmentRequest, limits.MAX_REPORT_BYTES),
+    "enrolment-response": Golden(_enrolment_response(), EnrolmentResponse, limits.MAX_REPORT_BYTES),
+}
+
+ENVELOPES: Final[dict[str, Callable[[], bytes]]] = {
+    "envelope-desired-state": lambda: envelope.sign(
+        desired_state().to_bytes(), envelope.DESIRED_STATE_TYPE, DIRECTOR, "director-1"
+    ),
+    "envelope-version-manifest": lambda: envelope.sign(
+        manifest().to_bytes(), envelope.MANIFEST_TYPE, DIRECTOR, "director-1"
+    ),
+}
+
+
+def wire_bytes(name: str) -> bytes:
+    """The bytes that go over the wire for the example `name`."""
+    return ENVELOPES[name]() if name in ENVELOPES else MESSAGES[name].message.to_bytes()

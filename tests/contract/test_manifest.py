@@ -1,0 +1,128 @@
+"""The version manifest: tensors, histograms and variants that do not add up are refused."""
+
+import base64
+import itertools
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from tests.contract.golden_messages import manifest
+
+from shoal_contract.errors import MessageError
+from shoal_contract.limits import MAX_MANIFEST_BYTES, MAX_TENSOR_BYTES
+from shoal_contract.manifest import DATATYPE_BYTES, Datatype, FeatureBaseline, TensorData, VersionManifest
+from shoal_contract.wire import parse_message
+
+SHAPES = st.lists(st.integers(0, 4), max_size=4).map(tuple)
+
+
+def _read(change: Any) -> VersionManifest:
+    document = json.loads(manifest().to_bytes())
+    change(document)
+    return parse_message(VersionManifest, json.dumps(document).encode(), MAX_MANIFEST_BYTES)
+
+
+@given(st.sampled_from(sorted(DATATYPE_BYTES)), SHAPES, st.integers(-8, 8))
+def test_a_tensor_holds_exactly_as_many_bytes_as_shape_and_datatype_say(
+    datatype: Datatype, shape: tuple[int, ...], excess: int
+) -> None:
+    expected = math.prod(shape) * DATATYPE_BYTES[datatype]
+    elements = bytes(max(0, expected + excess))
+    data = base64.b64encode(elements).decode()
+    if len(elements) == expected:
+        assert TensorData(datatype=datatype, shape=shape, data=data).to_bytes() == elements
+    else:
+        with pytest.raises(ValidationError, match=f"has {len(elements)} bytes, expected {expected}"):
+            TensorData(datatype=datatype, shape=shape, data=data)
+
+
+@pytest.mark.parametrize("data", ["A", "AAA", "AAAA\n", "AA-_", "AAÄA", "AAAAA==="])
+def test_a_tensor_that_is_not_base64_is_refused(data: str) -> None:
+    with pytest.raises(MessageError, match=r"base64|ASCII|bytes"):
+        _read(lambda document: document["golden_inputs"]["image"].update(data=data, shape=[3]))
+
+
+def test_a_tensor_of_an_absurd_shape_is_refused_without_being_made() -> None:
+    with pytest.raises(MessageError, match="tensor of shape"):
+        _read(lambda document: document["golden_inputs"]["image"].update(shape=[2**62] * 8))
+
+
+def test_a_golden_tensor_over_the_bound_is_refused() -> None:
+    elements = MAX_TENSOR_BYTES + 16
+    data = base64.b64encode(bytes(elements)).decode()
+    with pytest.raises(ValidationError, match="at most"):
+        TensorData(datatype="UINT8", shape=(elements,), data=data)
+    fits = base64.b64encode(bytes(MAX_TENSOR_BYTES)).decode()
+    assert len(TensorData(datatype="UINT8", shape=(MAX_TENSOR_BYTES,), data=fits).to_bytes()) == MAX_TENSOR_BYTES
+
+
+@given(
+    st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=6),
+    st.lists(st.integers(0, 9), min_size=1, max_size=8),
+)
+def test_a_baseline_has_increasing_edges_and_one_more_count(edges: list[float], counts: list[int]) -> None:
+    is_increasing = all(left < right for left, right in itertools.pairwise(edges))
+    if is_increasing and len(counts) == len(edges) + 1:
+        assert FeatureBaseline(name="x", edges=tuple(edges), counts=tuple(counts)).counts == tuple(counts)
+    else:
+        with pytest.raises(ValidationError, match=r"expected one more|strictly increasing"):
+            FeatureBaseline(name="x", edges=tuple(edges), counts=tuple(counts))
+
+
+@pytest.mark.parametrize("edges", [[1.0, 1.0], [2.0, 1.0], [0.0, -0.0]])
+def test_histogram_edges_that_do_not_increase_are_refused(edges: list[float]) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["baseline"]["features"][0].update(edges=edges, counts=[1, 1, 1])
+
+    with pytest.raises(MessageError, match="feature pixel 0: edges must be strictly increasing"):
+        _read(change)
+
+
+@pytest.mark.parametrize("edge", ["NaN", "Infinity", "-Infinity"])
+def test_histogram_edges_that_are_not_finite_are_refused(edge: str) -> None:
+    data = manifest().to_bytes().replace(b'"edges":[0.5,8.0,15.5]', f'"edges":[0.5,8.0,{edge}]'.encode())
+    assert edge.encode() in data
+    with pytest.raises(MessageError, match="finite number"):
+        parse_message(VersionManifest, data, MAX_MANIFEST_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "Digits"),
+        ("model", "../etc/passwd"),
+        ("model", ".."),
+        ("model", "digits\n"),
+        ("model", "x" * 64),
+        ("version", 0),
+        ("variants", []),
+        ("inputs", []),
+        ("golden_inputs", {}),
+        ("created_at", "2026-03-01T12:00:00"),
+    ],
+)
+def test_a_manifest_with_an_impossible_field_is_refused(field: str, value: object) -> None:
+    with pytest.raises(MessageError, match=f"reading VersionManifest: {field}"):
+        _read(lambda document: document.update({field: value}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("runtime", "pickle"), ("format", "pkl"), ("sha256", "0" * 63), ("size_bytes", 0), ("golden_tolerance", -0.1)],
+)
+def test_a_variant_that_no_device_may_run_is_refused(field: str, value: object) -> None:
+    with pytest.raises(MessageError, match=rf"variants\.0\.{field}"):
+        _read(lambda document: document["variants"][0].update({field: value}))
+
+
+def test_the_variant_for_a_target_is_found_by_name() -> None:
+    assert manifest().variant_for("pi4-litert-int8").format == "tflite"
+
+
+def test_a_missing_target_names_those_that_exist() -> None:
+    with pytest.raises(MessageError, match="no target 'x86'; it has pi4-litert-int8, jetson-orin-onnx-fp16"):
+        manifest().variant_for("x86")
