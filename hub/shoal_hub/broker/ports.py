@@ -1,0 +1,11 @@
+"""Free TCP ports, for settings that leave the choice to the system."""
+
+import socket
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nobody listens on right now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

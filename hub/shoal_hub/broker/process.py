@@ -1,0 +1,154 @@
+"""Mosquitto's process: started, adopted when it has outlived the hub, replaced when its configuration changed."""
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from shoal_hub.broker.config import DEVICE_ACL, HUB_ACL, BrokerConfig, Listener, render
+from shoal_hub.broker.errors import BrokerError
+
+_START_TIMEOUT_S: Final = 15.0
+_STOP_TIMEOUT_S: Final = 15.0
+_POLL_S: Final = 0.02
+_LOG_TAIL_BYTES: Final = 2000
+
+
+class BrokerProcess:
+    """One Mosquitto over one configuration. Not safe to share between threads."""
+
+    def __init__(self, program: Path, config: BrokerConfig) -> None:
+        self._program = program
+        self._config = config
+        self._child: subprocess.Popen[bytes] | None = None
+        self._adopted: int | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while the broker runs."""
+        if self._child is not None:
+            return self._child.pid if self._child.poll() is None else None
+        return self._adopted if self._adopted is not None and self._is_ours(self._adopted) else None
+
+    def ensure(self) -> bool:
+        """Have the broker run with this configuration; return whether a running one was adopted.
+
+        Raises:
+            BrokerError: It does not start; the error holds the end of its log.
+        """
+        digest = self._write_files()
+        digest_file = self._config.folder / "config.sha256"
+        running = self._running_pid()
+        if running is not None and digest_file.exists() and digest_file.read_text() == digest:
+            self._adopted = running
+            self._wait_until_open()
+            return True
+        if running is not None:
+            self._end(running)
+        digest_file.write_text(digest)
+        self._start()
+        return False
+
+    def stop(self) -> None:
+        """Stop the broker; it writes what is retained to disk first.
+
+        Raises:
+            BrokerError: It does not end, not even when killed.
+        """
+        pid = self.pid
+        if pid is not None:
+            self._end(pid)
+        self._child = self._adopted = None
+
+    def _write_files(self) -> str:
+        self._config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._config.database_dir.mkdir(mode=0o700, exist_ok=True)
+        text = render(self._config)
+        self._config.conf_path.write_text(text)
+        self._config.devices.acl.write_text(DEVICE_ACL)
+        self._config.hub.acl.write_text(HUB_ACL)
+        digest = hashlib.sha256((text + DEVICE_ACL + HUB_ACL).encode())
+        for listener in (self._config.devices, self._config.hub):
+            digest.update(listener.identity.certificate.read_bytes() + listener.authority.read_bytes())
+        return digest.hexdigest()
+
+    def _running_pid(self) -> int | None:
+        try:
+            pid = int(self._config.pid_path.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return pid if self._is_ours(pid) else None
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether `pid` is alive and was started on our configuration: the number may belong to another by now."""
+        try:
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return os.fsencode(self._config.conf_path) in arguments
+
+    def _start(self) -> None:
+        # A session of its own: a Ctrl-C at the terminal is for the hub, which then decides about the broker.
+        with (self._config.folder / "mosquitto.out").open("wb") as output:
+            self._child = subprocess.Popen(
+                [self._program, "-c", self._config.conf_path],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._adopted = None
+        self._wait_until_open()
+
+    def _wait_until_open(self) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        waiting = [self._config.devices, self._config.hub]
+        while waiting:
+            if self.pid is None or time.monotonic() > deadline:
+                raise self._start_error()
+            waiting = [listener for listener in waiting if not _accepts(listener)]
+            if waiting:
+                time.sleep(_POLL_S)
+
+    def _start_error(self) -> BrokerError:
+        ports = f"{self._config.devices.port} and {self._config.hub.port}"
+        log = self._config.folder / "mosquitto.out"
+        lines = [
+            path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+            for path in (self._config.log_path, log)
+            if path.exists()
+        ]
+        return BrokerError(
+            f"starting the broker {self._program} on ports {ports}: no answer; its log ends:\n{''.join(lines)}",
+            "free the ports or choose others (SHOAL_BROKER_PORT, SHOAL_HUB_LISTENER_PORT), then start the hub again",
+        )
+
+    def _end(self, pid: int) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+            deadline = time.monotonic() + _STOP_TIMEOUT_S
+            while time.monotonic() < deadline:
+                if not self._is_alive(pid):
+                    return
+                time.sleep(_POLL_S)
+        raise BrokerError(f"stopping the broker: process {pid} does not end", f"end process {pid} by hand")
+
+    def _is_alive(self, pid: int) -> bool:
+        if self._child is not None and self._child.pid == pid:
+            return self._child.poll() is None
+        return self._is_ours(pid)
+
+
+def _accepts(listener: Listener) -> bool:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(listener.host, listener.host)  # noqa: S104
+    try:
+        with socket.create_connection((host, listener.port), timeout=1.0):
+            return True
+    except OSError:
+        return False
