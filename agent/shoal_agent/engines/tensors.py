@@ -1,0 +1,47 @@
+"""Between the wire's tensors (Open Inference Protocol v2 datatypes, base64) and numpy arrays."""
+
+import base64
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoal_contract.manifest import Datatype, TensorData
+
+Array: TypeAlias = NDArray[Any]
+"""An array of one of `NUMPY_TYPES`."""
+
+NUMPY_TYPES: Final[dict[str, np.dtype[Any]]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+}
+"""The numpy type of each datatype, in the machine's byte order."""
+DATATYPES: Final[dict[np.dtype[Any], Datatype]] = {kind: name for name, kind in NUMPY_TYPES.items()}  # type: ignore[misc]
+
+
+def from_tensor_data(tensor: TensorData) -> Array:
+    """Return a tensor of the wire as an array of its shape; the array owns its memory."""
+    wire_type = NUMPY_TYPES[tensor.datatype].newbyteorder("<")
+    flat = np.frombuffer(tensor.to_bytes(), dtype=wire_type)
+    return flat.reshape(tensor.shape).astype(NUMPY_TYPES[tensor.datatype])
+
+
+def to_tensor_data(array: Array) -> TensorData:
+    """Return an array as a tensor of the wire.
+
+    Raises:
+        KeyError: The array's type is none of `NUMPY_TYPES`.
+    """
+    native = array.dtype.newbyteorder("=")
+    data = np.ascontiguousarray(array).astype(native.newbyteorder("<"), copy=False).tobytes()
+    return TensorData(datatype=DATATYPES[native], shape=array.shape, data=base64.b64encode(data).decode())

@@ -1,0 +1,9 @@
+"""What each served model sees, as constant-memory counts against its manifest's baseline.
+
+Raw inputs never leave this package. Finished windows go to the outbox; drift is decided at the hub.
+"""
+
+from shoal_agent.monitor.monitor import Monitor
+from shoal_agent.monitor.window import FinishedWindow
+
+__all__ = ["FinishedWindow", "Monitor"]

@@ -1,0 +1,44 @@
+"""A finished window: what one version saw in a stretch of time, ready for the outbox."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shoal_contract.telemetry import OutboxPosition, SketchCounts, Window
+
+
+@dataclass(frozen=True)
+class FinishedWindow:
+    """The fields of `shoal_contract.telemetry.Window` but for the place in the outbox, which the outbox gives."""
+
+    model: str
+    version: int
+    manifest_sha256: str
+    started_at: datetime
+    ended_at: datetime
+    requests: int
+    samples: int
+    errors: int
+    features: SketchCounts
+    missing: SketchCounts
+    predictions: tuple[int, ...]
+    confidence: tuple[int, ...]
+    latency: tuple[int, ...]
+
+    def to_message(self, outbox: OutboxPosition) -> Window:
+        """Return the wire message at its place in the outbox."""
+        return Window(
+            outbox=outbox,
+            model=self.model,
+            version=self.version,
+            manifest_sha256=self.manifest_sha256,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            requests=self.requests,
+            samples=self.samples,
+            errors=self.errors,
+            features=self.features,
+            missing=self.missing,
+            predictions=self.predictions,
+            confidence=self.confidence,
+            latency=self.latency,
+        )

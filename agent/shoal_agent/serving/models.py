@@ -1,0 +1,99 @@
+"""Which model is served under which name, and the swap that no request notices."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+
+from shoal_agent.engines import Array, Engine
+from shoal_contract.manifest import VersionManifest
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """One version that answers requests. `manifest_sha256` is the hash by which the desired state names it."""
+
+    name: str
+    version: int
+    target: str
+    manifest: VersionManifest
+    manifest_sha256: str
+    engine: Engine
+
+
+class Observer(Protocol):
+    """Sees what is served; called from worker threads, must be quick and never raise on what a client sent."""
+
+    def observe(
+        self, served: ServedModel, inputs: Mapping[str, Array], outputs: Mapping[str, Array], latency_ms: float
+    ) -> None:
+        """Take note of one answered request."""
+
+    def observe_error(self, served: ServedModel) -> None:
+        """Take note of one request to a model that got an error instead of an answer."""
+
+
+class _Place:
+    """A served model, how many requests use it, and whether it has been swapped out."""
+
+    def __init__(self, served: ServedModel) -> None:
+        self.served = served
+        self.in_flight = 0
+        self.is_retired = False
+        self.closed = anyio.Event()
+
+    def close_if_idle(self) -> None:
+        if self.is_retired and self.in_flight == 0 and not self.closed.is_set():
+            self.served.engine.close()
+            self.closed.set()
+
+
+class ModelServer:
+    """The served models by name. Belongs to the event loop: call it from there only."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, _Place] = {}
+
+    def get(self, name: str) -> ServedModel | None:
+        """Return what is served under a name now."""
+        place = self._places.get(name)
+        return place.served if place else None
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names that are served now, sorted."""
+        return tuple(sorted(self._places))
+
+    @contextmanager
+    def borrow(self, name: str) -> Iterator[ServedModel | None]:
+        """Hold what is served under a name: its engine stays open until the block ends, whatever is swapped."""
+        place = self._places.get(name)
+        if place is None:
+            yield None
+            return
+        place.in_flight += 1
+        try:
+            yield place.served
+        finally:
+            place.in_flight -= 1
+            place.close_if_idle()
+
+    async def swap(self, name: str, served: ServedModel | None) -> None:
+        """Serve another version, or none, from now on; return once the old one has answered and is closed.
+
+        The switch itself happens before the first await. If the caller is cancelled while the old engine drains,
+        the switch stands and the old engine is closed by the last request that uses it.
+        """
+        old = self._places.pop(name, None)
+        if served is not None:
+            self._places[name] = _Place(served)
+        if old is not None:
+            old.is_retired = True
+            old.close_if_idle()
+            await old.closed.wait()
+
+    async def aclose(self) -> None:
+        """Stop serving everything; return once all engines are closed."""
+        for name in self.names():
+            await self.swap(name, None)

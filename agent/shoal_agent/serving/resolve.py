@@ -1,0 +1,23 @@
+"""From the names in a path to the model that answers."""
+
+from shoal_agent.serving.models import ModelServer, ServedModel
+from shoal_agent.serving.refusal import NOT_FOUND, UNAVAILABLE, RequestError
+
+
+def resolve(server: ModelServer, held: ServedModel | None, name: str, version: str | None) -> ServedModel:
+    """Return the served model if it is there and of the version that the path asks for.
+
+    Raises:
+        RequestError: 503 while nothing is served at all, 404 for another model or version.
+    """
+    if held is None:
+        known = ", ".join(server.names())
+        if not known:
+            msg = "no model is served yet"
+            raise RequestError(msg, UNAVAILABLE, remedy="roll a model out to this device, then try again")
+        msg = f"model {name[:64]!r} is not served"
+        raise RequestError(msg, NOT_FOUND, remedy=f"ask for one of {known}")
+    if version is not None and version != str(held.version):
+        msg = f"version {version[:20]!r} of model {name!r} is not served"
+        raise RequestError(msg, NOT_FOUND, remedy=f"ask for version {held.version}, or for none")
+    return held
