@@ -1,6 +1,5 @@
 """Topics: what is built can be read, and nothing else can."""
 
-import contextlib
 import string
 
 import pytest
@@ -58,12 +57,14 @@ _PART = st.sampled_from([
 @example(f"shoal/1/device/{DEVICE}/up/blob/{SHA}/10000000")
 @example(f"shoal/1/device/{DEVICE}/up/blob")
 def test_arbitrary_text_is_a_topic_that_we_build_or_a_topic_error(text: str) -> None:
-    with contextlib.suppress(TopicError):
+    try:
         read = topics.parse_up(text)
-        if read.sha256 is not None and read.chunk is not None:
-            assert topics.up_blob(read.device_id, read.sha256, read.chunk) == text
-        else:
-            assert topics.up(read.device_id, read.channel) == text  # type: ignore[arg-type]
+    except TopicError:
+        return
+    if read.sha256 is not None and read.chunk is not None:
+        assert topics.up_blob(read.device_id, read.sha256, read.chunk) == text
+    else:
+        assert topics.up(read.device_id, read.channel) == text  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
