@@ -239,7 +239,8 @@ def _equal_mass_edges(column: NDArray[np.float32], bins: int) -> NDArray[np.floa
     atoms = edges[repeats > 1]
     # Around zero the next float down is subnormal, which a CPU in flush-to-zero mode takes for zero.
     near_zero = np.abs(atoms) <= _SMALLEST_NORMAL
-    below = np.where(near_zero, -_SMALLEST_NORMAL, np.nextafter(atoms, np.float32(-np.inf)))
+    with np.errstate(over="ignore", under="ignore"):
+        below = np.where(near_zero, -_SMALLEST_NORMAL, np.nextafter(atoms, np.float32(-np.inf)))
     merged: NDArray[np.float32] = np.unique(np.concatenate([edges, below[np.isfinite(below)]]))
     return merged.astype(np.float32)
 

@@ -13,6 +13,7 @@ from shoal_numerics.errors import UpdateError
 from shoal_numerics.weights import Tensor
 
 _STEPS = 127
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def quantize(
@@ -29,7 +30,7 @@ def quantize(
     for position, (tensor, old) in enumerate(zip(weights, base, strict=True)):
         change = tensor.astype(np.float64) - old
         largest = float(np.abs(change).max(initial=0.0))
-        if largest > np.finfo(np.float32).max:
+        if largest > _LARGEST:
             message = f"Encoding an update: tensor {position} moved by {largest:g}, beyond float32. Drop this update."
             raise UpdateError(message)
         scale = np.float32(largest / _STEPS)
@@ -54,7 +55,7 @@ def dequantize(scales: NDArray[np.float32], steps: bytes, base: Sequence[Tensor]
         change = flat[start : start + old.size].reshape(old.shape) * np.float64(scale)
         start += old.size
         value = np.asarray(old + change)
-        if np.abs(value).max(initial=0.0) > np.finfo(np.float32).max:
+        if np.abs(value).max(initial=0.0) > _LARGEST:
             message = "Decoding an update: a value leaves the range of float32. Drop it."
             raise UpdateError(message)
         weights.append(value.astype(np.float32))
