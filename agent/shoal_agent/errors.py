@@ -1,0 +1,65 @@
+"""The agent's errors. Each carries a code and a remedy, so that it can be reported to the hub as a `Problem`."""
+
+from shoal_contract.reported import Problem
+
+
+class AgentError(Exception):
+    """Root of the errors that the agent raises.
+
+    Args:
+        message: What was being done, what was found, what was expected.
+        remedy: What a person should do next.
+    """
+
+    code = "agent"
+    default_remedy = "look at the agent's log on the device"
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy or self.default_remedy
+
+    def to_problem(self) -> Problem:
+        """Return the error as the hub shows it."""
+        return Problem(code=self.code, message=str(self)[:1024], remedy=self.remedy[:512])
+
+
+class DiskError(AgentError):
+    """The data folder does not hold what it should."""
+
+    code = "disk"
+    default_remedy = "check the data folder's disk and owner, then restart the agent"
+
+
+class EnrolmentError(AgentError):
+    """The device could not enrol."""
+
+    code = "enrolment"
+    default_remedy = "make a new token with `shoal tokens create` and run `shoal-agent enrol` again"
+
+
+class TrustError(AgentError):
+    """A signed statement was refused. Nothing that runs has changed."""
+
+    code = "trust"
+    default_remedy = "nothing on the device changes; find out who published this"
+
+
+class LinkError(AgentError):
+    """The link to the broker is down or did not confirm in time. It is tried again."""
+
+    code = "link"
+    default_remedy = "the agent tries again by itself; check the network and the broker if it lasts"
+
+
+class FetchError(AgentError):
+    """An artifact could not be fetched yet. It is tried again."""
+
+    code = "fetch"
+    default_remedy = "the agent tries again and asks the hub to publish the artifact again"
+
+
+class ArtifactError(AgentError):
+    """An artifact arrived whole but is not what was signed, or can not be used on this device."""
+
+    code = "artifact"
+    default_remedy = "register a corrected version and roll it out; the last good version keeps serving"

@@ -1,0 +1,167 @@
+"""The training child: `python -m shoal_agent.federated.child JOB.json`, a process of its own with limits.
+
+Runs the LiteRT trainer's signatures (`train`, `get_weights`, `set_weights`): plain SGD on the device's own
+examples, from the round's weights. Only the coded difference of the weights is written.
+"""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from shoal_agent.durable import replace_file
+from shoal_agent.federated.dataset import DatasetError, read_examples
+from shoal_agent.federated.job import TrainingJob, TrainingResult
+from shoal_numerics.errors import NumericsError
+from shoal_numerics.update_coding import encode_update
+
+Weights = list[NDArray[np.float32]]
+Examples = tuple[NDArray[np.float32], NDArray[np.int32]]
+
+
+class TrainingError(Exception):
+    """The round can not be trained on this device; the text goes to the hub."""
+
+
+def train(job: TrainingJob) -> TrainingResult:
+    """Train one round and write the coded update.
+
+    Raises:
+        TrainingError: Trainer, weights, data and settings do not fit together, or training diverged.
+    """
+    started_s = time.monotonic()
+    trainer = LiteRtTrainer(job.trainer)
+    base = _read_weights(job.weights)
+    x, y = read_examples(job.dataset)
+    x, y = x[: job.max_examples], y[: job.max_examples]
+    trainer.check(x, job.batch_size)
+    trainer.set_weights(base)
+    losses = list(_epochs(trainer, (x, y), job))
+    update = encode_update(trainer.get_weights(), base, job.update_scheme, rounding_seed=job.seed)
+    if len(update) > job.max_update_bytes:
+        raise TrainingError(f"coding the update: {len(update)} bytes, the round allows {job.max_update_bytes}")
+    replace_file(job.update, update)
+    return TrainingResult(
+        examples=len(y),
+        loss_before=losses[0],
+        loss_after=losses[-1],
+        duration_s=time.monotonic() - started_s,
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+class LiteRtTrainer:
+    """A `.tflite` file with the signatures train, get_weights and set_weights.
+
+    Raises:
+        TrainingError: It does not load or lacks a signature.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._interpreter = _interpreter(path)
+            self._train = self._interpreter.get_signature_runner("train")
+            self._get = self._interpreter.get_signature_runner("get_weights")
+            self._set = self._interpreter.get_signature_runner("set_weights")
+        except (ValueError, RuntimeError, ImportError) as error:
+            raise TrainingError(f"loading the trainer: {error}") from error
+
+    def check(self, x: NDArray[np.float32], batch_size: int) -> None:
+        """Hold examples (n, …) and the round's batch size against the trainer's fixed batch."""
+        expected = tuple(int(size) for size in self._train.get_input_details()["x"]["shape"])
+        if (batch_size, *x.shape[1:]) != expected:
+            message = f"examples of shape {x.shape[1:]} in batches of {batch_size}; the trainer takes {expected}"
+            raise TrainingError(f"checking the data: {message}")
+
+    def set_weights(self, weights: Weights) -> None:
+        """Start from the round's weights."""
+        try:
+            self._set(**{_key(index): tensor for index, tensor in enumerate(weights)})
+        except (ValueError, RuntimeError) as error:
+            raise TrainingError(f"setting the weights: {error}") from error
+
+    def get_weights(self) -> Weights:
+        """Return the present weights, float32 tensors in their fixed order."""
+        tensors = self._get()
+        return [np.asarray(tensors[key], dtype=np.float32) for key in sorted(tensors)]
+
+    def step(self, x: NDArray[np.float32], y: NDArray[np.int32], learning_rate: float) -> float:
+        """Do one step of SGD on a full batch; return the loss before it."""
+        return float(self._train(x=x, y=y, lr=np.float32(learning_rate))["loss"])
+
+
+def _epochs(trainer: LiteRtTrainer, examples: Examples, job: TrainingJob) -> Iterator[float]:
+    """Train; yield the mean loss of each epoch."""
+    random = np.random.default_rng(job.seed)
+    for _ in range(job.epochs):
+        order = random.permutation(len(examples[1]))
+        batches = list(_batches(examples, order, job.batch_size))
+        losses = [(trainer.step(x, y, job.learning_rate), count) for x, y, count in batches]
+        loss = sum(loss * count for loss, count in losses) / len(order)
+        if not np.isfinite(loss):
+            raise TrainingError(f"training diverged: loss {loss}; lower the learning rate")
+        yield loss
+
+
+def _batches(
+    examples: Examples, order: NDArray[np.int64], batch_size: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32], int]]:
+    """Yield full batches; label -1 fills the last one and counts for nothing."""
+    x, y = examples
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch_x = np.zeros((batch_size, *x.shape[1:]), dtype=np.float32)
+        batch_y = np.full(batch_size, -1, dtype=np.int32)
+        batch_x[: len(chosen)], batch_y[: len(chosen)] = x[chosen], y[chosen]
+        yield batch_x, batch_y, len(chosen)
+
+
+def _read_weights(path: Path) -> Weights:
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"reading the round's weights: {error}") from error
+    return [np.asarray(tensors[key], dtype=np.float32) for key in sorted(tensors)]
+
+
+def _key(index: int) -> str:
+    return f"{index:03d}"
+
+
+def _interpreter(path: Path) -> Any:  # noqa: ANN401 - the runtimes have no types
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        from tflite_runtime.interpreter import Interpreter
+    return Interpreter(model_path=str(path), num_threads=1)
+
+
+def _limit(job: TrainingJob) -> None:
+    """Bound this process before anything from the network is read."""
+    os.nice(job.nice)
+    resource.setrlimit(resource.RLIMIT_CPU, (job.max_cpu_s, job.max_cpu_s))
+    resource.setrlimit(resource.RLIMIT_AS, (job.max_memory_bytes, job.max_memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main(job_path: Path) -> None:
+    """Train as the job file says and write the result file."""
+    job = TrainingJob.model_validate_json(job_path.read_bytes())
+    _limit(job)
+    try:
+        result = train(job)
+    except (TrainingError, DatasetError, NumericsError, MemoryError) as error:
+        result = TrainingResult(error=str(error) or type(error).__name__)
+    replace_file(job.result, result.model_dump_json().encode())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,112 @@
+"""Fetches one artifact over retained chunks: only what is missing, a few chunks at a time, checked one by one."""
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+from anyio import to_thread
+
+from shoal_agent.blobs import BlobStore, PartialBlob
+from shoal_agent.errors import FetchError
+from shoal_agent.settings import FetchSettings
+from shoal_contract import topics
+from shoal_contract.desired import ArtifactRef
+from shoal_contract.errors import ContractError
+from shoal_contract.errors import TransferError as BadChunkError
+from shoal_contract.transfer import TransferManifest, parse_transfer_manifest
+
+AskAgain = Callable[[str, str], Awaitable[None]]
+"""Tells the hub that an artifact's topics are silent or wrong: (sha256, detail)."""
+
+
+class RetainedSource(Protocol):
+    """Where retained messages are read from; the link, in production."""
+
+    async def read_retained(self, topic: str, timeout_s: float) -> bytes:
+        """Return the retained message of `topic`.
+
+        Raises:
+            FetchError: Nothing arrived within `timeout_s`.
+        """
+
+
+class Fetcher:
+    """Brings artifacts into the blob store."""
+
+    def __init__(self, source: RetainedSource, blobs: BlobStore, ask_again: AskAgain, settings: FetchSettings) -> None:
+        self._source = source
+        self._blobs = blobs
+        self._ask_again = ask_again
+        self._settings = settings
+
+    async def fetch(self, ref: ArtifactRef) -> Path:
+        """Return the path of the verified artifact, fetched if it is not there.
+
+        Raises:
+            FetchError: Chunks are missing or wrong for now; the hub has been asked to publish them again.
+            ArtifactError: The whole is not what was signed.
+            DiskError: It can not be stored.
+        """
+        if self._blobs.has(ref.sha256):
+            return self._blobs.path(ref.sha256)
+        try:
+            manifest = await self._manifest(ref)
+            partial = await to_thread.run_sync(self._blobs.open_partial, manifest)
+            try:
+                await self._fill(partial)
+                return await to_thread.run_sync(self._blobs.finish, partial, ref)
+            finally:
+                partial.close()
+        except FetchError as error:
+            await self._ask_again(ref.sha256, str(error)[:256])
+            raise
+
+    async def _manifest(self, ref: ArtifactRef) -> TransferManifest:
+        payload = await self._source.read_retained(topics.artifact_manifest(ref.sha256), self._settings.silence_s)
+        try:
+            return parse_transfer_manifest(payload, ref.sha256, ref.size_bytes)
+        except ContractError as error:
+            raise FetchError(str(error)) from error
+
+    async def _fill(self, partial: PartialBlob) -> None:
+        todo = sorted(partial.missing, reverse=True)
+        limiter = anyio.CapacityLimiter(1)
+        failures: list[FetchError] = []
+
+        async def worker() -> None:
+            while todo and not failures:
+                async with limiter:
+                    if todo:
+                        await self._one_chunk(partial, todo.pop(), limiter, failures)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(self._settings.window, len(todo))):
+                group.start_soon(worker)
+        if failures:
+            raise failures[0]
+
+    async def _one_chunk(
+        self, partial: PartialBlob, index: int, limiter: anyio.CapacityLimiter, failures: list[FetchError]
+    ) -> None:
+        started_s = time.monotonic()
+        try:
+            await self._chunk(partial, index)
+        except FetchError as error:
+            failures.append(error)
+        is_fast = time.monotonic() - started_s < self._settings.fast_chunk_s
+        limiter.total_tokens = self._settings.window if is_fast else 1
+
+    async def _chunk(self, partial: PartialBlob, index: int) -> None:
+        topic = topics.artifact_chunk(partial.manifest.sha256, index)
+        problem = ""
+        for _ in range(self._settings.chunk_attempts):
+            data = await self._source.read_retained(topic, self._settings.silence_s)
+            try:
+                partial.write(index, data)
+            except BadChunkError as error:
+                problem = str(error)
+            else:
+                return
+        raise FetchError(f"{problem} ({self._settings.chunk_attempts} attempts)")

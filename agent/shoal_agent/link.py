@@ -1,0 +1,286 @@
+"""The agent's one face over MQTT: paho-mqtt in its own thread, an async interface on this side.
+
+Callbacks only hand over to the event loop. Each connection has a number, carried by presence and by the will, so
+that an old connection's farewell can not be taken for the present one's.
+"""
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from logging import getLogger
+from typing import Any
+
+import anyio
+from anyio.from_thread import BlockingPortal
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from shoal_agent.errors import FetchError, LinkError
+from shoal_agent.identity import Identity
+from shoal_agent.settings import LinkSettings
+from shoal_contract import topics
+from shoal_contract.reported import Presence
+
+_log = getLogger(__name__)
+_MIN_ERROR_CODE = 128
+
+
+class _Confirmation:
+    """A publish that waits for its PUBACK; `problem` says why it will not count."""
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.problem = ""
+
+
+class Link:
+    """The connection to the broker. Use `async with link.running():` and then its other methods.
+
+    Args:
+        identity: Who connects, and where.
+        settings: Bounds.
+        next_connection: Gives each connection its number.
+        now: The clock.
+        jitter: Uniform random number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        settings: LinkSettings,
+        next_connection: Callable[[], int],
+        now: Callable[[], datetime],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._identity = identity
+        self._settings = settings
+        self._next_connection = next_connection
+        self._now = now
+        self._jitter = jitter
+        self._inboxes: dict[str, MemoryObjectSendStream[bytes]] = {}
+        self._confirmations: dict[int, _Confirmation] = {}
+        self._up = anyio.Event()
+        self._down = anyio.Event()
+        self._attempts = 0
+        self._is_stopping = False
+        self._crash: BaseException | None = None
+        self._crashed = anyio.Event()
+        self.connection = 0
+        self.last_problem = "not connected yet"
+        self._client = self._make_client()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Link"]:
+        """Keep connecting until the block ends."""
+        async with BlockingPortal() as portal:
+            self._portal = portal
+            self._prepare_connection()
+            self._client.connect_async(
+                self._identity.broker_host,
+                self._identity.broker_port,
+                self._settings.keepalive_s,
+                clean_start=True,
+                properties=self._connect_properties(),
+            )
+            self._client.loop_start()
+            try:
+                yield self
+            finally:
+                self._is_stopping = True
+                self._client.disconnect()
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(self._client.loop_stop)
+                    await portal.stop()
+
+    async def watch(self) -> None:
+        """Raise what went wrong in paho's thread, should it ever end by itself."""
+        await self._crashed.wait()
+        raise LinkError(f"running the MQTT thread: {self._crash!r}") from self._crash
+
+    async def wait_connected(self) -> int:
+        """Wait until the broker has accepted the connection; return its number."""
+        await self._up.wait()
+        return self.connection
+
+    async def wait_disconnected(self) -> None:
+        """Wait until the present connection has ended; returns at once where there is none."""
+        if self._up.is_set():
+            await self._down.wait()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker has accepted the connection and it stands."""
+        return self._up.is_set()
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish at QoS 1 and wait for the broker's confirmation.
+
+        Raises:
+            LinkError: The link is down, or the confirmation did not come in time.
+        """
+        if not self.is_connected:
+            raise LinkError(f"publishing to {topic}: {self.last_problem}")
+        confirmation = _Confirmation()
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        self._confirmations[info.mid] = confirmation
+        try:
+            with anyio.fail_after(self._settings.confirm_timeout_s):
+                await confirmation.done.wait()
+        except TimeoutError as error:
+            message = f"publishing to {topic}: no confirmation within {self._settings.confirm_timeout_s} s"
+            raise LinkError(message) from error
+        finally:
+            self._confirmations.pop(info.mid, None)
+        if confirmation.problem:
+            raise LinkError(f"publishing to {topic}: {confirmation.problem}")
+
+    @asynccontextmanager
+    async def subscription(self, topic: str) -> AsyncIterator[MemoryObjectReceiveStream[bytes]]:
+        """Receive what arrives on exactly `topic`, across reconnections, until the block ends."""
+        send, receive = anyio.create_memory_object_stream[bytes](self._settings.inbox_messages)
+        self._inboxes[topic] = send
+        if self.is_connected:
+            self._subscribe(topic)
+        try:
+            yield receive
+        finally:
+            del self._inboxes[topic]
+            if self.is_connected:
+                self._client.unsubscribe(topic)
+            send.close()
+            receive.close()
+
+    async def read_retained(self, topic: str, timeout_s: float) -> bytes:
+        """Return the retained message of `topic`.
+
+        Raises:
+            FetchError: Nothing arrived within `timeout_s`.
+        """
+        async with self.subscription(topic) as messages:
+            try:
+                with anyio.fail_after(timeout_s):
+                    while not (payload := await messages.receive()):
+                        continue
+            except TimeoutError as error:
+                state = "connected" if self.is_connected else self.last_problem
+                message = f"waiting for {topic}: silent for {timeout_s} s ({state})"
+                raise FetchError(message) from error
+        return payload
+
+    def presence(self, state: str, reason: str = "") -> bytes:
+        """Return this connection's presence message."""
+        message = Presence.model_validate(
+            {"state": state, "connection": self.connection, "sequence": 0 if state == "online" else 1,
+             "since": self._now(), "reason": reason}
+        )  # fmt: skip
+        return message.to_bytes()
+
+    def _make_client(self) -> Client:
+        client = Client(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
+        client.tls_set_context(self._identity.tls_context())
+        client.connect_timeout = self._settings.connect_timeout_s
+        client.on_connect = self._guard(self._on_connect)
+        client.on_connect_fail = self._guard(self._on_connect_fail)
+        client.on_disconnect = self._guard(self._on_disconnect)
+        client.on_message = self._guard(self._on_message)
+        client.on_publish = self._guard(self._on_publish)
+        return client
+
+    def _guard(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Wrap a callback: an exception in one would end paho's thread while `is_connected` stays true."""
+
+        def guarded(*arguments: Any) -> None:  # noqa: ANN401 - paho's callbacks differ in their arguments
+            try:
+                callback(*arguments)
+            except Exception as error:  # noqa: BLE001 - raised again in the event loop by `watch`
+                self._crash = error
+                self._portal.call(self._crashed.set)
+
+        return guarded
+
+    def _connect_properties(self) -> Properties:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = 0
+        properties.ReceiveMaximum = self._settings.receive_maximum
+        return properties
+
+    def _prepare_connection(self) -> None:
+        """Give the next connection its number and its will."""
+        self.connection = self._next_connection()
+        properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
+        properties.WillDelayInterval = self._settings.will_delay_s
+        will = self.presence("offline", "connection lost")
+        topic = topics.up(self._identity.device_id, "presence")
+        self._client.will_set(topic, will, qos=1, retain=True, properties=properties)
+
+    def _back_off(self, problem: str) -> None:
+        """Set how long paho waits before it tries again: exponential, with jitter."""
+        if self._is_stopping:
+            return
+        self._attempts += 1
+        ceiling_s = min(self._settings.reconnect_max_s, self._settings.reconnect_min_s * 2 ** min(self._attempts, 16))
+        delay_s = max(self._settings.reconnect_min_s, ceiling_s * self._jitter())
+        self._client.reconnect_delay_set(delay_s, delay_s)  # paho is fine with fractions
+        self._prepare_connection()
+        _log.warning("link to the broker: %s; next try in %.1f s", problem, delay_s)
+        self._portal.call(self._set_down, problem)
+
+    def _set_down(self, problem: str) -> None:
+        self.last_problem = problem
+        if self._up.is_set():
+            self._up = anyio.Event()
+            self._down.set()
+        for confirmation in self._confirmations.values():
+            confirmation.problem = problem
+            confirmation.done.set()
+
+    def _set_up(self) -> None:
+        self._attempts = 0
+        self._down = anyio.Event()
+        for topic in self._inboxes:
+            self._subscribe(topic)
+        self._up.set()
+
+    def _subscribe(self, topic: str) -> None:
+        self._client.subscribe(topic, options=SubscribeOptions(qos=1))
+
+    def _on_connect(self, _c: Client, _u: object, _f: ConnectFlags, reason: ReasonCode, _p: Properties | None) -> None:
+        if reason.is_failure:
+            self._portal.call(self._set_down, f"the broker refused the connection: {reason}")
+        else:
+            self._portal.call(self._set_up)
+
+    def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
+        self._back_off(f"no connection to {self._identity.broker_host}:{self._identity.broker_port}")
+
+    def _on_disconnect(
+        self, _c: Client, _u: object, _f: DisconnectFlags, reason: ReasonCode, _p: Properties | None
+    ) -> None:
+        self._back_off(f"connection ended: {reason}")
+
+    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        self._portal.call(self._deliver, message.topic, bytes(message.payload))
+
+    def _deliver(self, topic: str, payload: bytes) -> None:
+        inbox = self._inboxes.get(topic)
+        if inbox is None:
+            return
+        try:
+            inbox.send_nowait(payload)
+        except anyio.WouldBlock:
+            _log.warning("link: more than %d messages wait on %s; one dropped", self._settings.inbox_messages, topic)
+
+    def _on_publish(self, _c: Client, _u: object, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
+        self._portal.call(self._confirm, mid, reason)
+
+    def _confirm(self, mid: int, reason: ReasonCode) -> None:
+        confirmation = self._confirmations.get(mid)
+        if confirmation is not None:
+            confirmation.problem = f"the broker refused it: {reason}" if reason.value >= _MIN_ERROR_CODE else ""
+            confirmation.done.set()

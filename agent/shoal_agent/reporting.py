@@ -1,0 +1,158 @@
+"""The reported state: what is true on this device, published whenever it changes and at each connection."""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import anyio
+
+from shoal_agent.errors import LinkError
+from shoal_agent.link import Link
+from shoal_contract import topics
+from shoal_contract.reported import Hardware, ModelReport, Problem, ReportedState, Runtime, SectionReport
+from shoal_contract.telemetry import Heartbeat, TelemetryMessage
+
+
+class Reporter:
+    """Holds the sections' reports and publishes the whole.
+
+    Args:
+        hardware: What the device is.
+        runtimes: Runtimes found.
+        targets: Targets that it can run, best first.
+        agent_version: The agent's version.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        hardware: Hardware,
+        runtimes: tuple[Runtime, ...],
+        targets: tuple[str, ...],
+        agent_version: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.hardware = hardware
+        self.runtimes = runtimes
+        self.targets = targets
+        self._agent_version = agent_version
+        self._now = now
+        self._sections: dict[str, SectionReport] = {}
+        self._changed = anyio.Event()
+        self._sequence = 0
+        self._connection = 0
+        self._order = (0, 0)
+        self._problem: Problem | None = None
+        self.models: Callable[[], dict[str, ModelReport]] = dict
+        self.datasets: Callable[[], dict[str, int]] = dict
+
+    def section(self, key: str, report: SectionReport) -> None:
+        """Note how far one section is."""
+        self._sections[key] = report
+        self.touch()
+
+    def drop_section(self, key: str) -> None:
+        """Forget a section that is no longer wanted."""
+        self._sections.pop(key, None)
+        self.touch()
+
+    def working(self, prefix: str) -> int:
+        """How many sections under `prefix` are on their way."""
+        return sum(key.startswith(prefix) and report.state == "working" for key, report in self._sections.items())
+
+    def accepted(self, order: tuple[int, int]) -> None:
+        """Note the (epoch, generation) of the desired state in force; a problem with it is over."""
+        self._order, self._problem = order, None
+        self.touch()
+
+    def refused(self, problem: Problem) -> None:
+        """Note that a desired state was refused; the one before stays in force."""
+        self._problem = problem
+        self.touch()
+
+    def touch(self) -> None:
+        """Publish soon."""
+        self._changed.set()
+
+    def snapshot(self, connection: int) -> ReportedState:
+        """Return the reported state; each call takes the next sequence of the connection."""
+        self._sequence = self._sequence + 1 if connection == self._connection else 0
+        self._connection = connection
+        return ReportedState(
+            connection=connection,
+            sequence=self._sequence,
+            at=self._now(),
+            epoch=self._order[0],
+            generation=self._order[1],
+            agent_version=self._agent_version,
+            hardware=self.hardware,
+            runtimes=self.runtimes,
+            targets=self.targets,
+            datasets=self.datasets(),
+            models=self.models(),
+            sections=dict(self._sections),
+            problem=self._problem,
+        )
+
+    async def publish_changes(self, link: Link, device_id: str) -> None:
+        """Publish presence and reported state at each connection, and the latter at each change. Runs for ever."""
+        seen = 0
+        while True:
+            connection = await link.wait_connected()
+            try:
+                if connection != seen:
+                    await link.publish(topics.up(device_id, "presence"), link.presence("online"), retain=True)
+                self._changed = anyio.Event()
+                report = self.snapshot(connection)
+                await link.publish(topics.up(device_id, "reported"), report.to_bytes(), retain=True)
+            except LinkError:
+                await anyio.sleep(0.2)  # the link is about to notice that it is down
+                continue
+            seen = connection
+            await self._wait_for_change(link)
+
+    async def _wait_for_change(self, link: Link) -> None:
+        async with anyio.create_task_group() as group:
+
+            async def ended() -> None:
+                await link.wait_disconnected()
+                group.cancel_scope.cancel()
+
+            group.start_soon(ended)
+            await self._changed.wait()
+            group.cancel_scope.cancel()
+
+
+def heartbeat(started_s: float, outbox_depth: int, now: datetime, root: Path = Path("/")) -> TelemetryMessage:
+    """Return the vital signs of this process and its board.
+
+    Args:
+        started_s: `time.monotonic()` at the agent's start.
+        outbox_depth: Messages that wait for the hub.
+        now: The clock.
+        root: The root under which /proc and /sys are read.
+    """
+    body = Heartbeat(
+        at=now,
+        uptime_s=time.monotonic() - started_s,
+        memory_bytes=_resident_bytes(root),
+        load=os.getloadavg()[0],
+        temperature_c=_temperature_c(root),
+        outbox_depth=outbox_depth,
+    )
+    return TelemetryMessage(body=body)
+
+
+def _resident_bytes(root: Path) -> int:
+    pages = (root / "proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _temperature_c(root: Path) -> float | None:
+    path = root / "sys/class/thermal/thermal_zone0/temp"
+    try:
+        return int(path.read_text()) / 1000
+    except (OSError, ValueError):
+        return None  # most machines have no such sensor

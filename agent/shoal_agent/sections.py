@@ -1,0 +1,84 @@
+"""Runs each section of the desired state by itself, so that a failing one never holds up another.
+
+A section is a key such as `models/digits`, a wanted body and a coroutine that converges on it. A new body cancels
+the attempt at the old one at once: a rollback does not wait for a transfer.
+"""
+
+import random
+from collections.abc import Awaitable, Callable
+from logging import getLogger
+
+import anyio
+from anyio.abc import TaskGroup
+
+from shoal_agent.errors import AgentError
+from shoal_agent.reporting import Reporter
+from shoal_agent.updater import RETRYABLE
+from shoal_contract.reported import SectionReport
+from shoal_contract.wire import WireValue
+
+_log = getLogger(__name__)
+Converge = Callable[[], Awaitable[None]]
+
+
+class Sections:
+    """All sections of this device."""
+
+    def __init__(self, group: TaskGroup, reporter: Reporter, retry_min_s: float, retry_max_s: float) -> None:
+        self._group = group
+        self._reporter = reporter
+        self._retry_s = (retry_min_s, retry_max_s)
+        self._running: dict[str, tuple[WireValue | None, anyio.CancelScope]] = {}
+        self._locks: dict[str, anyio.Lock] = {}
+
+    def want(self, key: str, body: WireValue | None, deployment: str, converge: Converge) -> None:
+        """Converge on `body`; an attempt at another body is cancelled, one at the same body goes on.
+
+        Args:
+            key: The section, as in the reported state.
+            body: What is wanted; None when the section has gone from the desired state.
+            deployment: Named in the section's report.
+            converge: Makes it true, or raises an AgentError.
+        """
+        if key in self._running:
+            current, scope = self._running[key]
+            if current == body:
+                return
+            scope.cancel()
+        scope = anyio.CancelScope()
+        self._running[key] = (body, scope)
+        self._group.start_soon(self._run, key, body, deployment, converge, scope)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Sections under `prefix` that are wanted."""
+        return [key for key, (body, _) in self._running.items() if key.startswith(prefix) and body is not None]
+
+    async def _run(
+        self, key: str, body: WireValue | None, deployment: str, converge: Converge, scope: anyio.CancelScope
+    ) -> None:
+        with scope:
+            async with self._locks.setdefault(key, anyio.Lock()):
+                await self._attempts(key, deployment, converge)
+                if body is None:
+                    self._reporter.drop_section(key)
+
+    async def _attempts(self, key: str, deployment: str, converge: Converge) -> None:
+        self._reporter.section(key, SectionReport(state="working", deployment=deployment))
+        delay_s, ceiling_s = self._retry_s
+        while True:
+            try:
+                await converge()
+            except RETRYABLE as error:
+                _log.warning("section %s: %s; trying again", key, error)
+                report = SectionReport(state="working", step="wait", deployment=deployment, problem=error.to_problem())
+                self._reporter.section(key, report)
+                await anyio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, no secret
+                delay_s = min(2 * delay_s, ceiling_s)
+            except AgentError as error:
+                _log.error("section %s: %s", key, error)
+                report = SectionReport(state="failed", deployment=deployment, problem=error.to_problem())
+                self._reporter.section(key, report)
+                return
+            else:
+                self._reporter.section(key, SectionReport(state="applied", deployment=deployment))
+                return

@@ -1,0 +1,79 @@
+"""Every setting and bound of the agent, with its unit. The command line and `SHOAL_AGENT_*` variables fill it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shoal_contract.reported import Runtime
+
+
+@dataclass(frozen=True)
+class LinkSettings:
+    """Bounds of the link to the broker."""
+
+    keepalive_s: int = 60
+    connect_timeout_s: float = 10.0
+    confirm_timeout_s: float = 20.0
+    """How long a publish may wait for the broker's PUBACK."""
+    reconnect_min_s: float = 0.5
+    reconnect_max_s: float = 60.0
+    will_delay_s: int = 30
+    """How long the broker waits before it tells the hub that the device is gone."""
+    receive_maximum: int = 4
+    """Unconfirmed messages that the broker may send at a time."""
+    inbox_messages: int = 64
+    """Messages per topic that may wait for their reader; more are dropped with a warning."""
+
+
+@dataclass(frozen=True)
+class FetchSettings:
+    """Bounds of a transfer."""
+
+    silence_s: float = 10.0
+    """A retained topic that stays silent this long is missing."""
+    fast_chunk_s: float = 3.0
+    """While a chunk takes less, up to `window` chunks are asked for at once; else one."""
+    window: int = 4
+    chunk_attempts: int = 3
+    retry_min_s: float = 1.0
+    retry_max_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class OutboxSettings:
+    """Bounds of the outbox."""
+
+    max_messages: int = 20_000
+    max_bytes: int = 64 * 1024 * 1024
+    window: int = 20
+    """Messages sent but not yet acknowledged by the hub."""
+    resend_min_s: float = 5.0
+    resend_max_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Limits of the child process in which a federated round trains."""
+
+    max_memory_bytes: int = 2 * 1024 * 1024 * 1024
+    """Address space; the runtime maps far more than it uses."""
+    max_cpu_s: int = 3600
+    max_examples: int = 1_000_000
+    nice: int = 10
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """Where the agent keeps its data, where it serves, and its bounds."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """Port of the Open Inference Protocol endpoint; 0 takes a free one."""
+    runtimes: tuple[Runtime, ...] = ()
+    """Runtimes to use; none stands for all that are installed."""
+    boot_attempts: int = 3
+    """Starts that an unproven version may fail before the previous one comes back."""
+    link: LinkSettings = field(default_factory=LinkSettings)
+    fetch: FetchSettings = field(default_factory=FetchSettings)
+    outbox: OutboxSettings = field(default_factory=OutboxSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)

@@ -1,0 +1,153 @@
+"""Which version of a model serves: the roles of `models/<name>/state.json`, the only truth, and its transitions.
+
+The transitions are pure; `SlotFile` makes each of them durable by one rename, and that rename is the activation.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shoal_agent.durable import replace_file
+from shoal_agent.errors import DiskError
+from shoal_contract.desired import ArtifactRef
+from shoal_contract.ids import Name, Sha256
+from shoal_contract.manifest import Variant
+from shoal_contract.reported import ModelReport, Problem, SlotReport
+
+
+class Slot(BaseModel):
+    """One version in a role. `order` is the (epoch, generation) that asked for it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int
+    target: Name
+    sha256: Sha256
+    size_bytes: int
+    manifest: ArtifactRef
+    deployment: str
+    order: tuple[int, int]
+    state: Literal["good", "bad", "unproven"] = "unproven"
+    boots: int = 0
+    """Starts of the agent that have tried this version while it was unproven."""
+
+    def to_report(self) -> SlotReport:
+        """Return the slot as the hub sees it."""
+        return SlotReport(version=self.version, target=self.target, sha256=self.sha256, state=self.state)
+
+
+class Failure(BaseModel):
+    """The deployment that failed last; it is not tried again until the hub asks with another one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    deployment: str
+    version: int
+    problem: Problem
+
+
+class Slots(BaseModel):
+    """All roles of one model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    active: Slot | None = None
+    previous: Slot | None = None
+    candidate: Slot | None = None
+    failure: Failure | None = None
+
+    def staged(self, candidate: Slot) -> "Slots":
+        """Hold a verified version ready; what serves does not change."""
+        return self.model_copy(update={"candidate": candidate})
+
+    def activated(self) -> "Slots":
+        """Let the candidate serve, still unproven. The last good version stays as `previous`."""
+        if self.candidate is None:
+            raise DiskError("activating a version: no candidate is staged")
+        keep = self.active if self.active is not None and self.active.state == "good" else self.previous
+        return Slots(active=self.candidate, previous=keep, candidate=None, failure=None)
+
+    def committed(self) -> "Slots":
+        """The active version has proved itself."""
+        if self.active is None:
+            raise DiskError("committing a version: none is active")
+        return self.model_copy(update={"active": self.active.model_copy(update={"state": "good", "boots": 0})})
+
+    def booted(self) -> "Slots":
+        """Count one more start with an unproven active version."""
+        if self.active is None or self.active.state != "unproven":
+            return self
+        return self.model_copy(update={"active": self.active.model_copy(update={"boots": self.active.boots + 1})})
+
+    def failed(self, deployment: str, version: int, problem: Problem) -> "Slots":
+        """Note a failure: a candidate is dropped, an unproven active version gives way to the previous good one."""
+        failure = Failure(deployment=deployment, version=version, problem=problem)
+        if self.active is not None and self.active.state == "unproven":
+            return Slots(active=self.previous, failure=failure)
+        return self.model_copy(update={"candidate": None, "failure": failure})
+
+    def artifacts(self) -> set[str]:
+        """Hashes of all files that the roles need."""
+        slots = [slot for slot in (self.active, self.previous, self.candidate) if slot is not None]
+        return {slot.sha256 for slot in slots} | {slot.manifest.sha256 for slot in slots}
+
+    def to_report(self) -> ModelReport:
+        """Return the roles as the hub sees them."""
+        return ModelReport(
+            active=self.active.to_report() if self.active else None,
+            previous=self.previous.to_report() if self.previous else None,
+            candidate=self.candidate.to_report() if self.candidate else None,
+        )
+
+
+def slot_for(variant: Variant, *, version: int, manifest: ArtifactRef, deployment: str, order: tuple[int, int]) -> Slot:
+    """Make the slot of a verified variant."""
+    return Slot(
+        version=version,
+        target=variant.target,
+        sha256=variant.sha256,
+        size_bytes=variant.size_bytes,
+        manifest=manifest,
+        deployment=deployment,
+        order=order,
+    )
+
+
+class SlotFile:
+    """`<data>/models/<name>/state.json`."""
+
+    def __init__(self, models_dir: Path, name: str) -> None:
+        self._path = models_dir / name / "state.json"
+        self.slots = self._read()
+
+    def put(self, slots: Slots) -> Slots:
+        """Make a transition durable.
+
+        Raises:
+            DiskError: The file could not be written; the roles on disk are the old ones.
+        """
+        try:
+            replace_file(self._path, slots.model_dump_json(exclude_none=True).encode())
+        except OSError as error:
+            raise DiskError(f"writing {self._path}: {error}", "free some disk space") from error
+        self.slots = slots
+        return slots
+
+    def forget(self) -> None:
+        """Drop all roles: the hub no longer wants this model here."""
+        self.put(Slots())
+
+    def _read(self) -> Slots:
+        if not self._path.exists():
+            return Slots()
+        try:
+            return Slots.model_validate_json(self._path.read_bytes())
+        except (OSError, ValidationError) as error:
+            message = f"reading {self._path}: {error}"
+            raise DiskError(message, f"move {self._path} away; the agent fetches the model again") from error
+
+
+def known_models(models_dir: Path) -> list[str]:
+    """Names of the models that have roles on this device."""
+    return sorted(path.parent.name for path in models_dir.glob("*/state.json"))

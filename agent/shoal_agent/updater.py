@@ -1,0 +1,227 @@
+"""Brings one model to the version that the hub wants: fetch, verify, stage, activate, commit or roll back.
+
+Each step is durable before the next begins, so that a start after a power cut finds the old version or the new
+one. What can be mended by waiting raises FetchError or LinkError; what can not is noted as the deployment's failure.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import anyio
+from anyio import to_thread
+
+from shoal_agent.blobs import BlobStore
+from shoal_agent.engines import load_engine, run_golden
+from shoal_agent.errors import AgentError, ArtifactError, DiskError, FetchError, LinkError
+from shoal_agent.fetch import Fetcher
+from shoal_agent.serving import ModelServer, ServedModel
+from shoal_agent.slots import Slot, SlotFile, slot_for
+from shoal_agent.trust import Keys, choose_variant, read_manifest
+from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.limits import MAX_MANIFEST_BYTES
+from shoal_contract.manifest import Variant, VersionManifest
+from shoal_contract.reported import Problem, Runtime
+from shoal_contract.telemetry import DeploymentEvent
+
+Step = Literal["fetch", "verify", "stage", "activate", "commit", "roll_back", "fail"]
+OnStep = Callable[[DeploymentEvent], None]
+RETRYABLE = (FetchError, LinkError, DiskError)
+"""Errors that waiting may mend; the version is not marked bad."""
+
+
+class DeploymentFailedError(AgentError):
+    """The deployment has failed for good; the last good version serves."""
+
+    code = "deployment_failed"
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message, problem.remedy)
+        self.problem = problem
+
+    def to_problem(self) -> Problem:
+        """Return the problem as it was first noted."""
+        return self.problem
+
+
+class Profile(NamedTuple):
+    """What this device trusts and can run."""
+
+    keys: Keys
+    targets: tuple[str, ...]
+    runtimes: tuple[Runtime, ...]
+
+
+@dataclass(frozen=True)
+class Updater:
+    """The updater of one model."""
+
+    name: str
+    file: SlotFile
+    blobs: BlobStore
+    fetcher: Fetcher
+    server: ModelServer
+    profile: Profile
+    boot_attempts: int
+
+    async def boot(self) -> None:
+        """Serve the active version again after a start; an unproven one must pass its self-test first.
+
+        Raises:
+            AgentError: Neither the active nor the previous version can serve.
+        """
+        slots = self.file.put(self.file.slots.booted())
+        active = slots.active
+        if active is None:
+            return
+        if active.state == "unproven" and active.boots > self.boot_attempts:
+            message = f"starting {self.name} version {active.version}: {active.boots - 1} starts did not prove it"
+            await self._boot_previous(active, ArtifactError(message))
+            return
+        try:
+            await self._serve(active)
+        except AgentError as error:
+            await self._boot_previous(active, error)
+        else:
+            self.file.put(self.file.slots.committed())
+
+    async def converge(self, wanted: DesiredModel, order: tuple[int, int], on_step: OnStep) -> None:
+        """Make `wanted` the version that serves.
+
+        Raises:
+            FetchError, LinkError, DiskError: Not yet; try again.
+            DeploymentFailedError: The version can not serve here; the last good one does.
+        """
+        slots = self.file.slots
+        if slots.failure is not None and slots.failure.deployment == wanted.deployment:
+            raise DeploymentFailedError(slots.failure.problem)
+        if self._is_current(slots.active, wanted):
+            active = slots.active.model_copy(update={"deployment": wanted.deployment, "order": order})  # type: ignore[union-attr]
+            self.file.put(slots.model_copy(update={"active": active, "candidate": None, "failure": None}))
+            return
+        run = _Run(self.name, wanted, on_step)
+        try:
+            await self._deploy(wanted, order, run)
+        except RETRYABLE:
+            raise
+        except AgentError as error:
+            await self._give_up(wanted, error, run)
+
+    async def remove(self) -> None:
+        """Stop serving the model: the hub no longer wants it here."""
+        await self.server.swap(self.name, None)
+        self.file.forget()
+
+    async def _deploy(self, wanted: DesiredModel, order: tuple[int, int], run: "_Run") -> None:
+        run.step("fetch")
+        await self._present(wanted.manifest)
+        manifest = self._manifest(wanted)
+        variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
+        ref = ArtifactRef(sha256=variant.sha256, size_bytes=variant.size_bytes)
+        run.fetched_bytes = 0 if self.blobs.has(variant.sha256) else variant.size_bytes
+        await self._present(ref)
+        run.step("verify")
+        slot = slot_for(
+            variant, version=wanted.version, manifest=wanted.manifest, deployment=wanted.deployment, order=order
+        )
+        self.file.put(self.file.slots.staged(slot))
+        served = await self._load(manifest, variant, wanted.manifest.sha256)
+        run.step("stage")
+        with anyio.CancelScope(shield=True):
+            self.file.put(self.file.slots.activated())
+            run.step("activate")
+            await self.server.swap(self.name, served)
+            self.file.put(self.file.slots.committed())
+            run.step("commit")
+
+    async def _present(self, ref: ArtifactRef) -> None:
+        """Have the artifact in the store; one that was there already is hashed again, as disks do fail."""
+        if self.blobs.has(ref.sha256):
+            try:
+                await to_thread.run_sync(self.blobs.check, ref.sha256)
+            except ArtifactError as error:
+                raise FetchError(str(error), error.remedy) from error
+        await self.fetcher.fetch(ref)
+
+    async def _give_up(self, wanted: DesiredModel, error: AgentError, run: "_Run") -> None:
+        problem = error.to_problem()
+        with anyio.CancelScope(shield=True):
+            slots = self.file.put(self.file.slots.failed(wanted.deployment, wanted.version, problem))
+            if slots.active is not None and not self._serves(slots.active):
+                await self._serve(slots.active)
+                run.step("roll_back")
+        run.step("fail", problem)
+        raise DeploymentFailedError(problem) from error
+
+    async def _boot_previous(self, active: Slot, error: AgentError) -> None:
+        slots = self.file.slots
+        if active.state == "good":
+            if slots.previous is None:
+                raise error
+            await self._serve(slots.previous)
+            return
+        slots = self.file.put(slots.failed(active.deployment, active.version, error.to_problem()))
+        if slots.active is not None:
+            await self._serve(slots.active)
+
+    async def _serve(self, slot: Slot) -> None:
+        for sha256 in (slot.manifest.sha256, slot.sha256):
+            await to_thread.run_sync(self.blobs.check, sha256)
+        wanted = DesiredModel(
+            version=slot.version, target=slot.target, manifest=slot.manifest, deployment=slot.deployment
+        )
+        manifest = self._manifest(wanted)
+        served = await self._load(manifest, manifest.variant_for(slot.target), slot.manifest.sha256)
+        await self.server.swap(self.name, served)
+
+    def _manifest(self, wanted: DesiredModel) -> VersionManifest:
+        envelope = self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES)
+        return read_manifest(envelope, keys=self.profile.keys, name=self.name, wanted=wanted)
+
+    async def _load(self, manifest: VersionManifest, variant: Variant, manifest_sha256: str) -> ServedModel:
+        def load() -> ServedModel:
+            engine = load_engine(self.blobs.path(variant.sha256), variant, manifest.inputs, manifest.outputs)
+            try:
+                run_golden(engine, manifest, variant)
+            except AgentError:
+                engine.close()
+                raise
+            return ServedModel(self.name, manifest.version, variant.target, manifest, manifest_sha256, engine)
+
+        return await to_thread.run_sync(load)
+
+    def _serves(self, slot: Slot) -> bool:
+        served = self.server.get(self.name)
+        return served is not None and (served.version, served.manifest_sha256) == (slot.version, slot.manifest.sha256)
+
+    def _is_current(self, active: Slot | None, wanted: DesiredModel) -> bool:
+        return (
+            active is not None
+            and active.state == "good"
+            and (active.version, active.target, active.manifest) == (wanted.version, wanted.target, wanted.manifest)
+            and self._serves(active)
+        )
+
+
+class _Run:
+    """Tells of the steps of one deployment, with the time since it began."""
+
+    def __init__(self, name: str, wanted: DesiredModel, on_step: OnStep) -> None:
+        self._name = name
+        self._wanted = wanted
+        self._on_step = on_step
+        self._started_s = time.monotonic()
+        self.fetched_bytes = 0
+
+    def step(self, step: Step, problem: Problem | None = None) -> None:
+        event = DeploymentEvent(
+            model=self._name,
+            version=self._wanted.version,
+            deployment=self._wanted.deployment,
+            step=step,
+            fetched_bytes=self.fetched_bytes,
+            duration_s=time.monotonic() - self._started_s,
+            problem=problem,
+        )
+        self._on_step(event)

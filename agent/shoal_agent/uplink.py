@@ -1,0 +1,102 @@
+"""Empties the outbox: sends in order, a window at a time, and drops only what the hub says it has committed."""
+
+import json
+import math
+import time
+from logging import getLogger
+
+import anyio
+
+from shoal_agent.errors import LinkError
+from shoal_agent.link import Link
+from shoal_agent.outbox import Outbox, Queued
+from shoal_agent.settings import OutboxSettings
+from shoal_agent.uploads import Uploads
+from shoal_contract import topics
+from shoal_contract.ack import Ack
+from shoal_contract.errors import MessageError
+from shoal_contract.limits import MAX_REPORT_BYTES
+from shoal_contract.wire import parse_message
+
+_log = getLogger(__name__)
+
+
+class Uplink:
+    """Sends the outbox's messages and takes the hub's acknowledgements."""
+
+    def __init__(self, link: Link, outbox: Outbox, uploads: Uploads, device_id: str, settings: OutboxSettings) -> None:
+        self._link = link
+        self._outbox = outbox
+        self._uploads = uploads
+        self._device_id = device_id
+        self._settings = settings
+        self._wake = anyio.Event()
+        self._acknowledged = outbox.acknowledged()
+
+    async def send(self) -> None:
+        """Send what waits, for ever; what is not acknowledged in time is sent again from the oldest."""
+        connection, sent, delay_s, deadline_s = 0, 0, self._settings.resend_min_s, 0.0
+        while True:
+            current = await self._link.wait_connected()
+            before, self._wake = self._acknowledged, anyio.Event()
+            if current != connection:
+                connection, sent, deadline_s = current, before, time.monotonic() + delay_s
+            sent = await self._send_window(max(sent, before))
+            waits = sent > self._acknowledged
+            with anyio.move_on_after(max(0.0, deadline_s - time.monotonic()) if waits else math.inf):
+                await self._wake.wait()
+            if self._acknowledged > before or not waits:
+                delay_s = self._settings.resend_min_s
+                deadline_s = time.monotonic() + delay_s
+            elif time.monotonic() >= deadline_s:
+                sent, delay_s = self._acknowledged, min(2 * delay_s, self._settings.resend_max_s)
+                deadline_s = time.monotonic() + delay_s
+
+    async def notice_connections(self) -> None:
+        """Wake the sender at each new connection, for ever."""
+        while True:
+            await self._link.wait_connected()
+            self._wake.set()
+            await self._link.wait_disconnected()
+
+    async def take_acknowledgements(self) -> None:
+        """Act on what the hub says about the outbox and the uploads, for ever."""
+        async with self._link.subscription(topics.down_ack(self._device_id)) as messages:
+            async for payload in messages:
+                try:
+                    ack = parse_message(Ack, payload, MAX_REPORT_BYTES)
+                except MessageError as error:
+                    _log.warning("acknowledgement refused: %s", error)
+                    continue
+                self._take(ack)
+
+    def notify(self) -> None:
+        """There is something to send."""
+        self._wake.set()
+
+    def _take(self, ack: Ack) -> None:
+        if ack.stream == self._outbox.stream and ack.sequence > self._acknowledged:
+            self._outbox.acknowledge(ack.sequence)
+            self._acknowledged = ack.sequence
+            self._wake.set()
+        for sha256, answer in ack.blobs.items():
+            self._uploads.answer(sha256, answer)
+
+    async def _send_window(self, sent: int) -> int:
+        """Send until the window is full, nothing waits or the link is down; return the last sequence sent."""
+        room = self._settings.window - (sent - self._acknowledged)
+        try:
+            for queued in self._outbox.after(sent, max(0, room)):
+                await self._link.publish(topics.up(self._device_id, queued.channel), with_position(queued))
+                sent = queued.position.sequence
+        except LinkError as error:
+            _log.info("outbox: %s", error)
+        return sent
+
+
+def with_position(queued: Queued) -> bytes:
+    """Return the message as it is sent: telemetry keeps its position inside the body, an event beside it."""
+    message = json.loads(queued.body)
+    place = message["body"] if queued.channel == "telemetry" else message
+    place["outbox"] = queued.position.model_dump()
+    return json.dumps(message, separators=(",", ":")).encode()

@@ -1,0 +1,79 @@
+"""Blobs on their way to the hub: offered through the outbox, sent on a credit, dropped when the hub has stored them."""
+
+import hashlib
+from collections.abc import Callable
+from logging import getLogger
+from pathlib import Path
+
+import anyio
+
+from shoal_agent.durable import replace_file
+from shoal_agent.errors import LinkError
+from shoal_agent.link import Link
+from shoal_agent.outbox import Outbox
+from shoal_contract import topics
+from shoal_contract.ack import BlobAnswer
+from shoal_contract.limits import DEFAULT_CHUNK_BYTES
+from shoal_contract.telemetry import BlobOffer
+
+_log = getLogger(__name__)
+Offer = Callable[[BlobOffer], None]
+_WAITING_CREDITS = 64
+
+
+class Uploads:
+    """The folder `<data>/uploads`, one file a blob, and the sender of their chunks."""
+
+    def __init__(self, folder: Path, outbox: Outbox, offer: Offer) -> None:
+        self._folder = folder
+        self._outbox = outbox
+        self._offer = offer
+        self._credits, self._taken = anyio.create_memory_object_stream[tuple[str, BlobAnswer]](_WAITING_CREDITS)
+
+    def add(self, data: bytes) -> str:
+        """Keep a blob until the hub has it, and offer it; return its hash."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        replace_file(self._folder / sha256, data)
+        self._outbox.add_upload(sha256, len(data))
+        self._offer_blob(sha256, len(data))
+        return sha256
+
+    def offer_again(self) -> None:
+        """Offer everything that the hub does not have yet; called at each start."""
+        for sha256, size_bytes in self._outbox.uploads().items():
+            self._offer_blob(sha256, size_bytes)
+
+    def answer(self, sha256: str, answer: BlobAnswer) -> None:
+        """Take the hub's word on one blob."""
+        if answer.state == "credit":
+            try:
+                self._credits.send_nowait((sha256, answer))
+            except anyio.WouldBlock:
+                _log.warning("uploads: %d credits wait; the hub will give this one again", _WAITING_CREDITS)
+            return
+        if answer.state == "refused":
+            _log.error("upload %s: the hub refused it: %s", sha256[:12], answer.reason)
+        self._outbox.drop_upload(sha256)
+        (self._folder / sha256).unlink(missing_ok=True)
+
+    async def send(self, link: Link, device_id: str) -> None:
+        """Send the chunks that the hub gives credit for, for ever."""
+        async for sha256, answer in self._taken:
+            path = self._folder / sha256
+            if not path.exists():
+                continue
+            try:
+                await self._send_chunks(link, device_id, path, answer.missing)
+            except LinkError as error:
+                _log.info("upload %s: %s; the hub asks again for what is missing", sha256[:12], error)
+
+    async def _send_chunks(self, link: Link, device_id: str, path: Path, missing: tuple[int, ...]) -> None:
+        with path.open("rb") as file:
+            for index in missing:
+                file.seek(index * DEFAULT_CHUNK_BYTES)
+                chunk = file.read(DEFAULT_CHUNK_BYTES)
+                if chunk:
+                    await link.publish(topics.up_blob(device_id, path.name, index), chunk)
+
+    def _offer_blob(self, sha256: str, size_bytes: int) -> None:
+        self._offer(BlobOffer(sha256=sha256, size_bytes=size_bytes, chunk_bytes=DEFAULT_CHUNK_BYTES))
