@@ -1,0 +1,24 @@
+"""What holds for every test: settings of the person who runs it stay out, and hypothesis does not race a clock."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Two cores run several brokers, agents and databases at once: a deadline would measure them, not the code.
+settings.register_profile("shoal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shoal")
+
+# Where the machine keeps programs and what CI demands; all else named SHOAL_ is somebody's own hub or device.
+_KEPT = {"SHOAL_MOSQUITTO", "SHOAL_REQUIRE_PY310"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_personal_settings() -> Iterator[None]:
+    """Hide `SHOAL_` settings of the shell, so that no test reaches a real hub or reads a real device's data."""
+    hidden = {name: value for name, value in os.environ.items() if name.startswith("SHOAL_") and name not in _KEPT}
+    for name in hidden:
+        del os.environ[name]
+    yield
+    os.environ.update(hidden)

@@ -1,0 +1,97 @@
+"""What a device gets: the agent on Python 3.10 with one runtime, small, and with nothing of the hub."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.packaging.conftest import PYTHON310, Environment
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+# What pip puts on disk without the byte code that Python makes of it, in megabytes: the goal is 160.
+# With onnxruntime 1.23.2, the last for Python 3.10, comes sympy (29 MB), which nothing on a device imports.
+_MOST_MB = {"onnx": 205, "litert": 190}
+_GOAL_MB = 160
+_INSTALLERS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence")
+
+_HUB_LIBRARIES = [
+    "alembic",
+    "fastapi",
+    "flwr",
+    "httpx",
+    "keras",
+    "onnx",
+    "prometheus_client",
+    "psycopg",
+    "scipy",
+    "sklearn",
+    "sqlalchemy",
+    "sqlmodel",
+    "tensorflow",
+    "tf_keras",
+    "torch",
+]
+
+pytestmark = pytest.mark.slow
+
+
+def _size_mb(site_packages: Path) -> float:
+    """Space that the packages take on disk without installers and byte code, as `du` counts it, in megabytes."""
+    excluded = [f"--exclude={name}*" for name in (*_INSTALLERS, "__pycache__")]
+    counted = subprocess.run(["du", "-sk", *excluded, site_packages], check=True, capture_output=True, text=True)
+    return int(counted.stdout.split()[0]) * 1024 / 1e6
+
+
+def test_python_310_is_here_where_ci_demands_it() -> None:
+    assert PYTHON310 or not os.environ.get("SHOAL_REQUIRE_PY310"), (
+        "SHOAL_REQUIRE_PY310 is set, but no Python 3.10 found"
+    )
+
+
+def test_the_wheel_holds_the_seven_packages_and_nothing_else(wheel: Path, tmp_path: Path) -> None:
+    shutil.unpack_archive(wheel, tmp_path, "zip")
+    packages = {path.name for path in tmp_path.iterdir() if not path.name.endswith(".dist-info")}
+    names = ["agent", "client", "compression", "contract", "hub", "numerics", "training"]
+    assert packages == {f"shoal_{name}" for name in names}
+
+
+def test_the_agent_starts(device: Environment) -> None:
+    imported = device.run("python", "-W", "error", "-c", "import shoal_contract, shoal_numerics, shoal_agent.cli")
+    assert imported.returncode == 0, imported.stderr
+    helped = device.run("shoal-agent", "--help")
+    assert helped.returncode == 0, helped.stderr
+    assert "enrol" in helped.stdout
+
+
+def test_no_library_of_the_hub_is_present(device: Environment) -> None:
+    script = f"import importlib.util as u; print([n for n in {_HUB_LIBRARIES} if u.find_spec(n)])"
+    assert device.run("python", "-c", script).stdout.strip() == "[]"
+
+
+def test_the_hub_says_in_one_line_what_it_lacks_on_a_device(device: Environment) -> None:
+    refused = device.run("shoal", "--help")
+    assert refused.returncode != 0
+    assert ("needs Python 3.11" if PYTHON310 else "shoal[hub]") in refused.stderr.strip().splitlines()[-1]
+
+
+def test_the_hub_names_its_extra_where_its_libraries_are_missing() -> None:
+    script = f"import sys; sys.path.insert(0, {str(_ROOT / 'hub')!r}); import shoal_hub"
+    refused = subprocess.run([sys.executable, "-I", "-S", "-c", script], check=False, capture_output=True, text=True)
+    assert "pip install 'shoal[hub]'" in refused.stderr.strip().splitlines()[-1]
+
+
+def test_the_install_stays_small(device: Environment) -> None:
+    size_mb = _size_mb(device.site_packages)
+    assert size_mb <= _MOST_MB[device.runtime]
+
+
+def test_the_tests_of_contract_numerics_and_agent_pass_there(device: Environment) -> None:
+    device.install("pytest", "pytest-timeout", "pytest-xdist", "hypothesis")
+    folders = [f"tests/{name}" for name in ("contract", "numerics", "agent") if (_ROOT / "tests" / name).is_dir()]
+    # Not the sources' folders, which pyproject.toml would put first: the wheel is what is tested.
+    options = ["-o", "pythonpath=.", "-p", "no:cacheprovider", "-q", "-m", "not slow and not postgres"]
+    tested = device.run("python", "-m", "pytest", *options, *folders, cwd=_ROOT)
+    assert tested.returncode == 0, tested.stdout[-4000:] + tested.stderr[-2000:]
