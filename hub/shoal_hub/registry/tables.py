@@ -48,7 +48,7 @@ class Version(SQLModel, table=True):
     framework: str
     metrics: JsonObject = Field(sa_type=JSON)
     parameters: JsonObject = Field(sa_type=JSON)
-    tags: JsonObject = Field(sa_type=JSON)
+    tags: list[str] = Field(sa_type=JSON)
     inputs: list[JsonObject] = Field(sa_type=JSON, description="contract TensorSpec of each input")
     outputs: list[JsonObject] = Field(sa_type=JSON, description="contract TensorSpec of each output")
     labels: list[str] = Field(sa_type=JSON)

@@ -1,0 +1,71 @@
+"""The web API under /api/v1, with its OpenAPI description at /api/docs."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from pydantic import BaseModel
+
+from shoal_contract import __version__
+from shoal_hub.context import HubContext
+from shoal_hub.devices import enrolment_routes
+from shoal_hub.devices import routes as device_routes
+from shoal_hub.error_response import install_error_handlers
+from shoal_hub.events import routes as event_routes
+from shoal_hub.operators import routes as operator_routes
+from shoal_hub.requests import BodyLimit, RateLimit
+from shoal_hub.settings import Settings
+
+API = "/api/v1"
+_MULTIPART_ALLOWANCE = "/versions"
+
+
+class Health(BaseModel):
+    """That the API answers, and which version it is."""
+
+    status: str
+    version: str
+
+
+def create_app(hub: HubContext) -> FastAPI:
+    """Build the application around an open hub."""
+    app = FastAPI(
+        title="Shoal",
+        version=__version__,
+        description="Registry, rollouts and the fleet of one Shoal hub.",
+        docs_url="/api/docs",
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    app.state.hub = hub
+    install_error_handlers(app)
+    app.include_router(_api(hub.settings), prefix=API)
+    app.add_middleware(BodyLimit, limit_of=_limit_of(hub.settings))
+    return app
+
+
+def _api(settings: Settings) -> APIRouter:
+    limit = RateLimit(settings.enrol_per_minute)
+
+    def limit_enrolment(request: Request) -> None:
+        if request.url.path == f"{API}/enrol":
+            limit.take(request.client.host if request.client else "unknown")
+
+    api = APIRouter()
+    api.add_api_route("/health", _health, tags=["hub"], summary="Whether the API answers")
+    api.include_router(enrolment_routes.router, dependencies=[Depends(limit_enrolment)])
+    api.include_router(device_routes.router)
+    api.include_router(event_routes.router)
+    api.include_router(operator_routes.router)
+    return api
+
+
+def _health() -> Health:
+    return Health(status="ok", version=__version__)
+
+
+def _limit_of(settings: Settings) -> Callable[[str], int]:
+    def limit_of(path: str) -> int:
+        is_upload = path.startswith(f"{API}/models/") and path.endswith(_MULTIPART_ALLOWANCE)
+        return settings.max_upload_bytes if is_upload else settings.max_body_bytes
+
+    return limit_of

@@ -1,0 +1,25 @@
+"""What the API's routes work with: one value, made once at start and passed to each request."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shoal_hub.database import Database
+from shoal_hub.events.changes import ChangeFeed
+from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.settings import Settings
+from shoal_hub.trust.ca import DeviceAuthority
+from shoal_hub.trust.director import Director
+
+
+@dataclass(frozen=True)
+class HubContext:
+    """The open parts of one hub process."""
+
+    settings: Settings
+    database: Database
+    artifacts: ArtifactStore
+    authority: DeviceAuthority
+    director: Director
+    changes: ChangeFeed
+    broker_address: Callable[[], tuple[str, int]]
+    """Where devices reach the broker; asked for late, as a supervised broker may take any free port."""

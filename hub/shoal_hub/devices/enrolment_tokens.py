@@ -1,0 +1,89 @@
+"""Enrolment tokens: made for an operator, taken from a device, withdrawn."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import SecretStr
+from sqlmodel import Session, col, select, update
+
+from shoal_contract.enrolment import EnrolmentToken
+from shoal_hub.devices.tables import EnrolmentTokenRow
+from shoal_hub.errors import NotFoundError, RefusedError
+from shoal_hub.events.record import record_event
+from shoal_hub.ids import new_id
+from shoal_hub.security import hash_secret, new_secret
+
+_NEW_TOKEN = "ask for a new one: shoal tokens create"  # noqa: S105 - a remedy
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token as it is shown once: the row without, the text with the secret."""
+
+    row: EnrolmentTokenRow
+    text: str
+
+
+def create_token(
+    session: Session, *, label: str, life: timedelta, uses: int, by: str, ca_sha256: str, now: datetime
+) -> NewToken:
+    """Make a token for `uses` devices that is good for `life`."""
+    secret = new_secret()
+    row = EnrolmentTokenRow(
+        id=new_id("et"),
+        secret_sha256=hash_secret(secret),
+        label=label,
+        created_at=now,
+        expires_at=now + life,
+        uses_left=uses,
+        created_by=by,
+    )
+    session.add(row)
+    record_event(session, "token_created", f"enrolment token {row.id} for {uses} by {by}", subject=f"token/{row.id}")
+    return NewToken(row, EnrolmentToken(ca_sha256, SecretStr(secret)).to_text())
+
+
+def find_token(session: Session, secret: str) -> EnrolmentTokenRow:
+    """Return the token with this secret, used up or expired as it may be.
+
+    Raises:
+        RefusedError: The hub has no such token, or it was revoked.
+    """
+    row = session.exec(select(EnrolmentTokenRow).where(EnrolmentTokenRow.secret_sha256 == hash_secret(secret))).first()
+    if row is None:
+        raise RefusedError(
+            "enrolling: the hub does not know this token", f"check that it was copied whole, or {_NEW_TOKEN}"
+        )
+    if row.revoked_at is not None:
+        raise RefusedError(f"enrolling: token {row.id} was revoked", _NEW_TOKEN)
+    return row
+
+
+def take_use(session: Session, row: EnrolmentTokenRow, now: datetime) -> None:
+    """Take one use of a token; of two requests at once for the last use, one gets it.
+
+    Raises:
+        RefusedError: It has expired, or has no use left.
+    """
+    if now >= row.expires_at:
+        raise RefusedError(f"enrolling: token {row.id} expired at {row.expires_at:%Y-%m-%d %H:%M} UTC", _NEW_TOKEN)
+    left = col(EnrolmentTokenRow.uses_left)
+    guarded = update(EnrolmentTokenRow).where(col(EnrolmentTokenRow.id) == row.id, left > 0).values(uses_left=left - 1)
+    if session.exec(guarded).rowcount != 1:
+        raise RefusedError(f"enrolling: token {row.id} was used already", _NEW_TOKEN)
+
+
+def revoke_token(session: Session, token_id: str, *, by: str, now: datetime) -> EnrolmentTokenRow:
+    """Withdraw a token; devices that enrolled with it stay.
+
+    Raises:
+        NotFoundError: The hub has no such token.
+    """
+    row = session.get(EnrolmentTokenRow, token_id)
+    if row is None:
+        raise NotFoundError(f"no enrolment token {token_id}", "list them: shoal tokens list")
+    if row.revoked_at is None:
+        row.revoked_at = now
+        session.add(row)
+        record_event(session, "token_revoked", f"enrolment token {row.id} revoked by {by}", subject=f"token/{row.id}")
+    return row

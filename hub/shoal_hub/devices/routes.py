@@ -1,0 +1,63 @@
+"""Routes of devices: list, look at one, rename and tag."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from sqlmodel import col, select
+
+from shoal_contract.ids import Name
+from shoal_hub.database import announce
+from shoal_hub.dependencies import Operator, Reading, Writing
+from shoal_hub.devices.public import DeviceDetail, DeviceSummary, detail, summarise
+from shoal_hub.devices.tables import Device
+from shoal_hub.error_response import documented
+from shoal_hub.errors import NotFoundError
+from shoal_hub.requests import Line
+
+router = APIRouter(prefix="/devices", tags=["devices"])
+
+
+class DeviceUpdate(BaseModel):
+    """What an operator may change; what is left out stays."""
+
+    name: Annotated[Line, Field(max_length=64)] | None = None
+    tags: Annotated[dict[Name, Line], Field(max_length=64)] | None = None
+
+
+@router.get("", responses=documented(401, 422))
+def list_devices(
+    session: Reading,
+    _operator: Operator,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+) -> list[DeviceSummary]:
+    """List devices by name."""
+    rows = session.exec(select(Device).order_by(col(Device.name), col(Device.id)).limit(limit).offset(offset))
+    return [summarise(row) for row in rows]
+
+
+@router.get("/{device_id}", responses=documented(401, 404))
+def read_device(device_id: Line, session: Reading, _operator: Operator) -> DeviceDetail:
+    """Return one device with its reported state, its desired state and the intents that lost."""
+    return detail(session, _device(session, device_id))
+
+
+@router.patch("/{device_id}", responses=documented(401, 404, 422))
+def update_device(device_id: Line, body: DeviceUpdate, session: Writing, _operator: Operator) -> DeviceDetail:
+    """Rename or tag a device."""
+    device = _device(session, device_id)
+    if body.name is not None:
+        device.name = body.name
+    if body.tags is not None:
+        device.tags = body.tags
+    session.add(device)
+    announce(session, "devices")
+    return detail(session, device)
+
+
+def _device(session: Reading, device_id: str) -> Device:
+    device = session.get(Device, device_id)
+    if device is None:
+        raise NotFoundError(f"no device {device_id}", "list them: shoal devices list")
+    return device

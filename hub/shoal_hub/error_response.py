@@ -1,0 +1,105 @@
+"""The one form of an error answer: `{"error": {"code", "message", "remedy"}}`, and who turns what into it."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from sqlalchemy.exc import DataError, OperationalError
+from starlette.exceptions import HTTPException
+
+from shoal_hub.errors import HubError
+
+log = logging.getLogger(__name__)
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, and what the reader can do."""
+
+    code: str
+    message: str
+    remedy: str
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer of 400 and above."""
+
+    error: ErrorBody
+
+
+_MEANINGS: Final = {
+    401: "No operator token, or one that the hub does not take",
+    403: "Refused",
+    404: "No such thing",
+    409: "Contradicts what is there",
+    413: "Body too large",
+    422: "Malformed or unacceptable input",
+    429: "Too many requests",
+}
+_BY_STATUS: Final = {
+    400: ("malformed", "send the body that the API's description at /api/docs asks for"),
+    404: ("not_found", "look at /api/docs for the routes that exist"),
+    405: ("method_not_allowed", "look at /api/docs for the methods of this route"),
+    413: ("too_large", "send less, or raise SHOAL_MAX_BODY_BYTES or SHOAL_MAX_UPLOAD_BYTES at the hub"),
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that answers with these error statuses, for OpenAPI."""
+    return {status: {"model": ErrorAnswer, "description": _MEANINGS[status]} for status in statuses}
+
+
+def error_response(
+    status: int, code: str, message: str, remedy: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return an error in the API's form."""
+    answer = ErrorAnswer(error=ErrorBody(code=code, message=message, remedy=remedy))
+    return JSONResponse(answer.model_dump(), status, headers=dict(headers) if headers else None)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Have every error of `app` answered in the API's form."""
+    app.add_exception_handler(HubError, _on_hub_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(DataError, _on_unstorable)
+    app.add_exception_handler(OperationalError, _on_database_busy)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+def _on_hub_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HubError)  # noqa: S101 - the handler is registered for this class
+    if error.status >= 500:  # noqa: PLR2004 - HTTP's own border
+        log.error("%s %s: %s", request.method, request.url.path, error)
+    headers = {"www-authenticate": "Bearer"} if error.status == 401 else None  # noqa: PLR2004
+    return error_response(error.status, error.code, error.message, error.remedy, headers)
+
+
+def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    problems = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:5]]
+    text = "; ".join(problems).encode("utf-8", "backslashreplace").decode()
+    return error_response(422, "invalid", text, "see /api/docs for what this route takes")
+
+
+def _on_http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code, remedy = _BY_STATUS.get(error.status_code, ("http", "see /api/docs"))
+    return error_response(error.status_code, code, str(error.detail), remedy, error.headers)
+
+
+def _on_unstorable(_request: Request, _error: Exception) -> JSONResponse:
+    return error_response(422, "invalid", "a value is one that the database cannot keep", "remove NUL characters")
+
+
+def _on_database_busy(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s: database: %s", request.method, request.url.path, error)
+    return error_response(503, "database_busy", "the database did not answer in time", "try again in a moment")
+
+
+def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return error_response(500, "internal", "the hub failed while it answered", "see the hub's log, and report it")

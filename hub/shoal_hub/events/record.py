@@ -1,0 +1,56 @@
+"""The one writer of events."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, select
+
+from shoal_hub.database import announce, utc_now
+from shoal_hub.events.tables import EventRow, Severity
+
+
+def record_event(
+    session: Session,
+    kind: str,
+    message: str,
+    *,
+    subject: str = "",
+    device_id: str | None = None,
+    severity: Severity = "info",
+    body: dict[str, Any] | None = None,
+    at: datetime | None = None,
+    event_id: str | None = None,
+) -> EventRow | None:
+    """Add an event to the session's transaction.
+
+    Args:
+        session: An open transaction.
+        kind: What sort of thing happened, like `device_enrolled`.
+        message: One line for a person.
+        subject: What it is about, like `rollout/r-abcdefgh`.
+        device_id: The device that it concerns.
+        severity: Whether somebody should look.
+        body: Details for programs.
+        at: When it happened, if not now.
+        event_id: A device's id of the event; a second one with the same id is not recorded.
+
+    Returns:
+        The row, or None for a repetition.
+    """
+    if event_id is not None and session.exec(select(EventRow.id).where(EventRow.event_id == event_id)).first():
+        return None
+    now = utc_now()
+    row = EventRow(
+        event_id=event_id,
+        at=at or now,
+        received_at=now,
+        device_id=device_id,
+        kind=kind,
+        subject=subject,
+        severity=severity,
+        message=message,
+        body=body or {},
+    )
+    session.add(row)
+    announce(session, "events")
+    return row

@@ -1,0 +1,135 @@
+"""The artifact store: immutable files named by their SHA-256, in a folder or in any store that fsspec speaks to.
+
+The database keeps which artifacts exist (`Artifact`); this keeps their bytes. Reading checks the hash again.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple
+
+import fsspec
+from sqlmodel import Session
+
+from shoal_contract.ids import sha256_hex
+from shoal_hub.database import utc_now
+from shoal_hub.errors import ArtifactError
+from shoal_hub.ids import new_id
+from shoal_hub.registry.tables import Artifact
+
+_BLOCK_BYTES: Final = 1 << 20
+
+
+class StoredArtifact(NamedTuple):
+    """What `put` has stored."""
+
+    sha256: str
+    size_bytes: int
+
+
+class ArtifactStore:
+    """One store, by URL: a path, or `s3://bucket/prefix` and others."""
+
+    def __init__(self, url: str) -> None:
+        self._filesystem, self._root = fsspec.core.url_to_fs(url)
+        self._is_local = isinstance(self._filesystem, fsspec.implementations.local.LocalFileSystem)
+
+    def put(self, content: bytes | Path) -> StoredArtifact:
+        """Store bytes or a file's content under its hash; what is there already is not written again."""
+        size_bytes, sha256 = _measure(content)
+        path = self._path(sha256)
+        if not self._filesystem.exists(path):
+            self._filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            self._write(content, path)
+        return StoredArtifact(sha256, size_bytes)
+
+    @contextmanager
+    def open(self, sha256: str) -> Iterator[IO[bytes]]:
+        """Open an artifact to read it in parts; the caller checks what it read, or trusts the store.
+
+        Raises:
+            ArtifactError: The store has no such artifact.
+        """
+        try:
+            with self._filesystem.open(self._path(sha256), "rb") as file:
+                yield file
+        except FileNotFoundError as error:
+            raise _missing(sha256) from error
+
+    def read(self, sha256: str) -> bytes:
+        """Return an artifact's bytes, checked against its name.
+
+        Raises:
+            ArtifactError: It is missing or damaged.
+        """
+        with self.open(sha256) as file:
+            data = file.read()
+        found = sha256_hex(data)
+        if found != sha256:
+            msg = f"reading artifact {sha256}: its bytes have the hash {found}"
+            raise ArtifactError(
+                msg, "the store is damaged: restore the file from a backup, or register the version again"
+            )
+        return data
+
+    def has(self, sha256: str) -> bool:
+        """Whether the store holds the artifact."""
+        return bool(self._filesystem.exists(self._path(sha256)))
+
+    def local_path(self, sha256: str) -> Path | None:
+        """Where the artifact lies on this machine's disk; None for a store elsewhere."""
+        return Path(self._path(sha256)) if self._is_local else None
+
+    def copy_to(self, sha256: str, path: Path) -> None:
+        """Write an artifact, checked, to a file."""
+        path.write_bytes(self.read(sha256))
+
+    def _path(self, sha256: str) -> str:
+        return f"{self._root}/{sha256[:2]}/{sha256}"
+
+    def _write(self, content: bytes | Path, path: str) -> None:
+        # An object store shows an object when it is whole; a folder needs the rename.
+        target = f"{path}.{new_id('part')}" if self._is_local else path
+        with self._filesystem.open(target, "wb") as file:
+            for block in _blocks(content):
+                file.write(block)
+            if self._is_local:
+                file.flush()
+                os.fsync(file.fileno())
+        if self._is_local:
+            Path(target).replace(path)
+
+
+def store_artifact(session: Session, store: ArtifactStore, content: bytes | Path) -> StoredArtifact:
+    """Store bytes and note them in the session's transaction. Bytes that no row names are harmless."""
+    stored = store.put(content)
+    if session.get(Artifact, stored.sha256) is None:
+        session.add(Artifact(sha256=stored.sha256, size_bytes=stored.size_bytes, created_at=utc_now()))
+        session.flush()
+    return stored
+
+
+def _blocks(content: bytes | Path) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            yield block
+
+
+def _measure(content: bytes | Path) -> tuple[int, str]:
+    digest: Any = hashlib.sha256()
+    size_bytes = 0
+    for block in _blocks(content):
+        digest.update(block)
+        size_bytes += len(block)
+    return size_bytes, digest.hexdigest()
+
+
+def _missing(sha256: str) -> ArtifactError:
+    return ArtifactError(
+        f"artifact {sha256} is not in the store", "restore the store from a backup, or check SHOAL_ARTIFACTS_URL"
+    )

@@ -1,0 +1,97 @@
+"""Bounds on what callers send: body sizes, request rates, and text that both databases can keep."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Annotated, Final
+
+from fastapi import HTTPException
+from pydantic import BeforeValidator, Field, StringConstraints
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shoal_hub.error_response import error_response
+from shoal_hub.errors import TooLargeError, TooManyRequestsError
+
+_MAX_ADDRESSES: Final = 10_000
+LARGE_REMEDY: Final = "send less, or raise SHOAL_MAX_BODY_BYTES or SHOAL_MAX_UPLOAD_BYTES at the hub"
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, str) and ("\x00" in value or any("\ud800" <= character <= "\udfff" for character in value)):
+        msg = "holds a NUL or half a surrogate pair, which text cannot keep"
+        raise ValueError(msg)
+    return value
+
+
+Line = Annotated[str, BeforeValidator(_storable), StringConstraints(max_length=256)]
+"""A label or comment that a person typed."""
+RowNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""A version's number or a row's id, as both databases can compare it."""
+
+
+class BodyLimit:
+    """Refuses bodies that are too large, by their declared length and, without one, while they arrive."""
+
+    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+        self._app = app
+        self._limit_of = limit_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, unless it declares too much; stop reading where it sends too much."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit_bytes = self._limit_of(scope["path"])
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > limit_bytes:
+            await _refusal(limit_bytes)(scope, receive, send)
+            return
+        received_bytes = 0
+
+        async def bounded() -> Message:
+            nonlocal received_bytes
+            message = await receive()
+            received_bytes += len(message.get("body", b""))
+            if received_bytes > limit_bytes:
+                # FastAPI lets only this class through while it reads a body; api.py gives it its form.
+                raise HTTPException(TooLargeError.status, f"the body is larger than {limit_bytes} bytes")
+            return message
+
+        await self._app(scope, bounded, send)
+
+
+def _refusal(limit_bytes: int) -> Response:
+    # The body stays unread, so the connection cannot carry another request.
+    error = TooLargeError(f"the body is larger than {limit_bytes} bytes", LARGE_REMEDY)
+    return error_response(error.status, error.code, error.message, error.remedy, {"connection": "close"})
+
+
+class RateLimit:
+    """A token bucket an address: `per_minute` requests a minute, as many at once. In memory, for one process."""
+
+    def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute = per_minute
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, address: str) -> None:
+        """Take one request of `address`.
+
+        Raises:
+            TooManyRequestsError: It has none left for now.
+        """
+        now = self._clock()
+        with self._lock:
+            left, since = self._buckets.pop(address, (self._per_minute, now))
+            left = min(self._per_minute, left + (now - since) * self._per_minute / 60)
+            self._buckets[address] = (max(0.0, left - 1), now)
+            if len(self._buckets) > _MAX_ADDRESSES:
+                self._buckets.popitem(last=False)
+        if left < 1:
+            msg = f"more than {self._per_minute:g} requests a minute came from {address}"
+            raise TooManyRequestsError(
+                msg, "wait a minute; a site that enrols many devices raises SHOAL_ENROL_PER_MINUTE"
+            )
