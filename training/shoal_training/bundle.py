@@ -1,0 +1,143 @@
+"""The model bundle: the folder in which training hands a version over to the registry and to compression.
+
+`bundle.json` is written last and names each other file by hash, so that a folder with it is whole.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shoal_contract.ids import Name, Sha256
+from shoal_contract.manifest import TensorSpec
+from shoal_training.errors import BundleError
+
+BUNDLE_FILE = "bundle.json"
+KERAS_FILE = "model.keras"
+ONNX_FILE = "model.onnx"
+TRAINER_FILE = "trainer.tflite"
+WEIGHTS_FILE = "weights.safetensors"
+CALIBRATION_FILE = "calibration.npz"
+TEST_FILE = "test.npz"
+FILES = (KERAS_FILE, ONNX_FILE, TRAINER_FILE, WEIGHTS_FILE, CALIBRATION_FILE, TEST_FILE)
+TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "scikit-learn", "safetensors")
+
+Parameter = bool | int | float | str
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class FileRecord(_Value):
+    """Hash and size of one file of the bundle."""
+
+    sha256: Sha256
+    size_bytes: int = Field(ge=1)
+
+
+class TrainerSpec(_Value):
+    """How `trainer.tflite` is to be fed: x (batch_size, …) float32 and y (batch_size,) int32, -1 for no sample."""
+
+    batch_size: int = Field(ge=1)
+
+
+class Bundle(_Value):
+    """What `bundle.json` says of a version."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    algorithm: str
+    author: str
+    framework: str
+    parameters: dict[str, Parameter]
+    metrics: dict[str, float]
+    """At least `accuracy`, of the float32 model on the held-out samples of `test.npz`, 0..1."""
+    tags: tuple[str, ...] = ()
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...]
+    data_sha256: Sha256
+    """Fingerprint of the data that it was trained on."""
+    seed: int
+    trainer: TrainerSpec
+    tool_versions: dict[str, str]
+    files: dict[str, FileRecord]
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read `bundle.json` and check every file against its hash.
+
+    Raises:
+        BundleError: The folder is no bundle, or a file is missing or altered.
+    """
+    path = folder / BUNDLE_FILE
+    try:
+        bundle = Bundle.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"reading a bundle: {path} cannot be read ({error}); train the model first") from error
+    except ValidationError as error:
+        raise BundleError(f"reading a bundle: {path} does not have the form of a bundle: {error}") from error
+    for name, expected in bundle.files.items():
+        if not (folder / name).is_file():
+            raise BundleError(f"reading the bundle {folder}: {name} is missing; write the bundle again")
+        found = record_file(folder / name)
+        if found != expected:
+            raise BundleError(
+                f"reading the bundle {folder}: {name} has SHA-256 {found.sha256}, expected {expected.sha256}; "
+                "the file was altered, write the bundle again"
+            )
+    return bundle
+
+
+def write_bundle(folder: Path, bundle: Bundle) -> None:
+    """Write `bundle.json`; call it last."""
+    (folder / BUNDLE_FILE).write_text(bundle.model_dump_json(indent=2) + "\n")
+
+
+def new_folder(folder: Path) -> None:
+    """Make the folder for a new bundle.
+
+    Raises:
+        BundleError: It exists and holds something: a bundle never changes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise BundleError(f"writing a bundle: {folder} is not empty; name a new folder")
+
+
+def record_file(path: Path) -> FileRecord:
+    """Return hash and size of a file."""
+    data = path.read_bytes()
+    return FileRecord(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+
+
+def record_files(folder: Path) -> dict[str, FileRecord]:
+    """Return hash and size of every file of a bundle.
+
+    Raises:
+        BundleError: One of them was not written.
+    """
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise BundleError(f"writing the bundle {folder}: {', '.join(missing)} was not written")
+    return {name: record_file(folder / name) for name in FILES}
+
+
+def data_fingerprint(arrays: Iterable[npt.NDArray[np.generic]]) -> str:
+    """Return the SHA-256 over datatype, shape and elements of the arrays, in order."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the versions of the libraries that had a part in a bundle."""
+    return {name: installed_version(name) for name in TOOLS}

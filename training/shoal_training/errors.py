@@ -1,0 +1,21 @@
+"""The errors of training. All of them derive from `TrainingError`."""
+
+
+class TrainingError(Exception):
+    """Root of the errors that training raises."""
+
+
+class DataError(TrainingError):
+    """Data does not have the form or the amount that a step needs."""
+
+
+class BundleError(TrainingError):
+    """A bundle folder is incomplete, altered, or does not have the form of a bundle."""
+
+
+class ExportError(TrainingError):
+    """A model cannot be exported, or what was exported does not compute what the model computes."""
+
+
+class WeightsError(TrainingError):
+    """Weights do not fit the model: wrong number, shape, datatype, or values that are not finite."""
