@@ -1,0 +1,1 @@
+"""Rollouts: a version brought to a fleet wave by wave, and back."""

@@ -1,0 +1,1 @@
+"""Transfer: who needs which artifact at the broker, and what stands there."""
