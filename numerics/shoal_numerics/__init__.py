@@ -26,7 +26,7 @@ from shoal_numerics.errors import (
 )
 from shoal_numerics.histogram import Histogram
 from shoal_numerics.kolmogorov import kolmogorov_p_value
-from shoal_numerics.packing import pack_counts, pack_histogram, unpack_counts, unpack_histogram
+from shoal_numerics.packing import pack_counts, unpack_counts
 from shoal_numerics.update_coding import decode_update, encode_update, weighted_mean, weights_sha256
 
 __all__ = [
@@ -52,10 +52,8 @@ __all__ = [
     "kolmogorov_p_value",
     "ks_distance",
     "pack_counts",
-    "pack_histogram",
     "population_stability_index",
     "unpack_counts",
-    "unpack_histogram",
     "weighted_mean",
     "weights_sha256",
 ]

@@ -63,6 +63,11 @@ class HistogramEdges:
         """Number of bins over all features."""
         return len(self.values) + self.feature_count
 
+    @property
+    def padded_shape(self) -> tuple[int, int]:
+        """Features and the most bins that a feature has: the shape of `Histogram.padded`."""
+        return self.feature_count, int(np.diff(self.bin_offsets).max())
+
     @cached_property
     def bin_offsets(self) -> NDArray[np.int64]:
         """Where the bins of each feature begin in flat counts: (features + 1,) int64."""

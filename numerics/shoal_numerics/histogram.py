@@ -1,7 +1,7 @@
 """Mergeable histograms over fixed edges: the constant-memory sketch of inputs, predictions and latencies.
 
 The same class serves feature batches and scalars (one feature). Counts merge exactly, whatever the order;
-packing.py turns them into bytes, drift.py compares two of them.
+packing.py turns the padded counts into bytes, drift.py compares two of them.
 """
 
 from dataclasses import dataclass
@@ -61,6 +61,35 @@ class Histogram:
         histogram.add(batch)
         return histogram
 
+    @classmethod
+    def from_padded(cls, edges: HistogramEdges, counts: NDArray[np.int64], missing: NDArray[np.int64]) -> "Histogram":
+        """Build a histogram from counts that came over the wire (the inverse of `padded`).
+
+        Args:
+            edges: the bins of the baseline that the counts were made against.
+            counts: (features, most bins of any feature) int64, flat or not.
+            missing: (features,) int64, flat or not.
+
+        Raises:
+            HistogramError: another shape, counts in bins that a feature does not have, or see the class.
+        """
+        features, width = edges.padded_shape
+        if counts.size != features * width:
+            message = f"Building a histogram: found {counts.size} counts, expected {features} x {width}."
+            raise HistogramError(message)
+        is_bin = _is_bin(edges)
+        padded = counts.reshape(features, width)
+        if padded[~is_bin].any():
+            message = "Building a histogram: there are counts in bins that a feature does not have. Refuse the sketch."
+            raise HistogramError(message)
+        return cls(edges, padded[is_bin], missing.ravel().copy())
+
+    def padded(self) -> NDArray[np.int64]:
+        """Return the counts as (features, most bins of any feature) int64; shorter features end in zeros."""
+        counts = np.zeros(self.edges.padded_shape, dtype=np.int64)
+        counts[_is_bin(self.edges)] = self.counts
+        return counts
+
     @property
     def row_count(self) -> int:
         """Number of rows counted, missing values included."""
@@ -117,6 +146,12 @@ class Histogram:
             )
             raise HistogramError(message)
         return Histogram(self.edges, self.counts + other.counts, self.missing + other.missing)
+
+
+def _is_bin(edges: HistogramEdges) -> NDArray[np.bool_]:
+    """Mark the places of a padded array that are bins, (features, most bins of any feature) bool."""
+    is_bin: NDArray[np.bool_] = np.arange(edges.padded_shape[1]) < np.diff(edges.bin_offsets)[:, np.newaxis]
+    return is_bin
 
 
 def _check_counts(edges: HistogramEdges, counts: NDArray[np.int64], missing: NDArray[np.int64]) -> None:

@@ -117,3 +117,39 @@ def test_features_that_disagree_on_the_number_of_rows_are_refused() -> None:
     with pytest.raises(HistogramError, match="add up"):
         Histogram(edges, np.array([1, 1, 1, 0]), np.array([0, 0]))
     assert Histogram(edges, np.array([1, 1, 1, 0]), np.array([0, 1])).row_count == 2
+
+
+def test_minus_zero_is_zero_as_an_edge_and_as_a_value() -> None:
+    for edge in (0.0, -0.0):
+        edges = HistogramEdges.from_lists([[edge]])
+        assert Histogram.of(edges, np.array([0.0, -0.0, 1e-30, -1e-30])).counts.tolist() == [3, 1]
+
+
+@given(BATCHES)
+def test_padded_counts_have_a_row_a_feature_and_come_back(batch: np.ndarray) -> None:
+    histogram = Histogram.of(EDGES, batch)
+    padded = histogram.padded()
+    assert padded.shape == EDGES.padded_shape == (4, 4)
+    assert [padded[f, : len(EDGES.of_feature(f)) + 1].tolist() for f in range(4)] == [
+        histogram.of_feature(f).tolist() for f in range(4)
+    ]
+    assert contents(Histogram.from_padded(EDGES, padded.ravel(), histogram.missing)) == contents(histogram)
+    assert contents(Histogram.from_padded(EDGES, padded, histogram.missing[:, np.newaxis])) == contents(histogram)
+
+
+def test_padded_counts_of_another_shape_or_in_bins_that_are_none_are_refused() -> None:
+    padded, missing = Histogram.empty(EDGES).padded(), np.zeros(4, dtype=np.int64)
+    padded[1, 1] = 1
+    with pytest.raises(HistogramError, match="bins that a feature does not have"):
+        Histogram.from_padded(EDGES, padded, missing)
+    with pytest.raises(HistogramError, match="found 12 counts, expected 4 x 4"):
+        Histogram.from_padded(EDGES, padded[:, :3], missing)
+    with pytest.raises(HistogramError, match="do not fit"):
+        Histogram.from_padded(EDGES, padded * 0, missing[:3])
+
+
+def test_a_histogram_from_the_wire_can_be_added_to_without_changing_the_message() -> None:
+    wire_counts, wire_missing = np.zeros((4, 4), dtype=np.int64), np.zeros(4, dtype=np.int64)
+    Histogram.from_padded(EDGES, wire_counts, wire_missing).add(np.full((2, 4), np.nan))
+    assert not wire_counts.any()
+    assert not wire_missing.any()
