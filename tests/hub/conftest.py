@@ -1,13 +1,27 @@
 """Databases for the hub's tests: each test gets a fresh one, migrated to head, on SQLite and on PostgreSQL."""
 
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.hub.postgres_cluster import PostgresCluster
 
+from shoal_hub.api import create_app
+from shoal_hub.context import HubContext
 from shoal_hub.database import Database
+from shoal_hub.events.changes import ChangeFeed
+from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.security import create_operator_token
+from shoal_hub.settings import Settings
+from shoal_hub.trust.ca import DeviceAuthority
+from shoal_hub.trust.director import Director
+
+with warnings.catch_warnings():
+    # Starlette would rather have httpx2 for its test client; httpx, which the typed client uses, does the same.
+    warnings.simplefilter("ignore")
+    from fastapi.testclient import TestClient
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +89,56 @@ def _migrate(url: str) -> None:
     database = Database(url)
     database.upgrade()
     database.close()
+
+
+@pytest.fixture
+def hub(database: Database, tmp_path: Path) -> HubContext:
+    """A hub's open parts, once on each engine, with keys and artifacts in a temporary folder."""
+    return open_hub(database, tmp_path / "data")
+
+
+@pytest.fixture
+def sqlite_hub(sqlite_database: Database, tmp_path: Path) -> HubContext:
+    """A hub's open parts on SQLite, for tests that are not about the store."""
+    return open_hub(sqlite_database, tmp_path / "data")
+
+
+@pytest.fixture
+def client(hub: HubContext) -> Iterator[TestClient]:
+    """An operator at the API, once on each engine."""
+    yield from _operator_at(hub)
+
+
+@pytest.fixture
+def sqlite_client(sqlite_hub: HubContext) -> Iterator[TestClient]:
+    """An operator at the API on SQLite."""
+    yield from _operator_at(sqlite_hub)
+
+
+@pytest.fixture
+def stranger(sqlite_hub: HubContext) -> Iterator[TestClient]:
+    """A caller without a token."""
+    with TestClient(create_app(sqlite_hub), raise_server_exceptions=False) as caller:
+        yield caller
+
+
+def open_hub(database: Database, folder: Path) -> HubContext:
+    """Open the parts of a hub around a migrated database."""
+    settings = Settings(data_dir=folder)
+    return HubContext(
+        settings=settings,
+        database=database,
+        artifacts=ArtifactStore(settings.artifacts),
+        authority=DeviceAuthority.open(folder / "trust"),
+        director=Director.open(folder / "trust"),
+        changes=ChangeFeed(),
+        broker_address=lambda: ("hub.test", 8883),
+    )
+
+
+def _operator_at(hub: HubContext) -> Iterator[TestClient]:
+    with hub.database.transaction() as session:
+        token = create_operator_token(session, "ada")
+    headers = {"Authorization": f"Bearer {token}"}
+    with TestClient(create_app(hub), headers=headers, raise_server_exceptions=False) as caller:
+        yield caller

@@ -1,12 +1,16 @@
 """Routes of enrolment: the CA that a token pins, the enrolment itself, and the operators' side of tokens."""
 
 from datetime import datetime, timedelta
+from typing import Self
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from sqlmodel import col, select
 
 from shoal_contract.enrolment import EnrolmentRequest, EnrolmentResponse
+from shoal_contract.errors import MessageError
+from shoal_contract.limits import MAX_PACKET_BYTES
+from shoal_contract.wire import parse_message
 from shoal_hub.database import utc_now
 from shoal_hub.dependencies import Hub, Operator, Reading, Writing
 from shoal_hub.devices.enrol import enrol
@@ -18,6 +22,18 @@ from shoal_hub.requests import Line
 router = APIRouter()
 
 DAY_S = 86_400
+
+
+class EnrolmentBody(EnrolmentRequest):
+    """A device's request, held to the rules of the contract that no schema expresses."""
+
+    @model_validator(mode="after")
+    def _check_as_message(self) -> Self:
+        try:
+            parse_message(EnrolmentRequest, self.to_bytes(), MAX_PACKET_BYTES)
+        except MessageError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class TokenCreate(BaseModel):
@@ -53,7 +69,7 @@ def read_ca(hub: Hub) -> Response:
 
 
 @router.post("/enrol", tags=["enrolment"], responses=documented(403, 413, 422, 429))
-def enrol_device(request: EnrolmentRequest, hub: Hub, session: Writing) -> EnrolmentResponse:
+def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing) -> EnrolmentResponse:
     """Enrol a device by one-time token and certificate signing request; a repetition returns the same device."""
     enrolled = enrol(session, hub.authority, request, utc_now())
     host, port = hub.broker_address()

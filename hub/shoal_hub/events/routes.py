@@ -75,8 +75,8 @@ def change_stream(hub: HubContext) -> StreamingResponse:
 
 async def _changes(hub: HubContext) -> AsyncIterator[str]:
     async with hub.changes.subscribe() as subscription:
-        yield "event: open\ndata: {}\n\n"
         latest, quiet_looks = await _latest_event(hub), 0
+        yield "event: open\ndata: {}\n\n"
         while True:
             what = set(await subscription.take(LOOK_S))
             newest = await _latest_event(hub)

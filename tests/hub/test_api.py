@@ -1,0 +1,92 @@
+"""What holds for every route: who may call, how large a body may be, and the form of every error."""
+
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlmodel import select
+
+from shoal_hub.api import create_app
+from shoal_hub.context import HubContext
+from shoal_hub.database import utc_now
+from shoal_hub.operators.tables import OperatorToken
+
+OPEN_ROUTES = {("GET", "/api/v1/health"), ("GET", "/api/v1/ca.pem"), ("POST", "/api/v1/enrol")}
+
+
+def routes_of(client: TestClient) -> list[tuple[str, str]]:
+    paths = client.get("/api/openapi.json").json()["paths"]
+    return sorted((method.upper(), path) for path, methods in paths.items() for method in methods)
+
+
+def test_every_route_but_three_asks_for_a_token_first(stranger: TestClient) -> None:
+    for method, path in routes_of(stranger):
+        if (method, path) not in OPEN_ROUTES:
+            url = path.replace("{", "").replace("}", "")
+            response = stranger.request(method, url)
+            assert response.status_code == 401, (method, path, response.text)
+            assert "shoal login" in response.json()["error"]["remedy"]
+            assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_every_route_documents_the_errors_that_it_answers_with(stranger: TestClient) -> None:
+    for path, methods in stranger.get("/api/openapi.json").json()["paths"].items():
+        for method, operation in methods.items():
+            if (method.upper(), path) not in OPEN_ROUTES:
+                assert "401" in operation["responses"], (method, path)
+            if "{" in path:
+                assert "404" in operation["responses"], (method, path)
+
+
+@pytest.mark.parametrize("header", ["Bearer shoal_wrong", "Bearer \u00e9", "Bearer ", "Basic abc", "shoal_wrong"])
+def test_a_wrong_token_is_refused(stranger: TestClient, header: str) -> None:
+    response = stranger.get("/api/v1/devices", headers={"Authorization": header.encode()})
+    assert response.status_code == 401
+
+
+def test_a_revoked_operator_token_is_refused(client: TestClient, hub: HubContext) -> None:
+    assert client.get("/api/v1/operator").json()["name"] == "ada"
+    with hub.database.transaction() as session:
+        row = session.exec(select(OperatorToken)).one()
+        row.revoked_at = utc_now()
+        session.add(row)
+    assert client.get("/api/v1/operator").status_code == 401
+
+
+def test_a_body_that_declares_too_much_is_refused_unread(stranger: TestClient, sqlite_hub: HubContext) -> None:
+    response = stranger.post("/api/v1/enrol", content=b"x" * (sqlite_hub.settings.max_body_bytes + 1))
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "too_large"
+
+
+def test_a_body_that_comes_in_parts_is_cut_at_the_limit(stranger: TestClient, sqlite_hub: HubContext) -> None:
+    part = b"x" * 65_536
+    parts = (part for _ in range(sqlite_hub.settings.max_body_bytes // len(part) + 2))
+    response = stranger.post("/api/v1/enrol", content=parts)
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "too_large"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"uses": 1e400}', b"[" * 50_000])
+def test_a_body_that_is_no_object_is_invalid_input(sqlite_client: TestClient, body: bytes) -> None:
+    response = sqlite_client.post("/api/v1/tokens", content=body, headers={"content-type": "application/json"})
+    assert response.status_code in {400, 422}, response.text
+    assert response.json()["error"]["remedy"]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/nothing", "/nothing/here"])
+def test_a_route_that_is_not_there_says_so_in_the_same_form(stranger: TestClient, path: str) -> None:
+    assert stranger.get(path).json()["error"]["code"] == "not_found"
+
+
+def test_a_failure_of_the_hub_itself_shows_no_inside(sqlite_hub: HubContext) -> None:
+    app = create_app(sqlite_hub)
+
+    @app.get("/api/v1/broken")
+    def broken() -> None:
+        raise ZeroDivisionError("secret inside")
+
+    with TestClient(app, raise_server_exceptions=False) as caller:
+        response = caller.get("/api/v1/broken")
+    assert response.status_code == 500
+    assert "secret" not in json.dumps(response.json())
