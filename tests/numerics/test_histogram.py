@@ -12,7 +12,17 @@ from shoal_numerics.histogram import MAX_ROWS
 EDGES = HistogramEdges.from_lists([[-1.0, 0.0, 2.5], [], [0.0], [-1e-38, 1e30]])
 # Values at the edges, beside them, and anything else.
 VALUES = st.one_of(
-    st.sampled_from([-1.0, 0.0, -0.0, 2.5, np.nextafter(np.float32(2.5), np.float32(3)), 1e-45, -1e-45]),
+    st.sampled_from(
+        [
+            -1.0,
+            0.0,
+            -0.0,
+            2.5,
+            np.nextafter(np.float32(2.5), np.float32(3)),
+            float(np.float32(1e-45)),
+            float(np.float32(-1e-45)),
+        ]
+    ),
     st.floats(width=32, allow_nan=True, allow_infinity=True),
 )
 BATCHES = hnp.arrays(np.float32, st.tuples(st.integers(0, 30), st.just(4)), elements=VALUES)
