@@ -1,9 +1,11 @@
 """The agent's one face over MQTT: paho-mqtt in its own thread, an async interface on this side.
 
-Callbacks only hand over to the event loop. Each connection has a number, carried by presence and by the will, so
-that an old connection's farewell can not be taken for the present one's.
+Callbacks only hand over to the event loop and never wait for it, as paho holds its locks while it calls them.
+Each connection has a number, carried by presence and by the will, so that an old connection's farewell can not be
+taken for the present one's.
 """
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +14,6 @@ from logging import getLogger
 from typing import Any
 
 import anyio
-from anyio.from_thread import BlockingPortal
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
@@ -72,31 +73,30 @@ class Link:
         self._crash: BaseException | None = None
         self._crashed = anyio.Event()
         self.connection = 0
+        self._upcoming = 0
         self.last_problem = "not connected yet"
         self._client = self._make_client()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Link"]:
         """Keep connecting until the block ends."""
-        async with BlockingPortal() as portal:
-            self._portal = portal
-            self._prepare_connection()
-            self._client.connect_async(
-                self._identity.broker_host,
-                self._identity.broker_port,
-                self._settings.keepalive_s,
-                clean_start=True,
-                properties=self._connect_properties(),
-            )
-            self._client.loop_start()
-            try:
-                yield self
-            finally:
-                self._is_stopping = True
-                self._client.disconnect()
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(self._client.loop_stop)
-                    await portal.stop()
+        self._loop = asyncio.get_running_loop()
+        self._prepare_connection()
+        self._client.connect_async(
+            self._identity.broker_host,
+            self._identity.broker_port,
+            self._settings.keepalive_s,
+            clean_start=True,
+            properties=self._connect_properties(),
+        )
+        self._client.loop_start()
+        try:
+            yield self
+        finally:
+            self._is_stopping = True
+            self._client.disconnect()
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._client.loop_stop)
 
     async def watch(self) -> None:
         """Raise what went wrong in paho's thread, should it ever end by itself."""
@@ -175,8 +175,11 @@ class Link:
 
     def presence(self, state: str, reason: str = "") -> bytes:
         """Return this connection's presence message."""
+        return self._presence(self.connection, state, reason)
+
+    def _presence(self, connection: int, state: str, reason: str) -> bytes:
         message = Presence.model_validate(
-            {"state": state, "connection": self.connection, "sequence": 0 if state == "online" else 1,
+            {"state": state, "connection": connection, "sequence": 0 if state == "online" else 1,
              "since": self._now(), "reason": reason}
         )  # fmt: skip
         return message.to_bytes()
@@ -200,7 +203,7 @@ class Link:
                 callback(*arguments)
             except Exception as error:  # noqa: BLE001 - raised again in the event loop by `watch`
                 self._crash = error
-                self._portal.call(self._crashed.set)
+                self._loop.call_soon_threadsafe(self._crashed.set)
 
         return guarded
 
@@ -212,10 +215,10 @@ class Link:
 
     def _prepare_connection(self) -> None:
         """Give the next connection its number and its will."""
-        self.connection = self._next_connection()
+        self._upcoming = self._next_connection()
         properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
         properties.WillDelayInterval = self._settings.will_delay_s
-        will = self.presence("offline", "connection lost")
+        will = self._presence(self._upcoming, "offline", "connection lost")
         topic = topics.up(self._identity.device_id, "presence")
         self._client.will_set(topic, will, qos=1, retain=True, properties=properties)
 
@@ -229,7 +232,7 @@ class Link:
         self._client.reconnect_delay_set(delay_s, delay_s)  # paho is fine with fractions
         self._prepare_connection()
         _log.warning("link to the broker: %s; next try in %.1f s", problem, delay_s)
-        self._portal.call(self._set_down, problem)
+        self._loop.call_soon_threadsafe(self._set_down, problem)
 
     def _set_down(self, problem: str) -> None:
         self.last_problem = problem
@@ -240,7 +243,8 @@ class Link:
             confirmation.problem = problem
             confirmation.done.set()
 
-    def _set_up(self) -> None:
+    def _set_up(self, connection: int) -> None:
+        self.connection = connection
         self._attempts = 0
         self._down = anyio.Event()
         for topic in self._inboxes:
@@ -252,9 +256,9 @@ class Link:
 
     def _on_connect(self, _c: Client, _u: object, _f: ConnectFlags, reason: ReasonCode, _p: Properties | None) -> None:
         if reason.is_failure:
-            self._portal.call(self._set_down, f"the broker refused the connection: {reason}")
+            self._loop.call_soon_threadsafe(self._set_down, f"the broker refused the connection: {reason}")
         else:
-            self._portal.call(self._set_up)
+            self._loop.call_soon_threadsafe(self._set_up, self._upcoming)
 
     def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
         self._back_off(f"no connection to {self._identity.broker_host}:{self._identity.broker_port}")
@@ -265,7 +269,7 @@ class Link:
         self._back_off(f"connection ended: {reason}")
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
-        self._portal.call(self._deliver, message.topic, bytes(message.payload))
+        self._loop.call_soon_threadsafe(self._deliver, message.topic, bytes(message.payload))
 
     def _deliver(self, topic: str, payload: bytes) -> None:
         inbox = self._inboxes.get(topic)
@@ -277,7 +281,7 @@ class Link:
             _log.warning("link: more than %d messages wait on %s; one dropped", self._settings.inbox_messages, topic)
 
     def _on_publish(self, _c: Client, _u: object, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
-        self._portal.call(self._confirm, mid, reason)
+        self._loop.call_soon_threadsafe(self._confirm, mid, reason)
 
     def _confirm(self, mid: int, reason: ReasonCode) -> None:
         confirmation = self._confirmations.get(mid)

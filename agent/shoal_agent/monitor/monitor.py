@@ -96,7 +96,7 @@ class Monitor:
         try:
             edges = BaselineEdges.of(served.manifest.baseline)
         except HistogramError as error:
-            log.error("model %s version %d is served but not watched: %s", served.name, served.version, error)
+            log.warning("model %s version %d is served but not watched: %s", served.name, served.version, error)
         self._edges[served.name] = (key, edges)
         return edges
 

@@ -131,7 +131,10 @@ def _shape(found: object, spec: TensorSpec, where: str) -> tuple[int, ...]:
 def _flatten(data: list[Any], where: str) -> tuple[tuple[int, ...], list[Any]]:
     """Return the nested shape and the leaves; level by level at C speed, memory bounded by the number of leaves."""
     shape = [len(data)]
-    while set(map(type, data)) == {list}:
+    while list in (kinds := set(map(type, data))):
+        if len(kinds) > 1:
+            msg = f"{where} has ragged data: lists and single values side by side"
+            raise RequestError(msg)
         lengths = set(map(len, data))
         if len(lengths) > 1:
             msg = f"{where} has ragged data: lists of {min(lengths)} and {max(lengths)} elements side by side"

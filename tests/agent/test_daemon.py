@@ -1,0 +1,109 @@
+"""The agent as a real process on a real broker over mutual TLS, with a stand-in for the hub."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.simulators.agent_process import AgentProcess
+from tests.simulators.hub import HubStandIn, hub_stand_in
+from tests.simulators.tiny_model import FEATURES, GOLDEN, TinyVersion, answer
+
+from shoal_contract import topics
+from shoal_contract.desired import DesiredConfig
+from shoal_contract.ids import sha256_hex
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[HubStandIn]:
+    with hub_stand_in(tmp_path / "hub") as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def agent(hub: HubStandIn, tmp_path: Path) -> Iterator[AgentProcess]:
+    process = AgentProcess(tmp_path / "device", "--runtime", "onnxruntime")
+    hub.enrol(process.data / "identity")
+    yield process.start()
+    process.close()
+
+
+def roll_out(hub: HubStandIn, version: TinyVersion, deployment: str, **changes: object) -> None:
+    envelope = version.sign(hub.director)
+    hub.publish_artifact(version.file)
+    hub.publish_artifact(envelope)
+    hub.want({version.model: version.wanted(envelope, deployment)}, **changes)
+
+
+def infer(agent: AgentProcess, batch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    tensor = {"name": "image", "datatype": "FP32", "shape": list(batch.shape), "data": batch.ravel().tolist()}
+    status, body = agent.ask("/v2/models/tiny/infer", {"inputs": [tensor]})
+    assert status == 200, body
+    output = body["outputs"][0]
+    return np.array(output["data"], dtype=np.float32).reshape(output["shape"])
+
+
+def test_a_version_is_fetched_proved_served_and_reported(hub: HubStandIn, agent: AgentProcess) -> None:
+    version = TinyVersion(1, padding_bytes=100_000)
+    roll_out(hub, version, "dp-1")
+
+    report = hub.wait_for_section("models/tiny", "applied", "dp-1")
+
+    assert report.models["tiny"].active is not None
+    assert (report.models["tiny"].active.version, report.models["tiny"].active.state) == (1, "good")
+    np.testing.assert_allclose(infer(agent, GOLDEN), answer(version.weights, GOLDEN), atol=1e-5)
+    hub.wait_until(lambda seen: any(event.body.step == "commit" for event in seen.events))  # type: ignore[union-attr]
+    steps = [event.body.step for event in hub.events]  # type: ignore[union-attr]
+    assert steps == ["fetch", "verify", "stage", "activate", "commit"]
+
+
+def test_a_rollback_to_the_previous_version_needs_no_transfer(hub: HubStandIn, agent: AgentProcess) -> None:
+    first, second = TinyVersion(1), TinyVersion(2)
+    roll_out(hub, first, "dp-1")
+    hub.wait_for_section("models/tiny", "applied", "dp-1")
+    roll_out(hub, second, "dp-2")
+    hub.wait_for_section("models/tiny", "applied", "dp-2")
+    for data in (first.file, first.sign(hub.director)):
+        hub.publish(topics.artifact_manifest(sha256_hex(data)), b"")
+
+    hub.want({"tiny": first.wanted(first.sign(hub.director), "dp-3")})
+
+    report = hub.wait_for_section("models/tiny", "applied", "dp-3")
+    assert report.models["tiny"].active is not None
+    assert report.models["tiny"].active.version == 1
+    assert agent.serves("tiny") == 1
+
+
+def test_an_agent_killed_without_hub_and_broker_serves_its_last_good_version_again(
+    hub: HubStandIn, agent: AgentProcess
+) -> None:
+    roll_out(hub, TinyVersion(1), "dp-1")
+    hub.wait_for_section("models/tiny", "applied", "dp-1")
+    agent.kill()
+    hub.broker.process.stop()
+
+    agent.start()
+
+    assert agent.serves("tiny") == 1
+
+
+def test_telemetry_windows_arrive_and_leave_the_outbox(hub: HubStandIn, agent: AgentProcess) -> None:
+    roll_out(hub, TinyVersion(1), "dp-1", config=DesiredConfig(window_requests=10, window_s=60))
+    hub.wait_for_section("models/tiny", "applied", "dp-1")
+
+    for _ in range(10):
+        infer(agent, np.zeros((3, FEATURES), dtype=np.float32))
+
+    hub.wait_until(lambda seen: any(message.body.kind == "window" for message in seen.telemetry))
+    window = next(message.body for message in hub.telemetry if message.body.kind == "window")
+    assert (window.requests, window.samples, window.version) == (10, 30, 1)
+    assert sum(window.predictions) == 30
+
+
+def test_a_stop_by_signal_says_farewell(hub: HubStandIn, agent: AgentProcess) -> None:
+    hub.wait_until(lambda seen: any(presence.state == "online" for presence in seen.presences))
+
+    assert agent.stop() == 0
+
+    hub.wait_until(lambda seen: seen.presences[-1].state == "offline")
+    assert hub.presences[-1].reason == "stopped"

@@ -1,0 +1,95 @@
+"""A real agent as a process of its own, for tests that start, kill and ask it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+START_S = 30.0
+
+
+class AgentProcess:
+    """`shoal-agent run` on a data folder; its log goes to `<data>/agent.log`."""
+
+    def __init__(self, data: Path, *options: str) -> None:
+        self.data = data
+        self._options = options
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "AgentProcess":
+        """Start it and wait until its endpoint answers."""
+        (self.data / "run" / "endpoint.json").unlink(missing_ok=True)
+        self.data.mkdir(parents=True, exist_ok=True)
+        with (self.data / "agent.log").open("ab") as log:
+            command = [
+                sys.executable,
+                "-m",
+                "shoal_agent",
+                "run",
+                "--data",
+                str(self.data),
+                "--port",
+                "0",
+                *self._options,
+            ]
+            self.process = subprocess.Popen(
+                command, stderr=log, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+            )
+        try:
+            self.wait_until_live()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def wait_until_live(self) -> None:
+        deadline_s = time.monotonic() + START_S
+        while True:
+            assert self.process is not None
+            assert self.process.poll() is None, f"the agent ended: {self.log()[-2000:]}"
+            assert time.monotonic() < deadline_s, f"the agent does not answer: {self.log()[-2000:]}"
+            if (self.data / "run" / "endpoint.json").exists() and self.ask("/v2/health/live")[0] == 200:
+                return
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(START_S)
+
+    def stop(self) -> int:
+        """Ask it to stop; return its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(START_S)
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    def log(self) -> str:
+        return (self.data / "agent.log").read_text()
+
+    def ask(self, path: str, body: object = None) -> tuple[int, Any]:
+        """Call the local endpoint; return status and JSON, or 0 where nothing answers."""
+        url = json.loads((self.data / "run" / "endpoint.json").read_text())["url"]
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url + path, data), timeout=10) as response:  # noqa: S310
+                return response.status, json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+        except OSError:
+            return 0, None
+
+    def serves(self, model: str) -> int | None:
+        """Return the version of `model` that answers now."""
+        status, body = self.ask(f"/v2/models/{model}")
+        return int(body["versions"][0]) if status == 200 else None

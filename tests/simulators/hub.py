@@ -1,0 +1,151 @@
+"""A stand-in for the hub on a real Mosquitto: it enrols a device, signs, publishes and acknowledges.
+
+It says what a test wants said, right or wrong; what the real hub says is tested with the real hub.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from tests.simulators.broker import Broker, Listening, listening, running_broker
+
+from shoal_agent.identity import load_or_make_key, make_signing_request, save_identity
+from shoal_contract import topics
+from shoal_contract.ack import Ack
+from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredState
+from shoal_contract.enrolment import EnrolmentResponse
+from shoal_contract.envelope import DESIRED_STATE_TYPE
+from shoal_contract.ids import new_device_id
+from shoal_contract.reported import Presence, ReportedState
+from shoal_contract.telemetry import Event, TelemetryMessage
+from shoal_contract.transfer import describe, split
+from shoal_hub.mqtt import Message
+from shoal_hub.trust.director import Director
+
+WAIT_S = 30.0
+
+
+@dataclass
+class HubStandIn:
+    """Speaks the hub's part for one device."""
+
+    broker: Broker
+    director: Director
+    ears: Listening
+    device_id: str = field(default_factory=new_device_id)
+    generation: int = 0
+    events: list[Event] = field(default_factory=list)
+    telemetry: list[TelemetryMessage] = field(default_factory=list)
+    presences: list[Presence] = field(default_factory=list)
+    reported: ReportedState | None = None
+    acknowledges: bool = True
+
+    def enrol(self, identity_dir: Path) -> None:
+        """Give a device its identity, as the hub's answer to its enrolment would."""
+        csr = x509.load_pem_x509_csr(make_signing_request(load_or_make_key(identity_dir)).encode())
+        certificate = self.broker.devices.issue(csr, self.device_id)
+        response = EnrolmentResponse(
+            device_id=self.device_id,
+            certificate_pem=certificate.public_bytes(serialization.Encoding.PEM).decode(),
+            ca_pem=self.broker.devices.certificate_pem,
+            broker_host="127.0.0.1",
+            broker_port=self.broker.device_port,
+            director_keys={self.director.key_id: self.director.public_key_hex},
+        )
+        save_identity(identity_dir, response)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
+        self.ears.connection.publish(topic, payload, qos=1, retain=retain).result(WAIT_S)
+
+    def publish_artifact(self, data: bytes, skip: frozenset[int] = frozenset(), chunk_bytes: int = 16 * 1024) -> str:
+        """Publish an artifact's chunks, but for those in `skip`, then its transfer manifest; return its hash."""
+        manifest = describe(data, chunk_bytes)
+        for index, chunk in enumerate(split(data, chunk_bytes)):
+            if index not in skip:
+                self.publish(topics.artifact_chunk(manifest.sha256, index), chunk)
+        self.publish(topics.artifact_manifest(manifest.sha256), manifest.to_bytes())
+        return manifest.sha256
+
+    def desired(
+        self,
+        models: dict[str, DesiredModel],
+        rounds: dict[str, DesiredRound] | None = None,
+        config: DesiredConfig | None = None,
+        **changes: Any,
+    ) -> bytes:
+        """Sign the next desired state; `changes` make it wrong on purpose."""
+        self.generation += 1
+        now = datetime.now(timezone.utc)
+        fields: dict[str, Any] = {
+            "device_id": self.device_id,
+            "epoch": 1,
+            "generation": self.generation,
+            "issued_at": now,
+            "expires_at": now + timedelta(days=30),
+            "models": models,
+            "federated": rounds or {},
+            "config": config or DesiredConfig(),
+        }
+        state = DesiredState.model_validate(fields | changes)
+        return self.director.sign(state.to_bytes(), DESIRED_STATE_TYPE)
+
+    def want(self, models: dict[str, DesiredModel], **more: Any) -> None:
+        self.publish(topics.down_desired(self.device_id), self.desired(models, **more))
+
+    def wait_until(self, holds: Callable[["HubStandIn"], bool], timeout_s: float = WAIT_S) -> None:
+        """Take what the device sends until `holds`; acknowledge it as the hub would."""
+        deadline_s = time.monotonic() + timeout_s
+        while not holds(self):
+            left_s = deadline_s - time.monotonic()
+            assert left_s > 0, f"waited in vain; reported: {self.reported}; events: {self.events[-5:]}"
+            self._take(self.ears.wait_for(Message, left_s))
+
+    def wait_for_section(self, key: str, state: str, deployment: str | None = None) -> ReportedState:
+        """Wait until the device reports one section in `state`."""
+
+        def holds(hub: "HubStandIn") -> bool:
+            section = hub.reported.sections.get(key) if hub.reported else None
+            return (
+                section is not None
+                and section.state == state
+                and (deployment is None or section.deployment == deployment)
+            )
+
+        self.wait_until(holds)
+        assert self.reported is not None
+        return self.reported
+
+    def _take(self, message: Message) -> None:
+        topic = topics.parse_up(message.topic)
+        if topic.channel == "reported":
+            self.reported = ReportedState.model_validate_json(message.payload)
+        elif topic.channel == "presence":
+            self.presences.append(Presence.model_validate_json(message.payload))
+        else:
+            kind = Event if topic.channel == "event" else TelemetryMessage
+            parsed = kind.model_validate_json(message.payload)
+            (self.events if topic.channel == "event" else self.telemetry).append(parsed)  # type: ignore[attr-defined]
+            self._acknowledge(json.loads(message.payload))
+
+    def _acknowledge(self, message: dict[str, Any]) -> None:
+        place = message.get("outbox") or message.get("body", {}).get("outbox")
+        if self.acknowledges and place is not None:
+            ack = Ack(stream=place["stream"], sequence=place["sequence"])
+            self.publish(topics.down_ack(self.device_id), ack.to_bytes(), retain=False)
+
+
+@contextmanager
+def hub_stand_in(folder: Path) -> Iterator[HubStandIn]:
+    """Run a broker and the stand-in for the length of the block."""
+    with (
+        running_broker(folder) as broker,
+        listening(broker.endpoint("hub-stand-in"), f"{topics.ROOT}/device/+/up/#") as ears,
+    ):
+        yield HubStandIn(broker, Director.open(folder / "trust"), ears)
