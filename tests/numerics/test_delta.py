@@ -188,3 +188,12 @@ def test_applying_takes_the_memory_of_the_result_and_a_few_blocks() -> None:
 def test_other_element_widths_are_refused() -> None:
     with pytest.raises(DeltaError, match="element width is 3"):
         encode_delta(b"abc", b"abd", 3)  # type: ignore[arg-type]
+
+
+def test_a_frame_that_holds_more_than_the_file_is_refused() -> None:
+    old, new = trained_pair(100)
+    delta = encode_delta(old, new, 4)
+    stream = zstandard.decompress(delta[88:])
+    assert apply_delta(old, delta[:88] + zstandard.compress(stream), len(new)) == new
+    with pytest.raises(DeltaError, match="holds more than the expected 400 bytes"):
+        apply_delta(old, delta[:88] + zstandard.compress(stream + b"x"), len(new))
