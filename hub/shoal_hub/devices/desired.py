@@ -1,0 +1,114 @@
+"""Desired states: composed, numbered, signed and kept. The controller publishes what this keeps.
+
+The generation rises only when the content differs; a state is signed again at half of its life under the same one.
+"""
+
+import dataclasses
+import zlib
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlmodel import Session, col, delete, select
+
+from shoal_contract.desired import DesiredState
+from shoal_contract.envelope import DESIRED_STATE_TYPE
+from shoal_hub.database import announce
+from shoal_hub.devices.compose import Composition, compose
+from shoal_hub.devices.desired_tables import StaleDesired
+from shoal_hub.devices.intents import intents_of, mark_stale
+from shoal_hub.devices.tables import DesiredRow, Device, Intent
+from shoal_hub.trust.director import Director
+
+_SPREAD: Final = 1000
+
+
+def refresh_desired(session: Session, director: Director, device_id: str, now: datetime, life: timedelta) -> bool:
+    """Compose a device's desired state, and sign it if it differs from the one that stands or is half through its life.
+
+    Args:
+        session: An open transaction.
+        director: Signs.
+        device_id: The device; the mark that its state is stale is taken away.
+        now: The clock.
+        life: How long the device may start to act on the state.
+
+    Returns:
+        Whether there is a new envelope to publish.
+    """
+    session.exec(delete(StaleDesired).where(col(StaleDesired.device_id) == device_id))
+    row = session.get(DesiredRow, device_id)
+    composition = compose(intents_of(session, device_id), now)
+    conflicts = [dataclasses.asdict(conflict) for conflict in composition.conflicts]
+    if row is not None and not _must_sign(row, composition, director.epoch, now, life):
+        if row.conflicts != conflicts:
+            row.conflicts = conflicts
+            session.add(row)
+        return False
+    is_same = row is not None and (row.epoch, row.content_sha256) == (director.epoch, composition.content_sha256)
+    generation = row.generation if row is not None and is_same else _next_generation(session, row, device_id, now)
+    state = DesiredState(
+        device_id=device_id,
+        epoch=director.epoch,
+        generation=generation,
+        issued_at=now,
+        expires_at=now + life,
+        models=composition.models,
+        federated=composition.federated,
+        config=composition.config,
+    )
+    envelope = director.sign(state.to_bytes(), DESIRED_STATE_TYPE)
+    session.merge(
+        DesiredRow(
+            device_id=device_id,
+            epoch=state.epoch,
+            generation=generation,
+            content_sha256=composition.content_sha256,
+            envelope=envelope,
+            issued_at=now,
+            expires_at=state.expires_at,
+            conflicts=conflicts,
+        )
+    )
+    announce(session, "devices")
+    return True
+
+
+def stale_devices(session: Session, limit: int) -> list[str]:
+    """Return devices whose intents have changed since their desired state was composed."""
+    return list(session.exec(select(StaleDesired.device_id).limit(limit)).all())
+
+
+def mark_due(session: Session, now: datetime, life: timedelta) -> None:
+    """Mark stale what no change of intents would: devices that are new, intents that ended, states half used up."""
+    new = (
+        select(Device.id)
+        .outerjoin(DesiredRow, col(DesiredRow.device_id) == col(Device.id))
+        .where(col(DesiredRow.device_id).is_(None), col(Device.revoked_at).is_(None))
+    )
+    ended = select(Intent.device_id).where(col(Intent.until) <= now).distinct()
+    half_used = select(DesiredRow.device_id, DesiredRow.issued_at).where(col(DesiredRow.issued_at) < now - life / 2)
+    due = {*session.exec(new).all(), *session.exec(ended).all()}
+    due |= {
+        device_id for device_id, issued_at in session.exec(half_used).all() if _is_due(device_id, issued_at, now, life)
+    }
+    for device_id in due:
+        mark_stale(session, device_id)
+    session.exec(delete(Intent).where(col(Intent.until) <= now))
+
+
+def _must_sign(row: DesiredRow, composition: Composition, epoch: int, now: datetime, life: timedelta) -> bool:
+    is_same = (row.epoch, row.content_sha256) == (epoch, composition.content_sha256)
+    return not is_same or _is_due(row.device_id, row.issued_at, now, life)
+
+
+def _is_due(device_id: str, issued_at: datetime, now: datetime, life: timedelta) -> bool:
+    """Whether a state is past half of its life, plus up to a tenth by device: a fleet is not signed all at once."""
+    share = zlib.crc32(device_id.encode()) % _SPREAD / _SPREAD
+    return now > issued_at + life / 2 + share * life / 10
+
+
+def _next_generation(session: Session, row: DesiredRow | None, device_id: str, now: datetime) -> int:
+    """Return a generation above every earlier one, also of a hub that was restored from an older backup."""
+    device = session.get_one(Device, device_id)
+    previous = max(row.generation if row is not None else 0, device.reported_generation)
+    return max(previous + 1, int(now.timestamp() * 1000))

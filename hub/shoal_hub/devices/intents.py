@@ -1,0 +1,111 @@
+"""Intents: the one way in which a feature says what it wants of a device."""
+
+from datetime import datetime
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col, delete, select
+
+from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound
+from shoal_hub.database import announce
+from shoal_hub.devices.compose import CONFIG, FEDERATED, MODELS, Wanted
+from shoal_hub.devices.desired_tables import StaleDesired
+from shoal_hub.devices.tables import Intent, IntentKind
+from shoal_hub.errors import InvalidInputError
+
+Body = DesiredModel | DesiredRound | DesiredConfig
+
+
+def set_intent(
+    session: Session,
+    device_id: str,
+    section: str,
+    *,
+    kind: IntentKind,
+    owner: str,
+    body: Body,
+    now: datetime,
+    until: datetime | None = None,
+) -> None:
+    """Say what `owner` wants of one section of a device; it replaces what the same owner wanted of it before.
+
+    Args:
+        session: An open transaction; the desired state follows when it has been committed.
+        device_id: The device.
+        section: `models/<name>`, `federated/<run>` or `config`, matching the body.
+        kind: Decides who wins where several owners want a section.
+        owner: Who wants it, like `rollout/r-abcdefgh`.
+        body: The section's content.
+        now: The clock.
+        until: When the intent ends by itself.
+
+    Raises:
+        InvalidInputError: The section is not one for this body.
+    """
+    if not _fits(section, body):
+        raise InvalidInputError(
+            f"wanting {type(body).__name__} of section {section!r} of device {device_id}: they do not fit",
+            "use models/<name> for a model, federated/<run> for a round, config for a configuration",
+        )
+    drop_intents(session, device_id, section=section, owner=owner)
+    session.add(
+        Intent(
+            device_id=device_id,
+            section=section,
+            kind=kind,
+            owner=owner,
+            body=body.model_dump(mode="json"),
+            created_at=now,
+            until=until,
+        )
+    )
+
+
+def drop_intents(session: Session, device_id: str, *, section: str | None = None, owner: str | None = None) -> None:
+    """Take back intents of a device: those of a section, of an owner, or of both together."""
+    statement = delete(Intent).where(col(Intent.device_id) == device_id)
+    if section is not None:
+        statement = statement.where(col(Intent.section) == section)
+    if owner is not None:
+        statement = statement.where(col(Intent.owner) == owner)
+    session.exec(statement)
+    mark_stale(session, device_id)
+
+
+def drop_intents_of(session: Session, owner: str) -> None:
+    """Take back everything that `owner` wants, on all devices."""
+    devices = session.exec(select(Intent.device_id).where(Intent.owner == owner).distinct()).all()
+    for device_id in devices:
+        drop_intents(session, device_id, owner=owner)
+
+
+def intents_of(session: Session, device_id: str, section: str | None = None) -> list[Wanted]:
+    """Return what is wanted of a device, for the composer; of one section if it is given."""
+    statement = select(Intent).where(Intent.device_id == device_id)
+    if section is not None:
+        statement = statement.where(Intent.section == section)
+    return [_wanted(row) for row in session.exec(statement).all()]
+
+
+def mark_stale(session: Session, device_id: str) -> None:
+    """Have the device's desired state composed again."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    # The update locks a mark that is there: the controller, about to take it away, waits and then sees our intents.
+    statement = insert(StaleDesired).values(device_id=device_id)
+    session.connection().execute(
+        statement.on_conflict_do_update(index_elements=["device_id"], set_={"device_id": device_id})
+    )
+    announce(session, "intents")
+
+
+def _fits(section: str, body: Body) -> bool:
+    match body:
+        case DesiredModel():
+            return section.startswith(MODELS)
+        case DesiredRound():
+            return section == f"{FEDERATED}{body.run}"
+        case DesiredConfig():
+            return section == CONFIG
+
+
+def _wanted(row: Intent) -> Wanted:
+    return Wanted(row.id or 0, row.section, row.kind, row.owner, row.body, row.created_at, row.until)

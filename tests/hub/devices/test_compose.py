@@ -1,0 +1,99 @@
+"""The composer: one total order, the same content from the same intents, losers shown."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal_hub.devices.compose import PRIORITY, Wanted, compose
+from shoal_hub.devices.tables import IntentKind
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+REF = {"sha256": "0" * 64, "size_bytes": 10}
+
+
+def model(version: int) -> dict[str, Any]:
+    return {"version": version, "target": "pi4-litert-int8", "manifest": REF, "deployment": f"dp-{version}"}
+
+
+def wanted(number: int, kind: IntentKind = "rollout", section: str = "models/digits", **changes: Any) -> Wanted:
+    given = {"body": model(number), "created_at": NOON, "owner": f"owner/{number}"} | changes
+    return Wanted(id=number, section=section, kind=kind, **given)
+
+
+intents = st.lists(
+    st.builds(
+        Wanted,
+        id=st.integers(1, 5),
+        section=st.sampled_from(["models/a", "models/b"]),
+        kind=st.sampled_from(sorted(PRIORITY)),
+        owner=st.sampled_from(["x", "y"]),
+        body=st.integers(1, 4).map(model),
+        created_at=st.integers(0, 3).map(lambda hours: NOON + timedelta(hours=hours)),
+        until=st.none() | st.integers(-1, 1).map(lambda hours: NOON + timedelta(hours=hours)),
+    ),
+    unique_by=lambda one: one.id,
+)
+
+
+@given(intents, st.randoms(use_true_random=False))
+def test_the_order_in_which_intents_are_read_makes_no_difference(drawn: list[Wanted], random: Any) -> None:
+    shuffled = list(drawn)
+    random.shuffle(shuffled)
+    assert compose(shuffled, NOON) == compose(drawn, NOON)
+
+
+@given(intents)
+def test_the_winner_is_the_strongest_kind_and_then_the_newest(drawn: list[Wanted]) -> None:
+    composition = compose(drawn, NOON)
+    alive = [one for one in drawn if one.until is None or one.until > NOON]
+    for name in ("a", "b"):
+        section = [one for one in alive if one.section == f"models/{name}"]
+        if not section:
+            assert name not in composition.models
+            continue
+        best = max(section, key=lambda one: (PRIORITY[one.kind], one.created_at, one.id))
+        assert composition.models[name].model_dump(mode="json") == best.body
+
+
+def test_a_pin_beats_a_rollback_beats_a_rollout_beats_ab_beats_a_default() -> None:
+    kinds: list[IntentKind] = ["default", "ab", "rollout", "rollback", "pin"]
+    stack: list[Wanted] = []
+    for number, kind in enumerate(kinds, start=1):
+        stack.append(wanted(number, kind, created_at=NOON - timedelta(hours=number)))
+        assert compose(stack, NOON).models["digits"].version == number
+
+
+def test_a_loser_that_wants_something_else_is_shown_and_one_that_agrees_is_not() -> None:
+    composition = compose([wanted(1), wanted(2, "pin"), wanted(3, body=model(2))], NOON)
+    assert [(one.owner, one.winner) for one in composition.conflicts] == [("owner/1", "owner/2")]
+
+
+def test_an_intent_counts_until_its_time_has_come() -> None:
+    intent = wanted(1, until=NOON)
+    assert compose([intent], NOON - timedelta(seconds=1)).models
+    assert not compose([intent], NOON).models
+
+
+def test_a_body_that_is_not_valid_falls_back_to_the_next_and_says_why() -> None:
+    composition = compose([wanted(1), wanted(2, "pin", body={"version": 0})], NOON)
+    assert composition.models["digits"].version == 1
+    assert "not valid" in composition.conflicts[0].reason
+
+
+def test_an_unknown_section_changes_nothing_and_is_shown() -> None:
+    composition = compose([wanted(1, section="firmware")], NOON)
+    assert composition.content_sha256 == compose([], NOON).content_sha256
+    assert "no such section" in composition.conflicts[0].reason
+
+
+def test_a_configuration_and_a_model_live_side_by_side() -> None:
+    composition = compose([wanted(1), wanted(2, "default", "config", body={"heartbeat_s": 5})], NOON)
+    assert composition.config.heartbeat_s == 5
+    assert composition.models["digits"].version == 1
+
+
+def test_the_content_hash_speaks_of_the_content_alone() -> None:
+    assert compose([wanted(1)], NOON).content_sha256 == compose([wanted(1, "pin", owner="z")], NOON).content_sha256
+    assert compose([wanted(1)], NOON).content_sha256 != compose([wanted(2)], NOON).content_sha256
