@@ -4,8 +4,8 @@ What is served is decided by the updater, which swaps models in and out of `Mode
 """
 
 from shoal_agent.serving.app import create_app
-from shoal_agent.serving.http import serve
+from shoal_agent.serving.http import ServingError, serve
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
 from shoal_agent.serving.settings import ServingSettings
 
-__all__ = ["ModelServer", "Observer", "ServedModel", "ServingSettings", "create_app", "serve"]
+__all__ = ["ModelServer", "Observer", "ServedModel", "ServingError", "ServingSettings", "create_app", "serve"]

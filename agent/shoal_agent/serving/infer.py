@@ -54,7 +54,7 @@ class InferEndpoint:
         if self._admitted >= limit:
             msg = f"overloaded: {self._admitted} requests are being read, wait or run, at most {limit} may"
             error = RequestError(msg, UNAVAILABLE, remedy="send fewer requests at a time, or try again later")
-            return refuse(error, is_unread=True)
+            return refuse(error)
         self._admitted += 1
         try:
             return await self._answer(request)
@@ -68,7 +68,7 @@ class InferEndpoint:
             body = await self._read(request)
         except RequestError as error:
             self._note_error(name)
-            return refuse(error, is_unread=True)
+            return refuse(error)
         # Borrowed only now: a client that sends slowly must not hold up the swap to another version.
         with self._server.borrow(name) as held:
             try:

@@ -33,13 +33,18 @@ class RequestError(AgentError):
         self.status = status
 
 
-def refuse(error: AgentError, *, is_unread: bool = False) -> Response:
-    """Answer with an error; a connection whose request was not read to its end is closed."""
+def refuse(error: AgentError) -> Response:
+    """Answer with an error.
+
+    The connection stays open even where the request was not read to its end: uvicorn throws the rest away as it
+    comes, while a close with unread bytes resets the connection before the client has read why. Only a client
+    that stopped sending is cut off.
+    """
     status = error.status if isinstance(error, RequestError) else INTERNAL
     headers = {}
     if status == UNAVAILABLE:
         headers["Retry-After"] = "1"
-    if is_unread:
+    if status == REQUEST_TIMEOUT:
         headers["Connection"] = "close"
     return json_response({"error": f"{error}; {error.remedy}"}, status, headers)
 

@@ -1,0 +1,121 @@
+"""A swap drops no request: what is in flight ends on the old version, what comes next gets the new one."""
+
+import json
+from contextlib import AsyncExitStack
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+from tests.agent.serving.conftest import Endpoint, GatedEngine, running, served_tiny
+
+from shoal_agent.serving import ServingSettings
+
+pytestmark = pytest.mark.anyio
+
+BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0.5, -1.0, 2.0, 0.25]}]}
+
+
+def _gated() -> GatedEngine:
+    return GatedEngine(served_tiny().engine)
+
+
+async def test_a_request_in_flight_ends_on_the_old_version_which_then_closes() -> None:
+    old = _gated()
+    answers: list[tuple[str, int]] = []
+    async with running() as endpoint, anyio.create_task_group() as group:
+
+        async def ask() -> None:
+            response = await endpoint.infer(BODY)
+            answers.append((response.json()["model_version"], old.closed))
+
+        await endpoint.server.swap("tiny", served_tiny(1, old))
+        group.start_soon(ask)
+        await old.wait_entered()
+        group.start_soon(endpoint.server.swap, "tiny", served_tiny(2))
+        await anyio.wait_all_tasks_blocked()
+        # The new version answers at once, while the old one still works.
+        assert (await endpoint.infer(BODY)).json()["model_version"] == "2"
+        assert (answers, old.closed) == ([], 0)
+        old.gate.set()
+    assert answers == [("1", 1)]
+
+
+async def test_an_idle_version_is_closed_before_swap_returns(endpoint: Endpoint) -> None:
+    old = _gated()
+    await endpoint.server.swap("tiny", served_tiny(2, old))
+    await endpoint.server.swap("tiny", None)
+    assert old.closed == 1
+
+
+async def test_a_swap_that_is_cancelled_while_draining_still_closes_the_old_version() -> None:
+    old = _gated()
+    async with running() as endpoint, anyio.create_task_group() as group:
+        await endpoint.server.swap("tiny", served_tiny(1, old))
+        group.start_soon(endpoint.infer, BODY)
+        await old.wait_entered()
+        with anyio.move_on_after(0.01):
+            await endpoint.server.swap("tiny", served_tiny(2))
+        served = endpoint.server.get("tiny")
+        assert served is not None
+        assert (served.version, old.closed) == (2, 0)
+        old.gate.set()
+    assert old.closed == 1
+
+
+async def test_no_request_fails_while_versions_change_under_load() -> None:
+    statuses: list[int] = []
+    async with running() as endpoint:
+        await endpoint.server.swap("tiny", served_tiny(1))
+        is_done = False
+
+        async def ask() -> None:
+            while not is_done:
+                statuses.append((await endpoint.infer(BODY)).status_code)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(ask)
+            for version in range(2, 32):
+                await endpoint.server.swap("tiny", served_tiny(version))
+                await anyio.lowlevel.checkpoint()
+            is_done = True
+    assert len(statuses) >= 4
+    assert set(statuses) == {200}
+
+
+async def test_the_endpoint_stays_responsive_while_every_worker_is_busy() -> None:
+    engine = _gated()
+    async with running(ServingSettings(workers=2)) as endpoint, anyio.create_task_group() as group:
+        await endpoint.server.swap("tiny", served_tiny(1, engine))
+        for _ in range(3):
+            group.start_soon(endpoint.infer, BODY)
+        await engine.wait_entered()
+        await engine.wait_entered()
+        with anyio.fail_after(5):
+            assert (await endpoint.client.get("/v2/health/live")).status_code == 200
+        engine.gate.set()
+
+
+async def test_more_requests_than_may_wait_get_503_and_the_others_are_answered() -> None:
+    body = json.dumps(BODY).encode()
+    head = (
+        "POST /v2/models/tiny/infer HTTP/1.1\r\nHost: device\r\nExpect: 100-continue\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    async with running(ServingSettings(workers=2, max_waiting=3)) as endpoint, AsyncExitStack() as stack:
+        await endpoint.server.swap("tiny", served_tiny())
+        streams = [
+            await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", endpoint.port)) for _ in range(5)
+        ]
+        for stream in streams:
+            await stream.send(head)
+            # From here on the request is admitted and being read.
+            assert (await stream.receive()).startswith(b"HTTP/1.1 100")
+        refused = await endpoint.infer(BODY)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "5 requests are being read, wait or run, at most 5 may" in refused.json()["error"]
+        for stream in streams:
+            await stream.send(body)
+            assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+        assert (await endpoint.infer(BODY)).status_code == 200
