@@ -1,0 +1,144 @@
+"""Raises, updates and clears drift signals: each device's recent windows against the version's baseline."""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from sqlmodel import Session, col, select
+
+from shoal_contract.manifest import Baseline
+from shoal_hub.database import announce
+from shoal_hub.events.record import record_event
+from shoal_hub.ids import new_id
+from shoal_hub.monitoring.sketches import Packed, merge, reference_of
+from shoal_hub.monitoring.tables import DriftSignal, WindowRow
+from shoal_numerics import DriftThresholds, DriftVerdict, Histogram, detect_drift
+
+LOOKBACK_WINDOWS: Final = 20
+"""The most windows of one device and version that are looked at together."""
+LOOKBACK: Final = timedelta(minutes=15)
+NAMED_FEATURES: Final = 8
+THRESHOLDS: Final = DriftThresholds(psi=0.25, p_value=0.001, min_samples=100, min_features=3)
+"""Above the numerics' defaults: many features are tested at each window, and a false alarm costs a person's time."""
+
+
+class Look(NamedTuple):
+    """What a device's recent windows say."""
+
+    verdict: DriftVerdict
+    window: Histogram
+
+
+def look_at(windows: Sequence[WindowRow], reference: Histogram) -> Look:
+    """Merge a device's recent windows and hold them against the baseline. Pure."""
+    packed = [Packed(row.features, row.missing) for row in windows]
+    window = merge(packed, reference.edges, "merging stored windows")
+    limit = min(THRESHOLDS.min_features, reference.edges.feature_count)
+    thresholds = DriftThresholds(
+        psi=THRESHOLDS.psi, p_value=THRESHOLDS.p_value, min_samples=THRESHOLDS.min_samples, min_features=limit
+    )
+    return Look(detect_drift(reference, window, thresholds), window)
+
+
+def update_signal(
+    session: Session, device_id: str, model: str, version: int, baseline: Baseline, now: datetime
+) -> DriftSignal | None:
+    """Look at one device's recent windows and bring the version's signal up to date; return it if one is active.
+
+    A window with too few samples to be tested changes nothing.
+    """
+    reference = reference_of(baseline)
+    look = look_at(_recent(session, device_id, model, version, now), reference)
+    active = session.exec(
+        select(DriftSignal).where(
+            DriftSignal.model == model, DriftSignal.version == version, DriftSignal.state == "active"
+        )
+    ).first()
+    if not look.verdict.is_tested:
+        return active
+    if look.verdict.is_raised:
+        signal = active or _raise(session, device_id, model, version, now)
+        _note(signal, device_id, look, baseline, now)
+        session.add(signal)
+        announce(session, "drift")
+        return signal
+    return _lift(session, active, device_id, now) if active is not None else None
+
+
+def _recent(session: Session, device_id: str, model: str, version: int, now: datetime) -> list[WindowRow]:
+    statement = (
+        select(WindowRow)
+        .where(
+            WindowRow.device_id == device_id,
+            WindowRow.model == model,
+            WindowRow.version == version,
+            col(WindowRow.ended_at) > now - LOOKBACK,
+        )
+        .order_by(col(WindowRow.id).desc())
+        .limit(LOOKBACK_WINDOWS)
+    )
+    return _enough(list(session.exec(statement)))
+
+
+def _enough(newest_first: list[WindowRow]) -> list[WindowRow]:
+    """Return the newest windows that together have enough samples: older ones would only blur a change."""
+    chosen, samples = [], 0
+    for row in newest_first:
+        chosen.append(row)
+        samples += row.samples
+        if samples >= THRESHOLDS.min_samples:
+            break
+    return chosen
+
+
+def _raise(session: Session, device_id: str, model: str, version: int, now: datetime) -> DriftSignal:
+    signal = DriftSignal(
+        id=new_id("ds"), model=model, version=version, raised_at=now, updated_at=now, devices=[], samples=0, features=[]
+    )
+    record_event(
+        session,
+        "drift_raised",
+        f"inputs of {model} version {version} have drifted on {device_id}",
+        subject=f"drift/{signal.id}",
+        device_id=device_id,
+        severity="warning",
+    )
+    return signal
+
+
+def _note(signal: DriftSignal, device_id: str, look: Look, baseline: Baseline, now: datetime) -> None:
+    signal.devices = sorted({*signal.devices, device_id})
+    signal.samples = look.window.row_count
+    signal.updated_at = now
+    signal.features = [_feature(position, look, baseline) for position in look.verdict.leading[:NAMED_FEATURES]]
+
+
+def _feature(position: int, look: Look, baseline: Baseline) -> dict[str, Any]:
+    found = look.verdict.features[position]
+    return {
+        "name": baseline.features[position].name,
+        "ks": _finite(found.ks),
+        "psi": _finite(found.psi),
+        "p_value": _finite(found.adjusted_p_value),
+        "missing_ratio": found.missing_ratio,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _lift(session: Session, signal: DriftSignal, device_id: str, now: datetime) -> DriftSignal | None:
+    """Take a device that no longer drifts off the signal; clear it with the last one."""
+    if device_id not in signal.devices:
+        return signal
+    signal.devices = [one for one in signal.devices if one != device_id]
+    signal.updated_at = now
+    if not signal.devices:
+        signal.state, signal.cleared_at = "cleared", now
+        message = f"inputs of {signal.model} version {signal.version} look like the baseline again"
+        record_event(session, "drift_cleared", message, subject=f"drift/{signal.id}", device_id=device_id)
+    session.add(signal)
+    announce(session, "drift")
+    return signal if signal.state == "active" else None

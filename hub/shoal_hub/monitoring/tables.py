@@ -1,0 +1,51 @@
+"""Windows that devices sent, and the drift signals that came of them."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, String
+from sqlmodel import Field, SQLModel
+
+from shoal_hub.database import UtcDateTime
+
+SignalState = Literal["active", "cleared"]
+
+
+class WindowRow(SQLModel, table=True):
+    """What one version saw on one device in a stretch of time; counts stay packed, as they came."""
+
+    __tablename__ = "windows"
+    __table_args__ = (Index("ix_windows_stream", "device_id", "model", "version", "id"),)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))
+    device_id: str = Field(foreign_key="devices.id")
+    model: str
+    version: int
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime = Field(sa_type=UtcDateTime)
+    requests: int
+    samples: int
+    errors: int
+    features: bytes = Field(sa_type=LargeBinary, description="packed counts, (features, bins) of the baseline")
+    missing: bytes = Field(sa_type=LargeBinary, description="packed counts, one a feature")
+    predictions: list[int] = Field(sa_type=JSON)
+    confidence: list[int] = Field(sa_type=JSON)
+    latency: list[int] = Field(sa_type=JSON)
+
+
+class DriftSignal(SQLModel, table=True):
+    """Drift of the inputs of one version, as long as any device shows it; at most one is active a version."""
+
+    __tablename__ = "drift_signals"
+    __table_args__ = (Index("ix_drift_signals_version", "model", "version", "state"),)
+
+    id: str = Field(primary_key=True)
+    model: str
+    version: int
+    state: SignalState = Field(default="active", sa_type=String)
+    raised_at: datetime = Field(sa_type=UtcDateTime)
+    updated_at: datetime = Field(sa_type=UtcDateTime)
+    cleared_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    devices: list[str] = Field(sa_type=JSON, description="devices whose recent windows drifted")
+    samples: int = Field(description="samples of those windows")
+    features: list[dict[str, Any]] = Field(sa_type=JSON, description="the features that lead: name, ks, psi, p_value")

@@ -1,0 +1,63 @@
+"""Takes in a device's window: checked against the manifest that it names, stored, and looked at for drift."""
+
+import logging
+from datetime import datetime
+
+from sqlmodel import Session, select
+
+from shoal_contract.manifest import Baseline
+from shoal_contract.telemetry import Window
+from shoal_hub.errors import InvalidInputError
+from shoal_hub.events.record import record_event
+from shoal_hub.monitoring.drift import update_signal
+from shoal_hub.monitoring.sketches import check_window, reference_of
+from shoal_hub.monitoring.tables import WindowRow
+from shoal_hub.registry.tables import Version
+
+log = logging.getLogger(__name__)
+
+
+def take_window(session: Session, device_id: str, window: Window, now: datetime) -> None:
+    """Store one window and bring the drift signal up to date; a bad one is quarantined as an event, never merged."""
+    try:
+        version = _version(session, window)
+        baseline = Baseline.model_validate(version.baseline)
+        packed = check_window(window, reference_of(baseline))
+    except InvalidInputError as error:
+        record_event(
+            session,
+            "window_quarantined",
+            error.message,
+            subject=f"model/{window.model}",
+            device_id=device_id,
+            severity="warning",
+        )
+        return
+    row = WindowRow(
+        device_id=device_id,
+        model=window.model,
+        version=window.version,
+        started_at=window.started_at,
+        ended_at=min(window.ended_at, now),
+        requests=window.requests,
+        samples=window.samples,
+        errors=window.errors,
+        features=packed.features,
+        missing=packed.missing,
+        predictions=list(window.predictions),
+        confidence=list(window.confidence),
+        latency=list(window.latency),
+    )
+    session.add(row)
+    session.flush()
+    update_signal(session, device_id, window.model, window.version, baseline, now)
+
+
+def _version(session: Session, window: Window) -> Version:
+    wanted = select(Version).where(Version.model == window.model, Version.number == window.version)
+    version = session.exec(wanted).first()
+    if version is None:
+        raise InvalidInputError(f"reading a window: {window.model} has no version {window.version}")
+    if len(window.predictions) != len(Baseline.model_validate(version.baseline).predictions):
+        raise InvalidInputError(f"reading a window of {window.model} version {window.version}: wrong number of labels")
+    return version
