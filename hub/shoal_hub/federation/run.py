@@ -3,57 +3,63 @@
 The model after each round is kept before the next begins, so that a run that was killed goes on from its last round.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import Any
 
-from shoal_hub.database import Database, announce, utc_now
+from pydantic import BaseModel
+
+from shoal_hub.database import announce, utc_now
 from shoal_hub.errors import HubError, JobError
 from shoal_hub.events.record import record_event
 from shoal_hub.federation.rounds import RoundExchange, StoppedError, Weights, from_safetensors, to_safetensors
-from shoal_hub.federation.tables import FederatedRun
-from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
+from shoal_hub.federation.tables import FederatedRun, RunState
+from shoal_hub.jobs.work import JobWork
+from shoal_hub.registry.artifacts import store_artifact
 from shoal_hub.registry.bundle_files import restore_bundle
 from shoal_hub.registry.inspection import inspect_in_child
 from shoal_hub.registry.register import RegisterRequest, register
 from shoal_hub.registry.versions import find_version
 
 WEIGHTS = "weights.safetensors"
-Report = Callable[[float, str], None]
-"""Tells how far the job is: (0..1, one line)."""
+
+
+class RunResult(BaseModel):
+    """What a run has made."""
+
+    model: str
+    version: int
+
+
+def run(work: JobWork) -> RunResult:
+    """Play the rounds of the run that the job names, and register the result.
+
+    Raises:
+        HubError: The run has failed or was stopped; its row says why.
+    """
+    job = FederatedJob(work, str(work.params["run"]))
+    exchange = RoundExchange(work.database, work.artifacts, job.run)
+    try:
+        result = job.execute(exchange)
+    except HubError as error:
+        job.end("stopped" if isinstance(error, StoppedError) else "failed", error.message)
+        raise
+    finally:
+        exchange.end()
+    job.end("succeeded", "")
+    return result
 
 
 @dataclass(frozen=True)
 class FederatedJob:
-    """The parts that a run works with."""
+    """One run, in the job's process."""
 
-    database: Database
-    store: ArtifactStore
+    work: JobWork
     run: str
-    work_dir: Path
-    report: Report
-    now: Callable[[], datetime] = utc_now
 
-    def execute(self) -> dict[str, Any]:
-        """Play the rounds that are left and register the result; return `{"model", "version"}`.
-
-        Raises:
-            HubError: The run has failed or was stopped; its row says why.
-        """
-        exchange = RoundExchange(self.database, self.store, self.run, self.now)
-        try:
-            run, weights = self._load()
-            if run.result_version is None:
-                weights = self._train(run, weights, exchange)
-                self._register(run, weights)
-        except HubError as error:
-            self._end("stopped" if isinstance(error, StoppedError) else "failed", error.message)
-            raise
-        finally:
-            exchange.end()
-        return self._end("succeeded", "")
+    def execute(self, exchange: RoundExchange) -> RunResult:
+        """Play the rounds that are left and register the result; done already, it does nothing."""
+        run, weights = self._load()
+        number = run.result_version or self._register(run, self._train(run, weights, exchange))
+        return RunResult(model=run.model, version=number)
 
     def _train(self, run: FederatedRun, weights: Weights, exchange: RoundExchange) -> Weights:
         """Run FedAvg (McMahan et al., arXiv 1602.05629) over the rounds that are left."""
@@ -76,35 +82,34 @@ class FederatedJob:
         return to_weights(result.arrays)
 
     def _load(self) -> tuple[FederatedRun, Weights]:
-        with self.database.session() as session:
+        with self.work.database.session() as session:
             run = session.get(FederatedRun, self.run)
             if run is None:
                 raise JobError(f"there is no federated run {self.run}", "start one: shoal federated start")
             version = find_version(session, run.model, str(run.base_version))
-            return run, from_safetensors(self.store.read(run.weights_sha256 or version.files[WEIGHTS]))
+            return run, from_safetensors(self.work.artifacts.read(run.weights_sha256 or version.files[WEIGHTS]))
 
     def _keep(self, number: int, weights: Weights, rounds: int) -> None:
-        with self.database.transaction() as session:
+        with self.work.database.transaction() as session:
             run = session.get_one(FederatedRun, self.run)
-            run.weights_sha256 = store_artifact(session, self.store, to_safetensors(weights)).sha256
+            run.weights_sha256 = store_artifact(session, self.work.artifacts, to_safetensors(weights)).sha256
             run.current_round = number
             session.add(run)
             record_event(
                 session, "round_closed", f"round {number} of {rounds} of {self.run} is in", subject=self._subject
             )
             announce(session, "federated")
-        self.report(0.9 * number / rounds, f"round {number} of {rounds}")
+        self.work.progress("round", number, rounds)
 
-    def _register(self, run: FederatedRun, weights: Weights) -> None:
+    def _register(self, run: FederatedRun, weights: Weights) -> int:
         """Make the new version's bundle and register it, with the run as its provenance."""
         from shoal_training.new_version import bundle_from_weights
 
-        parent_dir, bundle_dir = self.work_dir / "parent", self.work_dir / f"version-{self.now():%Y%m%d%H%M%S%f}"
-        with self.database.session() as session:
+        parent_dir, bundle_dir = self.work.folder / "parent", self.work.folder / f"version-{utc_now():%Y%m%d%H%M%S%f}"
+        with self.work.database.session() as session:
             parent = find_version(session, run.model, str(run.base_version))
-            restore_bundle(self.store, parent, parent_dir)
-        self.report(0.92, "exporting the new version")
-        bundle = bundle_from_weights(
+            restore_bundle(self.work.artifacts, parent, parent_dir)
+                bundle = bundle_from_weights(
             parent_dir,
             weights,
             bundle_dir,
@@ -117,24 +122,27 @@ class FederatedJob:
                 "federated_learning_rate": run.learning_rate,
             },
             tags=("federated",),
+            progress=self.work.progress,
         )
         inspection = inspect_in_child(bundle_dir)
         request = RegisterRequest(parent_version=run.base_version, federated_run=run.id)
-        with self.database.transaction() as session:
+        with self.work.database.transaction() as session:
             version = register(
-                session, self.store, bundle_dir, bundle, inspection, request, by=run.created_by, now=self.now()
+                session, self.work.artifacts, bundle_dir, bundle, inspection, request, by=run.created_by, now=utc_now()
             )
             row = session.get_one(FederatedRun, self.run)
             row.result_version = version.number
             session.add(row)
+            return version.number
 
-    def _end(self, state: str, reason: str) -> dict[str, Any]:
-        with self.database.transaction() as session:
+    def end(self, state: RunState, reason: str) -> None:
+        """Close the run's row; a stop by an operator stands."""
+        with self.work.database.transaction() as session:
             run = session.get(FederatedRun, self.run)
             if run is None:
-                return {}
-            run.state = "stopped" if run.state == "stopped" else state  # type: ignore[assignment]
-            run.reason, run.ended_at = reason, self.now()
+                return
+            run.state = "stopped" if run.state == "stopped" else state
+            run.reason, run.ended_at = reason, utc_now()
             session.add(run)
             text = f"{self.run} {run.state}" + (f": {reason}" if reason else f", version {run.result_version}")
             record_event(
@@ -145,7 +153,6 @@ class FederatedJob:
                 severity="info" if run.state == "succeeded" else "warning",
             )
             announce(session, "federated")
-            return {"model": run.model, "version": run.result_version}
 
     @property
     def _subject(self) -> str:

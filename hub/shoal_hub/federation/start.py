@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from shoal_contract.ids import Name
 from shoal_contract.reported import ReportedState
@@ -14,6 +14,7 @@ from shoal_hub.errors import ConflictError, InvalidInputError
 from shoal_hub.events.record import record_event
 from shoal_hub.federation.tables import FederatedRun
 from shoal_hub.ids import new_id
+from shoal_hub.jobs.queue import enqueue
 from shoal_hub.jobs.tables import Job
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.registry.tables import Version
@@ -54,14 +55,7 @@ def start_run(session: Session, store: ArtifactStore, request: RunRequest, *, by
     dataset = request.dataset or request.model
     devices = _devices(session, request, dataset)
     run_id = new_id("f")
-    job = Job(
-        id=new_id("j"),
-        kind="federated",
-        subject=f"federated/{run_id}",
-        params={"run": run_id},
-        created_by=by,
-        created_at=now,
-    )
+    job = enqueue(session, "federated", f"federated/{run_id}", {"run": run_id}, by=by)
     run = FederatedRun(
         id=run_id,
         model=request.model,
@@ -79,12 +73,10 @@ def start_run(session: Session, store: ArtifactStore, request: RunRequest, *, by
         created_by=by,
         created_at=now,
     )
-    session.add(job)
     session.add(run)
     message = f"{run_id} started by {by}: {request.rounds} rounds of {request.model} on {len(devices)} devices"
     record_event(session, "federated_started", message, subject=f"federated/{run_id}")
-    for what in ("federated", "jobs"):
-        announce(session, what)
+    announce(session, "federated")
     return run
 
 
@@ -103,7 +95,11 @@ def stop_run(session: Session, run: FederatedRun, *, by: str, now: datetime) -> 
 
 
 def _check_open(session: Session, model: str) -> None:
-    wanted = select(FederatedRun).where(FederatedRun.model == model, FederatedRun.state == "running")
+    wanted = (
+        select(FederatedRun)
+        .join(Job, col(Job.id) == FederatedRun.job_id)
+        .where(FederatedRun.model == model, FederatedRun.state == "running", col(Job.state).in_(("queued", "running")))
+    )
     other = session.exec(wanted).first()
     if other is not None:
         raise ConflictError(
