@@ -109,7 +109,7 @@ class FederatedJob:
         with self.work.database.session() as session:
             parent = find_version(session, run.model, str(run.base_version))
             restore_bundle(self.work.artifacts, parent, parent_dir)
-                bundle = bundle_from_weights(
+        bundle = bundle_from_weights(
             parent_dir,
             weights,
             bundle_dir,
