@@ -1,0 +1,147 @@
+"""An enrolled device's data folder with one ONNX model in it, and the real `shoal-agent run` on it.
+
+No hub and no broker run: the agent serves its last good version without them, and keeps trying to connect.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import NameOID
+
+from shoal_agent.engines import load_engine, to_tensor_data
+from shoal_agent.identity import load_or_make_key, save_identity
+from shoal_agent.slots import SlotFile, Slots, slot_for
+from shoal_contract.desired import ArtifactRef
+from shoal_contract.enrolment import EnrolmentResponse
+from shoal_contract.envelope import MANIFEST_TYPE, sign
+from shoal_contract.ids import sha256_hex
+from shoal_contract.manifest import (
+    Baseline,
+    FeatureBaseline,
+    Provenance,
+    TensorSpec,
+    Variant,
+    VersionManifest,
+)
+
+MODEL = "digits"
+TARGET = "generic-onnx-float32"
+INPUTS = (TensorSpec(name="x", datatype="FP32", shape=(-1, 1, 8, 8)),)
+OUTPUTS = (TensorSpec(name="probabilities", datatype="FP32", shape=(-1, 10)),)
+START_TIMEOUT_S = 60.0
+
+
+def prepare_device(folder: Path, model_path: Path) -> None:
+    """Write what enrolment and one finished rollout leave on a device."""
+    director = Ed25519PrivateKey.generate()
+    _enrol(folder / "identity", director)
+    model = model_path.read_bytes()
+    manifest = _manifest(model_path, model)
+    envelope = sign(manifest.to_bytes(), MANIFEST_TYPE, director, "director-1")
+    (folder / "blobs").mkdir()
+    for data in (model, envelope):
+        (folder / "blobs" / sha256_hex(data)).write_bytes(data)
+    ref = ArtifactRef(sha256=sha256_hex(envelope), size_bytes=len(envelope))
+    slot = slot_for(manifest.variants[0], version=1, manifest=ref, deployment="dp-benchmark", order=(1, 1))
+    SlotFile(folder / "models", MODEL).put(Slots(active=slot.model_copy(update={"state": "good"})))
+
+
+@contextmanager
+def running_agent(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run `shoal-agent run` on a free port; gives its process and port."""
+    command = [sys.executable, "-m", "shoal_agent", "run", "--data", str(folder), "--port", "0"]
+    # The same code as this process imports, installed or in the source tree.
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with (folder / "agent.log").open("wb") as log:
+        process = subprocess.Popen([*command, "--runtime", "onnxruntime"], stderr=log, env=environ)
+    try:
+        yield process, _wait_for_port(folder, process)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_for_port(folder: Path, process: subprocess.Popen[bytes]) -> int:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    path = folder / "run" / "endpoint.json"
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > deadline_s:
+            msg = f"starting the agent: no endpoint came; its log says: {(folder / 'agent.log').read_text()[-500:]}"
+            raise RuntimeError(msg)
+        time.sleep(0.05)
+    return int(str(json.loads(path.read_text())["url"]).rsplit(":", 1)[1])
+
+
+def _enrol(folder: Path, director: Ed25519PrivateKey) -> None:
+    key = load_or_make_key(folder)
+    pem = _self_signed(key)
+    response = EnrolmentResponse(
+        device_id="d-" + "a" * 16,
+        certificate_pem=pem,
+        ca_pem=pem,
+        broker_host="127.0.0.1",
+        broker_port=1,  # nobody listens there
+        director_keys={"director-1": director.public_key().public_bytes_raw().hex()},
+    )
+    save_identity(folder, response)
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey) -> str:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "benchmark")])
+    now = datetime.now(timezone.utc)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _manifest(model_path: Path, model: bytes) -> VersionManifest:
+    golden = np.random.default_rng(1).random((2, 1, 8, 8), dtype=np.float32)
+    variant = Variant(
+        target=TARGET,
+        runtime="onnxruntime",
+        format="onnx",
+        precision="float32",
+        sha256=sha256_hex(model),
+        size_bytes=len(model),
+        golden_outputs={"probabilities": to_tensor_data(np.zeros(0, dtype=np.float32))},
+        golden_tolerance=1e-4,
+    )
+    engine = load_engine(model_path, variant, INPUTS, OUTPUTS)
+    answer = engine.infer({"x": golden})["probabilities"]
+    edges = tuple(n / 16 for n in range(1, 16))
+    features = tuple(FeatureBaseline(name=f"pixel{n}", edges=edges, counts=(10,) * 16) for n in range(64))
+    return VersionManifest(
+        model=MODEL,
+        version=1,
+        created_at=datetime.now(timezone.utc),
+        inputs=INPUTS,
+        outputs=OUTPUTS,
+        golden_inputs={"x": to_tensor_data(golden)},
+        variants=(variant.model_copy(update={"golden_outputs": {"probabilities": to_tensor_data(answer)}}),),
+        baseline=Baseline(
+            samples=160,
+            features=features,
+            predictions=(16,) * 10,
+            confidence=FeatureBaseline(name="confidence", edges=(0.5, 0.9), counts=(10, 50, 100)),
+        ),
+        provenance=Provenance(source_sha256="0" * 64, data_sha256="1" * 64),
+    )

@@ -1,0 +1,79 @@
+"""MLServer, in an environment of its own, with the same ONNX file through a small custom runtime."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+PINS = ("mlserver==1.7.1", "onnxruntime==1.32.0")
+NAME = "MLServer 1.7.1"
+START_TIMEOUT_S = 90.0
+RUNTIME_FOLDER = Path(__file__).parent / "mlserver_runtime"
+
+
+def install_peer(folder: Path) -> Path:
+    """Make the environment once, about 2 minutes; return its folder."""
+    stamp = folder / "pins.json"
+    if not stamp.exists() or json.loads(stamp.read_text()) != list(PINS):
+        print(f"installing {', '.join(PINS)} into {folder}", file=sys.stderr)
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([folder / "bin" / "pip", "install", "--quiet", *PINS], check=True, stdout=sys.stderr)
+        stamp.write_text(json.dumps(PINS))
+    return folder
+
+
+@contextmanager
+def running_peer(environment: Path, folder: Path, model_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run MLServer in one process (its smallest form); gives its process and HTTP port."""
+    http, grpc, metrics = _free_ports(3)
+    settings = {
+        "host": "127.0.0.1",
+        "http_port": http,
+        "grpc_port": grpc,
+        "metrics_port": metrics,
+        "parallel_workers": 0,
+        "debug": False,
+    }
+    model = {"name": "digits", "implementation": "onnx_runtime.OnnxModel", "parameters": {"uri": str(model_path)}}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "model-settings.json").write_text(json.dumps(model))
+    environ = {**os.environ, "PYTHONPATH": str(RUNTIME_FOLDER)}
+    with (folder / "mlserver.log").open("wb") as log:
+        process = subprocess.Popen(
+            [environment / "bin" / "mlserver", "start", folder], stdout=log, stderr=subprocess.STDOUT, env=environ
+        )
+    try:
+        _wait_until_ready(http, process, folder / "mlserver.log")
+        yield process, http
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _free_ports(count: int) -> list[int]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(listener.getsockname()[1]) for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/v2/models/digits/ready", timeout=2):
+                return
+        except (URLError, OSError) as error:
+            if process.poll() is not None or time.monotonic() > deadline_s:
+                msg = f"starting MLServer: {error}; its log says: {log.read_text()[-500:]}"
+                raise RuntimeError(msg) from error
+        time.sleep(0.1)
