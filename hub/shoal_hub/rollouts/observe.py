@@ -1,0 +1,61 @@
+"""Reads from a device's report how its attempt goes. Pure."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from shoal_contract.reported import Problem
+from shoal_hub.rollouts.views import Attempt, DeviceFacts
+
+
+def observe(attempt: Attempt, facts: DeviceFacts, version: int, now: datetime, timeout: timedelta | None) -> Attempt:
+    """Return an open attempt as its device's report shows it.
+
+    Args:
+        attempt: Pending, assigned or working.
+        facts: The device.
+        version: The version that it should serve in the end.
+        now: The clock.
+        timeout: How long it may take from the assignment; None while the rollout is paused.
+    """
+    told = _read_report(attempt, facts, version, now)
+    if told.state in {"succeeded", "failed"}:
+        return told
+    if timeout is not None and attempt.assigned_at is not None and now > attempt.assigned_at + timeout:
+        return replace(told, state="timed_out", ended_at=now, problem=_timeout_problem(told, timeout))
+    return told
+
+
+def no_variant(targets: tuple[str, ...], available: frozenset[str]) -> Problem:
+    """Return the problem of a device that can run none of the version's variants."""
+    return Problem(
+        code="no_variant",
+        message=f"it runs {', '.join(targets) or 'no target'}; variants are for {', '.join(sorted(available))}",
+        remedy="compress the version for one of the device's targets and start the rollout again",
+    )
+
+
+def _read_report(attempt: Attempt, facts: DeviceFacts, version: int, now: datetime) -> Attempt:
+    section = facts.section
+    if attempt.state == "pending" or section is None or section.deployment != attempt.id:
+        return attempt
+    active = facts.active
+    if (
+        section.state == "applied"
+        and active is not None
+        and (active.version, active.target) == (version, attempt.target)
+    ):
+        return replace(attempt, state="succeeded", step="", problem=None, ended_at=now)
+    if section.state == "failed":
+        return replace(attempt, state="failed", step=section.step, problem=section.problem, ended_at=now)
+    return replace(attempt, state="working", step=section.step or attempt.step, problem=section.problem)
+
+
+def _timeout_problem(attempt: Attempt, timeout: timedelta) -> Problem:
+    if attempt.problem is not None:
+        return attempt.problem
+    where = "it has never reported" if attempt.state == "pending" else f"it is at {attempt.step or attempt.state}"
+    return Problem(
+        code="timed_out",
+        message=f"not done after {timeout.total_seconds():.0f} s: {where}",
+        remedy="look whether the device is online and what its log says; it still converges when it comes back",
+    )

@@ -1,0 +1,60 @@
+"""Leases: whoever needs an artifact at the broker says so, and nobody else's end takes it away."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col, delete, func, select
+
+from shoal_hub.database import announce
+from shoal_hub.errors import ConflictError
+from shoal_hub.registry.tables import Artifact
+from shoal_hub.transfer.tables import Lease
+
+
+def take_leases(session: Session, user: str, artifacts: Iterable[str], now: datetime) -> None:
+    """Have artifacts stand at the broker until `user` lets go; taking one twice is taking it once.
+
+    Args:
+        session: An open transaction.
+        user: Who needs them, like `rollout/r-abcdefgh`.
+        artifacts: SHA-256 of artifacts of the registry.
+        now: The clock.
+    """
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    session.flush()
+    for sha256 in artifacts:
+        statement = insert(Lease).values(sha256=sha256, user=user, created_at=now)
+        session.connection().execute(statement.on_conflict_do_nothing())
+    announce(session, "leases")
+
+
+def drop_leases(session: Session, user: str) -> None:
+    """Let go of everything that `user` holds."""
+    session.exec(delete(Lease).where(col(Lease.user) == user))
+    announce(session, "leases")
+
+
+def lease_users(session: Session) -> Sequence[str]:
+    """Return who holds any lease."""
+    return session.exec(select(Lease.user).distinct()).all()
+
+
+def check_budget(session: Session, artifacts: Iterable[str], budget_bytes: int) -> None:
+    """Check that artifacts fit at the broker beside what is leased already.
+
+    Raises:
+        ConflictError: They do not.
+    """
+    leased = set(session.exec(select(Lease.sha256).distinct()).all())
+    wanted = leased | set(artifacts)
+    total = session.exec(
+        select(func.coalesce(func.sum(Artifact.size_bytes), 0)).where(col(Artifact.sha256).in_(wanted))
+    )
+    total_bytes = total.one()
+    if total_bytes > budget_bytes:
+        raise ConflictError(
+            f"the broker would have to hold {total_bytes} bytes of artifacts, {budget_bytes} are allowed "
+            f"({len(leased)} artifacts are in use already)",
+            "end other rollouts first, or raise SHOAL_RETAINED_BUDGET_BYTES",
+        )

@@ -1,0 +1,64 @@
+"""Which artifacts a device needs for what it is told, and what happens when it does not find one at the broker."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select, update
+
+from shoal_contract.desired import DesiredModel
+from shoal_hub.database import announce
+from shoal_hub.devices.compose import FEDERATED, MODELS, compose
+from shoal_hub.devices.intents import intents_of
+from shoal_hub.devices.tables import DesiredRow, Device
+from shoal_hub.registry.tables import VariantRow, Version
+from shoal_hub.transfer.leases import drop_leases, lease_users, take_leases
+from shoal_hub.transfer.tables import Retained
+
+_PREFIX = "device/"
+_SETTLED = frozenset({"applied", "failed"})
+
+
+def model_artifacts(session: Session, model: str, body: DesiredModel) -> list[str]:
+    """Return what a device fetches to serve `body`: the manifest and the variant for its target."""
+    wanted = select(VariantRow.sha256).join(Version, col(Version.id) == col(VariantRow.version_id))
+    variant = wanted.where(Version.model == model, Version.number == body.version, VariantRow.target == body.target)
+    return [body.manifest.sha256, *session.exec(variant).all()]
+
+
+def needs_of(session: Session, device_id: str, now: datetime) -> set[str]:
+    """Return every artifact that the device's desired state leads to."""
+    composition = compose(intents_of(session, device_id), now)
+    needs = {sha256 for model, body in composition.models.items() for sha256 in model_artifacts(session, model, body)}
+    for one in composition.federated.values():
+        needs |= {one.trainer.sha256, one.weights.sha256}
+    return needs
+
+
+def answer_missing(session: Session, device_id: str, sha256: str, now: datetime) -> bool:
+    """Have an artifact published again that a device did not find; return whether the device has a need of it.
+
+    Its rollout may be over and the artifact cleared: the device then holds a lease of its own until it has converged.
+    """
+    if sha256 not in needs_of(session, device_id, now):
+        return False
+    take_leases(session, f"{_PREFIX}{device_id}", [sha256], now)
+    statement = update(Retained).where(col(Retained.sha256) == sha256, col(Retained.state) == "standing")
+    session.connection().execute(statement.values(state="publishing", changed_at=now))
+    return True
+
+
+def drop_settled_leases(session: Session) -> None:
+    """Let go of what devices asked for once they have converged."""
+    for user in lease_users(session):
+        if user.startswith(_PREFIX) and _has_settled(session, user.removeprefix(_PREFIX)):
+            drop_leases(session, user)
+            announce(session, "devices")
+
+
+def _has_settled(session: Session, device_id: str) -> bool:
+    device, desired = session.get(Device, device_id), session.get(DesiredRow, device_id)
+    if device is None or device.revoked_at is not None or desired is None:
+        return True
+    is_behind = (device.reported_epoch, device.reported_generation) < (desired.epoch, desired.generation)
+    sections = (device.reported or {}).get("sections", {})
+    states = [one["state"] for key, one in sections.items() if key.startswith((MODELS, FEDERATED))]
+    return not is_behind and all(state in _SETTLED for state in states)

@@ -1,0 +1,139 @@
+"""Puts artifacts to the broker as retained chunks, and takes them away again. Every step can be repeated."""
+
+from collections import deque
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from logging import getLogger
+from typing import Final, Protocol
+
+from sqlmodel import Session, col, delete, select, update
+
+from shoal_contract import topics
+from shoal_contract.limits import DEFAULT_CHUNK_BYTES
+from shoal_contract.transfer import describe, split
+from shoal_hub.database import Database
+from shoal_hub.errors import ArtifactError
+from shoal_hub.events.record import record_event
+from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.registry.tables import Artifact
+from shoal_hub.transfer.tables import Lease, Retained
+
+_log = getLogger(__name__)
+_WINDOW: Final = 20
+_CONFIRM_TIMEOUT_S: Final = 60.0
+_RETRY: Final = timedelta(minutes=1)
+
+
+class Publisher(Protocol):
+    """What a connection to the broker offers."""
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> "Future[None]":
+        """Send one message; the future is done when the broker has taken it."""
+
+
+class Transfers:
+    """Brings what is retained at the broker in line with the leases.
+
+    Args:
+        database: Where leases and the state of each artifact are.
+        store: Where the bytes come from.
+        grace: Between taking the manifest away, when devices stop to begin, and clearing the chunks.
+    """
+
+    def __init__(self, database: Database, store: ArtifactStore, grace: timedelta) -> None:
+        self._database = database
+        self._store = store
+        self._grace = grace
+        self._unreadable_until: dict[str, datetime] = {}
+
+    def step(self, publisher: Publisher, now: datetime) -> bool:
+        """Do the most urgent piece of work, one artifact at most; return whether there was any.
+
+        Raises:
+            MqttError: The connection went; the work is done again later.
+        """
+        with self._database.transaction() as session:
+            withdrawn = follow_leases(session, now)
+            publishing = session.exec(select(Retained).where(Retained.state == "publishing")).all()
+            withdrawing = session.exec(
+                select(Retained).where(Retained.state == "withdrawing", col(Retained.changed_at) <= now - self._grace)
+            ).all()
+        for sha256 in withdrawn:
+            publisher.publish(topics.artifact_manifest(sha256), b"", retain=True).result(_CONFIRM_TIMEOUT_S)
+        for row in publishing:
+            if self._unreadable_until.get(row.sha256, now) <= now:
+                self._publish(publisher, row, now)
+                return True
+        for row in withdrawing:
+            self._clear(publisher, row)
+            return True
+        return False
+
+    def assert_all(self) -> None:
+        """Have everything that is leased published again: the broker has lost what it had."""
+        with self._database.transaction() as session:
+            statement = update(Retained).where(col(Retained.state) == "standing").values(state="publishing")
+            session.connection().execute(statement)
+
+    def _publish(self, publisher: Publisher, row: Retained, now: datetime) -> None:
+        try:
+            data = self._store.read(row.sha256)
+        except ArtifactError as error:
+            self._unreadable_until[row.sha256] = now + _RETRY
+            with self._database.transaction() as session:
+                record_event(
+                    session, "artifact_unreadable", str(error), subject=f"artifact/{row.sha256}", severity="error"
+                )
+            return
+        sends = (
+            (topics.artifact_chunk(row.sha256, index), chunk)
+            for index, chunk in enumerate(split(data, row.chunk_bytes))
+        )
+        waiting: deque[Future[None]] = deque()
+        for topic, chunk in sends:
+            waiting.append(publisher.publish(topic, chunk, retain=True))
+            if len(waiting) >= _WINDOW:
+                waiting.popleft().result(_CONFIRM_TIMEOUT_S)
+        for one in waiting:
+            one.result(_CONFIRM_TIMEOUT_S)
+        manifest = describe(data, row.chunk_bytes).to_bytes()
+        publisher.publish(topics.artifact_manifest(row.sha256), manifest, retain=True).result(_CONFIRM_TIMEOUT_S)
+        self._move(row.sha256, "publishing", "standing", now)
+
+    def _clear(self, publisher: Publisher, row: Retained) -> None:
+        publisher.publish(topics.artifact_manifest(row.sha256), b"", retain=True).result(_CONFIRM_TIMEOUT_S)
+        chunks = range(-(-row.size_bytes // row.chunk_bytes))
+        sends = [publisher.publish(topics.artifact_chunk(row.sha256, index), b"", retain=True) for index in chunks]
+        for one in sends:
+            one.result(_CONFIRM_TIMEOUT_S)
+        with self._database.transaction() as session:
+            gone = delete(Retained).where(col(Retained.sha256) == row.sha256, col(Retained.state) == "withdrawing")
+            session.exec(gone)
+
+    def _move(self, sha256: str, before: str, after: str, now: datetime) -> None:
+        with self._database.transaction() as session:
+            statement = update(Retained).where(col(Retained.sha256) == sha256, col(Retained.state) == before)
+            session.connection().execute(statement.values(state=after, changed_at=now))
+
+
+def follow_leases(session: Session, now: datetime) -> list[str]:
+    """Have what is leased published, and what nobody leases any more withdrawn; return the latter."""
+    leased = select(Lease.sha256)
+    held = select(Retained.sha256).where(Retained.state != "withdrawing")
+    new = select(Artifact).where(col(Artifact.sha256).in_(leased), col(Artifact.sha256).not_in(held))
+    for artifact in session.exec(new).all():
+        session.merge(
+            Retained(
+                sha256=artifact.sha256,
+                size_bytes=artifact.size_bytes,
+                chunk_bytes=DEFAULT_CHUNK_BYTES,
+                state="publishing",
+                changed_at=now,
+            )
+        )
+    over = select(Retained).where(col(Retained.sha256).not_in(leased), Retained.state != "withdrawing")
+    rows = session.exec(over).all()
+    for row in rows:
+        row.state, row.changed_at = "withdrawing", now
+        session.add(row)
+    return [row.sha256 for row in rows]

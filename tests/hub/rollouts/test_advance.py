@@ -1,0 +1,371 @@
+"""The decision on a rollout, as a simulated fleet that behaves in any way hypothesis likes."""
+
+import itertools
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.simulators.rows import NOON, section
+
+from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.reported import Problem, SlotReport
+from shoal_hub.rollouts.advance import advance
+from shoal_hub.rollouts.views import (
+    Advanced,
+    Attempt,
+    DeviceFacts,
+    DropIntent,
+    DropLeases,
+    Record,
+    RolloutView,
+    SetIntent,
+    TakeLease,
+)
+
+REF = ArtifactRef(sha256="0" * 64, size_bytes=1)
+TARGET = "pi"
+TIMEOUT = timedelta(seconds=600)
+OPEN = {"pending", "assigned", "working"}
+ROLLOUT = RolloutView(
+    id="r-1",
+    model="digits",
+    version=2,
+    manifest=REF,
+    targets=frozenset({TARGET}),
+    state="running",
+    wave_count=2,
+    current_wave=0,
+    max_failures=0,
+    timeout_s=TIMEOUT.total_seconds(),
+)
+OLD = DesiredModel(version=1, target=TARGET, manifest=REF, deployment="dp-old")
+
+
+class Fleet:
+    """The world around `advance`: intents as the hub keeps them, devices as they behave, a clock."""
+
+    def __init__(self, waves: list[int], rollout: RolloutView = ROLLOUT, current: DesiredModel | None = OLD) -> None:
+        self.rollout = replace(rollout, wave_count=len(waves))
+        numbers = [wave for wave, size in enumerate(waves) for _ in range(size)]
+        self.attempts = [Attempt(f"dp-{i}", f"device-{i}", wave) for i, wave in enumerate(numbers)]
+        self.intents: dict[str, DesiredModel | None] = {}
+        self.facts = {one.device_id: DeviceFacts(targets=(TARGET,), current=current) for one in self.attempts}
+        self.now = NOON
+        self.ids = (f"dp-new-{number}" for number in itertools.count())
+        self.holds_leases = True
+        self.effects: list[Any] = []
+
+    def step(self, abort_reason: str = "") -> Advanced:
+        """Take steps until nothing changes, as the controller does."""
+        while True:
+            done = advance(
+                self.rollout, self.attempts, self.facts, self.now, lambda: next(self.ids), abort_reason=abort_reason
+            )
+            is_new = (done.rollout, list(done.attempts)) != (self.rollout, self.attempts)
+            self.rollout, self.attempts = done.rollout, list(done.attempts)
+            for effect in done.effects:
+                self.apply(effect)
+            if not is_new:
+                return done
+            abort_reason = ""
+
+    def apply(self, effect: object) -> None:
+        self.effects.append(effect)
+        match effect:
+            case SetIntent(device_id, _, body):
+                self.intents[device_id] = body
+                self.facts[device_id] = replace(self.facts[device_id], is_ours=True)
+            case DropIntent(device_id):
+                self.intents[device_id] = None
+                self.facts[device_id] = replace(self.facts[device_id], is_ours=False)
+            case TakeLease():
+                self.holds_leases = True
+            case DropLeases():
+                self.holds_leases = False
+
+    def report(self, index: int, state: str, problem: Problem | None = None) -> None:
+        """Have a device report on what it is told now."""
+        device_id = self.attempts[index].device_id
+        body = self.intents.get(device_id)
+        facts = self.facts[device_id]
+        if body is None:
+            self.facts[device_id] = replace(facts, section=None, active=None)
+            return
+        active = facts.active
+        if state == "applied":
+            active = SlotReport(version=body.version, target=body.target, sha256="0" * 64, state="good")
+        report = section(state, body.deployment, problem=problem)
+        self.facts[device_id] = replace(facts, section=report, active=active)
+
+    def states(self) -> list[str]:
+        return [attempt.state for attempt in self.attempts]
+
+
+def test_the_second_wave_begins_when_the_whole_first_has_succeeded() -> None:
+    fleet = Fleet([2, 1])
+    fleet.step()
+    assert fleet.states() == ["assigned", "assigned", "pending"]
+    fleet.report(0, "applied")
+    fleet.report(1, "working")
+    fleet.step()
+    assert fleet.states() == ["succeeded", "working", "pending"]
+    fleet.report(1, "applied")
+    fleet.step()
+    assert fleet.states() == ["succeeded", "succeeded", "assigned"]
+    fleet.report(2, "applied")
+    fleet.step()
+    assert fleet.rollout.state == "succeeded"
+    assert not fleet.holds_leases
+
+
+def test_each_device_gets_the_first_of_its_targets_that_there_is_a_variant_for() -> None:
+    fleet = Fleet([1])
+    fleet.facts["device-0"] = DeviceFacts(targets=("jetson", TARGET, "other"))
+    fleet.step()
+    assert fleet.intents["device-0"] == DesiredModel(version=2, target=TARGET, manifest=REF, deployment="dp-0")
+
+
+def test_one_failure_too_many_takes_everyone_back_under_new_ids() -> None:
+    fleet = Fleet([2, 1])
+    fleet.step()
+    fleet.report(0, "applied")
+    fleet.report(1, "failed", Problem(code="golden", message="wrong answer", remedy="compress again"))
+    fleet.step()
+    assert fleet.rollout.state == "aborted"
+    assert "wrong answer" in fleet.rollout.reason
+    for device_id in ("device-0", "device-1"):
+        body = fleet.intents[device_id]
+        assert body is not None
+        assert (body.version, body.deployment.startswith("dp-new-")) == (1, True)
+    assert "device-2" not in fleet.intents
+    assert fleet.holds_leases
+    for index in (0, 1):
+        fleet.report(index, "applied")
+    fleet.step()
+    assert fleet.states() == ["rolled_back", "rolled_back", "cancelled"]
+    assert not fleet.holds_leases
+
+
+def test_a_device_that_had_nothing_before_unloads_the_model() -> None:
+    fleet = Fleet([1], current=None)
+    fleet.step()
+    fleet.report(0, "failed")
+    fleet.step()
+    assert fleet.intents == {"device-0": None}
+    fleet.report(0, "gone")
+    fleet.step()
+    assert not fleet.holds_leases
+
+
+def test_as_many_failures_as_are_allowed_do_not_stop_a_rollout() -> None:
+    fleet = Fleet([2, 1], replace(ROLLOUT, max_failures=1))
+    fleet.step()
+    fleet.report(0, "failed")
+    fleet.report(1, "applied")
+    fleet.step()
+    assert fleet.states() == ["failed", "succeeded", "assigned"]
+    fleet.report(2, "applied")
+    fleet.step()
+    assert (fleet.rollout.state, fleet.rollout.reason) == ("succeeded", "1 devices failed")
+
+
+def test_a_device_that_can_run_no_variant_fails_with_what_to_do() -> None:
+    fleet = Fleet([1])
+    fleet.facts["device-0"] = DeviceFacts(targets=("esp32",))
+    fleet.step()
+    problem = fleet.attempts[0].problem
+    assert problem is not None
+    assert (problem.code, "esp32" in problem.message, "compress" in problem.remedy) == ("no_variant", True, True)
+    assert fleet.rollout.state == "aborted"
+
+
+def test_a_device_that_never_reports_times_out() -> None:
+    fleet = Fleet([1])
+    fleet.facts["device-0"] = DeviceFacts()
+    fleet.step()
+    assert fleet.states() == ["pending"]
+    fleet.now += TIMEOUT + timedelta(seconds=1)
+    fleet.step()
+    assert fleet.attempts[0].problem is not None
+    assert "never reported" in fleet.attempts[0].problem.message
+    assert fleet.rollout.state == "aborted"
+
+
+def test_a_report_of_another_deployment_or_another_version_is_no_success() -> None:
+    fleet = Fleet([1])
+    fleet.step()
+    good = SlotReport(version=2, target=TARGET, sha256="0" * 64, state="good")
+    fleet.facts["device-0"] = replace(fleet.facts["device-0"], section=section("applied", "dp-x"), active=good)
+    fleet.step()
+    assert fleet.states() == ["assigned"]
+    old = good.model_copy(update={"version": 1})
+    fleet.facts["device-0"] = replace(fleet.facts["device-0"], section=section("applied", "dp-0"), active=old)
+    fleet.step()
+    assert fleet.states() == ["working"]
+
+
+def test_a_paused_rollout_assigns_nothing_and_its_time_stands_still_but_it_sees_outcomes() -> None:
+    fleet = Fleet([1, 1])
+    fleet.step()
+    fleet.rollout = replace(fleet.rollout, state="paused")
+    fleet.now += 2 * TIMEOUT
+    fleet.step()
+    assert fleet.states() == ["assigned", "pending"]
+    fleet.report(0, "applied")
+    fleet.step()
+    assert fleet.states() == ["succeeded", "pending"]
+
+
+def test_an_operators_rollback_waits_for_every_device_also_for_one_that_is_away() -> None:
+    fleet = Fleet([2])
+    fleet.step()
+    fleet.report(0, "applied")
+    fleet.report(1, "applied")
+    fleet.step()
+    fleet.rollout = replace(fleet.rollout, state="rolling_back", ended_at=None)
+    fleet.step()
+    fleet.report(0, "applied")
+    fleet.now += 100 * TIMEOUT
+    fleet.step()
+    assert fleet.rollout.state == "rolling_back"
+    assert fleet.holds_leases
+    fleet.report(1, "applied")
+    fleet.step()
+    assert fleet.rollout.state == "rolled_back"
+    assert not fleet.holds_leases
+
+
+def test_a_rollback_leaves_devices_alone_that_a_later_rollout_has_taken_over() -> None:
+    fleet = Fleet([2])
+    fleet.step()
+    for index in (0, 1):
+        fleet.report(index, "applied")
+    fleet.step()
+    fleet.facts["device-0"] = replace(fleet.facts["device-0"], is_ours=False)
+    before = fleet.intents["device-0"]
+    fleet.rollout = replace(fleet.rollout, state="rolling_back", ended_at=None)
+    fleet.step()
+    assert fleet.intents["device-0"] == before
+    assert fleet.states()[0] == "succeeded"
+
+
+def test_the_artifacts_stay_while_a_device_that_was_told_may_still_come_for_them() -> None:
+    fleet = Fleet([1], replace(ROLLOUT, max_failures=1))
+    fleet.step()
+    fleet.now += TIMEOUT + timedelta(seconds=1)
+    fleet.step()
+    assert (fleet.rollout.state, fleet.states(), fleet.holds_leases) == ("succeeded", ["timed_out"], True)
+    fleet.report(0, "applied")
+    fleet.step()
+    assert not fleet.holds_leases
+
+
+def test_an_abort_by_hand_names_who() -> None:
+    fleet = Fleet([1])
+    fleet.step()
+    fleet.step(abort_reason="aborted by admin")
+    assert (fleet.rollout.state, fleet.rollout.reason) == ("aborted", "aborted by admin")
+    assert any(isinstance(one, Record) and one.severity == "error" for one in fleet.effects)
+
+
+class AnyFleet(RuleBasedStateMachine):
+    """Devices report, fail, stay away; the operator pauses, resumes, aborts, rolls back; the clock runs."""
+
+    @initialize(waves=st.lists(st.integers(1, 3), min_size=1, max_size=3), max_failures=st.integers(0, 2))
+    def begin(self, waves: list[int], max_failures: int) -> None:
+        self.fleet = Fleet(waves, replace(ROLLOUT, max_failures=max_failures))
+        self.succeeded_at: dict[str, str] = {}
+
+    @rule(index=st.integers(0, 8), state=st.sampled_from(["applied", "working", "failed"]))
+    def report(self, index: int, state: str) -> None:
+        self.fleet.report(index % len(self.fleet.attempts), state)
+
+    @rule()
+    def step(self) -> None:
+        self.fleet.step()
+
+    @rule(seconds=st.sampled_from([1, 700]))
+    def wait(self, seconds: int) -> None:
+        self.fleet.now += timedelta(seconds=seconds)
+
+    @precondition(lambda self: self.fleet.rollout.state == "running")
+    @rule()
+    def pause(self) -> None:
+        self.fleet.rollout = replace(self.fleet.rollout, state="paused")
+
+    @precondition(lambda self: self.fleet.rollout.state == "paused")
+    @rule()
+    def resume(self) -> None:
+        self.fleet.rollout = replace(self.fleet.rollout, state="running")
+
+    @precondition(lambda self: self.fleet.rollout.state in {"running", "paused"})
+    @rule()
+    def abort(self) -> None:
+        self.fleet.step(abort_reason="by hand")
+
+    @precondition(lambda self: self.fleet.rollout.state in {"running", "paused", "succeeded"})
+    @rule()
+    def roll_back(self) -> None:
+        self.fleet.rollout = replace(self.fleet.rollout, state="rolling_back", ended_at=None)
+        self.fleet.step()
+
+    @invariant()
+    def no_device_of_a_later_wave_is_told(self) -> None:
+        if hasattr(self, "fleet"):
+            late = [one for one in self.fleet.attempts if one.wave > self.fleet.rollout.current_wave]
+            assert all(one.target == "" and one.device_id not in self.fleet.intents for one in late)
+
+    @invariant()
+    def a_wave_begins_only_after_no_device_before_is_open(self) -> None:
+        if hasattr(self, "fleet"):
+            early = [one for one in self.fleet.attempts if one.wave < self.fleet.rollout.current_wave]
+            assert not any(one.state in OPEN for one in early)
+
+    @invariant()
+    def a_running_rollout_has_no_more_failures_than_allowed(self) -> None:
+        if hasattr(self, "fleet") and self.fleet.rollout.state == "running":
+            failures = sum(one.state in {"failed", "timed_out"} for one in self.fleet.attempts)
+            assert failures <= self.fleet.rollout.max_failures
+
+    @invariant()
+    def after_an_abort_or_rollback_no_device_is_told_to_run_the_version(self) -> None:
+        if hasattr(self, "fleet") and self.fleet.rollout.state in {"aborted", "rolling_back", "rolled_back"}:
+            told = [body for body in self.fleet.intents.values() if body is not None]
+            assert all(body.version == 1 for body in told)
+
+    @invariant()
+    def who_was_told_something_that_it_may_fetch_finds_it_at_the_broker(self) -> None:
+        if hasattr(self, "fleet"):
+            away = [one for one in self.fleet.attempts if one.state in {"assigned", "working"}]
+            returning = [one for one in self.fleet.attempts if one.rollback_id and one.state != "rolled_back"]
+            assert self.fleet.holds_leases or not (away or returning)
+
+    def teardown(self) -> None:
+        """Whatever happened: once every device does what it is told, the rollout ends and holds nothing."""
+        if not hasattr(self, "fleet"):
+            return
+        if self.fleet.rollout.state == "paused":
+            self.fleet.rollout = replace(self.fleet.rollout, state="running")
+        for _ in range(10):
+            for index in range(len(self.fleet.attempts)):
+                self.fleet.report(index, "applied")
+            self.fleet.step()
+        assert self.fleet.rollout.state in {"succeeded", "aborted", "rolled_back"}
+        assert not self.fleet.holds_leases
+
+
+AnyFleet.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestAnyFleet = AnyFleet.TestCase
+
+
+@given(st.integers(1, 5), st.integers(0, 3))
+def test_a_second_step_with_nothing_new_changes_nothing(devices: int, seconds: int) -> None:
+    fleet = Fleet([devices])
+    fleet.step()
+    before = (fleet.rollout, list(fleet.attempts))
+    fleet.now += timedelta(seconds=seconds)
+    effects = fleet.step().effects
+    assert (fleet.rollout, fleet.attempts, effects) == (*before, ())
