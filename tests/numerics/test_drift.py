@@ -124,6 +124,14 @@ def test_stable_windows_raise_at_most_one_false_alarm_in_two_hundred() -> None:
     assert sum(detect_drift(reference, window).is_raised for window in windows) <= 1
 
 
+def test_a_large_psi_of_a_small_window_alone_is_not_raised() -> None:
+    edges, reference = baseline()
+    random = np.random.default_rng(2)
+    verdicts = [detect_drift(reference, Histogram.of(edges, random.standard_normal((100, 30)))) for _ in range(100)]
+    assert sum(feature.psi >= 0.2 for verdict in verdicts for feature in verdict.features) > 5
+    assert sum(verdict.is_raised for verdict in verdicts) <= 2
+
+
 def test_too_few_values_are_not_judged() -> None:
     edges, reference = baseline()
     verdict = detect_drift(reference, Histogram.of(edges, np.full((99, 30), 9.0)))

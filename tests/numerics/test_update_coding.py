@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from shoal_numerics import UpdateError, decode_update, encode_update, weights_sha256
+from shoal_numerics.compressed import compress
+from shoal_numerics.integer_difference import difference_blocks
 from shoal_numerics.update_coding import Scheme
 
 SHAPES = st.lists(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4), min_size=1, max_size=4)
@@ -154,6 +156,15 @@ def test_a_poisoned_scale_or_difference_is_refused() -> None:
     data[place : place + 4] = struct.pack("<f", MAX)
     with pytest.raises(UpdateError, match="range of float32"):
         decode_update(bytes(data), base, LIMIT)
+
+
+def test_nan_smuggled_into_a_lossless_update_is_refused() -> None:
+    base = [np.zeros(4, dtype=np.float32)]
+    header = encode_update(base, base, "float32")[: 40 + 1 + 4]
+    poison = np.array([0, np.nan, 0, 0], dtype=np.float32)
+    frame = compress(b"".join(difference_blocks(base[0].tobytes(), poison.tobytes(), 4)))
+    with pytest.raises(UpdateError, match="NaN or infinite"):
+        decode_update(header + frame, base, LIMIT)
 
 
 @given(st.data())
