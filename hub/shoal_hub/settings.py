@@ -92,6 +92,7 @@ class Settings(BaseModel):
     enrol_per_minute: float = _setting(
         "SHOAL_ENROL_PER_MINUTE", 60.0, "1/min", "Enrolment requests that one address may send; as many at once.", ge=1
     )
+    max_jobs: int = _setting("SHOAL_MAX_JOBS", 1, "jobs", "Jobs (compression, training) that run at once.", ge=1, le=64)
     session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts.", ge=60)
 
     @classmethod
@@ -115,6 +116,11 @@ class Settings(BaseModel):
         """Return the environment variable of each setting, by field name."""
         extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
         return {name: str(extra["env"]) for name, extra in extras.items() if isinstance(extra, dict)}
+
+    def to_environment(self) -> dict[str, str]:
+        """Return the variables from which a child process reads these settings."""
+        values = self.model_dump(mode="json")
+        return {env: str(values[name]) for name, env in self.environment().items()}
 
     @property
     def data(self) -> Path:

@@ -1,0 +1,53 @@
+"""The process of one job: `python -m shoal_hub.jobs.child <job id>`; prints go to the job's log."""
+
+import logging
+import os
+import sys
+import traceback
+
+from shoal_hub.database import Database
+from shoal_hub.jobs.kinds import code_of
+from shoal_hub.jobs.queue import finish
+from shoal_hub.jobs.tables import Job
+from shoal_hub.jobs.work import JobWork
+from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.settings import Settings
+
+
+def run_job(job_id: str, settings: Settings) -> bool:
+    """Do a job and write its end into the database.
+
+    Returns:
+        Whether it succeeded.
+    """
+    database = Database(settings.database)
+    with database.session() as session:
+        job = session.get_one(Job, job_id)
+    work = JobWork(
+        job_id=job_id,
+        params=job.params,
+        created_by=job.created_by,
+        folder=settings.data / "jobs" / job_id,
+        settings=settings,
+        database=database,
+        artifacts=ArtifactStore(settings.artifacts),
+    )
+    try:
+        result = code_of(job.kind)(work)
+    except Exception as error:  # noqa: BLE001 - whatever stops a job, its row has to say so
+        traceback.print_exc()
+        with database.transaction() as session:
+            finish(session, job_id, error=str(error)[:2000] or type(error).__name__)
+        return False
+    with database.transaction() as session:
+        return finish(session, job_id, result=result.model_dump(mode="json"))
+
+
+def main() -> None:
+    """Do the job that the command line names."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sys.exit(0 if run_job(sys.argv[1], Settings.read(os.environ)) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Which code does which kind of job: a module with `run(work) -> BaseModel`, imported in the job's process only."""
+
+import importlib
+from collections.abc import Callable
+from typing import Final
+
+from pydantic import BaseModel
+
+from shoal_hub.errors import JobError
+from shoal_hub.jobs.work import JobWork
+
+KINDS: Final = {"compress": "shoal_hub.registry.compress"}
+
+
+def code_of(kind: str) -> Callable[[JobWork], BaseModel]:
+    """Return the function that does jobs of this kind.
+
+    Raises:
+        JobError: This hub knows no such kind.
+    """
+    if kind not in KINDS:
+        raise JobError(f"starting a job: no kind {kind!r}", "a newer hub made this job; start that version again")
+    code: Callable[[JobWork], BaseModel] = importlib.import_module(KINDS[kind]).run
+    return code

@@ -1,0 +1,123 @@
+"""Starts queued jobs as child processes and notices how they end. The controller calls `tick`.
+
+A job outlives a restart of the hub: a runner that finds a running job whose process lives leaves it alone, and
+queues it again where the process is gone.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from sqlmodel import col, select
+
+from shoal_hub.database import Database, announce, utc_now
+from shoal_hub.jobs.queue import finish
+from shoal_hub.jobs.tables import Job
+from shoal_hub.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS: Final = 3
+"""A job whose process vanished this often is not tried again: it may be what kills the machine."""
+_LOG_TAIL_BYTES: Final = 2000
+
+
+class JobRunner:
+    """Runs at most `settings.max_jobs` at once."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def tick(self) -> None:
+        """Take note of jobs that ended and start those whose turn it is."""
+        self._reap()
+        self._requeue_orphans()
+        self._start_queued()
+
+    def stop(self) -> None:
+        """End the jobs of this runner; they are queued again at the next start."""
+        for child in self._children.values():
+            child.terminate()
+        for child in self._children.values():
+            child.wait()
+
+    def _reap(self) -> None:
+        for job_id, child in list(self._children.items()):
+            status = child.poll()
+            if status is None:
+                continue
+            del self._children[job_id]
+            with self._database.transaction() as session:
+                if finish(session, job_id, error=f"its process ended with status {status}: {self._log_tail(job_id)}"):
+                    log.error("job %s ended with status %d without a word", job_id, status)
+                announce(session, "jobs")
+
+    def _requeue_orphans(self) -> None:
+        with self._database.transaction() as session:
+            for job in session.exec(select(Job).where(Job.state == "running")):
+                if job.id in self._children or _is_alive(job):
+                    continue
+                if job.attempts >= MAX_ATTEMPTS:
+                    finish(
+                        session, job.id, error=f"its process vanished {job.attempts} times: {self._log_tail(job.id)}"
+                    )
+                    continue
+                log.warning("job %s: its process is gone, so it is queued again", job.id)
+                job.state, job.pid = "queued", None
+                session.add(job)
+
+    def _start_queued(self) -> None:
+        free = self._settings.max_jobs - self._running()
+        if free <= 0:
+            return
+        with self._database.transaction() as session:
+            wanted = select(Job).where(Job.state == "queued").order_by(col(Job.created_at)).limit(free)
+            for job in session.exec(wanted):
+                child = self._spawn(job.id)
+                self._children[job.id] = child
+                job.state, job.pid, job.started_at = "running", child.pid, utc_now()
+                job.attempts += 1
+                session.add(job)
+                announce(session, "jobs")
+
+    def _running(self) -> int:
+        with self._database.session() as session:
+            return len(session.exec(select(Job.id).where(Job.state == "running")).all())
+
+    def _spawn(self, job_id: str) -> "subprocess.Popen[bytes]":
+        log_file = log_path(self._settings, job_id)
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with log_file.open("ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "shoal_hub.jobs.child", job_id],
+                env=os.environ | self._settings.to_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a signal to the hub's terminal does not end the job
+            )
+
+    def _log_tail(self, job_id: str) -> str:
+        path = log_path(self._settings, job_id)
+        lines = (
+            path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip().splitlines() if path.exists() else []
+        )
+        return lines[-1] if lines else "it wrote nothing"
+
+
+def log_path(settings: Settings, job_id: str) -> Path:
+    """Return where a job's output goes."""
+    return settings.data / "jobs" / job_id / "log"
+
+
+def _is_alive(job: Job) -> bool:
+    """Whether the process that the row names still runs, and is that job's: process ids are used again."""
+    try:
+        return job.pid is not None and job.id.encode() in Path(f"/proc/{job.pid}/cmdline").read_bytes()
+    except OSError:
+        return False

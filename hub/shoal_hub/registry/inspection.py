@@ -1,0 +1,178 @@
+"""Looks into a bundle in a child process: a model that crashes its runtime must not take the API with it.
+
+As a program: `python -m shoal_hub.registry.inspection DIR` prints one line of JSON, an `Inspection` or an error.
+"""
+
+import base64
+import json
+import resource
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shoal_contract.manifest import Baseline, FeatureBaseline, TensorData, TensorSpec
+from shoal_hub.errors import HubError, InvalidInputError
+from shoal_numerics import Histogram, HistogramEdges, HistogramError
+from shoal_training.bundle import CALIBRATION_FILE, ONNX_FILE, TEST_FILE, Bundle, read_bundle
+from shoal_training.errors import TrainingError
+
+BASELINE_BINS: Final = 20
+MAX_BASELINE_ROWS: Final = 100_000
+TIMEOUT_S: Final = 120.0
+MAX_MEMORY_BYTES: Final = 8 * 2**30
+_DTYPES: Final = {"FP32": np.float32, "FP64": np.float64, "INT32": np.int32, "INT64": np.int64, "UINT8": np.uint8}
+_REMEDY: Final = "check the bundle with the tool that wrote it, and write it again"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Inspection(BaseModel):
+    """What registration learns from the bundle's own data."""
+
+    model_config = ConfigDict(frozen=True)
+
+    baseline: Baseline
+    golden_inputs: dict[str, TensorData]
+
+
+def inspect_in_child(folder: Path) -> Inspection:
+    """Inspect a bundle in a child process.
+
+    Raises:
+        InvalidInputError: The bundle is not whole, or its model does not load or run.
+    """
+    command = [sys.executable, "-m", "shoal_hub.registry.inspection", str(folder)]
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise InvalidInputError(
+            f"inspecting the model took more than {TIMEOUT_S:g} s", "send less calibration data"
+        ) from error
+    try:
+        answer = json.loads(child.stdout.splitlines()[-1])
+        if "error" in answer:
+            raise InvalidInputError(answer["error"], answer["remedy"])
+        return Inspection.model_validate(answer)
+    except (IndexError, ValueError) as error:
+        cause = child.stderr.strip().splitlines()[-1:] or [f"exit status {child.returncode}"]
+        raise InvalidInputError(f"inspecting the model: its runtime crashed ({cause[0][:200]})", _REMEDY) from error
+
+
+def inspect(folder: Path) -> Inspection:
+    """Compute the baseline and choose the golden input of a bundle.
+
+    Raises:
+        InvalidInputError: Data or model do not fit the bundle's description.
+        TrainingError: The bundle is not whole.
+    """
+    bundle = read_bundle(folder)
+    calibration = _inputs(folder / CALIBRATION_FILE, bundle)
+    golden = {name: array[:1] for name, array in _inputs(folder / TEST_FILE, bundle).items()}
+    scores = _run(folder / ONNX_FILE, bundle, calibration)
+    _run(folder / ONNX_FILE, bundle, golden)
+    return Inspection(
+        baseline=_baseline(bundle, calibration, scores),
+        golden_inputs={spec.name: _tensor(spec, golden[spec.name]) for spec in bundle.inputs},
+    )
+
+
+def _inputs(path: Path, bundle: Bundle) -> Arrays:
+    """Return the model's inputs of an .npz: by name, or `x` where there is one input."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            named = {spec.name: archive[spec.name if spec.name in archive else "x"] for spec in bundle.inputs}
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise InvalidInputError(f"reading {path.name}: {error}", _REMEDY) from error
+    for spec in bundle.inputs:
+        array = named[spec.name]
+        fits = array.ndim == len(spec.shape) and all(
+            want in (-1, have) for want, have in zip(spec.shape, array.shape, strict=True)
+        )
+        if not fits or array.size == 0 or array.dtype.kind not in "fiub" or spec.datatype not in _DTYPES:
+            msg = (
+                f"reading {path.name}: {spec.name} is {array.dtype}{array.shape}, expected {spec.datatype}{spec.shape}"
+            )
+            raise InvalidInputError(msg, _REMEDY)
+    rows = min(len(array) for array in named.values())
+    return {name: array[: min(rows, MAX_BASELINE_ROWS)] for name, array in named.items()}
+
+
+def _run(path: Path, bundle: Bundle, inputs: Arrays) -> NDArray[np.float32]:
+    """Return the first output of the float32 ONNX for all rows."""
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        feeds = {spec.name: inputs[spec.name].astype(_DTYPES[spec.datatype]) for spec in bundle.inputs}
+        output: NDArray[np.float32] = session.run([bundle.outputs[0].name], feeds)[0]
+    except Exception as error:
+        raise InvalidInputError(f"running {path.name}: {str(error)[:300]}", _REMEDY) from error
+    return output
+
+
+def _baseline(bundle: Bundle, inputs: Arrays, scores: NDArray[np.float32]) -> Baseline:
+    rows = np.concatenate([inputs[spec.name].reshape(len(inputs[spec.name]), -1) for spec in bundle.inputs], axis=1)
+    try:
+        features = _histograms(rows, HistogramEdges.equal_mass(rows, BASELINE_BINS), _feature_names(bundle, inputs))
+        is_scored = len(bundle.labels) > 1 and scores.ndim == 2 and scores.shape[1] == len(bundle.labels)  # noqa: PLR2004
+        confidence = scores.max(axis=1) if is_scored else np.empty(0, dtype=np.float32)
+        edges = HistogramEdges.uniform(0.0, 1.0, BASELINE_BINS)
+        return Baseline(
+            samples=len(rows),
+            features=features,
+            predictions=tuple(np.bincount(scores.argmax(axis=1), minlength=len(bundle.labels)).tolist())
+            if is_scored
+            else (),
+            confidence=_histograms(confidence, edges, ["confidence"])[0],
+        )
+    except (HistogramError, ValidationError) as error:
+        raise InvalidInputError(f"computing the baseline of the training data: {error}", _REMEDY) from error
+
+
+def _histograms(rows: NDArray[Any], edges: HistogramEdges, names: list[str]) -> tuple[FeatureBaseline, ...]:
+    histogram = Histogram.of(edges, rows)
+    return tuple(
+        FeatureBaseline(
+            name=name,
+            edges=tuple(edges.of_feature(index).tolist()),
+            counts=tuple(histogram.of_feature(index).tolist()),
+        )
+        for index, name in enumerate(names)
+    )
+
+
+def _feature_names(bundle: Bundle, inputs: Arrays) -> list[str]:
+    return [
+        f"{spec.name}[{','.join(str(index) for index in place)}]" if place else spec.name
+        for spec in bundle.inputs
+        for place in np.ndindex(inputs[spec.name].shape[1:])
+    ]
+
+
+def _tensor(spec: TensorSpec, array: NDArray[Any]) -> TensorData:
+    little_endian = np.ascontiguousarray(array, dtype=np.dtype(_DTYPES[spec.datatype]).newbyteorder("<"))
+    return TensorData(
+        datatype=spec.datatype, shape=array.shape, data=base64.b64encode(little_endian.tobytes()).decode()
+    )
+
+
+def _main() -> None:
+    # A small file can unpack to more than the machine has: the child fails then, and nothing else.
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    try:
+        answer = inspect(Path(sys.argv[1])).model_dump_json()
+    except HubError as error:
+        answer = json.dumps({"error": error.message, "remedy": error.remedy})
+    except TrainingError as error:
+        answer = json.dumps({"error": str(error), "remedy": _REMEDY})
+    sys.stdout.write(answer + "\n")
+
+
+if __name__ == "__main__":
+    _main()

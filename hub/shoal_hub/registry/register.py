@@ -1,0 +1,138 @@
+"""Registers a version: a checked bundle folder becomes a row, and its files become artifacts."""
+
+import math
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlmodel import Session, col, func, select
+
+from shoal_contract.ids import Name
+from shoal_contract.manifest import Provenance
+from shoal_hub.database import announce
+from shoal_hub.errors import InvalidInputError
+from shoal_hub.events.record import record_event
+from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
+from shoal_hub.registry.inspection import Inspection
+from shoal_hub.registry.tables import Model, Version
+from shoal_hub.registry.versions import set_alias
+from shoal_hub.requests import Line, RowNumber
+from shoal_training.bundle import BUNDLE_FILE, KERAS_FILE, Bundle, read_bundle
+from shoal_training.errors import TrainingError
+
+_REMEDY = "write the bundle again with the tool that made it"
+
+
+class RegisterRequest(BaseModel):
+    """What the registry is told besides the bundle."""
+
+    model_config = ConfigDict(frozen=True)
+
+    description: Line = ""
+    """Of the model; kept only where it is new."""
+    aliases: tuple[Name, ...] = Field(default=(), max_length=16)
+    parent_version: RowNumber | None = None
+    federated_run: Name | None = None
+    recipe: dict[Name, Line] = Field(default_factory=dict, max_length=32)
+
+
+def read_checked_bundle(folder: Path, model: str) -> Bundle:
+    """Read a bundle that was sent for `model`.
+
+    Raises:
+        InvalidInputError: It is not whole, of another model, or says something that cannot be kept.
+    """
+    try:
+        text = (folder / BUNDLE_FILE).read_bytes() if (folder / BUNDLE_FILE).exists() else b""
+        bundle = read_bundle(folder)
+    except TrainingError as error:
+        raise InvalidInputError(str(error).replace(f"{folder}", "bundle"), _REMEDY) from error
+    if bundle.name != model:
+        raise InvalidInputError(
+            f"registering {model}: the bundle is of the model {bundle.name}", f"register it as {bundle.name}"
+        )
+    numbers = [*bundle.metrics.values(), *(value for value in bundle.parameters.values() if isinstance(value, float))]
+    if b"\\u0000" in text or not all(math.isfinite(number) for number in numbers):
+        raise InvalidInputError("reading bundle.json: it holds a NUL or a number that is not finite", _REMEDY)
+    return bundle
+
+
+def register(
+    session: Session,
+    store: ArtifactStore,
+    folder: Path,
+    bundle: Bundle,
+    inspection: Inspection,
+    request: RegisterRequest,
+    *,
+    by: str,
+    now: datetime,
+) -> Version:
+    """Store the bundle's files and add the next version of its model.
+
+    Raises:
+        InvalidInputError: The parent version does not exist.
+        ConflictError: An alias would be mistaken for something else.
+    """
+    model = session.get(Model, bundle.name)
+    if model is None:
+        model = Model(name=bundle.name, description=request.description, created_at=now)
+        session.add(model)
+        session.flush()
+    latest = session.exec(select(func.max(Version.number)).where(col(Version.model) == bundle.name)).one() or 0
+    if request.parent_version is not None and request.parent_version > latest:
+        raise InvalidInputError(
+            f"registering {bundle.name}: there is no version {request.parent_version}", "name its parent"
+        )
+    files = {name: store_artifact(session, store, folder / name).sha256 for name in (*bundle.files, BUNDLE_FILE)}
+    version = _row(bundle, inspection, request, files, number=latest + 1, by=by, now=now)
+    session.add(version)
+    session.flush()
+    for alias in request.aliases:
+        set_alias(session, bundle.name, alias, version.number)
+    message = f"{bundle.name} version {version.number} registered by {by}"
+    record_event(session, "version_registered", message, subject=f"model/{bundle.name}")
+    announce(session, "models")
+    return version
+
+
+def _row(
+    bundle: Bundle,
+    inspection: Inspection,
+    request: RegisterRequest,
+    files: dict[str, str],
+    *,
+    number: int,
+    by: str,
+    now: datetime,
+) -> Version:
+    provenance = Provenance(
+        source_sha256=files.get(KERAS_FILE, files[BUNDLE_FILE]),
+        data_sha256=bundle.data_sha256,
+        parent_version=request.parent_version,
+        federated_run=request.federated_run,
+        recipe={
+            "seed": str(bundle.seed),
+            **{f"tool.{tool}": version for tool, version in sorted(bundle.tool_versions.items())},
+            **request.recipe,
+        },
+    )
+    return Version(
+        model=bundle.name,
+        number=number,
+        algorithm=bundle.algorithm,
+        author=bundle.author,
+        framework=bundle.framework,
+        metrics=bundle.metrics,
+        parameters=dict(bundle.parameters),
+        tags=list(bundle.tags),
+        inputs=[spec.model_dump(mode="json") for spec in bundle.inputs],
+        outputs=[spec.model_dump(mode="json") for spec in bundle.outputs],
+        labels=list(bundle.labels),
+        baseline=inspection.baseline.model_dump(mode="json"),
+        provenance=provenance.model_dump(mode="json"),
+        golden_inputs={name: tensor.model_dump(mode="json") for name, tensor in inspection.golden_inputs.items()},
+        files=files,
+        created_at=now,
+        created_by=by,
+    )

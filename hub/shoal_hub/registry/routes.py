@@ -1,0 +1,139 @@
+"""Routes of the registry: models, versions, aliases, stages and artifacts."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, UploadFile
+from fastapi.responses import FileResponse, Response, StreamingResponse
+from pydantic import BaseModel, ValidationError
+from sqlmodel import col, select
+
+from shoal_contract.ids import Name, Sha256
+from shoal_hub.database import announce, utc_now
+from shoal_hub.dependencies import Hub, Operator, Reading, Writing
+from shoal_hub.error_response import documented
+from shoal_hub.errors import InvalidInputError, NotFoundError
+from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.registry.inspection import inspect_in_child
+from shoal_hub.registry.public import (
+    ModelDetail,
+    ModelSummary,
+    VersionDetail,
+    model_detail,
+    summarise_model,
+    version_detail,
+)
+from shoal_hub.registry.register import RegisterRequest, read_checked_bundle, register
+from shoal_hub.registry.stages import RolloutPolicy
+from shoal_hub.registry.tables import Artifact, Model
+from shoal_hub.registry.upload import uploaded_bundle
+from shoal_hub.registry.versions import find_model, find_version, set_alias
+from shoal_hub.requests import Line, RowNumber
+
+router = APIRouter(tags=["models"])
+
+_BLOCK_BYTES = 1 << 20
+
+
+class ModelUpdate(BaseModel):
+    """What an operator may change of a model; what is left out stays."""
+
+    description: Line | None = None
+    rollout_on_production: RolloutPolicy | None = None
+
+
+class AliasTarget(BaseModel):
+    """The version that an alias shall point at."""
+
+    number: RowNumber
+
+
+@router.get("/models", responses=documented(401))
+def list_models(session: Reading, _operator: Operator) -> list[ModelSummary]:
+    """List models by name."""
+    rows = session.exec(select(Model).order_by(col(Model.name)).limit(1000))
+    return [summarise_model(session, row) for row in rows]
+
+
+@router.get("/models/{name}", responses=documented(401, 404, 422))
+def read_model(name: Name, session: Reading, _operator: Operator) -> ModelDetail:
+    """Return a model with its versions, aliases and policy."""
+    return model_detail(session, find_model(session, name))
+
+
+@router.patch("/models/{name}", responses=documented(401, 404, 422))
+def update_model(name: Name, body: ModelUpdate, session: Writing, _operator: Operator) -> ModelDetail:
+    """Describe a model, or set the rollout that starts when a version becomes production (null: none)."""
+    model = find_model(session, name)
+    if body.description is not None:
+        model.description = body.description
+    if "rollout_on_production" in body.model_fields_set:
+        policy = body.rollout_on_production
+        model.rollout_on_production = policy.model_dump(mode="json") if policy else None
+    session.add(model)
+    announce(session, "models")
+    return model_detail(session, model)
+
+
+@router.post("/models/{name}/versions", status_code=201, responses=documented(401, 409, 413, 422))
+def register_version(
+    name: Name,
+    bundle: Annotated[str, Form(max_length=65_536, description="A RegisterRequest as JSON")],
+    files: list[UploadFile],
+    hub: Hub,
+    operator: Operator,
+) -> VersionDetail:
+    """Register the next version of a model from the files of a bundle; the model is made if it is new."""
+    request = _read_request(bundle)
+    with uploaded_bundle(files, hub.settings.data / "uploads") as folder:
+        checked = read_checked_bundle(folder, name)
+        inspection = inspect_in_child(folder)
+        with hub.database.transaction() as session:
+            version = register(
+                session, hub.artifacts, folder, checked, inspection, request, by=operator.name, now=utc_now()
+            )
+            return version_detail(session, version)
+
+
+@router.get("/models/{name}/versions/{ref}", responses=documented(401, 404, 422))
+def read_version(name: Name, ref: Line, session: Reading, _operator: Operator) -> VersionDetail:
+    """Return a version by number, `latest`, stage or alias."""
+    return version_detail(session, find_version(session, name, ref))
+
+
+@router.put("/models/{name}/aliases/{alias}", responses=documented(401, 404, 409, 422))
+def move_alias(name: Name, alias: Name, body: AliasTarget, session: Writing, _operator: Operator) -> VersionDetail:
+    """Point an alias at a version."""
+    set_alias(session, name, alias, body.number)
+    announce(session, "models")
+    return version_detail(session, find_version(session, name, str(body.number)))
+
+
+@router.get("/artifacts/{sha256}", response_class=Response, responses=documented(401, 404, 422))
+def read_artifact(sha256: Sha256, hub: Hub, session: Reading, _operator: Operator) -> Response:
+    """Return an artifact's bytes; range requests are answered where the store is a folder."""
+    artifact = session.get(Artifact, sha256)
+    if artifact is None or not hub.artifacts.has(sha256):
+        raise NotFoundError(f"no artifact {sha256}", "see the files and variants of a version for the hashes")
+    headers = {"etag": f'"{sha256}"', "cache-control": "private, max-age=31536000, immutable"}
+    path = hub.artifacts.local_path(sha256)
+    if path is not None:
+        return FileResponse(path, media_type="application/octet-stream", headers=headers)
+    headers["content-length"] = str(artifact.size_bytes)
+    return StreamingResponse(_blocks(hub.artifacts, sha256), media_type="application/octet-stream", headers=headers)
+
+
+def _read_request(text: str) -> RegisterRequest:
+    try:
+        return RegisterRequest.model_validate_json(text)
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole field"
+        msg = f"reading the field `bundle`: {where}: {first['msg']}"
+        raise InvalidInputError(msg, "send a RegisterRequest as JSON, {} at least") from error
+
+
+def _blocks(store: ArtifactStore, sha256: str) -> Iterator[bytes]:
+    with store.open(sha256) as file:
+        while block := file.read(_BLOCK_BYTES):
+            yield block

@@ -1,0 +1,32 @@
+"""Takes an uploaded bundle: its files into a folder, checked before and after they are written."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastapi import UploadFile
+
+from shoal_hub.errors import InvalidInputError
+from shoal_hub.registry.bundle_files import check_file_content, check_file_name
+
+
+@contextmanager
+def uploaded_bundle(files: Sequence[UploadFile], folder: Path) -> Iterator[Path]:
+    """Write uploaded files into a new folder under `folder`, which is gone after the block.
+
+    Raises:
+        InvalidInputError: A file is not one that a bundle has, or was sent twice.
+    """
+    names = [check_file_name(file.filename or "") for file in files]
+    if len(set(names)) != len(names):
+        raise InvalidInputError("registering a bundle: a file was sent twice", "send each file of the bundle once")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bundle-", dir=folder) as place:
+        for name, file in zip(names, files, strict=True):
+            path = Path(place) / name
+            with path.open("wb") as out:
+                shutil.copyfileobj(file.file, out)
+            check_file_content(path)
+        yield Path(place)

@@ -1,0 +1,88 @@
+"""A small real bundle: a linear classifier of four features and three labels, as ONNX, with its data."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from httpx import Response
+from onnx import TensorProto, helper
+
+from shoal_hub.context import HubContext
+from shoal_hub.database import utc_now
+from shoal_hub.registry.inspection import inspect
+from shoal_hub.registry.register import RegisterRequest, read_checked_bundle, register
+
+WEIGHTS = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 2], [0.5, -0.5, 0]], dtype=np.float32)
+LABELS = ["red", "green", "blue"]
+
+
+def write_bundle(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
+    """Write a bundle; `changes` go into bundle.json after all else."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(200, 4)).astype(np.float32)
+    y = (x @ WEIGHTS).argmax(axis=1).astype(np.int32)
+    np.savez_compressed(folder / "calibration.npz", x=x[:150])
+    np.savez_compressed(folder / "test.npz", x=x[150:], y=y[150:])
+    (folder / "model.onnx").write_bytes(make_onnx(WEIGHTS + seed))
+    description = {
+        "name": "colours",
+        "algorithm": "linear classifier",
+        "author": "ada",
+        "framework": "numpy",
+        "parameters": {"seed": seed},
+        "metrics": {"accuracy": 1.0},
+        "tags": ["test"],
+        "inputs": [{"name": "features", "datatype": "FP32", "shape": [-1, 4]}],
+        "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}],
+        "labels": LABELS,
+        "data_sha256": hashlib.sha256(x.tobytes()).hexdigest(),
+        "seed": seed,
+        "trainer": {"batch_size": 16},
+        "tool_versions": {"numpy": np.__version__},
+        "files": {path.name: record(path) for path in sorted(folder.iterdir())},
+    }
+    (folder / "bundle.json").write_text(json.dumps(description | changes))
+    return folder
+
+
+def record(path: Path) -> dict[str, Any]:
+    """Return hash and size, as bundle.json names them."""
+    data = path.read_bytes()
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+
+
+def make_onnx(weights: np.ndarray[Any, Any]) -> bytes:
+    """Return softmax(x @ weights) as an ONNX model."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["features", "weights"], ["scores"]),
+            helper.make_node("Softmax", ["scores"], ["probabilities"]),
+        ],
+        "colours",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 4])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 3])],
+        [helper.make_tensor("weights", TensorProto.FLOAT, weights.shape, weights.ravel().tolist())],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def post_bundle(client: Any, folder: Path, model: str = "colours", request: str = "{}") -> Response:
+    """Send every file of a folder to the registry."""
+    files = [("files", (path.name, path.read_bytes())) for path in sorted(folder.iterdir())]
+    response: Response = client.post(f"/api/v1/models/{model}/versions", data={"bundle": request}, files=files)
+    return response
+
+
+def register_bundle(hub: HubContext, folder: Path, request: RegisterRequest | None = None) -> int:
+    """Register a bundle without the API and return its number."""
+    bundle = read_checked_bundle(folder, "colours")
+    request = request or RegisterRequest()
+    with hub.database.transaction() as session:
+        now = utc_now()
+        return register(session, hub.artifacts, folder, bundle, inspect(folder), request, by="ada", now=now).number
