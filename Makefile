@@ -59,6 +59,10 @@ test-py310: setup-test  ## build the wheel, install it on Python 3.10 alone, run
 bench: setup-test  ## every figure of benchmarks/, as JSON lines
 	@for script in benchmarks/*.py; do echo "== $$script" >&2; $(PYTHON) "$$script"; done
 
+.PHONY: docs
+docs: setup  ## bring docs/reference up to date with the code; the tests compare them
+	$(PYTHON) scripts/docs_reference.py
+
 .PHONY: clean
 clean:  ## remove what was built, installed and unpacked here
 	rm -rf .venv .cache build dist demo-report.json .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
