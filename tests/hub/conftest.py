@@ -1,6 +1,8 @@
 """Databases for the hub's tests: each test gets a fresh one, migrated to head, on SQLite and on PostgreSQL."""
 
+import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,14 @@ with warnings.catch_warnings():
     # Starlette would rather have httpx2 for its test client; httpx, which the typed client uses, does the same.
     warnings.simplefilter("ignore")
     from fastapi.testclient import TestClient
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _children_find_the_packages() -> Iterator[None]:
+    """Let child processes import what this one does, whether the distribution is installed or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from shoal_hub.error_response import documented
 from shoal_hub.jobs.queue import enqueue
 from shoal_hub.jobs.routes import JobPublic
 from shoal_hub.registry.public import StageChangePublic, VersionDetail, version_detail
-from shoal_hub.registry.stages import change_stage, stage_history
+from shoal_hub.registry.stages import RolloutPolicy, change_stage, stage_history
 from shoal_hub.registry.tables import Stage, Version
 from shoal_hub.registry.versions import find_model, find_version
 from shoal_hub.requests import Line, RowNumber
