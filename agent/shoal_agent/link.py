@@ -6,12 +6,16 @@ taken for the present one's.
 """
 
 import asyncio
+import math
 import random
+import socket
+import struct
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from logging import getLogger
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -30,6 +34,9 @@ from shoal_contract.reported import Presence
 
 _log = getLogger(__name__)
 _MIN_ERROR_CODE = 128
+_WATCH_S = 5.0
+_RESTART = "restart the agent and report what its log says"
+_TCP_INFO_BYTES, _LAST_DATA_RECEIVED = 104, 52  # struct tcp_info of linux/tcp.h
 
 
 class _Confirmation:
@@ -38,6 +45,13 @@ class _Confirmation:
     def __init__(self) -> None:
         self.done = anyio.Event()
         self.problem = ""
+
+
+class _Inbox(NamedTuple):
+    """Where the messages of one topic go, and the quality of service to ask for."""
+
+    messages: MemoryObjectSendStream[bytes]
+    qos: int
 
 
 class Link:
@@ -64,7 +78,9 @@ class Link:
         self._next_connection = next_connection
         self._now = now
         self._jitter = jitter
-        self._inboxes: dict[str, MemoryObjectSendStream[bytes]] = {}
+        self.reconnect_jitter_s = 0.0
+        """What desired state adds at most before each new connection, so that a fleet does not return as one."""
+        self._inboxes: dict[str, _Inbox] = {}
         self._confirmations: dict[int, _Confirmation] = {}
         self._up = anyio.Event()
         self._down = anyio.Event()
@@ -99,9 +115,14 @@ class Link:
                 await anyio.to_thread.run_sync(self._client.loop_stop)
 
     async def watch(self) -> None:
-        """Raise what went wrong in paho's thread, should it ever end by itself."""
-        await self._crashed.wait()
-        raise LinkError(f"running the MQTT thread: {self._crash!r}") from self._crash
+        """Raise what went wrong in paho's thread, should it ever end by itself: it does so without a word."""
+        name = f"paho-mqtt-client-{self._identity.device_id}"
+        while not self._crashed.is_set():
+            with anyio.move_on_after(_WATCH_S):
+                await self._crashed.wait()
+            if not self._crashed.is_set() and name not in {thread.name for thread in threading.enumerate()}:
+                raise LinkError("running the MQTT thread: it has ended", _RESTART)
+        raise LinkError(f"running the MQTT thread: {self._crash!r}", _RESTART) from self._crash
 
     async def wait_connected(self) -> int:
         """Wait until the broker has accepted the connection; return its number."""
@@ -141,10 +162,10 @@ class Link:
             raise LinkError(f"publishing to {topic}: {confirmation.problem}")
 
     @asynccontextmanager
-    async def subscription(self, topic: str) -> AsyncIterator[MemoryObjectReceiveStream[bytes]]:
+    async def subscription(self, topic: str, qos: int = 1) -> AsyncIterator[MemoryObjectReceiveStream[bytes]]:
         """Receive what arrives on exactly `topic`, across reconnections, until the block ends."""
         send, receive = anyio.create_memory_object_stream[bytes](self._settings.inbox_messages)
-        self._inboxes[topic] = send
+        self._inboxes[topic] = _Inbox(send, qos)
         if self.is_connected:
             self._subscribe(topic)
         try:
@@ -157,21 +178,22 @@ class Link:
             receive.close()
 
     async def read_retained(self, topic: str, timeout_s: float) -> bytes:
-        """Return the retained message of `topic`.
+        """Return the retained message of `topic`, at QoS 0: whoever asks asks again if it is lost.
 
         Raises:
-            FetchError: Nothing arrived within `timeout_s`.
+            FetchError: The connection received nothing at all for `timeout_s`; a slow message is waited for.
         """
-        async with self.subscription(topic) as messages:
-            try:
-                with anyio.fail_after(timeout_s):
-                    while not (payload := await messages.receive()):
-                        continue
-            except TimeoutError as error:
-                state = "connected" if self.is_connected else self.last_problem
-                message = f"waiting for {topic}: silent for {timeout_s} s ({state})"
-                raise FetchError(message) from error
-        return payload
+        async with self.subscription(topic, qos=0) as messages:
+            left_s = timeout_s
+            while left_s > 0:
+                with anyio.move_on_after(left_s):
+                    payload = await messages.receive()
+                    if payload:
+                        return payload
+                    continue  # cleared just now
+                left_s = timeout_s - self._idle_s() if self.is_connected else 0.0
+        state = "connected" if self.is_connected else self.last_problem
+        raise FetchError(f"waiting for {topic}: silent for {timeout_s} s ({state})")
 
     def presence(self, state: str, reason: str = "") -> bytes:
         """Return this connection's presence message."""
@@ -184,6 +206,14 @@ class Link:
         )  # fmt: skip
         return message.to_bytes()
 
+    def _idle_s(self) -> float:
+        """Return how long the connection has received nothing (`tcpi_last_data_recv` of Linux's TCP_INFO)."""
+        connection = self._client.socket()
+        if not isinstance(connection, socket.socket):
+            return math.inf
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        return float(struct.unpack_from("=I", info, _LAST_DATA_RECEIVED)[0]) / 1000
+
     def _make_client(self) -> Client:
         client = Client(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
         client.tls_set_context(self._identity.tls_context())
@@ -192,6 +222,7 @@ class Link:
         client.on_connect_fail = self._guard(self._on_connect_fail)
         client.on_disconnect = self._guard(self._on_disconnect)
         client.on_message = self._guard(self._on_message)
+        client.on_socket_open = self._guard(_send_at_once)
         client.on_publish = self._guard(self._on_publish)
         return client
 
@@ -229,6 +260,7 @@ class Link:
         self._attempts += 1
         ceiling_s = min(self._settings.reconnect_max_s, self._settings.reconnect_min_s * 2 ** min(self._attempts, 16))
         delay_s = max(self._settings.reconnect_min_s, ceiling_s * self._jitter())
+        delay_s += self.reconnect_jitter_s * self._jitter()
         self._client.reconnect_delay_set(delay_s, delay_s)  # paho is fine with fractions
         self._prepare_connection()
         _log.warning("link to the broker: %s; next try in %.1f s", problem, delay_s)
@@ -252,7 +284,7 @@ class Link:
         self._up.set()
 
     def _subscribe(self, topic: str) -> None:
-        self._client.subscribe(topic, options=SubscribeOptions(qos=1))
+        self._client.subscribe(topic, options=SubscribeOptions(qos=self._inboxes[topic].qos))
 
     def _on_connect(self, _c: Client, _u: object, _f: ConnectFlags, reason: ReasonCode, _p: Properties | None) -> None:
         if reason.is_failure:
@@ -276,7 +308,7 @@ class Link:
         if inbox is None:
             return
         try:
-            inbox.send_nowait(payload)
+            inbox.messages.send_nowait(payload)
         except anyio.WouldBlock:
             _log.warning("link: more than %d messages wait on %s; one dropped", self._settings.inbox_messages, topic)
 
@@ -288,3 +320,8 @@ class Link:
         if confirmation is not None:
             confirmation.problem = f"the broker refused it: {reason}" if reason.value >= _MIN_ERROR_CODE else ""
             confirmation.done.set()
+
+
+def _send_at_once(_client: Client, _userdata: object, connection: socket.socket) -> None:
+    """Switch Nagle's algorithm off: it holds small packets back for up to 40 ms, and a chunk needs three of them."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -21,6 +21,9 @@ MAX_BLOB_BYTES: Final = 64 * 1024 * 1024
 CHUNK_SIZES_BYTES: Final = (16 * 1024, 128 * 1024, 512 * 1024)
 """The chunk sizes that a transfer manifest may name."""
 DEFAULT_CHUNK_BYTES: Final = 128 * 1024
+LARGE_CHUNK_BYTES: Final = 512 * 1024
+LARGE_ARTIFACT_BYTES: Final = 1024 * 1024
+"""Above it an artifact travels in large chunks, unless the hub's setting says otherwise."""
 MAX_ACK_BLOBS: Final = 64
 """Blobs that one acknowledgement may speak of."""
 MAX_TENSOR_BYTES: Final = 1024 * 1024

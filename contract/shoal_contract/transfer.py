@@ -12,7 +12,14 @@ from typing_extensions import Self
 
 from shoal_contract.errors import TransferError
 from shoal_contract.ids import Sha256, sha256_hex
-from shoal_contract.limits import CHUNK_SIZES_BYTES, DEFAULT_CHUNK_BYTES, MAX_ARTIFACT_BYTES, MAX_CHUNK_LIST_BYTES
+from shoal_contract.limits import (
+    CHUNK_SIZES_BYTES,
+    DEFAULT_CHUNK_BYTES,
+    LARGE_ARTIFACT_BYTES,
+    LARGE_CHUNK_BYTES,
+    MAX_ARTIFACT_BYTES,
+    MAX_CHUNK_LIST_BYTES,
+)
 from shoal_contract.wire import WireMessage, parse_message
 
 
@@ -55,6 +62,11 @@ class TransferManifest(WireMessage):
                 f"found, {self.size_of(index)} bytes with hash {self.chunks[index][:12]} expected"
             )
             raise TransferError(msg)
+
+
+def chunk_bytes_for(size_bytes: int) -> int:
+    """Return the chunk size for an artifact: each chunk costs six small packets, so a large artifact has large ones."""
+    return LARGE_CHUNK_BYTES if size_bytes > LARGE_ARTIFACT_BYTES else DEFAULT_CHUNK_BYTES
 
 
 def describe(data: bytes, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> TransferManifest:
