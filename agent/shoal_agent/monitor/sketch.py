@@ -19,7 +19,7 @@ from shoal_numerics import Histogram, HistogramEdges, pack_counts
 
 log = logging.getLogger(__name__)
 
-BUFFER_SAMPLES: Final = 256
+BUFFER_SAMPLES: Final = 64
 BUFFER_BYTES: Final = 1024 * 1024
 _FLOAT32_BYTES: Final = 4
 _LATENCY_EDGES: Final = HistogramEdges.from_lists([LATENCY_EDGES_MS])

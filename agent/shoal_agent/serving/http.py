@@ -10,6 +10,7 @@ from anyio.abc import TaskStatus
 from starlette.types import ASGIApp
 
 from shoal_agent.errors import AgentError
+from shoal_agent.serving.protocol import OneWriteProtocol
 from shoal_agent.serving.settings import ServingSettings
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
@@ -89,7 +90,7 @@ def _bind(host: str, port: int, settings: ServingSettings) -> socket.socket:
 def _configure(app: ASGIApp, settings: ServingSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -15,6 +15,10 @@ class ServingSettings:
     """Requests that are decoded, inferred and encoded at a time."""
     max_waiting: int = 32
     """Requests that may wait for a worker or be read; more get 503."""
+    in_place_ms: float = 1.0
+    """A model that takes no longer answers in the event loop instead of a worker, while no worker is busy."""
+    in_place_bytes: int = 16 * 1024
+    """A larger request always goes to a worker."""
     max_connections: int = 256
     """Open connections; more get 503."""
     shutdown_s: float = 5.0
