@@ -1,0 +1,193 @@
+"""Commits batches of what devices sent: one transaction a batch, each outbox message once, and what to acknowledge."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select, update
+
+from shoal_contract.ack import Ack
+from shoal_contract.errors import ContractError, MessageError
+from shoal_contract.reported import Presence, ReportedState
+from shoal_contract.telemetry import Event, TelemetryMessage, Window
+from shoal_hub.database import Database
+from shoal_hub.devices.presence import apply_presence, apply_reported
+from shoal_hub.devices.tables import Device
+from shoal_hub.errors import HubError
+from shoal_hub.events.record import record_event
+from shoal_hub.ingest.handlers import Handlers
+from shoal_hub.ingest.receive import Received, Unreadable, UpMessage
+from shoal_hub.ingest.record import record_device_event
+from shoal_hub.ingest.sequence import Plan, Position, plan
+
+log = logging.getLogger(__name__)
+
+_HOLD: Final = timedelta(seconds=2)
+"""How long a message that is ahead of a gap waits for the one before; then the device sends both again."""
+_MAX_HELD: Final = 64
+_QUERY_ROWS: Final = 500
+_HANDLER_ERRORS: Final = (HubError, ContractError, ValueError, LookupError, IntegrityError)
+
+
+class RaceError(HubError):
+    """Another process has committed messages of the same device; the batch is tried again."""
+
+    code = "race"
+
+
+@dataclass
+class _Held:
+    """What the process remembers of one device between batches; losing it costs a resend, never a message."""
+
+    waiting: list[tuple[Received, datetime]] = field(default_factory=list)
+    retired: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What a batch came to.
+
+    Attributes:
+        acks: What to tell devices, by id.
+        refused: Devices that are unknown or revoked, whose messages were dropped.
+    """
+
+    acks: dict[str, Ack]
+    refused: frozenset[str]
+
+
+class Committer:
+    """Commits batches. One of these writes at a time in a process."""
+
+    def __init__(self, database: Database, handlers: Handlers) -> None:
+        self._database = database
+        self._handlers = handlers
+        self._held: defaultdict[str, _Held] = defaultdict(_Held)
+
+    def commit(self, batch: Sequence[Received], now: datetime) -> Committed:
+        """Commit a batch.
+
+        Raises:
+            SQLAlchemyError, RaceError: Nothing was committed; the same batch can be tried again.
+        """
+        by_device: defaultdict[str, list[Received]] = defaultdict(list)
+        for one in batch:
+            by_device[one.device_id].append(one)
+        acks: dict[str, Ack] = {}
+        remembered: dict[str, _Held] = {}
+        with self._database.transaction() as session:
+            devices = _load_devices(session, by_device)
+            for device_id, device in devices.items():
+                self._take_state(session, device_id, by_device[device_id], now)
+                acks_and_held = self._take_outbox(session, device, by_device[device_id], now)
+                if acks_and_held is not None:
+                    acks[device_id], remembered[device_id] = acks_and_held
+            _note_seen(session, [one for one in devices if any(_is_alive(two) for two in by_device[one])], now)
+        self._remember(remembered, now)
+        return Committed(acks, frozenset(by_device) - frozenset(devices))
+
+    def _take_state(self, session: Session, device_id: str, received: Iterable[Received], now: datetime) -> None:
+        for one in received:
+            if isinstance(one.message, Presence):
+                apply_presence(session, device_id, one.message, now)
+            elif isinstance(one.message, ReportedState):
+                apply_reported(session, device_id, one.message, now)
+
+    def _take_outbox(
+        self, session: Session, device: Device, received: Iterable[Received], now: datetime
+    ) -> tuple[Ack, _Held] | None:
+        new = [(one, now) for one in received if one.outbox is not None]
+        if not new:
+            return None
+        held = self._held[device.id]
+        candidates = [*((one, at) for one, at in held.waiting if at > now - _HOLD), *new]
+        before = Position(device.outbox_stream, device.outbox_sequence)
+        planned = plan(before, [one.outbox for one, _ in candidates if one.outbox is not None], held.retired)
+        if not planned.position.stream:
+            return None
+        for index in planned.commit:
+            self._handle(session, device.id, candidates[index][0].message, now)
+        _note_lost(session, device.id, planned)
+        _move(session, device.id, before, planned.position)
+        retired = held.retired | {before.stream} if planned.position.stream != before.stream else held.retired
+        waiting = [candidates[index] for index in planned.wait][:_MAX_HELD]
+        ack = Ack(stream=planned.position.stream, sequence=planned.position.sequence)
+        return ack, _Held(waiting, retired)
+
+    def _handle(self, session: Session, device_id: str, message: UpMessage, now: datetime) -> None:
+        """Handle one message; what its handler refuses is undone and told, and does not stop what comes after it."""
+        try:
+            with session.begin_nested():
+                match message:
+                    case Event():
+                        if record_device_event(session, device_id, message):
+                            self._handlers.handle(session, device_id, message.body, now)
+                    case TelemetryMessage(body=Window() as window):
+                        self._handlers.handle(session, device_id, window, now)
+                    case Unreadable():
+                        raise MessageError(message.reason)
+        except _HANDLER_ERRORS as error:
+            log.warning("a message of device %s was refused: %s", device_id, error)
+            text = f"a message of device {device_id} was refused: {error}"
+            record_event(session, "message_refused", text[:1000], device_id=device_id, severity="warning")
+
+    def _remember(self, remembered: dict[str, _Held], now: datetime) -> None:
+        self._held.update(remembered)
+        for device_id in [one for one, held in self._held.items() if not held.retired and not held.waiting]:
+            del self._held[device_id]
+        for held in self._held.values():
+            held.waiting = [(one, at) for one, at in held.waiting if at > now - _HOLD]
+
+
+def _load_devices(session: Session, device_ids: Iterable[str]) -> dict[str, Device]:
+    """Return the devices that are enrolled and not revoked."""
+    found: dict[str, Device] = {}
+    for part in _parts(sorted(device_ids)):
+        wanted = select(Device).where(col(Device.id).in_(part), col(Device.revoked_at).is_(None))
+        found |= {device.id: device for device in session.exec(wanted).all()}
+    return found
+
+
+def _move(session: Session, device_id: str, before: Position, after: Position) -> None:
+    if before == after:
+        return
+    statement = (
+        update(Device)
+        .where(
+            col(Device.id) == device_id,
+            col(Device.outbox_stream) == before.stream,
+            col(Device.outbox_sequence) == before.sequence,
+        )
+        .values(outbox_stream=after.stream, outbox_sequence=after.sequence)
+        .execution_options(synchronize_session=False)
+    )
+    if session.connection().execute(statement).rowcount != 1:
+        raise RaceError(
+            f"committing messages of device {device_id}: somebody else has committed beyond {before}",
+            "nothing to do: the batch is tried again",
+        )
+
+
+def _note_lost(session: Session, device_id: str, planned: Plan) -> None:
+    if planned.lost:
+        text = f"device {device_id} has dropped {planned.lost} messages that the hub never got"
+        record_event(session, "messages_lost", text, device_id=device_id, severity="warning")
+
+
+def _note_seen(session: Session, device_ids: Sequence[str], now: datetime) -> None:
+    for part in _parts(device_ids):
+        statement = update(Device).where(col(Device.id).in_(part)).values(last_seen_at=now)
+        session.connection().execute(statement)
+
+
+def _is_alive(received: Received) -> bool:
+    return isinstance(received.message, Event | TelemetryMessage)
+
+
+def _parts(device_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(device_ids), _QUERY_ROWS):
+        yield device_ids[start : start + _QUERY_ROWS]

@@ -1,0 +1,89 @@
+"""Reads what a device sent: topic and payload to a typed message, or a reason to drop it. Pure.
+
+A message of the outbox whose content cannot be read keeps its place: were it dropped, the device would send it for
+ever, and nothing after it would ever be committed.
+"""
+
+from dataclasses import dataclass
+
+from shoal_contract import topics
+from shoal_contract.errors import MessageError
+from shoal_contract.limits import MAX_PACKET_BYTES, MAX_REPORT_BYTES
+from shoal_contract.reported import Presence, ReportedState
+from shoal_contract.telemetry import Event, OutboxPosition, TelemetryMessage, Window
+from shoal_contract.wire import WireMessage, WireValue, parse_message
+
+
+class _PlaceOfEvent(WireMessage):
+    outbox: OutboxPosition
+
+
+class _Body(WireValue):
+    outbox: OutboxPosition
+
+
+class _PlaceOfTelemetry(WireMessage):
+    body: _Body
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A message of the outbox that this hub cannot read, and why."""
+
+    outbox: OutboxPosition
+    reason: str
+
+
+UpMessage = Presence | ReportedState | Event | TelemetryMessage | Unreadable
+
+
+@dataclass(frozen=True)
+class Received:
+    """One message and the device that the broker vouches for."""
+
+    device_id: str
+    message: UpMessage
+
+    @property
+    def outbox(self) -> OutboxPosition | None:
+        """The message's place in the device's outbox; None for what may be lost."""
+        if isinstance(self.message, Event | Unreadable):
+            return self.message.outbox
+        if isinstance(self.message, TelemetryMessage) and isinstance(self.message.body, Window):
+            return self.message.body.outbox
+        return None
+
+
+def read(topic: str, payload: bytes) -> Received:
+    """Read one message.
+
+    Raises:
+        TopicError: The topic is none of a device's.
+        MessageError: The payload does not have the form that the topic asks for.
+    """
+    source = topics.parse_up(topic)
+    match source.channel:
+        case "presence":
+            return Received(source.device_id, parse_message(Presence, payload, MAX_REPORT_BYTES))
+        case "reported":
+            return Received(source.device_id, parse_message(ReportedState, payload, MAX_REPORT_BYTES))
+        case "event":
+            return Received(source.device_id, _read_event(payload))
+        case "telemetry":
+            return Received(source.device_id, _read_telemetry(payload))
+        case "blob":
+            raise MessageError("reading a message: a blob's chunk came over a connection that is not for blobs")
+
+
+def _read_event(payload: bytes) -> Event | Unreadable:
+    try:
+        return parse_message(Event, payload, MAX_REPORT_BYTES)
+    except MessageError as error:
+        return Unreadable(parse_message(_PlaceOfEvent, payload, MAX_PACKET_BYTES).outbox, str(error))
+
+
+def _read_telemetry(payload: bytes) -> TelemetryMessage | Unreadable:
+    try:
+        return parse_message(TelemetryMessage, payload, MAX_REPORT_BYTES)
+    except MessageError as error:
+        return Unreadable(parse_message(_PlaceOfTelemetry, payload, MAX_PACKET_BYTES).body.outbox, str(error))

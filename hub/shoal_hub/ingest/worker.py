@@ -1,0 +1,213 @@
+"""The ingest process: three connections to the broker, one committer, acknowledgements by hand after the commit."""
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from shoal_contract import topics
+from shoal_contract.ack import Ack, BlobAnswer
+from shoal_contract.errors import ContractError
+from shoal_contract.telemetry import BlobOffer
+from shoal_contract.telemetry import Event as DeviceEvent
+from shoal_hub.database import Database, utc_now
+from shoal_hub.devices.tables import Device
+from shoal_hub.events.record import record_event
+from shoal_hub.ingest.commit import Committer, RaceError
+from shoal_hub.ingest.receive import Received, read
+from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
+from shoal_hub.transfer.uploads import Uploads
+
+log = logging.getLogger(__name__)
+
+BATCH_MESSAGES: Final = 500
+_POLL_S: Final = 0.5
+_RETRY_S: Final = 0.5
+_IDLE: Final = timedelta(seconds=5)
+_WARN_EVERY: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where and as whom each of the three connections is made."""
+
+    control: Endpoint
+    telemetry: Endpoint
+    blobs: Endpoint
+
+
+class IngestWorker:
+    """Runs until it is stopped. Blobs have a thread of their own, so that a large upload delays no event."""
+
+    def __init__(
+        self, database: Database, committer: Committer, uploads: Uploads, endpoints: Endpoints, shared_group: str
+    ) -> None:
+        self._database = database
+        self._committer = committer
+        self._uploads = uploads
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._blob_events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._control = Connection(endpoints.control, _control_subscriptions(shared_group), self._events)
+        self._telemetry = Connection(endpoints.telemetry, [_shared(shared_group, "telemetry")], self._events)
+        self._blobs = Connection(endpoints.blobs, [_shared(shared_group, "blob")], self._blob_events)
+        self._stopping = threading.Event()
+        self._warned: dict[str, datetime] = {}
+
+    def run(self, on_ready: Callable[[], None]) -> None:
+        """Serve until `stop`; `on_ready` is called once every connection stands."""
+        connections = (self._control, self._telemetry, self._blobs)
+        for connection in connections:
+            connection.start()
+        blobs = threading.Thread(target=self._serve_blobs, name="ingest-blobs")
+        blobs.start()
+        is_ready = False
+        try:
+            while not self._stopping.is_set():
+                self._take_batch()
+                if not is_ready and all(connection.is_connected for connection in connections):
+                    is_ready = True
+                    on_ready()
+        finally:
+            self._stopping.set()
+            blobs.join()
+            for connection in connections:
+                connection.stop()
+
+    def stop(self) -> None:
+        """Have `run` end; safe to call from a signal handler or another thread."""
+        self._stopping.set()
+
+    def wake(self, what: frozenset[str]) -> None:
+        """Tell the hub's other processes what changed; a lost word costs them one slow tick."""
+        wake(self._control, what)
+
+    def _take_batch(self) -> None:
+        messages = [event for event in _drain(self._events) if isinstance(event, Message)]
+        received = [one for one in (self._read(message) for message in messages) if one is not None]
+        if received:
+            self._commit(received)
+        for message in messages:
+            message.acknowledge()
+
+    def _commit(self, received: list[Received]) -> None:
+        now = utc_now()
+        while not self._stopping.is_set():
+            try:
+                committed = self._committer.commit(received, now)
+            except (SQLAlchemyError, RaceError):
+                # Nothing of it is acknowledged, so nothing is lost: neither here nor on the devices.
+                log.exception("committing %d messages failed; trying again", len(received))
+                self._stopping.wait(_RETRY_S)
+                continue
+            for device_id in committed.refused:
+                self._warn(f"device {device_id}", "it is not enrolled, or was revoked")
+            offering = {one.device_id for one in received if _is_offer(one)}
+            for device_id, ack in committed.acks.items():
+                self._acknowledge(device_id, ack if device_id not in offering else self._with_blobs(device_id, ack))
+            return
+
+    def _with_blobs(self, device_id: str, ack: Ack) -> Ack:
+        with self._database.session() as session:
+            return ack.model_copy(update={"blobs": self._uploads.answers(session, device_id)})
+
+    def _read(self, message: Message) -> Received | None:
+        if not message.payload:
+            return None  # a retained message that was cleared
+        try:
+            return read(message.topic, message.payload)
+        except ContractError as error:
+            self._warn(message.topic, str(error))
+            return None
+
+    def _acknowledge(self, device_id: str, ack: Ack) -> None:
+        try:
+            self._control.publish(topics.down_ack(device_id), ack.to_bytes())
+        except MqttError as error:
+            log.info("acknowledging to %s: %s; it will send again", device_id, error)
+
+    def _warn(self, source: str, reason: str) -> None:
+        """Record that messages were dropped, once a minute for each source."""
+        now = utc_now()
+        if self._warned.get(source, now - 2 * _WARN_EVERY) > now - _WARN_EVERY:
+            return
+        self._warned = {one: at for one, at in self._warned.items() if at > now - _WARN_EVERY} | {source: now}
+        log.warning("messages of %s are dropped: %s", source, reason)
+        with self._database.transaction() as session:
+            text = f"messages of {source} are dropped: {reason}"
+            record_event(session, "message_dropped", text[:1000], severity="warning")
+
+    def _serve_blobs(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                for event in _drain(self._blob_events):
+                    if isinstance(event, Message):
+                        self._take_chunk(event)
+                for device_id in self._uploads.idle(utc_now() - _IDLE, utc_now()):
+                    self._answer_blobs(device_id)
+            except (SQLAlchemyError, OSError):
+                log.exception("keeping an upload failed; the device is asked again for what is missing")
+                self._stopping.wait(_RETRY_S)
+
+    def _take_chunk(self, message: Message) -> None:
+        try:
+            source = topics.parse_up(message.topic)
+        except ContractError as error:
+            self._warn(message.topic, str(error))
+        else:
+            if source.sha256 is not None and source.chunk is not None:
+                answer = self._uploads.chunk(source.device_id, source.sha256, source.chunk, message.payload, utc_now())
+                if answer is not None:
+                    self._answer_blobs(source.device_id, {source.sha256: answer})
+        message.acknowledge()
+
+    def _answer_blobs(self, device_id: str, answers: dict[str, BlobAnswer] | None = None) -> None:
+        with self._database.session() as session:
+            device = session.get(Device, device_id)
+            if device is None or not device.outbox_stream:
+                return
+            blobs = answers if answers is not None else self._uploads.answers(session, device_id)
+        self._acknowledge(device_id, Ack(stream=device.outbox_stream, sequence=device.outbox_sequence, blobs=blobs))
+
+
+def wake(connection: Connection, what: frozenset[str]) -> "Future[None] | None":
+    """Publish what changed on the hub's wake topic, if there is a connection."""
+    try:
+        return connection.publish(topics.HUB_WAKE, json.dumps({"what": sorted(what)}).encode(), qos=0)
+    except MqttError:
+        return None
+
+
+def _drain(events: "queue.SimpleQueue[Event]") -> list[Event]:
+    """Wait for an event, and take what else is there, up to a batch."""
+    batch: list[Event] = []
+    try:
+        batch.append(events.get(timeout=_POLL_S))
+        while len(batch) < BATCH_MESSAGES:
+            batch.append(events.get_nowait())
+    except queue.Empty:
+        pass
+    for event in batch:
+        if isinstance(event, Connected | Disconnected):
+            log.info("%s", event)
+    return batch
+
+
+def _control_subscriptions(shared_group: str) -> list[Subscription]:
+    # Presence and reported states are retained, and a shared subscription is given no retained messages.
+    plain = [Subscription(topics.up_filter("presence")), Subscription(topics.up_filter("reported"))]
+    return [*plain, _shared(shared_group, "event")]
+
+
+def _shared(group: str, channel: topics.UpChannel) -> Subscription:
+    return Subscription(topics.shared(group, topics.up_filter(channel)))
+
+
+def _is_offer(received: Received) -> bool:
+    return isinstance(received.message, DeviceEvent) and isinstance(received.message.body, BlobOffer)

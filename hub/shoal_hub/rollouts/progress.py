@@ -1,0 +1,20 @@
+"""Notes the steps that devices tell of. How a deployment ends is decided by the reported state alone."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, update
+
+from shoal_contract.telemetry import DeploymentEvent
+from shoal_hub.database import announce
+from shoal_hub.rollouts.tables import Deployment
+
+
+def note_step(session: Session, device_id: str, body: DeploymentEvent, now: datetime) -> None:  # noqa: ARG001
+    """Show a device's latest step in its open deployment."""
+    statement = update(Deployment).where(
+        col(Deployment.id) == body.deployment,
+        col(Deployment.device_id) == device_id,
+        col(Deployment.state).in_(("assigned", "working")),
+    )
+    session.connection().execute(statement.values(state="working", step=body.step))
+    announce(session, "rollouts")

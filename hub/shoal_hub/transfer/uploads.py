@@ -1,0 +1,152 @@
+"""Blobs that devices upload: accepted or refused, kept chunk by chunk, checked as a whole, stored as artifacts.
+
+Chunks lie in `uploads/<sha256>-<device>/<index>` until the blob is whole, so a restart of the hub loses none.
+"""
+
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from sqlmodel import Session, col, select
+
+from shoal_contract.ack import BlobAnswer
+from shoal_contract.ids import sha256_hex
+from shoal_contract.limits import CHUNK_SIZES_BYTES, MAX_BLOB_BYTES
+from shoal_contract.telemetry import BlobOffer
+from shoal_hub.database import Database, announce
+from shoal_hub.events.record import record_event
+from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
+from shoal_hub.registry.tables import Artifact
+from shoal_hub.transfer.tables import Upload
+
+Refusal = Callable[[Session, str, BlobOffer], str]
+"""Says why a device may not upload a blob, or nothing if some feature waits for it."""
+_STORED: Final = BlobAnswer(state="stored")
+_SETTLED_SHOWN: Final = 64
+
+
+class Uploads:
+    """The uploads of one hub.
+
+    Args:
+        database: Keeps what was offered.
+        store: Where whole blobs go.
+        folder: Where chunks wait.
+        refusal: Asked about each offer that the limits allow.
+    """
+
+    def __init__(self, database: Database, store: ArtifactStore, folder: Path, refusal: Refusal) -> None:
+        self._database = database
+        self._store = store
+        self._folder = folder
+        self._refusal = refusal
+
+    def offer(self, session: Session, device_id: str, offer: BlobOffer, now: datetime) -> None:
+        """Note an offer and the answer to it, inside the transaction that commits the offer."""
+        upload = session.get(Upload, (offer.sha256, device_id)) or Upload(
+            sha256=offer.sha256, device_id=device_id, size_bytes=0, chunk_bytes=0, purpose=offer.purpose, changed_at=now
+        )
+        upload.size_bytes, upload.chunk_bytes, upload.changed_at = offer.size_bytes, offer.chunk_bytes, now
+        if session.get(Artifact, offer.sha256) is not None:
+            upload.state, upload.reason = "stored", ""
+        else:
+            upload.reason = _limits(offer) or self._refusal(session, device_id, offer)
+            upload.state = "refused" if upload.reason else "credited"
+        if upload.state == "refused":
+            text = f"the upload of {offer.sha256[:12]} by {device_id} was refused: {upload.reason}"
+            record_event(session, "blob_refused", text, device_id=device_id, severity="warning")
+        session.add(upload)
+
+    def chunk(self, device_id: str, sha256: str, index: int, data: bytes, now: datetime) -> BlobAnswer | None:
+        """Keep one chunk; return an answer once that settles the blob, None while more has to come.
+
+        A chunk that nobody gave credit for, or of the wrong size, is dropped.
+        """
+        with self._database.session() as session:
+            upload = session.get(Upload, (sha256, device_id))
+        if upload is None or upload.state != "credited" or len(data) != _size_of(upload, index):
+            return None
+        folder = self._chunks_of(upload)
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"{index}.part"
+        part.write_bytes(data)
+        part.replace(folder / str(index))
+        return None if self._missing(upload) else self._finish(upload, now)
+
+    def answers(self, session: Session, device_id: str) -> dict[str, BlobAnswer]:
+        """Return what to tell a device about its latest uploads."""
+        wanted = select(Upload).where(Upload.device_id == device_id).order_by(col(Upload.changed_at).desc())
+        return {upload.sha256: self._answer(upload) for upload in session.exec(wanted.limit(_SETTLED_SHOWN)).all()}
+
+    def idle(self, since: datetime, now: datetime) -> list[str]:
+        """Return devices with a credited upload on which nothing has happened since, and count this as happening."""
+        wanted = select(Upload).where(Upload.state == "credited", col(Upload.changed_at) < since)
+        with self._database.session() as session:
+            rows = [row for row in session.exec(wanted).all() if self._last_chunk_at(row) < since.timestamp()]
+        if rows:
+            with self._database.transaction() as session:
+                for row in rows:
+                    row.changed_at = now
+                    session.merge(row)
+        return sorted({row.device_id for row in rows})
+
+    def _finish(self, upload: Upload, now: datetime) -> BlobAnswer:
+        folder = self._chunks_of(upload)
+        data = b"".join((folder / str(index)).read_bytes() for index in range(_chunk_count(upload)))
+        found = sha256_hex(data)
+        with self._database.transaction() as session:
+            row = session.get_one(Upload, (upload.sha256, upload.device_id))
+            row.changed_at = now
+            if found == upload.sha256:
+                store_artifact(session, self._store, data)
+                row.state = "stored"
+            else:
+                row.state, row.reason = (
+                    "refused",
+                    f"its bytes have the hash {found[:12]}, {upload.sha256[:12]} was offered",
+                )
+                text = f"the upload of {upload.sha256[:12]} by {upload.device_id} was refused: {row.reason}"
+                record_event(session, "blob_refused", text, device_id=upload.device_id, severity="warning")
+            session.add(row)
+            announce(session, "federated")
+        shutil.rmtree(folder, ignore_errors=True)
+        return self._answer(row)
+
+    def _answer(self, upload: Upload) -> BlobAnswer:
+        if upload.state == "stored":
+            return _STORED
+        if upload.state == "refused":
+            return BlobAnswer(state="refused", reason=upload.reason[:256])
+        return BlobAnswer(state="credit", missing=tuple(self._missing(upload)[:4096]))
+
+    def _missing(self, upload: Upload) -> list[int]:
+        folder = self._chunks_of(upload)
+        return [index for index in range(_chunk_count(upload)) if not (folder / str(index)).exists()]
+
+    def _last_chunk_at(self, upload: Upload) -> float:
+        folder = self._chunks_of(upload)
+        return folder.stat().st_mtime if folder.exists() else 0.0
+
+    def _chunks_of(self, upload: Upload) -> Path:
+        return self._folder / f"{upload.sha256}-{upload.device_id}"
+
+
+def _limits(offer: BlobOffer) -> str:
+    if offer.size_bytes > MAX_BLOB_BYTES:
+        return f"{offer.size_bytes} bytes offered, at most {MAX_BLOB_BYTES} are taken"
+    if offer.chunk_bytes not in CHUNK_SIZES_BYTES:
+        return f"chunks of {offer.chunk_bytes} bytes offered, one of {CHUNK_SIZES_BYTES} is taken"
+    return ""
+
+
+def _chunk_count(upload: Upload) -> int:
+    return -(-upload.size_bytes // upload.chunk_bytes)
+
+
+def _size_of(upload: Upload, index: int) -> int:
+    """Return the bytes that chunk `index` must have, -1 where there is no such chunk."""
+    if index >= _chunk_count(upload):
+        return -1
+    return min(upload.chunk_bytes, upload.size_bytes - index * upload.chunk_bytes)

@@ -1,0 +1,217 @@
+"""Batches in the database, on both engines: each message once, one bad one stops nothing, acknowledgements hold."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlmodel import Session, select
+from tests.simulators.rows import NOON, add_device, make_report
+
+from shoal_contract import topics
+from shoal_contract.errors import MessageError, TopicError
+from shoal_contract.ids import new_device_id
+from shoal_contract.reported import Presence
+from shoal_contract.telemetry import (
+    DeploymentEvent,
+    Event,
+    Heartbeat,
+    MissingArtifact,
+    OutboxPosition,
+    TelemetryMessage,
+)
+from shoal_hub.database import Database
+from shoal_hub.devices.tables import Device
+from shoal_hub.errors import InvalidInputError
+from shoal_hub.events.tables import EventRow
+from shoal_hub.ingest.commit import Committer, RaceError
+from shoal_hub.ingest.handlers import Handlers
+from shoal_hub.ingest.receive import Received, Unreadable, read
+
+STREAM = "a" * 16
+
+
+class Seen:
+    """A handler that keeps what it is given, writes a row, and can be made to refuse."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.refuses: set[float] = set()
+
+    def __call__(self, session: Session, device_id: str, body: DeploymentEvent, now: Any) -> None:  # noqa: ARG002
+        if body.duration_s in self.refuses:
+            session.get_one(Device, device_id).name = "half done"
+            session.flush()
+            raise InvalidInputError("no", "never")
+        self.steps.append(body.duration_s)
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+@pytest.fixture
+def committer(database: Database, seen: Seen) -> Committer:
+    handlers = Handlers()
+    handlers.on(DeploymentEvent, seen)
+    return Committer(database, handlers)
+
+
+@pytest.fixture
+def device_id(database: Database) -> str:
+    with database.transaction() as session:
+        return add_device(session).id
+
+
+def event(device_id: str, sequence: int, stream: str = STREAM, oldest: int = 1) -> Received:
+    body = DeploymentEvent(model="digits", version=1, deployment="dp-1", step="fetch", duration_s=sequence)
+    place = OutboxPosition(stream=stream, sequence=sequence, oldest=oldest)
+    return Received(device_id, Event(event_id=f"{sequence:032x}", outbox=place, at=NOON, body=body))
+
+
+def rows(database: Database, kind: str) -> list[EventRow]:
+    with database.session() as session:
+        return list(session.exec(select(EventRow).where(EventRow.kind == kind)).all())
+
+
+def test_a_message_is_handled_once_however_often_it_comes(committer: Committer, device_id: str, seen: Seen) -> None:
+    for _ in range(3):
+        committed = committer.commit([event(device_id, 1), event(device_id, 1), event(device_id, 2)], NOON)
+        assert committed.acks[device_id].sequence == 2
+    assert seen.steps == [1, 2]
+
+
+def test_a_message_ahead_of_a_gap_is_committed_when_the_gap_closes(
+    committer: Committer, device_id: str, seen: Seen
+) -> None:
+    assert committer.commit([event(device_id, 1), event(device_id, 3)], NOON).acks[device_id].sequence == 1
+    assert committer.commit([event(device_id, 2)], NOON).acks[device_id].sequence == 3
+    assert seen.steps == [1, 2, 3]
+
+
+def test_a_message_that_waited_too_long_has_to_come_again(committer: Committer, device_id: str, seen: Seen) -> None:
+    committer.commit([event(device_id, 1), event(device_id, 3)], NOON)
+    later = NOON + timedelta(seconds=10)
+    assert committer.commit([event(device_id, 2)], later).acks[device_id].sequence == 2
+    assert committer.commit([event(device_id, 3)], later).acks[device_id].sequence == 3
+    assert seen.steps == [1, 2, 3]
+
+
+def test_a_restarted_ingest_goes_on_from_what_is_in_the_database(
+    committer: Committer, database: Database, device_id: str, seen: Seen
+) -> None:
+    committer.commit([event(device_id, 1)], NOON)
+    again = Committer(database, committer._handlers)
+    assert again.commit([event(device_id, 1), event(device_id, 2)], NOON).acks[device_id].sequence == 2
+    assert seen.steps == [1, 2]
+
+
+def test_what_a_handler_refuses_is_undone_told_and_passed_over(
+    committer: Committer, database: Database, device_id: str, seen: Seen
+) -> None:
+    seen.refuses = {2}
+    committed = committer.commit([event(device_id, number) for number in (1, 2, 3)], NOON)
+    assert (committed.acks[device_id].sequence, seen.steps) == (3, [1, 3])
+    with database.session() as session:
+        assert session.get_one(Device, device_id).name == device_id
+    assert "no; never" in rows(database, "message_refused")[0].message
+
+
+def test_a_message_that_cannot_be_read_keeps_its_place(
+    committer: Committer, database: Database, device_id: str
+) -> None:
+    place = OutboxPosition(stream=STREAM, sequence=1, oldest=1)
+    unreadable = Received(device_id, Unreadable(place, "unknown kind"))
+    assert committer.commit([unreadable, event(device_id, 2)], NOON).acks[device_id].sequence == 2
+    assert "unknown kind" in rows(database, "message_refused")[0].message
+
+
+def test_lost_messages_are_told(committer: Committer, database: Database, device_id: str) -> None:
+    committer.commit([event(device_id, 1)], NOON)
+    assert committer.commit([event(device_id, 5, oldest=5)], NOON).acks[device_id].sequence == 5
+    assert "3 messages" in rows(database, "messages_lost")[0].message
+
+
+def test_a_batch_that_fails_leaves_nothing_and_can_be_tried_again(
+    committer: Committer, database: Database, device_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.transaction() as session:
+        other = add_device(session).id
+
+    def race(*_: object) -> None:
+        raise RaceError("somebody was faster", "try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shoal_hub.ingest.commit._note_seen", race)
+        with pytest.raises(RaceError):
+            committer.commit([event(device_id, 1), event(other, 1)], NOON)
+    assert rows(database, "deployment") == []
+    assert committer.commit([event(device_id, 1)], NOON).acks[device_id].sequence == 1
+    assert len(rows(database, "deployment")) == 1
+
+
+def test_a_position_that_somebody_else_has_moved_stops_the_batch(
+    committer: Committer, database: Database, device_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = Device(id=device_id, public_key_sha256="", certificate_serial="", enrolled_at=NOON, outbox_sequence=7)
+    monkeypatch.setattr("shoal_hub.ingest.commit._load_devices", lambda *_: {device_id: stale})
+    with pytest.raises(RaceError):
+        committer.commit([event(device_id, 1)], NOON)
+    assert rows(database, "deployment") == []
+
+
+def test_unknown_and_revoked_devices_are_named_and_change_nothing(committer: Committer, database: Database) -> None:
+    stranger = new_device_id()
+    with database.transaction() as session:
+        revoked = add_device(session, revoked_at=NOON).id
+    committed = committer.commit([event(stranger, 1), event(revoked, 1)], NOON)
+    assert (committed.acks, committed.refused) == ({}, {stranger, revoked})
+    assert rows(database, "deployment") == []
+
+
+def test_presence_report_and_heartbeat_reach_the_row(committer: Committer, database: Database, device_id: str) -> None:
+    beat = Heartbeat(at=NOON, uptime_s=1, memory_bytes=1, load=0, outbox_depth=0)
+    online = Presence(state="online", connection=1, sequence=0, since=NOON)
+    batch = [online, make_report(generation=5), TelemetryMessage(body=beat)]
+    later = NOON + timedelta(seconds=5)
+    assert committer.commit([Received(device_id, one) for one in batch], later).acks == {}
+    with database.session() as session:
+        row = session.get_one(Device, device_id)
+    assert (row.presence, row.reported_generation, row.last_seen_at) == ("online", 5, later)
+
+
+def test_an_event_is_recorded_for_people_with_what_it_is_about(
+    committer: Committer, database: Database, device_id: str
+) -> None:
+    body = MissingArtifact(sha256="1" * 64, detail="silent for 10 s")
+    place = OutboxPosition(stream=STREAM, sequence=1, oldest=1)
+    committer.commit([Received(device_id, Event(event_id="f" * 32, outbox=place, at=NOON, body=body))], NOON)
+    row = rows(database, "missing_artifact")[0]
+    assert (row.subject, row.severity, "silent for 10 s" in row.message) == (f"device/{device_id}", "warning", True)
+
+
+def test_a_kind_that_this_hub_does_not_know_is_unreadable_but_has_its_place() -> None:
+    device_id = new_device_id()
+    payload = (
+        b'{"event_id":"' + b"0" * 32 + b'","at":"2026-01-01T00:00:00Z","body":{"kind":"dance"},'
+        b'"outbox":{"stream":"' + STREAM.encode() + b'","sequence":4,"oldest":2}}'
+    )
+    received = read(topics.up(device_id, "event"), payload)
+    assert isinstance(received.message, Unreadable)
+    assert received.outbox == OutboxPosition(stream=STREAM, sequence=4, oldest=2)
+
+
+def test_garbage_has_no_place_and_is_refused() -> None:
+    with pytest.raises(MessageError):
+        read(topics.up(new_device_id(), "event"), b"\xff\x00")
+    with pytest.raises(MessageError):
+        read(topics.up(new_device_id(), "presence"), b"{}")
+    with pytest.raises(TopicError):
+        read("shoal/1/device/me/up/event", b"{}")
+
+
+def test_one_kind_of_body_has_one_handler() -> None:
+    handlers = Handlers()
+    handlers.on(MissingArtifact, lambda *_: None)
+    with pytest.raises(ValueError, match="MissingArtifact"):
+        handlers.on(MissingArtifact, lambda *_: None)
