@@ -31,15 +31,18 @@ _VERSION = "3.10" if PYTHON310 else f"{sys.version_info.major}.{sys.version_info
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment that holds the wheel with one runtime, and nothing of the repository."""
+    """A virtual environment that holds the wheel with its runtimes, and nothing of the repository."""
 
     folder: Path
-    runtime: str
 
-    def run(self, *command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str | Path, cwd: Path | None = None, python_path: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment in `cwd`, by default in its own folder, away from the sources."""
         program, *arguments = map(str, command)
         settings = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+        if python_path:
+            settings["PYTHONPATH"] = str(python_path)
         return subprocess.run(
             [self.folder / "bin" / program, *arguments],
             cwd=cwd or self.folder,
@@ -70,11 +73,27 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("shoal-*.whl"))
 
 
-@pytest.fixture(scope="session", params=["onnx", "litert"], ids=lambda runtime: f"python{_VERSION}-{runtime}")
-def device(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The wheel with one runtime on Python 3.10, or on this Python where 3.10 is missing, as the test's id tells."""
-    runtime: str = request.param
-    environment = Environment(tmp_path_factory.mktemp(runtime) / "environment", runtime)
-    subprocess.run([_PYTHON, "-m", "venv", environment.folder], check=True)
-    environment.install(f"{wheel}[{runtime}]")
+def _environment(folder: Path, wheel: Path, extras: str) -> Environment:
+    subprocess.run([_PYTHON, "-m", "venv", folder], check=True)
+    environment = Environment(folder)
+    environment.install(f"{wheel}[{extras}]")
     return environment
+
+
+@pytest.fixture(scope="session", params=["onnx", "litert"], ids=lambda runtime: f"python{_VERSION}-{runtime}")
+def runtime(request: pytest.FixtureRequest) -> str:
+    """The extra of the device's runtime."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def device(runtime: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The wheel with one runtime on Python 3.10, or on this Python where 3.10 is missing, as the test's id tells."""
+    return _environment(tmp_path_factory.mktemp(runtime) / "environment", wheel, runtime)
+
+
+@pytest.fixture(scope="session", params=[f"python{_VERSION}"])
+def device_with_both(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The same with both runtimes, as the agent's tests compare them."""
+    return _environment(tmp_path_factory.mktemp("both") / "environment", wheel, "onnx,litert")

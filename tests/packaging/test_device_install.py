@@ -1,6 +1,7 @@
 """What a device gets: the agent on Python 3.10 with one runtime, small, and with nothing of the hub."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 # libraries are not stripped, and 31 MB is sympy, which onnxruntime 1.23.2, the last for Python 3.10, asks for.
 _MOST_MB = {"onnx": 215, "litert": 190}
 _GOAL_MB = 160
+# Below this, what was to be tested was not found.
+_FEWEST_TESTS = 400
 _INSTALLERS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence")
 
 _HUB_LIBRARIES = [
@@ -83,9 +86,8 @@ def test_the_hub_names_its_extra_where_its_libraries_are_missing() -> None:
     assert "pip install 'shoal[hub]'" in refused.stderr.strip().splitlines()[-1]
 
 
-def test_the_install_stays_small(device: Environment) -> None:
-    size_mb = _size_mb(device.site_packages)
-    assert size_mb <= _MOST_MB[device.runtime]
+def test_the_install_stays_small(device: Environment, runtime: str) -> None:
+    assert _size_mb(device.site_packages) <= _MOST_MB[runtime]
 
 
 @pytest.mark.xfail(reason="see _MOST_MB: unstripped zstandard, sympy, numpy's own BLAS", strict=True)
@@ -93,10 +95,21 @@ def test_the_install_meets_the_goal_of_160_mb(device: Environment) -> None:
     assert _size_mb(device.site_packages) <= _GOAL_MB
 
 
-def test_the_tests_of_contract_numerics_and_agent_pass_there(device: Environment) -> None:
-    device.install("pytest", "pytest-timeout", "pytest-xdist", "hypothesis")
-    folders = [f"tests/{name}" for name in ("contract", "numerics", "agent") if (_ROOT / "tests" / name).is_dir()]
+def test_the_tests_of_contract_numerics_and_agent_pass_there(device_with_both: Environment, tmp_path: Path) -> None:
+    # The tests' tools lie beside the environment, so that they add nothing to what a device has.
+    device_with_both.install(
+        "--target", str(tmp_path), "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "httpx"
+    )
+    folders = [_ROOT / "tests" / name for name in ("contract", "numerics", "agent")]
+    # A real broker is configured by the hub's code: what needs one cannot run here.
+    skipped = [path for folder in folders for path in folder.rglob("*.py") if "tests.simulators" in path.read_text()]
     # Not the sources' folders, which pyproject.toml would put first: the wheel is what is tested.
-    options = ["-o", "pythonpath=.", "-p", "no:cacheprovider", "-q", "-m", "not slow and not postgres"]
-    tested = device.run("python", "-m", "pytest", *options, *folders, cwd=_ROOT)
+    options = ["-o", "pythonpath=.", "-p", "no:cacheprovider", "-q", "-n", "2", "-m", "not slow and not postgres"]
+    ignored = [f"--ignore={path}" for path in skipped]
+    tested = device_with_both.run(
+        "python", "-m", "pytest", *options, *ignored, *map(str, folders), cwd=_ROOT, python_path=tmp_path
+    )
     assert tested.returncode == 0, tested.stdout[-4000:] + tested.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", tested.stdout)
+    assert passed
+    assert int(passed[1]) >= _FEWEST_TESTS
