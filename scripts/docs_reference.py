@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -28,7 +28,7 @@ def _page(title: str, *parts: str) -> str:
     return "\n\n".join([f"# {title}", _NOTE, *(part for part in parts if part)]) + "\n"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
 
@@ -53,18 +53,22 @@ def _command_part(name: str, command: click.Command) -> str:
     context = click.Context(command, info_name=name)
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     example = re.sub(r"^Example: (.+)$", r"Example: `\1`", command.epilog or "")
-    parameters = [row for parameter in command.get_params(context) if (row := _parameter_row(parameter, context))]
+    parameters = [row for parameter in command.get_params(context) if (row := _parameter_row(parameter))]
     table = _table(("option or argument", "default", "meaning"), parameters) if parameters else ""
-    return "\n\n".join(part for part in (f"## {name}", inspect.cleandoc(command.help or ""), f"```text\n{usage}\n```",
-                                         table, example) if part)  # fmt: skip
+    parts = [f"## {name}", inspect.cleandoc(command.help or ""), f"```text\n{usage}\n```", table, example]
+    return "\n\n".join(part for part in parts if part)
 
 
-def _parameter_row(parameter: click.Parameter, context: click.Context) -> tuple[str, ...] | None:
+def _parameter_row(parameter: click.Parameter) -> tuple[str, ...] | None:
     info = parameter.to_info_dict()
     if "--help" in parameter.opts or info.get("hidden"):
         return None
     if isinstance(parameter, click.Argument):
-        return f"`{parameter.human_readable_name}`", "" if parameter.required else "none", info.get("help") or ""
+        return (
+            f"`{parameter.human_readable_name}`",
+            "" if parameter.required else "none",
+            getattr(parameter, "help", "") or "",
+        )
     names = ", ".join(f"`{opt}`" for opt in [*parameter.opts, *parameter.secondary_opts])
     environment = info.get("envvar")
     meaning = (info.get("help") or "") + (f" (`{environment}`)" if environment else "")
@@ -119,7 +123,7 @@ def settings_page() -> str:
     )
 
 
-def _hub_settings() -> list[tuple[str, ...]]:
+def _hub_settings() -> list[tuple[str, str, str, str]]:
     from shoal_hub.settings import Settings
 
     rows = []
@@ -130,7 +134,7 @@ def _hub_settings() -> list[tuple[str, ...]]:
     return rows
 
 
-def _documented_fields(path: Path) -> list[tuple[str, ...]]:
+def _documented_fields(path: Path) -> list[tuple[str, str, str]]:
     """Fields of the settings classes in a file, with the string that stands below each."""
     rows = []
     for node in ast.parse(path.read_text()).body:
@@ -167,7 +171,7 @@ def topics_page() -> str:
         "## Topics",
         _table(("topic", "what it carries"), rows),
         "## Messages",
-        "JSON, compact, UTF-8. Unknown fields are ignored; a field that is null is left out.",
+        "JSON, compact, UTF-8. Unknown fields are ignored; a field that is null is left out. Integers are below 2^63.",
         *_message_parts(),
         "## Bounds",
         _table(("bound", "value", "meaning"), bounds),
@@ -206,17 +210,27 @@ def _message_parts() -> list[str]:
     for module in (desired, reported, telemetry, ack, manifest, transfer, enrolment):
         for kind in vars(module).values():
             if inspect.isclass(kind) and issubclass(kind, WireValue) and kind.__module__ == module.__name__:
-                fields = [
-                    (f"`{name}`", _type_text(field)) for name, field in kind.model_json_schema()["properties"].items()
-                ]
-                parts.append(f"### {kind.__name__}\n\n{inspect.cleandoc(kind.__doc__ or '')}\n\n"
-                             + _table(("field", "form"), fields))  # fmt: skip
+                properties = kind.model_json_schema()["properties"]
+                fields = _table(
+                    ("field", "form"), [(f"`{name}`", _type_text(form)) for name, form in properties.items()]
+                )
+                parts.append(f"### {kind.__name__}\n\n{inspect.cleandoc(kind.__doc__ or '')}\n\n{fields}")
     return parts
 
 
-_WORDS: Final = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most", "maxLength": "length at most",
-                 "maxItems": "entries at most", "minItems": "entries at least", "pattern": "pattern",
-                 "maxProperties": "entries at most", "minProperties": "entries at least", "const": "always"}  # fmt: skip
+_WORDS: Final = {
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "maxLength": "length at most",
+    "minItems": "entries at least",
+    "maxItems": "entries at most",
+    "minProperties": "entries at least",
+    "maxProperties": "entries at most",
+    "pattern": "pattern",
+    "const": "always",
+}
+_UNSAID: Final = 2**63 - 1  # the bound of every integer, told once for the page
 
 
 def _type_text(schema: dict[str, Any]) -> str:
@@ -233,11 +247,12 @@ def _type_text(schema: dict[str, Any]) -> str:
     elif kind == "array":
         kind = "list of " + _type_text(schema.get("items", {}))
     elif kind == "object":
-        kind = "object by name of " + _type_text(schema.get("additionalProperties") or {})
+        values = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties") or {}]
+        kind = "object of " + _type_text(values[0])
     elif "format" in schema:
         kind = str(schema["format"])
-    bounds = [f"{words} `{schema[key]}`" for key, words in _WORDS.items() if key in schema]
-    default = [f"default `{json.dumps(schema['default'])}`"] if schema.get("default") not in {None, ""} else []
+    bounds = [f"{words} `{schema[key]}`" for key, words in _WORDS.items() if schema.get(key, _UNSAID) != _UNSAID]
+    default = [f"default `{json.dumps(schema['default'])}`"] if schema.get("default") not in (None, "") else []
     return ", ".join([kind, *bounds, *default])
 
 
@@ -252,7 +267,7 @@ def api_page() -> str:
 
     described = create_app(cast("HubContext", SimpleNamespace(settings=Settings()))).openapi()
     rows = [
-        (f"`{method.upper()} {path}`", operation.get("summary", ""), _body(operation), _answer(operation))
+        (f"`{method.upper()} {path}`", _first_line(operation), _body(operation), _answer(operation))
         for path, operations in described["paths"].items()
         for method, operation in operations.items()
     ]
@@ -262,6 +277,10 @@ def api_page() -> str:
         " otherwise wants `Authorization: Bearer <API token>`.",
         _table(("route", "what it does", "body", "answer"), rows),
     )
+
+
+def _first_line(operation: dict[str, Any]) -> str:
+    return str(operation.get("description") or operation.get("summary", "")).split("\n\n", maxsplit=1)[0]
 
 
 def _body(operation: dict[str, Any]) -> str:

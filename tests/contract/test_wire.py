@@ -104,6 +104,11 @@ def test_nul_characters_are_refused(text: str) -> None:
         _presence(reason=text)
 
 
+def test_nul_in_a_field_that_is_not_read_does_no_harm() -> None:
+    """The hub reads the place of a message whose content it refuses: else the device would send it for ever."""
+    assert _presence(field_of_tomorrow="\0").connection == 5
+
+
 @pytest.mark.parametrize("text", ["\\u0000", "C:\\u0000", "\\\\u0000", "\N{BELL}\n\t\x01", "Störung"])
 def test_text_that_only_looks_like_an_escaped_nul_is_kept(text: str) -> None:
     assert _presence(reason=text).reason == text
