@@ -1,0 +1,212 @@
+"""What the API says of devices, enrolment tokens, rollouts and drift."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Value(BaseModel):
+    """A value of the API; fields that this version does not know are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Problem(Value):
+    """An error of a device, with its remedy."""
+
+    code: str
+    message: str
+    remedy: str
+
+
+class Hardware(Value):
+    """What a device is."""
+
+    kind: str
+    model: str
+    architecture: str
+    cores: int
+    memory_bytes: int
+    l4t: str | None = None
+
+
+class RunningModel(Value):
+    """What a device says of one model; `section` is how far it is with its desired state."""
+
+    version: int | None
+    target: str | None
+    section: str | None
+    problem: Problem | None
+
+
+class Device(Value):
+    """A device in a list."""
+
+    id: str
+    name: str
+    tags: dict[str, str]
+    presence: Literal["online", "offline", "never"]
+    presence_since: datetime | None
+    presence_reason: str
+    last_seen_at: datetime | None
+    enrolled_at: datetime
+    revoked_at: datetime | None
+    hardware: Hardware | None
+    agent_version: str | None
+    targets: list[str]
+    models: dict[str, RunningModel]
+    problem: Problem | None
+
+
+class Desired(Value):
+    """The desired state that stands for a device; `models` maps names to versions, `federated` runs to rounds."""
+
+    epoch: int
+    generation: int
+    issued_at: datetime
+    expires_at: datetime
+    is_reported: bool
+    models: dict[str, int]
+    federated: dict[str, int]
+
+
+class DeviceDetail(Device):
+    """One device with all that the hub knows of it."""
+
+    certificate_serial: str
+    reported_at: datetime | None
+    reported: dict[str, Any] | None
+    desired: Desired | None
+    conflicts: list[dict[str, Any]]
+
+
+class Token(Value):
+    """An enrolment token without its secret."""
+
+    id: str
+    label: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    uses_left: int
+    revoked_at: datetime | None
+
+
+class NewToken(Token):
+    """A new enrolment token; `token` is shown this once."""
+
+    token: str
+
+
+class Deployment(Value):
+    """One device's attempt at a rollout."""
+
+    id: str
+    device_id: str
+    wave: int
+    target: str
+    state: str
+    step: str
+    from_version: int | None
+    problem: Problem | None
+    assigned_at: datetime | None
+    ended_at: datetime | None
+
+
+class Rollout(Value):
+    """A rollout; `counts` are its deployments by state."""
+
+    id: str
+    model: str
+    version: int
+    state: str
+    waves: list[int]
+    current_wave: int
+    max_failures: int
+    timeout_s: float
+    created_by: str
+    created_at: datetime
+    ended_at: datetime | None
+    reason: str
+    counts: dict[str, int]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it will not change any more by itself."""
+        return self.state in {"succeeded", "aborted", "rolled_back"}
+
+
+class RolloutDetail(Rollout):
+    """A rollout with its deployments."""
+
+    deployments: list[Deployment]
+
+
+class Event(Value):
+    """One event."""
+
+    id: int
+    at: datetime
+    received_at: datetime
+    device_id: str | None
+    kind: str
+    subject: str
+    severity: Literal["info", "warning", "error"]
+    message: str
+    body: dict[str, Any]
+
+
+class LeadingFeature(Value):
+    """A feature that has moved: distances to the baseline, and the share of missing values."""
+
+    name: str
+    ks: float | None
+    psi: float | None
+    p_value: float | None
+    missing_ratio: float
+
+
+class DriftSignal(Value):
+    """That what a version sees has moved away from what it was trained on."""
+
+    id: str
+    model: str
+    version: int
+    state: str
+    raised_at: datetime
+    updated_at: datetime
+    cleared_at: datetime | None
+    devices: list[str]
+    samples: int
+    features: list[LeadingFeature]
+
+
+class Window(Value):
+    """What a device counted in one window of time."""
+
+    device_id: str
+    model: str
+    version: int
+    started_at: datetime
+    ended_at: datetime
+    requests: int
+    samples: int
+    errors: int
+    predictions: list[int]
+    latency: list[int]
+
+
+class Operator(Value):
+    """Who a token speaks for."""
+
+    id: str
+    name: str
+    created_at: datetime
+
+
+class Health(Value):
+    """That a hub answers, and which version it is."""
+
+    status: str
+    version: str

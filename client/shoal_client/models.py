@@ -1,0 +1,147 @@
+"""The registry's routes as methods: models, versions, bundles, artifacts."""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from shoal_client.errors import ClientError
+from shoal_client.registry import Job, Model, ModelDetail, RolloutPolicy, Stage, StageChange, StageMoved, VersionDetail
+from shoal_client.transport import Transport
+
+Progress = Callable[[int, int], None]
+"""Called with bytes sent and bytes in all."""
+_UPLOAD_TIMEOUT_S = 600.0
+
+
+class Models:
+    """Models and their versions."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def show(self, name: str) -> ModelDetail:
+        """Return a model with its versions."""
+        return self._transport.call("GET", f"/models/{name}", ModelDetail)
+
+    def describe(self, name: str, description: str) -> ModelDetail:
+        """Set a model's description."""
+        return self._transport.call("PATCH", f"/models/{name}", ModelDetail, json={"description": description})
+
+    def set_policy(self, name: str, policy: RolloutPolicy | None) -> ModelDetail:
+        """Set the rollout that starts when a version becomes production; None for no rollout."""
+        body = {"rollout_on_production": policy.model_dump() if policy else None}
+        return self._transport.call("PATCH", f"/models/{name}", ModelDetail, json=body)
+
+    def version(self, name: str, ref: int | str) -> VersionDetail:
+        """Return a version by number, `latest`, stage or alias."""
+        return self._transport.call("GET", f"/models/{name}/versions/{ref}", VersionDetail)
+
+    def register_bundle(
+        self,
+        folder: Path,
+        progress: Progress | None = None,
+        *,
+        description: str = "",
+        aliases: Sequence[str] = (),
+        parent_version: int | None = None,
+        federated_run: str | None = None,
+        recipe: dict[str, str] | None = None,
+    ) -> VersionDetail:
+        """Register the next version of a model from a bundle folder.
+
+        Raises:
+            ClientError: The folder is no bundle.
+            ApiError: The hub refused it.
+        """
+        request = {
+            "description": description,
+            "aliases": list(aliases),
+            "parent_version": parent_version,
+            "federated_run": federated_run,
+            "recipe": recipe or {},
+        }
+        paths, name = _bundle_paths(folder)
+        total_bytes = sum(path.stat().st_size for path in paths)
+        counter = _Counter(total_bytes, progress or (lambda _sent, _all: None))
+        with ExitStack() as stack:
+            files = [("files", (path.name, stack.enter_context(_CountedFile(path, counter)))) for path in paths]
+            return self._transport.call(
+                "POST",
+                f"/models/{name}/versions",
+                VersionDetail,
+                data={"bundle": json.dumps(request)},
+                files=files,
+                timeout=_UPLOAD_TIMEOUT_S,
+            )
+
+    def move(self, name: str, number: int, stage: Stage, comment: str = "") -> StageMoved:
+        """Move a version to a stage."""
+        body = {"stage": stage, "comment": comment}
+        return self._transport.call("POST", f"/models/{name}/versions/{number}/stage", StageMoved, json=body)
+
+    def set_alias(self, name: str, alias: str, number: int) -> VersionDetail:
+        """Point an alias at a version."""
+        return self._transport.call("PUT", f"/models/{name}/aliases/{alias}", VersionDetail, json={"number": number})
+
+    def history(self, name: str, number: int) -> list[StageChange]:
+        """Return a version's moves through the stages, oldest first."""
+        return self._transport.call("GET", f"/models/{name}/versions/{number}/history", list[StageChange])
+
+    def compress(self, name: str, number: int, techniques: Sequence[str]) -> Job:
+        """Start the job that makes variants of a version."""
+        body: dict[str, Any] = {"techniques": list(techniques)}
+        return self._transport.call("POST", f"/models/{name}/versions/{number}/compress", Job, json=body)
+
+    def download(self, sha256: str, path: Path) -> None:
+        """Write an artifact to a file."""
+        with self._transport.stream(f"/artifacts/{sha256}") as response, path.open("wb") as file:
+            for block in response.iter_bytes():
+                file.write(block)
+
+    def list(self) -> list[Model]:
+        """List models by name."""
+        return self._transport.call("GET", "/models", list[Model])
+
+
+class _Counter:
+    """Adds up what several files have sent."""
+
+    def __init__(self, total_bytes: int, progress: Progress) -> None:
+        self._total_bytes = total_bytes
+        self._progress = progress
+        self._sent_bytes = 0
+
+    def add(self, count_bytes: int) -> None:
+        """Take note of bytes that have been read to be sent."""
+        self._sent_bytes += count_bytes
+        self._progress(min(self._sent_bytes, self._total_bytes), self._total_bytes)
+
+
+class _CountedFile(io.FileIO):
+    """A file that tells a counter what was read of it."""
+
+    def __init__(self, path: Path, counter: _Counter) -> None:
+        super().__init__(path, "rb")
+        self._counter = counter
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(-1 if size is None else size) or b""
+        self._counter.add(len(data))
+        return data
+
+
+def _bundle_paths(folder: Path) -> tuple[list[Path], str]:
+    try:
+        description = json.loads((folder / "bundle.json").read_bytes())
+        paths = [folder / name for name in (*description["files"], "bundle.json")]
+        missing = [path.name for path in paths if not path.is_file()]
+        name = str(description["name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"reading the bundle {folder}: {type(error).__name__}: {error}"
+        raise ClientError(msg, "name a folder that the training wrote; it has a bundle.json") from error
+    if missing:
+        raise ClientError(f"reading the bundle {folder}: {', '.join(missing)} is missing", "write the bundle again")
+    return paths, name

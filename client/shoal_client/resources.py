@@ -1,0 +1,214 @@
+"""The API's routes of the fleet as methods: tokens, devices, rollouts, drift, federated runs."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from shoal_client.fleet import (
+    Device,
+    DeviceDetail,
+    DriftSignal,
+    NewToken,
+    Rollout,
+    RolloutDetail,
+    Token,
+    Window,
+)
+from shoal_client.registry import FederatedRun, FederatedRunDetail
+from shoal_client.transport import Transport
+
+_LOOK_S = 0.3
+"""Between two looks at something that is waited for."""
+
+
+class Tokens:
+    """Enrolment tokens."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(self, *, label: str = "", expires_in_s: int = 86_400, uses: int = 1) -> NewToken:
+        """Make a token; its text is shown this once."""
+        body = {"label": label, "expires_in_s": expires_in_s, "uses": uses}
+        return self._transport.call("POST", "/tokens", NewToken, json=body)
+
+    def list(self) -> list[Token]:
+        """List tokens, newest first."""
+        return self._transport.call("GET", "/tokens", list[Token])
+
+    def revoke(self, token_id: str) -> Token:
+        """Withdraw a token; devices that enrolled with it stay."""
+        return self._transport.call("DELETE", f"/tokens/{token_id}", Token)
+
+
+class Devices:
+    """Enrolled devices."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(self, *, limit: int = 1000, offset: int = 0) -> list[Device]:
+        """List devices by name."""
+        return self._transport.call("GET", "/devices", list[Device], params={"limit": limit, "offset": offset})
+
+    def show(self, device_id: str) -> DeviceDetail:
+        """Return one device."""
+        return self._transport.call("GET", f"/devices/{device_id}", DeviceDetail)
+
+    def update(self, device_id: str, *, name: str | None = None, tags: dict[str, str] | None = None) -> DeviceDetail:
+        """Rename or tag a device; what is None stays."""
+        body: dict[str, Any] = {"name": name, "tags": tags}
+        return self._transport.call("PATCH", f"/devices/{device_id}", DeviceDetail, json=body)
+
+    def configure(self, device_id: str, **settings: float) -> DeviceDetail:
+        """Set how a device's agent behaves.
+
+        Args:
+            device_id: The device.
+            settings: `heartbeat_s`, `window_requests`, `window_s`, `reconnect_jitter_s`; others get their defaults.
+        """
+        return self._transport.call("PUT", f"/devices/{device_id}/config", DeviceDetail, json=settings)
+
+
+class Rollouts:
+    """Versions brought to the fleet."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def start(
+        self,
+        model: str,
+        version: int | str,
+        *,
+        devices: Sequence[str] | None = None,
+        waves: Sequence[int] = (),
+        max_failures: int = 0,
+        timeout_s: float = 600.0,
+    ) -> RolloutDetail:
+        """Start a rollout.
+
+        Args:
+            model: Name of the model.
+            version: Number, `latest`, stage or alias.
+            devices: Ids in the order of the waves; None for all.
+            waves: Devices in each wave; the remainder joins the last.
+            max_failures: How many devices may fail before it is aborted.
+            timeout_s: How long one device may take.
+        """
+        body = {
+            "model": model,
+            "version": str(version),
+            "devices": None if devices is None else list(devices),
+            "waves": list(waves),
+            "max_failures": max_failures,
+            "timeout_s": timeout_s,
+        }
+        return self._transport.call("POST", "/rollouts", RolloutDetail, json=body)
+
+    def list(self, *, model: str = "", limit: int = 100) -> list[Rollout]:
+        """List rollouts, newest first."""
+        return self._transport.call("GET", "/rollouts", list[Rollout], params={"model": model, "limit": limit})
+
+    def show(self, rollout_id: str) -> RolloutDetail:
+        """Return one rollout with its deployments."""
+        return self._transport.call("GET", f"/rollouts/{rollout_id}", RolloutDetail)
+
+    def pause(self, rollout_id: str) -> RolloutDetail:
+        """Let no further device begin."""
+        return self._do(rollout_id, "pause")
+
+    def resume(self, rollout_id: str) -> RolloutDetail:
+        """Go on with a paused rollout."""
+        return self._do(rollout_id, "resume")
+
+    def abort(self, rollout_id: str) -> RolloutDetail:
+        """End it; its devices go back to what they had."""
+        return self._do(rollout_id, "abort")
+
+    def roll_back(self, rollout_id: str) -> RolloutDetail:
+        """Take every device back to what it had before the rollout."""
+        return self._do(rollout_id, "rollback")
+
+    def watch(self, rollout_id: str) -> Iterator[RolloutDetail]:
+        """Yield the rollout as it changes, until it has ended."""
+        last: RolloutDetail | None = None
+        while last is None or not last.has_ended:
+            now = self.show(rollout_id)
+            if now != last:
+                yield now
+            last = now
+            if not now.has_ended:
+                time.sleep(_LOOK_S)
+
+    def _do(self, rollout_id: str, verb: str) -> RolloutDetail:
+        return self._transport.call("POST", f"/rollouts/{rollout_id}/{verb}", RolloutDetail)
+
+
+class Drift:
+    """Drift signals and the counts behind them."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def windows(self, *, device: str | None = None, model: str | None = None, limit: int = 100) -> list[Window]:
+        """List what devices counted, newest first."""
+        params = {"device": device, "model": model, "limit": limit}
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._transport.call("GET", "/drift/windows", list[Window], params=given)
+
+    def list(self, *, model: str | None = None, state: str | None = None, limit: int = 100) -> list[DriftSignal]:
+        """List drift signals, newest first."""
+        params = {"model": model, "state": state, "limit": limit}
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._transport.call("GET", "/drift", list[DriftSignal], params=given)
+
+
+class Federated:
+    """Federated runs."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def start(
+        self,
+        model: str,
+        *,
+        version: int | str = "latest",
+        devices: Sequence[str] | None = None,
+        **settings: Any,  # noqa: ANN401
+    ) -> FederatedRun:
+        """Start a run.
+
+        Args:
+            model: Name of the model.
+            version: The version whose weights the first round begins with.
+            devices: Ids; None for every device that has the dataset.
+            settings: `dataset`, `rounds`, `min_devices`, `epochs`, `learning_rate`, `update_scheme`, `deadline_s`.
+        """
+        body = {"model": model, "version": str(version), "devices": None if devices is None else list(devices)}
+        given = {name: value for name, value in settings.items() if value is not None}
+        return self._transport.call("POST", "/federated", FederatedRun, json=body | given)
+
+    def list(self) -> list[FederatedRun]:
+        """List runs, newest first."""
+        return self._transport.call("GET", "/federated", list[FederatedRun])
+
+    def show(self, run_id: str) -> FederatedRunDetail:
+        """Return one run with its rounds and answers."""
+        return self._transport.call("GET", f"/federated/{run_id}", FederatedRunDetail)
+
+    def stop(self, run_id: str) -> FederatedRun:
+        """Stop a run."""
+        return self._transport.call("POST", f"/federated/{run_id}/stop", FederatedRun)
+
+    def watch(self, run_id: str) -> Iterator[FederatedRunDetail]:
+        """Yield the run as it changes, until it has ended."""
+        last: FederatedRunDetail | None = None
+        while last is None or not last.has_ended:
+            now = self.show(run_id)
+            if now != last:
+                yield now
+            last = now
+            if not now.has_ended:
+                time.sleep(_LOOK_S)

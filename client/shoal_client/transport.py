@@ -1,0 +1,112 @@
+"""HTTP to a hub: TLS by its CA, the operator's token, and errors as the hub words them."""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from shoal_client.errors import ApiError, HubUnreachableError, ProfileError
+
+API = "/api/v1"
+_TIMEOUT_S = 30.0
+
+Answer = TypeVar("Answer")
+
+
+class Transport:
+    """One connection pool to one hub. Safe for use by several threads."""
+
+    def __init__(self, url: str, token: str, ca_path: Path | None, http: httpx.BaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self.url + API,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=_TIMEOUT_S,
+            verify=_trust(ca_path),
+            transport=http,
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    def call(self, method: str, path: str, answer: type[Answer], **request: Any) -> Answer:  # noqa: ANN401 - httpx's own
+        """Send a request and read the answer as `answer`.
+
+        Raises:
+            ApiError: The hub refused.
+            HubUnreachableError: No hub answered in time.
+        """
+        content = self.fetch(method, path, **request)
+        try:
+            return TypeAdapter(answer).validate_json(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            msg = f"reading the answer to {method} {path}: {first['loc']}: {first['msg']}"
+            raise ApiError(200, "unexpected_answer", msg, "use the client of the hub's version") from error
+
+    def fetch(self, method: str, path: str, **request: Any) -> bytes:  # noqa: ANN401 - httpx's own
+        """Send a request and return the answer's bytes.
+
+        Raises:
+            ApiError: The hub refused.
+            HubUnreachableError: No hub answered in time.
+        """
+        with self._reaching():
+            response = self._http.request(method, path, **request)
+        if response.is_error:
+            raise _refusal(response)
+        return response.content
+
+    @contextmanager
+    def stream(self, path: str, *, read_timeout_s: float | None = _TIMEOUT_S) -> Iterator[httpx.Response]:
+        """Open an answer to read while it comes.
+
+        Raises:
+            ApiError: The hub refused.
+            HubUnreachableError: No hub answered, or it went away.
+        """
+        timeout = httpx.Timeout(_TIMEOUT_S, read=read_timeout_s)
+        with self._reaching(), self._http.stream("GET", path, timeout=timeout) as response:
+            if response.is_error:
+                response.read()
+                raise _refusal(response)
+            yield response
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise _unreachable(self.url, error) from error
+
+
+def _trust(ca_path: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_path)
+    except (OSError, ssl.SSLError) as error:
+        msg = f"reading the hub's CA {ca_path}: {error}"
+        raise ProfileError(msg, "fetch it from the hub's /api/v1/ca.pem over a way you trust") from error
+
+
+def _unreachable(url: str, error: httpx.TransportError) -> HubUnreachableError:
+    text = str(error) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return HubUnreachableError(
+            f"talking to {url}: its certificate is not by the CA that the profile trusts, or is for another name",
+            "log in again with the hub's ca.pem and the name that its certificate is for",
+        )
+    return HubUnreachableError(f"talking to {url}: {text}", "check that the hub runs (shoal hub up) and the address")
+
+
+def _refusal(response: httpx.Response) -> ApiError:
+    try:
+        error = response.json()["error"]
+        return ApiError(response.status_code, error["code"], error["message"], error["remedy"])
+    except (ValueError, KeyError, TypeError):
+        text = response.text[:200]
+        return ApiError(response.status_code, "http", f"{response.status_code}: {text}", "is this address a Shoal hub?")
