@@ -9,8 +9,8 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from shoal_agent.durable import sync_folder
-from shoal_agent.errors import ArtifactError, DiskError
+from shoal_agent.durable import make_folder, sync_folder
+from shoal_agent.errors import ArtifactError, DiskError, FetchError
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.ids import sha256_hex
 from shoal_contract.transfer import TransferManifest
@@ -25,17 +25,26 @@ class PartialBlob:
         self.path = path
         self.manifest = manifest
         self._file = path.open("r+b" if path.exists() else "w+b")  # closed by `close`
-        os.ftruncate(self._file.fileno(), manifest.size_bytes)
-        self.missing = {index for index in range(len(manifest.chunks)) if not self._holds(index)}
+        try:
+            os.ftruncate(self._file.fileno(), manifest.size_bytes)
+            self.missing = {index for index in range(len(manifest.chunks)) if not self._holds(index)}
+        except OSError:
+            self._file.close()
+            raise
 
     def write(self, index: int, data: bytes) -> None:
         """Check a chunk and put it in its place.
 
         Raises:
             shoal_contract.errors.TransferError: Its size or hash is wrong.
+            DiskError: The disk does not take it.
         """
         self.manifest.check_chunk(index, data)
-        os.pwrite(self._file.fileno(), data, index * self.manifest.chunk_bytes)
+        try:
+            os.pwrite(self._file.fileno(), data, index * self.manifest.chunk_bytes)
+        except OSError as error:
+            message = f"writing chunk {index} of {self.manifest.sha256[:12]}: {error}"
+            raise DiskError(message, "free some disk space") from error
         self.missing.discard(index)
 
     def sync_and_close(self) -> None:
@@ -58,7 +67,7 @@ class BlobStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def path(self, sha256: str) -> Path:
         """Where the verified artifact lies, if it is there."""
@@ -84,7 +93,11 @@ class BlobStore:
             raise DiskError(f"reading artifact {sha256[:12]}: {error}") from error
 
     def open_partial(self, manifest: TransferManifest) -> PartialBlob:
-        """Open or go on with the partial file of an artifact."""
+        """Open or go on with the partial file of an artifact.
+
+        Raises:
+            DiskError: The disk does not take it.
+        """
         try:
             return PartialBlob(self._partial_path(manifest.sha256), manifest)
         except OSError as error:
@@ -95,36 +108,47 @@ class BlobStore:
         """Verify a filled file as a whole and put it into the store.
 
         Raises:
-            ArtifactError: Its hash is not the signed one; the partial file is thrown away.
+            FetchError: Its hash is not the signed one, as the chunk list, which nobody signs, was wrong; the partial
+                file is thrown away.
+            DiskError: The disk does not take it.
         """
-        partial.sync_and_close()
-        found = _hash_file(partial.path)
-        if found != ref.sha256:
-            partial.path.unlink()
-            message = f"verifying artifact {ref.sha256[:12]}: the whole file's hash is {found[:12]}"
-            raise ArtifactError(message, "the chunk list was wrong; the agent fetches it again")
-        partial.path.replace(self.path(ref.sha256))
-        sync_folder(self._folder)
+        try:
+            partial.sync_and_close()
+            found = _hash_file(partial.path)
+            if found != ref.sha256:
+                partial.path.unlink()
+                message = f"verifying artifact {ref.sha256[:12]}: the whole file's hash is {found[:12]}"
+                raise FetchError(message, "the chunk list was wrong; the agent fetches it again")
+            partial.path.replace(self.path(ref.sha256))
+            sync_folder(self._folder)
+        except OSError as error:
+            raise DiskError(f"storing artifact {ref.sha256[:12]}: {error}", "free some disk space") from error
         return self.path(ref.sha256)
 
     def check(self, sha256: str) -> None:
         """Hash a stored artifact again; a damaged one is thrown away.
 
         Raises:
-            ArtifactError: The file is not what its name says.
+            ArtifactError: The file is not there, or not what its name says.
+            DiskError: It can not be read.
         """
-        if _hash_file(self.path(sha256)) != sha256:
-            self.path(sha256).unlink()
-            message = f"checking the stored artifact {sha256[:12]}: its bytes have changed on disk"
-            raise ArtifactError(message, "the agent fetches it again; check the disk if it happens more than once")
+        path, remedy = self.path(sha256), "the agent fetches it again; check the disk if it happens more than once"
+        try:
+            if _hash_file(path) == sha256:
+                return
+            path.unlink()
+        except FileNotFoundError as error:
+            raise ArtifactError(f"checking the stored artifact {sha256[:12]}: it is not there", remedy) from error
+        except OSError as error:
+            raise DiskError(f"checking the stored artifact {sha256[:12]}: {error}") from error
+        raise ArtifactError(f"checking the stored artifact {sha256[:12]}: its bytes have changed on disk", remedy)
 
     def collect(self, keep: Collection[str]) -> list[str]:
         """Delete every whole or partial artifact whose hash is not in `keep`; return the hashes deleted."""
-        gone = [sha256 for sha256, _ in self._entries() if sha256 not in keep]
-        for sha256, path in list(self._entries()):
-            if sha256 not in keep:
-                path.unlink()
-        return sorted(set(gone))
+        gone = [(sha256, path) for sha256, path in self._entries() if sha256 not in keep]
+        for _, path in gone:
+            path.unlink(missing_ok=True)
+        return sorted({sha256 for sha256, _ in gone})
 
     def _entries(self) -> Iterator[tuple[str, Path]]:
         for path in sorted(self._folder.iterdir()):

@@ -3,13 +3,14 @@
 Composition only: what each part decides is in its own module.
 """
 
+import asyncio
 import fcntl
 import json
 import os
 import secrets
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
@@ -19,6 +20,7 @@ from typing import TextIO
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from shoal_agent.blobs import BlobStore
@@ -36,13 +38,13 @@ from shoal_agent.reporting import Reporter, heartbeat
 from shoal_agent.sections import Sections
 from shoal_agent.serving import ModelServer, create_app, serve
 from shoal_agent.settings import AgentSettings
-from shoal_agent.slots import SlotFile, known_models
+from shoal_agent.slots import SlotFile, known_models, put_aside
 from shoal_agent.updater import Profile, Updater
 from shoal_agent.uplink import Uplink
 from shoal_agent.uploads import Uploads
 from shoal_contract import __version__, topics
 from shoal_contract.desired import DesiredConfig, DesiredState
-from shoal_contract.reported import SectionReport
+from shoal_contract.reported import ModelReport, SectionReport
 from shoal_contract.telemetry import (
     DeploymentEvent,
     Event,
@@ -94,7 +96,7 @@ class Agent:
         self._updaters: dict[str, Updater] = {}
         self._reporter = self._make_reporter()
         self._participant = self._make_participant()
-        self._outbox.on_change = self._uplink.notify
+        self._last_steps: dict[str, tuple[str, str]] = {}
 
     @property
     def device_id(self) -> str:
@@ -107,19 +109,31 @@ class Agent:
         Raises:
             AgentError: The endpoint can not be opened, or the MQTT thread died.
         """
+        loop = asyncio.get_running_loop()
+        self._outbox.on_change = partial(_notify, loop, self._uplink)
         with _only_one(self._settings.data_dir / "lock"):
-            await self._boot()
-            async with self._link.running(), anyio.create_task_group() as group:
-                await self._start_serving(group)
-                self._sections = Sections(
-                    group, self._reporter, self._settings.fetch.retry_min_s, self._settings.fetch.retry_max_s
-                )
-                self._resume()
-                self._start_tasks(group)
-                await self._wait_for_stop()
-                group.cancel_scope.cancel()
-            await self._server.aclose()
-            self._outbox.close()
+            try:
+                await self._boot()
+                await self._serve_and_converge()
+            except Exception as error:
+                cause = _cause(error)
+                if cause is error:
+                    raise
+                raise cause from error
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._server.aclose()
+                self._outbox.close()
+
+    async def _serve_and_converge(self) -> None:
+        retry = self._settings.fetch
+        async with self._link.running(), anyio.create_task_group() as group:
+            await self._start_serving(group)
+            self._sections = Sections(group, self._reporter, retry.retry_min_s, retry.retry_max_s, self._collect)
+            self._resume()
+            self._start_tasks(group)
+            await self._wait_for_stop()
+            group.cancel_scope.cancel()
 
     async def _boot(self) -> None:
         """Serve what was served before, with or without a hub."""
@@ -134,7 +148,11 @@ class Agent:
         app = create_app(self._server, self._monitor)
         port = await group.start(serve, app, self._settings.host, self._settings.port)
         endpoint = {"url": f"http://{self._settings.host}:{port}", "pid": os.getpid(), "device_id": self.device_id}
-        replace_file(self._settings.data_dir / "run" / "endpoint.json", json.dumps(endpoint).encode(), 0o644)
+        path = self._settings.data_dir / "run" / "endpoint.json"
+        try:
+            replace_file(path, json.dumps(endpoint).encode(), 0o644)
+        except OSError as error:  # it serves all the same; only this device's command line does not find it
+            _log.error("writing %s: %s; free some disk space", path, error)
         _log.info("device %s serves on %s", self.device_id, endpoint["url"])
 
     def _resume(self) -> None:
@@ -142,7 +160,7 @@ class Agent:
         self._uploads.offer_again()
         try:
             state = self._desired.load()
-        except TrustError as error:
+        except (TrustError, DiskError) as error:
             _log.error("the stored desired state was refused: %s", error)
             self._reporter.refused(error.to_problem())
         else:
@@ -179,7 +197,7 @@ class Agent:
                     continue  # the hub has cleared the topic; the state in force stays
                 try:
                     state = self._desired.accept(envelope, self._now())
-                except TrustError as error:
+                except (TrustError, DiskError) as error:
                     _log.warning("desired state refused: %s", error)
                     self._reporter.refused(error.to_problem())
                 else:
@@ -188,31 +206,34 @@ class Agent:
     def _apply(self, state: DesiredState) -> None:
         """Set every section on its way."""
         self._config = state.config
+        self._link.reconnect_jitter_s = state.config.reconnect_jitter_s
         self._reporter.accepted(state.order)
         self._reporter.section("config", SectionReport(state="applied"))
         for name, model in state.models.items():
             step = partial(self._updater(name).converge, model, state.order, partial(self._on_step, name))
-            self._sections.want(f"models/{name}", model, model.deployment, partial(self._then_collect, step))
+            self._sections.want(f"models/{name}", model, model.deployment, step)
         for run, wanted in state.federated.items():
             self._sections.want(f"federated/{run}", wanted, "", partial(self._participant.converge, wanted))
         self._drop_unwanted(state)
 
     def _drop_unwanted(self, state: DesiredState) -> None:
-        held = {f"models/{name}" for name, updater in self._updaters.items() if updater.file.slots.active}
+        held = {f"models/{name}" for name, updater in self._updaters.items() if not updater.file.slots.is_empty()}
         for key in held | set(self._sections.keys("models/")):
             name = key.removeprefix("models/")
             if name not in state.models:
-                self._sections.want(key, None, "", partial(self._then_collect, self._updater(name).remove))
+                self._sections.want(key, None, "", self._updater(name).remove)
         for key in self._sections.keys("federated/"):
             if key.removeprefix("federated/") not in state.federated:
                 self._sections.want(key, None, "", anyio.lowlevel.checkpoint)
 
-    async def _then_collect(self, converge: Callable[[], Awaitable[None]]) -> None:
-        """Converge, then delete the artifacts that no role, section or transfer needs any more."""
-        await converge()
-        self._reporter.touch()
-        if self._reporter.working("") <= 1:  # the section that has just converged still counts
-            self._blobs.collect(self._needed())
+    def _collect(self) -> None:
+        """Delete the artifacts that nothing needs any more. Only when all is settled: who fetches has needs unknown."""
+        try:
+            gone = self._blobs.collect(self._needed())
+        except OSError as error:
+            _log.error("deleting artifacts that nothing needs: %s; check the data folder's disk", error)
+        else:
+            _log.debug("deleted artifacts: %s", gone)
 
     def _needed(self) -> set[str]:
         needed = {sha256 for updater in self._updaters.values() for sha256 in updater.file.slots.artifacts()}
@@ -222,7 +243,14 @@ class Agent:
         return needed
 
     def _on_step(self, name: str, event: DeploymentEvent) -> None:
-        self._tell(event)
+        """Tell the hub and report a step; a step that is only tried again is not told twice."""
+        step = (event.deployment, event.step)
+        if self._last_steps.get(name) != step:
+            self._last_steps[name] = step
+            try:
+                self._tell(event)
+            except DiskError as error:  # the reported state still says what is true
+                _log.error("a step of %s could not be noted for the hub: %s", name, error)
         if event.step not in {"commit", "fail"}:
             report = SectionReport(state="working", step=event.step, deployment=event.deployment)
             self._reporter.section(f"models/{name}", report)
@@ -237,8 +265,11 @@ class Agent:
 
     async def _beat(self) -> None:
         topic = topics.up(self.device_id, "telemetry")
+        datasets = self._datasets.sizes()
         while True:
             await self._link.wait_connected()
+            if datasets != (datasets := self._datasets.sizes()):
+                self._reporter.touch()  # `shoal-agent data add` is a process of its own
             message = heartbeat(self._started_s, self._outbox.depth(), self._now())
             try:
                 await self._link.publish(topic, message.to_bytes())
@@ -249,9 +280,16 @@ class Agent:
     async def _collect_windows(self) -> None:
         while True:
             await anyio.sleep(_WINDOW_CHECK_S)
-            for window in self._monitor.take_windows(self._now(), self._config):
-                message = TelemetryMessage(body=window.to_message(_UNPLACED))
-                self._outbox.put("telemetry", "window", message.to_bytes())
+            try:
+                await anyio.to_thread.run_sync(self._queue_windows)
+            except DiskError as error:
+                _log.error("a window of telemetry is lost: %s", error)
+
+    def _queue_windows(self) -> None:
+        """Pack and queue what is finished; in a thread, as it takes an fsync a window."""
+        for window in self._monitor.take_windows(self._now(), self._config):
+            message = TelemetryMessage(body=window.to_message(_UNPLACED))
+            self._outbox.put("telemetry", "window", message.to_bytes())
 
     def _next_connection(self) -> int:
         return self._outbox.next_connection(int(self._now().timestamp() * 1000))
@@ -260,7 +298,7 @@ class Agent:
         if name not in self._updaters:
             self._updaters[name] = Updater(
                 name,
-                SlotFile(self._settings.data_dir / "models", name),
+                self._slot_file(name),
                 self._blobs,
                 self._fetcher,
                 self._server,
@@ -269,17 +307,28 @@ class Agent:
             )
         return self._updaters[name]
 
+    def _slot_file(self, name: str) -> SlotFile:
+        folder = self._settings.data_dir / "models"
+        try:
+            return SlotFile(folder, name)
+        except DiskError as error:
+            _log.error("%s; kept as %s", error, put_aside(folder, name))
+            return SlotFile(folder, name)
+
+    def _model_reports(self) -> dict[str, ModelReport]:
+        held = {name: updater.file.slots for name, updater in self._updaters.items()}
+        return {name: slots.to_report() for name, slots in held.items() if not slots.is_empty()}
+
     def _make_reporter(self) -> Reporter:
         hardware, runtimes = detect(), self._settings.runtimes or available_runtimes()
         reporter = Reporter(hardware, runtimes, targets_for(hardware, runtimes), __version__, self._now)
-        reporter.models = lambda: {name: item.file.slots.to_report() for name, item in self._updaters.items()}
+        reporter.models = self._model_reports
         reporter.datasets = self._datasets.sizes
         return reporter
 
     def _make_participant(self) -> Participant:
         return Participant(
             folder=self._settings.data_dir / "federated",
-            blobs=self._blobs,
             fetcher=self._fetcher,
             datasets=self._datasets,
             uploads=self._uploads,
@@ -289,11 +338,28 @@ class Agent:
         )
 
 
+def _notify(loop: asyncio.AbstractEventLoop, uplink: Uplink) -> None:
+    """Wake the uplink from whatever thread has queued a message."""
+    loop.call_soon_threadsafe(uplink.notify)
+
+
+def _cause(error: Exception) -> Exception:
+    """Return the first AgentError in what a task group has wrapped, so that a person reads it; else the error."""
+    for inner in getattr(error, "exceptions", ()):
+        found = _cause(inner)
+        if isinstance(found, AgentError):
+            return found
+    return error
+
+
 @contextmanager
 def _only_one(path: Path) -> Iterator[TextIO]:
     """Hold the data folder: two agents on one would corrupt it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise DiskError(f"locking the data folder {path.parent}: {error}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
+from pydantic import ValidationError
 
 from shoal_agent.errors import EnrolmentError
 from shoal_agent.hardware import detect
@@ -28,6 +29,7 @@ from shoal_contract.errors import MessageError
 from shoal_contract.wire import parse_message
 
 TIMEOUT_S = 20.0
+DEFAULT_PORT = 443
 API = "/api/v1"
 
 
@@ -49,13 +51,8 @@ def enrol(identity_dir: Path, hub_url: str, token_text: str, name: str = "") -> 
         token = parse_token(token_text)
     except MessageError as error:
         raise EnrolmentError(str(error)) from error
+    request = _request(identity_dir, token, name)
     ca_pem = _pinned_ca(hub_url, token)
-    request = EnrolmentRequest(
-        token=token.secret.get_secret_value(),
-        csr_pem=make_signing_request(load_or_make_key(identity_dir)),
-        name=name,
-        hardware=detect(),
-    )
     context = ssl.create_default_context(cadata=ca_pem)
     body = _call(hub_url, "POST", f"{API}/enrol", context, request.to_bytes())
     try:
@@ -66,30 +63,46 @@ def enrol(identity_dir: Path, hub_url: str, token_text: str, name: str = "") -> 
     return save_identity(identity_dir, response)
 
 
+def _request(identity_dir: Path, token: EnrolmentToken, name: str) -> EnrolmentRequest:
+    csr_pem = make_signing_request(load_or_make_key(identity_dir))
+    try:
+        return EnrolmentRequest(token=token.secret.get_secret_value(), csr_pem=csr_pem, name=name, hardware=detect())
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        message = f"enrolling: {first['loc'][0]}: {first['msg']}"
+        raise EnrolmentError(message, "give a shorter name with --name") from error
+
+
 def _pinned_ca(hub_url: str, token: EnrolmentToken) -> str:
     untrusting = ssl.create_default_context()
     untrusting.check_hostname = False
     untrusting.verify_mode = ssl.CERT_NONE
     pem = _call(hub_url, "GET", f"{API}/ca.pem", untrusting)
     try:
-        found = x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex()
+        certificate = x509.load_pem_x509_certificate(pem)
     except ValueError as error:
         message = f"reading the CA of {hub_url}: no certificate found"
         raise EnrolmentError(message, "check that the address is a Shoal hub's") from error
+    found = certificate.fingerprint(hashes.SHA256()).hex()
     if found != token.ca_sha256:
         message = (
             f"checking the CA of {hub_url}: fingerprint {found[:16]}… found, the token pins {token.ca_sha256[:16]}…"
         )
         raise EnrolmentError(message, "this is not the hub that made the token, or somebody is in between")
-    return pem.decode()
+    # Not the bytes as they came: whoever sits in between could have added a certificate of his own behind this one.
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def _call(hub_url: str, method: str, path: str, context: ssl.SSLContext, body: bytes | None = None) -> bytes:
-    parts = urlsplit(hub_url)
-    if parts.scheme != "https" or not parts.hostname:
+    try:
+        parts = urlsplit(hub_url)
+        host, port = parts.hostname, parts.port or DEFAULT_PORT
+    except ValueError:
+        host = None
+    if not host or parts.scheme != "https":
         message = f"enrolling at {hub_url!r}: an address like https://hub.example:8443 was expected"
         raise EnrolmentError(message, "give the hub's address with --hub")
-    connection = http.client.HTTPSConnection(parts.hostname, parts.port or 443, timeout=TIMEOUT_S, context=context)
+    connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
         response = connection.getresponse()

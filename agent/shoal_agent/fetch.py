@@ -9,7 +9,7 @@ import anyio
 from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore, PartialBlob
-from shoal_agent.errors import FetchError
+from shoal_agent.errors import AgentError, FetchError
 from shoal_agent.settings import FetchSettings
 from shoal_contract import topics
 from shoal_contract.desired import ArtifactRef
@@ -29,6 +29,7 @@ class RetainedSource(Protocol):
 
         Raises:
             FetchError: Nothing arrived within `timeout_s`.
+            LinkError: Nothing could arrive, as the link was down.
         """
 
 
@@ -40,17 +41,27 @@ class Fetcher:
         self._blobs = blobs
         self._ask_again = ask_again
         self._settings = settings
+        self._locks: dict[str, anyio.Lock] = {}
 
     async def fetch(self, ref: ArtifactRef) -> Path:
         """Return the path of the verified artifact, fetched if it is not there.
 
+        Two sections that need the same artifact share one transfer.
+
         Raises:
             FetchError: Chunks are missing or wrong for now; the hub has been asked to publish them again.
-            ArtifactError: The whole is not what was signed.
+            LinkError: The link is down.
             DiskError: It can not be stored.
         """
-        if self._blobs.has(ref.sha256):
-            return self._blobs.path(ref.sha256)
+        lock = self._locks.setdefault(ref.sha256, anyio.Lock())
+        try:
+            async with lock:
+                return self._blobs.path(ref.sha256) if self._blobs.has(ref.sha256) else await self._bring(ref)
+        finally:
+            if not lock.locked():
+                self._locks.pop(ref.sha256, None)
+
+    async def _bring(self, ref: ArtifactRef) -> Path:
         try:
             manifest = await self._manifest(ref)
             partial = await to_thread.run_sync(self._blobs.open_partial, manifest)
@@ -73,30 +84,25 @@ class Fetcher:
     async def _fill(self, partial: PartialBlob) -> None:
         todo = sorted(partial.missing, reverse=True)
         limiter = anyio.CapacityLimiter(1)
-        failures: list[FetchError] = []
+        failures: list[AgentError] = []
 
         async def worker() -> None:
             while todo and not failures:
                 async with limiter:
                     if todo:
-                        await self._one_chunk(partial, todo.pop(), limiter, failures)
+                        started_s = time.monotonic()
+                        try:
+                            await self._chunk(partial, todo.pop())
+                        except AgentError as error:  # raised below: a task group would wrap it
+                            failures.append(error)
+                        is_fast = time.monotonic() - started_s < self._settings.fast_chunk_s
+                        limiter.total_tokens = self._settings.window if is_fast else 1
 
         async with anyio.create_task_group() as group:
             for _ in range(min(self._settings.window, len(todo))):
                 group.start_soon(worker)
         if failures:
             raise failures[0]
-
-    async def _one_chunk(
-        self, partial: PartialBlob, index: int, limiter: anyio.CapacityLimiter, failures: list[FetchError]
-    ) -> None:
-        started_s = time.monotonic()
-        try:
-            await self._chunk(partial, index)
-        except FetchError as error:
-            failures.append(error)
-        is_fast = time.monotonic() - started_s < self._settings.fast_chunk_s
-        limiter.total_tokens = self._settings.window if is_fast else 1
 
     async def _chunk(self, partial: PartialBlob, index: int) -> None:
         topic = topics.artifact_chunk(partial.manifest.sha256, index)

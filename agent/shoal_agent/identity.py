@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from shoal_agent.durable import replace_file
+from shoal_agent.durable import make_folder, replace_file
 from shoal_agent.errors import DiskError
 from shoal_contract.enrolment import EnrolmentResponse
 from shoal_contract.errors import MessageError
@@ -32,10 +32,17 @@ class Identity:
     director_keys: dict[str, Ed25519PublicKey]
 
     def tls_context(self) -> ssl.SSLContext:
-        """Return the context for mutual TLS with the broker, trusting the hub's CA alone."""
-        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self.folder / "certificate.pem", self.folder / "key.pem")
+        """Return the context for mutual TLS with the broker, trusting the hub's CA alone.
+
+        Raises:
+            DiskError: Key or certificates are missing, unreadable or do not belong together.
+        """
+        try:
+            context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.load_cert_chain(self.folder / "certificate.pem", self.folder / "key.pem")
+        except OSError as error:
+            raise _damaged(self.folder, error) from error
         return context
 
 
@@ -55,9 +62,8 @@ def load_identity(folder: Path) -> Identity:
             key_id: Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
             for key_id, text in response.director_keys.items()
         }
-    except (MessageError, ValueError) as error:
-        message = f"reading the identity in {folder}: {error}"
-        raise DiskError(message, "enrol the device again with a new token") from error
+    except (OSError, MessageError, ValueError) as error:
+        raise _damaged(folder, error) from error
     return Identity(folder, response.device_id, response.broker_host, response.broker_port, keys)
 
 
@@ -77,9 +83,12 @@ def load_or_make_key(folder: Path) -> ec.EllipticCurvePrivateKey:
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder, mode=0o700)
         replace_file(path, pem)
-    loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    try:
+        loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(folder, error) from error
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
         message = f"reading {path}: a {type(loaded).__name__} found, a P-256 key expected"
         raise DiskError(message, "move the file away and enrol again with a new token")
@@ -90,3 +99,8 @@ def make_signing_request(key: ec.EllipticCurvePrivateKey) -> str:
     """Return a CSR (PKCS #10, RFC 2986; PEM) with an empty subject: the hub makes the device's id."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _damaged(folder: Path, error: Exception) -> DiskError:
+    message = f"reading the identity in {folder}: {error}"
+    return DiskError(message, f"check who owns {folder}; if it is damaged, move it away and enrol with a new token")

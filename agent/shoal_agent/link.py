@@ -11,6 +11,7 @@ import random
 import socket
 import struct
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -35,6 +36,7 @@ from shoal_contract.reported import Presence
 _log = getLogger(__name__)
 _MIN_ERROR_CODE = 128
 _WATCH_S = 5.0
+_PATIENCE = 12
 _RESTART = "restart the agent and report what its log says"
 _TCP_INFO_BYTES, _LAST_DATA_RECEIVED = 104, 52  # struct tcp_info of linux/tcp.h
 
@@ -51,6 +53,7 @@ class _Inbox(NamedTuple):
     """Where the messages of one topic go, and the quality of service to ask for."""
 
     messages: MemoryObjectSendStream[bytes]
+    oldest: MemoryObjectReceiveStream[bytes]
     qos: int
 
 
@@ -165,7 +168,7 @@ class Link:
     async def subscription(self, topic: str, qos: int = 1) -> AsyncIterator[MemoryObjectReceiveStream[bytes]]:
         """Receive what arrives on exactly `topic`, across reconnections, until the block ends."""
         send, receive = anyio.create_memory_object_stream[bytes](self._settings.inbox_messages)
-        self._inboxes[topic] = _Inbox(send, qos)
+        self._inboxes[topic] = _Inbox(send, receive, qos)
         if self.is_connected:
             self._subscribe(topic)
         try:
@@ -181,19 +184,24 @@ class Link:
         """Return the retained message of `topic`, at QoS 0: whoever asks asks again if it is lost.
 
         Raises:
-            FetchError: The connection received nothing at all for `timeout_s`; a slow message is waited for.
+            FetchError: The connection received nothing at all for `timeout_s`, or other things only for much longer;
+                a slow message is waited for.
+            LinkError: The link is down.
         """
         async with self.subscription(topic, qos=0) as messages:
-            left_s = timeout_s
+            started_s, left_s = time.monotonic(), timeout_s
             while left_s > 0:
                 with anyio.move_on_after(left_s):
                     payload = await messages.receive()
                     if payload:
                         return payload
                     continue  # cleared just now
-                left_s = timeout_s - self._idle_s() if self.is_connected else 0.0
-        state = "connected" if self.is_connected else self.last_problem
-        raise FetchError(f"waiting for {topic}: silent for {timeout_s} s ({state})")
+                # The bound on the whole is for a device on which other messages arrive all the time.
+                most_s = _PATIENCE * timeout_s - (time.monotonic() - started_s)
+                left_s = min(most_s, timeout_s - self._idle_s()) if self.is_connected else 0.0
+        if not self.is_connected:
+            raise LinkError(f"waiting for {topic}: {self.last_problem}")
+        raise FetchError(f"waiting for {topic}: silent for {timeout_s} s")
 
     def presence(self, state: str, reason: str = "") -> bytes:
         """Return this connection's presence message."""
@@ -211,7 +219,10 @@ class Link:
         connection = self._client.socket()
         if not isinstance(connection, socket.socket):
             return math.inf
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        try:
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        except OSError:
+            return math.inf  # closed just now
         return float(struct.unpack_from("=I", info, _LAST_DATA_RECEIVED)[0]) / 1000
 
     def _make_client(self) -> Client:
@@ -307,10 +318,10 @@ class Link:
         inbox = self._inboxes.get(topic)
         if inbox is None:
             return
-        try:
-            inbox.messages.send_nowait(payload)
-        except anyio.WouldBlock:
-            _log.warning("link: more than %d messages wait on %s; one dropped", self._settings.inbox_messages, topic)
+        if inbox.messages.statistics().current_buffer_used >= self._settings.inbox_messages:
+            inbox.oldest.receive_nowait()
+            _log.warning("link: %d messages wait on %s; the oldest is dropped", self._settings.inbox_messages, topic)
+        inbox.messages.send_nowait(payload)
 
     def _on_publish(self, _c: Client, _u: object, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
         self._loop.call_soon_threadsafe(self._confirm, mid, reason)

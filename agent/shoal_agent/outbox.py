@@ -1,19 +1,24 @@
 """The outbox: what the hub must get, kept on disk until the hub says that it has committed it.
 
 Sequences have no gaps except at the head, where the oldest messages go when a bound is reached; each message names
-the oldest that is still held.
+the oldest that is still held. A write is durable before it returns: a sequence that was sent is never given again.
 """
 
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from logging import getLogger
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from shoal_agent.durable import make_folder
+from shoal_agent.errors import DiskError
 from shoal_agent.settings import OutboxSettings
 from shoal_contract.telemetry import OutboxPosition
 
+_log = getLogger(__name__)
 Channel = Literal["event", "telemetry"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -22,6 +27,8 @@ CREATE TABLE IF NOT EXISTS messages (
 );
 CREATE TABLE IF NOT EXISTS uploads (sha256 TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL);
 """
+
+_COUNT = "SELECT count(*), coalesce(sum(length(body)), 0) FROM messages"
 
 
 class Queued(NamedTuple):
@@ -34,33 +41,37 @@ class Queued(NamedTuple):
 
 
 class Outbox:
-    """`<data>/outbox.sqlite`. Methods may be called from any thread."""
+    """`<data>/outbox.sqlite`. Methods may be called from any thread; each raises DiskError where the disk fails.
+
+    A damaged file is put aside and another begun, as a device that can not report must still serve.
+    """
 
     def __init__(self, path: Path, settings: OutboxSettings) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._settings = settings
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        self._database.executescript(_SCHEMA)
+        self._path = path
+        self._connection = 0
+        make_folder(path.parent)
+        self._database = _open(path)
         self.stream = self._fact("stream", lambda: secrets.token_hex(8))
         self.on_change: Callable[[], None] = lambda: None
         self.dropped = 0
+        self._count, self._bytes = self._database.execute(_COUNT).fetchone()
 
     def put(self, channel: Channel, kind: str, body: bytes) -> int:
-        """Queue a message durably and return its sequence."""
-        with self._lock:
+        """Queue a message durably and return its sequence; `on_change` is called in the same thread."""
+        with self._writing("queueing a message"):
             cursor = self._database.execute(
                 "INSERT INTO messages (channel, kind, body) VALUES (?, ?, ?)", (channel, kind, body)
             )
+            self._count, self._bytes = self._count + 1, self._bytes + len(body)
             self._trim()
         self.on_change()
         return int(cursor.lastrowid or 0)
 
     def after(self, sequence: int, limit: int) -> list[Queued]:
         """Return up to `limit` messages beyond `sequence`, in order."""
-        with self._lock:
+        with self._writing("reading what waits"):
             rows = self._database.execute(
                 "SELECT sequence, channel, kind, body FROM messages WHERE sequence > ? ORDER BY sequence LIMIT ?",
                 (sequence, limit),
@@ -73,44 +84,60 @@ class Outbox:
 
     def acknowledged(self) -> int:
         """The sequence before the oldest message that waits."""
-        with self._lock:
-            row = self._database.execute(
-                "SELECT coalesce((SELECT min(sequence) - 1 FROM messages),"
-                " (SELECT seq FROM sqlite_sequence WHERE name = 'messages'), 0)"
-            ).fetchone()
-        return int(row[0])
+        with self._writing("reading what is acknowledged"):
+            row = self._database.execute("SELECT min(sequence) - 1 FROM messages").fetchone()
+            return int(row[0]) if row[0] is not None else self._last()
+
+    def last(self) -> int:
+        """The last sequence that was given, 0 before the first."""
+        with self._writing("reading the last sequence"):
+            return self._last()
 
     def acknowledge(self, sequence: int) -> None:
         """Drop all messages up to `sequence`: the hub has committed them."""
-        with self._lock:
+        with self._writing("dropping what the hub has"):
+            count, size = self._database.execute(f"{_COUNT} WHERE sequence <= ?", (sequence,)).fetchone()
             self._database.execute("DELETE FROM messages WHERE sequence <= ?", (sequence,))
+            self._count, self._bytes = self._count - count, self._bytes - size
 
     def depth(self) -> int:
         """Messages that wait."""
-        with self._lock:
-            return int(self._database.execute("SELECT count(*) FROM messages").fetchone()[0])
+        return int(self._count)
+
+    def begin_stream(self) -> None:
+        """Go on under another stream's name: the hub knows more of this one than this disk, a restored copy."""
+        with self._writing("beginning another stream"):
+            self.stream = secrets.token_hex(8)
+            self._database.execute("UPDATE facts SET value = ? WHERE name = 'stream'", (self.stream,))
 
     def next_connection(self, now_ms: int) -> int:
-        """Return a connection number that is larger than all before, across restarts and clock jumps."""
+        """Return a connection number that is larger than all before, across restarts and clock jumps.
+
+        On a disk that takes no writes it still rises for as long as the process lives.
+        """
         with self._lock:
-            last = int(self._fact("connection", lambda: "0"))
-            number = max(last + 1, now_ms)
-            self._database.execute("UPDATE facts SET value = ? WHERE name = 'connection'", (str(number),))
-        return number
+            try:
+                last = max(self._connection, int(self._fact("connection", lambda: "0")))
+                self._connection = max(last + 1, now_ms)
+                self._set_fact("connection", str(self._connection))
+            except sqlite3.Error as error:
+                self._connection = max(self._connection + 1, now_ms)
+                _log.error("outbox: the connection's number could not be kept: %s", error)
+            return self._connection
 
     def add_upload(self, sha256: str, size_bytes: int) -> None:
         """Note a blob that has to reach the hub."""
-        with self._lock:
+        with self._writing("noting an upload"):
             self._database.execute("INSERT OR IGNORE INTO uploads VALUES (?, ?)", (sha256, size_bytes))
 
     def drop_upload(self, sha256: str) -> None:
         """Forget a blob: the hub has stored or refused it."""
-        with self._lock:
+        with self._writing("forgetting an upload"):
             self._database.execute("DELETE FROM uploads WHERE sha256 = ?", (sha256,))
 
     def uploads(self) -> dict[str, int]:
         """Blobs that have to reach the hub, with their sizes in bytes."""
-        with self._lock:
+        with self._writing("reading the uploads"):
             return dict(self._database.execute("SELECT sha256, size_bytes FROM uploads").fetchall())
 
     def close(self) -> None:
@@ -118,21 +145,69 @@ class Outbox:
         with self._lock:
             self._database.close()
 
+    @contextmanager
+    def _writing(self, doing: str) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise DiskError(f"{doing} in {self._path}: {error}", "free some disk space") from error
+
     def _fact(self, name: str, make: Callable[[], str]) -> str:
         row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         if row is None:
-            self._database.execute("INSERT INTO facts VALUES (?, ?)", (name, make()))
-            return self._fact(name, make)
+            row = (make(),)
+            self._set_fact(name, row[0])
         return str(row[0])
+
+    def _set_fact(self, name: str, value: str) -> None:
+        self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def _oldest(self) -> int:
         return int(self._database.execute("SELECT coalesce(min(sequence), 1) FROM messages").fetchone()[0])
 
+    def _last(self) -> int:
+        row = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
+        return int(row[0]) if row else 0
+
     def _trim(self) -> None:
-        count, size = self._database.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM messages").fetchone()
-        while count > 1 and (count > self._settings.max_messages or size > self._settings.max_bytes):
+        while self._count > 1 and (self._count > self._settings.max_messages or self._bytes > self._settings.max_bytes):
             sequence, length = self._database.execute(
                 "SELECT sequence, length(body) FROM messages ORDER BY sequence LIMIT 1"
             ).fetchone()
             self._database.execute("DELETE FROM messages WHERE sequence = ?", (sequence,))
-            count, size, self.dropped = count - 1, size - length, self.dropped + 1
+            self._count, self._bytes, self.dropped = self._count - 1, self._bytes - length, self.dropped + 1
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open the file, or a new one where it is damaged.
+
+    Raises:
+        DiskError: The disk does not take a new one either.
+    """
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # locked, full or not writable: the file itself may be whole
+            message = f"opening {path}: {error}"
+            raise DiskError(message, "check that no other agent uses it, its owner, and the disk's space") from error
+        _log.error("outbox: %s is damaged (%s) and was put aside; what waited in it is lost", path, error)
+        path.replace(path.with_name(f"{path.name}.damaged"))
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.executescript(_SCHEMA)
+        with closing(database.execute("PRAGMA quick_check(1)")) as check:
+            if check.fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("its quick check fails")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database

@@ -18,18 +18,36 @@ from shoal_contract.reported import SectionReport
 from shoal_contract.wire import WireValue
 
 _log = getLogger(__name__)
+_DEFECT_REMEDY = "this is a defect of the agent: report what its log on the device says"
 Converge = Callable[[], Awaitable[None]]
 
 
 class Sections:
-    """All sections of this device."""
+    """All sections of this device.
 
-    def __init__(self, group: TaskGroup, reporter: Reporter, retry_min_s: float, retry_max_s: float) -> None:
+    Args:
+        group: Where the attempts run.
+        reporter: Takes each section's report.
+        retry_min_s: Wait before the second attempt; it doubles from there.
+        retry_max_s: Longest wait.
+        on_settled: Called whenever no section is on its way any more.
+    """
+
+    def __init__(
+        self,
+        group: TaskGroup,
+        reporter: Reporter,
+        retry_min_s: float,
+        retry_max_s: float,
+        on_settled: Callable[[], None] = lambda: None,
+    ) -> None:
         self._group = group
         self._reporter = reporter
         self._retry_s = (retry_min_s, retry_max_s)
+        self._on_settled = on_settled
         self._running: dict[str, tuple[WireValue | None, anyio.CancelScope]] = {}
         self._locks: dict[str, anyio.Lock] = {}
+        self._unsettled = 0
 
     def want(self, key: str, body: WireValue | None, deployment: str, converge: Converge) -> None:
         """Converge on `body`; an attempt at another body is cancelled, one at the same body goes on.
@@ -47,6 +65,7 @@ class Sections:
             scope.cancel()
         scope = anyio.CancelScope()
         self._running[key] = (body, scope)
+        self._unsettled += 1
         self._group.start_soon(self._run, key, body, deployment, converge, scope)
 
     def keys(self, prefix: str) -> list[str]:
@@ -59,8 +78,12 @@ class Sections:
         with scope:
             async with self._locks.setdefault(key, anyio.Lock()):
                 await self._attempts(key, deployment, converge)
-                if body is None:
-                    self._reporter.drop_section(key)
+        if body is None and self._running.get(key) == (body, scope):
+            del self._running[key], self._locks[key]
+            self._reporter.drop_section(key)
+        self._unsettled -= 1
+        if self._unsettled == 0:
+            self._on_settled()
 
     async def _attempts(self, key: str, deployment: str, converge: Converge) -> None:
         self._reporter.section(key, SectionReport(state="working", deployment=deployment))
@@ -76,9 +99,16 @@ class Sections:
                 delay_s = min(2 * delay_s, ceiling_s)
             except AgentError as error:
                 _log.error("section %s: %s", key, error)
-                report = SectionReport(state="failed", deployment=deployment, problem=error.to_problem())
-                self._reporter.section(key, report)
+                self._fail(key, deployment, error)
+                return
+            except Exception as error:  # noqa: BLE001 - logged with its traceback and reported
+                # A defect here, but the device's other sections, a rollback among them, must go on.
+                _log.exception("section %s: a defect of the agent", key)
+                self._fail(key, deployment, AgentError(f"converging on {key}: {error!r}", _DEFECT_REMEDY))
                 return
             else:
                 self._reporter.section(key, SectionReport(state="applied", deployment=deployment))
                 return
+
+    def _fail(self, key: str, deployment: str, error: AgentError) -> None:
+        self._reporter.section(key, SectionReport(state="failed", deployment=deployment, problem=error.to_problem()))

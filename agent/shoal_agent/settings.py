@@ -21,7 +21,7 @@ class LinkSettings:
     receive_maximum: int = 4
     """Unconfirmed messages that the broker may send at a time."""
     inbox_messages: int = 64
-    """Messages per topic that may wait for their reader; more are dropped with a warning."""
+    """Messages per topic that may wait for their reader; beyond it the oldest is dropped with a warning."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shoal_agent.durable import replace_file
+from shoal_agent.durable import replace_file, sync_folder
 from shoal_agent.errors import DiskError
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.ids import Name, Sha256
@@ -30,7 +30,11 @@ class Slot(BaseModel):
     order: tuple[int, int]
     state: Literal["good", "bad", "unproven"] = "unproven"
     boots: int = 0
-    """Starts of the agent that have tried this version while it was unproven."""
+    """Starts of the agent that found this version unproven: as many times the agent ended while it was tried."""
+
+    def is_same_file(self, other: "Slot") -> bool:
+        """Whether both are the same version from the same file."""
+        return (self.version, self.sha256, self.manifest) == (other.version, other.sha256, other.manifest)
 
     def to_report(self) -> SlotReport:
         """Return the slot as the hub sees it."""
@@ -58,15 +62,19 @@ class Slots(BaseModel):
     failure: Failure | None = None
 
     def staged(self, candidate: Slot) -> "Slots":
-        """Hold a verified version ready; what serves does not change."""
-        return self.model_copy(update={"candidate": candidate})
+        """Hold a verified version ready; what serves does not change. A repeated attempt keeps its count of starts."""
+        before = self.candidate
+        boots = before.boots if before is not None and before.deployment == candidate.deployment else 0
+        return self.model_copy(update={"candidate": candidate.model_copy(update={"boots": boots})})
 
     def activated(self) -> "Slots":
         """Let the candidate serve, still unproven. The last good version stays as `previous`."""
         if self.candidate is None:
             raise DiskError("activating a version: no candidate is staged")
-        keep = self.active if self.active is not None and self.active.state == "good" else self.previous
-        return Slots(active=self.candidate, previous=keep, candidate=None, failure=None)
+        before = self.active
+        # A version that is activated again, because its file was damaged, must not push its predecessor out.
+        is_other = before is not None and before.state == "good" and not before.is_same_file(self.candidate)
+        return Slots(active=self.candidate, previous=before if is_other else self.previous)
 
     def committed(self) -> "Slots":
         """The active version has proved itself."""
@@ -74,11 +82,27 @@ class Slots(BaseModel):
             raise DiskError("committing a version: none is active")
         return self.model_copy(update={"active": self.active.model_copy(update={"state": "good", "boots": 0})})
 
+    def proved(self, deployment: str, order: tuple[int, int]) -> "Slots":
+        """The active version is what another deployment asks for, too."""
+        if self.active is None:
+            raise DiskError("confirming a version: none is active")
+        active = self.active.model_copy(update={"deployment": deployment, "order": order})
+        return Slots(active=active, previous=self.previous)
+
     def booted(self) -> "Slots":
-        """Count one more start with an unproven active version."""
-        if self.active is None or self.active.state != "unproven":
-            return self
-        return self.model_copy(update={"active": self.active.model_copy(update={"boots": self.active.boots + 1})})
+        """Count one more start with a version that was being tried when the agent ended."""
+        counted = {
+            role: slot.model_copy(update={"boots": slot.boots + 1})
+            for role, slot in (("active", self.active), ("candidate", self.candidate))
+            if slot is not None and slot.state == "unproven"
+        }
+        return self.model_copy(update=counted)
+
+    def fell_back(self) -> "Slots":
+        """The active version can not be served from this disk: the previous one is active again."""
+        if self.previous is None:
+            raise DiskError("going back to the previous version: there is none")
+        return self.model_copy(update={"active": self.previous, "previous": None})
 
     def failed(self, deployment: str, version: int, problem: Problem) -> "Slots":
         """Note a failure: a candidate is dropped, an unproven active version gives way to the previous good one."""
@@ -86,6 +110,10 @@ class Slots(BaseModel):
         if self.active is not None and self.active.state == "unproven":
             return Slots(active=self.previous, failure=failure)
         return self.model_copy(update={"candidate": None, "failure": failure})
+
+    def is_empty(self) -> bool:
+        """Whether no version is in any role and no failure is noted."""
+        return self == Slots()
 
     def artifacts(self) -> set[str]:
         """Hashes of all files that the roles need."""
@@ -122,11 +150,13 @@ class SlotFile:
         self.slots = self._read()
 
     def put(self, slots: Slots) -> Slots:
-        """Make a transition durable.
+        """Make a transition durable; one that changes nothing writes nothing, as the disk may be full.
 
         Raises:
-            DiskError: The file could not be written; the roles on disk are the old ones.
+            DiskError: The file could not be written; the old roles stay.
         """
+        if slots == self.slots:
+            return slots
         try:
             replace_file(self._path, slots.model_dump_json(exclude_none=True).encode())
         except OSError as error:
@@ -135,8 +165,18 @@ class SlotFile:
         return slots
 
     def forget(self) -> None:
-        """Drop all roles: the hub no longer wants this model here."""
-        self.put(Slots())
+        """Drop all roles and the file: the hub no longer wants this model here.
+
+        Raises:
+            DiskError: The file could not be deleted.
+        """
+        try:
+            self._path.unlink(missing_ok=True)
+            if self._path.parent.exists():
+                sync_folder(self._path.parent)
+        except OSError as error:
+            raise DiskError(f"deleting {self._path}: {error}") from error
+        self.slots = Slots()
 
     def _read(self) -> Slots:
         if not self._path.exists():
@@ -145,7 +185,13 @@ class SlotFile:
             return Slots.model_validate_json(self._path.read_bytes())
         except (OSError, ValidationError) as error:
             message = f"reading {self._path}: {error}"
-            raise DiskError(message, f"move {self._path} away; the agent fetches the model again") from error
+            raise DiskError(message, "the agent puts it aside at its next start and fetches the model again") from error
+
+
+def put_aside(models_dir: Path, name: str) -> Path:
+    """Move a damaged `state.json` out of the way, where a person still finds it; return its new place."""
+    path = models_dir / name / "state.json"
+    return path.replace(path.with_name("state.json.damaged"))
 
 
 def known_models(models_dir: Path) -> list[str]:

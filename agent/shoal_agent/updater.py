@@ -7,6 +7,7 @@ one. What can be mended by waiting raises FetchError or LinkError; what can not 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from logging import getLogger
 from typing import Literal, NamedTuple
 
 import anyio
@@ -17,7 +18,7 @@ from shoal_agent.engines import load_engine, run_golden
 from shoal_agent.errors import AgentError, ArtifactError, DiskError, FetchError, LinkError
 from shoal_agent.fetch import Fetcher
 from shoal_agent.serving import ModelServer, ServedModel
-from shoal_agent.slots import Slot, SlotFile, slot_for
+from shoal_agent.slots import Slot, SlotFile, Slots, slot_for
 from shoal_agent.trust import Keys, choose_variant, read_manifest
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.limits import MAX_MANIFEST_BYTES
@@ -25,6 +26,7 @@ from shoal_contract.manifest import Variant, VersionManifest
 from shoal_contract.reported import Problem, Runtime
 from shoal_contract.telemetry import DeploymentEvent
 
+_log = getLogger(__name__)
 Step = Literal["fetch", "verify", "stage", "activate", "commit", "roll_back", "fail"]
 OnStep = Callable[[DeploymentEvent], None]
 RETRYABLE = (FetchError, LinkError, DiskError)
@@ -71,7 +73,11 @@ class Updater:
         Raises:
             AgentError: Neither the active nor the previous version can serve.
         """
-        slots = self.file.put(self.file.slots.booted())
+        slots = self.file.slots.booted()
+        try:
+            await self._put(slots)
+        except DiskError as error:
+            _log.error("model %s: this start could not be counted: %s", self.name, error)  # it serves all the same
         active = slots.active
         if active is None:
             return
@@ -84,7 +90,7 @@ class Updater:
         except AgentError as error:
             await self._boot_previous(active, error)
         else:
-            self.file.put(self.file.slots.committed())
+            await self._put(self.file.slots.committed())
 
     async def converge(self, wanted: DesiredModel, order: tuple[int, int], on_step: OnStep) -> None:
         """Make `wanted` the version that serves.
@@ -97,8 +103,7 @@ class Updater:
         if slots.failure is not None and slots.failure.deployment == wanted.deployment:
             raise DeploymentFailedError(slots.failure.problem)
         if self._is_current(slots.active, wanted):
-            active = slots.active.model_copy(update={"deployment": wanted.deployment, "order": order})  # type: ignore[union-attr]
-            self.file.put(slots.model_copy(update={"active": active, "candidate": None, "failure": None}))
+            await self._put(slots.proved(wanted.deployment, order))
             return
         run = _Run(self.name, wanted, on_step)
         try:
@@ -111,12 +116,12 @@ class Updater:
     async def remove(self) -> None:
         """Stop serving the model: the hub no longer wants it here."""
         await self.server.swap(self.name, None)
-        self.file.forget()
+        await to_thread.run_sync(self.file.forget)
 
     async def _deploy(self, wanted: DesiredModel, order: tuple[int, int], run: "_Run") -> None:
         run.step("fetch")
         await self._present(wanted.manifest)
-        manifest = self._manifest(wanted)
+        manifest = await to_thread.run_sync(self._manifest, wanted)
         variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
         ref = ArtifactRef(sha256=variant.sha256, size_bytes=variant.size_bytes)
         run.fetched_bytes = 0 if self.blobs.has(variant.sha256) else variant.size_bytes
@@ -125,15 +130,27 @@ class Updater:
         slot = slot_for(
             variant, version=wanted.version, manifest=wanted.manifest, deployment=wanted.deployment, order=order
         )
-        self.file.put(self.file.slots.staged(slot))
+        await self._stage(slot)
         served = await self._load(manifest, variant, wanted.manifest.sha256)
-        run.step("stage")
-        with anyio.CancelScope(shield=True):
-            self.file.put(self.file.slots.activated())
+        with anyio.CancelScope(shield=True):  # from here on the engine belongs to somebody, and both steps are due
+            run.step("stage")
+            try:
+                await self._put(self.file.slots.activated())
+            except DiskError:
+                served.engine.close()
+                raise
             run.step("activate")
             await self.server.swap(self.name, served)
-            self.file.put(self.file.slots.committed())
+            await self._put(self.file.slots.committed())
             run.step("commit")
+
+    async def _stage(self, slot: Slot) -> None:
+        """Note the candidate before it is loaded: a file that ends the whole process is not tried for ever."""
+        slots = await self._put(self.file.slots.staged(slot))
+        boots = slots.candidate.boots if slots.candidate else 0
+        if boots > self.boot_attempts:
+            message = f"loading {self.name} version {slot.version}: the agent ended {boots} times while it was tried"
+            raise ArtifactError(message)
 
     async def _present(self, ref: ArtifactRef) -> None:
         """Have the artifact in the store; one that was there already is hashed again, as disks do fail."""
@@ -141,29 +158,38 @@ class Updater:
             try:
                 await to_thread.run_sync(self.blobs.check, ref.sha256)
             except ArtifactError as error:
-                raise FetchError(str(error), error.remedy) from error
+                _log.warning("model %s: %s", self.name, error)
         await self.fetcher.fetch(ref)
 
     async def _give_up(self, wanted: DesiredModel, error: AgentError, run: "_Run") -> None:
+        """Note the failure, see to it that the active version serves, and tell the hub."""
         problem = error.to_problem()
         with anyio.CancelScope(shield=True):
-            slots = self.file.put(self.file.slots.failed(wanted.deployment, wanted.version, problem))
-            if slots.active is not None and not self._serves(slots.active):
-                await self._serve(slots.active)
-                run.step("roll_back")
-        run.step("fail", problem)
+            slots = await self._put(self.file.slots.failed(wanted.deployment, wanted.version, problem))
+            try:
+                if slots.active is None:
+                    await self.server.swap(self.name, None)
+                elif not self._serves(slots.active):
+                    await self._serve(slots.active)
+                    run.step("roll_back")
+            except AgentError as second:
+                _log.error("model %s: version %d does not serve either: %s", self.name, wanted.version, second)
+            run.step("fail", problem)
         raise DeploymentFailedError(problem) from error
 
     async def _boot_previous(self, active: Slot, error: AgentError) -> None:
+        """Serve the version before; the hub's desired state, if it still asks for `active`, mends or fails that."""
         slots = self.file.slots
-        if active.state == "good":
-            if slots.previous is None:
-                raise error
-            await self._serve(slots.previous)
+        if active.state == "unproven":
+            slots = await self._put(slots.failed(active.deployment, active.version, error.to_problem()))
+            if slots.active is not None:
+                await self._serve(slots.active)
             return
-        slots = self.file.put(slots.failed(active.deployment, active.version, error.to_problem()))
-        if slots.active is not None:
-            await self._serve(slots.active)
+        if slots.previous is None:
+            raise error
+        _log.error("model %s: version %d can not serve: %s", self.name, active.version, error)
+        await self._serve(slots.previous)
+        await self._put(slots.fell_back())
 
     async def _serve(self, slot: Slot) -> None:
         for sha256 in (slot.manifest.sha256, slot.sha256):
@@ -171,9 +197,14 @@ class Updater:
         wanted = DesiredModel(
             version=slot.version, target=slot.target, manifest=slot.manifest, deployment=slot.deployment
         )
-        manifest = self._manifest(wanted)
-        served = await self._load(manifest, manifest.variant_for(slot.target), slot.manifest.sha256)
+        manifest = await to_thread.run_sync(self._manifest, wanted)
+        variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
+        served = await self._load(manifest, variant, slot.manifest.sha256)
         await self.server.swap(self.name, served)
+
+    async def _put(self, slots: Slots) -> Slots:
+        """Make a transition durable in a thread: an fsync on an SD card takes as long as many requests."""
+        return await to_thread.run_sync(self.file.put, slots)
 
     def _manifest(self, wanted: DesiredModel) -> VersionManifest:
         envelope = self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES)

@@ -7,7 +7,7 @@ from logging import getLogger
 
 import anyio
 
-from shoal_agent.errors import LinkError
+from shoal_agent.errors import DiskError, LinkError
 from shoal_agent.link import Link
 from shoal_agent.outbox import Outbox, Queued
 from shoal_agent.settings import OutboxSettings
@@ -42,7 +42,7 @@ class Uplink:
             if current != connection:
                 connection, sent, deadline_s = current, before, time.monotonic() + delay_s
             sent = await self._send_window(max(sent, before))
-            waits = sent > self._acknowledged
+            waits = self._outbox.depth() > 0  # sent and not acknowledged, or not sent as the link refused it
             with anyio.move_on_after(max(0.0, deadline_s - time.monotonic()) if waits else math.inf):
                 await self._wake.wait()
             if self._acknowledged > before or not waits:
@@ -68,7 +68,10 @@ class Uplink:
                 except MessageError as error:
                     _log.warning("acknowledgement refused: %s", error)
                     continue
-                self._take(ack)
+                try:
+                    self._take(ack)
+                except DiskError as error:
+                    _log.error("acknowledgement not kept, the hub gives it again: %s", error)
 
     def notify(self) -> None:
         """There is something to send."""
@@ -76,11 +79,19 @@ class Uplink:
 
     def _take(self, ack: Ack) -> None:
         if ack.stream == self._outbox.stream and ack.sequence > self._acknowledged:
-            self._outbox.acknowledge(ack.sequence)
-            self._acknowledged = ack.sequence
+            self._advance(ack.sequence)
             self._wake.set()
         for sha256, answer in ack.blobs.items():
             self._uploads.answer(sha256, answer)
+
+    def _advance(self, sequence: int) -> None:
+        last = self._outbox.last()
+        if sequence > last:  # what waits here under these sequences would pass for what the hub has already
+            _log.warning("the hub has message %d, this outbox ends at %d: it is an older copy", sequence, last)
+            self._outbox.begin_stream()
+            return
+        self._outbox.acknowledge(sequence)
+        self._acknowledged = sequence
 
     async def _send_window(self, sent: int) -> int:
         """Send until the window is full, nothing waits or the link is down; return the last sequence sent."""
@@ -89,7 +100,7 @@ class Uplink:
             for queued in self._outbox.after(sent, max(0, room)):
                 await self._link.publish(topics.up(self._device_id, queued.channel), with_position(queued))
                 sent = queued.position.sequence
-        except LinkError as error:
+        except (LinkError, DiskError) as error:
             _log.info("outbox: %s", error)
         return sent
 

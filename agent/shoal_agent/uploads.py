@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 
 from shoal_agent.durable import replace_file
-from shoal_agent.errors import LinkError
+from shoal_agent.errors import DiskError, LinkError
 from shoal_agent.link import Link
 from shoal_agent.outbox import Outbox
 from shoal_contract import topics
@@ -31,9 +31,16 @@ class Uploads:
         self._credits, self._taken = anyio.create_memory_object_stream[tuple[str, BlobAnswer]](_WAITING_CREDITS)
 
     def add(self, data: bytes) -> str:
-        """Keep a blob until the hub has it, and offer it; return its hash."""
+        """Keep a blob until the hub has it, and offer it; return its hash. May be called from any thread.
+
+        Raises:
+            DiskError: The disk does not take it.
+        """
         sha256 = hashlib.sha256(data).hexdigest()
-        replace_file(self._folder / sha256, data)
+        try:
+            replace_file(self._folder / sha256, data)
+        except OSError as error:
+            raise DiskError(f"keeping upload {sha256[:12]}: {error}", "free some disk space") from error
         self._outbox.add_upload(sha256, len(data))
         self._offer_blob(sha256, len(data))
         return sha256
@@ -41,7 +48,11 @@ class Uploads:
     def offer_again(self) -> None:
         """Offer everything that the hub does not have yet; called at each start."""
         for sha256, size_bytes in self._outbox.uploads().items():
-            self._offer_blob(sha256, size_bytes)
+            if (self._folder / sha256).exists():
+                self._offer_blob(sha256, size_bytes)
+            else:
+                _log.error("upload %s: its file is gone from %s; it can not be sent", sha256[:12], self._folder)
+                self._outbox.drop_upload(sha256)
 
     def answer(self, sha256: str, answer: BlobAnswer) -> None:
         """Take the hub's word on one blob."""
@@ -66,6 +77,8 @@ class Uploads:
                 await self._send_chunks(link, device_id, path, answer.missing)
             except LinkError as error:
                 _log.info("upload %s: %s; the hub asks again for what is missing", sha256[:12], error)
+            except OSError as error:
+                _log.error("upload %s: reading %s: %s; check the data folder's disk", sha256[:12], path, error)
 
     async def _send_chunks(self, link: Link, device_id: str, path: Path, missing: tuple[int, ...]) -> None:
         with path.open("rb") as file:

@@ -4,8 +4,10 @@ Runs the LiteRT trainer's signatures (`train`, `get_weights`, `set_weights`): pl
 examples, from the round's weights. Only the coded difference of the weights is written.
 """
 
+import ctypes
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -24,6 +26,8 @@ from shoal_numerics.errors import NumericsError
 from shoal_numerics.update_coding import encode_update
 
 Weights = list[NDArray[np.float32]]
+_LOSS_BATCHES = 16
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 Examples = tuple[NDArray[np.float32], NDArray[np.int32]]
 
 
@@ -37,22 +41,27 @@ def train(job: TrainingJob) -> TrainingResult:
     Raises:
         TrainingError: Trainer, weights, data and settings do not fit together, or training diverged.
     """
-    started_s = time.monotonic()
+    started_s, random = time.monotonic(), np.random.default_rng(job.seed)
     trainer = LiteRtTrainer(job.trainer)
     base = _read_weights(job.weights)
     x, y = read_examples(job.dataset)
     x, y = x[: job.max_examples], y[: job.max_examples]
-    trainer.check(x, job.batch_size)
+    trainer.check(x, y, job.batch_size)
     trainer.set_weights(base)
-    losses = list(_epochs(trainer, (x, y), job))
-    update = encode_update(trainer.get_weights(), base, job.update_scheme, rounding_seed=job.seed)
+    loss_before = _loss(trainer, (x, y), job)
+    trainer.set_weights(base)
+    for _ in range(job.epochs):
+        _epoch(trainer, (x, y), job, random)
+    weights = trainer.get_weights()
+    loss_after = _loss(trainer, (x, y), job)
+    update = encode_update(weights, base, job.update_scheme, rounding_seed=job.seed)
     if len(update) > job.max_update_bytes:
         raise TrainingError(f"coding the update: {len(update)} bytes, the round allows {job.max_update_bytes}")
     replace_file(job.update, update)
     return TrainingResult(
         examples=len(y),
-        loss_before=losses[0],
-        loss_after=losses[-1],
+        loss_before=loss_before,
+        loss_after=loss_after,
         duration_s=time.monotonic() - started_s,
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
@@ -74,12 +83,26 @@ class LiteRtTrainer:
         except (ValueError, RuntimeError, ImportError) as error:
             raise TrainingError(f"loading the trainer: {error}") from error
 
-    def check(self, x: NDArray[np.float32], batch_size: int) -> None:
-        """Hold examples (n, …) and the round's batch size against the trainer's fixed batch."""
-        expected = tuple(int(size) for size in self._train.get_input_details()["x"]["shape"])
+    def check(self, x: NDArray[np.float32], y: NDArray[np.int32], batch_size: int) -> None:
+        """Hold examples (n, …), labels and the round's batch size against the trainer's fixed batch and classes."""
+        inputs = self._train.get_input_details()
+        if set(inputs) != {"x", "y", "lr"}:
+            raise TrainingError(f"checking the trainer: train takes {', '.join(sorted(inputs))}, expected lr, x, y")
+        expected = tuple(int(size) for size in inputs["x"]["shape"])
         if (batch_size, *x.shape[1:]) != expected:
             message = f"examples of shape {x.shape[1:]} in batches of {batch_size}; the trainer takes {expected}"
             raise TrainingError(f"checking the data: {message}")
+        classes = self._classes()
+        if classes is not None and int(y.max()) >= classes:
+            message = f"label {int(y.max())} found; the trainer has the labels 0 to {classes - 1}"
+            raise TrainingError(f"checking the data: {message}")
+
+    def _classes(self) -> int | None:
+        """Return how many labels the trainer tells apart, if it says so; it would pass over any other label."""
+        if "infer" not in self._interpreter.get_signature_list():
+            return None
+        outputs = self._interpreter.get_signature_runner("infer").get_output_details()
+        return int(outputs["probabilities"]["shape"][-1]) if "probabilities" in outputs else None
 
     def set_weights(self, weights: Weights) -> None:
         """Start from the round's weights."""
@@ -95,20 +118,29 @@ class LiteRtTrainer:
 
     def step(self, x: NDArray[np.float32], y: NDArray[np.int32], learning_rate: float) -> float:
         """Do one step of SGD on a full batch; return the loss before it."""
-        return float(self._train(x=x, y=y, lr=np.float32(learning_rate))["loss"])
+        try:
+            return float(self._train(x=x, y=y, lr=np.float32(learning_rate))["loss"])
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise TrainingError(f"training a batch: {error}") from error
 
 
-def _epochs(trainer: LiteRtTrainer, examples: Examples, job: TrainingJob) -> Iterator[float]:
-    """Train; yield the mean loss of each epoch."""
-    random = np.random.default_rng(job.seed)
-    for _ in range(job.epochs):
-        order = random.permutation(len(examples[1]))
-        batches = list(_batches(examples, order, job.batch_size))
-        losses = [(trainer.step(x, y, job.learning_rate), count) for x, y, count in batches]
-        loss = sum(loss * count for loss, count in losses) / len(order)
-        if not np.isfinite(loss):
-            raise TrainingError(f"training diverged: loss {loss}; lower the learning rate")
-        yield loss
+def _epoch(trainer: LiteRtTrainer, examples: Examples, job: TrainingJob, random: np.random.Generator) -> None:
+    """Train on every example once, in a new order."""
+    for x, y, _ in _batches(examples, random.permutation(len(examples[1])), job.batch_size):
+        _check_loss(trainer.step(x, y, job.learning_rate))
+
+
+def _loss(trainer: LiteRtTrainer, examples: Examples, job: TrainingJob) -> float:
+    """Return the mean loss of the first examples: steps at rate 0, so bounded to cost less than an epoch."""
+    order = np.arange(min(len(examples[1]), _LOSS_BATCHES * job.batch_size))
+    losses = [(trainer.step(x, y, 0.0), count) for x, y, count in _batches(examples, order, job.batch_size)]
+    return _check_loss(sum(loss * count for loss, count in losses) / len(order))
+
+
+def _check_loss(loss: float) -> float:
+    if not np.isfinite(loss):
+        raise TrainingError(f"training diverged: loss {loss}; lower the learning rate")
+    return loss
 
 
 def _batches(
@@ -147,13 +179,26 @@ def _interpreter(path: Path) -> Any:  # noqa: ANN401 - the runtimes have no type
 def _limit(job: TrainingJob) -> None:
     """Bound this process before anything from the network is read."""
     os.nice(job.nice)
-    resource.setrlimit(resource.RLIMIT_CPU, (job.max_cpu_s, job.max_cpu_s))
-    resource.setrlimit(resource.RLIMIT_AS, (job.max_memory_bytes, job.max_memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _bound(resource.RLIMIT_CPU, job.max_cpu_s)
+    _bound(resource.RLIMIT_AS, job.max_memory_bytes)
+    _bound(resource.RLIMIT_CORE, 0)
+
+
+def _bound(kind: int, most: int) -> None:
+    """Set a limit; where the system's own is lower, that one holds."""
+    hard = resource.getrlimit(kind)[1]
+    bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (bound, bound))
+
+
+def _end_with_the_agent() -> None:
+    """Have the kernel end this process with its parent: an orphan would write over the next round's files."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(job_path: Path) -> None:
     """Train as the job file says and write the result file."""
+    _end_with_the_agent()
     job = TrainingJob.model_validate_json(job_path.read_bytes())
     _limit(job)
     try:

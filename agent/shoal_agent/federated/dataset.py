@@ -1,8 +1,11 @@
 """Labelled examples on the device, one `.npz` a dataset with `x` and `y`. They never leave it."""
 
 import io
+import re
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +13,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from shoal_agent.durable import replace_file
 from shoal_agent.errors import AgentError
-from shoal_contract.ids import Name
+from shoal_contract.ids import NAME_PATTERN, Name
 
 _NAME = TypeAdapter(Name)
+_NAME_FORM = re.compile(NAME_PATTERN)
+_MAX_LABEL = 2**31 - 1
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises for files that are no `.npz`, cut off, damaged, or hold objects; TypeError for a lone `.npy`."""
 MAX_DATASET_BYTES = 1024 * 1024 * 1024
+MAX_DATASETS = 64
+"""As many as the reported state may name."""
 
 
 class DatasetError(AgentError):
@@ -28,6 +37,7 @@ class Datasets:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._sizes: dict[Path, tuple[int, int, int]] = {}
 
     def add(self, name: str, source: Path) -> int:
         """Copy labelled examples in, replacing the dataset of that name; return how many there are.
@@ -46,7 +56,12 @@ class Datasets:
         x, y = read_examples(source)
         buffer = io.BytesIO()
         np.savez(buffer, x=x, y=y)
-        replace_file(self.path(name), buffer.getvalue())
+        try:
+            replace_file(self.path(name), buffer.getvalue())
+        except OSError as error:
+            raise DatasetError(
+                f"adding dataset {name!r}: {error}", "check the data folder's owner and space"
+            ) from error
         return len(y)
 
     def path(self, name: str) -> Path:
@@ -54,14 +69,31 @@ class Datasets:
         return self._folder / f"{name}.npz"
 
     def sizes(self) -> dict[str, int]:
-        """Number of labelled examples by dataset; a damaged one counts as empty."""
-        return {path.stem: _size(path) for path in sorted(self._folder.glob("*.npz"))}
+        """Number of labelled examples by dataset, the first MAX_DATASETS; a damaged one counts as empty.
+
+        A file is read again only when it has changed: this is asked for at every report.
+        """
+        names = [path for path in sorted(self._folder.glob("*.npz")) if _NAME_FORM.fullmatch(path.stem)][:MAX_DATASETS]
+        self._sizes = {path: self._size(path) for path in names}
+        return {path.stem: count for path, (_, _, count) in self._sizes.items()}
+
+    def _size(self, path: Path) -> tuple[int, int, int]:
+        try:
+            status = path.stat()
+        except OSError:
+            return 0, 0, 0  # deleted just now
+        known = self._sizes.get(path)
+        if known is not None and known[:2] == (status.st_mtime_ns, status.st_size):
+            return known
+        return status.st_mtime_ns, status.st_size, _count(path)
 
 
-def _size(path: Path) -> int:
+def _count(path: Path) -> int:
+    """Count the labels alone; a round checks all of it."""
     try:
-        return len(read_examples(path)[1])
-    except DatasetError:
+        with np.load(path, allow_pickle=False) as arrays:
+            return len(arrays["y"])
+    except _UNREADABLE:
         return 0
 
 
@@ -76,15 +108,19 @@ def read_examples(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
             raise DatasetError(f"reading {path.name}: {path.stat().st_size} bytes, at most {MAX_DATASET_BYTES} allowed")
         with np.load(path, allow_pickle=False) as arrays:
             x, y = arrays["x"], arrays["y"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"reading {path.name}: {error}") from error
-    is_sound = (
-        x.ndim >= 1 and y.ndim == 1 and len(x) == len(y) > 0 and x.dtype.kind == "f" and y.dtype.kind in "iu"
-    )  # fmt: skip
-    if not is_sound or not np.isfinite(x).all() or (y < 0).any():
-        message = (
-            f"reading {path.name}: x {x.dtype} {x.shape} and y {y.dtype} {y.shape} found; expected finite float "
-            "x (n, …) and non-negative integer y (n,), with n at least 1"
-        )
-        raise DatasetError(message)
-    return x.astype(np.float32), y.astype(np.int32)
+    except _UNREADABLE as error:
+        raise DatasetError(f"reading {path.name}: no .npz with the arrays x and y: {error}") from error
+    if not (x.ndim >= 1 and y.ndim == 1 and len(x) == len(y) > 0 and x.dtype.kind == "f" and y.dtype.kind in "iu"):
+        raise _other_form(path, x, y)
+    with np.errstate(over="ignore"):
+        examples = x.astype(np.float32)
+    if not np.isfinite(examples).all() or y.min() < 0 or y.max() > _MAX_LABEL:
+        raise _other_form(path, x, y)
+    return examples, y.astype(np.int32)
+
+
+def _other_form(path: Path, x: NDArray[Any], y: NDArray[Any]) -> DatasetError:
+    return DatasetError(
+        f"reading {path.name}: x {x.dtype} {x.shape} and y {y.dtype} {y.shape} found; expected finite float "
+        f"x (n, …) and integer y (n,) from 0 to {_MAX_LABEL}, with n at least 1"
+    )

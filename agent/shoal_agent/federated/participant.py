@@ -3,6 +3,7 @@
 A round whose result is in the outbox is never trained again, whatever restarts in between.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from logging import getLogger
 from pathlib import Path
 
 import anyio
-from pydantic import ValidationError
+from anyio import to_thread
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shoal_agent.blobs import BlobStore
 from shoal_agent.durable import replace_file
-from shoal_agent.errors import AgentError
+from shoal_agent.errors import AgentError, DiskError
 from shoal_agent.federated.dataset import Datasets
 from shoal_agent.federated.job import TrainingJob, TrainingResult
 from shoal_agent.fetch import Fetcher
@@ -36,12 +37,20 @@ class RoundError(AgentError):
     default_remedy = "the run goes on without this device; mend the cause before the next run"
 
 
+class DoneRound(BaseModel):
+    """The last round of a run that this device has answered, and why it failed if it did."""
+
+    model_config = ConfigDict(frozen=True)
+
+    round: int
+    problem: Problem | None = None
+
+
 @dataclass(frozen=True)
 class Participant:
     """The device's part in federated runs."""
 
     folder: Path
-    blobs: BlobStore
     fetcher: Fetcher
     datasets: Datasets
     uploads: Uploads
@@ -53,22 +62,25 @@ class Participant:
         """Train the wanted round once and send its update.
 
         Raises:
-            FetchError, DiskError: Not yet; try again.
+            FetchError, LinkError, DiskError: Not yet; try again.
             RoundError: This device does not take part; the hub has been told.
         """
-        if self._is_done(wanted):
+        done = self._done(wanted.run)
+        if done is not None and done.round >= wanted.round:
+            if done.round == wanted.round and done.problem is not None:
+                raise RoundError(done.problem.message, done.problem.remedy)
             return
         try:
             self._check(wanted)
             result = await self._train(wanted)
         except RoundError as error:
-            self._tell(wanted, "refused", TrainingResult(), error.to_problem())
+            await self._answer(wanted, "refused", TrainingResult(), error.to_problem())
             raise
         if result.error:
-            problem = Problem(code="training", message=result.error[:1024], remedy=RoundError.default_remedy)
-            self._tell(wanted, "failed", result, problem)
-            raise RoundError(f"training round {wanted.round} of {wanted.run}: {result.error}")
-        self._tell(wanted, "trained", result, None)
+            failure = RoundError(f"training round {wanted.round} of {wanted.run}: {result.error}")
+            await self._answer(wanted, "failed", result, failure.to_problem().model_copy(update={"code": "training"}))
+            raise failure
+        await self._answer(wanted, "trained", result, None)
 
     def artifacts(self, wanted: DesiredRound) -> set[str]:
         """Hashes of the files that the round needs."""
@@ -86,14 +98,12 @@ class Participant:
         weights = await self.fetcher.fetch(wanted.weights)
         work = self.folder / wanted.run
         job = self._job(wanted, trainer, weights, work)
-        replace_file(work / "job.json", job.model_dump_json().encode())
-        job.result.unlink(missing_ok=True)
+        await to_thread.run_sync(_prepare, job, work / "job.json")
         command = [sys.executable, "-m", "shoal_agent.federated.child", str(work / "job.json")]
-        process = await anyio.run_process(command, check=False, stdout=None, stderr=None)
-        try:
-            return TrainingResult.model_validate_json(job.result.read_bytes())
-        except (OSError, ValidationError):
-            return TrainingResult(error=f"the training process ended with code {process.returncode} and no result")
+        with anyio.move_on_after((wanted.deadline_at - self.now()).total_seconds()):
+            process = await anyio.run_process(command, check=False, stdout=None, stderr=None)
+            return _result(job, process.returncode)
+        return TrainingResult(error=f"the deadline {wanted.deadline_at} passed while it trained")
 
     def _job(self, wanted: DesiredRound, trainer: Path, weights: Path, work: Path) -> TrainingJob:
         return TrainingJob(
@@ -114,26 +124,70 @@ class Participant:
             nice=self.settings.nice,
         )
 
-    def _tell(self, wanted: DesiredRound, outcome: str, result: TrainingResult, problem: Problem | None) -> None:
+    async def _answer(
+        self, wanted: DesiredRound, outcome: str, result: TrainingResult, problem: Problem | None
+    ) -> None:
         """Queue the result, then note that the round is done: a cut in between repeats it, and the hub drops one."""
-        update = (self.folder / wanted.run / "update").read_bytes() if outcome == "trained" else b""
-        answer = RoundResult.model_validate(
-            {
-                "run": wanted.run,
-                "round": wanted.round,
-                "outcome": outcome,
-                "update_sha256": self.uploads.add(update) if update else None,
-                "update_bytes": len(update),
-                "problem": problem,
-                **result.model_dump(exclude={"error"}),
-            }
-        )
-        self.tell(answer)
-        replace_file(self._done_file(wanted.run), str(wanted.round).encode())
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(self._answer_now, wanted, outcome, result, problem)
 
-    def _is_done(self, wanted: DesiredRound) -> bool:
-        path = self._done_file(wanted.run)
-        return path.exists() and int(path.read_text()) >= wanted.round
+    def _answer_now(self, wanted: DesiredRound, outcome: str, result: TrainingResult, problem: Problem | None) -> None:
+        path = self.folder / wanted.run / "update"
+        try:
+            update = path.read_bytes() if outcome == "trained" else b""
+            answer = RoundResult.model_validate(
+                {
+                    "run": wanted.run,
+                    "round": wanted.round,
+                    "outcome": outcome,
+                    "update_sha256": self.uploads.add(update) if update else None,
+                    "update_bytes": len(update),
+                    "problem": problem,
+                    **result.model_dump(exclude={"error"}),
+                }
+            )
+            self.tell(answer)
+            done = DoneRound(round=wanted.round, problem=problem)
+            replace_file(self._done_file(wanted.run), done.model_dump_json(exclude_none=True).encode())
+            path.unlink(missing_ok=True)  # the uploads hold it now
+        except OSError as error:
+            message = f"keeping the result of round {wanted.round} of {wanted.run}: {error}"
+            raise DiskError(message, "free some disk space") from error
+
+    def _done(self, run: str) -> DoneRound | None:
+        path = self._done_file(run)
+        if not path.exists():
+            return None
+        try:
+            return DoneRound.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            # Training once more costs time; the hub takes one result of a device and a round.
+            _log.error("federated: %s is damaged, so the round is trained again: %s", path, error)
+            return None
 
     def _done_file(self, run: str) -> Path:
-        return self.folder / run / "done"
+        return self.folder / run / "done.json"
+
+
+def _prepare(job: TrainingJob, path: Path) -> None:
+    """Write the job's file, and take away what an earlier round has left.
+
+    Raises:
+        DiskError: The disk does not take it.
+    """
+    try:
+        replace_file(path, job.model_dump_json().encode())
+        job.result.unlink(missing_ok=True)
+        job.update.unlink(missing_ok=True)
+    except OSError as error:
+        raise DiskError(f"preparing {path}: {error}", "free some disk space") from error
+
+
+def _result(job: TrainingJob, code: int) -> TrainingResult:
+    """Return what the child wrote, or how it ended if it wrote nothing."""
+    try:
+        return TrainingResult.model_validate_json(job.result.read_bytes())
+    except (OSError, ValidationError):
+        end = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        limits = f"{job.max_memory_bytes >> 20} MiB of memory and {job.max_cpu_s} s of CPU time"
+        return TrainingResult(error=f"the training process {end} and left no result; its limits are {limits}")
