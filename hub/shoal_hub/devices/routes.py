@@ -6,15 +6,21 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlmodel import col, select
 
+from shoal_contract.desired import DesiredConfig
 from shoal_contract.ids import Name
-from shoal_hub.database import announce
+from shoal_hub.database import announce, utc_now
 from shoal_hub.dependencies import Operator, Reading, Writing
+from shoal_hub.devices.compose import CONFIG
+from shoal_hub.devices.intents import set_intent
 from shoal_hub.devices.public import DeviceDetail, DeviceSummary, detail, summarise
 from shoal_hub.devices.tables import Device
 from shoal_hub.error_response import documented
 from shoal_hub.errors import NotFoundError
+from shoal_hub.events.record import record_event
 from shoal_hub.requests import Line
 
+OPERATOR = "operator"
+"""Owner of the intents that a person states directly."""
 router = APIRouter(prefix="/devices", tags=["devices"])
 
 
@@ -52,6 +58,16 @@ def update_device(device_id: Line, body: DeviceUpdate, session: Writing, _operat
     if body.tags is not None:
         device.tags = body.tags
     session.add(device)
+    announce(session, "devices")
+    return detail(session, device)
+
+
+@router.put("/{device_id}/config", responses=documented(401, 404, 422))
+def configure_device(device_id: Line, body: DesiredConfig, session: Writing, operator: Operator) -> DeviceDetail:
+    """Set how a device's agent behaves; what is left out gets its default."""
+    device = _device(session, device_id)
+    set_intent(session, device.id, CONFIG, kind="default", owner=OPERATOR, body=body, now=utc_now())
+    record_event(session, "device_configured", f"{device.id} configured by {operator.name}", device_id=device.id)
     announce(session, "devices")
     return detail(session, device)
 

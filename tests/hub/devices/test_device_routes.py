@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlmodel import select
+from tests.simulators.rows import add_device
 
 from shoal_contract.desired import DesiredModel, DesiredState
 from shoal_contract.envelope import DESIRED_STATE_TYPE
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
-from shoal_hub.devices.tables import DesiredRow, Device
+from shoal_hub.devices.tables import DesiredRow, Device, Intent
 
 DEVICE = "d-aaaaaaaaaaaaaaaa"
 NOW = utc_now()
@@ -112,3 +114,17 @@ def test_a_page_without_sense_is_refused(sqlite_client: TestClient, query: str) 
 
 def test_a_nul_in_a_path_is_refused(client: TestClient) -> None:
     assert client.get("/api/v1/devices/a%00b").status_code == 422
+
+
+def test_a_configuration_becomes_an_intent_and_a_wrong_one_is_refused(client: TestClient, hub: HubContext) -> None:
+    with hub.database.transaction() as session:
+        device_id = add_device(session).id
+
+    answer = client.put(f"/api/v1/devices/{device_id}/config", json={"window_s": 5})
+
+    assert answer.status_code == 200
+    with hub.database.session() as session:
+        (intent,) = session.exec(select(Intent))
+        assert (intent.section, intent.kind, intent.body["window_s"]) == ("config", "default", 5.0)
+    assert client.put(f"/api/v1/devices/{device_id}/config", json={"window_s": 0}).status_code == 422
+    assert client.put("/api/v1/devices/d-none/config", json={}).status_code == 404
