@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -18,6 +18,9 @@ from shoal_agent.errors import AgentError, DiskError
 from shoal_agent.settings import AgentSettings
 from shoal_contract import __version__
 from shoal_contract.reported import Runtime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 app = typer.Typer(
     help="Shoal's agent on this device.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -65,7 +68,9 @@ def enrol(
     hub: Annotated[str, typer.Option(help="The hub's address, https://host:port.", envvar="SHOAL_HUB")],
     token: Annotated[str, typer.Option(help="The one-time token; better given as SHOAL_TOKEN.", envvar="SHOAL_TOKEN")]
     = "",
-    token_file: Annotated[Path | None, typer.Option(help="A file that holds the token.", exists=True)] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file that holds the token.", exists=True, dir_okay=False)
+    ] = None,
     name: Annotated[str, typer.Option(help="A label for people; the hub makes the id.")] = "",
     *,
     as_json: AsJson = False,
@@ -111,13 +116,16 @@ def status(data: DataDir, *, as_json: AsJson = False) -> None:
 
     identity = load_identity(data / "identity")
     models = {name: SlotFile(data / "models", name).slots for name in known_models(data / "models")}
-    url = _endpoint(data)
+    try:
+        url = _endpoint(data)
+    except DiskError:
+        url = None  # it has never run on this folder
     answer = {
         "version": __version__,
         "device_id": identity.device_id,
         "broker": f"{identity.broker_host}:{identity.broker_port}",
         "endpoint": url,
-        "is_running": _is_live(url),
+        "is_running": url is not None and _is_live(url),
         "models": {name: json.loads(slots.model_dump_json(exclude_none=True)) for name, slots in models.items()},
     }
     if as_json:
@@ -139,17 +147,16 @@ def status(data: DataDir, *, as_json: AsJson = False) -> None:
 def predict(
     data: DataDir,
     model: Annotated[str, typer.Argument(help="The model's name.")],
-    file: Annotated[Path, typer.Argument(help="A .npy array or a .json list: one batch of inputs.", exists=True)],
+    file: Annotated[
+        Path, typer.Argument(help="A .npy array or a .json list: one batch of inputs.", exists=True, dir_okay=False)
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:
     """Ask the running agent for a prediction, through its Open Inference Protocol endpoint."""
     import numpy as np
 
-    try:
-        batch = np.load(file, allow_pickle=False) if file.suffix == ".npy" else np.array(json.loads(file.read_text()))
-    except (ValueError, OSError) as error:
-        raise AgentError(f"reading {file}: {error}", "give a .npy array or a .json list of numbers") from error
+    batch = _read_batch(file)
     url = _endpoint(data)
     spec = _ask(url, "GET", f"/v2/models/{model}")["inputs"][0]
     tensor = {
@@ -173,7 +180,7 @@ def predict(
 def data_add(
     data: DataDir,
     name: Annotated[str, typer.Argument(help="The dataset's name, as federated runs ask for it.")],
-    file: Annotated[Path, typer.Argument(help="An .npz with x (n, ...) and y (n,).", exists=True)],
+    file: Annotated[Path, typer.Argument(help="An .npz with x (n, ...) and y (n,).", exists=True, dir_okay=False)],
 ) -> None:
     """Keep labelled examples on this device for federated rounds."""
     from shoal_agent.federated import Datasets
@@ -196,6 +203,19 @@ def data_list(data: DataDir, *, as_json: AsJson = False) -> None:
         typer.echo(f"{name}: {count} labelled examples")
     if not sizes:
         typer.echo("no datasets yet; add one with: shoal-agent data add NAME FILE.npz")
+
+
+def _read_batch(path: Path) -> "NDArray[Any]":
+    import numpy as np
+
+    remedy = "give a .npy array or a .json list of numbers"
+    try:
+        batch = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.array(json.loads(path.read_text()))
+    except (ValueError, EOFError, OSError) as error:
+        raise AgentError(f"reading {path}: {error}", remedy) from error
+    if batch.dtype.kind not in "biuf" or batch.ndim == 0:
+        raise AgentError(f"reading {path}: {batch.dtype} of shape {batch.shape} found, numbers expected", remedy)
+    return np.asarray(batch)
 
 
 def _runtimes(names: list[str]) -> tuple[Runtime, ...]:
