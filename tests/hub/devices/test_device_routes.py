@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from sqlmodel import select
-from tests.simulators.rows import add_device
 
 from shoal_contract.desired import DesiredModel, DesiredState
 from shoal_contract.envelope import DESIRED_STATE_TYPE
@@ -117,14 +116,13 @@ def test_a_nul_in_a_path_is_refused(client: TestClient) -> None:
 
 
 def test_a_configuration_becomes_an_intent_and_a_wrong_one_is_refused(client: TestClient, hub: HubContext) -> None:
-    with hub.database.transaction() as session:
-        device_id = add_device(session).id
+    add_device(hub)
 
-    answer = client.put(f"/api/v1/devices/{device_id}/config", json={"window_s": 5})
+    answer = client.put(f"/api/v1/devices/{DEVICE}/config", json={"window_s": 5})
 
     assert answer.status_code == 200
     with hub.database.session() as session:
         (intent,) = session.exec(select(Intent))
         assert (intent.section, intent.kind, intent.body["window_s"]) == ("config", "default", 5.0)
-    assert client.put(f"/api/v1/devices/{device_id}/config", json={"window_s": 0}).status_code == 422
+    assert client.put(f"/api/v1/devices/{DEVICE}/config", json={"window_s": 0}).status_code == 422
     assert client.put("/api/v1/devices/d-none/config", json={}).status_code == 404
