@@ -45,6 +45,7 @@ START_TIMEOUT_S = 60.0
 
 def prepare_device(folder: Path, model_path: Path) -> None:
     """Write what enrolment and one finished rollout leave on a device."""
+    folder.mkdir()
     director = Ed25519PrivateKey.generate()
     _enrol(folder / "identity", director)
     model = model_path.read_bytes()

@@ -13,8 +13,10 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-PINS = ("mlserver==1.7.1", "onnxruntime==1.32.0")
-NAME = "MLServer 1.7.1"
+# With a newer uvloop MLServer's worker processes end at their start.
+PINS = ("mlserver==1.7.1", "onnxruntime==1.32.0", "uvloop==0.21.0")
+NAMES = {1: "MLServer 1.7.1 as installed (one worker process)", 0: "MLServer 1.7.1 with parallel_workers = 0"}
+"""The peer's forms by their number of worker processes."""
 START_TIMEOUT_S = 90.0
 RUNTIME_FOLDER = Path(__file__).parent / "mlserver_runtime"
 
@@ -31,15 +33,18 @@ def install_peer(folder: Path) -> Path:
 
 
 @contextmanager
-def running_peer(environment: Path, folder: Path, model_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run MLServer in one process (its smallest form); gives its process and HTTP port."""
+def running_peer(
+    environment: Path, folder: Path, model_path: Path, workers: int
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run MLServer with so many worker processes; gives its main process and HTTP port."""
+    folder.mkdir()
     http, grpc, metrics = _free_ports(3)
     settings = {
         "host": "127.0.0.1",
         "http_port": http,
         "grpc_port": grpc,
         "metrics_port": metrics,
-        "parallel_workers": 0,
+        "parallel_workers": workers,
         "debug": False,
     }
     model = {"name": "digits", "implementation": "onnx_runtime.OnnxModel", "parameters": {"uri": str(model_path)}}
