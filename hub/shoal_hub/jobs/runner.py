@@ -14,6 +14,7 @@ from typing import Final
 from sqlmodel import col, select
 
 from shoal_hub.database import Database, announce, utc_now
+from shoal_hub.jobs.kinds import WAITING_KINDS
 from shoal_hub.jobs.queue import finish
 from shoal_hub.jobs.tables import Job
 from shoal_hub.settings import Settings
@@ -26,7 +27,7 @@ _LOG_TAIL_BYTES: Final = 2000
 
 
 class JobRunner:
-    """Runs at most `settings.max_jobs` at once."""
+    """Runs at most `settings.max_jobs` at once, besides those that only wait for devices."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -72,12 +73,11 @@ class JobRunner:
                 session.add(job)
 
     def _start_queued(self) -> None:
-        free = self._settings.max_jobs - self._running()
-        if free <= 0:
-            return
+        free = max(0, self._settings.max_jobs - self._running())
+        waiting = col(Job.kind).in_(WAITING_KINDS)
+        queued = select(Job).where(Job.state == "queued").order_by(col(Job.created_at))
         with self._database.transaction() as session:
-            wanted = select(Job).where(Job.state == "queued").order_by(col(Job.created_at)).limit(free)
-            for job in session.exec(wanted):
+            for job in [*session.exec(queued.where(waiting)), *session.exec(queued.where(~waiting).limit(free))]:
                 child = self._spawn(job.id)
                 self._children[job.id] = child
                 job.state, job.pid, job.started_at = "running", child.pid, utc_now()
@@ -87,7 +87,8 @@ class JobRunner:
 
     def _running(self) -> int:
         with self._database.session() as session:
-            return len(session.exec(select(Job.id).where(Job.state == "running")).all())
+            running = select(Job.id).where(Job.state == "running", col(Job.kind).not_in(WAITING_KINDS))
+            return len(session.exec(running).all())
 
     def _spawn(self, job_id: str) -> "subprocess.Popen[bytes]":
         log_file = log_path(self._settings, job_id)
