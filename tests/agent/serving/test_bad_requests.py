@@ -147,6 +147,15 @@ async def test_an_announced_length_above_the_limit_is_refused_before_a_byte_is_s
             assert (await stream.receive()).startswith(b"HTTP/1.1 413")
 
 
+async def test_a_body_without_end_is_refused_while_it_is_still_coming() -> None:
+    async with running(SMALL) as endpoint:
+        await endpoint.server.swap("tiny", served_tiny())
+        head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        async with await anyio.connect_tcp("127.0.0.1", endpoint.port) as stream:
+            await stream.send(head.encode() + b"bb8\r\n" + b" " * 3000 + b"\r\n")
+            assert (await stream.receive()).startswith(b"HTTP/1.1 413")
+
+
 async def test_a_client_that_stops_sending_gets_408_and_holds_nothing_up() -> None:
     async with running(SMALL) as endpoint:
         await endpoint.server.swap("tiny", served_tiny())
