@@ -71,10 +71,12 @@ class Slots(BaseModel):
         """Let the candidate serve, still unproven. The last good version stays as `previous`."""
         if self.candidate is None:
             raise DiskError("activating a version: no candidate is staged")
-        before = self.active
-        # A version that is activated again, because its file was damaged, must not push its predecessor out.
-        is_other = before is not None and before.state == "good" and not before.is_same_file(self.candidate)
-        return Slots(active=self.candidate, previous=before if is_other else self.previous)
+        keep = self.previous
+        if self.active is not None and self.active.state == "good":
+            # A version that is activated again, because its file was damaged, must not push its predecessor out.
+            is_again = self.active.is_same_file(self.candidate)
+            keep = self.previous if is_again and self.previous is not None else self.active
+        return Slots(active=self.candidate, previous=keep)
 
     def committed(self) -> "Slots":
         """The active version has proved itself."""
