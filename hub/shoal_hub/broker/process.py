@@ -33,7 +33,7 @@ class BrokerProcess:
         """The process id while the broker runs."""
         if self._child is not None:
             return self._child.pid if self._child.poll() is None else None
-        return self._adopted if self._adopted is not None and self._is_ours(self._adopted) else None
+        return self._adopted if self._adopted is not None and _is_ours(self._config, self._adopted) else None
 
     def ensure(self) -> bool:
         """Have the broker run with this configuration; return whether a running one was adopted.
@@ -41,9 +41,9 @@ class BrokerProcess:
         Raises:
             BrokerError: It does not start; the error holds the end of its log.
         """
-        digest = self._write_files()
+        digest = write_files(self._config)
         digest_file = self._config.folder / "config.sha256"
-        running = self._running_pid()
+        running = running_pid(self._config)
         if running is not None and digest_file.exists() and digest_file.read_text() == digest:
             self._adopted = running
             self._wait_until_open()
@@ -64,33 +64,6 @@ class BrokerProcess:
         if pid is not None:
             self._end(pid)
         self._child = self._adopted = None
-
-    def _write_files(self) -> str:
-        self._config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._config.database_dir.mkdir(mode=0o700, exist_ok=True)
-        text = render(self._config)
-        self._config.conf_path.write_text(text)
-        self._config.devices.acl.write_text(DEVICE_ACL)
-        self._config.hub.acl.write_text(HUB_ACL)
-        digest = hashlib.sha256((text + DEVICE_ACL + HUB_ACL).encode())
-        for listener in (self._config.devices, self._config.hub):
-            digest.update(listener.identity.certificate.read_bytes() + listener.authority.read_bytes())
-        return digest.hexdigest()
-
-    def _running_pid(self) -> int | None:
-        try:
-            pid = int(self._config.pid_path.read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        return pid if self._is_ours(pid) else None
-
-    def _is_ours(self, pid: int) -> bool:
-        """Whether `pid` is alive and was started on our configuration: the number may belong to another by now."""
-        try:
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-        return os.fsencode(self._config.conf_path) in arguments
 
     def _start(self) -> None:
         # A session of its own: a Ctrl-C at the terminal is for the hub, which then decides about the broker.
@@ -142,7 +115,39 @@ class BrokerProcess:
     def _is_alive(self, pid: int) -> bool:
         if self._child is not None and self._child.pid == pid:
             return self._child.poll() is None
-        return self._is_ours(pid)
+        return _is_ours(self._config, pid)
+
+
+def write_files(config: BrokerConfig) -> str:
+    """Write the configuration and both ACLs; return a hash of all that a running broker would have to know of."""
+    config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config.database_dir.mkdir(mode=0o700, exist_ok=True)
+    text = render(config)
+    config.conf_path.write_text(text)
+    config.devices.acl.write_text(DEVICE_ACL)
+    config.hub.acl.write_text(HUB_ACL)
+    digest = hashlib.sha256((text + DEVICE_ACL + HUB_ACL).encode())
+    for listener in (config.devices, config.hub):
+        digest.update(listener.identity.certificate.read_bytes() + listener.authority.read_bytes())
+    return digest.hexdigest()
+
+
+def running_pid(config: BrokerConfig) -> int | None:
+    """Return the process id of a broker that was started on this folder's configuration and still runs."""
+    try:
+        pid = int(config.pid_path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return pid if _is_ours(config, pid) else None
+
+
+def _is_ours(config: BrokerConfig, pid: int) -> bool:
+    """Whether `pid` is alive and was started on our configuration: the number may belong to another by now."""
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return os.fsencode(config.conf_path) in arguments
 
 
 def _accepts(listener: Listener) -> bool:

@@ -5,6 +5,7 @@ The generation rises only when the content differs; a state is signed again at h
 
 import dataclasses
 import zlib
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -78,20 +79,27 @@ def stale_devices(session: Session, limit: int) -> list[str]:
     return list(session.exec(select(StaleDesired.device_id).limit(limit)).all())
 
 
-def mark_due(session: Session, now: datetime, life: timedelta) -> None:
-    """Mark stale what no change of intents would: devices that are new, intents that ended, states half used up."""
-    new = (
+def new_devices(session: Session) -> set[str]:
+    """Return devices that have no desired state yet."""
+    wanted = (
         select(Device.id)
         .outerjoin(DesiredRow, col(DesiredRow.device_id) == col(Device.id))
         .where(col(DesiredRow.device_id).is_(None), col(Device.revoked_at).is_(None))
     )
+    return set(session.exec(wanted).all())
+
+
+def due_devices(session: Session, now: datetime, life: timedelta) -> set[str]:
+    """Return devices with an intent that has ended, or with a state that is half through its life."""
     ended = select(Intent.device_id).where(col(Intent.until) <= now).distinct()
     half_used = select(DesiredRow.device_id, DesiredRow.issued_at).where(col(DesiredRow.issued_at) < now - life / 2)
-    due = {*session.exec(new).all(), *session.exec(ended).all()}
-    due |= {
-        device_id for device_id, issued_at in session.exec(half_used).all() if _is_due(device_id, issued_at, now, life)
-    }
-    for device_id in due:
+    old = {device_id for device_id, at in session.exec(half_used).all() if _is_due(device_id, at, now, life)}
+    return {*session.exec(ended).all(), *old}
+
+
+def mark_due(session: Session, device_ids: Iterable[str], now: datetime) -> None:
+    """Have these devices' states composed again, without the intents that have ended."""
+    for device_id in sorted(device_ids):
         mark_stale(session, device_id)
     session.exec(delete(Intent).where(col(Intent.until) <= now))
 

@@ -1,11 +1,9 @@
 """The ingest process: three connections to the broker, one committer, acknowledgements by hand after the commit."""
 
-import json
 import logging
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -24,6 +22,7 @@ from shoal_hub.ingest.commit import Committer, RaceError
 from shoal_hub.ingest.receive import Received, read
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
+from shoal_hub.wake import wake
 
 log = logging.getLogger(__name__)
 
@@ -174,14 +173,6 @@ class IngestWorker:
                 return
             blobs = answers if answers is not None else self._uploads.answers(session, device_id)
         self._acknowledge(device_id, Ack(stream=device.outbox_stream, sequence=device.outbox_sequence, blobs=blobs))
-
-
-def wake(connection: Connection, what: frozenset[str]) -> "Future[None] | None":
-    """Publish what changed on the hub's wake topic, if there is a connection."""
-    try:
-        return connection.publish(topics.HUB_WAKE, json.dumps({"what": sorted(what)}).encode(), qos=0)
-    except MqttError:
-        return None
 
 
 def _drain(events: "queue.SimpleQueue[Event]") -> list[Event]:

@@ -5,7 +5,8 @@ from datetime import datetime
 from sqlmodel import Session, col, select, update
 
 from shoal_contract.desired import DesiredModel
-from shoal_hub.database import announce
+from shoal_contract.telemetry import MissingArtifact
+from shoal_hub.database import Database, announce
 from shoal_hub.devices.compose import FEDERATED, MODELS, compose
 from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.tables import DesiredRow, Device
@@ -46,15 +47,23 @@ def answer_missing(session: Session, device_id: str, sha256: str, now: datetime)
     return True
 
 
-def drop_settled_leases(session: Session) -> None:
+def take_missing(session: Session, device_id: str, body: MissingArtifact, now: datetime) -> None:
+    """Answer a device that found an artifact's topics silent; what it has no need of is not published."""
+    if answer_missing(session, device_id, body.sha256, now):
+        announce(session, "leases")
+
+
+def drop_settled_leases(database: Database) -> None:
     """Let go of what devices asked for once they have converged."""
-    for user in lease_users(session):
-        if user.startswith(_PREFIX) and _has_settled(session, user.removeprefix(_PREFIX)):
+    with database.session() as session:
+        settled = [user for user in lease_users(session) if user.startswith(_PREFIX) and _has_settled(session, user)]
+    for user in settled:
+        with database.transaction() as session:
             drop_leases(session, user)
-            announce(session, "devices")
 
 
-def _has_settled(session: Session, device_id: str) -> bool:
+def _has_settled(session: Session, user: str) -> bool:
+    device_id = user.removeprefix(_PREFIX)
     device, desired = session.get(Device, device_id), session.get(DesiredRow, device_id)
     if device is None or device.revoked_at is not None or desired is None:
         return True

@@ -41,7 +41,7 @@ class Watermark(SQLModel, table=True):
 
     id: int = Field(default=1, primary_key=True)
     epoch: int = Field(sa_type=BigInteger)
-    sequence: int = Field(sa_type=BigInteger, description="issue time, Unix ms, of the newest state told")
+    sequence: int = Field(sa_type=BigInteger, description="issue time, Unix microseconds, of the newest state told")
 
 
 class Upload(SQLModel, table=True):

@@ -12,7 +12,7 @@ from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, Des
 from shoal_contract.envelope import DESIRED_STATE_TYPE, verify
 from shoal_contract.wire import parse_message
 from shoal_hub.database import Database
-from shoal_hub.devices.desired import mark_due, refresh_desired, stale_devices
+from shoal_hub.devices.desired import due_devices, mark_due, new_devices, refresh_desired, stale_devices
 from shoal_hub.devices.intents import drop_intents_of, set_intent
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.errors import InvalidInputError
@@ -89,10 +89,8 @@ def test_a_state_is_signed_again_past_half_of_its_life_under_the_same_generation
     late = NOON + LIFE * 0.61
     with database.transaction() as session:
         refresh_desired(session, director, device_id, NOON, LIFE)
-        mark_due(session, NOON + LIFE * 0.4, LIFE)
-        assert stale_devices(session, 10) == []
-        mark_due(session, late, LIFE)
-        assert stale_devices(session, 10) == [device_id]
+        assert due_devices(session, NOON + LIFE * 0.4, LIFE) == set()
+        assert due_devices(session, late, LIFE) == {device_id}
         assert refresh_desired(session, director, device_id, late, LIFE)
     state = _read(database, director, device_id)
     assert (state.generation, state.expires_at) == (NOON_MS, late + LIFE)
@@ -102,9 +100,9 @@ def test_a_device_that_is_new_gets_a_state_without_anybody_wanting_something(
     database: Database, director: Director, device_id: str
 ) -> None:
     with database.transaction() as session:
-        mark_due(session, NOON, LIFE)
-        assert stale_devices(session, 10) == [device_id]
+        assert new_devices(session) == {device_id}
         assert refresh_desired(session, director, device_id, NOON, LIFE)
+        assert new_devices(session) == set()
     assert _read(database, director, device_id).config == DesiredConfig()
 
 
@@ -118,7 +116,7 @@ def test_an_intent_whose_time_has_come_goes_with_its_section(
         refresh_desired(session, director, device_id, NOON, LIFE)
     assert _read(database, director, device_id).config.heartbeat_s == 5
     with database.transaction() as session:
-        mark_due(session, later, LIFE)
+        mark_due(session, due_devices(session, later, LIFE), later)
         assert refresh_desired(session, director, device_id, later, LIFE)
     assert _read(database, director, device_id).config == DesiredConfig()
 

@@ -1,0 +1,215 @@
+"""The controller's loop: wait for a word or the clock, then reconcile everything by level.
+
+Each step is persisted before its effects at the broker, so a kill at any point resumes. One thread; the connection
+to the broker has its own.
+"""
+
+import logging
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from shoal_contract import topics
+from shoal_contract.errors import ContractError
+from shoal_hub.controller.publish_desired import DesiredPublisher
+from shoal_hub.database import Database, utc_now
+from shoal_hub.devices.desired import due_devices, mark_due, new_devices, refresh_desired, stale_devices
+from shoal_hub.errors import HubError
+from shoal_hub.events.record import record_event
+from shoal_hub.jobs.runner import JobRunner
+from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
+from shoal_hub.rollouts.reconcile import reconcile_rollouts
+from shoal_hub.transfer.needs import drop_settled_leases
+from shoal_hub.transfer.publishing import Transfers
+from shoal_hub.trust.director import Director
+from shoal_hub.wake import read_wake, wake
+
+log = logging.getLogger(__name__)
+
+_STALE_BATCH: Final = 50
+_MAX_ROLLOUT_STEPS: Final = 100
+_QUIET_S: Final = 0.02
+"""After a word, wait this long for more of them: a fleet reports all at once."""
+
+
+class Controller:
+    """Runs until it is stopped."""
+
+    def __init__(
+        self,
+        database: Database,
+        director: Director,
+        transfers: Transfers,
+        runner: JobRunner,
+        endpoint: Endpoint,
+        *,
+        tick_s: float,
+        desired_life: timedelta,
+    ) -> None:
+        self._database = database
+        self._director = director
+        self._transfers = transfers
+        self._runner = runner
+        self._tick_s = tick_s
+        self._desired_life = desired_life
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        subscriptions = [Subscription(topics.HUB_WAKE, qos=0), Subscription(topics.HUB_WATERMARK)]
+        self._connection = Connection(endpoint, subscriptions, self._events)
+        self._desired = DesiredPublisher(database, director.epoch)
+        self._stopping = threading.Event()
+        self._retained_mark: bytes | None = None
+        self._probe = ""
+        self._is_told = False
+        self._is_busy = False
+        self._broken: dict[str, str] = {}
+
+    def run(self, on_ready: Callable[[], None]) -> None:
+        """Serve until `stop`; `on_ready` is called once the broker has been compared with the database."""
+        self._connection.start()
+        next_tick = 0.0
+        is_ready = False
+        try:
+            while not self._stopping.is_set():
+                what = self._wait(next_tick)
+                is_tick = time.monotonic() >= next_tick
+                if not (what or is_tick or self._is_busy):
+                    continue
+                if is_tick:
+                    next_tick = time.monotonic() + self._tick_s
+                self._reconcile_safely(utc_now(), what, is_tick=is_tick)
+                if self._is_told and not is_ready:
+                    is_ready = True
+                    on_ready()
+        finally:
+            self._runner.stop()
+            self._connection.stop()
+
+    def stop(self) -> None:
+        """Have `run` end; safe to call from a signal handler or another thread."""
+        self._stopping.set()
+        self._events.put(Disconnected("the controller stops"))
+
+    def wake(self, what: frozenset[str]) -> None:
+        """Tell the hub's other processes, and this one, what changed."""
+        wake(self._connection, what)
+
+    def _wait(self, next_tick: float) -> frozenset[str]:
+        """Wait for words until the next tick; return them."""
+        what: set[str] = set()
+        timeout_s = 0.0 if self._is_busy else max(0.0, next_tick - time.monotonic())
+        while True:
+            try:
+                what |= self._take(self._events.get(timeout=timeout_s))
+            except queue.Empty:
+                return frozenset(what)
+            timeout_s = _QUIET_S if what or self._is_busy else max(0.0, next_tick - time.monotonic())
+
+    def _take(self, event: Event) -> frozenset[str]:
+        match event:
+            case Connected():
+                return self._begin_comparison()
+            case Disconnected(reason):
+                log.info("%s", reason)
+                self._is_told = False
+                return frozenset()
+            case Message(topic, payload, is_retained) if topic == topics.HUB_WATERMARK:
+                if is_retained:
+                    self._retained_mark = payload
+                event.acknowledge()
+                return frozenset()
+            case Message(_, payload):
+                return self._hear(read_wake(payload))
+
+    def _begin_comparison(self) -> frozenset[str]:
+        """Send a word to ourselves: retained messages come before it, so that silence then means that there is none."""
+        self._retained_mark, self._is_told = None, False
+        self._probe = f"probe-{secrets.token_hex(8)}"
+        wake(self._connection, frozenset({self._probe}))
+        return frozenset()
+
+    def _hear(self, what: frozenset[str]) -> frozenset[str]:
+        if self._probe not in what:
+            return frozenset(word for word in what if not word.startswith("probe-"))
+        self._probe = ""
+        if not self._desired.compare(self._retained_mark):
+            log.info("the broker does not have what it was told: everything is published again")
+            self._transfers.assert_all()
+        self._is_told = True
+        return frozenset({"broker"})
+
+    def _reconcile_safely(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
+        """Reconcile; what fails is tried again at the next tick, since everything goes by level."""
+        self._is_busy = False
+        try:
+            self._reconcile(now, what, is_tick=is_tick)
+        except MqttError as error:
+            log.info("%s", error)
+        except (SQLAlchemyError, HubError, ContractError, TimeoutError):
+            log.exception("a step of the controller failed; it is tried again")
+
+    def _reconcile(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
+        if is_tick or "jobs" in what:
+            self._runner.tick()
+        for _ in range(_MAX_ROLLOUT_STEPS):
+            if not reconcile_rollouts(self._database, now):
+                break
+        self._mark_due(now, what, is_tick=is_tick)
+        self._refresh_desired(now)
+        if is_tick:
+            self._desired.repeat_for_those_behind(now)
+            drop_settled_leases(self._database)
+        if self._is_told:
+            self._publish(now)
+
+    def _publish(self, now: datetime) -> None:
+        """Publish desired states before artifacts, and one artifact at a time: orders go out in between."""
+        is_more = self._desired.step(self._connection)
+        self._is_busy = self._transfers.step(self._connection, now) or is_more
+
+    def _mark_due(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
+        with self._database.session() as session:
+            due = new_devices(session) if is_tick or "devices" in what else set()
+            due |= due_devices(session, now, self._desired_life) if is_tick else set()
+        if due:
+            with self._database.transaction() as session:
+                mark_due(session, due, now)
+
+    def _refresh_desired(self, now: datetime) -> None:
+        tried: set[str] = set()
+        while not self._stopping.is_set():
+            with self._database.session() as session:
+                stale = set(stale_devices(session, _STALE_BATCH + len(tried & self._broken.keys()))) - tried
+            if not stale:
+                return
+            tried |= stale
+            for device_id in sorted(stale):
+                self._refresh_one(device_id, now)
+
+    def _refresh_one(self, device_id: str, now: datetime) -> None:
+        """Compose one device's state; one that cannot be composed must not hold up the others."""
+        try:
+            with self._database.transaction() as session:
+                is_new = refresh_desired(session, self._director, device_id, now, self._desired_life)
+        except (ValidationError, HubError) as error:
+            self._note_broken(device_id, str(error)[:1000])
+        else:
+            self._broken.pop(device_id, None)
+            if is_new:
+                self._desired.add([device_id])
+
+    def _note_broken(self, device_id: str, reason: str) -> None:
+        """Tell once for each reason that a device's state cannot be composed; it is tried again at each step."""
+        if self._broken.get(device_id) == reason:
+            return
+        self._broken[device_id] = reason
+        text = f"the desired state of {device_id} cannot be composed: {reason}"
+        log.error("%s", text)
+        with self._database.transaction() as session:
+            record_event(session, "desired_broken", text, device_id=device_id, severity="error")

@@ -1,0 +1,151 @@
+"""Publishes desired states, retained, and keeps account with the broker of how far it was told.
+
+The broker keeps a watermark beside the states. Where it is the one in the database, the broker has everything up to
+it; where it is another, or none, the broker has lost something, and everything is told again.
+"""
+
+from collections import deque
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from pydantic import Field
+from sqlmodel import Session, and_, col, func, or_, select
+
+from shoal_contract import topics
+from shoal_contract.errors import MessageError
+from shoal_contract.wire import WireMessage, parse_message
+from shoal_hub.database import Database
+from shoal_hub.devices.tables import DesiredRow, Device
+from shoal_hub.transfer.publishing import Publisher
+from shoal_hub.transfer.tables import Watermark
+
+_BATCH: Final = 100
+_CONFIRM_TIMEOUT_S: Final = 30.0
+_FIRST_REPEAT: Final = timedelta(seconds=15)
+_LAST_REPEAT: Final = timedelta(minutes=5)
+_MAX_MARK_BYTES: Final = 1024
+_ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Mark(WireMessage):
+    """The payload of `hub/watermark`; `sequence` is the issue time of the newest state told, Unix microseconds."""
+
+    epoch: int = Field(ge=0)
+    sequence: int = Field(ge=0)
+
+
+class DesiredPublisher:
+    """What of the desired states the broker does not have yet, in memory; after a restart the watermark tells."""
+
+    def __init__(self, database: Database, epoch: int) -> None:
+        self._database = database
+        self._epoch = epoch
+        self._pending: dict[str, None] = {}
+        self._told = Mark(epoch=0, sequence=0)
+        self._repeats: dict[str, tuple[datetime, timedelta]] = {}
+
+    def add(self, device_ids: list[str]) -> None:
+        """Have these devices' states published."""
+        self._pending |= dict.fromkeys(device_ids)
+
+    def compare(self, retained: bytes | None) -> bool:
+        """Compare the broker's watermark with the database's, and have published what the broker lacks.
+
+        Args:
+            retained: What the broker keeps; None for nothing.
+
+        Returns:
+            Whether the broker has all that it was told.
+        """
+        with self._database.session() as session:
+            stored = session.get(Watermark, 1)
+            mark = _read_mark(retained)
+            is_same = stored is not None and mark is not None and (mark.epoch, mark.sequence) == _order(stored)
+            wanted = select(DesiredRow.device_id).order_by(col(DesiredRow.issued_at))
+            if is_same and mark is not None:
+                self._told = mark
+                wanted = wanted.where(col(DesiredRow.issued_at) > _ZERO + mark.sequence * _MICROSECOND)
+            else:
+                self._told = Mark(epoch=0, sequence=0)
+            self.add(list(session.exec(wanted).all()))
+        return is_same
+
+    def repeat_for_those_behind(self, now: datetime) -> None:
+        """Have states published again for devices that are online and do not report them."""
+        with self._database.session() as session:
+            behind = _behind(session)
+        for device_id in behind:
+            due, wait = self._repeats.get(device_id, (now + _FIRST_REPEAT, _FIRST_REPEAT))
+            if due <= now:
+                self.add([device_id])
+                wait = min(2 * wait, _LAST_REPEAT)
+                due = now + wait
+            self._repeats[device_id] = (due, wait)
+        self._repeats = {device_id: self._repeats[device_id] for device_id in behind}
+
+    def step(self, publisher: Publisher) -> bool:
+        """Publish a batch, and the watermark once nothing is left; return whether more is to do.
+
+        Raises:
+            MqttError: The connection went; what was not confirmed stays to be done.
+        """
+        batch = list(self._pending)[:_BATCH]
+        if batch:
+            self._publish(publisher, batch)
+        if not self._pending:
+            self._publish_mark(publisher)
+        return bool(self._pending)
+
+    def _publish(self, publisher: Publisher, batch: list[str]) -> None:
+        with self._database.session() as session:
+            wanted = select(DesiredRow.device_id, DesiredRow.envelope).where(col(DesiredRow.device_id).in_(batch))
+            rows = session.exec(wanted).all()
+        waiting: deque[tuple[str, Future[None]]] = deque()
+        for device_id, envelope in rows:
+            waiting.append((device_id, publisher.publish(topics.down_desired(device_id), envelope, retain=True)))
+        for device_id, future in waiting:
+            future.result(_CONFIRM_TIMEOUT_S)
+            self._pending.pop(device_id, None)
+        for device_id in batch:
+            self._pending.pop(device_id, None)
+
+    def _publish_mark(self, publisher: Publisher) -> None:
+        with self._database.session() as session:
+            newest: datetime | None = session.exec(select(func.max(DesiredRow.issued_at))).one()
+        if newest is None:
+            return
+        mark = Mark(epoch=self._epoch, sequence=(newest - _ZERO) // _MICROSECOND)
+        if mark == self._told:
+            return
+        publisher.publish(topics.HUB_WATERMARK, mark.to_bytes(), retain=True).result(_CONFIRM_TIMEOUT_S)
+        with self._database.transaction() as session:
+            session.merge(Watermark(id=1, epoch=mark.epoch, sequence=mark.sequence))
+        self._told = mark
+
+
+def _behind(session: Session) -> list[str]:
+    """Return devices that are online and report an older state than the one that stands."""
+    is_older = or_(
+        col(Device.reported_epoch) < col(DesiredRow.epoch),
+        and_(
+            col(Device.reported_epoch) == col(DesiredRow.epoch),
+            col(Device.reported_generation) < col(DesiredRow.generation),
+        ),
+    )
+    wanted = select(Device.id).join(DesiredRow, col(DesiredRow.device_id) == col(Device.id))
+    return list(session.exec(wanted.where(Device.presence == "online", is_older)).all())
+
+
+def _order(row: Watermark) -> tuple[int, int]:
+    return row.epoch, row.sequence
+
+
+def _read_mark(retained: bytes | None) -> Mark | None:
+    if not retained:
+        return None
+    try:
+        return parse_message(Mark, retained, _MAX_MARK_BYTES)
+    except MessageError:
+        return None  # not one that we wrote: the same as none

@@ -1,0 +1,104 @@
+"""The API process, composed: the application over HTTPS, and the words of the other processes for live streams."""
+
+import queue
+import socket
+import threading
+
+import uvicorn
+
+from shoal_contract import topics
+from shoal_hub.addresses import Addresses
+from shoal_hub.api import create_app
+from shoal_hub.context import HubContext
+from shoal_hub.database import Database
+from shoal_hub.events.changes import ChangeFeed
+from shoal_hub.mqtt import Connection, Event, Message, Subscription
+from shoal_hub.processes.ready import mark_ready
+from shoal_hub.processes.signals import follow_supervisor
+from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.settings import Settings
+from shoal_hub.supervise.prepare import server_names
+from shoal_hub.trust.ca import DeviceAuthority
+from shoal_hub.trust.director import Director
+from shoal_hub.wake import read_wake, wake
+
+_DRAIN_S = 3
+
+
+class Words:
+    """Carries words both ways: what this process commits goes out, what others tell reaches the live streams."""
+
+    def __init__(self, connection: Connection, events: "queue.SimpleQueue[Event]", changes: ChangeFeed) -> None:
+        self._connection = connection
+        self._events = events
+        self._changes = changes
+        self._thread = threading.Thread(target=self._listen, name="api-words", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen, in the background."""
+        self._connection.start()
+        self._thread.start()
+
+    def tell(self, what: frozenset[str]) -> None:
+        """Tell the other processes and, also while the broker is away, this one's readers."""
+        wake(self._connection, what)
+        self._changes.tell(what)
+
+    def stop(self) -> None:
+        """Disconnect."""
+        self._connection.stop()
+
+    def _listen(self) -> None:
+        while True:
+            event = self._events.get()
+            if isinstance(event, Message):
+                self._changes.tell(read_wake(event.payload))
+
+
+class _Server(uvicorn.Server):
+    """Says that it serves once its socket is open."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the socket, then leave the mark of readiness."""
+        await super().startup(sockets)
+        mark_ready(self._settings, "api")
+
+
+def run(settings: Settings) -> None:
+    """Serve until the process is told to end."""
+    addresses = Addresses.read(settings)
+    trust = settings.data / "trust"
+    authority = DeviceAuthority.open(trust)
+    identity = authority.issue_server(server_names(settings))
+    database, changes = Database(settings.database), ChangeFeed()
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    connection = Connection(addresses.endpoint(settings, "hub-api"), [Subscription(topics.HUB_WAKE, qos=0)], events)
+    words = Words(connection, events, changes)
+    database.on_commit = words.tell
+    hub = HubContext(
+        settings=settings,
+        database=database,
+        artifacts=ArtifactStore(settings.artifacts),
+        authority=authority,
+        director=Director.open(trust),
+        changes=changes,
+        broker_address=lambda: (addresses.broker_host, addresses.broker_port),
+    )
+    config = uvicorn.Config(
+        create_app(hub),
+        host=settings.api_host,
+        port=addresses.api_port,
+        ssl_certfile=str(identity.certificate),
+        ssl_keyfile=str(identity.key),
+        log_level="warning",
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+    follow_supervisor()
+    words.start()
+    _Server(config, settings).run()
+    words.stop()
+    database.close()

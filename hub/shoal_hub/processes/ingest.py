@@ -1,0 +1,46 @@
+"""The ingest process, composed: who does what with each kind of message."""
+
+from shoal_contract.telemetry import BlobOffer, DeploymentEvent, MissingArtifact, RoundResult, Window
+from shoal_hub.addresses import Addresses
+from shoal_hub.database import Database
+from shoal_hub.federation.answers import refusal_of, take_result
+from shoal_hub.ingest.commit import Committer
+from shoal_hub.ingest.group import read_shared_group
+from shoal_hub.ingest.handlers import Handlers
+from shoal_hub.ingest.worker import Endpoints, IngestWorker
+from shoal_hub.monitoring.windows import take_window
+from shoal_hub.processes.ready import mark_ready
+from shoal_hub.processes.signals import stop_on_signals
+from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.rollouts.progress import note_step
+from shoal_hub.settings import Settings
+from shoal_hub.transfer.needs import take_missing
+from shoal_hub.transfer.uploads import Uploads
+
+
+def build_ingest(settings: Settings, database: Database, addresses: Addresses) -> IngestWorker:
+    """Compose the worker; `database` tells the other processes what it commits."""
+    uploads = Uploads(database, ArtifactStore(settings.artifacts), settings.data / "uploads", refusal_of)
+    handlers = Handlers()
+    handlers.on(DeploymentEvent, note_step)
+    handlers.on(MissingArtifact, take_missing)
+    handlers.on(BlobOffer, uploads.offer)
+    handlers.on(RoundResult, take_result)
+    handlers.on(Window, take_window)
+    endpoints = Endpoints(
+        control=addresses.endpoint(settings, "hub-ingest-control"),
+        telemetry=addresses.endpoint(settings, "hub-ingest-telemetry"),
+        blobs=addresses.endpoint(settings, "hub-ingest-blobs"),
+    )
+    worker = IngestWorker(database, Committer(database, handlers), uploads, endpoints, read_shared_group(settings.data))
+    database.on_commit = worker.wake
+    return worker
+
+
+def run(settings: Settings) -> None:
+    """Serve until the process is told to end."""
+    database = Database(settings.database)
+    worker = build_ingest(settings, database, Addresses.read(settings))
+    stop_on_signals(worker.stop)
+    worker.run(lambda: mark_ready(settings, "ingest"))
+    database.close()

@@ -1,0 +1,58 @@
+"""The first operator: a token made at the first start, and the CLI's profile that holds it."""
+
+from pathlib import Path
+
+from pydantic import SecretStr
+from sqlmodel import select
+
+from shoal_client.errors import ProfileError
+from shoal_client.profile import Profile, profile_path, read_profile, write_profile
+from shoal_hub.addresses import Addresses
+from shoal_hub.database import Database
+from shoal_hub.operators.tables import OperatorToken
+from shoal_hub.security import create_operator_token
+from shoal_hub.settings import Settings
+
+
+def ensure_operator(settings: Settings, addresses: Addresses) -> Path | None:
+    """Have an operator's token and the CLI's profile with it.
+
+    The hub keeps a copy beside its keys. A profile of the CLI that speaks of another hub is left alone.
+
+    Returns:
+        Where the profile is that reaches this hub; None if every token was made by somebody else.
+    """
+    kept = settings.data / "operator.json"
+    token = _kept_token(kept) or _first_token(settings)
+    if token is None:
+        return None
+    ca_path = settings.data / "trust" / "ca.pem"
+    profile = Profile(url=addresses.api_url, token=SecretStr(token), ca_path=ca_path)
+    write_profile(profile, kept)
+    usual = profile_path()
+    if _is_ours(usual, ca_path):
+        return write_profile(profile, usual)
+    return kept
+
+
+def _kept_token(path: Path) -> str | None:
+    return read_profile(path).token.get_secret_value() if path.exists() else None
+
+
+def _first_token(settings: Settings) -> str | None:
+    database = Database(settings.database)
+    try:
+        with database.transaction() as session:
+            if session.exec(select(OperatorToken.id)).first() is not None:
+                return None
+            return create_operator_token(session, "admin")
+    finally:
+        database.close()
+
+
+def _is_ours(path: Path, ca_path: Path) -> bool:
+    """Whether the CLI's profile may be written: there is none, or it is of this hub."""
+    try:
+        return not path.exists() or read_profile(path).ca_path == ca_path
+    except ProfileError:
+        return False

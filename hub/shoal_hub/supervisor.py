@@ -1,0 +1,186 @@
+"""`shoal hub up`: prepares the data folder, runs Mosquitto and the hub's three processes, restarts what dies.
+
+The processes end with the supervisor, however it ends; Mosquitto outlives its `kill -9` and is adopted by the next.
+"""
+
+import fcntl
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import IO, Final
+
+from shoal_hub.addresses import Addresses
+from shoal_hub.broker.errors import BrokerError
+from shoal_hub.broker.process import BrokerProcess, write_files
+from shoal_hub.broker.program import find_mosquitto, raise_file_limit
+from shoal_hub.errors import HubError
+from shoal_hub.settings import Settings
+from shoal_hub.supervise.children import STOP_TIMEOUT_S, Child
+from shoal_hub.supervise.operator import ensure_operator
+from shoal_hub.supervise.prepare import broker_config, choose_addresses, prepare_data
+
+NAMES: Final = ("ingest", "controller", "api")
+_POLL_S: Final = 0.05
+_MAX_DEATHS_AT_START: Final = 3
+_BROKER_RETRY_S: Final = 2.0
+_FEW_FILES: Final = 4096
+Say = Callable[[str], None]
+
+
+class SupervisorError(HubError):
+    """A hub runs on this data folder already."""
+
+    code = "supervisor"
+
+
+class Supervisor:
+    """One hub on one data folder.
+
+    Args:
+        settings: The hub's settings.
+        say: Takes lines for the person at the terminal.
+        keep_broker: Leave Mosquitto running at the end.
+    """
+
+    def __init__(self, settings: Settings, say: Say, *, keep_broker: bool = False) -> None:
+        self._settings = settings
+        self._say = say
+        self._keep_broker = keep_broker
+        self._stopping = threading.Event()
+        self._children: list[Child] = []
+        self._broker: BrokerProcess | None = None
+        self._broker_retry_s = 0.0
+        self._is_ready = False
+
+    def run(self) -> None:
+        """Run until `stop`. When everything serves, `run/ready` appears in the data folder.
+
+        Raises:
+            HubError: Something that the hub cannot do without cannot be had; the message says what.
+        """
+        run_dir = self._settings.data / "run"
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ready = run_dir / "ready"
+        with _claim(run_dir / "hub.lock"):
+            ready.unlink(missing_ok=True)
+            reading, writing = os.pipe()
+            try:
+                addresses = self._prepare()
+                self._start_broker(addresses)
+                self._children = [Child(name, self._settings, reading) for name in NAMES]
+                while not self._stopping.wait(_POLL_S):
+                    self._tend(addresses, ready)
+            finally:
+                ready.unlink(missing_ok=True)
+                self._stop_all()
+                os.close(writing)
+                os.close(reading)
+
+    def stop(self) -> None:
+        """Have `run` end; safe to call from a signal handler or another thread."""
+        self._stopping.set()
+
+    def stop_on_signals(self) -> None:
+        """Stop at SIGTERM and at Ctrl-C."""
+
+        def on_signal(_number: int, _frame: FrameType | None) -> None:
+            self.stop()
+
+        signal.signal(signal.SIGTERM, on_signal)
+        signal.signal(signal.SIGINT, on_signal)
+
+    def _prepare(self) -> Addresses:
+        self._say(f"data folder {self._settings.data}")
+        prepare_data(self._settings)
+        addresses = choose_addresses(self._settings)
+        addresses.write(self._settings)
+        profile = ensure_operator(self._settings, addresses)
+        if profile is not None:
+            self._say(f"operator's profile {profile}")
+        return addresses
+
+    def _start_broker(self, addresses: Addresses) -> None:
+        config = broker_config(self._settings, addresses)
+        if self._settings.broker_url:
+            write_files(config)
+            self._say(f"broker {self._settings.broker_url} (runs elsewhere; its configuration is {config.conf_path})")
+            return
+        limit = raise_file_limit()
+        if limit < _FEW_FILES:
+            self._say(f"warning: only {limit} open files are allowed, each device takes one; raise `ulimit -n`")
+        self._broker = BrokerProcess(find_mosquitto(self._settings.mosquitto), config)
+        is_adopted = self._broker.ensure()
+        how = "adopted" if is_adopted else "started"
+        self._say(f"broker {how}: devices on {addresses.broker_host}:{addresses.broker_port} (pid {self._broker.pid})")
+
+    def _tend(self, addresses: Addresses, ready: Path) -> None:
+        self._tend_broker()
+        for child in self._children:
+            status = child.tend()
+            if status is None:
+                continue
+            if not self._is_ready and child.deaths >= _MAX_DEATHS_AT_START:
+                raise child.start_error(status)
+            self._say(f"{child.name} ended with status {status}; starting it again (its log: {child.log_path})")
+        if not self._is_ready and all(child.is_ready for child in self._children):
+            self._is_ready = True
+            ready.write_text(str(os.getpid()))
+            self._say(f"ready: API and console on {addresses.api_url}")
+
+    def _tend_broker(self) -> None:
+        if self._broker is None or self._broker.pid is not None or time.monotonic() < self._broker_retry_s:
+            return
+        self._say("the broker has ended; starting it again")
+        try:
+            self._broker.ensure()
+        except BrokerError as error:
+            self._broker_retry_s = time.monotonic() + _BROKER_RETRY_S
+            self._say(error.message)
+
+    def _stop_all(self) -> None:
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        for child in self._children:
+            child.terminate()
+        for child in self._children:
+            child.wait(deadline_s)
+        if self._broker is not None and not self._keep_broker:
+            self._broker.stop()
+        self._say("stopped" if not self._keep_broker else "stopped; the broker runs on")
+
+
+def _claim(path: Path) -> IO[str]:
+    """Hold the data folder; the system lets go of it when this process ends, however that comes about.
+
+    Raises:
+        SupervisorError: Another hub holds it.
+    """
+    lock = path.open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        pid = lock.read().strip() or "unknown"
+        lock.close()
+        raise SupervisorError(
+            f"starting the hub: another one (pid {pid}) runs on {path.parent.parent}",
+            "stop that one first, or set SHOAL_DATA to another folder",
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def hub_up(settings: Settings, say: Say, *, keep_broker: bool = False) -> None:
+    """Run the hub in this process's foreground until SIGTERM or Ctrl-C.
+
+    Raises:
+        HubError: It cannot be started; the message says why and what to do.
+    """
+    supervisor = Supervisor(settings, say, keep_broker=keep_broker)
+    supervisor.stop_on_signals()
+    supervisor.run()
