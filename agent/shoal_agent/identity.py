@@ -7,8 +7,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -97,6 +96,9 @@ def load_or_make_key(folder: Path) -> ec.EllipticCurvePrivateKey:
 
 def make_signing_request(key: ec.EllipticCurvePrivateKey) -> str:
     """Return a CSR (PKCS #10, RFC 2986; PEM) with an empty subject: the hub makes the device's id."""
+    from cryptography import x509  # 1 MB that only an enrolment needs
+    from cryptography.hazmat.primitives import hashes
+
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
