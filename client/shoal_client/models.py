@@ -90,8 +90,8 @@ class Models:
         """Return a version's moves through the stages, oldest first."""
         return self._transport.call("GET", f"/models/{name}/versions/{number}/history", list[StageChange])
 
-    def compress(self, name: str, number: int, techniques: Sequence[str]) -> Job:
-        """Start the job that makes variants of a version."""
+    def compress(self, name: str, number: int, techniques: Sequence[str] = ()) -> Job:
+        """Start the job that makes variants of a version; without `techniques`, every one that the hub can make."""
         body: dict[str, Any] = {"techniques": list(techniques)}
         return self._transport.call("POST", f"/models/{name}/versions/{number}/compress", Job, json=body)
 

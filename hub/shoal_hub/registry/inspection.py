@@ -3,7 +3,6 @@
 As a program: `python -m shoal_hub.registry.inspection DIR` prints one line of JSON, an `Inspection` or an error.
 """
 
-import base64
 import json
 import resource
 import subprocess
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shoal_contract.manifest import Baseline, FeatureBaseline, TensorData, TensorSpec
+from shoal_contract.manifest import Baseline, FeatureBaseline
 from shoal_hub.errors import HubError, InvalidInputError
 from shoal_numerics import Histogram, HistogramEdges, HistogramError
 from shoal_training.bundle import CALIBRATION_FILE, ONNX_FILE, TEST_FILE, Bundle, read_bundle
@@ -38,7 +37,6 @@ class Inspection(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     baseline: Baseline
-    golden_inputs: dict[str, TensorData]
 
 
 def inspect_in_child(folder: Path) -> Inspection:
@@ -65,7 +63,7 @@ def inspect_in_child(folder: Path) -> Inspection:
 
 
 def inspect(folder: Path) -> Inspection:
-    """Compute the baseline and choose the golden input of a bundle.
+    """Compute the baseline of a bundle, and see that its model answers its test data.
 
     Raises:
         InvalidInputError: Data or model do not fit the bundle's description.
@@ -73,13 +71,9 @@ def inspect(folder: Path) -> Inspection:
     """
     bundle = read_bundle(folder)
     calibration = _inputs(folder / CALIBRATION_FILE, bundle)
-    golden = {name: array[:1] for name, array in _inputs(folder / TEST_FILE, bundle).items()}
     scores = _run(folder / ONNX_FILE, bundle, calibration)
-    _run(folder / ONNX_FILE, bundle, golden)
-    return Inspection(
-        baseline=_baseline(bundle, calibration, scores),
-        golden_inputs={spec.name: _tensor(spec, golden[spec.name]) for spec in bundle.inputs},
-    )
+    _run(folder / ONNX_FILE, bundle, _inputs(folder / TEST_FILE, bundle))
+    return Inspection(baseline=_baseline(bundle, calibration, scores))
 
 
 def _inputs(path: Path, bundle: Bundle) -> Arrays:
@@ -153,13 +147,6 @@ def _feature_names(bundle: Bundle, inputs: Arrays) -> list[str]:
         for spec in bundle.inputs
         for place in np.ndindex(inputs[spec.name].shape[1:])
     ]
-
-
-def _tensor(spec: TensorSpec, array: NDArray[Any]) -> TensorData:
-    little_endian = np.ascontiguousarray(array, dtype=np.dtype(_DTYPES[spec.datatype]).newbyteorder("<"))
-    return TensorData(
-        datatype=spec.datatype, shape=array.shape, data=base64.b64encode(little_endian.tobytes()).decode()
-    )
 
 
 def _main() -> None:

@@ -6,11 +6,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from sqlmodel import Session
 
+from shoal_compression.compress import TECHNIQUES
 from shoal_contract.ids import Name
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.dependencies import Hub, Operator, Reading, Writing
 from shoal_hub.error_response import documented
+from shoal_hub.errors import InvalidInputError
 from shoal_hub.jobs.queue import enqueue
 from shoal_hub.jobs.routes import JobPublic
 from shoal_hub.registry.public import StageChangePublic, VersionDetail, version_detail
@@ -38,9 +40,9 @@ class StageMoved(BaseModel):
 
 
 class CompressRequest(BaseModel):
-    """Which variants to make."""
+    """Which variants to make; every one that the hub can make, if none is named."""
 
-    techniques: Annotated[list[Name], Field(min_length=1, max_length=16)]
+    techniques: Annotated[list[Name], Field(max_length=16)] = []
 
 
 @router.post("/stage", responses=documented(401, 404, 409, 422))
@@ -72,9 +74,16 @@ def compress_version(
 ) -> JobPublic:
     """Start the job that makes variants of a version."""
     version = find_version(session, name, str(number))
-    params = {"version_id": version.id, "techniques": list(body.techniques)}
+    params = {"version_id": version.id, "techniques": _chosen(body.techniques)}
     job = enqueue(session, "compress", f"model/{name}/{number}", params, by=operator.name)
     return JobPublic.model_validate(job, from_attributes=True)
+
+
+def _chosen(techniques: list[str]) -> list[str]:
+    unknown = [name for name in techniques if name not in TECHNIQUES]
+    if unknown:
+        raise InvalidInputError(f"no technique {', '.join(unknown)}", f"known are {', '.join(TECHNIQUES)}")
+    return list(dict.fromkeys(techniques)) or list(TECHNIQUES)
 
 
 def _start_by_policy(hub: HubContext, session: Session, version: Version, by: str) -> str | None:

@@ -131,7 +131,7 @@ def _row(
         labels=list(bundle.labels),
         baseline=inspection.baseline.model_dump(mode="json"),
         provenance=provenance.model_dump(mode="json"),
-        golden_inputs={name: tensor.model_dump(mode="json") for name, tensor in inspection.golden_inputs.items()},
+        golden_inputs={},
         files=files,
         created_at=now,
         created_by=by,

@@ -54,7 +54,9 @@ class Version(SQLModel, table=True):
     labels: list[str] = Field(sa_type=JSON)
     baseline: JsonObject = Field(sa_type=JSON, description="contract Baseline")
     provenance: JsonObject = Field(sa_type=JSON, description="contract Provenance")
-    golden_inputs: JsonObject = Field(sa_type=JSON, description="contract TensorData by input name")
+    golden_inputs: JsonObject = Field(
+        sa_type=JSON, description="contract TensorData by input name; chosen with the first variants"
+    )
     files: dict[str, str] = Field(sa_type=JSON, description="SHA-256 by name of the bundle's file")
     manifest_sha256: str | None = None
     manifest_size_bytes: int | None = None

@@ -33,6 +33,8 @@ def two_versions(client: TestClient, hub: HubContext, tmp_path: Path) -> TestCli
 def add_variant(hub: HubContext, number: int, target: str = "generic-onnx-int8") -> None:
     with hub.database.transaction() as session:
         version = find_version(session, "colours", str(number))
+        version.golden_inputs = {"features": {"datatype": "FP32", "shape": [1], "data": "AACAPw=="}}
+        session.add(version)
         stored = store_artifact(session, hub.artifacts, f"{number} {target}".encode())
         row = VariantRow(
             version_id=version.id,  # type: ignore[arg-type]
@@ -90,9 +92,9 @@ def test_a_version_that_is_not_there_is_not_found(two_versions: TestClient, ref:
         ("PUT", "/models/colours/aliases/champion", {"number": 2**40}, 422),
         ("PUT", "/models/colours/aliases/latest", {"number": 1}, 409),
         ("PUT", "/models/colours/aliases/12", {"number": 1}, 409),
-        ("POST", "/models/colours/versions/9/compress", {"techniques": ["x"]}, 404),
-        ("POST", "/models/colours/versions/1/compress", {"techniques": []}, 422),
-        ("POST", "/models/colours/versions/1/compress", {}, 422),
+        ("POST", "/models/colours/versions/9/compress", {"techniques": []}, 404),
+        ("POST", "/models/colours/versions/1/compress", {"techniques": ["magic"]}, 422),
+        ("POST", "/models/colours/versions/1/compress", {"techniques": "int8"}, 422),
         ("PATCH", "/models/colours", {"rollout_on_production": {"waves": [0]}}, 422),
         ("PATCH", "/models/colours", {"rollout_on_production": {"timeout_s": 1e400}}, 422),
         ("GET", "/artifacts/" + "0" * 64, None, 404),
@@ -184,9 +186,10 @@ def test_a_version_without_variants_has_no_manifest_and_says_what_to_do(hub: Hub
 
 
 def test_compress_queues_a_job(two_versions: TestClient) -> None:
-    response = two_versions.post(f"{VERSIONS}/1/compress", json={"techniques": ["onnx-int8"]})
+    response = two_versions.post(f"{VERSIONS}/1/compress", json={"techniques": ["int8-qdq-onnx"]})
     assert response.status_code == 202
     job = response.json()
+    assert job["params"]["techniques"] == ["int8-qdq-onnx"]
     assert (job["kind"], job["state"], job["subject"], job["created_by"]) == (
         "compress",
         "queued",

@@ -1,0 +1,53 @@
+"""The operators' CLI, `shoal`. It speaks to the hub through `shoal_client` alone."""
+
+import json
+import sys
+
+import typer
+
+from shoal_client import ClientError
+from shoal_hub.cli import devices, federated, hub, jobs, models, rollouts, tokens
+from shoal_hub.cli.login import login
+from shoal_hub.cli.output import cell, errors
+from shoal_hub.cli.watching import drift_app, events
+from shoal_hub.errors import HubError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="shoal",
+    help="Machine learning on fleets of small machines: registry, rollouts and the fleet of one hub.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+app.add_typer(hub.app, name="hub")
+app.command(epilog="Example: shoal login https://hub.example:8443 --ca ca.pem")(login)
+app.add_typer(devices.app, name="devices")
+app.add_typer(tokens.app, name="tokens")
+app.add_typer(models.app, name="models")
+app.add_typer(rollouts.app, name="rollouts")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(federated.app, name="federated")
+app.add_typer(drift_app, name="drift")
+app.command(epilog="Example: shoal events --follow")(events)
+
+
+def main() -> None:
+    """Run the CLI; an expected failure is a message with a remedy and exit status 1."""
+    try:
+        app()
+    except (ClientError, HubError) as error:
+        _tell(error.message, error.remedy)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _tell(message: str, remedy: str) -> None:
+    if "--json" in sys.argv:
+        sys.stderr.write(json.dumps({"error": {"message": message, "remedy": remedy}}) + "\n")
+        return
+    errors.print(f"[red bold]error[/red bold] {cell(message)}", soft_wrap=True)
+    if remedy:
+        errors.print(f"[bold]to do[/bold] {cell(remedy)}", soft_wrap=True)

@@ -1,0 +1,25 @@
+"""The CLI's connection to the hub, and how it finds a device that a person names."""
+
+from shoal_client import ClientError, ShoalClient
+from shoal_client.fleet import Device
+
+
+def connect() -> ShoalClient:
+    """Open the hub of the profile."""
+    return ShoalClient.from_profile()
+
+
+def find_device(client: ShoalClient, named: str) -> Device:
+    """Return the device with this id or this name.
+
+    Raises:
+        ClientError: There is none, or the name is not unique.
+    """
+    found = [device for device in client.devices.list() if named in {device.id, device.name}]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ClientError(f"no device has the id or name {named}", "list them: shoal devices list")
+    raise ClientError(
+        f"{len(found)} devices are named {named}", f"give an id: {', '.join(device.id for device in found)}"
+    )

@@ -1,0 +1,104 @@
+"""`shoal devices`: list, show, rename, tag."""
+
+from typing import Annotated
+
+import typer
+
+from shoal_client.fleet import Device, DeviceDetail
+from shoal_hub.cli.connection import connect, find_device
+from shoal_hub.cli.output import AsJson, console, facts, show, table
+
+app = typer.Typer(help="Enrolled devices.", no_args_is_help=True)
+
+Named = Annotated[str, typer.Argument(metavar="DEVICE", help="Id or name of the device.")]
+
+
+@app.command("list", epilog="Example: shoal devices list")
+def list_devices(as_json: AsJson = False) -> None:
+    """List devices with what runs on them."""
+    with connect() as client:
+        devices = client.devices.list()
+    rows = [
+        (one.name, one.id, one.presence, _models(one), one.hardware.model if one.hardware else "", one.last_seen_at)
+        for one in devices
+    ]
+    columns = ("NAME", "ID", "PRESENCE", "MODELS", "HARDWARE", "SEEN")
+    empty = "No device has enrolled yet. Make a token: shoal tokens create"
+    show(devices, as_json=as_json, draw=lambda: table(columns, rows, empty=empty))
+
+
+@app.command("show", epilog="Example: shoal devices show kitchen")
+def show_device(device: Named, as_json: AsJson = False) -> None:
+    """Show one device: what it is, what it reports and what is wanted of it."""
+    with connect() as client:
+        found = client.devices.show(find_device(client, device).id)
+    show(found, as_json=as_json, draw=lambda: _draw(found))
+
+
+@app.command(epilog="Example: shoal devices rename d-abcdefgh234567ab kitchen")
+def rename(device: Named, name: Annotated[str, typer.Argument(help="The new name.")], as_json: AsJson = False) -> None:
+    """Give a device another name; its id stays."""
+    with connect() as client:
+        found = client.devices.update(find_device(client, device).id, name=name)
+    show(found, as_json=as_json, draw=lambda: console.print(f"{found.id} is now named {found.name}"))
+
+
+@app.command(epilog="Example: shoal devices tag kitchen site=north camera=")
+def tag(
+    device: Named,
+    tags: Annotated[list[str], typer.Argument(help="NAME=VALUE to set, NAME= to take away.")],
+    as_json: AsJson = False,
+) -> None:
+    """Set or take away tags of a device."""
+    changes = {name: value for name, _, value in (one.partition("=") for one in tags)}
+    with connect() as client:
+        known = find_device(client, device)
+        kept = {name: value for name, value in (known.tags | changes).items() if value}
+        found = client.devices.update(known.id, tags=kept)
+    show(found, as_json=as_json, draw=lambda: facts([("tags", found.tags)]))
+
+
+def _models(device: Device) -> str:
+    parts = []
+    for name, model in device.models.items():
+        note = "" if model.section in {"applied", None} else f" ({model.section})"
+        parts.append(f"{name} {model.version or '-'}{note}")
+    return ", ".join(parts)
+
+
+def _draw(device: DeviceDetail) -> None:
+    hardware = device.hardware
+    desired = device.desired
+    facts(
+        [
+            ("id", device.id),
+            ("name", device.name),
+            ("presence", device.presence),
+            ("since", device.presence_since),
+            ("reason", device.presence_reason),
+            ("last seen", device.last_seen_at),
+            ("enrolled", device.enrolled_at),
+            ("tags", device.tags),
+            ("hardware", f"{hardware.model}, {hardware.architecture}, {hardware.cores} cores" if hardware else None),
+            ("agent", device.agent_version),
+            ("targets", device.targets),
+            ("wanted", desired.models if desired else None),
+            ("is reported", desired.is_reported if desired else None),
+            ("problem", f"{device.problem.message}; {device.problem.remedy}" if device.problem else None),
+        ]
+    )
+    rows = [
+        (
+            name,
+            one.version,
+            one.target,
+            one.section,
+            f"{one.problem.message}; {one.problem.remedy}" if one.problem else "",
+        )
+        for name, one in device.models.items()
+    ]
+    table(("MODEL", "VERSION", "TARGET", "STATE", "PROBLEM"), rows, empty="No model runs on it yet.")
+    if device.conflicts:
+        console.print(f"[yellow]{len(device.conflicts)} wishes lost against stronger ones:[/yellow]")
+        for conflict in device.conflicts:
+            facts(conflict.items())

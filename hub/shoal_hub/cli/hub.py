@@ -1,0 +1,58 @@
+"""`shoal hub`: the service and its processes."""
+
+import importlib
+import logging
+import os
+from typing import Annotated, Final
+
+import typer
+from rich.markup import escape
+
+from shoal_hub.cli.output import console
+from shoal_hub.settings import Settings
+
+app = typer.Typer(help="The hub itself.", no_args_is_help=True)
+
+_EXAMPLE: Final = "Example: SHOAL_DATA=/var/lib/shoal shoal hub up"
+
+
+@app.command(epilog=_EXAMPLE)
+def up(
+    keep_broker: Annotated[
+        bool, typer.Option("--keep-broker", help="Leave Mosquitto running at the end, for the next start to adopt.")
+    ] = False,
+) -> None:
+    """Run the hub: Mosquitto, the API with the console, ingest and the controller, until Ctrl-C.
+
+    The first start makes keys, the database and an operator's token, and writes the CLI's profile. Settings are
+    environment variables that begin with SHOAL_.
+    """
+    from shoal_hub.supervisor import Supervisor
+
+    settings = Settings.read(os.environ)
+    supervisor = Supervisor(settings, lambda line: console.print(escape(line), soft_wrap=True), keep_broker=keep_broker)
+    supervisor.stop_on_signals()
+    supervisor.run()
+
+
+@app.command(epilog="Example: shoal hub api")
+def api() -> None:
+    """Run the API alone, beside a hub that `shoal hub up` has prepared."""
+    _run_process("api")
+
+
+@app.command(epilog="Example: shoal hub ingest")
+def ingest() -> None:
+    """Run the ingest alone, beside a hub that `shoal hub up` has prepared."""
+    _run_process("ingest")
+
+
+@app.command(epilog="Example: shoal hub controller")
+def controller() -> None:
+    """Run the controller alone, beside a hub that `shoal hub up` has prepared."""
+    _run_process("controller")
+
+
+def _run_process(name: str) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    importlib.import_module(f"shoal_hub.processes.{name}").run(Settings.read(os.environ))

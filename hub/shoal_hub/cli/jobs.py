@@ -1,0 +1,75 @@
+"""`shoal jobs`: list, show, log, wait."""
+
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from shoal_client import ShoalClient
+from shoal_client.registry import Job
+from shoal_hub.cli.connection import connect
+from shoal_hub.cli.output import AsJson, errors, facts, show, table
+
+app = typer.Typer(help="Long work at the hub.", no_args_is_help=True)
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
+
+
+@app.command("list", epilog="Example: shoal jobs list")
+def list_jobs(as_json: AsJson = False) -> None:
+    """List jobs, newest first."""
+    with connect() as client:
+        jobs = client.jobs()
+    rows = [(one.id, one.kind, one.subject, one.state, one.message, one.created_by, one.created_at) for one in jobs]
+    columns = ("ID", "KIND", "SUBJECT", "STATE", "PROGRESS", "BY", "CREATED")
+    show(jobs, as_json=as_json, draw=lambda: table(columns, rows, empty="There is no job."))
+
+
+@app.command("show", epilog="Example: shoal jobs show j-abcdefgh")
+def show_job(job: JobId, as_json: AsJson = False) -> None:
+    """Show one job."""
+    with connect() as client:
+        found = client.job(job)
+    show(found, as_json=as_json, draw=lambda: _draw(found))
+
+
+@app.command(epilog="Example: shoal jobs log j-abcdefgh")
+def log(job: JobId) -> None:
+    """Print what a job has written."""
+    with connect() as client:
+        typer.echo(client.job_log(job), nl=False)
+
+
+@app.command("wait", epilog="Example: shoal jobs wait j-abcdefgh")
+def wait_for(job: JobId, as_json: AsJson = False) -> None:
+    """Wait until a job has ended; exit status 1 if it failed."""
+    with connect() as client:
+        done = wait(client, job)
+    show(done, as_json=as_json, draw=lambda: _draw(done))
+
+
+def wait(client: ShoalClient, job_id: str) -> Job:
+    """Wait for a job behind a progress bar."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("queued", total=1.0)
+        return client.wait_for_job(
+            job_id, lambda job: bar.update(task, completed=job.progress, description=job.message or job.state)
+        )
+
+
+def _draw(job: Job) -> None:
+    facts(
+        [
+            ("job", job.id),
+            ("kind", job.kind),
+            ("subject", job.subject),
+            ("state", job.state),
+            ("progress", job.message),
+            ("error", job.error),
+            ("by", job.created_by),
+            ("created", job.created_at),
+            ("started", job.started_at),
+            ("ended", job.ended_at),
+        ]
+    )

@@ -1,0 +1,116 @@
+"""How the CLI shows things: Rich tables for people, JSON for programs."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+console = Console()
+errors = Console(stderr=True)
+
+_COLOURS = {
+    "online": "green",
+    "offline": "red",
+    "applied": "green",
+    "succeeded": "green",
+    "production": "green",
+    "running": "cyan",
+    "working": "cyan",
+    "failed": "red",
+    "timed_out": "red",
+    "aborted": "red",
+    "error": "red",
+    "warning": "yellow",
+    "paused": "yellow",
+    "staging": "yellow",
+}
+
+
+def show(value: BaseModel | Sequence[BaseModel], *, as_json: bool, draw: Callable[[], None]) -> None:
+    """Print a value as JSON, or draw it."""
+    if as_json:
+        print_json(value)
+    else:
+        draw()
+
+
+def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
+    """Print a value of the API as indented JSON."""
+    plain: Any = (
+        value.model_dump(mode="json")
+        if isinstance(value, BaseModel)
+        else [one.model_dump(mode="json") for one in value]
+    )
+    typer.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+
+
+def print_line(value: BaseModel) -> None:
+    """Print a value as one line of JSON, for streams."""
+    typer.echo(value.model_dump_json())
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Draw a table, or say what to do where there is nothing to show."""
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(cell(value) for value in row))
+    if drawn.row_count:
+        console.print(drawn)
+    else:
+        console.print(f"[dim]{escape(empty)}[/dim]")
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """Draw names and values below each other."""
+    drawn = Table(box=None, show_header=False, pad_edge=False)
+    drawn.add_column(style="bold")
+    drawn.add_column(overflow="fold")
+    for name, value in pairs:
+        drawn.add_row(name, cell(value))
+    console.print(drawn)
+
+
+def cell(value: object) -> str:
+    """Return a value as a cell shows it; states are coloured, names of devices cannot inject markup."""
+    if value is None or value == "":
+        return "[dim]-[/dim]"
+    if isinstance(value, datetime):
+        return ago(value, datetime.now(UTC))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return escape(", ".join(f"{name}={one}" for name, one in value.items())) or "[dim]-[/dim]"
+    if isinstance(value, list | tuple):
+        return escape(", ".join(str(one) for one in value)) or "[dim]-[/dim]"
+    text = escape(str(value))
+    colour = _COLOURS.get(text)
+    return f"[{colour}]{text}[/{colour}]" if colour else text
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """Return how long ago (or until when) a time is, in the largest unit that fits."""
+    seconds = (now - at).total_seconds()
+    size, unit = next(
+        (size, unit)
+        for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+        if abs(seconds) >= size or size == 1
+    )
+    count = round(abs(seconds) / size)
+    return f"{count} {unit} ago" if seconds >= 0 else f"in {count} {unit}"
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a size in bytes, kB or MB."""
+    if size_bytes < 1000:  # noqa: PLR2004 - a kilobyte
+        return f"{size_bytes} B"
+    return f"{size_bytes / 1000:.1f} kB" if size_bytes < 1_000_000 else f"{size_bytes / 1_000_000:.2f} MB"  # noqa: PLR2004

@@ -1,0 +1,68 @@
+"""`shoal drift` and `shoal events`: what the hub has noticed."""
+
+from typing import Annotated
+
+import typer
+
+from shoal_client.fleet import Event
+from shoal_hub.cli.connection import connect, find_device
+from shoal_hub.cli.output import AsJson, cell, console, print_json, print_line, show, table
+
+drift_app = typer.Typer(help="Drift: inputs that have moved away from the training data.", no_args_is_help=True)
+
+
+@drift_app.command("list", epilog="Example: shoal drift list --model digits")
+def list_signals(
+    model: Annotated[str | None, typer.Option(help="Of one model only.")] = None,
+    state: Annotated[str | None, typer.Option(help="In one state only.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List drift signals, newest first, with the features that lead."""
+    with connect() as client:
+        signals = client.drift.list(model=model, state=state)
+    rows = [
+        (
+            one.id,
+            f"{one.model} {one.version}",
+            one.state,
+            len(one.devices),
+            one.samples,
+            [feature.name for feature in one.features[:3]],
+            one.raised_at,
+        )
+        for one in signals
+    ]
+    columns = ("ID", "VERSION", "STATE", "DEVICES", "SAMPLES", "FEATURES", "RAISED")
+    show(signals, as_json=as_json, draw=lambda: table(columns, rows, empty="No drift has been noticed."))
+
+
+def events(
+    device: Annotated[str | None, typer.Option(help="Of one device, by id or name.")] = None,
+    subject: Annotated[str | None, typer.Option(help="About one thing, like rollout/r-abcdefgh.")] = None,
+    limit: Annotated[int, typer.Option(help="How many of the last.", min=1, max=1000)] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what has happened; with --follow, what happens. With --follow, --json prints one event a line."""
+    with connect() as client:
+        device_id = find_device(client, device).id if device else None
+        if follow:
+            for event in client.follow_events(device=device_id, subject=subject, last=limit):
+                if as_json:
+                    print_line(event)
+                else:
+                    _draw(event)
+            return
+        found = client.events(device=device_id, subject=subject, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    for event in found:
+        _draw(event)
+    if not found:
+        console.print("[dim]Nothing has happened yet.[/dim]")
+
+
+def _draw(event: Event) -> None:
+    severity = "" if event.severity == "info" else f"{cell(event.severity)} "
+    console.print(f"[dim]{event.at:%Y-%m-%d %H:%M:%S}[/dim] {severity}{cell(event.message)}", soft_wrap=True)
