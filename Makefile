@@ -23,7 +23,7 @@ setup-test:  ## the same and PostgreSQL, for the tests
 
 .PHONY: demo
 demo: setup  ## one model from training to a fleet and back; KEEP=1 leaves the hub and its agents running
-	@$(PYTHON) examples/demo/run.py
+	@$(PYTHON) -m examples.first_light
 
 .PHONY: check
 check: setup  ## lint, formatting, types (3.11, and 3.10 for what runs on devices), import rules, shell scripts

@@ -53,6 +53,7 @@ class Service(_Part):
     """The part of compose's specification of a service that the project uses."""
 
     image: str | None = None
+    hostname: str | None = None
     build: Build | None = None
     command: list[str] | None = None
     environment: dict[str, str] = {}
