@@ -1,6 +1,6 @@
 """Makes the bundle of a new version from its parent's bundle and new weights, such as federated rounds return.
 
-As a program: `python -m shoal_training.new_version --parent DIR --weights FILE --out DIR`.
+As a program: `python -m shoal_training --parent DIR --weights FILE --out DIR --author NAME`.
 """
 
 import shutil
@@ -15,6 +15,7 @@ from shoal_training.bundle import (
     KERAS_FILE,
     ONNX_FILE,
     TEST_FILE,
+    WEIGHTS_FILE,
     Bundle,
     Parameter,
     new_folder,
@@ -26,7 +27,7 @@ from shoal_training.bundle import (
 from shoal_training.progress import Progress, silent
 from shoal_training.tensorflow_runtime import load_keras
 from shoal_training.version_files import onnx_accuracy, write_model_files
-from shoal_training.weights import set_weights
+from shoal_training.weights import blend, read_weights, set_weights
 
 
 def bundle_from_weights(
@@ -35,6 +36,7 @@ def bundle_from_weights(
     out_dir: Path,
     *,
     author: str,
+    parent_share: float = 0.0,
     algorithm: str | None = None,
     parameters: Mapping[str, Parameter] | None = None,
     metrics: Mapping[str, float] | None = None,
@@ -49,6 +51,7 @@ def bundle_from_weights(
         weights: float32 arrays in the order and shapes of the parent's `weights.safetensors`.
         out_dir: A new or empty folder.
         author: Who or what made this version.
+        parent_share: Share (0..1) of the parent's weights in the new version's; see `blend`.
         algorithm: How; the parent's if None.
         parameters: Added to the parent's.
         metrics: Added to the `accuracy` that is measured here.
@@ -64,7 +67,8 @@ def bundle_from_weights(
     parent = read_bundle(parent_dir)
     new_folder(out_dir)
     model = load_keras().models.load_model(parent_dir / KERAS_FILE, compile=False)
-    set_weights(model, weights)
+    set_weights(model, weights)  # checks them before anything is computed with them
+    set_weights(model, blend(read_weights(parent_dir / WEIGHTS_FILE), weights, parent_share))
     for name in (CALIBRATION_FILE, TEST_FILE):
         shutil.copyfile(parent_dir / name, out_dir / name)
     with np.load(out_dir / TEST_FILE) as test:
@@ -74,7 +78,7 @@ def bundle_from_weights(
         update={
             "author": author,
             "algorithm": algorithm or parent.algorithm,
-            "parameters": {**parent.parameters, **(parameters or {})},
+            "parameters": {**parent.parameters, "parent_share": parent_share, **(parameters or {})},
             "metrics": {"accuracy": onnx_accuracy(out_dir / ONNX_FILE, x, y), **(metrics or {})},
             "tags": tuple(tags),
             "data_sha256": data_sha256 or parent.data_sha256,

@@ -8,11 +8,10 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 
-def load_tensorflow() -> ModuleType:
+def load_tensorflow() -> Any:  # noqa: ANN401  (TensorFlow has no types)
     """Import TensorFlow; takes 3 to 10 s in a process that has not done so."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by the C++ part once, on import
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its order of summing differs between processors

@@ -1,4 +1,4 @@
-"""A model's trainable weights as a list of arrays and as a safetensors file with the keys `000`, `001`, …
+"""A model's trainable weights as a list of arrays and as a safetensors file with the keys `000`, `001` and so on.
 
 The order is that of the model's layers; the trainer's `get_weights` and `set_weights` use the same keys.
 """
@@ -64,6 +64,26 @@ def set_weights(model: Any, weights: Sequence[npt.NDArray[np.float32]]) -> None:
             raise WeightsError(f"{where}: NaN or infinity found; the training that made it has diverged")
     for weight, variable in zip(weights, variables, strict=True):
         variable.assign(weight)
+
+
+def blend(
+    parent: Sequence[npt.NDArray[np.float32]], new: Sequence[npt.NDArray[np.float32]], parent_share: float
+) -> Weights:
+    """Return the weights on the straight line from `new` (share 0) to `parent` (share 1).
+
+    Keeps most of what fine-tuning learned and most of what it would forget (Wortsman et al., "Robust fine-tuning of
+    zero-shot models", CVPR 2022).
+
+    Raises:
+        WeightsError: The share is not within 0..1, or the two differ in number or shapes.
+    """
+    if not 0.0 <= parent_share <= 1.0:
+        raise WeightsError(f"blending weights: parent share {parent_share} found, expected 0 to 1")
+    if [w.shape for w in parent] != [w.shape for w in new]:
+        found, expected = [w.shape for w in new], [w.shape for w in parent]
+        raise WeightsError(f"blending weights: new shapes {found} found, the parent has {expected}")
+    share = np.float32(parent_share)
+    return [n + share * (p - n) for p, n in zip(parent, new, strict=True)]
 
 
 def get_weights(model: Any) -> Weights:  # noqa: ANN401  (a keras.Model)

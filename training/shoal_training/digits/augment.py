@@ -1,4 +1,4 @@
-"""Adds slightly turned, moved and noisy copies to the training data: 900 scans alone teach too little."""
+"""Adds slightly turned, moved and noisy copies to the training data: a few hundred scans alone teach too little."""
 
 import numpy as np
 

@@ -64,7 +64,5 @@ def digits_splits(seed: int, settings: DigitsTraining | None = None) -> DigitsSp
     centre, rest = train_test_split(
         np.arange(len(y)), train_size=settings.centre_samples, random_state=seed, stratify=y
     )
-    device, test = train_test_split(
-        rest, train_size=settings.device_samples, random_state=seed, stratify=y[rest]
-    )
+    device, test = train_test_split(rest, train_size=settings.device_samples, random_state=seed, stratify=y[rest])
     return DigitsSplits(*(Split(x[index], y[index]) for index in (centre, device, test)))

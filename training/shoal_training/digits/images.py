@@ -28,12 +28,13 @@ def warp(
     source_column = cos * dx - sin * dy + (width - 1) / 2
     top, left = np.floor(source_row).astype(int), np.floor(source_column).astype(int)
     down, right = source_row - top, source_column - left
-    return (
+    turned: npt.NDArray[np.float64] = (
         (1 - down) * (1 - right) * _pixels(images, top, left)
         + (1 - down) * right * _pixels(images, top, left + 1)
         + down * (1 - right) * _pixels(images, top + 1, left)
         + down * right * _pixels(images, top + 1, left + 1)
     )
+    return turned
 
 
 def _pixels(images: Images, rows: npt.NDArray[np.int_], columns: npt.NDArray[np.int_]) -> Images:
@@ -44,8 +45,6 @@ def _pixels(images: Images, rows: npt.NDArray[np.int_], columns: npt.NDArray[np.
     return np.where(inside, values, np.float32(0))
 
 
-def add_noise(
-    images: npt.NDArray[np.float64], noise_std: float, random: np.random.Generator
-) -> Images:
+def add_noise(images: npt.NDArray[np.float64], noise_std: float, random: np.random.Generator) -> Images:
     """Add Gaussian noise to grey values of 0..1 and clip; the result is float32."""
     return np.clip(images + random.normal(0.0, noise_std, images.shape), 0.0, 1.0).astype(np.float32)

@@ -69,9 +69,7 @@ def fit(model: Any, split: Split, settings: DigitsTraining, progress: Progress) 
     told = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, _logs: progress("train", epoch + 1, settings.epochs)
     )
-    model.fit(
-        split.x, split.y, batch_size=settings.batch_size, epochs=settings.epochs, verbose=0, callbacks=[told]
-    )
+    model.fit(split.x, split.y, batch_size=settings.batch_size, epochs=settings.epochs, verbose=0, callbacks=[told])
 
 
 def _describe(folder: Path, seed: int, splits: DigitsSplits, settings: DigitsTraining, author: str) -> Bundle:
