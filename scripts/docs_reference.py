@@ -67,7 +67,7 @@ def _parameter_row(parameter: click.Parameter) -> tuple[str, ...] | None:
         return (
             f"`{parameter.human_readable_name}`",
             "" if parameter.required else "none",
-            getattr(parameter, "help", "") or "",
+            getattr(parameter, "help", None) or "",
         )
     names = ", ".join(f"`{opt}`" for opt in [*parameter.opts, *parameter.secondary_opts])
     environment = info.get("envvar")
@@ -81,7 +81,8 @@ def _default_text(parameter: click.Parameter) -> str:
         return "required"
     if callable(default):
         return "see the help"
-    return "" if default in {None, "", False} or not isinstance(default, str | int | float) else f"`{default}`"
+    is_plain = isinstance(default, str | int | float) and default is not False and default != ""
+    return f"`{default}`" if is_plain else ""
 
 
 def _cli_page(title: str, app: typer.Typer, name: str) -> str:
