@@ -82,6 +82,8 @@ class IngestWorker:
     def stop(self) -> None:
         """Have `run` end; safe to call from a signal handler or another thread."""
         self._stopping.set()
+        for events in (self._events, self._blob_events):
+            events.put(Disconnected("ingest stops"))
 
     def wake(self, what: frozenset[str]) -> None:
         """Tell the hub's other processes what changed; a lost word costs them one slow tick."""
