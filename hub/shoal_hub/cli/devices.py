@@ -58,6 +58,22 @@ def tag(
     show(found, as_json=as_json, draw=lambda: facts([("tags", found.tags)]))
 
 
+@app.command(epilog="Example: shoal devices configure kitchen --window-s 30")
+def configure(
+    device: Named,
+    heartbeat_s: Annotated[float | None, typer.Option(help="Seconds between heartbeats.")] = None,
+    window_requests: Annotated[float | None, typer.Option(help="Requests after which a window is sent.")] = None,
+    window_s: Annotated[float | None, typer.Option(help="Seconds after which a window is sent.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set how an agent behaves, through its desired state; what is not given goes back to its default."""
+    given = {"heartbeat_s": heartbeat_s, "window_requests": window_requests, "window_s": window_s}
+    settings = {name: value for name, value in given.items() if value is not None}
+    with connect() as client:
+        found = client.devices.configure(find_device(client, device).id, **settings)
+    show(found, as_json=as_json, draw=lambda: _draw(found))
+
+
 def _models(device: Device) -> str:
     parts = []
     for name, model in device.models.items():

@@ -1,0 +1,258 @@
+"""The operators' CLI against a real hub: what it prints, as tables and as JSON, and how it fails."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+import typer
+from pydantic import SecretStr
+from tests.hub.registry.bundles import write_bundle
+from tests.hub.served import ServedHub, served_hub
+
+from shoal_client import Profile
+from shoal_client.profile import read_profile, write_profile
+from shoal_contract.manifest import TensorData
+from shoal_hub.cli import app, main
+from shoal_hub.database import utc_now
+from shoal_hub.devices.tables import Device
+from shoal_hub.registry.artifacts import store_artifact
+from shoal_hub.registry.tables import VariantRow
+from shoal_hub.registry.versions import find_version
+
+ONE = TensorData(datatype="FP32", shape=(1,), data="AACAPw==").model_dump(mode="json")
+DEVICES = {"kitchen": "d-" + "a" * 16, "garden": "d-" + "b" * 16, "twin": "d-" + "c" * 16}
+
+
+class Ran(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+Shoal = Callable[..., Ran]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHub]:
+    with served_hub(tmp_path_factory.mktemp("hub")) as hub:
+        with hub.hub.database.transaction() as session:
+            for name, device_id in DEVICES.items():
+                label = "kitchen" if name == "twin" else name
+                session.add(
+                    Device(
+                        id=device_id,
+                        name=label,
+                        public_key_sha256="0" * 64,
+                        certificate_serial="1",
+                        enrolled_at=utc_now(),
+                    )
+                )
+        yield hub
+
+
+@pytest.fixture
+def shoal(
+    served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shoal:
+    """Run one command line in this process, as its own profile's operator."""
+    profile = tmp_path / "profile.json"
+    write_profile(Profile(url=served.url, token=SecretStr(served.token), ca_path=served.ca_path), profile)
+    monkeypatch.setenv("SHOAL_PROFILE", str(profile))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Ran:
+        monkeypatch.setattr("sys.argv", ["shoal", *arguments])
+        status = 0
+        try:
+            main()
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        captured = capsys.readouterr()
+        return Ran(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "bundle")
+
+
+def add_variant(served: ServedHub) -> None:
+    with served.hub.database.transaction() as session:
+        version = find_version(session, "colours", "1")
+        version.golden_inputs = {"features": ONE}
+        stored = store_artifact(session, served.hub.artifacts, b"variant")
+        row = VariantRow(
+            version_id=version.id or 0,
+            target="generic-onnx-int8",
+            runtime="onnxruntime",
+            format="onnx",
+            precision="int8",
+            sha256=stored.sha256,
+            size_bytes=7,
+            accuracy=0.98,
+            golden_outputs={"probabilities": ONE},
+            golden_tolerance=0.1,
+            created_at=utc_now(),
+        )
+        session.add_all([version, row])
+
+
+def test_the_way_of_a_model_from_registration_to_a_rollout_and_back(
+    shoal: Shoal, served: ServedHub, bundle: Path
+) -> None:
+    registered = shoal("models", "register", str(bundle), "--alias", "champion", "--json")
+    assert json.loads(registered.out)["number"] == 1
+    assert "colours" in shoal("models", "list").out
+    assert "no rollout" in shoal("models", "show", "colours").out
+    shown = shoal("models", "show", "colours", "champion").out
+    assert "linear classifier" in shown
+    assert "shoal models compress colours 1" in shown, "it says what to do next"
+    assert "j-" in shoal("models", "compress", "colours", "1", "--detach").out
+    assert json.loads(shoal("jobs", "list", "--json").out)[0]["kind"] == "compress"
+    add_variant(served)
+    assert "0.98" in shoal("models", "show", "colours", "1").out
+    assert "is now staging" in shoal("models", "promote", "colours", "1", "staging", "--comment", "fine").out
+    assert "fine" in shoal("models", "history", "colours", "1").out
+    assert "candidate is version 1" in shoal("models", "alias", "colours", "candidate", "1").out
+    assert "rollout in waves" in shoal("models", "policy", "colours", "--waves", "1,2").out
+    assert "no rollout" in shoal("models", "policy", "colours", "--off").out
+    started = shoal("rollouts", "start", "colours", "1", "--device", "garden", "--waves", "1", "--json")
+    rollout = json.loads(started.out)
+    assert [one["device_id"] for one in rollout["deployments"]] == [DEVICES["garden"]]
+    assert rollout["id"] in shoal("rollouts", "list").out
+    assert "paused" in shoal("rollouts", "pause", rollout["id"]).out
+    assert "running" in shoal("rollouts", "resume", rollout["id"]).out
+    assert DEVICES["garden"] in shoal("rollouts", "show", rollout["id"]).out
+    assert json.loads(shoal("rollouts", "abort", rollout["id"], "--json").out)["state"] in {"aborted", "rolling_back"}
+    events = shoal("events", "--subject", f"rollout/{rollout['id']}", "--json")
+    assert json.loads(events.out)[0]["kind"] == "rollout_started"
+
+
+def test_devices_are_found_by_name_or_id_renamed_and_tagged(shoal: Shoal) -> None:
+    listed = shoal("devices", "list")
+    assert all(device_id in listed.out for device_id in DEVICES.values())
+    assert "never" in shoal("devices", "show", "garden").out
+    renamed = shoal("devices", "rename", DEVICES["garden"], "green house", "--json")
+    assert json.loads(renamed.out)["name"] == "green house"
+    shoal("devices", "tag", "green house", "site=north", "old=x")
+    tagged = shoal("devices", "tag", "green house", "old=", "--json")
+    assert json.loads(tagged.out)["tags"] == {"site": "north"}
+    shoal("devices", "rename", DEVICES["garden"], "garden")
+
+
+def test_a_name_that_two_devices_share_asks_for_an_id(shoal: Shoal) -> None:
+    ran = shoal("devices", "show", "kitchen")
+    assert ran.status == 1
+    assert DEVICES["twin"] in ran.err
+
+
+def test_a_token_goes_to_standard_output_alone_so_that_a_script_can_take_it(shoal: Shoal) -> None:
+    ran = shoal("tokens", "create", "--label", "kitchen", "--uses", "2", "--hours", "0.5")
+    assert re.fullmatch(r"shoal1\.[0-9a-f]{64}\.\S+\n", ran.out)
+    assert "shoal-agent enrol" in ran.err
+    token = json.loads(shoal("tokens", "list", "--json").out)[0]
+    assert token["uses_left"] == 2
+    assert "is revoked" in shoal("tokens", "revoke", token["id"]).out
+    assert "revoked" in shoal("tokens", "list").out
+
+
+def test_login_keeps_the_profile_only_if_the_hub_takes_the_token(
+    shoal: Shoal, served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOAL_PROFILE", str(tmp_path / "new" / "profile.json"))
+    refused = shoal("login", served.url, "--token", "shoal_wrong", "--ca", str(served.ca_path))
+    assert refused.status == 1
+    assert not (tmp_path / "new" / "profile.json").exists()
+    fingerprint = served.hub.authority.fingerprint
+    assert "as ada" in shoal("login", served.url, "--token", served.token, "--fingerprint", fingerprint).out
+    assert read_profile(tmp_path / "new" / "profile.json").ca_path == tmp_path / "new" / "ca.pem"
+    assert shoal("devices", "list").status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (("models", "show", "fish"), "no model fish"),
+        (("models", "promote", "colours", "99", "staging"), "no version 99"),
+        (("rollouts", "start", "fish", "1"), "no model fish"),
+        (("rollouts", "watch", "r-none"), "no rollout"),
+        (("jobs", "log", "j-none"), "no job"),
+        (("federated", "start", "fish"), "no model fish"),
+        (("federated", "watch", "f-none"), "no federated run"),
+        (("tokens", "revoke", "et-none"), "no enrolment token"),
+        (("devices", "show", "nobody"), "no device"),
+        (("events", "--device", "nobody"), "no device"),
+    ],
+)
+def test_an_expected_failure_is_a_message_with_a_remedy_and_no_traceback(
+    shoal: Shoal, arguments: tuple[str, ...], found: str
+) -> None:
+    ran = shoal(*arguments)
+    assert (ran.status, ran.out) == (1, "")
+    assert found in ran.err
+    assert "to do" in ran.err
+    assert "Traceback" not in ran.err
+    as_json = shoal(*arguments, *(() if arguments[:2] == ("jobs", "log") else ("--json",)))
+    if arguments[:2] != ("jobs", "log"):
+        assert found in json.loads(as_json.err.splitlines()[-1])["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("models", "promote", "colours", "1", "best"),
+        ("rollouts", "start", "colours", "1", "--waves", "a,b"),
+        ("models", "register", "/nowhere"),
+        ("tokens", "create", "--uses", "0"),
+        ("nonsense",),
+    ],
+)
+def test_a_wrong_command_line_is_explained(shoal: Shoal, arguments: tuple[str, ...]) -> None:
+    ran = shoal(*arguments)
+    assert ran.status == 2
+    assert "Traceback" not in ran.err
+
+
+def test_without_a_profile_the_cli_says_how_to_log_in(
+    shoal: Shoal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOAL_PROFILE", str(tmp_path / "none.json"))
+    ran = shoal("devices", "list")
+    assert ran.status == 1
+    assert "shoal login" in ran.err
+
+
+def test_a_devices_name_cannot_style_the_operators_terminal(shoal: Shoal) -> None:
+    shoal("devices", "rename", DEVICES["garden"], "[red]x[/red]")
+    assert "[red]x[/red]" in shoal("devices", "list").out
+    shoal("devices", "rename", DEVICES["garden"], "garden")
+
+
+def test_lists_of_nothing_say_what_to_do_next(shoal: Shoal) -> None:
+    assert "shoal federated start" in shoal("federated", "list").out
+    assert "No drift" in shoal("drift", "list").out
+
+
+def commands(command: click.Command, name: str = "shoal") -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for part in command.commands:
+            yield from commands(command.commands[part], f"{name} {part}")
+    else:
+        yield name, command
+
+
+def test_every_command_has_help_an_example_and_json() -> None:
+    for name, command in commands(typer.main.get_command(app)):
+        assert command.help, name
+        assert (command.epilog or "").startswith("Example: "), name
+        assert name.split(" ", 1)[1] in (command.epilog or ""), name
+        if not name.startswith("shoal hub") and name != "shoal jobs log":
+            assert any("--json" in parameter.opts for parameter in command.params), name
