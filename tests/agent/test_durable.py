@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.simulators.power_cut import FragileDisk, PowerCutError
+from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 
 from shoal_agent.durable import replace_file
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.simulators.power_cut import FragileDisk, PowerCutError
+from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 
 from shoal_agent.errors import DiskError
 from shoal_agent.slots import Slot, SlotFile, Slots, known_models, put_aside

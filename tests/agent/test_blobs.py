@@ -1,0 +1,150 @@
+"""Artifacts on disk: partial ones go on where they stopped, whole ones are what their name says or are not there."""
+
+import random
+from pathlib import Path
+
+import pytest
+from tests.agent.simulators.director import ref_of
+
+from shoal_agent.blobs import BlobStore, PartialBlob
+from shoal_agent.errors import ArtifactError, DiskError, FetchError
+from shoal_contract.errors import TransferError
+from shoal_contract.ids import sha256_hex
+from shoal_contract.transfer import describe, split
+
+CHUNK = 16 * 1024
+DATA = random.Random(1).randbytes(76_800)  # five chunks, the last one shorter
+MANIFEST = describe(DATA, CHUNK)
+CHUNKS = list(split(DATA, CHUNK))
+REF = ref_of(DATA)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "blobs")
+
+
+def fill(partial: PartialBlob, indices: set[int]) -> None:
+    for index in indices:
+        partial.write(index, CHUNKS[index])
+
+
+def store(blobs: BlobStore, data: bytes = DATA) -> None:
+    manifest = describe(data, CHUNK)
+    partial = blobs.open_partial(manifest)
+    for index, chunk in enumerate(split(data, CHUNK)):
+        partial.write(index, chunk)
+    blobs.finish(partial, ref_of(data))
+
+
+def test_a_filled_file_becomes_an_artifact(blobs: BlobStore) -> None:
+    partial = blobs.open_partial(MANIFEST)
+    assert partial.missing == {0, 1, 2, 3, 4}
+    fill(partial, {4, 0, 2, 1, 3})
+    assert partial.missing == set()
+
+    assert blobs.finish(partial, REF).read_bytes() == DATA
+    assert blobs.has(REF.sha256)
+    assert blobs.read(REF.sha256, len(DATA)) == DATA
+
+
+def test_a_transfer_goes_on_where_it_stopped(blobs: BlobStore) -> None:
+    partial = blobs.open_partial(MANIFEST)
+    fill(partial, {0, 3})
+    partial.close()
+
+    again = blobs.open_partial(MANIFEST)
+    assert again.missing == {1, 2, 4}
+    again.close()
+
+
+def test_chunks_that_a_power_cut_has_torn_are_fetched_again(blobs: BlobStore) -> None:
+    partial = blobs.open_partial(MANIFEST)
+    fill(partial, {0, 1, 2, 3, 4})
+    partial.close()
+    with partial.path.open("r+b") as file:
+        file.seek(CHUNK + 7)
+        file.write(b"\x00" * 9)  # inside chunk 1
+        file.truncate(3 * CHUNK + 10)  # chunk 3 cut off, chunk 4 gone
+
+    again = blobs.open_partial(MANIFEST)
+    assert again.missing == {1, 3, 4}
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("index", "data"),
+    [(1, CHUNKS[0]), (1, CHUNKS[1][:-1]), (1, CHUNKS[1] + b"x"), (4, CHUNKS[3]), (5, CHUNKS[0]), (-1, CHUNKS[0])],
+    ids=["flipped", "truncated", "oversize", "longer-last", "beyond-the-end", "before-the-start"],
+)
+def test_a_chunk_that_is_not_the_named_one_changes_nothing(blobs: BlobStore, index: int, data: bytes) -> None:
+    partial = blobs.open_partial(MANIFEST)
+    with pytest.raises(TransferError):
+        partial.write(index, data)
+    assert partial.missing == {0, 1, 2, 3, 4}
+    assert partial.path.stat().st_size == len(DATA)
+    partial.close()
+
+
+def test_a_whole_file_with_another_hash_is_thrown_away_and_may_be_fetched_again(blobs: BlobStore) -> None:
+    lying = MANIFEST.model_copy(update={"sha256": sha256_hex(b"what was signed")})
+    partial = blobs.open_partial(lying)
+    fill(partial, {0, 1, 2, 3, 4})
+
+    with pytest.raises(FetchError, match="hash"):
+        blobs.finish(partial, REF.model_copy(update={"sha256": lying.sha256}))
+
+    assert not blobs.has(lying.sha256)
+    assert not partial.path.exists()
+
+
+def test_a_stored_artifact_that_the_disk_has_changed_is_noticed_and_thrown_away(blobs: BlobStore) -> None:
+    store(blobs)
+    blobs.check(REF.sha256)
+    path = blobs.path(REF.sha256)
+    path.write_bytes(DATA[:-1] + b"\x00")
+
+    with pytest.raises(ArtifactError, match="changed on disk"):
+        blobs.check(REF.sha256)
+    assert not blobs.has(REF.sha256)
+    with pytest.raises(ArtifactError, match="not there"):
+        blobs.check(REF.sha256)
+
+
+def test_an_artifact_larger_than_the_reader_takes_is_not_read(blobs: BlobStore) -> None:
+    store(blobs)
+    with pytest.raises(DiskError, match="at most 10 allowed"):
+        blobs.read(REF.sha256, 10)
+    with pytest.raises(DiskError, match="No such file"):
+        blobs.read("0" * 64, 10)
+
+
+def test_collecting_keeps_what_is_needed_whole_or_partial(blobs: BlobStore) -> None:
+    store(blobs)
+    store(blobs, b"not needed")
+    needed = describe(b"half there", CHUNK)
+    for manifest in (needed, describe(b"given up", CHUNK)):
+        blobs.open_partial(manifest).close()
+
+    gone = blobs.collect({REF.sha256, needed.sha256})
+
+    assert gone == sorted([sha256_hex(b"not needed"), sha256_hex(b"given up")])
+    assert blobs.has(REF.sha256)
+    assert not blobs.has(sha256_hex(b"not needed"))
+    assert {path.name for path in blobs.path("x").parent.iterdir()} == {REF.sha256, f"{needed.sha256}.part"}
+
+
+def test_a_full_disk_is_said_so(blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    partial = blobs.open_partial(MANIFEST)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    with pytest.raises(DiskError, match="No space left") as refused:
+        partial.write(0, CHUNKS[0])
+    assert refused.value.remedy == "free some disk space"
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DiskError, match="No space left"):
+        blobs.finish(partial, REF)
+    partial.close()

@@ -1,0 +1,186 @@
+"""What the device believes, told as attacks: only the director's word, for this device, not older, not expired."""
+
+import base64
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.agent.simulators.director import (
+    DEVICE,
+    KEY,
+    KEY_ID,
+    KEYS,
+    NOW,
+    OTHER_KEY,
+    sign_manifest,
+    sign_state,
+    state_of,
+    wanted_of,
+)
+from tests.fixtures.tiny import tiny_manifest
+
+from shoal_agent.desired_file import DesiredFile
+from shoal_agent.errors import ArtifactError, TrustError
+from shoal_agent.trust import (
+    ExpiredError,
+    ForgedError,
+    OlderError,
+    OtherDeviceError,
+    choose_variant,
+    read_manifest,
+    verify_desired,
+)
+from shoal_contract.desired import DesiredState
+from shoal_contract.envelope import MANIFEST_TYPE, sign
+from shoal_contract.manifest import VersionManifest
+
+GENUINE = sign_state(state_of(5))
+
+
+def accept(envelope: bytes, current: tuple[int, int] = (0, 0)) -> DesiredState:
+    return verify_desired(envelope, keys=KEYS, device_id=DEVICE, current=current, now=NOW)
+
+
+def test_the_directors_word_is_taken() -> None:
+    assert accept(GENUINE) == state_of(5)
+
+
+def test_a_state_signed_by_another_key_under_the_directors_name_is_refused() -> None:
+    with pytest.raises(ForgedError, match="no valid signature"):
+        accept(sign_state(state_of(5), OTHER_KEY))
+
+
+def test_a_state_signed_by_a_key_that_the_device_does_not_know_is_refused() -> None:
+    with pytest.raises(ForgedError, match="director-2"):
+        accept(sign_state(state_of(5, epoch=2), OTHER_KEY, "director-2"))
+
+
+def test_a_director_can_not_speak_for_another_epoch() -> None:
+    with pytest.raises(ForgedError, match="epoch 2 signed by director-1"):
+        accept(sign_state(state_of(5, epoch=2)))
+
+
+def test_a_payload_changed_after_signing_is_refused() -> None:
+    parsed = json.loads(GENUINE)
+    payload = base64.b64decode(parsed["payload"]).replace(b'"generation":5', b'"generation":6')
+    parsed["payload"] = base64.b64encode(payload).decode()
+    with pytest.raises(ForgedError, match="no valid signature"):
+        accept(json.dumps(parsed).encode())
+
+
+def test_a_manifests_signature_does_not_make_a_desired_state() -> None:
+    with pytest.raises(ForgedError, match="type"):
+        accept(sign(state_of(5).to_bytes(), MANIFEST_TYPE, KEY, KEY_ID))
+
+
+@given(position=st.integers(0, len(GENUINE) - 1), bit=st.integers(0, 7))
+def test_no_flipped_bit_changes_what_is_believed(position: int, bit: int) -> None:
+    flipped = bytearray(GENUINE)
+    flipped[position] ^= 1 << bit
+    try:
+        state = accept(bytes(flipped))
+    except TrustError:
+        return
+    assert state == state_of(5)  # the envelope's own blanks and field names beside the signature
+
+
+@given(data=st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
+def test_arbitrary_bytes_raise_nothing_but_a_refusal(data: bytes) -> None:
+    with pytest.raises(TrustError):
+        accept(data)
+
+
+@given(payload=st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=9), st.lists, max_leaves=20))
+def test_signed_nonsense_raises_nothing_but_a_refusal(payload: object) -> None:
+    with pytest.raises(ForgedError):
+        accept(sign(json.dumps(payload).encode(), "application/vnd.shoal.desired-state+json", KEY, KEY_ID))
+
+
+def test_a_state_for_another_device_is_refused() -> None:
+    with pytest.raises(OtherDeviceError, match="d-ponmlkjihgfedcba"):
+        accept(sign_state(state_of(5, device_id="d-ponmlkjihgfedcba")))
+
+
+def test_an_older_generation_is_refused() -> None:
+    with pytest.raises(OlderError, match=r"\(1, 6\)"):
+        accept(GENUINE, current=(1, 6))
+
+
+def test_a_newer_epoch_beats_any_generation() -> None:
+    with pytest.raises(OlderError):
+        accept(sign_state(state_of(999)), current=(2, 1))
+
+
+def test_the_same_generation_signed_again_is_accepted() -> None:
+    again = state_of(5, expires_at=NOW + timedelta(days=60))
+    assert accept(sign_state(again), current=(1, 5)) == again
+
+
+def test_an_expired_state_is_not_acted_upon() -> None:
+    with pytest.raises(ExpiredError, match="expired at"):
+        accept(sign_state(state_of(5, expires_at=NOW)))
+
+
+def test_each_refusal_has_a_code_of_its_own_and_a_remedy() -> None:
+    kinds = [ForgedError, OtherDeviceError, OlderError, ExpiredError]
+    problems = [kind("what was found").to_problem() for kind in kinds]
+    assert len({problem.code for problem in problems}) == len(kinds)
+    assert all(problem.remedy for problem in problems)
+
+
+def test_a_refused_state_leaves_the_one_in_force_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "desired.dsse"
+    file = DesiredFile(path, KEYS, DEVICE)
+    file.accept(GENUINE, NOW)
+    with pytest.raises(OlderError):
+        file.accept(sign_state(state_of(4)), NOW)
+    with pytest.raises(ForgedError):
+        file.accept(sign_state(state_of(6), OTHER_KEY), NOW)
+
+    assert DesiredFile(path, KEYS, DEVICE).load() == file.state == state_of(5)
+
+
+def test_a_stored_state_is_in_force_after_its_expiry(tmp_path: Path) -> None:
+    path = tmp_path / "desired.dsse"
+    DesiredFile(path, KEYS, DEVICE).accept(sign_state(state_of(5, expires_at=NOW + timedelta(seconds=1))), NOW)
+    later = DesiredFile(path, KEYS, DEVICE)
+    assert later.load() is not None  # nothing new is begun by going on
+
+
+def test_a_stored_state_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "desired.dsse"
+    path.write_bytes(sign_state(state_of(5), OTHER_KEY))
+    with pytest.raises(ForgedError):
+        DesiredFile(path, KEYS, DEVICE).load()
+
+
+def test_a_manifest_signed_by_another_key_is_refused() -> None:
+    manifest = tiny_manifest(3)
+    envelope = sign_manifest(manifest, OTHER_KEY)
+    with pytest.raises(ArtifactError, match="no valid signature"):
+        read_manifest(envelope, keys=KEYS, name="tiny", wanted=wanted_of(manifest, envelope, "dp-1"))
+
+
+@pytest.mark.parametrize("other", [tiny_manifest(2), tiny_manifest(3, "huge")])
+def test_a_signed_manifest_of_another_model_or_version_is_refused(other: VersionManifest) -> None:
+    envelope = sign_manifest(other)
+    with pytest.raises(ArtifactError, match="it is of"):
+        read_manifest(envelope, keys=KEYS, name="tiny", wanted=wanted_of(tiny_manifest(3), envelope, "dp-1"))
+
+
+def test_a_variant_for_another_target_or_without_its_runtime_is_refused() -> None:
+    manifest = tiny_manifest(3)
+    onnx = wanted_of(manifest, b"x", "dp-1")
+    targets = tuple(variant.target for variant in manifest.variants)
+    assert choose_variant(manifest, onnx, targets=targets, runtimes=("onnxruntime",)).format == "onnx"
+    with pytest.raises(ArtifactError, match="needs onnxruntime; this device has litert"):
+        choose_variant(manifest, onnx, targets=targets, runtimes=("litert",))
+    with pytest.raises(ArtifactError, match="runs pi4"):
+        choose_variant(manifest, onnx, targets=("pi4",), runtimes=("onnxruntime",))
+    with pytest.raises(ArtifactError, match="no target 'other'"):
+        choose_variant(
+            manifest, wanted_of(manifest, b"x", "dp-1", "other"), targets=targets, runtimes=("onnxruntime",)
+        )
