@@ -62,6 +62,7 @@ class Supervisor:
         Raises:
             HubError: Something that the hub cannot do without cannot be had; the message says what.
         """
+        self._settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         run_dir = self._settings.data / "run"
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         ready = run_dir / "ready"

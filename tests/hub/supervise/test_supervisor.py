@@ -1,0 +1,134 @@
+"""`shoal hub up` as people run it: ready when it serves, whole again after any kill, gone when it is told to go."""
+
+import os
+import signal
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.simulators.device import SimulatedDevice, make_identity
+from tests.simulators.rows import add_device, add_version
+from tests.simulators.service import Service
+
+from shoal_client.profile import read_profile
+from shoal_contract.ids import new_device_id
+from shoal_hub.database import Database
+from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.rollouts.start import Starter, deployments_of, find_rollout, start_rollout
+from shoal_hub.trust.ca import DeviceAuthority
+from shoal_hub.trust.director import Director
+
+TARGET = "generic-onnx-int8"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path)
+    service.start()
+    try:
+        yield service
+    finally:
+        service.clean_up()
+
+
+def test_a_rollout_comes_through_the_kill_of_every_process_and_of_the_broker(service: Service, tmp_path: Path) -> None:
+    service.wait_ready()
+    database = Database(service.settings.database)
+    devices = [_add_device(service, database, tmp_path) for _ in range(2)]
+    rollout_id = _roll_out(service, database)
+    for device in devices[:1]:
+        device.start()
+    killed = {name: service.kill(name) for name in ("controller", "ingest", "api")}
+    service.wait(lambda: all(service.pid_of(name) not in {None, pid} for name, pid in killed.items()))
+    service.wait(lambda: _count(database, rollout_id, "succeeded") == 1)
+    broker_pid = service.broker_pid
+    assert broker_pid is not None
+    os.kill(broker_pid, signal.SIGKILL)
+    service.wait(lambda: service.broker_pid not in {None, broker_pid})
+    devices[1].start()
+    service.wait(lambda: _state(database, rollout_id) == "succeeded")
+    assert [device.serves() for device in devices] == [1, 1]
+    for device in devices:
+        device.stop()
+    database.close()
+    assert service.end() == 0
+    assert service.broker_pid is None
+
+
+def test_after_a_kill_the_next_start_adopts_the_broker_and_a_stop_ends_everything(service: Service) -> None:
+    service.wait_ready()
+    _ask_who_i_am(service)
+    before, broker_pid = service.addresses, service.broker_pid
+    pids = [service.pid_of(name) for name in ("api", "ingest", "controller")]
+    second = Service(service.settings.data.parent)
+    second.start()
+    assert second.process is not None
+    assert second.process.wait(30) != 0
+    assert "another one" in service.output
+    service.end(signal.SIGKILL)
+    service.wait(lambda: not any(service.pid_of(name) in pids for name in ("api", "ingest", "controller")))
+    assert service.broker_pid == broker_pid
+    service.start()
+    service.wait_ready()
+    assert (service.addresses, service.broker_pid) == (before, broker_pid)
+    assert "broker adopted" in service.output
+    _ask_who_i_am(service)
+    assert service.end() == 0
+    assert [service.pid_of(name) for name in ("api", "ingest", "controller")] == [None] * 3
+    assert service.broker_pid is None
+
+
+def test_a_process_that_cannot_start_ends_the_hub_with_its_log(tmp_path: Path) -> None:
+    service = Service(tmp_path, artifacts_url="nonsense://nowhere")
+    service.start()
+    try:
+        assert service.process is not None
+        assert service.process.wait(60) != 0
+        assert "Protocol not known" in service.output
+        assert service.broker_pid is None
+    finally:
+        service.clean_up()
+
+
+def _ask_who_i_am(service: Service) -> None:
+    """Use the API with the profile that the start has written."""
+    profile = read_profile(service.profile)
+    assert profile.ca_path is not None
+    context = ssl.create_default_context(cafile=str(profile.ca_path))
+    headers = {"Authorization": f"Bearer {profile.token.get_secret_value()}"}
+    with httpx.Client(verify=context, headers=headers, base_url=profile.url) as client:
+        assert client.get("/api/v1/rollouts").json() == []
+
+
+def _add_device(service: Service, database: Database, folder: Path) -> SimulatedDevice:
+    trust, device_id = service.settings.data / "trust", new_device_id()
+    authority, director = DeviceAuthority.open(trust), Director.open(trust)
+    with database.transaction() as session:
+        add_device(session, device_id)
+    return SimulatedDevice(
+        device_id,
+        make_identity(authority, device_id, folder / "devices"),
+        port=service.addresses.broker_port,
+        authority=authority.certificate_path,
+        director=(director.key_id, director.public_key_hex),
+    )
+
+
+def _roll_out(service: Service, database: Database) -> str:
+    store = ArtifactStore(service.settings.artifacts)
+    starter = Starter(store, Director.open(service.settings.data / "trust"), 2**30)
+    with database.transaction() as session:
+        add_version(session, store, 1, {TARGET: b"1" * 300_000})
+        return start_rollout(session, starter, model="digits", version="1", by="test").id
+
+
+def _state(database: Database, rollout_id: str) -> str:
+    with database.session() as session:
+        return find_rollout(session, rollout_id).state
+
+
+def _count(database: Database, rollout_id: str, state: str) -> int:
+    with database.session() as session:
+        return sum(one.state == state for one in deployments_of(session, rollout_id))
