@@ -36,7 +36,7 @@ def export_trainer(model: Any, path: Path, batch_size: int) -> None:  # noqa: AN
     """
     tf = load_tensorflow()
     module = tf.Module()
-    module.trained = [tf.Variable(variable.numpy()) for variable in model.trainable_variables]
+    module.trained = [tf.Variable(variable.value.numpy()) for variable in model.trainable_variables]
     steps = list(_steps(model, iter(module.trained)))
     signatures = _signatures(steps, module.trained, batch_size, model.input_shape[1:], model.output_shape[-1])
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)

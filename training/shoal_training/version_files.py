@@ -10,6 +10,7 @@ from shoal_training.bundle import KERAS_FILE, ONNX_FILE, TRAINER_FILE, WEIGHTS_F
 from shoal_training.litert_trainer import export_trainer
 from shoal_training.onnx_export import export_onnx, run_onnx
 from shoal_training.progress import Progress
+from shoal_training.tensorflow_runtime import quiet_conversion
 from shoal_training.weights import get_weights, write_weights
 
 STAGE = "export"
@@ -35,7 +36,8 @@ def write_model_files(
         ExportError: ONNX and Keras disagree, or the trainer cannot express a layer.
     """
     progress(STAGE, 0, 3)
-    model.save(folder / KERAS_FILE)
+    with quiet_conversion():
+        model.save(folder / KERAS_FILE)
     write_weights(folder / WEIGHTS_FILE, get_weights(model))
     progress(STAGE, 1, 3)
     export_onnx(model, folder / ONNX_FILE, sample)

@@ -88,4 +88,4 @@ def blend(
 
 def get_weights(model: Any) -> Weights:  # noqa: ANN401  (a keras.Model)
     """Return copies of a Keras model's trainable variables, in order."""
-    return [np.array(variable, dtype=np.float32) for variable in model.trainable_variables]
+    return [variable.value.numpy().astype(np.float32) for variable in model.trainable_variables]

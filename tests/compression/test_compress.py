@@ -1,0 +1,156 @@
+"""Compression of a real bundle: what the variants are, and what the report says of them."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from shoal_compression.compress import GOLDEN_FILE, REPORT_FILE, TECHNIQUES, compress
+from shoal_compression.errors import SourceError, TechniqueError
+from shoal_compression.int8_qdq_onnx import Int8QdqOnnx
+from shoal_compression.report import CompressionReport, VariantReport
+from shoal_compression.runners import Runner, load_runner
+from shoal_compression.source import BUNDLE_FILE, NEEDED_FILES, ONNX_FILE, read_source
+
+POINT = 0.01
+Made = tuple[Path, CompressionReport]
+
+
+@pytest.fixture(scope="session")
+def made(bundle_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    out = tmp_path_factory.mktemp("variants")
+    return out, compress(bundle_dir, list(TECHNIQUES), out)
+
+
+@pytest.fixture
+def copy(bundle_dir: Path, tmp_path: Path) -> Path:
+    for name in (*NEEDED_FILES, BUNDLE_FILE):
+        (tmp_path / name).write_bytes((bundle_dir / name).read_bytes())
+    return tmp_path
+
+
+def _runner(out: Path, variant: VariantReport) -> Runner:
+    return load_runner(variant.runtime, out / variant.file, "image", "probabilities")
+
+
+def test_each_technique_makes_the_variant_of_its_target(made: Made) -> None:
+    found = [(v.technique, v.target, v.runtime, v.format, v.precision) for v in made[1].variants]
+    assert found == [
+        ("int8-litert", "generic-litert-int8", "litert", "tflite", "int8"),
+        ("int8-qdq-onnx", "generic-onnx-int8", "onnxruntime", "onnx", "int8"),
+    ]
+
+
+def test_hash_and_size_are_those_of_the_file(made: Made) -> None:
+    out, report = made
+    for variant in report.variants:
+        data = (out / variant.file).read_bytes()
+        assert (variant.sha256, variant.size_bytes) == (hashlib.sha256(data).hexdigest(), len(data))
+
+
+def test_variants_are_less_than_half_of_the_original(made: Made) -> None:
+    for variant in made[1].variants:
+        assert variant.size_bytes < made[1].original.size_bytes / 2
+
+
+def test_variants_stay_within_a_point_of_the_original(made: Made) -> None:
+    for variant in made[1].variants:
+        assert abs(variant.accuracy - made[1].original.accuracy) <= POINT
+
+
+def test_a_fresh_runtime_gives_the_golden_outputs_for_the_golden_input(made: Made) -> None:
+    out, report = made
+    golden = np.load(out / GOLDEN_FILE)["image"]
+    assert report.golden_inputs["image"].to_bytes() == golden.tobytes()
+    assert golden.shape == (4, 8, 8, 1)
+    for variant in report.variants:
+        expected = variant.golden_outputs["probabilities"]
+        values = np.frombuffer(expected.to_bytes(), "<f4").reshape(expected.shape)
+        np.testing.assert_allclose(_runner(out, variant)(golden), values, atol=1e-6)
+
+
+def test_another_models_answer_is_outside_of_the_golden_tolerance(made: Made) -> None:
+    for variant in made[1].variants:
+        expected = np.frombuffer(variant.golden_outputs["probabilities"].to_bytes(), "<f4")
+        assert np.abs(expected - 0.1).max() > 10 * variant.golden_tolerance
+
+
+def test_each_variant_takes_one_and_many_float32_images(made: Made, bundle_dir: Path) -> None:
+    x = read_source(bundle_dir).test_x
+    for variant in made[1].variants:
+        run = _runner(made[0], variant)
+        many = run(x[:9])
+        assert (many.shape, many.dtype) == ((9, 10), np.float32)
+        np.testing.assert_allclose(run(x[8:9])[0], many[8], atol=1e-6)
+
+
+def test_weights_of_the_onnx_variant_are_eight_bits_per_channel(made: Made) -> None:
+    graph = onnx.load(made[0] / made[1].variants[1].file).graph
+    kernels = [tensor for tensor in graph.initializer if len(tensor.dims) == 4]
+    assert [kernel.data_type for kernel in kernels] == [TensorProto.UINT8, TensorProto.UINT8]
+    scales = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer if tensor.name.endswith("_scale")}
+    assert {(16,), (32,)} <= set(scales.values())
+
+
+def test_the_report_comes_back_from_its_file(made: Made) -> None:
+    out, report = made
+    assert CompressionReport.model_validate_json((out / REPORT_FILE).read_bytes()) == report
+
+
+def test_the_same_bundle_gives_the_same_onnx_variant(made: Made, bundle_dir: Path, tmp_path: Path) -> None:
+    again = compress(bundle_dir, ["int8-qdq-onnx"], tmp_path)
+    assert again.variants[0].sha256 == made[1].variants[1].sha256
+
+
+def test_entropy_calibration_stays_within_two_points(bundle_dir: Path, made: Made, tmp_path: Path) -> None:
+    source = read_source(bundle_dir)
+    Int8QdqOnnx(calibration="Entropy").apply(source, tmp_path / "model.onnx")
+    run = load_runner("onnxruntime", tmp_path / "model.onnx", "image", "probabilities")
+    found = (run(source.test_x).argmax(axis=1) == source.test_y).mean()
+    assert abs(found - made[1].original.accuracy) <= 2 * POINT
+
+
+def test_an_unknown_technique_is_refused_before_anything_is_written(bundle_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(TechniqueError, match="'int3' is not known; known are int8-litert, int8-qdq-onnx"):
+        compress(bundle_dir, ["int8-litert", "int3"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", NEEDED_FILES)
+def test_an_altered_file_is_refused(copy: Path, tmp_path: Path, name: str) -> None:
+    with (copy / name).open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(SourceError, match="it was altered after training"):
+        compress(copy, ["int8-litert"], tmp_path / "out")
+
+
+def test_a_missing_file_is_refused(copy: Path) -> None:
+    (copy / ONNX_FILE).unlink()
+    with pytest.raises(SourceError, match=r"model\.onnx is missing"):
+        read_source(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"name": "digits", "seed": 0, "inputs": [], "outputs": [], "files": {}}'])
+def test_a_malformed_description_is_refused(copy: Path, text: str) -> None:
+    (copy / BUNDLE_FILE).write_text(text)
+    with pytest.raises(SourceError, match="has another form"):
+        read_source(copy)
+
+
+def test_a_folder_without_a_description_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="name the folder that training wrote"):
+        read_source(tmp_path)
+
+
+def test_an_original_of_too_old_an_opset_is_refused(copy: Path, bundle_dir: Path, tmp_path: Path) -> None:
+    source = read_source(bundle_dir)
+    graph = onnx.load(copy / ONNX_FILE)
+    for entry in graph.opset_import:
+        entry.version = 12 if entry.domain == "" else entry.version
+    onnx.save(graph, copy / ONNX_FILE)
+    old = type(source)(**{**vars(source), "folder": copy})
+    with pytest.raises(SourceError, match="opset 12 found, at least 13 expected"):
+        Int8QdqOnnx().apply(old, tmp_path / "variant.onnx")
