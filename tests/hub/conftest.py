@@ -134,7 +134,8 @@ def stranger(sqlite_hub: HubContext) -> Iterator[TestClient]:
 
 def open_hub(database: Database, folder: Path) -> HubContext:
     """Open the parts of a hub around a migrated database."""
-    settings = Settings(data_dir=folder)
+    url = database.engine.url.render_as_string(hide_password=False)
+    settings = Settings(data_dir=folder, database_url=url)
     return HubContext(
         settings=settings,
         database=database,

@@ -19,9 +19,11 @@ WEIGHTS = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 2], [0.5, -0.5, 0]], dtype=np.f
 LABELS = ["red", "green", "blue"]
 
 
-def write_bundle(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
-    """Write a bundle; `changes` go into bundle.json after all else."""
+def write_bundle(folder: Path, *, seed: int = 0, extra: dict[str, bytes] | None = None, **changes: Any) -> Path:
+    """Write a bundle with `extra` files; `changes` go into bundle.json after all else."""
     folder.mkdir(parents=True)
+    for name, content in (extra or {}).items():
+        (folder / name).write_bytes(content)
     generator = np.random.default_rng(seed)
     x = generator.normal(size=(200, 4)).astype(np.float32)
     y = (x @ WEIGHTS).argmax(axis=1).astype(np.int32)

@@ -1,0 +1,190 @@
+"""The job runner with real child processes: success, failure, a vanished process, a restarted hub."""
+
+import signal
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlmodel import select
+from tests.hub.registry.bundles import register_bundle, write_bundle
+
+from shoal_hub.context import HubContext
+from shoal_hub.database import Database
+from shoal_hub.errors import JobError
+from shoal_hub.jobs.kinds import KINDS, code_of
+from shoal_hub.jobs.queue import enqueue, finish
+from shoal_hub.jobs.runner import MAX_ATTEMPTS, JobRunner, _is_alive, log_path
+from shoal_hub.jobs.tables import Job
+from shoal_hub.jobs.work import JobWork
+from shoal_hub.registry.publish import publish_manifest
+from shoal_hub.registry.versions import find_version
+
+_WAIT_S = 60.0
+NewRunner = Callable[[HubContext], JobRunner]
+
+
+@pytest.fixture
+def new_runner() -> Iterator[NewRunner]:
+    """Makes runners, and ends what they have started when the test is over."""
+    runners: list[JobRunner] = []
+
+    def make(hub: HubContext) -> JobRunner:
+        runners.append(JobRunner(hub.database, hub.settings))
+        return runners[-1]
+
+    yield make
+    for runner in runners:
+        runner.stop()
+
+
+def start(hub: HubContext, kind: str = "compress", **params: object) -> str:
+    with hub.database.transaction() as session:
+        return enqueue(session, kind, "model/colours/1", dict(params), by="ada").id
+
+
+def job(hub: HubContext, job_id: str) -> Job:
+    with hub.database.session() as session:
+        return session.get_one(Job, job_id)
+
+
+def tick_until(runner: JobRunner, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "the job did not come that far"
+        runner.tick()
+        time.sleep(0.05)  # the runner is level-triggered and tells nobody
+
+
+def _keras_file(folder: Path) -> bytes:
+    """Compression wants the file to be there; the technique of these tests does not read it."""
+    with zipfile.ZipFile(folder / "empty.keras", "w") as archive:
+        archive.writestr("metadata.json", "{}")
+    return (folder / "empty.keras").read_bytes()
+
+
+def test_a_compression_makes_variants_that_a_manifest_can_be_published_of(
+    hub: HubContext, client: TestClient, tmp_path: Path, new_runner: NewRunner
+) -> None:
+    register_bundle(hub, write_bundle(tmp_path / "bundle", extra={"model.keras": _keras_file(tmp_path)}))
+    body = {"techniques": ["int8-qdq-onnx"]}
+    job_id = client.post("/api/v1/models/colours/versions/1/compress", json=body).json()["id"]
+    runner = new_runner(hub)
+    tick_until(runner, lambda: job(hub, job_id).state in {"succeeded", "failed"})
+    done = client.get(f"/api/v1/jobs/{job_id}").json()
+    assert done["state"] == "succeeded", (done, client.get(f"/api/v1/jobs/{job_id}/log").text)
+    assert done["progress"] == 1.0
+    version = client.get("/api/v1/models/colours/versions/1").json()
+    [variant] = version["variants"]
+    assert (variant["runtime"], variant["format"]) == ("onnxruntime", "onnx")
+    assert variant["accuracy"] > 0.8
+    assert [variant["target"]] == done["result"]["targets"] == version["targets"]
+    with hub.database.transaction() as session:
+        assert publish_manifest(session, hub.artifacts, hub.director, find_version(session, "colours", "1")).size_bytes
+    assert [path.name for path in log_path(hub.settings, job_id).parent.iterdir()] == ["log"], "nothing is left behind"
+
+
+def test_a_job_that_fails_says_why_in_its_row_its_event_and_its_log(
+    hub: HubContext, client: TestClient, new_runner: NewRunner
+) -> None:
+    job_id = start(hub, version_id=99, techniques=["int8-qdq-onnx"])
+    runner = new_runner(hub)
+    tick_until(runner, lambda: job(hub, job_id).state == "failed")
+    failed = job(hub, job_id)
+    assert "No row was found" in failed.error
+    assert (failed.pid, failed.ended_at is not None) == (None, True)
+    assert "Traceback" in client.get(f"/api/v1/jobs/{job_id}/log").text
+    [event] = client.get("/api/v1/events", params={"subject": f"job/{job_id}"}).json()
+    assert (event["kind"], event["severity"]) == ("job_failed", "error")
+
+
+def test_a_job_whose_process_is_killed_is_marked_failed_by_its_runner(hub: HubContext, new_runner: NewRunner) -> None:
+    job_id = start(hub, version_id=1, techniques=[])
+    runner = new_runner(hub)
+    runner.tick()
+    runner._children[job_id].kill()
+    tick_until(runner, lambda: job(hub, job_id).state == "failed")
+    assert f"status {-signal.SIGKILL}" in job(hub, job_id).error
+
+
+def test_a_job_whose_process_is_gone_after_a_restart_is_done_again(hub: HubContext, new_runner: NewRunner) -> None:
+    job_id = start(hub, version_id=99, techniques=[])
+    before = new_runner(hub)
+    before.tick()
+    before.stop()
+    assert job(hub, job_id).state == "running", "nobody has noticed yet"
+    after = new_runner(hub)
+    after.tick()
+    again = job(hub, job_id)
+    assert (again.state, again.attempts) == ("running", 2)
+    tick_until(after, lambda: job(hub, job_id).state == "failed")
+
+
+def test_a_job_that_outlived_the_hub_is_left_alone(sqlite_hub: HubContext, new_runner: NewRunner) -> None:
+    hub = sqlite_hub
+    job_id = start(hub, version_id=99, techniques=[])
+    before = new_runner(hub)
+    before.tick()
+    pid = job(hub, job_id).pid
+    tick_until(before, lambda: _is_alive(job(hub, job_id)))  # a process has no name in its first microseconds
+    after = new_runner(hub)
+    after.tick()
+    assert (job(hub, job_id).pid, job(hub, job_id).attempts) == (pid, 1)
+
+
+def test_a_process_id_that_somebody_else_has_now_is_not_taken_for_the_job(
+    sqlite_hub: HubContext, new_runner: NewRunner
+) -> None:
+    job_id = start(sqlite_hub, version_id=99, techniques=[])
+    with sqlite_hub.database.transaction() as session:
+        row = session.get_one(Job, job_id)
+        row.state, row.pid, row.attempts = "running", 1, MAX_ATTEMPTS
+        session.add(row)
+    new_runner(sqlite_hub).tick()
+    assert "vanished 3 times" in job(sqlite_hub, job_id).error
+
+
+def test_jobs_wait_for_their_turn_in_order(sqlite_hub: HubContext, new_runner: NewRunner) -> None:
+    ids = [start(sqlite_hub, version_id=99, techniques=[]) for _ in range(2)]
+    runner = new_runner(sqlite_hub)
+    runner.tick()
+    assert [job(sqlite_hub, one).state for one in ids] == ["running", "queued"]
+
+
+def test_a_late_word_of_a_child_changes_nothing(database: Database) -> None:
+    with database.transaction() as session:
+        job_id = enqueue(session, "compress", "x", {}, by="ada").id
+        assert not finish(session, job_id, error="it is not running")
+        session.get_one(Job, job_id).state = "running"
+        session.flush()
+        assert finish(session, job_id, result={"a": 1})
+        assert not finish(session, job_id, error="too late")
+    with database.session() as session:
+        [row] = session.exec(select(Job))
+        assert (row.state, row.result, row.error) == ("succeeded", {"a": 1}, "")
+
+
+def test_an_eager_job_writes_its_progress_four_times_a_second(sqlite_hub: HubContext, tmp_path: Path) -> None:
+    now = 0.0
+    job_id = start(sqlite_hub)
+    with sqlite_hub.database.transaction() as session:
+        session.get_one(Job, job_id).state = "running"
+    work = JobWork(
+        job_id, {}, "ada", tmp_path, sqlite_hub.settings, sqlite_hub.database, sqlite_hub.artifacts, clock=lambda: now
+    )
+    seen = set()
+    for step in range(101):
+        now = step / 100
+        work.progress("train", step, 100)
+        seen.add(job(sqlite_hub, job_id).progress)
+    assert 4 <= len(seen) <= 6
+    assert (job(sqlite_hub, job_id).progress, job(sqlite_hub, job_id).message) == (1.0, "train 100/100")
+
+
+def test_every_kind_has_code_and_an_unknown_one_is_refused() -> None:
+    for kind in KINDS:
+        assert callable(code_of(kind))
+    with pytest.raises(JobError, match="newer hub"):
+        code_of("magic")
