@@ -21,6 +21,7 @@ class AgentProcess:
         self.data = data
         self._options = options
         self.process: subprocess.Popen[bytes] | None = None
+        self.device_id = ""
 
     def start(self) -> "AgentProcess":
         """Start it and wait until its endpoint answers."""
@@ -57,6 +58,10 @@ class AgentProcess:
             if (self.data / "run" / "endpoint.json").exists() and self.ask("/v2/health/live")[0] == 200:
                 return
             time.sleep(0.05)
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
         """End it as a power cut would."""
