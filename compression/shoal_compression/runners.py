@@ -34,7 +34,10 @@ def _load_onnx(path: Path, input_name: str, output_name: str) -> Runner:
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no root of their own
+        raise ValueError(str(error)) from error
     inputs, outputs = [x.name for x in session.get_inputs()], [x.name for x in session.get_outputs()]
     if inputs != [input_name] or outputs != [output_name]:
         raise ValueError(f"inputs {inputs} and outputs {outputs} found")

@@ -1,8 +1,8 @@
 """Exports a Keras model as float32 ONNX and proves that both compute the same.
 
-By `keras.Model.export` and tf2onnx 1.17, which takes any Keras model, in 0.5 s, with a difference of 2e-8 on the
-digits network. Building the graph by hand needs no tf2onnx but knows only the layers that it was written for; the
-torch exporter needs torch, whose install is 20 times as large.
+By `keras.Model.export` and tf2onnx 1.17, which takes any Keras model (measured on the digits network: 0.5 s, and
+outputs within 1e-6). Building the graph by hand would need no tf2onnx, but knows only the layers that it was
+written for; the exporter of torch would make torch a dependency of every hub.
 """
 
 from pathlib import Path
