@@ -70,7 +70,7 @@ class Uplink:
                     continue
                 try:
                     self._take(ack)
-                except DiskError as error:
+                except (DiskError, OSError) as error:
                     _log.error("acknowledgement not kept, the hub gives it again: %s", error)
 
     def notify(self) -> None:

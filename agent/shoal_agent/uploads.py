@@ -18,7 +18,6 @@ from shoal_contract.telemetry import BlobOffer
 
 _log = getLogger(__name__)
 Offer = Callable[[BlobOffer], None]
-_WAITING_CREDITS = 64
 
 
 class Uploads:
@@ -28,7 +27,8 @@ class Uploads:
         self._folder = folder
         self._outbox = outbox
         self._offer = offer
-        self._credits, self._taken = anyio.create_memory_object_stream[tuple[str, BlobAnswer]](_WAITING_CREDITS)
+        self._credits: dict[str, BlobAnswer] = {}  # the latest for each blob
+        self._credited = anyio.Event()
 
     def add(self, data: bytes) -> str:
         """Keep a blob until the hub has it, and offer it; return its hash. May be called from any thread.
@@ -57,28 +57,33 @@ class Uploads:
     def answer(self, sha256: str, answer: BlobAnswer) -> None:
         """Take the hub's word on one blob."""
         if answer.state == "credit":
-            try:
-                self._credits.send_nowait((sha256, answer))
-            except anyio.WouldBlock:
-                _log.warning("uploads: %d credits wait; the hub will give this one again", _WAITING_CREDITS)
+            if (self._folder / sha256).exists():
+                self._credits[sha256] = answer
+                self._credited.set()
             return
         if answer.state == "refused":
             _log.error("upload %s: the hub refused it: %s", sha256[:12], answer.reason)
+        self._credits.pop(sha256, None)
         self._outbox.drop_upload(sha256)
         (self._folder / sha256).unlink(missing_ok=True)
 
     async def send(self, link: Link, device_id: str) -> None:
         """Send the chunks that the hub gives credit for, for ever."""
-        async for sha256, answer in self._taken:
-            path = self._folder / sha256
-            if not path.exists():
-                continue
-            try:
-                await self._send_chunks(link, device_id, path, answer.missing)
-            except LinkError as error:
-                _log.info("upload %s: %s; the hub asks again for what is missing", sha256[:12], error)
-            except OSError as error:
-                _log.error("upload %s: reading %s: %s; check the data folder's disk", sha256[:12], path, error)
+        while True:
+            while not self._credits:
+                self._credited = anyio.Event()
+                await self._credited.wait()
+            sha256 = next(iter(self._credits))
+            await self._send_blob(link, device_id, sha256, self._credits.pop(sha256).missing)
+
+    async def _send_blob(self, link: Link, device_id: str, sha256: str, missing: tuple[int, ...]) -> None:
+        path = self._folder / sha256
+        try:
+            await self._send_chunks(link, device_id, path, missing)
+        except LinkError as error:
+            _log.info("upload %s: %s; the hub asks again for what is missing", sha256[:12], error)
+        except OSError as error:
+            _log.error("upload %s: reading %s: %s; check the data folder's disk", sha256[:12], path, error)
 
     async def _send_chunks(self, link: Link, device_id: str, path: Path, missing: tuple[int, ...]) -> None:
         with path.open("rb") as file:

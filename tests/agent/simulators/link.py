@@ -1,0 +1,91 @@
+"""A link in memory with the methods of `shoal_agent.link.Link` that senders use, and a hub's view of what came."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from shoal_agent.errors import LinkError
+from shoal_contract import topics
+from shoal_contract.ack import Ack, BlobAnswer
+from shoal_contract.reported import Presence
+
+from .director import DEVICE
+
+
+class MemoryLink:
+    """Publishes into a list; `refuses` makes the next publications fail."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, bytes]] = []
+        self.refuses = 0
+        self.connection = 0
+        self._up = anyio.Event()
+        self._down = anyio.Event()
+        self._news = anyio.Event()
+        self._inboxes: dict[str, MemoryObjectSendStream[bytes]] = {}
+
+    def connect(self) -> None:
+        self.connection += 1
+        self._down = anyio.Event()
+        self._up.set()
+
+    def disconnect(self) -> None:
+        self._up = anyio.Event()
+        self._down.set()
+
+    async def wait_connected(self) -> int:
+        await self._up.wait()
+        return self.connection
+
+    async def wait_disconnected(self) -> None:
+        if self._up.is_set():
+            await self._down.wait()
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:  # noqa: ARG002
+        await anyio.sleep(0)
+        if not self._up.is_set() or self.refuses > 0:
+            self.refuses -= 1
+            raise LinkError("publishing: refused")
+        self.sent.append((topic, payload))
+        self._news.set()
+
+    @asynccontextmanager
+    async def subscription(self, topic: str) -> AsyncIterator[MemoryObjectReceiveStream[bytes]]:
+        send, receive = anyio.create_memory_object_stream[bytes](64)
+        self._inboxes[topic] = send
+        with send, receive:
+            yield receive
+
+    def presence(self, state: str) -> bytes:
+        message = {"state": state, "connection": self.connection, "sequence": 0, "since": "2026-11-23T12:00:00Z"}
+        return Presence.model_validate(message).to_bytes()
+
+    async def deliver(self, topic: str, payload: bytes) -> None:
+        with anyio.fail_after(5):
+            while topic not in self._inboxes:
+                await anyio.sleep(0.001)
+        await self._inboxes[topic].send(payload)
+
+    async def acknowledge(self, stream: str, sequence: int, **blobs: BlobAnswer) -> None:
+        await self.deliver(topics.down_ack(DEVICE), Ack(stream=stream, sequence=sequence, blobs=blobs).to_bytes())
+
+    async def wait_for(self, count: int) -> list[tuple[str, bytes]]:
+        """Wait until `count` messages have been sent in all."""
+        with anyio.fail_after(5):
+            while len(self.sent) < count:
+                self._news = anyio.Event()
+                await self._news.wait()
+        return self.sent
+
+    def sequences(self) -> list[int]:
+        """Return the outbox sequences as they were sent."""
+        return [_place(json.loads(payload))["sequence"] for topic, payload in self.sent if not topic.endswith("blob")]
+
+
+def _place(message: dict[str, Any]) -> dict[str, Any]:
+    place: dict[str, Any] = message.get("outbox") or message["body"]["outbox"]
+    return place
