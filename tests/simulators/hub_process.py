@@ -35,6 +35,7 @@ class HubProcess:
     def start(self) -> "HubProcess":
         """Start it and wait until every part serves."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        (self.data / "run" / "ready").unlink(missing_ok=True)  # of a hub that was killed
         with (self.folder / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "shoal_hub", "hub", "up"], stdout=log, stderr=log, env=self._environment
