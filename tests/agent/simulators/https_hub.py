@@ -1,0 +1,132 @@
+"""A hub's enrolment routes over HTTPS with a CA of the test's own, and what somebody in between could answer."""
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from shoal_contract.enrolment import EnrolmentResponse
+
+from .director import DEVICE
+
+SECRET = "s" * 40
+
+
+class Authority:
+    """A certificate authority and its server certificate for 127.0.0.1."""
+
+    def __init__(self, name: str = "hub") -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        builder = self._builder(self._name, self._key.public_key())
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        self.certificate = builder.sign(self._key, hashes.SHA256())
+
+    @property
+    def pem(self) -> str:
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    @property
+    def token(self) -> str:
+        return f"shoal1.{self.certificate.fingerprint(hashes.SHA256()).hex()}.{SECRET}"
+
+    def issue(self, public_key: Any, name: str) -> x509.Certificate:
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+        return self._builder(subject, public_key).add_extension(names, critical=False).sign(self._key, hashes.SHA256())
+
+    def server_context(self, folder: Path) -> ssl.SSLContext:
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        certificate = self.issue(key.public_key(), "127.0.0.1").public_bytes(serialization.Encoding.PEM)
+        path = folder / f"{self._name.rfc4514_string()}.pem"
+        path.write_bytes(pem + certificate)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        return context
+
+    def _builder(self, subject: x509.Name, public_key: Any) -> x509.CertificateBuilder:
+        now = datetime.now(timezone.utc)
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(public_key)
+        times = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+        return times.serial_number(x509.random_serial_number())
+
+
+@dataclass
+class HttpsHub:
+    """Answers `GET ca.pem` and `POST enrol`; keeps what it was asked."""
+
+    authority: Authority
+    ca_pem: str
+    url: str = ""
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    refusal: tuple[int, bytes] | None = None
+    answer: bytes | None = None
+
+    def enrol(self, body: dict[str, Any]) -> tuple[int, bytes]:
+        if self.refusal is not None:
+            return self.refusal
+        if self.answer is not None:
+            return 200, self.answer
+        csr = x509.load_pem_x509_csr(body["csr_pem"].encode())
+        certificate = self.authority.issue(csr.public_key(), DEVICE)
+        response = EnrolmentResponse(
+            device_id=DEVICE,
+            certificate_pem=certificate.public_bytes(serialization.Encoding.PEM).decode(),
+            ca_pem=self.authority.pem,
+            broker_host="127.0.0.1",
+            broker_port=8883,
+            director_keys={"director-1": "0" * 64},
+        )
+        return 200, response.to_bytes()
+
+
+@contextmanager
+def https_hub(folder: Path, authority: Authority, ca_pem: str | None = None) -> Iterator[HttpsHub]:
+    """Serve for the length of the block; `ca_pem` is what it says its CA is, by default the truth."""
+    hub = HttpsHub(authority, ca_pem or authority.pem)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the library's name
+            hub.requests.append((self.path, {}))
+            self._answer(200, hub.ca_pem.encode())
+
+        def do_POST(self) -> None:  # noqa: N802 - the library's name
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            hub.requests.append((self.path, body))
+            self._answer(*hub.enrol(body))
+
+        def _answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = authority.server_context(folder).wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that does not trust us hangs up
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    hub.url = f"https://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
