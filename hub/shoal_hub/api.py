@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel
 
 from shoal_contract import __version__
+from shoal_hub.console.routes import install_console
 from shoal_hub.context import HubContext
 from shoal_hub.devices import enrolment_routes
 from shoal_hub.devices import routes as device_routes
@@ -45,6 +46,7 @@ def create_app(hub: HubContext) -> FastAPI:
     app.state.hub = hub
     install_error_handlers(app)
     app.include_router(_api(hub.settings), prefix=API)
+    install_console(app)
     app.add_middleware(BodyLimit, limit_of=_limit_of(hub.settings))
     return app
 

@@ -11,7 +11,6 @@ from shoal_hub.context import HubContext
 from shoal_hub.operators.tables import OperatorToken
 from shoal_hub.security import find_operator
 
-SESSION_COOKIE = "shoal_session"
 _bearer = HTTPBearer(auto_error=False, description="An operator's token, shoal_…")
 
 

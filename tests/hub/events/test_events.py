@@ -62,11 +62,12 @@ def test_a_word_from_another_thread_reaches_every_reader_once() -> None:
 def test_the_stream_tells_a_change_even_when_the_wake_was_lost(
     hub: HubContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shoal_hub.events.routes.LOOK_S", 0.05)
+    monkeypatch.setattr("shoal_hub.events.watch.LOOK_S", 0.05)
 
     async def scenario() -> list[str]:
         stream = _changes(hub)
         told = [await anext(stream)]
+        assert (await anext(stream)).startswith(":"), "a comment, so that the connection is seen to work"
         await asyncio.to_thread(record, hub.database, "a")  # nobody tells the feed
         told.append(await anext(stream))
         hub.changes.tell(["devices"])

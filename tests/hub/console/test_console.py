@@ -1,0 +1,204 @@
+"""The console: who gets in, what is shown, and that what devices say cannot act in an operator's browser."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlmodel import select
+
+from shoal_hub.api import create_app
+from shoal_hub.console.sessions import COOKIE, make_session, read_session_key
+from shoal_hub.context import HubContext
+from shoal_hub.database import utc_now
+from shoal_hub.devices.tables import Device
+from shoal_hub.operators.tables import OperatorToken
+from shoal_hub.registry.tables import Model
+from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.security import create_operator_token
+
+DEVICE = "d-" + "a" * 16
+PARTS = ["/console/devices", "/console/rollouts", "/console/stream"]
+
+
+@pytest.fixture
+def browser(hub: HubContext) -> Iterator[TestClient]:
+    with TestClient(create_app(hub), base_url="https://testserver", follow_redirects=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def token(hub: HubContext) -> str:
+    with hub.database.transaction() as session:
+        return create_operator_token(session, "ada")
+
+
+@pytest.fixture
+def visitor(browser: TestClient, token: str) -> TestClient:
+    assert browser.post("/login", data={"token": f" {token}\n"}).status_code == 303
+    return browser
+
+
+def operator_of(hub: HubContext) -> OperatorToken:
+    with hub.database.session() as session:
+        return session.exec(select(OperatorToken)).one()
+
+
+def add_device(hub: HubContext, **columns: Any) -> None:
+    given = {"id": DEVICE, "name": "kitchen", "public_key_sha256": "0" * 64, "certificate_serial": "1"}
+    with hub.database.transaction() as session:
+        session.add(Device(enrolled_at=utc_now(), **(given | columns)))
+
+
+def test_a_stranger_is_sent_to_the_form_and_sees_nothing(browser: TestClient) -> None:
+    assert browser.get("/").headers["location"] == "/login"
+    for part in PARTS:
+        response = browser.get(part)
+        assert (response.status_code, response.text, response.headers["hx-redirect"]) == (401, "", "/login")
+    assert "token" in browser.get("/login").text
+
+
+def test_a_wrong_token_opens_no_session(browser: TestClient) -> None:
+    response = browser.post("/login", data={"token": "shoal_wrong"})
+    assert response.status_code == 401
+    assert 'role="alert"' in response.text
+    assert COOKIE not in response.cookies
+
+
+def test_the_cookie_is_kept_from_scripts_other_sites_and_plain_http(
+    browser: TestClient, hub: HubContext, token: str
+) -> None:
+    cookie = browser.post("/login", data={"token": token}).headers["set-cookie"]
+    assert {"HttpOnly", "Secure", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+    assert token not in cookie
+    assert "Max-Age=43200" in cookie
+    assert hub.settings.session_s == 43_200
+
+
+def test_an_operator_sees_the_page_and_is_not_asked_again(visitor: TestClient) -> None:
+    page = visitor.get("/")
+    assert page.status_code == 200
+    assert "ada" in page.text
+    assert visitor.get("/login").headers["location"] == "/"
+
+
+def test_logging_out_ends_the_session(visitor: TestClient) -> None:
+    assert visitor.post("/logout").headers["location"] == "/login"
+    assert visitor.get("/").status_code == 303
+
+
+def test_a_revoked_token_ends_its_sessions_at_once(visitor: TestClient, hub: HubContext) -> None:
+    with hub.database.transaction() as session:
+        row = session.exec(select(OperatorToken)).one()
+        row.revoked_at = utc_now()
+        session.add(row)
+    assert visitor.get("/").status_code == 303
+
+
+@pytest.mark.parametrize("forge", ["expired", "other_key", "no_mac", "text", "empty"])
+def test_a_forged_or_old_cookie_is_none(browser: TestClient, hub: HubContext, token: str, forge: str) -> None:
+    assert token
+    key, operator = read_session_key(hub.settings.data / "trust"), operator_of(hub).id
+    good = make_session(key, operator, 2**40)
+    cookies = {
+        "expired": make_session(key, operator, 1),
+        "other_key": make_session(b"x" * 32, operator, 2**40),
+        "no_mac": good.rpartition(".")[0],
+        "text": "a.b.c",
+        "empty": "",
+    }
+    assert browser.get("/", headers={"cookie": f"{COOKIE}={cookies[forge]}"}).status_code == 303
+    assert browser.get("/", headers={"cookie": f"{COOKIE}={good}"}).status_code == 200
+
+
+def test_a_form_on_another_site_logs_nobody_in_or_out(browser: TestClient, token: str) -> None:
+    for path in ("/login", "/logout"):
+        response = browser.post(path, data={"token": token}, headers={"sec-fetch-site": "cross-site"})
+        assert response.status_code == 403
+        assert "set-cookie" not in response.headers
+
+
+def test_a_page_runs_only_what_the_hub_serves(visitor: TestClient) -> None:
+    for path in ("/", "/console/devices"):
+        policy = visitor.get(path).headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in policy
+    page = visitor.get("/").text
+    assert re.findall(r"\son\w+=|<script>|style=|javascript:", page) == []
+    for asset in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
+        assert visitor.get(asset).status_code == 200
+
+
+def test_an_empty_hub_says_what_to_do_next(visitor: TestClient) -> None:
+    assert "shoal tokens create" in visitor.get("/console/devices").text
+    assert "shoal rollouts start" in visitor.get("/console/rollouts").text
+
+
+def test_a_device_is_shown_with_presence_version_problem_and_when_it_was_seen(
+    visitor: TestClient, hub: HubContext
+) -> None:
+    reported = {
+        "connection": 1,
+        "sequence": 1,
+        "at": utc_now().isoformat(),
+        "epoch": 1,
+        "generation": 1,
+        "agent_version": "0.1.0",
+        "hardware": {"kind": "jetson", "model": "Orin", "architecture": "aarch64", "cores": 6, "memory_bytes": 1},
+        "runtimes": ["onnxruntime"],
+        "targets": ["generic-onnx-int8"],
+        "models": {
+            "digits": {"active": {"version": 7, "target": "generic-onnx-int8", "sha256": "a" * 64, "state": "good"}}
+        },
+        "sections": {
+            "models/digits": {
+                "state": "failed",
+                "problem": {"code": "x", "message": "it does not load", "remedy": "compress again"},
+            }
+        },
+    }
+    add_device(hub, presence="online", reported=reported, last_seen_at=utc_now())
+    shown = visitor.get("/console/devices").text
+    for text in ("kitchen", DEVICE, "online", "digits", "<strong>7</strong>", "Orin", "compress again", "s ago"):
+        assert text in shown
+
+
+def test_a_rollout_is_shown_with_its_state_and_progress(visitor: TestClient, hub: HubContext) -> None:
+    add_device(hub)
+    now = utc_now()
+    with hub.database.transaction() as session:
+        session.add(Model(name="digits", created_at=now))
+        session.flush()
+        rollout = Rollout(
+            id="r-abcdefgh",
+            model="digits",
+            version=3,
+            manifest_sha256="0" * 64,
+            manifest_size_bytes=1,
+            waves=[1],
+            timeout_s=60,
+            created_by="ada",
+            created_at=now,
+        )
+        session.add(rollout)
+        session.flush()
+        session.add(Deployment(id="dp-1", rollout_id=rollout.id, device_id=DEVICE, wave=0, state="succeeded"))
+    shown = visitor.get("/console/rollouts").text
+    for text in ("r-abcdefgh", "running", "wave 1 of 1", "1 of 1", "by ada"):
+        assert text in shown
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}"])
+def test_a_devices_name_is_text_and_nothing_else(visitor: TestClient, hub: HubContext, name: str) -> None:
+    add_device(hub, name=name[:64])
+    shown = visitor.get("/console/devices").text
+    assert "<script>" not in shown
+    assert "<img" not in shown
+    assert "49" not in shown
+
+
+@pytest.mark.parametrize("path", ["/static/../sessions.py", "/static/%2e%2e/sessions.py", "/static/nothing.js"])
+def test_only_assets_are_served(visitor: TestClient, path: str) -> None:
+    assert visitor.get(path).status_code == 404
