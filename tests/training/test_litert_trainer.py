@@ -126,6 +126,14 @@ def test_rows_of_label_minus_one_do_not_count(bundle_dir: Path, batch: Any) -> N
         np.testing.assert_allclose(one, other, atol=1e-7)
 
 
+def test_the_loss_of_a_short_batch_is_the_mean_over_its_samples(trainer: _Trainer, batch: Any) -> None:
+    x, y = batch[0], batch[1].copy()
+    y[3:] = -1
+    probabilities = trainer("infer", x=x)["probabilities"]
+    expected = -np.log(probabilities[np.arange(3), y[:3]]).mean()
+    assert trainer("train", x=x, y=y, lr=np.float32(0.1))["loss"] == pytest.approx(float(expected), abs=1e-5)
+
+
 def test_a_batch_of_fillings_alone_changes_nothing(trainer: _Trainer, batch: Any) -> None:
     before = trainer.weights()
     loss = trainer("train", x=batch[0], y=np.full(BATCH, -1, np.int32), lr=np.float32(1.0))["loss"]
