@@ -1,160 +1,151 @@
-"""A hub for tests: ingest and controller as threads of the test, over a real broker and a real database."""
+"""A stand-in for the hub on a real Mosquitto: it enrols a device, signs, publishes and acknowledges.
 
-import threading
+It says what a test wants said, right or wrong; what the real hub says is tested with the real hub.
+"""
+
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
-from sqlmodel import Session
-from tests.simulators.broker import Broker
-from tests.simulators.device import Behaviour, SimulatedDevice, make_identity
-from tests.simulators.rows import add_device, add_version
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from tests.simulators.broker import Broker, Listening, listening, running_broker
 
+from shoal_agent.identity import load_or_make_key, make_signing_request, save_identity
+from shoal_contract import topics
+from shoal_contract.ack import Ack
+from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredState
+from shoal_contract.enrolment import EnrolmentResponse
+from shoal_contract.envelope import DESIRED_STATE_TYPE
 from shoal_contract.ids import new_device_id
-from shoal_hub.addresses import Addresses
-from shoal_hub.controller.loop import Controller
-from shoal_hub.database import Database
-from shoal_hub.devices.tables import Device
-from shoal_hub.ingest.worker import IngestWorker
-from shoal_hub.processes.controller import build_controller
-from shoal_hub.processes.ingest import build_ingest
-from shoal_hub.registry.artifacts import ArtifactStore
-from shoal_hub.rollouts.start import Starter, find_rollout, start_rollout
-from shoal_hub.rollouts.tables import Rollout
-from shoal_hub.settings import Settings
+from shoal_contract.reported import Presence, ReportedState
+from shoal_contract.telemetry import Event, TelemetryMessage
+from shoal_contract.transfer import describe, split
+from shoal_hub.mqtt import Message
 from shoal_hub.trust.director import Director
 
-TARGET = "generic-onnx-int8"
-WAIT_S = 20.0
+WAIT_S = 30.0
 
 
-class Running:
-    """A worker in a thread."""
+@dataclass
+class HubStandIn:
+    """Speaks the hub's part for one device."""
 
-    def __init__(self, worker: Controller | IngestWorker, database: Database) -> None:
-        self.worker = worker
-        self._database = database
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=worker.run, args=(self._ready.set,))
-        self._thread.start()
-        assert self._ready.wait(WAIT_S), "the worker does not get ready"
+    broker: Broker
+    director: Director
+    ears: Listening
+    device_id: str = field(default_factory=new_device_id)
+    generation: int = 0
+    events: list[Event] = field(default_factory=list)
+    telemetry: list[TelemetryMessage] = field(default_factory=list)
+    presences: list[Presence] = field(default_factory=list)
+    reported: ReportedState | None = None
+    acknowledges: bool = True
 
-    def stop(self) -> None:
-        self.worker.stop()
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
-        self._database.close()
-
-
-class Hub:
-    """The parts of one hub, and the devices that belong to it."""
-
-    def __init__(self, folder: Path, broker: Broker) -> None:
-        self.folder = folder
-        self.broker = broker
-        self.settings = Settings(
-            data_dir=folder, tick_s=0.5, withdraw_grace_s=0.2, artifacts_url=str(folder / "artifacts")
-        )
-        self.database = Database(self.settings.database)
-        self.database.upgrade()
-        self.store = ArtifactStore(self.settings.artifacts)
-        self.director = Director.open(folder / "trust")
-        self.addresses = Addresses(
-            api_url="https://localhost:1",
-            api_port=1,
+    def enrol(self, identity_dir: Path) -> None:
+        """Give a device its identity, as the hub's answer to its enrolment would."""
+        csr = x509.load_pem_x509_csr(make_signing_request(load_or_make_key(identity_dir)).encode())
+        certificate = self.broker.devices.issue(csr, self.device_id)
+        response = EnrolmentResponse(
+            device_id=self.device_id,
+            certificate_pem=certificate.public_bytes(serialization.Encoding.PEM).decode(),
+            ca_pem=self.broker.devices.certificate_pem,
             broker_host="127.0.0.1",
-            broker_port=broker.device_port,
-            hub_listener_host="127.0.0.1",
-            hub_listener_port=broker.config.hub.port,
+            broker_port=self.broker.device_port,
+            director_keys={self.director.key_id: self.director.public_key_hex},
         )
-        self.devices: list[SimulatedDevice] = []
-        self.start_ingest()
-        self.start_controller()
+        save_identity(identity_dir, response)
 
-    def start_ingest(self) -> None:
-        database = Database(self.settings.database)
-        self.ingest = Running(build_ingest(self.settings, database, self.addresses), database)
+    def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
+        self.ears.connection.publish(topic, payload, qos=1, retain=retain).result(WAIT_S)
 
-    def start_controller(self) -> None:
-        database = Database(self.settings.database)
-        controller = build_controller(self.settings, database, self.addresses)
-        self.database.on_commit = controller.wake
-        self.controller = Running(controller, database)
+    def publish_artifact(self, data: bytes, skip: frozenset[int] = frozenset(), chunk_bytes: int = 16 * 1024) -> str:
+        """Publish an artifact's chunks, but for those in `skip`, then its transfer manifest; return its hash."""
+        manifest = describe(data, chunk_bytes)
+        for index, chunk in enumerate(split(data, chunk_bytes)):
+            if index not in skip:
+                self.publish(topics.artifact_chunk(manifest.sha256, index), chunk)
+        self.publish(topics.artifact_manifest(manifest.sha256), manifest.to_bytes())
+        return manifest.sha256
 
-    def add_device(self, behaviour: Behaviour | None = None, *, is_started: bool = True) -> SimulatedDevice:
-        """Enrol a device, and start it."""
-        device_id = new_device_id()
-        with self.database.transaction() as session:
-            add_device(session, device_id)
-        device = SimulatedDevice(
-            device_id,
-            make_identity(self.broker.devices, device_id, self.folder / "devices"),
-            port=self.broker.device_port,
-            authority=self.broker.devices.certificate_path,
-            director=(self.director.key_id, self.director.public_key_hex),
-            behaviour=behaviour,
-        )
-        self.devices.append(device)
-        if is_started:
-            device.start()
-            self.wait(lambda session: session.get_one(Device, device_id).reported is not None)
-        return device
+    def desired(
+        self,
+        models: dict[str, DesiredModel],
+        rounds: dict[str, DesiredRound] | None = None,
+        config: DesiredConfig | None = None,
+        **changes: Any,
+    ) -> bytes:
+        """Sign the next desired state; `changes` make it wrong on purpose."""
+        self.generation += 1
+        now = datetime.now(timezone.utc)
+        fields: dict[str, Any] = {
+            "device_id": self.device_id,
+            "epoch": 1,
+            "generation": self.generation,
+            "issued_at": now,
+            "expires_at": now + timedelta(days=30),
+            "models": models,
+            "federated": rounds or {},
+            "config": config or DesiredConfig(),
+        }
+        state = DesiredState.model_validate(fields | changes)
+        return self.director.sign(state.to_bytes(), DESIRED_STATE_TYPE)
 
-    def add_version(self, number: int, size_bytes: int = 300_000) -> None:
-        """Register a version with one variant, of several chunks."""
-        with self.database.transaction() as session:
-            add_version(session, self.store, number, {TARGET: bytes([number]) * size_bytes})
+    def want(self, models: dict[str, DesiredModel], **more: Any) -> None:
+        self.publish(topics.down_desired(self.device_id), self.desired(models, **more))
 
-    def roll_out(
-        self, version: int, waves: tuple[int, ...] = (), max_failures: int = 0, timeout_s: float = 60.0
-    ) -> str:
-        """Start a rollout to all devices, in their order."""
-        starter = Starter(self.store, self.director, self.settings.retained_budget_bytes)
-        with self.database.transaction() as session:
-            return start_rollout(
-                session,
-                starter,
-                model="digits",
-                version=str(version),
-                devices=[device.device_id for device in self.devices],
-                waves=waves,
-                max_failures=max_failures,
-                timeout_s=timeout_s,
-                by="test",
-            ).id
+    def wait_until(self, holds: Callable[["HubStandIn"], bool], timeout_s: float = WAIT_S) -> None:
+        """Take what the device sends until `holds`; acknowledge it as the hub would."""
+        deadline_s = time.monotonic() + timeout_s
+        while not holds(self):
+            left_s = deadline_s - time.monotonic()
+            assert left_s > 0, f"waited in vain; reported: {self.reported}; events: {self.events[-5:]}"
+            self._take(self.ears.wait_for(Message, left_s))
 
-    def wait(self, holds: Callable[[Session], bool], timeout_s: float = WAIT_S) -> None:
-        """Wait until something holds in the database."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            with self.database.session() as session:
-                if holds(session):
-                    return
-            assert time.monotonic() < deadline, "it does not come to hold"
-            time.sleep(0.02)
+    def wait_for_section(self, key: str, state: str, deployment: str | None = None) -> ReportedState:
+        """Wait until the device reports one section in `state`."""
 
-    def wait_for_state(self, rollout_id: str, state: str) -> Rollout:
-        """Wait until a rollout is in a state."""
-        self.wait(lambda session: find_rollout(session, rollout_id).state == state)
-        with self.database.session() as session:
-            return find_rollout(session, rollout_id)
+        def holds(hub: "HubStandIn") -> bool:
+            section = hub.reported.sections.get(key) if hub.reported else None
+            return (
+                section is not None
+                and section.state == state
+                and (deployment is None or section.deployment == deployment)
+            )
 
-    def stop(self) -> None:
-        for device in self.devices:
-            if hasattr(device, "_workers") and not device._stopping.is_set():
-                device.stop()
-        self.database.on_commit = None
-        self.controller.stop()
-        self.ingest.stop()
-        self.database.close()
+        self.wait_until(holds)
+        assert self.reported is not None
+        return self.reported
+
+    def _take(self, message: Message) -> None:
+        topic = topics.parse_up(message.topic)
+        if topic.channel == "reported":
+            self.reported = ReportedState.model_validate_json(message.payload)
+        elif topic.channel == "presence":
+            self.presences.append(Presence.model_validate_json(message.payload))
+        else:
+            kind = Event if topic.channel == "event" else TelemetryMessage
+            parsed = kind.model_validate_json(message.payload)
+            (self.events if topic.channel == "event" else self.telemetry).append(parsed)  # type: ignore[attr-defined]
+            self._acknowledge(json.loads(message.payload))
+
+    def _acknowledge(self, message: dict[str, Any]) -> None:
+        place = message.get("outbox") or message.get("body", {}).get("outbox")
+        if self.acknowledges and place is not None:
+            ack = Ack(stream=place["stream"], sequence=place["sequence"])
+            self.publish(topics.down_ack(self.device_id), ack.to_bytes(), retain=False)
 
 
 @contextmanager
-def running_hub(folder: Path, broker: Broker) -> Iterator[Hub]:
-    """Run a hub for the length of the block."""
-    hub = Hub(folder, broker)
-    try:
-        yield hub
-    finally:
-        hub.stop()
+def hub_stand_in(folder: Path) -> Iterator[HubStandIn]:
+    """Run a broker and the stand-in for the length of the block."""
+    with (
+        running_broker(folder) as broker,
+        listening(broker.endpoint("hub-stand-in"), f"{topics.ROOT}/device/+/up/#") as ears,
+    ):
+        yield HubStandIn(broker, Director.open(folder / "trust"), ears)

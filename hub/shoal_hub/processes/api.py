@@ -95,6 +95,7 @@ def run(settings: Settings) -> None:
         ssl_certfile=str(identity.certificate),
         ssl_keyfile=str(identity.key),
         log_level="warning",
+        ws="none",
         timeout_graceful_shutdown=_DRAIN_S,
     )
     follow_supervisor()

@@ -66,9 +66,10 @@ def start_rollout(
     _check_none_running(session, model)
     chosen = _choose_devices(session, devices)
     sizes = plan_waves(len(chosen), waves)
+    variants = find_variants(session, found)
+    _check_sizes(variants)
     manifest = publish_manifest(session, starter.artifacts, starter.director, found)
-    variants = _used_variants(find_variants(session, found), chosen)
-    artifacts = [manifest.sha256, *(variant.sha256 for variant in variants)]
+    artifacts = [manifest.sha256, *_used_artifacts(variants, chosen)]
     check_budget(session, artifacts, starter.retained_budget_bytes)
     now = utc_now()
     rollout = Rollout(
@@ -118,26 +119,22 @@ def _choose_devices(session: Session, devices: Sequence[str] | None) -> list[Dev
     return [by_id[device_id] for device_id in dict.fromkeys(devices)]
 
 
-def _used_variants(variants: Sequence[VariantRow], devices: Sequence[Device]) -> list[VariantRow]:
-    """Return the variants that these devices would take, as far as they have said what they can run.
-
-    Raises:
-        ConflictError: One of them is larger than what travels over the broker.
-    """
-    available = {variant.target: variant for variant in variants}
-    used = {
-        next((target for target in (device.reported or {}).get("targets", ()) if target in available), None)
-        for device in devices
-    }
-    chosen = [available[target] for target in sorted(target for target in used if target is not None)]
-    for variant in chosen:
+def _check_sizes(variants: Sequence[VariantRow]) -> None:
+    for variant in variants:
         if variant.size_bytes > MAX_ARTIFACT_BYTES:
             raise ConflictError(
                 f"starting a rollout: the variant for {variant.target} has {variant.size_bytes} bytes, "
                 f"{MAX_ARTIFACT_BYTES} is the most that travels over the broker",
                 "compress the version further",
             )
-    return chosen
+
+
+def _used_artifacts(variants: Sequence[VariantRow], devices: Sequence[Device]) -> set[str]:
+    """Return the variants that these devices would take, as far as they have said what they can run."""
+    available = {variant.target: variant.sha256 for variant in variants}
+    targets = [(device.reported or {}).get("targets", ()) for device in devices]
+    chosen = {next((target for target in mine if target in available), "") for mine in targets}
+    return {available[target] for target in chosen if target}
 
 
 def _add_deployments(session: Session, rollout: Rollout, devices: Sequence[Device]) -> None:

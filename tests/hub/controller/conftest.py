@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.simulators.broker import running_broker
-from tests.simulators.hub import Hub, running_hub
+from tests.simulators.hub_threads import Hub, running_hub
 
 
 @pytest.fixture

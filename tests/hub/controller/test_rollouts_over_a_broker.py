@@ -3,7 +3,7 @@
 from sqlmodel import Session, select
 from tests.simulators.broker import WAIT_S, listening
 from tests.simulators.device import Behaviour
-from tests.simulators.hub import Hub
+from tests.simulators.hub_threads import Hub
 from tests.simulators.rows import NOON
 
 from shoal_contract import topics

@@ -1,0 +1,185 @@
+"""What stands at the broker follows the leases, chunk before manifest, and survives any interruption."""
+
+from concurrent.futures import Future
+from datetime import timedelta
+
+import pytest
+from sqlmodel import select
+from tests.simulators.rows import NOON
+
+from shoal_contract import topics
+from shoal_contract.transfer import parse_transfer_manifest
+from shoal_hub.context import HubContext
+from shoal_hub.events.tables import EventRow
+from shoal_hub.mqtt import MqttError
+from shoal_hub.registry.artifacts import store_artifact
+from shoal_hub.transfer.leases import drop_leases, take_leases
+from shoal_hub.transfer.publishing import Transfers
+from shoal_hub.transfer.tables import Lease, Retained
+
+GRACE = timedelta(seconds=30)
+DATA = b"0123456789abcdef" * 20_000  # 2.4 chunks
+
+
+class Broker:
+    """The retained topics of a broker that can go away after so many messages."""
+
+    def __init__(self) -> None:
+        self.retained: dict[str, bytes] = {}
+        self.order: list[str] = []
+        self.dies_after: int | None = None
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> "Future[None]":
+        if self.dies_after is not None and len(self.order) >= self.dies_after:
+            raise MqttError("no connection", "wait")
+        assert (qos, retain) == (1, True)
+        self.order.append(topic)
+        if payload:
+            self.retained[topic] = payload
+        else:
+            self.retained.pop(topic, None)
+        future: Future[None] = Future()
+        future.set_result(None)
+        return future
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def transfers(hub: HubContext) -> Transfers:
+    return Transfers(hub.database, hub.artifacts, GRACE)
+
+
+@pytest.fixture
+def sha256(hub: HubContext) -> str:
+    with hub.database.transaction() as session:
+        stored = store_artifact(session, hub.artifacts, DATA)
+        take_leases(session, "rollout/a", [stored.sha256], NOON)
+    return stored.sha256
+
+
+def _run(transfers: Transfers, broker: Broker, after: timedelta = timedelta()) -> None:
+    while transfers.step(broker, NOON + after):
+        pass
+
+
+def _drop(hub: HubContext, user: str) -> None:
+    with hub.database.transaction() as session:
+        drop_leases(session, user)
+
+
+def _is_whole(broker: Broker, sha256: str) -> bool:
+    manifest = parse_transfer_manifest(broker.retained[topics.artifact_manifest(sha256)], sha256, len(DATA))
+    chunks = [broker.retained[topics.artifact_chunk(sha256, index)] for index in range(len(manifest.chunks))]
+    for index, chunk in enumerate(chunks):
+        manifest.check_chunk(index, chunk)
+    return b"".join(chunks) == DATA
+
+
+def test_the_manifest_comes_after_every_chunk(transfers: Transfers, broker: Broker, sha256: str) -> None:
+    _run(transfers, broker)
+    assert _is_whole(broker, sha256)
+    assert broker.order[-1] == topics.artifact_manifest(sha256)
+
+
+def test_what_stands_is_not_published_again(transfers: Transfers, broker: Broker, sha256: str) -> None:  # noqa: ARG001
+    _run(transfers, broker)
+    count = len(broker.order)
+    _run(transfers, broker)
+    assert len(broker.order) == count
+
+
+@pytest.mark.parametrize("dies_after", range(4))
+def test_a_publication_that_was_cut_off_is_done_again_whole(
+    transfers: Transfers, broker: Broker, sha256: str, dies_after: int
+) -> None:
+    broker.dies_after = dies_after
+    with pytest.raises(MqttError):
+        _run(transfers, broker)
+    broker.dies_after = None
+    _run(transfers, broker)
+    assert _is_whole(broker, sha256)
+
+
+def test_one_rollouts_end_takes_nothing_from_another(
+    transfers: Transfers, broker: Broker, hub: HubContext, sha256: str
+) -> None:
+    with hub.database.transaction() as session:
+        take_leases(session, "rollout/b", [sha256], NOON)
+        take_leases(session, "rollout/b", [sha256], NOON)
+    _run(transfers, broker)
+    _drop(hub, "rollout/a")
+    _run(transfers, broker, 2 * GRACE)
+    assert _is_whole(broker, sha256)
+
+
+def test_at_the_last_lease_the_manifest_goes_first_and_the_chunks_after_the_grace(
+    transfers: Transfers, broker: Broker, hub: HubContext, sha256: str
+) -> None:
+    _run(transfers, broker)
+    _drop(hub, "rollout/a")
+    _run(transfers, broker)
+    assert topics.artifact_manifest(sha256) not in broker.retained
+    assert topics.artifact_chunk(sha256, 0) in broker.retained
+    _run(transfers, broker, GRACE)
+    assert broker.retained == {}
+    with hub.database.session() as session:
+        assert session.exec(select(Retained)).all() == []
+
+
+def test_a_lease_in_the_time_of_grace_brings_the_artifact_back(
+    transfers: Transfers, broker: Broker, hub: HubContext, sha256: str
+) -> None:
+    _run(transfers, broker)
+    _drop(hub, "rollout/a")
+    _run(transfers, broker)
+    with hub.database.transaction() as session:
+        take_leases(session, "rollout/b", [sha256], NOON)
+    _run(transfers, broker, 2 * GRACE)
+    assert _is_whole(broker, sha256)
+
+
+def test_a_withdrawal_that_was_cut_off_still_takes_the_manifest_before_the_chunks(
+    transfers: Transfers, broker: Broker, hub: HubContext, sha256: str
+) -> None:
+    _run(transfers, broker)
+    _drop(hub, "rollout/a")
+    broker.dies_after = len(broker.order)
+    with pytest.raises(MqttError):
+        _run(transfers, broker)
+    broker.dies_after = None
+    broker.order.clear()
+    _run(transfers, broker, 2 * GRACE)
+    assert broker.order[0] == topics.artifact_manifest(sha256)
+    assert broker.retained == {}
+
+
+def test_a_broker_that_lost_everything_gets_what_is_leased_again(
+    transfers: Transfers, broker: Broker, sha256: str
+) -> None:
+    _run(transfers, broker)
+    broker.retained.clear()
+    transfers.assert_all()
+    _run(transfers, broker)
+    assert _is_whole(broker, sha256)
+
+
+def test_an_artifact_that_cannot_be_read_is_told_once_and_holds_up_no_other(
+    transfers: Transfers, broker: Broker, hub: HubContext, sha256: str
+) -> None:
+    path = hub.artifacts.local_path(sha256)
+    assert path is not None
+    path.chmod(0o600)
+    path.write_bytes(b"damaged")
+    with hub.database.transaction() as session:
+        other = store_artifact(session, hub.artifacts, b"other").sha256
+        take_leases(session, "rollout/b", [other], NOON)
+    _run(transfers, broker)
+    assert topics.artifact_manifest(other) in broker.retained
+    assert topics.artifact_manifest(sha256) not in broker.retained
+    with hub.database.session() as session:
+        assert len(session.exec(select(EventRow).where(EventRow.kind == "artifact_unreadable")).all()) == 1
+        assert len(session.exec(select(Lease)).all()) == 2
