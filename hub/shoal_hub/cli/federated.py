@@ -28,6 +28,9 @@ def start(
         int | None, typer.Option(help="Passes over its data that a device makes in a round.", min=1)
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the devices' training.")] = None,
+    parent_share: Annotated[
+        float | None, typer.Option(help="Share of the base version's weights that the result keeps, 0 to 0.9.")
+    ] = None,
     deadline_s: Annotated[float | None, typer.Option(help="Seconds that a round may take.", min=1)] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Wait for its end.")] = False,
     as_json: AsJson = False,
@@ -43,6 +46,7 @@ def start(
             min_devices=min_devices,
             epochs=epochs,
             learning_rate=learning_rate,
+            parent_share=parent_share,
             deadline_s=deadline_s,
         )
     if watch:

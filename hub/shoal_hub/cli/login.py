@@ -15,7 +15,7 @@ from shoal_hub.cli.output import AsJson, console, print_json
 def login(
     url: Annotated[str, typer.Argument(help="The hub's address, https://host:8443.")],
     token: Annotated[
-        str, typer.Option(help="The operator's token.", prompt=True, hide_input=True, envvar="SHOAL_TOKEN")
+        str, typer.Option(help="The operator's token.", prompt=True, hide_input=True, envvar="SHOAL_OPERATOR_TOKEN")
     ],
     ca: Annotated[Path | None, typer.Option(help="The hub's CA as a PEM file.", exists=True, dir_okay=False)] = None,
     fingerprint: Annotated[str | None, typer.Option(help="SHA-256 of the hub's CA, to fetch it by.")] = None,

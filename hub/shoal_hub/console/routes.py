@@ -85,9 +85,12 @@ def log_out() -> Response:
 
 
 @router.get("/console/devices")
-def read_devices(visitor: Visitor, session: Reading) -> HTMLResponse:
+def read_devices(request: Request, visitor: Visitor, session: Reading) -> HTMLResponse:
     """Return the table of devices."""
-    return render("devices.html", devices=list_devices(session, visitor)) if visitor else _log_in_again()
+    if visitor is None:
+        return _log_in_again()
+    url = str(request.base_url).rstrip("/")
+    return render("devices.html", devices=list_devices(session, visitor), url=url)
 
 
 @router.get("/console/rollouts")
