@@ -157,6 +157,7 @@ class FederatedRun(Value):
     batch_size: int
     learning_rate: float
     update_scheme: str
+    parent_share: float
     deadline_s: float
     state: str
     current_round: int

@@ -184,7 +184,8 @@ class Federated:
             model: Name of the model.
             version: The version whose weights the first round begins with.
             devices: Ids; None for every device that has the dataset.
-            settings: `dataset`, `rounds`, `min_devices`, `epochs`, `learning_rate`, `update_scheme`, `deadline_s`.
+            settings: `dataset`, `rounds`, `min_devices`, `epochs`, `learning_rate`, `update_scheme`, `parent_share`,
+                `deadline_s`.
         """
         body = {"model": model, "version": str(version), "devices": None if devices is None else list(devices)}
         given = {name: value for name, value in settings.items() if value is not None}

@@ -270,6 +270,7 @@ def _federate(demo: Demo) -> Figures:
         min_devices=len(demo.fleet.agents),
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
+        parent_share=settings.parent_share,
     )
     with _progress(demo.console) as progress:
         task = progress.add_task("federated rounds", total=run.rounds)

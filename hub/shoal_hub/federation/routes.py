@@ -33,6 +33,7 @@ class RunPublic(BaseModel):
     batch_size: int
     learning_rate: float
     update_scheme: str
+    parent_share: float
     deadline_s: float
     state: RunState
     current_round: int

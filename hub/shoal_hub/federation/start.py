@@ -38,6 +38,8 @@ class RunRequest(BaseModel):
     epochs: Annotated[int, Field(ge=1, le=1000)] = 5
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.05
     update_scheme: Literal["float32", "int8"] = "float32"
+    parent_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """How much of the base version's weights the new version keeps, against forgetting (WiSE-FT, arXiv 2109.01903)."""
     deadline_s: Annotated[float, Field(ge=1, le=604_800)] = 600.0
 
 
@@ -68,6 +70,7 @@ def start_run(session: Session, store: ArtifactStore, request: RunRequest, *, by
         batch_size=batch_size,
         learning_rate=request.learning_rate,
         update_scheme=request.update_scheme,
+        parent_share=request.parent_share,
         deadline_s=request.deadline_s,
         job_id=job.id,
         created_by=by,

@@ -28,6 +28,7 @@ class FederatedRun(SQLModel, table=True):
     batch_size: int
     learning_rate: float
     update_scheme: str
+    parent_share: float
     deadline_s: float
     state: RunState = Field(default="running", sa_type=String, index=True)
     current_round: int = 0

@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("batch_size", sa.Integer(), nullable=False),
         sa.Column("learning_rate", sa.Float(), nullable=False),
         sa.Column("update_scheme", sa.String(), nullable=False),
+        sa.Column("parent_share", sa.Float(), nullable=False),
         sa.Column("deadline_s", sa.Float(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("current_round", sa.Integer(), nullable=False),
