@@ -121,7 +121,6 @@ class FederatedJob:
                 "federated_devices": len(run.devices),
                 "federated_epochs": run.epochs,
                 "federated_learning_rate": run.learning_rate,
-                "federated_parent_share": run.parent_share,
             },
             tags=("federated",),
             progress=self.work.progress,
