@@ -106,6 +106,10 @@ class LiteRtTrainer:
 
     def set_weights(self, weights: Weights) -> None:
         """Start from the round's weights."""
+        expected = [tuple(map(int, details["shape"])) for _, details in sorted(self._set.get_input_details().items())]
+        found = [tensor.shape for tensor in weights]
+        if found != expected:  # the runtime would take them and go on with other shapes
+            raise TrainingError(f"setting the weights: tensors of shapes {found} found, {expected} expected")
         try:
             self._set(**{_key(index): tensor for index, tensor in enumerate(weights)})
         except (ValueError, RuntimeError) as error:

@@ -91,7 +91,7 @@ class Datasets:
 def _count(path: Path) -> int:
     """Count the labels alone; a round checks all of it."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return len(arrays["y"])
     except _UNREADABLE:
         return 0
@@ -106,7 +106,7 @@ def read_examples(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     try:
         if path.stat().st_size > MAX_DATASET_BYTES:
             raise DatasetError(f"reading {path.name}: {path.stat().st_size} bytes, at most {MAX_DATASET_BYTES} allowed")
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             x, y = arrays["x"], arrays["y"]
     except _UNREADABLE as error:
         raise DatasetError(f"reading {path.name}: no .npz with the arrays x and y: {error}") from error
