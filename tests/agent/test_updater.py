@@ -8,6 +8,7 @@ import anyio
 import pytest
 from tests.agent.simulators.device import Device, version
 from tests.agent.simulators.director import OTHER_KEY, ref_of, sign_manifest, wanted_of
+from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 from tests.fixtures import tiny
 
 from shoal_agent.engines import to_tensor_data
@@ -328,6 +329,38 @@ async def test_a_cancelled_attempt_leaves_what_serves_and_can_be_begun_again(dev
     device.source.delay_s = lambda _: 0.0
     await device.converge(wanted)
     assert device.serves == 2
+
+
+async def _deployed(folder: Path) -> tuple[Device, DesiredModel]:
+    """Return a device that serves version 1, and the wish for version 2."""
+    device = Device(folder)
+    await device.converge(device.publish(version(1), "dp-1"))
+    return device, device.publish(version(2), "dp-2")
+
+
+async def test_a_power_cut_at_any_step_of_a_deployment_leaves_a_version_that_serves(tmp_path: Path) -> None:
+    device, wanted = await _deployed(tmp_path / "dry")
+    with FragileDisk().mounted() as disk:
+        await device.converge(wanted)
+    await device.server.aclose()
+    assert disk.steps > 12
+
+    served = []
+    for cut in range(disk.steps):
+        device, wanted = await _deployed(tmp_path / str(cut))
+        fragile = FragileDisk(cut_before=cut)
+        with fragile.mounted(), pytest.raises(PowerCutError):
+            await device.converge(wanted)
+        fragile.lose_what_was_not_synced(renames=True)
+        await device.server.aclose()
+
+        again = await device.restart()
+        served.append(again.serves)
+        await again.converge(wanted)
+        assert (again.serves, roles(again)) == (2, (2, 1, None)), f"cut before step {cut}"
+        await again.server.aclose()
+    assert served == sorted(served)  # version 1 up to some step, version 2 from there, never neither
+    assert set(served) == {1, 2}
 
 
 async def test_a_model_that_is_no_longer_wanted_is_gone_after_a_start_too(device: Device) -> None:
