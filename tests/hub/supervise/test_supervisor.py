@@ -57,6 +57,7 @@ def test_a_rollout_comes_through_the_kill_of_every_process_and_of_the_broker(ser
     assert service.broker_pid is None
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_next_start_adopts_the_broker_and_a_stop_ends_everything(service: Service) -> None:
     service.wait_ready()
     _ask_who_i_am(service)
@@ -80,6 +81,7 @@ def test_after_a_kill_the_next_start_adopts_the_broker_and_a_stop_ends_everythin
     assert service.broker_pid is None
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_start_ends_the_hub_with_its_log(tmp_path: Path) -> None:
     service = Service(tmp_path, artifacts_url="nonsense://nowhere")
     service.start()
