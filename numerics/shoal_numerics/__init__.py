@@ -1,6 +1,6 @@
 """What hub and devices compute with alike: sketches, drift tests, delta codec, update coding.
 
-Pure and vectorised, no I/O; needs numpy and zstandard alone. The wire messages that carry these bytes are
+Pure and vectorised, no I/O; needs numpy and zstd alone. The wire messages that carry these bytes are
 shoal_contract's, the schedule on which they are made is the agent's and the hub's.
 """
 

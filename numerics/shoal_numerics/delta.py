@@ -85,7 +85,7 @@ def apply_delta(old: bytes, delta: bytes, max_output_bytes: int) -> bytes:
     """Make the new file of the old one and a patch.
 
     In mode difference it takes the memory of the result and a few MiB, in mode prefix that of a copy of
-    the base more.
+    the base and of the result more.
 
     Args:
         old: the base, byte for byte the file that the patch was made for.
