@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -136,9 +137,26 @@ class Fleet:
         """Run the operators' CLI and return what it printed."""
         return self._run(["-m", "shoal_hub", *arguments])
 
-    def python(self, module: str, *arguments: str) -> str:
-        """Run a module and return what it printed."""
-        return self._run(["-m", module, *arguments])
+    def follow(self, module: str, *arguments: str) -> Iterator[dict[str, Any]]:
+        """Run a program of `shoal_training` and yield its JSON lines as they come.
+
+        Raises:
+            RuntimeError: It failed; the error holds its log's end.
+        """
+        log_path = self.folder / "training.log"
+        with (
+            log_path.open("wb") as log,
+            subprocess.Popen(
+                [sys.executable, "-m", module, *arguments, "--json"],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self._environment,
+            ) as process,
+        ):
+            for line in process.stdout or ():
+                yield json.loads(line)
+        if process.returncode:
+            raise RuntimeError(f"{module} failed:\n{log_path.read_text()[-2000:]}")
 
     def add_agent(self, name: str, runtime: str, token: str, url: str) -> Agent:
         """Enrol an agent with a token and start it."""

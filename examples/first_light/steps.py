@@ -82,7 +82,11 @@ def start_the_hub(demo: Demo) -> Figures:
 def train(demo: Demo) -> Figures:
     """Train on real digits and register version 1."""
     bundle = demo.fleet.folder / "bundle"
-    demo.fleet.python("shoal_training.digits", "--out", str(bundle), "--seed", str(demo.seed), "--json")
+    with _progress(demo.console) as progress:
+        task = progress.add_task("starting TensorFlow", total=None)
+        for line in demo.fleet.follow("shoal_training.digits", "--out", str(bundle), "--seed", str(demo.seed)):
+            if line["event"] == "progress":
+                progress.update(task, completed=line["done"], total=line["total"], description=line["stage"])
     demo.fleet.shoal("models", "register", str(bundle))
     version = demo.client.models.version(MODEL, "latest")
     accuracy = version.metrics["accuracy"]
