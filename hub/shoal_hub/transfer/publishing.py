@@ -9,8 +9,7 @@ from typing import Final, Protocol
 from sqlmodel import Session, col, delete, select, update
 
 from shoal_contract import topics
-from shoal_contract.limits import DEFAULT_CHUNK_BYTES
-from shoal_contract.transfer import describe, split
+from shoal_contract.transfer import chunk_bytes_for, describe, split
 from shoal_hub.database import Database
 from shoal_hub.errors import ArtifactError
 from shoal_hub.events.record import record_event
@@ -126,7 +125,7 @@ def follow_leases(session: Session, now: datetime) -> list[str]:
             Retained(
                 sha256=artifact.sha256,
                 size_bytes=artifact.size_bytes,
-                chunk_bytes=DEFAULT_CHUNK_BYTES,
+                chunk_bytes=chunk_bytes_for(artifact.size_bytes),
                 state="publishing",
                 changed_at=now,
             )
