@@ -2,9 +2,10 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final
 
 from sqlalchemy.exc import IntegrityError
@@ -21,7 +22,7 @@ from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.receive import Received, Unreadable, UpMessage
-from shoal_hub.ingest.record import record_device_event
+from shoal_hub.ingest.record import Lookup, record_device_event
 from shoal_hub.ingest.sequence import Plan, Position, plan
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,16 @@ class _Held:
 
     waiting: list[tuple[Received, datetime]] = field(default_factory=list)
     retired: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One device's part of a batch."""
+
+    session: Session
+    device: Device
+    lookup: Lookup
+    now: datetime
 
 
 @dataclass(frozen=True)
@@ -77,18 +88,36 @@ class Committer:
         by_device: defaultdict[str, list[Received]] = defaultdict(list)
         for one in batch:
             by_device[one.device_id].append(one)
+        try:
+            return self._commit(by_device, now, is_careful=False)
+        except RaceError:
+            raise
+        except _HANDLER_ERRORS:
+            # Rare: somebody refuses a message. Once more, with a savepoint around each, to find out which.
+            return self._commit(by_device, now, is_careful=True)
+
+    def _commit(self, by_device: Mapping[str, list[Received]], now: datetime, *, is_careful: bool) -> Committed:
         acks: dict[str, Ack] = {}
         remembered: dict[str, _Held] = {}
+        handle = self._handle_carefully if is_careful else self._handle
         with self._database.transaction() as session:
             devices = _load_devices(session, by_device)
+            lookup = Lookup(session, self._events_of(by_device))
             for device_id, device in devices.items():
                 self._take_state(session, device_id, by_device[device_id], now)
-                acks_and_held = self._take_outbox(session, device, by_device[device_id], now)
+                work = _Work(session, device, lookup, now)
+                acks_and_held = self._take_outbox(work, by_device[device_id], handle)
                 if acks_and_held is not None:
                     acks[device_id], remembered[device_id] = acks_and_held
             _note_seen(session, [one for one in devices if any(_is_alive(two) for two in by_device[one])], now)
         self._remember(remembered, now)
         return Committed(acks, frozenset(by_device) - frozenset(devices))
+
+    def _events_of(self, by_device: Mapping[str, list[Received]]) -> list[Event]:
+        """Return all events that this batch may come to commit."""
+        waiting = (one for device_id in by_device for one, _ in self._held[device_id].waiting)
+        new = (one for received in by_device.values() for one in received)
+        return [one.message for one in chain(waiting, new) if isinstance(one.message, Event)]
 
     def _take_state(self, session: Session, device_id: str, received: Iterable[Received], now: datetime) -> None:
         for one in received:
@@ -98,42 +127,47 @@ class Committer:
                 apply_reported(session, device_id, one.message, now)
 
     def _take_outbox(
-        self, session: Session, device: Device, received: Iterable[Received], now: datetime
+        self, work: _Work, received: Iterable[Received], handle: Callable[[_Work, UpMessage], None]
     ) -> tuple[Ack, _Held] | None:
-        new = [(one, now) for one in received if one.outbox is not None]
+        new = [(one, work.now) for one in received if one.outbox is not None]
         if not new:
             return None
-        held = self._held[device.id]
-        candidates = [*((one, at) for one, at in held.waiting if at > now - _HOLD), *new]
+        device, held = work.device, self._held[work.device.id]
+        candidates = [*((one, at) for one, at in held.waiting if at > work.now - _HOLD), *new]
         before = Position(device.outbox_stream, device.outbox_sequence)
         planned = plan(before, [one.outbox for one, _ in candidates if one.outbox is not None], held.retired)
         if not planned.position.stream:
             return None
         for index in planned.commit:
-            self._handle(session, device.id, candidates[index][0].message, now)
-        _note_lost(session, device.id, planned)
-        _move(session, device.id, before, planned.position)
+            handle(work, candidates[index][0].message)
+        _note_lost(work.session, device.id, planned)
+        _move(work.session, device.id, before, planned.position)
         retired = held.retired | {before.stream} if planned.position.stream != before.stream else held.retired
         waiting = [candidates[index] for index in planned.wait][:_MAX_HELD]
         ack = Ack(stream=planned.position.stream, sequence=planned.position.sequence)
         return ack, _Held(waiting, retired)
 
-    def _handle(self, session: Session, device_id: str, message: UpMessage, now: datetime) -> None:
+    def _handle(self, work: _Work, message: UpMessage) -> None:
+        device_id = work.device.id
+        match message:
+            case Event():
+                if work.lookup.is_new(message):
+                    record_device_event(work.session, device_id, message, work.lookup)
+                    self._handlers.handle(work.session, device_id, message.body, work.now)
+            case TelemetryMessage(body=Window() as window):
+                self._handlers.handle(work.session, device_id, window, work.now)
+            case Unreadable():
+                raise MessageError(message.reason)
+
+    def _handle_carefully(self, work: _Work, message: UpMessage) -> None:
         """Handle one message; what its handler refuses is undone and told, and does not stop what comes after it."""
         try:
-            with session.begin_nested():
-                match message:
-                    case Event():
-                        if record_device_event(session, device_id, message):
-                            self._handlers.handle(session, device_id, message.body, now)
-                    case TelemetryMessage(body=Window() as window):
-                        self._handlers.handle(session, device_id, window, now)
-                    case Unreadable():
-                        raise MessageError(message.reason)
+            with work.session.begin_nested():
+                self._handle(work, message)
         except _HANDLER_ERRORS as error:
-            log.warning("a message of device %s was refused: %s", device_id, error)
-            text = f"a message of device {device_id} was refused: {error}"
-            record_event(session, "message_refused", text[:1000], device_id=device_id, severity="warning")
+            log.warning("a message of device %s was refused: %s", work.device.id, error)
+            text = f"a message of device {work.device.id} was refused: {error}"
+            record_event(work.session, "message_refused", text[:1000], device_id=work.device.id, severity="warning")
 
     def _remember(self, remembered: dict[str, _Held], now: datetime) -> None:
         self._held.update(remembered)

@@ -11,7 +11,11 @@ from shoal_contract.telemetry import BlobOffer, DeploymentEvent, MissingArtifact
 Body = DeploymentEvent | RoundResult | MissingArtifact | Window | BlobOffer
 SomeBody = TypeVar("SomeBody", DeploymentEvent, RoundResult, MissingArtifact, Window, BlobOffer)
 Handler = Callable[[Session, str, SomeBody, datetime], None]
-"""Called with (session, device id, body, now) inside the transaction that commits the message, once for each."""
+"""Called with (session, device id, body, now) inside the transaction that commits the message.
+
+What it writes to the session is kept once for each message. It does nothing else: a transaction that another message
+spoils is undone, and its handlers are called again.
+"""
 
 
 class Handlers:

@@ -1,35 +1,67 @@
 """Turns a device's event into a row that a person can read."""
 
-from sqlmodel import Session
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from sqlmodel import Session, col, select
 
 from shoal_contract.telemetry import BlobOffer, DeploymentEvent, Event, EventBody, MissingArtifact, RoundResult
 from shoal_hub.events.record import record_event
-from shoal_hub.events.tables import Severity
+from shoal_hub.events.tables import EventRow, Severity
 from shoal_hub.rollouts.facts import owner_of
 from shoal_hub.rollouts.tables import Deployment
 
+_QUERY_ROWS: Final = 500
 
-def record_device_event(session: Session, device_id: str, event: Event) -> bool:
-    """Record an event; return whether it is new."""
+
+class Lookup:
+    """What the events of one batch need from the database, read at once: one query each would be most of the work."""
+
+    def __init__(self, session: Session, events: Sequence[Event]) -> None:
+        bodies = [event.body for event in events]
+        deployments = {body.deployment for body in bodies if isinstance(body, DeploymentEvent)}
+        self._known: set[str] = set()
+        self._rollouts: dict[str, str] = {}
+        for part in _parts({event.event_id for event in events}):
+            found = session.exec(select(EventRow.event_id).where(col(EventRow.event_id).in_(part)))
+            self._known.update(one for one in found if one is not None)
+        for part in _parts(deployments):
+            rows = session.exec(select(Deployment.id, Deployment.rollout_id).where(col(Deployment.id).in_(part)))
+            self._rollouts.update(rows.all())
+
+    def is_new(self, event: Event) -> bool:
+        """Whether the event was not recorded before; asking counts as recording."""
+        is_new = event.event_id not in self._known
+        self._known.add(event.event_id)
+        return is_new
+
+    def subject_of(self, device_id: str, body: EventBody) -> str:
+        """Return what an event is about."""
+        if isinstance(body, DeploymentEvent) and body.deployment in self._rollouts:
+            return owner_of(self._rollouts[body.deployment])
+        return f"federated/{body.run}" if isinstance(body, RoundResult) else f"device/{device_id}"
+
+
+def record_device_event(session: Session, device_id: str, event: Event, lookup: Lookup) -> None:
+    """Record an event that is new."""
     row = record_event(
         session,
         event.body.kind,
         _sentence(device_id, event.body),
-        subject=_subject(session, device_id, event.body),
+        subject=lookup.subject_of(device_id, event.body),
         device_id=device_id,
         severity=_severity(event.body),
         body=event.body.model_dump(mode="json", exclude_none=True),
         at=event.at,
-        event_id=event.event_id,
     )
-    return row is not None
+    if row is not None:
+        row.event_id = event.event_id  # that it is new was looked up for the whole batch
 
 
-def _subject(session: Session, device_id: str, body: EventBody) -> str:
-    if isinstance(body, DeploymentEvent):
-        deployment = session.get(Deployment, body.deployment)
-        return owner_of(deployment.rollout_id) if deployment is not None else f"device/{device_id}"
-    return f"federated/{body.run}" if isinstance(body, RoundResult) else f"device/{device_id}"
+def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), _QUERY_ROWS):
+        yield ordered[start : start + _QUERY_ROWS]
 
 
 def _severity(body: EventBody) -> Severity:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 from tests.simulators.rows import NOON, add_device, make_report
 
 from shoal_contract import topics
@@ -22,6 +22,7 @@ from shoal_contract.telemetry import (
 from shoal_hub.database import Database
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import InvalidInputError
+from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import EventRow
 from shoal_hub.ingest.commit import Committer, RaceError
 from shoal_hub.ingest.handlers import Handlers
@@ -31,23 +32,27 @@ STREAM = "a" * 16
 
 
 class Seen:
-    """A handler that keeps what it is given, writes a row, and can be made to refuse."""
+    """A handler that writes a row for what it is given, and can be made to refuse."""
 
-    def __init__(self) -> None:
-        self.steps: list[float] = []
+    def __init__(self, database: Database) -> None:
         self.refuses: set[float] = set()
+        self._database = database
 
     def __call__(self, session: Session, device_id: str, body: DeploymentEvent, now: Any) -> None:  # noqa: ARG002
         if body.duration_s in self.refuses:
             session.get_one(Device, device_id).name = "half done"
             session.flush()
             raise InvalidInputError("no", "never")
-        self.steps.append(body.duration_s)
+        record_event(session, "seen", f"{body.duration_s:.0f}")
+
+    @property
+    def steps(self) -> list[int]:
+        return [int(row.message) for row in rows(self._database, "seen")]
 
 
 @pytest.fixture
-def seen() -> Seen:
-    return Seen()
+def seen(database: Database) -> Seen:
+    return Seen(database)
 
 
 @pytest.fixture
@@ -71,7 +76,7 @@ def event(device_id: str, sequence: int, stream: str = STREAM, oldest: int = 1) 
 
 def rows(database: Database, kind: str) -> list[EventRow]:
     with database.session() as session:
-        return list(session.exec(select(EventRow).where(EventRow.kind == kind)).all())
+        return list(session.exec(select(EventRow).where(EventRow.kind == kind).order_by(col(EventRow.id))).all())
 
 
 def test_a_message_is_handled_once_however_often_it_comes(committer: Committer, device_id: str, seen: Seen) -> None:
