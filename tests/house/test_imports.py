@@ -29,4 +29,4 @@ def test_the_rule_for_the_cli_names_every_part_of_the_hub(root: Path) -> None:
     # Migrations are no package: Alembic loads them by path.
     parts = {path.stem for path in (root / "hub/shoal_hub").glob("*.py")}
     parts |= {path.parent.name for path in (root / "hub/shoal_hub").glob("*/__init__.py")}
-    assert set(named) == {f"shoal_hub.{part}" for part in parts - {"__init__", "cli", *_ALSO_FOR_THE_CLI}}
+    assert set(named) == {f"shoal_hub.{part}" for part in parts - {"__init__", "__main__", "cli", *_ALSO_FOR_THE_CLI}}

@@ -12,9 +12,9 @@ from tests.packaging.conftest import PYTHON310, Environment
 
 _ROOT = Path(__file__).resolve().parents[2]
 
-# On x86-64, without the byte code that Python makes of it, which adds 20 to 55 MB. Of this, 24 MB is zstandard, whose
-# libraries are not stripped, and 31 MB is sympy, which onnxruntime 1.23.2, the last for Python 3.10, asks for.
-_MOST_MB = {"onnx": 215, "litert": 190}
+# On x86-64, without the byte code that Python makes of it, which adds 20 to 55 MB. Of this numpy is 61 MB, the runtime
+# 50 to 60, and sympy 31, which onnxruntime 1.23.2, the last for Python 3.10, asks for.
+_MOST_MB = {"onnx": 195, "litert": 170}
 _GOAL_MB = 160
 # Below this, what was to be tested was not found.
 _FEWEST_TESTS = 400
@@ -38,7 +38,8 @@ _HUB_LIBRARIES = [
     "torch",
 ]
 
-pytestmark = pytest.mark.slow
+# Building environments takes the time that the network takes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def _size_mb(site_packages: Path) -> float:
@@ -90,7 +91,7 @@ def test_the_install_stays_small(device: Environment, runtime: str) -> None:
     assert _size_mb(device.site_packages) <= _MOST_MB[runtime]
 
 
-@pytest.mark.xfail(reason="see _MOST_MB: unstripped zstandard, sympy, numpy's own BLAS", strict=True)
+@pytest.mark.xfail(reason="see _MOST_MB: numpy's own BLAS, the runtimes, sympy", strict=True)
 def test_the_install_meets_the_goal_of_160_mb(device: Environment) -> None:
     assert _size_mb(device.site_packages) <= _GOAL_MB
 
