@@ -23,6 +23,12 @@ PARTS = ["/console/devices", "/console/rollouts", "/console/stream"]
 
 
 @pytest.fixture
+def hub(sqlite_hub: HubContext) -> HubContext:
+    """One engine is enough here: the store's routes that the console calls have their own tests on both."""
+    return sqlite_hub
+
+
+@pytest.fixture
 def browser(hub: HubContext) -> Iterator[TestClient]:
     with TestClient(create_app(hub), base_url="https://testserver", follow_redirects=False) as opened:
         yield opened

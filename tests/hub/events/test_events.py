@@ -3,6 +3,8 @@
 import asyncio
 import json
 import threading
+from collections.abc import AsyncGenerator
+from typing import cast
 
 import pytest
 from fastapi.testclient import TestClient
@@ -65,7 +67,7 @@ def test_the_stream_tells_a_change_even_when_the_wake_was_lost(
     monkeypatch.setattr("shoal_hub.events.watch.LOOK_S", 0.05)
 
     async def scenario() -> list[str]:
-        stream = _changes(hub)
+        stream = cast("AsyncGenerator[str]", _changes(hub))
         told = [await anext(stream)]
         assert (await anext(stream)).startswith(":"), "a comment, so that the connection is seen to work"
         await asyncio.to_thread(record, hub.database, "a")  # nobody tells the feed
