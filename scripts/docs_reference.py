@@ -85,8 +85,8 @@ def _default_text(parameter: click.Parameter) -> str:
     return f"`{default}`" if is_plain else ""
 
 
-def _cli_page(title: str, app: typer.Typer, name: str) -> str:
-    return _page(title, *(_command_part(*found) for found in _commands(typer.main.get_command(app), name)))
+def _cli_page(title: str, command: click.Command, name: str) -> str:
+    return _page(title, *(_command_part(*found) for found in _commands(command, name)))
 
 
 def agent_cli_page() -> str:
@@ -100,7 +100,7 @@ def cli_page() -> str:
     """The commands of `shoal`."""
     from shoal_hub.cli import app
 
-    return _cli_page("The operators' commands", app, "shoal")
+    return _cli_page("The operators' commands", typer.main.get_command(app), "shoal")
 
 
 # --- settings ---------------------------------------------------------------------------------------------

@@ -1,34 +1,28 @@
-"""The agent's own command line, `shoal-agent`: enrol, run, status, predict, data."""
+"""The agent's own command line, `shoal-agent`: enrol, run, status, predict, data.
+
+It starts with click and the standard library alone; each command imports what it needs.
+"""
 
 import functools
-import http.client
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import anyio
-import typer
-
-from shoal_agent.errors import AgentError, DiskError
-from shoal_agent.settings import AgentSettings
-from shoal_contract import __version__
-from shoal_contract.reported import Runtime
+import click
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-app = typer.Typer(
-    help="Shoal's agent on this device.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
-data_app = typer.Typer(help="Labelled examples for federated rounds; they never leave this device.")
-app.add_typer(data_app, name="data")
+    from shoal_contract.reported import Runtime
+
 P = ParamSpec("P")
 R = TypeVar("R")
+_READABLE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+_LARGEST_PORT = 65535
 
 
 def _default_data_dir() -> Path:
@@ -38,13 +32,16 @@ def _default_data_dir() -> Path:
     return Path.home() / ".local/share/shoal-agent"
 
 
-DataDir = Annotated[
-    Path,
-    typer.Option(
-        "--data", envvar="SHOAL_AGENT_DATA", help="The agent's data folder.", default_factory=_default_data_dir
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+_data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="SHOAL_AGENT_DATA",
+    show_envvar=True,
+    default=_default_data_dir,
+    show_default="/var/lib/shoal-agent for root, else ~/.local/share/shoal-agent",
+    help="The agent's data folder.",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 def _readable(command: Callable[P, R]) -> Callable[P, R]:
@@ -52,29 +49,39 @@ def _readable(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def run(*arguments: P.args, **options: P.kwargs) -> R:
+        from shoal_agent.errors import AgentError
+
         try:
             return command(*arguments, **options)
         except AgentError as error:
-            typer.echo(f"error: {error}\n  do: {error.remedy}", err=True)
-            raise typer.Exit(1) from error
+            click.echo(f"error: {error}\n  do: {error.remedy}", err=True)
+            raise SystemExit(1) from error
 
     return run
 
 
+@click.group(context_settings={"max_content_width": 120})
+def app() -> None:
+    """Shoal's agent on this device."""
+
+
 @app.command(epilog="Example: shoal-agent enrol --hub https://hub:8443 --token-file token.txt --name cam-7")
+@_data_option
+@click.option(
+    "--hub", required=True, envvar="SHOAL_HUB", show_envvar=True, help="The hub's address, https://host:port."
+)
+@click.option(
+    "--token",
+    default="",
+    envvar="SHOAL_TOKEN",
+    show_envvar=True,
+    help="The one-time token; better given as SHOAL_TOKEN.",
+)
+@click.option("--token-file", type=_READABLE_FILE, help="A file that holds the token.")
+@click.option("--name", default="", help="A label for people; the hub makes the id.")
+@_json_option
 @_readable
-def enrol(
-    data: DataDir,
-    hub: Annotated[str, typer.Option(help="The hub's address, https://host:port.", envvar="SHOAL_HUB")],
-    token: Annotated[str, typer.Option(help="The one-time token; better given as SHOAL_TOKEN.", envvar="SHOAL_TOKEN")]
-    = "",
-    token_file: Annotated[
-        Path | None, typer.Option(help="A file that holds the token.", exists=True, dir_okay=False)
-    ] = None,
-    name: Annotated[str, typer.Option(help="A label for people; the hub makes the id.")] = "",
-    *,
-    as_json: AsJson = False,
-) -> None:  # fmt: skip
+def enrol(*, data: Path, hub: str, token: str, token_file: Path | None, name: str, as_json: bool) -> None:
     """Enrol this device at a hub with a one-time token. Does nothing where it is enrolled already."""
     from shoal_agent.enrol import enrol as enrol_device
 
@@ -82,37 +89,60 @@ def enrol(
     identity = enrol_device(data / "identity", hub, text, name or os.uname().nodename)
     answer = {"device_id": identity.device_id, "broker": f"{identity.broker_host}:{identity.broker_port}"}
     if as_json:
-        typer.echo(json.dumps(answer))
+        click.echo(json.dumps(answer))
     else:
-        typer.echo(f"enrolled as {identity.device_id}; now run: shoal-agent run --data {data}")
+        click.echo(f"enrolled as {identity.device_id}; now run: shoal-agent run --data {data}")
 
 
 @app.command(epilog="Example: shoal-agent run --port 8080")
+@_data_option
+@click.option(
+    "--port",
+    type=click.IntRange(0, _LARGEST_PORT),
+    default=8080,
+    show_default=True,
+    help="Port of the local inference endpoint; 0 takes a free one.",
+)
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    help="Use this runtime only (onnxruntime, litert); default: what is installed. May be given several times.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(_LOG_LEVELS, case_sensitive=False),
+    default="info",
+    show_default=True,
+    help="debug, info, warning or error.",
+)
 @_readable
-def run(
-    data: DataDir,
-    port: Annotated[int, typer.Option(help="Port of the local inference endpoint; 0 takes a free one.")] = 8080,
-    runtime: Annotated[
-        list[str] | None, typer.Option(help="Use this runtime only (onnxruntime, litert); default: what is installed.")
-    ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-) -> None:
+def run(*, data: Path, port: int, runtimes: tuple[str, ...], log_level: str) -> None:
     """Run the agent: serve the model, follow the hub."""
+    import logging
+
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    from shoal_agent.daemon import Agent
+    import anyio
 
-    settings = AgentSettings(data_dir=data, port=port, runtimes=_runtimes(runtime or []))
+    from shoal_agent.daemon import Agent
+    from shoal_agent.settings import AgentSettings
+
+    settings = AgentSettings(data_dir=data, port=port, runtimes=_runtimes(runtimes))
     anyio.run(Agent(settings).run)
 
 
 @app.command(epilog="Example: shoal-agent status --json")
+@_data_option
+@_json_option
 @_readable
-def status(data: DataDir, *, as_json: AsJson = False) -> None:
+def status(*, data: Path, as_json: bool) -> None:
     """Show who this device is, what it serves and whether the agent runs."""
+    from shoal_agent.errors import DiskError
     from shoal_agent.identity import load_identity
     from shoal_agent.slots import SlotFile, known_models
+    from shoal_contract import __version__
 
     identity = load_identity(data / "identity")
     models = {name: SlotFile(data / "models", name).slots for name in known_models(data / "models")}
@@ -129,30 +159,26 @@ def status(data: DataDir, *, as_json: AsJson = False) -> None:
         "models": {name: json.loads(slots.model_dump_json(exclude_none=True)) for name, slots in models.items()},
     }
     if as_json:
-        typer.echo(json.dumps(answer))
+        click.echo(json.dumps(answer))
         return
-    typer.echo(f"device   {identity.device_id}\nbroker   {answer['broker']}")
-    typer.echo(f"agent    {'runs at ' + str(url) if answer['is_running'] else 'does not run'}")
+    click.echo(f"device   {identity.device_id}\nbroker   {answer['broker']}")
+    click.echo(f"agent    {'runs at ' + str(url) if answer['is_running'] else 'does not run'}")
     for name, slots in models.items():
         active = f"version {slots.active.version} ({slots.active.target})" if slots.active else "nothing"
-        typer.echo(f"model    {name}: {active}")
+        click.echo(f"model    {name}: {active}")
         if slots.failure:
-            typer.echo(
+            click.echo(
                 f"         last failure: {slots.failure.problem.message}\n         do: {slots.failure.problem.remedy}"
             )
 
 
 @app.command(epilog="Example: shoal-agent predict digits digit.npy")
+@_data_option
+@click.argument("model", help="The model's name.")
+@click.argument("file", type=_READABLE_FILE, help="A .npy array or a .json list: one batch of inputs.")
+@_json_option
 @_readable
-def predict(
-    data: DataDir,
-    model: Annotated[str, typer.Argument(help="The model's name.")],
-    file: Annotated[
-        Path, typer.Argument(help="A .npy array or a .json list: one batch of inputs.", exists=True, dir_okay=False)
-    ],
-    *,
-    as_json: AsJson = False,
-) -> None:
+def predict(*, data: Path, model: str, file: Path, as_json: bool) -> None:
     """Ask the running agent for a prediction, through its Open Inference Protocol endpoint."""
     import numpy as np
 
@@ -167,46 +193,54 @@ def predict(
     }
     answer = _ask(url, "POST", f"/v2/models/{model}/infer", {"inputs": [tensor]})
     if as_json:
-        typer.echo(json.dumps(answer))
+        click.echo(json.dumps(answer))
         return
     for output in answer["outputs"]:
         rows = np.array(output["data"]).reshape(output["shape"])
         for row in rows.reshape(len(rows), -1):
-            typer.echo(f"{output['name']}: label {int(row.argmax())} with {float(row.max()):.3f}")
+            click.echo(f"{output['name']}: label {int(row.argmax())} with {float(row.max()):.3f}")
 
 
-@data_app.command("add", epilog="Example: shoal-agent data add digits labelled.npz")
+@app.group("data")
+def data_group() -> None:
+    """Labelled examples for federated rounds; they never leave this device."""
+
+
+@data_group.command("add", epilog="Example: shoal-agent data add digits labelled.npz")
+@_data_option
+@click.argument("name", help="The dataset's name, as federated runs ask for it.")
+@click.argument("file", type=_READABLE_FILE, help="An .npz with x (n, ...) and y (n,).")
 @_readable
-def data_add(
-    data: DataDir,
-    name: Annotated[str, typer.Argument(help="The dataset's name, as federated runs ask for it.")],
-    file: Annotated[Path, typer.Argument(help="An .npz with x (n, ...) and y (n,).", exists=True, dir_okay=False)],
-) -> None:
+def data_add(*, data: Path, name: str, file: Path) -> None:
     """Keep labelled examples on this device for federated rounds."""
     from shoal_agent.federated import Datasets
 
     count = Datasets(data / "datasets").add(name, file)
-    typer.echo(f"dataset {name}: {count} labelled examples, kept on this device")
+    click.echo(f"dataset {name}: {count} labelled examples, kept on this device")
 
 
-@data_app.command("list", epilog="Example: shoal-agent data list --json")
+@data_group.command("list", epilog="Example: shoal-agent data list --json")
+@_data_option
+@_json_option
 @_readable
-def data_list(data: DataDir, *, as_json: AsJson = False) -> None:
+def data_list(*, data: Path, as_json: bool) -> None:
     """List the datasets on this device."""
     from shoal_agent.federated import Datasets
 
     sizes = Datasets(data / "datasets").sizes()
     if as_json:
-        typer.echo(json.dumps(sizes))
+        click.echo(json.dumps(sizes))
         return
     for name, count in sizes.items():
-        typer.echo(f"{name}: {count} labelled examples")
+        click.echo(f"{name}: {count} labelled examples")
     if not sizes:
-        typer.echo("no datasets yet; add one with: shoal-agent data add NAME FILE.npz")
+        click.echo("no datasets yet; add one with: shoal-agent data add NAME FILE.npz")
 
 
 def _read_batch(path: Path) -> "NDArray[Any]":
     import numpy as np
+
+    from shoal_agent.errors import AgentError
 
     remedy = "give a .npy array or a .json list of numbers"
     try:
@@ -218,7 +252,8 @@ def _read_batch(path: Path) -> "NDArray[Any]":
     return np.asarray(batch)
 
 
-def _runtimes(names: list[str]) -> tuple[Runtime, ...]:
+def _runtimes(names: tuple[str, ...]) -> "tuple[Runtime, ...]":
+    from shoal_agent.errors import AgentError
     from shoal_agent.hardware import available_runtimes
 
     found = available_runtimes()
@@ -230,6 +265,8 @@ def _runtimes(names: list[str]) -> tuple[Runtime, ...]:
 
 
 def _endpoint(data: Path) -> str:
+    from shoal_agent.errors import DiskError
+
     path = data / "run" / "endpoint.json"
     try:
         return str(json.loads(path.read_text())["url"])
@@ -238,6 +275,8 @@ def _endpoint(data: Path) -> str:
 
 
 def _is_live(url: str) -> bool:
+    from shoal_agent.errors import AgentError
+
     try:
         return bool(_ask(url, "GET", "/v2/health/live")["live"])
     except AgentError:
@@ -245,6 +284,11 @@ def _is_live(url: str) -> bool:
 
 
 def _ask(url: str, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+    import http.client
+    from urllib.parse import urlsplit
+
+    from shoal_agent.errors import AgentError
+
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=30)
     try:
