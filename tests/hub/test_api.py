@@ -1,6 +1,8 @@
 """What holds for every route: who may call, how large a body may be, and the form of every error."""
 
+import itertools
 import json
+import re
 
 import pytest
 from fastapi.testclient import TestClient
@@ -77,6 +79,60 @@ def test_a_body_that_is_no_object_is_invalid_input(sqlite_client: TestClient, bo
 @pytest.mark.parametrize("path", ["/api/v1/nothing", "/nothing/here"])
 def test_a_route_that_is_not_there_says_so_in_the_same_form(stranger: TestClient, path: str) -> None:
     assert stranger.get(path).json()["error"]["code"] == "not_found"
+
+
+ODD_TEXTS = (
+    "x",
+    "%00",
+    "%ed%a0%80",
+    "..%2F..%2Fhub",
+    "9" * 40,
+    "-1",
+    "0",
+    "latest",
+    "%F0%9F%90%9F",
+    "a" * 2000,
+    "1e9",
+    "%27;--",
+)
+ODD_BODIES = (
+    None,
+    "{}",
+    "[]",
+    '"x"',
+    "null",
+    "[" * 2000,
+    '{"name": null, "version": null, "model": null, "number": null, "stage": null}',
+    '{"model": "\\u0000", "version": "\\ud800", "name": "\\ud800", "label": "\\u0000", "token": "\\u0000"}',
+    '{"model": "m", "version": "v", "devices": ["d-aaaaaaaaaaaaaaaa"], "waves": [1], "number": 1e308, "uses": -0.0}',
+    '{"stage": "production", "comment": "\\ud83d", "techniques": ["a", "a"], "tags": {"a": "\\u0000"}, "uses": 1e999}',
+    '{"heartbeat_s": NaN, "window_s": Infinity, "window_requests": 1e400, "timeout_s": NaN, "waves": [1e400]}',
+    '{"rollout_on_production": {"waves": [9999999999999999999999], "timeout_s": Infinity}, "description": "\\u0000"}',
+)
+
+
+def test_no_route_answers_odd_input_with_a_server_error(client: TestClient) -> None:
+    for method, path in routes_of(client):
+        if path == "/api/v1/events/stream":
+            continue
+        bodies = ODD_BODIES if method in {"POST", "PUT", "PATCH"} else (None,)
+        texts = ODD_TEXTS if "{" in path else ("",)
+        for text, body in [*zip(texts, itertools.cycle(bodies), strict=False), *((texts[0], body) for body in bodies)]:
+            url = re.sub(r"\{\w+\}", text, path)
+            headers = {"content-type": "application/json"} if body is not None else {}
+            response = client.request(method, url, content=body, headers=headers)
+            assert response.status_code < 500, (method, url, body, response.text)
+            assert response.status_code < 400 or response.json()["error"]["remedy"], (method, url, body)
+
+
+def test_odd_queries_are_refused_and_not_failures(client: TestClient) -> None:
+    for method, path in routes_of(client):
+        if method == "GET" and "{" not in path and path != "/api/v1/events/stream":
+            for text in ODD_TEXTS:
+                query = "&".join(
+                    f"{name}={text}" for name in ("limit", "offset", "model", "device", "subject", "after")
+                )
+                assert client.get(f"{path}?{query}").status_code < 500, (path, text)
 
 
 def test_a_failure_of_the_hub_itself_shows_no_inside(sqlite_hub: HubContext) -> None:

@@ -26,7 +26,7 @@ def create(
         return
     typer.echo(token.token)
     hint = f"Expires in {hours:g} h, {uses} use(s). On the device: shoal-agent enrol --hub {_url()} --token …"
-    errors.print(f"[dim]{hint}[/dim]")
+    errors.print(f"[dim]{hint}[/dim]", soft_wrap=True)
 
 
 @app.command("list", epilog="Example: shoal tokens list")
