@@ -1,8 +1,8 @@
 """Artifacts on disk: partial ones go on where they stopped, whole ones are what their name says or are not there."""
 
-import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.agent.simulators.director import ref_of
 
@@ -13,7 +13,7 @@ from shoal_contract.ids import sha256_hex
 from shoal_contract.transfer import describe, split
 
 CHUNK = 16 * 1024
-DATA = random.Random(1).randbytes(76_800)  # five chunks, the last one shorter
+DATA = np.random.default_rng(1).bytes(76_800)  # five chunks, the last one shorter
 MANIFEST = describe(DATA, CHUNK)
 CHUNKS = list(split(DATA, CHUNK))
 REF = ref_of(DATA)

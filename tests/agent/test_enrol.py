@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from tests.agent.simulators.director import DEVICE
 from tests.agent.simulators.https_hub import SECRET, Authority, HttpsHub, https_hub
 
@@ -106,7 +105,11 @@ def test_an_enrolled_device_is_left_as_it_is(hub: HttpsHub, authority: Authority
 
 
 def test_the_hubs_reason_and_remedy_reach_the_person(hub: HttpsHub, authority: Authority, identity: Path) -> None:
-    error = {"code": "token_used", "message": "this token was used", "remedy": "make another with `shoal tokens create`"}
+    error = {
+        "code": "token_used",
+        "message": "this token was used",
+        "remedy": "make another with `shoal tokens create`",
+    }
     hub.refusal = (403, json.dumps({"error": error}).encode())
     with pytest.raises(EnrolmentError, match="403: this token was used") as refused:
         enrol(identity, hub.url, authority.token)

@@ -1,10 +1,10 @@
 """Transfers over retained chunks when topics are silent, wrong or slow: only what is missing is asked for again."""
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import numpy as np
 import pytest
 from tests.agent.simulators.director import ref_of
 from tests.agent.simulators.retained import CHUNK, RetainedTopics
@@ -17,7 +17,7 @@ from shoal_contract import topics
 from shoal_contract.transfer import describe
 
 pytestmark = pytest.mark.anyio
-DATA = random.Random(1).randbytes(180_000)  # eleven chunks
+DATA = np.random.default_rng(1).bytes(180_000)  # eleven chunks
 REF = ref_of(DATA)
 CHUNKS = len(describe(DATA, CHUNK).chunks)
 

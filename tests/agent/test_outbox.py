@@ -1,5 +1,6 @@
 """What the hub must get: in order, kept until acknowledged, bounded, and never mistaken for something else."""
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +89,7 @@ def test_connection_numbers_rise_whatever_the_clock_does(
         box = Outbox(path, OutboxSettings())
         numbers += [box.next_connection(now_ms), box.next_connection(now_ms)]
         box.close()
-    assert all(left < right for left, right in zip(numbers, numbers[1:], strict=False))
+    assert all(left < right for left, right in itertools.pairwise(numbers))
 
 
 def test_uploads_are_remembered_until_they_are_dropped(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Sections run by themselves: a new wish ends the attempt at the old one, and none holds up another."""
 
+import itertools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -55,7 +57,7 @@ async def running(retry_min_s: float = 0.01, retry_max_s: float = 0.02) -> Async
 
 
 async def done() -> None:
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
 
 
 async def test_a_section_is_reported_from_working_to_applied() -> None:
@@ -104,12 +106,12 @@ async def test_a_new_attempt_waits_for_the_thread_of_the_old_one() -> None:
 
     async def old() -> None:
         await anyio.to_thread.run_sync(in_thread)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         order.append("never")
 
     async def new() -> None:
         order.append("the new one begins")
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
     async with running() as ran:
         ran.sections.want("models/a", body(1), "dp-1", old)
@@ -175,7 +177,7 @@ async def test_what_waiting_may_mend_is_tried_again_ever_more_rarely() -> None:
     async with running(retry_min_s=0.02, retry_max_s=0.08) as ran:
         ran.sections.want("models/a", body(1), "dp-1", missing)
         await ran.until("models/a", "applied")
-    waits = [after - before for before, after in zip(times, times[1:], strict=False)]
+    waits = [after - before for before, after in itertools.pairwise(times)]
     assert len(waits) == 4
     for wait_s, planned_s in zip(waits, (0.02, 0.04, 0.08, 0.08), strict=True):
         assert wait_s >= planned_s / 2

@@ -127,7 +127,11 @@ def test_a_power_cut_at_any_step_of_a_transition_leaves_the_old_roles_or_the_new
     tmp_path: Path, *, renames_are_lost: bool
 ) -> None:
     staged = good(1).staged(slot(2))
-    transitions = [(good(1), staged), (staged, staged.activated()), (staged.activated(), staged.activated().committed())]
+    transitions = [
+        (good(1), staged),
+        (staged, staged.activated()),
+        (staged.activated(), staged.activated().committed()),
+    ]
     for number, (before, after) in enumerate(transitions):
         for cut in range(4):
             models = tmp_path / f"{number}-{cut}"

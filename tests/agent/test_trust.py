@@ -181,6 +181,4 @@ def test_a_variant_for_another_target_or_without_its_runtime_is_refused() -> Non
     with pytest.raises(ArtifactError, match="runs pi4"):
         choose_variant(manifest, onnx, targets=("pi4",), runtimes=("onnxruntime",))
     with pytest.raises(ArtifactError, match="no target 'other'"):
-        choose_variant(
-            manifest, wanted_of(manifest, b"x", "dp-1", "other"), targets=targets, runtimes=("onnxruntime",)
-        )
+        choose_variant(manifest, wanted_of(manifest, b"x", "dp-1", "other"), targets=targets, runtimes=("onnxruntime",))

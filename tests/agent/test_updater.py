@@ -1,4 +1,4 @@
-"""From the hub's wish to what serves: a version proves itself or the last good one stays, through failures and starts."""
+"""From the hub's wish to what serves: a version proves itself, or the last good one stays, whatever fails."""
 
 import errno
 from collections.abc import AsyncIterator, Callable
@@ -286,20 +286,15 @@ async def test_a_version_whose_loading_ends_the_agent_is_given_up_after_some_sta
     async def crash(*_: object) -> None:
         raise EndedError
 
-    starts = 0
-    while starts < 10:
-        starts += 1
+    for _ in range(4):
         device = await device.restart()
         assert device.serves == 1
         object.__setattr__(device.updater, "_load", crash)
-        try:
+        with pytest.raises(EndedError):
             await device.converge(wanted)
-        except EndedError:
-            continue
-        except DeploymentFailedError as error:
-            assert "the agent ended 4 times" in str(error)
-            break
-    assert starts == 5
+    device = await device.restart()
+    with pytest.raises(DeploymentFailedError, match="the agent ended 4 times"):
+        await device.converge(wanted)
     assert (device.serves, roles(device)) == (1, (1, None, None))
     await device.server.aclose()
 
@@ -345,7 +340,7 @@ async def test_a_power_cut_at_any_step_of_a_deployment_leaves_a_version_that_ser
     await device.server.aclose()
     assert disk.steps > 12
 
-    served = []
+    served: list[int] = []
     for cut in range(disk.steps):
         device, wanted = await _deployed(tmp_path / str(cut))
         fragile = FragileDisk(cut_before=cut)
@@ -355,7 +350,7 @@ async def test_a_power_cut_at_any_step_of_a_deployment_leaves_a_version_that_ser
         await device.server.aclose()
 
         again = await device.restart()
-        served.append(again.serves)
+        served.append(again.serves or 0)  # 0 stands for neither
         await again.converge(wanted)
         assert (again.serves, roles(again)) == (2, (2, 1, None)), f"cut before step {cut}"
         await again.server.aclose()

@@ -1,11 +1,11 @@
 """Blobs on their way to the hub: sent on its credit, kept until it has stored them, offered again after a start."""
 
-import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import numpy as np
 import pytest
 from tests.agent.simulators.director import DEVICE
 from tests.agent.simulators.link import MemoryLink
@@ -21,11 +21,13 @@ from shoal_contract.limits import DEFAULT_CHUNK_BYTES
 from shoal_contract.telemetry import BlobOffer
 
 pytestmark = pytest.mark.anyio
-DATA = random.Random(2).randbytes(2 * DEFAULT_CHUNK_BYTES + 100)
+DATA = np.random.default_rng(2).bytes(2 * DEFAULT_CHUNK_BYTES + 100)
 SHA256 = sha256_hex(DATA)
 
 
 class Sender:
+    """Uploads with an outbox, on a link in memory."""
+
     def __init__(self, folder: Path) -> None:
         self.outbox = Outbox(folder / "outbox.sqlite", OutboxSettings())
         self.offers: list[BlobOffer] = []

@@ -15,11 +15,13 @@ START_S = 30.0
 
 
 class AgentProcess:
-    """`shoal-agent run` on a data folder; its log goes to `<data>/agent.log`."""
+    """`shoal-agent run` on a data folder; its log goes to `<data>/agent.log`. A `quick` one waits less, see there."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, is_quick: bool = False) -> None:
         self.data = data
-        self._options = options
+        run = ("shoal_agent", "run", "--data", str(data), "--port", "0", *options)
+        quick = ("tests.simulators.quick_agent", str(data))
+        self._command = [sys.executable, "-m", *(quick if is_quick else run)]
         self.process: subprocess.Popen[bytes] | None = None
         self.device_id = ""
 
@@ -28,19 +30,8 @@ class AgentProcess:
         (self.data / "run" / "endpoint.json").unlink(missing_ok=True)
         self.data.mkdir(parents=True, exist_ok=True)
         with (self.data / "agent.log").open("ab") as log:
-            command = [
-                sys.executable,
-                "-m",
-                "shoal_agent",
-                "run",
-                "--data",
-                str(self.data),
-                "--port",
-                "0",
-                *self._options,
-            ]
             self.process = subprocess.Popen(
-                command, stderr=log, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+                self._command, stderr=log, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
             )
         try:
             self.wait_until_live()

@@ -61,6 +61,13 @@ class HubStandIn:
         )
         save_identity(identity_dir, response)
 
+    def wait_connected(self) -> None:
+        """Wait until the hub's own connection stands again, after the broker was away."""
+        deadline_s = time.monotonic() + WAIT_S
+        while not self.ears.connection.is_connected:
+            assert time.monotonic() < deadline_s, "the hub's connection does not come back"
+            time.sleep(0.02)
+
     def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
         self.ears.connection.publish(topic, payload, qos=1, retain=retain).result(WAIT_S)
 
@@ -144,8 +151,14 @@ class HubStandIn:
 @contextmanager
 def hub_stand_in(folder: Path) -> Iterator[HubStandIn]:
     """Run a broker and the stand-in for the length of the block."""
-    with (
-        running_broker(folder) as broker,
-        listening(broker.endpoint("hub-stand-in"), f"{topics.ROOT}/device/+/up/#") as ears,
-    ):
-        yield HubStandIn(broker, Director.open(folder / "trust"), ears)
+    with running_broker(folder) as broker, hub_of_one(broker) as stand_in:
+        yield stand_in
+
+
+@contextmanager
+def hub_of_one(broker: Broker) -> Iterator[HubStandIn]:
+    """Run the stand-in for one new device on a broker that others may share."""
+    device_id = new_device_id()
+    own = f"{topics.ROOT}/device/{device_id}/up/#"
+    with listening(broker.endpoint(f"hub-of-{device_id}"), own) as ears:
+        yield HubStandIn(broker, Director.open(broker.trust), ears, device_id)

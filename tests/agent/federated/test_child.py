@@ -80,9 +80,7 @@ def test_one_epoch_already_tells_a_loss_before_and_another_after(tmp_path: Path)
 
 
 def test_the_same_seed_gives_the_same_update(tmp_path: Path) -> None:
-    first, second, other = (
-        trained(tmp_path / name, seed=seed)[1] for name, seed in (("a", 1), ("b", 1), ("c", 2))
-    )
+    first, second, other = (trained(tmp_path / name, seed=seed)[1] for name, seed in (("a", 1), ("b", 1), ("c", 2)))
     assert all(np.array_equal(one, two) for one, two in zip(first, second, strict=True))
     assert not all(np.array_equal(one, two) for one, two in zip(first, other, strict=True))
 

@@ -111,7 +111,7 @@ ENDLESS = {"epochs": 1000}
 
 async def _until(holds: Any) -> None:
     with anyio.fail_after(20):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - another process's state sets no event
             await anyio.sleep(0.02)
 
 
@@ -253,7 +253,7 @@ async def test_a_training_process_does_not_outlive_the_agent(device: Device, tmp
         f"subprocess.Popen([sys.executable, '-m', 'shoal_agent.federated.child', {str(path)!r}])\n"
         "time.sleep(60)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script])
+    parent = subprocess.Popen([sys.executable, "-c", script])  # noqa: ASYNC220 - nothing else runs here
     # In the middle of training: before, it could not know yet that its parent must live.
     await _until(lambda: device.children() and _cpu_s(device.children()[0]) > 1.0)
     parent.kill()

@@ -15,10 +15,9 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.agent.simulators.director import DEVICE, KEY_ID, KEYS
 
 from shoal_contract.enrolment import EnrolmentResponse
-
-from .director import DEVICE
 
 SECRET = "s" * 40
 
@@ -89,7 +88,7 @@ class HttpsHub:
             ca_pem=self.authority.pem,
             broker_host="127.0.0.1",
             broker_port=8883,
-            director_keys={"director-1": "0" * 64},
+            director_keys={KEY_ID: KEYS[KEY_ID].public_bytes_raw().hex()},
         )
         return 200, response.to_bytes()
 
@@ -100,11 +99,11 @@ def https_hub(folder: Path, authority: Authority, ca_pem: str | None = None) -> 
     hub = HttpsHub(authority, ca_pem or authority.pem)
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the library's name
+        def do_GET(self) -> None:
             hub.requests.append((self.path, {}))
             self._answer(200, hub.ca_pem.encode())
 
-        def do_POST(self) -> None:  # noqa: N802 - the library's name
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             hub.requests.append((self.path, body))
             self._answer(*hub.enrol(body))

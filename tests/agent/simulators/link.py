@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from tests.agent.simulators.director import DEVICE
 
 from shoal_agent.errors import LinkError
 from shoal_contract import topics
 from shoal_contract.ack import Ack, BlobAnswer
 from shoal_contract.reported import Presence
-
-from .director import DEVICE
 
 
 class MemoryLink:
@@ -46,7 +46,7 @@ class MemoryLink:
             await self._down.wait()
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:  # noqa: ARG002
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         if not self._up.is_set() or self.refuses > 0:
             self.refuses -= 1
             raise LinkError("publishing: refused")
@@ -66,7 +66,7 @@ class MemoryLink:
 
     async def deliver(self, topic: str, payload: bytes) -> None:
         with anyio.fail_after(5):
-            while topic not in self._inboxes:
+            while topic not in self._inboxes:  # noqa: ASYNC110 - only until the reader has begun
                 await anyio.sleep(0.001)
         await self._inboxes[topic].send(payload)
 

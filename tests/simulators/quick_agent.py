@@ -1,0 +1,27 @@
+"""The agent with short waits, `python -m tests.simulators.quick_agent DATA`; else as `shoal-agent run` has it."""
+
+import logging
+import sys
+from pathlib import Path
+
+import anyio
+
+from shoal_agent.daemon import Agent
+from shoal_agent.settings import AgentSettings, FetchSettings, LinkSettings, OutboxSettings
+
+
+def settings(data_dir: Path) -> AgentSettings:
+    """Return settings under which a test need not wait for what a device waits for."""
+    return AgentSettings(
+        data_dir=data_dir,
+        port=0,
+        runtimes=("onnxruntime",),
+        link=LinkSettings(confirm_timeout_s=3.0, reconnect_min_s=0.1, reconnect_max_s=0.3, will_delay_s=1),
+        fetch=FetchSettings(silence_s=0.5, retry_min_s=0.1, retry_max_s=0.3),
+        outbox=OutboxSettings(resend_min_s=0.3, resend_max_s=1.0),
+    )
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    anyio.run(Agent(settings(Path(sys.argv[1]))).run)
