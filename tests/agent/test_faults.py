@@ -239,6 +239,24 @@ def test_an_agent_killed_around_any_step_serves_one_of_the_two_versions_and_conv
     assert "Traceback" not in agent.log()
 
 
+def test_a_killed_agent_is_told_offline_by_its_will_under_the_number_of_its_connection(
+    hub: HubStandIn, agent: AgentProcess
+) -> None:
+    hub.wait_until(lambda seen: any(presence.state == "online" for presence in seen.presences))
+    online = hub.presences[-1]
+
+    agent.kill()
+
+    hub.wait_until(lambda seen: seen.presences[-1].state == "offline")
+    offline = hub.presences[-1]
+    assert (offline.connection, offline.reason) == (online.connection, "connection lost")
+    assert (offline.connection, offline.sequence) > (online.connection, online.sequence)
+
+    agent.start()
+    hub.wait_until(lambda seen: seen.presences[-1].state == "online")
+    assert hub.presences[-1].connection > offline.connection
+
+
 def test_what_the_hub_has_not_acknowledged_is_sent_after_a_restart_and_nothing_is_lost(
     hub: HubStandIn, agent: AgentProcess
 ) -> None:

@@ -1,0 +1,183 @@
+"""The one face over MQTT on a real broker: what holds across reconnections, silence, floods and a dead thread."""
+
+import itertools
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import anyio
+import pytest
+from tests.simulators.broker import Broker, running_broker
+from tests.simulators.hub import HubStandIn, hub_of_one
+from tests.simulators.quick_agent import settings
+
+import shoal_agent.link
+from shoal_agent.errors import FetchError, LinkError
+from shoal_agent.identity import load_identity
+from shoal_agent.link import Link
+from shoal_contract import topics
+
+pytestmark = pytest.mark.anyio
+BOUNDS = settings(Path("unused")).link
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with running_broker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest.fixture
+def hub(broker: Broker) -> Iterator[HubStandIn]:
+    with hub_of_one(broker) as stand_in:
+        yield stand_in
+
+
+@asynccontextmanager
+async def linked(hub: HubStandIn, folder: Path, *, is_connected: bool = True) -> AsyncIterator[Link]:
+    hub.enrol(folder / "identity")
+    numbers = itertools.count(1)
+    link = Link(
+        load_identity(folder / "identity"),
+        replace(BOUNDS, inbox_messages=4),
+        lambda: next(numbers),
+        lambda: datetime.now(timezone.utc),
+    )
+    async with link.running():
+        if is_connected:
+            with anyio.fail_after(10):
+                await link.wait_connected()
+        yield link
+
+
+def desired_topic(hub: HubStandIn) -> str:
+    return topics.down_desired(hub.device_id)
+
+
+async def test_a_retained_message_is_read_and_a_silent_topic_is_an_error(hub: HubStandIn, tmp_path: Path) -> None:
+    hub.publish(desired_topic(hub), b"wish")
+    async with linked(hub, tmp_path) as link:
+        assert await link.read_retained(desired_topic(hub), 5.0) == b"wish"
+        with pytest.raises(FetchError, match=r"silent for 0\.3 s"):
+            await link.read_retained(topics.down_ack(hub.device_id), 0.3)
+
+
+async def test_a_silent_topic_is_noticed_though_other_messages_arrive_all_the_time(
+    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shoal_agent.link, "_PATIENCE", 3)
+    async with linked(hub, tmp_path) as link, anyio.create_task_group() as group:
+
+        async def chatter() -> None:
+            while True:
+                await link.publish(topics.up(hub.device_id, "telemetry"), b"x")
+                await anyio.sleep(0.05)
+
+        group.start_soon(chatter)
+        with anyio.fail_after(5), pytest.raises(FetchError, match="silent"):
+            await link.read_retained(topics.down_ack(hub.device_id), 0.3)
+        group.cancel_scope.cancel()
+
+
+async def test_a_subscription_lives_through_a_reconnection_with_a_new_number(hub: HubStandIn, tmp_path: Path) -> None:
+    async with linked(hub, tmp_path) as link, link.subscription(desired_topic(hub)) as messages:
+        assert link.connection == 1
+        os.kill(hub.broker.process.pid or 0, signal.SIGKILL)
+        with anyio.fail_after(10):
+            await link.wait_disconnected()
+        assert not link.is_connected
+        with anyio.fail_after(10):
+            while hub.broker.process.pid is not None:  # noqa: ASYNC110 - another process's end sets no event
+                await anyio.sleep(0.01)
+        with pytest.raises(LinkError):
+            await link.publish(topics.up(hub.device_id, "event"), b"x")
+        with pytest.raises(LinkError):
+            await link.read_retained(topics.down_ack(hub.device_id), 0.05)
+
+        await anyio.to_thread.run_sync(hub.broker.process.ensure)
+        with anyio.fail_after(10):
+            assert await link.wait_connected() > 1
+        await anyio.to_thread.run_sync(hub.wait_connected)
+        await anyio.to_thread.run_sync(hub.publish, desired_topic(hub), b"news")
+        with anyio.fail_after(10):
+            assert await messages.receive() == b"news"
+
+
+async def test_the_oldest_message_gives_way_when_nobody_reads(
+    hub: HubStandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with linked(hub, tmp_path) as link, link.subscription(desired_topic(hub)) as messages:
+        for number in range(7):
+            link._deliver(desired_topic(hub), b"%d" % number)
+        held = [messages.receive_nowait() for _ in range(messages.statistics().current_buffer_used)]
+    assert held == [b"3", b"4", b"5", b"6"]
+    assert "the oldest is dropped" in caplog.text
+
+
+async def test_a_publication_that_nobody_confirms_is_an_error(
+    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with linked(hub, tmp_path) as link:
+        monkeypatch.setattr(link, "_confirm", lambda *_: None)
+        link._settings = replace(BOUNDS, confirm_timeout_s=0.1)
+        with pytest.raises(LinkError, match="no confirmation within"):
+            await link.publish(topics.up(hub.device_id, "event"), b"x")
+        assert link._confirmations == {}
+
+
+async def test_a_dead_network_thread_ends_the_agent_instead_of_looking_connected(
+    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shoal_agent.link, "_WATCH_S", 0.05)
+    async with linked(hub, tmp_path) as link:
+        with monkeypatch.context() as gone:
+            gone.setattr(threading, "enumerate", lambda: [threading.main_thread()])
+            with anyio.fail_after(5), pytest.raises(LinkError, match="it has ended") as ended:
+                await link.watch()
+        assert "restart the agent" in ended.value.remedy
+
+
+async def test_an_error_in_a_callback_ends_the_agent_instead_of_the_network_thread(
+    hub: HubStandIn, tmp_path: Path
+) -> None:
+    async with linked(hub, tmp_path) as link:
+
+        def defect(*_: object) -> None:
+            raise ZeroDivisionError
+
+        link._client.on_message = link._guard(defect)
+        async with link.subscription(desired_topic(hub)):
+            await anyio.to_thread.run_sync(hub.publish, desired_topic(hub), b"wish")
+            with anyio.fail_after(5), pytest.raises(LinkError, match="ZeroDivisionError"):
+                await link.watch()
+        assert link.is_connected
+
+
+async def test_it_stops_in_a_moment_though_no_broker_answers(hub: HubStandIn, tmp_path: Path) -> None:
+    hub.enrol(tmp_path / "identity")
+    identity = replace(load_identity(tmp_path / "identity"), broker_port=1)
+    link = Link(identity, BOUNDS, itertools.count(1).__next__, lambda: datetime.now(timezone.utc))
+    with anyio.fail_after(5):
+        async with link.running():
+            with pytest.raises(LinkError):
+                await link.publish(topics.up(hub.device_id, "event"), b"x")
+            await anyio.sleep(0.3)
+
+
+async def test_desired_state_can_spread_the_reconnections_of_a_fleet(
+    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with linked(hub, tmp_path) as link:
+        delays: list[float] = []
+        monkeypatch.setattr(link._client, "reconnect_delay_set", lambda low, _high: delays.append(low))
+        link._jitter = lambda: 0.5
+        for jitter_s in (0.0, 100.0):
+            link.reconnect_jitter_s = jitter_s
+            link._attempts = 0
+            await anyio.to_thread.run_sync(link._back_off, "test")
+        assert delays[1] - delays[0] == pytest.approx(50.0)
