@@ -76,10 +76,13 @@ def main() -> None:
 
 def measure(broker: Broker, nginx: "Nginx", devices: list[Path], sha256: str, runs: int) -> None:
     """Run both in turn and print their medians; the first pair warms up and is not counted."""
+    server = broker.process.pid
+    if server is None:
+        sys.exit("the broker has ended")
     ours: list[Cost] = []
     peer: list[Cost] = []
     for run in range(runs + 1):
-        mqtt = anyio.run(over_mqtt, devices, sha256, [broker.process.pid])
+        mqtt = anyio.run(over_mqtt, devices, sha256, [server])
         https = over_https(nginx, devices, sha256)
         if run:
             ours.append(mqtt)

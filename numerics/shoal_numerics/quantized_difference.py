@@ -69,4 +69,5 @@ def _round(change: NDArray[np.float64], scale: np.float32, generator: "np.random
         return np.zeros(change.shape, dtype=np.int8)
     exact = change / np.float64(scale)
     rounded = np.rint(exact) if generator is None else np.floor(exact + generator.random(change.shape))
-    return np.clip(rounded, -_STEPS, _STEPS).astype(np.int8)
+    steps: NDArray[np.int8] = np.clip(rounded, -_STEPS, _STEPS).astype(np.int8)
+    return steps

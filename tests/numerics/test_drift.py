@@ -1,5 +1,7 @@
 """The drift statistics against their definitions, and the verdict against cases with a known answer."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,15 +23,15 @@ stats = pytest.importorskip("scipy.stats")
 
 def sample(kind: str, n: int, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
-    values = {
+    makers: dict[str, Callable[[], np.ndarray]] = {
         "normal": lambda: random.standard_normal(n),
         "moved": lambda: random.standard_normal(n) * 1.3 + 0.2,
         "heavy": lambda: random.standard_cauchy(n),
         "ties": lambda: random.integers(0, 5, n),
         "constant": lambda: np.full(n, 2.0),
         "mostly zero": lambda: np.where(random.random(n) < 0.8, 0, random.random(n)),
-    }[kind]()
-    return values.astype(np.float32)
+    }
+    return makers[kind]().astype(np.float32)
 
 
 KINDS = st.sampled_from(["normal", "moved", "heavy", "ties", "constant", "mostly zero"])

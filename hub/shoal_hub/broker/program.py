@@ -13,12 +13,13 @@ _SBIN: Final = "/usr/sbin:/usr/local/sbin"
 """Where Debian puts Mosquitto: not on the PATH of an account that is not root."""
 
 
-def find_mosquitto(name: str = "mosquitto", folder: Path | None = None) -> Path:
+def find_mosquitto(name: str = "mosquitto", folder: Path | None = None, system: str = _SBIN) -> Path:
     """Return the path of the Mosquitto program.
 
     Args:
         name: A path, or a name to look for in `.cache/bin` under `folder`, on PATH and among the system's programs.
         folder: The working folder by default.
+        system: Where the system's programs are, like PATH.
 
     Raises:
         BrokerError: It is not installed, or not where `name` says.
@@ -27,7 +28,7 @@ def find_mosquitto(name: str = "mosquitto", folder: Path | None = None) -> Path:
         found = shutil.which(name)
     else:
         cached = (folder or Path.cwd()) / ".cache" / "bin" / name
-        found = shutil.which(cached) or shutil.which(name) or shutil.which(name, path=_SBIN)
+        found = shutil.which(cached) or shutil.which(name) or shutil.which(name, path=system)
     if found is None:
         raise BrokerError(
             f"starting the broker: the program {name!r} was not found",

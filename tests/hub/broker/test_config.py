@@ -38,8 +38,12 @@ def test_a_program_in_the_cache_folder_comes_before_the_path(tmp_path: Path) -> 
 
 
 def test_a_program_outside_the_path_is_found_among_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "sbin" / "mosquitto"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_mosquitto(folder=tmp_path).parent in {Path("/usr/sbin"), Path("/usr/local/sbin")}
+    assert find_mosquitto(folder=tmp_path, system=str(program.parent)) == program
 
 
 def test_a_missing_program_is_named_with_the_remedy() -> None:
