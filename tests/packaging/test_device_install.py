@@ -1,6 +1,7 @@
 """What a device gets: the agent on Python 3.10 with one runtime, small, and with nothing of the hub."""
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -12,10 +13,11 @@ from tests.packaging.conftest import PYTHON310, Environment
 
 _ROOT = Path(__file__).resolve().parents[2]
 
-# On x86-64, without the byte code that Python makes of it, which adds 20 to 55 MB. Of this numpy is 61 MB, the runtime
-# 50 to 60, and sympy 31, which onnxruntime 1.23.2, the last for Python 3.10, asks for.
-_MOST_MB = {"onnx": 195, "litert": 170}
+# Without the byte code that Python makes of it, which adds 20 to 55 MB. On x86-64 ONNX Runtime is over the goal, by its
+# own 50 to 76 MB and, on Python 3.10, by sympy and mpmath, 33 MB, which its last release there asks for: docs/adr/0006.
 _GOAL_MB = 160
+_MOST_ONNX_MB = 185
+_IS_ONNX_ABOVE_THE_GOAL = PYTHON310 is not None or platform.machine() == "x86_64"
 # Below this, what was to be tested was not found.
 _FEWEST_TESTS = 400
 _INSTALLERS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence")
@@ -88,11 +90,13 @@ def test_the_hub_names_its_extra_where_its_libraries_are_missing() -> None:
 
 
 def test_the_install_stays_small(device: Environment, runtime: str) -> None:
-    assert _size_mb(device.site_packages) <= _MOST_MB[runtime]
+    is_above = runtime == "onnx" and _IS_ONNX_ABOVE_THE_GOAL
+    assert _size_mb(device.site_packages) <= (_MOST_ONNX_MB if is_above else _GOAL_MB)
 
 
-@pytest.mark.xfail(reason="see _MOST_MB: numpy's own BLAS, the runtimes, sympy", strict=True)
-def test_the_install_meets_the_goal_of_160_mb(device: Environment) -> None:
+@pytest.mark.xfail(_IS_ONNX_ABOVE_THE_GOAL, reason="ONNX Runtime, and sympy on Python 3.10: docs/adr/0006", strict=True)
+@pytest.mark.parametrize("runtime", ["onnx"], indirect=True)
+def test_the_install_with_onnx_runtime_meets_the_goal_too(device: Environment) -> None:
     assert _size_mb(device.site_packages) <= _GOAL_MB
 
 
