@@ -87,14 +87,18 @@ def cell(value: object) -> str:
     if isinstance(value, datetime):
         return ago(value, datetime.now(UTC))
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return _short(value)
     if isinstance(value, dict):
-        return escape(", ".join(f"{name}={one}" for name, one in value.items())) or "[dim]-[/dim]"
+        return escape(", ".join(f"{name}={_short(one)}" for name, one in value.items())) or "[dim]-[/dim]"
     if isinstance(value, list | tuple):
         return escape(", ".join(str(one) for one in value)) or "[dim]-[/dim]"
     text = escape(str(value))
     colour = _COLOURS.get(text)
     return f"[{colour}]{text}[/{colour}]" if colour else text
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def ago(at: datetime, now: datetime) -> str:
