@@ -82,6 +82,7 @@ class Agent:
         self._now = now
         self._started_s = time.monotonic()
         self._config = DesiredConfig()
+        self._config_changed = anyio.Event()
         self._identity: Identity = load_identity(data / "identity")
         self._outbox = Outbox(data / "outbox.sqlite", settings.outbox)
         self._link = Link(self._identity, settings.link, self._next_connection, now)
@@ -205,7 +206,9 @@ class Agent:
 
     def _apply(self, state: DesiredState) -> None:
         """Set every section on its way."""
-        self._config = state.config
+        if state.config != self._config:
+            self._config = state.config
+            self._config_changed.set()
         self._link.reconnect_jitter_s = state.config.reconnect_jitter_s
         self._reporter.accepted(state.order)
         self._reporter.section("config", SectionReport(state="applied"))
@@ -275,7 +278,9 @@ class Agent:
                 await self._link.publish(topic, message.to_bytes())
             except LinkError as error:
                 _log.debug("heartbeat lost: %s", error)
-            await anyio.sleep(self._config.heartbeat_s)
+            self._config_changed = anyio.Event()
+            with anyio.move_on_after(self._config.heartbeat_s):
+                await self._config_changed.wait()
 
     async def _collect_windows(self) -> None:
         while True:

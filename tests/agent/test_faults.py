@@ -202,7 +202,8 @@ def test_examples_that_a_person_adds_are_reported_without_a_restart(
     lasting: tuple[HubStandIn, AgentProcess], tmp_path: Path
 ) -> None:
     hub, agent = lasting
-    roll_out(hub, TinyVersion(next(NUMBERS)), config=DesiredConfig(reconnect_jitter_s=0, heartbeat_s=1))
+    often = DesiredConfig(reconnect_jitter_s=0, heartbeat_s=1)
+    hub.wait_for_section("models/tiny", "applied", roll_out(hub, TinyVersion(next(NUMBERS)), config=often))
     np.savez(tmp_path / "x.npz", x=np.zeros((3, 4), dtype=np.float32), y=np.zeros(3, dtype=np.int32))
     Datasets(agent.data / "datasets").add("digits", tmp_path / "x.npz")
     hub.wait_until(lambda seen: seen.reported is not None and seen.reported.datasets == {"digits": 3})

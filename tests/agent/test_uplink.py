@@ -136,11 +136,15 @@ async def test_a_publication_that_the_link_refuses_is_tried_again_without_anythi
     make: Callable[..., Sender],
 ) -> None:
     sender = make()
-    sender.link.refuses = 1
     sender.put("a")
     async with sender.running():
         await sender.link.wait_for(1)
-    assert sender.names()[0] == "a"
+        await sender.acknowledge(1)
+        await anyio.wait_all_tasks_blocked()
+        sender.link.refuses = 1
+        sender.put("b")
+        await sender.link.wait_for(2)
+    assert sender.names()[:2] == ["a", "b"]
 
 
 async def test_an_acknowledgement_of_another_stream_drops_nothing(make: Callable[..., Sender]) -> None:
