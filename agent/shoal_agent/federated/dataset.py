@@ -5,9 +5,10 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,8 +19,8 @@ from shoal_contract.ids import NAME_PATTERN, Name
 _NAME = TypeAdapter(Name)
 _NAME_FORM = re.compile(NAME_PATTERN)
 _MAX_LABEL = 2**31 - 1
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error)
-"""What numpy raises for files that are no `.npz`, cut off, damaged, or hold objects; TypeError for a lone `.npy`."""
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises for files that are no `.npz`, cut off, damaged, or hold objects."""
 MAX_DATASET_BYTES = 1024 * 1024 * 1024
 MAX_DATASETS = 64
 """As many as the reported state may name."""
@@ -91,10 +92,17 @@ class Datasets:
 def _count(path: Path) -> int:
     """Count the labels alone; a round checks all of it."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with path.open("rb") as file, _open(file) as arrays:
             return len(arrays["y"])
     except _UNREADABLE:
         return 0
+
+
+def _open(file: BinaryIO) -> NpzFile:
+    arrays = np.load(file, allow_pickle=False)
+    if not isinstance(arrays, NpzFile):
+        raise ValueError("a single array found")
+    return arrays
 
 
 def read_examples(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -106,7 +114,7 @@ def read_examples(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     try:
         if path.stat().st_size > MAX_DATASET_BYTES:
             raise DatasetError(f"reading {path.name}: {path.stat().st_size} bytes, at most {MAX_DATASET_BYTES} allowed")
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with path.open("rb") as file, _open(file) as arrays:
             x, y = arrays["x"], arrays["y"]
     except _UNREADABLE as error:
         raise DatasetError(f"reading {path.name}: no .npz with the arrays x and y: {error}") from error
