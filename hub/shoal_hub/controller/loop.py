@@ -23,6 +23,7 @@ from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.desired import due_devices, mark_due, new_devices, refresh_desired, stale_devices
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
+from shoal_hub.federation.close import close_orphans
 from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
@@ -165,6 +166,7 @@ class Controller:
         if is_tick:
             self._desired.repeat_for_those_behind(now)
             drop_settled_leases(self._database)
+            close_orphans(self._database)
         if self._is_told:
             self._publish(now)
 

@@ -1,6 +1,7 @@
 """Takes in what devices say of rounds, and decides which update blobs may be uploaded."""
 
 from datetime import datetime
+from typing import Final
 
 from sqlmodel import Session, col, select
 
@@ -11,6 +12,10 @@ from shoal_hub.devices.compose import FEDERATED
 from shoal_hub.devices.tables import Intent
 from shoal_hub.events.record import record_event
 from shoal_hub.federation.tables import FederatedRun, RoundAnswer
+from shoal_hub.transfer.tables import Upload
+
+MAX_UPLOADS_A_ROUND: Final = 4
+"""A device has one update for a round; a power cut while it trains can bring another."""
 
 
 def take_result(session: Session, device_id: str, result: RoundResult, now: datetime) -> None:
@@ -39,11 +44,21 @@ def take_result(session: Session, device_id: str, result: RoundResult, now: date
 def refusal_of(session: Session, device_id: str, offer: BlobOffer) -> str:
     """Return why a device may not upload a blob, or nothing if it may: some round must want an update of that size."""
     wanted = select(Intent).where(Intent.device_id == device_id, col(Intent.section).startswith(FEDERATED))
-    bounds = [DesiredRound.model_validate(row.body).max_update_bytes for row in session.exec(wanted)]
-    if not bounds:
+    rounds = session.exec(wanted).all()
+    if not rounds:
         return "no federated round is open for this device"
-    if offer.size_bytes > max(bounds):
-        return f"{offer.size_bytes} bytes offered, the round takes at most {max(bounds)}"
+    bound = max(DesiredRound.model_validate(row.body).max_update_bytes for row in rounds)
+    if offer.size_bytes > bound:
+        return f"{offer.size_bytes} bytes offered, the round takes at most {bound}"
+    taken = select(Upload.sha256).where(
+        Upload.device_id == device_id,
+        Upload.sha256 != offer.sha256,
+        Upload.state != "refused",
+        col(Upload.changed_at) >= min(row.created_at for row in rounds),
+    )
+    most = MAX_UPLOADS_A_ROUND * len(rounds)
+    if len(session.exec(taken.limit(most)).all()) >= most:
+        return f"{most} other blobs came in this round already, one is expected"
     return ""
 
 

@@ -19,18 +19,22 @@ from shoal_contract.desired import ArtifactRef, DesiredRound
 from shoal_contract.limits import MAX_BLOB_BYTES
 from shoal_hub.database import Database, announce, utc_now
 from shoal_hub.devices.compose import FEDERATED
-from shoal_hub.devices.intents import drop_intents, drop_intents_of, set_intent
-from shoal_hub.errors import JobError
+from shoal_hub.devices.intents import drop_intents, set_intent
+from shoal_hub.errors import ArtifactError, JobError
 from shoal_hub.events.record import record_event
+from shoal_hub.federation.close import owner_of, release
 from shoal_hub.federation.tables import FederatedRun, RoundAnswer
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
+from shoal_hub.registry.tables import Artifact
 from shoal_hub.registry.versions import find_version
 from shoal_hub.transfer.leases import drop_leases, take_leases
+from shoal_hub.transfer.tables import Upload
 from shoal_numerics import UpdateError, decode_update
 
 Weights = list[NDArray[np.float32]]
 POLL_S: Final = 0.2
-"""How often a round looks for answers: one indexed query, for as long as the round is open."""
+LONGEST_POLL_S: Final = 2.0
+"""Between two looks for answers, rising with the age of the round; a look is a few queries by primary key."""
 UPDATE_SLACK_BYTES: Final = 64 * 1024
 TRAINER: Final = "trainer.tflite"
 
@@ -83,14 +87,12 @@ class RoundExchange:
     def end(self) -> None:
         """Take back whatever the run still wants of devices and broker."""
         with self.database.transaction() as session:
-            drop_intents_of(session, self.owner)
-            for owner in (self.owner, *map(self._round_owner, range(1, self._row(session).rounds + 1))):
-                drop_leases(session, owner)
+            release(session, self.run)
 
     @property
     def owner(self) -> str:
         """The run as an owner of intents and leases."""
-        return f"federated/{self.run}"
+        return owner_of(self.run)
 
     def _round_owner(self, number: int) -> str:
         return f"{self.owner}/{number}"
@@ -135,25 +137,25 @@ class RoundExchange:
         )
 
     def _wait(self, number: int, devices: Sequence[str], deadline_at: datetime) -> list[RoundAnswer]:
-        """Wait until each device has answered and its update has arrived, or until the deadline."""
+        """Wait until each device has answered and nothing more can come of its answer, or until the deadline."""
+        started_s = time.monotonic()
         while True:
             with self.database.session() as session:
                 if self._row(session).state == "stopped":
                     raise StoppedError(f"run {self.run} was stopped in round {number}")
-                rows = self._answers(session, number)
-            whole = [row for row in rows if row.update_sha256 is None or self.store.has(row.update_sha256)]
-            if {row.device_id for row in whole} >= set(devices) or self.now() >= deadline_at:
-                return whole
-            time.sleep(POLL_S)
+                settled = [row for row in self._answers(session, number) if _is_settled(session, row)]
+            if {row.device_id for row in settled} >= set(devices) or self.now() >= deadline_at:
+                return settled
+            time.sleep(min(LONGEST_POLL_S, max(POLL_S, (time.monotonic() - started_s) / 50)))
 
     def _read(self, row: RoundAnswer, base: Weights) -> Answer | None:
-        """Decode one update; a malformed or poisoned one is dropped with an event."""
+        """Decode one update; one that was refused, is malformed or poisoned is dropped with an event."""
         if row.outcome != "trained" or row.update_sha256 is None:
             return None
-        data = self.store.read(row.update_sha256)
         try:
+            data = self.store.read(row.update_sha256)
             weights = decode_update(data, base, row.update_bytes)
-        except UpdateError as error:
+        except (ArtifactError, UpdateError) as error:
             with self.database.transaction() as session:
                 message = f"the update of {row.device_id} in round {row.round} was dropped: {error}"
                 record_event(
@@ -191,6 +193,14 @@ class RoundExchange:
     def _answers(self, session: Session, number: int) -> list[RoundAnswer]:
         wanted = select(RoundAnswer).where(RoundAnswer.run == self.run, RoundAnswer.round == number)
         return list(session.exec(wanted.order_by(col(RoundAnswer.device_id))))
+
+
+def _is_settled(session: Session, row: RoundAnswer) -> bool:
+    """Whether an answer's update is here, was refused, or is none: waiting longer brings nothing."""
+    if row.update_sha256 is None or session.get(Artifact, row.update_sha256) is not None:
+        return True
+    upload = session.get(Upload, (row.update_sha256, row.device_id))
+    return upload is not None and upload.state == "refused"
 
 
 def to_safetensors(weights: Weights) -> bytes:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from shoal_hub.database import announce, utc_now
 from shoal_hub.errors import HubError, JobError
 from shoal_hub.events.record import record_event
+from shoal_hub.federation.close import close_run, owner_of
 from shoal_hub.federation.rounds import RoundExchange, StoppedError, Weights, from_safetensors, to_safetensors
 from shoal_hub.federation.tables import FederatedRun, RunState
 from shoal_hub.jobs.work import JobWork
@@ -39,8 +40,9 @@ def run(work: JobWork) -> RunResult:
     exchange = RoundExchange(work.database, work.artifacts, job.run)
     try:
         result = job.execute(exchange)
-    except HubError as error:
-        job.end("stopped" if isinstance(error, StoppedError) else "failed", error.message)
+    except Exception as error:  # whatever stops a run, whoever watches it has to be told
+        reason = error.message if isinstance(error, HubError) else str(error) or type(error).__name__
+        job.end("stopped" if isinstance(error, StoppedError) else "failed", reason[:2000])
         raise
     finally:
         exchange.end()
@@ -140,21 +142,9 @@ class FederatedJob:
         """Close the run's row; a stop by an operator stands."""
         with self.work.database.transaction() as session:
             run = session.get(FederatedRun, self.run)
-            if run is None:
-                return
-            run.state = "stopped" if run.state == "stopped" else state
-            run.reason, run.ended_at = reason, utc_now()
-            session.add(run)
-            text = f"{self.run} {run.state}" + (f": {reason}" if reason else f", version {run.result_version}")
-            record_event(
-                session,
-                f"federated_{run.state}",
-                text,
-                subject=self._subject,
-                severity="info" if run.state == "succeeded" else "warning",
-            )
-            announce(session, "federated")
+            if run is not None:
+                close_run(session, run, state, reason, utc_now())
 
     @property
     def _subject(self) -> str:
-        return f"federated/{self.run}"
+        return owner_of(self.run)

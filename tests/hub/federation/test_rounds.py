@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,18 @@ from shoal_hub.database import utc_now
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.errors import ConflictError, InvalidInputError, JobError
 from shoal_hub.events.tables import EventRow
-from shoal_hub.federation.answers import refusal_of, take_result
+from shoal_hub.federation.answers import MAX_UPLOADS_A_ROUND, refusal_of, take_result
+from shoal_hub.federation.close import close_orphans
 from shoal_hub.federation.rounds import RoundExchange, StoppedError, Weights
+from shoal_hub.federation.run import FederatedJob
+from shoal_hub.federation.run import run as play_run
 from shoal_hub.federation.start import RunRequest, start_run, stop_run
 from shoal_hub.federation.tables import FederatedRun, RoundAnswer
+from shoal_hub.jobs.queue import finish
+from shoal_hub.jobs.tables import Job
+from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.artifacts import store_artifact
-from shoal_hub.transfer.tables import Lease
+from shoal_hub.transfer.tables import Lease, Upload
 from shoal_numerics import encode_update
 
 BASE: Weights = [np.zeros((3, 2), dtype=np.float32), np.ones(2, dtype=np.float32)]
@@ -154,6 +161,93 @@ def test_a_poisoned_update_is_dropped_with_an_event_and_the_others_count(hub: Hu
         assert event.device_id == devices[2]
 
 
+def test_a_round_does_not_wait_for_an_update_that_was_refused(hub: HubContext, devices: list[str]) -> None:
+    run = start(hub, deadline_s=60.0)
+
+    def train(asked: Sequence[str]) -> None:
+        for device_id in asked[:2]:
+            answer(hub, run.id, device_id, BASE)
+        with hub.database.transaction() as session:
+            session.add(
+                Upload(
+                    sha256="0" * 64,
+                    device_id=asked[2],
+                    size_bytes=1,
+                    chunk_bytes=16384,
+                    purpose="federated_update",
+                    state="refused",
+                    changed_at=utc_now(),
+                )
+            )
+            fields = {"run": run.id, "round": 1, "outcome": "trained", "update_sha256": "0" * 64, "update_bytes": 1}
+            take_result(session, asked[2], RoundResult(**fields), utc_now())
+
+    thread = once_open(hub, train)
+    began_s = time.monotonic()
+    answers = RoundExchange(hub.database, hub.artifacts, run.id).play(1, BASE, devices)
+    thread.join()
+
+    assert time.monotonic() - began_s < 30
+    assert [one.device_id for one in answers] == devices[:2]
+    with hub.database.session() as session:
+        (event,) = session.exec(select(EventRow).where(EventRow.kind == "update_dropped"))
+        assert event.device_id == devices[2]
+
+
+def test_a_run_whose_process_was_killed_is_closed_and_wants_nothing_any_more(
+    hub: HubContext, devices: list[str]
+) -> None:
+    run = start(hub)
+    exchange = RoundExchange(hub.database, hub.artifacts, run.id)
+    exchange._open(1, BASE, devices)
+    with hub.database.transaction() as session:
+        session.get_one(Job, run.job_id).state = "running"
+    close_orphans(hub.database)
+    with hub.database.transaction() as session:
+        assert len(intents(session)) == 3  # its job lives
+        finish(session, run.job_id, error="its process ended with status -9")
+
+    close_orphans(hub.database)
+
+    with hub.database.session() as session:
+        row = session.get_one(FederatedRun, run.id)
+        assert (row.state, row.reason) == ("failed", "its process ended with status -9")
+        assert row.ended_at is not None
+        assert intents(session) == []
+        assert session.exec(select(Lease)).all() == []
+
+
+def test_a_run_that_fails_of_what_nobody_foresaw_says_so_to_whoever_watches(
+    sqlite_hub: HubContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite_hub.database.transaction() as session:
+        session.add(
+            FederatedRun(
+                id="f-odd", model="colours", base_version=1, dataset="colours", devices=[], rounds=1, min_devices=1,
+                epochs=1, batch_size=1, learning_rate=0.1, update_scheme="float32", parent_share=0.0, deadline_s=1.0,
+                job_id="j-odd", created_by="ada", created_at=utc_now(),
+            )
+        )  # fmt: skip
+    work = JobWork(
+        job_id="j-odd",
+        params={"run": "f-odd"},
+        created_by="ada",
+        folder=tmp_path,
+        settings=sqlite_hub.settings,
+        database=sqlite_hub.database,
+        artifacts=sqlite_hub.artifacts,
+    )
+    monkeypatch.setattr(FederatedJob, "execute", lambda *_: 1 // 0)
+
+    with pytest.raises(ZeroDivisionError):
+        play_run(work)
+
+    with sqlite_hub.database.session() as session:
+        row = session.get_one(FederatedRun, "f-odd")
+        assert row.state == "failed"
+        assert "division" in row.reason
+
+
 def test_the_deadline_ends_a_round_with_whoever_answered(hub: HubContext, devices: list[str]) -> None:
     run = start(hub, deadline_s=1.0)
     thread = once_open(hub, lambda asked: answer(hub, run.id, asked[0], BASE))
@@ -205,6 +299,7 @@ def test_the_first_answer_counts_and_uninvited_ones_are_dropped(hub: HubContext,
 
 def test_a_blob_is_refused_without_an_open_round_and_above_its_bound(hub: HubContext, devices: list[str]) -> None:
     offer = BlobOffer(sha256="0" * 64, size_bytes=100, chunk_bytes=131072)
+    other = {"device_id": devices[0], "size_bytes": 1, "chunk_bytes": 1, "purpose": "x", "state": "stored"}
     with hub.database.session() as session:
         assert "no federated round" in refusal_of(session, devices[0], offer)
     run = start(hub)
@@ -214,6 +309,11 @@ def test_a_blob_is_refused_without_an_open_round_and_above_its_bound(hub: HubCon
         with hub.database.session() as session:
             found.append(refusal_of(session, asked[0], offer))
             found.append(refusal_of(session, asked[0], offer.model_copy(update={"size_bytes": 10**7})))
+        with hub.database.transaction() as session:
+            for index in range(MAX_UPLOADS_A_ROUND):
+                session.add(Upload(sha256=f"{index}" * 63, **other, changed_at=utc_now()))
+            session.flush()
+            found.append(refusal_of(session, asked[0], offer))
         for device_id in asked:
             answer(hub, run.id, device_id, BASE)
 
@@ -222,6 +322,7 @@ def test_a_blob_is_refused_without_an_open_round_and_above_its_bound(hub: HubCon
     thread.join()
     assert found[0] == ""
     assert "the round takes at most" in found[1]
+    assert "4 other blobs came in this round already" in found[2]
 
 
 @pytest.mark.usefixtures("devices")

@@ -1,0 +1,66 @@
+"""Ends federated runs: by their own job, and by the controller for a job whose process was killed.
+
+A process that was killed takes nothing back, so what a run wants of devices and broker is settled by level.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from sqlmodel import Session, col, or_, select
+
+from shoal_hub.database import Database, announce, utc_now
+from shoal_hub.devices.intents import drop_intents_of
+from shoal_hub.devices.tables import Intent
+from shoal_hub.events.record import record_event
+from shoal_hub.federation.tables import FederatedRun, RunState
+from shoal_hub.jobs.tables import Job
+from shoal_hub.transfer.leases import drop_leases, lease_users
+
+_PREFIX: Final = "federated/"
+
+
+def owner_of(run_id: str) -> str:
+    """Return the name under which a run owns intents, leases and events."""
+    return f"{_PREFIX}{run_id}"
+
+
+def release(session: Session, run_id: str) -> None:
+    """Take back whatever a run still wants of devices and broker."""
+    owner = owner_of(run_id)
+    drop_intents_of(session, owner)
+    for user in lease_users(session):
+        if user == owner or user.startswith(f"{owner}/"):
+            drop_leases(session, user)
+
+
+def close_run(session: Session, run: FederatedRun, state: RunState, reason: str, now: datetime) -> None:
+    """Close a run's row; a stop by an operator stands."""
+    run.state = "stopped" if run.state == "stopped" else state
+    run.reason, run.ended_at = reason, now
+    session.add(run)
+    text = f"{run.id} {run.state}" + (f": {reason}" if reason else f", version {run.result_version}")
+    severity = "info" if run.state == "succeeded" else "warning"
+    record_event(session, f"federated_{run.state}", text, subject=owner_of(run.id), severity=severity)  # type: ignore[arg-type]
+    announce(session, "federated")
+
+
+def close_orphans(database: Database) -> None:
+    """Close and release the runs whose job has ended without doing so."""
+    with database.session() as session:
+        has_ended = select(FederatedRun.id, Job.error).join(Job, col(Job.id) == col(FederatedRun.job_id))
+        has_ended = has_ended.where(col(Job.state).in_(("succeeded", "failed")))
+        is_left = or_(col(FederatedRun.ended_at).is_(None), col(FederatedRun.id).in_(_owners(session)))
+        orphans = session.exec(has_ended.where(is_left)).all()
+    for run_id, error in orphans:
+        with database.transaction() as session:
+            release(session, run_id)
+            run = session.get_one(FederatedRun, run_id)
+            if run.ended_at is None:
+                close_run(session, run, "failed", error or "its job has ended without a result", utc_now())
+
+
+def _owners(session: Session) -> set[str]:
+    """Return the runs that own an intent or a lease."""
+    wanted = select(Intent.owner).where(col(Intent.owner).startswith(_PREFIX)).distinct()
+    owners = [*session.exec(wanted), *lease_users(session)]
+    return {owner.removeprefix(_PREFIX).split("/")[0] for owner in owners if owner.startswith(_PREFIX)}
