@@ -17,6 +17,7 @@ from shoal_contract.telemetry import BlobOffer
 from shoal_contract.telemetry import Event as DeviceEvent
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.tables import Device
+from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.ingest.commit import Committer, RaceError
 from shoal_hub.ingest.receive import Received, read
@@ -31,6 +32,12 @@ _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.5
 _IDLE: Final = timedelta(seconds=5)
 _WARN_EVERY: Final = timedelta(minutes=1)
+
+
+class IngestError(HubError):
+    """Ingest cannot go on; the supervisor starts it again."""
+
+    code = "ingest"
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class IngestWorker:
         is_ready = False
         try:
             while not self._stopping.is_set():
+                if not blobs.is_alive() and not self._stopping.is_set():
+                    raise IngestError("the thread that keeps uploads has ended; its error is above", "report it")
                 self._take_batch()
                 if not is_ready and all(connection.is_connected for connection in connections):
                     is_ready = True
@@ -124,7 +133,7 @@ class IngestWorker:
         try:
             return read(message.topic, message.payload)
         except ContractError as error:
-            self._warn(message.topic, str(error))
+            self._warn(_sender(message.topic), str(error))
             return None
 
     def _acknowledge(self, device_id: str, ack: Ack) -> None:
@@ -146,27 +155,36 @@ class IngestWorker:
 
     def _serve_blobs(self) -> None:
         while not self._stopping.is_set():
+            for event in _drain(self._blob_events):
+                if isinstance(event, Message):
+                    self._take_chunk(event)
             try:
-                for event in _drain(self._blob_events):
-                    if isinstance(event, Message):
-                        self._take_chunk(event)
                 for device_id in self._uploads.idle(utc_now() - _IDLE, utc_now()):
                     self._answer_blobs(device_id)
-            except (SQLAlchemyError, OSError):
-                log.exception("keeping an upload failed; the device is asked again for what is missing")
+            except SQLAlchemyError:
+                log.exception("asking for what is missing of uploads failed; trying again")
                 self._stopping.wait(_RETRY_S)
 
     def _take_chunk(self, message: Message) -> None:
+        """Take one chunk; the broker is told in any case: after a few messages without an answer it sends no more."""
+        try:
+            self._keep_chunk(message)
+        except (SQLAlchemyError, OSError):
+            log.exception("keeping an upload failed; the device is asked again for what is missing")
+            self._stopping.wait(_RETRY_S)
+        finally:
+            message.acknowledge()
+
+    def _keep_chunk(self, message: Message) -> None:
         try:
             source = topics.parse_up(message.topic)
         except ContractError as error:
-            self._warn(message.topic, str(error))
-        else:
-            if source.sha256 is not None and source.chunk is not None:
-                answer = self._uploads.chunk(source.device_id, source.sha256, source.chunk, message.payload, utc_now())
-                if answer is not None:
-                    self._answer_blobs(source.device_id, {source.sha256: answer})
-        message.acknowledge()
+            self._warn(_sender(message.topic), str(error))
+            return
+        if source.sha256 is not None and source.chunk is not None:
+            answer = self._uploads.chunk(source.device_id, source.sha256, source.chunk, message.payload, utc_now())
+            if answer is not None:
+                self._answer_blobs(source.device_id, {source.sha256: answer})
 
     def _answer_blobs(self, device_id: str, answers: dict[str, BlobAnswer] | None = None) -> None:
         with self._database.session() as session:
@@ -200,6 +218,11 @@ def _control_subscriptions(shared_group: str) -> list[Subscription]:
 
 def _shared(group: str, channel: topics.UpChannel) -> Subscription:
     return Subscription(topics.shared(group, topics.up_filter(channel)))
+
+
+def _sender(topic: str) -> str:
+    """Return the part of a topic that the broker vouches for: a device can make up any number of names after it."""
+    return "/".join(topic.split("/")[:4])
 
 
 def _is_offer(received: Received) -> bool:

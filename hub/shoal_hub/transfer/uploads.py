@@ -81,15 +81,22 @@ class Uploads:
         return {upload.sha256: self._answer(upload) for upload in session.exec(wanted.limit(_SETTLED_SHOWN)).all()}
 
     def idle(self, since: datetime, now: datetime) -> list[str]:
-        """Return devices with a credited upload on which nothing has happened since, and count this as happening."""
+        """Return devices with a credited upload on which nothing has happened since, and count this as happening.
+
+        A blob that nobody waits for any more is refused instead: its device would be asked for ever.
+        """
         wanted = select(Upload).where(Upload.state == "credited", col(Upload.changed_at) < since)
         with self._database.session() as session:
             rows = [row for row in session.exec(wanted).all() if self._last_chunk_at(row) < since.timestamp()]
         if rows:
             with self._database.transaction() as session:
                 for row in rows:
-                    row.changed_at = now
+                    row.reason, row.changed_at = self._refusal(session, row.device_id, _offer_of(row)), now
+                    row.state = "refused" if row.reason else "credited"
                     session.merge(row)
+        for row in rows:
+            if row.state == "refused":
+                shutil.rmtree(self._chunks_of(row), ignore_errors=True)
         return sorted({row.device_id for row in rows})
 
     def _finish(self, upload: Upload, now: datetime) -> BlobAnswer:
@@ -139,6 +146,10 @@ def _limits(offer: BlobOffer) -> str:
     if offer.chunk_bytes not in CHUNK_SIZES_BYTES:
         return f"chunks of {offer.chunk_bytes} bytes offered, one of {CHUNK_SIZES_BYTES} is taken"
     return ""
+
+
+def _offer_of(upload: Upload) -> BlobOffer:
+    return BlobOffer(sha256=upload.sha256, size_bytes=upload.size_bytes, chunk_bytes=upload.chunk_bytes)
 
 
 def _chunk_count(upload: Upload) -> int:

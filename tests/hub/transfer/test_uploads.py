@@ -9,7 +9,7 @@ from tests.simulators.rows import NOON, add_device
 from shoal_contract.ids import sha256_hex
 from shoal_contract.limits import CHUNK_SIZES_BYTES, MAX_BLOB_BYTES
 from shoal_contract.telemetry import BlobOffer
-from shoal_hub.database import Database
+from shoal_hub.database import Database, utc_now
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.transfer.uploads import Uploads
 
@@ -146,3 +146,22 @@ def test_a_device_that_stopped_sending_is_asked_again_but_not_all_the_time(
     later = NOON + timedelta(seconds=10)
     assert uploads.idle(later - timedelta(seconds=5), later) == [device_id]
     assert uploads.idle(later - timedelta(seconds=5), later) == []
+
+
+def test_a_credit_that_nobody_waits_for_any_more_ends(
+    database: Database, store: ArtifactStore, tmp_path: Path, device_id: str
+) -> None:
+    reasons = [""]
+    uploads = Uploads(database, store, tmp_path / "uploads", lambda *_: reasons[0])
+    _offer(uploads, database, device_id)
+    uploads.chunk(device_id, SHA, 0, _chunk(0), NOON)
+    reasons[0] = "no federated round is open for this device"
+    later = utc_now() + timedelta(hours=1)
+
+    assert uploads.idle(later, later) == [device_id]
+
+    with database.session() as session:
+        answer = uploads.answers(session, device_id)[SHA]
+    assert (answer.state, answer.reason) == ("refused", reasons[0])
+    assert list((tmp_path / "uploads").iterdir()) == []
+    assert uploads.idle(later + timedelta(hours=1), later + timedelta(hours=1)) == []

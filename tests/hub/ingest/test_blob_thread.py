@@ -1,0 +1,62 @@
+"""The thread that keeps uploads: one chunk that cannot be kept must not stop those after it."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sqlmodel import select
+
+from shoal_contract import topics
+from shoal_contract.ids import new_device_id
+from shoal_hub.database import Database
+from shoal_hub.events.tables import EventRow
+from shoal_hub.ingest.commit import Committer
+from shoal_hub.ingest.handlers import Handlers
+from shoal_hub.ingest.worker import Endpoints, IngestWorker
+from shoal_hub.mqtt import Endpoint, Message
+from shoal_hub.transfer.uploads import Uploads
+from shoal_hub.trust.ca import Identity
+
+DEVICE = new_device_id()
+
+
+class FullDisk:
+    """Uploads whose disk takes nothing."""
+
+    def chunk(self, *_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def worker(sqlite_database: Database, tmp_path: Path) -> IngestWorker:
+    endpoint = Endpoint("127.0.0.1", 1, tmp_path, Identity(tmp_path, tmp_path))
+    endpoints = Endpoints(endpoint, endpoint, endpoint)
+    worker = IngestWorker(
+        sqlite_database, Committer(sqlite_database, Handlers()), cast("Uploads", FullDisk()), endpoints, "group"
+    )
+    worker.stop()  # nothing waits
+    return worker
+
+
+def message(topic: str, acknowledged: list[str]) -> Message:
+    return Message(topic, b"data", is_retained=False, acknowledge=lambda: acknowledged.append(topic))
+
+
+def test_the_broker_is_told_of_a_chunk_that_could_not_be_kept_or_it_would_send_no_more(worker: IngestWorker) -> None:
+    acknowledged: list[str] = []
+    topic = topics.up_blob(DEVICE, "0" * 64, 0)
+
+    worker._take_chunk(message(topic, acknowledged))
+
+    assert acknowledged == [topic]
+
+
+def test_a_device_that_makes_up_topics_fills_no_table(worker: IngestWorker, sqlite_database: Database) -> None:
+    acknowledged: list[str] = []
+    for index in range(50):
+        worker._take_chunk(message(f"shoal/1/device/{DEVICE}/up/blob/made-up/{index}-x", acknowledged))
+        cast("Any", worker)._read(message(f"shoal/1/device/{DEVICE}/up/event/{index}", acknowledged))
+
+    assert len(acknowledged) == 50
+    with sqlite_database.session() as session:
+        assert len(session.exec(select(EventRow)).all()) == 1
