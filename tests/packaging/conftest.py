@@ -73,8 +73,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("shoal-*.whl"))
 
 
-def _environment(folder: Path, wheel: Path, extras: str) -> Environment:
-    subprocess.run([_PYTHON, "-m", "venv", folder], check=True)
+def _environment(folder: Path, wheel: Path, extras: str, python: str = _PYTHON) -> Environment:
+    subprocess.run([python, "-m", "venv", folder], check=True)
     environment = Environment(folder)
     environment.install(f"{wheel}[{extras}]")
     return environment
@@ -91,6 +91,12 @@ def runtime(request: pytest.FixtureRequest) -> str:
 def device(runtime: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """The wheel with one runtime on Python 3.10, or on this Python where 3.10 is missing, as the test's id tells."""
     return _environment(tmp_path_factory.mktemp(runtime) / "environment", wheel, runtime)
+
+
+@pytest.fixture(scope="session")
+def device_of_today(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The wheel with ONNX Runtime on this Python, 3.11 or newer, as on Raspberry Pi OS and Debian."""
+    return _environment(tmp_path_factory.mktemp("today") / "environment", wheel, "onnx", sys.executable)
 
 
 @pytest.fixture(scope="session", params=[f"python{_VERSION}"])
