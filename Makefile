@@ -48,11 +48,11 @@ test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agent
 	pytest -n 2 -m "not slow"
 
 .PHONY: test-slow
-test-slow: setup-test  ## the tests that take longer than a few seconds each
+test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the wheel on Python 3.10; about 8 minutes
 	pytest -m slow
 
 .PHONY: test-py310
-test-py310: setup-test  ## build the wheel, install it on Python 3.10 alone, run the device's tests there
+test-py310: setup-test  ## of these, the wheel alone: its size and the device's tests on Python 3.10
 	pytest -m slow tests/packaging
 
 .PHONY: bench
