@@ -63,7 +63,9 @@ def update_signal(
         session.add(signal)
         announce(session, "drift")
         return signal
-    return _lift(session, active, device_id, now) if active is not None else None
+    if active is None:
+        return None
+    return lift(session, active, device_id, f"inputs of {model} version {version} look like the baseline again", now)
 
 
 def _recent(session: Session, device_id: str, model: str, version: int, now: datetime) -> list[WindowRow]:
@@ -129,15 +131,14 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _lift(session: Session, signal: DriftSignal, device_id: str, now: datetime) -> DriftSignal | None:
-    """Take a device that no longer drifts off the signal; clear it with the last one."""
+def lift(session: Session, signal: DriftSignal, device_id: str, message: str, now: datetime) -> DriftSignal | None:
+    """Take a device off a signal; clear it with the last one, and return it if it is still active."""
     if device_id not in signal.devices:
         return signal
     signal.devices = [one for one in signal.devices if one != device_id]
     signal.updated_at = now
     if not signal.devices:
         signal.state, signal.cleared_at = "cleared", now
-        message = f"inputs of {signal.model} version {signal.version} look like the baseline again"
         record_event(session, "drift_cleared", message, subject=f"drift/{signal.id}", device_id=device_id)
     session.add(signal)
     announce(session, "drift")

@@ -14,7 +14,9 @@ from tests.simulators.rows import NOON, add_device
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import LATENCY_EDGES_MS, OutboxPosition, SketchCounts, Window
 from shoal_hub.context import HubContext
+from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
+from shoal_hub.monitoring.settle import settle_signals
 from shoal_hub.monitoring.sketches import reference_of
 from shoal_hub.monitoring.tables import DriftSignal, WindowRow
 from shoal_hub.monitoring.windows import take_window
@@ -120,6 +122,34 @@ def test_a_signal_clears_when_the_last_device_looks_like_the_baseline_again(
         kinds = [event.kind for event in session.exec(select(EventRow).order_by(EventRow.id))]  # type: ignore[arg-type]
         assert kinds.count("drift_raised") == 1
         assert kinds.count("drift_cleared") == 1
+
+
+def test_a_signal_ends_where_its_version_is_not_served_any_more(hub: HubContext, baseline: Baseline) -> None:
+    slot = {"version": 1, "target": "generic-onnx-int8", "sha256": "0" * 64, "state": "good"}
+    serving = {"models": {"colours": {"active": slot}}}
+    moved = {"models": {"colours": {"active": slot | {"version": 2}, "previous": slot}}}
+    with hub.database.transaction() as session:
+        first, second, third = (add_device(session, reported=serving).id for _ in range(3))
+    for device in (first, second, third):
+        take(hub, device, sketch(baseline, shifted(3)))
+
+    def report(device_id: str, **changes: Any) -> None:
+        with hub.database.transaction() as session:
+            session.get_one(Device, device_id).sqlmodel_update(changes)
+
+    report(first, reported=moved)
+    report(second, reported={"models": {}})
+    settle_signals(hub.database, NOON)
+    with hub.database.session() as session:
+        assert [(one.state, one.devices) for one in signals(session)] == [("active", [third])]
+    report(third, revoked_at=NOON)
+    settle_signals(hub.database, NOON)
+
+    with hub.database.session() as session:
+        (signal,) = signals(session)
+        assert (signal.state, signal.cleared_at) == ("cleared", NOON)
+        (event,) = session.exec(select(EventRow).where(EventRow.kind == "drift_cleared"))
+        assert "is not served any more" in event.message
 
 
 def test_small_windows_are_looked_at_together(hub: HubContext, baseline: Baseline) -> None:

@@ -1,0 +1,39 @@
+"""Ends drift signals of versions that no device serves any more: no window will ever say that the drift is over."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from shoal_contract.reported import ModelReport
+from shoal_hub.database import Database
+from shoal_hub.devices.tables import Device
+from shoal_hub.monitoring.drift import lift
+from shoal_hub.monitoring.tables import DriftSignal
+
+
+def settle_signals(database: Database, now: datetime) -> None:
+    """Take devices off the signals of versions that they do not serve; a signal of no device is cleared."""
+    with database.session() as session:
+        active = session.exec(select(DriftSignal).where(DriftSignal.state == "active")).all()
+        settled = [signal.id for signal in active if _left(session, signal)]
+    for signal_id in settled:
+        with database.transaction() as session:
+            signal = session.get_one(DriftSignal, signal_id, with_for_update=True)
+            message = f"{signal.model} version {signal.version} is not served any more where its inputs had drifted"
+            for device_id in _left(session, signal):
+                lift(session, signal, device_id, message, now)
+
+
+def _left(session: Session, signal: DriftSignal) -> list[str]:
+    """Return the signal's devices that are gone or have said that they serve something else."""
+    found = {row.id: row for row in session.exec(select(Device).where(col(Device.id).in_(signal.devices))).all()}
+    return [device_id for device_id in signal.devices if not _serves(found.get(device_id), signal)]
+
+
+def _serves(device: Device | None, signal: DriftSignal) -> bool:
+    if device is None or device.revoked_at is not None:
+        return False
+    if device.reported is None:
+        return True
+    active = ModelReport.model_validate(device.reported.get("models", {}).get(signal.model, {})).active
+    return active is not None and active.version == signal.version
