@@ -9,7 +9,7 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -25,6 +25,7 @@ from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.federation.close import close_orphans
 from shoal_hub.jobs.runner import JobRunner
+from shoal_hub.monitoring.settle import settle_signals
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.transfer.needs import drop_settled_leases
@@ -146,29 +147,34 @@ class Controller:
         return frozenset({"broker"})
 
     def _reconcile_safely(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
-        """Reconcile; what fails is tried again at the next tick, since everything goes by level."""
+        """Reconcile part by part; one that fails holds up no other and is tried again, since all goes by level."""
         self._is_busy = False
-        try:
-            self._reconcile(now, what, is_tick=is_tick)
-        except MqttError as error:
-            log.info("%s", error)
-        except (SQLAlchemyError, HubError, ContractError, TimeoutError):
-            log.exception("a step of the controller failed; it is tried again")
+        for part in self._parts(now, what, is_tick=is_tick):
+            try:
+                part()
+            except MqttError as error:
+                log.info("%s", error)
+            except (SQLAlchemyError, HubError, ContractError, OSError):
+                log.exception("a step of the controller failed; it is tried again")
 
-    def _reconcile(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
+    def _parts(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], None]]:
         if is_tick or "jobs" in what:
-            self._runner.tick()
+            yield self._runner.tick
+        yield lambda: self._advance_rollouts(now)
+        yield lambda: self._mark_due(now, what, is_tick=is_tick)
+        yield lambda: self._refresh_desired(now)
+        if is_tick:
+            yield lambda: self._desired.repeat_for_those_behind(now)
+            yield lambda: drop_settled_leases(self._database)
+            yield lambda: close_orphans(self._database)
+            yield lambda: settle_signals(self._database, now)
+        if self._is_told:
+            yield lambda: self._publish(now)
+
+    def _advance_rollouts(self, now: datetime) -> None:
         for _ in range(_MAX_ROLLOUT_STEPS):
             if not reconcile_rollouts(self._database, now):
-                break
-        self._mark_due(now, what, is_tick=is_tick)
-        self._refresh_desired(now)
-        if is_tick:
-            self._desired.repeat_for_those_behind(now)
-            drop_settled_leases(self._database)
-            close_orphans(self._database)
-        if self._is_told:
-            self._publish(now)
+                return
 
     def _publish(self, now: datetime) -> None:
         """Publish desired states before artifacts, and one artifact at a time: orders go out in between."""

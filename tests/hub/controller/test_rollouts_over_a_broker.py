@@ -1,5 +1,6 @@
 """Rollouts from start to end over a real broker, with devices that do what desired state says, and with faults."""
 
+import pytest
 from sqlmodel import Session, select
 from tests.simulators.broker import WAIT_S, listening
 from tests.simulators.device import Behaviour
@@ -8,6 +9,7 @@ from tests.simulators.rows import NOON
 
 from shoal_contract import topics
 from shoal_contract.telemetry import DeploymentEvent
+from shoal_hub.controller.loop import Controller
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
 from shoal_hub.mqtt import Message
@@ -189,3 +191,14 @@ def _sections(session: Session, device_id: str) -> dict[str, dict[str, str]]:
     reported = session.get_one(Device, device_id).reported or {}
     sections: dict[str, dict[str, str]] = reported.get("sections", {})
     return sections
+
+
+def test_jobs_that_cannot_be_started_hold_up_no_rollout(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    assert isinstance(hub.controller.worker, Controller)
+    monkeypatch.setattr(hub.controller.worker._runner, "tick", full)
+    hub.add_device()
+    hub.add_version(1)
+    hub.wait_for_state(hub.roll_out(1), "succeeded")
