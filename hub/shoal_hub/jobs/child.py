@@ -1,9 +1,11 @@
 """The process of one job: `python -m shoal_hub.jobs.child <job id>`; prints go to the job's log."""
 
+import fcntl
 import logging
 import os
 import sys
 import traceback
+from pathlib import Path
 
 from shoal_hub.database import Database
 from shoal_hub.jobs.kinds import code_of
@@ -20,14 +22,25 @@ def run_job(job_id: str, settings: Settings) -> bool:
     Returns:
         Whether it succeeded.
     """
+    folder = settings.data / "jobs" / job_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log").open("ab") as lock:
+        # A hub that is killed while it starts a job starts it again: the second process waits for the first.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _run(job_id, settings, folder)
+
+
+def _run(job_id: str, settings: Settings, folder: Path) -> bool:
     database = Database(settings.database)
     with database.session() as session:
         job = session.get_one(Job, job_id)
+    if job.state in {"succeeded", "failed"}:
+        return job.state == "succeeded"
     work = JobWork(
         job_id=job_id,
         params=job.params,
         created_by=job.created_by,
-        folder=settings.data / "jobs" / job_id,
+        folder=folder,
         settings=settings,
         database=database,
         artifacts=ArtifactStore(settings.artifacts),

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from sqlmodel import col, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col, select, update
 
 from shoal_hub.database import Database, announce, utc_now
 from shoal_hub.jobs.kinds import WAITING_KINDS
@@ -41,11 +42,17 @@ class JobRunner:
         self._start_queued()
 
     def stop(self) -> None:
-        """End the jobs of this runner; they are queued again at the next start."""
+        """End the jobs of this runner and queue them again; a stop that was asked for is no attempt of theirs."""
         for child in self._children.values():
             child.terminate()
         for child in self._children.values():
             child.wait()
+        try:
+            with self._database.transaction() as session:
+                cut = update(Job).where(col(Job.id).in_(list(self._children)), col(Job.state) == "running")
+                session.exec(cut.values(state="queued", pid=None, attempts=col(Job.attempts) - 1))
+        except SQLAlchemyError:
+            log.exception("the jobs that were ended are not queued yet; the next start finds their processes gone")
 
     def _reap(self) -> None:
         for job_id, child in list(self._children.items()):

@@ -1,6 +1,8 @@
 """The job runner with real child processes: success, failure, a vanished process, a restarted hub."""
 
+import fcntl
 import signal
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from tests.hub.registry.bundles import register_bundle, write_bundle
 from shoal_hub.context import HubContext
 from shoal_hub.database import Database
 from shoal_hub.errors import JobError
+from shoal_hub.jobs.child import run_job
 from shoal_hub.jobs.kinds import KINDS, code_of
 from shoal_hub.jobs.queue import enqueue, finish
 from shoal_hub.jobs.runner import MAX_ATTEMPTS, JobRunner, _is_alive, log_path
@@ -113,13 +116,44 @@ def test_a_job_whose_process_is_gone_after_a_restart_is_done_again(hub: HubConte
     job_id = start(hub, version_id=99, techniques=[])
     before = new_runner(hub)
     before.tick()
-    before.stop()
+    child = before._children.pop(job_id)
+    child.kill()
+    child.wait()
     assert job(hub, job_id).state == "running", "nobody has noticed yet"
     after = new_runner(hub)
     after.tick()
     again = job(hub, job_id)
     assert (again.state, again.attempts) == ("running", 2)
     tick_until(after, lambda: job(hub, job_id).state == "failed")
+
+
+def test_stops_of_the_hub_are_no_failed_attempts_of_its_jobs(sqlite_hub: HubContext, new_runner: NewRunner) -> None:
+    job_id = start(sqlite_hub, version_id=99, techniques=[])
+    for _ in range(MAX_ATTEMPTS + 1):
+        runner = new_runner(sqlite_hub)
+        runner.tick()
+        assert (job(sqlite_hub, job_id).state, job(sqlite_hub, job_id).attempts) == ("running", 1)
+        runner.stop()
+        assert job(sqlite_hub, job_id).state == "queued"
+
+
+def test_two_processes_never_do_one_job_at_once(sqlite_hub: HubContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("shoal_hub.jobs.child.code_of", lambda _: lambda work: done.append(work.job_id))
+    job_id = start(sqlite_hub)
+    folder = sqlite_hub.settings.data / "jobs" / job_id
+    folder.mkdir(parents=True)
+    with (folder / "log").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first process
+        second = threading.Thread(target=run_job, args=(job_id, sqlite_hub.settings))
+        second.start()
+        with sqlite_hub.database.transaction() as session:
+            session.get_one(Job, job_id).state = "running"
+        with sqlite_hub.database.transaction() as session:
+            finish(session, job_id, result={})
+    second.join()
+    assert done == []
+    assert job(sqlite_hub, job_id).state == "succeeded"
 
 
 def test_a_job_that_outlived_the_hub_is_left_alone(sqlite_hub: HubContext, new_runner: NewRunner) -> None:
