@@ -125,7 +125,8 @@ def _devices(session: Session, request: RunRequest, dataset: str) -> list[str]:
     unknown = [device_id for device_id in request.devices or () if device_id not in known]
     if unknown:
         raise InvalidInputError(f"there is no device {unknown[0]}", "list them: shoal devices list")
-    chosen = sorted(request.devices) if request.devices else sorted(row.id for row in rows if _has(row, dataset))
+    has_data = (row.id for row in rows if _has(row, dataset))
+    chosen = sorted(set(request.devices) if request.devices is not None else has_data)
     if len(chosen) < request.min_devices:
         raise InvalidInputError(
             f"{len(chosen)} devices have the dataset {dataset}, the run needs at least {request.min_devices}",

@@ -53,9 +53,12 @@ def _read_report(attempt: Attempt, facts: DeviceFacts, version: int, now: dateti
 def _timeout_problem(attempt: Attempt, timeout: timedelta) -> Problem:
     if attempt.problem is not None:
         return attempt.problem
-    where = "it has never reported" if attempt.state == "pending" else f"it is at {attempt.step or attempt.state}"
+    after = f"not done after {timeout.total_seconds():.0f} s"
+    if attempt.state == "pending":
+        remedy = "start its agent, then roll out to it again; or roll out to other devices only, or allow failures"
+        return Problem(code="timed_out", message=f"{after}: it has never reported", remedy=remedy)
     return Problem(
         code="timed_out",
-        message=f"not done after {timeout.total_seconds():.0f} s: {where}",
-        remedy="look whether the device is online and what its log says; it still converges when it comes back",
+        message=f"{after}: it is at {attempt.step or attempt.state}",
+        remedy="look whether the device is online and what its log says; while the rollout stands, it still converges",
     )

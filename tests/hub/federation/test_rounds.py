@@ -329,6 +329,8 @@ def test_a_blob_is_refused_without_an_open_round_and_above_its_bound(hub: HubCon
 def test_a_run_that_can_not_work_is_refused_before_any_device_is_asked(hub: HubContext) -> None:
     with pytest.raises(InvalidInputError, match="3 devices have the dataset colours, the run needs at least 4"):
         start(hub, min_devices=4)
+    with pytest.raises(InvalidInputError, match="0 devices"):
+        start(hub, devices=[])
     with pytest.raises(InvalidInputError, match="there is no device d-none"):
         start(hub, devices=["d-none"])
     start(hub)

@@ -191,6 +191,9 @@ def test_a_device_that_never_reports_times_out() -> None:
     fleet.step()
     assert fleet.attempts[0].problem is not None
     assert "never reported" in fleet.attempts[0].problem.message
+    assert "roll out to it again" in fleet.attempts[0].problem.remedy, (
+        "nothing was wanted of it, so it converges on nothing"
+    )
     assert fleet.rollout.state == "aborted"
 
 
