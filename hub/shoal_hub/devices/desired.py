@@ -1,6 +1,7 @@
 """Desired states: composed, numbered, signed and kept. The controller publishes what this keeps.
 
-The generation rises only when the content differs; a state is signed again at half of its life under the same one.
+The generation rises only when the content differs, or when a device knows a later one than this hub, which was then
+restored from a backup; a state is signed again at half of its life under the same one.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlmodel import Session, col, delete, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from shoal_contract.desired import DesiredState
 from shoal_contract.envelope import DESIRED_STATE_TYPE
@@ -40,13 +42,18 @@ def refresh_desired(session: Session, director: Director, device_id: str, now: d
     row = session.get(DesiredRow, device_id)
     composition = compose(intents_of(session, device_id), now)
     conflicts = [dataclasses.asdict(conflict) for conflict in composition.conflicts]
-    if row is not None and not _must_sign(row, composition, director.epoch, now, life):
+    is_overtaken = session.exec(_overtaken().where(Device.id == device_id)).first() is not None
+    if row is not None and not is_overtaken and not _must_sign(row, composition, director.epoch, now, life):
         if row.conflicts != conflicts:
             row.conflicts = conflicts
             session.add(row)
         return False
-    is_same = row is not None and (row.epoch, row.content_sha256) == (director.epoch, composition.content_sha256)
-    generation = row.generation if row is not None and is_same else _next_generation(session, row, device_id, now)
+    stands = row is not None and (row.epoch, row.content_sha256) == (director.epoch, composition.content_sha256)
+    generation = (
+        row.generation
+        if row is not None and stands and not is_overtaken
+        else _next_generation(session, row, device_id, now)
+    )
     state = DesiredState(
         device_id=device_id,
         epoch=director.epoch,
@@ -90,11 +97,11 @@ def new_devices(session: Session) -> set[str]:
 
 
 def due_devices(session: Session, now: datetime, life: timedelta) -> set[str]:
-    """Return devices with an intent that has ended, or with a state that is half through its life."""
+    """Return devices with an intent that has ended, a state half through its life, or a later one than the hub's."""
     ended = select(Intent.device_id).where(col(Intent.until) <= now).distinct()
     half_used = select(DesiredRow.device_id, DesiredRow.issued_at).where(col(DesiredRow.issued_at) < now - life / 2)
     old = {device_id for device_id, at in session.exec(half_used).all() if _is_due(device_id, at, now, life)}
-    return {*session.exec(ended).all(), *old}
+    return {*session.exec(ended).all(), *session.exec(_overtaken()).all(), *old}
 
 
 def mark_due(session: Session, device_ids: Iterable[str], now: datetime) -> None:
@@ -102,6 +109,15 @@ def mark_due(session: Session, device_ids: Iterable[str], now: datetime) -> None
     for device_id in sorted(device_ids):
         mark_stale(session, device_id)
     session.exec(delete(Intent).where(col(Intent.until) <= now))
+
+
+def _overtaken() -> SelectOfScalar[str]:
+    """Select devices that report a later generation than the one that stands: they would refuse it as old."""
+    wanted = select(Device.id).join(DesiredRow, col(DesiredRow.device_id) == col(Device.id))
+    return wanted.where(
+        col(Device.reported_epoch) == col(DesiredRow.epoch),
+        col(Device.reported_generation) > col(DesiredRow.generation),
+    )
 
 
 def _must_sign(row: DesiredRow, composition: Composition, epoch: int, now: datetime, life: timedelta) -> bool:

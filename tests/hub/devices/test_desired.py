@@ -83,6 +83,20 @@ def test_a_hub_whose_clock_went_back_still_comes_out_ahead_of_the_device(
     assert _read(database, director, device_id).generation == NOON_MS + 5001
 
 
+def test_a_hub_restored_from_a_backup_gets_ahead_of_devices_that_know_a_later_state(
+    database: Database, director: Director, device_id: str
+) -> None:
+    with database.transaction() as session:
+        refresh_desired(session, director, device_id, NOON, LIFE)
+        device = session.get_one(Device, device_id)
+        device.reported_epoch, device.reported_generation = director.epoch, NOON_MS + 5000
+        session.flush()
+        assert due_devices(session, NOON, LIFE) == {device_id}
+        assert refresh_desired(session, director, device_id, NOON, LIFE)
+        assert due_devices(session, NOON, LIFE) == set()
+    assert _read(database, director, device_id).generation == NOON_MS + 5001
+
+
 def test_a_state_is_signed_again_past_half_of_its_life_under_the_same_generation(
     database: Database, director: Director, device_id: str
 ) -> None:
