@@ -32,12 +32,14 @@ def install_console(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
 
-def _visitor(request: Request, hub: Hub, session: Reading) -> OperatorToken | None:
+def _visitor(request: Request, hub: Hub) -> OperatorToken | None:
     key = read_session_key(hub.settings.data / "trust")
-    try:
-        return open_session(key, request.cookies.get(COOKIE), session, time.time())
-    except UnauthenticatedError:
-        return None
+    # Not the request's own session: that one stays open as long as the answer, and the stream's answer never ends.
+    with hub.database.session() as session:
+        try:
+            return open_session(key, request.cookies.get(COOKIE), session, time.time())
+        except UnauthenticatedError:
+            return None
 
 
 def _from_here(request: Request) -> None:

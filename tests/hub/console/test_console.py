@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import QueuePool
 from sqlmodel import select
 
 from shoal_hub.api import create_app
@@ -208,3 +210,43 @@ def test_a_devices_name_is_text_and_nothing_else(visitor: TestClient, hub: HubCo
 @pytest.mark.parametrize("path", ["/static/../sessions.py", "/static/%2e%2e/sessions.py", "/static/nothing.js"])
 def test_only_assets_are_served(visitor: TestClient, path: str) -> None:
     assert visitor.get(path).status_code == 404
+
+
+@pytest.mark.anyio
+async def test_an_open_page_holds_no_connection_to_the_database(hub: HubContext, visitor: TestClient) -> None:
+    first = anyio.Event()
+    cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/console/stream",
+        "raw_path": b"/console/stream",
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "https",
+        "server": ("testserver", 443),
+        "client": ("127.0.0.1", 1),
+        "headers": [(b"host", b"testserver"), (b"cookie", cookie.encode())],
+    }
+
+    async def receive() -> dict[str, Any]:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            assert message["status"] == 200
+        if message.get("body"):
+            first.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(create_app(hub), scope, receive, send)
+        with anyio.fail_after(10):
+            await first.wait()
+        pool = hub.database.engine.pool
+        assert isinstance(pool, QueuePool)
+        held = pool.checkedout()
+        group.cancel_scope.cancel()
+    assert held == 0
