@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from shoal_client.errors import ProfileError
 
-_REMEDY = "run  shoal login URL --ca ca.pem , which asks for the token; on the hub's own machine `shoal hub up` writes it"
+_REMEDY = "run  shoal login URL --ca ca.pem  (it asks for the token); on the hub's own machine `shoal hub up` writes it"
 
 
 class Profile(BaseModel):
