@@ -21,6 +21,7 @@ from shoal_contract.errors import ContractError
 from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.desired import due_devices, mark_due, new_devices, refresh_desired, stale_devices
+from shoal_hub.devices.silence import note_silence
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.federation.close import close_orphans
@@ -66,6 +67,7 @@ class Controller:
         self._connection = Connection(endpoint, subscriptions, self._events)
         self._desired = DesiredPublisher(database, director.epoch)
         self._stopping = threading.Event()
+        self._began_at = utc_now()
         self._retained_mark: bytes | None = None
         self._probe = ""
         self._is_told = False
@@ -168,6 +170,7 @@ class Controller:
             yield lambda: drop_settled_leases(self._database)
             yield lambda: close_orphans(self._database)
             yield lambda: settle_signals(self._database, now)
+            yield lambda: note_silence(self._database, now, self._began_at)
         if self._is_told:
             yield lambda: self._publish(now)
 

@@ -15,8 +15,9 @@ from shoal_contract.ack import Ack
 from shoal_contract.errors import ContractError, MessageError
 from shoal_contract.reported import Presence, ReportedState
 from shoal_contract.telemetry import Event, TelemetryMessage, Window
-from shoal_hub.database import Database
+from shoal_hub.database import Database, announce
 from shoal_hub.devices.presence import apply_presence, apply_reported
+from shoal_hub.devices.silence import SILENT
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
@@ -214,8 +215,12 @@ def _note_lost(session: Session, device_id: str, planned: Plan) -> None:
 
 def _note_seen(session: Session, device_ids: Sequence[str], now: datetime) -> None:
     for part in _parts(device_ids):
-        statement = update(Device).where(col(Device.id).in_(part)).values(last_seen_at=now)
-        session.connection().execute(statement)
+        heard = update(Device).where(col(Device.id).in_(part))
+        session.connection().execute(heard.values(last_seen_at=now))
+        back = heard.where(col(Device.presence) == "offline", col(Device.presence_reason) == SILENT)
+        values = {"presence": "online", "presence_since": now, "presence_reason": ""}
+        if session.connection().execute(back.values(**values)).rowcount:
+            announce(session, "devices")
 
 
 def _is_alive(received: Received) -> bool:
