@@ -12,7 +12,7 @@ from typing import Final
 
 from shoal_contract.desired import DesiredModel
 from shoal_hub.rollouts.observe import no_variant, observe
-from shoal_hub.rollouts.revert import has_returned, is_waiting_to_return, revert
+from shoal_hub.rollouts.revert import has_returned, has_stayed, is_waiting_to_return, revert
 from shoal_hub.rollouts.views import (
     Advanced,
     Attempt,
@@ -97,7 +97,8 @@ class _Step:
         self._map(self._revert)
         self._map(self._note_return)
         if not any(is_waiting_to_return(attempt) for attempt in self.attempts):
-            self._end("rolled_back", self.rollout.reason)
+            stayed = sum(has_stayed(attempt) for attempt in self.attempts)
+            self._end("rolled_back", f"{stayed} devices could not go back" if stayed else self.rollout.reason)
             self.effects += [Record("rollout_rolled_back", f"{self._name()} is rolled back"), DropLeases()]
 
     def settle(self) -> None:
@@ -157,7 +158,10 @@ class _Step:
         return reverted
 
     def _note_return(self, attempt: Attempt) -> Attempt:
-        return has_returned(attempt, self._of(attempt), self._now) if is_waiting_to_return(attempt) else attempt
+        if not is_waiting_to_return(attempt):
+            return attempt
+        seen = has_returned(attempt, self._of(attempt), self._now)
+        return self._tell(seen) if has_stayed(seen) else seen
 
     def _wave_is_over(self) -> bool:
         return not any(one.state in OPEN for one in self.attempts if one.wave <= self.rollout.current_wave)
@@ -209,4 +213,8 @@ def _outcome(name: str, attempt: Attempt) -> Record:
     if attempt.state == "succeeded":
         return Record("deployment_succeeded", f"{name}: it serves on {attempt.device_id}", "info", attempt.device_id)
     text = attempt.problem.message if attempt.problem else attempt.state
+    if has_stayed(attempt):
+        return Record(
+            "rollback_failed", f"{name}: {attempt.device_id} can not go back: {text}", "error", attempt.device_id
+        )
     return Record("deployment_failed", f"{name}: {attempt.device_id}: {text}", "error", attempt.device_id)

@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from shoal_hub.rollouts.views import Attempt, DeviceFacts, DropIntent, Effect, SetIntent, TakeLease
+
+_WAY_BACK: Final = "roll_back"
+"""The step of an attempt that has failed on the way back, not on the way there."""
 
 
 def revert(attempt: Attempt, new_id: Callable[[], str], now: datetime) -> tuple[Attempt, list[Effect]]:
@@ -16,7 +20,7 @@ def revert(attempt: Attempt, new_id: Callable[[], str], now: datetime) -> tuple[
     if attempt.target == "":
         return _ended(attempt, now), []
     rollback_id = new_id()
-    reverted = replace(_ended(attempt, now), rollback_id=rollback_id)
+    reverted = replace(_ended(attempt, now), rollback_id=rollback_id, step="")
     if attempt.from_body is None:
         return reverted, [DropIntent(attempt.device_id)]
     body = attempt.from_body.model_copy(update={"deployment": rollback_id})
@@ -24,12 +28,20 @@ def revert(attempt: Attempt, new_id: Callable[[], str], now: datetime) -> tuple[
 
 
 def is_waiting_to_return(attempt: Attempt) -> bool:
-    """Whether the device was told to go back and has not said that it did."""
-    return attempt.rollback_id is not None and attempt.state != "rolled_back"
+    """Whether the device was told to go back and has not said how that went."""
+    return attempt.rollback_id is not None and attempt.state != "rolled_back" and not has_stayed(attempt)
+
+
+def has_stayed(attempt: Attempt) -> bool:
+    """Whether the device could not go back: it does not try again under the same id, so nobody waits for it."""
+    return attempt.rollback_id is not None and (attempt.state, attempt.step) == ("failed", _WAY_BACK)
 
 
 def has_returned(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt:
-    """Return the attempt as rolled back if the device says so, or if a later rollout has taken the device over."""
+    """Return the attempt as rolled back if the device says so, or if a later rollout has taken the device over.
+
+    A device that says that it could not go back has failed.
+    """
     section = facts.section
     if attempt.from_body is None:
         is_back = section is None or section.deployment != attempt.id
@@ -39,7 +51,7 @@ def has_returned(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt
         is_ours = section is not None and section.deployment == attempt.rollback_id
         is_back = is_ours and section is not None and section.state == "applied"
         if is_ours and section is not None and section.state == "failed":
-            return replace(attempt, problem=section.problem)
+            return replace(attempt, state="failed", step=_WAY_BACK, problem=section.problem, ended_at=now)
     return replace(attempt, state="rolled_back", ended_at=now) if is_back else attempt
 
 

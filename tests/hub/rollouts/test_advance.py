@@ -13,6 +13,7 @@ from tests.simulators.rows import NOON, section
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import Problem, SlotReport
 from shoal_hub.rollouts.advance import advance
+from shoal_hub.rollouts.revert import is_waiting_to_return
 from shoal_hub.rollouts.views import (
     Advanced,
     Attempt,
@@ -241,6 +242,24 @@ def test_an_operators_rollback_waits_for_every_device_also_for_one_that_is_away(
     assert not fleet.holds_leases
 
 
+def test_a_device_that_can_not_go_back_is_told_and_not_waited_for() -> None:
+    fleet = Fleet([2])
+    fleet.step()
+    fleet.report(0, "applied")
+    fleet.report(1, "applied")
+    fleet.step()
+    fleet.rollout = replace(fleet.rollout, state="rolling_back", ended_at=None)
+    fleet.step()
+    fleet.report(0, "applied")
+    fleet.report(1, "failed", Problem(code="artifact", message="its file is damaged", remedy="-"))
+    fleet.step()
+    assert (fleet.rollout.state, fleet.rollout.reason) == ("rolled_back", "1 devices could not go back")
+    assert fleet.states() == ["rolled_back", "failed"]
+    assert not fleet.holds_leases
+    (told,) = [one for one in fleet.effects if isinstance(one, Record) and one.kind == "rollback_failed"]
+    assert "its file is damaged" in told.message
+
+
 def test_a_rollback_leaves_devices_alone_that_a_later_rollout_has_taken_over() -> None:
     fleet = Fleet([2])
     fleet.step()
@@ -343,7 +362,7 @@ class AnyFleet(RuleBasedStateMachine):
     def who_was_told_something_that_it_may_fetch_finds_it_at_the_broker(self) -> None:
         if hasattr(self, "fleet"):
             away = [one for one in self.fleet.attempts if one.state in {"assigned", "working"}]
-            returning = [one for one in self.fleet.attempts if one.rollback_id and one.state != "rolled_back"]
+            returning = [one for one in self.fleet.attempts if is_waiting_to_return(one)]
             assert self.fleet.holds_leases or not (away or returning)
 
     def teardown(self) -> None:
