@@ -8,7 +8,9 @@ from typing import Any, Final, NamedTuple
 from sqlmodel import Session, col, select
 
 from shoal_contract.manifest import Baseline
+from shoal_contract.reported import ModelReport
 from shoal_hub.database import announce
+from shoal_hub.devices.tables import Device
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.monitoring.sketches import Packed, merge, reference_of
@@ -46,7 +48,8 @@ def update_signal(
 ) -> DriftSignal | None:
     """Look at one device's recent windows and bring the version's signal up to date; return it if one is active.
 
-    A window with too few samples to be tested changes nothing.
+    A window with too few samples to be tested changes nothing. A late one of a version that the device serves no
+    more raises nothing.
     """
     reference = reference_of(baseline)
     look = look_at(_recent(session, device_id, model, version, now), reference)
@@ -57,7 +60,7 @@ def update_signal(
     ).first()
     if not look.verdict.is_tested:
         return active
-    if look.verdict.is_raised:
+    if look.verdict.is_raised and serves(session.get(Device, device_id), model, version):
         signal = active or _raise(session, device_id, model, version, now)
         _note(signal, device_id, look, baseline, now)
         session.add(signal)
@@ -65,7 +68,8 @@ def update_signal(
         return signal
     if active is None:
         return None
-    return lift(session, active, device_id, f"inputs of {model} version {version} look like the baseline again", now)
+    message = f"inputs of {model} version {version} look like the baseline again"
+    return lift(session, active, device_id, message, now) if not look.verdict.is_raised else active
 
 
 def _recent(session: Session, device_id: str, model: str, version: int, now: datetime) -> list[WindowRow]:
@@ -129,6 +133,16 @@ def _feature(position: int, look: Look, baseline: Baseline) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def serves(device: Device | None, model: str, version: int) -> bool:
+    """Whether a device serves a version, as far as it has said."""
+    if device is None or device.revoked_at is not None:
+        return False
+    if device.reported is None:
+        return True
+    active = ModelReport.model_validate(device.reported.get("models", {}).get(model, {})).active
+    return active is not None and active.version == version
 
 
 def lift(session: Session, signal: DriftSignal, device_id: str, message: str, now: datetime) -> DriftSignal | None:

@@ -4,10 +4,9 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from shoal_contract.reported import ModelReport
 from shoal_hub.database import Database
 from shoal_hub.devices.tables import Device
-from shoal_hub.monitoring.drift import lift
+from shoal_hub.monitoring.drift import lift, serves
 from shoal_hub.monitoring.tables import DriftSignal
 
 
@@ -27,13 +26,4 @@ def settle_signals(database: Database, now: datetime) -> None:
 def _left(session: Session, signal: DriftSignal) -> list[str]:
     """Return the signal's devices that are gone or have said that they serve something else."""
     found = {row.id: row for row in session.exec(select(Device).where(col(Device.id).in_(signal.devices))).all()}
-    return [device_id for device_id in signal.devices if not _serves(found.get(device_id), signal)]
-
-
-def _serves(device: Device | None, signal: DriftSignal) -> bool:
-    if device is None or device.revoked_at is not None:
-        return False
-    if device.reported is None:
-        return True
-    active = ModelReport.model_validate(device.reported.get("models", {}).get(signal.model, {})).active
-    return active is not None and active.version == signal.version
+    return [device_id for device_id in signal.devices if not serves(found.get(device_id), signal.model, signal.version)]

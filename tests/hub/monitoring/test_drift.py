@@ -150,6 +150,9 @@ def test_a_signal_ends_where_its_version_is_not_served_any_more(hub: HubContext,
         assert (signal.state, signal.cleared_at) == ("cleared", NOON)
         (event,) = session.exec(select(EventRow).where(EventRow.kind == "drift_cleared"))
         assert "is not served any more" in event.message
+    take(hub, first, sketch(baseline, shifted(4)))  # a late window of the version before
+    with hub.database.session() as session:
+        assert len(signals(session)) == 1
 
 
 def test_small_windows_are_looked_at_together(hub: HubContext, baseline: Baseline) -> None:
