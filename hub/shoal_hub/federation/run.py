@@ -3,6 +3,7 @@
 The model after each round is kept before the next begins, so that a run that was killed goes on from its last round.
 """
 
+import shutil
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -107,7 +108,9 @@ class FederatedJob:
         """Make the new version's bundle and register it, with the run as its provenance."""
         from shoal_training.new_version import bundle_from_weights
 
-        parent_dir, bundle_dir = self.work.folder / "parent", self.work.folder / f"version-{utc_now():%Y%m%d%H%M%S%f}"
+        parent_dir, bundle_dir = self.work.folder / "parent", self.work.folder / "version"
+        for folder in (parent_dir, bundle_dir):
+            shutil.rmtree(folder, ignore_errors=True)  # a run that is gone on with makes them anew
         with self.work.database.session() as session:
             parent = find_version(session, run.model, str(run.base_version))
             restore_bundle(self.work.artifacts, parent, parent_dir)
@@ -136,7 +139,9 @@ class FederatedJob:
             row = session.get_one(FederatedRun, self.run)
             row.result_version = version.number
             session.add(row)
-            return version.number
+        for folder in (parent_dir, bundle_dir):
+            shutil.rmtree(folder)
+        return version.number
 
     def end(self, state: RunState, reason: str) -> None:
         """Close the run's row; a stop by an operator stands."""
