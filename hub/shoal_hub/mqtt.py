@@ -273,6 +273,9 @@ class _Session:
         self.over.set()
         self._client.disconnect()
         self._client.loop_stop()
+        # The callbacks tie client and session into a circle; untied, the client's sockets are closed at once.
+        self._client.on_connect = self._client.on_subscribe = self._client.on_disconnect = None
+        self._client.on_message = self._client.on_publish = None
         for future in list(self._pending.values()):
             _fail(future, _not_connected("what was on its way"))
 

@@ -29,6 +29,10 @@ _PYTHON = PYTHON310 or sys.executable
 _VERSION = "3.10" if PYTHON310 else f"{sys.version_info.major}.{sys.version_info.minor}-as-3.10-is-missing"
 
 
+def _without_python_settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+
+
 @dataclass(frozen=True)
 class Environment:
     """A virtual environment that holds the wheel with its runtimes, and nothing of the repository."""
@@ -40,7 +44,7 @@ class Environment:
     ) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment in `cwd`, by default in its own folder, away from the sources."""
         program, *arguments = map(str, command)
-        settings = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+        settings = _without_python_settings()
         if python_path:
             settings["PYTHONPATH"] = str(python_path)
         return subprocess.run(
@@ -69,12 +73,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The distribution, built from these sources as a user's pip builds it."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(_ROOT)]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env=_without_python_settings())
     return next(folder.glob("shoal-*.whl"))
 
 
 def _environment(folder: Path, wheel: Path, extras: str, python: str = _PYTHON) -> Environment:
-    subprocess.run([python, "-m", "venv", folder], check=True)
+    # Another Python must not be led to this one's library, which other tests of the session may have put in the way.
+    subprocess.run([python, "-m", "venv", folder], check=True, env=_without_python_settings())
     environment = Environment(folder)
     environment.install(f"{wheel}[{extras}]")
     return environment

@@ -66,6 +66,9 @@ class Client:
     def close(self) -> None:
         self.paho.disconnect()
         self.paho.loop_stop()
+        # Without callbacks it is in no circle and is let go at once, its sockets by its own hand.
+        self.paho.on_connect = self.paho.on_disconnect = self.paho.on_message = None
+        self.paho.on_publish = self.paho.on_subscribe = None
 
 
 @contextmanager
