@@ -128,7 +128,7 @@ def _open_engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        msg = f"opening the database: {url!r} is no database URL"
+        msg = f"opening the database: {url.split(':', 1)[0][:20]!r}… is no database URL"  # the rest may hold a password
         raise DatabaseError(msg, "use sqlite:////path/hub.sqlite or postgresql://user@host/name") from error
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)

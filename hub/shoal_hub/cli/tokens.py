@@ -25,7 +25,7 @@ def create(
         print_json(token)
         return
     typer.echo(token.token)
-    hint = f"Expires in {hours:g} h, {uses} use(s). On the device: shoal-agent enrol --hub {_url()} --token …"
+    hint = f"Expires in {hours:g} h, {uses} use(s). On the device: SHOAL_TOKEN=… shoal-agent enrol --hub {_url()}"
     errors.print(f"[dim]{hint}[/dim]", soft_wrap=True)
 
 
