@@ -22,6 +22,7 @@ METRICS: Final = "metrics"
 ROUND_KEY: Final = "server-round"
 WEIGHT_KEY: Final = "num-examples"
 _HUB_NODE: Final = 1
+_WHOLE_ROUNDS: Final = "use a strategy that speaks to the grid by send_and_receive alone, as those of flwr.serverapp do"
 
 
 class FleetGrid(Grid):  # type: ignore[misc]  # Flower has no types that mypy takes
@@ -72,12 +73,12 @@ class FleetGrid(Grid):  # type: ignore[misc]  # Flower has no types that mypy ta
 
     def set_run(self, run: Run) -> None:
         """Refuse: a run of the fleet is the hub's own."""
-        raise NotImplementedError("a Shoal run has no Flower run behind it")
+        raise JobError("a Shoal run has no Flower run behind it", _WHOLE_ROUNDS)
 
     @property
     def run(self) -> Run:
         """Refuse: a run of the fleet is the hub's own."""
-        raise NotImplementedError("a Shoal run has no Flower run behind it")
+        raise JobError("a Shoal run has no Flower run behind it", _WHOLE_ROUNDS)
 
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
@@ -87,11 +88,11 @@ class FleetGrid(Grid):  # type: ignore[misc]  # Flower has no types that mypy ta
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Refuse: a round is whole; use `send_and_receive`."""
-        raise NotImplementedError("the fleet plays whole rounds: use send_and_receive")
+        raise JobError("the fleet plays whole rounds, no single messages", _WHOLE_ROUNDS)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Refuse: a round is whole; use `send_and_receive`."""
-        raise NotImplementedError("the fleet plays whole rounds: use send_and_receive")
+        raise JobError("the fleet plays whole rounds, no single messages", _WHOLE_ROUNDS)
 
 
 def to_weights(arrays: ArrayRecord) -> Weights:

@@ -349,3 +349,12 @@ def test_a_round_with_too_few_trained_devices_fails_the_run() -> None:
     grid = FleetGrid(["d-a", "d-b"], lambda _number, _weights, _devices: [], min_devices=2)
     with pytest.raises(JobError, match="round 1: 0 of 2 devices trained, at least 2 wanted"):
         FedAvg(fraction_evaluate=0.0).start(grid, to_arrays(BASE), num_rounds=1)
+
+
+def test_a_strategy_that_sends_single_messages_is_told_what_works() -> None:
+    from shoal_hub.federation.grid import FleetGrid
+
+    grid = FleetGrid(["d-a"], lambda _number, _weights, _devices: [], min_devices=1)
+    for misuse in (lambda: grid.push_messages([]), lambda: grid.pull_messages([]), lambda: grid.run):
+        with pytest.raises(JobError, match="send_and_receive alone"):
+            misuse()
