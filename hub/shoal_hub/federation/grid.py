@@ -71,7 +71,7 @@ class FleetGrid(Grid):  # type: ignore[misc]  # Flower has no types that mypy ta
             )
         return [_reply(sent[answer.device_id], answer) for answer in answers]
 
-    def set_run(self, run: Run) -> None:
+    def set_run(self, run: Run) -> None:  # noqa: ARG002 - the interface's
         """Refuse: a run of the fleet is the hub's own."""
         raise JobError("a Shoal run has no Flower run behind it", _WHOLE_ROUNDS)
 
@@ -86,11 +86,11 @@ class FleetGrid(Grid):  # type: ignore[misc]  # Flower has no types that mypy ta
         """Make a message to one device."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:  # noqa: ARG002 - the interface's
         """Refuse: a round is whole; use `send_and_receive`."""
         raise JobError("the fleet plays whole rounds, no single messages", _WHOLE_ROUNDS)
 
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:  # noqa: ARG002 - the interface's
         """Refuse: a round is whole; use `send_and_receive`."""
         raise JobError("the fleet plays whole rounds, no single messages", _WHOLE_ROUNDS)
 
