@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -197,7 +197,7 @@ class Fleet:
         return done.stdout
 
 
-def _wait(holds: Any, process: "subprocess.Popen[bytes]", log: Path) -> None:  # noqa: ANN401 - () -> bool
+def _wait(holds: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline_s = time.monotonic() + START_S
     while not holds():
         if process.poll() is not None or time.monotonic() > deadline_s:

@@ -30,5 +30,7 @@ def test_two_agents_get_a_version_in_two_waves_serve_it_and_go_back(fleet: Fleet
     fleet.client.rollouts.roll_back(update.id)
     fleet.watch(update.id, "rolled_back")
     assert [agent.serves(MODEL) for agent in fleet.agents] == [first, first]
-    steps = [event.kind for event in fleet.client.events(device=fleet.device_ids[0], limit=1000)]
-    assert steps
+    for device_id in fleet.device_ids:
+        told = [event.message for event in fleet.client.events(device=device_id, limit=1000)]
+        steps = [f"{device_id}: {MODEL} version {first}: {step}" for step in ("fetch", "verify", "stage", "activate")]
+        assert [message for message in told if message in steps][:4] == steps
