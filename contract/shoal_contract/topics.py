@@ -9,6 +9,8 @@ from shoal_contract.ids import DEVICE_ID_PATTERN, SHA256_PATTERN
 
 ROOT: Final = "shoal/1"
 UP_CHANNELS: Final = ("presence", "reported", "telemetry", "event")
+BLOB_TAIL: Final = "blob/+/+"
+"""What follows `up/` for blob chunks, as a filter: hash and index."""
 UpChannel = Literal["presence", "reported", "telemetry", "event", "blob"]
 
 ARTIFACT_FILTER: Final = f"{ROOT}/artifact/#"
@@ -65,9 +67,19 @@ def up_blob(device_id: str, sha256: str, index: int) -> str:
     return f"{_device(device_id)}/up/blob/{_hash(sha256)}/{_index(index)}"
 
 
+def device_filter(device_id: str) -> str:
+    """Subscription to all that one device says or is told."""
+    return f"{_device(device_id)}/#"
+
+
+def device_up_filter(device_id: str) -> str:
+    """Subscription to all that one device says."""
+    return f"{_device(device_id)}/up/#"
+
+
 def up_filter(channel: UpChannel) -> str:
     """Subscription that takes one channel of all devices."""
-    tail = "blob/+/+" if channel == "blob" else channel
+    tail = BLOB_TAIL if channel == "blob" else channel
     return f"{ROOT}/device/+/up/{tail}"
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shoal_contract import topics
 from shoal_contract.errors import ContractError
 from shoal_hub.controller.publish_desired import DesiredPublisher
+from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.desired import due_devices, mark_due, new_devices, refresh_desired, stale_devices
 from shoal_hub.devices.silence import note_silence
@@ -51,6 +52,7 @@ class Controller:
         director: Director,
         transfers: Transfers,
         runner: JobRunner,
+        revocations: Revocations,
         endpoint: Endpoint,
         *,
         tick_s: float,
@@ -60,6 +62,7 @@ class Controller:
         self._director = director
         self._transfers = transfers
         self._runner = runner
+        self._revocations = revocations
         self._tick_s = tick_s
         self._desired_life = desired_life
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -77,6 +80,7 @@ class Controller:
     def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until `stop`; `on_ready` is called once the broker has been compared with the database."""
         self._connection.start()
+        self._revocations.start()
         next_tick = 0.0
         is_ready = False
         try:
@@ -93,6 +97,7 @@ class Controller:
                     on_ready()
         finally:
             self._runner.stop()
+            self._revocations.stop()
             self._connection.stop()
 
     def stop(self) -> None:
@@ -102,6 +107,7 @@ class Controller:
 
     def wake(self, what: frozenset[str]) -> None:
         """Tell the hub's other processes, and this one, what changed."""
+        self._revocations.hear(what)
         wake(self._connection, what)
 
     def _wait(self, next_tick: float) -> frozenset[str]:
@@ -140,6 +146,7 @@ class Controller:
 
     def _hear(self, what: frozenset[str]) -> frozenset[str]:
         if self._probe not in what:
+            self._revocations.hear(what)
             return frozenset(word for word in what if not word.startswith("probe-"))
         self._probe = ""
         if not self._desired.compare(self._retained_mark):

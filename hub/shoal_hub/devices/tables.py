@@ -25,6 +25,14 @@ class Device(SQLModel, table=True):
     certificate_serial: str
     enrolled_at: datetime = Field(sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_by: str = ""
+    revoke_reason: str = ""
+    decommissioned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it was revoked for good; what is left of it is this row, as its id is never given again."""
+    cut_off_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the broker was seen to refuse it, once it was revoked."""
+    cleared_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the broker was last seen to keep nothing of it, once it was decommissioned."""
     hardware: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))
     presence: Presence = Field(default="never", sa_type=String)
     presence_connection: int = Field(default=-1, sa_type=BigInteger)

@@ -16,6 +16,7 @@ from shoal_contract.errors import ContractError
 from shoal_contract.telemetry import BlobOffer
 from shoal_contract.telemetry import Event as DeviceEvent
 from shoal_hub.database import Database, utc_now
+from shoal_hub.devices.revocation import note_heard
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
@@ -32,6 +33,7 @@ _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.5
 _IDLE: Final = timedelta(seconds=5)
 _WARN_EVERY: Final = timedelta(minutes=1)
+_RETAINED: Final = ("/up/presence", "/up/reported")
 
 
 class IngestError(HubError):
@@ -100,6 +102,8 @@ class IngestWorker:
 
     def _take_batch(self) -> None:
         messages = [event for event in _drain(self._events) if isinstance(event, Message)]
+        for message in messages:
+            self._clear_stray(self._control, message)
         received = [one for one in (self._read(message) for message in messages) if one is not None]
         if received:
             self._commit(received)
@@ -116,12 +120,18 @@ class IngestWorker:
                 log.exception("committing %d messages failed; trying again", len(received))
                 self._stopping.wait(_RETRY_S)
                 continue
-            for device_id in committed.refused:
-                self._warn(f"device {device_id}", "it is not enrolled, or was revoked")
+            if committed.refused:
+                self._refuse(committed.refused, now)
             offering = {one.device_id for one in received if _is_offer(one)}
             for device_id, ack in committed.acks.items():
                 self._acknowledge(device_id, ack if device_id not in offering else self._with_blobs(device_id, ack))
             return
+
+    def _refuse(self, device_ids: frozenset[str], now: datetime) -> None:
+        for device_id in device_ids:
+            self._warn(f"device {device_id}", "it is not enrolled, or was revoked")
+        with self._database.transaction() as session:
+            note_heard(session, device_ids, now)
 
     def _with_blobs(self, device_id: str, ack: Ack) -> Ack:
         with self._database.session() as session:
@@ -141,6 +151,16 @@ class IngestWorker:
             self._control.publish(topics.down_ack(device_id), ack.to_bytes())
         except MqttError as error:
             log.info("acknowledging to %s: %s; it will send again", device_id, error)
+
+    def _clear_stray(self, connection: Connection, message: Message) -> None:
+        """Clear what a device has left retained at the broker and nobody may: it would fill the broker's memory."""
+        if not (message.is_retained and message.payload) or message.topic.endswith(_RETAINED):
+            return
+        self._warn(_sender(message.topic), "they were sent as retained, which only presence and reported states may be")
+        try:
+            connection.publish(message.topic, b"", retain=True)
+        except MqttError as error:
+            log.info("clearing %s: %s; it is cleared at the controller's next start", message.topic, error)
 
     def _warn(self, source: str, reason: str) -> None:
         """Record that messages were dropped, once a minute for each source."""
@@ -167,8 +187,10 @@ class IngestWorker:
 
     def _take_chunk(self, message: Message) -> None:
         """Take one chunk; the broker is told in any case: after a few messages without an answer it sends no more."""
+        self._clear_stray(self._blobs, message)
         try:
-            self._keep_chunk(message)
+            if message.payload:  # none: a retained one that was cleared
+                self._keep_chunk(message)
         except (SQLAlchemyError, OSError):
             log.exception("keeping an upload failed; the device is asked again for what is missing")
             self._stopping.wait(_RETRY_S)
@@ -217,7 +239,7 @@ def _control_subscriptions(shared_group: str) -> list[Subscription]:
 
 
 def _shared(group: str, channel: topics.UpChannel) -> Subscription:
-    return Subscription(topics.shared(group, topics.up_filter(channel)))
+    return Subscription(topics.shared(group, topics.up_filter(channel)), shows_retain=True)
 
 
 def _sender(topic: str) -> str:

@@ -1,16 +1,22 @@
 """The controller process, composed."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from shoal_hub.addresses import Addresses
+from shoal_hub.broker.cut_off import CutOff
+from shoal_hub.broker.retained import clear_retained
 from shoal_hub.controller.loop import Controller
+from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database
 from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.processes.ready import mark_ready
 from shoal_hub.processes.signals import stop_on_signals
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
+from shoal_hub.supervise.prepare import device_access, device_listener_host
 from shoal_hub.transfer.publishing import Transfers
+from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
 
 
@@ -22,12 +28,30 @@ def build_controller(settings: Settings, database: Database, addresses: Addresse
         Director.open(settings.data / "trust"),
         Transfers(database, ArtifactStore(settings.artifacts), grace),
         JobRunner(database, settings),
+        build_revocations(settings, database, addresses),
         addresses.endpoint(settings, "hub-controller"),
         tick_s=settings.tick_s,
         desired_life=timedelta(seconds=settings.desired_life_s),
     )
     database.on_commit = controller.wake
     return controller
+
+
+def build_revocations(settings: Settings, database: Database, addresses: Addresses) -> Revocations:
+    """Compose what makes the broker follow revocations."""
+    trust = settings.data / "trust"
+    sweep = addresses.endpoint(settings, "hub-sweep")
+
+    def clear(filters: Sequence[str]) -> int:
+        return clear_retained(sweep, filters)
+
+    return Revocations(
+        database,
+        device_access(settings, addresses),
+        CutOff(device_listener_host(settings), addresses.broker_port, DeviceAuthority.open(trust), trust),
+        clear,
+        tick_s=settings.tick_s,
+    )
 
 
 def run(settings: Settings) -> None:

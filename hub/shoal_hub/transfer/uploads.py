@@ -16,6 +16,7 @@ from shoal_contract.ids import sha256_hex
 from shoal_contract.limits import CHUNK_SIZES_BYTES, MAX_BLOB_BYTES
 from shoal_contract.telemetry import BlobOffer
 from shoal_hub.database import Database, announce
+from shoal_hub.devices.revocation import revoked_among
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
 from shoal_hub.registry.tables import Artifact
@@ -62,11 +63,12 @@ class Uploads:
     def chunk(self, device_id: str, sha256: str, index: int, data: bytes, now: datetime) -> BlobAnswer | None:
         """Keep one chunk; return an answer once that settles the blob, None while more has to come.
 
-        A chunk that nobody gave credit for, or of the wrong size, is dropped.
+        A chunk that nobody gave credit for, of a revoked device or of the wrong size, is dropped.
         """
         with self._database.session() as session:
             upload = session.get(Upload, (sha256, device_id))
-        if upload is None or upload.state != "credited" or len(data) != _size_of(upload, index):
+            is_revoked = bool(revoked_among(session, [device_id]))
+        if upload is None or is_revoked or upload.state != "credited" or len(data) != _size_of(upload, index):
             return None
         folder = self._chunks_of(upload)
         folder.mkdir(parents=True, exist_ok=True)
