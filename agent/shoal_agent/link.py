@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -29,6 +29,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from shoal_agent.errors import FetchError, LinkError
 from shoal_agent.identity import Identity
+from shoal_agent.link_problems import explain_end, explain_no_connection
 from shoal_agent.settings import LinkSettings
 from shoal_contract import topics
 from shoal_contract.reported import Presence
@@ -55,6 +56,20 @@ class _Inbox(NamedTuple):
     messages: MemoryObjectSendStream[bytes]
     oldest: MemoryObjectReceiveStream[bytes]
     qos: int
+
+
+class _Client(Client):
+    """Keeps why a connection was not made, which paho drops before it calls `on_connect_fail`."""
+
+    connect_error: "OSError | None" = None
+
+    def reconnect(self) -> MQTTErrorCode:
+        self.connect_error = None
+        try:
+            return super().reconnect()
+        except OSError as error:
+            self.connect_error = error
+            raise
 
 
 class Link:
@@ -89,6 +104,7 @@ class Link:
         self._down = anyio.Event()
         self._attempts = 0
         self._is_stopping = False
+        self._was_accepted = False
         self._crash: BaseException | None = None
         self._crashed = anyio.Event()
         self.connection = 0
@@ -225,8 +241,8 @@ class Link:
             return math.inf  # closed just now
         return float(struct.unpack_from("=I", info, _LAST_DATA_RECEIVED)[0]) / 1000
 
-    def _make_client(self) -> Client:
-        client = Client(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
+    def _make_client(self) -> _Client:
+        client = _Client(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
         client.tls_set_context(self._identity.tls_context())
         client.connect_timeout = self._settings.connect_timeout_s
         client.on_connect = self._guard(self._on_connect)
@@ -301,15 +317,18 @@ class Link:
         if reason.is_failure:
             self._loop.call_soon_threadsafe(self._set_down, f"the broker refused the connection: {reason}")
         else:
+            self._was_accepted = True
             self._loop.call_soon_threadsafe(self._set_up, self._upcoming)
 
     def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
-        self._back_off(f"no connection to {self._identity.broker_host}:{self._identity.broker_port}")
+        broker = f"{self._identity.broker_host}:{self._identity.broker_port}"
+        self._back_off(explain_no_connection(broker, self._client.connect_error, self._identity.device_id))
 
     def _on_disconnect(
         self, _c: Client, _u: object, _f: DisconnectFlags, reason: ReasonCode, _p: Properties | None
     ) -> None:
-        self._back_off(f"connection ended: {reason}")
+        was_accepted, self._was_accepted = self._was_accepted, False
+        self._back_off(explain_end(reason, self._identity.device_id, was_accepted=was_accepted))
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         self._loop.call_soon_threadsafe(self._deliver, message.topic, bytes(message.payload))

@@ -47,8 +47,8 @@ class HubStandIn:
     reported: ReportedState | None = None
     acknowledges: bool = True
 
-    def enrol(self, identity_dir: Path) -> None:
-        """Give a device its identity, as the hub's answer to its enrolment would."""
+    def enrol(self, identity_dir: Path, **changes: Any) -> None:
+        """Give a device its identity, as the hub's answer to its enrolment would, but for `changes`."""
         csr = x509.load_pem_x509_csr(make_signing_request(load_or_make_key(identity_dir)).encode())
         certificate = self.broker.devices.issue(csr, self.device_id)
         response = EnrolmentResponse(
@@ -59,7 +59,7 @@ class HubStandIn:
             broker_port=self.broker.device_port,
             director_keys={self.director.key_id: self.director.public_key_hex},
         )
-        save_identity(identity_dir, response)
+        save_identity(identity_dir, response.model_copy(update=changes))
 
     def wait_connected(self) -> None:
         """Wait until the hub's own connection stands again, after the broker was away."""
