@@ -12,6 +12,7 @@ import typer
 from pydantic import SecretStr
 from tests.hub.registry.bundles import write_bundle
 from tests.hub.served import ServedHub, served_hub
+from tests.simulators.rows import add_device
 
 from shoal_client import Profile
 from shoal_client.profile import read_profile, write_profile
@@ -256,3 +257,21 @@ def test_every_command_has_help_an_example_and_json() -> None:
         assert name.split(" ", 1)[1] in (command.epilog or ""), name
         if not name.startswith("shoal hub") and name != "shoal jobs log":
             assert any("--json" in parameter.opts for parameter in command.params), name
+
+
+def test_a_device_is_revoked_shown_as_such_and_decommissioned(shoal: Shoal, served: ServedHub) -> None:
+    with served.hub.database.transaction() as session:
+        device = add_device(session, name="attic")
+    ran = shoal("devices", "revoke", "attic", "--reason", "stolen")
+    assert ran.status == 0
+    assert f"{device.id} is revoked" in ran.out
+    assert "shoal tokens create" in ran.out
+    assert "revoked" in shoal("devices", "list").out
+    shown = shoal("devices", "show", "attic").out
+    assert "stolen" in shown
+    assert "not yet: the broker has not been seen to refuse it" in shown
+    for _ in range(2):
+        assert json.loads(shoal("devices", "decommission", device.id, "--json").out)["decommissioned_at"]
+    assert device.id not in shoal("devices", "list").out
+    assert "decommissioned" in shoal("devices", "list", "--decommissioned").out
+    assert "no device has the id or name attic" in shoal("devices", "show", "attic").err

@@ -10,6 +10,8 @@ from shoal_contract.ids import sha256_hex
 from shoal_contract.limits import CHUNK_SIZES_BYTES, MAX_BLOB_BYTES
 from shoal_contract.telemetry import BlobOffer
 from shoal_hub.database import Database, utc_now
+from shoal_hub.devices.revocation import revoke
+from shoal_hub.devices.tables import Device
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.transfer.uploads import Uploads
 
@@ -165,3 +167,14 @@ def test_a_credit_that_nobody_waits_for_any_more_ends(
     assert (answer.state, answer.reason) == ("refused", reasons[0])
     assert list((tmp_path / "uploads").iterdir()) == []
     assert uploads.idle(later + timedelta(hours=1), later + timedelta(hours=1)) == []
+
+
+def test_a_chunk_of_a_device_that_was_revoked_in_the_middle_is_dropped(
+    uploads: Uploads, database: Database, device_id: str
+) -> None:
+    _offer(uploads, database, device_id)
+    with database.transaction() as session:
+        revoke(session, session.get_one(Device, device_id), by="ada", reason="", now=NOON)
+    assert [uploads.chunk(device_id, SHA, index, _chunk(index), NOON) for index in range(3)] == [None] * 3
+    with database.session() as session:
+        assert uploads.answers(session, device_id)[SHA].missing == (0, 1, 2)
