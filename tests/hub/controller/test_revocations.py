@@ -1,9 +1,11 @@
 """Revoked devices over a real broker: off within seconds, out for good, and nothing of a decommissioned one is left."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from shoal_contract import topics
 from shoal_contract.ids import new_device_id
 from shoal_contract.telemetry import Event, MissingArtifact, OutboxPosition
 from shoal_hub.broker.access import Revoked
+from shoal_hub.broker.cut_off import STILL_TAKEN
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.certificates import add_certificate
@@ -269,5 +272,39 @@ def test_an_unreachable_listener_is_told_once_with_the_files_to_copy(hub: Hub) -
         [event] = session.exec(select(EventRow).where(EventRow.kind == "device_not_cut_off")).all()
         assert "devices.crl" in event.message
         assert session.get_one(Device, stolen.id).cut_off_at is None
+    database.close()
+    hub.start_controller()
+
+
+def test_with_a_broker_elsewhere_the_device_is_pushed_off_and_the_operator_told_what_to_copy(
+    hub: Hub, tmp_path: Path
+) -> None:
+    """Until the files are there the device comes back; then the next look finds it shut out."""
+    stolen = Board(hub)
+    hub.database.on_commit = None
+    hub.controller.stop()
+    say_goodbye(hub, stolen.id)
+    url = f"mqtts://127.0.0.1:{hub.broker.config.hub.port}"
+    elsewhere = hub.settings.model_copy(
+        update={"data_dir": tmp_path / "elsewhere", "broker_url": url, "public_host": "127.0.0.1"}
+    )
+    shutil.copytree(hub.settings.data / "trust", elsewhere.data / "trust")
+    database = Database(hub.settings.database)
+    with online(stolen) as [thief]:
+        build_revocations(elsewhere, database, hub.addresses).step()
+        thief.disconnects.get(timeout=LIMIT_S)
+    with database.session() as session:
+        [event] = session.exec(select(EventRow).where(EventRow.kind == "device_not_cut_off")).all()
+    assert STILL_TAKEN in event.message
+    with online(stolen):
+        pass
+
+    for name in ("devices.acl", "devices.crl"):
+        assert str(elsewhere.data / "broker" / name) in event.message
+        shutil.copy(elsewhere.data / "broker" / name, hub.broker.config.folder / name)
+    hub.broker.access.reload()
+    build_revocations(elsewhere, database, hub.addresses).step()
+    hub.wait(cut_off(stolen.id), 0)
+    assert stolen.is_refused
     database.close()
     hub.start_controller()
