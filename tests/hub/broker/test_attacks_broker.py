@@ -216,6 +216,8 @@ def test_a_subscription_brings_the_attacker_nothing_and_takes_nothing_from_the_h
         listening(broker.endpoint("hub-test")) as hub,
         connected(broker, victim, tmp_path) as device,
     ):
+        presence = topics.up(victim, "presence")
+        assert not device.publish(presence, b"retained", retain=True).is_failure
         attacker.subscribe(topic_filter)
         for number in range(MESSAGES):
             assert not device.publish(up, b"%d" % number).is_failure
@@ -223,6 +225,7 @@ def test_a_subscription_brings_the_attacker_nothing_and_takes_nothing_from_the_h
         hub.connection.publish(topics.HUB_WAKE, b"secret").result(WAIT_S)
         assert payloads(worker, MESSAGES) == [b"%d" % number for number in range(MESSAGES)]
         assert attacker.hears_nothing()
+        device.publish(presence, b"", retain=True)
 
 
 def test_the_name_of_the_hubs_group_is_128_random_bits_and_nowhere_to_be_read(
