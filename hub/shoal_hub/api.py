@@ -6,6 +6,8 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel
 
 from shoal_contract import __version__
+from shoal_hub.audit import routes as audit_routes
+from shoal_hub.audit.requests import AuditedRequests, watch_request
 from shoal_hub.console.routes import install_console
 from shoal_hub.context import HubContext
 from shoal_hub.devices import enrolment_routes
@@ -48,6 +50,8 @@ def create_app(hub: HubContext) -> FastAPI:
     app.include_router(_api(hub.settings), prefix=API)
     install_console(app)
     app.add_middleware(BodyLimit, limit_of=_limit_of(hub.settings))
+    app.add_middleware(AuditedRequests)
+    hub.database.on_begin = watch_request
     return app
 
 
@@ -64,7 +68,7 @@ def _api(settings: Settings) -> APIRouter:
     api.include_router(device_routes.router)
     for module in (registry_routes, lifecycle_routes, rollout_routes, federation_routes, monitoring_routes):
         api.include_router(module.router)
-    for module in (job_routes, event_routes, operator_routes):
+    for module in (job_routes, event_routes, operator_routes, audit_routes):
         api.include_router(module.router)
     return api
 

@@ -15,11 +15,11 @@ from shoal_hub.errors import SettingsError
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
-def _setting(env: str, default: Any, unit: str, description: str, **bounds: Any) -> Any:  # noqa: ANN401
+def _setting(env: str, default: Any, unit: str, description: str, *, is_secret: bool = False, **bounds: Any) -> Any:  # noqa: ANN401
     return Field(
         default=default,
         description=description,
-        json_schema_extra={"env": env, "unit": unit},
+        json_schema_extra={"env": env, "unit": unit, "is_secret": is_secret},
         validate_default=True,
         **bounds,
     )
@@ -41,6 +41,7 @@ class Settings(BaseModel):
         "",
         "URL",
         "postgresql://user@host/name for PostgreSQL; empty for hub.sqlite in the data folder.",
+        is_secret=True,
     )
     artifacts_url: str = _setting(
         "SHOAL_ARTIFACTS_URL",
@@ -80,7 +81,7 @@ class Settings(BaseModel):
         "SHOAL_WITHDRAW_GRACE_S", 30.0, "s", "Between withdrawing an artifact's manifest and clearing its chunks.", ge=0
     )
     tick_s: float = _setting(
-        "SHOAL_TICK_S", 2.0, "s", "How often the controller looks at the database when nobody wakes it.", gt=0, le=60
+        "SHOAL_TICK_S", 2.0, "s", "How often the controller looks at the database when nobody wakes it.", gt=0, le=30
     )
     desired_life_s: float = _setting(
         "SHOAL_DESIRED_LIFE_S", 30 * 86_400.0, "s", "How long a device may start to act on a desired state.", ge=60
@@ -94,6 +95,30 @@ class Settings(BaseModel):
     )
     max_jobs: int = _setting("SHOAL_MAX_JOBS", 1, "jobs", "Jobs (compression, training) that run at once.", ge=1, le=64)
     session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts.", ge=60)
+    audit_anchor_s: float = _setting(
+        "SHOAL_AUDIT_ANCHOR_S",
+        20.0,
+        "s",
+        "How long a change may stay in the audit trail before a signed anchor covers it; most are covered at once.",
+        gt=0,
+        le=30,  # with the longest tick: within the minute
+    )
+    audit_liveness_s: float = _setting(
+        "SHOAL_AUDIT_LIVENESS_S",
+        3600.0,
+        "s",
+        "How often an anchor is signed where nothing has changed, so that its silence shows.",
+        ge=60,
+        le=86_400,
+    )
+    audit_webhook_url: str = _setting(
+        "SHOAL_AUDIT_WEBHOOK_URL",
+        "",
+        "URL",
+        "https://… that gets each anchor of the audit trail by POST; empty: none.",
+        is_secret=True,
+        pattern=r"^(https://[^\s@]+)?$",
+    )
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -108,7 +133,9 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             variable = cls.environment()[str(first["loc"][0])]
-            msg = f"reading the settings: {variable}={first['input']!r}: {first['msg']}"
+            extra: Any = cls.model_fields[str(first["loc"][0])].json_schema_extra
+            value = "…" if extra["is_secret"] else repr(first["input"])
+            msg = f"reading the settings: {variable}={value}: {first['msg']}"
             raise SettingsError(msg, f"set {variable} to a value of that kind, or unset it for the default") from error
 
     @classmethod

@@ -78,7 +78,7 @@ class Hub:
 
     def start_controller(self) -> None:
         database = Database(self.settings.database)
-        controller = build_controller(self.settings, database, self.addresses)
+        controller = build_controller(self.settings, database, self.addresses, lambda _signed: None)
         self.database.on_commit = controller.wake
         self.controller = Running(controller, database)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import JSON, BigInteger, LargeBinary, String
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UtcDateTime
+from shoal_hub.database import SECRET, UNAUDITED, UtcDateTime
 
 Presence = Literal["online", "offline", "never"]
 IntentKind = Literal["pin", "rollback", "rollout", "ab", "default"]
@@ -51,7 +51,7 @@ class EnrolmentTokenRow(SQLModel, table=True):
     __tablename__ = "enrolment_tokens"
 
     id: str = Field(primary_key=True)
-    secret_sha256: str = Field(unique=True)
+    secret_sha256: str = Field(unique=True, sa_column_kwargs={"info": SECRET})
     label: str = ""
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
@@ -90,6 +90,7 @@ class DesiredRow(SQLModel, table=True):
     """The desired state that stands for a device: the signed envelope and what the composer left out."""
 
     __tablename__ = "desired_states"
+    __table_args__ = {"info": UNAUDITED}
 
     device_id: str = Field(primary_key=True, foreign_key="devices.id")
     epoch: int = Field(sa_type=BigInteger)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.record import record
 from shoal_hub.database import announce, utc_now
 from shoal_hub.errors import HubError, JobError
 from shoal_hub.events.record import record_event
@@ -139,6 +141,8 @@ class FederatedJob:
             row = session.get_one(FederatedRun, self.run)
             row.result_version = version.number
             session.add(row)
+            subject = f"models/{run.model}/versions/{version.number}"
+            record(session, Actor.system("jobs"), "federation.register", subject, {}, {"federated_run": run.id})
         for folder in (parent_dir, bundle_dir):
             shutil.rmtree(folder)
         return version.number

@@ -8,6 +8,8 @@ from sqlmodel import Session, select
 
 from shoal_compression.compress import compress
 from shoal_compression.report import CompressionReport, VariantReport
+from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.record import record
 from shoal_hub.database import announce, utc_now
 from shoal_hub.errors import JobError
 from shoal_hub.events.record import record_event
@@ -89,6 +91,15 @@ def add_variants(
     targets = ", ".join(sorted(replaced))
     message = f"{version.model} version {version.number} compressed for {targets} by {by}"
     record_event(session, "version_compressed", message, subject=f"model/{version.model}")
+    after = {variant.target: variant.technique for variant in report.variants}
+    record(
+        session,
+        Actor.system("jobs"),
+        "registry.compress",
+        f"models/{version.model}/versions/{version.number}",
+        {},
+        after,
+    )
     announce(session, "models")
 
 
