@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Table, TextClause, event, inspect, select, tuple_
-from sqlalchemy.sql import ClauseElement, Delete, Insert, Update
+from sqlalchemy.sql import Delete, Insert, Update
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session
 
@@ -50,8 +50,12 @@ class Changes:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._before: dict[tuple[Table, Key], Row | None] = {}
+        # By name: the table that an ORM statement carries is another object than the one it was declared as.
+        self._tables: dict[str, Table] = {}
+        self._before: dict[str, dict[Key, Row | None]] = {}
         self._is_flushing = False
+        self.made: dict[str, str] = {}
+        """The hub's feature whose table a new row is in, by `table/key`, in the order in which rows were made."""
         event.listen(session, "after_begin", self._after_begin)
         event.listen(session, "before_flush", self._before_flush)
         event.listen(session, "after_flush", self._after_flush)
@@ -60,15 +64,15 @@ class Changes:
     def difference(self) -> Difference:
         """Return what has changed since the transaction began; the session must be flushed."""
         difference = Difference({}, {})
-        for table in dict.fromkeys(table for table, _ in self._before):
-            keys = [key for one, key in self._before if one is table]
-            now = _read(self._session.connection(), table, keys)
-            changed = [(key, *_change(table, self._before[table, key], now.get(key))) for key in keys]
-            _show(difference, table.name, [one for one in changed if one[1] is not None or one[2] is not None])
+        for name, rows in self._before.items():
+            now = _read(self._session.connection(), self._tables[name], list(rows))
+            changed = [(key, *_change(self._tables[name], row, now.get(key))) for key, row in rows.items()]
+            _show(difference, name, [one for one in changed if one[1] is not None or one[2] is not None])
         return difference
 
     def _after_begin(self, _session: Session, _transaction: object, connection: Connection) -> None:
         event.listen(connection, "before_execute", self._before_execute)
+        event.listen(connection, "before_cursor_execute", _refuse_raw_text)
 
     def _after_rollback(self, _session: Session, _transaction: object) -> None:
         self._is_flushing = False
@@ -87,8 +91,10 @@ class Changes:
         self._is_flushing = False
         for one in session.new:
             mapper = inspect(one).mapper
-            if _is_audited(mapper.local_table):
-                self._before.setdefault((mapper.local_table, tuple(mapper.primary_key_from_instance(one))), None)
+            table, key = mapper.local_table, tuple(mapper.primary_key_from_instance(one))
+            if _is_audited(table):
+                self._note(table, [key], {})
+                self.made.setdefault(_name(table.name, key), mapper.class_.__module__.split(".")[1])
 
     def _before_execute(
         self, connection: Connection, statement: object, many: Sequence[object], params: object, _options: object
@@ -99,24 +105,37 @@ class Changes:
         if isinstance(table, Table) and not _is_audited(table):
             return
         if many or params or not isinstance(table, Table) or not isinstance(statement, Update | Delete):
-            raise UnauditableError(
-                f"recording a change: {str(statement)[:200]!r} is no flush of an object and no plain UPDATE or DELETE",
-                "write rows through the session's objects, or mark the table as UNAUDITED",
-            )
+            raise _unauditable(statement)
         found = _read_where(connection, table, statement.whereclause, is_locking=True)
         self._note(table, list(found), found)
 
     def _note(self, table: Table, keys: Iterable[Key], rows: dict[Key, Row]) -> None:
+        self._tables.setdefault(table.name, table)
+        known = self._before.setdefault(table.name, {})
         for key in keys:
-            self._before.setdefault((table, key), rows.get(key))
+            known.setdefault(key, rows.get(key))
 
 
 def _writes(statement: object) -> bool:
-    if isinstance(statement, Insert | Update | Delete):
-        return True
-    if isinstance(statement, str | TextClause):
-        return not str(statement).lstrip().upper().startswith(("SELECT", "PRAGMA"))
-    return not isinstance(statement, ClauseElement)
+    is_text = isinstance(statement, TextClause) and not _reads(str(statement))
+    return is_text or isinstance(statement, Insert | Update | Delete)
+
+
+def _reads(sql: str) -> bool:
+    return sql.lstrip().upper().startswith(("SELECT", "PRAGMA"))
+
+
+def _refuse_raw_text(_connection: object, _cursor: object, sql: str, _values: object, context: Any, _: object) -> None:  # noqa: ANN401
+    """Refuse what was handed to the driver as text, which `before_execute` does not see."""
+    if context.compiled is None and not _reads(sql):
+        raise _unauditable(sql)
+
+
+def _unauditable(statement: object) -> UnauditableError:
+    return UnauditableError(
+        f"recording a change: {str(statement)[:200]!r} is no flush of an object and no plain UPDATE or DELETE",
+        "write rows through the session's objects, or mark the table as UNAUDITED",
+    )
 
 
 def _is_audited(table: object) -> bool:
@@ -182,9 +201,13 @@ def _digest(content: bytes) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
 
 
+def _name(table: str, key: Key) -> str:
+    return f"{table}/{','.join(str(part) for part in key)}"
+
+
 def _show(difference: Difference, table: str, changed: Sequence[tuple[Key, Row | None, Row | None]]) -> None:
     for key, before, after in changed[:MAX_ROWS]:
-        name = f"{table}/{','.join(str(part) for part in key)}"
+        name = _name(table, key)
         if before is not None:
             difference.before[name] = before
         if after is not None:

@@ -48,8 +48,9 @@ def watch_request(session: Session) -> None:
         session.flush()
         difference = changes.difference()
         if difference.before or difference.after or session.info.get(ALWAYS):
-            subject = _subject(scope, difference)
-            note(session, _actor(scope), _action(scope), subject, difference.before, difference.after)
+            action = _action(scope)
+            subject = _subject(scope, action.split(".")[0], changes.made, difference)
+            note(session, _actor(scope), action, subject, difference.before, difference.after)
             append_pending(session)
 
     event.listen(session, "before_commit", keep)
@@ -73,12 +74,16 @@ def _action(scope: Scope) -> str:
     return f"{feature}.{getattr(endpoint, '__name__', 'unknown')}"
 
 
-def _subject(scope: Scope, difference: Difference) -> str:
-    """Return what the path names, up to its last parameter; without one, the first row that was made or changed."""
-    path: str = scope["path"].removeprefix(_API)
-    template: str = getattr(scope.get("route"), "path", "").removeprefix(_API)
-    parts = template.split("/")
-    named = [number for number, part in enumerate(parts) if part.startswith("{")]
-    if named:
-        return "/".join(path.split("/")[: named[-1] + 1])
-    return next(iter([*difference.after, *difference.before]), path)
+def _subject(scope: Scope, feature: str, made: dict[str, str], difference: Difference) -> str:
+    """Return what the path names, up to its last parameter; without one, the row that was made or changed.
+
+    Of several new rows it is the first one of the route's own feature: a new rollout before the files that it brought.
+    """
+    path = scope["path"].removeprefix(_API).split("/")
+    template: list[str] = getattr(scope.get("route"), "path", "").split("/")
+    # Counted from the end: the template may be without the prefix that its router was mounted with.
+    behind = next((number for number, part in enumerate(reversed(template)) if part.startswith("{")), None)
+    if behind is not None:
+        return "/".join(path[: len(path) - behind])
+    own = [name for name, one in made.items() if one == feature and name in difference.after]
+    return next(iter([*own, *made, *difference.after, *difference.before]), "/".join(path))
