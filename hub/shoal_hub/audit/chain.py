@@ -211,7 +211,7 @@ def examine(entries: Iterable[Entry], lines: Iterable[bytes], key: Ed25519Public
     findings += forged
     for one in elsewhere:
         findings += compare_kept(anchors, one)
-    report = verify(entries, [*anchors, *elsewhere])
+    report = verify(entries, [*anchors, *(one for one in elsewhere if one not in anchors)])
     findings = [*findings, *report.findings][:MAX_FINDINGS]
     return report.model_copy(update={"findings": findings, "holds": not findings})
 

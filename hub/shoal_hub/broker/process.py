@@ -132,6 +132,24 @@ def write_files(config: BrokerConfig) -> str:
     return digest.hexdigest()
 
 
+def written_digest(folder: Path) -> str:
+    """Return the hash, as `write_files` makes it, of what lies in the broker's folder now.
+
+    Raises:
+        OSError: A file is missing.
+    """
+    text = (folder / "mosquitto.conf").read_text()
+    acls = [(folder / name).read_text() for name in ("devices.acl", "hub.acl")]
+    digest = hashlib.sha256((text + "".join(acls)).encode())
+    for authority, certificate in zip(_values(text, "cafile"), _values(text, "certfile"), strict=True):
+        digest.update(Path(certificate).read_bytes() + Path(authority).read_bytes())
+    return digest.hexdigest()
+
+
+def _values(text: str, name: str) -> list[str]:
+    return [line.removeprefix(f"{name} ") for line in text.splitlines() if line.startswith(f"{name} ")]
+
+
 def running_pid(config: BrokerConfig) -> int | None:
     """Return the process id of a broker that was started on this folder's configuration and still runs."""
     try:

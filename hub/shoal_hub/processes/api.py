@@ -108,6 +108,7 @@ def run(settings: Settings) -> None:
         ssl_certfile=str(identity.certificate),
         ssl_keyfile=str(identity.key),
         log_level="warning",
+        log_config=None,  # to the process's own handler, which takes secrets out
         ws="none",
         timeout_graceful_shutdown=_DRAIN_S,
     )
