@@ -46,6 +46,7 @@ def doctor(as_json: AsJson = False) -> None:
     """
     from shoal_hub.doctor.examine import examine_hub
 
+    os.umask(PRIVATE_UMASK)  # looking at a database makes files beside it
     findings = examine_hub(Settings.read(os.environ))
     rows = [(one.verdict, one.name, one.found, one.remedy) for one in findings]
     show(findings, as_json=as_json, draw=lambda: table(("VERDICT", "CHECK", "FOUND", "TO DO"), rows, empty=""))
