@@ -31,7 +31,8 @@ def secrets_in_logs(patient: Patient) -> Finding:
 def secrets_in_database(patient: Patient) -> Finding:
     """No text of any table holds a secret; what is kept of secrets are hashes."""
     found, count = [], 0
-    with patient.database.engine.connect() as connection:
+    with patient.database.session() as session:
+        connection = session.connection()
         existing = set(inspect(connection).get_table_names())
         for table in METADATA.sorted_tables:
             if table.name not in existing:

@@ -44,7 +44,8 @@ def audit_trail(patient: Patient) -> Finding:
 def append_only(patient: Patient) -> Finding:
     """The database refuses to change the trail."""
     query, wanted = _TRIGGERS[patient.database.engine.dialect.name]
-    with patient.database.engine.connect() as connection:
+    with patient.database.session() as session:
+        connection = session.connection()
         found = connection.execute(text(query)).scalar_one()
     if found == wanted:
         return ok("append-only", f"{found} triggers keep the trail from being changed")
