@@ -55,7 +55,7 @@ def test_a_device_that_makes_up_topics_fills_no_table(worker: IngestWorker, sqli
     acknowledged: list[str] = []
     for index in range(50):
         worker._take_chunk(message(f"shoal/1/device/{DEVICE}/up/blob/made-up/{index}-x", acknowledged))
-        cast("Any", worker)._read(message(f"shoal/1/device/{DEVICE}/up/event/{index}", acknowledged))
+        cast("Any", worker)._read([message(f"shoal/1/device/{DEVICE}/up/event/{index}", acknowledged)])
 
     assert len(acknowledged) == 50
     with sqlite_database.session() as session:
