@@ -92,6 +92,13 @@ class Settings(BaseModel):
     enrol_per_minute: float = _setting(
         "SHOAL_ENROL_PER_MINUTE", 60.0, "1/min", "Enrolment requests that one address may send; as many at once.", ge=1
     )
+    device_messages_per_s: float = _setting(
+        "SHOAL_DEVICE_MESSAGES_PER_S",
+        500.0,
+        "1/s",
+        "Messages that one device may send on average, ten seconds' worth at once; the hub reads no more of them.",
+        ge=1,
+    )
     max_jobs: int = _setting("SHOAL_MAX_JOBS", 1, "jobs", "Jobs (compression, training) that run at once.", ge=1, le=64)
     session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts.", ge=60)
 

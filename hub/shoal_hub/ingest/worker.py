@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.ingest.commit import Committer, RaceError
+from shoal_hub.ingest.rate import DeviceRates
 from shoal_hub.ingest.receive import Received, read
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
@@ -54,11 +56,19 @@ class IngestWorker:
     """Runs until it is stopped. Blobs have a thread of their own, so that a large upload delays no event."""
 
     def __init__(
-        self, database: Database, committer: Committer, uploads: Uploads, endpoints: Endpoints, shared_group: str
+        self,
+        database: Database,
+        committer: Committer,
+        uploads: Uploads,
+        endpoints: Endpoints,
+        shared_group: str,
+        *,
+        messages_per_s: float,
     ) -> None:
         self._database = database
         self._committer = committer
         self._uploads = uploads
+        self._rates = DeviceRates(messages_per_s)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._blob_events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._control = Connection(endpoints.control, _control_subscriptions(shared_group), self._events)
@@ -146,10 +156,14 @@ class IngestWorker:
         if not message.payload:
             return None  # a retained message that was cleared
         try:
-            return message, topics.parse_up(message.topic)
+            source = topics.parse_up(message.topic)
         except ContractError as error:
             self._warn(_sender(message.topic), str(error))
             return None
+        if self._rates.allows(source.device_id, len(message.payload), time.monotonic()):
+            return message, source
+        self._warn(f"device {source.device_id}", "it sends more than SHOAL_DEVICE_MESSAGES_PER_S")
+        return None
 
     def _keys_of(self, device_ids: set[str]) -> dict[str, DeviceKeys]:
         """Return the devices' keys; a database that is away is waited for, as nothing can be believed without it."""

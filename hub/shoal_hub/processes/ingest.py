@@ -32,7 +32,14 @@ def build_ingest(settings: Settings, database: Database, addresses: Addresses) -
         telemetry=addresses.endpoint(settings, "hub-ingest-telemetry"),
         blobs=addresses.endpoint(settings, "hub-ingest-blobs"),
     )
-    worker = IngestWorker(database, Committer(database, handlers), uploads, endpoints, read_shared_group(settings.data))
+    worker = IngestWorker(
+        database,
+        Committer(database, handlers),
+        uploads,
+        endpoints,
+        read_shared_group(settings.data),
+        messages_per_s=settings.device_messages_per_s,
+    )
     database.on_commit = worker.wake
     return worker
 

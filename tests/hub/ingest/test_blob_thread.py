@@ -32,7 +32,12 @@ def worker(sqlite_database: Database, tmp_path: Path) -> IngestWorker:
     endpoint = Endpoint("127.0.0.1", 1, tmp_path, Identity(tmp_path, tmp_path))
     endpoints = Endpoints(endpoint, endpoint, endpoint)
     worker = IngestWorker(
-        sqlite_database, Committer(sqlite_database, Handlers()), cast("Uploads", FullDisk()), endpoints, "group"
+        sqlite_database,
+        Committer(sqlite_database, Handlers()),
+        cast("Uploads", FullDisk()),
+        endpoints,
+        "group",
+        messages_per_s=100,
     )
     worker.stop()  # nothing waits
     return worker
