@@ -136,12 +136,17 @@ class _CountedFile(io.FileIO):
 def _bundle_paths(folder: Path) -> tuple[list[Path], str]:
     try:
         description = json.loads((folder / "bundle.json").read_bytes())
-        paths = [folder / name for name in (*description["files"], "bundle.json")]
+        names = [*description["files"], "bundle.json"]
+        paths = [folder / name for name in names]
+        outside = [name for name in names if Path(name).name != name]
         missing = [path.name for path in paths if not path.is_file()]
         name = str(description["name"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"reading the bundle {folder}: {type(error).__name__}: {error}"
         raise ClientError(msg, "name a folder that the training wrote; it has a bundle.json") from error
+    if outside:
+        msg = f"reading the bundle {folder}: {outside[0]!r} is outside of it"
+        raise ClientError(msg, "do not use this bundle: it would have sent another file of yours")
     if missing:
         raise ClientError(f"reading the bundle {folder}: {', '.join(missing)} is missing", "write the bundle again")
     return paths, name

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_hub.errors import SettingsError
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -88,6 +89,38 @@ class Settings(BaseModel):
     max_body_bytes: int = _setting("SHOAL_MAX_BODY_BYTES", 2**20, "bytes", "Largest body of a JSON request.", ge=16_384)
     max_upload_bytes: int = _setting(
         "SHOAL_MAX_UPLOAD_BYTES", 512 * 2**20, "bytes", "Largest body of a request that uploads a model.", ge=2**20
+    )
+    max_unpacked_bytes: int = _setting(
+        "SHOAL_MAX_UNPACKED_BYTES",
+        2 * 2**30,
+        "bytes",
+        "What one archive of a bundle (.npz, .keras) may unpack to.",
+        ge=2**20,
+    )
+    max_tensor_bytes: int = _setting(
+        "SHOAL_MAX_TENSOR_BYTES",
+        MAX_ARTIFACT_BYTES,
+        "bytes",
+        "The most memory that one tensor of a model file for devices may declare.",
+        ge=1024,
+    )
+    onnx_domains: str = _setting(
+        "SHOAL_ONNX_DOMAINS",
+        "",
+        "names, comma-separated",
+        "Operator domains that ONNX files for devices may use besides the standard ones, like com.microsoft.",
+    )
+    litert_custom_ops: str = _setting(
+        "SHOAL_LITERT_CUSTOM_OPS",
+        "",
+        "names, comma-separated",
+        "Custom operators that LiteRT files for devices may use, as the devices' runtime has them built in.",
+    )
+    require_licence: bool = _setting(
+        "SHOAL_REQUIRE_LICENCE",
+        default=False,
+        unit="yes or no",
+        description="Refuse to register a version whose model card names no licence.",
     )
     enrol_per_minute: float = _setting(
         "SHOAL_ENROL_PER_MINUTE", 60.0, "1/min", "Enrolment requests that one address may send; as many at once.", ge=1

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,7 @@ class Bundle(_Value):
     seed: int
     trainer: TrainerSpec
     tool_versions: dict[str, str]
-    files: dict[str, FileRecord]
+    files: Annotated[dict[Name, FileRecord], Field(max_length=64)]
 
 
 def read_bundle(folder: Path) -> Bundle:

@@ -66,7 +66,7 @@ def bundle_from_weights(
     """
     parent = read_bundle(parent_dir)
     new_folder(out_dir)
-    model = load_keras().models.load_model(parent_dir / KERAS_FILE, compile=False)
+    model = load_keras().models.load_model(parent_dir / KERAS_FILE, compile=False, safe_mode=True)
     set_weights(model, weights)  # checks them before anything is computed with them
     set_weights(model, blend(read_weights(parent_dir / WEIGHTS_FILE), weights, parent_share))
     for name in (CALIBRATION_FILE, TEST_FILE):

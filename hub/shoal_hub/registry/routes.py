@@ -15,6 +15,7 @@ from shoal_hub.error_response import documented
 from shoal_hub.errors import InvalidInputError, NotFoundError
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.registry.inspection import inspect_in_child
+from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.registry.public import (
     ModelDetail,
     ModelSummary,
@@ -87,7 +88,7 @@ def register_version(
     request = _read_request(bundle)
     with uploaded_bundle(files, hub.settings.data / "uploads") as folder:
         checked = read_checked_bundle(folder, name)
-        inspection = inspect_in_child(folder)
+        inspection = inspect_in_child(folder, BundleLimits.of(hub.settings))
         with hub.database.transaction() as session:
             version = register(
                 session, hub.artifacts, folder, checked, inspection, request, by=operator.name, now=utc_now()

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.registry.inspection import inspect
+from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.registry.register import RegisterRequest, read_checked_bundle, register
 
 WEIGHTS = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 2], [0.5, -0.5, 0]], dtype=np.float32)
@@ -87,4 +88,6 @@ def register_bundle(hub: HubContext, folder: Path, request: RegisterRequest | No
     request = request or RegisterRequest()
     with hub.database.transaction() as session:
         now = utc_now()
-        return register(session, hub.artifacts, folder, bundle, inspect(folder), request, by="ada", now=now).number
+        return register(
+            session, hub.artifacts, folder, bundle, inspect(folder, BundleLimits()), request, by="ada", now=now
+        ).number
