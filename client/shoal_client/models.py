@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from shoal_client.errors import ClientError
-from shoal_client.registry import Job, Model, ModelDetail, RolloutPolicy, Stage, StageChange, StageMoved, VersionDetail
+from shoal_client.registry import (
+    Job,
+    Model,
+    ModelDetail,
+    RolloutPolicy,
+    Stage,
+    StageChange,
+    StageMoved,
+    Statement,
+    VersionCard,
+    VersionDetail,
+)
 from shoal_client.transport import Transport
 
 Progress = Callable[[int, int], None]
@@ -94,6 +105,22 @@ class Models:
         """Start the job that makes variants of a version; without `techniques`, every one that the hub can make."""
         body: dict[str, Any] = {"techniques": list(techniques)}
         return self._transport.call("POST", f"/models/{name}/versions/{number}/compress", Job, json=body)
+
+    def provenance(self, name: str, ref: int | str) -> Sequence[Statement]:
+        """Return where a version and its variants come from, as signed in-toto statements."""
+        return self._transport.call("GET", f"/models/{name}/versions/{ref}/provenance", tuple[Statement, ...])
+
+    def bom(self, name: str, ref: int | str) -> dict[str, Any]:
+        """Return a version's bill of materials (CycloneDX 1.6)."""
+        return self._transport.call("GET", f"/models/{name}/versions/{ref}/bom", dict[str, Any])
+
+    def card(self, name: str, ref: int | str) -> VersionCard:
+        """Return a version's model card."""
+        return self._transport.call("GET", f"/models/{name}/versions/{ref}/card", VersionCard)
+
+    def card_page(self, name: str, ref: int | str) -> str:
+        """Return a version's model card as Markdown."""
+        return self._transport.fetch("GET", f"/models/{name}/versions/{ref}/card.md").decode()
 
     def download(self, sha256: str, path: Path) -> None:
         """Write an artifact to a file."""
