@@ -65,7 +65,7 @@ def check_keras(path: Path, max_unpacked_bytes: int) -> None:
         for part in _objects(config):
             _check_layer(path, part)
         with archive.open("model.weights.h5") as weights:
-            _check_weights(path, weights)
+            _check_weights(path, weights, max_unpacked_bytes)
 
 
 def _open(path: Path, max_unpacked_bytes: int) -> zipfile.ZipFile:
@@ -142,7 +142,7 @@ def _check_layer(path: Path, part: dict[str, Any]) -> None:
         raise InvalidInputError(msg, _REMEDY)
 
 
-def _check_weights(path: Path, weights: IO[bytes]) -> None:
+def _check_weights(path: Path, weights: IO[bytes], max_unpacked_bytes: int) -> None:
     """See that HDF5 links and data stay inside of the file: it can name other files for both."""
     import h5py
 
@@ -152,30 +152,33 @@ def _check_weights(path: Path, weights: IO[bytes]) -> None:
         copy.seek(0)
         try:
             with h5py.File(copy, "r") as file:
-                outside = [name for name in _walk(file) if name]
+                items = list(_walk(file))
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             raise _refuse(path, f"its weights are no HDF5 file ({str(error)[:100]})") from error
+    outside = [name for name, size_bytes in items if size_bytes is None]
     if outside:
         raise _refuse(path, f"its weights {outside[0][:80]!r} lie in another file")
+    unpacked_bytes = sum(size_bytes or 0 for _, size_bytes in items)
+    if unpacked_bytes > max_unpacked_bytes:
+        raise _refuse(path, f"its weights unpack to {unpacked_bytes} bytes, at most {max_unpacked_bytes} are taken")
 
 
-def _walk(file: Any) -> Iterator[str]:  # noqa: ANN401 - h5py has no types
-    """Yield the names of links and data sets that lead out of an HDF5 file."""
+def _walk(file: Any) -> Iterator[tuple[str, int | None]]:  # noqa: ANN401 - h5py has no types
+    """Yield the data sets of an HDF5 file with their size in bytes; no size where a link or the data lead elsewhere."""
     import h5py
 
-    waiting, seen = [file], set()
+    waiting, seen = [file], {file.id}
     while waiting:
         group = waiting.pop()
         for name in group:
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                yield f"{group.name}/{name}"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                yield f"{group.name}/{name}", None
                 continue
             item = group[name]
-            if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-                yield item.name
-            elif isinstance(item, h5py.Group) and item.id.__hash__() not in seen:
-                seen.add(item.id.__hash__())
+            if isinstance(item, h5py.Dataset):
+                yield item.name, None if item.external or item.is_virtual else item.nbytes
+            elif isinstance(item, h5py.Group) and item.id not in seen:
+                seen.add(item.id)
                 waiting.append(item)
 
 

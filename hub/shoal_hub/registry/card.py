@@ -11,6 +11,7 @@ from shoal_hub.registry.tables import VariantRow, Version
 from shoal_training.bundle import ONNX_FILE
 from shoal_training.model_card import ModelCard
 
+_OWN_LICENCE = re.compile(r"\bLicenseRef-[A-Za-z0-9.-]+")
 _LICENCE_REMEDY = (
     "name an SPDX licence expression in model-card.json, like Apache-2.0 or LicenseRef-ours (spdx.org/licenses)"
 )
@@ -65,7 +66,8 @@ def check_licence(licence: str, *, is_required: bool) -> None:
         return
     from cyclonedx import spdx  # reads the list of licences, half a second
 
-    if not spdx.is_expression(licence):
+    # A licence of one's own stands in an expression like any other; the list of SPDX cannot know it.
+    if not spdx.is_expression(_OWN_LICENCE.sub("MIT", licence)):
         raise InvalidInputError(
             f"reading the model card: {licence[:80]!r} is no SPDX licence expression", _LICENCE_REMEDY
         )
