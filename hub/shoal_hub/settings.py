@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shoal_contract.limits import MAX_ARTIFACT_BYTES
+from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES
 from shoal_hub.errors import SettingsError
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -121,6 +121,30 @@ class Settings(BaseModel):
         default=False,
         unit="yes or no",
         description="Refuse to register a version whose model card names no licence.",
+    )
+    upload_bytes_per_day: int = _setting(
+        "SHOAL_UPLOAD_BYTES_PER_DAY",
+        2**30,
+        "bytes",
+        "What one device may upload within 24 hours; blobs that came to nothing count as well.",
+        ge=2**16,
+    )
+    upload_bytes_in_flight: int = _setting(
+        "SHOAL_UPLOAD_BYTES_IN_FLIGHT",
+        2 * MAX_BLOB_BYTES,
+        "bytes",
+        "What one device may have on its way at once, kept on the hub's disk until it is whole.",
+        ge=2**16,
+    )
+    upload_blobs_in_flight: int = _setting(
+        "SHOAL_UPLOAD_BLOBS_IN_FLIGHT", 8, "blobs", "Blobs that one device may have on their way at once.", ge=1, le=64
+    )
+    upload_chunks_per_s: float = _setting(
+        "SHOAL_UPLOAD_CHUNKS_PER_S",
+        200.0,
+        "1/s",
+        "Chunks that are taken of one device, a minute's worth at once; others are dropped and asked for again.",
+        gt=0,
     )
     enrol_per_minute: float = _setting(
         "SHOAL_ENROL_PER_MINUTE", 60.0, "1/min", "Enrolment requests that one address may send; as many at once.", ge=1

@@ -1,4 +1,4 @@
-"""Model cards, licences, code commits and signed provenance of versions and variants."""
+"""Model cards, licences, code commits and provenance of versions and variants; what uploads came to."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,9 +18,13 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("bom_sha256", sa.String(), nullable=True))
     with op.batch_alter_table("variants") as batch_op:
         batch_op.add_column(sa.Column("provenance_sha256", sa.String(), nullable=True))
+    with op.batch_alter_table("uploads") as batch_op:
+        batch_op.add_column(sa.Column("received_bytes", sa.BigInteger(), server_default="0", nullable=False))
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("uploads") as batch_op:
+        batch_op.drop_column("received_bytes")
     with op.batch_alter_table("variants") as batch_op:
         batch_op.drop_column("provenance_sha256")
     with op.batch_alter_table("versions") as batch_op:
