@@ -69,14 +69,11 @@ def use_of(session: Session, device_id: str, now: datetime, *, besides: str) -> 
 def beyond(quota: Quota, used: Used, offer: BlobOffer) -> str:
     """Return why an offer does not fit into a device's quota, nothing if it does."""
     size_bytes = counted_bytes(offer.size_bytes)
+    open_bytes, day_bytes = used.bytes_in_flight + size_bytes, used.bytes_today + size_bytes
     if used.blobs_in_flight >= quota.blobs_in_flight:
-        return (
-            f"{used.blobs_in_flight} blobs are on their way already, at most {quota.blobs_in_flight} at once are taken"
-        )
-    if used.bytes_in_flight + size_bytes > quota.bytes_in_flight:
-        return f"with it {used.bytes_in_flight + size_bytes} bytes are on their way, at most {quota.bytes_in_flight} may be"
-    if used.bytes_today + size_bytes > quota.bytes_per_day:
-        return (
-            f"with it {used.bytes_today + size_bytes} bytes came within a day, at most {quota.bytes_per_day} are taken"
-        )
+        return f"{used.blobs_in_flight} blobs are on their way already, at most {quota.blobs_in_flight} may be at once"
+    if open_bytes > quota.bytes_in_flight:
+        return f"with it {open_bytes} bytes would be on their way, at most {quota.bytes_in_flight} may be at once"
+    if day_bytes > quota.bytes_per_day:
+        return f"with it {day_bytes} bytes would come within a day, at most {quota.bytes_per_day} are taken"
     return ""

@@ -202,7 +202,7 @@ def test_unbounded_uploads_by_one_device_are_refused_and_no_other_device_is_affe
         states.append(answer.state)
     assert states[:4] == ["credit"] * 4
     assert set(states[4:]) == {"refused"}
-    assert answer.reason == "4 blobs are on their way already, at most 4 at once are taken"
+    assert answer.reason == "4 blobs are on their way already, at most 4 may be at once"
     with database.session() as session:
         assert len(session.exec(select(Upload)).all()) <= 4 + 65, "what is remembered does not grow with the offers"
         events = session.exec(select(EventRow).where(EventRow.kind == "blob_refused")).all()
