@@ -13,9 +13,9 @@ from shoal_contract.ids import DeviceId, Name, Sha256
 
 HOSTILE = [
     "", ".", "..", "/", "/etc/passwd", "../../etc/passwd", "a/../../b", "a/b", "..\\..\\windows", "a\\b", "C:\\x",
-    "~root",     "a\x00b", "%2e%2e%2fetc", "..%2f", "%00", "a\n", "a\nb", " a", "a ", ".hidden", "-rf", "a//b", "\u2024\u2024/x",
-    "\uff0e\uff0e\uff0f", "..\u2215etc", "\u202egnp", "con\u0301", "a\u200b", "x" * 64, "\N{FISH}", "A", "*", "$(id)",
-    "a;b",
+    "~root", "a\x00b", "%2e%2e%2fetc", "..%2f", "%00", "a\n", "a\nb", " a", "a ", ".hidden", "-rf", "a//b",
+    "\u2024\u2024/x", "\uff0e\uff0e\uff0f", "..\u2215etc", "\u202egnp", "con\u0301", "a\u200b", "x" * 64, "\N{FISH}",
+    "A", "*", "$(id)", "a;b",
 ]  # fmt: skip
 FOLDER = Path("/srv/shoal/models")
 names = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=80), st.text(alphabet="./\\%~a\x00:2ef", max_size=12))
