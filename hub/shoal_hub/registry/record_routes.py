@@ -18,6 +18,7 @@ from shoal_hub.requests import Line
 router = APIRouter(prefix="/models/{name}/versions/{ref}", tags=["models"])
 
 _MARKDOWN = "text/markdown"
+Accept = Annotated[str, Header(include_in_schema=False)]
 
 
 class StatementPublic(BaseModel):
@@ -51,9 +52,7 @@ def read_bom(name: Name, ref: Line, hub: Hub, session: Writing, _operator: Opera
     response_model=VersionCard,
     responses=documented(401, 404, 422) | {200: {"content": {_MARKDOWN: {}}}},
 )
-def read_model_card(
-    name: Name, ref: Line, session: Reading, _operator: Operator, accept: Annotated[str, Header()] = ""
-) -> Response:
+def read_model_card(name: Name, ref: Line, session: Reading, _operator: Operator, accept: Accept = "") -> Response:
     """Return a version's model card; as a Markdown page to whoever accepts text/markdown."""
     card = read_card(session, find_version(session, name, ref))
     return _markdown(card) if _MARKDOWN in accept else JSONResponse(card.model_dump(mode="json"))
