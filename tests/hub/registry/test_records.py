@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,10 @@ from tests.hub.registry.bundles import post_bundle, write_bundle
 
 from shoal_contract.envelope import verify
 from shoal_contract.ids import sha256_hex
+from shoal_hub.api import create_app
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
-from shoal_hub.errors import InvalidInputError
 from shoal_hub.registry.artifacts import store_artifact
-from shoal_hub.registry.card import check_licence
 from shoal_hub.registry.inspection import inspect
 from shoal_hub.registry.provenance import PAYLOAD_TYPE
 from shoal_hub.registry.tables import VariantRow
@@ -217,10 +217,12 @@ def test_a_card_that_cannot_be_kept_is_refused(
     assert reason in response.json()["error"]["message"]
 
 
-def test_a_hub_can_ask_for_a_licence() -> None:
-    check_licence("", is_required=False)
-    with pytest.raises(InvalidInputError, match="asks for one"):
-        check_licence("", is_required=True)
+def test_a_hub_can_ask_for_a_licence(sqlite_hub: HubContext, sqlite_client: TestClient, tmp_path: Path) -> None:
+    strict = replace(sqlite_hub, settings=sqlite_hub.settings.model_copy(update={"require_licence": True}))
+    with TestClient(create_app(strict), headers=sqlite_client.headers) as client:
+        response = register(client, tmp_path / "1", card={"owner": "ada"})
+        assert (response.status_code, "asks for one" in response.text) == (422, True)
+        assert register(client, tmp_path / "2")["number"] == 1
 
 
 @pytest.mark.parametrize("record", ["provenance", "bom", "card", "card.md"])
