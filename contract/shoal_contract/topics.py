@@ -2,6 +2,7 @@
 
 import re
 from typing import Final, Literal, NamedTuple
+from urllib.parse import quote
 
 from shoal_contract.errors import TopicError
 from shoal_contract.ids import DEVICE_ID_PATTERN, SHA256_PATTERN
@@ -12,6 +13,10 @@ UpChannel = Literal["presence", "reported", "telemetry", "event", "blob"]
 
 ARTIFACT_FILTER: Final = f"{ROOT}/artifact/#"
 TRUST_FILTER: Final = f"{ROOT}/trust/#"
+TRUST_TIMESTAMP: Final = f"{ROOT}/trust/timestamp"
+"""Retained: the TUF timestamp, which names the snapshot and so everything else."""
+TRUST_INDEX: Final = f"{ROOT}/trust/index"
+"""Retained: the names of the TUF metadata that stand; unsigned, it can only delay."""
 HUB_WATERMARK: Final = f"{ROOT}/hub/watermark"
 """Retained: how far the hub had told the broker everything; readable by the hub only."""
 HUB_AUDIT: Final = f"{ROOT}/hub/audit"
@@ -81,6 +86,14 @@ def artifact_manifest(sha256: str) -> str:
 def artifact_chunk(sha256: str, index: int) -> str:
     """Retained: chunk `index` of an artifact."""
     return f"{ROOT}/artifact/{_hash(sha256)}/{_index(index)}"
+
+
+def trust_metadata(version: int, role: str) -> str:
+    """Retained: one version of a TUF role's metadata, as the role's name is percent-encoded in TUF's file names."""
+    if version < 1 or not role:
+        msg = f"building a topic: version {version} of the role {role!r} is no TUF metadata"
+        raise TopicError(msg)
+    return f"{ROOT}/trust/{version}.{quote(role, safe='')}"
 
 
 def parse_up(topic: str) -> UpTopic:

@@ -18,7 +18,7 @@ from shoal_hub.federation import routes as federation_routes
 from shoal_hub.jobs import routes as job_routes
 from shoal_hub.monitoring import routes as monitoring_routes
 from shoal_hub.operators import routes as operator_routes
-from shoal_hub.registry import lifecycle_routes
+from shoal_hub.registry import lifecycle_routes, record_routes
 from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit
 from shoal_hub.rollouts import routes as rollout_routes
@@ -66,7 +66,14 @@ def _api(settings: Settings) -> APIRouter:
     api.add_api_route("/health", _health, tags=["hub"], summary="Whether the API answers")
     api.include_router(enrolment_routes.router, dependencies=[Depends(limit_enrolment)])
     api.include_router(device_routes.router)
-    for module in (registry_routes, lifecycle_routes, rollout_routes, federation_routes, monitoring_routes):
+    for module in (
+        registry_routes,
+        lifecycle_routes,
+        record_routes,
+        rollout_routes,
+        federation_routes,
+        monitoring_routes,
+    ):
         api.include_router(module.router)
     for module in (job_routes, event_routes, operator_routes, audit_routes):
         api.include_router(module.router)

@@ -93,6 +93,7 @@ def _draw(device: DeviceDetail) -> None:
             ("since", device.presence_since),
             ("reason", device.presence_reason),
             ("last seen", device.last_seen_at),
+            ("in two places", device.clone_seen_at),
             ("enrolled", device.enrolled_at),
             ("tags", device.tags),
             ("hardware", f"{hardware.model}, {hardware.architecture}, {hardware.cores} cores" if hardware else None),

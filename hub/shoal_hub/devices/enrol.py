@@ -6,7 +6,6 @@ A device whose answer was lost sends the same request again and gets the same id
 from datetime import datetime
 from typing import NamedTuple
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlmodel import Session
 
@@ -14,6 +13,7 @@ from shoal_contract.enrolment import EnrolmentRequest
 from shoal_contract.ids import new_device_id
 from shoal_hub.database import announce
 from shoal_hub.devices.certificate_request import key_fingerprint, read_certificate_request
+from shoal_hub.devices.certificates import add_certificate
 from shoal_hub.devices.enrolment_tokens import find_token, take_use
 from shoal_hub.devices.tables import Device, EnrolmentTokenRow, EnrolmentUse
 from shoal_hub.errors import RefusedError
@@ -41,7 +41,7 @@ def enrol(session: Session, authority: DeviceAuthority, request: EnrolmentReques
     use = session.get(EnrolmentUse, (token.id, key_fingerprint(csr)))
     device = _add_device(session, token, request, key_fingerprint(csr), now) if use is None else _known(session, use)
     certificate = authority.issue(csr, device.id)
-    device.certificate_serial = _serial(certificate)
+    device.certificate_serial = add_certificate(session, device.id, certificate, now)
     session.add(device)
     announce(session, "devices")
     return Enrolled(device, certificate.public_bytes(Encoding.PEM).decode(), token)
@@ -79,7 +79,3 @@ def _known(session: Session, use: EnrolmentUse) -> Device:
             f"enrolling: device {device.id} was revoked", "remove its identity folder and use a new token"
         )
     return device
-
-
-def _serial(certificate: x509.Certificate) -> str:
-    return f"{certificate.serial_number:x}"

@@ -38,6 +38,10 @@ class Device(SQLModel, table=True):
     reported_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     reported_epoch: int = Field(default=0, sa_type=BigInteger)
     reported_generation: int = Field(default=0, sa_type=BigInteger)
+    instances: list[str] = Field(
+        default_factory=list, sa_type=JSON, description="starts of the agent, the last at the end"
+    )
+    clone_seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     outbox_stream: str = ""
     outbox_sequence: int = Field(default=0, sa_type=BigInteger)
 

@@ -20,6 +20,7 @@ from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.artifacts import store_artifact
 from shoal_hub.registry.bundle_files import restore_bundle
 from shoal_hub.registry.inspection import inspect_in_child
+from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.registry.register import RegisterRequest, register
 from shoal_hub.registry.versions import find_version
 
@@ -132,7 +133,7 @@ class FederatedJob:
             tags=("federated",),
             progress=self.work.progress,
         )
-        inspection = inspect_in_child(bundle_dir)
+        inspection = inspect_in_child(bundle_dir, BundleLimits.of(self.work.settings))
         request = RegisterRequest(parent_version=run.base_version, federated_run=run.id)
         with self.work.database.transaction() as session:
             version = register(

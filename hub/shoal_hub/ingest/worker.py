@@ -3,7 +3,8 @@
 import logging
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,10 +17,12 @@ from shoal_contract.errors import ContractError
 from shoal_contract.telemetry import BlobOffer
 from shoal_contract.telemetry import Event as DeviceEvent
 from shoal_hub.database import Database, utc_now
+from shoal_hub.devices.certificates import DeviceKeys, device_keys
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.ingest.commit import Committer, RaceError
+from shoal_hub.ingest.rate import DeviceRates
 from shoal_hub.ingest.receive import Received, read
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
@@ -53,11 +56,19 @@ class IngestWorker:
     """Runs until it is stopped. Blobs have a thread of their own, so that a large upload delays no event."""
 
     def __init__(
-        self, database: Database, committer: Committer, uploads: Uploads, endpoints: Endpoints, shared_group: str
+        self,
+        database: Database,
+        committer: Committer,
+        uploads: Uploads,
+        endpoints: Endpoints,
+        shared_group: str,
+        *,
+        messages_per_s: float,
     ) -> None:
         self._database = database
         self._committer = committer
         self._uploads = uploads
+        self._rates = DeviceRates(messages_per_s)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._blob_events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._control = Connection(endpoints.control, _control_subscriptions(shared_group), self._events)
@@ -100,7 +111,7 @@ class IngestWorker:
 
     def _take_batch(self) -> None:
         messages = [event for event in _drain(self._events) if isinstance(event, Message)]
-        received = [one for one in (self._read(message) for message in messages) if one is not None]
+        received = self._read(messages)
         if received:
             self._commit(received)
         for message in messages:
@@ -127,14 +138,43 @@ class IngestWorker:
         with self._database.session() as session:
             return ack.model_copy(update={"blobs": self._uploads.answers(session, device_id)})
 
-    def _read(self, message: Message) -> Received | None:
+    def _read(self, messages: Sequence[Message]) -> list[Received]:
+        sources = [found for message in messages if (found := self._source_of(message)) is not None]
+        keys = self._keys_of({source.device_id for _, source in sources})
+        received: list[Received] = []
+        for message, source in sources:
+            if source.device_id not in keys:
+                self._warn(f"device {source.device_id}", "it is not enrolled, or was revoked")
+                continue
+            try:
+                received.append(read(source, message.payload, keys[source.device_id]))
+            except ContractError as error:
+                self._warn(_sender(message.topic), str(error))
+        return received
+
+    def _source_of(self, message: Message) -> tuple[Message, topics.UpTopic] | None:
         if not message.payload:
             return None  # a retained message that was cleared
         try:
-            return read(message.topic, message.payload)
+            source = topics.parse_up(message.topic)
         except ContractError as error:
             self._warn(_sender(message.topic), str(error))
             return None
+        if self._rates.allows(source.device_id, len(message.payload), time.monotonic()):
+            return message, source
+        self._warn(f"device {source.device_id}", "it sends more than SHOAL_DEVICE_MESSAGES_PER_S")
+        return None
+
+    def _keys_of(self, device_ids: set[str]) -> dict[str, DeviceKeys]:
+        """Return the devices' keys; a database that is away is waited for, as nothing can be believed without it."""
+        while device_ids and not self._stopping.is_set():
+            try:
+                with self._database.session() as session:
+                    return device_keys(session, device_ids)
+            except SQLAlchemyError:
+                log.exception("reading the keys of %d devices failed; trying again", len(device_ids))
+                self._stopping.wait(_RETRY_S)
+        return {}
 
     def _acknowledge(self, device_id: str, ack: Ack) -> None:
         try:
