@@ -8,6 +8,7 @@ taken for the present one's.
 import asyncio
 import math
 import random
+import secrets
 import socket
 import struct
 import threading
@@ -31,7 +32,9 @@ from shoal_agent.errors import FetchError, LinkError
 from shoal_agent.identity import Identity
 from shoal_agent.link_problems import explain_end, explain_no_connection
 from shoal_agent.settings import LinkSettings
+from shoal_agent.signer import DeviceSigner
 from shoal_contract import topics
+from shoal_contract.device_signature import SignedChannel
 from shoal_contract.reported import Presence
 
 _log = getLogger(__name__)
@@ -77,6 +80,7 @@ class Link:
 
     Args:
         identity: Who connects, and where.
+        signer: Signs what goes up.
         settings: Bounds.
         next_connection: Gives each connection its number.
         now: The clock.
@@ -86,13 +90,16 @@ class Link:
     def __init__(
         self,
         identity: Identity,
+        signer: DeviceSigner,
         settings: LinkSettings,
         next_connection: Callable[[], int],
         now: Callable[[], datetime],
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._identity = identity
+        self._signer = signer
         self._settings = settings
+        self._instance = secrets.token_hex(8)
         self._next_connection = next_connection
         self._now = now
         self._jitter = jitter
@@ -157,6 +164,15 @@ class Link:
     def is_connected(self) -> bool:
         """Whether the broker has accepted the connection and it stands."""
         return self._up.is_set()
+
+    async def say(self, channel: SignedChannel, message: bytes, *, retain: bool = False) -> None:
+        """Publish a message, signed by this device, on its own channel; wait for the broker's confirmation.
+
+        Raises:
+            LinkError: The link is down, or the confirmation did not come in time.
+        """
+        topic = topics.up(self._identity.device_id, channel)
+        await self.publish(topic, self._signer.seal(channel, message), retain=retain)
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish at QoS 1 and wait for the broker's confirmation.
@@ -226,7 +242,7 @@ class Link:
     def _presence(self, connection: int, state: str, reason: str) -> bytes:
         message = Presence.model_validate(
             {"state": state, "connection": connection, "sequence": 0 if state == "online" else 1,
-             "since": self._now(), "reason": reason}
+             "since": self._now(), "reason": reason, "instance": self._instance}
         )  # fmt: skip
         return message.to_bytes()
 
@@ -276,7 +292,7 @@ class Link:
         self._upcoming = self._next_connection()
         properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
         properties.WillDelayInterval = self._settings.will_delay_s
-        will = self._presence(self._upcoming, "offline", "connection lost")
+        will = self._signer.seal("presence", self._presence(self._upcoming, "offline", "connection lost"))
         topic = topics.up(self._identity.device_id, "presence")
         self._client.will_set(topic, will, qos=1, retain=True, properties=properties)
 

@@ -9,6 +9,7 @@ from types import TracebackType
 import httpx
 from typing_extensions import Self
 
+from shoal_client.audit import Audit
 from shoal_client.errors import JobFailedError
 from shoal_client.fleet import Event, Health, Operator
 from shoal_client.models import Models
@@ -42,6 +43,7 @@ class ShoalClient:
         self.rollouts = Rollouts(self._transport)
         self.drift = Drift(self._transport)
         self.federated = Federated(self._transport)
+        self.audit = Audit(self._transport)
 
     @classmethod
     def from_profile(cls, profile: Profile | None = None) -> Self:

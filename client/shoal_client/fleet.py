@@ -50,6 +50,8 @@ class Device(Value):
     presence_since: datetime | None
     presence_reason: str
     last_seen_at: datetime | None
+    clone_seen_at: datetime | None = None
+    """When its identity was last seen in two places; None for never."""
     enrolled_at: datetime
     revoked_at: datetime | None
     decommissioned_at: datetime | None

@@ -21,6 +21,8 @@ TRUST_INDEX: Final = f"{ROOT}/trust/index"
 """Retained: the names of the TUF metadata that stand; unsigned, it can only delay."""
 HUB_WATERMARK: Final = f"{ROOT}/hub/watermark"
 """Retained: how far the hub had told the broker everything; readable by the hub only."""
+HUB_AUDIT: Final = f"{ROOT}/hub/audit"
+"""Retained: the last signed anchor of the hub's audit trail; readable by the hub only."""
 HUB_WAKE: Final = f"{ROOT}/hub/wake"
 """Not retained: one of the hub's processes has committed something that another should look at."""
 

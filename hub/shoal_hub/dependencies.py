@@ -7,6 +7,8 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlmodel import Session
 
+from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.requests import ALWAYS
 from shoal_hub.context import HubContext
 from shoal_hub.operators.tables import OperatorToken
 from shoal_hub.security import find_operator
@@ -20,6 +22,11 @@ def hub_of(request: Request) -> HubContext:
     return hub
 
 
+def address_of(request: Request) -> str:
+    """Return the address that a request came from."""
+    return request.client.host if request.client else "unknown"
+
+
 Hub = Annotated[HubContext, Depends(hub_of)]
 
 
@@ -30,6 +37,7 @@ def _reading(hub: Hub) -> Iterator[Session]:
 
 def _writing(hub: Hub) -> Iterator[Session]:
     with hub.database.transaction() as session:
+        session.info[ALWAYS] = True
         yield session
 
 
@@ -38,9 +46,13 @@ Writing = Annotated[Session, Depends(_writing, scope="function")]
 """Committed before the answer is sent, so that whoever has the answer can read what it speaks of."""
 
 
-def _operator(hub: Hub, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> OperatorToken:
+def _operator(
+    request: Request, hub: Hub, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> OperatorToken:
     with hub.database.session() as session:
-        return find_operator(session, credentials.credentials if credentials else None)
+        operator = find_operator(session, credentials.credentials if credentials else None)
+    request.state.actor = Actor(operator.id, operator.name, "admin", address_of(request))
+    return operator
 
 
 Operator = Annotated[OperatorToken, Depends(_operator)]

@@ -137,6 +137,26 @@ def test_the_way_of_a_model_from_registration_to_a_rollout_and_back(
     assert json.loads(events.out)[0]["kind"] == "rollout_started"
 
 
+def test_the_records_of_a_version_are_shown_and_kept_as_files(
+    shoal: Shoal, served: ServedHub, bundle: Path, tmp_path: Path
+) -> None:
+    shoal("models", "register", str(bundle))
+    assert "# colours version" in shoal("models", "card", "colours", "latest").out
+    assert json.loads(shoal("models", "card", "colours", "latest", "--json").out)["model"] == "colours"
+    assert "CycloneDX" in shoal("models", "bom", "colours", "latest").out
+    assert json.loads(shoal("models", "bom", "colours", "latest", "--json").out)["bomFormat"] == "CycloneDX"
+    assert served.hub.director.key_id in shoal("models", "provenance", "colours", "latest").out
+    stated = json.loads(shoal("models", "provenance", "colours", "latest", "--json").out)[0]
+    assert stated["statement"]["_type"] == "https://in-toto.io/Statement/v1"
+    for record, start in (("card", "# colours"), ("bom", "{"), ("provenance", '{"payload"')):
+        kept = tmp_path / record
+        assert shoal("models", record, "colours", "latest", "--output", str(kept)).status == 0
+        assert kept.read_text().startswith(start)
+    refused = shoal("models", "bom", "colours", "latest", "--output", str(tmp_path / "none" / "x"))
+    assert refused.status == 1
+    assert "may write" in refused.err
+
+
 def test_devices_are_found_by_name_or_id_renamed_and_tagged(shoal: Shoal) -> None:
     listed = shoal("devices", "list")
     assert all(device_id in listed.out for device_id in DEVICES.values())

@@ -148,6 +148,23 @@ def reload(config: BrokerConfig) -> bool:
     return True
 
 
+def written_digest(folder: Path) -> str:
+    """Return the hash, as `write_files` makes it, of what lies in the broker's folder now.
+
+    Raises:
+        OSError: A file is missing.
+    """
+    text = (folder / "mosquitto.conf").read_text()
+    digest = hashlib.sha256((text + (folder / "hub.acl").read_text()).encode())
+    for authority, certificate in zip(_values(text, "cafile"), _values(text, "certfile"), strict=True):
+        digest.update(Path(certificate).read_bytes() + Path(authority).read_bytes())
+    return digest.hexdigest()
+
+
+def _values(text: str, name: str) -> list[str]:
+    return [line.removeprefix(f"{name} ") for line in text.splitlines() if line.startswith(f"{name} ")]
+
+
 def running_pid(config: BrokerConfig) -> int | None:
     """Return the process id of a broker that was started on this folder's configuration and still runs."""
     try:

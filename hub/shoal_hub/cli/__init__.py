@@ -6,7 +6,7 @@ import sys
 import typer
 
 from shoal_client import ClientError
-from shoal_hub.cli import devices, federated, hub, jobs, models, rollouts, tokens
+from shoal_hub.cli import audit, devices, federated, hub, jobs, models, rollouts, tokens
 from shoal_hub.cli.login import login
 from shoal_hub.cli.output import cell, errors
 from shoal_hub.cli.watching import drift_app, events
@@ -30,6 +30,7 @@ app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(federated.app, name="federated")
 app.add_typer(drift_app, name="drift")
+app.add_typer(audit.app, name="audit")
 app.command(epilog="Example: shoal events --follow")(events)
 
 

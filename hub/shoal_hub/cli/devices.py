@@ -139,6 +139,7 @@ def _draw(device: DeviceDetail) -> None:
             ("since", device.presence_since),
             ("reason", device.presence_reason),
             ("last seen", device.last_seen_at),
+            ("in two places", device.clone_seen_at),
             ("enrolled", device.enrolled_at),
             *_farewell(device),
             ("tags", device.tags),

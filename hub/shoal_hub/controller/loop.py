@@ -18,6 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shoal_contract import topics
 from shoal_contract.errors import ContractError
+from shoal_hub.audit.anchor import AuditSigner
+from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
@@ -54,6 +56,7 @@ class Controller:
         runner: JobRunner,
         revocations: Revocations,
         endpoint: Endpoint,
+        signer: AuditSigner,
         *,
         tick_s: float,
         desired_life: timedelta,
@@ -63,15 +66,21 @@ class Controller:
         self._transfers = transfers
         self._runner = runner
         self._revocations = revocations
+        self._signer = signer
         self._tick_s = tick_s
         self._desired_life = desired_life
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        subscriptions = [Subscription(topics.HUB_WAKE, qos=0), Subscription(topics.HUB_WATERMARK)]
+        subscriptions = [
+            Subscription(topics.HUB_WAKE, qos=0),
+            Subscription(topics.HUB_WATERMARK),
+            Subscription(topics.HUB_AUDIT),
+        ]
         self._connection = Connection(endpoint, subscriptions, self._events)
         self._desired = DesiredPublisher(database, director.epoch)
         self._stopping = threading.Event()
         self._began_at = utc_now()
         self._retained_mark: bytes | None = None
+        self._retained_anchor: bytes | None = None
         self._probe = ""
         self._is_told = False
         self._is_busy = False
@@ -134,12 +143,17 @@ class Controller:
                     self._retained_mark = payload
                 event.acknowledge()
                 return frozenset()
+            case Message(topic, payload, is_retained) if topic == topics.HUB_AUDIT:
+                if is_retained:
+                    self._retained_anchor = payload
+                event.acknowledge()
+                return frozenset()
             case Message(_, payload):
                 return self._hear(read_wake(payload))
 
     def _begin_comparison(self) -> frozenset[str]:
         """Send a word to ourselves: retained messages come before it, so that silence then means that there is none."""
-        self._retained_mark, self._is_told = None, False
+        self._retained_mark, self._retained_anchor, self._is_told = None, None, False
         self._probe = f"probe-{secrets.token_hex(8)}"
         wake(self._connection, frozenset({self._probe}))
         return frozenset()
@@ -152,6 +166,7 @@ class Controller:
         if not self._desired.compare(self._retained_mark):
             log.info("the broker does not have what it was told: everything is published again")
             self._transfers.assert_all()
+        self._signer.compare(self._retained_anchor)
         self._is_told = True
         return frozenset({"broker"})
 
@@ -172,6 +187,8 @@ class Controller:
         yield lambda: self._advance_rollouts(now)
         yield lambda: self._mark_due(now, what, is_tick=is_tick)
         yield lambda: self._refresh_desired(now)
+        if is_tick or AUDIT_WAKE in what:
+            yield lambda: self._anchor(now, is_urgent=AUDIT_WAKE in what)
         if is_tick:
             yield lambda: self._desired.repeat_for_those_behind(now)
             yield lambda: drop_settled_leases(self._database)
@@ -179,12 +196,16 @@ class Controller:
             yield lambda: settle_signals(self._database, now)
             yield lambda: note_silence(self._database, now, self._began_at)
         if self._is_told:
+            yield lambda: self._signer.publish(self._connection)
             yield lambda: self._publish(now)
 
     def _advance_rollouts(self, now: datetime) -> None:
         for _ in range(_MAX_ROLLOUT_STEPS):
             if not reconcile_rollouts(self._database, now):
                 return
+
+    def _anchor(self, now: datetime, *, is_urgent: bool) -> None:
+        self._signer.step(now, is_urgent=is_urgent)
 
     def _publish(self, now: datetime) -> None:
         """Publish desired states before artifacts, and one artifact at a time: orders go out in between."""

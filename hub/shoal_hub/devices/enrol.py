@@ -23,10 +23,11 @@ from shoal_hub.trust.ca import DeviceAuthority
 
 
 class Enrolled(NamedTuple):
-    """The device and the certificate that it gets."""
+    """The device, the certificate that it gets, and the token that let it in."""
 
     device: Device
     certificate_pem: str
+    token: EnrolmentTokenRow
 
 
 def enrol(session: Session, authority: DeviceAuthority, request: EnrolmentRequest, now: datetime) -> Enrolled:
@@ -45,7 +46,7 @@ def enrol(session: Session, authority: DeviceAuthority, request: EnrolmentReques
     device.certificate_serial = add_certificate(session, device.id, certificate, now)
     session.add(device)
     announce(session, "devices")
-    return Enrolled(device, certificate.public_bytes(Encoding.PEM).decode())
+    return Enrolled(device, certificate.public_bytes(Encoding.PEM).decode(), token)
 
 
 def _add_device(

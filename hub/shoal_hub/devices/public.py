@@ -33,6 +33,8 @@ class DeviceSummary(BaseModel):
     presence_since: datetime | None
     presence_reason: str
     last_seen_at: datetime | None
+    clone_seen_at: datetime | None
+    """When its identity was last seen in two places; None for never."""
     enrolled_at: datetime
     revoked_at: datetime | None
     decommissioned_at: datetime | None
@@ -112,6 +114,7 @@ def _summary(device: Device, reported: ReportedState | None) -> dict[str, Any]:
         "presence_since": device.presence_since,
         "presence_reason": device.presence_reason,
         "last_seen_at": device.last_seen_at,
+        "clone_seen_at": device.clone_seen_at,
         "enrolled_at": device.enrolled_at,
         "revoked_at": device.revoked_at,
         "decommissioned_at": device.decommissioned_at,

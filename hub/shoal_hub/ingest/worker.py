@@ -21,7 +21,8 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.ingest.commit import Committer, RaceError
-from shoal_hub.ingest.receive import Received, read
+from shoal_hub.ingest.reading import Reader, sender
+from shoal_hub.ingest.receive import Received
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.wake import wake
@@ -55,7 +56,14 @@ class IngestWorker:
     """Runs until it is stopped. Blobs have a thread of their own, so that a large upload delays no event."""
 
     def __init__(
-        self, database: Database, committer: Committer, uploads: Uploads, endpoints: Endpoints, shared_group: str
+        self,
+        database: Database,
+        committer: Committer,
+        uploads: Uploads,
+        endpoints: Endpoints,
+        shared_group: str,
+        *,
+        messages_per_s: float,
     ) -> None:
         self._database = database
         self._committer = committer
@@ -67,6 +75,7 @@ class IngestWorker:
         self._blobs = Connection(endpoints.blobs, [_shared(shared_group, "blob")], self._blob_events)
         self._stopping = threading.Event()
         self._warned: dict[str, datetime] = {}
+        self._reader = Reader(database, messages_per_s, self._warn, self._stopping)
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until `stop`; `on_ready` is called once every connection stands."""
@@ -104,7 +113,9 @@ class IngestWorker:
         messages = [event for event in _drain(self._events) if isinstance(event, Message)]
         for message in messages:
             self._clear_stray(self._control, message)
-        received = [one for one in (self._read(message) for message in messages) if one is not None]
+        received, strangers = self._reader.read(messages)
+        if strangers and not self._stopping.is_set():
+            self._refuse(strangers, utc_now())
         if received:
             self._commit(received)
         for message in messages:
@@ -130,21 +141,17 @@ class IngestWorker:
     def _refuse(self, device_ids: frozenset[str], now: datetime) -> None:
         for device_id in device_ids:
             self._warn(f"device {device_id}", "it is not enrolled, or was revoked")
-        with self._database.transaction() as session:
-            note_heard(session, device_ids, now)
+        try:
+            with self._database.transaction() as session:
+                note_heard(session, device_ids, now)
+        except SQLAlchemyError:
+            log.exception(
+                "noting that %d devices are still heard failed; they are noted with their next word", len(device_ids)
+            )
 
     def _with_blobs(self, device_id: str, ack: Ack) -> Ack:
         with self._database.session() as session:
             return ack.model_copy(update={"blobs": self._uploads.answers(session, device_id)})
-
-    def _read(self, message: Message) -> Received | None:
-        if not message.payload:
-            return None  # a retained message that was cleared
-        try:
-            return read(message.topic, message.payload)
-        except ContractError as error:
-            self._warn(_sender(message.topic), str(error))
-            return None
 
     def _acknowledge(self, device_id: str, ack: Ack) -> None:
         try:
@@ -156,7 +163,7 @@ class IngestWorker:
         """Clear what a device has left retained at the broker and nobody may: it would fill the broker's memory."""
         if not (message.is_retained and message.payload) or message.topic.endswith(_RETAINED):
             return
-        self._warn(_sender(message.topic), "they were sent as retained, which only presence and reported states may be")
+        self._warn(sender(message.topic), "they were sent as retained, which only presence and reported states may be")
         try:
             connection.publish(message.topic, b"", retain=True)
         except MqttError as error:
@@ -201,7 +208,7 @@ class IngestWorker:
         try:
             source = topics.parse_up(message.topic)
         except ContractError as error:
-            self._warn(_sender(message.topic), str(error))
+            self._warn(sender(message.topic), str(error))
             return
         if source.sha256 is not None and source.chunk is not None:
             answer = self._uploads.chunk(source.device_id, source.sha256, source.chunk, message.payload, utc_now())
@@ -240,11 +247,6 @@ def _control_subscriptions(shared_group: str) -> list[Subscription]:
 
 def _shared(group: str, channel: topics.UpChannel) -> Subscription:
     return Subscription(topics.shared(group, topics.up_filter(channel)), shows_retain=True)
-
-
-def _sender(topic: str) -> str:
-    """Return the part of a topic that the broker vouches for: a device can make up any number of names after it."""
-    return "/".join(topic.split("/")[:4])
 
 
 def _is_offer(received: Received) -> bool:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UtcDateTime
+from shoal_hub.database import SECRET, UtcDateTime
 
 
 class OperatorToken(SQLModel, table=True):
@@ -14,6 +14,6 @@ class OperatorToken(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     name: str
-    secret_sha256: str = Field(unique=True)
+    secret_sha256: str = Field(unique=True, sa_column_kwargs={"info": SECRET})
     created_at: datetime = Field(sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

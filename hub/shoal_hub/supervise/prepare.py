@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from shoal_hub.addresses import Addresses, NotRunningError
+from shoal_hub.audit.key import AuditKey
 from shoal_hub.broker.access import DeviceAccess
 from shoal_hub.broker.config import BrokerConfig, Listener
 from shoal_hub.broker.ports import free_port, is_free
@@ -30,6 +31,7 @@ def prepare_data(settings: Settings) -> None:
     Director.open(trust)
     DeviceAuthority.open(trust).issue_server(server_names(settings))
     HubAuthority.open(trust)
+    AuditKey.open(trust)
     read_shared_group(settings.data)
     database = Database(settings.database)
     database.upgrade()

@@ -88,7 +88,7 @@ def test_an_unknown_device_can_not_be_revoked_nor_a_caller_without_a_token_do_it
 
 def test_a_revoked_device_is_offline_whatever_of_it_arrives_later(client: TestClient, hub: HubContext) -> None:
     device_id = enrol(client)
-    presence = Presence(state="online", connection=1, sequence=0, since=utc_now())
+    presence = Presence(state="online", connection=1, sequence=0, since=utc_now(), instance="a" * 16)
     with hub.database.transaction() as session:
         assert apply_presence(session, device_id, presence, utc_now())
     say(client, device_id, "revoke")
