@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from shoal_contract import __version__
 from shoal_hub.console.routes import install_console
 from shoal_hub.context import HubContext
-from shoal_hub.devices import enrolment_routes
+from shoal_hub.devices import enrolment_routes, keyless_routes
 from shoal_hub.devices import routes as device_routes
 from shoal_hub.error_response import install_error_handlers
 from shoal_hub.events import routes as event_routes
@@ -21,6 +21,7 @@ from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
+from shoal_hub.trust import ca_routes
 
 API = "/api/v1"
 _MULTIPART_ALLOWANCE = "/versions"
@@ -61,7 +62,9 @@ def _api(settings: Settings) -> APIRouter:
     api = APIRouter()
     api.add_api_route("/health", _health, tags=["hub"], summary="Whether the API answers")
     api.include_router(enrolment_routes.router, dependencies=[Depends(limit_enrolment)])
+    api.include_router(keyless_routes.router)
     api.include_router(device_routes.router)
+    api.include_router(ca_routes.router)
     for module in (registry_routes, lifecycle_routes, rollout_routes, federation_routes, monitoring_routes):
         api.include_router(module.router)
     for module in (job_routes, event_routes, operator_routes):

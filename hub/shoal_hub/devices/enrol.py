@@ -1,80 +1,147 @@
-"""Enrolment: a token and a key become a device with an id and a certificate.
+"""Enrolment: a key that something lets in becomes a device with an id and a certificate.
 
-A device whose answer was lost sends the same request again and gets the same id, with a new certificate.
+A device whose answer was lost sends the same request again and gets the same certificate: one key, one certificate.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography import x509
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from shoal_contract.enrolment import EnrolmentRequest
+from shoal_contract.enrolment import EnrolmentPending, EnrolmentRequest
 from shoal_contract.ids import new_device_id
 from shoal_hub.database import announce
+from shoal_hub.devices.admission import Admission, Asking, admit_by_token, admit_without_token
+from shoal_hub.devices.admission_tables import AuthorisedKey
 from shoal_hub.devices.certificate_request import key_fingerprint, read_certificate_request
-from shoal_hub.devices.certificates import add_certificate
+from shoal_hub.devices.certificates import DeviceCertificate, add_certificate, find_certificate, use_certificate
 from shoal_hub.devices.enrolment_tokens import find_token, take_use
 from shoal_hub.devices.tables import Device, EnrolmentTokenRow, EnrolmentUse
-from shoal_hub.errors import RefusedError
+from shoal_hub.errors import ConflictError, RefusedError
 from shoal_hub.events.record import record_event
+from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
+
+_AGAIN = "move the device's identity folder away, so that it makes a new key, and enrol it again"
 
 
 class Enrolled(NamedTuple):
-    """The device and the certificate that it gets."""
+    """A device's id and the certificate that it gets."""
 
-    device: Device
+    device_id: str
     certificate_pem: str
 
 
-def enrol(session: Session, authority: DeviceAuthority, request: EnrolmentRequest, now: datetime) -> Enrolled:
-    """Enrol a device, or recognise one that repeats its request.
+def enrol(
+    session: Session,
+    authority: DeviceAuthority,
+    settings: Settings,
+    request: EnrolmentRequest,
+    now: datetime,
+    address: str = "",
+) -> Enrolled | EnrolmentPending:
+    """Enrol a device, recognise one that repeats its request, or have it wait for an operator.
 
     Raises:
-        RefusedError: The token is unknown, revoked, used or expired, or the device was revoked.
+        RefusedError: Nothing lets it in, its certificate has ended or was replaced, or the device was revoked.
         InvalidInputError: The certificate signing request is not acceptable.
+        TooManyRequestsError: Too many devices wait for an operator.
+        ConflictError: The same request is being answered at this moment.
     """
     csr = read_certificate_request(request.csr_pem)
-    token = find_token(session, request.token)
-    use = session.get(EnrolmentUse, (token.id, key_fingerprint(csr)))
-    device = _add_device(session, token, request, key_fingerprint(csr), now) if use is None else _known(session, use)
-    certificate = authority.issue(csr, device.id)
-    device.certificate_serial = add_certificate(session, device.id, certificate, now)
-    session.add(device)
-    announce(session, "devices")
-    return Enrolled(device, certificate.public_bytes(Encoding.PEM).decode())
+    fingerprint = key_fingerprint(csr)
+    token = find_token(session, request.token) if request.token else None
+    known = find_certificate(session, fingerprint)
+    if known is not None:
+        return _again(session, known, now)
+    if token is not None:
+        take_use(session, token, now)
+        admission: Admission | EnrolmentPending = admit_by_token(token, request)
+    else:
+        admission = admit_without_token(session, settings, Asking(request, fingerprint, address), now)
+    if isinstance(admission, EnrolmentPending):
+        _flush(session)
+        return admission
+    device = _add_device(session, admission, request, fingerprint, now)
+    _note_use(session, device, token, now)
+    return _certify(session, authority, device, csr, timedelta(seconds=settings.certificate_life_s), now)
+
+
+def _again(session: Session, known: DeviceCertificate, now: datetime) -> Enrolled:
+    """Answer a repetition: what the key was given, and never more than that."""
+    device = session.get_one(Device, known.device_id)
+    if device.revoked_at is not None:
+        raise RefusedError(
+            f"enrolling: device {device.id} was revoked", "remove its identity folder and use a new token"
+        )
+    if known.retired_at is not None:
+        raise RefusedError(f"enrolling: device {device.id} has a newer key than this one", _AGAIN)
+    if now >= known.expires_at:
+        raise RefusedError(
+            f"enrolling: this key's certificate ended at {known.expires_at:%Y-%m-%d %H:%M} UTC",
+            f"let its agent renew it (shoal-agent run does), or {_AGAIN}",
+        )
+    return Enrolled(device.id, known.certificate_pem)
 
 
 def _add_device(
-    session: Session, token: EnrolmentTokenRow, request: EnrolmentRequest, fingerprint: str, now: datetime
+    session: Session, admission: Admission, request: EnrolmentRequest, fingerprint: str, now: datetime
 ) -> Device:
-    take_use(session, token, now)
     device = Device(
         id=new_device_id(),
-        name=request.name or token.label,
+        name=admission.name or request.name,
+        group=admission.group,
+        tags=admission.tags,
         public_key_sha256=fingerprint,
         certificate_serial="",
+        encryption_key=request.encryption_key,
         enrolled_at=now,
         hardware=request.hardware.model_dump(mode="json"),
     )
     session.add(device)
     session.flush()
-    session.add(EnrolmentUse(token_id=token.id, public_key_sha256=fingerprint, device_id=device.id, used_at=now))
     record_event(
         session,
         "device_enrolled",
-        f"{device.name or device.id} ({request.hardware.model}) enrolled with token {token.id}",
+        f"{device.name or device.id} ({request.hardware.model}) enrolled: {admission.why}",
         device_id=device.id,
         subject=f"device/{device.id}",
     )
     return device
 
 
-def _known(session: Session, use: EnrolmentUse) -> Device:
-    device = session.get_one(Device, use.device_id)
-    if device.revoked_at is not None:
-        raise RefusedError(
-            f"enrolling: device {device.id} was revoked", "remove its identity folder and use a new token"
+def _note_use(session: Session, device: Device, token: EnrolmentTokenRow | None, now: datetime) -> None:
+    if token is not None:
+        use = EnrolmentUse(
+            token_id=token.id, public_key_sha256=device.public_key_sha256, device_id=device.id, used_at=now
         )
-    return device
+        session.add(use)
+        return
+    authorised = session.get(AuthorisedKey, device.public_key_sha256)
+    if authorised is not None:
+        authorised.device_id = device.id
+        session.add(authorised)
+
+
+def _certify(
+    session: Session,
+    authority: DeviceAuthority,
+    device: Device,
+    csr: x509.CertificateSigningRequest,
+    life: timedelta,
+    now: datetime,
+) -> Enrolled:
+    row = add_certificate(session, device.id, authority.issue(csr, device.id, life), now, authority.fingerprint)
+    use_certificate(session, device, row)
+    announce(session, "devices")
+    _flush(session)
+    return Enrolled(device.id, row.certificate_pem)
+
+
+def _flush(session: Session) -> None:
+    try:
+        session.flush()
+    except IntegrityError as error:  # PostgreSQL works on two requests of one key at once: the other was first
+        raise ConflictError("enrolling: this key is being enrolled at this moment", "ask again in a second") from error

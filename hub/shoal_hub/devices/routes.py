@@ -17,7 +17,7 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.error_response import documented
 from shoal_hub.errors import NotFoundError
 from shoal_hub.events.record import record_event
-from shoal_hub.requests import Line
+from shoal_hub.requests import GroupName, Line
 
 OPERATOR = "operator"
 """Owner of the intents that a person states directly."""
@@ -28,6 +28,7 @@ class DeviceUpdate(BaseModel):
     """What an operator may change; what is left out stays."""
 
     name: Annotated[Line, Field(max_length=64)] | None = None
+    group: GroupName | None = None
     tags: Annotated[dict[Name, Line], Field(max_length=64)] | None = None
 
 
@@ -37,9 +38,11 @@ def list_devices(
     _operator: Operator,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    group: GroupName | None = None,
 ) -> list[DeviceSummary]:
-    """List devices by name."""
-    rows = session.exec(select(Device).order_by(col(Device.name), col(Device.id)).limit(limit).offset(offset))
+    """List devices by name: all, or those of a group (empty: those of none)."""
+    wanted = select(Device) if group is None else select(Device).where(Device.group == group)
+    rows = session.exec(wanted.order_by(col(Device.name), col(Device.id)).limit(limit).offset(offset))
     return [summarise(row) for row in rows]
 
 
@@ -51,10 +54,12 @@ def read_device(device_id: Line, session: Reading, _operator: Operator) -> Devic
 
 @router.patch("/{device_id}", responses=documented(401, 404, 422))
 def update_device(device_id: Line, body: DeviceUpdate, session: Writing, _operator: Operator) -> DeviceDetail:
-    """Rename or tag a device."""
+    """Rename or tag a device, or move it to another group."""
     device = _device(session, device_id)
     if body.name is not None:
         device.name = body.name
+    if body.group is not None:
+        device.group = body.group
     if body.tags is not None:
         device.tags = body.tags
     session.add(device)

@@ -87,6 +87,7 @@ def run(settings: Settings) -> None:
         director=Director.open(trust),
         changes=changes,
         broker_address=lambda: (addresses.broker_host, addresses.broker_port),
+        api_url=addresses.api_url,
     )
     config = uvicorn.Config(
         create_app(hub),

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 AUTHORITY_LIFE: Final = timedelta(days=20 * 365)
 LEAF_LIFE: Final = timedelta(days=365)
 _BACKDATE: Final = timedelta(days=1)
-"""A device's clock may be behind: certificates are valid from a day before they were made."""
+"""A device's clock may be behind: certificates are valid from a day, or a tenth of their life, before they were made."""
 
 
 def common_name(name: str) -> x509.Name:
@@ -39,11 +39,39 @@ def make_authority(name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certifica
     )
 
 
+def make_link(
+    newer: x509.Certificate, older: x509.Certificate, older_key: ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
+    """Certify a newer authority's key by an older one's ("new with old"): who trusts the older trusts the newer."""
+    key = newer.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise TypeError(f"linking an authority to the one before: a {type(key).__name__} found, P-256 was expected")
+    older_id = older.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return (
+        x509.CertificateBuilder()
+        .subject_name(newer.subject)
+        .issuer_name(older.subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(newer.not_valid_before_utc)
+        .not_valid_after(older.not_valid_after_utc)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(is_authority=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(older_id), critical=False)
+        .sign(older_key, hashes.SHA256())
+    )
+
+
 def make_client(
-    name: str, public_key: ec.EllipticCurvePublicKey, issuer: x509.Certificate, issuer_key: ec.EllipticCurvePrivateKey
+    name: str,
+    public_key: ec.EllipticCurvePublicKey,
+    issuer: x509.Certificate,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    life: timedelta = LEAF_LIFE,
 ) -> x509.Certificate:
     """Make a certificate that is good for a TLS client only, with `name` as its common name."""
-    builder = _leaf(name, public_key, issuer).add_extension(
+    builder = _leaf(name, public_key, issuer, life).add_extension(
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
     )
     return builder.sign(issuer_key, hashes.SHA256())
@@ -71,7 +99,9 @@ def server_hosts(certificate: x509.Certificate) -> set[str]:
     return addresses | set(names.get_values_for_type(x509.DNSName))
 
 
-def _leaf(name: str, public_key: ec.EllipticCurvePublicKey, issuer: x509.Certificate) -> x509.CertificateBuilder:
+def _leaf(
+    name: str, public_key: ec.EllipticCurvePublicKey, issuer: x509.Certificate, life: timedelta = LEAF_LIFE
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     authority = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return (
@@ -80,8 +110,8 @@ def _leaf(name: str, public_key: ec.EllipticCurvePublicKey, issuer: x509.Certifi
         .issuer_name(issuer.subject)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATE)
-        .not_valid_after(now + LEAF_LIFE)
+        .not_valid_before(now - min(_BACKDATE, life / 10))
+        .not_valid_after(now + life)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(is_authority=False), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
