@@ -103,7 +103,10 @@ class Settings(BaseModel):
         ge=1,
     )
     enrol_by_hand: bool = _setting(
-        "SHOAL_ENROL_BY_HAND", False, "flag", "Let devices without a token wait for an operator to accept them."
+        "SHOAL_ENROL_BY_HAND",
+        default=False,
+        unit="flag",
+        description="Let devices without a token wait until an operator accepts them.",
     )
     pending_max: int = _setting(
         "SHOAL_PENDING_MAX", 1000, "devices", "Devices that may wait for an operator at once.", ge=1, le=100_000

@@ -1,4 +1,4 @@
-"""`shoal devices`: list, show, rename, tag."""
+"""`shoal devices`: list, show, rename, tag, move; enrolment without a token is in `enrolments`."""
 
 from typing import Annotated
 
@@ -13,16 +13,26 @@ app = typer.Typer(help="Enrolled devices.", no_args_is_help=True)
 Named = Annotated[str, typer.Argument(metavar="DEVICE", help="Id or name of the device.")]
 
 
-@app.command("list", epilog="Example: shoal devices list")
-def list_devices(as_json: AsJson = False) -> None:
+@app.command("list", epilog="Example: shoal devices list --group greenhouse")
+def list_devices(
+    group: Annotated[str | None, typer.Option(help="Only devices of this group.")] = None, as_json: AsJson = False
+) -> None:
     """List devices with what runs on them."""
     with connect() as client:
-        devices = client.devices.list()
+        devices = client.devices.list(group=group)
     rows = [
-        (one.name, one.id, one.presence, _models(one), one.hardware.model if one.hardware else "", one.last_seen_at)
+        (
+            one.name,
+            one.id,
+            one.group,
+            one.presence,
+            _models(one),
+            one.hardware.model if one.hardware else "",
+            one.last_seen_at,
+        )
         for one in devices
     ]
-    columns = ("NAME", "ID", "PRESENCE", "MODELS", "HARDWARE", "SEEN")
+    columns = ("NAME", "ID", "GROUP", "PRESENCE", "MODELS", "HARDWARE", "SEEN")
     empty = "No device has enrolled yet. Make a token: shoal tokens create"
     show(devices, as_json=as_json, draw=lambda: table(columns, rows, empty=empty))
 
@@ -56,6 +66,18 @@ def tag(
         kept = {name: value for name, value in (known.tags | changes).items() if value}
         found = client.devices.update(known.id, tags=kept)
     show(found, as_json=as_json, draw=lambda: facts([("tags", found.tags)]))
+
+
+@app.command(epilog="Example: shoal devices move kitchen greenhouse")
+def move(
+    device: Named,
+    group: Annotated[str, typer.Argument(help="The group; '' for none.")],
+    as_json: AsJson = False,
+) -> None:
+    """Put a device into a group."""
+    with connect() as client:
+        found = client.devices.update(find_device(client, device).id, group=group)
+    show(found, as_json=as_json, draw=lambda: facts([("group", found.group)]))
 
 
 @app.command(epilog="Example: shoal devices configure kitchen --window-s 30")
@@ -94,7 +116,11 @@ def _draw(device: DeviceDetail) -> None:
             ("reason", device.presence_reason),
             ("last seen", device.last_seen_at),
             ("enrolled", device.enrolled_at),
+            ("group", device.group),
             ("tags", device.tags),
+            ("certificate", f"{device.certificate_serial}, key {device.public_key_sha256}"),
+            ("it ends", device.certificate_expires_at),
+            ("encryption key", device.encryption_key),
             ("hardware", f"{hardware.model}, {hardware.architecture}, {hardware.cores} cores" if hardware else None),
             ("agent", device.agent_version),
             ("targets", device.targets),

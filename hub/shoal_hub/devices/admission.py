@@ -1,4 +1,4 @@
-"""What lets a device in: a token, a key that was authorised, or an operator who looked at it; and what it gets with it."""
+"""What lets a device in: a token, a key that was authorised, or an operator who accepts it; and what it gets."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

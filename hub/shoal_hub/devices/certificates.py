@@ -106,7 +106,7 @@ def use_certificate(session: Session, device: Device, used: DeviceCertificate) -
 def count_of_other_authorities(session: Session, authority: str, now: datetime) -> int:
     """Return how many devices have a certificate that stands and is not by the CA with this fingerprint."""
     wanted = (
-        select(func.count(distinct(DeviceCertificate.device_id)))
+        select(func.count(distinct(col(DeviceCertificate.device_id))))
         .join(Device, col(Device.id) == col(DeviceCertificate.device_id))
         .where(
             col(DeviceCertificate.retired_at).is_(None),

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 AUTHORITY_LIFE: Final = timedelta(days=20 * 365)
 LEAF_LIFE: Final = timedelta(days=365)
 _BACKDATE: Final = timedelta(days=1)
-"""A device's clock may be behind: certificates are valid from a day, or a tenth of their life, before they were made."""
+"""A device's clock may be behind: certificates are valid from a day (at most a tenth of their life) before now."""
 
 
 def common_name(name: str) -> x509.Name:

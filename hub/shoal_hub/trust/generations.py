@@ -1,8 +1,8 @@
 """The generations of the devices' certificate authority, as files, and how one takes the place of another.
 
 `ca.json` is the truth: which generation issues and which are trusted. `ca-N.key` and `ca-N.pem` are a generation;
-`ca-N-by-M.pem` is its key, certified by the one before ("new with old", RFC 4210, section 4.4): it has the same name, so
-it is self-issued and the older authority's path length of 0 lets it pass. A server shows these links beside its own
+`ca-N-by-M.pem` is its key, certified by the one before ("new with old", RFC 4210, section 4.4): it has the same name,
+so it is self-issued and the older authority's path length of 0 lets it pass. A server shows these links beside its own
 certificate, so that a device that was off during the whole change still knows its hub.
 """
 
@@ -109,9 +109,8 @@ class Generations:
         try:
             return Standing.model_validate_json(self.standing_path.read_bytes())
         except (OSError, ValidationError) as error:
-            raise TrustError(
-                f"reading {self.standing_path}: {error}", "restore the trust folder from its backup"
-            ) from (error)
+            msg = f"reading {self.standing_path}: {error}"
+            raise TrustError(msg, "restore the trust folder from its backup") from error
 
     def write_standing(self, standing: Standing) -> None:
         """Put another standing in force, and the bundle after it; a key that signs no more is deleted."""
