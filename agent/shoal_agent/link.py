@@ -9,6 +9,7 @@ import asyncio
 import math
 import random
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -29,7 +30,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from shoal_agent.errors import FetchError, LinkError
 from shoal_agent.identity import Identity
+from shoal_agent.pairs import Pairs
 from shoal_agent.settings import LinkSettings
+from shoal_agent.tls import FreshContext
 from shoal_contract import topics
 from shoal_contract.reported import Presence
 
@@ -81,6 +84,8 @@ class Link:
         self._next_connection = next_connection
         self._now = now
         self._jitter = jitter
+        self._pairs = Pairs(identity.folder)
+        self._pair = self._pairs.present
         self.reconnect_jitter_s = 0.0
         """What desired state adds at most before each new connection, so that a fleet does not return as one."""
         self._inboxes: dict[str, _Inbox] = {}
@@ -89,6 +94,7 @@ class Link:
         self._down = anyio.Event()
         self._attempts = 0
         self._is_stopping = False
+        self._is_moving = False
         self._crash: BaseException | None = None
         self._crashed = anyio.Event()
         self.connection = 0
@@ -100,15 +106,7 @@ class Link:
     async def running(self) -> AsyncIterator["Link"]:
         """Keep connecting until the block ends."""
         self._loop = asyncio.get_running_loop()
-        self._prepare_connection()
-        self._client.connect_async(
-            self._identity.broker_host,
-            self._identity.broker_port,
-            self._settings.keepalive_s,
-            clean_start=True,
-            properties=self._connect_properties(),
-        )
-        self._client.loop_start()
+        self._start_connecting()
         try:
             yield self
         finally:
@@ -117,13 +115,25 @@ class Link:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._client.loop_stop)
 
+    async def reconnect(self) -> None:
+        """Leave the broker in good order and connect again at once, with the pair that is next."""
+        self._is_moving = True
+        try:
+            self._client.disconnect()
+            await anyio.to_thread.run_sync(self._client.loop_stop)
+            self._attempts = 0
+            self._start_connecting()
+        finally:
+            self._is_moving = False
+
     async def watch(self) -> None:
         """Raise what went wrong in paho's thread, should it ever end by itself: it does so without a word."""
         name = f"paho-mqtt-client-{self._identity.device_id}"
         while not self._crashed.is_set():
             with anyio.move_on_after(_WATCH_S):
                 await self._crashed.wait()
-            if not self._crashed.is_set() and name not in {thread.name for thread in threading.enumerate()}:
+            is_alive = self._is_moving or name in {thread.name for thread in threading.enumerate()}
+            if not self._crashed.is_set() and not is_alive:
                 raise LinkError("running the MQTT thread: it has ended", _RESTART)
         raise LinkError(f"running the MQTT thread: {self._crash!r}", _RESTART) from self._crash
 
@@ -227,7 +237,10 @@ class Link:
 
     def _make_client(self) -> Client:
         client = Client(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
-        client.tls_set_context(self._identity.tls_context())
+        self._tls_context()  # what is damaged is said at the start
+        context = FreshContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.make = self._tls_context
+        client.tls_set_context(context)
         client.connect_timeout = self._settings.connect_timeout_s
         client.on_connect = self._guard(self._on_connect)
         client.on_connect_fail = self._guard(self._on_connect_fail)
@@ -236,6 +249,20 @@ class Link:
         client.on_socket_open = self._guard(_send_at_once)
         client.on_publish = self._guard(self._on_publish)
         return client
+
+    def _tls_context(self) -> ssl.SSLContext:
+        return self._identity.tls_context(self._pair)
+
+    def _start_connecting(self) -> None:
+        self._prepare_connection()
+        self._client.connect_async(
+            self._identity.broker_host,
+            self._identity.broker_port,
+            self._settings.keepalive_s,
+            clean_start=True,
+            properties=self._connect_properties(),
+        )
+        self._client.loop_start()
 
     def _guard(self, callback: Callable[..., None]) -> Callable[..., None]:
         """Wrap a callback: an exception in one would end paho's thread while `is_connected` stays true."""
@@ -256,7 +283,8 @@ class Link:
         return properties
 
     def _prepare_connection(self) -> None:
-        """Give the next connection its number and its will."""
+        """Give the next connection its pair of key and certificate, its number and its will."""
+        self._pair = self._pairs.choose()
         self._upcoming = self._next_connection()
         properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
         properties.WillDelayInterval = self._settings.will_delay_s
@@ -267,6 +295,10 @@ class Link:
     def _back_off(self, problem: str) -> None:
         """Set how long paho waits before it tries again: exponential, with jitter."""
         if self._is_stopping:
+            return
+        self._pairs.ended()
+        if self._is_moving:
+            self._loop.call_soon_threadsafe(self._set_down, "connecting again with a renewed certificate")
             return
         self._attempts += 1
         ceiling_s = min(self._settings.reconnect_max_s, self._settings.reconnect_min_s * 2 ** min(self._attempts, 16))
@@ -301,6 +333,7 @@ class Link:
         if reason.is_failure:
             self._loop.call_soon_threadsafe(self._set_down, f"the broker refused the connection: {reason}")
         else:
+            self._pairs.taken()
             self._loop.call_soon_threadsafe(self._set_up, self._upcoming)
 
     def _on_connect_fail(self, _client: Client, _userdata: object) -> None:

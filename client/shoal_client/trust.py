@@ -28,7 +28,8 @@ def fetch_ca(url: str, fingerprint: str) -> str:
             f"asking {url} for its CA: {error}", "check the address and that the hub runs"
         ) from error
     try:
-        found = {hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest(): pem for pem in _PEM.findall(response.text)}
+        pems: list[str] = _PEM.findall(response.text)
+        found = {hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest(): pem for pem in pems}
     except ValueError:
         found = {}
     if not found:

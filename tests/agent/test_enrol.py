@@ -50,7 +50,7 @@ def test_the_key_never_leaves_and_is_readable_by_its_owner_alone(
     hub: HttpsHub, authority: Authority, identity: Path
 ) -> None:
     enrol(identity, hub.url, authority.token)
-    assert (identity / "key.pem").stat().st_mode & 0o777 == 0o600
+    assert (identity / "device.pem").stat().st_mode & 0o777 == 0o600
     assert identity.stat().st_mode & 0o777 == 0o700
     assert "PRIVATE" not in json.dumps([body for _, body in hub.requests])
 
@@ -173,7 +173,7 @@ def test_a_name_that_is_too_long_is_refused_before_anybody_is_asked(
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("name", ["hub.json", "key.pem", "certificate.pem", "ca.pem"])
+@pytest.mark.parametrize("name", ["hub.json", "device.pem", "ca.pem"])
 @pytest.mark.parametrize("damage", [b"", b"damaged"])
 def test_a_damaged_identity_is_said_so(
     hub: HttpsHub, authority: Authority, identity: Path, name: str, damage: bytes

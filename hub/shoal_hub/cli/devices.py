@@ -27,7 +27,7 @@ def list_devices(
             one.group,
             one.presence,
             _models(one),
-            one.hardware.model if one.hardware else "",
+            _hardware(one),
             one.last_seen_at,
         )
         for one in devices
@@ -94,6 +94,10 @@ def configure(
     with connect() as client:
         found = client.devices.configure(find_device(client, device).id, **settings)
     show(found, as_json=as_json, draw=lambda: _draw(found))
+
+
+def _hardware(device: Device) -> str:
+    return device.hardware.model if device.hardware else ""
 
 
 def _models(device: Device) -> str:

@@ -40,9 +40,7 @@ def authorise(
     fingerprint: Annotated[str, typer.Argument(metavar="[FINGERPRINT]", help=_FINGERPRINT)] = "",
     file: Annotated[
         Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, help=f"CSV with a head line: {', '.join(_COLUMNS)}; tags as a=b;c=d."
-        ),
+        typer.Option(exists=True, dir_okay=False, help=f"CSV with the columns {', '.join(_COLUMNS)}; tags as a=b;c=d."),
     ] = None,
     name: Annotated[str, typer.Option(help="The device's name; without it, its own.")] = "",
     group: Annotated[str, typer.Option(help="The group that it joins.")] = "",
