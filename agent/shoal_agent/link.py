@@ -121,6 +121,7 @@ class Link:
         try:
             self._client.disconnect()
             await anyio.to_thread.run_sync(self._client.loop_stop)
+            self._set_down("connecting again with a renewed certificate")
             self._attempts = 0
             self._start_connecting()
         finally:
@@ -298,7 +299,6 @@ class Link:
             return
         self._pairs.ended()
         if self._is_moving:
-            self._loop.call_soon_threadsafe(self._set_down, "connecting again with a renewed certificate")
             return
         self._attempts += 1
         ceiling_s = min(self._settings.reconnect_max_s, self._settings.reconnect_min_s * 2 ** min(self._attempts, 16))

@@ -37,6 +37,9 @@ class Reconnecting(Protocol):
     async def reconnect(self) -> None:
         """Connect again, with the pair that is next."""
 
+    async def wait_connected(self) -> int:
+        """Wait until the broker has accepted a connection."""
+
 
 class Renewal:
     """Keeps one device's certificate fresh.
@@ -67,17 +70,24 @@ class Renewal:
 
     async def run(self, link: Reconnecting) -> None:
         """Renew whenever it is time, for as long as the agent runs."""
+        pause_s = 0.0
         while True:
-            try:
-                left_s = self.due_in_s()
-                if left_s <= 0 and not self._is_waiting():
-                    await anyio.to_thread.run_sync(self.renew)
-                    await link.reconnect()
-                    left_s = 0.0
-            except (RenewalError, DiskError) as error:
-                _log.warning("%s; %s", error, error.remedy)
-                left_s = 0.0
-            await anyio.sleep(self._pause_s(left_s))
+            await anyio.sleep(pause_s)
+            pause_s = await self._step(link)
+
+    async def _step(self, link: Reconnecting) -> float:
+        """Renew if it is time; return the seconds until the next look."""
+        try:
+            if self.due_in_s() <= 0 and not self._is_waiting():
+                await anyio.to_thread.run_sync(self.renew)
+                await link.reconnect()
+                with anyio.move_on_after(self._settings.retry_min_s):
+                    await link.wait_connected()
+            left_s = self.due_in_s()
+        except (RenewalError, DiskError) as error:
+            _log.warning("%s; %s", error, error.remedy)
+            left_s = 0.0
+        return self._pause_s(left_s)
 
     def due_in_s(self) -> float:
         """Return the seconds until the present certificate is to be renewed.

@@ -140,13 +140,13 @@ class Supervisor:
         return DeviceAuthority.open(self._settings.data / "trust").standing_path.read_bytes()
 
     def _tend_authority(self, addresses: Addresses) -> None:
-        """Have the broker trust, and broker and API show, what the devices' CA has become."""
+        """Have the broker trust, and show, what the devices' CA has become; the API looks for itself."""
         trust = self._settings.data / "trust"
         if (trust / "ca.json").read_bytes() == self._standing:  # replaced in one step, so never half written
             return
-        self._standing, before = self._read_standing(), (trust / "server.pem").read_bytes()
+        self._standing = self._read_standing()
         config = broker_config(self._settings, addresses)
-        self._say("the devices' CA has changed; the broker and, for a new certificate, the API start again")
+        self._say("the devices' CA has changed; the broker starts again")
         if self._broker is None:
             write_files(config)
             self._say(f"have the broker {self._settings.broker_url} read {config.conf_path} again")
@@ -154,8 +154,6 @@ class Supervisor:
             # Mosquitto reads the CAs that it trusts at its start alone.
             self._broker.stop()
             self._broker = BrokerProcess(find_mosquitto(self._settings.mosquitto), config)
-        if (trust / "server.pem").read_bytes() != before:
-            next(child for child in self._children if child.name == "api").terminate()
 
     def _tend_broker(self) -> None:
         if self._broker is None or self._broker.pid is not None or time.monotonic() < self._broker_retry_s:

@@ -35,7 +35,7 @@ def announce(as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: shoal trust rotate ca switch")
 def switch(as_json: AsJson = False) -> None:
-    """Sign by the new CA from now on; broker and API start again with its certificate."""
+    """Sign by the new CA from now on; the broker starts again with its certificate."""
     with connect() as client:
         found = client.ca.switch()
     _show(found, as_json=as_json)
