@@ -55,7 +55,7 @@ def create_app(hub: HubContext) -> FastAPI:
 def _api(settings: Settings) -> APIRouter:
     limit = RateLimit(settings.enrol_per_minute)
 
-    def limit_enrolment(request: Request) -> None:
+    async def limit_enrolment(request: Request) -> None:  # a thread for this would cost more than it does
         if request.url.path == f"{API}/enrol":
             limit.take(request.client.host if request.client else "unknown")
 

@@ -72,10 +72,15 @@ class HubProcess:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(START_S)
             return
+        os.kill(self.pid_of(part), signal.SIGKILL)
+
+    def pid_of(self, part: str) -> int:
+        """Return the process of one part: `ingest`, `controller`, `api` or `broker`."""
+        assert self.process is not None
         wanted = "mosquitto" if part == "broker" else f"processes {part}"
         pids = [pid for pid in _descendants(self.process.pid) if wanted in _command(pid)]
         assert pids, f"no process of the hub is its {part}: {[_command(one) for one in _descendants(self.process.pid)]}"
-        os.kill(pids[0], signal.SIGKILL)
+        return pids[0]
 
     def stop(self) -> int:
         """Ask it to stop; return its exit code."""

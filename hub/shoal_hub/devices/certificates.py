@@ -34,14 +34,12 @@ class DeviceCertificate(SQLModel, table=True):
     """When a later certificate took its place, or the device was revoked: its key speaks for the device no longer."""
 
 
-def add_certificate(
-    session: Session, device_id: str, certificate: x509.Certificate, now: datetime, authority: str = ""
-) -> DeviceCertificate:
-    """Note a certificate that was just issued by the CA with the fingerprint `authority`."""
+def make_row(device_id: str, certificate: x509.Certificate, now: datetime, authority: str = "") -> DeviceCertificate:
+    """Return the row of a certificate that was just issued by the CA with the fingerprint `authority`."""
     key = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise TypeError(f"noting a certificate of {device_id}: its key is a {type(key).__name__}, P-256 was expected")
-    row = DeviceCertificate(
+    return DeviceCertificate(
         serial=f"{certificate.serial_number:x}",
         device_id=device_id,
         key_sha256=device_key_id(key),
@@ -51,8 +49,6 @@ def add_certificate(
         issued_at=now,
         expires_at=certificate.not_valid_after_utc,
     )
-    session.add(row)
-    return row
 
 
 def find_certificate(session: Session, key_sha256: str) -> DeviceCertificate | None:
@@ -88,19 +84,20 @@ def retire_older(session: Session, device_id: str, key_sha256: str, now: datetim
     )
     count = session.exec(older).rowcount
     if count:
-        use_certificate(session, session.get_one(Device, device_id), used)
+        device = session.get_one(Device, device_id)
+        use_certificate(device, used)
+        session.add(device)
         message = f"{device_id} uses its renewed certificate {used.serial}, good until {used.expires_at:%Y-%m-%d}"
         record_event(session, "certificate_renewed", message, device_id=device_id, subject=f"device/{device_id}")
         announce(session, "devices")
     return count
 
 
-def use_certificate(session: Session, device: Device, used: DeviceCertificate) -> None:
-    """Show a certificate as the one that a device has."""
+def use_certificate(device: Device, used: DeviceCertificate) -> None:
+    """Note a certificate as the one that a device has."""
     device.certificate_serial = used.serial
     device.certificate_expires_at = used.expires_at
     device.public_key_sha256 = used.key_sha256
-    session.add(device)
 
 
 def count_of_other_authorities(session: Session, authority: str, now: datetime) -> int:

@@ -6,7 +6,6 @@ A device whose answer was lost sends the same request again and gets the same ce
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from cryptography import x509
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
@@ -16,7 +15,7 @@ from shoal_hub.database import announce
 from shoal_hub.devices.admission import Admission, Asking, admit_by_token, admit_without_token
 from shoal_hub.devices.admission_tables import AuthorisedKey
 from shoal_hub.devices.certificate_request import key_fingerprint, read_certificate_request
-from shoal_hub.devices.certificates import DeviceCertificate, add_certificate, find_certificate, use_certificate
+from shoal_hub.devices.certificates import DeviceCertificate, find_certificate, make_row, use_certificate
 from shoal_hub.devices.enrolment_tokens import find_token, take_use
 from shoal_hub.devices.tables import Device, EnrolmentTokenRow, EnrolmentUse
 from shoal_hub.errors import ConflictError, RefusedError
@@ -64,9 +63,13 @@ def enrol(
     if isinstance(admission, EnrolmentPending):
         _flush(session)
         return admission
-    device = _add_device(session, admission, request, fingerprint, now)
-    _note_use(session, device, token, now)
-    return _certify(session, authority, device, csr, timedelta(seconds=settings.certificate_life_s), now)
+    device = _make_device(admission, request, now)
+    life = timedelta(seconds=settings.certificate_life_s)
+    row = make_row(device.id, authority.issue(csr, device.id, life), now, authority.fingerprint)
+    use_certificate(device, row)
+    _add(session, device, row)
+    _note(session, device, token, admission, now)
+    return Enrolled(device.id, row.certificate_pem)
 
 
 def _again(session: Session, known: DeviceCertificate, now: datetime) -> Enrolled:
@@ -86,58 +89,40 @@ def _again(session: Session, known: DeviceCertificate, now: datetime) -> Enrolle
     return Enrolled(device.id, known.certificate_pem)
 
 
-def _add_device(
-    session: Session, admission: Admission, request: EnrolmentRequest, fingerprint: str, now: datetime
-) -> Device:
-    device = Device(
+def _make_device(admission: Admission, request: EnrolmentRequest, now: datetime) -> Device:
+    return Device(
         id=new_device_id(),
         name=admission.name or request.name,
         group=admission.group,
         tags=admission.tags,
-        public_key_sha256=fingerprint,
+        public_key_sha256="",
         certificate_serial="",
         encryption_key=request.encryption_key,
         enrolled_at=now,
         hardware=request.hardware.model_dump(mode="json"),
     )
+
+
+def _add(session: Session, device: Device, row: DeviceCertificate) -> None:
     session.add(device)
-    session.flush()
-    record_event(
-        session,
-        "device_enrolled",
-        f"{device.name or device.id} ({request.hardware.model}) enrolled: {admission.why}",
-        device_id=device.id,
-        subject=f"device/{device.id}",
-    )
-    return device
+    _flush(session)
+    session.add(row)
+    _flush(session)
 
 
-def _note_use(session: Session, device: Device, token: EnrolmentTokenRow | None, now: datetime) -> None:
+def _note(
+    session: Session, device: Device, token: EnrolmentTokenRow | None, admission: Admission, now: datetime
+) -> None:
+    key = device.public_key_sha256
     if token is not None:
-        use = EnrolmentUse(
-            token_id=token.id, public_key_sha256=device.public_key_sha256, device_id=device.id, used_at=now
-        )
-        session.add(use)
-        return
-    authorised = session.get(AuthorisedKey, device.public_key_sha256)
-    if authorised is not None:
+        session.add(EnrolmentUse(token_id=token.id, public_key_sha256=key, device_id=device.id, used_at=now))
+    elif (authorised := session.get(AuthorisedKey, key)) is not None:
         authorised.device_id = device.id
         session.add(authorised)
-
-
-def _certify(
-    session: Session,
-    authority: DeviceAuthority,
-    device: Device,
-    csr: x509.CertificateSigningRequest,
-    life: timedelta,
-    now: datetime,
-) -> Enrolled:
-    row = add_certificate(session, device.id, authority.issue(csr, device.id, life), now, authority.fingerprint)
-    use_certificate(session, device, row)
+    model = (device.hardware or {}).get("model", "")
+    message = f"{device.name or device.id} ({model}) enrolled: {admission.why}"
+    record_event(session, "device_enrolled", message, device_id=device.id, subject=f"device/{device.id}")
     announce(session, "devices")
-    _flush(session)
-    return Enrolled(device.id, row.certificate_pem)
 
 
 def _flush(session: Session) -> None:

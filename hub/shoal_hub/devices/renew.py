@@ -20,7 +20,7 @@ from shoal_contract.errors import EnvelopeError, MessageError
 from shoal_contract.wire import parse_message
 from shoal_hub.database import announce
 from shoal_hub.devices.certificate_request import key_fingerprint, read_certificate_request
-from shoal_hub.devices.certificates import DeviceCertificate, add_certificate, find_certificate, load_key
+from shoal_hub.devices.certificates import DeviceCertificate, find_certificate, load_key, make_row
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ClockError, InvalidInputError, RefusedError, TooManyRequestsError
 from shoal_hub.events.record import record_event
@@ -152,7 +152,8 @@ def _issue(
     now: datetime,
 ) -> str:
     certificate = authority.issue(csr, device_id, life)
-    row = add_certificate(session, device_id, certificate, now, authority.fingerprint)
+    row = make_row(device_id, certificate, now, authority.fingerprint)
+    session.add(row)
     message = f"{device_id} was given the certificate {row.serial}, good until {row.expires_at:%Y-%m-%d %H:%M} UTC"
     record_event(session, "renewal_issued", message, device_id=device_id, subject=f"device/{device_id}")
     announce(session, "devices")
