@@ -51,6 +51,7 @@ MAX_RATIO = 1.25
 THREADS = 4
 NO_LIMIT = {"SHOAL_ENROL_PER_MINUTE": "1000000"}
 TOKEN_USES = 10_000
+TOKEN_ID = "et-filled"  # noqa: S105 - the name of a row
 
 
 class Cost(NamedTuple):
@@ -202,7 +203,7 @@ def fill(hub: HubProcess, count: int) -> None:
     csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     pem = DeviceAuthority.open(hub.data / "trust").issue(csr, new_device_id()).public_bytes(Encoding.PEM).decode()
     token = EnrolmentTokenRow(
-        id="et-filled", secret_sha256="0" * 64, created_at=now, expires_at=now, uses_left=0, created_by="bench"
+        id=TOKEN_ID, secret_sha256="0" * 64, created_at=now, expires_at=now, uses_left=0, created_by="bench"
     )
     rows: dict[type[SQLModel], list[dict[str, Any]]] = {
         Device: [],
@@ -230,7 +231,7 @@ def rows_of(name: str, pem: str, now: datetime) -> list[SQLModel]:
                enrolled_at=now, hardware=detect().model_dump(mode="json")),
         DeviceCertificate(serial=serial, device_id=device_id, key_sha256=key, public_key=bytes(91),
                           authority="0" * 64, certificate_pem=pem, issued_at=now, expires_at=ends),
-        EnrolmentUse(token_id="et-filled", public_key_sha256=key, device_id=device_id, used_at=now),
+        EnrolmentUse(token_id=TOKEN_ID, public_key_sha256=key, device_id=device_id, used_at=now),
         EventRow(at=now, received_at=now, device_id=device_id, kind="device_enrolled", severity="info",
                  subject=f"device/{device_id}", message=f"{name} enrolled", body={}),
     ]  # fmt: skip

@@ -19,6 +19,7 @@ from shoal_agent.identity import (
     make_signing_request,
 )
 from shoal_contract.device_signature import device_key_id
+from shoal_contract.enrolment import EnrolmentPending
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,9 @@ def test_without_a_pin_or_with_two_nobody_is_asked(hub: HttpsHub, identity: Path
 def test_a_device_waits_for_an_operator_and_tells_its_fingerprint(
     hub: HttpsHub, authority: Authority, identity: Path
 ) -> None:
-    hub.looks, told, slept = 3, [], []
+    hub.looks = 3
+    told: list[EnrolmentPending] = []
+    slept: list[float] = []
     waiting = Waiting(tell=told.append, sleep=slept.append, jitter=lambda: 0.5)
     enrolled = enrol(identity, hub.url, ca_sha256=authority.token.split(".")[1], waiting=waiting)
     assert enrolled.device_id == DEVICE
