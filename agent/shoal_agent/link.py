@@ -123,6 +123,7 @@ class Link:
             await anyio.to_thread.run_sync(self._client.loop_stop)
             self._set_down("connecting again with a renewed certificate")
             self._attempts = 0
+            self._client = self._make_client()  # paho closes what its old thread woke up by with the old client only
             self._start_connecting()
         finally:
             self._is_moving = False

@@ -12,6 +12,7 @@ from typing import Final
 
 from cryptography import x509
 from sqlalchemy import func
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, select, update
 
 from shoal_contract.enrolment import RenewalRequest
@@ -22,7 +23,7 @@ from shoal_hub.database import announce
 from shoal_hub.devices.certificate_request import key_fingerprint, read_certificate_request
 from shoal_hub.devices.certificates import DeviceCertificate, find_certificate, load_key, make_row
 from shoal_hub.devices.tables import Device
-from shoal_hub.errors import ClockError, InvalidInputError, RefusedError, TooManyRequestsError
+from shoal_hub.errors import ClockError, ConflictError, InvalidInputError, RefusedError, TooManyRequestsError
 from shoal_hub.events.record import record_event
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
@@ -40,6 +41,7 @@ def renew(session: Session, authority: DeviceAuthority, settings: Settings, enve
         ClockError: It was not made at about this time.
         RefusedError: The key speaks for no device, the device was revoked, or its certificate ended too long ago.
         TooManyRequestsError: The device has got too many certificates in the last hour.
+        ConflictError: The same request is being answered at this moment.
     """
     present = _present(session, envelope)
     request = _read(envelope, present)
@@ -154,6 +156,10 @@ def _issue(
     certificate = authority.issue(csr, device_id, life)
     row = make_row(device_id, certificate, now, authority.fingerprint)
     session.add(row)
+    try:
+        session.flush()
+    except IntegrityError as error:  # PostgreSQL works on two requests of one key at once: the other was first
+        raise ConflictError("renewing: this key is being certified at this moment", "ask again in a second") from error
     message = f"{device_id} was given the certificate {row.serial}, good until {row.expires_at:%Y-%m-%d %H:%M} UTC"
     record_event(session, "renewal_issued", message, device_id=device_id, subject=f"device/{device_id}")
     announce(session, "devices")
