@@ -186,7 +186,7 @@ class Nginx(NamedTuple):
     def connect(self, folder: Path) -> http.client.HTTPSConnection:
         """Connect with a device's certificate."""
         context = ssl.create_default_context(cafile=str(self.authority))
-        context.load_cert_chain(folder / "identity" / "certificate.pem", folder / "identity" / "key.pem")
+        context.load_cert_chain(folder / "identity" / "device.pem")
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context)
         connection.connect()
         return connection

@@ -1,4 +1,4 @@
-"""The agent's own command line, `shoal-agent`: enrol, run, status, predict, data.
+"""The agent's own command line, `shoal-agent`: enrol, key, identity, run, status, predict, data.
 
 It starts with click and the standard library alone; each command imports what it needs.
 """
@@ -16,6 +16,7 @@ import click
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from shoal_contract.enrolment import EnrolmentPending
     from shoal_contract.reported import Runtime
 
 P = ParamSpec("P")
@@ -79,19 +80,74 @@ def app() -> None:
 )
 @click.option("--token-file", type=_READABLE_FILE, help="A file that holds the token.")
 @click.option("--name", default="", help="A label for people; the hub makes the id.")
+@click.option("--ca-sha256", default="", help="Without a token: the fingerprint of the hub's CA.")
+@click.option("--wait-s", type=float, default=None, help="Without a token: how long to wait for an operator at most.")
 @_json_option
 @_readable
-def enrol(*, data: Path, hub: str, token: str, token_file: Path | None, name: str, as_json: bool) -> None:
-    """Enrol this device at a hub with a one-time token. Does nothing where it is enrolled already."""
+def enrol(
+    *,
+    data: Path,
+    hub: str,
+    token: str,
+    token_file: Path | None,
+    name: str,
+    ca_sha256: str,
+    wait_s: float | None,
+    as_json: bool,
+) -> None:
+    """Enrol this device at a hub: with a one-time token, or by its key. Does nothing where it is enrolled already.
+
+    Without a token the hub knows the key already (`shoal devices authorise`), or an operator accepts it while the
+    device waits (`shoal devices pending`).
+    """
+    import math
+
+    from shoal_agent.enrol import Waiting
     from shoal_agent.enrol import enrol as enrol_device
 
     text = token_file.read_text() if token_file else token
-    identity = enrol_device(data / "identity", hub, text, name or os.uname().nodename)
+    waiting = Waiting(tell=_tell_pending, most_s=math.inf if wait_s is None else wait_s)
+    label = name or os.uname().nodename
+    identity = enrol_device(data / "identity", hub, text, label, ca_sha256=ca_sha256, waiting=waiting)
     answer = {"device_id": identity.device_id, "broker": f"{identity.broker_host}:{identity.broker_port}"}
     if as_json:
         click.echo(json.dumps(answer))
     else:
         click.echo(f"enrolled as {identity.device_id}; now run: shoal-agent run --data {data}")
+
+
+def _tell_pending(pending: "EnrolmentPending") -> None:
+    text = f"waiting for an operator to accept the key {pending.key_sha256}; next look in {pending.retry_after_s:g} s"
+    click.echo(text, err=True)
+
+
+@app.command(epilog="Example: shoal-agent key")
+@_data_option
+@_json_option
+@_readable
+def key(*, data: Path, as_json: bool) -> None:
+    """Print the fingerprint of this device's key, by which a hub can know it; the first call makes the key."""
+    from shoal_agent.identity import load_or_make_key
+    from shoal_contract.device_signature import device_key_id
+
+    fingerprint = device_key_id(load_or_make_key(data / "identity").public_key())
+    click.echo(json.dumps({"key_sha256": fingerprint}) if as_json else fingerprint)
+
+
+@app.command(epilog="Example: shoal-agent identity --json")
+@_data_option
+@_json_option
+@_readable
+def identity(*, data: Path, as_json: bool) -> None:
+    """Show who this device is: its id, certificate and keys."""
+    from shoal_agent.identity import describe
+
+    facts = describe(data / "identity")
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:22} {value}")
 
 
 @app.command(epilog="Example: shoal-agent run --port 8080")

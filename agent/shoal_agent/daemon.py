@@ -7,6 +7,7 @@ import asyncio
 import fcntl
 import json
 import os
+import random
 import secrets
 import signal
 import time
@@ -34,6 +35,8 @@ from shoal_agent.identity import Identity, load_identity, load_or_make_key
 from shoal_agent.link import Link
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import Outbox
+from shoal_agent.pairs import Pairs
+from shoal_agent.renewal import Renewal
 from shoal_agent.reporting import Reporter, heartbeat
 from shoal_agent.sections import Sections
 from shoal_agent.serving import ModelServer, create_app, serve
@@ -88,6 +91,8 @@ class Agent:
         self._outbox = Outbox(data / "outbox.sqlite", settings.outbox)
         signer = DeviceSigner(load_or_make_key(data / "identity"))
         self._link = Link(self._identity, signer, settings.link, self._next_connection, now)
+        pairs = Pairs(self._identity.folder)
+        self._renewal = Renewal(self._identity, pairs, settings.renewal, now, random.random)
         self._blobs = BlobStore(data / "blobs")
         self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch)
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
@@ -172,6 +177,7 @@ class Agent:
 
     def _start_tasks(self, group: TaskGroup) -> None:
         group.start_soon(self._link.watch)
+        group.start_soon(self._renewal.run, self._link)
         group.start_soon(self._follow_desired)
         group.start_soon(self._reporter.publish_changes, self._link)
         group.start_soon(self._uplink.take_acknowledgements)

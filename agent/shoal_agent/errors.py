@@ -30,6 +30,34 @@ class DiskError(AgentError):
     default_remedy = "check the data folder's disk and owner, then restart the agent"
 
 
+class HubError(AgentError):
+    """The hub's API refused a request.
+
+    Args:
+        message: What was being done, what was found, what was expected.
+        remedy: What a person should do next.
+        answer: The code that the hub gave its refusal.
+    """
+
+    code = "hub"
+    default_remedy = "check that the address is a Shoal hub's"
+
+    def __init__(self, message: str, remedy: str | None = None, answer: str = "") -> None:
+        super().__init__(message, remedy)
+        self.answer = answer
+
+
+class HubUnreachableError(HubError):
+    """No hub answered, or it could not for now. It is worth asking again."""
+
+
+class RenewalError(AgentError):
+    """The device's certificate could not be renewed yet. It is tried again."""
+
+    code = "renewal"
+    default_remedy = "the agent tries again by itself; see docs/guides/identity.md if it lasts"
+
+
 class EnrolmentError(AgentError):
     """The device could not enrol."""
 

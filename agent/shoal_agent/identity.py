@@ -1,23 +1,31 @@
-"""Who this device is: its key, which never leaves it, its certificate, and whom it trusts.
+"""Who this device is: its keys, which never leave it, its certificate, and whom it trusts.
 
-`<data>/identity/` holds `key.pem`, `certificate.pem`, `ca.pem` and `hub.json`, written at enrolment.
+`<data>/identity/` holds `device.pem` (the key and its certificate, in one file so that one rename replaces both),
+`ca.pem` and `hub.json`, written at enrolment; `encryption.key`; before enrolment `key.pem`; during a renewal what
+`shoal_agent.pairs` says.
 """
 
 import ssl
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from shoal_agent.durable import make_folder, replace_file
 from shoal_agent.errors import DiskError
+from shoal_contract.device_signature import device_key_id
 from shoal_contract.enrolment import EnrolmentResponse
 from shoal_contract.errors import MessageError
+from shoal_contract.ids import sha256_hex
 from shoal_contract.wire import parse_message
 
-MAX_IDENTITY_BYTES = 64 * 1024
+MAX_IDENTITY_BYTES = 1024 * 1024
+PAIR = "device.pem"
 
 
 @dataclass(frozen=True)
@@ -29,20 +37,44 @@ class Identity:
     broker_host: str
     broker_port: int
     director_keys: dict[str, Ed25519PublicKey]
+    api_url: str = ""
 
-    def tls_context(self) -> ssl.SSLContext:
+    def tls_context(self, pair: Path | None = None) -> ssl.SSLContext:
         """Return the context for mutual TLS with the broker, trusting the hub's CA alone.
+
+        Args:
+            pair: The file of key and certificate to show; without it, the present one.
 
         Raises:
             DiskError: Key or certificates are missing, unreadable or do not belong together.
         """
+        context = self.hub_context()
         try:
-            context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.load_cert_chain(self.folder / "certificate.pem", self.folder / "key.pem")
+            context.load_cert_chain(pair or self.folder / PAIR)
         except OSError as error:
             raise _damaged(self.folder, error) from error
         return context
+
+    def hub_context(self) -> ssl.SSLContext:
+        """Return the context for HTTPS with the hub: the same trust, and no certificate of our own.
+
+        Raises:
+            DiskError: The CA's certificate is missing or damaged.
+        """
+        try:
+            context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+        except OSError as error:
+            raise _damaged(self.folder, error) from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+
+class CertificateFacts(NamedTuple):
+    """What a certificate says; the serial as hexadecimal digits."""
+
+    serial: str
+    starts_at: datetime
+    expires_at: datetime
 
 
 def load_identity(folder: Path) -> Identity:
@@ -63,44 +95,124 @@ def load_identity(folder: Path) -> Identity:
         }
     except (OSError, MessageError, ValueError) as error:
         raise _damaged(folder, error) from error
-    return Identity(folder, response.device_id, response.broker_host, response.broker_port, keys)
+    return Identity(
+        folder, response.device_id, response.broker_host, response.broker_port, keys, api_url=response.api_url
+    )
 
 
 def save_identity(folder: Path, response: EnrolmentResponse) -> Identity:
     """Keep what the hub answered; `hub.json` comes last and makes the identity valid."""
-    replace_file(folder / "certificate.pem", response.certificate_pem.encode())
+    key = load_or_make_key(folder)
+    replace_file(folder / PAIR, to_pem(key) + response.certificate_pem.encode())
     replace_file(folder / "ca.pem", response.ca_pem.encode())
     replace_file(folder / "hub.json", response.to_bytes())
+    (folder / "key.pem").unlink(missing_ok=True)
     return load_identity(folder)
 
 
+def save_ca_bundle(folder: Path, pem: str) -> None:
+    """Trust these CAs instead of the present ones, from the next connection on."""
+    replace_file(folder / "ca.pem", pem.encode())
+
+
 def load_or_make_key(folder: Path) -> ec.EllipticCurvePrivateKey:
-    """Return the device's P-256 key, made at the first call; file mode 0600."""
-    path = folder / "key.pem"
+    """Return the device's P-256 key: its certificate's, and before enrolment one that is made at the first call."""
+    if (folder / PAIR).exists():
+        return load_key(folder / PAIR)
+    return load_or_make(folder / "key.pem")
+
+
+def load_or_make(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Return the P-256 key of a file, made there at the first call; file mode 0600."""
     if not path.exists():
-        key = ec.generate_private_key(ec.SECP256R1())
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        make_folder(folder, mode=0o700)
-        replace_file(path, pem)
-    try:
-        loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise _damaged(folder, error) from error
+        make_folder(path.parent, mode=0o700)
+        replace_file(path, to_pem(ec.generate_private_key(ec.SECP256R1())))
+    return load_key(path)
+
+
+def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Return the P-256 key that is the first thing in a file.
+
+    Raises:
+        DiskError: The file is missing, damaged or holds another key.
+    """
+    loaded = _load_private(path)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
         message = f"reading {path}: a {type(loaded).__name__} found, a P-256 key expected"
         raise DiskError(message, "move the file away and enrol again with a new token")
     return loaded
 
 
+def load_or_make_encryption_key(folder: Path) -> X25519PrivateKey:
+    """Return the device's X25519 key, which keys of encrypted versions are wrapped to; made at the first call."""
+    path = folder / "encryption.key"
+    if not path.exists():
+        make_folder(folder, mode=0o700)
+        replace_file(path, to_pem(X25519PrivateKey.generate()))
+    loaded = _load_private(path)
+    if not isinstance(loaded, X25519PrivateKey):
+        message = f"reading {path}: a {type(loaded).__name__} found, an X25519 key expected"
+        raise DiskError(message, "move the file away and enrol again with a new token")
+    return loaded
+
+
+def read_certificate(path: Path) -> CertificateFacts:
+    """Return what the certificate in a file says.
+
+    Raises:
+        DiskError: The file is missing or damaged.
+    """
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _damaged(path.parent, error) from error
+    serial = f"{certificate.serial_number:x}"
+    return CertificateFacts(serial, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+
+
+def describe(folder: Path) -> dict[str, str]:
+    """Return what a person asks about an enrolled device's identity; times as ISO 8601, keys by their SHA-256.
+
+    Raises:
+        DiskError: The device is not enrolled, or the folder is damaged.
+    """
+    identity, certificate = load_identity(folder), read_certificate(folder / PAIR)
+    encryption_key = load_or_make_encryption_key(folder).public_key()
+    raw = encryption_key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return {
+        "device_id": identity.device_id,
+        "serial": certificate.serial,
+        "starts_at": certificate.starts_at.isoformat(),
+        "expires_at": certificate.expires_at.isoformat(),
+        "key_sha256": device_key_id(load_key(folder / PAIR).public_key()),
+        "encryption_key_sha256": sha256_hex(raw),
+        "hub": identity.api_url,
+    }
+
+
 def make_signing_request(key: ec.EllipticCurvePrivateKey) -> str:
     """Return a CSR (PKCS #10, RFC 2986; PEM) with an empty subject: the hub makes the device's id."""
-    from cryptography import x509  # 1 MB that only an enrolment needs
+    from cryptography import x509  # 1 MB that only enrolment and renewal need
     from cryptography.hazmat.primitives import hashes
 
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def to_pem(key: ec.EllipticCurvePrivateKey | X25519PrivateKey) -> bytes:
+    """Return a private key as PKCS #8 PEM, for a file that its owner alone may read."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _load_private(path: Path) -> object:
+    try:
+        return serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(path.parent, error) from error
 
 
 def _damaged(folder: Path, error: Exception) -> DiskError:

@@ -6,33 +6,35 @@ taken for the present one's.
 """
 
 import asyncio
-import math
 import random
 import secrets
-import socket
-import struct
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from logging import getLogger
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from shoal_agent.errors import FetchError, LinkError
-from shoal_agent.identity import Identity
+from shoal_agent.errors import DiskError, FetchError, LinkError
+from shoal_agent.identity import Identity, load_key
 from shoal_agent.link_problems import explain_end, explain_no_connection
+from shoal_agent.link_socket import MqttClient, idle_s, send_at_once
+from shoal_agent.pairs import Pairs
 from shoal_agent.settings import LinkSettings
 from shoal_agent.signer import DeviceSigner
+from shoal_agent.tls import FreshContext
 from shoal_contract import topics
 from shoal_contract.device_signature import SignedChannel
 from shoal_contract.reported import Presence
@@ -42,7 +44,6 @@ _MIN_ERROR_CODE = 128
 _WATCH_S = 5.0
 _PATIENCE = 12
 _RESTART = "restart the agent and report what its log says"
-_TCP_INFO_BYTES, _LAST_DATA_RECEIVED = 104, 52  # struct tcp_info of linux/tcp.h
 
 
 class _Confirmation:
@@ -59,20 +60,6 @@ class _Inbox(NamedTuple):
     messages: MemoryObjectSendStream[bytes]
     oldest: MemoryObjectReceiveStream[bytes]
     qos: int
-
-
-class _Client(Client):
-    """Keeps why a connection was not made, which paho drops before it calls `on_connect_fail`."""
-
-    connect_error: "OSError | None" = None
-
-    def reconnect(self) -> MQTTErrorCode:
-        self.connect_error = None
-        try:
-            return super().reconnect()
-        except OSError as error:
-            self.connect_error = error
-            raise
 
 
 class Link:
@@ -103,6 +90,8 @@ class Link:
         self._next_connection = next_connection
         self._now = now
         self._jitter = jitter
+        self._pairs = Pairs(identity.folder)
+        self._pair = self._pairs.present
         self.reconnect_jitter_s = 0.0
         """What desired state adds at most before each new connection, so that a fleet does not return as one."""
         self._inboxes: dict[str, _Inbox] = {}
@@ -112,6 +101,7 @@ class Link:
         self._attempts = 0
         self._is_stopping = False
         self._was_accepted = False
+        self._is_moving = False
         self._crash: BaseException | None = None
         self._crashed = anyio.Event()
         self.connection = 0
@@ -123,15 +113,7 @@ class Link:
     async def running(self) -> AsyncIterator["Link"]:
         """Keep connecting until the block ends."""
         self._loop = asyncio.get_running_loop()
-        self._prepare_connection()
-        self._client.connect_async(
-            self._identity.broker_host,
-            self._identity.broker_port,
-            self._settings.keepalive_s,
-            clean_start=True,
-            properties=self._connect_properties(),
-        )
-        self._client.loop_start()
+        self._start_connecting()
         try:
             yield self
         finally:
@@ -140,13 +122,27 @@ class Link:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._client.loop_stop)
 
+    async def reconnect(self) -> None:
+        """Leave the broker in good order and connect again at once, with the pair that is next."""
+        self._is_moving = True
+        try:
+            self._client.disconnect()
+            await anyio.to_thread.run_sync(self._client.loop_stop)
+            self._set_down("connecting again with a renewed certificate")
+            self._attempts = 0
+            self._client = self._make_client()  # paho closes what its old thread woke up by with the old client only
+            self._start_connecting()
+        finally:
+            self._is_moving = False
+
     async def watch(self) -> None:
         """Raise what went wrong in paho's thread, should it ever end by itself: it does so without a word."""
         name = f"paho-mqtt-client-{self._identity.device_id}"
         while not self._crashed.is_set():
             with anyio.move_on_after(_WATCH_S):
                 await self._crashed.wait()
-            if not self._crashed.is_set() and name not in {thread.name for thread in threading.enumerate()}:
+            is_alive = self._is_moving or name in {thread.name for thread in threading.enumerate()}
+            if not self._crashed.is_set() and not is_alive:
                 raise LinkError("running the MQTT thread: it has ended", _RESTART)
         raise LinkError(f"running the MQTT thread: {self._crash!r}", _RESTART) from self._crash
 
@@ -230,7 +226,7 @@ class Link:
                     continue  # cleared just now
                 # The bound on the whole is for a device on which other messages arrive all the time.
                 most_s = _PATIENCE * timeout_s - (time.monotonic() - started_s)
-                left_s = min(most_s, timeout_s - self._idle_s()) if self.is_connected else 0.0
+                left_s = min(most_s, timeout_s - idle_s(self._client.socket())) if self.is_connected else 0.0
         if not self.is_connected:
             raise LinkError(f"waiting for {topic}: {self.last_problem}")
         raise FetchError(f"waiting for {topic}: silent for {timeout_s} s")
@@ -246,28 +242,34 @@ class Link:
         )  # fmt: skip
         return message.to_bytes()
 
-    def _idle_s(self) -> float:
-        """Return how long the connection has received nothing (`tcpi_last_data_recv` of Linux's TCP_INFO)."""
-        connection = self._client.socket()
-        if not isinstance(connection, socket.socket):
-            return math.inf
-        try:
-            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        except OSError:
-            return math.inf  # closed just now
-        return float(struct.unpack_from("=I", info, _LAST_DATA_RECEIVED)[0]) / 1000
-
-    def _make_client(self) -> _Client:
-        client = _Client(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
-        client.tls_set_context(self._identity.tls_context())
+    def _make_client(self) -> MqttClient:
+        client = MqttClient(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
+        self._tls_context()  # what is damaged is said at the start
+        context = FreshContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.make = self._tls_context
+        client.tls_set_context(context)
         client.connect_timeout = self._settings.connect_timeout_s
         client.on_connect = self._guard(self._on_connect)
         client.on_connect_fail = self._guard(self._on_connect_fail)
         client.on_disconnect = self._guard(self._on_disconnect)
         client.on_message = self._guard(self._on_message)
-        client.on_socket_open = self._guard(_send_at_once)
+        client.on_socket_open = self._guard(send_at_once)
         client.on_publish = self._guard(self._on_publish)
         return client
+
+    def _tls_context(self) -> ssl.SSLContext:
+        return self._identity.tls_context(self._pair)
+
+    def _start_connecting(self) -> None:
+        self._prepare_connection()
+        self._client.connect_async(
+            self._identity.broker_host,
+            self._identity.broker_port,
+            self._settings.keepalive_s,
+            clean_start=True,
+            properties=self._connect_properties(),
+        )
+        self._client.loop_start()
 
     def _guard(self, callback: Callable[..., None]) -> Callable[..., None]:
         """Wrap a callback: an exception in one would end paho's thread while `is_connected` stays true."""
@@ -288,7 +290,9 @@ class Link:
         return properties
 
     def _prepare_connection(self) -> None:
-        """Give the next connection its number and its will."""
+        """Give the next connection its pair of key and certificate, its number and its will."""
+        self._pair = self._pairs.choose()
+        self._sign_by(self._pair)
         self._upcoming = self._next_connection()
         properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
         properties.WillDelayInterval = self._settings.will_delay_s
@@ -296,9 +300,19 @@ class Link:
         topic = topics.up(self._identity.device_id, "presence")
         self._client.will_set(topic, will, qos=1, retain=True, properties=properties)
 
+    def _sign_by(self, pair: Path) -> None:
+        """What is said on a connection is signed by the key that the connection was made with."""
+        try:
+            self._signer.use(load_key(pair))
+        except DiskError as error:  # no connection comes of this pair either; then the other one has its turn
+            _log.error("%s", error)
+
     def _back_off(self, problem: str) -> None:
         """Set how long paho waits before it tries again: exponential, with jitter."""
         if self._is_stopping:
+            return
+        self._pairs.ended()
+        if self._is_moving:
             return
         self._attempts += 1
         ceiling_s = min(self._settings.reconnect_max_s, self._settings.reconnect_min_s * 2 ** min(self._attempts, 16))
@@ -334,6 +348,7 @@ class Link:
             self._loop.call_soon_threadsafe(self._set_down, f"the broker refused the connection: {reason}")
         else:
             self._was_accepted = True
+            self._pairs.taken()
             self._loop.call_soon_threadsafe(self._set_up, self._upcoming)
 
     def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
@@ -366,8 +381,3 @@ class Link:
         if confirmation is not None:
             confirmation.problem = f"the broker refused it: {reason}" if reason.value >= _MIN_ERROR_CODE else ""
             confirmation.done.set()
-
-
-def _send_at_once(_client: Client, _userdata: object, connection: socket.socket) -> None:
-    """Switch Nagle's algorithm off: it holds small packets back for up to 40 ms, and a chunk needs three of them."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -62,6 +62,20 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
+class RenewalSettings:
+    """When the device's certificate is renewed, and how often that is tried again."""
+
+    share: float = 2 / 3
+    """Of the certificate's life, after which it is renewed."""
+    spread: float = 0.05
+    """Of the certificate's life, over which devices of one batch spread."""
+    look_s: float = 3600.0
+    """How often the clock is looked at: it may be set while the agent waits."""
+    retry_min_s: float = 60.0
+    retry_max_s: float = 6 * 3600.0
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """Where the agent keeps its data, where it serves, and its bounds."""
 
@@ -77,3 +91,4 @@ class AgentSettings:
     fetch: FetchSettings = field(default_factory=FetchSettings)
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    renewal: RenewalSettings = field(default_factory=RenewalSettings)

@@ -10,6 +10,7 @@ import httpx
 from typing_extensions import Self
 
 from shoal_client.audit import Audit
+from shoal_client.enrolment import DeviceCa, Enrolments
 from shoal_client.errors import JobFailedError
 from shoal_client.fleet import Event, Health, Operator
 from shoal_client.models import Models
@@ -39,6 +40,8 @@ class ShoalClient:
         self._transport = Transport(url, token, ca_path, http)
         self.tokens = Tokens(self._transport)
         self.devices = Devices(self._transport)
+        self.enrolments = Enrolments(self._transport)
+        self.ca = DeviceCa(self._transport)
         self.models = Models(self._transport)
         self.rollouts = Rollouts(self._transport)
         self.drift = Drift(self._transport)

@@ -45,6 +45,7 @@ class Device(Value):
 
     id: str
     name: str
+    group: str
     tags: dict[str, str]
     presence: Literal["online", "offline", "never"]
     presence_since: datetime | None
@@ -55,6 +56,7 @@ class Device(Value):
     enrolled_at: datetime
     revoked_at: datetime | None
     decommissioned_at: datetime | None
+    certificate_expires_at: datetime | None
     hardware: Hardware | None
     agent_version: str | None
     targets: list[str]
@@ -74,6 +76,17 @@ class Desired(Value):
     federated: dict[str, int]
 
 
+class Certificate(Value):
+    """A certificate that a device was given; `key_sha256` is the fingerprint of its key, `authority` of its CA."""
+
+    serial: str
+    key_sha256: str
+    authority: str
+    issued_at: datetime
+    expires_at: datetime
+    retired_at: datetime | None
+
+
 class DeviceDetail(Device):
     """One device with all that the hub knows of it."""
 
@@ -84,6 +97,9 @@ class DeviceDetail(Device):
     """When the broker was seen to refuse a revoked device; until then it may still be connected."""
     cleared_at: datetime | None
     """When the broker was last seen to keep nothing of a decommissioned device."""
+    certificates: list[Certificate]
+    public_key_sha256: str
+    encryption_key: str | None
     reported_at: datetime | None
     reported: dict[str, Any] | None
     desired: Desired | None
@@ -95,6 +111,9 @@ class Token(Value):
 
     id: str
     label: str
+    group: str
+    tags: dict[str, str]
+    ca_sha256: str
     created_at: datetime
     created_by: str
     expires_at: datetime
@@ -106,6 +125,44 @@ class NewToken(Token):
     """A new enrolment token; `token` is shown this once."""
 
     token: str
+
+
+class AuthorisedKey(Value):
+    """A key that may enrol without a token, or the device that it became."""
+
+    key_sha256: str
+    name: str
+    group: str
+    tags: dict[str, str]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    device_id: str | None
+
+
+class PendingEnrolment(Value):
+    """A device that asked without a token: it waits, or was accepted or rejected and has not asked again."""
+
+    key_sha256: str
+    name: str
+    hardware: Hardware
+    address: str
+    state: Literal["waiting", "accepted", "rejected"]
+    group: str
+    tags: dict[str, str]
+    first_asked_at: datetime
+    last_asked_at: datetime
+    decided_by: str
+
+
+class CaRotation(Value):
+    """How far a change of the devices' CA is, and how many devices and tokens still depend on the old one."""
+
+    phase: Literal["steady", "announced", "switched"]
+    issuing: str
+    trusted: list[str]
+    devices_left: int
+    tokens_left: int
 
 
 class Deployment(Value):

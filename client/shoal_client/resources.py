@@ -27,9 +27,17 @@ class Tokens:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, *, label: str = "", expires_in_s: int = 86_400, uses: int = 1) -> NewToken:
-        """Make a token; its text is shown this once."""
-        body = {"label": label, "expires_in_s": expires_in_s, "uses": uses}
+    def create(
+        self,
+        *,
+        label: str = "",
+        expires_in_s: int = 86_400,
+        uses: int = 1,
+        group: str = "",
+        tags: dict[str, str] | None = None,
+    ) -> NewToken:
+        """Make a token, whose devices get `group` and `tags`; its text is shown this once."""
+        body = {"label": label, "expires_in_s": expires_in_s, "uses": uses, "group": group, "tags": tags or {}}
         return self._transport.call("POST", "/tokens", NewToken, json=body)
 
     def list(self) -> list[Token]:
@@ -47,18 +55,26 @@ class Devices:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def list(self, *, limit: int = 1000, offset: int = 0, decommissioned: bool = False) -> list[Device]:
-        """List devices by name, decommissioned ones only where they are asked for."""
-        params = {"limit": limit, "offset": offset} | ({"decommissioned": True} if decommissioned else {})
+    def list(
+        self, *, limit: int = 1000, offset: int = 0, group: str | None = None, decommissioned: bool = False
+    ) -> list[Device]:
+        """List devices by name: all, or those of a group; decommissioned ones only where they are asked for."""
+        params: dict[str, Any] = {"limit": limit, "offset": offset}
+        if group is not None:
+            params["group"] = group
+        if decommissioned:
+            params["decommissioned"] = True
         return self._transport.call("GET", "/devices", list[Device], params=params)
 
     def show(self, device_id: str) -> DeviceDetail:
         """Return one device."""
         return self._transport.call("GET", f"/devices/{device_id}", DeviceDetail)
 
-    def update(self, device_id: str, *, name: str | None = None, tags: dict[str, str] | None = None) -> DeviceDetail:
-        """Rename or tag a device; what is None stays."""
-        body: dict[str, Any] = {"name": name, "tags": tags}
+    def update(
+        self, device_id: str, *, name: str | None = None, group: str | None = None, tags: dict[str, str] | None = None
+    ) -> DeviceDetail:
+        """Rename or tag a device or move it to another group; what is None stays."""
+        body: dict[str, Any] = {"name": name, "group": group, "tags": tags}
         return self._transport.call("PATCH", f"/devices/{device_id}", DeviceDetail, json=body)
 
     def configure(self, device_id: str, **settings: float) -> DeviceDetail:

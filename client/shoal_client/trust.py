@@ -1,6 +1,7 @@
 """The hub's CA by its fingerprint: fetched without trust, and kept only if it is the one that was named."""
 
 import hashlib
+import re
 import ssl
 
 import httpx
@@ -9,10 +10,11 @@ from shoal_client.errors import HubUnreachableError, ProfileError
 from shoal_client.transport import API
 
 _TIMEOUT_S = 15.0
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.{1,8192}?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
 def fetch_ca(url: str, fingerprint: str) -> str:
-    """Return the hub's CA certificate (PEM), checked against the SHA-256 of its DER form.
+    """Return that one of the hub's CA certificates (PEM) whose DER form has this SHA-256.
 
     Raises:
         HubUnreachableError: No hub answered.
@@ -26,12 +28,15 @@ def fetch_ca(url: str, fingerprint: str) -> str:
             f"asking {url} for its CA: {error}", "check the address and that the hub runs"
         ) from error
     try:
-        found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(response.text)).hexdigest()
-    except ValueError as error:
-        raise ProfileError(
-            f"asking {url} for its CA: it answered no certificate", "is this address a hub's?"
-        ) from error
-    if found != fingerprint.lower().replace(":", ""):
-        msg = f"checking the CA of {url}: fingerprint {found[:16]}… found, {fingerprint[:16]}… expected"
+        pems: list[str] = _PEM.findall(response.text)
+        found = {hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest(): pem for pem in pems}
+    except ValueError:
+        found = {}
+    if not found:
+        raise ProfileError(f"asking {url} for its CA: it answered no certificate", "is this address a hub's?")
+    wanted = fingerprint.lower().replace(":", "")
+    if wanted not in found:
+        shown = ", ".join(f"{one[:16]}…" for one in found)
+        msg = f"checking the CA of {url}: fingerprint {shown} found, {wanted[:16]}… expected"
         raise ProfileError(msg, "this is another hub, or somebody is in between")
-    return response.text
+    return found[wanted]

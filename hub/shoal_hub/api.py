@@ -10,7 +10,7 @@ from shoal_hub.audit import routes as audit_routes
 from shoal_hub.audit.requests import AuditedRequests, watch_request
 from shoal_hub.console.routes import install_console
 from shoal_hub.context import HubContext
-from shoal_hub.devices import enrolment_routes
+from shoal_hub.devices import enrolment_routes, keyless_routes
 from shoal_hub.devices import routes as device_routes
 from shoal_hub.error_response import install_error_handlers
 from shoal_hub.events import routes as event_routes
@@ -23,6 +23,7 @@ from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
+from shoal_hub.trust import ca_routes
 
 API = "/api/v1"
 _MULTIPART_ALLOWANCE = "/versions"
@@ -58,14 +59,16 @@ def create_app(hub: HubContext) -> FastAPI:
 def _api(settings: Settings) -> APIRouter:
     limit = RateLimit(settings.enrol_per_minute)
 
-    def limit_enrolment(request: Request) -> None:
+    async def limit_enrolment(request: Request) -> None:  # a thread for this would cost more than it does
         if request.url.path == f"{API}/enrol":
             limit.take(request.client.host if request.client else "unknown")
 
     api = APIRouter()
     api.add_api_route("/health", _health, tags=["hub"], summary="Whether the API answers")
     api.include_router(enrolment_routes.router, dependencies=[Depends(limit_enrolment)])
+    api.include_router(keyless_routes.router)
     api.include_router(device_routes.router)
+    api.include_router(ca_routes.router)
     for module in (
         registry_routes,
         lifecycle_routes,

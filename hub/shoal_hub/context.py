@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sqlmodel import Session
+
 from shoal_hub.audit.anchor import KeptAnchor
 from shoal_hub.database import Database
+from shoal_hub.devices.guesses import Guesses
 from shoal_hub.events.changes import ChangeFeed
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
@@ -25,3 +28,14 @@ class HubContext:
     broker_address: Callable[[], tuple[str, int]]
     """Where devices reach the broker; asked for late, as a supervised broker may take any free port."""
     kept_anchor: KeptAnchor = field(default_factory=KeptAnchor)
+    api_url: str = ""
+    """Where devices reach this API."""
+    publish_ca_bundle: Callable[[Session, str], None] = lambda _session, _pem: None
+    """Takes the CAs (PEM) that devices are to trust, when they change; for the metadata that devices read."""
+    guesses: Guesses = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count wrong tokens by the settings' bounds."""
+        settings = self.settings
+        guesses = Guesses(settings.wrong_tokens_per_minute, settings.wrong_tokens_per_minute_in_all)
+        object.__setattr__(self, "guesses", guesses)

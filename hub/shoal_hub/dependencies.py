@@ -16,7 +16,7 @@ from shoal_hub.security import find_operator
 _bearer = HTTPBearer(auto_error=False, description="An operator's token, shoal_…")
 
 
-def hub_of(request: Request) -> HubContext:
+async def hub_of(request: Request) -> HubContext:
     """Return the hub that serves this request."""
     hub: HubContext = request.app.state.hub
     return hub

@@ -64,6 +64,13 @@ class ConflictError(HubError):
     code = "conflict"
 
 
+class ClockError(HubError):
+    """What a device signed is not of this time by the hub's clock."""
+
+    status = 409
+    code = "clock"
+
+
 class TooLargeError(HubError):
     """A body or a file is larger than the hub takes."""
 

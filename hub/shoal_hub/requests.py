@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shoal_contract.ids import NAME_PATTERN
 from shoal_hub.error_response import error_response
 from shoal_hub.errors import TooLargeError, TooManyRequestsError
 
@@ -27,6 +28,8 @@ def _storable(value: object) -> object:
 
 Line = Annotated[str, BeforeValidator(_storable), StringConstraints(max_length=256)]
 """A label or comment that a person typed."""
+GroupName = Annotated[str, StringConstraints(pattern=f"^$|{NAME_PATTERN}")]
+"""A device's group; empty for none."""
 RowNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
 """A version's number or a row's id, as both databases can compare it."""
 

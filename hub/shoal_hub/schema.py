@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 import shoal_hub.audit.tables
+import shoal_hub.devices.admission_tables
 import shoal_hub.devices.certificates
 import shoal_hub.devices.desired_tables
 import shoal_hub.devices.tables

@@ -157,6 +157,56 @@ class Settings(BaseModel):
         "Messages that one device may send on average, ten seconds' worth at once; the hub reads no more of them.",
         ge=1,
     )
+    wrong_tokens_per_minute: float = _setting(
+        "SHOAL_WRONG_TOKENS_PER_MINUTE", 10.0, "1/min", "Unknown enrolment tokens that one address may show.", ge=1
+    )
+    wrong_tokens_per_minute_in_all: float = _setting(
+        "SHOAL_WRONG_TOKENS_PER_MINUTE_IN_ALL",
+        300.0,
+        "1/min",
+        "Unknown enrolment tokens of all addresses; beyond it, no address that has shown one may go on.",
+        ge=1,
+    )
+    enrol_by_hand: bool = _setting(
+        "SHOAL_ENROL_BY_HAND",
+        default=False,
+        unit="flag",
+        description="Let devices without a token wait until an operator accepts them.",
+    )
+    pending_max: int = _setting(
+        "SHOAL_PENDING_MAX", 1000, "devices", "Devices that may wait for an operator at once.", ge=1, le=100_000
+    )
+    pending_life_s: float = _setting(
+        "SHOAL_PENDING_LIFE_S", 7 * 86_400.0, "s", "How long a device that asks no more stays in that list.", ge=60
+    )
+    pending_retry_s: float = _setting(
+        "SHOAL_PENDING_RETRY_S", 30.0, "s", "How often a device that waits asks again.", ge=1, le=3600
+    )
+    certificate_life_s: float = _setting(
+        "SHOAL_CERTIFICATE_LIFE_S",
+        365 * 86_400.0,
+        "s",
+        "How long a device's certificate is good for; the device renews it at two thirds.",
+        ge=5,
+        le=20 * 365 * 86_400.0,
+    )
+    renew_grace_s: float = _setting(
+        "SHOAL_RENEW_GRACE_S",
+        365 * 86_400.0,
+        "s",
+        "How long after its certificate's end a device that was off may still renew it.",
+        ge=0,
+    )
+    renew_clock_s: float = _setting(
+        "SHOAL_RENEW_CLOCK_S",
+        300.0,
+        "s",
+        "How far a renewal's time may be from the hub's; a device whose clock is off is told the hub's.",
+        ge=1,
+    )
+    renewals_per_hour: int = _setting(
+        "SHOAL_RENEWALS_PER_HOUR", 12, "1/h", "Certificates that one device may get by renewal.", ge=1
+    )
     max_jobs: int = _setting("SHOAL_MAX_JOBS", 1, "jobs", "Jobs (compression, training) that run at once.", ge=1, le=64)
     session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts.", ge=60)
     audit_anchor_s: float = _setting(

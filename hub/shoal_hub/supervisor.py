@@ -22,6 +22,7 @@ from shoal_hub.settings import Settings
 from shoal_hub.supervise.children import STOP_TIMEOUT_S, Child
 from shoal_hub.supervise.operator import ensure_operator
 from shoal_hub.supervise.prepare import broker_config, choose_addresses, prepare_data, write_device_access
+from shoal_hub.trust.ca import DeviceAuthority
 
 NAMES: Final = ("ingest", "controller", "api")
 _POLL_S: Final = 0.05
@@ -54,6 +55,7 @@ class Supervisor:
         self._children: list[Child] = []
         self._broker: BrokerProcess | None = None
         self._broker_retry_s = 0.0
+        self._standing = b""
         self._is_ready = False
 
     def run(self) -> None:
@@ -99,6 +101,7 @@ class Supervisor:
         prepare_data(self._settings)
         addresses = choose_addresses(self._settings)
         addresses.write(self._settings)
+        self._standing = self._read_standing()
         profile = ensure_operator(self._settings, addresses)
         if profile is not None:
             self._say(f"operator's profile {profile}")
@@ -121,6 +124,7 @@ class Supervisor:
         self._say(f"broker {how}: devices on {addresses.broker_host}:{addresses.broker_port} (pid {self._broker.pid})")
 
     def _tend(self, addresses: Addresses, ready: Path) -> None:
+        self._tend_authority(addresses)
         self._tend_broker()
         for child in self._children:
             status = child.tend()
@@ -133,6 +137,27 @@ class Supervisor:
             self._is_ready = True
             ready.write_text(str(os.getpid()))
             self._say(f"ready: API and console on {addresses.api_url}")
+
+    def _read_standing(self) -> bytes:
+        return DeviceAuthority.open(self._settings.data / "trust").standing_path.read_bytes()
+
+    def _tend_authority(self, addresses: Addresses) -> None:
+        """Have the broker trust, and show, what the devices' CA has become; the API looks for itself."""
+        trust = self._settings.data / "trust"
+        if (trust / "ca.json").read_bytes() == self._standing:  # replaced in one step, so never half written
+            return
+        self._standing = self._read_standing()
+        config = broker_config(self._settings, addresses)
+        write_device_access(self._settings, addresses)  # a CA without a revocation list would lock out all devices
+        self._say("the devices' CA has changed; the broker starts again")
+        if self._broker is None:
+            write_files(config)
+            again = f"{config.devices.authority} and {config.devices.crl}"
+            self._say(f"copy {again} to the broker {self._settings.broker_url} and start it again")
+        else:
+            # Mosquitto reads the CAs that it trusts at its start alone.
+            self._broker.stop()
+            self._broker = BrokerProcess(find_mosquitto(self._settings.mosquitto), config)
 
     def _tend_broker(self) -> None:
         if self._broker is None or self._broker.pid is not None or time.monotonic() < self._broker_retry_s:

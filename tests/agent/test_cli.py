@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -108,6 +110,41 @@ def test_a_refused_enrolment_says_what_to_do(hub: HttpsHub, tmp_path: Path) -> N
     assert "shoal tokens create" in error
 
 
+def test_a_device_tells_its_keys_fingerprint_before_it_is_enrolled_and_enrols_by_it(
+    hub: HttpsHub, tmp_path: Path
+) -> None:
+    first = call("key", "--data", tmp_path / "data").output.strip()
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    assert json.loads(call("key", "--data", tmp_path / "data", "--json").output) == {"key_sha256": first}
+    pin = hub.authority.token.split(".")[1]
+    hub.looks = 1
+    result = call("enrol", "--data", tmp_path / "data", "--hub", hub.url, "--ca-sha256", pin)
+    assert result.exit_code == 0, result.stderr
+    assert first in result.stderr, "it shows what the operator has to compare"
+    assert call("key", "--data", tmp_path / "data").output.strip() == first
+
+
+def test_a_device_waits_for_an_operator_as_long_as_it_was_told(hub: HttpsHub, tmp_path: Path) -> None:
+    hub.looks = 1000
+    pin = hub.authority.token.split(".")[1]
+    result = call("enrol", "--data", tmp_path, "--hub", hub.url, "--ca-sha256", pin, "--wait-s", "0.1")
+    hub.looks = 0
+    assert result.exit_code == 1
+    assert "error: enrolling at" in result.stderr
+    assert "no operator has accepted the key" in result.stderr
+
+
+def test_the_identity_is_shown_for_people_and_for_programs(enrolled: Path) -> None:
+    facts = json.loads(call("identity", "--data", enrolled, "--json").output)
+    assert facts["device_id"] == DEVICE
+    assert facts["key_sha256"] == call("key", "--data", enrolled).output.strip()
+    assert datetime.fromisoformat(facts["expires_at"]) > datetime.now(timezone.utc)
+    assert re.fullmatch("[0-9a-f]{64}", facts["encryption_key_sha256"])
+    text = call("identity", "--data", enrolled).output
+    assert all(str(value) in text for value in facts.values())
+    assert "PRIVATE" not in text
+
+
 def test_status_tells_what_runs_and_what_is_served(running: Path) -> None:
     text = call("status", "--data", running).output
     assert DEVICE in text
@@ -140,6 +177,7 @@ def test_status_tells_why_the_last_deployment_failed(enrolled: Path) -> None:
 
 def test_a_device_that_is_not_enrolled_is_told_how(tmp_path: Path) -> None:
     assert "shoal-agent enrol" in refused("status", "--data", tmp_path)
+    assert "shoal-agent enrol" in refused("identity", "--data", tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])

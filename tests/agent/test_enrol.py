@@ -8,10 +8,18 @@ import pytest
 from cryptography import x509
 from tests.agent.simulators.director import DEVICE
 from tests.agent.simulators.https_hub import SECRET, Authority, HttpsHub, https_hub
+from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 
-from shoal_agent.enrol import enrol
+from shoal_agent.enrol import Waiting, enrol
 from shoal_agent.errors import DiskError, EnrolmentError
-from shoal_agent.identity import load_identity, load_or_make_key, make_signing_request
+from shoal_agent.identity import (
+    load_identity,
+    load_or_make_encryption_key,
+    load_or_make_key,
+    make_signing_request,
+)
+from shoal_contract.device_signature import device_key_id
+from shoal_contract.enrolment import EnrolmentPending
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +58,7 @@ def test_the_key_never_leaves_and_is_readable_by_its_owner_alone(
     hub: HttpsHub, authority: Authority, identity: Path
 ) -> None:
     enrol(identity, hub.url, authority.token)
-    assert (identity / "key.pem").stat().st_mode & 0o777 == 0o600
+    assert (identity / "device.pem").stat().st_mode & 0o777 == 0o600
     assert identity.stat().st_mode & 0o777 == 0o700
     assert "PRIVATE" not in json.dumps([body for _, body in hub.requests])
 
@@ -91,6 +99,110 @@ def test_somebody_in_between_who_adds_his_own_ca_behind_the_right_one_gets_no_se
     ):
         enrol(identity, mallory.url, authority.token)
     assert paths(mallory) == ["/api/v1/ca.pem"]
+
+
+def test_a_device_offers_an_encryption_key_whose_private_half_stays_here(
+    hub: HttpsHub, authority: Authority, identity: Path
+) -> None:
+    enrol(identity, hub.url, authority.token)
+    key = load_or_make_encryption_key(identity)
+    assert hub.requests[-1][1]["encryption_key"] == key.public_key().public_bytes_raw().hex()
+    assert (identity / "encryption.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_device_without_a_token_pins_the_ca_by_its_fingerprint(
+    hub: HttpsHub, authority: Authority, identity: Path
+) -> None:
+    pin = authority.token.split(".")[1]
+    colons = ":".join(pin[at : at + 2] for at in range(0, 64, 2)).upper()
+    assert enrol(identity, hub.url, ca_sha256=colons).device_id == DEVICE
+    assert hub.requests[-1][1]["token"] == ""
+
+
+def test_without_a_token_another_hub_is_not_asked_to_enrol(hub: HttpsHub, identity: Path) -> None:
+    with pytest.raises(EnrolmentError, match="somebody is in between|fingerprint"):
+        enrol(identity, hub.url, ca_sha256="a" * 64)
+    assert paths(hub) == ["/api/v1/ca.pem"]
+
+
+@pytest.mark.parametrize(
+    ("token", "pin"), [("", ""), ("", "abc"), ("", "g" * 64), (f"shoal1.{'a' * 64}.{SECRET}", "b" * 64)]
+)
+def test_without_a_pin_or_with_two_nobody_is_asked(hub: HttpsHub, identity: Path, token: str, pin: str) -> None:
+    with pytest.raises(EnrolmentError):
+        enrol(identity, hub.url, token, ca_sha256=pin)
+    assert hub.requests == []
+
+
+def test_a_device_waits_for_an_operator_and_tells_its_fingerprint(
+    hub: HttpsHub, authority: Authority, identity: Path
+) -> None:
+    hub.looks = 3
+    told: list[EnrolmentPending] = []
+    slept: list[float] = []
+    waiting = Waiting(tell=told.append, sleep=slept.append, jitter=lambda: 0.5)
+    enrolled = enrol(identity, hub.url, ca_sha256=authority.token.split(".")[1], waiting=waiting)
+    assert enrolled.device_id == DEVICE
+    assert {one.key_sha256 for one in told} == {device_key_id(load_or_make_key(identity).public_key())}
+    assert (len(told), slept) == (3, [1.0, 1.0, 1.0])
+
+
+def test_a_hub_that_is_away_while_a_device_waits_is_waited_for(
+    hub: HttpsHub, authority: Authority, identity: Path
+) -> None:
+    hub.looks = 1
+
+    def sleep(_seconds: float) -> None:
+        hub.refusal = None if hub.refusal else (503, b"{}")
+
+    enrolled = enrol(identity, hub.url, ca_sha256=authority.token.split(".")[1], waiting=Waiting(sleep=sleep))
+    assert (enrolled.device_id, len(paths(hub))) == (DEVICE, 4)
+
+
+def test_a_device_that_is_rejected_while_it_waits_stops_asking(
+    hub: HttpsHub, authority: Authority, identity: Path
+) -> None:
+    hub.looks = 1
+
+    def reject(_seconds: float) -> None:
+        hub.refusal = (403, json.dumps({"error": {"code": "refused", "message": "rejected", "remedy": "ask"}}).encode())
+
+    with pytest.raises(EnrolmentError, match="403: rejected"):
+        enrol(identity, hub.url, ca_sha256=authority.token.split(".")[1], waiting=Waiting(sleep=reject))
+
+
+def test_a_device_waits_no_longer_than_it_was_told(hub: HttpsHub, authority: Authority, identity: Path) -> None:
+    hub.looks = 1000
+    waiting = Waiting(most_s=10.0, sleep=lambda _: None)
+    with pytest.raises(EnrolmentError, match="no operator has accepted"):
+        enrol(identity, hub.url, ca_sha256=authority.token.split(".")[1], waiting=waiting)
+
+
+def test_a_ca_of_several_is_found_by_its_pin_and_trusted_alone(
+    tmp_path: Path, authority: Authority, identity: Path
+) -> None:
+    newer = Authority("newer")
+    with https_hub(tmp_path, authority, newer.pem + authority.pem) as hub:
+        assert enrol(identity, hub.url, authority.token).device_id == DEVICE
+
+
+@pytest.mark.parametrize("renames", [False, True])
+def test_a_power_cut_at_any_step_leaves_an_enrolled_device_or_one_that_enrols_with_the_same_key(
+    hub: HttpsHub, authority: Authority, tmp_path: Path, renames: bool
+) -> None:
+    counting = FragileDisk()
+    with counting.mounted():
+        enrol(tmp_path / "counted", hub.url, authority.token)
+    for cut_before in range(counting.steps):
+        folder, disk = tmp_path / f"{cut_before}-{renames}", FragileDisk(cut_before)
+        hub.requests.clear()
+        with pytest.raises(PowerCutError), disk.mounted():
+            enrol(folder, hub.url, authority.token)
+        disk.lose_what_was_not_synced(renames=renames)
+        enrol(folder, hub.url, authority.token).tls_context()
+        asked = [body["csr_pem"] for _, body in hub.requests if body]
+        keys = [x509.load_pem_x509_csr(pem.encode()).public_key().public_numbers() for pem in asked]  # type: ignore[union-attr]
+        assert all(key == keys[0] for key in keys), cut_before
 
 
 def test_an_enrolled_device_is_left_as_it_is(hub: HttpsHub, authority: Authority, identity: Path) -> None:
@@ -173,7 +285,7 @@ def test_a_name_that_is_too_long_is_refused_before_anybody_is_asked(
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("name", ["hub.json", "key.pem", "certificate.pem", "ca.pem"])
+@pytest.mark.parametrize("name", ["hub.json", "device.pem", "ca.pem"])
 @pytest.mark.parametrize("damage", [b"", b"damaged"])
 def test_a_damaged_identity_is_said_so(
     hub: HttpsHub, authority: Authority, identity: Path, name: str, damage: bytes

@@ -12,16 +12,23 @@ from pathlib import Path
 
 import anyio
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from tests.simulators.broker import Broker, running_broker
 from tests.simulators.hub import HubStandIn, hub_of_one
 from tests.simulators.quick_agent import settings
 
 import shoal_agent.link
 from shoal_agent.errors import FetchError, LinkError
-from shoal_agent.identity import load_identity, load_or_make_key
+from shoal_agent.identity import load_identity, load_key, load_or_make_key, make_signing_request, read_certificate
 from shoal_agent.link import Link
+from shoal_agent.pairs import Pairs
 from shoal_agent.signer import DeviceSigner
 from shoal_contract import topics
+from shoal_contract.device_signature import device_key_id, verify_up
+from shoal_hub.mqtt import Message
+from shoal_hub.trust.ca import DeviceAuthority
 
 pytestmark = pytest.mark.anyio
 BOUNDS = settings(Path("unused")).link
@@ -59,6 +66,55 @@ async def linked(hub: HubStandIn, folder: Path, *, is_connected: bool = True) ->
 
 def signer_of(folder: Path) -> DeviceSigner:
     return DeviceSigner(load_or_make_key(folder / "identity"))
+
+
+def next_pair(folder: Path, device_id: str, authority: DeviceAuthority) -> str:
+    """Stage a pair as a renewal does; return its serial."""
+    pairs = Pairs(folder / "identity")
+    key = pairs.next_key()
+    csr = x509.load_pem_x509_csr(make_signing_request(key).encode())
+    certificate = authority.issue(csr, device_id)
+    pairs.stage(key, certificate.public_bytes(Encoding.PEM).decode())
+    return f"{certificate.serial_number:x}"
+
+
+async def said(hub: HubStandIn, link: Link, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Have the device say something; return it as the hub hears it of a device that has this key alone."""
+    await link.say("telemetry", b"{}")
+    message = await anyio.to_thread.run_sync(hub.ears.wait_for, Message)
+    return verify_up(message.payload, "telemetry", {device_key_id(key.public_key()): key.public_key()}).payload
+
+
+async def test_the_link_comes_back_at_once_with_the_renewed_pair_and_without_a_farewell(
+    hub: HubStandIn, tmp_path: Path
+) -> None:
+    async with linked(hub, tmp_path) as link, anyio.create_task_group() as group:
+        group.start_soon(link.watch)
+        before = link.connection
+        serial = next_pair(tmp_path, hub.device_id, hub.broker.devices)
+        with anyio.fail_after(10):
+            await link.reconnect()
+            assert await link.wait_connected() > before
+        assert read_certificate(tmp_path / "identity" / "device.pem").serial == serial
+        key = load_key(tmp_path / "identity" / "device.pem")
+        assert await said(hub, link, key) == b"{}", "and what it says is signed by the renewed key"
+        group.cancel_scope.cancel()
+    assert [one.state for one in hub.presences] == []
+
+
+async def test_a_broker_that_refuses_the_renewed_pair_is_shown_the_old_one_again(
+    hub: HubStandIn, tmp_path: Path
+) -> None:
+    async with linked(hub, tmp_path) as link:
+        before = read_certificate(tmp_path / "identity" / "device.pem").serial
+        next_pair(tmp_path, hub.device_id, DeviceAuthority.open(tmp_path / "foreign"))
+        with anyio.fail_after(20):
+            await link.reconnect()
+            await link.wait_connected()
+            key = load_key(tmp_path / "identity" / "device.pem")
+            assert await said(hub, link, key) == b"{}", "and what it says is signed by the old key"
+    assert read_certificate(tmp_path / "identity" / "device.pem").serial == before
+    assert not (tmp_path / "identity" / "next.pem").exists()
 
 
 def desired_topic(hub: HubStandIn) -> str:

@@ -1,12 +1,11 @@
 """`shoal audit` against a real hub, and without one."""
-# ruff: noqa: F811 - tests take the fixtures that this file imports
 
 import json
 import re
 from pathlib import Path
 
 import pytest
-from tests.cli.test_cli import Ran, Shoal, served, shoal  # noqa: F401 - fixtures
+from tests.cli.conftest import Ran, Shoal
 from tests.hub.audit.trail import overpower, run, write
 from tests.hub.served import ServedHub
 

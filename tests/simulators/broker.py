@@ -27,7 +27,7 @@ class Broker:
         self.devices = DeviceAuthority.open(self.trust)
         self.hub = HubAuthority.open(self.trust)
         self.config = _config(folder / "broker", self.devices, self.hub)
-        self.access = DeviceAccess(self.config, [self.devices])
+        self.access = DeviceAccess(self.config, self.devices)
         self.access.write(Revoked(), datetime.now(UTC))
         self.process = BrokerProcess(find_mosquitto(), self.config)
 

@@ -36,7 +36,7 @@ from shoal_contract.reported import ModelReport, Presence, Problem, ReportedStat
 from shoal_contract.telemetry import DeploymentEvent, Event, EventBody, MissingArtifact, OutboxPosition
 from shoal_contract.transfer import TransferManifest
 from shoal_contract.wire import WireMessage, parse_message
-from shoal_hub.devices.certificates import add_certificate
+from shoal_hub.devices.certificates import make_row, use_certificate
 from shoal_hub.trust import files
 from shoal_hub.trust.ca import DeviceAuthority, Identity
 
@@ -65,8 +65,10 @@ class Behaviour:
 def enrol(session: Session, authority: DeviceAuthority, device_id: str, folder: Path) -> Identity:
     """Make a device's key, have it signed and note both, as enrolment does."""
     identity = make_identity(authority, device_id, folder)
-    add_device(session, device_id)
-    add_certificate(session, device_id, files.read_certificate(identity.certificate), NOON)
+    device = add_device(session, device_id)
+    row = make_row(device_id, files.read_certificate(identity.certificate), NOON, authority.fingerprint)
+    use_certificate(device, row)
+    session.add(row)
     return identity
 
 

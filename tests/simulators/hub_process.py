@@ -14,13 +14,13 @@ START_S = 60.0
 
 
 class HubProcess:
-    """`shoal hub up`; its log goes to `<folder>/hub.log`."""
+    """`shoal hub up`; its log goes to `<folder>/hub.log`. `settings` are more of its variables."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.data = folder / "hub"
         self.process: subprocess.Popen[bytes] | None = None
-        self._environment = {
+        self.environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "SHOAL_DATA": str(self.data),
@@ -30,6 +30,7 @@ class HubProcess:
             "SHOAL_BROKER_HOST": "127.0.0.1",
             "SHOAL_API_PORT": "0",
             "SHOAL_BROKER_PORT": "0",
+            **settings,
         }
 
     def start(self) -> "HubProcess":
@@ -38,7 +39,7 @@ class HubProcess:
         (self.data / "run" / "ready").unlink(missing_ok=True)  # of a hub that was killed
         with (self.folder / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "shoal_hub", "hub", "up"], stdout=log, stderr=log, env=self._environment
+                [sys.executable, "-m", "shoal_hub", "hub", "up"], stdout=log, stderr=log, env=self.environment
             )
         try:
             self.wait_until_ready()
@@ -71,10 +72,15 @@ class HubProcess:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(START_S)
             return
+        os.kill(self.pid_of(part), signal.SIGKILL)
+
+    def pid_of(self, part: str) -> int:
+        """Return the process of one part: `ingest`, `controller`, `api` or `broker`."""
+        assert self.process is not None
         wanted = "mosquitto" if part == "broker" else f"processes {part}"
         pids = [pid for pid in _descendants(self.process.pid) if wanted in _command(pid)]
         assert pids, f"no process of the hub is its {part}: {[_command(one) for one in _descendants(self.process.pid)]}"
-        os.kill(pids[0], signal.SIGKILL)
+        return pids[0]
 
     def stop(self) -> int:
         """Ask it to stop; return its exit code."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 
 from shoal_agent.daemon import Agent
-from shoal_agent.settings import AgentSettings, FetchSettings, LinkSettings, OutboxSettings
+from shoal_agent.settings import AgentSettings, FetchSettings, LinkSettings, OutboxSettings, RenewalSettings
 
 
 def settings(data_dir: Path) -> AgentSettings:
@@ -19,6 +19,7 @@ def settings(data_dir: Path) -> AgentSettings:
         link=LinkSettings(confirm_timeout_s=3.0, reconnect_min_s=0.1, reconnect_max_s=0.3, will_delay_s=1),
         fetch=FetchSettings(silence_s=0.5, retry_min_s=0.1, retry_max_s=0.3),
         outbox=OutboxSettings(resend_min_s=0.3, resend_max_s=1.0),
+        renewal=RenewalSettings(look_s=0.2, retry_min_s=0.5, retry_max_s=1.0),
     )
 
 

@@ -7,6 +7,8 @@ from typing_extensions import Self
 
 ENROLMENT_ROLE: Final = "enrolment-token"
 """A device that enrols: its entries are many, and are anchored within the minute instead of at once."""
+DEVICE_ROLE: Final = "device"
+"""A device by its own key: it enrols without a token, enrols again, or renews; anchored like enrolments."""
 SYSTEM_ROLE: Final = "system"
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import event, text
 from sqlmodel import Session, col, select
 
-from shoal_hub.audit.actor import ENROLMENT_ROLE, Actor
+from shoal_hub.audit.actor import DEVICE_ROLE, ENROLMENT_ROLE, Actor
 from shoal_hub.audit.chain import START, Entry, canonical_json, hash_entry
 from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.database import announce, utc_now
@@ -39,7 +39,7 @@ def record(
 ) -> None:
     """Have an entry appended when the session commits; nothing is kept if it does not.
 
-    Changes by a person or by the hub itself are anchored at once, enrolments within the minute.
+    Changes by a person or by the hub itself are anchored at once, enrolments and renewals within the minute.
 
     Args:
         session: An open transaction.
@@ -60,7 +60,7 @@ def note(
     """Do as `record` does, for a caller that appends by itself when the session commits."""
     pending = _Pending(_bounded(actor), action, _text(subject, _MAX_SUBJECT_CHARS), _json(before), _json(after))
     session.info.setdefault(_PENDING, []).append(pending)
-    if actor.role != ENROLMENT_ROLE:
+    if actor.role not in {ENROLMENT_ROLE, DEVICE_ROLE}:
         announce(session, WAKE)
 
 

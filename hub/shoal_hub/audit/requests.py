@@ -16,8 +16,21 @@ from shoal_hub.audit.record import append_pending, note
 
 ALWAYS: Final = "audit always"
 """Key in `Session.info`: an entry is made even where the request, granted, changed nothing."""
+_OUTSIDE: Final = "audit outside"
 _API: Final = "/api/v1/"
 _request: ContextVar[Scope | None] = ContextVar("request", default=None)
+
+
+def note_outside(session: Session, name: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Have the entry of this session tell a change that no table shows, like that of a file of the hub.
+
+    Args:
+        session: An open transaction.
+        name: Of what, like `trust/ca`.
+        before: What it was, JSON values by name; no secrets.
+        after: What it is now.
+    """
+    session.info.setdefault(_OUTSIDE, []).append((name, before, after))
 
 
 class AuditedRequests:
@@ -47,6 +60,8 @@ def watch_request(session: Session) -> None:
             return
         session.flush()
         difference = changes.difference()
+        for name, before, after in session.info.pop(_OUTSIDE, []):
+            difference.before[name], difference.after[name] = before, after
         if difference.before or difference.after or session.info.get(ALWAYS):
             action = _action(scope)
             subject = _subject(scope, action.split(".")[0], changes.made, difference)

@@ -4,7 +4,7 @@
 that runs elsewhere, its operator copies both and has it read them again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,21 +35,22 @@ class DeviceAccess:
 
     Args:
         config: Where they are.
-        authorities: Every authority whose certificates the devices' listener takes.
+        authority: Signs the devices' certificates; all of its generations that are trusted have a list, as the listener
+            takes certificates of each.
     """
 
-    def __init__(self, config: BrokerConfig, authorities: Sequence[DeviceAuthority]) -> None:
+    def __init__(self, config: BrokerConfig, authority: DeviceAuthority) -> None:
         if config.devices.crl is None:
             raise ValueError("writing the devices' access: the devices' listener has no revocation list")
         self._config = config
-        self._authorities = authorities
+        self._authority = authority
         self.acl_path = config.devices.acl
         self.crl_path = config.devices.crl
 
     def write(self, revoked: Revoked, now: datetime) -> bool:
         """Make the files say what they should, each in one step; return whether they said anything else before."""
         before = _read(self.crl_path)
-        crl = revocation_lists(self._authorities, revoked.serials, before, now)
+        crl = revocation_lists(self._authority.trusted_issuers(), revoked.serials, before, now)
         acl = device_acl(revoked.devices).encode()
         changes = [(self.crl_path, crl)] if crl != before else []
         changes += [(self.acl_path, acl)] if acl != _read(self.acl_path) else []

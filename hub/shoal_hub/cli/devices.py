@@ -1,4 +1,4 @@
-"""`shoal devices`: list, show, rename, tag, configure, revoke, decommission."""
+"""`shoal devices`: list, show, rename, tag, move, configure, revoke, decommission; without a token: `enrolments`."""
 
 from typing import Annotated
 
@@ -14,19 +14,28 @@ Named = Annotated[str, typer.Argument(metavar="DEVICE", help="Id or name of the 
 Reason = Annotated[str, typer.Option(help="Why, for those who read the list later.")]
 
 
-@app.command("list", epilog="Example: shoal devices list")
+@app.command("list", epilog="Example: shoal devices list --group greenhouse")
 def list_devices(
+    group: Annotated[str | None, typer.Option(help="Only devices of this group.")] = None,
     decommissioned: Annotated[bool, typer.Option("--decommissioned", help="Also those gone for good.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List devices with what runs on them."""
     with connect() as client:
-        devices = client.devices.list(decommissioned=decommissioned)
+        devices = client.devices.list(group=group, decommissioned=decommissioned)
     rows = [
-        (one.name, one.id, _presence(one), _models(one), one.hardware.model if one.hardware else "", one.last_seen_at)
+        (
+            one.name,
+            one.id,
+            one.group,
+            _presence(one),
+            _models(one),
+            _hardware(one),
+            one.last_seen_at,
+        )
         for one in devices
     ]
-    columns = ("NAME", "ID", "PRESENCE", "MODELS", "HARDWARE", "SEEN")
+    columns = ("NAME", "ID", "GROUP", "PRESENCE", "MODELS", "HARDWARE", "SEEN")
     empty = "No device has enrolled yet. Make a token: shoal tokens create"
     show(devices, as_json=as_json, draw=lambda: table(columns, rows, empty=empty))
 
@@ -60,6 +69,18 @@ def tag(
         kept = {name: value for name, value in (known.tags | changes).items() if value}
         found = client.devices.update(known.id, tags=kept)
     show(found, as_json=as_json, draw=lambda: facts([("tags", found.tags)]))
+
+
+@app.command(epilog="Example: shoal devices move kitchen greenhouse")
+def move(
+    device: Named,
+    group: Annotated[str, typer.Argument(help="The group; '' for none.")],
+    as_json: AsJson = False,
+) -> None:
+    """Put a device into a group."""
+    with connect() as client:
+        found = client.devices.update(find_device(client, device).id, group=group)
+    show(found, as_json=as_json, draw=lambda: facts([("group", found.group)]))
 
 
 @app.command(epilog="Example: shoal devices configure kitchen --window-s 30")
@@ -120,6 +141,10 @@ def _farewell(device: DeviceDetail) -> list[tuple[str, object]]:
     ]
 
 
+def _hardware(device: Device) -> str:
+    return device.hardware.model if device.hardware else ""
+
+
 def _models(device: Device) -> str:
     parts = []
     for name, model in device.models.items():
@@ -142,7 +167,11 @@ def _draw(device: DeviceDetail) -> None:
             ("in two places", device.clone_seen_at),
             ("enrolled", device.enrolled_at),
             *_farewell(device),
+            ("group", device.group),
             ("tags", device.tags),
+            ("certificate", f"{device.certificate_serial}, key {device.public_key_sha256}"),
+            ("it ends", device.certificate_expires_at),
+            ("encryption key", device.encryption_key),
             ("hardware", f"{hardware.model}, {hardware.architecture}, {hardware.cores} cores" if hardware else None),
             ("agent", device.agent_version),
             ("targets", device.targets),

@@ -1,24 +1,28 @@
 """Routes of enrolment: the CA that a token pins, the enrolment itself, and the operators' side of tokens."""
 
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, model_validator
 from sqlmodel import col, select
 
-from shoal_contract.enrolment import EnrolmentRequest, EnrolmentResponse
+from shoal_contract.enrolment import EnrolmentPending, EnrolmentRequest, EnrolmentResponse, RenewalResponse
 from shoal_contract.errors import MessageError
+from shoal_contract.ids import Name
 from shoal_contract.limits import MAX_PACKET_BYTES
 from shoal_contract.wire import parse_message
-from shoal_hub.audit.actor import ENROLMENT_ROLE, Actor
+from shoal_hub.audit.actor import DEVICE_ROLE, ENROLMENT_ROLE, Actor
+from shoal_hub.audit.requests import ALWAYS
 from shoal_hub.database import utc_now
 from shoal_hub.dependencies import Hub, Operator, Reading, Writing, address_of
 from shoal_hub.devices.enrol import enrol
-from shoal_hub.devices.enrolment_tokens import create_token, revoke_token
+from shoal_hub.devices.enrolment_tokens import TokenTerms, UnknownTokenError, create_token, revoke_token
+from shoal_hub.devices.renew import MAX_RENEWAL_BYTES, renew
 from shoal_hub.devices.tables import EnrolmentTokenRow
 from shoal_hub.error_response import documented
-from shoal_hub.requests import Line
+from shoal_hub.requests import GroupName, Line
 
 router = APIRouter()
 
@@ -43,6 +47,8 @@ class TokenCreate(BaseModel):
     label: Line = ""
     expires_in_s: int = Field(default=DAY_S, ge=1, le=365 * DAY_S)
     uses: int = Field(default=1, ge=1, le=10_000)
+    group: GroupName = ""
+    tags: Annotated[dict[Name, Line], Field(max_length=64)] = {}
 
 
 class TokenPublic(BaseModel):
@@ -50,6 +56,9 @@ class TokenPublic(BaseModel):
 
     id: str
     label: str
+    group: str
+    tags: dict[str, str]
+    ca_sha256: str
     created_at: datetime
     created_by: str
     expires_at: datetime
@@ -65,39 +74,80 @@ class TokenCreated(TokenPublic):
 
 @router.get("/ca.pem", tags=["enrolment"], response_class=Response, summary="The CA that enrolment tokens pin")
 def read_ca(hub: Hub) -> Response:
-    """Return the devices' CA certificate as PEM."""
+    """Return the CA certificates that are trusted as PEM, the one that signs first."""
     return Response(hub.authority.certificate_pem, media_type="application/x-pem-file")
 
 
-@router.post("/enrol", tags=["enrolment"], responses=documented(403, 413, 422, 429))
-def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing, http: Request) -> EnrolmentResponse:
-    """Enrol a device by one-time token and certificate signing request; a repetition returns the same device."""
-    enrolled = enrol(session, hub.authority, request, utc_now())
-    token = enrolled.token
-    http.state.actor = Actor(token.id, token.label, ENROLMENT_ROLE, address_of(http))
+@router.post(
+    "/enrol",
+    tags=["enrolment"],
+    response_model=EnrolmentResponse,
+    responses={**documented(403, 409, 413, 422, 429), 202: {"model": EnrolmentPending, "description": "Waits"}},
+)
+def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing, http: Request) -> EnrolmentResponse | JSONResponse:
+    """Enrol a device by its certificate signing request; a repetition gets the same certificate.
+
+    It comes with a one-time token, with a key that was authorised, or waits (202) until an operator accepts it.
+    """
+    address = address_of(http)
+    session.info[ALWAYS] = False  # a device that waits asks every half minute
+    if request.token:
+        hub.guesses.check(address)
+    try:
+        enrolled = enrol(session, hub.authority, hub.settings, request, utc_now(), address)
+    except UnknownTokenError:
+        hub.guesses.note(address)
+        raise
+    if isinstance(enrolled, EnrolmentPending):
+        http.state.actor = Actor(enrolled.key_sha256, request.name, DEVICE_ROLE, address)
+        return JSONResponse(enrolled.model_dump(mode="json"), 202)
+    device, token = enrolled.device, enrolled.token
+    http.state.actor = (
+        Actor(device.public_key_sha256, device.name, DEVICE_ROLE, address)
+        if token is None
+        else Actor(token.id, token.label, ENROLMENT_ROLE, address)
+    )
     host, port = hub.broker_address()
     return EnrolmentResponse(
-        device_id=enrolled.device.id,
+        device_id=device.id,
         certificate_pem=enrolled.certificate_pem,
         ca_pem=hub.authority.certificate_pem,
         broker_host=host,
         broker_port=port,
         director_keys={hub.director.key_id: hub.director.public_key_hex},
+        api_url=hub.api_url,
     )
+
+
+async def _envelope(request: Request) -> bytes:
+    return await request.body()
+
+
+_ENVELOPE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": f"A DSSE envelope around a RenewalRequest, at most {MAX_RENEWAL_BYTES} bytes",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
+
+@router.post("/renew", tags=["enrolment"], responses=documented(403, 409, 413, 422, 429), openapi_extra=_ENVELOPE)
+def renew_certificate(
+    envelope: Annotated[bytes, Depends(_envelope)], hub: Hub, session: Writing, http: Request
+) -> RenewalResponse:
+    """Give a device a certificate for its next key, by an envelope that its present key has signed."""
+    session.info[ALWAYS] = False  # who asks again gets the same certificate
+    renewed = renew(session, hub.authority, hub.settings, envelope, utc_now())
+    http.state.actor = Actor(renewed.device.id, renewed.device.name, DEVICE_ROLE, address_of(http))
+    return RenewalResponse(certificate_pem=renewed.certificate_pem, ca_pem=hub.authority.certificate_pem)
 
 
 @router.post("/tokens", tags=["enrolment"], status_code=201, responses=documented(401, 422))
 def create_enrolment_token(body: TokenCreate, hub: Hub, session: Writing, operator: Operator) -> TokenCreated:
     """Make an enrolment token. Its text is shown once."""
-    created = create_token(
-        session,
-        label=body.label,
-        life=timedelta(seconds=body.expires_in_s),
-        uses=body.uses,
-        by=operator.name,
-        ca_sha256=hub.authority.fingerprint,
-        now=utc_now(),
-    )
+    terms = TokenTerms(body.label, timedelta(seconds=body.expires_in_s), body.uses, body.group, body.tags)
+    created = create_token(session, terms, by=operator.name, ca_sha256=hub.authority.fingerprint, now=utc_now())
     return TokenCreated(**created.row.model_dump(exclude={"secret_sha256"}), token=created.text)
 
 

@@ -1,9 +1,10 @@
 """Enrolment tokens: made for an operator, taken from a device, withdrawn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from pydantic import SecretStr
+from sqlalchemy import func
 from sqlmodel import Session, col, select, update
 
 from shoal_contract.enrolment import EnrolmentToken
@@ -16,6 +17,21 @@ from shoal_hub.security import hash_secret, new_secret
 _NEW_TOKEN = "ask for a new one: shoal tokens create"  # noqa: S105 - a remedy
 
 
+class UnknownTokenError(RefusedError):
+    """The hub has no such token: a typing error, or a guess."""
+
+
+@dataclass(frozen=True)
+class TokenTerms:
+    """What a token is for: how many devices, for how long, and the group and tags that they get."""
+
+    label: str = ""
+    life: timedelta = timedelta(days=1)
+    uses: int = 1
+    group: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class NewToken:
     """A token as it is shown once: the row without, the text with the secret."""
@@ -24,22 +40,25 @@ class NewToken:
     text: str
 
 
-def create_token(
-    session: Session, *, label: str, life: timedelta, uses: int, by: str, ca_sha256: str, now: datetime
-) -> NewToken:
-    """Make a token for `uses` devices that is good for `life`."""
+def create_token(session: Session, terms: TokenTerms, *, by: str, ca_sha256: str, now: datetime) -> NewToken:
+    """Make a token that pins the CA with the fingerprint `ca_sha256`."""
     secret = new_secret()
     row = EnrolmentTokenRow(
         id=new_id("et"),
         secret_sha256=hash_secret(secret),
-        label=label,
+        label=terms.label,
+        group=terms.group,
+        tags=terms.tags,
+        ca_sha256=ca_sha256,
         created_at=now,
-        expires_at=now + life,
-        uses_left=uses,
+        expires_at=now + terms.life,
+        uses_left=terms.uses,
         created_by=by,
     )
     session.add(row)
-    record_event(session, "token_created", f"enrolment token {row.id} for {uses} by {by}", subject=f"token/{row.id}")
+    record_event(
+        session, "token_created", f"enrolment token {row.id} for {terms.uses} by {by}", subject=f"token/{row.id}"
+    )
     return NewToken(row, EnrolmentToken(ca_sha256, SecretStr(secret)).to_text())
 
 
@@ -47,11 +66,12 @@ def find_token(session: Session, secret: str) -> EnrolmentTokenRow:
     """Return the token with this secret, used up or expired as it may be.
 
     Raises:
-        RefusedError: The hub has no such token, or it was revoked.
+        UnknownTokenError: The hub has no such token.
+        RefusedError: It was revoked.
     """
     row = session.exec(select(EnrolmentTokenRow).where(EnrolmentTokenRow.secret_sha256 == hash_secret(secret))).first()
     if row is None:
-        raise RefusedError(
+        raise UnknownTokenError(
             "enrolling: the hub does not know this token", f"check that it was copied whole, or {_NEW_TOKEN}"
         )
     if row.revoked_at is not None:
@@ -71,6 +91,17 @@ def take_use(session: Session, row: EnrolmentTokenRow, now: datetime) -> None:
     guarded = update(EnrolmentTokenRow).where(col(EnrolmentTokenRow.id) == row.id, left > 0).values(uses_left=left - 1)
     if session.exec(guarded).rowcount != 1:
         raise RefusedError(f"enrolling: token {row.id} was used already", _NEW_TOKEN)
+
+
+def count_pinning(session: Session, ca_sha256: str, now: datetime) -> int:
+    """Return how many tokens that can still be used pin the CA with this fingerprint."""
+    wanted = select(func.count()).where(
+        col(EnrolmentTokenRow.ca_sha256) == ca_sha256,
+        col(EnrolmentTokenRow.expires_at) > now,
+        col(EnrolmentTokenRow.uses_left) > 0,
+        col(EnrolmentTokenRow.revoked_at).is_(None),
+    )
+    return session.exec(wanted.select_from(EnrolmentTokenRow)).one()
 
 
 def revoke_token(session: Session, token_id: str, *, by: str, now: datetime) -> EnrolmentTokenRow:

@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from shoal_contract.desired import DesiredState
 from shoal_contract.reported import Hardware, Problem, ReportedState
+from shoal_hub.devices.certificates import list_certificates
 from shoal_hub.devices.tables import DesiredRow, Device, Presence
 
 
@@ -28,6 +29,7 @@ class DeviceSummary(BaseModel):
 
     id: str
     name: str
+    group: str
     tags: dict[str, str]
     presence: Presence
     presence_since: datetime | None
@@ -38,6 +40,7 @@ class DeviceSummary(BaseModel):
     enrolled_at: datetime
     revoked_at: datetime | None
     decommissioned_at: datetime | None
+    certificate_expires_at: datetime | None
     hardware: Hardware | None
     agent_version: str | None
     targets: list[str]
@@ -58,6 +61,18 @@ class DesiredSummary(BaseModel):
     federated: dict[str, int]
 
 
+class CertificatePublic(BaseModel):
+    """A certificate that a device was given, and the key that it is for."""
+
+    serial: str
+    key_sha256: str
+    authority: str
+    """Fingerprint of the CA that signed it."""
+    issued_at: datetime
+    expires_at: datetime
+    retired_at: datetime | None
+
+
 class DeviceDetail(DeviceSummary):
     """One device with all that is known of it."""
 
@@ -68,6 +83,11 @@ class DeviceDetail(DeviceSummary):
     """When the broker was seen to refuse a revoked device; until then it may still be connected."""
     cleared_at: datetime | None
     """When the broker was last seen to keep nothing of a decommissioned device."""
+    certificates: list[CertificatePublic]
+    """Oldest first; after a renewal two stand until the newer one is used."""
+    public_key_sha256: str
+    encryption_key: str | None
+    """X25519, hexadecimal: what keys of encrypted versions are wrapped to."""
     reported_at: datetime | None
     reported: ReportedState | None
     desired: DesiredSummary | None
@@ -97,6 +117,9 @@ def detail(session: Session, device: Device) -> DeviceDetail:
             "revoke_reason": device.revoke_reason,
             "cut_off_at": device.cut_off_at,
             "cleared_at": device.cleared_at,
+            "certificates": [one.model_dump() for one in list_certificates(session, device.id)],
+            "public_key_sha256": device.public_key_sha256,
+            "encryption_key": device.encryption_key,
             "reported_at": device.reported_at,
             "reported": reported,
             "desired": None if desired is None else _desired(device, desired),
@@ -109,6 +132,7 @@ def _summary(device: Device, reported: ReportedState | None) -> dict[str, Any]:
     return {
         "id": device.id,
         "name": device.name,
+        "group": device.group,
         "tags": device.tags,
         "presence": device.presence,
         "presence_since": device.presence_since,
@@ -118,6 +142,7 @@ def _summary(device: Device, reported: ReportedState | None) -> dict[str, Any]:
         "enrolled_at": device.enrolled_at,
         "revoked_at": device.revoked_at,
         "decommissioned_at": device.decommissioned_at,
+        "certificate_expires_at": device.certificate_expires_at,
         "hardware": reported.hardware if reported else device.hardware,
         "agent_version": reported.agent_version if reported else None,
         "targets": reported.targets if reported else [],

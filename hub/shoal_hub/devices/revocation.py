@@ -60,15 +60,20 @@ def decommission(session: Session, device: Device, *, by: str, reason: str, now:
         return
     revoke(session, device, by=by, reason=reason, now=now)
     device.decommissioned_at, device.cut_off_at, device.cleared_at = now, None, None
-    device.reported, device.hardware, device.tags = None, None, {}
+    device.reported, device.hardware, device.group, device.tags = None, None, "", {}
     session.add(device)
     for table in (Intent, StaleDesired, DesiredRow):
         session.exec(delete(table).where(col(table.device_id) == device.id))
     _record(session, "device_decommissioned", f"{device.name or device.id} decommissioned by {by}", device)
 
 
-def check_key_is_welcome(session: Session, key_sha256: str) -> None:
+def check_key_is_welcome(session: Session, key_sha256: str, *, doing: str = "enrolling") -> None:
     """Refuse a key that belonged to a revoked device.
+
+    Args:
+        session: An open session.
+        key_sha256: The key's fingerprint.
+        doing: What it is to be used for, for the message.
 
     Raises:
         RefusedError: It did; the remedy says how such a board comes back.
@@ -77,7 +82,7 @@ def check_key_is_welcome(session: Session, key_sha256: str) -> None:
     is_its = or_(col(Device.public_key_sha256) == key_sha256, col(Device.id).in_(by_certificate))
     device_id = session.exec(select(Device.id).where(is_its, col(Device.revoked_at).is_not(None))).first()
     if device_id is not None:
-        raise RefusedError(f"enrolling: this key is the one of device {device_id}, which was revoked", ENROL_AGAIN)
+        raise RefusedError(f"{doing}: this key is the one of device {device_id}, which was revoked", ENROL_AGAIN)
 
 
 def revoked_among(session: Session, device_ids: Sequence[str]) -> set[str]:

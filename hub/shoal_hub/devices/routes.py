@@ -18,7 +18,7 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.error_response import documented
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
-from shoal_hub.requests import Line
+from shoal_hub.requests import GroupName, Line
 
 OPERATOR = "operator"
 """Owner of the intents that a person states directly."""
@@ -29,6 +29,7 @@ class DeviceUpdate(BaseModel):
     """What an operator may change; what is left out stays."""
 
     name: Annotated[Line, Field(max_length=64)] | None = None
+    group: GroupName | None = None
     tags: Annotated[dict[Name, Line], Field(max_length=64)] | None = None
 
 
@@ -44,13 +45,18 @@ def list_devices(
     _operator: Operator,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    group: GroupName | None = None,
     decommissioned: bool = False,
 ) -> list[DeviceSummary]:
-    """List devices by name, revoked ones among them; decommissioned ones only where they are asked for."""
-    wanted = select(Device).order_by(col(Device.name), col(Device.id))
+    """List devices by name: all, or those of a group (empty: those of none).
+
+    Revoked ones are among them, decommissioned ones only where they are asked for.
+    """
+    wanted = select(Device) if group is None else select(Device).where(Device.group == group)
     if not decommissioned:
         wanted = wanted.where(col(Device.decommissioned_at).is_(None))
-    return [summarise(row) for row in session.exec(wanted.limit(limit).offset(offset))]
+    rows = session.exec(wanted.order_by(col(Device.name), col(Device.id)).limit(limit).offset(offset))
+    return [summarise(row) for row in rows]
 
 
 @router.get("/{device_id}", responses=documented(401, 404))
@@ -61,10 +67,12 @@ def read_device(device_id: Line, session: Reading, _operator: Operator) -> Devic
 
 @router.patch("/{device_id}", responses=documented(401, 404, 422))
 def update_device(device_id: Line, body: DeviceUpdate, session: Writing, _operator: Operator) -> DeviceDetail:
-    """Rename or tag a device."""
+    """Rename or tag a device, or move it to another group."""
     device = _device(session, device_id)
     if body.name is not None:
         device.name = body.name
+    if body.group is not None:
+        device.group = body.group
     if body.tags is not None:
         device.tags = body.tags
     session.add(device)

@@ -20,9 +20,12 @@ class Device(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     name: str = Field(default="", index=True)
+    group: str = Field(default="", index=True)
     tags: JsonObject = Field(default_factory=dict, sa_type=JSON)
-    public_key_sha256: str = Field(index=True)
+    public_key_sha256: str = Field(index=True, description="of the key that the device uses now")
     certificate_serial: str
+    certificate_expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    encryption_key: str | None = Field(default=None, description="X25519, hexadecimal: keys are wrapped to it")
     enrolled_at: datetime = Field(sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     revoked_by: str = ""
@@ -55,16 +58,16 @@ class Device(SQLModel, table=True):
 
 
 class EnrolmentTokenRow(SQLModel, table=True):
-    """A token that lets devices enrol; only the hash of its secret is kept.
-
-    A device that repeats its request (same token, same key) is recognised by `EnrolmentUse`.
-    """
+    """A token that lets devices enrol into a group, with tags; only the hash of its secret is kept."""
 
     __tablename__ = "enrolment_tokens"
 
     id: str = Field(primary_key=True)
     secret_sha256: str = Field(unique=True, sa_column_kwargs={"info": SECRET})
     label: str = ""
+    group: str = ""
+    tags: JsonObject = Field(default_factory=dict, sa_type=JSON)
+    ca_sha256: str = Field(default="", description="fingerprint of the CA that the token pins")
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
     uses_left: int

@@ -16,6 +16,7 @@ from shoal_contract.errors import ContractError, MessageError
 from shoal_contract.reported import Presence, ReportedState
 from shoal_contract.telemetry import Event, Heartbeat, TelemetryMessage, Window
 from shoal_hub.database import Database, announce
+from shoal_hub.devices.certificates import retire_older
 from shoal_hub.devices.clones import note_instance
 from shoal_hub.devices.presence import apply_presence, apply_reported
 from shoal_hub.devices.silence import SILENT
@@ -112,6 +113,7 @@ class Committer:
                 acks_and_held = self._take_outbox(work, by_device[device_id], handle)
                 if acks_and_held is not None:
                     acks[device_id], remembered[device_id] = acks_and_held
+                _note_keys(work, by_device[device_id])
             moved = {one for one, ack in acks.items() if _is_further(ack, devices[one])}
             beats = self._fresh_beats(devices, by_device)
             _note_seen(session, sorted(moved | beats.keys()), now)
@@ -242,6 +244,12 @@ def _take_state(work: _Work, received: Iterable[Received]) -> None:
             is_news = apply_presence(session, device.id, one.message, work.now)
             if is_news and one.message.state == "online":
                 note_instance(session, device, one.message, work.now)
+
+
+def _note_keys(work: _Work, received: Iterable[Received]) -> None:
+    """Retire what a device had before, once it has signed with its renewed key."""
+    for key_id in {one.key_id for one in received} - {"", work.device.public_key_sha256}:
+        retire_older(work.session, work.device.id, key_id, work.now)
 
 
 def _is_further(ack: Ack, device: Device) -> bool:

@@ -66,11 +66,21 @@ class Words:
 
 
 class _Server(uvicorn.Server):
-    """Says that it serves once its socket is open."""
+    """Says that it serves once its socket is open, and shows a new certificate when the CA has changed."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, settings: Settings, authority: DeviceAuthority) -> None:
         super().__init__(config)
         self._settings = settings
+        self._authority = authority
+        self._shown_by = authority.fingerprint
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look for a new CA, several times a second; connections that stand go on."""
+        if self._authority.fingerprint != self._shown_by and self.config.ssl is not None:
+            identity = self._authority.issue_server(server_names(self._settings))
+            self.config.ssl.load_cert_chain(identity.certificate, identity.key)
+            self._shown_by = self._authority.fingerprint
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the socket, then leave the mark of readiness."""
@@ -100,6 +110,7 @@ def run(settings: Settings) -> None:
         changes=changes,
         broker_address=lambda: (addresses.broker_host, addresses.broker_port),
         kept_anchor=kept,
+        api_url=addresses.api_url,
     )
     config = uvicorn.Config(
         create_app(hub),
@@ -114,6 +125,6 @@ def run(settings: Settings) -> None:
     )
     follow_supervisor()
     words.start()
-    _Server(config, settings).run()
+    _Server(config, settings, authority).run()
     words.stop()
     database.close()

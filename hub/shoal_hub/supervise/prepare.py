@@ -93,7 +93,7 @@ def broker_config(settings: Settings, addresses: Addresses) -> BrokerConfig:
 
 def device_access(settings: Settings, addresses: Addresses) -> DeviceAccess:
     """Return the files that say which devices the broker lets in."""
-    return DeviceAccess(broker_config(settings, addresses), [DeviceAuthority.open(settings.data / "trust")])
+    return DeviceAccess(broker_config(settings, addresses), DeviceAuthority.open(settings.data / "trust"))
 
 
 def write_device_access(settings: Settings, addresses: Addresses) -> None:

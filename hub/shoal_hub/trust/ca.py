@@ -4,19 +4,22 @@
 connections to the broker, on a listener of its own, so that no device certificate can ever act as the hub.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from typing_extensions import Self
 
 from shoal_hub.trust import certificates, files
 from shoal_hub.trust.errors import CertificateRequestError
+from shoal_hub.trust.generations import Generations, Standing
 
 _RENEW_BEFORE: Final = timedelta(days=60)
 _STAND_IN_LIFE: Final = timedelta(minutes=10)
@@ -30,46 +33,39 @@ class Identity:
     key: Path
 
 
-class _Authority:
-    """A P-256 key and its self-signed certificate; made at first use."""
+class Issuer(NamedTuple):
+    """Who signs: a certificate with its key, and the links by which those who trust an older one know it."""
 
-    stem: ClassVar[str]
-    name: ClassVar[str]
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    links: Sequence[x509.Certificate] = ()
 
-    def __init__(self, folder: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+    def sign_revocations(
+        self, revoked: Mapping[int, datetime], last_update: datetime, next_update: datetime
+    ) -> x509.CertificateRevocationList:
+        """Sign the list of serial numbers that no longer count, with the time from which they do not."""
+        return certificates.make_revocation_list(revoked, self.certificate, self.key, last_update, next_update)
+
+    def has_signed(self, revocations: x509.CertificateRevocationList) -> bool:
+        """Whether a revocation list is signed by this key."""
+        return revocations.is_signature_valid(self.key.public_key())
+
+
+class _Authority(ABC):
+    """Signs servers' certificates; who signs is up to each authority."""
+
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._key = key
-        self._certificate = certificate
-
-    @classmethod
-    def open(cls, trust_dir: Path) -> Self:
-        """Read the authority from its folder, or make it there.
-
-        Raises:
-            TrustError: Its files are damaged, or its key is open to others.
-        """
-        with files.locked(trust_dir):
-            key_file, certificate_file = trust_dir / f"{cls.stem}.key", trust_dir / f"{cls.stem}.pem"
-            if not certificate_file.exists():
-                key = ec.generate_private_key(ec.SECP256R1())
-                files.write_key(key_file, key)
-                files.write_certificate(certificate_file, certificates.make_authority(cls.name, key))
-            return cls(trust_dir, files.read_ec_key(key_file), files.read_certificate(certificate_file))
 
     @property
-    def certificate_path(self) -> Path:
-        """Where the authority's certificate lies, as PEM."""
-        return self._folder / f"{self.stem}.pem"
-
-    @property
-    def certificate_pem(self) -> str:
-        """The authority's certificate as PEM text."""
-        return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+    @abstractmethod
+    def issuer(self) -> Issuer:
+        """Who signs now."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the certificate (DER), 64 hexadecimal digits: what enrolment tokens pin."""
-        return self._certificate.fingerprint(hashes.SHA256()).hex()
+        """SHA-256 of the issuing certificate (DER), 64 hexadecimal digits: what enrolment tokens pin."""
+        return self.issuer.certificate.fingerprint(hashes.SHA256()).hex()
 
     def issue_server(self, hosts: Sequence[str], stem: str = "server") -> Identity:
         """Return a server identity for `hosts`; the one on disk is kept while it is for the same hosts.
@@ -81,10 +77,10 @@ class _Authority:
         identity = self._identity(stem)
         with files.locked(self._folder):
             if not self._is_current(identity, set(hosts)):
-                key = ec.generate_private_key(ec.SECP256R1())
-                certificate = certificates.make_server(hosts, key.public_key(), self._certificate, self._key)
+                issuer, key = self.issuer, ec.generate_private_key(ec.SECP256R1())
+                certificate = certificates.make_server(hosts, key.public_key(), issuer.certificate, issuer.key)
                 files.write_key(identity.key, key)
-                files.write_certificate(identity.certificate, certificate)
+                files.write_certificate(identity.certificate, certificate, *issuer.links)
         return identity
 
     def _identity(self, stem: str) -> Identity:
@@ -95,22 +91,113 @@ class _Authority:
             return False
         certificate = files.read_certificate(identity.certificate)
         is_fresh = certificate.not_valid_after_utc - datetime.now(UTC) > _RENEW_BEFORE
-        is_ours = certificate.issuer == self._certificate.subject and _is_pair(certificate, identity.key)
+        is_ours = _is_by(certificate, self.issuer.certificate) and _is_pair(certificate, identity.key)
         return is_fresh and is_ours and (hosts is None or certificates.server_hosts(certificate) == hosts)
 
 
 class DeviceAuthority(_Authority):
-    """Signs devices' certificates and the servers' that devices talk to (API, the broker's device listener)."""
+    """Signs devices' certificates and the servers' that devices talk to (API, the broker's device listener).
 
-    stem = "ca"
-    name = "Shoal device CA"
+    It has generations, of which one takes the place of another in three steps; every process of the hub notices a step
+    of any other by the file that it writes.
+    """
 
-    def issue(self, csr: x509.CertificateSigningRequest, device_id: str) -> x509.Certificate:
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._generations = Generations(folder)
+        self._stamp = (0, 0)
+        self._standing = Standing()
+        self._bundle = ""
+        self._issuer: Issuer | None = None
+
+    @classmethod
+    def open(cls, trust_dir: Path) -> Self:
+        """Read the authority from its folder, or make it there.
+
+        Raises:
+            TrustError: Its files are damaged, or its key is open to others.
+        """
+        authority = cls(trust_dir)
+        with files.locked(trust_dir):
+            authority._generations.prepare()
+            authority._look()
+        return authority
+
+    @property
+    def issuer(self) -> Issuer:
+        """Who signs now."""
+        return self._look()
+
+    @property
+    def standing(self) -> Standing:
+        """Which generation issues, and which are trusted."""
+        self._look()
+        return self._standing
+
+    @property
+    def standing_path(self) -> Path:
+        """The file that changes with each step from one generation to the next."""
+        return self._generations.standing_path
+
+    @property
+    def certificate_path(self) -> Path:
+        """Where the trusted certificates lie, as PEM: the issuing one first."""
+        return self._generations.bundle_path
+
+    @property
+    def certificate_pem(self) -> str:
+        """The trusted certificates as PEM text, the issuing one first."""
+        self._look()
+        return self._bundle
+
+    def trusted_issuers(self) -> list[Issuer]:
+        """Return each trusted generation with its key, oldest first: each has a revocation list of its own."""
+        generations, numbers = self._generations, self.standing.trusted
+        return [Issuer(generations.certificate(one), generations.key(one), generations.links(one)) for one in numbers]
+
+    def fingerprints(self) -> dict[int, str]:
+        """Return the fingerprint of each trusted generation."""
+        found = {number: self._generations.certificate(number) for number in self.standing.trusted}
+        return {number: certificate.fingerprint(hashes.SHA256()).hex() for number, certificate in found.items()}
+
+    def announce(self) -> None:
+        """Make a new generation and trust it beside the present one.
+
+        Raises:
+            ConflictError: A change is under way.
+        """
+        with files.locked(self._folder):
+            standing = self._generations.read_standing().announce()
+            self._generations.make(standing.trusted[-1])
+            self._generations.write_standing(standing)
+
+    def switch(self) -> None:
+        """Sign by the new generation from now on.
+
+        Raises:
+            ConflictError: None was announced.
+        """
+        with files.locked(self._folder):
+            self._generations.write_standing(self._generations.read_standing().switch())
+
+    def finish(self) -> None:
+        """Trust the new generation alone; the old one's key is deleted.
+
+        Raises:
+            ConflictError: The hub has not switched to it.
+        """
+        with files.locked(self._folder):
+            self._generations.write_standing(self._generations.read_standing().finish())
+
+    def issue(
+        self, csr: x509.CertificateSigningRequest, device_id: str, life: timedelta = certificates.LEAF_LIFE
+    ) -> x509.Certificate:
         """Sign a device's key; the hub alone chooses the name.
 
         Args:
             csr: The request; its subject is empty (or names `device_id`, when a device renews).
             device_id: Becomes the common name, and so the device's MQTT user name and client id.
+            life: How long the certificate is good for.
 
         Raises:
             CertificateRequestError: The request names somebody, is not signed by its own key, or the key is not P-256.
@@ -122,7 +209,21 @@ class DeviceAuthority(_Authority):
                 f"signing a device's certificate request: it asks for the name {found!r}, but the hub makes the id",
                 "send a request with an empty subject",
             )
-        return certificates.make_client(device_id, public_key, self._certificate, self._key)
+        issuer = self.issuer
+        return certificates.make_client(device_id, public_key, issuer.certificate, issuer.key, life)
+
+    def _look(self) -> Issuer:
+        """Return who signs, read again where another process has gone a step further."""
+        found = self.standing_path.stat()
+        stamp = (found.st_mtime_ns, found.st_ino)
+        if self._issuer is None or stamp != self._stamp:
+            standing = self._generations.read_standing()
+            number = standing.issuing
+            self._issuer = Issuer(
+                self._generations.certificate(number), self._generations.key(number), self._generations.links(number)
+            )
+            self._standing, self._bundle, self._stamp = standing, self._generations.bundle(standing), stamp
+        return self._issuer
 
     def stand_in(self, device_id: str, folder: Path) -> Identity:
         """Make an identity in a device's own name, good for minutes: with it the hub takes the device's place.
@@ -133,29 +234,56 @@ class DeviceAuthority(_Authority):
         """
         identity = Identity(folder / "stand-in.pem", folder / "stand-in.key")
         key = ec.generate_private_key(ec.SECP256R1())
+        issuer = self.issuer
         certificate = certificates.make_client(
-            device_id, key.public_key(), self._certificate, self._key, _STAND_IN_LIFE
+            device_id,
+            key.public_key(),
+            issuer.certificate,
+            issuer.key,
+            _STAND_IN_LIFE,
+            backdate=certificates.BACKDATE,  # a broker elsewhere may be behind by more than a tenth of minutes
         )
         files.write_key(identity.key, key)
         files.write_certificate(identity.certificate, certificate)
         return identity
 
-    def sign_revocations(
-        self, revoked: Mapping[int, datetime], last_update: datetime, next_update: datetime
-    ) -> x509.CertificateRevocationList:
-        """Sign the list of serial numbers that no longer count, with the time from which they do not."""
-        return certificates.make_revocation_list(revoked, self._certificate, self._key, last_update, next_update)
-
-    def has_signed(self, revocations: x509.CertificateRevocationList) -> bool:
-        """Whether this authority has signed a revocation list."""
-        return revocations.is_signature_valid(self._key.public_key())
-
 
 class HubAuthority(_Authority):
     """Signs the hub's own connections to the broker and the listener that they use."""
 
-    stem = "hub-ca"
-    name = "Shoal hub CA"
+    def __init__(self, folder: Path, issuer: Issuer) -> None:
+        super().__init__(folder)
+        self._issuer = issuer
+
+    @classmethod
+    def open(cls, trust_dir: Path) -> Self:
+        """Read the authority from its folder, or make it there.
+
+        Raises:
+            TrustError: Its files are damaged, or its key is open to others.
+        """
+        with files.locked(trust_dir):
+            key_file, certificate_file = trust_dir / "hub-ca.key", trust_dir / "hub-ca.pem"
+            if not certificate_file.exists():
+                key = ec.generate_private_key(ec.SECP256R1())
+                files.write_key(key_file, key)
+                files.write_certificate(certificate_file, certificates.make_authority("Shoal hub CA", key))
+            return cls(trust_dir, Issuer(files.read_certificate(certificate_file), files.read_ec_key(key_file)))
+
+    @property
+    def issuer(self) -> Issuer:
+        """Who signs."""
+        return self._issuer
+
+    @property
+    def certificate_path(self) -> Path:
+        """Where the authority's certificate lies, as PEM."""
+        return self._folder / "hub-ca.pem"
+
+    @property
+    def certificate_pem(self) -> str:
+        """The authority's certificate as PEM text."""
+        return self._issuer.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def connection(self, name: str) -> Identity:
         """Return the identity that a process of the hub connects to the broker with.
@@ -168,9 +296,19 @@ class HubAuthority(_Authority):
             if not self._is_current(identity):
                 key = ec.generate_private_key(ec.SECP256R1())
                 files.write_key(identity.key, key)
-                certificate = certificates.make_client(name, key.public_key(), self._certificate, self._key)
+                issuer = self._issuer
+                certificate = certificates.make_client(name, key.public_key(), issuer.certificate, issuer.key)
                 files.write_certificate(identity.certificate, certificate)
         return identity
+
+
+def _is_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    # Generations share one name: only the signature tells them apart.
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _is_pair(certificate: x509.Certificate, key_file: Path) -> bool:

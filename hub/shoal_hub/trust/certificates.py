@@ -12,8 +12,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AUTHORITY_LIFE: Final = timedelta(days=20 * 365)
 LEAF_LIFE: Final = timedelta(days=365)
-_BACKDATE: Final = timedelta(days=1)
-"""A device's clock may be behind: certificates are valid from a day before they were made."""
+BACKDATE: Final = timedelta(days=1)
+"""A device's clock may be behind: certificates are valid from a day (at most a tenth of their life) before now."""
 
 
 def common_name(name: str) -> x509.Name:
@@ -30,12 +30,35 @@ def make_authority(name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certifica
         .issuer_name(common_name(name))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATE)
+        .not_valid_before(now - BACKDATE)
         .not_valid_after(now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(is_authority=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
+    )
+
+
+def make_link(
+    newer: x509.Certificate, older: x509.Certificate, older_key: ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
+    """Certify a newer authority's key by an older one's ("new with old"): who trusts the older trusts the newer."""
+    key = newer.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise TypeError(f"linking an authority to the one before: a {type(key).__name__} found, P-256 was expected")
+    return (
+        x509.CertificateBuilder()
+        .subject_name(newer.subject)
+        .issuer_name(older.subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(newer.not_valid_before_utc)
+        .not_valid_after(older.not_valid_after_utc)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(is_authority=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(_key_id(older)), critical=False)
+        .sign(older_key, hashes.SHA256())
     )
 
 
@@ -45,9 +68,20 @@ def make_client(
     issuer: x509.Certificate,
     issuer_key: ec.EllipticCurvePrivateKey,
     life: timedelta = LEAF_LIFE,
+    *,
+    backdate: timedelta | None = None,
 ) -> x509.Certificate:
-    """Make a certificate that is good for a TLS client only, with `name` as its common name."""
-    builder = _leaf(name, public_key, issuer, life).add_extension(
+    """Make a certificate that is good for a TLS client only, with `name` as its common name.
+
+    Args:
+        name: Who it is.
+        public_key: The client's.
+        issuer: The authority.
+        issuer_key: The authority's.
+        life: How long it is good for, from now.
+        backdate: From how long before now; without it as long as for every other certificate.
+    """
+    builder = _leaf(name, public_key, issuer, life, backdate).add_extension(
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
     )
     return builder.sign(issuer_key, hashes.SHA256())
@@ -102,16 +136,21 @@ def _key_id(issuer: x509.Certificate) -> x509.SubjectKeyIdentifier:
 
 
 def _leaf(
-    name: str, public_key: ec.EllipticCurvePublicKey, issuer: x509.Certificate, life: timedelta = LEAF_LIFE
+    name: str,
+    public_key: ec.EllipticCurvePublicKey,
+    issuer: x509.Certificate,
+    life: timedelta = LEAF_LIFE,
+    backdate: timedelta | None = None,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
+    backdate = min(BACKDATE, life / 10) if backdate is None else backdate
     return (
         x509.CertificateBuilder()
         .subject_name(common_name(name))
         .issuer_name(issuer.subject)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATE)
+        .not_valid_before(now - backdate)
         .not_valid_after(now + life)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(is_authority=False), critical=True)

@@ -52,9 +52,9 @@ def write_key(path: Path, key: PrivateKey) -> None:
     write_private(path, pem)
 
 
-def write_certificate(path: Path, certificate: x509.Certificate) -> None:
-    """Write a certificate as PEM."""
-    write_private(path, certificate.public_bytes(serialization.Encoding.PEM))
+def write_certificate(path: Path, *chain: x509.Certificate) -> None:
+    """Write a certificate as PEM, and those behind it that lead to one that is trusted."""
+    write_private(path, b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain))
 
 
 def read_ec_key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -1,8 +1,9 @@
 """The revocation lists of all device authorities as one PEM file, signed again only when they would say something else.
 
 OpenSSL, and with it every broker, refuses *all* clients once a list has expired, and where an authority that it trusts
-has none. So each authority has a list, also an empty one, and a list holds for ten years and is renewed at half of
-that: nobody but the broker beside the hub reads it, and a hub that is down for long must not lock its fleet out.
+has none. So each authority, which is each generation of the devices' CA, has a list, also an empty one. A list holds
+for ten years and is renewed at half of that: nobody but the broker beside the hub reads it, and a hub that is down for
+long must not lock its fleet out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from shoal_hub.trust.ca import DeviceAuthority
+from shoal_hub.trust.ca import Issuer
 
 LIFE: Final = timedelta(days=3650)
 _BACKDATE: Final = timedelta(days=1)
@@ -22,12 +23,12 @@ _BEGIN: Final = b"-----BEGIN X509 CRL-----"
 
 
 def revocation_lists(
-    authorities: Sequence[DeviceAuthority], revoked: Mapping[int, datetime], before: bytes, now: datetime
+    authorities: Sequence[Issuer], revoked: Mapping[int, datetime], before: bytes, now: datetime
 ) -> bytes:
     """Return one list an authority, PEM.
 
     Args:
-        authorities: Every authority whose certificates the broker takes.
+        authorities: Every generation whose certificates the broker takes.
         revoked: Serial numbers with the time of their revocation, whichever authority issued them: they are random.
         before: The file as it stands, empty or damaged at worst; what still holds in it is kept byte for byte.
         now: The clock.
@@ -37,7 +38,7 @@ def revocation_lists(
 
 
 def _list_of(
-    authority: DeviceAuthority,
+    authority: Issuer,
     revoked: Mapping[int, datetime],
     known: Sequence[x509.CertificateRevocationList],
     now: datetime,

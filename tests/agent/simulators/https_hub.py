@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -17,7 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.agent.simulators.director import DEVICE, KEY_ID, KEYS
 
-from shoal_contract.enrolment import EnrolmentResponse
+from shoal_contract.device_signature import device_key_id
+from shoal_contract.enrolment import EnrolmentPending, EnrolmentResponse, RenewalRequest, RenewalResponse
+from shoal_contract.envelope import RENEWAL_TYPE, verify
 
 SECRET = "s" * 40
 
@@ -66,7 +69,10 @@ class Authority:
 
 @dataclass
 class HttpsHub:
-    """Answers `GET ca.pem` and `POST enrol`; keeps what it was asked."""
+    """Answers `GET ca.pem`, `POST enrol` and `POST renew`; keeps what it was asked.
+
+    `looks` is how often it lets a device wait for an operator; `clock_s` how far its clock is ahead.
+    """
 
     authority: Authority
     ca_pem: str
@@ -74,21 +80,55 @@ class HttpsHub:
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     refusal: tuple[int, bytes] | None = None
     answer: bytes | None = None
+    looks: int = 0
+    clock_s: float = 0.0
+    keys: dict[str, ec.EllipticCurvePublicKey] = field(default_factory=dict)
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc) + timedelta(seconds=self.clock_s)
+
+    def reply(self, path: str, body: bytes) -> tuple[int, bytes]:
+        return self.renew(body) if path.endswith("/renew") else self.enrol(json.loads(body))
+
+    def renew(self, body: bytes) -> tuple[int, bytes]:
+        """Give a certificate for the next key to who signs with a key that is known."""
+        if self.refusal is not None:
+            return self.refusal
+        if self.answer is not None:
+            return 200, self.answer
+        request = RenewalRequest.model_validate_json(verify(body, RENEWAL_TYPE, self.keys, 16_384).payload)
+        if abs((request.at - self.now).total_seconds()) > 60:
+            error = {"code": "clock", "message": "another time", "remedy": "sign again"}
+            return 409, json.dumps({"error": error}).encode()
+        pem = self._issue(request.csr_pem)
+        return 200, RenewalResponse(certificate_pem=pem, ca_pem=self.authority.pem).to_bytes()
+
+    def _issue(self, csr_pem: str) -> str:
+        csr = x509.load_pem_x509_csr(csr_pem.encode())
+        key = csr.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        self.keys[device_key_id(key)] = key
+        return self.authority.issue(key, DEVICE).public_bytes(serialization.Encoding.PEM).decode()
 
     def enrol(self, body: dict[str, Any]) -> tuple[int, bytes]:
         if self.refusal is not None:
             return self.refusal
         if self.answer is not None:
             return 200, self.answer
-        csr = x509.load_pem_x509_csr(body["csr_pem"].encode())
-        certificate = self.authority.issue(csr.public_key(), DEVICE)
+        if self.looks > 0:
+            self.looks -= 1
+            key = x509.load_pem_x509_csr(body["csr_pem"].encode()).public_key()
+            assert isinstance(key, ec.EllipticCurvePublicKey)
+            return 202, EnrolmentPending(key_sha256=device_key_id(key), retry_after_s=1).to_bytes()
         response = EnrolmentResponse(
             device_id=DEVICE,
-            certificate_pem=certificate.public_bytes(serialization.Encoding.PEM).decode(),
+            certificate_pem=self._issue(body["csr_pem"]),
             ca_pem=self.authority.pem,
             broker_host="127.0.0.1",
             broker_port=8883,
             director_keys={KEY_ID: KEYS[KEY_ID].public_bytes_raw().hex()},
+            api_url=self.url,
         )
         return 200, response.to_bytes()
 
@@ -104,15 +144,18 @@ def https_hub(folder: Path, authority: Authority, ca_pem: str | None = None) -> 
             self._answer(200, hub.ca_pem.encode())
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            hub.requests.append((self.path, body))
-            self._answer(*hub.enrol(body))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            hub.requests.append((self.path, json.loads(body)))
+            self._answer(*hub.reply(self.path, body))
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002
+            return format_datetime(hub.now, usegmt=True)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from sqlmodel import col, select
 from tests.hub.audit.trail import read
-from tests.hub.devices.test_enrolment import ask, new_token
+from tests.hub.devices.requests_of import (
+    ask,
+    certificate_of,
+    enrolled,
+    fingerprint,
+    make_csr,
+    new_key,
+    new_token,
+    renew,
+    renewal,
+)
 from tests.hub.registry.bundles import post_bundle, register_bundle, write_bundle
 from tests.hub.registry.bundles import record as record_file
 from tests.simulators.rows import NOON, add_device, add_version, make_report, section
@@ -78,6 +89,38 @@ def _enrol(site: Site) -> Callable[[], Any]:
     return lambda: ask(site.client, token).raise_for_status()
 
 
+def _renew(site: Site) -> Callable[[], Any]:
+    key = new_key()
+    envelope = renewal(enrolled(site.client, key), key, make_csr())
+    return lambda: renew(site.client, envelope).raise_for_status()
+
+
+def _withdraw(site: Site) -> Callable[[], Any]:
+    key = "0" * 64
+    site.send("POST", "/authorised-keys", json={"keys": [{"key_sha256": key}]})
+    return lambda: site.client.delete(f"/api/v1/authorised-keys/{key}").raise_for_status()
+
+
+def _decide(word: str) -> Callable[[Site], Callable[[], Any]]:
+    def prepare(site: Site) -> Callable[[], Any]:
+        key = new_key()
+        settings = site.hub.settings.model_copy(update={"enrol_by_hand": True})
+        waiting = TestClient(create_app(replace(site.hub, settings=settings)))
+        assert ask(waiting, csr=make_csr(key)).status_code == 202
+        return lambda: site.send("POST", f"/enrolments/{fingerprint(key)}/{word}", json={})
+
+    return prepare
+
+
+def _rotate(*steps: str) -> Callable[[Site], Callable[[], Any]]:
+    def prepare(site: Site) -> Callable[[], Any]:
+        for step in steps[:-1]:
+            site.send("POST", f"/trust/ca/{step}", json={})
+        return lambda: site.send("POST", f"/trust/ca/{steps[-1]}", json={})
+
+    return prepare
+
+
 def _after_rollout(command: str, before: str = "") -> Callable[[Site], Callable[[], Any]]:
     def prepare(site: Site) -> Callable[[], Any]:
         rollout = site.rollout()
@@ -123,6 +166,30 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
         "enrolment_tokens/et-",
     ),
     ("DELETE", "/api/v1/tokens/{token_id}"): (_revoke, "devices.revoke_enrolment_token", "tokens/et-"),
+    ("POST", "/api/v1/renew"): (_renew, "devices.renew_certificate", "device_certificates/[0-9a-f]+"),
+    ("POST", "/api/v1/authorised-keys"): (
+        _send("POST", "/authorised-keys", keys=[{"key_sha256": "0" * 64}]),
+        "devices.authorise",
+        "authorised_keys/0{64}",
+    ),
+    ("DELETE", "/api/v1/authorised-keys/{key_sha256}"): (_withdraw, "devices.withdraw", "authorised-keys/0{64}"),
+    ("POST", "/api/v1/enrolments/{key_sha256}/accept"): (
+        _decide("accept"),
+        "devices.accept_enrolment",
+        "enrolments/[0-9a-f]{64}",
+    ),
+    ("POST", "/api/v1/enrolments/{key_sha256}/reject"): (
+        _decide("reject"),
+        "devices.reject_enrolment",
+        "enrolments/[0-9a-f]{64}",
+    ),
+    ("POST", "/api/v1/trust/ca/announce"): (_rotate("announce"), "trust.announce", "trust/ca"),
+    ("POST", "/api/v1/trust/ca/switch"): (_rotate("announce", "switch"), "trust.switch", "trust/ca"),
+    ("POST", "/api/v1/trust/ca/finish"): (
+        _rotate("announce", "switch", "finish"),
+        "trust.finish",
+        "trust/ca",
+    ),
     ("PATCH", "/api/v1/devices/{device_id}"): (
         _send("PATCH", "/devices/{device}", name="new"),
         "devices.update_device",
@@ -215,10 +282,10 @@ def test_a_request_that_succeeds_leaves_one_entry_with_who_what_and_of_what(site
     entry = entries[-1]
     assert entry.action == action
     assert re.fullmatch(subject + r"(?<=-)[a-z2-7]+" if subject.endswith("-") else subject, entry.subject)
-    assert json.loads(entry.after), "it says what changed"
+    assert json.loads(entry.before) != json.loads(entry.after), "it says what changed"
     assert entry.actor_address == "testclient"
-    who = ("enrolment-token", "") if action == "devices.enrol_device" else ("admin", "ada")
-    assert (entry.actor_role, entry.actor_name) == who
+    by_devices = {"devices.enrol_device": ("enrolment-token", ""), "devices.renew_certificate": ("device", "kitchen")}
+    assert (entry.actor_role, entry.actor_name) == by_devices.get(action, ("admin", "ada"))
     assert verify(entries, []).findings[0].kind == "no_anchor", "the chain holds"
 
 
@@ -290,6 +357,34 @@ def test_the_entry_shows_what_was_and_what_is_and_never_a_secret(site: Site) -> 
     with site.hub.database.session() as session:
         row = session.get_one(EnrolmentTokenRow, token["id"])
     assert row.secret_sha256 not in read(site.hub.database)[-1].after
+
+
+def test_a_device_that_waits_leaves_one_entry_however_often_it_asks_and_one_when_it_is_let_in(site: Site) -> None:
+    """And a repetition, of an enrolment or a renewal, leaves none: it changes nothing."""
+    key, csr = new_key(), make_csr()
+    settings = site.hub.settings.model_copy(update={"enrol_by_hand": True})
+    client = TestClient(create_app(replace(site.hub, settings=settings)))
+    for _ in range(3):
+        assert ask(client, csr=make_csr(key)).status_code == 202
+    (entry,) = read(site.hub.database)
+    assert (entry.actor_id, entry.actor_role) == (fingerprint(key), "device")
+    assert entry.subject == f"pending_enrolments/{fingerprint(key)}"
+    site.send("POST", f"/enrolments/{fingerprint(key)}/accept", json={})
+    for _ in range(2):
+        answer = ask(client, csr=make_csr(key))
+    device_id = answer.json()["device_id"]
+    for _ in range(2):
+        certificate_of(renew(client, renewal(device_id, key, csr)))
+    actions = ["enrol_device", "accept_enrolment", "enrol_device", "renew_certificate"]
+    assert [one.action for one in read(site.hub.database)] == [f"devices.{action}" for action in actions]
+
+
+def test_the_entry_of_a_new_ca_says_which_ones_are_trusted_before_and_after(site: Site) -> None:
+    old = site.hub.authority.fingerprint
+    status = site.send("POST", "/trust/ca/announce")
+    entry = read(site.hub.database)[-1]
+    assert json.loads(entry.before) == {"trust/ca": {"phase": "steady", "issuing": old, "trusted": [old]}}
+    assert json.loads(entry.after) == {"trust/ca": {"phase": "announced", "issuing": old, "trusted": status["trusted"]}}
 
 
 def test_statements_that_bypass_the_orm_are_seen_with_what_the_rows_were(site: Site) -> None:

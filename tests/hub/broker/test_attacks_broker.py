@@ -13,6 +13,7 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from paho.mqtt.enums import CallbackAPIVersion
 from tests.hub.broker.test_access import Client, connected, device_identity, is_refused
@@ -25,6 +26,7 @@ from shoal_hub.ingest.group import read_shared_group
 from shoal_hub.mqtt import Message
 from shoal_hub.trust import certificates, files
 from shoal_hub.trust.ca import DeviceAuthority, Identity
+from shoal_hub.trust.generations import NAME
 
 NOT_AUTHORIZED = 0x87
 SETTLE_S = 0.3
@@ -56,7 +58,9 @@ def test_a_certificate_of_another_authority_with_the_right_name_does_not_get_in(
     key_and_name = make_identity(
         tmp_path,
         "forged",
-        lambda key: certificates.make_client(new_device_id(), key.public_key(), other._certificate, other._key),
+        lambda key: certificates.make_client(
+            new_device_id(), key.public_key(), other.issuer.certificate, other.issuer.key
+        ),
     )
     assert is_refused(broker.device_port, broker.devices.certificate_path, key_and_name)
 
@@ -64,7 +68,7 @@ def test_a_certificate_of_another_authority_with_the_right_name_does_not_get_in(
 def test_a_self_signed_certificate_that_calls_itself_the_authority_does_not_get_in(
     broker: Broker, tmp_path: Path
 ) -> None:
-    forged = make_identity(tmp_path, "forged", lambda key: certificates.make_authority(DeviceAuthority.name, key))
+    forged = make_identity(tmp_path, "forged", lambda key: certificates.make_authority(NAME, key))
     assert is_refused(broker.device_port, broker.devices.certificate_path, forged)
 
 
@@ -74,7 +78,7 @@ def test_an_expired_certificate_does_not_get_in(broker: Broker, tmp_path: Path) 
         tmp_path,
         "expired",
         lambda key: certificates.make_client(
-            new_device_id(), key.public_key(), authority._certificate, authority._key, timedelta(seconds=-1)
+            new_device_id(), key.public_key(), *authority.issuer[:2], timedelta(seconds=-1), backdate=timedelta(days=1)
         ),
     )
     assert is_refused(broker.device_port, authority.certificate_path, expired)
@@ -92,6 +96,35 @@ def test_a_revoked_certificate_does_not_get_in_and_another_one_of_the_same_name_
     time.sleep(SETTLE_S)
     assert is_refused(own_broker.device_port, own_broker.devices.certificate_path, lost)
     client = Client(own_broker.device_port, own_broker.devices.certificate_path, renewed)
+    assert not client.connects.get(timeout=WAIT_S).is_failure
+    client.close()
+
+
+def test_after_a_switch_clients_of_both_authorities_get_in_and_a_revoked_one_of_the_old_does_not(
+    own_broker: Broker, tmp_path: Path
+) -> None:
+    authority, port = own_broker.devices, own_broker.device_port
+    old, lost = (device_identity(own_broker, new_device_id(), tmp_path) for _ in range(2))
+    authority.announce()
+    authority.switch()
+    authority.issue_server(["127.0.0.1", "localhost"])
+    new, gone = (device_identity(own_broker, new_device_id(), tmp_path) for _ in range(2))
+    with pytest.raises(InvalidSignature):
+        files.read_certificate(old.certificate).verify_directly_issued_by(authority.issuer.certificate)
+    refused = {serial_of(one): datetime.now(UTC) for one in (lost, gone)}
+    own_broker.access.write(Revoked(serials=refused), datetime.now(UTC))
+    own_broker.restart(keeps_what_is_retained=True)
+    for identity in (old, new):
+        client = Client(port, authority.certificate_path, identity)
+        assert not client.connects.get(timeout=WAIT_S).is_failure
+        client.close()
+    for identity in (lost, gone):
+        assert is_refused(port, authority.certificate_path, identity)
+    authority.finish()
+    own_broker.access.write(Revoked(serials=refused), datetime.now(UTC))
+    own_broker.restart(keeps_what_is_retained=True)
+    assert is_refused(port, authority.certificate_path, old)
+    client = Client(port, authority.certificate_path, new)
     assert not client.connects.get(timeout=WAIT_S).is_failure
     client.close()
 
@@ -271,7 +304,7 @@ def test_a_common_name_with_wildcards_opens_nothing(name: str, broker: Broker, t
     identity = make_identity(
         tmp_path,
         "odd",
-        lambda key: certificates.make_client(name, key.public_key(), broker.devices._certificate, broker.devices._key),
+        lambda key: certificates.make_client(name, key.public_key(), *broker.devices.issuer[:2]),
     )
     with listening(broker.endpoint("hub-test"), topics.device_filter(victim)) as hub:
         client = Client(broker.device_port, broker.devices.certificate_path, identity)

@@ -23,7 +23,7 @@ from shoal_hub.broker.access import Revoked
 from shoal_hub.broker.cut_off import STILL_TAKEN
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
-from shoal_hub.devices.certificates import add_certificate
+from shoal_hub.devices.certificates import make_row
 from shoal_hub.devices.revocation import decommission, revoke
 from shoal_hub.devices.tables import DesiredRow, Device, Intent
 from shoal_hub.events.tables import EventRow
@@ -56,7 +56,7 @@ class Board:
                 )
             )
             session.flush()
-            add_certificate(session, self.id, certificate, utc_now())
+            session.add(make_row(self.id, certificate, utc_now()))
 
     def connect(self) -> Client:
         client = Client(self.hub.broker.device_port, self.hub.broker.devices.certificate_path, self.identity)

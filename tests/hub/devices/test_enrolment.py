@@ -1,58 +1,37 @@
 """Enrolment over the API: who gets in, who does not, and what each is told."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from fastapi.testclient import TestClient
-from httpx import Response
 from sqlmodel import select
+from tests.hub.devices.requests_of import (
+    HARDWARE,
+    ask,
+    certificate_of,
+    make_csr,
+    make_csr_for_the_key_of_another,
+    new_key,
+    new_token,
+    problem,
+)
 
 from shoal_contract.enrolment import EnrolmentResponse, parse_token
+from shoal_hub.api import create_app
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
+from shoal_hub.devices.certificates import DeviceCertificate
+from shoal_hub.devices.enrolment_tokens import TokenTerms, create_token
 from shoal_hub.devices.tables import Device, EnrolmentTokenRow
 from shoal_hub.errors import TooManyRequestsError
 from shoal_hub.requests import RateLimit
-
-HARDWARE = {"kind": "generic", "model": "test board", "architecture": "x86_64", "cores": 2, "memory_bytes": 2**30}
-
-
-def make_csr(
-    key: Any = None, subject: str = "", extension: x509.ExtensionType | None = None, *, is_broken: bool = False
-) -> str:
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    names = [x509.NameAttribute(NameOID.COMMON_NAME, subject)] if subject else []
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
-    if extension is not None:
-        builder = builder.add_extension(extension, critical=True)
-    der = bytearray(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
-    if is_broken:
-        der[-1] ^= 1
-    return x509.load_der_x509_csr(bytes(der)).public_bytes(serialization.Encoding.PEM).decode()
-
-
-def new_token(client: TestClient, **body: Any) -> str:
-    response = client.post("/api/v1/tokens", json=body)
-    assert response.status_code == 201, response.text
-    return parse_token(response.json()["token"]).secret.get_secret_value()
-
-
-def ask(client: TestClient, token: str, csr: str | None = None, **more: Any) -> Response:
-    body = {"token": token, "csr_pem": csr or make_csr(), "name": "kitchen", "hardware": HARDWARE, **more}
-    return client.post("/api/v1/enrol", json=body)
-
-
-def problem(response: Response, status: int) -> str:
-    assert response.status_code == status, response.text
-    error = response.json()["error"]
-    assert error["remedy"], "every refusal says what to do"
-    return str(error["message"])
 
 
 def test_a_device_with_a_token_gets_an_id_and_a_certificate_that_the_ca_signed(
@@ -79,11 +58,70 @@ def test_a_token_pins_the_ca_that_the_hub_serves(client: TestClient) -> None:
     assert served.fingerprint(hashes.SHA256()).hex() == token.ca_sha256
 
 
-def test_the_same_request_again_gets_the_same_device(client: TestClient) -> None:
-    token, key = new_token(client), ec.generate_private_key(ec.SECP256R1())
-    first, second = ask(client, token, make_csr(key)).json(), ask(client, token, make_csr(key)).json()
-    assert first["device_id"] == second["device_id"]
-    assert len(client.get("/api/v1/devices").json()) == 1
+def test_the_same_request_again_gets_the_same_device_and_the_same_certificate(client: TestClient) -> None:
+    token, key = new_token(client), new_key()
+    first, second = ask(client, token, make_csr(key)), ask(client, token, make_csr(key))
+    assert first.json()["device_id"] == second.json()["device_id"]
+    assert certificate_of(first) == certificate_of(second)
+    (device,) = client.get("/api/v1/devices").json()
+    assert len(client.get(f"/api/v1/devices/{device['id']}").json()["certificates"]) == 1
+
+
+def test_a_key_that_has_a_device_takes_no_use_of_another_token(client: TestClient) -> None:
+    key, token = new_key(), new_token(client)
+    first = ask(client, new_token(client), make_csr(key)).json()
+    assert ask(client, token, make_csr(key)).json()["device_id"] == first["device_id"]
+    assert ask(client, token).status_code == 200
+
+
+def test_a_repetition_gets_no_new_certificate_when_its_own_has_ended_or_was_replaced(
+    client: TestClient, hub: HubContext
+) -> None:
+    token, key = new_token(client), new_key()
+    ask(client, token, make_csr(key))
+    with hub.database.transaction() as session:
+        row = session.exec(select(DeviceCertificate)).one()
+        row.expires_at = utc_now()
+        session.add(row)
+    assert "certificate ended" in problem(ask(client, token, make_csr(key)), 403)
+    with hub.database.transaction() as session:
+        row = session.exec(select(DeviceCertificate)).one()
+        row.retired_at = utc_now()
+        session.add(row)
+    assert "newer key" in problem(ask(client, token, make_csr(key)), 403)
+
+
+def test_a_token_gives_its_group_and_tags_and_the_list_can_be_asked_for_them(client: TestClient) -> None:
+    given = {"group": "greenhouse", "tags": {"site": "north"}}
+    device_id = ask(client, new_token(client, **given)).json()["device_id"]
+    ask(client, new_token(client))
+    (found,) = client.get("/api/v1/devices", params={"group": "greenhouse"}).json()
+    assert (found["id"], found["group"], found["tags"]) == (device_id, "greenhouse", {"site": "north"})
+    assert found["certificate_expires_at"]
+    assert len(client.get("/api/v1/devices").json()) == 2
+    assert len(client.get("/api/v1/devices", params={"group": ""}).json()) == 1
+    moved = client.patch(f"/api/v1/devices/{device_id}", json={"group": "shed"}).json()
+    assert (moved["group"], moved["tags"]) == ("shed", {"site": "north"})
+
+
+def test_the_encryption_key_is_kept(sqlite_client: TestClient) -> None:
+    device_id = ask(sqlite_client, new_token(sqlite_client), encryption_key="a" * 64).json()["device_id"]
+    assert sqlite_client.get(f"/api/v1/devices/{device_id}").json()["encryption_key"] == "a" * 64
+
+
+def test_the_life_of_a_certificate_is_the_settings(sqlite_client: TestClient, sqlite_hub: HubContext) -> None:
+    certificate = certificate_of(ask(sqlite_client, new_token(sqlite_client)))
+    left = certificate.not_valid_after_utc - utc_now()
+    assert abs(left.total_seconds() - sqlite_hub.settings.certificate_life_s) < 60
+
+
+def test_a_device_learns_where_to_renew(sqlite_hub: HubContext) -> None:
+    with TestClient(create_app(replace(sqlite_hub, api_url="https://hub.test:8443"))) as caller:
+        with sqlite_hub.database.transaction() as session:
+            pin = sqlite_hub.authority.fingerprint
+            made = create_token(session, TokenTerms(), by="ada", ca_sha256=pin, now=utc_now())
+        answer = ask(caller, parse_token(made.text).secret.get_secret_value()).json()
+    assert answer["api_url"] == "https://hub.test:8443"
 
 
 def test_a_used_token_enrols_no_other_key(client: TestClient) -> None:
@@ -137,6 +175,9 @@ def test_a_revoked_device_does_not_come_back_by_repeating_its_request(client: Te
         (make_csr(rsa.generate_private_key(65537, 2048)), "not P-256"),
         (make_csr(ec.generate_private_key(ec.SECP384R1())), "not P-256"),
         (make_csr(is_broken=True), "signature"),
+        (make_csr_for_the_key_of_another(new_key(), new_key()), "signature"),
+        (make_csr(extension=x509.SubjectAlternativeName([x509.DNSName("d-aaaaaaaaaaaaaaaa")])), "asks for extensions"),
+        (make_csr(extension=x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])), "asks for extensions"),
         ("-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", "no PEM"),
         ("hello", "no PEM"),
         ("é" * 100, "no PEM"),
@@ -193,6 +234,26 @@ def test_secrets_are_not_in_the_database(client: TestClient, hub: HubContext) ->
     with hub.database.session() as session:
         row = session.exec(select(EnrolmentTokenRow)).one()
     assert secret not in row.model_dump_json()
+
+
+def test_unknown_used_and_guessed_tokens_look_the_same_to_who_does_not_have_the_secret(
+    sqlite_client: TestClient,
+) -> None:
+    used = new_token(sqlite_client)
+    ask(sqlite_client, used)
+    wrong = [ask(sqlite_client, secret).json()["error"] for secret in ("x" * 43, used.swapcase(), used[1:] + used[0])]
+    assert len({json.dumps(one) for one in wrong}) == 1
+
+
+def test_guessing_is_bounded_for_an_address_before_the_token_is_looked_at(
+    sqlite_client: TestClient, sqlite_hub: HubContext
+) -> None:
+    token, bound = new_token(sqlite_client), int(sqlite_hub.settings.wrong_tokens_per_minute)
+    for _ in range(bound):
+        assert "does not know" in problem(ask(sqlite_client, "x" * 43), 403)
+    assert "unknown enrolment tokens" in problem(ask(sqlite_client, "y" * 43), 429)
+    assert "unknown enrolment tokens" in problem(ask(sqlite_client, token), 429)
+    assert sqlite_client.get("/api/v1/tokens").json()[0]["uses_left"] == 1
 
 
 def test_an_address_that_asks_too_often_waits() -> None:

@@ -7,8 +7,18 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.testclient import TestClient
-from sqlmodel import col, select
-from tests.hub.devices.test_enrolment import ask, make_csr, new_token, problem
+from sqlmodel import col, delete, select
+from tests.hub.devices.requests_of import (
+    ask,
+    enrolled,
+    fingerprint,
+    make_csr,
+    new_key,
+    new_token,
+    problem,
+    renew,
+    renewal,
+)
 from tests.simulators.rows import make_report
 
 from shoal_contract.desired import DesiredConfig
@@ -102,12 +112,13 @@ def test_a_revoked_device_is_offline_whatever_of_it_arrives_later(client: TestCl
 def test_its_keys_speak_for_it_no_longer_and_the_broker_is_to_refuse_every_certificate_of_it(
     client: TestClient, hub: HubContext
 ) -> None:
-    key, token = ec.generate_private_key(ec.SECP256R1()), new_token(client)
-    [device_id] = {ask(client, token, make_csr(key)).json()["device_id"] for _ in range(2)}
+    key = ec.generate_private_key(ec.SECP256R1())
+    device_id = enrol(client, key)
+    assert renew(client, renewal(device_id, key, make_csr())).status_code == 200
     assert revoked_now(hub) == Revoked()
     say(client, device_id, "revoke")
     with hub.database.session() as session:
-        assert device_keys(session, device_id) == {}
+        assert device_keys(session, [device_id]) == {}
         known = session.exec(select(DeviceCertificate.serial)).all()
     assert set(revoked_now(hub).serials) == {int(serial, 16) for serial in known}
     assert len(known) == 2
@@ -244,3 +255,14 @@ def test_a_stand_in_is_good_for_minutes_and_in_the_devices_own_name(hub: HubCont
     assert certificate.subject.rfc4514_string() == "CN=d-" + "a" * 16
     assert certificate.not_valid_after_utc - utc_now() <= timedelta(minutes=10)
     assert identity.key.stat().st_mode & 0o077 == 0
+
+
+def test_no_device_renews_with_the_key_of_one_that_was_revoked(client: TestClient, hub: HubContext) -> None:
+    """Not even where the certificate of that key has ended and is forgotten."""
+    present, lost = new_key(), new_key()
+    device_id = enrolled(client, present)
+    say(client, enrolled(client, lost), "revoke")
+    with hub.database.transaction() as session:
+        session.exec(delete(DeviceCertificate).where(col(DeviceCertificate.key_sha256) == fingerprint(lost)))
+    answer = renew(client, renewal(device_id, present, make_csr(lost)))
+    assert "renewing: this key is the one of device" in problem(answer, 403)

@@ -46,7 +46,7 @@ def careless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     samples = json.dumps([text for text, _ in SAMPLES.values()])
     (folder / "site" / "sitecustomize.py").write_text(SITECUSTOMIZE.format(samples=samples))
     hub = HubProcess(folder)
-    hub._environment["PYTHONPATH"] = f"{folder / 'site'}{os.pathsep}{hub._environment['PYTHONPATH']}"
+    hub.environment["PYTHONPATH"] = f"{folder / 'site'}{os.pathsep}{hub.environment['PYTHONPATH']}"
     try:
         yield hub.start()
     finally:
@@ -55,7 +55,7 @@ def careless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
 
 def doctor(hub: HubProcess) -> tuple[int, dict[str, Any]]:
     command = [sys.executable, "-m", "shoal_hub", "hub", "doctor", "--json"]
-    ran = subprocess.run(command, env=hub._environment, capture_output=True, text=True, check=False, timeout=WAIT_S)
+    ran = subprocess.run(command, env=hub.environment, capture_output=True, text=True, check=False, timeout=WAIT_S)
     return ran.returncode, {one["name"]: one for one in json.loads(ran.stdout)}
 
 

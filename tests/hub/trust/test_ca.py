@@ -61,7 +61,7 @@ def test_a_request_whose_signature_was_changed_is_refused(tmp_path: Path) -> Non
 def test_opening_again_gives_the_same_authority_and_its_key_is_private(tmp_path: Path) -> None:
     first = DeviceAuthority.open(tmp_path)
     assert DeviceAuthority.open(tmp_path).fingerprint == first.fingerprint
-    assert stat.S_IMODE((tmp_path / "ca.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "ca-1.key").stat().st_mode) == 0o600
 
 
 def test_openers_at_the_same_time_agree_on_one_authority(tmp_path: Path) -> None:
@@ -72,15 +72,15 @@ def test_openers_at_the_same_time_agree_on_one_authority(tmp_path: Path) -> None
 
 def test_a_key_that_others_can_read_is_refused_with_the_remedy(tmp_path: Path) -> None:
     DeviceAuthority.open(tmp_path)
-    (tmp_path / "ca.key").chmod(0o644)
+    (tmp_path / "ca-1.key").chmod(0o644)
     with pytest.raises(TrustError, match="chmod 600"):
         DeviceAuthority.open(tmp_path)
 
 
 def test_a_damaged_key_is_refused_with_its_path(tmp_path: Path) -> None:
     DeviceAuthority.open(tmp_path)
-    (tmp_path / "ca.key").write_bytes(b"-----BEGIN PRIVATE KEY-----\n")
-    with pytest.raises(TrustError, match=r"ca\.key"):
+    (tmp_path / "ca-1.key").write_bytes(b"-----BEGIN PRIVATE KEY-----\n")
+    with pytest.raises(TrustError, match=r"ca-1\.key"):
         DeviceAuthority.open(tmp_path)
 
 

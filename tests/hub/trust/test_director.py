@@ -31,6 +31,6 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     from shoal_hub.trust.ca import DeviceAuthority
 
     DeviceAuthority.open(tmp_path)
-    (tmp_path / "ca.key").rename(tmp_path / "director-1.key")
+    (tmp_path / "ca-1.key").rename(tmp_path / "director-1.key")
     with pytest.raises(TrustError, match="Ed25519"):
         Director.open(tmp_path)
