@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -24,9 +24,10 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from shoal_agent.blobs import BlobStore
+from shoal_agent.clock import Clock, system_clock
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.durable import replace_file
-from shoal_agent.errors import AgentError, DiskError, LinkError, TrustError
+from shoal_agent.errors import AgentError, DiskError, HeldError, LinkError, TrustError
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.hardware import available_runtimes, detect, targets_for
@@ -39,6 +40,9 @@ from shoal_agent.sections import Sections
 from shoal_agent.serving import ModelServer, create_app, serve
 from shoal_agent.settings import AgentSettings
 from shoal_agent.slots import SlotFile, known_models, put_aside
+from shoal_agent.tls import hub_context
+from shoal_agent.tuf.ca_bundle import CaBundle
+from shoal_agent.tuf.refresher import Refresher
 from shoal_agent.updater import Profile, Updater
 from shoal_agent.uplink import Uplink
 from shoal_agent.uploads import Uploads
@@ -60,40 +64,37 @@ _UNPLACED = OutboxPosition(stream="0" * 16, sequence=1, oldest=1)
 """Stands in a queued message until it is sent; `uplink.with_position` puts the true place in."""
 
 
-def utc_now() -> datetime:
-    """Return the system clock's time."""
-    return datetime.now(timezone.utc)
-
-
 class Agent:
     """The daemon of one device.
 
     Args:
         settings: Where it keeps its data and serves, and its bounds.
-        now: The clock.
+        system: The system clock; what the agent goes by is trusted time.
 
     Raises:
         DiskError: The device is not enrolled or its data folder is damaged.
     """
 
-    def __init__(self, settings: AgentSettings, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, settings: AgentSettings, system: Callable[[], datetime] = system_clock) -> None:
         data = settings.data_dir
         self._settings = settings
-        self._now = now
+        self._now = Clock(data / "trust" / "clock.json", system)
         self._started_s = time.monotonic()
         self._config = DesiredConfig()
         self._config_changed = anyio.Event()
         self._identity: Identity = load_identity(data / "identity")
         self._outbox = Outbox(data / "outbox.sqlite", settings.outbox)
-        self._link = Link(self._identity, settings.link, self._next_connection, now)
+        self._link = Link(self._identity, settings.link, self._next_connection, self._now)
         self._blobs = BlobStore(data / "blobs")
         self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch)
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
-        self._desired = DesiredFile(data / "trust" / "desired.dsse", self._identity.director_keys, self.device_id)
+        self._trust = self._make_trust()
+        self._desired = DesiredFile(data / "trust" / "desired.json", lambda: self._trust.directors, self.device_id)
+        self._held: bytes | None = None
         self._datasets = Datasets(data / "datasets")
         self._server = ModelServer()
-        self._monitor = Monitor(now)
+        self._monitor = Monitor(self._now)
         self._updaters: dict[str, Updater] = {}
         self._reporter = self._make_reporter()
         self._participant = self._make_participant()
@@ -125,6 +126,7 @@ class Agent:
                 with anyio.CancelScope(shield=True):
                     await self._server.aclose()
                 self._outbox.close()
+                self._now.save()
 
     async def _serve_and_converge(self) -> None:
         retry = self._settings.fetch
@@ -170,6 +172,9 @@ class Agent:
 
     def _start_tasks(self, group: TaskGroup) -> None:
         group.start_soon(self._link.watch)
+        self._trust.on_change, self._link.on_refused = self._on_trust, self._trust.request
+        group.start_soon(self._trust.run)
+        group.start_soon(self._keep_time)
         group.start_soon(self._follow_desired)
         group.start_soon(self._reporter.publish_changes, self._link, self.device_id)
         group.start_soon(self._uplink.take_acknowledgements)
@@ -194,15 +199,35 @@ class Agent:
     async def _follow_desired(self) -> None:
         async with self._link.subscription(topics.down_desired(self.device_id)) as envelopes:
             async for envelope in envelopes:
-                if not envelope:
-                    continue  # the hub has cleared the topic; the state in force stays
-                try:
-                    state = self._desired.accept(envelope, self._now())
-                except (TrustError, DiskError) as error:
-                    _log.warning("desired state refused: %s", error)
-                    self._reporter.refused(error.to_problem())
-                else:
-                    self._apply(state)
+                if envelope:  # else the hub has cleared the topic; the state in force stays
+                    self._take_desired(envelope)
+
+    def _take_desired(self, envelope: bytes) -> None:
+        self._held = None
+        try:
+            state = self._desired.accept(envelope, self._now())
+        except HeldError as error:
+            _log.info("desired state held: %s", error)
+            self._held = envelope
+            self._reporter.refused(error.to_problem())
+            self._trust.request()
+        except (TrustError, DiskError) as error:
+            _log.warning("desired state refused: %s", error)
+            self._reporter.refused(error.to_problem())
+        else:
+            self._apply(state)
+
+    def _on_trust(self) -> None:
+        """Check again what was held, now that the device trusts something else."""
+        self._reporter.touch()
+        self._sections.retry_now()
+        if self._held is not None:
+            self._take_desired(self._held)
+
+    async def _keep_time(self) -> None:
+        while True:
+            await anyio.sleep(self._settings.trust.save_clock_s)
+            await anyio.to_thread.run_sync(self._now.save)
 
     def _apply(self, state: DesiredState) -> None:
         """Set every section on its way."""
@@ -307,7 +332,8 @@ class Agent:
                 self._blobs,
                 self._fetcher,
                 self._server,
-                Profile(self._identity.director_keys, self._reporter.targets, self._reporter.runtimes),
+                Profile(self._reporter.targets, self._reporter.runtimes),
+                self._trust,
                 self._settings.boot_attempts,
             )
         return self._updaters[name]
@@ -329,7 +355,22 @@ class Agent:
         reporter = Reporter(hardware, runtimes, targets_for(hardware, runtimes), __version__, self._now)
         reporter.models = self._model_reports
         reporter.datasets = self._datasets.sizes
+        reporter.trust = self._trust.report
         return reporter
+
+    def _make_trust(self) -> Refresher:
+        identity = self._identity
+        return Refresher(
+            folder=self._settings.data_dir / "trust" / "metadata",
+            root=identity.trust_root,
+            api_url=identity.api_url,
+            make_context=partial(hub_context, identity.ca_path, self._now),
+            link=self._link,
+            artifacts=self._fetcher,
+            ca_bundle=CaBundle(identity.ca_path),
+            clock=self._now,
+            settings=self._settings.trust,
+        )
 
     def _make_participant(self) -> Participant:
         return Participant(

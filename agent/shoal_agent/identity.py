@@ -9,15 +9,16 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from shoal_agent.clock import Clock
 from shoal_agent.durable import make_folder, replace_file
 from shoal_agent.errors import DiskError
+from shoal_agent.tls import hub_context
 from shoal_contract.enrolment import EnrolmentResponse
 from shoal_contract.errors import MessageError
 from shoal_contract.wire import parse_message
 
-MAX_IDENTITY_BYTES = 64 * 1024
+MAX_IDENTITY_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,23 @@ class Identity:
     device_id: str
     broker_host: str
     broker_port: int
-    director_keys: dict[str, Ed25519PublicKey]
+    api_url: str
+    trust_root: bytes
+    """TUF root metadata; all else that the device believes follows from it."""
 
-    def tls_context(self) -> ssl.SSLContext:
-        """Return the context for mutual TLS with the broker, trusting the hub's CA alone.
+    @property
+    def ca_path(self) -> Path:
+        """The CA certificates by which the hub is known."""
+        return self.folder / "ca.pem"
+
+    def tls_context(self, clock: Clock) -> ssl.SSLContext:
+        """Return the context for mutual TLS with the broker now, trusting the hub's CA alone.
 
         Raises:
             DiskError: Key or certificates are missing, unreadable or do not belong together.
         """
         try:
-            context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+            context = hub_context(self.ca_path, clock)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             context.load_cert_chain(self.folder / "certificate.pem", self.folder / "key.pem")
         except OSError as error:
@@ -57,13 +65,16 @@ def load_identity(folder: Path) -> Identity:
         raise DiskError(message, "run `shoal-agent enrol` with a token from `shoal tokens create`")
     try:
         response = parse_message(EnrolmentResponse, path.read_bytes(), MAX_IDENTITY_BYTES)
-        keys = {
-            key_id: Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
-            for key_id, text in response.director_keys.items()
-        }
-    except (OSError, MessageError, ValueError) as error:
+    except (OSError, MessageError) as error:
         raise _damaged(folder, error) from error
-    return Identity(folder, response.device_id, response.broker_host, response.broker_port, keys)
+    return Identity(
+        folder=folder,
+        device_id=response.device_id,
+        broker_host=response.broker_host,
+        broker_port=response.broker_port,
+        api_url=response.api_url,
+        trust_root=response.trust_root.encode(),
+    )
 
 
 def save_identity(folder: Path, response: EnrolmentResponse) -> Identity:

@@ -9,12 +9,12 @@ import asyncio
 import math
 import random
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from logging import getLogger
 from typing import Any, NamedTuple
 
@@ -27,9 +27,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from shoal_agent.errors import FetchError, LinkError
+from shoal_agent.clock import Clock
+from shoal_agent.errors import DiskError, FetchError, LinkError
 from shoal_agent.identity import Identity
 from shoal_agent.settings import LinkSettings
+from shoal_agent.tls import LatestContext
 from shoal_contract import topics
 from shoal_contract.reported import Presence
 
@@ -64,7 +66,7 @@ class Link:
         identity: Who connects, and where.
         settings: Bounds.
         next_connection: Gives each connection its number.
-        now: The clock.
+        now: Trusted time.
         jitter: Uniform random number in [0, 1).
     """
 
@@ -73,7 +75,7 @@ class Link:
         identity: Identity,
         settings: LinkSettings,
         next_connection: Callable[[], int],
-        now: Callable[[], datetime],
+        now: Clock,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._identity = identity
@@ -83,6 +85,8 @@ class Link:
         self._jitter = jitter
         self.reconnect_jitter_s = 0.0
         """What desired state adds at most before each new connection, so that a fleet does not return as one."""
+        self.on_refused: Callable[[], None] = lambda: None
+        """Called in the event loop when the broker's certificate was refused."""
         self._inboxes: dict[str, _Inbox] = {}
         self._confirmations: dict[int, _Confirmation] = {}
         self._up = anyio.Event()
@@ -227,7 +231,8 @@ class Link:
 
     def _make_client(self) -> Client:
         client = Client(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
-        client.tls_set_context(self._identity.tls_context())
+        self._identity.tls_context(self._now)  # what is damaged is told at the start
+        client.tls_set_context(LatestContext(self._tls_context, self._tell_refused))
         client.connect_timeout = self._settings.connect_timeout_s
         client.on_connect = self._guard(self._on_connect)
         client.on_connect_fail = self._guard(self._on_connect_fail)
@@ -236,6 +241,15 @@ class Link:
         client.on_socket_open = self._guard(_send_at_once)
         client.on_publish = self._guard(self._on_publish)
         return client
+
+    def _tls_context(self) -> ssl.SSLContext:
+        try:
+            return self._identity.tls_context(self._now)
+        except DiskError as error:  # paho tries again after an OSError, and ends its thread after any other
+            raise ssl.SSLError(1, str(error)) from error
+
+    def _tell_refused(self) -> None:
+        self._loop.call_soon_threadsafe(self.on_refused)
 
     def _guard(self, callback: Callable[..., None]) -> Callable[..., None]:
         """Wrap a callback: an exception in one would end paho's thread while `is_connected` stays true."""

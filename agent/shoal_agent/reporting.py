@@ -11,7 +11,7 @@ import anyio
 from shoal_agent.errors import LinkError
 from shoal_agent.link import Link
 from shoal_contract import topics
-from shoal_contract.reported import Hardware, ModelReport, Problem, ReportedState, Runtime, SectionReport
+from shoal_contract.reported import Hardware, ModelReport, Problem, ReportedState, Runtime, SectionReport, TrustReport
 from shoal_contract.telemetry import Heartbeat, TelemetryMessage
 
 
@@ -47,6 +47,7 @@ class Reporter:
         self._problem: Problem | None = None
         self.models: Callable[[], dict[str, ModelReport]] = dict
         self.datasets: Callable[[], dict[str, int]] = dict
+        self.trust: Callable[[], TrustReport | None] = lambda: None
 
     def section(self, key: str, report: SectionReport) -> None:
         """Note how far one section is."""
@@ -93,6 +94,7 @@ class Reporter:
             datasets=self.datasets(),
             models=self.models(),
             sections=dict(self._sections),
+            trust=self.trust(),
             problem=self._problem,
         )
 
