@@ -110,7 +110,7 @@ class Fetcher:
         for _ in range(self._settings.chunk_attempts):
             data = await self._source.read_retained(topic, self._settings.silence_s)
             try:
-                partial.write(index, data)
+                await to_thread.run_sync(partial.write, index, data)
             except BadChunkError as error:
                 problem = str(error)
             else:

@@ -9,6 +9,7 @@ from cryptography import x509
 from tests.agent.simulators.director import DEVICE
 from tests.agent.simulators.https_hub import SECRET, Authority, HttpsHub, https_hub
 
+from shoal_agent.clock import Clock
 from shoal_agent.enrol import enrol
 from shoal_agent.errors import DiskError, EnrolmentError
 from shoal_agent.identity import load_identity, load_or_make_key, make_signing_request
@@ -38,8 +39,9 @@ def test_a_device_enrols_and_keeps_its_identity(hub: HttpsHub, authority: Author
     enrolled = enrol(identity, hub.url, f"  {authority.token}\n", "cam-7")
 
     assert (enrolled.device_id, enrolled.broker_host, enrolled.broker_port) == (DEVICE, "127.0.0.1", 8883)
-    assert load_identity(identity).director_keys.keys() == {"director-1"}
-    assert enrolled.tls_context().get_ca_certs()
+    assert load_identity(identity).trust_root == hub.trust_root.encode()
+    assert enrolled.api_url == hub.url
+    assert enrolled.tls_context(Clock(None)).get_ca_certs()
     ((path, body),) = hub.requests[1:]
     assert path == "/api/v1/enrol"
     assert (body["token"], body["name"]) == (SECRET, "cam-7")
@@ -181,7 +183,7 @@ def test_a_damaged_identity_is_said_so(
     enrol(identity, hub.url, authority.token)
     (identity / name).write_bytes(damage)
     with pytest.raises(DiskError, match="reading the identity"):
-        load_identity(identity).tls_context()
+        load_identity(identity).tls_context(Clock(None))
 
 
 def test_a_damaged_key_is_said_so_when_it_should_enrol(authority: Authority, hub: HttpsHub, identity: Path) -> None:

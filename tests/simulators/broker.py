@@ -3,8 +3,11 @@
 import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
+
+from tests.simulators.tuf_repository import TufRepository
 
 from shoal_hub.broker.config import BrokerConfig, Listener
 from shoal_hub.broker.ports import free_port
@@ -26,6 +29,11 @@ class Broker:
         self.hub = HubAuthority.open(self.trust)
         self.config = _config(folder / "broker", self.devices, self.hub)
         self.process = BrokerProcess(find_mosquitto(), self.config)
+
+    @cached_property
+    def repository(self) -> TufRepository:
+        """The TUF repository of whoever stands in for the hub."""
+        return TufRepository()
 
     @property
     def device_port(self) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 
 from shoal_agent.daemon import Agent
-from shoal_agent.settings import AgentSettings, FetchSettings, LinkSettings, OutboxSettings
+from shoal_agent.settings import AgentSettings, FetchSettings, LinkSettings, OutboxSettings, TrustSettings
 
 
 def settings(data_dir: Path) -> AgentSettings:
@@ -19,6 +19,9 @@ def settings(data_dir: Path) -> AgentSettings:
         link=LinkSettings(confirm_timeout_s=3.0, reconnect_min_s=0.1, reconnect_max_s=0.3, will_delay_s=1),
         fetch=FetchSettings(silence_s=0.5, retry_min_s=0.1, retry_max_s=0.3),
         outbox=OutboxSettings(resend_min_s=0.3, resend_max_s=1.0),
+        trust=TrustSettings(
+            first_wait_s=2.0, settle_s=0.1, retry_min_s=0.3, retry_max_s=1.0, silence_s=1.0, total_s=4.0
+        ),
     )
 
 

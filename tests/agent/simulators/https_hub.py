@@ -15,7 +15,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.agent.simulators.director import DEVICE, KEY_ID, KEYS
+from tests.agent.simulators.director import DEVICE
+from tests.simulators.tuf_repository import TufRepository
 
 from shoal_contract.enrolment import EnrolmentResponse
 
@@ -74,6 +75,7 @@ class HttpsHub:
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     refusal: tuple[int, bytes] | None = None
     answer: bytes | None = None
+    trust_root: str = field(default_factory=TufRepository().trust_root.decode)
 
     def enrol(self, body: dict[str, Any]) -> tuple[int, bytes]:
         if self.refusal is not None:
@@ -88,7 +90,8 @@ class HttpsHub:
             ca_pem=self.authority.pem,
             broker_host="127.0.0.1",
             broker_port=8883,
-            director_keys={KEY_ID: KEYS[KEY_ID].public_bytes_raw().hex()},
+            api_url=self.url,
+            trust_root=self.trust_root,
         )
         return 200, response.to_bytes()
 
