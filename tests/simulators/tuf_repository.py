@@ -92,6 +92,12 @@ class TufRepository:
         self._sign("snapshot")
         self.renew_timestamp()
 
+    def renew(self) -> None:
+        """Sign all that is below the root again, as a hub does before it expires."""
+        for role in [role for role in self.signed if role not in {"root", "snapshot", "timestamp"}]:
+            self._sign_targets(role)
+        self.publish()
+
     def renew_timestamp(self, version: int | None = None) -> None:
         snapshot = self.signed["snapshot"].version
         version = version or self._next("timestamp")
