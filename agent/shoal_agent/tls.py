@@ -1,9 +1,10 @@
-"""TLS to the hub at trusted time: its CA alone is trusted, and dates are checked by a clock that may be right.
+"""TLS to the hub at trusted time: its CA alone is trusted, and expiry is checked by a clock that may be right.
 
 OpenSSL checks dates by the system clock. While that is behind the floor (a board without a battery boots in 1970),
-OpenSSL is told not to, and the same dates are checked here at the floor: those of the CA before it is loaded, those
-of the server's certificate right after the handshake, before either side has sent anything of its own. The hub's CA
-signs servers' certificates directly, so there is none in between.
+OpenSSL is told not to, and what has expired at the floor is refused here: a CA before it is loaded, the server's
+certificate right after the handshake, before either side has sent anything of its own. The hub's CA signs servers'
+certificates directly, so there is none in between. The floor is the earliest that it can be, so a certificate that
+begins after it says nothing against itself: the hub has renewed it while the device was off.
 """
 
 import ssl
@@ -29,7 +30,7 @@ def hub_context(ca_path: Path, clock: Clock) -> ssl.SSLContext:
     if not clock.is_behind:
         return ssl.create_default_context(cafile=str(ca_path))
     at = clock()
-    context = ssl.create_default_context(cadata=_valid_at(ca_path, at))
+    context = ssl.create_default_context(cadata=_not_expired_at(ca_path, at))
     context.verify_flags = ssl.VerifyFlags(int(context.verify_flags) | NO_CHECK_TIME)
     context.sslsocket_class = _socket_class(at)
     return context
@@ -73,26 +74,23 @@ def _socket_class(at: datetime) -> type[ssl.SSLSocket]:
     class SocketAtFloor(ssl.SSLSocket):
         def do_handshake(self, block: bool = False) -> None:
             super().do_handshake(block)
-            _check_dates(self.getpeercert(binary_form=True), at)
+            _check_expiry(self.getpeercert(binary_form=True), at)
 
     return SocketAtFloor
 
 
-def _check_dates(certificate: bytes | None, at: datetime) -> None:
+def _check_expiry(certificate: bytes | None, at: datetime) -> None:
     from cryptography import x509
 
     if certificate is None:
         raise ssl.SSLCertVerificationError(1, "the server has shown no certificate")
     found = x509.load_der_x509_certificate(certificate)
-    if not found.not_valid_before_utc <= at <= found.not_valid_after_utc:
-        message = (
-            f"the server's certificate is valid from {found.not_valid_before_utc} to {found.not_valid_after_utc}, "
-            f"and it is {at} at the earliest"
-        )
+    if found.not_valid_after_utc < at:
+        message = f"the server's certificate expired at {found.not_valid_after_utc}, and it is {at} at the earliest"
         raise ssl.SSLCertVerificationError(1, message)
 
 
-def _valid_at(ca_path: Path, at: datetime) -> str:
+def _not_expired_at(ca_path: Path, at: datetime) -> str:
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
 
@@ -100,7 +98,7 @@ def _valid_at(ca_path: Path, at: datetime) -> str:
         found = x509.load_pem_x509_certificates(ca_path.read_bytes())
     except ValueError as error:
         raise ssl.SSLError(1, f"reading {ca_path}: {error}") from error
-    valid = [one for one in found if one.not_valid_before_utc <= at <= one.not_valid_after_utc]
+    valid = [one for one in found if one.not_valid_after_utc >= at]
     if not valid:  # an empty text would make Python trust what the system does
-        raise ssl.SSLCertVerificationError(1, f"no CA in {ca_path} is valid at {at}")
+        raise ssl.SSLCertVerificationError(1, f"every CA in {ca_path} has expired: it is {at} at the earliest")
     return "".join(one.public_bytes(serialization.Encoding.PEM).decode() for one in valid)

@@ -70,6 +70,7 @@ class BoundedFetcher(FetcherInterface):
                 raise DownloadLengthMismatchError(message)
             yield part
             _ = self.left_s
+        _ = self.left_s  # a file that was cut reads like one that has ended
 
     @abstractmethod
     def _read(self, url: str) -> Iterator[bytes]:

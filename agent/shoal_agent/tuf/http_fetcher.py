@@ -68,11 +68,12 @@ class HttpFetcher(BoundedFetcher):
         try:
             path = f"{parts.path}?{parts.query}" if parts.query else parts.path
             connection.request("GET", path, headers={"User-Agent": f"shoal-agent/{__version__}"})
-            response = connection.getresponse()
-            if response.status != http.client.OK:
-                raise DownloadHTTPError(f"{url}: the server answered {response.status}", response.status)
-            while part := response.read1(_READ_BYTES):
-                yield part
+            with connection.getresponse() as response:
+                _ = self.left_s  # a header that was cut reads like one that has ended
+                if response.status != http.client.OK:
+                    raise DownloadHTTPError(f"{url}: the server answered {response.status}", response.status)
+                while part := response.read1(_READ_BYTES):
+                    yield part
         except (OSError, http.client.HTTPException) as error:
             _ = self.left_s  # tells of the time that is over, rather than of the connection that was cut for it
             raise error from None

@@ -26,7 +26,9 @@ SECRET = "s" * 40
 class Authority:
     """A certificate authority and its server certificate for 127.0.0.1."""
 
-    def __init__(self, name: str = "hub") -> None:
+    def __init__(self, name: str = "hub", valid: tuple[datetime, datetime] | None = None) -> None:
+        now = datetime.now(timezone.utc)
+        self._valid = valid or (now - timedelta(hours=1), now + timedelta(hours=1))
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         builder = self._builder(self._name, self._key.public_key())
@@ -59,9 +61,8 @@ class Authority:
         return context
 
     def _builder(self, subject: x509.Name, public_key: Any) -> x509.CertificateBuilder:
-        now = datetime.now(timezone.utc)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(public_key)
-        times = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+        times = builder.not_valid_before(self._valid[0]).not_valid_after(self._valid[1])
         return times.serial_number(x509.random_serial_number())
 
 
