@@ -40,8 +40,6 @@ from shoal_agent.sections import Sections
 from shoal_agent.serving import ModelServer, create_app, serve
 from shoal_agent.settings import AgentSettings
 from shoal_agent.slots import SlotFile, known_models, put_aside
-from shoal_agent.tls import hub_context
-from shoal_agent.tuf.ca_bundle import CaBundle
 from shoal_agent.tuf.refresher import Refresher
 from shoal_agent.updater import Profile, Updater
 from shoal_agent.uplink import Uplink
@@ -89,7 +87,7 @@ class Agent:
         self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch)
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
-        self._trust = self._make_trust()
+        self._trust = Refresher.of(data / "trust", self._identity, self._link, self._fetcher, self._now, settings.trust)
         self._desired = DesiredFile(data / "trust" / "desired.json", lambda: self._trust.directors, self.device_id)
         self._held: bytes | None = None
         self._datasets = Datasets(data / "datasets")
@@ -357,20 +355,6 @@ class Agent:
         reporter.datasets = self._datasets.sizes
         reporter.trust = self._trust.report
         return reporter
-
-    def _make_trust(self) -> Refresher:
-        identity = self._identity
-        return Refresher(
-            folder=self._settings.data_dir / "trust" / "metadata",
-            root=identity.trust_root,
-            api_url=identity.api_url,
-            make_context=partial(hub_context, identity.ca_path, self._now),
-            link=self._link,
-            artifacts=self._fetcher,
-            ca_bundle=CaBundle(identity.ca_path),
-            clock=self._now,
-            settings=self._settings.trust,
-        )
 
     def _make_participant(self) -> Participant:
         return Participant(

@@ -92,7 +92,7 @@ class Link:
         self._up = anyio.Event()
         self._down = anyio.Event()
         self._attempts = 0
-        self._is_stopping = False
+        self._is_stopping = self._is_refused = False
         self._crash: BaseException | None = None
         self._crashed = anyio.Event()
         self.connection = 0
@@ -249,6 +249,7 @@ class Link:
             raise ssl.SSLError(1, str(error)) from error
 
     def _tell_refused(self) -> None:
+        self._is_refused = True
         self._loop.call_soon_threadsafe(self.on_refused)
 
     def _guard(self, callback: Callable[..., None]) -> Callable[..., None]:
@@ -318,7 +319,9 @@ class Link:
             self._loop.call_soon_threadsafe(self._set_up, self._upcoming)
 
     def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
-        self._back_off(f"no connection to {self._identity.broker_host}:{self._identity.broker_port}")
+        why = ": its certificate was refused" if self._is_refused else ""
+        self._is_refused = False
+        self._back_off(f"no connection to {self._identity.broker_host}:{self._identity.broker_port}{why}")
 
     def _on_disconnect(
         self, _c: Client, _u: object, _f: DisconnectFlags, reason: ReasonCode, _p: Properties | None

@@ -7,6 +7,7 @@ yet, when the hub's certificate is refused, and each day. python-tuf works in a 
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,11 +15,14 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
+from typing_extensions import Self
 
 from shoal_agent.clock import Clock
 from shoal_agent.errors import AgentError, HeldError
 from shoal_agent.fetch import Fetcher, RetainedSource
+from shoal_agent.identity import Identity
 from shoal_agent.settings import TrustSettings
+from shoal_agent.tls import hub_context
 from shoal_agent.trust import Keys
 from shoal_agent.tuf.ca_bundle import CaBundle
 from shoal_agent.tuf.errors import TufError
@@ -99,6 +103,23 @@ class Refresher:
         """What is trusted; None until metadata has been verified since the start."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when another view is trusted, or a refresh begins or ceases to fail."""
+
+    @classmethod
+    def of(
+        cls, folder: Path, identity: Identity, link: Topics, artifacts: Fetcher, clock: Clock, settings: TrustSettings
+    ) -> Self:
+        """Return the trust of an enrolled device, kept below `folder`."""
+        return cls(
+            folder=folder / "metadata",
+            root=identity.trust_root,
+            api_url=identity.api_url,
+            make_context=partial(hub_context, identity.ca_path, clock),
+            link=link,
+            artifacts=artifacts,
+            ca_bundle=CaBundle(identity.ca_path),
+            clock=clock,
+            settings=settings,
+        )
 
     @property
     def directors(self) -> Keys:
