@@ -1,7 +1,7 @@
 """What it costs a device to believe a 10 MB model: its CPU beside one bare SHA-256 of the same bytes, and the passes.
 
-Everything is the agent's own code: chunk hashes and the whole file's hash, TUF at python-tuf's hands, the desired
-state's envelope, the manifest. Run as `python benchmarks/verify.py`; prints one JSON line a figure.
+Everything is the agent's own code: chunks and the whole file's hash, TUF at python-tuf's hands, the desired state's
+envelope, the manifest. Run as `python benchmarks/verify.py`; prints one JSON line a figure.
 """
 
 import argparse
@@ -34,15 +34,13 @@ from shoal_agent.settings import TrustSettings  # noqa: E402
 from shoal_agent.trust import read_manifest, verify_desired  # noqa: E402
 from shoal_agent.tuf.client import TufClient  # noqa: E402
 from shoal_contract.ids import sha256_hex  # noqa: E402
-from shoal_contract.transfer import TransferManifest, describe, split  # noqa: E402
+from shoal_contract.transfer import describe, split  # noqa: E402
 from shoal_contract.trust import manifest_target  # noqa: E402
 
 ARTIFACT_BYTES = 10 * 1000 * 1000
 CHUNK_BYTES = 512 * 1024
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
-"""What is measured is the processor, not the disk."""
 MOST_CPU = 2.5
-MOST_PASSES = 2.0
+MOST_PASSES = 1.0
 PEER = "one bare SHA-256 of the same bytes"
 
 
@@ -65,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=21, help="versions; medians are printed (default 21)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="shoal-verify-", dir=MEMORY) as name:
+    with tempfile.TemporaryDirectory(prefix="shoal-verify-") as name:
         print(json.dumps(cpu_line(measure_cpu(Path(name) / "cpu", options.runs))), flush=True)
         print(json.dumps(passes_line(anyio.run(count_passes, Path(name) / "passes"))), flush=True)
 
@@ -104,7 +102,7 @@ def cost_of_an_update(folder: Path) -> Cost:
 
 
 def hashes_ms(folder: Path, data: bytes) -> float:
-    """Return the CPU of an artifact's way into the store, less that of the same writes without any check."""
+    """Return the CPU of an artifact's way into the store; the disk takes everything and keeps nothing meanwhile."""
     manifest, chunks = describe(data, CHUNK_BYTES), list(split(data, CHUNK_BYTES))
     blobs, ref = BlobStore(folder / "blobs"), ref_of(data)
 
@@ -112,23 +110,12 @@ def hashes_ms(folder: Path, data: bytes) -> float:
         partial = blobs.open_partial(manifest)
         for index, chunk in enumerate(chunks):
             partial.write(index, chunk)
+        partial.find_wrong()
         blobs.finish(partial, ref)
         blobs.check(ref.sha256)
 
-    spent_ms = cpu_ms(checked) - cpu_ms(lambda: write_alone(folder / "unchecked", manifest, chunks))
-    blobs.path(ref.sha256).unlink()
-    return spent_ms
-
-
-def write_alone(path: Path, manifest: TransferManifest, chunks: list[bytes]) -> None:
-    """Write the chunks as the store does, and believe them."""
-    partial = path.with_suffix(".part")
-    with partial.open("w+b") as file:
-        os.ftruncate(file.fileno(), manifest.size_bytes)
-        for index, chunk in enumerate(chunks):
-            os.pwrite(file.fileno(), chunk, index * manifest.chunk_bytes)
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with mock.patch("os.pwrite"), mock.patch("os.fsync"), mock.patch("os.ftruncate"):
+        return cpu_ms(checked)
 
 
 async def count_passes(folder: Path) -> float:
@@ -194,7 +181,7 @@ def cpu_line(costs: list[Cost]) -> dict[str, object]:
 
 
 def passes_line(passes: float) -> dict[str, object]:
-    """Return the figure of the passes: one by chunks and one as a whole, and none that repeats another."""
+    """Return the figure of the passes; the chunks' own hashes cost one more where the whole does not come out right."""
     return {
         "name": "verify_passes_10_mb",
         "unit": "passes of SHA-256",
@@ -203,7 +190,7 @@ def passes_line(passes: float) -> dict[str, object]:
         "peer_name": PEER,
         "ratio": round(passes, 3),
         "n": 1,
-        "goal": f"at most {MOST_PASSES:g}: each chunk once, the whole once",
+        "goal": f"at most {MOST_PASSES:g}: the whole, as its chunks come; none that repeats another",
         "holds": passes <= MOST_PASSES + 0.001,
     }
 

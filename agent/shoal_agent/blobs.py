@@ -22,7 +22,9 @@ _READ_BYTES = 1024 * 1024
 class PartialBlob:
     """A file that is being filled: `missing` are the chunks that are not yet there.
 
-    The whole file's hash goes along with the chunks, so that nothing is read or hashed a second time at the end.
+    The whole file's hash is the one that is signed. It goes along with the chunks, so that nothing is read or hashed a
+    second time at the end; the chunks' own hashes, which nobody signs, are asked only where it does not come out right,
+    and after an interruption.
     """
 
     def __init__(self, path: Path, manifest: TransferManifest) -> None:
@@ -42,13 +44,13 @@ class PartialBlob:
             raise
 
     def write(self, index: int, data: bytes) -> None:
-        """Check a chunk and put it in its place; may be called from several threads.
+        """Put a chunk in its place; may be called from several threads.
 
         Raises:
-            shoal_contract.errors.TransferError: Its size or hash is wrong.
+            shoal_contract.errors.TransferError: It has no place there, or another size.
             DiskError: The disk does not take it.
         """
-        self.manifest.check_chunk(index, data)
+        self.manifest.check_size(index, data)
         try:
             os.pwrite(self._file.fileno(), data, index * self.manifest.chunk_bytes)
             with self._lock:
@@ -57,6 +59,20 @@ class PartialBlob:
         except OSError as error:
             message = f"writing chunk {index} of {self.manifest.sha256[:12]}: {error}"
             raise DiskError(message, "free some disk space") from error
+
+    def find_wrong(self) -> None:
+        """Let the chunks be missing again whose hashes are wrong, if the whole file's is.
+
+        Raises:
+            DiskError: The file can not be read.
+        """
+        if self.sha256() == self.manifest.sha256:
+            return
+        self._digest, self._digested = hashlib.sha256(), 0
+        try:
+            self.missing = {index for index in range(len(self.manifest.chunks)) if not self._holds(index)}
+        except OSError as error:
+            raise DiskError(f"reading the transfer of {self.manifest.sha256[:12]}: {error}") from error
 
     def sha256(self) -> str:
         """Return the hash of the whole file, all of whose chunks are there."""
