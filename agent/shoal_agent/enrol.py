@@ -11,9 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from pydantic import ValidationError
 
+from shoal_agent.clock import Clock
 from shoal_agent.errors import EnrolmentError
 from shoal_agent.hardware import detect
 from shoal_agent.identity import (
@@ -24,6 +25,9 @@ from shoal_agent.identity import (
     make_signing_request,
     save_identity,
 )
+from shoal_agent.tls import pinned_context
+from shoal_agent.tuf.client import check_root
+from shoal_agent.tuf.errors import TufError
 from shoal_contract.enrolment import EnrolmentRequest, EnrolmentResponse, EnrolmentToken, parse_token
 from shoal_contract.errors import MessageError
 from shoal_contract.wire import parse_message
@@ -52,12 +56,12 @@ def enrol(identity_dir: Path, hub_url: str, token_text: str, name: str = "") -> 
     except MessageError as error:
         raise EnrolmentError(str(error)) from error
     request = _request(identity_dir, token, name)
-    ca_pem = _pinned_ca(hub_url, token)
-    context = ssl.create_default_context(cadata=ca_pem)
+    context = pinned_context(_pinned_ca(hub_url, token), Clock(None))
     body = _call(hub_url, "POST", f"{API}/enrol", context, request.to_bytes())
     try:
         response = parse_message(EnrolmentResponse, body, MAX_IDENTITY_BYTES)
-    except MessageError as error:
+        check_root(response.trust_root.encode())
+    except (MessageError, TufError) as error:
         message = f"enrolling at {hub_url}: {error}"
         raise EnrolmentError(message, "check that the address is a Shoal hub's") from error
     return save_identity(identity_dir, response)
@@ -73,7 +77,7 @@ def _request(identity_dir: Path, token: EnrolmentToken, name: str) -> EnrolmentR
         raise EnrolmentError(message, "give a shorter name with --name") from error
 
 
-def _pinned_ca(hub_url: str, token: EnrolmentToken) -> str:
+def _pinned_ca(hub_url: str, token: EnrolmentToken) -> x509.Certificate:
     untrusting = ssl.create_default_context()
     untrusting.check_hostname = False
     untrusting.verify_mode = ssl.CERT_NONE
@@ -90,7 +94,7 @@ def _pinned_ca(hub_url: str, token: EnrolmentToken) -> str:
         )
         raise EnrolmentError(message, "this is not the hub that made the token, or somebody is in between")
     # Not the bytes as they came: whoever sits in between could have added a certificate of his own behind this one.
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+    return certificate
 
 
 def _call(hub_url: str, method: str, path: str, context: ssl.SSLContext, body: bytes | None = None) -> bytes:

@@ -11,11 +11,14 @@ import ssl
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
 from shoal_agent.clock import Clock
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h, which Python's ssl has no name for."""
@@ -29,8 +32,25 @@ def hub_context(ca_path: Path, clock: Clock) -> ssl.SSLContext:
     """
     if not clock.is_behind:
         return ssl.create_default_context(cafile=str(ca_path))
-    at = clock()
-    context = ssl.create_default_context(cadata=_not_expired_at(ca_path, at))
+    return _context_at(clock(), ca_path.read_bytes())
+
+
+def pinned_context(ca: "x509.Certificate", clock: Clock) -> ssl.SSLContext:
+    """Return the context for a connection that is made now, trusting this CA certificate alone.
+
+    Raises:
+        ssl.SSLError: It has expired.
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    pem = ca.public_bytes(serialization.Encoding.PEM)
+    if not clock.is_behind:
+        return ssl.create_default_context(cadata=pem.decode())
+    return _context_at(clock(), pem)
+
+
+def _context_at(at: datetime, ca_pem: bytes) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=_not_expired_at(at, ca_pem))
     context.verify_flags = ssl.VerifyFlags(int(context.verify_flags) | NO_CHECK_TIME)
     context.sslsocket_class = _socket_class(at)
     return context
@@ -90,15 +110,15 @@ def _check_expiry(certificate: bytes | None, at: datetime) -> None:
         raise ssl.SSLCertVerificationError(1, message)
 
 
-def _not_expired_at(ca_path: Path, at: datetime) -> str:
+def _not_expired_at(at: datetime, ca_pem: bytes) -> str:
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
 
     try:
-        found = x509.load_pem_x509_certificates(ca_path.read_bytes())
+        found = x509.load_pem_x509_certificates(ca_pem)
     except ValueError as error:
-        raise ssl.SSLError(1, f"reading {ca_path}: {error}") from error
+        raise ssl.SSLError(1, f"reading the hub's CA certificates: {error}") from error
     valid = [one for one in found if one.not_valid_after_utc >= at]
     if not valid:  # an empty text would make Python trust what the system does
-        raise ssl.SSLCertVerificationError(1, f"every CA in {ca_path} has expired: it is {at} at the earliest")
+        raise ssl.SSLCertVerificationError(1, f"every CA certificate of the hub has expired at {at} or before")
     return "".join(one.public_bytes(serialization.Encoding.PEM).decode() for one in valid)

@@ -10,19 +10,17 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import CryptoSigner
 from tests.agent.simulators.https_hub import Authority
+from tests.agent.simulators.tuf_attacks import TUF_ATTACKS
 from tests.simulators.agent_process import AgentProcess
 from tests.simulators.broker import Broker, running_broker
 from tests.simulators.hub import HubStandIn, hub_of_one
 from tests.simulators.tiny_model import TinyVersion
 from tests.simulators.trust_server import trust_server
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Timestamp
 
 from shoal_contract import topics
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.ids import new_device_id
-from shoal_contract.trust import TrustIndex
 from shoal_hub.broker.process import BrokerProcess
 from shoal_hub.broker.program import find_mosquitto
 from shoal_hub.trust.ca import DeviceAuthority
@@ -54,12 +52,9 @@ def converge(hub: HubStandIn, agent: AgentProcess, **changes: Any) -> int:
 
 def wait_for_trust(hub: HubStandIn, code: str | None) -> None:
     """Wait until the device reports this problem with its trust, or none."""
-
-    def holds(seen: HubStandIn) -> bool:
-        trust = seen.reported.trust if seen.reported else None
-        return trust is not None and (trust.problem.code if trust.problem else None) == code
-
-    hub.wait_until(holds)
+    hub.wait_until(
+        lambda seen: seen.trust is not None and (seen.trust.problem.code if seen.trust.problem else None) == code
+    )
 
 
 def wait_for_refusal(hub: HubStandIn, code: str) -> None:
@@ -109,100 +104,6 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HubStand
             agent.close()
 
 
-def _rollback(hub: HubStandIn) -> None:
-    old = hub.repository.files["timestamp"]
-    hub.repository.wait_for_another_ms()
-    hub.repository.publish()
-    hub.publish_trust()
-    version = hub.repository.signed["timestamp"].version
-    hub.wait_until(lambda seen: seen.reported is not None and seen.reported.trust.timestamp_version == version)
-    hub.publish(topics.TRUST_TIMESTAMP, old)
-
-
-def _freeze(hub: HubStandIn) -> None:
-    timestamp = hub.repository.signed["timestamp"]
-    dying = Timestamp(
-        version=timestamp.version + 1,
-        expires=datetime.now(timezone.utc).replace(microsecond=0) + timedelta(seconds=2),
-        snapshot_meta=MetaFile(hub.repository.signed["snapshot"].version),
-    )
-    hub.publish(topics.TRUST_TIMESTAMP, _signed(dying, hub.repository.signers["timestamp"][0]))
-
-
-def _mix_and_match(hub: HubStandIn) -> None:
-    hub.repository.wait_for_another_ms()
-    hub.repository.publish()
-    snapshot = hub.repository.signed["snapshot"]
-    other = Snapshot.from_dict(snapshot.to_dict())
-    other.version -= 1
-    forged = _signed(other, hub.repository.signers["snapshot"][0])
-    hub.publish(topics.trust_metadata(snapshot.version, "snapshot"), forged)
-    hub.publish(topics.TRUST_INDEX, hub.repository.index())
-    hub.publish(topics.TRUST_TIMESTAMP, hub.repository.files["timestamp"])
-
-
-def _wrong_length(hub: HubStandIn) -> None:
-    targets = hub.repository.signed["targets"].version
-    hub.repository.wait_for_another_ms()
-    hub.repository.publish()
-    snapshot = hub.repository.signed["snapshot"]
-    other = Snapshot.from_dict(snapshot.to_dict())
-    assert isinstance(other, Snapshot)
-    other.meta["targets.json"] = MetaFile(targets, length=100_000)
-    forged = _signed(other, hub.repository.signers["snapshot"][0])
-    hub.publish(topics.trust_metadata(snapshot.version, "snapshot"), forged)
-    hub.publish(topics.TRUST_INDEX, hub.repository.index())
-    hub.publish(topics.TRUST_TIMESTAMP, hub.repository.files["timestamp"])
-
-
-def _endless_data(hub: HubStandIn) -> None:
-    hub.publish(topics.TRUST_TIMESTAMP, b" " * 500_000)
-
-
-def _key_compromise_below_threshold(hub: HubStandIn) -> None:
-    """One of the two root keys makes a root that names the thief's timestamp key."""
-    thief = CryptoSigner.generate_ed25519()
-    root = Root.from_dict(hub.repository.root.to_dict())
-    root.version += 1
-    root.add_key(thief.public_key, "timestamp")
-    hub.publish(topics.trust_metadata(root.version, "root"), _signed(root, hub.repository.signers["root"][0]))
-    hub.publish(topics.TRUST_INDEX, _index_with(hub, f"{root.version}.root"))
-
-
-def _strangers_key(hub: HubStandIn) -> None:
-    timestamp = Timestamp.from_dict(hub.repository.signed["timestamp"].to_dict())
-    timestamp.version += 1000
-    hub.publish(topics.TRUST_TIMESTAMP, _signed(timestamp, CryptoSigner.generate_ed25519()))
-
-
-def _slow_retrieval(hub: HubStandIn) -> None:
-    upcoming = hub.repository.root.version + 1
-    hub.publish(topics.trust_metadata(upcoming, "root"), b"")
-    hub.publish(topics.TRUST_INDEX, _index_with(hub, f"{upcoming}.root"))
-
-
-def _index_with(hub: HubStandIn, name: str) -> bytes:
-    return TrustIndex(names=(*hub.repository.names, name)).to_bytes()
-
-
-def _signed(signed: Any, signer: CryptoSigner) -> bytes:
-    metadata: Metadata[Any] = Metadata(signed)
-    metadata.sign(signer)
-    return metadata.to_bytes()
-
-
-TUF_ATTACKS: dict[str, tuple[Callable[[HubStandIn], None], str]] = {
-    "rollback": (_rollback, "tuf_rollback"),
-    "freeze": (_freeze, "tuf_expired"),
-    "mix-and-match": (_mix_and_match, "tuf_rollback"),
-    "endless-data": (_endless_data, "tuf_endless"),
-    "wrong-length": (_wrong_length, "tuf_mismatch"),
-    "key-compromise-below-threshold": (_key_compromise_below_threshold, "tuf_signature"),
-    "a-strangers-key": (_strangers_key, "tuf_signature"),
-    "slow-retrieval": (_slow_retrieval, "tuf_slow"),
-}
-
-
 @pytest.mark.parametrize("attack", TUF_ATTACKS)
 def test_an_attack_on_tuf_metadata_fails_is_reported_and_ends_with_the_hubs_next_word(
     lasting: tuple[HubStandIn, AgentProcess], attack: str
@@ -214,10 +115,9 @@ def test_an_attack_on_tuf_metadata_fails_is_reported_and_ends_with_the_hubs_next
     forge(hub)
     wait_for_trust(hub, code)
 
-    assert hub.reported is not None
-    assert hub.reported.trust is not None
-    assert hub.reported.trust.problem is not None
-    assert hub.reported.trust.problem.remedy
+    assert hub.trust is not None
+    assert hub.trust.problem is not None
+    assert hub.trust.problem.remedy
     assert agent.serves("tiny") == serving
     hub.repository.wait_for_another_ms()
     hub.repository.publish()
@@ -295,8 +195,8 @@ def test_a_director_that_is_not_known_yet_is_held_and_heard_as_soon_as_tuf_lists
     converge(hub, agent, epoch=2)
 
     assert hub.reported is not None
-    assert hub.reported.trust is not None
-    assert (hub.reported.epoch, hub.reported.trust.epochs) == (2, (1, 2))
+    assert hub.trust is not None
+    assert (hub.reported.epoch, hub.trust.epochs) == (2, (1, 2))
 
 
 def test_after_a_compromise_in_which_the_last_generation_was_sent_the_next_director_is_obeyed(
@@ -308,7 +208,7 @@ def test_after_a_compromise_in_which_the_last_generation_was_sent_the_next_direc
     hub.repository.wait_for_another_ms()
     hub.repository.remove_director(1)
     hub.publish_trust()
-    hub.wait_until(lambda seen: seen.reported is not None and seen.reported.trust.epochs == ())
+    hub.wait_until(lambda seen: seen.trust is not None and seen.trust.epochs == ())
     hub.want({}, generation=LAST_GENERATION, config=NO_WAIT)
     wait_for_refusal(hub, "desired_held")
     assert agent.serves("tiny") == stolen, "what it made run keeps running"
@@ -339,9 +239,8 @@ def test_a_routine_rotation_of_every_key_needs_nobody_at_the_device(hub: HubStan
     hub.generation = 0
     converge(hub, agent, epoch=2)
 
-    assert hub.reported is not None
-    assert hub.reported.trust is not None
-    assert (hub.reported.trust.root_version, hub.reported.trust.epochs) == (3, (2,))
+    assert hub.trust is not None
+    assert (hub.trust.root_version, hub.trust.epochs) == (3, (2,))
 
 
 def serve_by_another_ca(broker: Broker, folder: Path) -> DeviceAuthority:
@@ -439,10 +338,9 @@ def test_a_board_that_boots_in_1970_connects_converges_and_learns_the_time(
     agent.clock_error = datetime(1970, 1, 1, tzinfo=timezone.utc) - datetime.now(timezone.utc)
     agent.start()
     converge(hub, agent)
-    assert hub.reported is not None
-    assert hub.reported.trust is not None
+    assert hub.trust is not None
     issued_ms = hub.repository.signed["timestamp"].version
-    assert hub.reported.trust.floor_at.timestamp() * 1000 >= issued_ms - 10_000
+    assert hub.trust.floor_at.timestamp() * 1000 >= issued_ms - 10_000
     assert agent.stop() == 0
 
     hub.publish(

@@ -191,3 +191,15 @@ def test_a_damaged_key_is_said_so_when_it_should_enrol(authority: Authority, hub
     (identity / "key.pem").write_bytes(b"damaged")
     with pytest.raises(DiskError, match="reading the identity"):
         enrol(identity, hub.url, authority.token)
+
+
+def test_a_hub_whose_root_is_not_signed_by_its_own_keys_enrols_nobody(
+    hub: HttpsHub, authority: Authority, identity: Path
+) -> None:
+    root = json.loads(hub.trust_root)
+    root["signed"]["expires"] = "2099-01-01T00:00:00Z"
+    for nonsense in (json.dumps(root), "{}", "no root"):
+        hub.trust_root = nonsense
+        with pytest.raises(EnrolmentError, match="TUF root"):
+            enrol(identity, hub.url, authority.token)
+    assert not (identity / "hub.json").exists()

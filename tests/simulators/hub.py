@@ -27,7 +27,7 @@ from shoal_contract.enrolment import EnrolmentResponse
 from shoal_contract.envelope import DESIRED_STATE_TYPE, sign
 from shoal_contract.ids import new_device_id
 from shoal_contract.manifest import VersionManifest
-from shoal_contract.reported import Presence, ReportedState
+from shoal_contract.reported import Presence, ReportedState, TrustReport
 from shoal_contract.telemetry import Event, TelemetryMessage
 from shoal_contract.transfer import describe, split
 from shoal_contract.trust import director_role
@@ -54,6 +54,11 @@ class HubStandIn:
     @property
     def repository(self) -> TufRepository:
         return self.broker.repository
+
+    @property
+    def trust(self) -> TrustReport | None:
+        """What the device reports of its trust."""
+        return self.reported.trust if self.reported else None
 
     def enrol(self, identity_dir: Path) -> None:
         """Give a device its identity, as the hub's answer to its enrolment would."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
-from tuf.api.metadata import TargetFile, Targets
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 from tuf.ngclient import UpdaterConfig
 
 from shoal_agent.clock import Clock
@@ -179,6 +179,19 @@ class TufClient:
         if self._updater.is_expired(self._clock()):
             raise TufError("tuf_expired", f"looking a target up: what came over {self._where} has expired since")
         return self._updater
+
+
+def check_root(data: bytes) -> None:
+    """Return if this is root metadata that enough of its own keys have signed.
+
+    Raises:
+        TufError: It is not.
+    """
+    try:
+        metadata: Metadata[Root] = Metadata.from_bytes(data)
+        metadata.signed.verify_delegate("root", metadata.signed_bytes, metadata.signatures)
+    except (RepositoryError, ValueError, AttributeError) as error:  # of another role, there is no such method
+        raise TufError("tuf_invalid", f"reading the hub's TUF root: {error}") from error
 
 
 def _view(updater: ClockedUpdater) -> TrustView:
