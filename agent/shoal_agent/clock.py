@@ -64,9 +64,7 @@ class Clock:
     @property
     def floor(self) -> datetime:
         """The time that this device takes to have passed for certain."""
-        signed_at = max(self._made_at, self._seen.signed_at or self._made_at)
-        seen_at = self._seen.seen_at or signed_at
-        return max(signed_at, min(seen_at, signed_at + MOST_AHEAD))
+        return max(self._made_at, self._seen.signed_at or self._made_at, self._seen.seen_at or self._made_at)
 
     @property
     def is_behind(self) -> bool:
@@ -89,7 +87,9 @@ class Clock:
         with self._lock:
             if self.is_replay(issued_at, keys):
                 return
-            seen = self._seen.model_copy(update={"signed_at": issued_at, "signed_by": tuple(sorted(keys))})
+            is_by_others = set(self._seen.signed_by) != set(keys)
+            seen_at = None if is_by_others else self._seen.seen_at  # it went by what those others have signed
+            seen = _Seen(signed_at=issued_at, signed_by=tuple(sorted(keys)), seen_at=seen_at)
             if seen != self._seen:
                 self._seen = seen
                 self._write()

@@ -88,6 +88,13 @@ def test_other_keys_set_the_time_anew_even_to_an_earlier_one(board: Board) -> No
     assert not board.clock.disbelieve(OTHER_KEYS)
 
 
+def test_other_keys_take_back_what_was_seen_by_the_time_of_the_ones_before(board: Board) -> None:
+    board.clock.learn(NOON + YEAR, KEYS)
+    board.clock.save()
+    board.clock.learn(NOON, OTHER_KEYS)
+    assert board.clock.floor == NOON
+
+
 def test_a_damaged_file_is_no_reason_not_to_start(board: Board, caplog: pytest.LogCaptureFixture) -> None:
     board.clock.learn(NOON, KEYS)
     board.path.write_bytes(b"the disk has damaged this")
