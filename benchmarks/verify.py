@@ -62,8 +62,10 @@ def main() -> None:
     """Measure, and print one JSON line a figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=21, help="versions; medians are printed (default 21)")
+    memory = "/dev/shm"  # noqa: S108 - a folder of its own is made there
+    parser.add_argument("--folder", default=memory, help="where files lie; in memory unless said (default %(default)s)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="shoal-verify-") as name:
+    with tempfile.TemporaryDirectory(prefix="shoal-verify-", dir=options.folder) as name:
         print(json.dumps(cpu_line(measure_cpu(Path(name) / "cpu", options.runs))), flush=True)
         print(json.dumps(passes_line(anyio.run(count_passes, Path(name) / "passes"))), flush=True)
 

@@ -1,11 +1,13 @@
 """The one place that reaches into python-tuf: its client at a time that we say, and the roles that it has verified.
 
 `tuf.ngclient.Updater` takes the system clock, which a board without a battery does not have, and shows neither root
-nor the delegations of the top-level targets. A test pins the private names, `_trusted_set` and `_fetcher`.
+nor the delegations of the top-level targets. A test pins the private names: `_trusted_set`, `_fetcher`,
+`_persist_file`.
 """
 
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 
 from tuf.api.metadata import Root, Signed, Snapshot, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
@@ -61,6 +63,12 @@ class ClockedUpdater(Updater):
         self._trusted_set.reference_time = now
         verified: Iterable[Signed] = iter(self._trusted_set)
         return any(signed.is_expired(now) for signed in verified)
+
+    def _persist_file(self, filename: str, data: bytes) -> None:
+        """Keep a file, unless it is there already: python-tuf writes the root again at every start of a refresh."""
+        path = Path(filename)
+        if not path.is_file() or path.read_bytes() != data:
+            super()._persist_file(filename, data)
 
     def read_with(self, fetcher: FetcherInterface) -> None:
         """Read what is still missing with another fetcher than before."""

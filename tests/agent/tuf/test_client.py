@@ -96,6 +96,14 @@ def test_private_names_of_python_tuf_are_still_what_the_adapter_takes_them_for(w
     assert tuple(map(type, kinds)) == (Root, Timestamp, Snapshot, Targets)
 
 
+def test_a_refresh_that_brings_nothing_new_writes_nothing(world: World) -> None:
+    world.client.refresh(world.fetcher)
+    kept = list((world.folder / "metadata").rglob("*.json"))
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    world.client.refresh(world.fetcher)
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+
+
 def test_rollback_of_the_timestamp_is_refused(world: World) -> None:
     old = world.hub.files["timestamp"]
     world.pass_time(hours=1)
