@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("contract", "numerics", "agent")]
+sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in ("contract", "numerics", "agent"))]
 
 from serving_parts.client import Connection, resident_bytes  # noqa: E402 - after the path
 from serving_parts.device import INPUTS, MODEL, OUTPUTS, prepare_device, running_agent  # noqa: E402 - after the path

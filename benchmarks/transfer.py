@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +34,7 @@ from cryptography.hazmat.primitives import serialization  # noqa: E402
 from tests.simulators.broker import Broker, listening, running_broker  # noqa: E402
 
 from shoal_agent.blobs import BlobStore  # noqa: E402
+from shoal_agent.clock import Clock  # noqa: E402
 from shoal_agent.fetch import Fetcher  # noqa: E402
 from shoal_agent.identity import load_identity, load_or_make_key, make_signing_request, save_identity  # noqa: E402
 from shoal_agent.link import Link  # noqa: E402
@@ -121,7 +121,8 @@ async def over_mqtt(devices: list[Path], sha256: str, server: list[int]) -> Cost
         shutil.rmtree(folder / "blobs", ignore_errors=True)
         connections = iter(range(int(time.time() * 1000), 2**62))
         signer = DeviceSigner(load_or_make_key(folder / "identity"))
-        link = Link(load_identity(folder / "identity"), signer, LinkSettings(), lambda: next(connections), utc_now)
+        identity = load_identity(folder / "identity")
+        link = Link(identity, signer, LinkSettings(), lambda: next(connections), Clock(None))
 
         async def ask_again(_sha256: str, detail: str) -> None:
             raise RuntimeError(detail)
@@ -260,7 +261,7 @@ def enrol(broker: Broker, folder: Path) -> Path:
             ca_pem=broker.devices.certificate_pem,
             broker_host="127.0.0.1",
             broker_port=broker.device_port,
-            director_keys={"director-1": "0" * 64},
+            trust_root=broker.repository.trust_root.decode(),
         )
         save_identity(identity, response)
     return folder
@@ -279,11 +280,6 @@ def wait_until(holds: Callable[[], bool]) -> None:
         if time.monotonic() > deadline_s:
             sys.exit("the server did not start in time")
         time.sleep(0.02)
-
-
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)
 
 
 if __name__ == "__main__":

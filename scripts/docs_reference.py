@@ -41,8 +41,10 @@ def _cell(text: str) -> str:
 
 
 def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
-    """Every command that does something, with its whole name."""
+    """Every command that does something, and every group with options of its own, with its whole name."""
     if isinstance(command, click.Group):
+        if command.params and " " in name:
+            yield name, command
         for part in sorted(command.commands):
             yield from _commands(command.commands[part], f"{name} {part}")
     else:

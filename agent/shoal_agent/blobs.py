@@ -6,6 +6,7 @@ cut. Whoever needs an artifact names its hash; a file that is in the store has b
 
 import hashlib
 import os
+import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -19,33 +20,63 @@ _READ_BYTES = 1024 * 1024
 
 
 class PartialBlob:
-    """A file that is being filled: `missing` are the chunks that are not yet there."""
+    """A file that is being filled: `missing` are the chunks that are not yet there.
+
+    The whole file's hash is the one that is signed. It goes along with the chunks, so that nothing is read or hashed a
+    second time at the end; the chunks' own hashes, which nobody signs, are asked only where it does not come out right,
+    and after an interruption.
+    """
 
     def __init__(self, path: Path, manifest: TransferManifest) -> None:
         self.path = path
         self.manifest = manifest
-        self._file = path.open("r+b" if path.exists() else "w+b")  # closed by `close`
+        is_new = not path.exists()
+        self._file = path.open("w+b" if is_new else "r+b")  # closed by `close`
+        self._lock = threading.Lock()
+        self._digest = hashlib.sha256()
+        self._digested = 0  # chunks from the beginning on
         try:
             os.ftruncate(self._file.fileno(), manifest.size_bytes)
-            self.missing = {index for index in range(len(manifest.chunks)) if not self._holds(index)}
+            indices = range(len(manifest.chunks))
+            self.missing = set(indices) if is_new else {index for index in indices if not self._holds(index)}
         except OSError:
             self._file.close()
             raise
 
     def write(self, index: int, data: bytes) -> None:
-        """Check a chunk and put it in its place.
+        """Put a chunk in its place; may be called from several threads.
 
         Raises:
-            shoal_contract.errors.TransferError: Its size or hash is wrong.
+            shoal_contract.errors.TransferError: It has no place there, or another size.
             DiskError: The disk does not take it.
         """
-        self.manifest.check_chunk(index, data)
+        self.manifest.check_size(index, data)
         try:
             os.pwrite(self._file.fileno(), data, index * self.manifest.chunk_bytes)
+            with self._lock:
+                self.missing.discard(index)
+                self._digest_next(index, data)
         except OSError as error:
             message = f"writing chunk {index} of {self.manifest.sha256[:12]}: {error}"
             raise DiskError(message, "free some disk space") from error
-        self.missing.discard(index)
+
+    def find_wrong(self) -> None:
+        """Let the chunks be missing again whose hashes are wrong, if the whole file's is.
+
+        Raises:
+            DiskError: The file can not be read.
+        """
+        if self.sha256() == self.manifest.sha256:
+            return
+        self._digest, self._digested = hashlib.sha256(), 0
+        try:
+            self.missing = {index for index in range(len(self.manifest.chunks)) if not self._holds(index)}
+        except OSError as error:
+            raise DiskError(f"reading the transfer of {self.manifest.sha256[:12]}: {error}") from error
+
+    def sha256(self) -> str:
+        """Return the hash of the whole file, all of whose chunks are there."""
+        return self._digest.hexdigest()
 
     def sync_and_close(self) -> None:
         """Make all that was written durable."""
@@ -56,10 +87,26 @@ class PartialBlob:
         """Let go of the file; what it holds is found again at the next opening."""
         self._file.close()
 
+    def _digest_next(self, index: int, data: bytes) -> None:
+        """Hash a chunk if it is the next one, and then those that came before their turn."""
+        if index != self._digested:
+            return
+        self._digest.update(data)
+        self._digested += 1
+        while self._digested < len(self.manifest.chunks) and self._digested not in self.missing:
+            self._digest.update(self._read(self._digested))
+            self._digested += 1
+
     def _holds(self, index: int) -> bool:
-        size = self.manifest.size_of(index)
-        data = os.pread(self._file.fileno(), size, index * self.manifest.chunk_bytes)
-        return sha256_hex(data) == self.manifest.chunks[index]
+        data = self._read(index)
+        is_there = sha256_hex(data) == self.manifest.chunks[index]
+        if is_there and index == self._digested:
+            self._digest.update(data)
+            self._digested += 1
+        return is_there
+
+    def _read(self, index: int) -> bytes:
+        return os.pread(self._file.fileno(), self.manifest.size_of(index), index * self.manifest.chunk_bytes)
 
 
 class BlobStore:
@@ -67,6 +114,7 @@ class BlobStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._verified: dict[str, tuple[int, int, int]] = {}
         make_folder(folder)
 
     def path(self, sha256: str) -> Path:
@@ -113,20 +161,21 @@ class BlobStore:
             DiskError: The disk does not take it.
         """
         try:
+            found = partial.sha256()
             partial.sync_and_close()
-            found = _hash_file(partial.path)
             if found != ref.sha256:
                 partial.path.unlink()
                 message = f"verifying artifact {ref.sha256[:12]}: the whole file's hash is {found[:12]}"
                 raise FetchError(message, "the chunk list was wrong; the agent fetches it again")
             partial.path.replace(self.path(ref.sha256))
             sync_folder(self._folder)
+            self._verified[ref.sha256] = _state_of(self.path(ref.sha256))
         except OSError as error:
             raise DiskError(f"storing artifact {ref.sha256[:12]}: {error}", "free some disk space") from error
         return self.path(ref.sha256)
 
     def check(self, sha256: str) -> None:
-        """Hash a stored artifact again; a damaged one is thrown away.
+        """Hash a stored artifact, unless this process has and it was not touched since; throw a damaged one away.
 
         Raises:
             ArtifactError: The file is not there, or not what its name says.
@@ -134,7 +183,11 @@ class BlobStore:
         """
         path, remedy = self.path(sha256), "the agent fetches it again; check the disk if it happens more than once"
         try:
+            state = _state_of(path)
+            if self._verified.get(sha256) == state:
+                return
             if _hash_file(path) == sha256:
+                self._verified[sha256] = state
                 return
             path.unlink()
         except FileNotFoundError as error:
@@ -146,8 +199,9 @@ class BlobStore:
     def collect(self, keep: Collection[str]) -> list[str]:
         """Delete every whole or partial artifact whose hash is not in `keep`; return the hashes deleted."""
         gone = [(sha256, path) for sha256, path in self._entries() if sha256 not in keep]
-        for _, path in gone:
+        for sha256, path in gone:
             path.unlink(missing_ok=True)
+            self._verified.pop(sha256, None)
         return sorted({sha256 for sha256, _ in gone})
 
     def _entries(self) -> Iterator[tuple[str, Path]]:
@@ -156,6 +210,12 @@ class BlobStore:
 
     def _partial_path(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.part"
+
+
+def _state_of(path: Path) -> tuple[int, int, int]:
+    """What changes when somebody writes to the file or puts another in its place."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _hash_file(path: Path) -> str:

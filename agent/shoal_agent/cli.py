@@ -1,4 +1,4 @@
-"""The agent's own command line, `shoal-agent`: enrol, key, identity, run, status, predict, data.
+"""The agent's own command line, `shoal-agent`: enrol, key, identity, run, status, predict, data, tuf.
 
 It starts with click and the standard library alone; each command imports what it needs.
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
+
+from shoal_agent.tuf.cli import tuf_group
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -255,6 +257,9 @@ def predict(*, data: Path, model: str, file: Path, as_json: bool) -> None:
         rows = np.array(output["data"]).reshape(output["shape"])
         for row in rows.reshape(len(rows), -1):
             click.echo(f"{output['name']}: label {int(row.argmax())} with {float(row.max()):.3f}")
+
+
+app.add_command(tuf_group)
 
 
 @app.group("data")

@@ -4,20 +4,16 @@ Composition only: what each part decides is in its own module.
 """
 
 import asyncio
-import fcntl
 import json
 import os
 import random
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime, timezone
+from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from logging import getLogger
-from pathlib import Path
-from typing import TextIO
 
 import anyio
 import anyio.lowlevel
@@ -25,11 +21,13 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from shoal_agent.blobs import BlobStore
+from shoal_agent.clock import Clock, system_clock
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.durable import replace_file
-from shoal_agent.errors import AgentError, DiskError, LinkError, TrustError
+from shoal_agent.errors import AgentError, DiskError, HeldError, LinkError, TrustError
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
+from shoal_agent.folder_lock import only_one
 from shoal_agent.hardware import available_runtimes, detect, targets_for
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
 from shoal_agent.link import Link
@@ -43,6 +41,7 @@ from shoal_agent.serving import ModelServer, create_app, serve
 from shoal_agent.settings import AgentSettings
 from shoal_agent.signer import DeviceSigner
 from shoal_agent.slots import SlotFile, known_models, put_aside
+from shoal_agent.tuf.refresher import Refresher
 from shoal_agent.updater import Profile, Updater
 from shoal_agent.uplink import Uplink
 from shoal_agent.uploads import Uploads
@@ -64,43 +63,40 @@ _UNPLACED = OutboxPosition(stream="0" * 16, sequence=1, oldest=1)
 """Stands in a queued message until it is sent; `uplink.with_position` puts the true place in."""
 
 
-def utc_now() -> datetime:
-    """Return the system clock's time."""
-    return datetime.now(timezone.utc)
-
-
 class Agent:
     """The daemon of one device.
 
     Args:
         settings: Where it keeps its data and serves, and its bounds.
-        now: The clock.
+        system: The system clock; what the agent goes by is trusted time.
 
     Raises:
         DiskError: The device is not enrolled or its data folder is damaged.
     """
 
-    def __init__(self, settings: AgentSettings, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, settings: AgentSettings, system: Callable[[], datetime] = system_clock) -> None:
         data = settings.data_dir
         self._settings = settings
-        self._now = now
+        self._now = Clock(data / "trust" / "clock.json", system)
         self._started_s = time.monotonic()
         self._config = DesiredConfig()
         self._config_changed = anyio.Event()
         self._identity: Identity = load_identity(data / "identity")
         self._outbox = Outbox(data / "outbox.sqlite", settings.outbox)
         signer = DeviceSigner(load_or_make_key(data / "identity"))
-        self._link = Link(self._identity, signer, settings.link, self._next_connection, now)
+        self._link = Link(self._identity, signer, settings.link, self._next_connection, self._now)
         pairs = Pairs(self._identity.folder)
-        self._renewal = Renewal(self._identity, pairs, settings.renewal, now, random.random)
+        self._renewal = Renewal(self._identity, pairs, settings.renewal, self._now, random.random)
         self._blobs = BlobStore(data / "blobs")
         self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch)
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
-        self._desired = DesiredFile(data / "trust" / "desired.dsse", self._identity.director_keys, self.device_id)
+        self._trust = Refresher.of(data / "trust", self._identity, self._link, self._fetcher, self._now, settings.trust)
+        self._desired = DesiredFile(data / "trust" / "desired.json", lambda: self._trust.directors, self.device_id)
+        self._held: bytes | None = None
         self._datasets = Datasets(data / "datasets")
         self._server = ModelServer()
-        self._monitor = Monitor(now)
+        self._monitor = Monitor(self._now)
         self._updaters: dict[str, Updater] = {}
         self._reporter = self._make_reporter()
         self._participant = self._make_participant()
@@ -119,7 +115,7 @@ class Agent:
         """
         loop = asyncio.get_running_loop()
         self._outbox.on_change = partial(_notify, loop, self._uplink)
-        with _only_one(self._settings.data_dir / "lock"):
+        with only_one(self._settings.data_dir):
             try:
                 await self._boot()
                 await self._serve_and_converge()
@@ -132,6 +128,7 @@ class Agent:
                 with anyio.CancelScope(shield=True):
                     await self._server.aclose()
                 self._outbox.close()
+                self._now.save()
 
     async def _serve_and_converge(self) -> None:
         retry = self._settings.fetch
@@ -178,6 +175,9 @@ class Agent:
     def _start_tasks(self, group: TaskGroup) -> None:
         group.start_soon(self._link.watch)
         group.start_soon(self._renewal.run, self._link)
+        self._trust.on_change, self._link.on_refused = self._on_trust, self._trust.request
+        group.start_soon(self._trust.run)
+        group.start_soon(self._keep_time)
         group.start_soon(self._follow_desired)
         group.start_soon(self._reporter.publish_changes, self._link)
         group.start_soon(self._uplink.take_acknowledgements)
@@ -201,15 +201,35 @@ class Agent:
     async def _follow_desired(self) -> None:
         async with self._link.subscription(topics.down_desired(self.device_id)) as envelopes:
             async for envelope in envelopes:
-                if not envelope:
-                    continue  # the hub has cleared the topic; the state in force stays
-                try:
-                    state = self._desired.accept(envelope, self._now())
-                except (TrustError, DiskError) as error:
-                    _log.warning("desired state refused: %s", error)
-                    self._reporter.refused(error.to_problem())
-                else:
-                    self._apply(state)
+                if envelope:  # else the hub has cleared the topic; the state in force stays
+                    self._take_desired(envelope)
+
+    def _take_desired(self, envelope: bytes) -> None:
+        self._held = None
+        try:
+            state = self._desired.accept(envelope, self._now())
+        except HeldError as error:
+            _log.info("desired state held: %s", error)
+            self._held = envelope
+            self._reporter.refused(error.to_problem())
+            self._trust.request()
+        except (TrustError, DiskError) as error:
+            _log.warning("desired state refused: %s", error)
+            self._reporter.refused(error.to_problem())
+        else:
+            self._apply(state)
+
+    def _on_trust(self) -> None:
+        """Check again what was held, now that the device trusts something else."""
+        self._reporter.touch()
+        self._sections.retry_now()
+        if self._held is not None:
+            self._take_desired(self._held)
+
+    async def _keep_time(self) -> None:
+        while True:
+            await anyio.sleep(self._settings.trust.save_clock_s)
+            await anyio.to_thread.run_sync(self._now.save)
 
     def _apply(self, state: DesiredState) -> None:
         """Set every section on its way."""
@@ -314,7 +334,8 @@ class Agent:
                 self._blobs,
                 self._fetcher,
                 self._server,
-                Profile(self._identity.director_keys, self._reporter.targets, self._reporter.runtimes),
+                Profile(self._reporter.targets, self._reporter.runtimes),
+                self._trust,
                 self._settings.boot_attempts,
             )
         return self._updaters[name]
@@ -336,6 +357,7 @@ class Agent:
         reporter = Reporter(hardware, runtimes, targets_for(hardware, runtimes), __version__, self._now)
         reporter.models = self._model_reports
         reporter.datasets = self._datasets.sizes
+        reporter.trust = self._trust.report
         return reporter
 
     def _make_participant(self) -> Participant:
@@ -362,19 +384,3 @@ def _cause(error: Exception) -> Exception:
         if isinstance(found, AgentError):
             return found
     return error
-
-
-@contextmanager
-def _only_one(path: Path) -> Iterator[TextIO]:
-    """Hold the data folder: two agents on one would corrupt it."""
-    try:
-        file = path.open("w")
-    except OSError as error:
-        raise DiskError(f"locking the data folder {path.parent}: {error}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            message = f"starting the agent: another one uses {path.parent}"
-            raise DiskError(message, "stop it first, or give this one a folder of its own with --data") from error
-        yield file

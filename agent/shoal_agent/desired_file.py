@@ -1,25 +1,52 @@
 """The desired state in force, kept as the envelope that was received: a start without the hub still knows it."""
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import BaseModel, ConfigDict
 
 from shoal_agent.durable import replace_file
 from shoal_agent.errors import DiskError
 from shoal_agent.trust import Keys, read_desired, verify_desired
 from shoal_contract.desired import DesiredState
+from shoal_contract.trust import director_role
+
+
+class _Kept(BaseModel):
+    """An envelope and the key by which it was believed when it came.
+
+    The key stands beside it because that director may have been removed since: what it made run keeps running, while
+    damage to the envelope is still found.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    envelope: str
+    key_id: str
+    key: str
 
 
 class DesiredFile:
-    """`<data>/trust/desired.dsse`; `state` is the one in force."""
+    """`<data>/trust/desired.json`; `state` is the one in force.
 
-    def __init__(self, path: Path, keys: Keys, device_id: str) -> None:
+    Args:
+        path: The file.
+        keys: Gives the keys of the directors that are believed at present.
+        device_id: This device.
+    """
+
+    def __init__(self, path: Path, keys: Callable[[], Keys], device_id: str) -> None:
         self._path = path
         self._keys = keys
         self._device_id = device_id
         self.state: DesiredState | None = None
 
     def load(self) -> DesiredState | None:
-        """Read the state that was in force before the start. Expiry does not matter: it was accepted in time.
+        """Read the state that was in force before the start.
+
+        Neither expiry nor a director's removal matter: it was accepted in time.
 
         Raises:
             TrustError: The stored envelope does not verify; the device waits for the hub's.
@@ -27,10 +54,13 @@ class DesiredFile:
         """
         if self._path.exists():
             try:
-                envelope = self._path.read_bytes()
-            except OSError as error:
-                raise DiskError(f"reading the stored desired state: {error}") from error
-            self.state = read_desired(envelope, keys=self._keys, device_id=self._device_id)
+                kept = _Kept.model_validate_json(self._path.read_bytes())
+                key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(kept.key))
+            except (OSError, ValueError) as error:
+                message = f"reading the stored desired state: {error}"
+                raise DiskError(message, "the hub publishes it again by itself; check the disk") from error
+            envelope, keys = kept.envelope.encode(), {kept.key_id: key}
+            self.state = read_desired(envelope, keys=keys, device_id=self._device_id)
         return self.state
 
     def accept(self, envelope: bytes, now: datetime) -> DesiredState:
@@ -40,10 +70,13 @@ class DesiredFile:
             TrustError: It was refused; the state before stays in force.
             DiskError: It can not be kept; the state before stays in force until the hub publishes again.
         """
-        current = self.state.order if self.state else (0, 0)
-        state = verify_desired(envelope, keys=self._keys, device_id=self._device_id, current=current, now=now)
+        current, keys = self.state.order if self.state else (0, 0), self._keys()
+        state = verify_desired(envelope, keys=keys, device_id=self._device_id, current=current, now=now)
+        director = director_role(state.epoch)
+        key = keys[director].public_bytes_raw().hex()
+        kept = _Kept(envelope=envelope.decode(), key_id=director, key=key)
         try:
-            replace_file(self._path, envelope)
+            replace_file(self._path, kept.model_dump_json().encode())
         except OSError as error:
             raise DiskError(f"keeping desired state {state.order}: {error}", "free some disk space") from error
         self.state = state

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
+from shoal_agent.clock import Clock
 from shoal_agent.errors import EnrolmentError, HubError, HubUnreachableError
 from shoal_agent.hardware import detect
 from shoal_agent.hub_api import API, call, refusal
@@ -33,6 +34,9 @@ from shoal_agent.identity import (
     make_signing_request,
     save_identity,
 )
+from shoal_agent.tls import pinned_context
+from shoal_agent.tuf.client import check_root
+from shoal_agent.tuf.errors import TufError
 from shoal_contract.enrolment import EnrolmentPending, EnrolmentRequest, EnrolmentResponse, parse_token
 from shoal_contract.errors import MessageError
 from shoal_contract.wire import parse_message
@@ -87,7 +91,7 @@ def enrol(
     pin, secret = _pin(token_text, ca_sha256)
     request = _request(identity_dir, secret, name)
     try:
-        context = ssl.create_default_context(cadata=_pinned_ca(hub_url, pin))
+        context = pinned_context(_pinned_ca(hub_url, pin), Clock(None))
         answer = _ask(hub_url, context, request)
         if isinstance(answer, EnrolmentPending):
             answer = _wait(hub_url, context, request, answer, waiting or Waiting())
@@ -131,7 +135,7 @@ def _request(identity_dir: Path, secret: str, name: str) -> EnrolmentRequest:
         raise EnrolmentError(message, "give a shorter name with --name") from error
 
 
-def _pinned_ca(hub_url: str, pin: str) -> str:
+def _pinned_ca(hub_url: str, pin: str) -> x509.Certificate:
     untrusting = ssl.create_default_context()
     untrusting.check_hostname = False
     untrusting.verify_mode = ssl.CERT_NONE
@@ -149,7 +153,7 @@ def _pinned_ca(hub_url: str, pin: str) -> str:
         message = f"checking the CA of {hub_url}: fingerprint {shown} found, the token pins {pin[:16]}…"
         raise EnrolmentError(message, "this is not the hub that made the token, or somebody is in between")
     # That one alone: whoever sits in between could have added a certificate of his own behind it.
-    return found[pin].public_bytes(serialization.Encoding.PEM).decode()
+    return found[pin]
 
 
 def _ask(hub_url: str, context: ssl.SSLContext, request: EnrolmentRequest) -> EnrolmentResponse | EnrolmentPending:
@@ -158,8 +162,10 @@ def _ask(hub_url: str, context: ssl.SSLContext, request: EnrolmentRequest) -> En
         if answer.status == http.client.ACCEPTED:
             return parse_message(EnrolmentPending, answer.body, _MAX_PENDING_BYTES)
         if answer.status == http.client.OK:
-            return parse_message(EnrolmentResponse, answer.body, MAX_IDENTITY_BYTES)
-    except MessageError as error:
+            response = parse_message(EnrolmentResponse, answer.body, MAX_IDENTITY_BYTES)
+            check_root(response.trust_root.encode())
+            return response
+    except (MessageError, TufError) as error:
         message = f"enrolling at {hub_url}: {error}"
         raise EnrolmentError(message, "check that the address is a Shoal hub's") from error
     raise refusal(hub_url, answer)

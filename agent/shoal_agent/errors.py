@@ -72,6 +72,13 @@ class TrustError(AgentError):
     default_remedy = "nothing on the device changes; find out who published this"
 
 
+class HeldError(TrustError):
+    """What was said can not be believed yet: what would vouch for it is not known. It is checked again."""
+
+    code = "held"
+    default_remedy = "the agent refreshes its trust and checks again by itself; nothing on the device changes"
+
+
 class LinkError(AgentError):
     """The link to the broker is down or did not confirm in time. It is tried again."""
 

@@ -1,4 +1,4 @@
-"""Fetches one artifact over retained chunks: only what is missing, a few chunks at a time, checked one by one."""
+"""Fetches one artifact over retained chunks: only what is missing or has come wrong, a few chunks at a time."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ from shoal_agent.settings import FetchSettings
 from shoal_contract import topics
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.errors import ContractError
-from shoal_contract.errors import TransferError as BadChunkError
+from shoal_contract.errors import TransferError as WrongSizeError
 from shoal_contract.transfer import TransferManifest, parse_transfer_manifest
 
 AskAgain = Callable[[str, str], Awaitable[None]]
@@ -66,8 +66,12 @@ class Fetcher:
             manifest = await self._manifest(ref)
             partial = await to_thread.run_sync(self._blobs.open_partial, manifest)
             try:
-                await self._fill(partial)
-                return await to_thread.run_sync(self._blobs.finish, partial, ref)
+                for _ in range(self._settings.chunk_attempts):
+                    await self._fill(partial)
+                    await to_thread.run_sync(partial.find_wrong)
+                    if not partial.missing:
+                        return await to_thread.run_sync(self._blobs.finish, partial, ref)
+                raise FetchError(_wrong(partial, self._settings.chunk_attempts))
             finally:
                 partial.close()
         except FetchError as error:
@@ -110,9 +114,14 @@ class Fetcher:
         for _ in range(self._settings.chunk_attempts):
             data = await self._source.read_retained(topic, self._settings.silence_s)
             try:
-                partial.write(index, data)
-            except BadChunkError as error:
+                await to_thread.run_sync(partial.write, index, data)
+            except WrongSizeError as error:
                 problem = str(error)
             else:
                 return
         raise FetchError(f"{problem} ({self._settings.chunk_attempts} attempts)")
+
+
+def _wrong(partial: PartialBlob, attempts: int) -> str:
+    wrong = ", ".join(str(index) for index in sorted(partial.missing)[:8])
+    return f"checking chunk {wrong} of {partial.manifest.sha256[:12]}: another hash than listed ({attempts} attempts)"

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from shoal_agent.clock import Clock
 from shoal_agent.durable import make_folder, replace_file
 from shoal_agent.errors import DiskError
+from shoal_agent.tls import hub_context
 from shoal_contract.device_signature import device_key_id
 from shoal_contract.enrolment import EnrolmentResponse
 from shoal_contract.errors import MessageError
@@ -36,33 +37,40 @@ class Identity:
     device_id: str
     broker_host: str
     broker_port: int
-    director_keys: dict[str, Ed25519PublicKey]
-    api_url: str = ""
+    api_url: str
+    trust_root: bytes
+    """TUF root metadata; all else that the device believes follows from it."""
 
-    def tls_context(self, pair: Path | None = None) -> ssl.SSLContext:
-        """Return the context for mutual TLS with the broker, trusting the hub's CA alone.
+    @property
+    def ca_path(self) -> Path:
+        """The CA certificates by which the hub is known."""
+        return self.folder / "ca.pem"
+
+    def tls_context(self, clock: Clock, pair: Path | None = None) -> ssl.SSLContext:
+        """Return the context for mutual TLS with the broker now, trusting the hub's CA alone.
 
         Args:
+            clock: Trusted time.
             pair: The file of key and certificate to show; without it, the present one.
 
         Raises:
             DiskError: Key or certificates are missing, unreadable or do not belong together.
         """
-        context = self.hub_context()
+        context = self.hub_context(clock)
         try:
             context.load_cert_chain(pair or self.folder / PAIR)
         except OSError as error:
             raise _damaged(self.folder, error) from error
         return context
 
-    def hub_context(self) -> ssl.SSLContext:
-        """Return the context for HTTPS with the hub: the same trust, and no certificate of our own.
+    def hub_context(self, clock: Clock) -> ssl.SSLContext:
+        """Return the context for HTTPS with the hub now: the same trust, and no certificate of our own.
 
         Raises:
             DiskError: The CA's certificate is missing or damaged.
         """
         try:
-            context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+            context = hub_context(self.ca_path, clock)
         except OSError as error:
             raise _damaged(self.folder, error) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -89,14 +97,15 @@ def load_identity(folder: Path) -> Identity:
         raise DiskError(message, "run `shoal-agent enrol` with a token from `shoal tokens create`")
     try:
         response = parse_message(EnrolmentResponse, path.read_bytes(), MAX_IDENTITY_BYTES)
-        keys = {
-            key_id: Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
-            for key_id, text in response.director_keys.items()
-        }
-    except (OSError, MessageError, ValueError) as error:
+    except (OSError, MessageError) as error:
         raise _damaged(folder, error) from error
     return Identity(
-        folder, response.device_id, response.broker_host, response.broker_port, keys, api_url=response.api_url
+        folder=folder,
+        device_id=response.device_id,
+        broker_host=response.broker_host,
+        broker_port=response.broker_port,
+        api_url=response.api_url,
+        trust_root=response.trust_root.encode(),
     )
 
 
@@ -108,11 +117,6 @@ def save_identity(folder: Path, response: EnrolmentResponse) -> Identity:
     replace_file(folder / "hub.json", response.to_bytes())
     (folder / "key.pem").unlink(missing_ok=True)
     return load_identity(folder)
-
-
-def save_ca_bundle(folder: Path, pem: str) -> None:
-    """Trust these CAs instead of the present ones, from the next connection on."""
-    replace_file(folder / "ca.pem", pem.encode())
 
 
 def load_or_make_key(folder: Path) -> ec.EllipticCurvePrivateKey:

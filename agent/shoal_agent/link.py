@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from logging import getLogger
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from shoal_agent.clock import Clock
 from shoal_agent.errors import DiskError, FetchError, LinkError
 from shoal_agent.identity import Identity, load_key
 from shoal_agent.link_problems import explain_end, explain_no_connection
@@ -34,7 +34,7 @@ from shoal_agent.link_socket import MqttClient, idle_s, send_at_once
 from shoal_agent.pairs import Pairs
 from shoal_agent.settings import LinkSettings
 from shoal_agent.signer import DeviceSigner
-from shoal_agent.tls import FreshContext
+from shoal_agent.tls import LatestContext
 from shoal_contract import topics
 from shoal_contract.device_signature import SignedChannel
 from shoal_contract.reported import Presence
@@ -70,7 +70,7 @@ class Link:
         signer: Signs what goes up.
         settings: Bounds.
         next_connection: Gives each connection its number.
-        now: The clock.
+        now: Trusted time.
         jitter: Uniform random number in [0, 1).
     """
 
@@ -80,7 +80,7 @@ class Link:
         signer: DeviceSigner,
         settings: LinkSettings,
         next_connection: Callable[[], int],
-        now: Callable[[], datetime],
+        now: Clock,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._identity = identity
@@ -94,6 +94,8 @@ class Link:
         self._pair = self._pairs.present
         self.reconnect_jitter_s = 0.0
         """What desired state adds at most before each new connection, so that a fleet does not return as one."""
+        self.on_refused: Callable[[], None] = lambda: None
+        """Called in the event loop when the broker's certificate was refused."""
         self._inboxes: dict[str, _Inbox] = {}
         self._confirmations: dict[int, _Confirmation] = {}
         self._up = anyio.Event()
@@ -244,10 +246,8 @@ class Link:
 
     def _make_client(self) -> MqttClient:
         client = MqttClient(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
-        self._tls_context()  # what is damaged is said at the start
-        context = FreshContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.make = self._tls_context
-        client.tls_set_context(context)
+        self._identity.tls_context(self._now, self._pair)  # what is damaged is told at the start
+        client.tls_set_context(LatestContext(self._tls_context, self._tell_refused))
         client.connect_timeout = self._settings.connect_timeout_s
         client.on_connect = self._guard(self._on_connect)
         client.on_connect_fail = self._guard(self._on_connect_fail)
@@ -258,7 +258,13 @@ class Link:
         return client
 
     def _tls_context(self) -> ssl.SSLContext:
-        return self._identity.tls_context(self._pair)
+        try:
+            return self._identity.tls_context(self._now, self._pair)
+        except DiskError as error:  # paho tries again after an OSError, and ends its thread after any other
+            raise ssl.SSLError(1, str(error)) from error
+
+    def _tell_refused(self) -> None:
+        self._loop.call_soon_threadsafe(self.on_refused)
 
     def _start_connecting(self) -> None:
         self._prepare_connection()

@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 from cryptography.hazmat.primitives import serialization
 
+from shoal_agent.clock import Clock
 from shoal_agent.errors import DiskError, HubError, RenewalError
 from shoal_agent.hub_api import API, Answer, call, refusal
 from shoal_agent.identity import MAX_IDENTITY_BYTES, Identity, load_key, make_signing_request, read_certificate
@@ -48,7 +49,7 @@ class Renewal:
         identity: Whose, and where the hub is.
         pairs: Where the pairs are kept.
         settings: When, and how often it is tried again.
-        now: The clock.
+        now: Trusted time.
         jitter: Uniform random number in [0, 1), so that devices of one batch do not renew as one.
     """
 
@@ -57,7 +58,7 @@ class Renewal:
         identity: Identity,
         pairs: Pairs,
         settings: RenewalSettings,
-        now: Callable[[], datetime],
+        now: Clock,
         jitter: Callable[[], float],
     ) -> None:
         self._identity = identity
@@ -125,7 +126,7 @@ class Renewal:
         present = load_key(self._pairs.present)
         request = RenewalRequest(device_id=identity.device_id, csr_pem=csr_pem, at=at, nonce=secrets.token_hex(16))
         envelope = sign(request.to_bytes(), RENEWAL_TYPE, present, device_key_id(present.public_key()))
-        answer = call(identity.api_url, "POST", f"{API}/renew", identity.hub_context(), envelope)
+        answer = call(identity.api_url, "POST", f"{API}/renew", identity.hub_context(self._now), envelope)
         if answer.status == http.client.OK:
             return answer
         problem = refusal(identity.api_url, answer)

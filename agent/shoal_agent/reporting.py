@@ -10,7 +10,7 @@ import anyio
 
 from shoal_agent.errors import LinkError
 from shoal_agent.link import Link
-from shoal_contract.reported import Hardware, ModelReport, Problem, ReportedState, Runtime, SectionReport
+from shoal_contract.reported import Hardware, ModelReport, Problem, ReportedState, Runtime, SectionReport, TrustReport
 from shoal_contract.telemetry import Heartbeat, TelemetryMessage
 
 
@@ -46,6 +46,7 @@ class Reporter:
         self._problem: Problem | None = None
         self.models: Callable[[], dict[str, ModelReport]] = dict
         self.datasets: Callable[[], dict[str, int]] = dict
+        self.trust: Callable[[], TrustReport | None] = lambda: None
 
     def section(self, key: str, report: SectionReport) -> None:
         """Note how far one section is."""
@@ -92,6 +93,7 @@ class Reporter:
             datasets=self.datasets(),
             models=self.models(),
             sections=dict(self._sections),
+            trust=self.trust(),
             problem=self._problem,
         )
 

@@ -11,10 +11,10 @@ from logging import getLogger
 import anyio
 from anyio.abc import TaskGroup
 
-from shoal_agent.errors import AgentError
+from shoal_agent.errors import AgentError, HeldError
 from shoal_agent.reporting import Reporter
 from shoal_agent.updater import RETRYABLE
-from shoal_contract.reported import SectionReport
+from shoal_contract.reported import SectionReport, SectionState
 from shoal_contract.wire import WireValue
 
 _log = getLogger(__name__)
@@ -48,6 +48,7 @@ class Sections:
         self._running: dict[str, tuple[WireValue | None, anyio.CancelScope]] = {}
         self._locks: dict[str, anyio.Lock] = {}
         self._unsettled = 0
+        self._again = anyio.Event()
 
     def want(self, key: str, body: WireValue | None, deployment: str, converge: Converge) -> None:
         """Converge on `body`; an attempt at another body is cancelled, one at the same body goes on.
@@ -67,6 +68,11 @@ class Sections:
         self._running[key] = (body, scope)
         self._unsettled += 1
         self._group.start_soon(self._run, key, body, deployment, converge, scope)
+
+    def retry_now(self) -> None:
+        """Try again at once what waits: what it waited for may have come."""
+        self._again.set()
+        self._again = anyio.Event()
 
     def keys(self, prefix: str) -> list[str]:
         """Sections under `prefix` that are wanted."""
@@ -93,9 +99,11 @@ class Sections:
                 await converge()
             except RETRYABLE as error:
                 _log.warning("section %s: %s; trying again", key, error)
-                report = SectionReport(state="working", step="wait", deployment=deployment, problem=error.to_problem())
+                state: SectionState = "held" if isinstance(error, HeldError) else "working"
+                report = SectionReport(state=state, step="wait", deployment=deployment, problem=error.to_problem())
                 self._reporter.section(key, report)
-                await anyio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, no secret
+                with anyio.move_on_after(delay_s * random.uniform(0.5, 1.5)):  # noqa: S311 - spreads retries, no secret
+                    await self._again.wait()
                 delay_s = min(2 * delay_s, ceiling_s)
             except AgentError as error:
                 _log.error("section %s: %s", key, error)

@@ -76,6 +76,36 @@ class RenewalSettings:
 
 
 @dataclass(frozen=True)
+class TrustSettings:
+    """Bounds of what the device takes from a TUF repository, and when it asks."""
+
+    first_wait_s: float = 10.0
+    """How long a start waits for the metadata at the broker before it asks over HTTPS."""
+    settle_s: float = 0.5
+    """Wait after a new timestamp or index: the other of the two follows."""
+    every_s: float = 24 * 3600.0
+    """A refresh happens at the latest after this."""
+    retry_min_s: float = 5.0
+    retry_max_s: float = 3600.0
+    """Longest wait between refreshes that change nothing."""
+    silence_s: float = 10.0
+    """A retained topic, or a server, that stays silent this long is given up."""
+    total_s: float = 60.0
+    """The whole of one refresh; who sends a byte at a time does not hold it up for ever."""
+    total_bytes: int = 16 * 1024 * 1024
+    """The whole of one refresh."""
+    timestamp_bytes: int = 16 * 1024
+    snapshot_bytes: int = 2_000_000
+    targets_bytes: int = 5_000_000
+    root_rotations: int = 256
+    """Root versions that one refresh may step through."""
+    delegations: int = 32
+    """Roles that the search for one target may visit."""
+    save_clock_s: float = 3600.0
+    """How often the time is kept on disk."""
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """Where the agent keeps its data, where it serves, and its bounds."""
 
@@ -92,3 +122,4 @@ class AgentSettings:
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     renewal: RenewalSettings = field(default_factory=RenewalSettings)
+    trust: TrustSettings = field(default_factory=TrustSettings)

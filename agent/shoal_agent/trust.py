@@ -8,23 +8,30 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from shoal_agent.errors import ArtifactError, TrustError
+from shoal_agent.errors import ArtifactError, HeldError, TrustError
 from shoal_contract.desired import DesiredModel, DesiredState
-from shoal_contract.envelope import DESIRED_STATE_TYPE, MANIFEST_TYPE, verify
+from shoal_contract.envelope import DESIRED_STATE_TYPE, named_keys, verify
 from shoal_contract.errors import EnvelopeError, MessageError
 from shoal_contract.limits import MAX_ENVELOPE_BYTES, MAX_MANIFEST_BYTES
 from shoal_contract.manifest import Variant, VersionManifest
 from shoal_contract.reported import Runtime
+from shoal_contract.trust import director_role, epoch_of
 from shoal_contract.wire import parse_message
 
 Keys = Mapping[str, Ed25519PublicKey]
-DIRECTOR_PREFIX = "director-"
+"""Keys of the directors that TUF's top-level targets delegate to, by role."""
 
 
 class ForgedError(TrustError):
     """No valid signature by a director that this device trusts, or not a desired state at all."""
 
     code = "desired_forged"
+
+
+class UnknownDirectorError(HeldError):
+    """Signed by a director that this device does not know, or not yet. It is checked again after a refresh of TUF."""
+
+    code = "desired_held"
 
 
 class OtherDeviceError(TrustError):
@@ -60,11 +67,13 @@ def verify_desired(
         now: Trusted time.
 
     Raises:
+        UnknownDirectorError: TUF does not list the director, as far as this device knows.
         ForgedError: Signature, form or key do not hold.
         OtherDeviceError: It is for another device.
-        OlderError: It is older than `current`.
+        OlderError: It is older than `current`: a lower epoch, whatever its generation, or a lower generation.
         ExpiredError: It is past its expiry.
     """
+    _check_director(envelope, keys, current)
     state = read_desired(envelope, keys=keys, device_id=device_id)
     if state.order < current:
         message = f"checking desired state: epoch and generation {state.order} found, at least {current} expected"
@@ -87,7 +96,7 @@ def read_desired(envelope: bytes, *, keys: Keys, device_id: str) -> DesiredState
         state = parse_message(DesiredState, verified.payload, MAX_ENVELOPE_BYTES)
     except (EnvelopeError, MessageError) as error:
         raise ForgedError(f"checking desired state: {error}") from error
-    if verified.key_id != f"{DIRECTOR_PREFIX}{state.epoch}":
+    if verified.key_id != director_role(state.epoch):
         message = f"checking desired state: epoch {state.epoch} signed by {verified.key_id}"
         raise ForgedError(message)
     if state.device_id != device_id:
@@ -96,16 +105,33 @@ def read_desired(envelope: bytes, *, keys: Keys, device_id: str) -> DesiredState
     return state
 
 
-def read_manifest(envelope: bytes, *, keys: Keys, name: str, wanted: DesiredModel) -> VersionManifest:
-    """Check a version manifest against the desired state that named it.
+def _check_director(envelope: bytes, keys: Keys, current: tuple[int, int]) -> None:
+    """Tell a director that is not known from one whose signature is wrong, before any signature is checked."""
+    try:
+        named = named_keys(envelope, MAX_ENVELOPE_BYTES)
+    except EnvelopeError as error:
+        raise ForgedError(f"checking desired state: {error}") from error
+    if any(key_id in keys for key_id in named):
+        return
+    epochs = [epoch for epoch in map(epoch_of, named) if epoch is not None]
+    if not epochs:
+        raise ForgedError(f"checking desired state: signed by {', '.join(named)}, and by no director")
+    if max(epochs) < current[0]:
+        message = f"checking desired state: epoch {max(epochs)} found, at least {current[0]} expected"
+        raise OlderError(message)
+    message = f"checking desired state: signed by {', '.join(named)}; TUF lists {', '.join(keys) or 'no director yet'}"
+    raise UnknownDirectorError(message)
+
+
+def read_manifest(data: bytes, *, name: str, wanted: DesiredModel) -> VersionManifest:
+    """Read a version manifest whose hash TUF or a slot vouches for, and hold it against what is wanted.
 
     Raises:
-        ArtifactError: Signature or form do not hold, or it speaks of another model or version.
+        ArtifactError: It is none, or it speaks of another model or version.
     """
     try:
-        payload = verify(envelope, MANIFEST_TYPE, keys, MAX_MANIFEST_BYTES).payload
-        manifest = parse_message(VersionManifest, payload, MAX_MANIFEST_BYTES)
-    except (EnvelopeError, MessageError) as error:
+        manifest = parse_message(VersionManifest, data, MAX_MANIFEST_BYTES)
+    except MessageError as error:
         raise ArtifactError(f"checking the manifest of {name} version {wanted.version}: {error}") from error
     if (manifest.model, manifest.version) != (name, wanted.version):
         message = (

@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from logging import getLogger
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import anyio
 from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore
 from shoal_agent.engines import load_engine, run_golden
-from shoal_agent.errors import AgentError, ArtifactError, DiskError, FetchError, LinkError
+from shoal_agent.errors import AgentError, ArtifactError, DiskError, FetchError, HeldError, LinkError
 from shoal_agent.fetch import Fetcher
 from shoal_agent.serving import ModelServer, ServedModel
 from shoal_agent.slots import Slot, SlotFile, Slots, slot_for
-from shoal_agent.trust import Keys, choose_variant, read_manifest
+from shoal_agent.trust import choose_variant, read_manifest
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.limits import MAX_MANIFEST_BYTES
 from shoal_contract.manifest import Variant, VersionManifest
@@ -29,8 +29,19 @@ from shoal_contract.telemetry import DeploymentEvent
 _log = getLogger(__name__)
 Step = Literal["fetch", "verify", "stage", "activate", "commit", "roll_back", "fail"]
 OnStep = Callable[[DeploymentEvent], None]
-RETRYABLE = (FetchError, LinkError, DiskError)
+RETRYABLE = (FetchError, HeldError, LinkError, DiskError)
 """Errors that waiting may mend; the version is not marked bad."""
+
+
+class ManifestTrust(Protocol):
+    """Who knows which manifests are listed; TUF, in production."""
+
+    async def check_manifest(self, name: str, version: int, ref: ArtifactRef) -> None:
+        """Return if the model's role lists this manifest.
+
+        Raises:
+            HeldError: It does not, as far as the device knows.
+        """
 
 
 class DeploymentFailedError(AgentError):
@@ -48,9 +59,8 @@ class DeploymentFailedError(AgentError):
 
 
 class Profile(NamedTuple):
-    """What this device trusts and can run."""
+    """What this device can run."""
 
-    keys: Keys
     targets: tuple[str, ...]
     runtimes: tuple[Runtime, ...]
 
@@ -65,6 +75,7 @@ class Updater:
     fetcher: Fetcher
     server: ModelServer
     profile: Profile
+    trust: ManifestTrust
     boot_attempts: int
 
     async def boot(self) -> None:
@@ -96,7 +107,7 @@ class Updater:
         """Make `wanted` the version that serves.
 
         Raises:
-            FetchError, LinkError, DiskError: Not yet; try again.
+            FetchError, HeldError, LinkError, DiskError: Not yet; try again.
             DeploymentFailedError: The version can not serve here; the last good one does.
         """
         slots = self.file.slots
@@ -119,6 +130,8 @@ class Updater:
         await to_thread.run_sync(self.file.forget)
 
     async def _deploy(self, wanted: DesiredModel, order: tuple[int, int], run: "_Run") -> None:
+        # What is in a slot has passed here once: a start serves it again without asking, with or without a hub.
+        await self.trust.check_manifest(self.name, wanted.version, wanted.manifest)
         run.step("fetch")
         await self._present(wanted.manifest)
         manifest = await to_thread.run_sync(self._manifest, wanted)
@@ -207,8 +220,7 @@ class Updater:
         return await to_thread.run_sync(self.file.put, slots)
 
     def _manifest(self, wanted: DesiredModel) -> VersionManifest:
-        envelope = self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES)
-        return read_manifest(envelope, keys=self.profile.keys, name=self.name, wanted=wanted)
+        return read_manifest(self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES), name=self.name, wanted=wanted)
 
     async def _load(self, manifest: VersionManifest, variant: Variant, manifest_sha256: str) -> ServedModel:
         def load() -> ServedModel:

@@ -17,15 +17,18 @@ import numpy as np
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
+from tests.agent.simulators.repository_fetcher import MemoryFetcher
+from tests.simulators.tuf_repository import TufRepository
 
+from shoal_agent.clock import Clock
 from shoal_agent.engines import load_engine, to_tensor_data
 from shoal_agent.identity import load_or_make_key, save_identity
+from shoal_agent.settings import TrustSettings
 from shoal_agent.slots import SlotFile, Slots, slot_for
+from shoal_agent.tuf.client import TufClient
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.enrolment import EnrolmentResponse
-from shoal_contract.envelope import MANIFEST_TYPE, sign
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import (
     Baseline,
@@ -46,15 +49,17 @@ START_TIMEOUT_S = 60.0
 def prepare_device(folder: Path, model_path: Path) -> None:
     """Write what enrolment and one finished rollout leave on a device."""
     folder.mkdir()
-    director = Ed25519PrivateKey.generate()
-    _enrol(folder / "identity", director)
+    hub = TufRepository()
+    _enrol(folder / "identity", hub)
     model = model_path.read_bytes()
     manifest = _manifest(model_path, model)
-    envelope = sign(manifest.to_bytes(), MANIFEST_TYPE, director, "director-1")
+    listed = manifest.to_bytes()
+    hub.list_manifest(MODEL, 1, listed)
+    _refresh_trust(folder / "trust" / "metadata", hub)
     (folder / "blobs").mkdir()
-    for data in (model, envelope):
+    for data in (model, listed):
         (folder / "blobs" / sha256_hex(data)).write_bytes(data)
-    ref = ArtifactRef(sha256=sha256_hex(envelope), size_bytes=len(envelope))
+    ref = ArtifactRef(sha256=sha256_hex(listed), size_bytes=len(listed))
     slot = slot_for(manifest.variants[0], version=1, manifest=ref, deployment="dp-benchmark", order=(1, 1))
     SlotFile(folder / "models", MODEL).put(Slots(active=slot.model_copy(update={"state": "good"})))
 
@@ -85,7 +90,14 @@ def _wait_for_port(folder: Path, process: subprocess.Popen[bytes]) -> int:
     return int(str(json.loads(path.read_text())["url"]).rsplit(":", 1)[1])
 
 
-def _enrol(folder: Path, director: Ed25519PrivateKey) -> None:
+def _refresh_trust(folder: Path, hub: TufRepository) -> None:
+    """Leave the metadata that a device has: its agent then holds python-tuf in memory, as in the field."""
+    settings, clock = TrustSettings(), Clock(None)
+    client = TufClient(folder, "https://hub/", hub.trust_root, clock, settings)
+    client.refresh(MemoryFetcher(hub, settings))
+
+
+def _enrol(folder: Path, hub: TufRepository) -> None:
     key = load_or_make_key(folder)
     pem = _self_signed(key)
     response = EnrolmentResponse(
@@ -94,7 +106,7 @@ def _enrol(folder: Path, director: Ed25519PrivateKey) -> None:
         ca_pem=pem,
         broker_host="127.0.0.1",
         broker_port=1,  # nobody listens there
-        director_keys={"director-1": director.public_key().public_bytes_raw().hex()},
+        trust_root=hub.trust_root.decode(),
     )
     save_identity(folder, response)
 

@@ -11,12 +11,13 @@ from pydantic.dataclasses import dataclass
 
 from shoal_contract.errors import MessageError
 from shoal_contract.ids import DeviceId, Sha256
+from shoal_contract.limits import MAX_ROOT_BYTES
 from shoal_contract.reported import Hardware
 from shoal_contract.wire import UtcTime, WireMessage
 
 _TOKEN: Final = re.compile(r"shoal1\.([0-9a-f]{64})\.([A-Za-z0-9_-]{32,64})")
 PublicKeyHex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-"""An Ed25519 (RFC 8032) or X25519 (RFC 7748) public key as 64 lower-case hexadecimal digits."""
+"""An X25519 (RFC 7748) public key as 64 lower-case hexadecimal digits."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,9 @@ class EnrolmentResponse(WireMessage):
     ca_pem: str
     broker_host: str
     broker_port: int = Field(ge=1, le=65_535)
-    director_keys: dict[str, PublicKeyHex] = Field(default_factory=dict, max_length=16)
-    """Keys by key id (`director-1`)."""
     api_url: str = Field(default="", max_length=512)
     """Where the hub's API is, for renewals and for metadata where MQTT does not go."""
-    trust_root: str = Field(default="", max_length=512_000)
+    trust_root: str = Field(min_length=1, max_length=MAX_ROOT_BYTES)
     """TUF root metadata (JSON): the first thing that the device believes, and the only one for its own sake."""
 
 

@@ -21,7 +21,6 @@ SigningKey: TypeAlias = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 VerifyingKey: TypeAlias = Ed25519PublicKey | ec.EllipticCurvePublicKey
 
 DESIRED_STATE_TYPE: Final = "application/vnd.shoal.desired-state+json"
-MANIFEST_TYPE: Final = "application/vnd.shoal.manifest+json"
 RENEWAL_TYPE: Final = "application/vnd.shoal.renewal+json"
 MAX_SIGNATURES: Final = 8
 _ECDSA: Final = ec.ECDSA(hashes.SHA256())
@@ -84,6 +83,15 @@ def verify(envelope: bytes, payload_type: str, keys: Mapping[str, VerifyingKey],
     found = ", ".join(signature.keyid for signature in parsed.signatures)
     msg = f"verifying an envelope: no valid signature by a trusted key (signed by {found}; trusted: {', '.join(keys)})"
     raise EnvelopeError(msg)
+
+
+def named_keys(envelope: bytes, max_bytes: int) -> tuple[str, ...]:
+    """Return the ids of the keys that an envelope says it is signed by; nothing of it has been verified.
+
+    Raises:
+        EnvelopeError: Too large or malformed.
+    """
+    return tuple(signature.keyid for signature in _parse(envelope, max_bytes).signatures)
 
 
 def _parse(envelope: bytes, max_bytes: int) -> _Envelope:

@@ -11,7 +11,9 @@ MAX_REPORT_BYTES: Final = 128 * 1024
 MAX_SIGNED_REPORT_BYTES: Final = 4 * MAX_REPORT_BYTES // 3 + 1024
 """The same in the device's envelope, which carries it as base64."""
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
-"""A version manifest, envelope included."""
+"""A version manifest."""
+MAX_ROOT_BYTES: Final = 512_000
+"""TUF root metadata; as much as TUF's own client takes."""
 MAX_CHUNK_LIST_BYTES: Final = 512 * 1024
 """A transfer manifest: at most 7,000 chunk hashes."""
 MAX_INTEGER: Final = 2**63 - 1

@@ -1,6 +1,7 @@
-"""The version manifest: a signed statement about one version of a model and its variants.
+"""The version manifest: a statement about one version of a model and its variants.
 
-It travels as an artifact of its own, in a DSSE envelope, and the desired state names it by hash.
+It travels as an artifact of its own, and the desired state names it by hash. What makes it believed is that the
+model's TUF role lists it (`shoal_contract.trust.manifest_target`).
 """
 
 import base64
@@ -114,7 +115,7 @@ class Provenance(WireValue):
 
 
 class VersionManifest(WireMessage):
-    """The signed statement about one version."""
+    """The statement about one version."""
 
     model: Name
     version: Ordinal

@@ -71,6 +71,20 @@ class SectionReport(WireValue):
     problem: Problem | None = None
 
 
+class TrustReport(WireValue):
+    """How far the device is with what it believes: the versions of TUF's roles, the directors' epochs, its clock."""
+
+    root_version: Count
+    timestamp_version: Count
+    targets_version: Count
+    epochs: tuple[Ordinal, ...] = Field(default=(), max_length=64)
+    """Of the directors whose desired states the device accepts."""
+    floor_at: UtcTime
+    """The device takes no time before this one for true."""
+    problem: Problem | None = None
+    """Why the last refresh failed; what was trusted before still is."""
+
+
 class ReportedState(WireMessage):
     """The payload of `up/reported`. `sections` is keyed like `models/digits`, `federated/<run>`, `config`."""
 
@@ -88,5 +102,6 @@ class ReportedState(WireMessage):
     """Labelled examples on the device, by dataset; the examples themselves stay there."""
     models: dict[Name, ModelReport] = Field(default_factory=dict, max_length=64)
     sections: dict[str, SectionReport] = Field(default_factory=dict, max_length=128)
+    trust: TrustReport | None = None
     problem: Problem | None = None
     """A problem with the desired state as a whole: a broken signature, an older generation, an expiry."""

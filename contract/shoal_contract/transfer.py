@@ -47,19 +47,33 @@ class TransferManifest(WireMessage):
         """Bytes of chunk `index`; only the last may be shorter than `chunk_bytes`."""
         return min(self.chunk_bytes, self.size_bytes - index * self.chunk_bytes)
 
+    def check_size(self, index: int, data: bytes) -> None:
+        """Check that one received chunk has the place and the size that this manifest names.
+
+        Raises:
+            TransferError: There is no such chunk, or it has another size.
+        """
+        if not 0 <= index < len(self.chunks):
+            msg = f"checking chunk {index} of {self.sha256[:12]}: it has the chunks 0 to {len(self.chunks) - 1} only"
+            raise TransferError(msg)
+        if len(data) != self.size_of(index):
+            msg = (
+                f"checking chunk {index} of {self.sha256[:12]}: {len(data)} bytes found, "
+                f"{self.size_of(index)} bytes expected"
+            )
+            raise TransferError(msg)
+
     def check_chunk(self, index: int, data: bytes) -> None:
         """Check one received chunk.
 
         Raises:
             TransferError: There is no such chunk, or its size or hash is not the one that this manifest names.
         """
-        if not 0 <= index < len(self.chunks):
-            msg = f"checking chunk {index} of {self.sha256[:12]}: it has the chunks 0 to {len(self.chunks) - 1} only"
-            raise TransferError(msg)
-        if len(data) != self.size_of(index) or sha256_hex(data) != self.chunks[index]:
+        self.check_size(index, data)
+        if (found := sha256_hex(data)) != self.chunks[index]:
             msg = (
-                f"checking chunk {index} of {self.sha256[:12]}: {len(data)} bytes with hash {sha256_hex(data)[:12]} "
-                f"found, {self.size_of(index)} bytes with hash {self.chunks[index][:12]} expected"
+                f"checking chunk {index} of {self.sha256[:12]}: hash {found[:12]} found, "
+                f"{self.chunks[index][:12]} expected"
             )
             raise TransferError(msg)
 

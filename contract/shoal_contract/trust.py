@@ -20,6 +20,10 @@ CODE_PATHS: Final = "code/*"
 CA_BUNDLE_TARGET: Final = "hub/ca.pem"
 """A target of the top-level role: every CA certificate (PEM) that a device may trust its hub by."""
 MAX_CA_BUNDLE_BYTES: Final = 64 * 1024
+METADATA_PATH: Final = "/api/v1/trust/metadata/"
+"""Below the hub's API: `<version>.<role>.json` and `timestamp.json`, without authentication."""
+TARGETS_PATH: Final = "/api/v1/trust/targets/"
+"""Below the hub's API: the targets of the top-level role, each as `<folder>/<sha256>.<name>`."""
 
 _DIRECTOR_ROLE: Final = re.compile(r"director-([1-9][0-9]{0,17})")
 

@@ -74,16 +74,43 @@ def test_chunks_that_a_power_cut_has_torn_are_fetched_again(blobs: BlobStore) ->
 
 @pytest.mark.parametrize(
     ("index", "data"),
-    [(1, CHUNKS[0]), (1, CHUNKS[1][:-1]), (1, CHUNKS[1] + b"x"), (4, CHUNKS[3]), (5, CHUNKS[0]), (-1, CHUNKS[0])],
-    ids=["flipped", "truncated", "oversize", "longer-last", "beyond-the-end", "before-the-start"],
+    [(1, CHUNKS[1][:-1]), (1, CHUNKS[1] + b"x"), (4, CHUNKS[3]), (5, CHUNKS[0]), (-1, CHUNKS[0])],
+    ids=["truncated", "oversize", "longer-last", "beyond-the-end", "before-the-start"],
 )
-def test_a_chunk_that_is_not_the_named_one_changes_nothing(blobs: BlobStore, index: int, data: bytes) -> None:
+def test_a_chunk_of_another_size_or_place_changes_nothing(blobs: BlobStore, index: int, data: bytes) -> None:
     partial = blobs.open_partial(MANIFEST)
     with pytest.raises(TransferError):
         partial.write(index, data)
     assert partial.missing == {0, 1, 2, 3, 4}
     assert partial.path.stat().st_size == len(DATA)
     partial.close()
+
+
+def test_wrong_chunks_are_found_when_the_whole_does_not_come_out_right(blobs: BlobStore) -> None:
+    partial = blobs.open_partial(MANIFEST)
+    fill(partial, {4, 0, 2})
+    partial.write(3, CHUNKS[0])
+    partial.write(1, CHUNKS[2])
+
+    partial.find_wrong()
+
+    assert partial.missing == {1, 3}
+    fill(partial, {3, 1})
+    partial.find_wrong()
+    assert partial.missing == set()
+    assert blobs.finish(partial, REF).read_bytes() == DATA
+
+
+def test_a_fresh_file_is_hashed_once_and_not_again_until_somebody_touches_it(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(blobs)
+    monkeypatch.setattr("shoal_agent.blobs._hash_file", lambda _: "another pass")
+    blobs.check(REF.sha256)
+    path = blobs.path(REF.sha256)
+    path.write_bytes(DATA)
+    with pytest.raises(ArtifactError):
+        blobs.check(REF.sha256)
 
 
 def test_a_whole_file_with_another_hash_is_thrown_away_and_may_be_fetched_again(blobs: BlobStore) -> None:

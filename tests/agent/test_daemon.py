@@ -29,10 +29,9 @@ def agent(hub: HubStandIn, tmp_path: Path) -> Iterator[AgentProcess]:
 
 
 def roll_out(hub: HubStandIn, version: TinyVersion, deployment: str, **changes: object) -> None:
-    envelope = version.sign(hub.director)
     hub.publish_artifact(version.file)
-    hub.publish_artifact(envelope)
-    hub.want({version.model: version.wanted(envelope, deployment)}, **changes)
+    hub.publish_manifest(version.manifest())
+    hub.want({version.model: version.wanted(deployment)}, **changes)
 
 
 def infer(agent: AgentProcess, batch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -63,10 +62,10 @@ def test_a_rollback_to_the_previous_version_needs_no_transfer(hub: HubStandIn, a
     hub.wait_for_section("models/tiny", "applied", "dp-1")
     roll_out(hub, second, "dp-2")
     hub.wait_for_section("models/tiny", "applied", "dp-2")
-    for data in (first.file, first.sign(hub.director)):
+    for data in (first.file, first.manifest().to_bytes()):
         hub.publish(topics.artifact_manifest(sha256_hex(data)), b"")
 
-    hub.want({"tiny": first.wanted(first.sign(hub.director), "dp-3")})
+    hub.want({"tiny": first.wanted("dp-3")})
 
     report = hub.wait_for_section("models/tiny", "applied", "dp-3")
     assert report.models["tiny"].active is not None

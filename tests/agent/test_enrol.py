@@ -10,6 +10,7 @@ from tests.agent.simulators.director import DEVICE
 from tests.agent.simulators.https_hub import SECRET, Authority, HttpsHub, https_hub
 from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 
+from shoal_agent.clock import Clock
 from shoal_agent.enrol import Waiting, enrol
 from shoal_agent.errors import DiskError, EnrolmentError
 from shoal_agent.identity import (
@@ -46,8 +47,9 @@ def test_a_device_enrols_and_keeps_its_identity(hub: HttpsHub, authority: Author
     enrolled = enrol(identity, hub.url, f"  {authority.token}\n", "cam-7")
 
     assert (enrolled.device_id, enrolled.broker_host, enrolled.broker_port) == (DEVICE, "127.0.0.1", 8883)
-    assert load_identity(identity).director_keys.keys() == {"director-1"}
-    assert enrolled.tls_context().get_ca_certs()
+    assert load_identity(identity).trust_root == hub.trust_root.encode()
+    assert enrolled.api_url == hub.url
+    assert enrolled.tls_context(Clock(None)).get_ca_certs()
     ((path, body),) = hub.requests[1:]
     assert path == "/api/v1/enrol"
     assert (body["token"], body["name"]) == (SECRET, "cam-7")
@@ -199,7 +201,7 @@ def test_a_power_cut_at_any_step_leaves_an_enrolled_device_or_one_that_enrols_wi
         with pytest.raises(PowerCutError), disk.mounted():
             enrol(folder, hub.url, authority.token)
         disk.lose_what_was_not_synced(renames=renames)
-        enrol(folder, hub.url, authority.token).tls_context()
+        enrol(folder, hub.url, authority.token).tls_context(Clock(None))
         asked = [body["csr_pem"] for _, body in hub.requests if body]
         keys = [x509.load_pem_x509_csr(pem.encode()).public_key().public_numbers() for pem in asked]  # type: ignore[union-attr]
         assert all(key == keys[0] for key in keys), cut_before
@@ -293,7 +295,7 @@ def test_a_damaged_identity_is_said_so(
     enrol(identity, hub.url, authority.token)
     (identity / name).write_bytes(damage)
     with pytest.raises(DiskError, match="reading the identity"):
-        load_identity(identity).tls_context()
+        load_identity(identity).tls_context(Clock(None))
 
 
 def test_a_damaged_key_is_said_so_when_it_should_enrol(authority: Authority, hub: HttpsHub, identity: Path) -> None:
@@ -301,3 +303,15 @@ def test_a_damaged_key_is_said_so_when_it_should_enrol(authority: Authority, hub
     (identity / "key.pem").write_bytes(b"damaged")
     with pytest.raises(DiskError, match="reading the identity"):
         enrol(identity, hub.url, authority.token)
+
+
+def test_a_hub_whose_root_is_not_signed_by_its_own_keys_enrols_nobody(
+    hub: HttpsHub, authority: Authority, identity: Path
+) -> None:
+    root = json.loads(hub.trust_root)
+    root["signed"]["expires"] = "2099-01-01T00:00:00Z"
+    for nonsense in (json.dumps(root), "{}", "no root"):
+        hub.trust_root = nonsense
+        with pytest.raises(EnrolmentError, match="TUF root"):
+            enrol(identity, hub.url, authority.token)
+    assert not (identity / "hub.json").exists()

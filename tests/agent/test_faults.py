@@ -23,7 +23,6 @@ from shoal_contract import topics
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.ids import new_device_id, sha256_hex
 from shoal_contract.reported import Problem
-from shoal_hub.trust.director import Director
 
 CHUNK = 16 * 1024
 NO_WAIT = DesiredConfig(reconnect_jitter_s=0)
@@ -32,11 +31,10 @@ NUMBERS = itertools.count(2)
 
 def roll_out(hub: HubStandIn, version: TinyVersion, skip: frozenset[int] = frozenset(), **changes: Any) -> str:
     """Publish a version without the chunks in `skip`, and ask for it; return the deployment."""
-    envelope = version.sign(hub.director)
     hub.publish_artifact(version.file, skip, CHUNK)
-    hub.publish_artifact(envelope)
+    hub.publish_manifest(version.manifest())
     deployment = f"dp-{version.number}"
-    hub.want({"tiny": version.wanted(envelope, deployment)}, config=changes.pop("config", NO_WAIT), **changes)
+    hub.want({"tiny": version.wanted(deployment)}, config=changes.pop("config", NO_WAIT), **changes)
     return deployment
 
 
@@ -101,16 +99,8 @@ def agent(hub: HubStandIn, tmp_path: Path) -> Iterator[AgentProcess]:
     process.close()
 
 
-def _forged(hub: HubStandIn) -> bytes:
-    genuine, hub.director = hub.director, Director(Ed25519PrivateKey.generate())
-    try:
-        return hub.desired({})
-    finally:
-        hub.director = genuine
-
-
 REFUSED: dict[str, Callable[[HubStandIn], bytes]] = {
-    "desired_forged": _forged,
+    "desired_forged": lambda hub: hub.desired({}, key=Ed25519PrivateKey.generate()),
     "desired_older": lambda hub: hub.desired({}, generation=1),
     "desired_expired": lambda hub: hub.desired({}, expires_at=datetime.now(timezone.utc) - timedelta(minutes=1)),
     "desired_other_device": lambda hub: hub.desired({}, device_id=new_device_id()),
@@ -292,7 +282,7 @@ def test_a_disk_that_damages_a_file_while_the_agent_is_off_is_mended_by_the_next
         "blob": agent.data / "blobs" / sha256_hex(version.file),
         "state": agent.data / "models" / "tiny" / "state.json",
         "outbox": agent.data / "outbox.sqlite",
-        "desired": agent.data / "trust" / "desired.dsse",
+        "desired": agent.data / "trust" / "desired.json",
     }
     paths[part].write_bytes(b"the disk has damaged this")
     before = hub.reported.connection if hub.reported else 0

@@ -7,7 +7,6 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import anyio
@@ -20,6 +19,7 @@ from tests.simulators.hub import HubStandIn, hub_of_one
 from tests.simulators.quick_agent import settings
 
 import shoal_agent.link
+from shoal_agent.clock import Clock
 from shoal_agent.errors import FetchError, LinkError
 from shoal_agent.identity import load_identity, load_key, load_or_make_key, make_signing_request, read_certificate
 from shoal_agent.link import Link
@@ -55,7 +55,7 @@ async def linked(hub: HubStandIn, folder: Path, *, is_connected: bool = True) ->
         signer_of(folder),
         replace(BOUNDS, inbox_messages=4),
         lambda: next(numbers),
-        lambda: datetime.now(timezone.utc),
+        Clock(None),
     )
     async with link.running():
         if is_connected:
@@ -223,7 +223,7 @@ async def test_an_error_in_a_callback_ends_the_agent_instead_of_the_network_thre
 async def test_it_stops_in_a_moment_though_no_broker_answers(hub: HubStandIn, tmp_path: Path) -> None:
     hub.enrol(tmp_path / "identity")
     identity = replace(load_identity(tmp_path / "identity"), broker_port=1)
-    link = Link(identity, signer_of(tmp_path), BOUNDS, itertools.count(1).__next__, lambda: datetime.now(timezone.utc))
+    link = Link(identity, signer_of(tmp_path), BOUNDS, itertools.count(1).__next__, Clock(None))
     with anyio.fail_after(5):
         async with link.running():
             with pytest.raises(LinkError):

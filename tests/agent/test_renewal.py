@@ -11,6 +11,7 @@ import pytest
 from tests.agent.simulators.https_hub import Authority, HttpsHub, https_hub
 from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 
+from shoal_agent.clock import Clock
 from shoal_agent.enrol import enrol
 from shoal_agent.errors import RenewalError
 from shoal_agent.identity import CertificateFacts, Identity, load_identity, load_key, read_certificate
@@ -70,7 +71,7 @@ def identity(tmp_path: Path, hub: HttpsHub, authority: Authority) -> Identity:
 
 
 def renewal_of(identity: Identity, at: datetime | None = None) -> Renewal:
-    return Renewal(identity, Pairs(identity.folder), QUICK, lambda: at or now(), lambda: 0.5)
+    return Renewal(identity, Pairs(identity.folder), QUICK, Clock(None, lambda: at or now()), lambda: 0.5)
 
 
 def present(identity: Identity) -> CertificateFacts:
@@ -85,8 +86,8 @@ def test_it_is_time_at_two_thirds_of_the_life_and_a_little_later_for_each_device
     facts = present(identity)
     life = (facts.expires_at - facts.starts_at).total_seconds()
     pairs, settings = Pairs(identity.folder), RenewalSettings()
-    earliest = Renewal(identity, pairs, settings, lambda: facts.starts_at, lambda: 0.0)
-    latest = Renewal(identity, pairs, settings, lambda: facts.starts_at, lambda: 1.0)
+    earliest = Renewal(identity, pairs, settings, Clock(None, lambda: facts.starts_at), lambda: 0.0)
+    latest = Renewal(identity, pairs, settings, Clock(None, lambda: facts.starts_at), lambda: 1.0)
     assert earliest.due_in_s() == pytest.approx(life * 2 / 3)
     assert latest.due_in_s() == pytest.approx(life * (2 / 3 + 0.05))
 
@@ -198,8 +199,8 @@ async def test_it_renews_by_itself_when_it_is_time_and_tries_again_until_it_work
     broker, before = Broker(Pairs(identity.folder)), present(identity).serial
     hub.refusal = (503, b"{}")
     late = now() + timedelta(minutes=59)
-    renewal = Renewal(identity, broker.pairs, QUICK, lambda: late if present(identity).serial == before else now(),
-                      lambda: 0.5)  # fmt: skip
+    clock = Clock(None, lambda: late if present(identity).serial == before else now())
+    renewal = Renewal(identity, broker.pairs, QUICK, clock, lambda: 0.5)
     hub.clock_s = 59 * 60.0
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
@@ -223,7 +224,7 @@ async def test_a_next_pair_that_has_ended_before_it_was_used_is_asked_for_again(
     stale = read_certificate(identity.folder / "next.pem").serial
     hub.clock_s = 2 * 86_400.0
     broker = Broker(Pairs(identity.folder))
-    renewal = Renewal(identity, broker.pairs, QUICK, lambda: now() + timedelta(days=2), lambda: 0.5)
+    renewal = Renewal(identity, broker.pairs, QUICK, Clock(None, lambda: now() + timedelta(days=2)), lambda: 0.5)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(renewal.run, broker)
@@ -260,7 +261,7 @@ def test_a_power_cut_at_any_step_leaves_a_whole_pair_and_the_renewal_is_continue
         with pytest.raises(PowerCutError), disk.mounted():
             run()
         disk.lose_what_was_not_synced(renames=renames)
-        load_identity(identity.folder).tls_context()  # a whole pair, and its key belongs to it
+        load_identity(identity.folder).tls_context(Clock(None))  # a whole pair, and its key belongs to it
         Broker(Pairs(identity.folder)).connect()
         started_with = present(identity).serial
         renewal_of(identity).renew()

@@ -23,11 +23,11 @@ WAIT_S = 20.0
 
 @contextmanager
 def agent_on(folder: Path, **changes: Any) -> Iterator[tuple[AgentProcess, Any]]:
-    """Run an agent whose identity is right but for `changes`, and listen to all that reaches the broker."""
+    """Run an agent whose identity is right but for `changes`, and listen to all that devices say to the broker."""
     with (
         running_broker(folder / "rogue") as rogue,
         hub_of_one(rogue) as stand_in,
-        listening(rogue.endpoint("hub-spy"), f"{topics.ROOT}/#") as spy,
+        listening(rogue.endpoint("hub-spy"), f"{topics.ROOT}/device/#") as spy,
     ):
         agent = AgentProcess(folder / "device", is_quick=True)
         stand_in.enrol(agent.data / "identity", **changes)
@@ -78,7 +78,7 @@ def test_the_right_broker_hears_it(tmp_path: Path) -> None:
 def test_an_agent_whose_certificate_is_revoked_says_what_to_do_and_serves_on(tmp_path: Path) -> None:
     with agent_on(tmp_path) as (agent, (spy, stand_in)):
         spy.wait_for(Message, WAIT_S)
-        certificate = files.read_certificate(agent.data / "identity" / "certificate.pem")
+        certificate = files.read_certificate(agent.data / "identity" / "device.pem")
         stand_in.broker.access.write(Revoked({stand_in.device_id}, {certificate.serial_number: utc_now()}), utc_now())
         stand_in.broker.process.stop()
         stand_in.broker.process.ensure()

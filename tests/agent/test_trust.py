@@ -15,7 +15,6 @@ from tests.agent.simulators.director import (
     KEYS,
     NOW,
     OTHER_KEY,
-    sign_manifest,
     sign_state,
     state_of,
     wanted_of,
@@ -23,18 +22,19 @@ from tests.agent.simulators.director import (
 from tests.fixtures.tiny import tiny_manifest
 
 from shoal_agent.desired_file import DesiredFile
-from shoal_agent.errors import ArtifactError, TrustError
+from shoal_agent.errors import ArtifactError, DiskError, TrustError
 from shoal_agent.trust import (
     ExpiredError,
     ForgedError,
     OlderError,
     OtherDeviceError,
+    UnknownDirectorError,
     choose_variant,
     read_manifest,
     verify_desired,
 )
 from shoal_contract.desired import DesiredState
-from shoal_contract.envelope import MANIFEST_TYPE, sign
+from shoal_contract.envelope import RENEWAL_TYPE, sign
 from shoal_contract.manifest import VersionManifest
 
 GENUINE = sign_state(state_of(5))
@@ -53,9 +53,27 @@ def test_a_state_signed_by_another_key_under_the_directors_name_is_refused() -> 
         accept(sign_state(state_of(5), OTHER_KEY))
 
 
-def test_a_state_signed_by_a_key_that_the_device_does_not_know_is_refused() -> None:
-    with pytest.raises(ForgedError, match="director-2"):
+def test_a_state_of_a_director_that_the_device_does_not_know_yet_is_held_and_not_called_forged() -> None:
+    with pytest.raises(UnknownDirectorError, match="director-2"):
         accept(sign_state(state_of(5, epoch=2), OTHER_KEY, "director-2"))
+
+
+def test_a_state_that_no_director_has_signed_is_forged() -> None:
+    with pytest.raises(ForgedError, match="by no director"):
+        accept(sign_state(state_of(5), OTHER_KEY, "models/tiny"))
+
+
+def test_what_a_director_of_an_earlier_epoch_signed_is_older_whatever_is_known_of_him() -> None:
+    envelope = sign_state(state_of(2**63 - 1))
+    with pytest.raises(OlderError, match="epoch 1 found"):
+        verify_desired(envelope, keys={"director-2": KEY.public_key()}, device_id=DEVICE, current=(2, 1), now=NOW)
+
+
+def test_a_higher_epoch_wins_over_generation_two_to_the_sixty_third_of_a_stolen_key() -> None:
+    keys = {"director-2": OTHER_KEY.public_key()}
+    envelope = sign_state(state_of(1, epoch=2), OTHER_KEY, "director-2")
+    state = verify_desired(envelope, keys=keys, device_id=DEVICE, current=(1, 2**63 - 1), now=NOW)
+    assert state.order == (2, 1)
 
 
 def test_a_director_can_not_speak_for_another_epoch() -> None:
@@ -71,9 +89,9 @@ def test_a_payload_changed_after_signing_is_refused() -> None:
         accept(json.dumps(parsed).encode())
 
 
-def test_a_manifests_signature_does_not_make_a_desired_state() -> None:
+def test_a_renewals_signature_does_not_make_a_desired_state() -> None:
     with pytest.raises(ForgedError, match="type"):
-        accept(sign(state_of(5).to_bytes(), MANIFEST_TYPE, KEY, KEY_ID))
+        accept(sign(state_of(5).to_bytes(), RENEWAL_TYPE, KEY, KEY_ID))
 
 
 @given(position=st.integers(0, len(GENUINE) - 1), bit=st.integers(0, 7))
@@ -132,48 +150,61 @@ def test_each_refusal_has_a_code_of_its_own_and_a_remedy() -> None:
 
 
 def test_a_refused_state_leaves_the_one_in_force_on_disk(tmp_path: Path) -> None:
-    path = tmp_path / "desired.dsse"
-    file = DesiredFile(path, KEYS, DEVICE)
+    path = tmp_path / "desired.json"
+    file = DesiredFile(path, lambda: KEYS, DEVICE)
     file.accept(GENUINE, NOW)
     with pytest.raises(OlderError):
         file.accept(sign_state(state_of(4)), NOW)
     with pytest.raises(ForgedError):
         file.accept(sign_state(state_of(6), OTHER_KEY), NOW)
 
-    assert DesiredFile(path, KEYS, DEVICE).load() == file.state == state_of(5)
+    assert DesiredFile(path, lambda: KEYS, DEVICE).load() == file.state == state_of(5)
 
 
 def test_a_stored_state_is_in_force_after_its_expiry(tmp_path: Path) -> None:
-    path = tmp_path / "desired.dsse"
-    DesiredFile(path, KEYS, DEVICE).accept(sign_state(state_of(5, expires_at=NOW + timedelta(seconds=1))), NOW)
-    later = DesiredFile(path, KEYS, DEVICE)
+    path = tmp_path / "desired.json"
+    DesiredFile(path, lambda: KEYS, DEVICE).accept(sign_state(state_of(5, expires_at=NOW + timedelta(seconds=1))), NOW)
+    later = DesiredFile(path, lambda: KEYS, DEVICE)
     assert later.load() is not None  # nothing new is begun by going on
 
 
-def test_a_stored_state_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "desired.dsse"
-    path.write_bytes(sign_state(state_of(5), OTHER_KEY))
+def test_a_stored_state_that_the_disk_has_damaged_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "desired.json"
+    DesiredFile(path, lambda: KEYS, DEVICE).accept(GENUINE, NOW)
+    kept = json.loads(path.read_bytes())
+    envelope = json.loads(kept["envelope"])
+    envelope["payload"] = base64.b64encode(state_of(9).to_bytes()).decode()
+    path.write_text(json.dumps(kept | {"envelope": json.dumps(envelope)}))
     with pytest.raises(ForgedError):
-        DesiredFile(path, KEYS, DEVICE).load()
+        DesiredFile(path, lambda: KEYS, DEVICE).load()
+    path.write_bytes(b"the disk has damaged this")
+    with pytest.raises(DiskError, match="publishes it again|reading the stored"):
+        DesiredFile(path, lambda: KEYS, DEVICE).load()
 
 
-def test_a_manifest_signed_by_another_key_is_refused() -> None:
-    manifest = tiny_manifest(3)
-    envelope = sign_manifest(manifest, OTHER_KEY)
-    with pytest.raises(ArtifactError, match="no valid signature"):
-        read_manifest(envelope, keys=KEYS, name="tiny", wanted=wanted_of(manifest, envelope, "dp-1"))
+def test_what_a_director_made_run_stays_in_force_after_he_was_removed_but_he_is_believed_no_more(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "desired.json"
+    DesiredFile(path, lambda: KEYS, DEVICE).accept(GENUINE, NOW)
+
+    file = DesiredFile(path, lambda: {"director-2": OTHER_KEY.public_key()}, DEVICE)
+
+    assert file.load() == state_of(5)
+    with pytest.raises(UnknownDirectorError):
+        file.accept(sign_state(state_of(6)), NOW)
+    assert file.accept(sign_state(state_of(1, epoch=2), OTHER_KEY, "director-2"), NOW).order == (2, 1)
 
 
 @pytest.mark.parametrize("other", [tiny_manifest(2), tiny_manifest(3, "huge")])
-def test_a_signed_manifest_of_another_model_or_version_is_refused(other: VersionManifest) -> None:
-    envelope = sign_manifest(other)
+def test_a_listed_manifest_of_another_model_or_version_is_refused(other: VersionManifest) -> None:
     with pytest.raises(ArtifactError, match="it is of"):
-        read_manifest(envelope, keys=KEYS, name="tiny", wanted=wanted_of(tiny_manifest(3), envelope, "dp-1"))
+        read_manifest(other.to_bytes(), name="tiny", wanted=wanted_of(tiny_manifest(3), "dp-1"))
 
 
 def test_a_variant_for_another_target_or_without_its_runtime_is_refused() -> None:
     manifest = tiny_manifest(3)
-    onnx = wanted_of(manifest, b"x", "dp-1")
+    onnx = wanted_of(manifest, "dp-1")
     targets = tuple(variant.target for variant in manifest.variants)
     assert choose_variant(manifest, onnx, targets=targets, runtimes=("onnxruntime",)).format == "onnx"
     with pytest.raises(ArtifactError, match="needs onnxruntime; this device has litert"):
@@ -181,4 +212,4 @@ def test_a_variant_for_another_target_or_without_its_runtime_is_refused() -> Non
     with pytest.raises(ArtifactError, match="runs pi4"):
         choose_variant(manifest, onnx, targets=("pi4",), runtimes=("onnxruntime",))
     with pytest.raises(ArtifactError, match="no target 'other'"):
-        choose_variant(manifest, wanted_of(manifest, b"x", "dp-1", "other"), targets=targets, runtimes=("onnxruntime",))
+        choose_variant(manifest, wanted_of(manifest, "dp-1", "other"), targets=targets, runtimes=("onnxruntime",))

@@ -7,12 +7,12 @@ from pathlib import Path
 import anyio
 import pytest
 from tests.agent.simulators.device import Device, version
-from tests.agent.simulators.director import OTHER_KEY, ref_of, sign_manifest, wanted_of
+from tests.agent.simulators.director import ref_of
 from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 from tests.fixtures import tiny
 
 from shoal_agent.engines import to_tensor_data
-from shoal_agent.errors import ArtifactError, DiskError, FetchError
+from shoal_agent.errors import ArtifactError, DiskError, FetchError, HeldError
 from shoal_agent.slots import SlotFile
 from shoal_agent.updater import DeploymentFailedError
 from shoal_contract import topics
@@ -101,15 +101,9 @@ def _of_another_version(device: Device) -> DesiredModel:
     return device.publish(version(3), "dp-2").model_copy(update={"version": 2})
 
 
-def _forged(device: Device) -> DesiredModel:
-    manifest = version(2)
-    envelope = sign_manifest(manifest, OTHER_KEY)
-    device.source.publish(envelope)
-    return wanted_of(manifest, envelope, "dp-2")
-
-
 def _no_manifest(device: Device) -> DesiredModel:
     device.source.publish(b"{}")
+    device.trust.listed.add(ref_of(b"{}").sha256)
     return device.publish(version(2), "dp-2").model_copy(update={"manifest": ref_of(b"{}")})
 
 
@@ -120,7 +114,6 @@ BAD: list[tuple[Callable[[Device], DesiredModel], str]] = [
     (_with_other_answers, "differs by"),
     (_of_another_model, "it is of other version 2"),
     (_of_another_version, "it is of tiny version 3"),
-    (_forged, "no valid signature"),
     (_no_manifest, "checking the manifest"),
 ]
 
@@ -363,3 +356,30 @@ async def test_a_model_that_is_no_longer_wanted_is_gone_after_a_start_too(device
     await device.updater.remove()
     assert device.serves is None
     assert (await device.restart()).serves is None
+
+
+async def test_a_manifest_that_no_role_lists_is_held_and_never_marked_bad(device: Device) -> None:
+    await device.converge(device.publish(version(1), "dp-1"))
+    wanted = device.publish(version(2), "dp-2")
+    device.trust.listed.remove(wanted.manifest.sha256)
+    delivered = sum(device.source.delivered.values())
+
+    with pytest.raises(HeldError, match="no trusted role lists it"):
+        await device.converge(wanted)
+
+    assert device.serves == 1
+    assert device.updater.file.slots.failure is None
+    assert sum(device.source.delivered.values()) == delivered, "nothing is fetched before it is listed"
+    device.trust.listed.add(wanted.manifest.sha256)
+    await device.converge(wanted)
+    assert device.serves == 2
+
+
+async def test_a_start_serves_what_was_verified_before_without_asking_anybody(device: Device) -> None:
+    await device.converge(device.publish(version(1), "dp-1"))
+    device.source.is_down = True
+
+    again = await device.restart()
+
+    assert again.serves == 1
+    assert again.trust.asked == 0

@@ -36,6 +36,7 @@ from shoal_contract.reported import (
     ReportedState,
     SectionReport,
     SlotReport,
+    TrustReport,
 )
 from shoal_contract.telemetry import (
     BlobOffer,
@@ -196,6 +197,14 @@ def reported_state() -> ReportedState:
             ),
             "config": SectionReport(state="applied"),
         },
+        trust=TrustReport(
+            root_version=3,
+            timestamp_version=1_772_366_400_000,
+            targets_version=1_772_280_000_000,
+            epochs=(1, 2),
+            floor_at=NOON,
+            problem=_PROBLEM,
+        ),
         problem=_PROBLEM,
     )
 
@@ -298,7 +307,6 @@ def _enrolment_response() -> EnrolmentResponse:
         ca_pem="-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n",
         broker_host="hub.example.org",
         broker_port=8883,
-        director_keys={"director-1": DIRECTOR.public_key().public_bytes_raw().hex()},
         api_url="https://hub.example.org:8443",
         trust_root='{"signatures":[],"signed":{"_type":"root"}}',
     )
@@ -363,9 +371,6 @@ MESSAGES: Final[dict[str, Golden]] = {
 ENVELOPES: Final[dict[str, Callable[[], bytes]]] = {
     "envelope-desired-state": lambda: envelope.sign(
         desired_state().to_bytes(), envelope.DESIRED_STATE_TYPE, DIRECTOR, "director-1"
-    ),
-    "envelope-version-manifest": lambda: envelope.sign(
-        manifest().to_bytes(), envelope.MANIFEST_TYPE, DIRECTOR, "director-1"
     ),
 }
 

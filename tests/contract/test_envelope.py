@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.contract.golden_messages import DIRECTOR
 
 from shoal_contract import envelope
-from shoal_contract.envelope import DESIRED_STATE_TYPE, MANIFEST_TYPE, Verified, sign, verify
+from shoal_contract.envelope import DESIRED_STATE_TYPE, RENEWAL_TYPE, Verified, named_keys, sign, verify
 from shoal_contract.errors import EnvelopeError
 from shoal_contract.limits import MAX_ENVELOPE_BYTES
 
@@ -90,11 +90,11 @@ def test_envelopes_of_the_right_form_without_a_signature_raise_nothing_but_an_en
         _verify(json.dumps(document).encode())
 
 
-def test_a_manifest_cannot_be_passed_off_as_a_desired_state() -> None:
-    signed = sign(PAYLOAD, MANIFEST_TYPE, DIRECTOR, "director-1")
-    with pytest.raises(EnvelopeError, match=r"manifest\+json' found, .*desired-state\+json' expected"):
+def test_a_renewal_cannot_be_passed_off_as_a_desired_state() -> None:
+    signed = sign(PAYLOAD, RENEWAL_TYPE, DIRECTOR, "director-1")
+    with pytest.raises(EnvelopeError, match=r"renewal\+json' found, .*desired-state\+json' expected"):
         _verify(signed)
-    relabelled = signed.replace(MANIFEST_TYPE.encode(), DESIRED_STATE_TYPE.encode())
+    relabelled = signed.replace(RENEWAL_TYPE.encode(), DESIRED_STATE_TYPE.encode())
     with pytest.raises(EnvelopeError, match="no valid signature"):
         _verify(relabelled)
 
@@ -146,3 +146,9 @@ def test_an_envelope_over_the_bound_is_refused_before_it_is_read() -> None:
 
 def test_unknown_fields_of_an_envelope_are_tolerated() -> None:
     assert _verify(_changed(lambda document: document.update(extra={"note": 1}))).payload == PAYLOAD
+
+
+def test_an_envelope_names_its_keys_before_anything_is_believed() -> None:
+    assert named_keys(sign(PAYLOAD, DESIRED_STATE_TYPE, DIRECTOR, "director-7"), 10_000) == ("director-7",)
+    with pytest.raises(EnvelopeError, match="not a DSSE envelope"):
+        named_keys(b"{}", 10_000)

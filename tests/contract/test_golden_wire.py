@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from tests.contract.golden_messages import DIRECTOR, ENVELOPES, MESSAGES, desired_state, manifest, wire_bytes
+from tests.contract.golden_messages import DIRECTOR, ENVELOPES, MESSAGES, desired_state, wire_bytes
 
 import shoal_contract
-from shoal_contract.envelope import DESIRED_STATE_TYPE, MANIFEST_TYPE, verify
+from shoal_contract.envelope import DESIRED_STATE_TYPE, verify
 from shoal_contract.errors import MessageError
 from shoal_contract.wire import WireMessage, WireValue, parse_message
 
@@ -38,7 +38,6 @@ def test_golden_file_reads_back_as_the_message(name: str) -> None:
     ("name", "payload_type", "payload"),
     [
         ("envelope-desired-state", DESIRED_STATE_TYPE, desired_state().to_bytes()),
-        ("envelope-version-manifest", MANIFEST_TYPE, manifest().to_bytes()),
     ],
 )
 def test_golden_envelope_still_verifies(name: str, payload_type: str, payload: bytes) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ START_S = 30.0
 
 
 class AgentProcess:
-    """`shoal-agent run` on a data folder; its log goes to `<data>/agent.log`. A `quick` one waits less, see there."""
+    """`shoal-agent run` on a data folder; its log goes to `<data>/agent.log`. A `quick` one waits less, see there.
+
+    `clock_error` is how wrong a quick one's clock is at its next start.
+    """
 
     def __init__(self, data: Path, *options: str, is_quick: bool = False) -> None:
         self.data = data
+        self.clock_error = timedelta()
         run = ("shoal_agent", "run", "--data", str(data), "--port", "0", *options)
         quick = ("tests.simulators.quick_agent", str(data))
+        self._is_quick = is_quick
         self._command = [sys.executable, "-m", *(quick if is_quick else run)]
         self.process: subprocess.Popen[bytes] | None = None
         self.device_id = ""
@@ -29,9 +35,10 @@ class AgentProcess:
         """Start it and wait until its endpoint answers."""
         (self.data / "run" / "endpoint.json").unlink(missing_ok=True)
         self.data.mkdir(parents=True, exist_ok=True)
+        clock = [str(self.clock_error.total_seconds())] if self._is_quick else []
         with (self.data / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, stderr=log, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+                [*self._command, *clock], stderr=log, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
             )
         try:
             self.wait_until_live()

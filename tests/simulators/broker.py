@@ -4,8 +4,11 @@ import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
+
+from tests.simulators.tuf_repository import TufRepository
 
 from shoal_hub.broker.access import DeviceAccess, Revoked
 from shoal_hub.broker.config import BrokerConfig, Listener
@@ -30,6 +33,11 @@ class Broker:
         self.access = DeviceAccess(self.config, self.devices)
         self.access.write(Revoked(), datetime.now(UTC))
         self.process = BrokerProcess(find_mosquitto(), self.config)
+
+    @cached_property
+    def repository(self) -> TufRepository:
+        """The TUF repository of whoever stands in for the hub."""
+        return TufRepository()
 
     @property
     def device_port(self) -> int:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.simulators.broker import Broker, Listening, listening, running_broker
+from tests.simulators.tuf_repository import TufRepository
 
 from shoal_agent.identity import load_or_make_key, make_signing_request, save_identity
 from shoal_contract import topics
@@ -22,14 +25,15 @@ from shoal_contract.ack import Ack
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredState
 from shoal_contract.device_signature import device_key_id, verify_up
 from shoal_contract.enrolment import EnrolmentResponse
-from shoal_contract.envelope import DESIRED_STATE_TYPE
+from shoal_contract.envelope import DESIRED_STATE_TYPE, sign
 from shoal_contract.ids import new_device_id
-from shoal_contract.reported import Presence, ReportedState
+from shoal_contract.manifest import VersionManifest
+from shoal_contract.reported import Presence, ReportedState, TrustReport
 from shoal_contract.telemetry import Event, TelemetryMessage
 from shoal_contract.transfer import describe, split
+from shoal_contract.trust import director_role
 from shoal_hub.devices.certificates import DeviceKeys
 from shoal_hub.mqtt import Message
-from shoal_hub.trust.director import Director
 
 WAIT_S = 30.0
 
@@ -39,7 +43,6 @@ class HubStandIn:
     """Speaks the hub's part for one device."""
 
     broker: Broker
-    director: Director
     ears: Listening
     device_id: str = field(default_factory=new_device_id)
     generation: int = 0
@@ -49,6 +52,16 @@ class HubStandIn:
     reported: ReportedState | None = None
     acknowledges: bool = True
     keys: DeviceKeys = field(default_factory=dict)
+    api_url: str = ""
+
+    @property
+    def repository(self) -> TufRepository:
+        return self.broker.repository
+
+    @property
+    def trust(self) -> TrustReport | None:
+        """What the device reports of its trust."""
+        return self.reported.trust if self.reported else None
 
     def enrol(self, identity_dir: Path, **changes: Any) -> None:
         """Give a device its identity, as the hub's answer to its enrolment would, but for `changes`."""
@@ -62,9 +75,27 @@ class HubStandIn:
             ca_pem=self.broker.devices.certificate_pem,
             broker_host="127.0.0.1",
             broker_port=self.broker.device_port,
-            director_keys={self.director.key_id: self.director.public_key_hex},
+            api_url=self.api_url,
+            trust_root=self.repository.trust_root.decode(),
         )
         save_identity(identity_dir, response.model_copy(update=changes))
+        self.publish_trust()
+
+    def publish_trust(self) -> None:
+        """Publish all of TUF's metadata as it stands, then timestamp and index."""
+        for name in self.repository.names:
+            version, _, role = name.partition(".")
+            self.publish(topics.trust_metadata(int(version), unquote(role)), self.repository.files[name])
+        self.publish(topics.TRUST_TIMESTAMP, self.repository.files["timestamp"])
+        self.publish(topics.TRUST_INDEX, self.repository.index())
+
+    def publish_manifest(self, manifest: VersionManifest) -> bytes:
+        """Publish a version's manifest and let its role list it; return its bytes."""
+        data = manifest.to_bytes()
+        self.repository.list_manifest(manifest.model, manifest.version, data)
+        self.publish_artifact(data)
+        self.publish_trust()
+        return data
 
     def wait_connected(self) -> None:
         """Wait until the hub's own connection stands again, after the broker was away."""
@@ -90,9 +121,10 @@ class HubStandIn:
         models: dict[str, DesiredModel],
         rounds: dict[str, DesiredRound] | None = None,
         config: DesiredConfig | None = None,
+        key: Ed25519PrivateKey | None = None,
         **changes: Any,
     ) -> bytes:
-        """Sign the next desired state; `changes` make it wrong on purpose."""
+        """Sign the next desired state by the director of its epoch, or by `key`; `changes` make it wrong on purpose."""
         self.generation += 1
         now = datetime.now(timezone.utc)
         fields: dict[str, Any] = {
@@ -106,7 +138,8 @@ class HubStandIn:
             "config": config or DesiredConfig(),
         }
         state = DesiredState.model_validate(fields | changes)
-        return self.director.sign(state.to_bytes(), DESIRED_STATE_TYPE)
+        key = key or self.repository.directors[state.epoch]
+        return sign(state.to_bytes(), DESIRED_STATE_TYPE, key, director_role(state.epoch))
 
     def want(self, models: dict[str, DesiredModel], **more: Any) -> None:
         self.publish(topics.down_desired(self.device_id), self.desired(models, **more))
@@ -168,4 +201,4 @@ def hub_of_one(broker: Broker) -> Iterator[HubStandIn]:
     device_id = new_device_id()
     own = f"{topics.ROOT}/device/{device_id}/up/#"
     with listening(broker.endpoint(f"hub-of-{device_id}"), own) as ears:
-        yield HubStandIn(broker, Director.open(broker.trust), ears, device_id)
+        yield HubStandIn(broker, ears, device_id)

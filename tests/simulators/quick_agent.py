@@ -1,13 +1,25 @@
-"""The agent with short waits, `python -m tests.simulators.quick_agent DATA`; else as `shoal-agent run` has it."""
+"""The agent with short waits, `python -m tests.simulators.quick_agent DATA SECONDS`; else as `shoal-agent run` has it.
+
+SECONDS is how wrong the board's clock is.
+"""
 
 import logging
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
 
+from shoal_agent.clock import system_clock
 from shoal_agent.daemon import Agent
-from shoal_agent.settings import AgentSettings, FetchSettings, LinkSettings, OutboxSettings, RenewalSettings
+from shoal_agent.settings import (
+    AgentSettings,
+    FetchSettings,
+    LinkSettings,
+    OutboxSettings,
+    RenewalSettings,
+    TrustSettings,
+)
 
 
 def settings(data_dir: Path) -> AgentSettings:
@@ -20,9 +32,13 @@ def settings(data_dir: Path) -> AgentSettings:
         fetch=FetchSettings(silence_s=0.5, retry_min_s=0.1, retry_max_s=0.3),
         outbox=OutboxSettings(resend_min_s=0.3, resend_max_s=1.0),
         renewal=RenewalSettings(look_s=0.2, retry_min_s=0.5, retry_max_s=1.0),
+        trust=TrustSettings(
+            first_wait_s=2.0, settle_s=0.1, every_s=2.0, retry_min_s=0.3, retry_max_s=1.0, silence_s=1.0, total_s=4.0
+        ),
     )
 
 
 if __name__ == "__main__":
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    anyio.run(Agent(settings(Path(sys.argv[1]))).run)
+    wrong = timedelta(seconds=float(sys.argv[2]))
+    anyio.run(Agent(settings(Path(sys.argv[1])), lambda: system_clock() + wrong).run)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
-from shoal_contract.envelope import MANIFEST_TYPE
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import (
     Baseline,
@@ -20,7 +19,6 @@ from shoal_contract.manifest import (
     Variant,
     VersionManifest,
 )
-from shoal_hub.trust.director import Director
 
 FEATURES, CLASSES = 4, 2
 TARGET = "generic-onnx-int8"
@@ -54,7 +52,7 @@ def to_tensor(array: NDArray[np.float32]) -> TensorData:
 
 @dataclass
 class TinyVersion:
-    """One version: its file, its manifest and their hashes; change a field before `sign` to make it bad."""
+    """One version: its file, its manifest and their hashes; change a field before `manifest` to make it bad."""
 
     number: int = 1
     model: str = "tiny"
@@ -98,11 +96,8 @@ class TinyVersion:
             provenance=Provenance(source_sha256="0" * 64, data_sha256="0" * 64),
         )
 
-    def sign(self, director: Director) -> bytes:
-        """Return the manifest's envelope."""
-        return director.sign(self.manifest().to_bytes(), MANIFEST_TYPE)
-
-    def wanted(self, envelope: bytes, deployment: str = "dp-1") -> DesiredModel:
+    def wanted(self, deployment: str = "dp-1") -> DesiredModel:
         """Return the desired state's section that asks for this version."""
-        ref = ArtifactRef(sha256=sha256_hex(envelope), size_bytes=len(envelope))
+        data = self.manifest().to_bytes()
+        ref = ArtifactRef(sha256=sha256_hex(data), size_bytes=len(data))
         return DesiredModel(version=self.number, target=self.target, manifest=ref, deployment=deployment)

@@ -1,7 +1,7 @@
 """Routes of enrolment: the CA that a token pins, the enrolment itself, and the operators' side of tokens."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -24,6 +24,8 @@ from shoal_hub.devices.tables import EnrolmentTokenRow
 from shoal_hub.error_response import documented
 from shoal_hub.requests import GroupName, Line
 
+NO_TRUST_ROOT: Final = "{}"
+"""Stands where the hub's TUF repository puts its root metadata; no device takes it for one."""
 router = APIRouter()
 
 DAY_S = 86_400
@@ -114,7 +116,7 @@ def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing, http: Reque
         ca_pem=hub.authority.certificate_pem,
         broker_host=host,
         broker_port=port,
-        director_keys={hub.director.key_id: hub.director.public_key_hex},
+        trust_root=NO_TRUST_ROOT,
         api_url=hub.api_url,
     )
 

@@ -1,11 +1,10 @@
-"""Builds, signs and stores a version's manifest: what devices verify before they serve anything of it."""
+"""Builds and stores a version's manifest: what devices verify before they serve anything of it."""
 
 from collections.abc import Sequence
 
 from sqlmodel import Session
 
 from shoal_contract.desired import ArtifactRef
-from shoal_contract.envelope import MANIFEST_TYPE
 from shoal_contract.limits import MAX_MANIFEST_BYTES
 from shoal_contract.manifest import Variant, VersionManifest
 from shoal_hub.errors import ConflictError
@@ -17,22 +16,21 @@ from shoal_hub.trust.director import Director
 
 
 def publish_manifest(session: Session, store: ArtifactStore, director: Director, version: Version) -> ArtifactRef:
-    """Store the signed manifest of a version as it stands, and note it in the version.
+    """Store the manifest of a version as it stands, and note it in the version.
 
     The same version with the same variants gives the same bytes, so repeating this changes nothing.
 
     Raises:
         ConflictError: The version has no variant yet, or its manifest is larger than devices take.
     """
-    manifest = build_manifest(version, find_variants(session, version))
+    manifest = build_manifest(version, find_variants(session, version)).to_bytes()
     keep_records(session, store, director.sign, version)
-    envelope = director.sign(manifest.to_bytes(), MANIFEST_TYPE)
-    if len(envelope) > MAX_MANIFEST_BYTES:
-        msg = f"the manifest of {version.model} version {version.number} has {len(envelope)} bytes"
+    if len(manifest) > MAX_MANIFEST_BYTES:
+        msg = f"the manifest of {version.model} version {version.number} has {len(manifest)} bytes"
         raise ConflictError(
             msg, f"devices take {MAX_MANIFEST_BYTES}: register with fewer input features or a smaller sample"
         )
-    stored = store_artifact(session, store, envelope)
+    stored = store_artifact(session, store, manifest)
     version.manifest_sha256, version.manifest_size_bytes = stored
     session.add(version)
     return ArtifactRef(sha256=stored.sha256, size_bytes=stored.size_bytes)

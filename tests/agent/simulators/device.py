@@ -4,17 +4,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.agent.simulators.director import KEYS, ref_of, sign_manifest, wanted_of
+import anyio
+import anyio.lowlevel
+from tests.agent.simulators.director import ref_of, wanted_of
 from tests.agent.simulators.retained import RetainedTopics
 from tests.fixtures import tiny
 
 from shoal_agent.blobs import BlobStore
+from shoal_agent.errors import HeldError
 from shoal_agent.fetch import Fetcher
 from shoal_agent.serving import ModelServer
 from shoal_agent.settings import FetchSettings
 from shoal_agent.slots import SlotFile
 from shoal_agent.updater import Profile, Updater
-from shoal_contract.desired import DesiredModel
+from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.manifest import Variant, VersionManifest
 from shoal_contract.telemetry import DeploymentEvent
 
@@ -33,6 +36,20 @@ def version(number: int, change: Callable[[Variant], Variant] = lambda variant: 
     return manifest.model_copy(update={"variants": (change(own),)})
 
 
+class ListedManifests:
+    """Implements the updater's `ManifestTrust`; counts how often it is asked."""
+
+    def __init__(self, listed: set[str]) -> None:
+        self.listed = listed
+        self.asked = 0
+
+    async def check_manifest(self, name: str, version: int, ref: ArtifactRef) -> None:
+        self.asked += 1
+        await anyio.lowlevel.checkpoint()
+        if ref.sha256 not in self.listed:
+            raise HeldError(f"checking the manifest of {name} version {version}: no trusted role lists it")
+
+
 class Device:
     """An updater of the model `tiny`, its store, its server, and the steps that it told of."""
 
@@ -43,6 +60,7 @@ class Device:
         self.server = ModelServer()
         self.steps: list[DeploymentEvent] = []
         self.asked: list[str] = []
+        self.trust = ListedManifests(self.source.listed)
         fetcher = Fetcher(self.source, self.blobs, self._ask, FetchSettings(silence_s=0.05))
         fields = {"targets": TARGETS, "runtimes": ("onnxruntime",), "boot_attempts": 3} | settings
         self.updater = Updater(
@@ -51,7 +69,8 @@ class Device:
             self.blobs,
             fetcher,
             self.server,
-            Profile(KEYS, fields["targets"], fields["runtimes"]),
+            Profile(fields["targets"], fields["runtimes"]),
+            self.trust,
             fields["boot_attempts"],
         )
 
@@ -66,10 +85,10 @@ class Device:
 
     def publish(self, manifest: VersionManifest, deployment: str, *, file: bytes | None = None) -> DesiredModel:
         """Publish a version's manifest and file; return the section that asks for it."""
-        envelope = sign_manifest(manifest)
-        self.source.publish(envelope)
+        self.trust.listed.add(ref_of(manifest.to_bytes()).sha256)
+        self.source.publish(manifest.to_bytes())
         self.source.publish(file or file_of(manifest.version))
-        return wanted_of(manifest, envelope, deployment)
+        return wanted_of(manifest, deployment)
 
     async def converge(self, wanted: DesiredModel, order: tuple[int, int] = (1, 1)) -> None:
         await self.updater.converge(wanted, order, self.steps.append)

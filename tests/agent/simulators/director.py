@@ -1,4 +1,4 @@
-"""A director key of the test's own: signs desired states and manifests as the hub would, or wrongly on purpose."""
+"""A director key of the test's own: signs desired states as the hub would, or wrongly on purpose."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredState
-from shoal_contract.envelope import DESIRED_STATE_TYPE, MANIFEST_TYPE, sign
+from shoal_contract.envelope import DESIRED_STATE_TYPE, sign
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import VersionManifest
 
@@ -32,19 +32,15 @@ def sign_state(state: DesiredState, key: Ed25519PrivateKey = KEY, key_id: str = 
     return sign(state.to_bytes(), DESIRED_STATE_TYPE, key, key_id)
 
 
-def sign_manifest(manifest: VersionManifest, key: Ed25519PrivateKey = KEY) -> bytes:
-    return sign(manifest.to_bytes(), MANIFEST_TYPE, key, KEY_ID)
-
-
 def ref_of(data: bytes) -> ArtifactRef:
     return ArtifactRef(sha256=sha256_hex(data), size_bytes=len(data))
 
 
-def wanted_of(manifest: VersionManifest, envelope: bytes, deployment: str, target: str | None = None) -> DesiredModel:
+def wanted_of(manifest: VersionManifest, deployment: str, target: str | None = None) -> DesiredModel:
     """Return the desired state's section that asks for the manifest's first variant, or for `target`."""
     return DesiredModel(
         version=manifest.version,
         target=target or manifest.variants[0].target,
-        manifest=ref_of(envelope),
+        manifest=ref_of(manifest.to_bytes()),
         deployment=deployment,
     )

@@ -16,7 +16,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.agent.simulators.director import DEVICE, KEY_ID, KEYS
+from tests.agent.simulators.director import DEVICE
+from tests.simulators.tuf_repository import TufRepository
 
 from shoal_contract.device_signature import device_key_id
 from shoal_contract.enrolment import EnrolmentPending, EnrolmentResponse, RenewalRequest, RenewalResponse
@@ -28,7 +29,9 @@ SECRET = "s" * 40
 class Authority:
     """A certificate authority and its server certificate for 127.0.0.1."""
 
-    def __init__(self, name: str = "hub") -> None:
+    def __init__(self, name: str = "hub", valid: tuple[datetime, datetime] | None = None) -> None:
+        now = datetime.now(timezone.utc)
+        self._valid = valid or (now - timedelta(hours=1), now + timedelta(hours=1))
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         builder = self._builder(self._name, self._key.public_key())
@@ -61,9 +64,8 @@ class Authority:
         return context
 
     def _builder(self, subject: x509.Name, public_key: Any) -> x509.CertificateBuilder:
-        now = datetime.now(timezone.utc)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(public_key)
-        times = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+        times = builder.not_valid_before(self._valid[0]).not_valid_after(self._valid[1])
         return times.serial_number(x509.random_serial_number())
 
 
@@ -83,6 +85,7 @@ class HttpsHub:
     looks: int = 0
     clock_s: float = 0.0
     keys: dict[str, ec.EllipticCurvePublicKey] = field(default_factory=dict)
+    trust_root: str = field(default_factory=TufRepository().trust_root.decode)
 
     @property
     def now(self) -> datetime:
@@ -127,8 +130,8 @@ class HttpsHub:
             ca_pem=self.authority.pem,
             broker_host="127.0.0.1",
             broker_port=8883,
-            director_keys={KEY_ID: KEYS[KEY_ID].public_bytes_raw().hex()},
             api_url=self.url,
+            trust_root=self.trust_root,
         )
         return 200, response.to_bytes()
 

@@ -21,6 +21,8 @@ class RetainedTopics:
     delivered: Counter[str] = field(default_factory=Counter)
     delay_s: Callable[[str], float] = lambda _: 0.0
     is_down: bool = False
+    listed: set[str] = field(default_factory=set)
+    """Hashes of the manifests that the hub's roles list."""
     reading: int = 0
     most_at_once: int = 0
 

@@ -32,15 +32,14 @@ from tests.simulators.rows import NOON, add_device, add_version, make_report, se
 import shoal_hub
 from shoal_hub.api import create_app
 from shoal_hub.audit.chain import verify
-from shoal_hub.audit.changes import MAX_ROWS, UnauditableError
-from shoal_hub.audit.requests import _request, watch_request
+from shoal_hub.audit.changes import MAX_ROWS
+from shoal_hub.audit.requests import watch_request
 from shoal_hub.context import HubContext
-from shoal_hub.database import SECRET, Database
+from shoal_hub.database import SECRET
 from shoal_hub.dependencies import _writing
 from shoal_hub.devices.presence import apply_reported
-from shoal_hub.devices.tables import Device, EnrolmentTokenRow
+from shoal_hub.devices.tables import EnrolmentTokenRow
 from shoal_hub.events.record import record_event
-from shoal_hub.operators.tables import OperatorToken
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.schema import METADATA
@@ -466,36 +465,3 @@ def test_many_rows_are_shown_in_part_and_the_others_by_their_hash(hub: HubContex
     after = json.loads(read(hub.database)[-1].after)
     assert after["deployments/…"]["rows"] == 20
     assert len([key for key in after if key.startswith("deployments/d")]) == MAX_ROWS
-
-
-@pytest.fixture
-def watched(database: Database) -> Iterator[Database]:
-    """A database in the middle of a request."""
-    database.on_begin = watch_request
-    token = _request.set({"type": "http", "path": "/api/v1/x", "client": ("192.0.2.1", 1)})
-    yield database
-    _request.reset(token)
-
-
-@pytest.mark.parametrize("sql", ["DELETE FROM devices", "  update devices set name = 'x'"])
-def test_text_that_the_trail_cannot_follow_is_refused(watched: Database, sql: str) -> None:
-    with pytest.raises(UnauditableError, match="recording a change"), watched.transaction() as session:
-        session.connection().exec_driver_sql(sql)
-
-
-def test_rows_that_are_inserted_past_the_session_are_refused(watched: Database) -> None:
-    values = {"id": "op-x", "name": "x", "secret_sha256": "0", "created_at": NOON}
-    with pytest.raises(UnauditableError), watched.transaction() as session:
-        session.connection().execute(OperatorToken.__table__.insert(), [values])  # type: ignore[attr-defined]
-
-
-def test_a_savepoint_that_was_taken_back_is_not_in_the_entry(watched: Database) -> None:
-    with watched.transaction() as session:
-        kept = add_device(session)
-        nested = session.begin_nested()
-        add_device(session, name="gone")
-        nested.rollback()
-    (entry,) = read(watched)
-    assert list(json.loads(entry.after)) == [f"devices/{kept.id}"]
-    with watched.session() as session:
-        assert len(session.exec(select(Device)).all()) == 1
