@@ -237,6 +237,42 @@ def data_list(*, data: Path, as_json: bool) -> None:
         click.echo("no datasets yet; add one with: shoal-agent data add NAME FILE.npz")
 
 
+@app.group("identity")
+def identity_group() -> None:
+    """The keys of this device."""
+
+
+@identity_group.command(
+    "rotate-encryption-key", epilog="Example: systemctl stop shoal-agent && shoal-agent identity rotate-encryption-key"
+)
+@_data_option
+@_json_option
+@_readable
+def rotate_encryption_key(*, data: Path, as_json: bool) -> None:
+    """Replace the key that opens encrypted versions, and take the stored ones over to it. The agent must not run."""
+    from contextlib import closing
+    from datetime import datetime, timezone
+
+    from shoal_agent.folder_lock import only_one
+    from shoal_agent.identity import load_identity
+    from shoal_agent.key_rotation import rotate_encryption_key as rotate
+    from shoal_agent.outbox import Outbox
+    from shoal_agent.settings import OutboxSettings
+    from shoal_contract.telemetry import EncryptionKeyReplaced
+
+    identity = load_identity(data / "identity")
+    with only_one(data), closing(Outbox(data / "outbox.sqlite", OutboxSettings())) as outbox:
+
+        def tell(public_hex: str) -> None:
+            outbox.put_event(EncryptionKeyReplaced(encryption_key=public_hex), datetime.now(timezone.utc))
+
+        key = rotate(data, identity.device_id, tell)
+    if as_json:
+        click.echo(json.dumps({"device_id": identity.device_id, "encryption_key": key.public_hex}))
+    else:
+        click.echo(f"the encryption key is now {key.public_hex}; start the agent: it tells the hub")
+
+
 def _read_batch(path: Path) -> "NDArray[Any]":
     import numpy as np
 

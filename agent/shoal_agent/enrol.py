@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from pydantic import ValidationError
 
+from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.errors import EnrolmentError
 from shoal_agent.hardware import detect
 from shoal_agent.identity import (
@@ -66,7 +67,13 @@ def enrol(identity_dir: Path, hub_url: str, token_text: str, name: str = "") -> 
 def _request(identity_dir: Path, token: EnrolmentToken, name: str) -> EnrolmentRequest:
     csr_pem = make_signing_request(load_or_make_key(identity_dir))
     try:
-        return EnrolmentRequest(token=token.secret.get_secret_value(), csr_pem=csr_pem, name=name, hardware=detect())
+        return EnrolmentRequest(
+            token=token.secret.get_secret_value(),
+            csr_pem=csr_pem,
+            name=name,
+            hardware=detect(),
+            encryption_key=load_or_make_encryption_key(identity_dir).public_hex,
+        )
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         message = f"enrolling: {first['loc'][0]}: {first['msg']}"

@@ -11,10 +11,11 @@ from logging import getLogger
 import anyio
 from anyio.abc import TaskGroup
 
+from shoal_agent.encryption_key import OtherRecipientError
 from shoal_agent.errors import AgentError
 from shoal_agent.reporting import Reporter
 from shoal_agent.updater import RETRYABLE
-from shoal_contract.reported import SectionReport
+from shoal_contract.reported import SectionReport, SectionState
 from shoal_contract.wire import WireValue
 
 _log = getLogger(__name__)
@@ -93,7 +94,8 @@ class Sections:
                 await converge()
             except RETRYABLE as error:
                 _log.warning("section %s: %s; trying again", key, error)
-                report = SectionReport(state="working", step="wait", deployment=deployment, problem=error.to_problem())
+                state: SectionState = "held" if isinstance(error, OtherRecipientError) else "working"
+                report = SectionReport(state=state, step="wait", deployment=deployment, problem=error.to_problem())
                 self._reporter.section(key, report)
                 await anyio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, no secret
                 delay_s = min(2 * delay_s, ceiling_s)

@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from tests.simulators.broker import Broker, Listening, listening, running_broker
 
+from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.identity import load_or_make_key, make_signing_request, save_identity
 from shoal_contract import topics
 from shoal_contract.ack import Ack
@@ -49,6 +50,7 @@ class HubStandIn:
 
     def enrol(self, identity_dir: Path) -> None:
         """Give a device its identity, as the hub's answer to its enrolment would."""
+        load_or_make_encryption_key(identity_dir, self.device_id)
         csr = x509.load_pem_x509_csr(make_signing_request(load_or_make_key(identity_dir)).encode())
         certificate = self.broker.devices.issue(csr, self.device_id)
         response = EnrolmentResponse(

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.agent.simulators.director import KEYS, ref_of, sign_manifest, wanted_of
+from tests.agent.simulators.director import DEVICE, KEYS, ref_of, sign_manifest, wanted_of
 from tests.agent.simulators.retained import RetainedTopics
 from tests.fixtures import tiny
 
 from shoal_agent.blobs import BlobStore
+from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.fetch import Fetcher
 from shoal_agent.serving import ModelServer
 from shoal_agent.settings import FetchSettings
@@ -53,6 +54,7 @@ class Device:
             self.server,
             Profile(KEYS, fields["targets"], fields["runtimes"]),
             fields["boot_attempts"],
+            load_or_make_encryption_key(folder / "identity", DEVICE),
         )
 
     async def _ask(self, sha256: str, _detail: str) -> None:
