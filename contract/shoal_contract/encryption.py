@@ -97,6 +97,21 @@ def unwrap_key(wrapped: WrappedKey, key: X25519PrivateKey, use: KeyUse) -> bytes
     return version_key
 
 
+def parse_encryption_key(text: str) -> X25519PublicKey:
+    """Return a device's encryption key from its 64 hexadecimal digits.
+
+    Raises:
+        EncryptionError: It is no key, or one of the few that make every shared secret zero (RFC 7748, section 6.1).
+    """
+    try:
+        key = X25519PublicKey.from_public_bytes(bytes.fromhex(text))
+        X25519PrivateKey.generate().exchange(key)
+    except ValueError as error:
+        msg = f"reading an encryption key: {text[:12]} is no X25519 public key that secrets can be kept with: {error}"
+        raise EncryptionError(msg) from error
+    return key
+
+
 def key_sha256(key: X25519PublicKey) -> str:
     """Return the SHA-256 of an encryption key's 32 bytes: the name that `WrappedKey.recipient` gives it."""
     return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()

@@ -215,7 +215,7 @@ class SimulatedDevice:
         if manifest is None:
             return
         variant = manifest.variant_for(wanted.target)
-        data = self._fetch(variant.sha256)
+        data = self._fetch(variant.travels_as.sha256)
         if data is None:
             return
         if wanted.version in self.behaviour.fails:

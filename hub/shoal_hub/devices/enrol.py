@@ -9,14 +9,16 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlmodel import Session
 
+from shoal_contract.encryption import parse_encryption_key
 from shoal_contract.enrolment import EnrolmentRequest
+from shoal_contract.errors import EncryptionError
 from shoal_contract.ids import new_device_id
 from shoal_hub.database import announce
 from shoal_hub.devices.certificate_request import key_fingerprint, read_certificate_request
 from shoal_hub.devices.certificates import add_certificate
 from shoal_hub.devices.enrolment_tokens import find_token, take_use
 from shoal_hub.devices.tables import Device, EnrolmentTokenRow, EnrolmentUse
-from shoal_hub.errors import RefusedError
+from shoal_hub.errors import InvalidInputError, RefusedError
 from shoal_hub.events.record import record_event
 from shoal_hub.trust.ca import DeviceAuthority
 
@@ -39,6 +41,7 @@ def enrol(session: Session, authority: DeviceAuthority, request: EnrolmentReques
     token = find_token(session, request.token)
     use = session.get(EnrolmentUse, (token.id, key_fingerprint(csr)))
     device = _add_device(session, token, request, key_fingerprint(csr), now) if use is None else _known(session, use)
+    device.encryption_key = _encryption_key(request) or device.encryption_key
     certificate = authority.issue(csr, device.id)
     device.certificate_serial = add_certificate(session, device.id, certificate, now)
     session.add(device)
@@ -69,6 +72,17 @@ def _add_device(
         subject=f"device/{device.id}",
     )
     return device
+
+
+def _encryption_key(request: EnrolmentRequest) -> str | None:
+    """Return the key that versions' keys are wrapped for, if the device has one."""
+    if request.encryption_key is None:
+        return None
+    try:
+        parse_encryption_key(request.encryption_key)
+    except EncryptionError as error:
+        raise InvalidInputError(f"enrolling: {error}", "let shoal-agent make the key") from error
+    return request.encryption_key
 
 
 def _known(session: Session, use: EnrolmentUse) -> Device:

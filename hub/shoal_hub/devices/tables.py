@@ -23,6 +23,7 @@ class Device(SQLModel, table=True):
     tags: JsonObject = Field(default_factory=dict, sa_type=JSON)
     public_key_sha256: str = Field(index=True)
     certificate_serial: str
+    encryption_key: str | None = Field(default=None, description="X25519; what keys of versions are wrapped for")
     enrolled_at: datetime = Field(sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     hardware: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))

@@ -12,6 +12,7 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.version_keys import VersionKeys
 
 
 def build_controller(settings: Settings, database: Database, addresses: Addresses) -> Controller:
@@ -20,6 +21,7 @@ def build_controller(settings: Settings, database: Database, addresses: Addresse
     controller = Controller(
         database,
         Director.open(settings.data / "trust"),
+        VersionKeys.open(settings.data / "trust"),
         Transfers(database, ArtifactStore(settings.artifacts), grace),
         JobRunner(database, settings),
         addresses.endpoint(settings, "hub-controller"),

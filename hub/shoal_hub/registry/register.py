@@ -34,6 +34,8 @@ class RegisterRequest(BaseModel):
     parent_version: RowNumber | None = None
     federated_run: Name | None = None
     recipe: dict[Name, Line] = Field(default_factory=dict, max_length=32)
+    is_encrypted: bool = False
+    """Whether it leaves the hub encrypted only; so does every version of a model whose policy says so."""
 
 
 def read_checked_bundle(folder: Path, model: str) -> Bundle:
@@ -86,6 +88,7 @@ def register(
         )
     files = {name: store_artifact(session, store, folder / name).sha256 for name in (*bundle.files, BUNDLE_FILE)}
     version = _row(bundle, inspection, request, files, number=latest + 1, by=by, now=now)
+    version.is_encrypted = request.is_encrypted or model.encrypt_versions
     session.add(version)
     session.flush()
     for alias in request.aliases:

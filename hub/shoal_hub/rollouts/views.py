@@ -26,6 +26,7 @@ class RolloutView:
     timeout_s: float
     ended_at: datetime | None = None
     reason: str = ""
+    is_encrypted: bool = False
 
     @property
     def section(self) -> str:
@@ -61,6 +62,7 @@ class DeviceFacts:
         active: What it serves of the rollout's model.
         current: The section to go back to, if this rollout changes it now.
         is_ours: Whether the rollout's intent stands on the device; a later rollout takes it away.
+        has_encryption_key: Whether keys of encrypted versions can be wrapped for it.
     """
 
     targets: tuple[str, ...] = ()
@@ -68,6 +70,7 @@ class DeviceFacts:
     active: SlotReport | None = None
     current: DesiredModel | None = None
     is_ours: bool = False
+    has_encryption_key: bool = False
 
 
 @dataclass(frozen=True)

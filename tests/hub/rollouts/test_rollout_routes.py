@@ -227,13 +227,13 @@ def test_two_rollouts_of_one_model_do_not_run_at_once(client: TestClient, fleet:
 
 
 def test_more_than_the_broker_may_hold_is_refused(fleet: Fleet, hub: HubContext) -> None:
-    starter = Starter(hub.artifacts, hub.director, retained_budget_bytes=1500)
+    starter = Starter(hub.artifacts, hub.director, hub.version_keys, retained_budget_bytes=1500)
     with hub.database.transaction() as session, pytest.raises(ConflictError, match="SHOAL_RETAINED_BUDGET_BYTES"):
         start_rollout(session, starter, model="digits", version="1", devices=fleet.ids, by="test")
 
 
 def test_a_variant_beyond_what_travels_is_refused(fleet: Fleet, hub: HubContext) -> None:
-    starter = Starter(hub.artifacts, hub.director, 2**40)
+    starter = Starter(hub.artifacts, hub.director, hub.version_keys, 2**40)
     with hub.database.transaction() as session:
         for variant in session.exec(select(VariantRow)):
             variant.size_bytes = 65 * 2**20

@@ -1,0 +1,91 @@
+"""Encrypted versions: the version's key, and the ciphertexts of its variants, which alone leave the hub."""
+
+import secrets
+from datetime import datetime
+
+from sqlalchemy import LargeBinary
+from sqlmodel import Field, Session, SQLModel
+
+from shoal_contract.encryption import KEY_BYTES, encrypt_file
+from shoal_hub.database import UtcDateTime, announce
+from shoal_hub.errors import ConflictError
+from shoal_hub.events.record import record_event
+from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
+from shoal_hub.registry.tables import VariantRow, Version
+from shoal_hub.registry.versions import find_variants
+from shoal_hub.trust.version_keys import VersionKeys
+
+
+class VersionKeyRow(SQLModel, table=True):
+    """An encrypted version's key, sealed by the key in the trust folder. It is never replaced: make a new version."""
+
+    __tablename__ = "version_keys"
+
+    version_id: int = Field(primary_key=True, foreign_key="versions.id")
+    sealed: bytes = Field(sa_type=LargeBinary)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+def mark_encrypted(session: Session, version: Version, *, by: str) -> None:
+    """Have a version leave the hub encrypted only; one that is so already is left as it is.
+
+    Raises:
+        ConflictError: It has gone out unencrypted.
+    """
+    if version.is_encrypted:
+        return
+    if version.manifest_sha256 is not None:
+        raise ConflictError(
+            f"encrypting {version.model} version {version.number}: it has been rolled out, so its file lies on devices "
+            "unencrypted and may stand at the broker",
+            "register it again as a new version: shoal models register FOLDER --encrypted",
+        )
+    version.is_encrypted = True
+    session.add(version)
+    message = f"{version.model} version {version.number} leaves the hub encrypted only, by {by}"
+    record_event(session, "version_encrypted", message, subject=f"model/{version.model}")
+    announce(session, "models")
+
+
+def encrypt_variants(
+    session: Session, store: ArtifactStore, keys: VersionKeys, version: Version, now: datetime
+) -> None:
+    """Store the ciphertexts that an encrypted version's variants lack; the version's key is made at the first."""
+    if not version.is_encrypted:
+        return
+    for variant in find_variants(session, version):
+        if variant.encrypted is None:
+            key = _version_key(session, keys, version, now)
+            stored = store_artifact(session, store, encrypt_file(store.read(variant.sha256), key))
+            variant.encrypted_sha256, variant.encrypted_size_bytes = stored
+            session.add(variant)
+    session.flush()
+
+
+def open_version_key(session: Session, keys: VersionKeys, version: Version) -> bytes | None:
+    """Return an encrypted version's key, None before it has one.
+
+    Raises:
+        TrustError: The key in the trust folder is not the one that sealed it.
+    """
+    row = session.get(VersionKeyRow, version.id)
+    return None if row is None else keys.unseal(row.sealed, _name(version))
+
+
+def travels_as(version: Version, variant: VariantRow) -> str | None:
+    """Return the artifact that devices fetch: of an encrypted version the ciphertext or, before there is one, none."""
+    return variant.encrypted_sha256 if version.is_encrypted else variant.sha256
+
+
+def _version_key(session: Session, keys: VersionKeys, version: Version, now: datetime) -> bytes:
+    key = open_version_key(session, keys, version)
+    if key is None:
+        key = secrets.token_bytes(KEY_BYTES)
+        row = VersionKeyRow(version_id=version.id or 0, sealed=keys.seal(key, _name(version)), created_at=now)
+        session.add(row)
+        session.flush()
+    return key
+
+
+def _name(version: Version) -> str:
+    return f"{version.model} version {version.number}"
