@@ -84,11 +84,13 @@ class Hub:
         self.database.on_commit = controller.wake
         self.controller = Running(controller, database)
 
-    def add_device(self, behaviour: Behaviour | None = None, *, is_started: bool = True) -> SimulatedDevice:
+    def add_device(
+        self, behaviour: Behaviour | None = None, *, is_started: bool = True, encryption_key: str | None = None
+    ) -> SimulatedDevice:
         """Enrol a device, and start it."""
         device_id = new_device_id()
         with self.database.transaction() as session:
-            add_device(session, device_id)
+            add_device(session, device_id, encryption_key=encryption_key)
         device = SimulatedDevice(
             device_id,
             make_identity(self.broker.devices, device_id, self.folder / "devices"),
@@ -103,10 +105,10 @@ class Hub:
             self.wait(lambda session: session.get_one(Device, device_id).reported is not None)
         return device
 
-    def add_version(self, number: int, size_bytes: int = 300_000) -> None:
+    def add_version(self, number: int, size_bytes: int = 300_000, *, is_encrypted: bool = False) -> None:
         """Register a version with one variant, of several chunks."""
         with self.database.transaction() as session:
-            add_version(session, self.store, number, {TARGET: bytes([number]) * size_bytes})
+            add_version(session, self.store, number, {TARGET: bytes([number]) * size_bytes}, is_encrypted=is_encrypted)
 
     def roll_out(
         self, version: int, waves: tuple[int, ...] = (), max_failures: int = 0, timeout_s: float = 60.0

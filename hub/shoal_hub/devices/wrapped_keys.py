@@ -57,14 +57,15 @@ def give_keys(
 def take_encryption_key(session: Session, device_id: str, body: EncryptionKeyReplaced, now: datetime) -> None:
     """Wrap for another encryption key of a device from now on; one that is no key is told and changes nothing."""
     try:
-        parse_encryption_key(body.encryption_key)
+        recipient = key_sha256(parse_encryption_key(body.encryption_key))
     except EncryptionError as error:
         text = f"{device_id} told an encryption key that is none: {error}"
         record_event(session, "encryption_key_refused", text, device_id=device_id, severity="error", at=now)
         return
     statement = update(Device).where(col(Device.id) == device_id, col(Device.revoked_at).is_(None))
     session.connection().execute(statement.values(encryption_key=body.encryption_key))
-    session.connection().execute(delete(WrappedKeyRow).where(col(WrappedKeyRow.device_id) == device_id))
+    former = col(WrappedKeyRow.device_id) == device_id, col(WrappedKeyRow.recipient) != recipient
+    session.connection().execute(delete(WrappedKeyRow).where(*former))
     mark_stale(session, device_id)
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fastapi.testclient import TestClient
-from sqlmodel import select
+from sqlmodel import col, select
 from tests.simulators.rows import NOON, add_device, add_version, make_report, section
 
 from shoal_contract.envelope import MANIFEST_TYPE, verify
@@ -26,6 +27,7 @@ from shoal_hub.rollouts.start import Starter, start_rollout
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.transfer.tables import Lease
 
+OWN_KEY = X25519PrivateKey.generate().public_key().public_bytes_raw().hex()
 TARGET = "generic-onnx-int8"
 URL = "/api/v1/rollouts"
 
@@ -275,3 +277,22 @@ def test_the_problem_of_a_device_is_shown_where_a_person_looks(
     assert "compress" in shown["deployments"][0]["problem"]["remedy"]
     with hub.database.session() as session:
         assert session.exec(select(Deployment.state)).all() == ["failed"]
+
+
+def test_only_the_ciphertext_of_an_encrypted_version_is_leased_and_a_device_without_a_key_says_why(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    with hub.database.transaction() as session:
+        session.get_one(Device, fleet.ids[0]).encryption_key = OWN_KEY
+        add_version(session, hub.artifacts, 3, {TARGET: b"secret" * 1000}, is_encrypted=True)
+    _start(client, version="3", waves=[], max_failures=2)
+    fleet.settle()
+    with hub.database.session() as session:
+        variant = session.exec(select(VariantRow).where(col(VariantRow.encrypted_sha256).is_not(None))).one()
+        leased = set(session.exec(select(Lease.sha256)).all())
+        deployments = {one.device_id: one for one in session.exec(select(Deployment)).all()}
+    assert variant.encrypted_sha256 in leased
+    assert variant.sha256 not in leased
+    assert len(leased) == 2  # and the manifest
+    assert [deployments[device_id].state for device_id in fleet.ids] == ["assigned", "failed", "failed"]
+    assert deployments[fleet.ids[1]].problem["code"] == "no_encryption_key"  # type: ignore[index]
