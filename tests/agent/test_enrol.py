@@ -9,6 +9,7 @@ from cryptography import x509
 from tests.agent.simulators.director import DEVICE
 from tests.agent.simulators.https_hub import SECRET, Authority, HttpsHub, https_hub
 
+from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.enrol import enrol
 from shoal_agent.errors import DiskError, EnrolmentError
 from shoal_agent.identity import load_identity, load_or_make_key, make_signing_request
@@ -44,6 +45,8 @@ def test_a_device_enrols_and_keeps_its_identity(hub: HttpsHub, authority: Author
     assert path == "/api/v1/enrol"
     assert (body["token"], body["name"]) == (SECRET, "cam-7")
     assert body["hardware"]["cores"] >= 1
+    assert body["encryption_key"] == load_or_make_encryption_key(identity).public_hex
+    assert (identity / "encryption.pem").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_key_never_leaves_and_is_readable_by_its_owner_alone(

@@ -136,6 +136,21 @@ def test_the_way_of_a_model_from_registration_to_a_rollout_and_back(
     assert json.loads(events.out)[0]["kind"] == "rollout_started"
 
 
+def test_versions_are_encrypted_by_command_by_option_and_by_policy(shoal: Shoal, tmp_path: Path) -> None:
+    folder = str(write_bundle(tmp_path / "bundle", name="secrets"))
+    assert json.loads(shoal("models", "register", folder, "--json").out)["is_encrypted"] is False
+    assert "ciphertext" in shoal("models", "encrypt", "secrets", "1").out
+    assert json.loads(shoal("models", "register", folder, "--encrypted", "--json").out)["is_encrypted"] is True
+    assert "encrypted" in shoal("models", "encrypt", "secrets", "--new-versions").out
+    assert json.loads(shoal("models", "register", folder, "--json").out)["is_encrypted"] is True
+    assert (
+        json.loads(shoal("models", "encrypt", "secrets", "--no-new-versions", "--json").out)["encrypt_versions"]
+        is False
+    )
+    nothing = shoal("models", "encrypt", "secrets")
+    assert (nothing.status, "--new-versions" in nothing.err) == (2, True)
+
+
 def test_devices_are_found_by_name_or_id_renamed_and_tagged(shoal: Shoal) -> None:
     listed = shoal("devices", "list")
     assert all(device_id in listed.out for device_id in DEVICES.values())
