@@ -197,8 +197,9 @@ class Updater:
         await self._put(slots.fell_back())
 
     async def _serve(self, slot: Slot) -> None:
-        for sha256 in (slot.manifest.sha256, slot.file_sha256):
-            await to_thread.run_sync(self.blobs.check, sha256)
+        await to_thread.run_sync(self.blobs.check, slot.manifest.sha256)
+        if slot.encrypted is None:  # else opening it checks each byte
+            await to_thread.run_sync(self.blobs.check, slot.sha256)
         wanted = DesiredModel(
             version=slot.version,
             target=slot.target,

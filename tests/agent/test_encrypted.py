@@ -101,6 +101,24 @@ async def test_a_start_without_hub_and_broker_serves_the_encrypted_version(devic
     await again.server.aclose()
 
 
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+async def test_a_start_with_a_damaged_ciphertext_serves_the_previous_version_and_then_mends_it(
+    device: Device, damage: str
+) -> None:
+    await device.converge(publish(device, 1))
+    wanted = publish(device, 2)
+    await device.converge(wanted)
+    path = device.blobs.path(device.updater.file.slots.active.file_sha256)  # type: ignore[union-attr]
+    content = path.read_bytes()
+    path.unlink() if damage == "gone" else path.write_bytes(content[:-1] + (b"" if damage == "cut" else b"?"))
+
+    again = await device.restart()
+    assert again.serves == 1
+    await again.converge(wanted)
+    assert again.serves == 2
+    await again.server.aclose()
+
+
 async def test_a_rollback_between_encrypted_and_plain_versions_fetches_nothing(device: Device) -> None:
     plain, secret = device.publish(version(1), "dp-1"), publish(device, 2)
     await device.converge(plain)

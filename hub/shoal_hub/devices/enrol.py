@@ -41,7 +41,8 @@ def enrol(session: Session, authority: DeviceAuthority, request: EnrolmentReques
     token = find_token(session, request.token)
     use = session.get(EnrolmentUse, (token.id, key_fingerprint(csr)))
     device = _add_device(session, token, request, key_fingerprint(csr), now) if use is None else _known(session, use)
-    device.encryption_key = _encryption_key(request) or device.encryption_key
+    # Nothing in the CSR vouches for this key: a repeated request replaces none. The device's own, signed word does.
+    device.encryption_key = device.encryption_key or _encryption_key(request)
     certificate = authority.issue(csr, device.id)
     device.certificate_serial = add_certificate(session, device.id, certificate, now)
     session.add(device)
