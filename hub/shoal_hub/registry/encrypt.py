@@ -4,10 +4,10 @@ import secrets
 from datetime import datetime
 
 from sqlalchemy import LargeBinary
-from sqlmodel import Field, Session, SQLModel
+from sqlmodel import Field, Session, SQLModel, select
 
 from shoal_contract.encryption import KEY_BYTES, encrypt_file
-from shoal_hub.database import UtcDateTime, announce
+from shoal_hub.database import Database, UtcDateTime, announce
 from shoal_hub.errors import ConflictError
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
@@ -17,7 +17,7 @@ from shoal_hub.trust.version_keys import VersionKeys
 
 
 class VersionKeyRow(SQLModel, table=True):
-    """An encrypted version's key, sealed by the key in the trust folder. It is never replaced: make a new version."""
+    """An encrypted version's key, sealed by a key in the trust folder. It is never replaced: make a new version."""
 
     __tablename__ = "version_keys"
 
@@ -66,10 +66,29 @@ def open_version_key(session: Session, keys: VersionKeys, version: Version) -> b
     """Return an encrypted version's key, None before it has one.
 
     Raises:
-        TrustError: The key in the trust folder is not the one that sealed it.
+        TrustError: The key that sealed it is not in the trust folder.
     """
     row = session.get(VersionKeyRow, version.id)
     return None if row is None else keys.unseal(row.sealed, _name(version))
+
+
+def reseal_version_keys(database: Database, keys: VersionKeys) -> int:
+    """Seal every version's key by a new key of the trust folder; return how many there are.
+
+    Safe beside a hub that runs, and to do again after it was cut off: what opened before opens at any moment.
+
+    Raises:
+        TrustError: A version's key does not open; nothing has been sealed again.
+    """
+    keys.begin_next()
+    with database.transaction() as session:
+        rows = session.exec(select(VersionKeyRow, Version).join(Version)).all()
+        for row, version in rows:
+            row.sealed = keys.seal(keys.unseal(row.sealed, _name(version)), _name(version))
+            session.add(row)
+        record_event(session, "version_keys_resealed", f"the keys of {len(rows)} versions are sealed by a new key")
+    keys.retire()
+    return len(rows)
 
 
 def travels_as(version: Version, variant: VariantRow) -> str | None:

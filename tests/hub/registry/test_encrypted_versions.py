@@ -12,10 +12,19 @@ from tests.simulators.rows import NOON, add_version
 from shoal_contract.encryption import decrypt_file
 from shoal_hub.context import HubContext
 from shoal_hub.errors import ConflictError
-from shoal_hub.registry.encrypt import VersionKeyRow, encrypt_variants, mark_encrypted, open_version_key, travels_as
+from shoal_hub.registry.encrypt import (
+    VersionKeyRow,
+    encrypt_variants,
+    mark_encrypted,
+    open_version_key,
+    reseal_version_keys,
+    travels_as,
+)
 from shoal_hub.registry.publish import build_manifest, publish_manifest
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
+from shoal_hub.trust.errors import TrustError
+from shoal_hub.trust.version_keys import VersionKeys
 
 PLAIN = {"generic-onnx-int8": b"the model's own bytes" * 9000, "pi4-litert-int8": b"another file" * 10}
 URL = "/api/v1/models/digits/versions"
@@ -139,6 +148,21 @@ def test_registering_takes_the_wish_and_the_models_policy(client: TestClient, tm
     shown = client.patch("/api/v1/models/colours", json={"encrypt_versions": True}).json()
     assert shown["encrypt_versions"] is True
     assert [registered(3), registered(4, '{"is_encrypted": false}')] == [True, True]
+
+
+def test_the_keys_are_sealed_again_by_a_new_key_and_open_as_before(hub: HubContext, version: Version) -> None:
+    with hub.database.transaction() as session:
+        encrypt(session, hub)
+        before = open_version_key(session, hub.version_keys, version)
+        sealed = session.get_one(VersionKeyRow, version.id).sealed
+    for _ in range(3):
+        assert reseal_version_keys(hub.database, VersionKeys.open(hub.settings.data / "trust")) == 1
+    with hub.database.session() as session:
+        assert session.get_one(VersionKeyRow, version.id).sealed != sealed
+        assert open_version_key(session, hub.version_keys, version) == before, "the running hub sees the new key"
+    keys = VersionKeys.open(hub.settings.data / "trust")
+    with pytest.raises(TrustError):
+        keys.unseal(sealed, "digits version 1")
 
 
 def test_marking_twice_is_marking_once(hub: HubContext) -> None:
