@@ -16,7 +16,7 @@ from shoal_hub.database import UtcDateTime
 from shoal_hub.devices.intents import mark_stale
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.record import record_event
-from shoal_hub.registry.encrypt import open_version_key
+from shoal_hub.registry.encrypt import VersionRef, open_version_key
 from shoal_hub.registry.tables import Version
 from shoal_hub.trust.version_keys import VersionKeys
 
@@ -42,15 +42,18 @@ def give_keys(
     """
     if not models:
         return {}
-    device = session.get_one(Device, device_id)
-    wanted = select(Version).where(Version.is_encrypted, col(Version.model).in_(models))
-    encrypted = {(row.model, row.number): row for row in session.exec(wanted).all()}
     given = dict(models)
-    for name, model in models.items():
-        version = encrypted.get((name, model.version))
-        if version is not None and device.encryption_key is not None and device.revoked_at is None:
-            key = _wrapped(session, keys, device, device.encryption_key, version, now)
-            given[name] = model.model_copy(update={"key": key})
+    wanted = select(Version.id, Version.model, Version.number).where(
+        col(Version.is_encrypted), col(Version.model).in_(models)
+    )
+    versions = [VersionRef(row_id or 0, model, number) for row_id, model, number in session.exec(wanted).all()]
+    encrypted = [one for one in versions if models[one.model].version == one.number]
+    device = session.get_one(Device, device_id) if encrypted else None
+    if device is None or device.encryption_key is None or device.revoked_at is not None:
+        return given
+    for version in encrypted:
+        key = _wrapped(session, keys, device.id, device.encryption_key, version, now)
+        given[version.model] = models[version.model].model_copy(update={"key": key})
     return given
 
 
@@ -70,19 +73,19 @@ def take_encryption_key(session: Session, device_id: str, body: EncryptionKeyRep
 
 
 def _wrapped(
-    session: Session, keys: VersionKeys, device: Device, encryption_key: str, version: Version, now: datetime
+    session: Session, keys: VersionKeys, device_id: str, encryption_key: str, version: VersionRef, now: datetime
 ) -> WrappedKey | None:
     public = parse_encryption_key(encryption_key)
     recipient = key_sha256(public)
-    row = session.get(WrappedKeyRow, (device.id, version.id, recipient))
+    row = session.get(WrappedKeyRow, (device_id, version.id, recipient))
     if row is not None:
         return WrappedKey(recipient=recipient, data=row.data)
     version_key = open_version_key(session, keys, version)
     if version_key is None:
         return None
-    wrapped = wrap_key(version_key, public, KeyUse(device.id, version.model, version.number))
+    wrapped = wrap_key(version_key, public, KeyUse(device_id, version.model, version.number))
     made = WrappedKeyRow(
-        device_id=device.id, version_id=version.id or 0, recipient=recipient, data=wrapped.data, created_at=now
+        device_id=device_id, version_id=version.id, recipient=recipient, data=wrapped.data, created_at=now
     )
     session.add(made)
     session.flush()

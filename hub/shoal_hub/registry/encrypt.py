@@ -2,18 +2,38 @@
 
 import secrets
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import LargeBinary
 from sqlmodel import Field, Session, SQLModel, select
+from typing_extensions import Self
 
 from shoal_contract.encryption import KEY_BYTES, encrypt_file
 from shoal_hub.database import Database, UtcDateTime, announce
 from shoal_hub.errors import ConflictError
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
-from shoal_hub.registry.tables import VariantRow, Version
+from shoal_hub.registry.tables import Version
 from shoal_hub.registry.versions import find_variants
 from shoal_hub.trust.version_keys import VersionKeys
+
+
+class VersionRef(NamedTuple):
+    """Which version; its row also holds baselines that may take megabytes."""
+
+    id: int
+    model: str
+    number: int
+
+    @classmethod
+    def of(cls, version: Version) -> Self:
+        """Return which version a row is."""
+        return cls(version.id or 0, version.model, version.number)
+
+    @property
+    def name(self) -> str:
+        """Its name in words, which its key is sealed under."""
+        return f"{self.model} version {self.number}"
 
 
 class VersionKeyRow(SQLModel, table=True):
@@ -62,14 +82,14 @@ def encrypt_variants(
     session.flush()
 
 
-def open_version_key(session: Session, keys: VersionKeys, version: Version) -> bytes | None:
+def open_version_key(session: Session, keys: VersionKeys, version: VersionRef) -> bytes | None:
     """Return an encrypted version's key, None before it has one.
 
     Raises:
         TrustError: The key that sealed it is not in the trust folder.
     """
     row = session.get(VersionKeyRow, version.id)
-    return None if row is None else keys.unseal(row.sealed, _name(version))
+    return None if row is None else keys.unseal(row.sealed, version.name)
 
 
 def reseal_version_keys(database: Database, keys: VersionKeys) -> int:
@@ -82,29 +102,30 @@ def reseal_version_keys(database: Database, keys: VersionKeys) -> int:
     """
     keys.begin_next()
     with database.transaction() as session:
-        rows = session.exec(select(VersionKeyRow, Version).join(Version)).all()
-        for row, version in rows:
-            row.sealed = keys.seal(keys.unseal(row.sealed, _name(version)), _name(version))
+        rows = session.exec(select(VersionKeyRow, Version.model, Version.number).join(Version)).all()
+        for row, model, number in rows:
+            name = VersionRef(row.version_id, model, number).name
+            row.sealed = keys.seal(keys.unseal(row.sealed, name), name)
             session.add(row)
         record_event(session, "version_keys_resealed", f"the keys of {len(rows)} versions are sealed by a new key")
     keys.retire()
     return len(rows)
 
 
-def travels_as(version: Version, variant: VariantRow) -> str | None:
-    """Return the artifact that devices fetch: of an encrypted version the ciphertext or, before there is one, none."""
-    return variant.encrypted_sha256 if version.is_encrypted else variant.sha256
+def travels_as(sha256: str, encrypted_sha256: str | None, *, is_encrypted: bool) -> str | None:
+    """Return the artifact that devices fetch of a variant: its file or, where the version is encrypted, its ciphertext.
+
+    None before there is one: the plain file never stands in for it.
+    """
+    return encrypted_sha256 if is_encrypted else sha256
 
 
 def _version_key(session: Session, keys: VersionKeys, version: Version, now: datetime) -> bytes:
-    key = open_version_key(session, keys, version)
+    ref = VersionRef.of(version)
+    key = open_version_key(session, keys, ref)
     if key is None:
         key = secrets.token_bytes(KEY_BYTES)
-        row = VersionKeyRow(version_id=version.id or 0, sealed=keys.seal(key, _name(version)), created_at=now)
+        row = VersionKeyRow(version_id=ref.id, sealed=keys.seal(key, ref.name), created_at=now)
         session.add(row)
         session.flush()
     return key
-
-
-def _name(version: Version) -> str:
-    return f"{version.model} version {version.number}"

@@ -136,7 +136,9 @@ def _check_sizes(variants: Sequence[VariantRow]) -> None:
 
 def _used_artifacts(version: Version, variants: Sequence[VariantRow], devices: Sequence[Device]) -> set[str]:
     """Return the variants that these devices would take, as far as they have said what they can run."""
-    files = {variant.target: travels_as(version, variant) for variant in variants}
+    files = {
+        one.target: travels_as(one.sha256, one.encrypted_sha256, is_encrypted=version.is_encrypted) for one in variants
+    }
     available = {target: sha256 for target, sha256 in files.items() if sha256 is not None}
     targets = [(device.reported or {}).get("targets", ()) for device in devices]
     chosen = {next((target for target in mine if target in available), "") for mine in targets}

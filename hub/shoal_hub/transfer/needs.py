@@ -21,9 +21,11 @@ _SETTLED = frozenset({"applied", "failed"})
 
 def model_artifacts(session: Session, model: str, body: DesiredModel) -> list[str]:
     """Return what a device fetches to serve `body`: the manifest and the variant for its target."""
-    wanted = select(Version, VariantRow).join(VariantRow, col(Version.id) == col(VariantRow.version_id))
+    columns = select(VariantRow.sha256, VariantRow.encrypted_sha256, Version.is_encrypted)
+    wanted = columns.join(Version, col(Version.id) == col(VariantRow.version_id))
     found = wanted.where(Version.model == model, Version.number == body.version, VariantRow.target == body.target)
-    files = [travels_as(version, variant) for version, variant in session.exec(found).all()]
+    rows = session.exec(found).all()
+    files = [travels_as(plain, sealed, is_encrypted=is_encrypted) for plain, sealed, is_encrypted in rows]
     return [body.manifest.sha256, *(sha256 for sha256 in files if sha256 is not None)]
 
 

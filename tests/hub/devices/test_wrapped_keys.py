@@ -20,7 +20,7 @@ from shoal_hub.devices.public import detail
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.devices.wrapped_keys import WrappedKeyRow, take_encryption_key
 from shoal_hub.events.tables import EventRow
-from shoal_hub.registry.encrypt import encrypt_variants, open_version_key
+from shoal_hub.registry.encrypt import VersionRef, encrypt_variants, open_version_key
 
 LIFE = timedelta(days=30)
 REF = ArtifactRef(sha256="0" * 64, size_bytes=1)
@@ -40,7 +40,7 @@ class Fleet:
             version = add_version(session, hub.artifacts, 1, {"t": b"secret"}, is_encrypted=True)
             encrypt_variants(session, hub.artifacts, hub.version_keys, version, NOON)
             add_version(session, hub.artifacts, 2, {"t": b"plain"})
-            self.version_key = open_version_key(session, hub.version_keys, version)
+            self.version_key = open_version_key(session, hub.version_keys, VersionRef.of(version))
 
     def device(self, key: str | None, version: int = 1) -> str:
         with self.hub.database.transaction() as session:

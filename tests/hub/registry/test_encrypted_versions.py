@@ -9,11 +9,13 @@ from sqlmodel import Session, select
 from tests.hub.registry.bundles import post_bundle, write_bundle
 from tests.simulators.rows import NOON, add_version
 
+from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.encryption import decrypt_file
 from shoal_hub.context import HubContext
 from shoal_hub.errors import ConflictError
 from shoal_hub.registry.encrypt import (
     VersionKeyRow,
+    VersionRef,
     encrypt_variants,
     mark_encrypted,
     open_version_key,
@@ -23,10 +25,12 @@ from shoal_hub.registry.encrypt import (
 from shoal_hub.registry.publish import build_manifest, publish_manifest
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
+from shoal_hub.transfer.needs import model_artifacts
 from shoal_hub.trust.errors import TrustError
 from shoal_hub.trust.version_keys import VersionKeys
 
 PLAIN = {"generic-onnx-int8": b"the model's own bytes" * 9000, "pi4-litert-int8": b"another file" * 10}
+REF = ArtifactRef(sha256="0" * 64, size_bytes=1)
 URL = "/api/v1/models/digits/versions"
 
 
@@ -45,7 +49,7 @@ def encrypt(session: Session, hub: HubContext, number: int = 1) -> list[VariantR
 def test_each_variant_gets_a_ciphertext_that_the_versions_key_opens(hub: HubContext, version: Version) -> None:
     with hub.database.transaction() as session:
         variants = encrypt(session, hub)
-        key = open_version_key(session, hub.version_keys, version)
+        key = open_version_key(session, hub.version_keys, VersionRef.of(version))
     assert key is not None
     for variant in variants:
         assert variant.encrypted is not None
@@ -70,7 +74,7 @@ def test_encrypting_again_changes_nothing_and_a_new_variant_is_added_under_the_s
 def test_the_database_holds_no_key_of_a_version(hub: HubContext, version: Version) -> None:
     with hub.database.transaction() as session:
         encrypt(session, hub)
-        key = open_version_key(session, hub.version_keys, version)
+        key = open_version_key(session, hub.version_keys, VersionRef.of(version))
         assert key is not None
         row = session.exec(text("SELECT sealed FROM version_keys")).one()  # type: ignore[call-overload]
     assert key not in bytes(row[0])
@@ -94,8 +98,10 @@ def test_no_manifest_is_made_while_a_variant_would_travel_in_plain(hub: HubConte
     with hub.database.transaction() as session, pytest.raises(ConflictError, match="a variant of it is not yet"):
         publish_manifest(session, hub.artifacts, hub.director, find_version(session, "digits", "1"))
     with hub.database.session() as session:
-        version = find_version(session, "digits", "1")
-        assert [travels_as(version, variant) for variant in find_variants(session, version)] == [None, None]
+        variants = find_variants(session, find_version(session, "digits", "1"))
+        assert [travels_as(one.sha256, one.encrypted_sha256, is_encrypted=True) for one in variants] == [None, None]
+        wanted = DesiredModel(version=1, target="pi4-litert-int8", manifest=REF, deployment="dp-1")
+        assert model_artifacts(session, "digits", wanted) == [REF.sha256]
 
 
 def test_a_version_that_is_not_encrypted_gets_no_key(hub: HubContext) -> None:
@@ -131,7 +137,7 @@ def test_a_version_is_encrypted_through_the_api_until_it_has_gone_out(client: Te
 def test_a_versions_key_is_no_artifact_and_in_no_answer(client: TestClient, hub: HubContext, version: Version) -> None:
     with hub.database.transaction() as session:
         encrypt(session, hub)
-        key = open_version_key(session, hub.version_keys, version)
+        key = open_version_key(session, hub.version_keys, VersionRef.of(version))
     assert key is not None
     shown = client.get(f"{URL}/1").text
     assert key.hex() not in shown
@@ -153,13 +159,15 @@ def test_registering_takes_the_wish_and_the_models_policy(client: TestClient, tm
 def test_the_keys_are_sealed_again_by_a_new_key_and_open_as_before(hub: HubContext, version: Version) -> None:
     with hub.database.transaction() as session:
         encrypt(session, hub)
-        before = open_version_key(session, hub.version_keys, version)
+        before = open_version_key(session, hub.version_keys, VersionRef.of(version))
         sealed = session.get_one(VersionKeyRow, version.id).sealed
     for _ in range(3):
         assert reseal_version_keys(hub.database, VersionKeys.open(hub.settings.data / "trust")) == 1
     with hub.database.session() as session:
         assert session.get_one(VersionKeyRow, version.id).sealed != sealed
-        assert open_version_key(session, hub.version_keys, version) == before, "the running hub sees the new key"
+        assert open_version_key(session, hub.version_keys, VersionRef.of(version)) == before, (
+            "the running hub sees the new key"
+        )
     keys = VersionKeys.open(hub.settings.data / "trust")
     with pytest.raises(TrustError):
         keys.unseal(sealed, "digits version 1")
