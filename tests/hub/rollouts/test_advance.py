@@ -126,12 +126,7 @@ def test_a_device_that_no_key_can_be_wrapped_for_does_not_fit_an_encrypted_versi
     fleet = Fleet([2], replace(ROLLOUT, is_encrypted=True, max_failures=1))
     fleet.facts["device-0"] = replace(fleet.facts["device-0"], has_encryption_key=True)
     fleet.step()
-    assert fleet.states() == ["assigned", "failed"]
-    assert "device-1" not in fleet.intents
-    problem = fleet.attempts[1].problem
-    assert problem is not None
-    assert problem.code == "no_encryption_key"
-    assert "agent" in problem.remedy
+    assert (fleet.states(), set(fleet.intents)) == (["assigned", "failed"], {"device-0"})
 
 
 def test_each_device_gets_the_first_of_its_targets_that_there_is_a_variant_for() -> None:
