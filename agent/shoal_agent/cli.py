@@ -136,22 +136,6 @@ def key(*, data: Path, as_json: bool) -> None:
     click.echo(json.dumps({"key_sha256": fingerprint}) if as_json else fingerprint)
 
 
-@app.command(epilog="Example: shoal-agent identity --json")
-@_data_option
-@_json_option
-@_readable
-def identity(*, data: Path, as_json: bool) -> None:
-    """Show who this device is: its id, certificate and keys."""
-    from shoal_agent.identity import describe
-
-    facts = describe(data / "identity")
-    if as_json:
-        click.echo(json.dumps(facts))
-        return
-    for name, value in facts.items():
-        click.echo(f"{name:22} {value}")
-
-
 @app.command(epilog="Example: shoal-agent run --port 8080")
 @_data_option
 @click.option(
@@ -199,13 +183,14 @@ def status(*, data: Path, as_json: bool) -> None:
     """Show who this device is, what it serves and whether the agent runs."""
     from shoal_agent.errors import DiskError
     from shoal_agent.identity import load_identity
+    from shoal_agent.local_endpoint import endpoint_of, is_live
     from shoal_agent.slots import SlotFile, known_models
     from shoal_contract import __version__
 
     identity = load_identity(data / "identity")
     models = {name: SlotFile(data / "models", name).slots for name in known_models(data / "models")}
     try:
-        url = _endpoint(data)
+        url = endpoint_of(data)
     except DiskError:
         url = None  # it has never run on this folder
     answer = {
@@ -213,7 +198,7 @@ def status(*, data: Path, as_json: bool) -> None:
         "device_id": identity.device_id,
         "broker": f"{identity.broker_host}:{identity.broker_port}",
         "endpoint": url,
-        "is_running": url is not None and _is_live(url),
+        "is_running": url is not None and is_live(url),
         "models": {name: json.loads(slots.model_dump_json(exclude_none=True)) for name, slots in models.items()},
     }
     if as_json:
@@ -240,16 +225,18 @@ def predict(*, data: Path, model: str, file: Path, as_json: bool) -> None:
     """Ask the running agent for a prediction, through its Open Inference Protocol endpoint."""
     import numpy as np
 
+    from shoal_agent.local_endpoint import ask, endpoint_of
+
     batch = _read_batch(file)
-    url = _endpoint(data)
-    spec = _ask(url, "GET", f"/v2/models/{model}")["inputs"][0]
+    url = endpoint_of(data)
+    spec = ask(url, "GET", f"/v2/models/{model}")["inputs"][0]
     tensor = {
         "name": spec["name"],
         "datatype": spec["datatype"],
         "shape": list(batch.shape),
         "data": batch.ravel().tolist(),
     }
-    answer = _ask(url, "POST", f"/v2/models/{model}/infer", {"inputs": [tensor]})
+    answer = ask(url, "POST", f"/v2/models/{model}/infer", {"inputs": [tensor]})
     if as_json:
         click.echo(json.dumps(answer))
         return
@@ -298,6 +285,56 @@ def data_list(*, data: Path, as_json: bool) -> None:
         click.echo("no datasets yet; add one with: shoal-agent data add NAME FILE.npz")
 
 
+@app.group("identity", invoke_without_command=True, epilog="Example: shoal-agent identity --json")
+@_data_option
+@_json_option
+@click.pass_context
+@_readable
+def identity_group(context: click.Context, *, data: Path, as_json: bool) -> None:
+    """Show who this device is: its id, certificate and keys; or replace one of them."""
+    if context.invoked_subcommand is not None:
+        return
+    from shoal_agent.identity import describe
+
+    facts = describe(data / "identity")
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:22} {value}")
+
+
+@identity_group.command(
+    "rotate-encryption-key", epilog="Example: systemctl stop shoal-agent && shoal-agent identity rotate-encryption-key"
+)
+@_data_option
+@_json_option
+@_readable
+def rotate_encryption_key(*, data: Path, as_json: bool) -> None:
+    """Replace the key that opens encrypted versions, and take the stored ones over to it. The agent must not run."""
+    from contextlib import closing
+    from datetime import datetime, timezone
+
+    from shoal_agent.folder_lock import only_one
+    from shoal_agent.identity import load_identity
+    from shoal_agent.key_rotation import rotate_encryption_key as rotate
+    from shoal_agent.outbox import Outbox
+    from shoal_agent.settings import OutboxSettings
+    from shoal_contract.telemetry import EncryptionKeyReplaced
+
+    identity = load_identity(data / "identity")
+    with only_one(data), closing(Outbox(data / "outbox.sqlite", OutboxSettings())) as outbox:
+
+        def tell(public_hex: str) -> None:
+            outbox.put_event(EncryptionKeyReplaced(encryption_key=public_hex), datetime.now(timezone.utc))
+
+        key = rotate(data, identity.device_id, tell)
+    if as_json:
+        click.echo(json.dumps({"device_id": identity.device_id, "encryption_key": key.public_hex}))
+    else:
+        click.echo(f"the encryption key is now {key.public_hex}; start the agent: it tells the hub")
+
+
 def _read_batch(path: Path) -> "NDArray[Any]":
     import numpy as np
 
@@ -323,46 +360,6 @@ def _runtimes(names: tuple[str, ...]) -> "tuple[Runtime, ...]":
         message = f"choosing a runtime: {', '.join(names) or 'none'} asked for, {', '.join(found) or 'none'} installed"
         raise AgentError(message, "install one: pip install 'shoal[onnx]' or 'shoal[litert]'")
     return chosen
-
-
-def _endpoint(data: Path) -> str:
-    from shoal_agent.errors import DiskError
-
-    path = data / "run" / "endpoint.json"
-    try:
-        return str(json.loads(path.read_text())["url"])
-    except (OSError, ValueError, KeyError) as error:
-        raise DiskError(f"looking for the agent's endpoint in {path}: {error}", "start it: shoal-agent run") from error
-
-
-def _is_live(url: str) -> bool:
-    from shoal_agent.errors import AgentError
-
-    try:
-        return bool(_ask(url, "GET", "/v2/health/live")["live"])
-    except AgentError:
-        return False
-
-
-def _ask(url: str, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-    import http.client
-    from urllib.parse import urlsplit
-
-    from shoal_agent.errors import AgentError
-
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=30)
-    try:
-        connection.request(method, path, json.dumps(body) if body is not None else None)
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise AgentError(f"asking the agent at {url}: {error}", "is it running? start it: shoal-agent run") from error
-    finally:
-        connection.close()
-    if response.status != http.client.OK:
-        raise AgentError(f"asking the agent at {url}{path}: {answer.get('error', answer)}", "correct the input")
-    return answer
 
 
 def main() -> None:

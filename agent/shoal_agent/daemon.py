@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import random
-import secrets
 import signal
 import time
 from collections.abc import Callable
@@ -24,15 +23,17 @@ from shoal_agent.blobs import BlobStore
 from shoal_agent.clock import Clock, system_clock
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.durable import replace_file
+from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
 from shoal_agent.errors import AgentError, DiskError, HeldError, LinkError, TrustError
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.folder_lock import only_one
 from shoal_agent.hardware import available_runtimes, detect, targets_for
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
+from shoal_agent.key_rotation import take_up_encryption_key
 from shoal_agent.link import Link
 from shoal_agent.monitor import Monitor
-from shoal_agent.outbox import Outbox
+from shoal_agent.outbox import UNPLACED, Outbox
 from shoal_agent.pairs import Pairs
 from shoal_agent.renewal import Renewal
 from shoal_agent.reporting import Reporter, heartbeat
@@ -40,7 +41,7 @@ from shoal_agent.sections import Sections
 from shoal_agent.serving import ModelServer, create_app, serve
 from shoal_agent.settings import AgentSettings
 from shoal_agent.signer import DeviceSigner
-from shoal_agent.slots import SlotFile, known_models, put_aside
+from shoal_agent.slots import known_models, open_slot_file
 from shoal_agent.tuf.refresher import Refresher
 from shoal_agent.updater import Profile, Updater
 from shoal_agent.uplink import Uplink
@@ -50,17 +51,14 @@ from shoal_contract.desired import DesiredConfig, DesiredState
 from shoal_contract.reported import ModelReport, SectionReport
 from shoal_contract.telemetry import (
     DeploymentEvent,
-    Event,
+    EncryptionKeyReplaced,
     EventBody,
     MissingArtifact,
-    OutboxPosition,
     TelemetryMessage,
 )
 
 _log = getLogger(__name__)
 _WINDOW_CHECK_S = 1.0
-_UNPLACED = OutboxPosition(stream="0" * 16, sequence=1, oldest=1)
-"""Stands in a queued message until it is sent; `uplink.with_position` puts the true place in."""
 
 
 class Agent:
@@ -142,12 +140,32 @@ class Agent:
 
     async def _boot(self) -> None:
         """Serve what was served before, with or without a hub."""
+        self._encryption_key = await anyio.to_thread.run_sync(self._take_up_encryption_key)
         for name in known_models(self._settings.data_dir / "models"):
             try:
                 await self._updater(name).boot()
             except AgentError as error:
                 _log.error("boot: %s", error)
                 self._reporter.section(f"models/{name}", SectionReport(state="failed", problem=error.to_problem()))
+
+    def _take_up_encryption_key(self) -> EncryptionKey:
+        try:
+            return take_up_encryption_key(self._settings.data_dir, self.device_id, self._tell_encryption_key)
+        except DiskError as error:  # what is not encrypted serves all the same
+            _log.error("%s; %s. Until then a key in memory stands in, and the hub wraps for that", error, error.remedy)
+            return new_encryption_key(self.device_id)
+
+    def _tell_encryption_key(self, public_hex: str) -> None:
+        try:
+            self._tell(EncryptionKeyReplaced(encryption_key=public_hex))
+        except DiskError as error:  # told again when a state comes with a key for another one
+            _log.error("the hub could not be told of the encryption key: %s", error)
+
+    def _note_foreign_keys(self, state: DesiredState) -> None:
+        """Tell the hub which encryption key this device has, if it was sent a version's key for another one."""
+        keys = [model.key for model in state.models.values() if model.key is not None]
+        if any(self._encryption_key.is_for_another(key) for key in keys):
+            self._tell_encryption_key(self._encryption_key.public_hex)
 
     async def _start_serving(self, group: TaskGroup) -> None:
         app = create_app(self._server, self._monitor)
@@ -238,6 +256,7 @@ class Agent:
             self._config_changed.set()
         self._link.reconnect_jitter_s = state.config.reconnect_jitter_s
         self._reporter.accepted(state.order)
+        self._note_foreign_keys(state)
         self._reporter.section("config", SectionReport(state="applied"))
         for name, model in state.models.items():
             step = partial(self._updater(name).converge, model, state.order, partial(self._on_step, name))
@@ -287,8 +306,7 @@ class Agent:
 
     def _tell(self, body: EventBody) -> None:
         """Queue an event for the hub."""
-        event = Event(event_id=secrets.token_hex(16), outbox=_UNPLACED, at=self._now(), body=body)
-        self._outbox.put("event", body.kind, event.to_bytes())
+        self._outbox.put_event(body, self._now())
 
     async def _ask_again(self, sha256: str, detail: str) -> None:
         self._tell(MissingArtifact(sha256=sha256, detail=detail))
@@ -320,7 +338,7 @@ class Agent:
     def _queue_windows(self) -> None:
         """Pack and queue what is finished; in a thread, as it takes an fsync a window."""
         for window in self._monitor.take_windows(self._now(), self._config):
-            message = TelemetryMessage(body=window.to_message(_UNPLACED))
+            message = TelemetryMessage(body=window.to_message(UNPLACED))
             self._outbox.put("telemetry", "window", message.to_bytes())
 
     def _next_connection(self) -> int:
@@ -330,23 +348,16 @@ class Agent:
         if name not in self._updaters:
             self._updaters[name] = Updater(
                 name,
-                self._slot_file(name),
+                open_slot_file(self._settings.data_dir / "models", name),
                 self._blobs,
                 self._fetcher,
                 self._server,
                 Profile(self._reporter.targets, self._reporter.runtimes),
                 self._trust,
                 self._settings.boot_attempts,
+                self._encryption_key,
             )
         return self._updaters[name]
-
-    def _slot_file(self, name: str) -> SlotFile:
-        folder = self._settings.data_dir / "models"
-        try:
-            return SlotFile(folder, name)
-        except DiskError as error:
-            _log.error("%s; kept as %s", error, put_aside(folder, name))
-            return SlotFile(folder, name)
 
     def _model_reports(self) -> dict[str, ModelReport]:
         held = {name: updater.file.slots for name, updater in self._updaters.items()}

@@ -18,10 +18,10 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
 from shoal_agent.clock import Clock
+from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.errors import EnrolmentError, HubError, HubUnreachableError
 from shoal_agent.hardware import detect
 from shoal_agent.hub_api import API, call, refusal
@@ -29,7 +29,6 @@ from shoal_agent.identity import (
     MAX_IDENTITY_BYTES,
     Identity,
     load_identity,
-    load_or_make_encryption_key,
     load_or_make_key,
     make_signing_request,
     save_identity,
@@ -120,14 +119,13 @@ def _pin(token_text: str, ca_sha256: str) -> tuple[str, str]:
 
 def _request(identity_dir: Path, secret: str, name: str) -> EnrolmentRequest:
     csr_pem = make_signing_request(load_or_make_key(identity_dir))
-    encryption_key = load_or_make_encryption_key(identity_dir).public_key()
     try:
         return EnrolmentRequest(
             token=secret,
             csr_pem=csr_pem,
             name=name,
             hardware=detect(),
-            encryption_key=encryption_key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex(),
+            encryption_key=load_or_make_encryption_key(identity_dir).public_hex,
         )
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]

@@ -1,7 +1,7 @@
 """Who this device is: its keys, which never leave it, its certificate, and whom it trusts.
 
 `<data>/identity/` holds `device.pem` (the key and its certificate, in one file so that one rename replaces both),
-`ca.pem` and `hub.json`, written at enrolment; `encryption.key`; before enrolment `key.pem`; during a renewal what
+`ca.pem` and `hub.json`, written at enrolment; `encryption.pem`; before enrolment `key.pem`; during a renewal what
 `shoal_agent.pairs` says.
 """
 
@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from shoal_agent.clock import Clock
 from shoal_agent.durable import make_folder, replace_file
+from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.errors import DiskError
 from shoal_agent.tls import hub_context
 from shoal_contract.device_signature import device_key_id
+from shoal_contract.encryption import key_sha256
 from shoal_contract.enrolment import EnrolmentResponse
 from shoal_contract.errors import MessageError
-from shoal_contract.ids import sha256_hex
 from shoal_contract.wire import parse_message
 
 MAX_IDENTITY_BYTES = 1024 * 1024
@@ -147,19 +147,6 @@ def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return loaded
 
 
-def load_or_make_encryption_key(folder: Path) -> X25519PrivateKey:
-    """Return the device's X25519 key, which keys of encrypted versions are wrapped to; made at the first call."""
-    path = folder / "encryption.key"
-    if not path.exists():
-        make_folder(folder, mode=0o700)
-        replace_file(path, to_pem(X25519PrivateKey.generate()))
-    loaded = _load_private(path)
-    if not isinstance(loaded, X25519PrivateKey):
-        message = f"reading {path}: a {type(loaded).__name__} found, an X25519 key expected"
-        raise DiskError(message, "move the file away and enrol again with a new token")
-    return loaded
-
-
 def read_certificate(path: Path) -> CertificateFacts:
     """Return what the certificate in a file says.
 
@@ -183,15 +170,14 @@ def describe(folder: Path) -> dict[str, str]:
         DiskError: The device is not enrolled, or the folder is damaged.
     """
     identity, certificate = load_identity(folder), read_certificate(folder / PAIR)
-    encryption_key = load_or_make_encryption_key(folder).public_key()
-    raw = encryption_key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    encryption_key = load_or_make_encryption_key(folder, identity.device_id).private.public_key()
     return {
         "device_id": identity.device_id,
         "serial": certificate.serial,
         "starts_at": certificate.starts_at.isoformat(),
         "expires_at": certificate.expires_at.isoformat(),
         "key_sha256": device_key_id(load_key(folder / PAIR).public_key()),
-        "encryption_key_sha256": sha256_hex(raw),
+        "encryption_key_sha256": key_sha256(encryption_key),
         "hub": identity.api_url,
     }
 
@@ -205,7 +191,7 @@ def make_signing_request(key: ec.EllipticCurvePrivateKey) -> str:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
-def to_pem(key: ec.EllipticCurvePrivateKey | X25519PrivateKey) -> bytes:
+def to_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     """Return a private key as PKCS #8 PEM, for a file that its owner alone may read."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from logging import getLogger
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,10 +17,12 @@ from typing import Literal, NamedTuple
 from shoal_agent.durable import make_folder
 from shoal_agent.errors import DiskError
 from shoal_agent.settings import OutboxSettings
-from shoal_contract.telemetry import OutboxPosition
+from shoal_contract.telemetry import Event, EventBody, OutboxPosition
 
 _log = getLogger(__name__)
 Channel = Literal["event", "telemetry"]
+UNPLACED = OutboxPosition(stream="0" * 16, sequence=1, oldest=1)
+"""Stands in a queued message until it is sent; `uplink.with_position` puts the true place in."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS messages (
@@ -68,6 +71,11 @@ class Outbox:
             self._trim()
         self.on_change()
         return int(cursor.lastrowid or 0)
+
+    def put_event(self, body: EventBody, now: datetime) -> int:
+        """Queue an event with an id of its own, see `put`."""
+        event = Event(event_id=secrets.token_hex(16), outbox=UNPLACED, at=now, body=body)
+        return self.put("event", body.kind, event.to_bytes())
 
     def after(self, sequence: int, limit: int) -> list[Queued]:
         """Return up to `limit` messages beyond `sequence`, in order."""

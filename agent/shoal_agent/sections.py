@@ -11,6 +11,7 @@ from logging import getLogger
 import anyio
 from anyio.abc import TaskGroup
 
+from shoal_agent.encryption_key import OtherRecipientError
 from shoal_agent.errors import AgentError, HeldError
 from shoal_agent.reporting import Reporter
 from shoal_agent.updater import RETRYABLE
@@ -99,7 +100,8 @@ class Sections:
                 await converge()
             except RETRYABLE as error:
                 _log.warning("section %s: %s; trying again", key, error)
-                state: SectionState = "held" if isinstance(error, HeldError) else "working"
+                is_held = isinstance(error, HeldError | OtherRecipientError)
+                state: SectionState = "held" if is_held else "working"
                 report = SectionReport(state=state, step="wait", deployment=deployment, problem=error.to_problem())
                 self._reporter.section(key, report)
                 with anyio.move_on_after(delay_s * random.uniform(0.5, 1.5)):  # noqa: S311 - spreads retries, no secret

@@ -3,6 +3,7 @@
 The transitions are pure; `SlotFile` makes each of them durable by one rename, and that rename is the activation.
 """
 
+from logging import getLogger
 from pathlib import Path
 from typing import Literal
 
@@ -10,10 +11,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shoal_agent.durable import replace_file, sync_folder
 from shoal_agent.errors import DiskError
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.encryption import EncryptedFile, WrappedKey
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.manifest import Variant
 from shoal_contract.reported import ModelReport, Problem, SlotReport
+
+_log = getLogger(__name__)
 
 
 class Slot(BaseModel):
@@ -31,6 +35,14 @@ class Slot(BaseModel):
     state: Literal["good", "bad", "unproven"] = "unproven"
     boots: int = 0
     """Starts of the agent that found this version unproven: as many times the agent ended while it was tried."""
+    encrypted: EncryptedFile | None = None
+    key: WrappedKey | None = None
+    """Of an encrypted version: the only form in which its key lies on this disk."""
+
+    @property
+    def file_sha256(self) -> str:
+        """Hash of the file in the store: the ciphertext's where the version is encrypted."""
+        return self.encrypted.sha256 if self.encrypted else self.sha256
 
     def is_same_file(self, other: "Slot") -> bool:
         """Whether both are the same version from the same file."""
@@ -120,7 +132,7 @@ class Slots(BaseModel):
     def artifacts(self) -> set[str]:
         """Hashes of all files that the roles need."""
         slots = [slot for slot in (self.active, self.previous, self.candidate) if slot is not None]
-        return {slot.sha256 for slot in slots} | {slot.manifest.sha256 for slot in slots}
+        return {slot.file_sha256 for slot in slots} | {slot.manifest.sha256 for slot in slots}
 
     def to_report(self) -> ModelReport:
         """Return the roles as the hub sees them."""
@@ -131,16 +143,18 @@ class Slots(BaseModel):
         )
 
 
-def slot_for(variant: Variant, *, version: int, manifest: ArtifactRef, deployment: str, order: tuple[int, int]) -> Slot:
+def slot_for(variant: Variant, wanted: DesiredModel, order: tuple[int, int]) -> Slot:
     """Make the slot of a verified variant."""
     return Slot(
-        version=version,
+        version=wanted.version,
         target=variant.target,
         sha256=variant.sha256,
         size_bytes=variant.size_bytes,
-        manifest=manifest,
-        deployment=deployment,
+        manifest=wanted.manifest,
+        deployment=wanted.deployment,
         order=order,
+        encrypted=variant.encrypted,
+        key=wanted.key if variant.encrypted else None,
     )
 
 
@@ -194,6 +208,15 @@ def put_aside(models_dir: Path, name: str) -> Path:
     """Move a damaged `state.json` out of the way, where a person still finds it; return its new place."""
     path = models_dir / name / "state.json"
     return path.replace(path.with_name("state.json.damaged"))
+
+
+def open_slot_file(models_dir: Path, name: str) -> SlotFile:
+    """Open a model's roles; a damaged file is put aside and the model begun anew."""
+    try:
+        return SlotFile(models_dir, name)
+    except DiskError as error:
+        _log.error("%s; kept as %s", error, put_aside(models_dir, name))
+        return SlotFile(models_dir, name)
 
 
 def known_models(models_dir: Path) -> list[str]:

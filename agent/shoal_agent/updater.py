@@ -6,17 +6,21 @@ one. What can be mended by waiting raises FetchError or LinkError; what can not 
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from logging import getLogger
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import anyio
 from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore
+from shoal_agent.encryption_key import EncryptionKey, OtherRecipientError
 from shoal_agent.engines import load_engine, run_golden
 from shoal_agent.errors import AgentError, ArtifactError, DiskError, FetchError, HeldError, LinkError
 from shoal_agent.fetch import Fetcher
+from shoal_agent.plain_file import plain_file
 from shoal_agent.serving import ModelServer, ServedModel
 from shoal_agent.slots import Slot, SlotFile, Slots, slot_for
 from shoal_agent.trust import choose_variant, read_manifest
@@ -29,7 +33,7 @@ from shoal_contract.telemetry import DeploymentEvent
 _log = getLogger(__name__)
 Step = Literal["fetch", "verify", "stage", "activate", "commit", "roll_back", "fail"]
 OnStep = Callable[[DeploymentEvent], None]
-RETRYABLE = (FetchError, HeldError, LinkError, DiskError)
+RETRYABLE = (FetchError, HeldError, LinkError, DiskError, OtherRecipientError)
 """Errors that waiting may mend; the version is not marked bad."""
 
 
@@ -77,6 +81,7 @@ class Updater:
     profile: Profile
     trust: ManifestTrust
     boot_attempts: int
+    encryption_key: EncryptionKey
 
     async def boot(self) -> None:
         """Serve the active version again after a start; an unproven one must pass its self-test first.
@@ -107,7 +112,7 @@ class Updater:
         """Make `wanted` the version that serves.
 
         Raises:
-            FetchError, HeldError, LinkError, DiskError: Not yet; try again.
+            FetchError, HeldError, LinkError, DiskError, OtherRecipientError: Not yet; try again.
             DeploymentFailedError: The version can not serve here; the last good one does.
         """
         slots = self.file.slots
@@ -136,15 +141,15 @@ class Updater:
         await self._present(wanted.manifest)
         manifest = await to_thread.run_sync(self._manifest, wanted)
         variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
-        ref = ArtifactRef(sha256=variant.sha256, size_bytes=variant.size_bytes)
-        run.fetched_bytes = 0 if self.blobs.has(variant.sha256) else variant.size_bytes
+        if variant.encrypted:
+            self.encryption_key.open(wanted.key, self.name, wanted.version)  # nothing is fetched that can not be read
+        ref = variant.travels_as
+        run.fetched_bytes = 0 if self.blobs.has(ref.sha256) else ref.size_bytes
         await self._present(ref)
         run.step("verify")
-        slot = slot_for(
-            variant, version=wanted.version, manifest=wanted.manifest, deployment=wanted.deployment, order=order
-        )
+        slot = slot_for(variant, wanted, order)
         await self._stage(slot)
-        served = await self._load(manifest, variant, wanted.manifest.sha256)
+        served = await self._load(manifest, variant, wanted)
         with anyio.CancelScope(shield=True):  # from here on the engine belongs to somebody, and both steps are due
             run.step("stage")
             try:
@@ -205,14 +210,19 @@ class Updater:
         await self._put(slots.fell_back())
 
     async def _serve(self, slot: Slot) -> None:
-        for sha256 in (slot.manifest.sha256, slot.sha256):
-            await to_thread.run_sync(self.blobs.check, sha256)
+        await to_thread.run_sync(self.blobs.check, slot.manifest.sha256)
+        if slot.encrypted is None:  # else opening it checks each byte
+            await to_thread.run_sync(self.blobs.check, slot.sha256)
         wanted = DesiredModel(
-            version=slot.version, target=slot.target, manifest=slot.manifest, deployment=slot.deployment
+            version=slot.version,
+            target=slot.target,
+            manifest=slot.manifest,
+            deployment=slot.deployment,
+            key=slot.key,
         )
         manifest = await to_thread.run_sync(self._manifest, wanted)
         variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
-        served = await self._load(manifest, variant, slot.manifest.sha256)
+        served = await self._load(manifest, variant, wanted)
         await self.server.swap(self.name, served)
 
     async def _put(self, slots: Slots) -> Slots:
@@ -222,17 +232,25 @@ class Updater:
     def _manifest(self, wanted: DesiredModel) -> VersionManifest:
         return read_manifest(self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES), name=self.name, wanted=wanted)
 
-    async def _load(self, manifest: VersionManifest, variant: Variant, manifest_sha256: str) -> ServedModel:
+    async def _load(self, manifest: VersionManifest, variant: Variant, wanted: DesiredModel) -> ServedModel:
         def load() -> ServedModel:
-            engine = load_engine(self.blobs.path(variant.sha256), variant, manifest.inputs, manifest.outputs)
+            with self._readable(variant, wanted) as path:
+                engine = load_engine(path, variant, manifest.inputs, manifest.outputs)
             try:
                 run_golden(engine, manifest, variant)
             except AgentError:
                 engine.close()
                 raise
-            return ServedModel(self.name, manifest.version, variant.target, manifest, manifest_sha256, engine)
+            return ServedModel(self.name, manifest.version, variant.target, manifest, wanted.manifest.sha256, engine)
 
         return await to_thread.run_sync(load)
+
+    def _readable(self, variant: Variant, wanted: DesiredModel) -> AbstractContextManager[Path]:
+        """Return where a runtime reads the variant's plain file, for as long as the context lasts."""
+        stored = self.blobs.path(variant.travels_as.sha256)
+        if variant.encrypted is None:
+            return nullcontext(stored)
+        return plain_file(stored, variant, self.encryption_key.open(wanted.key, self.name, wanted.version))
 
     def _serves(self, slot: Slot) -> bool:
         served = self.server.get(self.name)

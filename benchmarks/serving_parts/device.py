@@ -27,7 +27,7 @@ from shoal_agent.identity import load_or_make_key, save_identity
 from shoal_agent.settings import TrustSettings
 from shoal_agent.slots import SlotFile, Slots, slot_for
 from shoal_agent.tuf.client import TufClient
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.enrolment import EnrolmentResponse
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import (
@@ -60,7 +60,9 @@ def prepare_device(folder: Path, model_path: Path) -> None:
     for data in (model, listed):
         (folder / "blobs" / sha256_hex(data)).write_bytes(data)
     ref = ArtifactRef(sha256=sha256_hex(listed), size_bytes=len(listed))
-    slot = slot_for(manifest.variants[0], version=1, manifest=ref, deployment="dp-benchmark", order=(1, 1))
+    variant = manifest.variants[0]
+    wanted = DesiredModel(version=1, target=variant.target, manifest=ref, deployment="dp-benchmark")
+    slot = slot_for(variant, wanted, (1, 1))
     SlotFile(folder / "models", MODEL).put(Slots(active=slot.model_copy(update={"state": "good"})))
 
 

@@ -46,6 +46,14 @@ class Models:
         body = {"rollout_on_production": policy.model_dump() if policy else None}
         return self._transport.call("PATCH", f"/models/{name}", ModelDetail, json=body)
 
+    def encrypt(self, name: str, number: int) -> VersionDetail:
+        """Have a version leave the hub encrypted only."""
+        return self._transport.call("POST", f"/models/{name}/versions/{number}/encrypt", VersionDetail)
+
+    def encrypt_new_versions(self, name: str, *, is_on: bool) -> ModelDetail:
+        """Have every version that is registered from now on encrypted, or not."""
+        return self._transport.call("PATCH", f"/models/{name}", ModelDetail, json={"encrypt_versions": is_on})
+
     def version(self, name: str, ref: int | str) -> VersionDetail:
         """Return a version by number, `latest`, stage or alias."""
         return self._transport.call("GET", f"/models/{name}/versions/{ref}", VersionDetail)
@@ -60,6 +68,7 @@ class Models:
         parent_version: int | None = None,
         federated_run: str | None = None,
         recipe: dict[str, str] | None = None,
+        is_encrypted: bool = False,
     ) -> VersionDetail:
         """Register the next version of a model from a bundle folder.
 
@@ -73,6 +82,7 @@ class Models:
             "parent_version": parent_version,
             "federated_run": federated_run,
             "recipe": recipe or {},
+            "is_encrypted": is_encrypted,
         }
         paths, name = _bundle_paths(folder)
         total_bytes = sum(path.stat().st_size for path in paths)

@@ -19,6 +19,8 @@ class Variant(Value):
     precision: str
     sha256: str
     size_bytes: int
+    encrypted_sha256: str | None
+    encrypted_size_bytes: int | None
     accuracy: float | None
     latency_p50_ms: float | None
     latency_p95_ms: float | None
@@ -40,6 +42,7 @@ class Version(Value):
     metrics: dict[str, float]
     tags: list[str]
     targets: list[str]
+    is_encrypted: bool
     created_at: datetime
     created_by: str
 
@@ -165,6 +168,7 @@ class ModelDetail(Model):
 
     aliases: dict[str, int]
     rollout_on_production: RolloutPolicy | None
+    encrypt_versions: bool
     version_list: list[Version]
 
 

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from shoal_contract.encryption import WrappedKey
 from shoal_contract.ids import DeviceId, Name, Sha256
 from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES, MAX_INTEGER
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
@@ -33,6 +34,8 @@ class DesiredModel(WireValue):
     target: Name
     manifest: ArtifactRef
     deployment: str = Field(max_length=64)
+    key: WrappedKey | None = None
+    """Of an encrypted version: its key, for this device alone."""
 
 
 class DesiredRound(WireValue):

@@ -17,5 +17,9 @@ class TopicError(ContractError):
     """A topic is not one of the contract's, or a part of it has the wrong form."""
 
 
+class EncryptionError(ContractError):
+    """A wrapped key or an encrypted file does not open under the key and for the use that are at hand."""
+
+
 class TransferError(ContractError):
     """A chunk, a chunk list or a whole artifact does not match its hash or size."""

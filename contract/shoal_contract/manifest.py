@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from shoal_contract.desired import ArtifactRef
+from shoal_contract.encryption import EncryptedFile, encrypted_size
 from shoal_contract.errors import MessageError
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_INTEGER, MAX_TENSOR_BYTES
@@ -64,7 +66,10 @@ class TensorData(WireValue):
 
 
 class Variant(WireValue):
-    """The version compressed for one target: one file, its runtime, and what it answers to the golden input."""
+    """The version compressed for one target: one file, its runtime, and what it answers to the golden input.
+
+    Hash and size are the plain file's. Of an encrypted version only `encrypted` travels and lies on disks.
+    """
 
     target: Name
     runtime: Runtime
@@ -75,6 +80,21 @@ class Variant(WireValue):
     golden_outputs: dict[TensorName, TensorData] = Field(min_length=1, max_length=16)
     golden_tolerance: float = Field(ge=0)
     """Largest absolute difference from `golden_outputs` that the self-test accepts."""
+    encrypted: EncryptedFile | None = None
+
+    @model_validator(mode="after")
+    def _check_encrypted_size(self) -> Self:
+        if self.encrypted is not None and self.encrypted.size_bytes != encrypted_size(self.size_bytes):
+            found, expected = self.encrypted.size_bytes, encrypted_size(self.size_bytes)
+            msg = f"target {self.target}: a ciphertext of {found} bytes for {self.size_bytes}, expected {expected}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def travels_as(self) -> ArtifactRef:
+        """The artifact that a device fetches and keeps: the ciphertext where there is one."""
+        file = self.encrypted or self
+        return ArtifactRef(sha256=file.sha256, size_bytes=file.size_bytes)
 
 
 class FeatureBaseline(WireValue):

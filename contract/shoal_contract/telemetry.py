@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from shoal_contract.enrolment import PublicKeyHex
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.reported import Problem
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
@@ -119,7 +120,17 @@ class MissingArtifact(WireValue):
     detail: str = Field(default="", max_length=256)
 
 
-EventBody = Annotated[DeploymentEvent | BlobOffer | RoundResult | MissingArtifact, Field(discriminator="kind")]
+class EncryptionKeyReplaced(WireValue):
+    """The device has another encryption key, or was sent a key of a version under one that it does not have."""
+
+    kind: Literal["encryption_key_replaced"] = "encryption_key_replaced"
+    encryption_key: PublicKeyHex
+    """What to wrap keys of versions for from now on; X25519."""
+
+
+EventBody = Annotated[
+    DeploymentEvent | BlobOffer | RoundResult | MissingArtifact | EncryptionKeyReplaced, Field(discriminator="kind")
+]
 
 
 class Event(WireMessage):

@@ -13,6 +13,7 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.version_keys import VersionKeys
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class HubContext:
     artifacts: ArtifactStore
     authority: DeviceAuthority
     director: Director
+    version_keys: VersionKeys
     changes: ChangeFeed
     broker_address: Callable[[], tuple[str, int]]
     """Where devices reach the broker; asked for late, as a supervised broker may take any free port."""

@@ -7,11 +7,13 @@ import shoal_hub.devices.admission_tables
 import shoal_hub.devices.certificates
 import shoal_hub.devices.desired_tables
 import shoal_hub.devices.tables
+import shoal_hub.devices.wrapped_keys
 import shoal_hub.events.tables
 import shoal_hub.federation.tables
 import shoal_hub.jobs.tables
 import shoal_hub.monitoring.tables
 import shoal_hub.operators.tables
+import shoal_hub.registry.encrypt
 import shoal_hub.registry.tables
 import shoal_hub.rollouts.tables
 import shoal_hub.transfer.tables  # noqa: F401 - importing a tables module registers its tables

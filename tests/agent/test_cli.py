@@ -25,7 +25,10 @@ from tests.fixtures.tiny_trainer import write_examples
 from tests.simulators.agent_process import AgentProcess
 
 from shoal_agent.cli import main
+from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.enrol import enrol
+from shoal_agent.outbox import Outbox
+from shoal_agent.settings import OutboxSettings
 
 BATCH = tiny.GOLDEN
 
@@ -247,6 +250,26 @@ def test_a_second_agent_on_one_folder_is_refused(running: Path) -> None:
     assert "  do: stop it first" in second.stderr
     assert "Traceback" not in second.stderr
     assert "runs at" in call("status", "--data", running).output
+
+
+def test_the_encryption_key_is_replaced_and_the_hub_will_be_told(enrolled: Path) -> None:
+    before = load_or_make_encryption_key(enrolled / "identity").public_hex
+    answer = json.loads(call("identity", "rotate-encryption-key", "--data", enrolled, "--json").output)
+    after = load_or_make_encryption_key(enrolled / "identity").public_hex
+    assert after != before
+    assert answer == {"device_id": DEVICE, "encryption_key": after}
+    (queued,) = Outbox(enrolled / "outbox.sqlite", OutboxSettings()).after(0, 10)
+    assert json.loads(queued.body)["body"] == {"kind": "encryption_key_replaced", "encryption_key": after}
+    assert "start the agent" in call("identity", "rotate-encryption-key", "--data", enrolled).output
+
+
+def test_the_encryption_key_is_not_replaced_under_a_running_agent_nor_before_enrolment(
+    running: Path, tmp_path: Path
+) -> None:
+    before = (running / "identity" / "encryption.pem").read_bytes()
+    assert "stop it first" in refused("identity", "rotate-encryption-key", "--data", running)
+    assert (running / "identity" / "encryption.pem").read_bytes() == before
+    assert "not enrolled" in refused("identity", "rotate-encryption-key", "--data", tmp_path)
 
 
 def test_a_port_that_is_taken_is_said_so(enrolled: Path) -> None:

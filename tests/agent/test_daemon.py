@@ -56,6 +56,18 @@ def test_a_version_is_fetched_proved_served_and_reported(hub: HubStandIn, agent:
     assert steps == ["fetch", "verify", "stage", "activate", "commit"]
 
 
+def test_an_agent_with_a_damaged_encryption_key_serves_what_is_not_encrypted_and_says_how_to_mend_it(
+    hub: HubStandIn, agent: AgentProcess
+) -> None:
+    roll_out(hub, TinyVersion(1), "dp-1")
+    hub.wait_for_section("models/tiny", "applied", "dp-1")
+    agent.stop()
+    (agent.data / "identity" / "encryption.pem").write_bytes(b"damaged")
+    agent.start()
+    assert agent.serves("tiny") == 1
+    assert "encryption.pem away" in agent.log()
+
+
 def test_a_rollback_to_the_previous_version_needs_no_transfer(hub: HubStandIn, agent: AgentProcess) -> None:
     first, second = TinyVersion(1), TinyVersion(2)
     roll_out(hub, first, "dp-1")

@@ -11,11 +11,11 @@ from tests.agent.simulators.https_hub import SECRET, Authority, HttpsHub, https_
 from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 
 from shoal_agent.clock import Clock
+from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.enrol import Waiting, enrol
 from shoal_agent.errors import DiskError, EnrolmentError
 from shoal_agent.identity import (
     load_identity,
-    load_or_make_encryption_key,
     load_or_make_key,
     make_signing_request,
 )
@@ -54,6 +54,8 @@ def test_a_device_enrols_and_keeps_its_identity(hub: HttpsHub, authority: Author
     assert path == "/api/v1/enrol"
     assert (body["token"], body["name"]) == (SECRET, "cam-7")
     assert body["hardware"]["cores"] >= 1
+    assert body["encryption_key"] == load_or_make_encryption_key(identity).public_hex
+    assert (identity / "encryption.pem").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_key_never_leaves_and_is_readable_by_its_owner_alone(
@@ -108,8 +110,8 @@ def test_a_device_offers_an_encryption_key_whose_private_half_stays_here(
 ) -> None:
     enrol(identity, hub.url, authority.token)
     key = load_or_make_encryption_key(identity)
-    assert hub.requests[-1][1]["encryption_key"] == key.public_key().public_bytes_raw().hex()
-    assert (identity / "encryption.key").stat().st_mode & 0o777 == 0o600
+    assert hub.requests[-1][1]["encryption_key"] == key.public_hex
+    assert (identity / "encryption.pem").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_device_without_a_token_pins_the_ca_by_its_fingerprint(

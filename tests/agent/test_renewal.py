@@ -102,7 +102,7 @@ def test_the_new_pair_is_for_a_new_key_and_the_old_one_stays_until_the_broker_ha
     assert taken != before.serial
     assert present(identity).serial == taken
     assert load_key(identity.folder / "device.pem").private_numbers() != key.private_numbers()
-    assert files(identity) == {"device.pem", "ca.pem", "hub.json", "encryption.key"}
+    assert files(identity) == {"device.pem", "ca.pem", "hub.json", "encryption.pem"}
     assert (identity.folder / "device.pem").stat().st_mode & 0o777 == 0o600
 
 

@@ -11,6 +11,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
+from shoal_agent.encryption_key import OtherRecipientError
 from shoal_agent.errors import ArtifactError, FetchError
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
@@ -66,6 +67,24 @@ async def test_a_section_is_reported_from_working_to_applied() -> None:
         ran.sections.want("models/a", body(1), "dp-1", gate.wait)
         assert (await ran.until("models/a", "working")).deployment == "dp-1"  # type: ignore[union-attr]
         gate.set()
+        await ran.until("models/a", "applied")
+
+
+async def test_a_section_whose_key_is_for_another_recipient_is_held_until_the_hub_has_wrapped_again() -> None:
+    keys: list[bool] = []
+
+    async def open_key() -> None:
+        await anyio.lowlevel.checkpoint()
+        if not keys:
+            raise OtherRecipientError("opening the key: wrapped for another")
+
+    async with running() as ran:
+        ran.sections.want("models/a", body(1), "dp-1", open_key)
+        held = await ran.until("models/a", "held")
+        assert held is not None
+        assert held.problem is not None
+        assert held.problem.code == "key_recipient"
+        keys.append(True)
         await ran.until("models/a", "applied")
 
 

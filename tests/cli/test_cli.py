@@ -101,6 +101,21 @@ def test_the_records_of_a_version_are_shown_and_kept_as_files(
     assert "may write" in refused.err
 
 
+def test_versions_are_encrypted_by_command_by_option_and_by_policy(shoal: Shoal, tmp_path: Path) -> None:
+    folder = str(write_bundle(tmp_path / "bundle", name="secrets"))
+    assert json.loads(shoal("models", "register", folder, "--json").out)["is_encrypted"] is False
+    assert "ciphertext" in shoal("models", "encrypt", "secrets", "1").out
+    assert json.loads(shoal("models", "register", folder, "--encrypted", "--json").out)["is_encrypted"] is True
+    assert "encrypted" in shoal("models", "encrypt", "secrets", "--new-versions").out
+    assert json.loads(shoal("models", "register", folder, "--json").out)["is_encrypted"] is True
+    assert (
+        json.loads(shoal("models", "encrypt", "secrets", "--no-new-versions", "--json").out)["encrypt_versions"]
+        is False
+    )
+    nothing = shoal("models", "encrypt", "secrets")
+    assert (nothing.status, "--new-versions" in nothing.err) == (2, True)
+
+
 def test_devices_are_found_by_name_or_id_renamed_and_tagged(shoal: Shoal) -> None:
     listed = shoal("devices", "list")
     assert all(device_id in listed.out for device_id in DEVICES.values())

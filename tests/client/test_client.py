@@ -66,6 +66,19 @@ def test_a_device_is_shown_renamed_and_tagged(client: ShoalClient) -> None:
     assert (shown.name, shown.tags, shown.desired) == ("hall", {"site": "north"}, None)
 
 
+def test_versions_are_encrypted_when_registered_afterwards_and_by_the_models_policy(
+    client: ShoalClient, tmp_path: Path
+) -> None:
+    name = {"name": "secrets"}
+    assert client.models.register_bundle(write_bundle(tmp_path / "1", **name), is_encrypted=True).is_encrypted
+    plain = client.models.register_bundle(write_bundle(tmp_path / "2", **name))
+    assert not plain.is_encrypted
+    assert client.models.encrypt("secrets", plain.number).is_encrypted
+    assert client.models.encrypt_new_versions("secrets", is_on=True).encrypt_versions
+    assert client.models.register_bundle(write_bundle(tmp_path / "3", **name)).is_encrypted
+    assert not client.models.encrypt_new_versions("secrets", is_on=False).encrypt_versions
+
+
 def test_a_bundle_is_registered_with_progress_and_its_files_come_back(client: ShoalClient, tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "bundle")
     told: list[tuple[int, int]] = []

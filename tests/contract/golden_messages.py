@@ -3,6 +3,7 @@
 Each is built with a value for every field, so that a renamed, dropped or reordered field changes its bytes.
 """
 
+import base64
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Final, NamedTuple
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
 from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredRound, DesiredState
+from shoal_contract.encryption import EncryptedFile, WrappedKey
 from shoal_contract.enrolment import (
     EnrolmentPending,
     EnrolmentRequest,
@@ -41,6 +43,7 @@ from shoal_contract.reported import (
 from shoal_contract.telemetry import (
     BlobOffer,
     DeploymentEvent,
+    EncryptionKeyReplaced,
     Event,
     EventBody,
     Heartbeat,
@@ -100,6 +103,7 @@ def desired_state() -> DesiredState:
                 target="pi4-litert-int8",
                 manifest=ArtifactRef(sha256=_sha("a"), size_bytes=18_044),
                 deployment="dp-7k2m4q6z",
+                key=WrappedKey(recipient=_sha("3"), data=base64.b64encode(bytes(range(80))).decode()),
             )
         },
         federated={
@@ -153,6 +157,7 @@ def manifest() -> VersionManifest:
                 size_bytes=40_320,
                 golden_outputs={"scores": scores},
                 golden_tolerance=0.01,
+                encrypted=EncryptedFile(sha256=_sha("4"), size_bytes=40_336),
             ),
         ),
         baseline=Baseline(
@@ -354,6 +359,9 @@ MESSAGES: Final[dict[str, Golden]] = {
     "event-round-result": Golden(_event(_round_result()), Event, limits.MAX_REPORT_BYTES),
     "event-missing-artifact": Golden(
         _event(MissingArtifact(sha256=_sha("d"), detail="silent for 10 s")), Event, limits.MAX_REPORT_BYTES
+    ),
+    "event-encryption-key-replaced": Golden(
+        _event(EncryptionKeyReplaced(encryption_key=_sha("8"))), Event, limits.MAX_REPORT_BYTES
     ),
     "ack": Golden(_ack(), Ack, limits.MAX_REPORT_BYTES),
     "enrolment-request": Golden(_enrolment_request(), EnrolmentRequest, limits.MAX_REPORT_BYTES),

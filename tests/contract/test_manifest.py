@@ -126,3 +126,16 @@ def test_the_variant_for_a_target_is_found_by_name() -> None:
 def test_a_missing_target_names_those_that_exist() -> None:
     with pytest.raises(MessageError, match="no target 'x86'; it has pi4-litert-int8, jetson-orin-onnx-fp16"):
         manifest().variant_for("x86")
+
+
+@pytest.mark.parametrize(("field", "value"), [("size_bytes", 40_337), ("size_bytes", 40_320), ("chunk_bytes", 16_384)])
+def test_a_ciphertext_whose_size_or_chunks_can_not_be_of_its_file_is_refused(field: str, value: int) -> None:
+    with pytest.raises(MessageError, match="ciphertext|chunk_bytes|65536"):
+        _read(lambda document: document["variants"][1]["encrypted"].update({field: value}))
+
+
+def test_a_device_fetches_the_ciphertext_where_there_is_one() -> None:
+    plain, encrypted = manifest().variants
+    assert (plain.travels_as.sha256, plain.travels_as.size_bytes) == (plain.sha256, plain.size_bytes)
+    assert encrypted.encrypted is not None
+    assert (encrypted.travels_as.sha256, encrypted.travels_as.size_bytes) == (encrypted.encrypted.sha256, 40_336)

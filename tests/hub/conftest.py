@@ -20,6 +20,7 @@ from shoal_hub.security import create_operator_token
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.version_keys import VersionKeys
 
 with warnings.catch_warnings():
     # Starlette would rather have httpx2 for its test client; httpx, which the typed client uses, does the same.
@@ -144,6 +145,7 @@ def open_hub(database: Database, folder: Path) -> HubContext:
         artifacts=ArtifactStore(settings.artifacts),
         authority=DeviceAuthority.open(folder / "trust"),
         director=Director.open(folder / "trust"),
+        version_keys=VersionKeys.open(folder / "trust"),
         changes=ChangeFeed(),
         broker_address=lambda: ("hub.test", 8883),
     )

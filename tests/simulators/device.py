@@ -62,10 +62,10 @@ class Behaviour:
     resend_s: float = 0.5
 
 
-def enrol(session: Session, authority: DeviceAuthority, device_id: str, folder: Path) -> Identity:
+def enrol(session: Session, authority: DeviceAuthority, device_id: str, folder: Path, **changes: Any) -> Identity:
     """Make a device's key, have it signed and note both, as enrolment does."""
     identity = make_identity(authority, device_id, folder)
-    device = add_device(session, device_id)
+    device = add_device(session, device_id, **changes)
     row = make_row(device_id, files.read_certificate(identity.certificate), NOON, authority.fingerprint)
     use_certificate(device, row)
     session.add(row)
@@ -231,7 +231,7 @@ class SimulatedDevice:
         if manifest is None:
             return
         variant = manifest.variant_for(wanted.target)
-        data = self._fetch(variant.sha256)
+        data = self._fetch(variant.travels_as.sha256)
         if data is None:
             return
         if wanted.version in self.behaviour.fails:

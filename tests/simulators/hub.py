@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.simulators.broker import Broker, Listening, listening, running_broker
 from tests.simulators.tuf_repository import TufRepository
 
+from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.identity import load_or_make_key, make_signing_request, save_identity
 from shoal_contract import topics
 from shoal_contract.ack import Ack
@@ -65,6 +66,7 @@ class HubStandIn:
 
     def enrol(self, identity_dir: Path, **changes: Any) -> None:
         """Give a device its identity, as the hub's answer to its enrolment would, but for `changes`."""
+        load_or_make_encryption_key(identity_dir, self.device_id)
         key = load_or_make_key(identity_dir)
         self.keys[device_key_id(key.public_key())] = key.public_key()
         csr = x509.load_pem_x509_csr(make_signing_request(key).encode())

@@ -24,6 +24,7 @@ from shoal_hub.rollouts.start import Starter, find_rollout, start_rollout
 from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.settings import Settings
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.version_keys import VersionKeys
 
 TARGET = "generic-onnx-int8"
 WAIT_S = 20.0
@@ -60,6 +61,7 @@ class Hub:
         self.database.upgrade()
         self.store = ArtifactStore(self.settings.artifacts)
         self.director = Director.open(folder / "trust")
+        self.version_keys = VersionKeys.open(folder / "trust")
         self.addresses = Addresses(
             api_url="https://localhost:1",
             api_port=1,
@@ -82,11 +84,14 @@ class Hub:
         self.database.on_commit = controller.wake
         self.controller = Running(controller, database)
 
-    def add_device(self, behaviour: Behaviour | None = None, *, is_started: bool = True) -> SimulatedDevice:
+    def add_device(
+        self, behaviour: Behaviour | None = None, *, is_started: bool = True, encryption_key: str | None = None
+    ) -> SimulatedDevice:
         """Enrol a device, and start it."""
         device_id = new_device_id()
         with self.database.transaction() as session:
-            identity = enrol(session, self.broker.devices, device_id, self.folder / "devices")
+            folder = self.folder / "devices"
+            identity = enrol(session, self.broker.devices, device_id, folder, encryption_key=encryption_key)
         device = SimulatedDevice(
             device_id,
             identity,
@@ -101,16 +106,16 @@ class Hub:
             self.wait(lambda session: session.get_one(Device, device_id).reported is not None)
         return device
 
-    def add_version(self, number: int, size_bytes: int = 300_000) -> None:
+    def add_version(self, number: int, size_bytes: int = 300_000, *, is_encrypted: bool = False) -> None:
         """Register a version with one variant, of several chunks."""
         with self.database.transaction() as session:
-            add_version(session, self.store, number, {TARGET: bytes([number]) * size_bytes})
+            add_version(session, self.store, number, {TARGET: bytes([number]) * size_bytes}, is_encrypted=is_encrypted)
 
     def roll_out(
         self, version: int, waves: tuple[int, ...] = (), max_failures: int = 0, timeout_s: float = 60.0
     ) -> str:
         """Start a rollout to all devices, in their order."""
-        starter = Starter(self.store, self.director, self.settings.retained_budget_bytes)
+        starter = Starter(self.store, self.director, self.version_keys, self.settings.retained_budget_bytes)
         with self.database.transaction() as session:
             return start_rollout(
                 session,

@@ -54,7 +54,13 @@ def section(state: str, deployment: str, **changes: Any) -> SectionReport:
 
 
 def add_version(
-    session: Session, store: ArtifactStore, number: int, targets: dict[str, bytes], model: str = "digits"
+    session: Session,
+    store: ArtifactStore,
+    number: int,
+    targets: dict[str, bytes],
+    model: str = "digits",
+    *,
+    is_encrypted: bool = False,
 ) -> Version:
     """Add a version whose variants are these bytes."""
     if session.get(Model, model) is None:
@@ -71,6 +77,7 @@ def add_version(
         metrics={},
         parameters={},
         tags=[],
+        is_encrypted=is_encrypted,
         inputs=[{"name": "x", "datatype": "FP32", "shape": (1,)}],
         outputs=[{"name": "y", "datatype": "FP32", "shape": (1,)}],
         labels=[],

@@ -72,6 +72,22 @@ def controller() -> None:
     _run_process("controller")
 
 
+@app.command("rotate-version-keys", epilog="Example: SHOAL_DATA=/var/lib/shoal shoal hub rotate-version-keys")
+def rotate_version_keys() -> None:
+    """Seal the keys of encrypted versions by a new key. Run it on the hub's machine; the hub may run."""
+    from shoal_hub.database import Database
+    from shoal_hub.registry.encrypt import reseal_version_keys
+    from shoal_hub.trust.version_keys import VersionKeys
+
+    settings = Settings.read(os.environ)
+    database = Database(settings.database)
+    try:
+        count = reseal_version_keys(database, VersionKeys.open(settings.data / "trust"))
+    finally:
+        database.close()
+    console.print(f"the keys of {count} versions are sealed by a new key; the one before it goes at the next rotation")
+
+
 def _run_process(name: str) -> None:
     os.umask(PRIVATE_UMASK)
     install_logging()

@@ -51,6 +51,7 @@ def register(
     description: Annotated[str, typer.Option(help="Of the model, where it is new.")] = "",
     alias: Annotated[list[str] | None, typer.Option(help="An alias for the new version; may be repeated.")] = None,
     parent: Annotated[int | None, typer.Option(help="The version that this one was made from.", min=1)] = None,
+    encrypted: Annotated[bool, typer.Option("--encrypted", help="Let it leave the hub encrypted only.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Register the next version of a model from a bundle folder."""
@@ -63,8 +64,34 @@ def register(
             description=description,
             aliases=alias or (),
             parent_version=parent,
+            is_encrypted=encrypted,
         )
     show(version, as_json=as_json, draw=lambda: _draw_version(version))
+
+
+@app.command(epilog="Example: shoal models encrypt digits 3")
+def encrypt(
+    model: Name,
+    version: Annotated[
+        int | None, typer.Argument(metavar="[VERSION]", help="Number of a version that was not rolled out yet.", min=1)
+    ] = None,
+    new_versions: Annotated[
+        bool | None,
+        typer.Option("--new-versions/--no-new-versions", help="Encrypt what is registered from now on, or do not."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have a version leave the hub encrypted, so that only the devices it is meant for can read it."""
+    if version is None and new_versions is None:
+        raise typer.BadParameter("give a VERSION, or --new-versions for those to come", param_hint="VERSION")
+    with connect() as client:
+        if new_versions is not None:
+            policy = client.models.encrypt_new_versions(model, is_on=new_versions)
+        if version is not None:
+            found = client.models.encrypt(model, version)
+            show(found, as_json=as_json, draw=lambda: _draw_version(found))
+        else:
+            show(policy, as_json=as_json, draw=lambda: _draw_model(policy))
 
 
 @app.command(epilog="Example: shoal models compress digits 1")
@@ -180,6 +207,7 @@ def _draw_model(model: ModelDetail) -> None:
             ("model", model.name),
             ("description", model.description),
             ("aliases", model.aliases),
+            ("new versions", "encrypted" if model.encrypt_versions else "not encrypted"),
             ("on production", f"rollout in waves {policy.waves or 'all at once'}" if policy else "no rollout"),
         ]
     )
@@ -192,6 +220,7 @@ def _draw_version(version: VersionDetail) -> None:
         [
             ("version", f"{version.model} {version.number}"),
             ("stage", version.stage),
+            ("encrypted", "yes: devices get its file as ciphertext" if version.is_encrypted else "no"),
             ("aliases", version.aliases),
             ("algorithm", version.algorithm),
             ("framework", version.framework),

@@ -35,6 +35,7 @@ from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.transfer.needs import drop_settled_leases
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.wake import read_wake, wake
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Controller:
         self,
         database: Database,
         director: Director,
+        version_keys: VersionKeys,
         transfers: Transfers,
         runner: JobRunner,
         revocations: Revocations,
@@ -63,6 +65,7 @@ class Controller:
     ) -> None:
         self._database = database
         self._director = director
+        self._version_keys = version_keys
         self._transfers = transfers
         self._runner = runner
         self._revocations = revocations
@@ -235,7 +238,9 @@ class Controller:
         """Compose one device's state; one that cannot be composed must not hold up the others."""
         try:
             with self._database.transaction() as session:
-                is_new = refresh_desired(session, self._director, device_id, now, self._desired_life)
+                is_new = refresh_desired(
+                    session, self._director, self._version_keys, device_id, now, self._desired_life
+                )
         except (ValidationError, HubError) as error:
             self._note_broken(device_id, str(error)[:1000])
         else:

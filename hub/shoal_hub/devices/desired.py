@@ -20,17 +20,27 @@ from shoal_hub.devices.compose import Composition, compose
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.intents import intents_of, mark_stale
 from shoal_hub.devices.tables import DesiredRow, Device, Intent
+from shoal_hub.devices.wrapped_keys import give_keys
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.version_keys import VersionKeys
 
 _SPREAD: Final = 1000
 
 
-def refresh_desired(session: Session, director: Director, device_id: str, now: datetime, life: timedelta) -> bool:
+def refresh_desired(
+    session: Session,
+    director: Director,
+    version_keys: VersionKeys,
+    device_id: str,
+    now: datetime,
+    life: timedelta,
+) -> bool:
     """Compose a device's desired state, and sign it if it differs from the one that stands or is half through its life.
 
     Args:
         session: An open transaction.
         director: Signs.
+        version_keys: Opens the keys of encrypted versions, which the device gets wrapped for itself.
         device_id: The device; the mark that its state is stale is taken away.
         now: The clock.
         life: How long the device may start to act on the state.
@@ -43,6 +53,8 @@ def refresh_desired(session: Session, director: Director, device_id: str, now: d
         return False  # nobody may read it
     row = session.get(DesiredRow, device_id)
     composition = compose(intents_of(session, device_id), now)
+    models = give_keys(session, version_keys, device_id, composition.models, now)
+    composition = dataclasses.replace(composition, models=models)
     conflicts = [dataclasses.asdict(conflict) for conflict in composition.conflicts]
     is_overtaken = session.exec(_overtaken().where(Device.id == device_id)).first() is not None
     if row is not None and not is_overtaken and not _must_sign(row, composition, director.epoch, now, life):

@@ -9,7 +9,9 @@ from typing import NamedTuple
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
+from shoal_contract.encryption import parse_encryption_key
 from shoal_contract.enrolment import EnrolmentPending, EnrolmentRequest
+from shoal_contract.errors import EncryptionError
 from shoal_contract.ids import new_device_id
 from shoal_hub.database import announce
 from shoal_hub.devices.admission import Admission, Asking, admit_by_token, admit_without_token
@@ -19,7 +21,7 @@ from shoal_hub.devices.certificates import DeviceCertificate, find_certificate, 
 from shoal_hub.devices.enrolment_tokens import find_token, take_use
 from shoal_hub.devices.revocation import check_key_is_welcome
 from shoal_hub.devices.tables import Device, EnrolmentTokenRow, EnrolmentUse
-from shoal_hub.errors import ConflictError, RefusedError
+from shoal_hub.errors import ConflictError, InvalidInputError, RefusedError
 from shoal_hub.events.record import record_event
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
@@ -57,7 +59,7 @@ def enrol(
     check_key_is_welcome(session, fingerprint)
     known = find_certificate(session, fingerprint)
     if known is not None:
-        return _again(session, known, token, now)
+        return _again(session, known, token, request, now)
     if token is not None:
         take_use(session, token, now)
         admission: Admission | EnrolmentPending = admit_by_token(token, request)
@@ -75,7 +77,13 @@ def enrol(
     return Enrolled(device, row.certificate_pem, token)
 
 
-def _again(session: Session, known: DeviceCertificate, token: EnrolmentTokenRow | None, now: datetime) -> Enrolled:
+def _again(
+    session: Session,
+    known: DeviceCertificate,
+    token: EnrolmentTokenRow | None,
+    request: EnrolmentRequest,
+    now: datetime,
+) -> Enrolled:
     """Answer a repetition: what the key was given, and never more than that."""
     device = session.get_one(Device, known.device_id)
     if known.retired_at is not None:
@@ -85,6 +93,10 @@ def _again(session: Session, known: DeviceCertificate, token: EnrolmentTokenRow 
             f"enrolling: this key's certificate ended at {known.expires_at:%Y-%m-%d %H:%M} UTC",
             f"let its agent renew it (shoal-agent run does), or {_AGAIN}",
         )
+    if token is not None and device.encryption_key is None:
+        # Nothing in the CSR vouches for this key: a repeated request replaces none. The device's own, signed word does.
+        device.encryption_key = _encryption_key(request)
+        session.add(device)
     return Enrolled(device, known.certificate_pem, token)
 
 
@@ -96,7 +108,7 @@ def _make_device(admission: Admission, request: EnrolmentRequest, now: datetime)
         tags=admission.tags,
         public_key_sha256="",
         certificate_serial="",
-        encryption_key=request.encryption_key,
+        encryption_key=_encryption_key(request),
         enrolled_at=now,
         hardware=request.hardware.model_dump(mode="json"),
     )
@@ -129,3 +141,14 @@ def _flush(session: Session) -> None:
         session.flush()
     except IntegrityError as error:  # PostgreSQL works on two requests of one key at once: the other was first
         raise ConflictError("enrolling: this key is being enrolled at this moment", "ask again in a second") from error
+
+
+def _encryption_key(request: EnrolmentRequest) -> str | None:
+    """Return the key that versions' keys are wrapped for, if the device has one."""
+    if request.encryption_key is None:
+        return None
+    try:
+        parse_encryption_key(request.encryption_key)
+    except EncryptionError as error:
+        raise InvalidInputError(f"enrolling: {error}", "let shoal-agent make the key") from error
+    return request.encryption_key

@@ -16,6 +16,7 @@ from shoal_hub.database import announce
 from shoal_hub.devices.certificates import DeviceCertificate
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import DesiredRow, Device, Intent
+from shoal_hub.devices.wrapped_keys import WrappedKeyRow
 from shoal_hub.errors import RefusedError
 from shoal_hub.events.record import record_event
 
@@ -61,8 +62,9 @@ def decommission(session: Session, device: Device, *, by: str, reason: str, now:
     revoke(session, device, by=by, reason=reason, now=now)
     device.decommissioned_at, device.cut_off_at, device.cleared_at = now, None, None
     device.reported, device.hardware, device.group, device.tags = None, None, "", {}
+    device.encryption_key = None
     session.add(device)
-    for table in (Intent, StaleDesired, DesiredRow):
+    for table in (Intent, StaleDesired, DesiredRow, WrappedKeyRow):
         session.exec(delete(table).where(col(table.device_id) == device.id))
     _record(session, "device_decommissioned", f"{device.name or device.id} decommissioned by {by}", device)
 

@@ -53,6 +53,7 @@ def start_run(session: Session, store: ArtifactStore, request: RunRequest, *, by
     """
     version = find_version(session, request.model, request.version)
     _check_open(session, request.model)
+    _check_readable(version)
     batch_size = _batch_size(store, version)
     dataset = request.dataset or request.model
     devices = _devices(session, request, dataset)
@@ -95,6 +96,15 @@ def stop_run(session: Session, run: FederatedRun, *, by: str, now: datetime) -> 
     session.add(run)
     record_event(session, "federated_stop", f"{run.id} stopped by {by}", subject=f"federated/{run.id}")
     announce(session, "federated")
+
+
+def _check_readable(version: Version) -> None:
+    if version.is_encrypted:
+        raise ConflictError(
+            f"starting a run from {version.model} version {version.number}: it is encrypted, and the weights of a run "
+            "travel in plain, where every device of the fleet could read them",
+            "start it from a version that is not encrypted",
+        )
 
 
 def _check_open(session: Session, model: str) -> None:

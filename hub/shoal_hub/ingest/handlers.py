@@ -6,10 +6,17 @@ from typing import Any, TypeVar
 
 from sqlmodel import Session
 
-from shoal_contract.telemetry import BlobOffer, DeploymentEvent, MissingArtifact, RoundResult, Window
+from shoal_contract.telemetry import (
+    BlobOffer,
+    DeploymentEvent,
+    EncryptionKeyReplaced,
+    MissingArtifact,
+    RoundResult,
+    Window,
+)
 
-Body = DeploymentEvent | RoundResult | MissingArtifact | Window | BlobOffer
-SomeBody = TypeVar("SomeBody", DeploymentEvent, RoundResult, MissingArtifact, Window, BlobOffer)
+Body = DeploymentEvent | RoundResult | MissingArtifact | Window | BlobOffer | EncryptionKeyReplaced
+SomeBody = TypeVar("SomeBody", DeploymentEvent, RoundResult, MissingArtifact, Window, BlobOffer, EncryptionKeyReplaced)
 Handler = Callable[[Session, str, SomeBody, datetime], None]
 """Called with (session, device id, body, now) inside the transaction that commits the message.
 

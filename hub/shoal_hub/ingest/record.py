@@ -5,7 +5,15 @@ from typing import Final
 
 from sqlmodel import Session, col, select
 
-from shoal_contract.telemetry import BlobOffer, DeploymentEvent, Event, EventBody, MissingArtifact, RoundResult
+from shoal_contract.telemetry import (
+    BlobOffer,
+    DeploymentEvent,
+    EncryptionKeyReplaced,
+    Event,
+    EventBody,
+    MissingArtifact,
+    RoundResult,
+)
 from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import EventRow, Severity
 from shoal_hub.rollouts.facts import owner_of
@@ -69,7 +77,9 @@ def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
 def _severity(body: EventBody) -> Severity:
     if isinstance(body, DeploymentEvent):
         return "error" if body.step == "fail" else "info"
-    is_fine = isinstance(body, BlobOffer) or (isinstance(body, RoundResult) and body.outcome == "trained")
+    is_fine = isinstance(body, BlobOffer | EncryptionKeyReplaced) or (
+        isinstance(body, RoundResult) and body.outcome == "trained"
+    )
     return "info" if is_fine else "warning"
 
 
@@ -82,5 +92,7 @@ def _sentence(device_id: str, body: EventBody) -> str:
             return f"{device_id}: round {body.round} of {body.run}: {body.outcome}"
         case MissingArtifact():
             return f"{device_id} does not find artifact {body.sha256[:12]}: {body.detail or 'silence'}"
+        case EncryptionKeyReplaced():
+            return f"{device_id} has the encryption key {body.encryption_key[:12]}"
         case BlobOffer():
             return f"{device_id} offers {body.size_bytes} bytes ({body.purpose}, {body.sha256[:12]})"

@@ -21,6 +21,7 @@ from shoal_hub.settings import Settings
 from shoal_hub.supervise.prepare import server_names
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.wake import read_wake, wake
 
 _DRAIN_S = 3
@@ -107,6 +108,7 @@ def run(settings: Settings) -> None:
         artifacts=ArtifactStore(settings.artifacts),
         authority=authority,
         director=Director.open(trust),
+        version_keys=VersionKeys.open(trust),
         changes=changes,
         broker_address=lambda: (addresses.broker_host, addresses.broker_port),
         kept_anchor=kept,

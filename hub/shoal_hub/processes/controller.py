@@ -20,6 +20,7 @@ from shoal_hub.supervise.prepare import device_access, device_listener_host
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.version_keys import VersionKeys
 
 
 def build_controller(
@@ -39,6 +40,7 @@ def build_controller(
     controller = Controller(
         database,
         Director.open(trust),
+        VersionKeys.open(trust),
         Transfers(database, ArtifactStore(settings.artifacts), grace),
         JobRunner(database, settings),
         build_revocations(settings, database, addresses),

@@ -1,8 +1,16 @@
 """The ingest process, composed: who does what with each kind of message."""
 
-from shoal_contract.telemetry import BlobOffer, DeploymentEvent, MissingArtifact, RoundResult, Window
+from shoal_contract.telemetry import (
+    BlobOffer,
+    DeploymentEvent,
+    EncryptionKeyReplaced,
+    MissingArtifact,
+    RoundResult,
+    Window,
+)
 from shoal_hub.addresses import Addresses
 from shoal_hub.database import Database
+from shoal_hub.devices.wrapped_keys import take_encryption_key
 from shoal_hub.federation.answers import refusal_of, take_result
 from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.group import read_shared_group
@@ -29,6 +37,7 @@ def build_ingest(settings: Settings, database: Database, addresses: Addresses) -
     handlers.on(BlobOffer, uploads.offer)
     handlers.on(RoundResult, take_result)
     handlers.on(Window, take_window)
+    handlers.on(EncryptionKeyReplaced, take_encryption_key)
     endpoints = Endpoints(
         control=addresses.endpoint(settings, "hub-ingest-control"),
         telemetry=addresses.endpoint(settings, "hub-ingest-telemetry"),

@@ -1,4 +1,4 @@
-"""Routes of what happens to a version: stages and their history, and compression."""
+"""Routes of what happens to a version: stages and their history, encryption and compression."""
 
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from shoal_hub.error_response import documented
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.jobs.queue import enqueue
 from shoal_hub.jobs.routes import JobPublic
+from shoal_hub.registry.encrypt import mark_encrypted
 from shoal_hub.registry.public import StageChangePublic, VersionDetail, version_detail
 from shoal_hub.registry.stages import RolloutPolicy, change_stage, stage_history
 from shoal_hub.registry.tables import Stage, Version
@@ -68,6 +69,14 @@ def read_history(name: Name, number: RowNumber, session: Reading, _operator: Ope
     return [StageChangePublic.model_validate(change) for change in stage_history(session, version)]
 
 
+@router.post("/encrypt", responses=documented(401, 404, 409, 422))
+def encrypt_version(name: Name, number: RowNumber, session: Writing, operator: Operator) -> VersionDetail:
+    """Have a version leave the hub encrypted only; one that has been rolled out cannot be any more."""
+    version = find_version(session, name, str(number))
+    mark_encrypted(session, version, by=operator.name)
+    return version_detail(session, version)
+
+
 @router.post("/compress", status_code=202, responses=documented(401, 404, 422))
 def compress_version(
     name: Name, number: RowNumber, body: CompressRequest, session: Writing, operator: Operator
@@ -93,7 +102,7 @@ def _start_by_policy(hub: HubContext, session: Session, version: Version, by: st
     policy = RolloutPolicy.model_validate(model.rollout_on_production)
     started = start_rollout(
         session,
-        Starter(hub.artifacts, hub.director, hub.settings.retained_budget_bytes),
+        Starter(hub.artifacts, hub.director, hub.version_keys, hub.settings.retained_budget_bytes),
         model=version.model,
         version=str(version.number),
         waves=policy.waves,

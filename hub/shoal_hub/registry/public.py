@@ -31,6 +31,7 @@ class VersionSummary(_Public):
     metrics: dict[str, float]
     tags: list[str]
     targets: list[str]
+    is_encrypted: bool
     created_at: datetime
     created_by: str
 
@@ -44,6 +45,8 @@ class VariantPublic(_Public):
     precision: str
     sha256: str
     size_bytes: int
+    encrypted_sha256: str | None
+    encrypted_size_bytes: int | None
     accuracy: float | None
     latency_p50_ms: float | None
     latency_p95_ms: float | None
@@ -86,6 +89,7 @@ class ModelDetail(ModelSummary):
 
     aliases: dict[str, int]
     rollout_on_production: RolloutPolicy | None
+    encrypt_versions: bool
     version_list: list[VersionSummary]
 
 

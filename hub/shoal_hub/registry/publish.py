@@ -40,12 +40,17 @@ def build_manifest(version: Version, variants: Sequence[VariantRow]) -> VersionM
     """Return the statement about a version and these variants.
 
     Raises:
-        ConflictError: There is no variant.
+        ConflictError: There is no variant, or one of an encrypted version has no ciphertext.
     """
     if not variants:
         raise ConflictError(
             f"{version.model} version {version.number} has no variant that a device could run",
             f"make them: shoal models compress {version.model} {version.number}",
+        )
+    if version.is_encrypted and any(row.encrypted is None for row in variants):
+        raise ConflictError(
+            f"{version.model} version {version.number} is to be encrypted, and a variant of it is not yet",
+            "start its rollout again: that encrypts what is missing",
         )
     return VersionManifest(
         model=version.model,

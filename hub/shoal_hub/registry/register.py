@@ -35,6 +35,8 @@ class RegisterRequest(BaseModel):
     parent_version: RowNumber | None = None
     federated_run: Name | None = None
     recipe: dict[Name, Line] = Field(default_factory=dict, max_length=32)
+    is_encrypted: bool = False
+    """Whether it leaves the hub encrypted only; so does every version of a model whose policy says so."""
 
 
 def read_checked_bundle(folder: Path, model: str, *, is_licence_required: bool = False) -> Bundle:
@@ -92,6 +94,7 @@ def register(
     card = read_card(folder) if CARD_FILE in bundle.files else None
     if card is not None:
         version.card, version.licence = card.model_dump(mode="json"), card.licence
+    version.is_encrypted = request.is_encrypted or model.encrypt_versions
     session.add(version)
     session.flush()
     for alias in request.aliases:

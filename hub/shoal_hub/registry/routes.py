@@ -42,6 +42,8 @@ class ModelUpdate(BaseModel):
 
     description: Line | None = None
     rollout_on_production: RolloutPolicy | None = None
+    encrypt_versions: bool | None = None
+    """Whether versions that are registered from now on are encrypted."""
 
 
 class AliasTarget(BaseModel):
@@ -65,13 +67,15 @@ def read_model(name: Name, session: Reading, _operator: Operator) -> ModelDetail
 
 @router.patch("/models/{name}", responses=documented(401, 404, 422))
 def update_model(name: Name, body: ModelUpdate, session: Writing, _operator: Operator) -> ModelDetail:
-    """Describe a model, or set the rollout that starts when a version becomes production (null: none)."""
+    """Describe a model, set whether new versions are encrypted, or the rollout that production starts (null: none)."""
     model = find_model(session, name)
     if body.description is not None:
         model.description = body.description
     if "rollout_on_production" in body.model_fields_set:
         policy = body.rollout_on_production
         model.rollout_on_production = policy.model_dump(mode="json") if policy else None
+    if body.encrypt_versions is not None:
+        model.encrypt_versions = body.encrypt_versions
     session.add(model)
     announce(session, "models")
     return model_detail(session, model)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import JSON, BigInteger, String, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+from shoal_contract.encryption import EncryptedFile
 from shoal_hub.database import UtcDateTime
 
 Stage = Literal["none", "staging", "production", "archived"]
@@ -30,6 +31,7 @@ class Model(SQLModel, table=True):
     name: str = Field(primary_key=True)
     description: str = ""
     rollout_on_production: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    encrypt_versions: bool = Field(default=False, description="versions registered from now on are encrypted")
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -67,6 +69,7 @@ class Version(SQLModel, table=True):
     )
     provenance_sha256: str | None = Field(default=None, description="the signed in-toto statement")
     bom_sha256: str | None = Field(default=None, description="the CycloneDX bill of materials")
+    is_encrypted: bool = Field(default=False, description="its variants leave the hub as ciphertexts alone")
     manifest_sha256: str | None = None
     manifest_size_bytes: int | None = None
     created_at: datetime = Field(sa_type=UtcDateTime)
@@ -74,7 +77,7 @@ class Version(SQLModel, table=True):
 
 
 class VariantRow(SQLModel, table=True):
-    """A version compressed for one target."""
+    """A version compressed for one target; of an encrypted version also the ciphertext, which is what devices fetch."""
 
     __tablename__ = "variants"
     __table_args__ = (UniqueConstraint("version_id", "target"),)
@@ -87,6 +90,8 @@ class VariantRow(SQLModel, table=True):
     precision: str
     sha256: str = Field(foreign_key="artifacts.sha256")
     size_bytes: int
+    encrypted_sha256: str | None = Field(default=None, foreign_key="artifacts.sha256")
+    encrypted_size_bytes: int | None = None
     accuracy: float | None = None
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
@@ -95,6 +100,13 @@ class VariantRow(SQLModel, table=True):
     report: JsonObject = Field(default_factory=dict, sa_type=JSON)
     provenance_sha256: str | None = Field(default=None, description="the signed in-toto statement")
     created_at: datetime = Field(sa_type=UtcDateTime)
+
+    @property
+    def encrypted(self) -> EncryptedFile | None:
+        """The ciphertext as the manifest names it."""
+        if self.encrypted_sha256 is None or self.encrypted_size_bytes is None:
+            return None
+        return EncryptedFile(sha256=self.encrypted_sha256, size_bytes=self.encrypted_size_bytes)
 
 
 class Alias(SQLModel, table=True):

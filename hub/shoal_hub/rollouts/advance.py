@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from shoal_contract.desired import DesiredModel
-from shoal_hub.rollouts.observe import no_variant, observe
+from shoal_contract.reported import Problem
+from shoal_hub.rollouts.observe import no_encryption_key, no_variant, observe
 from shoal_hub.rollouts.revert import give_up, has_returned, has_stayed, is_waiting_to_return, revert
 from shoal_hub.rollouts.views import (
     Advanced,
@@ -138,8 +139,9 @@ class _Step:
             return attempt  # it has not reported yet; its time runs
         target = next((one for one in facts.targets if one in self.rollout.targets), None)
         if target is None:
-            problem = no_variant(facts.targets, self.rollout.targets)
-            return self._tell(replace(attempt, state="failed", problem=problem, ended_at=self._now))
+            return self._misfit(attempt, no_variant(facts.targets, self.rollout.targets))
+        if self.rollout.is_encrypted and not facts.has_encryption_key:
+            return self._misfit(attempt, no_encryption_key())
         body = DesiredModel(
             version=self.rollout.version, target=target, manifest=self.rollout.manifest, deployment=attempt.id
         )
@@ -151,6 +153,9 @@ class _Step:
             from_body=facts.current,
             from_version=facts.current.version if facts.current else None,
         )
+
+    def _misfit(self, attempt: Attempt, problem: Problem) -> Attempt:
+        return self._tell(replace(attempt, state="failed", problem=problem, ended_at=self._now))
 
     def _next_wave(self, failures: list[Attempt]) -> None:
         if self.rollout.current_wave + 1 < self.rollout.wave_count:

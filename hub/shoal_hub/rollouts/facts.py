@@ -60,6 +60,7 @@ class StoredFacts(Mapping[str, DeviceFacts]):
             current=self._current(device.id, slots.active) if device.id in self._untold else None,
             is_ours=device.id in self._ours,
             is_revoked=device.revoked_at is not None,
+            has_encryption_key=device.encryption_key is not None,
         )
 
     def _current(self, device_id: str, active: SlotReport | None) -> DesiredModel | None:

@@ -34,6 +34,15 @@ def no_variant(targets: tuple[str, ...], available: frozenset[str]) -> Problem:
     )
 
 
+def no_encryption_key() -> Problem:
+    """Return the problem of a device that an encrypted version's key cannot be wrapped for."""
+    return Problem(
+        code="no_encryption_key",
+        message="the version is encrypted, and the device has told the hub no encryption key to wrap its key for",
+        remedy="start a current agent on it, which tells its key, or enrol it again; or roll out to other devices only",
+    )
+
+
 def _read_report(attempt: Attempt, facts: DeviceFacts, version: int, now: datetime) -> Attempt:
     section = facts.section
     if attempt.state == "pending" or section is None or section.deployment != attempt.id:

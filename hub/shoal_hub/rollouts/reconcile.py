@@ -78,14 +78,17 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
 
 def view_rollout(session: Session, row: Rollout) -> RolloutView:
     """Return a rollout as a value, with the targets that its version has variants for."""
-    targets = select(VariantRow.target).join(Version, col(Version.id) == col(VariantRow.version_id))
-    found = session.exec(targets.where(Version.model == row.model, Version.number == row.version)).all()
+    wanted = select(VariantRow.target, Version.is_encrypted).join(
+        Version, col(Version.id) == col(VariantRow.version_id)
+    )
+    found = session.exec(wanted.where(Version.model == row.model, Version.number == row.version)).all()
     return RolloutView(
         id=row.id,
         model=row.model,
         version=row.version,
         manifest=ArtifactRef(sha256=row.manifest_sha256, size_bytes=row.manifest_size_bytes),
-        targets=frozenset(found),
+        targets=frozenset(target for target, _ in found),
+        is_encrypted=any(is_encrypted for _, is_encrypted in found),
         state=row.state,
         wave_count=len(row.waves),
         current_wave=row.current_wave,

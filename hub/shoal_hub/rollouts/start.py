@@ -12,22 +12,25 @@ from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.registry.encrypt import encrypt_variants, travels_as
 from shoal_hub.registry.publish import publish_manifest
-from shoal_hub.registry.tables import Model, VariantRow
+from shoal_hub.registry.tables import Model, VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
 from shoal_hub.rollouts.facts import owner_of
 from shoal_hub.rollouts.plan import plan_waves
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.transfer.leases import check_budget, take_leases
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.version_keys import VersionKeys
 
 
 @dataclass(frozen=True)
 class Starter:
-    """What a start needs besides the database: store and key for the manifest, and the bound on what is retained."""
+    """What a start needs besides the database: store, keys for manifest and ciphertexts, and the bound on retained."""
 
     artifacts: ArtifactStore
     director: Director
+    version_keys: VersionKeys
     retained_budget_bytes: int
 
 
@@ -66,12 +69,13 @@ def start_rollout(
     _check_none_running(session, model)
     chosen = _choose_devices(session, devices)
     sizes = plan_waves(len(chosen), waves)
+    now = utc_now()
+    encrypt_variants(session, starter.artifacts, starter.version_keys, found, now)
     variants = find_variants(session, found)
     _check_sizes(variants)
     manifest = publish_manifest(session, starter.artifacts, starter.director, found)
-    artifacts = [manifest.sha256, *_used_artifacts(variants, chosen)]
+    artifacts = [manifest.sha256, *_used_artifacts(found, variants, chosen)]
     check_budget(session, artifacts, starter.retained_budget_bytes)
-    now = utc_now()
     rollout = Rollout(
         id=new_id("r"),
         model=model,
@@ -121,17 +125,21 @@ def _choose_devices(session: Session, devices: Sequence[str] | None) -> list[Dev
 
 def _check_sizes(variants: Sequence[VariantRow]) -> None:
     for variant in variants:
-        if variant.size_bytes > MAX_ARTIFACT_BYTES:
+        size_bytes = variant.encrypted_size_bytes or variant.size_bytes
+        if size_bytes > MAX_ARTIFACT_BYTES:
             raise ConflictError(
-                f"starting a rollout: the variant for {variant.target} has {variant.size_bytes} bytes, "
+                f"starting a rollout: the variant for {variant.target} has {size_bytes} bytes, "
                 f"{MAX_ARTIFACT_BYTES} is the most that travels over the broker",
                 "compress the version further",
             )
 
 
-def _used_artifacts(variants: Sequence[VariantRow], devices: Sequence[Device]) -> set[str]:
+def _used_artifacts(version: Version, variants: Sequence[VariantRow], devices: Sequence[Device]) -> set[str]:
     """Return the variants that these devices would take, as far as they have said what they can run."""
-    available = {variant.target: variant.sha256 for variant in variants}
+    files = {
+        one.target: travels_as(one.sha256, one.encrypted_sha256, is_encrypted=version.is_encrypted) for one in variants
+    }
+    available = {target: sha256 for target, sha256 in files.items() if sha256 is not None}
     targets = [(device.reported or {}).get("targets", ()) for device in devices]
     chosen = {next((target for target in mine if target in available), "") for mine in targets}
     return {available[target] for target in chosen if target}

@@ -26,6 +26,7 @@ class RolloutView:
     timeout_s: float
     ended_at: datetime | None = None
     reason: str = ""
+    is_encrypted: bool = False
 
     @property
     def section(self) -> str:
@@ -62,6 +63,7 @@ class DeviceFacts:
         current: The section to go back to, if this rollout changes it now.
         is_ours: Whether the rollout's intent stands on the device; a later rollout takes it away.
         is_revoked: Whether the device is out: it can be told nothing, and nobody waits for it.
+        has_encryption_key: Whether keys of encrypted versions can be wrapped for it.
     """
 
     targets: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ class DeviceFacts:
     current: DesiredModel | None = None
     is_ours: bool = False
     is_revoked: bool = False
+    has_encryption_key: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from shoal_hub.database import Database, announce
 from shoal_hub.devices.compose import FEDERATED, MODELS, compose
 from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.tables import DesiredRow, Device
+from shoal_hub.registry.encrypt import travels_as
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.transfer.leases import drop_leases, lease_users, take_leases
 from shoal_hub.transfer.tables import Retained
@@ -20,9 +21,12 @@ _SETTLED = frozenset({"applied", "failed"})
 
 def model_artifacts(session: Session, model: str, body: DesiredModel) -> list[str]:
     """Return what a device fetches to serve `body`: the manifest and the variant for its target."""
-    wanted = select(VariantRow.sha256).join(Version, col(Version.id) == col(VariantRow.version_id))
-    variant = wanted.where(Version.model == model, Version.number == body.version, VariantRow.target == body.target)
-    return [body.manifest.sha256, *session.exec(variant).all()]
+    columns = select(VariantRow.sha256, VariantRow.encrypted_sha256, Version.is_encrypted)
+    wanted = columns.join(Version, col(Version.id) == col(VariantRow.version_id))
+    found = wanted.where(Version.model == model, Version.number == body.version, VariantRow.target == body.target)
+    rows = session.exec(found).all()
+    files = [travels_as(plain, sealed, is_encrypted=is_encrypted) for plain, sealed, is_encrypted in rows]
+    return [body.manifest.sha256, *(sha256 for sha256 in files if sha256 is not None)]
 
 
 def needs_of(session: Session, device_id: str, now: datetime) -> set[str]:

@@ -6,11 +6,12 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-from tests.agent.simulators.director import ref_of, wanted_of
+from tests.agent.simulators.director import DEVICE, ref_of, wanted_of
 from tests.agent.simulators.retained import RetainedTopics
 from tests.fixtures import tiny
 
 from shoal_agent.blobs import BlobStore
+from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.errors import HeldError
 from shoal_agent.fetch import Fetcher
 from shoal_agent.serving import ModelServer
@@ -72,6 +73,7 @@ class Device:
             Profile(fields["targets"], fields["runtimes"]),
             self.trust,
             fields["boot_attempts"],
+            load_or_make_encryption_key(folder / "identity", DEVICE),
         )
 
     async def _ask(self, sha256: str, _detail: str) -> None:

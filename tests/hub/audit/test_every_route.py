@@ -225,6 +225,11 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
         "registry.move_stage",
         "models/colours/versions/1",
     ),
+    ("POST", "/api/v1/models/{name}/versions/{number}/encrypt"): (
+        _send("POST", "/models/colours/versions/1/encrypt"),
+        "registry.encrypt_version",
+        "models/colours/versions/1",
+    ),
     ("POST", "/api/v1/models/{name}/versions/{number}/compress"): (
         _send("POST", "/models/colours/versions/1/compress"),
         "registry.compress_version",

@@ -1,6 +1,7 @@
 """Rollouts from start to end over a real broker, with devices that do what desired state says, and with faults."""
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from sqlmodel import Session, select
 from tests.simulators.broker import WAIT_S, listening
 from tests.simulators.device import Behaviour
@@ -8,11 +9,14 @@ from tests.simulators.hub_threads import Hub
 from tests.simulators.rows import NOON
 
 from shoal_contract import topics
+from shoal_contract.encryption import KeyUse, decrypt_file, unwrap_key
+from shoal_contract.errors import EncryptionError
 from shoal_contract.telemetry import DeploymentEvent
 from shoal_hub.controller.loop import Controller
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
 from shoal_hub.mqtt import Message
+from shoal_hub.registry.tables import VariantRow
 from shoal_hub.rollouts import commands
 from shoal_hub.rollouts.start import deployments_of, find_rollout
 from shoal_hub.rollouts.tables import Deployment
@@ -46,6 +50,32 @@ def test_a_version_goes_out_in_two_waves_and_leaves_nothing_at_the_broker(hub: H
     hub.wait(lambda session: _has_no_leases(session) and session.exec(select(Retained)).first() is None)
     with listening(hub.broker.endpoint("hub-test"), topics.ARTIFACT_FILTER) as listener:
         assert listener.events.empty()
+
+
+def test_the_broker_never_holds_a_plain_byte_of_an_encrypted_version_and_only_its_devices_read_it(hub: Hub) -> None:
+    key, other = X25519PrivateKey.generate(), X25519PrivateKey.generate()
+    entitled = hub.add_device(encryption_key=key.public_key().public_bytes_raw().hex())
+    hub.add_version(1, is_encrypted=True)
+    with listening(hub.broker.endpoint("hub-test"), topics.ARTIFACT_FILTER) as listener:
+        hub.wait_for_state(hub.roll_out(1), "succeeded")
+        seen = []
+        while not listener.events.empty():
+            event = listener.events.get()
+            seen += [event.payload] if isinstance(event, Message) else []
+    plain = bytes([1]) * 300_000
+    assert sum(map(len, seen)) > len(plain)
+    assert not any(plain[:32] in payload for payload in seen)
+    with hub.database.session() as session:
+        variant = session.exec(select(VariantRow)).one()
+    assert not any(variant.sha256.encode() in payload and b'"chunks"' in payload for payload in seen)
+
+    wrapped = entitled.desired[-1].models["digits"].key
+    assert wrapped is not None
+    version_key = unwrap_key(wrapped, key, KeyUse(entitled.device_id, "digits", 1))
+    sealed = entitled.fetched[variant.encrypted_sha256 or ""]
+    assert decrypt_file(sealed, version_key, variant.sha256, variant.size_bytes) == plain
+    with pytest.raises(EncryptionError):
+        unwrap_key(wrapped, other, KeyUse(entitled.device_id, "digits", 1))
 
 
 def test_a_failure_takes_every_device_back_to_what_it_had(hub: Hub) -> None:

@@ -17,6 +17,7 @@ from shoal_hub.devices.intents import drop_intents_of, set_intent
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.version_keys import VersionKeys
 
 LIFE = timedelta(days=30)
 NOON_MS = int(NOON.timestamp() * 1000)
@@ -25,6 +26,11 @@ NOON_MS = int(NOON.timestamp() * 1000)
 @pytest.fixture
 def director(tmp_path: Path) -> Director:
     return Director.open(tmp_path / "trust")
+
+
+@pytest.fixture
+def version_keys(tmp_path: Path) -> VersionKeys:
+    return VersionKeys.open(tmp_path / "trust")
 
 
 @pytest.fixture
@@ -48,12 +54,12 @@ def _read(database: Database, director: Director, device_id: str) -> DesiredStat
 
 
 def test_an_intent_becomes_a_signed_state_and_the_mark_goes(
-    database: Database, director: Director, device_id: str
+    database: Database, director: Director, version_keys: VersionKeys, device_id: str
 ) -> None:
     with database.transaction() as session:
         _want(session, device_id, 3)
         assert stale_devices(session, 10) == [device_id]
-        assert refresh_desired(session, director, device_id, NOON, LIFE)
+        assert refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
         assert stale_devices(session, 10) == []
     state = _read(database, director, device_id)
     assert state.models["digits"].version == 3
@@ -62,87 +68,87 @@ def test_an_intent_becomes_a_signed_state_and_the_mark_goes(
 
 
 def test_the_generation_rises_only_when_the_content_differs(
-    database: Database, director: Director, device_id: str
+    database: Database, director: Director, version_keys: VersionKeys, device_id: str
 ) -> None:
     with database.transaction() as session:
         _want(session, device_id, 1)
-        refresh_desired(session, director, device_id, NOON, LIFE)
+        refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
         _want(session, device_id, 1, owner="rollout/r-2")
-        assert not refresh_desired(session, director, device_id, NOON, LIFE)
+        assert not refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
         _want(session, device_id, 2, owner="rollout/r-3")
-        assert refresh_desired(session, director, device_id, NOON, LIFE)
+        assert refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
     assert _read(database, director, device_id).generation == NOON_MS + 1
 
 
 def test_a_hub_whose_clock_went_back_still_comes_out_ahead_of_the_device(
-    database: Database, director: Director, device_id: str
+    database: Database, director: Director, version_keys: VersionKeys, device_id: str
 ) -> None:
     with database.transaction() as session:
         session.get_one(Device, device_id).reported_generation = NOON_MS + 5000
-        refresh_desired(session, director, device_id, NOON - timedelta(days=1), LIFE)
+        refresh_desired(session, director, version_keys, device_id, NOON - timedelta(days=1), LIFE)
     assert _read(database, director, device_id).generation == NOON_MS + 5001
 
 
 def test_a_hub_restored_from_a_backup_gets_ahead_of_devices_that_know_a_later_state(
-    database: Database, director: Director, device_id: str
+    database: Database, director: Director, version_keys: VersionKeys, device_id: str
 ) -> None:
     with database.transaction() as session:
-        refresh_desired(session, director, device_id, NOON, LIFE)
+        refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
         device = session.get_one(Device, device_id)
         device.reported_epoch, device.reported_generation = director.epoch, NOON_MS + 5000
         session.flush()
         assert due_devices(session, NOON, LIFE) == {device_id}
-        assert refresh_desired(session, director, device_id, NOON, LIFE)
+        assert refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
         assert due_devices(session, NOON, LIFE) == set()
     assert _read(database, director, device_id).generation == NOON_MS + 5001
 
 
 def test_a_state_is_signed_again_past_half_of_its_life_under_the_same_generation(
-    database: Database, director: Director, device_id: str
+    database: Database, director: Director, version_keys: VersionKeys, device_id: str
 ) -> None:
     late = NOON + LIFE * 0.61
     with database.transaction() as session:
-        refresh_desired(session, director, device_id, NOON, LIFE)
+        refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
         assert due_devices(session, NOON + LIFE * 0.4, LIFE) == set()
         assert due_devices(session, late, LIFE) == {device_id}
-        assert refresh_desired(session, director, device_id, late, LIFE)
+        assert refresh_desired(session, director, version_keys, device_id, late, LIFE)
     state = _read(database, director, device_id)
     assert (state.generation, state.expires_at) == (NOON_MS, late + LIFE)
 
 
 def test_a_device_that_is_new_gets_a_state_without_anybody_wanting_something(
-    database: Database, director: Director, device_id: str
+    database: Database, director: Director, version_keys: VersionKeys, device_id: str
 ) -> None:
     with database.transaction() as session:
         assert new_devices(session) == {device_id}
-        assert refresh_desired(session, director, device_id, NOON, LIFE)
+        assert refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
         assert new_devices(session) == set()
     assert _read(database, director, device_id).config == DesiredConfig()
 
 
 def test_an_intent_whose_time_has_come_goes_with_its_section(
-    database: Database, director: Director, device_id: str
+    database: Database, director: Director, version_keys: VersionKeys, device_id: str
 ) -> None:
     later = NOON + timedelta(hours=1)
     with database.transaction() as session:
         body = DesiredConfig(heartbeat_s=5)
         set_intent(session, device_id, "config", kind="pin", owner="op", body=body, now=NOON, until=later)
-        refresh_desired(session, director, device_id, NOON, LIFE)
+        refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
     assert _read(database, director, device_id).config.heartbeat_s == 5
     with database.transaction() as session:
         mark_due(session, due_devices(session, later, LIFE), later)
-        assert refresh_desired(session, director, device_id, later, LIFE)
+        assert refresh_desired(session, director, version_keys, device_id, later, LIFE)
     assert _read(database, director, device_id).config == DesiredConfig()
 
 
 def test_dropping_an_owners_intents_reaches_each_of_its_devices(
-    database: Database, director: Director, device_id: str
+    database: Database, director: Director, version_keys: VersionKeys, device_id: str
 ) -> None:
     with database.transaction() as session:
         other = add_device(session).id
         for one in (device_id, other):
             _want(session, one, 1)
-            refresh_desired(session, director, one, NOON, LIFE)
+            refresh_desired(session, director, version_keys, one, NOON, LIFE)
         drop_intents_of(session, "rollout/r-1")
         assert sorted(stale_devices(session, 10)) == sorted([device_id, other])
 
@@ -153,12 +159,12 @@ def test_an_intent_for_a_section_of_another_kind_is_refused(database: Database, 
 
 
 def test_losers_are_kept_with_the_state_even_when_the_content_stays(
-    database: Database, director: Director, device_id: str
+    database: Database, director: Director, version_keys: VersionKeys, device_id: str
 ) -> None:
     with database.transaction() as session:
         _want(session, device_id, 2)
-        refresh_desired(session, director, device_id, NOON, LIFE)
+        refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
         body = DesiredModel(version=1, target="t", manifest=ArtifactRef(sha256="0" * 64, size_bytes=1), deployment="d")
         set_intent(session, device_id, "models/digits", kind="default", owner="group/all", body=body, now=NOON)
-        assert not refresh_desired(session, director, device_id, NOON, LIFE)
+        assert not refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
         assert [one["owner"] for one in session.get_one(DesiredRow, device_id).conflicts] == ["group/all"]

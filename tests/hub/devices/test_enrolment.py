@@ -274,3 +274,21 @@ def test_enrolment_is_limited_and_says_so(sqlite_client: TestClient, sqlite_hub:
     assert codes[-1] == 429
     assert set(codes[:-1]) == {422}
     assert sqlite_client.get("/api/v1/ca.pem").status_code == 200
+
+
+def test_a_device_tells_its_encryption_key_once_and_a_repeated_request_replaces_none(
+    client: TestClient, hub: HubContext
+) -> None:
+    token, csr = new_token(client), make_csr()
+    first, other = "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a", "09" + "00" * 31
+    for key, kept in ((None, None), (first, first), (other, first), (None, first)):
+        device_id = ask(client, token, csr, encryption_key=key).json()["device_id"]
+        with hub.database.session() as session:
+            assert session.get_one(Device, device_id).encryption_key == kept
+
+
+def test_an_encryption_key_that_keeps_no_secret_is_refused_and_takes_no_use(client: TestClient) -> None:
+    token = new_token(client)
+    assert "X25519" in problem(ask(client, token, encryption_key="00" * 32), 422)
+    problem(ask(client, token, encryption_key="no key"), 422)
+    assert ask(client, token).status_code == 200

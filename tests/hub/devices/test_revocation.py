@@ -40,6 +40,7 @@ from shoal_hub.devices.revocation import (
     revoked_among,
 )
 from shoal_hub.devices.tables import DesiredRow, Device, Intent
+from shoal_hub.devices.wrapped_keys import WrappedKeyRow
 from shoal_hub.events.tables import EventRow
 
 LIFE = timedelta(days=30)
@@ -173,13 +174,13 @@ def test_the_key_of_a_revoked_device_enrols_no_more_with_any_token(client: TestC
 def test_a_revoked_device_can_be_told_nothing_and_gets_no_desired_state(client: TestClient, hub: HubContext) -> None:
     device_id = enrol(client)
     with hub.database.transaction() as session:
-        assert refresh_desired(session, hub.director, device_id, utc_now(), LIFE)
+        assert refresh_desired(session, hub.director, hub.version_keys, device_id, utc_now(), LIFE)
     say(client, device_id, "revoke")
     assert "revoked" in problem(client.put(f"/api/v1/devices/{device_id}/config", json={"heartbeat_s": 60}), 409)
     with hub.database.transaction() as session:
         mark_stale(session, device_id)
     with hub.database.transaction() as session:
-        assert not refresh_desired(session, hub.director, device_id, utc_now() + LIFE, LIFE)
+        assert not refresh_desired(session, hub.director, hub.version_keys, device_id, utc_now() + LIFE, LIFE)
         assert session.get(StaleDesired, device_id) is None
         assert due_devices(session, utc_now() + LIFE, LIFE) == set()
 
@@ -191,13 +192,14 @@ def test_of_a_decommissioned_device_a_row_stays_and_nothing_of_what_it_said_or_w
     with hub.database.transaction() as session:
         apply_reported(session, device_id, make_report(), utc_now())
         set_intent(session, device_id, "config", kind="default", owner="operator", body=DesiredConfig(), now=utc_now())
-        refresh_desired(session, hub.director, device_id, utc_now(), LIFE)
+        refresh_desired(session, hub.director, hub.version_keys, device_id, utc_now(), LIFE)
         mark_stale(session, device_id)
     shown = say(client, device_id, "decommission", "replaced")
     assert (shown["id"], shown["name"], shown["revoked_by"]) == (device_id, "kitchen", "ada")
     assert (shown["reported"], shown["hardware"], shown["desired"], shown["tags"]) == (None, None, None, {})
+    assert (shown["group"], shown["encryption_key"]) == ("", None)
     with hub.database.session() as session:
-        for table in (Intent, DesiredRow, StaleDesired):
+        for table in (Intent, DesiredRow, StaleDesired, WrappedKeyRow):
             assert session.exec(select(table).where(col(table.device_id) == device_id)).all() == []
         assert new_devices(session) == set()
     assert client.get("/api/v1/devices").json() == []

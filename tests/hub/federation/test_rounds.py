@@ -32,6 +32,7 @@ from shoal_hub.jobs.queue import finish
 from shoal_hub.jobs.tables import Job
 from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.artifacts import store_artifact
+from shoal_hub.registry.versions import find_version
 from shoal_hub.transfer.tables import Lease, Upload
 from shoal_numerics import encode_update
 
@@ -327,6 +328,16 @@ def test_a_blob_is_refused_without_an_open_round_and_above_its_bound(hub: HubCon
 
 
 @pytest.mark.usefixtures("devices")
+def test_a_run_from_an_encrypted_version_is_refused_as_its_weights_would_travel_in_plain(
+    hub: HubContext,
+    devices: list[str],  # noqa: ARG001 - and the version
+) -> None:
+    with hub.database.transaction() as session:
+        find_version(session, "colours", "1").is_encrypted = True
+    with pytest.raises(ConflictError, match="travel in plain"):
+        start(hub)
+
+
 def test_a_run_that_can_not_work_is_refused_before_any_device_is_asked(hub: HubContext) -> None:
     with pytest.raises(InvalidInputError, match="3 devices have the dataset colours, the run needs at least 4"):
         start(hub, min_devices=4)

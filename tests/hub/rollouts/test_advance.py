@@ -122,6 +122,13 @@ def test_the_second_wave_begins_when_the_whole_first_has_succeeded() -> None:
     assert not fleet.holds_leases
 
 
+def test_a_device_that_no_key_can_be_wrapped_for_does_not_fit_an_encrypted_version() -> None:
+    fleet = Fleet([2], replace(ROLLOUT, is_encrypted=True, max_failures=1))
+    fleet.facts["device-0"] = replace(fleet.facts["device-0"], has_encryption_key=True)
+    fleet.step()
+    assert (fleet.states(), set(fleet.intents)) == (["assigned", "failed"], {"device-0"})
+
+
 def test_each_device_gets_the_first_of_its_targets_that_there_is_a_variant_for() -> None:
     fleet = Fleet([1])
     fleet.facts["device-0"] = DeviceFacts(targets=("jetson", TARGET, "other"))

@@ -4,8 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fastapi.testclient import TestClient
-from sqlmodel import select
+from sqlmodel import col, select
 from tests.simulators.rows import NOON, add_device, add_version, make_report, section
 
 from shoal_contract.ids import new_device_id
@@ -24,6 +25,7 @@ from shoal_hub.rollouts.start import Starter, start_rollout
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.transfer.tables import Lease
 
+OWN_KEY = X25519PrivateKey.generate().public_key().public_bytes_raw().hex()
 TARGET = "generic-onnx-int8"
 URL = "/api/v1/rollouts"
 
@@ -78,7 +80,7 @@ def _start(client: TestClient, **changes: Any) -> Any:
     return answer.json()
 
 
-def test_a_rollout_begins_with_a_signed_manifest_leases_and_all_devices_planned(
+def test_a_rollout_begins_with_a_manifest_leases_and_all_devices_planned(
     client: TestClient, fleet: Fleet, hub: HubContext
 ) -> None:
     rollout = _start(client, devices=fleet.ids)
@@ -86,7 +88,7 @@ def test_a_rollout_begins_with_a_signed_manifest_leases_and_all_devices_planned(
     assert [one["wave"] for one in rollout["deployments"]] == [0, 1, 1]
     with hub.database.session() as session:
         leased = set(session.exec(select(Lease.sha256)).all())
-        variant = session.exec(select(VariantRow.sha256)).first()
+        variant = session.exec(select(VariantRow.sha256).order_by(col(VariantRow.id))).first()
     (manifest_sha256,) = leased - {variant}
     payload = hub.artifacts.read(manifest_sha256)
     assert parse_message(VersionManifest, payload, 10**6).variant_for(TARGET).sha256 == variant
@@ -224,13 +226,13 @@ def test_two_rollouts_of_one_model_do_not_run_at_once(client: TestClient, fleet:
 
 
 def test_more_than_the_broker_may_hold_is_refused(fleet: Fleet, hub: HubContext) -> None:
-    starter = Starter(hub.artifacts, hub.director, retained_budget_bytes=1500)
+    starter = Starter(hub.artifacts, hub.director, hub.version_keys, retained_budget_bytes=1500)
     with hub.database.transaction() as session, pytest.raises(ConflictError, match="SHOAL_RETAINED_BUDGET_BYTES"):
         start_rollout(session, starter, model="digits", version="1", devices=fleet.ids, by="test")
 
 
 def test_a_variant_beyond_what_travels_is_refused(fleet: Fleet, hub: HubContext) -> None:
-    starter = Starter(hub.artifacts, hub.director, 2**40)
+    starter = Starter(hub.artifacts, hub.director, hub.version_keys, 2**40)
     with hub.database.transaction() as session:
         for variant in session.exec(select(VariantRow)):
             variant.size_bytes = 65 * 2**20
@@ -272,3 +274,22 @@ def test_the_problem_of_a_device_is_shown_where_a_person_looks(
     assert "compress" in shown["deployments"][0]["problem"]["remedy"]
     with hub.database.session() as session:
         assert session.exec(select(Deployment.state)).all() == ["failed"]
+
+
+def test_only_the_ciphertext_of_an_encrypted_version_is_leased_and_a_device_without_a_key_says_why(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    with hub.database.transaction() as session:
+        session.get_one(Device, fleet.ids[0]).encryption_key = OWN_KEY
+        add_version(session, hub.artifacts, 3, {TARGET: b"secret" * 1000}, is_encrypted=True)
+    _start(client, version="3", waves=[], max_failures=2)
+    fleet.settle()
+    with hub.database.session() as session:
+        variant = session.exec(select(VariantRow).where(col(VariantRow.encrypted_sha256).is_not(None))).one()
+        leased = set(session.exec(select(Lease.sha256)).all())
+        deployments = {one.device_id: one for one in session.exec(select(Deployment)).all()}
+    assert variant.encrypted_sha256 in leased
+    assert variant.sha256 not in leased
+    assert len(leased) == 2  # and the manifest
+    assert [deployments[device_id].state for device_id in fleet.ids] == ["assigned", "failed", "failed"]
+    assert deployments[fleet.ids[1]].problem["code"] == "no_encryption_key"  # type: ignore[index]
