@@ -16,6 +16,7 @@ from shoal_client.profile import Profile, read_profile
 from shoal_client.registry import Job
 from shoal_client.resources import Devices, Drift, Federated, Rollouts, Tokens
 from shoal_client.transport import Transport
+from shoal_client.tuf import Trust
 
 _LOOK_S = 0.3
 _SILENCE_S = 60.0
@@ -42,6 +43,7 @@ class ShoalClient:
         self.rollouts = Rollouts(self._transport)
         self.drift = Drift(self._transport)
         self.federated = Federated(self._transport)
+        self.trust = Trust(self._transport)
 
     @classmethod
     def from_profile(cls, profile: Profile | None = None) -> Self:

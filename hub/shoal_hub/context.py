@@ -9,6 +9,7 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.hub_trust import HubTrust
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class HubContext:
     artifacts: ArtifactStore
     authority: DeviceAuthority
     director: Director
+    trust: HubTrust
     changes: ChangeFeed
     broker_address: Callable[[], tuple[str, int]]
     """Where devices reach the broker; asked for late, as a supervised broker may take any free port."""
+    api_url: str = ""
+    """Where devices reach the API."""

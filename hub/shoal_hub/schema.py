@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+import shoal_hub.controller.tables
 import shoal_hub.devices.certificates
 import shoal_hub.devices.desired_tables
 import shoal_hub.devices.tables
@@ -12,6 +13,7 @@ import shoal_hub.monitoring.tables
 import shoal_hub.operators.tables
 import shoal_hub.registry.tables
 import shoal_hub.rollouts.tables
-import shoal_hub.transfer.tables  # noqa: F401 - importing a tables module registers its tables
+import shoal_hub.transfer.tables
+import shoal_hub.trust.tables  # noqa: F401 - importing a tables module registers its tables
 
 METADATA = SQLModel.metadata

@@ -85,6 +85,32 @@ class Settings(BaseModel):
     desired_life_s: float = _setting(
         "SHOAL_DESIRED_LIFE_S", 30 * 86_400.0, "s", "How long a device may start to act on a desired state.", ge=60
     )
+    passphrase_file: str = _setting(
+        "SHOAL_PASSPHRASE_FILE",
+        "",
+        "path",
+        "File with the passphrase of the hub's keys, outside of the data folder; empty: systemd's credential "
+        "shoal-passphrase, else hub-passphrase beside the CLI's profile. Read where keys are opened.",
+    )
+    hsm_pin_file: str = _setting(
+        "SHOAL_HSM_PIN_FILE",
+        "",
+        "path",
+        "File with the PIN of a PKCS #11 token that signs; empty: systemd's credential shoal-hsm-pin.",
+    )
+    trust_offline_life_s: float = _setting(
+        "SHOAL_TRUST_OFFLINE_LIFE_S", 365 * 86_400.0, "s", "How long TUF root, targets and code are valid.", ge=60
+    )
+    trust_online_life_s: float = _setting(
+        "SHOAL_TRUST_ONLINE_LIFE_S", 30 * 86_400.0, "s", "How long TUF snapshot and models' metadata are valid.", ge=60
+    )
+    trust_timestamp_life_s: float = _setting(
+        "SHOAL_TRUST_TIMESTAMP_LIFE_S",
+        7 * 86_400.0,
+        "s",
+        "How long the TUF timestamp is valid: how long a broker can keep news from a device unnoticed.",
+        ge=60,
+    )
     max_body_bytes: int = _setting("SHOAL_MAX_BODY_BYTES", 2**20, "bytes", "Largest body of a JSON request.", ge=16_384)
     max_upload_bytes: int = _setting(
         "SHOAL_MAX_UPLOAD_BYTES", 512 * 2**20, "bytes", "Largest body of a request that uploads a model.", ge=2**20

@@ -19,6 +19,7 @@ from shoal_hub.security import create_operator_token
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.hub_trust import HubTrust
 
 with warnings.catch_warnings():
     # Starlette would rather have httpx2 for its test client; httpx, which the typed client uses, does the same.
@@ -142,8 +143,10 @@ def open_hub(database: Database, folder: Path) -> HubContext:
         artifacts=ArtifactStore(settings.artifacts),
         authority=DeviceAuthority.open(folder / "trust"),
         director=Director.open(folder / "trust"),
+        trust=HubTrust.open(settings),
         changes=ChangeFeed(),
         broker_address=lambda: ("hub.test", 8883),
+        api_url="https://hub.test:8443",
     )
 
 

@@ -27,7 +27,7 @@ from tests.simulators.rows import HARDWARE
 from shoal_contract import topics
 from shoal_contract.ack import Ack
 from shoal_contract.desired import DesiredModel, DesiredState
-from shoal_contract.envelope import DESIRED_STATE_TYPE, MANIFEST_TYPE, verify
+from shoal_contract.envelope import DESIRED_STATE_TYPE, verify
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import VersionManifest
 from shoal_contract.reported import ModelReport, Presence, Problem, ReportedState, SectionReport, SlotReport
@@ -236,7 +236,7 @@ class SimulatedDevice:
         data = self._fetch(wanted.manifest.sha256)
         if data is None:
             return None
-        return parse_message(VersionManifest, verify(data, MANIFEST_TYPE, self._keys, MAX_BYTES).payload, MAX_BYTES)
+        return parse_message(VersionManifest, data, MAX_BYTES)
 
     def _fetch(self, sha256: str) -> bytes | None:
         """Fetch an artifact by its chunks; ask the hub again as long as it is silent."""

@@ -24,6 +24,7 @@ from shoal_hub.rollouts.start import Starter, find_rollout, start_rollout
 from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.settings import Settings
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.hub_trust import HubTrust
 
 TARGET = "generic-onnx-int8"
 WAIT_S = 20.0
@@ -60,6 +61,7 @@ class Hub:
         self.database.upgrade()
         self.store = ArtifactStore(self.settings.artifacts)
         self.director = Director.open(folder / "trust")
+        self.trust = HubTrust.open(self.settings)
         self.addresses = Addresses(
             api_url="https://localhost:1",
             api_port=1,
@@ -110,7 +112,7 @@ class Hub:
         self, version: int, waves: tuple[int, ...] = (), max_failures: int = 0, timeout_s: float = 60.0
     ) -> str:
         """Start a rollout to all devices, in their order."""
-        starter = Starter(self.store, self.director, self.settings.retained_budget_bytes)
+        starter = Starter(self.store, self.trust, self.settings.retained_budget_bytes)
         with self.database.transaction() as session:
             return start_rollout(
                 session,

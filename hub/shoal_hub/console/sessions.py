@@ -5,7 +5,6 @@ The token itself is never in the cookie, and a revoked token ends its sessions a
 
 import hashlib
 import hmac
-import secrets
 from pathlib import Path
 from typing import Final
 
@@ -13,21 +12,16 @@ from sqlmodel import Session
 
 from shoal_hub.errors import UnauthenticatedError
 from shoal_hub.operators.tables import OperatorToken
-from shoal_hub.trust.files import locked, write_private
+from shoal_hub.trust.keystore import Keystore
 
 COOKIE: Final = "__Host-shoal"
 """The prefix has browsers insist on Secure, no domain and the whole site."""
-_KEY_BYTES: Final = 32
 _REMEDY: Final = "log in with an operator's token"
 
 
 def read_session_key(trust_dir: Path) -> bytes:
-    """Return the key that signs sessions; made at first use."""
-    path = trust_dir / "session.key"
-    with locked(trust_dir):
-        if not path.exists():
-            write_private(path, secrets.token_bytes(_KEY_BYTES))
-        return path.read_bytes()
+    """Return the key that signs sessions: the 256 random bits of a key of the keystore, made at first use."""
+    return Keystore.open(trust_dir).read_or_make("session").private_bytes_raw()
 
 
 def make_session(key: bytes, operator_id: str, expires_at_s: int) -> str:

@@ -73,6 +73,7 @@ def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing) -> Enrolmen
     """Enrol a device by one-time token and certificate signing request; a repetition returns the same device."""
     enrolled = enrol(session, hub.authority, request, utc_now())
     host, port = hub.broker_address()
+    hub.trust.follow(session, hub.director)
     return EnrolmentResponse(
         device_id=enrolled.device.id,
         certificate_pem=enrolled.certificate_pem,
@@ -80,6 +81,8 @@ def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing) -> Enrolmen
         broker_host=host,
         broker_port=port,
         director_keys={hub.director.key_id: hub.director.public_key_hex},
+        api_url=hub.api_url,
+        trust_root=hub.trust.root_text(session),
     )
 
 

@@ -20,6 +20,7 @@ from shoal_hub.settings import Settings
 from shoal_hub.supervise.prepare import server_names
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.wake import read_wake, wake
 
 _DRAIN_S = 3
@@ -85,8 +86,10 @@ def run(settings: Settings) -> None:
         artifacts=ArtifactStore(settings.artifacts),
         authority=authority,
         director=Director.open(trust),
+        trust=HubTrust.open(settings),
         changes=changes,
         broker_address=lambda: (addresses.broker_host, addresses.broker_port),
+        api_url=addresses.api_url,
     )
     config = uvicorn.Config(
         create_app(hub),

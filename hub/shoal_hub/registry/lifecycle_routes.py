@@ -93,7 +93,7 @@ def _start_by_policy(hub: HubContext, session: Session, version: Version, by: st
     policy = RolloutPolicy.model_validate(model.rollout_on_production)
     started = start_rollout(
         session,
-        Starter(hub.artifacts, hub.director, hub.settings.retained_budget_bytes),
+        Starter(hub.artifacts, hub.trust, hub.settings.retained_budget_bytes),
         model=version.model,
         version=str(version.number),
         waves=policy.waves,

@@ -22,7 +22,7 @@ def create_rollout(body: RolloutRequest, hub: Hub, session: Writing, operator: O
     """Start a rollout."""
     row = start_rollout(
         session,
-        Starter(hub.artifacts, hub.director, hub.settings.retained_budget_bytes),
+        Starter(hub.artifacts, hub.trust, hub.settings.retained_budget_bytes),
         model=body.model,
         version=body.version,
         devices=body.devices,

@@ -19,15 +19,15 @@ from shoal_hub.rollouts.facts import owner_of
 from shoal_hub.rollouts.plan import plan_waves
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.transfer.leases import check_budget, take_leases
-from shoal_hub.trust.director import Director
+from shoal_hub.trust.hub_trust import HubTrust
 
 
 @dataclass(frozen=True)
 class Starter:
-    """What a start needs besides the database: store and key for the manifest, and the bound on what is retained."""
+    """What a start needs besides the database: store and trust for the manifest, and the bound on what is retained."""
 
     artifacts: ArtifactStore
-    director: Director
+    trust: HubTrust
     retained_budget_bytes: int
 
 
@@ -68,7 +68,7 @@ def start_rollout(
     sizes = plan_waves(len(chosen), waves)
     variants = find_variants(session, found)
     _check_sizes(variants)
-    manifest = publish_manifest(session, starter.artifacts, starter.director, found)
+    manifest = publish_manifest(session, starter.artifacts, starter.trust, found)
     artifacts = [manifest.sha256, *_used_artifacts(variants, chosen)]
     check_budget(session, artifacts, starter.retained_budget_bytes)
     now = utc_now()

@@ -15,6 +15,7 @@ from shoal_hub.ingest.group import read_shared_group
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority, HubAuthority
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.hub_trust import HubTrust
 
 _API_PORT_TIMEOUT_S: Final = 6.0
 """An API that was left by a hub that was killed needs a moment to end and to give its port back."""
@@ -22,7 +23,7 @@ _ANY: Final = "0.0.0.0"  # noqa: S104 - a broker elsewhere is reached over the n
 
 
 def prepare_data(settings: Settings) -> None:
-    """Make what is not there yet: keys, secrets, and the database at this version's schema."""
+    """Make what is not there yet: keys, secrets, the database at this version's schema, and the first metadata."""
     trust = settings.data / "trust"
     Director.open(trust)
     DeviceAuthority.open(trust).issue_server(server_names(settings))
@@ -30,6 +31,8 @@ def prepare_data(settings: Settings) -> None:
     read_shared_group(settings.data)
     database = Database(settings.database)
     database.upgrade()
+    with database.transaction() as session:
+        HubTrust.open(settings).writing(session)
     database.close()
 
 

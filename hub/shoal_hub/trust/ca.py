@@ -17,6 +17,7 @@ from typing_extensions import Self
 
 from shoal_hub.trust import certificates, files
 from shoal_hub.trust.errors import CertificateRequestError
+from shoal_hub.trust.keystore import Keystore
 
 _RENEW_BEFORE: Final = timedelta(days=60)
 
@@ -47,13 +48,15 @@ class _Authority:
         Raises:
             TrustError: Its files are damaged, or its key is open to others.
         """
+        keys = Keystore.open(trust_dir)
         with files.locked(trust_dir):
-            key_file, certificate_file = trust_dir / f"{cls.stem}.key", trust_dir / f"{cls.stem}.pem"
+            certificate_file = trust_dir / f"{cls.stem}.pem"
             if not certificate_file.exists():
                 key = ec.generate_private_key(ec.SECP256R1())
-                files.write_key(key_file, key)
+                keys.write(cls.stem, key)
                 files.write_certificate(certificate_file, certificates.make_authority(cls.name, key))
-            return cls(trust_dir, files.read_ec_key(key_file), files.read_certificate(certificate_file))
+            certificate = files.read_certificate(certificate_file)
+            return cls(trust_dir, keys.read_ec(cls.stem), certificate)
 
     @property
     def certificate_path(self) -> Path:

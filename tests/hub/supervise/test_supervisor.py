@@ -19,6 +19,7 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.rollouts.start import Starter, deployments_of, find_rollout, start_rollout
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.hub_trust import HubTrust
 
 TARGET = "generic-onnx-int8"
 
@@ -120,7 +121,7 @@ def _add_device(service: Service, database: Database, folder: Path) -> Simulated
 
 def _roll_out(service: Service, database: Database) -> str:
     store = ArtifactStore(service.settings.artifacts)
-    starter = Starter(store, Director.open(service.settings.data / "trust"), 2**30)
+    starter = Starter(store, HubTrust.open(service.settings), 2**30)
     with database.transaction() as session:
         add_version(session, store, 1, {TARGET: b"1" * 300_000})
         return start_rollout(session, starter, model="digits", version="1", by="test").id
