@@ -21,6 +21,7 @@ from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
+from shoal_hub.trust import routes as trust_routes
 
 API = "/api/v1"
 _MULTIPART_ALLOWANCE = "/versions"
@@ -64,7 +65,7 @@ def _api(settings: Settings) -> APIRouter:
     api.include_router(device_routes.router)
     for module in (registry_routes, lifecycle_routes, rollout_routes, federation_routes, monitoring_routes):
         api.include_router(module.router)
-    for module in (job_routes, event_routes, operator_routes):
+    for module in (job_routes, event_routes, operator_routes, trust_routes):
         api.include_router(module.router)
     return api
 

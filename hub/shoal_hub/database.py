@@ -64,6 +64,8 @@ class Database:
     Attributes:
         on_commit: Called after a `transaction` has committed, with what it announced; a process that speaks MQTT
             publishes the wake from here.
+        check: Called at the beginning of each `transaction`; what it raises ends it. A controller that another has
+            followed is kept from writing here.
     """
 
     def __init__(self, url: str) -> None:
@@ -71,6 +73,7 @@ class Database:
         # SQLite: a transaction that reads first and writes later can lose its snapshot; writers take the lock at once.
         self._writer = self.engine.execution_options(immediate=True)
         self.on_commit: Callable[[frozenset[str]], None] | None = None
+        self.check: Callable[[Session], None] | None = None
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -82,6 +85,8 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Open a session that commits at the end of the block, or keeps nothing if the block raises."""
         with Session(self._writer, expire_on_commit=False) as session:
+            if self.check is not None:
+                self.check(session)
             yield session
             session.commit()
         what = frozenset(session.info.pop("announced", set()))

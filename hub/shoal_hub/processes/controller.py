@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from shoal_hub.addresses import Addresses
+from shoal_hub.controller.election import Election
 from shoal_hub.controller.loop import Controller
 from shoal_hub.database import Database
 from shoal_hub.jobs.runner import JobRunner
@@ -12,6 +13,7 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.hub_trust import HubTrust
 
 
 def build_controller(settings: Settings, database: Database, addresses: Addresses) -> Controller:
@@ -20,6 +22,8 @@ def build_controller(settings: Settings, database: Database, addresses: Addresse
     controller = Controller(
         database,
         Director.open(settings.data / "trust"),
+        HubTrust.open(settings),
+        Election(database, settings.data / "run" / "controller.lock"),
         Transfers(database, ArtifactStore(settings.artifacts), grace),
         JobRunner(database, settings),
         addresses.endpoint(settings, "hub-controller"),

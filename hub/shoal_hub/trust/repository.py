@@ -4,7 +4,7 @@ It edits what online keys sign: `models`, the models' roles, snapshot and timest
 by `staging.py`. One instance works within one transaction, whose lock makes writers take turns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -55,6 +55,9 @@ class TrustRepository(Repository):
         lives: How long metadata is valid.
         now: The clock; also numbers versions, as Unix milliseconds.
         floor: A version that is known to be out: new ones are above it.
+
+    Attributes:
+        keyless: Online roles that `renew` could not sign.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class TrustRepository(Repository):
         self.offline = offline
         self.lives = lives
         self.now = now.replace(microsecond=0)
+        self.keyless: list[str] = []
         self._number = max(int(now.timestamp() * 1000), floor + 1)
 
     @override
@@ -166,21 +170,18 @@ class TrustRepository(Repository):
     def renew(self, *, force: bool = False) -> bool:
         """Sign again what is half through its life, is not signed as its delegator asks, or everything.
 
+        A role whose key is not here is passed over and noted in `keyless`: it must not keep the timestamp from renewal.
+
         Returns:
             Whether there is anything new.
-
-        Raises:
-            SignerError: A role's key is not here.
         """
-        is_new = False
+        before = self.session.get_one(TrustWriter, 1).number
         for role in self.online_targets():
             if force or self._must_sign(role):
-                is_new = True
-                with self.edit_targets(role):
-                    pass
-        is_new |= self.do_snapshot(force or self._is_half_over(SNAPSHOT))[0]
-        is_new |= self.do_timestamp(force or self._is_half_over(TIMESTAMP))[0]
-        return is_new
+                self._try(role, lambda role=role: self._sign_again(role))  # type: ignore[misc]  # binds the role
+        self._try(SNAPSHOT, lambda: self.do_snapshot(force or self._is_half_over(SNAPSHOT)))
+        self._try(TIMESTAMP, lambda: self.do_timestamp(force or self._is_half_over(TIMESTAMP)))
+        return self.session.get_one(TrustWriter, 1).number != before
 
     def list_manifest(self, model: str, version: int, data: bytes) -> None:
         """Have a model's role list a manifest; one that it lists already changes nothing.
@@ -201,6 +202,16 @@ class TrustRepository(Repository):
     def director_epoch(self) -> int:
         """Return the epoch of the director key that the targets metadata in force names; 0 for none."""
         return newest_epoch(self.targets(TARGETS))
+
+    def _sign_again(self, role: str) -> None:
+        with self.edit_targets(role):
+            pass
+
+    def _try(self, role: str, sign: Callable[[], object]) -> None:
+        try:
+            sign()
+        except SignerError:
+            self.keyless.append(role)
 
     def _delegate_model(self, model: str) -> None:
         role = model_role(model)

@@ -60,11 +60,7 @@ class Staging:
             yield signed
 
     def settle(self) -> bool:
-        """Sign with the keys that are here, and publish if that is enough; return whether it was.
-
-        Raises:
-            SignerError: What follows from the publication cannot be signed.
-        """
+        """Sign with the keys that are here, and publish if that is enough; return whether it was."""
         current, staged = self.current(), self.staged()
         if not staged:
             return False
