@@ -6,7 +6,7 @@ import sys
 import typer
 
 from shoal_client import ClientError
-from shoal_hub.cli import devices, federated, hub, jobs, models, rollouts, tokens
+from shoal_hub.cli import devices, federated, hub, jobs, models, rollouts, tokens, trust
 from shoal_hub.cli.login import login
 from shoal_hub.cli.output import cell, errors
 from shoal_hub.cli.watching import drift_app, events
@@ -27,6 +27,7 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
 app.add_typer(rollouts.app, name="rollouts")
+app.add_typer(trust.app, name="trust")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(federated.app, name="federated")
 app.add_typer(drift_app, name="drift")
