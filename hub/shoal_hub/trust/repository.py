@@ -40,6 +40,7 @@ from shoal_hub.trust.roles import (
     file_name,
 )
 from shoal_hub.trust.signers import SignerStore
+from shoal_hub.trust.signing import add_signature
 from shoal_hub.trust.tables import TrustMetadata, TrustWriter
 
 _NEW: Final = {ROOT: Root, SNAPSHOT: Snapshot, TIMESTAMP: Timestamp}
@@ -82,11 +83,11 @@ class TrustRepository(Repository):
         """Number, sign and store the next version of an online role.
 
         Raises:
-            SignerError: None of the role's keys is here.
+            SignerError: None of the role's keys is here, or its token does not answer.
         """
         self.prepare(role, md)
         for signer in self.signers(role):
-            md.sign(signer, append=True)
+            add_signature(md, signer, role)
         try:
             self.delegator(role).verify_delegate(role, md.signed_bytes, md.signatures)
         except UnsignedMetadataError as error:

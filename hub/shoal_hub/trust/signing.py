@@ -5,10 +5,10 @@ from typing import Any, Final, TypeAlias
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature, Signer
-from tuf.api.exceptions import RepositoryError
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Key, Metadata, Role, Root, Targets
 
-from shoal_hub.trust.errors import MetadataError
+from shoal_hub.trust.errors import MetadataError, SignerError
 from shoal_hub.trust.roles import OFFLINE, ROOT, TARGETS
 
 AnyMetadata: TypeAlias = Metadata[Any]
@@ -82,9 +82,24 @@ def sign_staged(current: Documents, staged: Documents, signer_of: SignerOf) -> l
                 continue
             signer = signer_of(key)
             if signer is not None:
-                md.sign(signer, append=True)
+                add_signature(md, signer, role)
                 added.append(f"{role}: signed by {key.keyid[:_SHORT]}")
     return added
+
+
+def add_signature(md: AnyMetadata, signer: Signer, role: str) -> None:
+    """Sign metadata.
+
+    Raises:
+        SignerError: The signer's token or service does not answer.
+    """
+    try:
+        md.sign(signer, append=True)
+    except UnsignedMetadataError as error:
+        raise SignerError(
+            f"signing the metadata of the role {role} with {signer.public_key.keyid[:_SHORT]}: {error}",
+            "see that the token or service is there, and its PIN",
+        ) from error
 
 
 def merge_signatures(current: Documents, staged: Documents, signed: Documents) -> int:
