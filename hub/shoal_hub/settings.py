@@ -144,9 +144,9 @@ class Settings(BaseModel):
         return {name: str(extra["env"]) for name, extra in extras.items() if isinstance(extra, dict)}
 
     def to_environment(self) -> dict[str, str]:
-        """Return the variables from which a child process reads these settings."""
-        values = self.model_dump(mode="json")
-        return {env: str(values[name]) for name, env in self.environment().items()}
+        """Return the variables from which a child process reads these settings; it inherits what is at its default."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        return {env: str(values[name]) for name, env in self.environment().items() if name in values}
 
     @property
     def data(self) -> Path:

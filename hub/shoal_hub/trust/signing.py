@@ -16,7 +16,7 @@ Documents: TypeAlias = Mapping[str, AnyMetadata]
 """Metadata of offline roles by role."""
 SignerOf: TypeAlias = Callable[[Key], Signer | None]
 """Gives what signs by a key; None where the key is not at hand."""
-_SHORT: Final = 8
+_SHORT: Final = 12
 
 
 def parse_metadata(role: str, text: bytes) -> AnyMetadata:
@@ -191,8 +191,8 @@ def _describe_role(name: str, old: Role | None, new: Role | None) -> list[str]:
     if new is None:
         return [f"role {name} is taken away"]
     known = set(old.keyids) if old is not None else set()
-    lines = [f"role {name} gets the key {key_id}" for key_id in new.keyids if key_id not in known]
-    lines += [f"role {name} loses the key {key_id}" for key_id in sorted(known - set(new.keyids))]
+    lines = [f"role {name} gets the key {key_id[:_SHORT]}" for key_id in new.keyids if key_id not in known]
+    lines += [f"role {name} loses the key {key_id[:_SHORT]}" for key_id in sorted(known - set(new.keyids))]
     if old is not None and old.threshold != new.threshold:
         lines.append(f"role {name} needs {new.threshold} signatures, {old.threshold} so far")
     return lines
