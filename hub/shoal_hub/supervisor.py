@@ -96,7 +96,8 @@ class Supervisor:
 
     def _prepare(self) -> Addresses:
         self._say(f"data folder {self._settings.data}")
-        prepare_data(self._settings)
+        for warning in prepare_data(self._settings):
+            self._say(f"warning: {warning}")
         addresses = choose_addresses(self._settings)
         addresses.write(self._settings)
         profile = ensure_operator(self._settings, addresses)

@@ -9,21 +9,26 @@ from shoal_hub.addresses import Addresses, NotRunningError
 from shoal_hub.broker.config import BrokerConfig, Listener
 from shoal_hub.broker.ports import free_port, is_free
 from shoal_hub.broker.process import running_pid
-from shoal_hub.database import Database
+from shoal_hub.database import Database, utc_now
 from shoal_hub.errors import SettingsError
 from shoal_hub.ingest.group import read_shared_group
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority, HubAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.status import read_status
 
 _API_PORT_TIMEOUT_S: Final = 6.0
 """An API that was left by a hub that was killed needs a moment to end and to give its port back."""
 _ANY: Final = "0.0.0.0"  # noqa: S104 - a broker elsewhere is reached over the network
 
 
-def prepare_data(settings: Settings) -> None:
-    """Make what is not there yet: keys, secrets, the database at this version's schema, and the first metadata."""
+def prepare_data(settings: Settings) -> list[str]:
+    """Make what is not there yet: keys, secrets, the database at this version's schema, and the first metadata.
+
+    Returns:
+        What somebody should look at, in words.
+    """
     trust = settings.data / "trust"
     Director.open(trust)
     DeviceAuthority.open(trust).issue_server(server_names(settings))
@@ -31,9 +36,12 @@ def prepare_data(settings: Settings) -> None:
     read_shared_group(settings.data)
     database = Database(settings.database)
     database.upgrade()
+    hub_trust = HubTrust.open(settings)
     with database.transaction() as session:
-        HubTrust.open(settings).writing(session)
+        hub_trust.writing(session)
+        warnings = read_status(session, hub_trust, utc_now()).warnings
     database.close()
+    return warnings
 
 
 def server_names(settings: Settings) -> list[str]:
