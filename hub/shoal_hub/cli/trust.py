@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 
 from shoal_client.tuf import Rotation, SigningRequest, TrustStatus
 from shoal_hub.cli.connection import connect
@@ -22,6 +23,13 @@ PassphraseFile = Annotated[
 ]
 
 
+class Ceremony(BaseModel):
+    """What `init` has made."""
+
+    folder: str
+    keys: list[str]
+
+
 @app.command(epilog="Example: shoal trust init --out ceremony --root-keys 3 --root-threshold 2")
 def init(
     out: Annotated[Path, typer.Option("--out", help="New folder for the keys and the metadata that names them.")],
@@ -32,6 +40,7 @@ def init(
     code_keys: Annotated[int, typer.Option(help="Keys of code.", min=1, max=16)] = 1,
     code_threshold: Annotated[int, typer.Option(help="How many of them must sign.", min=1)] = 1,
     passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a hub's offline keys: on a machine of your own, which needs no hub and no network.
 
@@ -42,8 +51,8 @@ def init(
 
     plan = Plan(root_keys, root_threshold, targets_keys, targets_threshold, code_keys, code_threshold)
     paths = make_ceremony(out, _passphrase(passphrase_file, is_new=True), plan)
-    for path in paths:
-        _say(f"key {path}")
+    made = Ceremony(folder=str(out), keys=[str(path) for path in paths])
+    show(made, as_json=as_json, draw=lambda: table(("KEY",), [(path,) for path in paths], empty=""))
     _say(f"next, at the hub: shoal trust rotate offline --from {out}")
 
 

@@ -71,9 +71,12 @@ class Staging:
         """Take signatures that were made elsewhere, and publish if there are enough; return whether there were.
 
         Raises:
+            ConflictError: Nothing waits.
             MetadataError: It is not what is staged, or a signature does not hold.
         """
         current, staged = self.current(), self.staged()
+        if not staged:
+            raise _nothing_waits()
         handed_in = {role: parse_metadata(role, text.encode()) for role, text in signed.staged.items()}
         count = merge_signatures(current, staged, handed_in)
         record_event(self._session, "trust_signed", f"{count} signatures on staged trust metadata", subject="trust")
@@ -87,7 +90,7 @@ class Staging:
         """
         staged = self.staged()
         if not staged:
-            raise ConflictError("nothing waits for signatures", "begin with: shoal trust rotate ROLE")
+            raise _nothing_waits()
         return SigningRequest(current=_texts(self.current()), staged=_texts(staged))
 
     def discard(self) -> None:
@@ -145,3 +148,7 @@ class Staging:
 
 def _texts(documents: Documents) -> dict[str, str]:
     return {role: md.to_bytes().decode() for role, md in documents.items()}
+
+
+def _nothing_waits() -> ConflictError:
+    return ConflictError("nothing waits for signatures", "begin with: shoal trust rotate ROLE")
