@@ -17,7 +17,6 @@ from shoal_hub.transfer.publishing import Publisher
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.renewal import claimed_version, renew_due, sign_all_again
 from shoal_hub.trust.roles import OFFLINE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, stored_name
-from shoal_hub.trust.status import newest_rows
 from shoal_hub.trust.tables import TrustMetadata
 
 _CONFIRM_TIMEOUT_S: Final = 30.0
@@ -86,8 +85,7 @@ class TrustPublisher:
     def _is_ahead(self, retained: dict[str, bytes]) -> bool:
         """Whether the broker keeps metadata that is later than the database's."""
         with self._database.session() as session:
-            rows = newest_rows(self._trust.reading(session))
-        versions = {row.role: row.version for row in rows}
+            versions = {row.role: row.version for row in self._trust.reading(session).standing()}
         if claimed_version(retained.get(TIMESTAMP, b"")) > versions.get(TIMESTAMP, 0):
             return True
         return any(

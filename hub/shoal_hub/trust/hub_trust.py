@@ -135,9 +135,9 @@ class HubTrust:
 
     def sweep(self, session: Session) -> list[str]:
         """Erase keys that no metadata names, in force or staged; called after what replaced them has been committed."""
-        self.writing(session)
-        rows = [row.content for row in session.exec(select(TrustMetadata)).all() if self._is_in_force(session, row)]
-        rows += [row.content for row in session.exec(select(StagedMetadata)).all()]
+        in_force = {(row.role, row.version) for row in self.writing(session).standing()}
+        rows = [row.content for row in session.exec(select(TrustMetadata)) if (row.role, row.version) in in_force]
+        rows += [row.content for row in session.exec(select(StagedMetadata))]
         named = {key_id for content in rows for key_id in _key_ids(Metadata.from_bytes(content))}
         erased = []
         for store in (self.online, self.offline):
@@ -146,10 +146,6 @@ class HubTrust:
                     store.erase(key_id)
                     erased.append(key_id)
         return erased
-
-    def _is_in_force(self, session: Session, row: TrustMetadata) -> bool:
-        newest = self.reading(session).newest(row.role)
-        return newest is not None and newest.version == row.version
 
 
 def _key_ids(md: AnyMetadata) -> Iterable[str]:

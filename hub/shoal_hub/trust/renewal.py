@@ -14,12 +14,12 @@ from shoal_hub.database import Database
 from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import EventRow
 from shoal_hub.trust.hub_trust import HubTrust
-from shoal_hub.trust.repository import TrustRepository, is_half_over
+from shoal_hub.trust.repository import Standing, TrustRepository, is_half_over
 from shoal_hub.trust.roles import OFFLINE, ROOT, TARGETS, TIMESTAMP
 from shoal_hub.trust.signing import AnyMetadata, verifiers
 from shoal_hub.trust.staging import Staging
-from shoal_hub.trust.status import expiry_text, is_running_out, newest_rows
-from shoal_hub.trust.tables import StagedMetadata, TrustMetadata
+from shoal_hub.trust.status import expiry_text, is_running_out
+from shoal_hub.trust.tables import StagedMetadata
 
 
 def renew_due(database: Database, trust: HubTrust, now: datetime) -> bool:
@@ -74,20 +74,20 @@ def claimed_version(content: bytes) -> int:
 
 
 def _is_anything_due(repository: TrustRepository, now: datetime) -> bool:
-    rows = newest_rows(repository)
+    rows = repository.standing()
     waiting = set(repository.session.exec(select(StagedMetadata.role)).all())
     is_due = any(is_half_over(row, repository.lives, now) and row.role not in waiting for row in rows)
     return not rows or is_due or bool(_untold(repository, now))
 
 
-def _untold(repository: TrustRepository, now: datetime) -> list[TrustMetadata]:
+def _untold(repository: TrustRepository, now: datetime) -> list[Standing]:
     """Return what runs out and that no event has told yet."""
-    running_out = [row for row in newest_rows(repository) if is_running_out(row, repository, now)]
+    running_out = [row for row in repository.standing() if is_running_out(row, repository, now)]
     told = _told(repository.session, "trust_expiring") if running_out else set()
     return [row for row in running_out if _subject(row) not in told]
 
 
-def _subject(row: TrustMetadata) -> str:
+def _subject(row: Standing) -> str:
     return f"trust/{row.role}/{row.version}"
 
 

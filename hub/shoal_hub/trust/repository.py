@@ -6,7 +6,7 @@ by `staging.py`. One instance works within one transaction, whose lock makes wri
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from securesystemslib.signer import Signer
 from sqlmodel import Session, col, delete, func, select
@@ -44,6 +44,14 @@ from shoal_hub.trust.signing import add_signature
 from shoal_hub.trust.tables import TrustMetadata, TrustWriter
 
 _NEW: Final = {ROOT: Root, SNAPSHOT: Snapshot, TIMESTAMP: Timestamp}
+
+
+class Standing(NamedTuple):
+    """One role's metadata in force: its version and its end."""
+
+    role: str
+    version: int
+    expires_at: datetime
 
 
 class TrustRepository(Repository):
@@ -122,6 +130,12 @@ class TrustRepository(Repository):
         """Return the row of a role's metadata in force."""
         wanted = select(TrustMetadata).where(TrustMetadata.role == role)
         return self.session.exec(wanted.order_by(col(TrustMetadata.version).desc()).limit(1)).first()
+
+    def standing(self) -> list[Standing]:
+        """Return what is in force, without the metadata itself."""
+        columns = select(TrustMetadata.role, TrustMetadata.version, TrustMetadata.expires_at)
+        rows = self.session.exec(columns.order_by(col(TrustMetadata.version))).all()
+        return list({role: Standing(role, version, expires_at) for role, version, expires_at in rows}.values())
 
     def delegator(self, role: str) -> Root | Targets:
         """Return the metadata in force that names a role's keys."""
@@ -243,7 +257,7 @@ class TrustRepository(Repository):
         return MetaFile(row.version, len(row.content), {"sha256": sha256_hex(row.content)})
 
 
-def is_half_over(row: TrustMetadata, lives: Lives, now: datetime) -> bool:
+def is_half_over(row: Standing | TrustMetadata, lives: Lives, now: datetime) -> bool:
     """Whether metadata is to be renewed."""
     return now >= row.expires_at - lives.of(row.role) / 2
 

@@ -9,11 +9,11 @@ from tuf.api.metadata import Root, Targets
 from shoal_client.tuf import StagedRole, TrustKey, TrustRole, TrustStatus
 from shoal_contract.trust import epoch_of
 from shoal_hub.trust.hub_trust import HubTrust
-from shoal_hub.trust.repository import TrustRepository
+from shoal_hub.trust.repository import Standing, TrustRepository
 from shoal_hub.trust.roles import OFFLINE, ROOT, TARGETS, TOP_LEVEL
 from shoal_hub.trust.signing import describe_changes, missing_signatures
 from shoal_hub.trust.staging import Staging
-from shoal_hub.trust.tables import StagedMetadata, TrustMetadata
+from shoal_hub.trust.tables import StagedMetadata
 
 
 def read_status(session: Session, trust: HubTrust, now: datetime) -> TrustStatus:
@@ -27,7 +27,7 @@ def read_status(session: Session, trust: HubTrust, now: datetime) -> TrustStatus
     return TrustStatus(roles=roles, staged=staged, warnings=warnings, director_epoch=repository.director_epoch())
 
 
-def is_running_out(row: TrustMetadata, repository: TrustRepository, now: datetime) -> bool:
+def is_running_out(row: Standing, repository: TrustRepository, now: datetime) -> bool:
     """Whether less than a quarter of a role's life is left: its renewal at half of it has not come about."""
     return now >= row.expires_at - repository.lives.of(row.role) / 4
 
@@ -96,7 +96,7 @@ def _keyless(roles: list[TrustRole]) -> Iterator[str]:
 
 
 def _running_out(repository: TrustRepository, now: datetime) -> Iterator[str]:
-    for row in newest_rows(repository):
+    for row in repository.standing():
         if is_running_out(row, repository, now):
             yield expiry_text(row)
 
@@ -106,14 +106,7 @@ def _waiting(staged: list[StagedRole]) -> Iterator[str]:
         yield f"a change of {one.role} waits for signatures: shoal trust sign --keys FOLDER"
 
 
-def newest_rows(repository: TrustRepository) -> list[TrustMetadata]:
-    """Return the metadata in force of every role."""
-    names = repository.session.exec(select(TrustMetadata.role).distinct()).all()
-    rows = [repository.newest(role) for role in names]
-    return [row for row in rows if row is not None]
-
-
-def expiry_text(row: TrustMetadata) -> str:
+def expiry_text(row: Standing) -> str:
     """Return a line on metadata that runs out, with the remedy."""
     remedy = "shoal trust sign --keys FOLDER" if row.role in OFFLINE else "see the controller's log"
     return f"the metadata of {row.role} expires at {row.expires_at:%Y-%m-%d %H:%M} UTC: {remedy}"
