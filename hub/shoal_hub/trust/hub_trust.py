@@ -19,7 +19,7 @@ from shoal_hub.database import utc_now
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
 from shoal_hub.settings import Settings
-from shoal_hub.trust.director import Director
+from shoal_hub.trust.director import Director, director_epochs
 from shoal_hub.trust.keystore import Keystore
 from shoal_hub.trust.repository import TrustRepository
 from shoal_hub.trust.roles import ROOT, Lives
@@ -132,6 +132,10 @@ class HubTrust:
         """
         repository = self.reading(session)
         return repository.newest(ROOT) is not None and director.follow(repository.director_epoch())
+
+    def has_director(self, epoch: int) -> bool:
+        """Whether the director's key of an epoch is here."""
+        return epoch in director_epochs(self._keys)
 
     def sweep(self, session: Session) -> list[str]:
         """Erase keys that no metadata names, in force or staged; called after what replaced them has been committed."""

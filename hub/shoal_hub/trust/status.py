@@ -21,7 +21,7 @@ def read_status(session: Session, trust: HubTrust, now: datetime) -> TrustStatus
     repository = trust.reading(session)
     if repository.newest(ROOT) is None:
         return TrustStatus(roles=[], staged=[], warnings=["the first start makes keys"], director_epoch=0)
-    roles = list(_roles(repository))
+    roles = list(_roles(trust, repository))
     staged = _staged(session, repository)
     warnings = [*_lying_here(roles), *_keyless(roles), *_running_out(repository, now), *_waiting(staged)]
     return TrustStatus(roles=roles, staged=staged, warnings=warnings, director_epoch=repository.director_epoch())
@@ -32,28 +32,28 @@ def is_running_out(row: Standing, repository: TrustRepository, now: datetime) ->
     return now >= row.expires_at - repository.lives.of(row.role) / 4
 
 
-def _roles(repository: TrustRepository) -> Iterator[TrustRole]:
+def _roles(trust: HubTrust, repository: TrustRepository) -> Iterator[TrustRole]:
     root, targets = repository.root(), repository.targets(TARGETS)
     for role in TOP_LEVEL:
-        yield _role(repository, root, role)
+        yield _role(trust, repository, root, role)
     for role in _delegated(targets):
-        yield _role(repository, targets, role)
+        yield _role(trust, repository, targets, role)
     models = repository.targets("models")
     for role in _delegated(models):
-        yield _role(repository, models, role)
+        yield _role(trust, repository, models, role)
 
 
 def _delegated(targets: Targets) -> list[str]:
     return list(targets.delegations.roles or {}) if targets.delegations else []
 
 
-def _role(repository: TrustRepository, delegator: Root | Targets, role: str) -> TrustRole:
+def _role(trust: HubTrust, repository: TrustRepository, delegator: Root | Targets, role: str) -> TrustRole:
     found, row = delegator.get_delegated_role(role), repository.newest(role)
     store = repository.offline if role in OFFLINE else repository.online
     epoch = epoch_of(role)
     places = {key_id: store.place(key_id) for key_id in found.keyids}
     if epoch is not None:
-        places = dict.fromkeys(found.keyids, "keystore")
+        places = dict.fromkeys(found.keyids, "keystore" if trust.has_director(epoch) else "")
     return TrustRole(
         role=role,
         version=row.version if row else None,
@@ -92,7 +92,8 @@ def _lying_here(roles: list[TrustRole]) -> Iterator[str]:
 def _keyless(roles: list[TrustRole]) -> Iterator[str]:
     for one in roles:
         if one.role not in OFFLINE and not any(key.place for key in one.keys):
-            yield f"the hub has no key of the role {one.role}: shoal trust rotate {one.role}"
+            role = one.role if epoch_of(one.role) is None else "director"
+            yield f"the hub has no key of the role {one.role}: shoal trust rotate {role}"
 
 
 def _running_out(repository: TrustRepository, now: datetime) -> Iterator[str]:

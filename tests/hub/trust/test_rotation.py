@@ -168,6 +168,7 @@ def test_the_director_s_next_key_signs_only_once_the_targets_name_it_and_the_one
     assert targets.delegations is not None
     assert targets.delegations.roles is not None
     assert director_role(1) not in targets.delegations.roles
+    assert len(targets.delegations.keys) == 3, "those of code, models and the next director"
     (key_id,) = targets.delegations.roles[director_role(2)].keyids
     assert targets.delegations.keys[key_id].keyval["public"] == director.public_key_hex
     assert not (tmp_path / "trust" / "director-1.key").exists()
