@@ -20,10 +20,10 @@ from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
 from shoal_hub.settings import Settings
 from shoal_hub.trust.director import Director, director_epochs
+from shoal_hub.trust.key_rotation import Rotator
 from shoal_hub.trust.keystore import Keystore
 from shoal_hub.trust.repository import TrustRepository
 from shoal_hub.trust.roles import ROOT, Lives
-from shoal_hub.trust.rotation import Rotator
 from shoal_hub.trust.signers import SignerStore
 from shoal_hub.trust.signing import AnyMetadata
 from shoal_hub.trust.staging import Staging

@@ -1,6 +1,5 @@
 """A role's key inside a PKCS #11 token: SoftHSM, through the same URL as a real one."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,18 +23,21 @@ if TYPE_CHECKING:
 
 PIN = "1234-the-pin"
 URL = "hsm:7?label=shoal"
-_PLACES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so")
+_CACHE = Path(__file__).parents[3] / ".cache"
+"""Where scripts/setup unpacks what it may not install."""
 
 
 @pytest.fixture
 def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Initialise a token with a P-256 key of id 7."""
-    library = next(path for path in (os.environ.get("PYKCS11LIB", ""), *_PLACES) if path and Path(path).exists())
+    places = [Path("/usr/lib"), _CACHE / "debian" / "usr" / "lib"]
+    library = next((str(path) for place in places for path in place.glob("**/softhsm/libsofthsm2.so")), "")
+    assert library, "SoftHSM is not installed: scripts/setup test"
     (tmp_path / "tokens").mkdir()
     (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {tmp_path / 'tokens'}\nlog.level = ERROR\n")
     monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "softhsm2.conf"))
     monkeypatch.setenv("PYKCS11LIB", library)
-    tool = shutil.which("softhsm2-util")
+    tool = shutil.which("softhsm2-util") or shutil.which("softhsm2-util", path=str(_CACHE / "bin"))
     assert tool is not None
     subprocess.run(
         [tool, "--init-token", "--free", "--label", "shoal", "--pin", PIN, "--so-pin", "so-pin"],
