@@ -32,6 +32,7 @@ from shoal_hub.controller.publish_trust import TrustPublisher  # noqa: E402
 from shoal_hub.database import Database, utc_now  # noqa: E402
 from shoal_hub.devices.resign import BATCH, sign_states, states_to_sign  # noqa: E402
 from shoal_hub.devices.tables import DesiredRow, Device  # noqa: E402
+from shoal_hub.registry.artifacts import ArtifactStore  # noqa: E402
 from shoal_hub.transfer.publishing import Publisher  # noqa: E402
 from shoal_hub.trust.director import Director  # noqa: E402
 from shoal_hub.trust.hub_trust import HubTrust  # noqa: E402
@@ -50,7 +51,7 @@ class Fleet:
     def __init__(self, folder: Path, devices: int) -> None:
         self.database = Database(f"sqlite:///{folder / f'hub-{devices}.sqlite'}")
         self.database.upgrade()
-        self.trust = HubTrust(folder / f"trust-{devices}", Lives())
+        self.trust = HubTrust(folder / f"trust-{devices}", Lives(), ArtifactStore(str(folder / "artifacts")))
         self.director = Director.open(folder / f"trust-{devices}")
         self.publisher = TrustPublisher(self.database, self.trust)
         with self.database.transaction() as session:

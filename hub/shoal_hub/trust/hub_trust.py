@@ -18,7 +18,9 @@ from shoal_contract.trust import CA_BUNDLE_TARGET, MAX_CA_BUNDLE_BYTES
 from shoal_hub.database import utc_now
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
+from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
 from shoal_hub.settings import Settings
+from shoal_hub.transfer.leases import drop_leases, lease_users, take_leases
 from shoal_hub.trust.director import Director, director_epochs
 from shoal_hub.trust.key_rotation import Rotator
 from shoal_hub.trust.keystore import Keystore
@@ -29,6 +31,8 @@ from shoal_hub.trust.signing import AnyMetadata
 from shoal_hub.trust.staging import Staging
 from shoal_hub.trust.tables import StagedMetadata, TrustMetadata, TrustTarget, TrustWriter
 
+CA_BUNDLE_LEASE: Final = "trust/ca/"
+"""Who leases a CA bundle at the broker: this and the bundle's hash."""
 _CA_FILE: Final = "ca.pem"
 
 
@@ -38,10 +42,12 @@ class HubTrust:
     Args:
         trust_dir: The folder of the hub's keys.
         lives: How long metadata is valid.
+        artifacts: Where the CA bundle goes, for devices that fetch it over MQTT.
     """
 
-    def __init__(self, trust_dir: Path, lives: Lives) -> None:
+    def __init__(self, trust_dir: Path, lives: Lives, artifacts: ArtifactStore) -> None:
         self.lives = lives
+        self._artifacts = artifacts
         self._dir = trust_dir
         self._keys = Keystore.open(trust_dir)
         self.online = SignerStore(self._keys.at(trust_dir / "online"))
@@ -59,7 +65,7 @@ class HubTrust:
             online=timedelta(seconds=settings.trust_online_life_s),
             timestamp=timedelta(seconds=settings.trust_timestamp_life_s),
         )
-        return cls(settings.data / "trust", lives)
+        return cls(settings.data / "trust", lives, ArtifactStore(settings.artifacts))
 
     def reading(self, session: Session) -> TrustRepository:
         """Return the repository as it stands, to read."""
@@ -112,11 +118,23 @@ class HubTrust:
         info = TargetFile.from_data(CA_BUNDLE_TARGET, data, ["sha256"])
         if repository.targets().targets.get(CA_BUNDLE_TARGET) == info:
             return True
-        session.merge(TrustTarget(path=CA_BUNDLE_TARGET, sha256=sha256_hex(data), content=data))
+        self._offer_ca_bundle(repository, data)
         staging = Staging(repository)
         with staging.edit_targets() as targets:
             targets.targets[CA_BUNDLE_TARGET] = info
         return staging.settle()
+
+    def _offer_ca_bundle(self, repository: TrustRepository, data: bytes) -> None:
+        """Have a bundle stand for devices, beside the one that is listed now; older ones are let go."""
+        session, sha256 = repository.session, sha256_hex(data)
+        listed = repository.targets().targets.get(CA_BUNDLE_TARGET)
+        kept = {sha256, listed.hashes["sha256"] if listed is not None else sha256}
+        for user in lease_users(session):
+            if user.startswith(CA_BUNDLE_LEASE) and user.removeprefix(CA_BUNDLE_LEASE) not in kept:
+                drop_leases(session, user)
+        store_artifact(session, self._artifacts, data)
+        take_leases(session, f"{CA_BUNDLE_LEASE}{sha256}", [sha256], repository.now)
+        session.merge(TrustTarget(path=CA_BUNDLE_TARGET, sha256=sha256, content=data))
 
     def root_text(self, session: Session) -> str:
         """Return the newest root metadata (JSON), which a device trusts from its enrolment on."""

@@ -60,6 +60,7 @@ def test_a_controller_that_was_followed_can_commit_nothing_more(
         add_device(session)
         assert len(session.exec(select(Device)).all()) == 2
     follower.resign()
+    first_election.resign()
 
 
 @pytest.mark.postgres

@@ -7,6 +7,7 @@ import pytest
 from tests.simulators.tuf_client import Files, TufDevice, standing_files
 
 from shoal_hub.database import Database
+from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.roles import Lives
 
@@ -17,7 +18,7 @@ class TrustedHub:
     def __init__(self, database: Database, folder: Path) -> None:
         self.database = database
         self.folder = folder
-        self.trust = HubTrust(folder / "trust", Lives())
+        self.trust = HubTrust(folder / "trust", Lives(), ArtifactStore(str(folder / "artifacts")))
 
     def publish(self, model: str, version: int, data: bytes, now: datetime | None = None) -> None:
         """List a manifest."""

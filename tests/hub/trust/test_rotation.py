@@ -22,8 +22,10 @@ from shoal_hub.devices.resign import sign_states, states_to_sign
 from shoal_hub.devices.tables import DesiredRow
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.tables import EventRow
+from shoal_hub.transfer.leases import lease_users
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.errors import MetadataError, SignerError, TrustError
+from shoal_hub.trust.hub_trust import CA_BUNDLE_LEASE
 from shoal_hub.trust.offline import Plan, make_ceremony, open_signers, read_ceremony, review, sign_request
 from shoal_hub.trust.renewal import renew_due, sign_all_again
 from shoal_hub.trust.staging import Staging
@@ -281,6 +283,18 @@ def test_a_hub_restored_from_yesterday_is_ahead_of_its_devices_again(hub: "Trust
     assert updater.get_targetinfo(PATH) is not None
     assert updater.get_targetinfo(CA_BUNDLE_TARGET) is not None, "targets that the broker kept are taken up"
     assert updater.get_targetinfo(manifest_target("digits", 2, sha256_hex(b"since"))) is None
+
+
+def test_a_ca_bundle_stands_for_devices_beside_the_one_before_until_the_next(hub: "TrustedHub") -> None:
+    for text in ("first", "second", "third"):
+        with hub.database.transaction() as session:
+            assert hub.trust.publish_ca_bundle(session, text)
+    listed = hub.device().lists(hub.files(), CA_BUNDLE_TARGET)
+    assert listed is not None
+    assert listed.hashes["sha256"] == sha256_hex(b"third")
+    with hub.database.session() as session:
+        users = set(lease_users(session))
+    assert users == {f"{CA_BUNDLE_LEASE}{sha256_hex(text)}" for text in (b"second", b"third")}
 
 
 def test_offline_metadata_of_the_broker_counts_only_with_its_signatures(hub: "TrustedHub") -> None:
