@@ -15,6 +15,7 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in NAMES:  # noqa: PLR2004 - the program and one name
         sys.exit(f"usage: python -m shoal_hub.processes {'|'.join(NAMES)}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("tuf").setLevel(logging.WARNING)  # it tells of every key that has not signed, as it looks
     module = importlib.import_module(f"shoal_hub.processes.{sys.argv[1]}")
     module.run(Settings.read(os.environ))
 

@@ -136,6 +136,9 @@ class HubAuthority(_Authority):
     def connection(self, name: str) -> Identity:
         """Return the identity that a process of the hub connects to the broker with.
 
+        Its key is a plain file, like those of the listeners, which Mosquitto reads by itself: it is worth a year's
+        access to the broker, which can delay what the hub says and forge none of it.
+
         Args:
             name: User name and client id at the broker, like `hub-controller`; one connection at a time each.
         """
