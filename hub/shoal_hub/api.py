@@ -6,8 +6,10 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel
 
 from shoal_contract import __version__
+from shoal_hub.approvals import routes as approval_routes
 from shoal_hub.console.routes import install_console
 from shoal_hub.context import HubContext
+from shoal_hub.dependencies import address_of
 from shoal_hub.devices import enrolment_routes
 from shoal_hub.devices import routes as device_routes
 from shoal_hub.error_response import install_error_handlers
@@ -46,17 +48,17 @@ def create_app(hub: HubContext) -> FastAPI:
     app.state.hub = hub
     install_error_handlers(app)
     app.include_router(_api(hub.settings), prefix=API)
-    install_console(app)
+    install_console(app, hub.settings)
     app.add_middleware(BodyLimit, limit_of=_limit_of(hub.settings))
     return app
 
 
 def _api(settings: Settings) -> APIRouter:
-    limit = RateLimit(settings.enrol_per_minute)
+    limit = RateLimit(settings.enrol_per_minute, "enrolments", "SHOAL_ENROL_PER_MINUTE")
 
     def limit_enrolment(request: Request) -> None:
         if request.url.path == f"{API}/enrol":
-            limit.take(request.client.host if request.client else "unknown")
+            limit.take(address_of(request), f"address {address_of(request)}")
 
     api = APIRouter()
     api.add_api_route("/health", _health, tags=["hub"], summary="Whether the API answers")
@@ -64,7 +66,7 @@ def _api(settings: Settings) -> APIRouter:
     api.include_router(device_routes.router)
     for module in (registry_routes, lifecycle_routes, rollout_routes, federation_routes, monitoring_routes):
         api.include_router(module.router)
-    for module in (job_routes, event_routes, operator_routes):
+    for module in (approval_routes, job_routes, event_routes, operator_routes):
         api.include_router(module.router)
     return api
 

@@ -88,6 +88,12 @@ class Database:
         if what and self.on_commit is not None:
             self.on_commit(what)
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[Session]:
+        """Open a session in which a change can be tried: what it raises is told, what it does is not kept."""
+        with Session(self._writer, expire_on_commit=False) as session:
+            yield session
+
     def upgrade(self, revision: str = "head") -> None:
         """Bring the schema to this version (or to `revision`) by Alembic; safe to call from several processes.
 

@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+import shoal_hub.approvals.tables
 import shoal_hub.devices.desired_tables
 import shoal_hub.devices.tables
 import shoal_hub.events.tables

@@ -7,10 +7,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shoal_hub.errors import SettingsError
+from shoal_hub.operators.oidc_roles import parse_roles
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -23,6 +25,13 @@ def _setting(env: str, default: Any, unit: str, description: str, **bounds: Any)
         validate_default=True,
         **bounds,
     )
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether what is fetched there comes from whom the address names: HTTPS, or this machine."""
+    parts = urlsplit(url)
+    is_local = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    return (parts.scheme == "https" and bool(parts.hostname)) or is_local
 
 
 class Settings(BaseModel):
@@ -93,7 +102,62 @@ class Settings(BaseModel):
         "SHOAL_ENROL_PER_MINUTE", 60.0, "1/min", "Enrolment requests that one address may send; as many at once.", ge=1
     )
     max_jobs: int = _setting("SHOAL_MAX_JOBS", 1, "jobs", "Jobs (compression, training) that run at once.", ge=1, le=64)
-    session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts.", ge=60)
+    session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts at most.", ge=60)
+    session_idle_s: float = _setting(
+        "SHOAL_SESSION_IDLE_S", 3600.0, "s", "After how long without a request a console session ends.", ge=60
+    )
+    login_per_minute: float = _setting(
+        "SHOAL_LOGIN_PER_MINUTE", 10.0, "1/min", "Console logins that one address may try; as many at once.", ge=1
+    )
+    account_login_per_minute: float = _setting(
+        "SHOAL_ACCOUNT_LOGIN_PER_MINUTE",
+        30.0,
+        "1/min",
+        "Logins by password that may be tried for one user, from wherever; as many at once.",
+        ge=1,
+    )
+    approval_life_s: float = _setting(
+        "SHOAL_APPROVAL_LIFE_S", 7 * 86_400.0, "s", "How long what waits for approval can be approved.", ge=60
+    )
+    oidc_issuer: str = _setting(
+        "SHOAL_OIDC_ISSUER", "", "URL", "Issuer of the OIDC provider that operators log in by; empty for none."
+    )
+    oidc_client_id: str = _setting("SHOAL_OIDC_CLIENT_ID", "shoal", "text", "The hub's client id at the provider.")
+    oidc_client_secret_file: str = _setting(
+        "SHOAL_OIDC_CLIENT_SECRET_FILE",
+        "",
+        "path",
+        "File with the hub's client secret at the provider; empty for a public client, which PKCE protects alone.",
+    )
+    oidc_scope: str = _setting(
+        "SHOAL_OIDC_SCOPE", "openid profile email", "text", "What is asked of the provider, space-separated."
+    )
+    oidc_role_claim: str = _setting(
+        "SHOAL_OIDC_ROLE_CLAIM",
+        "groups",
+        "name",
+        "Claim of the ID token that carries a user's groups; a dot goes deeper, as in realm_access.roles.",
+    )
+    oidc_roles: str = _setting(
+        "SHOAL_OIDC_ROLES",
+        "",
+        "list",
+        "Roles by values of that claim, as in fleet-ops=operator,fleet-admins=admin; the highest that fits counts.",
+    )
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _check_roles(cls, text: str) -> str:
+        parse_roles(text)
+        return text
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _check_issuer(cls, url: str) -> str:
+        if url and not is_safe_url(url):
+            msg = "an https address is needed"
+            raise ValueError(msg)
+        return url
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

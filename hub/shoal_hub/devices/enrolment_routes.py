@@ -12,7 +12,7 @@ from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_PACKET_BYTES
 from shoal_contract.wire import parse_message
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import Hub, Operator, Reading, Writing
+from shoal_hub.dependencies import EnrolOperator, Hub, Reading, Viewer, Writing
 from shoal_hub.devices.enrol import enrol
 from shoal_hub.devices.enrolment_tokens import create_token, revoke_token
 from shoal_hub.devices.tables import EnrolmentTokenRow
@@ -68,7 +68,7 @@ def read_ca(hub: Hub) -> Response:
     return Response(hub.authority.certificate_pem, media_type="application/x-pem-file")
 
 
-@router.post("/enrol", tags=["enrolment"], responses=documented(403, 413, 422, 429))
+@router.post("/enrol", tags=["enrolment"], responses=documented(400, 403, 413, 422, 429))
 def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing) -> EnrolmentResponse:
     """Enrol a device by one-time token and certificate signing request; a repetition returns the same device."""
     enrolled = enrol(session, hub.authority, request, utc_now())
@@ -83,8 +83,8 @@ def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing) -> Enrolmen
     )
 
 
-@router.post("/tokens", tags=["enrolment"], status_code=201, responses=documented(401, 422))
-def create_enrolment_token(body: TokenCreate, hub: Hub, session: Writing, operator: Operator) -> TokenCreated:
+@router.post("/tokens", tags=["enrolment"], status_code=201, responses=documented(400, 401, 403, 413, 422))
+def create_enrolment_token(body: TokenCreate, hub: Hub, session: Writing, operator: EnrolOperator) -> TokenCreated:
     """Make an enrolment token. Its text is shown once."""
     created = create_token(
         session,
@@ -98,15 +98,15 @@ def create_enrolment_token(body: TokenCreate, hub: Hub, session: Writing, operat
     return TokenCreated(**created.row.model_dump(exclude={"secret_sha256"}), token=created.text)
 
 
-@router.get("/tokens", tags=["enrolment"], responses=documented(401))
-def list_enrolment_tokens(session: Reading, _operator: Operator) -> list[TokenPublic]:
+@router.get("/tokens", tags=["enrolment"], responses=documented(401, 403))
+def list_enrolment_tokens(session: Reading, _viewer: Viewer) -> list[TokenPublic]:
     """List enrolment tokens, newest first."""
     rows = session.exec(select(EnrolmentTokenRow).order_by(col(EnrolmentTokenRow.created_at).desc()).limit(1000))
     return [TokenPublic.model_validate(row, from_attributes=True) for row in rows]
 
 
-@router.delete("/tokens/{token_id}", tags=["enrolment"], responses=documented(401, 404))
-def revoke_enrolment_token(token_id: Line, session: Writing, operator: Operator) -> TokenPublic:
+@router.delete("/tokens/{token_id}", tags=["enrolment"], responses=documented(401, 403, 404))
+def revoke_enrolment_token(token_id: Line, session: Writing, operator: EnrolOperator) -> TokenPublic:
     """Withdraw a token. Devices that enrolled with it stay."""
     return TokenPublic.model_validate(
         revoke_token(session, token_id, by=operator.name, now=utc_now()), from_attributes=True

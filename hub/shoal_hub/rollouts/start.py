@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
+from shoal_hub.context import HubContext
 from shoal_hub.database import announce, utc_now
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, NotFoundError
@@ -17,6 +18,7 @@ from shoal_hub.registry.tables import Model, VariantRow
 from shoal_hub.registry.versions import find_variants, find_version
 from shoal_hub.rollouts.facts import owner_of
 from shoal_hub.rollouts.plan import plan_waves
+from shoal_hub.rollouts.public import RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.transfer.leases import check_budget, take_leases
 from shoal_hub.trust.director import Director
@@ -29,6 +31,16 @@ class Starter:
     artifacts: ArtifactStore
     director: Director
     retained_budget_bytes: int
+
+
+def starter_of(hub: HubContext) -> Starter:
+    """Return what a start needs of an open hub."""
+    return Starter(hub.artifacts, hub.director, hub.settings.retained_budget_bytes)
+
+
+def start_request(session: Session, starter: Starter, request: RolloutRequest, *, by: str) -> Rollout:
+    """Start what the API was asked for; see `start_rollout`."""
+    return start_rollout(session, starter, **request.model_dump(), by=by)
 
 
 def start_rollout(

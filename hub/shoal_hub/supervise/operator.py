@@ -1,4 +1,4 @@
-"""The first operator: a token made at the first start, and the CLI's profile that holds it."""
+"""The first admin and its token, made at the first start, and the CLI's profile that holds it."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from shoal_client.profile import Profile, profile_path, read_profile, write_prof
 from shoal_hub.addresses import Addresses
 from shoal_hub.database import Database
 from shoal_hub.operators.tables import OperatorToken
-from shoal_hub.security import create_operator_token
+from shoal_hub.operators.tokens import create_operator_token
 from shoal_hub.settings import Settings
 
 

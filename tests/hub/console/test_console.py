@@ -18,7 +18,7 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.operators.tables import OperatorToken
 from shoal_hub.registry.tables import Model
 from shoal_hub.rollouts.tables import Deployment, Rollout
-from shoal_hub.security import create_operator_token
+from shoal_hub.operators.tokens import create_operator_token
 
 DEVICE = "d-" + "a" * 16
 PARTS = ["/console/devices", "/console/rollouts", "/console/stream"]
