@@ -14,8 +14,8 @@ from shoal_hub.api import create_app
 from shoal_hub.context import HubContext
 from shoal_hub.database import Database
 from shoal_hub.events.changes import ChangeFeed
-from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.operators.tokens import create_operator_token
+from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
