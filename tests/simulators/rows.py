@@ -70,7 +70,7 @@ def add_version(
         framework="test",
         metrics={},
         parameters={},
-        tags={},
+        tags=[],
         inputs=[{"name": "x", "datatype": "FP32", "shape": (1,)}],
         outputs=[{"name": "y", "datatype": "FP32", "shape": (1,)}],
         labels=[],
