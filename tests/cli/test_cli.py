@@ -3,21 +3,19 @@
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import pytest
 import typer
-from pydantic import SecretStr
+from tests.cli.conftest import Shoal
 from tests.hub.registry.bundles import write_bundle
 from tests.hub.served import ServedHub, served_hub
 
-from shoal_client import Profile
-from shoal_client.profile import read_profile, write_profile
+from shoal_client.profile import read_profile
 from shoal_contract.manifest import TensorData
-from shoal_hub.cli import app, main
+from shoal_hub.cli import app
 from shoal_hub.database import utc_now
 from shoal_hub.devices.tables import Device
 from shoal_hub.registry.artifacts import store_artifact
@@ -26,17 +24,6 @@ from shoal_hub.registry.versions import find_version
 
 ONE = TensorData(datatype="FP32", shape=(1,), data="AACAPw==").model_dump(mode="json")
 DEVICES = {"kitchen": "d-" + "a" * 16, "garden": "d-" + "b" * 16, "twin": "d-" + "c" * 16}
-
-
-class Ran(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-Shoal = Callable[..., Ran]
 
 
 @pytest.fixture(scope="module")
@@ -55,29 +42,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHub]:
                     )
                 )
         yield hub
-
-
-@pytest.fixture
-def shoal(
-    served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shoal:
-    """Run one command line in this process, as its own profile's operator."""
-    profile = tmp_path / "profile.json"
-    write_profile(Profile(url=served.url, token=SecretStr(served.token), ca_path=served.ca_path), profile)
-    monkeypatch.setenv("SHOAL_PROFILE", str(profile))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> Ran:
-        monkeypatch.setattr("sys.argv", ["shoal", *arguments])
-        status = 0
-        try:
-            main()
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        captured = capsys.readouterr()
-        return Ran(status, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -56,9 +56,10 @@ def approve(
     """Show what is asked for and approve that and nothing else. The last approval has it done."""
     with connect() as client:
         seen = client.approvals.show(approval)
-        if not yes:
+        if not as_json:
             _draw(seen)
-            typer.confirm("Approve this?", abort=True, err=True)
+        if not yes:
+            typer.confirm(f"Approve {seen.id} ({seen.content_sha256[:16]}…)?", abort=True, err=True)
         found = client.approvals.approve(approval, seen.content_sha256, comment)
     show(found, as_json=as_json, draw=lambda: console.print(_outcome(found)))
 

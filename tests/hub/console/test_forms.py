@@ -25,7 +25,7 @@ FIELDS = {
     "days": "1",
     "scopes": "read",
 }
-EVIL = {
+EVIL: dict[str, dict[str, str | None]] = {
     "another site": {"sec-fetch-site": "cross-site"},
     "a sister site": {"sec-fetch-site": "same-site"},
     "another origin": {"origin": "https://evil.test", "sec-fetch-site": None},
