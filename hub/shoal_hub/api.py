@@ -20,7 +20,7 @@ from shoal_hub.monitoring import routes as monitoring_routes
 from shoal_hub.operators import routes as operator_routes
 from shoal_hub.registry import lifecycle_routes
 from shoal_hub.registry import routes as registry_routes
-from shoal_hub.requests import BodyLimit, RateLimit
+from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
 
@@ -58,7 +58,7 @@ def _api(settings: Settings) -> APIRouter:
 
     def limit_enrolment(request: Request) -> None:
         if request.url.path == f"{API}/enrol":
-            limit.take(address_of(request), f"address {address_of(request)}")
+            limit.take(network_of(address_of(request)), f"address {address_of(request)}")
 
     api = APIRouter()
     api.add_api_route("/health", _health, tags=["hub"], summary="Whether the API answers")

@@ -1,5 +1,6 @@
 """Bounds on what callers send: body sizes, request rates, and text that both databases can keep."""
 
+import ipaddress
 import threading
 import time
 from collections import OrderedDict
@@ -66,6 +67,15 @@ def _refusal(limit_bytes: int) -> Response:
     # The body stays unread, so the connection cannot carry another request.
     error = TooLargeError(f"the body is larger than {limit_bytes} bytes", LARGE_REMEDY)
     return error_response(error.status, error.code, error.message, error.remedy, {"connection": "close"})
+
+
+def network_of(address: str) -> str:
+    """Return what a limit counts as one caller: an IPv4 address, or the /64 network that an IPv6 host has to itself."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address  # noqa: PLR2004
 
 
 class RateLimit:

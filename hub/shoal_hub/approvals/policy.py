@@ -5,6 +5,7 @@ from sqlmodel import Session
 from shoal_hub.approvals.tables import ApprovalPolicy, Kind
 from shoal_hub.database import announce
 from shoal_hub.events.record import record_event
+from shoal_hub.registry.tables import Model
 from shoal_hub.registry.versions import find_model
 
 
@@ -24,6 +25,7 @@ def set_policy(session: Session, model: str, *, production: int, rollout: int, b
     Raises:
         NotFoundError: There is no such model.
     """
+    session.get(Model, model, with_for_update=True)  # two admins at once come one after the other
     row = read_policy(session, model)
     row.production, row.rollout = production, rollout
     session.add(row)

@@ -9,7 +9,7 @@ from shoal_hub.database import Database
 from shoal_hub.errors import UnauthenticatedError
 from shoal_hub.operators.passwords import is_password
 from shoal_hub.operators.tables import User
-from shoal_hub.requests import RateLimit
+from shoal_hub.requests import RateLimit, network_of
 from shoal_hub.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class LoginLimits:
         Raises:
             TooManyRequestsError: There is none left for now.
         """
-        self.by_address.take(address, f"address {address}")
+        self.by_address.take(network_of(address), f"address {address}")
         if account:
             self.by_account.take(account, "one account")
 

@@ -11,12 +11,15 @@ from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.operators.oidc import Identity, Provider
 from shoal_hub.operators.tables import OidcLogin, User
+from shoal_hub.operators.turns import Turns
 from shoal_hub.security import hash_secret
 from shoal_hub.settings import Settings
 
 LOGIN_LIFE_S: Final = 600
 """How long a person may take at the provider."""
 _NAME_CHARACTERS: Final = 64
+_turns: Final = Turns(at_once=8, waiting=0)
+"""A provider that hangs holds a thread for each."""
 
 
 def begin(database: Database, settings: Settings, browser: str, redirect_uri: str, now: datetime) -> str:
@@ -32,7 +35,8 @@ def begin(database: Database, settings: Settings, browser: str, redirect_uri: st
     Raises:
         UnavailableError: The provider does not answer.
     """
-    asked = Provider(settings).ask(redirect_uri)
+    with _turns.taken():
+        asked = Provider(settings).ask(redirect_uri)
     with database.transaction() as session:
         session.connection().execute(delete(OidcLogin).where(col(OidcLogin.expires_at) <= now))
         row = OidcLogin(
@@ -56,9 +60,10 @@ def finish(database: Database, settings: Settings, browser: str, state: str, cod
     """
     with database.transaction() as session:  # taken before it is believed: a second answer finds nothing
         login = _take(session, browser, state, now)
-    identity = Provider(settings).redeem(
-        code, nonce=login.nonce, code_verifier=login.code_verifier, redirect_uri=login.redirect_uri
-    )
+    with _turns.taken():
+        identity = Provider(settings).redeem(
+            code, nonce=login.nonce, code_verifier=login.code_verifier, redirect_uri=login.redirect_uri
+        )
     with database.transaction() as session:
         return _user(session, identity, now)
 

@@ -1,4 +1,7 @@
-"""Users, their API tokens and console sessions, and logins on their way; of secrets, only hashes are kept."""
+"""Users, their API tokens and console sessions, and logins on their way.
+
+Of what lets somebody in, only hashes are kept.
+"""
 
 from datetime import datetime
 

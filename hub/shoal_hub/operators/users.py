@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Final
 
 from pydantic import StringConstraints
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, select
 
 from shoal_hub.errors import ConflictError, NotFoundError, RefusedError
@@ -24,12 +25,14 @@ def create_user(session: Session, name: str, role: Role, *, password: str | None
     Raises:
         ConflictError: The name is taken.
     """
-    if session.exec(select(User.id).where(User.name == name)).first() is not None:
-        raise ConflictError(f"there is a user {name} already", "choose another name, or see them: shoal users list")
     hashed = hash_password(password) if password is not None else None
-    user = User(id=new_id("u"), name=name, role=role, password_hash=hashed, created_at=now)
-    session.add(user)
-    session.flush()
+    session.add(user := User(id=new_id("u"), name=name, role=role, password_hash=hashed, created_at=now))
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise ConflictError(
+            f"there is a user {name} already", "choose another name, or see them: shoal users list"
+        ) from error
     record_event(session, "user_created", f"user {name} made as {role} by {by}", subject=f"user/{name}", at=now)
     return user
 

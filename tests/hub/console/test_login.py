@@ -1,6 +1,7 @@
 """Login at the console: who gets in, how often one may try, what an answer tells, and how sessions end."""
 
 import statistics
+import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -14,10 +15,14 @@ from shoal_hub.api import create_app
 from shoal_hub.console.visitors import COOKIE
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
+from shoal_hub.errors import TooManyRequestsError, UnauthenticatedError
+from shoal_hub.operators.login import log_in_by_password
 from shoal_hub.operators.roles import ALL_SCOPES, Role, Scope
 from shoal_hub.operators.tables import ConsoleSession, OperatorToken, User
 from shoal_hub.operators.tokens import create_token
+from shoal_hub.operators.turns import Turns
 from shoal_hub.operators.users import create_user, disable_user, find_user, reset_password, set_role
+from shoal_hub.requests import network_of
 
 
 def log_in(browser: TestClient, name: str = "grace", password: str = PASSWORD) -> int:
@@ -196,9 +201,6 @@ def test_no_answer_tells_whether_there_is_such_a_user(browser: TestClient, hub: 
 
 
 def test_no_time_tells_whether_there_is_such_a_user(hub: HubContext, grace: str) -> None:
-    from shoal_hub.errors import UnauthenticatedError
-    from shoal_hub.operators.login import log_in_by_password
-
     def seconds(name: str) -> float:
         taken = []
         for _ in range(7):
@@ -233,6 +235,25 @@ def test_guessing_one_account_from_many_addresses_has_to_wait(hub: HubContext, g
             form = {"name": grace, "password": "x"}
             codes.append(one.post("/login", data=form, headers={"sec-fetch-site": "same-origin"}).status_code)
     assert codes == [401, 401, 429]
+
+
+def test_an_ipv6_host_is_counted_by_its_network() -> None:
+    assert network_of("2001:db8::1") == network_of("2001:db8::2:3:4:5") == "2001:db8::/64"
+    assert network_of("2001:db8:0:1::1") != network_of("2001:db8::1")
+    assert network_of("10.0.0.1") == "10.0.0.1"
+    assert network_of("unknown") == "unknown"
+
+
+def test_logins_that_come_at_once_do_not_take_every_thread() -> None:
+    turns = Turns(at_once=1, waiting=1)
+    waits = threading.Thread(target=lambda: turns.taken().__enter__())
+    with turns.taken():
+        waits.start()
+        while turns._places._value:  # until it stands in line
+            time.sleep(0.01)
+        with pytest.raises(TooManyRequestsError), turns.taken():
+            pass
+    waits.join()
 
 
 def test_one_address_cannot_lock_an_account_for_all_others(hub: HubContext) -> None:
