@@ -78,8 +78,9 @@ def create_token(
         expires_at=now + life if life is not None else None,
     )
     session.add(row)
-    message = f"API token {row.id} of {owner.name} made by {row.created_by}"
-    record_event(session, "operator_token_created", message, subject=f"user/{owner.name}")
+    if by is not None:
+        message = f"API token {row.id} of {owner.name} made by {by.name}"
+        record_event(session, "operator_token_created", message, subject=f"user/{owner.name}")
     return NewToken(row, text)
 
 

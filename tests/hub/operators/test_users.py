@@ -1,6 +1,8 @@
 """Users and their tokens through the API, on both engines."""
 
+import stat
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,11 +10,14 @@ from fastapi.testclient import TestClient
 from sqlmodel import select
 from tests.hub.operators.conftest import Person
 
+from shoal_client.profile import read_profile
+from shoal_hub.addresses import Addresses
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.operators.roles import Role, Scope
 from shoal_hub.operators.tables import OperatorToken, User
-from shoal_hub.operators.tokens import create_operator_token
+from shoal_hub.operators.tokens import create_operator_token, identify
+from shoal_hub.supervise.operator import ensure_operator
 
 URL = "/api/v1"
 PASSWORD = "correct horse battery"
@@ -58,6 +63,29 @@ def test_a_user_is_made_listed_given_a_role_and_disabled(admin: TestClient) -> N
     assert admin.patch(f"{URL}/users/grace", json={"is_disabled": False}).json()["disabled_at"] is None
     kinds = [one["kind"] for one in admin.get(f"{URL}/events").json()]
     assert kinds[-4:] == ["user_created", "user_role", "user_disabled", "user_enabled"]
+
+
+def test_the_first_start_makes_an_admin_whose_token_is_kept_beside_the_keys(
+    hub: HubContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SHOAL_PROFILE", str(tmp_path / "profile.json"))
+    addresses = Addresses(
+        api_url="https://hub.test:8443",
+        api_port=8443,
+        broker_host="hub.test",
+        broker_port=8883,
+        hub_listener_host="127.0.0.1",
+        hub_listener_port=1883,
+    )
+    (tmp_path / "data").mkdir(exist_ok=True)
+    for _start in range(2):
+        path = ensure_operator(hub.settings, addresses)
+    assert path == tmp_path / "profile.json"
+    caller = identify(hub.database, read_profile(path).token.get_secret_value(), "127.0.0.1")
+    assert (caller.name, caller.role, caller.scopes) == ("admin", Role.ADMIN, frozenset(Scope))
+    assert stat.S_IMODE((tmp_path / "data" / "operator.json").stat().st_mode) == 0o600
+    with hub.database.session() as session:
+        assert len(session.exec(select(OperatorToken)).all()) == 1
 
 
 def test_no_two_users_have_one_name(admin: TestClient) -> None:
