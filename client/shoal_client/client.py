@@ -9,6 +9,7 @@ from types import TracebackType
 import httpx
 from typing_extensions import Self
 
+from shoal_client.audit import Audit
 from shoal_client.errors import JobFailedError
 from shoal_client.fleet import Event, Health
 from shoal_client.models import Models
@@ -47,6 +48,7 @@ class ShoalClient:
         self.users = Users(self._transport)
         self.operator_tokens = OperatorTokens(self._transport)
         self.approvals = Approvals(self._transport)
+        self.audit = Audit(self._transport)
 
     @classmethod
     def from_profile(cls, profile: Profile | None = None) -> Self:

@@ -1,22 +1,30 @@
 """DSSE envelopes: a signature over a payload's exact bytes and its type.
 
-Source: Dead Simple Signing Envelope v1.0 (github.com/secure-systems-lab/dsse), with Ed25519 (RFC 8032).
+Source: Dead Simple Signing Envelope v1.0 (github.com/secure-systems-lab/dsse). The hub signs with Ed25519 (RFC 8032),
+a device with its identity's key: ECDSA over P-256 with SHA-256 (FIPS 186-5).
 """
 
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shoal_contract.errors import EnvelopeError
 
+SigningKey: TypeAlias = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+VerifyingKey: TypeAlias = Ed25519PublicKey | ec.EllipticCurvePublicKey
+
 DESIRED_STATE_TYPE: Final = "application/vnd.shoal.desired-state+json"
 MANIFEST_TYPE: Final = "application/vnd.shoal.manifest+json"
+RENEWAL_TYPE: Final = "application/vnd.shoal.renewal+json"
 MAX_SIGNATURES: Final = 8
+_ECDSA: Final = ec.ECDSA(hashes.SHA256())
 
 
 class Verified(NamedTuple):
@@ -39,9 +47,10 @@ class _Envelope(BaseModel):
     signatures: tuple[_Signature, ...] = Field(min_length=1, max_length=MAX_SIGNATURES)
 
 
-def sign(payload: bytes, payload_type: str, key: Ed25519PrivateKey, key_id: str) -> bytes:
+def sign(payload: bytes, payload_type: str, key: SigningKey, key_id: str) -> bytes:
     """Return a DSSE envelope (JSON) around `payload`, signed by `key`."""
-    signature = key.sign(_pre_authentication_encoding(payload_type, payload))
+    signed = _pre_authentication_encoding(payload_type, payload)
+    signature = key.sign(signed) if isinstance(key, Ed25519PrivateKey) else key.sign(signed, _ECDSA)
     envelope = _Envelope(
         payload=base64.b64encode(payload).decode(),
         payloadType=payload_type,
@@ -50,7 +59,7 @@ def sign(payload: bytes, payload_type: str, key: Ed25519PrivateKey, key_id: str)
     return envelope.model_dump_json().encode()
 
 
-def verify(envelope: bytes, payload_type: str, keys: Mapping[str, Ed25519PublicKey], max_bytes: int) -> Verified:
+def verify(envelope: bytes, payload_type: str, keys: Mapping[str, VerifyingKey], max_bytes: int) -> Verified:
     """Check an envelope from the network and return the payload that was signed.
 
     Args:
@@ -101,9 +110,12 @@ def _decode(text: str) -> bytes:
     return decoded
 
 
-def _holds(key: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:
+def _holds(key: VerifyingKey, signature: bytes, signed: bytes) -> bool:
     try:
-        key.verify(signature, signed)
+        if isinstance(key, Ed25519PublicKey):
+            key.verify(signature, signed)
+        else:
+            key.verify(signature, signed, _ECDSA)
     except InvalidSignature:
         return False
     return True

@@ -8,6 +8,8 @@ MAX_ENVELOPE_BYTES: Final = 256 * 1024
 """A signed desired state or task, envelope included."""
 MAX_REPORT_BYTES: Final = 128 * 1024
 """Presence, reported state, one event or one telemetry message."""
+MAX_SIGNED_REPORT_BYTES: Final = 4 * MAX_REPORT_BYTES // 3 + 1024
+"""The same in the device's envelope, which carries it as base64."""
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """A version manifest, envelope included."""
 MAX_CHUNK_LIST_BYTES: Final = 512 * 1024

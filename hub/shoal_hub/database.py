@@ -21,6 +21,11 @@ BUSY_TIMEOUT_MS: Final = 15_000
 """How long a SQLite writer waits for the other process's transaction to end."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
+SECRET: Final = {"audit": "secret"}
+"""`info` of a column that the audit trail must not show: hashes of secrets, keys."""
+UNAUDITED: Final = {"audit": "none"}
+"""`info` of a table or column whose changes are no decisions: telemetry, progress, what other tables decide."""
+
 # Names for every constraint: SQLite can only change a table in batches, and finds constraints by name.
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(column_0_label)s",
@@ -62,6 +67,7 @@ class Database:
     """Sessions on one database. Safe to share between threads; each session belongs to one.
 
     Attributes:
+        on_begin: Called with the session of each `transaction` before its block; the audit trail watches from here.
         on_commit: Called after a `transaction` has committed, with what it announced; a process that speaks MQTT
             publishes the wake from here.
     """
@@ -70,6 +76,7 @@ class Database:
         self.engine = _open_engine(url)
         # SQLite: a transaction that reads first and writes later can lose its snapshot; writers take the lock at once.
         self._writer = self.engine.execution_options(immediate=True)
+        self.on_begin: Callable[[Session], None] | None = None
         self.on_commit: Callable[[frozenset[str]], None] | None = None
 
     @contextmanager
@@ -82,6 +89,8 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Open a session that commits at the end of the block, or keeps nothing if the block raises."""
         with Session(self._writer, expire_on_commit=False) as session:
+            if self.on_begin is not None:
+                self.on_begin(session)
             yield session
             session.commit()
         what = frozenset(session.info.pop("announced", set()))

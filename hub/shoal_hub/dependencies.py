@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlmodel import Session
 
+from shoal_hub.audit.requests import ALWAYS
 from shoal_hub.context import HubContext
 from shoal_hub.errors import RefusedError
 from shoal_hub.operators.roles import Principal, Role, Scope
@@ -25,6 +26,11 @@ def hub_of(request: Request) -> HubContext:
     return hub
 
 
+def address_of(request: Request) -> str:
+    """Return the address that a request came from."""
+    return request.client.host if request.client else "unknown"
+
+
 Hub = Annotated[HubContext, Depends(hub_of)]
 
 
@@ -35,17 +41,13 @@ def _reading(hub: Hub) -> Iterator[Session]:
 
 def _writing(hub: Hub) -> Iterator[Session]:
     with hub.database.transaction() as session:
+        session.info[ALWAYS] = True
         yield session
 
 
 Reading = Annotated[Session, Depends(_reading)]
 Writing = Annotated[Session, Depends(_writing, scope="function")]
 """Committed before the answer is sent, so that whoever has the answer can read what it speaks of."""
-
-
-def address_of(request: Request) -> str:
-    """Return where a request comes from."""
-    return request.client.host if request.client else "unknown"
 
 
 def _caller(

@@ -50,7 +50,10 @@ _BY_STATUS: Final = {
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route that answers with these error statuses, for OpenAPI."""
-    return {status: {"model": ErrorAnswer, "description": _MEANINGS[status]} for status in statuses}
+    # The content is named, as FastAPI takes a route's own media type (text, a file) for its errors' too.
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+    answer = {"model": ErrorAnswer, "content": content}
+    return {status: {**answer, "description": _MEANINGS[status]} for status in statuses}
 
 
 def error_response(

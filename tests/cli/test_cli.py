@@ -12,6 +12,7 @@ import typer
 from tests.cli.conftest import Shoal
 from tests.hub.registry.bundles import write_bundle
 from tests.hub.served import ServedHub, served_hub
+from tests.simulators.rows import add_device
 
 from shoal_client.profile import read_profile
 from shoal_contract.manifest import TensorData
@@ -99,6 +100,26 @@ def test_the_way_of_a_model_from_registration_to_a_rollout_and_back(
     assert json.loads(shoal("rollouts", "abort", rollout["id"], "--json").out)["state"] in {"aborted", "rolling_back"}
     events = shoal("events", "--subject", f"rollout/{rollout['id']}", "--json")
     assert json.loads(events.out)[0]["kind"] == "rollout_started"
+
+
+def test_the_records_of_a_version_are_shown_and_kept_as_files(
+    shoal: Shoal, served: ServedHub, bundle: Path, tmp_path: Path
+) -> None:
+    shoal("models", "register", str(bundle))
+    assert "# colours version" in shoal("models", "card", "colours", "latest").out
+    assert json.loads(shoal("models", "card", "colours", "latest", "--json").out)["model"] == "colours"
+    assert "CycloneDX" in shoal("models", "bom", "colours", "latest").out
+    assert json.loads(shoal("models", "bom", "colours", "latest", "--json").out)["bomFormat"] == "CycloneDX"
+    assert served.hub.director.key_id in shoal("models", "provenance", "colours", "latest").out
+    stated = json.loads(shoal("models", "provenance", "colours", "latest", "--json").out)[0]
+    assert stated["statement"]["_type"] == "https://in-toto.io/Statement/v1"
+    for record, start in (("card", "# colours"), ("bom", "{"), ("provenance", '{"payload"')):
+        kept = tmp_path / record
+        assert shoal("models", record, "colours", "latest", "--output", str(kept)).status == 0
+        assert kept.read_text().startswith(start)
+    refused = shoal("models", "bom", "colours", "latest", "--output", str(tmp_path / "none" / "x"))
+    assert refused.status == 1
+    assert "may write" in refused.err
 
 
 def test_devices_are_found_by_name_or_id_renamed_and_tagged(shoal: Shoal) -> None:
@@ -223,3 +244,21 @@ def test_every_command_has_help_an_example_and_json() -> None:
         assert name.split(" ", 1)[1] in (command.epilog or ""), name
         if not name.startswith("shoal hub") and name != "shoal jobs log":
             assert any("--json" in parameter.opts for parameter in command.params), name
+
+
+def test_a_device_is_revoked_shown_as_such_and_decommissioned(shoal: Shoal, served: ServedHub) -> None:
+    with served.hub.database.transaction() as session:
+        device = add_device(session, name="attic")
+    ran = shoal("devices", "revoke", "attic", "--reason", "stolen")
+    assert ran.status == 0
+    assert f"{device.id} is revoked" in ran.out
+    assert "shoal tokens create" in ran.out
+    assert "revoked" in shoal("devices", "list").out
+    shown = shoal("devices", "show", "attic").out
+    assert "stolen" in shown
+    assert "not yet: the broker has not been seen to refuse it" in shown
+    for _ in range(2):
+        assert json.loads(shoal("devices", "decommission", device.id, "--json").out)["decommissioned_at"]
+    assert device.id not in shoal("devices", "list").out
+    assert "decommissioned" in shoal("devices", "list", "--decommissioned").out
+    assert "no device has the id or name attic" in shoal("devices", "show", "attic").err

@@ -12,7 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
 from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredRound, DesiredState
-from shoal_contract.enrolment import EnrolmentRequest, EnrolmentResponse
+from shoal_contract.enrolment import (
+    EnrolmentPending,
+    EnrolmentRequest,
+    EnrolmentResponse,
+    RenewalRequest,
+    RenewalResponse,
+)
 from shoal_contract.manifest import (
     Baseline,
     FeatureBaseline,
@@ -45,6 +51,7 @@ from shoal_contract.telemetry import (
     Window,
 )
 from shoal_contract.transfer import TransferManifest, describe
+from shoal_contract.trust import TrustIndex
 from shoal_contract.wire import WireMessage
 
 DEVICE: Final = "d-abcdefgh234567ab"
@@ -222,7 +229,16 @@ def _event(body: EventBody) -> Event:
 
 
 def _heartbeat() -> Heartbeat:
-    return Heartbeat(at=NOON, uptime_s=3600.5, memory_bytes=98_566_144, load=0.42, temperature_c=51.5, outbox_depth=3)
+    return Heartbeat(
+        at=NOON,
+        uptime_s=3600.5,
+        memory_bytes=98_566_144,
+        load=0.42,
+        temperature_c=51.5,
+        outbox_depth=3,
+        connection=5,
+        sequence=120,
+    )
 
 
 def _deployment_event() -> DeploymentEvent:
@@ -271,6 +287,7 @@ def _enrolment_request() -> EnrolmentRequest:
         csr_pem="-----BEGIN CERTIFICATE REQUEST-----\nMIHa\n-----END CERTIFICATE REQUEST-----\n",
         name="greenhouse north",
         hardware=_HARDWARE,
+        encryption_key="8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
     )
 
 
@@ -282,6 +299,24 @@ def _enrolment_response() -> EnrolmentResponse:
         broker_host="hub.example.org",
         broker_port=8883,
         director_keys={"director-1": DIRECTOR.public_key().public_bytes_raw().hex()},
+        api_url="https://hub.example.org:8443",
+        trust_root='{"signatures":[],"signed":{"_type":"root"}}',
+    )
+
+
+def _renewal_request() -> RenewalRequest:
+    return RenewalRequest(
+        device_id=DEVICE,
+        csr_pem="-----BEGIN CERTIFICATE REQUEST-----\nMIHb\n-----END CERTIFICATE REQUEST-----\n",
+        at=NOON,
+        nonce="0123456789abcdef0123456789abcdef",
+    )
+
+
+def _renewal_response() -> RenewalResponse:
+    return RenewalResponse(
+        certificate_pem="-----BEGIN CERTIFICATE-----\nMIID\n-----END CERTIFICATE-----\n",
+        ca_pem="-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n",
     )
 
 
@@ -290,10 +325,14 @@ MESSAGES: Final[dict[str, Golden]] = {
     "version-manifest": Golden(manifest(), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "transfer-manifest": Golden(transfer_manifest(), TransferManifest, limits.MAX_CHUNK_LIST_BYTES),
     "presence-online": Golden(
-        Presence(state="online", connection=5, sequence=1, since=NOON), Presence, limits.MAX_REPORT_BYTES
+        Presence(state="online", connection=5, sequence=1, since=NOON, instance="00112233445566aa"),
+        Presence,
+        limits.MAX_REPORT_BYTES,
     ),
     "presence-offline": Golden(
-        Presence(state="offline", connection=5, sequence=0, since=NOON, reason="connection lost"),
+        Presence(
+            state="offline", connection=5, sequence=0, since=NOON, reason="connection lost", instance="00112233445566aa"
+        ),
         Presence,
         limits.MAX_REPORT_BYTES,
     ),
@@ -311,6 +350,14 @@ MESSAGES: Final[dict[str, Golden]] = {
     "ack": Golden(_ack(), Ack, limits.MAX_REPORT_BYTES),
     "enrolment-request": Golden(_enrolment_request(), EnrolmentRequest, limits.MAX_REPORT_BYTES),
     "enrolment-response": Golden(_enrolment_response(), EnrolmentResponse, limits.MAX_REPORT_BYTES),
+    "enrolment-pending": Golden(
+        EnrolmentPending(key_sha256=_sha("e"), retry_after_s=5.0), EnrolmentPending, limits.MAX_REPORT_BYTES
+    ),
+    "renewal-request": Golden(_renewal_request(), RenewalRequest, limits.MAX_REPORT_BYTES),
+    "renewal-response": Golden(_renewal_response(), RenewalResponse, limits.MAX_REPORT_BYTES),
+    "trust-index": Golden(
+        TrustIndex(names=("1.root", "1772366400000.models%2Fdigits")), TrustIndex, limits.MAX_REPORT_BYTES
+    ),
 }
 
 ENVELOPES: Final[dict[str, Callable[[], bytes]]] = {

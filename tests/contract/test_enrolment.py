@@ -68,10 +68,3 @@ def test_a_director_key_that_is_no_ed25519_key_is_refused(key: str) -> None:
     document["director_keys"]["director-1"] = key
     with pytest.raises(MessageError, match=r"director_keys\.director-1"):
         parse_message(EnrolmentResponse, json.dumps(document).encode(), MAX_REPORT_BYTES)
-
-
-def test_a_response_without_a_director_key_is_refused() -> None:
-    document = json.loads(MESSAGES["enrolment-response"].message.to_bytes())
-    document["director_keys"] = {}
-    with pytest.raises(MessageError, match="director_keys"):
-        parse_message(EnrolmentResponse, json.dumps(document).encode(), MAX_REPORT_BYTES)

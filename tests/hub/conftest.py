@@ -11,6 +11,7 @@ import pytest
 from tests.hub.postgres_cluster import PostgresCluster
 
 from shoal_hub.api import create_app
+from shoal_hub.audit.key import AuditKey
 from shoal_hub.context import HubContext
 from shoal_hub.database import Database
 from shoal_hub.events.changes import ChangeFeed
@@ -136,6 +137,7 @@ def open_hub(database: Database, folder: Path) -> HubContext:
     """Open the parts of a hub around a migrated database."""
     url = database.engine.url.render_as_string(hide_password=False)
     settings = Settings(data_dir=folder, database_url=url)
+    AuditKey.open(folder / "trust")
     return HubContext(
         settings=settings,
         database=database,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlmodel import Session
 from tests.simulators.broker import Broker
-from tests.simulators.device import Behaviour, SimulatedDevice, make_identity
-from tests.simulators.rows import add_device, add_version
+from tests.simulators.device import Behaviour, SimulatedDevice, enrol
+from tests.simulators.rows import add_version
 
 from shoal_contract.ids import new_device_id
 from shoal_hub.addresses import Addresses
@@ -78,7 +78,7 @@ class Hub:
 
     def start_controller(self) -> None:
         database = Database(self.settings.database)
-        controller = build_controller(self.settings, database, self.addresses)
+        controller = build_controller(self.settings, database, self.addresses, lambda _signed: None)
         self.database.on_commit = controller.wake
         self.controller = Running(controller, database)
 
@@ -86,10 +86,10 @@ class Hub:
         """Enrol a device, and start it."""
         device_id = new_device_id()
         with self.database.transaction() as session:
-            add_device(session, device_id)
+            identity = enrol(session, self.broker.devices, device_id, self.folder / "devices")
         device = SimulatedDevice(
             device_id,
-            make_identity(self.broker.devices, device_id, self.folder / "devices"),
+            identity,
             port=self.broker.device_port,
             authority=self.broker.devices.certificate_path,
             director=(self.director.key_id, self.director.public_key_hex),

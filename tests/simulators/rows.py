@@ -80,9 +80,9 @@ def add_version(
             "predictions": [2],
             "confidence": {"name": "confidence", **edges},
         },
-        provenance={"source_sha256": "0" * 64, "data_sha256": "0" * 64},
+        provenance={"source_sha256": "0" * 64, "data_sha256": "0" * 64, "recipe": {}},
         golden_inputs={"x": one},
-        files={},
+        files={"bundle.json": "0" * 64},
         created_at=NOON,
         created_by="test",
     )

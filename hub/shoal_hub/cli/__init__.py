@@ -6,7 +6,19 @@ import sys
 import typer
 
 from shoal_client import ClientError
-from shoal_hub.cli import approvals, devices, federated, hub, jobs, models, operator_tokens, rollouts, tokens, users
+from shoal_hub.cli import (
+    approvals,
+    audit,
+    devices,
+    federated,
+    hub,
+    jobs,
+    models,
+    operator_tokens,
+    rollouts,
+    tokens,
+    users,
+)
 from shoal_hub.cli.login import login
 from shoal_hub.cli.output import cell, errors
 from shoal_hub.cli.watching import drift_app, events
@@ -34,6 +46,7 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(federated.app, name="federated")
 app.add_typer(drift_app, name="drift")
+app.add_typer(audit.app, name="audit")
 app.command(epilog="Example: shoal events --follow")(events)
 
 

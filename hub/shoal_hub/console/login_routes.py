@@ -6,6 +6,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
+from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.record import record
 from shoal_hub.console.pages import render
 from shoal_hub.console.visitors import COOKIE, Limits, Sender, Visitor, from_here
 from shoal_hub.context import HubContext
@@ -108,6 +110,9 @@ def _let_in(hub: HubContext, request: Request, user: User, token: OperatorToken 
     with hub.database.transaction() as session:
         former = request.cookies.get(COOKIE)
         secret = open_session(session, hub.settings, user, token, utc_now(), former=former)
+        actor = Actor(user.id, user.name, user.role, address_of(request))
+        how = {"by": f"token {token.id}" if token else "OIDC" if user.oidc_issuer else "password"}
+        record(session, actor, "operators.log_in", f"users/{user.name}", {}, how)
     life_s = int(hub.settings.session_s)
     response.set_cookie(COOKIE, secret, max_age=life_s, path="/", secure=True, httponly=True, samesite="strict")
     return response

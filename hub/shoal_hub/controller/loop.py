@@ -18,7 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shoal_contract import topics
 from shoal_contract.errors import ContractError
+from shoal_hub.audit.anchor import AuditSigner
+from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.controller.publish_desired import DesiredPublisher
+from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.desired import due_devices, mark_due, new_devices, refresh_desired, stale_devices
 from shoal_hub.devices.silence import note_silence
@@ -51,7 +54,9 @@ class Controller:
         director: Director,
         transfers: Transfers,
         runner: JobRunner,
+        revocations: Revocations,
         endpoint: Endpoint,
+        signer: AuditSigner,
         *,
         tick_s: float,
         desired_life: timedelta,
@@ -60,15 +65,22 @@ class Controller:
         self._director = director
         self._transfers = transfers
         self._runner = runner
+        self._revocations = revocations
+        self._signer = signer
         self._tick_s = tick_s
         self._desired_life = desired_life
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        subscriptions = [Subscription(topics.HUB_WAKE, qos=0), Subscription(topics.HUB_WATERMARK)]
+        subscriptions = [
+            Subscription(topics.HUB_WAKE, qos=0),
+            Subscription(topics.HUB_WATERMARK),
+            Subscription(topics.HUB_AUDIT),
+        ]
         self._connection = Connection(endpoint, subscriptions, self._events)
         self._desired = DesiredPublisher(database, director.epoch)
         self._stopping = threading.Event()
         self._began_at = utc_now()
         self._retained_mark: bytes | None = None
+        self._retained_anchor: bytes | None = None
         self._probe = ""
         self._is_told = False
         self._is_busy = False
@@ -77,6 +89,7 @@ class Controller:
     def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until `stop`; `on_ready` is called once the broker has been compared with the database."""
         self._connection.start()
+        self._revocations.start()
         next_tick = 0.0
         is_ready = False
         try:
@@ -93,6 +106,7 @@ class Controller:
                     on_ready()
         finally:
             self._runner.stop()
+            self._revocations.stop()
             self._connection.stop()
 
     def stop(self) -> None:
@@ -102,6 +116,7 @@ class Controller:
 
     def wake(self, what: frozenset[str]) -> None:
         """Tell the hub's other processes, and this one, what changed."""
+        self._revocations.hear(what)
         wake(self._connection, what)
 
     def _wait(self, next_tick: float) -> frozenset[str]:
@@ -128,23 +143,30 @@ class Controller:
                     self._retained_mark = payload
                 event.acknowledge()
                 return frozenset()
+            case Message(topic, payload, is_retained) if topic == topics.HUB_AUDIT:
+                if is_retained:
+                    self._retained_anchor = payload
+                event.acknowledge()
+                return frozenset()
             case Message(_, payload):
                 return self._hear(read_wake(payload))
 
     def _begin_comparison(self) -> frozenset[str]:
         """Send a word to ourselves: retained messages come before it, so that silence then means that there is none."""
-        self._retained_mark, self._is_told = None, False
+        self._retained_mark, self._retained_anchor, self._is_told = None, None, False
         self._probe = f"probe-{secrets.token_hex(8)}"
         wake(self._connection, frozenset({self._probe}))
         return frozenset()
 
     def _hear(self, what: frozenset[str]) -> frozenset[str]:
         if self._probe not in what:
+            self._revocations.hear(what)
             return frozenset(word for word in what if not word.startswith("probe-"))
         self._probe = ""
         if not self._desired.compare(self._retained_mark):
             log.info("the broker does not have what it was told: everything is published again")
             self._transfers.assert_all()
+        self._signer.compare(self._retained_anchor)
         self._is_told = True
         return frozenset({"broker"})
 
@@ -165,6 +187,8 @@ class Controller:
         yield lambda: self._advance_rollouts(now)
         yield lambda: self._mark_due(now, what, is_tick=is_tick)
         yield lambda: self._refresh_desired(now)
+        if is_tick or AUDIT_WAKE in what:
+            yield lambda: self._anchor(now, is_urgent=AUDIT_WAKE in what)
         if is_tick:
             yield lambda: self._desired.repeat_for_those_behind(now)
             yield lambda: drop_settled_leases(self._database)
@@ -172,12 +196,16 @@ class Controller:
             yield lambda: settle_signals(self._database, now)
             yield lambda: note_silence(self._database, now, self._began_at)
         if self._is_told:
+            yield lambda: self._signer.publish(self._connection)
             yield lambda: self._publish(now)
 
     def _advance_rollouts(self, now: datetime) -> None:
         for _ in range(_MAX_ROLLOUT_STEPS):
             if not reconcile_rollouts(self._database, now):
                 return
+
+    def _anchor(self, now: datetime, *, is_urgent: bool) -> None:
+        self._signer.step(now, is_urgent=is_urgent)
 
     def _publish(self, now: datetime) -> None:
         """Publish desired states before artifacts, and one artifact at a time: orders go out in between."""

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Self
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, model_validator
 from sqlmodel import col, select
 
@@ -11,8 +11,9 @@ from shoal_contract.enrolment import EnrolmentRequest, EnrolmentResponse
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_PACKET_BYTES
 from shoal_contract.wire import parse_message
+from shoal_hub.audit.actor import ENROLMENT_ROLE, Actor
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import EnrolOperator, Hub, Reading, Viewer, Writing
+from shoal_hub.dependencies import EnrolOperator, Hub, Reading, Viewer, Writing, address_of
 from shoal_hub.devices.enrol import enrol
 from shoal_hub.devices.enrolment_tokens import create_token, revoke_token
 from shoal_hub.devices.tables import EnrolmentTokenRow
@@ -69,9 +70,11 @@ def read_ca(hub: Hub) -> Response:
 
 
 @router.post("/enrol", tags=["enrolment"], responses=documented(400, 403, 413, 422, 429))
-def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing) -> EnrolmentResponse:
+def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing, http: Request) -> EnrolmentResponse:
     """Enrol a device by one-time token and certificate signing request; a repetition returns the same device."""
     enrolled = enrol(session, hub.authority, request, utc_now())
+    token = enrolled.token
+    http.state.actor = Actor(token.id, token.label, ENROLMENT_ROLE, address_of(http))
     host, port = hub.broker_address()
     return EnrolmentResponse(
         device_id=enrolled.device.id,

@@ -10,6 +10,7 @@ from shoal_contract.limits import MAX_MANIFEST_BYTES
 from shoal_contract.manifest import Variant, VersionManifest
 from shoal_hub.errors import ConflictError
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
+from shoal_hub.registry.records import keep_records
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.registry.versions import find_variants
 from shoal_hub.trust.director import Director
@@ -24,6 +25,7 @@ def publish_manifest(session: Session, store: ArtifactStore, director: Director,
         ConflictError: The version has no variant yet, or its manifest is larger than devices take.
     """
     manifest = build_manifest(version, find_variants(session, version))
+    keep_records(session, store, director.sign, version)
     envelope = director.sign(manifest.to_bytes(), MANIFEST_TYPE)
     if len(envelope) > MAX_MANIFEST_BYTES:
         msg = f"the manifest of {version.model} version {version.number} has {len(envelope)} bytes"

@@ -15,6 +15,7 @@ from shoal_hub.error_response import documented
 from shoal_hub.errors import InvalidInputError, NotFoundError
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.registry.inspection import inspect_in_child
+from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.registry.public import (
     ModelDetail,
     ModelSummary,
@@ -23,6 +24,7 @@ from shoal_hub.registry.public import (
     summarise_model,
     version_detail,
 )
+from shoal_hub.registry.records import keep_records
 from shoal_hub.registry.register import RegisterRequest, read_checked_bundle, register
 from shoal_hub.registry.stages import RolloutPolicy
 from shoal_hub.registry.tables import Artifact, Model
@@ -86,12 +88,13 @@ def register_version(
     """Register the next version of a model from the files of a bundle; the model is made if it is new."""
     request = _read_request(bundle)
     with uploaded_bundle(files, hub.settings.data / "uploads") as folder:
-        checked = read_checked_bundle(folder, name)
-        inspection = inspect_in_child(folder)
+        checked = read_checked_bundle(folder, name, is_licence_required=hub.settings.require_licence)
+        inspection = inspect_in_child(folder, BundleLimits.of(hub.settings))
         with hub.database.transaction() as session:
             version = register(
                 session, hub.artifacts, folder, checked, inspection, request, by=operator.name, now=utc_now()
             )
+            keep_records(session, hub.artifacts, hub.director.sign, version)
             return version_detail(session, version)
 
 

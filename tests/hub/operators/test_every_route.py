@@ -119,7 +119,12 @@ def test_each_scope_opens_its_routes_and_no_other(sqlite_hub: HubContext) -> Non
                 and caller.request(method, re.sub(r"\{\w+\}", "1", path)).status_code != 403
             }
     assert all(one.startswith("GET ") for one in opened[Scope.READ])
-    assert opened[Scope.DEVICES] == {"PATCH /devices/{device_id}", "PUT /devices/{device_id}/config"}
+    assert opened[Scope.DEVICES] == {
+        "PATCH /devices/{device_id}",
+        "PUT /devices/{device_id}/config",
+        "POST /devices/{device_id}/revoke",
+        "POST /devices/{device_id}/decommission",
+    }
     assert opened[Scope.ENROL] == {"POST /tokens", "DELETE /tokens/{token_id}"}
     assert "POST /rollouts" in opened[Scope.ROLLOUTS]
     assert "POST /users" in opened[Scope.ADMIN]

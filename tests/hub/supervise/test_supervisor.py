@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.simulators.device import SimulatedDevice, make_identity
-from tests.simulators.rows import add_device, add_version
+from tests.simulators.device import SimulatedDevice, enrol
+from tests.simulators.rows import add_version
 from tests.simulators.service import Service
 
 from shoal_client.profile import read_profile
@@ -108,10 +108,10 @@ def _add_device(service: Service, database: Database, folder: Path) -> Simulated
     trust, device_id = service.settings.data / "trust", new_device_id()
     authority, director = DeviceAuthority.open(trust), Director.open(trust)
     with database.transaction() as session:
-        add_device(session, device_id)
+        identity = enrol(session, authority, device_id, folder / "devices")
     return SimulatedDevice(
         device_id,
-        make_identity(authority, device_id, folder / "devices"),
+        identity,
         port=service.addresses.broker_port,
         authority=authority.certificate_path,
         director=(director.key_id, director.public_key_hex),
