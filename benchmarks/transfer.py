@@ -39,6 +39,7 @@ from shoal_agent.fetch import Fetcher  # noqa: E402
 from shoal_agent.identity import load_identity, load_or_make_key, make_signing_request, save_identity  # noqa: E402
 from shoal_agent.link import Link  # noqa: E402
 from shoal_agent.settings import FetchSettings, LinkSettings  # noqa: E402
+from shoal_agent.signer import DeviceSigner  # noqa: E402
 from shoal_contract import topics  # noqa: E402
 from shoal_contract.desired import ArtifactRef  # noqa: E402
 from shoal_contract.enrolment import EnrolmentResponse  # noqa: E402
@@ -119,7 +120,8 @@ async def over_mqtt(devices: list[Path], sha256: str, server: list[int]) -> Cost
     async def device(folder: Path) -> None:
         shutil.rmtree(folder / "blobs", ignore_errors=True)
         connections = iter(range(int(time.time() * 1000), 2**62))
-        link = Link(load_identity(folder / "identity"), LinkSettings(), lambda: next(connections), utc_now)
+        signer = DeviceSigner(load_or_make_key(folder / "identity"))
+        link = Link(load_identity(folder / "identity"), signer, LinkSettings(), lambda: next(connections), utc_now)
 
         async def ask_again(_sha256: str, detail: str) -> None:
             raise RuntimeError(detail)

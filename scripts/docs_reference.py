@@ -266,7 +266,8 @@ def api_page() -> str:
     from shoal_hub.context import HubContext
     from shoal_hub.settings import Settings
 
-    described = create_app(cast("HubContext", SimpleNamespace(settings=Settings()))).openapi()
+    hub = SimpleNamespace(settings=Settings(), database=SimpleNamespace())
+    described = create_app(cast("HubContext", hub)).openapi()
     rows = [
         (f"`{method.upper()} {path}`", _first_line(operation), _body(operation), _answer(operation))
         for path, operations in described["paths"].items()

@@ -30,7 +30,7 @@ from shoal_agent.errors import AgentError, DiskError, LinkError, TrustError
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.hardware import available_runtimes, detect, targets_for
-from shoal_agent.identity import Identity, load_identity
+from shoal_agent.identity import Identity, load_identity, load_or_make_key
 from shoal_agent.link import Link
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import Outbox
@@ -38,6 +38,7 @@ from shoal_agent.reporting import Reporter, heartbeat
 from shoal_agent.sections import Sections
 from shoal_agent.serving import ModelServer, create_app, serve
 from shoal_agent.settings import AgentSettings
+from shoal_agent.signer import DeviceSigner
 from shoal_agent.slots import SlotFile, known_models, put_aside
 from shoal_agent.updater import Profile, Updater
 from shoal_agent.uplink import Uplink
@@ -85,7 +86,8 @@ class Agent:
         self._config_changed = anyio.Event()
         self._identity: Identity = load_identity(data / "identity")
         self._outbox = Outbox(data / "outbox.sqlite", settings.outbox)
-        self._link = Link(self._identity, settings.link, self._next_connection, now)
+        signer = DeviceSigner(load_or_make_key(data / "identity"))
+        self._link = Link(self._identity, signer, settings.link, self._next_connection, now)
         self._blobs = BlobStore(data / "blobs")
         self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch)
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
@@ -171,7 +173,7 @@ class Agent:
     def _start_tasks(self, group: TaskGroup) -> None:
         group.start_soon(self._link.watch)
         group.start_soon(self._follow_desired)
-        group.start_soon(self._reporter.publish_changes, self._link, self.device_id)
+        group.start_soon(self._reporter.publish_changes, self._link)
         group.start_soon(self._uplink.take_acknowledgements)
         group.start_soon(self._uplink.notice_connections)
         group.start_soon(self._uplink.send)
@@ -186,8 +188,7 @@ class Agent:
                 break
         try:
             with anyio.move_on_after(2):
-                presence = topics.up(self.device_id, "presence")
-                await self._link.publish(presence, self._link.presence("offline", "stopped"), retain=True)
+                await self._link.say("presence", self._link.presence("offline", "stopped"), retain=True)
         except LinkError as error:
             _log.info("stopping without a farewell: %s", error)
 
@@ -267,15 +268,15 @@ class Agent:
         self._tell(MissingArtifact(sha256=sha256, detail=detail))
 
     async def _beat(self) -> None:
-        topic = topics.up(self.device_id, "telemetry")
-        datasets = self._datasets.sizes()
+        datasets, place = self._datasets.sizes(), (0, 0)
         while True:
-            await self._link.wait_connected()
+            connection = await self._link.wait_connected()
+            place = (connection, place[1] + 1 if connection == place[0] else 0)
             if datasets != (datasets := self._datasets.sizes()):
                 self._reporter.touch()  # `shoal-agent data add` is a process of its own
-            message = heartbeat(self._started_s, self._outbox.depth(), self._now())
+            message = heartbeat(self._started_s, self._outbox.depth(), self._now(), place)
             try:
-                await self._link.publish(topic, message.to_bytes())
+                await self._link.say("telemetry", message.to_bytes())
             except LinkError as error:
                 _log.debug("heartbeat lost: %s", error)
             self._config_changed = anyio.Event()

@@ -8,6 +8,7 @@ taken for the present one's.
 import asyncio
 import math
 import random
+import secrets
 import socket
 import struct
 import threading
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -29,8 +30,11 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from shoal_agent.errors import FetchError, LinkError
 from shoal_agent.identity import Identity
+from shoal_agent.link_problems import explain_end, explain_no_connection
 from shoal_agent.settings import LinkSettings
+from shoal_agent.signer import DeviceSigner
 from shoal_contract import topics
+from shoal_contract.device_signature import SignedChannel
 from shoal_contract.reported import Presence
 
 _log = getLogger(__name__)
@@ -57,11 +61,26 @@ class _Inbox(NamedTuple):
     qos: int
 
 
+class _Client(Client):
+    """Keeps why a connection was not made, which paho drops before it calls `on_connect_fail`."""
+
+    connect_error: "OSError | None" = None
+
+    def reconnect(self) -> MQTTErrorCode:
+        self.connect_error = None
+        try:
+            return super().reconnect()
+        except OSError as error:
+            self.connect_error = error
+            raise
+
+
 class Link:
     """The connection to the broker. Use `async with link.running():` and then its other methods.
 
     Args:
         identity: Who connects, and where.
+        signer: Signs what goes up.
         settings: Bounds.
         next_connection: Gives each connection its number.
         now: The clock.
@@ -71,13 +90,16 @@ class Link:
     def __init__(
         self,
         identity: Identity,
+        signer: DeviceSigner,
         settings: LinkSettings,
         next_connection: Callable[[], int],
         now: Callable[[], datetime],
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._identity = identity
+        self._signer = signer
         self._settings = settings
+        self._instance = secrets.token_hex(8)
         self._next_connection = next_connection
         self._now = now
         self._jitter = jitter
@@ -89,6 +111,7 @@ class Link:
         self._down = anyio.Event()
         self._attempts = 0
         self._is_stopping = False
+        self._was_accepted = False
         self._crash: BaseException | None = None
         self._crashed = anyio.Event()
         self.connection = 0
@@ -141,6 +164,15 @@ class Link:
     def is_connected(self) -> bool:
         """Whether the broker has accepted the connection and it stands."""
         return self._up.is_set()
+
+    async def say(self, channel: SignedChannel, message: bytes, *, retain: bool = False) -> None:
+        """Publish a message, signed by this device, on its own channel; wait for the broker's confirmation.
+
+        Raises:
+            LinkError: The link is down, or the confirmation did not come in time.
+        """
+        topic = topics.up(self._identity.device_id, channel)
+        await self.publish(topic, self._signer.seal(channel, message), retain=retain)
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish at QoS 1 and wait for the broker's confirmation.
@@ -210,7 +242,7 @@ class Link:
     def _presence(self, connection: int, state: str, reason: str) -> bytes:
         message = Presence.model_validate(
             {"state": state, "connection": connection, "sequence": 0 if state == "online" else 1,
-             "since": self._now(), "reason": reason}
+             "since": self._now(), "reason": reason, "instance": self._instance}
         )  # fmt: skip
         return message.to_bytes()
 
@@ -225,8 +257,8 @@ class Link:
             return math.inf  # closed just now
         return float(struct.unpack_from("=I", info, _LAST_DATA_RECEIVED)[0]) / 1000
 
-    def _make_client(self) -> Client:
-        client = Client(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
+    def _make_client(self) -> _Client:
+        client = _Client(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
         client.tls_set_context(self._identity.tls_context())
         client.connect_timeout = self._settings.connect_timeout_s
         client.on_connect = self._guard(self._on_connect)
@@ -260,7 +292,7 @@ class Link:
         self._upcoming = self._next_connection()
         properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
         properties.WillDelayInterval = self._settings.will_delay_s
-        will = self._presence(self._upcoming, "offline", "connection lost")
+        will = self._signer.seal("presence", self._presence(self._upcoming, "offline", "connection lost"))
         topic = topics.up(self._identity.device_id, "presence")
         self._client.will_set(topic, will, qos=1, retain=True, properties=properties)
 
@@ -301,15 +333,18 @@ class Link:
         if reason.is_failure:
             self._loop.call_soon_threadsafe(self._set_down, f"the broker refused the connection: {reason}")
         else:
+            self._was_accepted = True
             self._loop.call_soon_threadsafe(self._set_up, self._upcoming)
 
     def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
-        self._back_off(f"no connection to {self._identity.broker_host}:{self._identity.broker_port}")
+        broker = f"{self._identity.broker_host}:{self._identity.broker_port}"
+        self._back_off(explain_no_connection(broker, self._client.connect_error, self._identity.device_id))
 
     def _on_disconnect(
         self, _c: Client, _u: object, _f: DisconnectFlags, reason: ReasonCode, _p: Properties | None
     ) -> None:
-        self._back_off(f"connection ended: {reason}")
+        was_accepted, self._was_accepted = self._was_accepted, False
+        self._back_off(explain_end(reason, self._identity.device_id, was_accepted=was_accepted))
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         self._loop.call_soon_threadsafe(self._deliver, message.topic, bytes(message.payload))

@@ -10,7 +10,6 @@ import anyio
 
 from shoal_agent.errors import LinkError
 from shoal_agent.link import Link
-from shoal_contract import topics
 from shoal_contract.reported import Hardware, ModelReport, Problem, ReportedState, Runtime, SectionReport
 from shoal_contract.telemetry import Heartbeat, TelemetryMessage
 
@@ -96,17 +95,16 @@ class Reporter:
             problem=self._problem,
         )
 
-    async def publish_changes(self, link: Link, device_id: str) -> None:
+    async def publish_changes(self, link: Link) -> None:
         """Publish presence and reported state at each connection, and the latter at each change. Runs for ever."""
         seen = 0
         while True:
             connection = await link.wait_connected()
             try:
                 if connection != seen:
-                    await link.publish(topics.up(device_id, "presence"), link.presence("online"), retain=True)
+                    await link.say("presence", link.presence("online"), retain=True)
                 self._changed = anyio.Event()
-                report = self.snapshot(connection)
-                await link.publish(topics.up(device_id, "reported"), report.to_bytes(), retain=True)
+                await link.say("reported", self.snapshot(connection).to_bytes(), retain=True)
             except LinkError:
                 await anyio.sleep(0.2)  # the link is about to notice that it is down
                 continue
@@ -125,13 +123,16 @@ class Reporter:
             group.cancel_scope.cancel()
 
 
-def heartbeat(started_s: float, outbox_depth: int, now: datetime, root: Path = Path("/")) -> TelemetryMessage:
+def heartbeat(
+    started_s: float, outbox_depth: int, now: datetime, place: tuple[int, int], root: Path = Path("/")
+) -> TelemetryMessage:
     """Return the vital signs of this process and its board.
 
     Args:
         started_s: `time.monotonic()` at the agent's start.
         outbox_depth: Messages that wait for the hub.
         now: The clock.
+        place: The connection, and how many heartbeats it has carried.
         root: The root under which /proc and /sys are read.
     """
     body = Heartbeat(
@@ -141,6 +142,8 @@ def heartbeat(started_s: float, outbox_depth: int, now: datetime, root: Path = P
         load=os.getloadavg()[0],
         temperature_c=_temperature_c(root),
         outbox_depth=outbox_depth,
+        connection=place[0],
+        sequence=place[1],
     )
     return TelemetryMessage(body=body)
 

@@ -98,7 +98,7 @@ class Uplink:
         room = self._settings.window - (sent - self._acknowledged)
         try:
             for queued in self._outbox.after(sent, max(0, room)):
-                await self._link.publish(topics.up(self._device_id, queued.channel), with_position(queued))
+                await self._link.say(queued.channel, with_position(queued))
                 sent = queued.position.sequence
         except (LinkError, DiskError) as error:
             _log.info("outbox: %s", error)

@@ -50,8 +50,11 @@ class Device(Value):
     presence_since: datetime | None
     presence_reason: str
     last_seen_at: datetime | None
+    clone_seen_at: datetime | None = None
+    """When its identity was last seen in two places; None for never."""
     enrolled_at: datetime
     revoked_at: datetime | None
+    decommissioned_at: datetime | None
     hardware: Hardware | None
     agent_version: str | None
     targets: list[str]
@@ -75,6 +78,12 @@ class DeviceDetail(Device):
     """One device with all that the hub knows of it."""
 
     certificate_serial: str
+    revoked_by: str
+    revoke_reason: str
+    cut_off_at: datetime | None
+    """When the broker was seen to refuse a revoked device; until then it may still be connected."""
+    cleared_at: datetime | None
+    """When the broker was last seen to keep nothing of a decommissioned device."""
     reported_at: datetime | None
     reported: dict[str, Any] | None
     desired: Desired | None
@@ -195,14 +204,6 @@ class Window(Value):
     errors: int
     predictions: list[int]
     latency: list[int]
-
-
-class Operator(Value):
-    """Who a token speaks for."""
-
-    id: str
-    name: str
-    created_at: datetime
 
 
 class Health(Value):

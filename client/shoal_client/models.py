@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from shoal_client.errors import ClientError
-from shoal_client.registry import Job, Model, ModelDetail, RolloutPolicy, Stage, StageChange, StageMoved, VersionDetail
+from shoal_client.registry import (
+    Job,
+    Model,
+    ModelDetail,
+    RolloutPolicy,
+    Stage,
+    StageChange,
+    StageMoved,
+    Statement,
+    VersionCard,
+    VersionDetail,
+)
 from shoal_client.transport import Transport
 
 Progress = Callable[[int, int], None]
@@ -78,9 +89,13 @@ class Models:
             )
 
     def move(self, name: str, number: int, stage: Stage, comment: str = "") -> StageMoved:
-        """Move a version to a stage."""
+        """Move a version to a stage.
+
+        Raises:
+            ApprovalPendingError: The model's policy wants approvals for production first; it moves with the last one.
+        """
         body = {"stage": stage, "comment": comment}
-        return self._transport.call("POST", f"/models/{name}/versions/{number}/stage", StageMoved, json=body)
+        return self._transport.propose("POST", f"/models/{name}/versions/{number}/stage", StageMoved, json=body)
 
     def set_alias(self, name: str, alias: str, number: int) -> VersionDetail:
         """Point an alias at a version."""
@@ -94,6 +109,22 @@ class Models:
         """Start the job that makes variants of a version; without `techniques`, every one that the hub can make."""
         body: dict[str, Any] = {"techniques": list(techniques)}
         return self._transport.call("POST", f"/models/{name}/versions/{number}/compress", Job, json=body)
+
+    def provenance(self, name: str, ref: int | str) -> Sequence[Statement]:
+        """Return where a version and its variants come from, as signed in-toto statements."""
+        return self._transport.call("GET", f"/models/{name}/versions/{ref}/provenance", tuple[Statement, ...])
+
+    def bom(self, name: str, ref: int | str) -> dict[str, Any]:
+        """Return a version's bill of materials (CycloneDX 1.6)."""
+        return self._transport.call("GET", f"/models/{name}/versions/{ref}/bom", dict[str, Any])
+
+    def card(self, name: str, ref: int | str) -> VersionCard:
+        """Return a version's model card."""
+        return self._transport.call("GET", f"/models/{name}/versions/{ref}/card", VersionCard)
+
+    def card_page(self, name: str, ref: int | str) -> str:
+        """Return a version's model card as Markdown."""
+        return self._transport.fetch("GET", f"/models/{name}/versions/{ref}/card.md").decode()
 
     def download(self, sha256: str, path: Path) -> None:
         """Write an artifact to a file."""
@@ -136,12 +167,17 @@ class _CountedFile(io.FileIO):
 def _bundle_paths(folder: Path) -> tuple[list[Path], str]:
     try:
         description = json.loads((folder / "bundle.json").read_bytes())
-        paths = [folder / name for name in (*description["files"], "bundle.json")]
+        names = [*description["files"], "bundle.json"]
+        paths = [folder / name for name in names]
+        outside = [name for name in names if Path(name).name != name]
         missing = [path.name for path in paths if not path.is_file()]
         name = str(description["name"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"reading the bundle {folder}: {type(error).__name__}: {error}"
         raise ClientError(msg, "name a folder that the training wrote; it has a bundle.json") from error
+    if outside:
+        msg = f"reading the bundle {folder}: {outside[0]!r} is outside of it"
+        raise ClientError(msg, "do not use this bundle: it would have sent another file of yours")
     if missing:
         raise ClientError(f"reading the bundle {folder}: {', '.join(missing)} is missing", "write the bundle again")
     return paths, name

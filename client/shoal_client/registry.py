@@ -71,8 +71,74 @@ class VersionDetail(Version):
     labels: list[str]
     provenance: Provenance
     files: dict[str, str]
+    licence: str = ""
+    warnings: list[str] = Field(default_factory=list)
+    code: dict[str, Any] | None = None
+    provenance_sha256: str | None = None
+    bom_sha256: str | None = None
     manifest_sha256: str | None
     variants: list[Variant]
+
+
+class Statement(Value):
+    """A signed in-toto statement; `target` is empty for the version's own. `sha256` names the envelope's artifact."""
+
+    target: str
+    sha256: str
+    statement: dict[str, Any]
+    envelope: dict[str, Any]
+
+
+class SliceMetric(Value):
+    """One metric on one part of the data."""
+
+    slice: str
+    metric: str
+    value: float
+    samples: int | None = None
+
+
+class ModelCard(Value):
+    """What the makers of a version say about it."""
+
+    intended_use: str = ""
+    out_of_scope_use: str = ""
+    data: str = ""
+    metrics_by_slice: list[SliceMetric] = Field(default_factory=list)
+    limits: str = ""
+    ethical_notes: str = ""
+    licence: str = ""
+    owner: str = ""
+    contact: str = ""
+
+
+class VariantFigures(Value):
+    """What was measured of one variant."""
+
+    target: str
+    precision: str
+    technique: str
+    size_bytes: int
+    accuracy: float | None
+    latency_p50_ms: float | None
+    sha256: str
+
+
+class VersionCard(Value):
+    """The model card of a version, with what was measured of it."""
+
+    model: str
+    version: int
+    created_at: datetime
+    author: str
+    algorithm: str
+    framework: str
+    metrics: dict[str, float]
+    original_bytes: int
+    data_sha256: str
+    card: ModelCard
+    variants: list[VariantFigures]
+    warnings: list[str]
 
 
 class RolloutPolicy(Value):

@@ -47,9 +47,10 @@ class Devices:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def list(self, *, limit: int = 1000, offset: int = 0) -> list[Device]:
-        """List devices by name."""
-        return self._transport.call("GET", "/devices", list[Device], params={"limit": limit, "offset": offset})
+    def list(self, *, limit: int = 1000, offset: int = 0, decommissioned: bool = False) -> list[Device]:
+        """List devices by name, decommissioned ones only where they are asked for."""
+        params = {"limit": limit, "offset": offset} | ({"decommissioned": True} if decommissioned else {})
+        return self._transport.call("GET", "/devices", list[Device], params=params)
 
     def show(self, device_id: str) -> DeviceDetail:
         """Return one device."""
@@ -68,6 +69,14 @@ class Devices:
             settings: `heartbeat_s`, `window_requests`, `window_s`, `reconnect_jitter_s`; others get their defaults.
         """
         return self._transport.call("PUT", f"/devices/{device_id}/config", DeviceDetail, json=settings)
+
+    def revoke(self, device_id: str, *, reason: str = "") -> DeviceDetail:
+        """Revoke a device: within seconds its connection ends, and it gets in no more."""
+        return self._transport.call("POST", f"/devices/{device_id}/revoke", DeviceDetail, json={"reason": reason})
+
+    def decommission(self, device_id: str, *, reason: str = "") -> DeviceDetail:
+        """Revoke a device for good, and clear what hub and broker keep of it."""
+        return self._transport.call("POST", f"/devices/{device_id}/decommission", DeviceDetail, json={"reason": reason})
 
 
 class Rollouts:
@@ -95,6 +104,9 @@ class Rollouts:
             waves: Devices in each wave; the remainder joins the last.
             max_failures: How many devices may fail before it is aborted.
             timeout_s: How long one device may take.
+
+        Raises:
+            ApprovalPendingError: The model's policy wants approvals first; it starts with the last one.
         """
         body = {
             "model": model,
@@ -104,7 +116,7 @@ class Rollouts:
             "max_failures": max_failures,
             "timeout_s": timeout_s,
         }
-        return self._transport.call("POST", "/rollouts", RolloutDetail, json=body)
+        return self._transport.propose("POST", "/rollouts", RolloutDetail, json=body)
 
     def list(self, *, model: str = "", limit: int = 100) -> list[Rollout]:
         """List rollouts, newest first."""

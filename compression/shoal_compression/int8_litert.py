@@ -45,7 +45,7 @@ class Int8Litert:
             import keras
             import tensorflow as tf
 
-            model = keras.models.load_model(source.keras_path, compile=False)
+            model = keras.models.load_model(source.keras_path, compile=False, safe_mode=True)
             with tempfile.TemporaryDirectory() as folder:
                 _save_with_signature(model, source, folder)
                 converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])

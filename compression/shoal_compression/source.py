@@ -110,7 +110,7 @@ def _check_file(folder: Path, name: str, described: _Description) -> None:
 
 
 def _read_arrays(path: Path, *keys: str) -> list[npt.NDArray[np.generic]]:
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         missing = [key for key in keys if key not in arrays or len(arrays[key]) == 0]
         if missing:
             raise SourceError(f"reading {path}: no values under {missing}, found {sorted(arrays)}")

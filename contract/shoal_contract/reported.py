@@ -14,7 +14,8 @@ SectionState = Literal["applied", "working", "failed", "held"]
 class Presence(WireMessage):
     """The payload of `up/presence`; the offline form is also the connection's will.
 
-    `connection` counts the device's connections; an `offline` of an older one is ignored.
+    `connection` counts the device's connections; an `offline` of an older one is ignored. `instance` is made anew at
+    each start of the agent: one that comes back after another was there means that two places use one identity.
     """
 
     state: Literal["online", "offline"]
@@ -22,6 +23,7 @@ class Presence(WireMessage):
     sequence: Count
     since: UtcTime
     reason: str = Field(default="", max_length=256)
+    instance: str = Field(pattern=r"^[0-9a-f]{16}$")
 
 
 class Problem(WireValue):

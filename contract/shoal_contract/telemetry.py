@@ -37,7 +37,7 @@ class SketchCounts(WireValue):
 
 
 class Heartbeat(WireMessage):
-    """Vital signs. Not in the outbox: a lost one is replaced by the next."""
+    """Vital signs. Not in the outbox: a lost one is replaced by the next, and (connection, sequence) bars a replay."""
 
     kind: Literal["heartbeat"] = "heartbeat"
     at: UtcTime
@@ -46,6 +46,8 @@ class Heartbeat(WireMessage):
     load: float = Field(ge=0)
     temperature_c: float | None = None
     outbox_depth: Count
+    connection: Count
+    sequence: Count
 
 
 class Window(WireMessage):

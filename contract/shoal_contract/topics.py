@@ -9,6 +9,8 @@ from shoal_contract.ids import DEVICE_ID_PATTERN, SHA256_PATTERN
 
 ROOT: Final = "shoal/1"
 UP_CHANNELS: Final = ("presence", "reported", "telemetry", "event")
+BLOB_TAIL: Final = "blob/+/+"
+"""What follows `up/` for blob chunks, as a filter: hash and index."""
 UpChannel = Literal["presence", "reported", "telemetry", "event", "blob"]
 
 ARTIFACT_FILTER: Final = f"{ROOT}/artifact/#"
@@ -19,6 +21,8 @@ TRUST_INDEX: Final = f"{ROOT}/trust/index"
 """Retained: the names of the TUF metadata that stand; unsigned, it can only delay."""
 HUB_WATERMARK: Final = f"{ROOT}/hub/watermark"
 """Retained: how far the hub had told the broker everything; readable by the hub only."""
+HUB_AUDIT: Final = f"{ROOT}/hub/audit"
+"""Retained: the last signed anchor of the hub's audit trail; readable by the hub only."""
 HUB_WAKE: Final = f"{ROOT}/hub/wake"
 """Not retained: one of the hub's processes has committed something that another should look at."""
 
@@ -65,9 +69,19 @@ def up_blob(device_id: str, sha256: str, index: int) -> str:
     return f"{_device(device_id)}/up/blob/{_hash(sha256)}/{_index(index)}"
 
 
+def device_filter(device_id: str) -> str:
+    """Subscription to all that one device says or is told."""
+    return f"{_device(device_id)}/#"
+
+
+def device_up_filter(device_id: str) -> str:
+    """Subscription to all that one device says."""
+    return f"{_device(device_id)}/up/#"
+
+
 def up_filter(channel: UpChannel) -> str:
     """Subscription that takes one channel of all devices."""
-    tail = "blob/+/+" if channel == "blob" else channel
+    tail = BLOB_TAIL if channel == "blob" else channel
     return f"{ROOT}/device/+/up/{tail}"
 
 

@@ -1,8 +1,9 @@
 """What the API's routes work with: one value, made once at start and passed to each request."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from shoal_hub.audit.anchor import KeptAnchor
 from shoal_hub.database import Database
 from shoal_hub.events.changes import ChangeFeed
 from shoal_hub.registry.artifacts import ArtifactStore
@@ -27,3 +28,4 @@ class HubContext:
     """Where devices reach the broker; asked for late, as a supervised broker may take any free port."""
     api_url: str = ""
     """Where devices reach the API."""
+    kept_anchor: KeptAnchor = field(default_factory=KeptAnchor)

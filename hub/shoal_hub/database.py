@@ -21,6 +21,11 @@ BUSY_TIMEOUT_MS: Final = 15_000
 """How long a SQLite writer waits for the other process's transaction to end."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
+SECRET: Final = {"audit": "secret"}
+"""`info` of a column that the audit trail must not show: hashes of secrets, keys."""
+UNAUDITED: Final = {"audit": "none"}
+"""`info` of a table or column whose changes are no decisions: telemetry, progress, what other tables decide."""
+
 # Names for every constraint: SQLite can only change a table in batches, and finds constraints by name.
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(column_0_label)s",
@@ -62,6 +67,7 @@ class Database:
     """Sessions on one database. Safe to share between threads; each session belongs to one.
 
     Attributes:
+        on_begin: Called with the session of each `transaction` before its block; the audit trail watches from here.
         on_commit: Called after a `transaction` has committed, with what it announced; a process that speaks MQTT
             publishes the wake from here.
         check: Called at the beginning of each `transaction`; what it raises ends it. A controller that another has
@@ -72,6 +78,7 @@ class Database:
         self.engine = _open_engine(url)
         # SQLite: a transaction that reads first and writes later can lose its snapshot; writers take the lock at once.
         self._writer = self.engine.execution_options(immediate=True)
+        self.on_begin: Callable[[Session], None] | None = None
         self.on_commit: Callable[[frozenset[str]], None] | None = None
         self.check: Callable[[Session], None] | None = None
 
@@ -87,11 +94,19 @@ class Database:
         with Session(self._writer, expire_on_commit=False) as session:
             if self.check is not None:
                 self.check(session)
+            if self.on_begin is not None:
+                self.on_begin(session)
             yield session
             session.commit()
         what = frozenset(session.info.pop("announced", set()))
         if what and self.on_commit is not None:
             self.on_commit(what)
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[Session]:
+        """Open a session in which a change can be tried: what it raises is told, what it does is not kept."""
+        with Session(self._writer, expire_on_commit=False) as session:
+            yield session
 
     def upgrade(self, revision: str = "head") -> None:
         """Bring the schema to this version (or to `revision`) by Alembic; safe to call from several processes.

@@ -42,6 +42,12 @@ class MqttError(HubError):
     code = "mqtt"
 
 
+class PublishRefusedError(MqttError):
+    """The broker has refused a message: its rules do not let the sender write to the topic."""
+
+    code = "publish_refused"
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """Where the broker's hub listener is, and who connects to it. The broker takes the client id from `identity`."""
@@ -58,6 +64,8 @@ class Subscription:
 
     topic_filter: str
     qos: int = 1
+    shows_retain: bool = False
+    """Whether a live message that its sender had retained is marked as such, like one from before the subscription."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +235,7 @@ class _Session:
         if code.is_failure:
             self._end(f"the broker refused the connection: {code}")
         elif self._subscriptions:
-            client.subscribe([(one.topic_filter, SubscribeOptions(qos=one.qos)) for one in self._subscriptions])
+            client.subscribe([(one.topic_filter, _options(one)) for one in self._subscriptions])
         else:
             self._ready()
 
@@ -258,7 +266,7 @@ class _Session:
         future = self._pending.setdefault(mid, Future())
         if code.is_failure:
             remedy = "look at the broker's log; the hub's ACL is written at `shoal hub up`"
-            _fail(future, MqttError(f"publishing: the broker refused: {code}", remedy))
+            _fail(future, PublishRefusedError(f"publishing: the broker refused: {code}", remedy))
         elif not future.done():
             future.set_result(None)
 
@@ -278,6 +286,10 @@ class _Session:
         self._client.on_message = self._client.on_publish = None
         for future in list(self._pending.values()):
             _fail(future, _not_connected("what was on its way"))
+
+
+def _options(one: Subscription) -> SubscribeOptions:
+    return SubscribeOptions(qos=one.qos, retainAsPublished=one.shows_retain)
 
 
 def _fail(future: "Future[None]", error: MqttError) -> None:

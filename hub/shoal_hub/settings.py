@@ -7,22 +7,32 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES
 from shoal_hub.errors import SettingsError
+from shoal_hub.operators.oidc_roles import parse_roles
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
-def _setting(env: str, default: Any, unit: str, description: str, **bounds: Any) -> Any:  # noqa: ANN401
+def _setting(env: str, default: Any, unit: str, description: str, *, is_secret: bool = False, **bounds: Any) -> Any:  # noqa: ANN401
     return Field(
         default=default,
         description=description,
-        json_schema_extra={"env": env, "unit": unit},
+        json_schema_extra={"env": env, "unit": unit, "is_secret": is_secret},
         validate_default=True,
         **bounds,
     )
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether what is fetched there comes from whom the address names: HTTPS, or this machine."""
+    parts = urlsplit(url)
+    is_local = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    return (parts.scheme == "https" and bool(parts.hostname)) or is_local
 
 
 class Settings(BaseModel):
@@ -41,6 +51,7 @@ class Settings(BaseModel):
         "",
         "URL",
         "postgresql://user@host/name for PostgreSQL; empty for hub.sqlite in the data folder.",
+        is_secret=True,
     )
     artifacts_url: str = _setting(
         "SHOAL_ARTIFACTS_URL",
@@ -80,7 +91,7 @@ class Settings(BaseModel):
         "SHOAL_WITHDRAW_GRACE_S", 30.0, "s", "Between withdrawing an artifact's manifest and clearing its chunks.", ge=0
     )
     tick_s: float = _setting(
-        "SHOAL_TICK_S", 2.0, "s", "How often the controller looks at the database when nobody wakes it.", gt=0, le=60
+        "SHOAL_TICK_S", 2.0, "s", "How often the controller looks at the database when nobody wakes it.", gt=0, le=30
     )
     desired_life_s: float = _setting(
         "SHOAL_DESIRED_LIFE_S", 30 * 86_400.0, "s", "How long a device may start to act on a desired state.", ge=60
@@ -115,11 +126,153 @@ class Settings(BaseModel):
     max_upload_bytes: int = _setting(
         "SHOAL_MAX_UPLOAD_BYTES", 512 * 2**20, "bytes", "Largest body of a request that uploads a model.", ge=2**20
     )
+    max_unpacked_bytes: int = _setting(
+        "SHOAL_MAX_UNPACKED_BYTES",
+        2 * 2**30,
+        "bytes",
+        "What one archive of a bundle (.npz, .keras) may unpack to.",
+        ge=2**20,
+    )
+    max_tensor_bytes: int = _setting(
+        "SHOAL_MAX_TENSOR_BYTES",
+        MAX_ARTIFACT_BYTES,
+        "bytes",
+        "The most memory that one tensor of a model file for devices may declare.",
+        ge=1024,
+    )
+    onnx_domains: str = _setting(
+        "SHOAL_ONNX_DOMAINS",
+        "",
+        "names, comma-separated",
+        "Operator domains that ONNX files for devices may use besides the standard ones, like com.microsoft.",
+    )
+    litert_custom_ops: str = _setting(
+        "SHOAL_LITERT_CUSTOM_OPS",
+        "",
+        "names, comma-separated",
+        "Custom operators that LiteRT files for devices may use, as the devices' runtime has them built in.",
+    )
+    require_licence: bool = _setting(
+        "SHOAL_REQUIRE_LICENCE",
+        default=False,
+        unit="yes or no",
+        description="Refuse to register a version whose model card names no licence.",
+    )
+    upload_bytes_per_day: int = _setting(
+        "SHOAL_UPLOAD_BYTES_PER_DAY",
+        2**30,
+        "bytes",
+        "What one device may upload within 24 hours; blobs that came to nothing count as well.",
+        ge=2**16,
+    )
+    upload_bytes_in_flight: int = _setting(
+        "SHOAL_UPLOAD_BYTES_IN_FLIGHT",
+        2 * MAX_BLOB_BYTES,
+        "bytes",
+        "What one device may have on its way at once, kept on the hub's disk until it is whole.",
+        ge=2**16,
+    )
+    upload_blobs_in_flight: int = _setting(
+        "SHOAL_UPLOAD_BLOBS_IN_FLIGHT", 8, "blobs", "Blobs that one device may have on their way at once.", ge=1, le=64
+    )
+    upload_chunks_per_s: float = _setting(
+        "SHOAL_UPLOAD_CHUNKS_PER_S",
+        200.0,
+        "1/s",
+        "Chunks that are taken of one device, a minute's worth at once; others are dropped and asked for again.",
+        gt=0,
+    )
     enrol_per_minute: float = _setting(
         "SHOAL_ENROL_PER_MINUTE", 60.0, "1/min", "Enrolment requests that one address may send; as many at once.", ge=1
     )
+    device_messages_per_s: float = _setting(
+        "SHOAL_DEVICE_MESSAGES_PER_S",
+        500.0,
+        "1/s",
+        "Messages that one device may send on average, ten seconds' worth at once; the hub reads no more of them.",
+        ge=1,
+    )
     max_jobs: int = _setting("SHOAL_MAX_JOBS", 1, "jobs", "Jobs (compression, training) that run at once.", ge=1, le=64)
-    session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts.", ge=60)
+    session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts at most.", ge=60)
+    session_idle_s: float = _setting(
+        "SHOAL_SESSION_IDLE_S", 3600.0, "s", "After how long without a request a console session ends.", ge=60
+    )
+    login_per_minute: float = _setting(
+        "SHOAL_LOGIN_PER_MINUTE", 10.0, "1/min", "Console logins that one address may try; as many at once.", ge=1
+    )
+    account_login_per_minute: float = _setting(
+        "SHOAL_ACCOUNT_LOGIN_PER_MINUTE",
+        30.0,
+        "1/min",
+        "Logins by password that may be tried for one user, from wherever; as many at once.",
+        ge=1,
+    )
+    approval_life_s: float = _setting(
+        "SHOAL_APPROVAL_LIFE_S", 7 * 86_400.0, "s", "How long what waits for approval can be approved.", ge=60
+    )
+    oidc_issuer: str = _setting(
+        "SHOAL_OIDC_ISSUER", "", "URL", "Issuer of the OIDC provider that operators log in by; empty for none."
+    )
+    oidc_client_id: str = _setting("SHOAL_OIDC_CLIENT_ID", "shoal", "text", "The hub's client id at the provider.")
+    oidc_client_secret_file: str = _setting(
+        "SHOAL_OIDC_CLIENT_SECRET_FILE",
+        "",
+        "path",
+        "File with the hub's client secret at the provider; empty for a public client, which PKCE protects alone.",
+    )
+    oidc_scope: str = _setting(
+        "SHOAL_OIDC_SCOPE", "openid profile email", "text", "What is asked of the provider, space-separated."
+    )
+    oidc_role_claim: str = _setting(
+        "SHOAL_OIDC_ROLE_CLAIM",
+        "groups",
+        "name",
+        "Claim of the ID token that carries a user's groups; a dot goes deeper, as in realm_access.roles.",
+    )
+    oidc_roles: str = _setting(
+        "SHOAL_OIDC_ROLES",
+        "",
+        "list",
+        "Roles by values of that claim, as in fleet-ops=operator,fleet-admins=admin; the highest that fits counts.",
+    )
+    audit_anchor_s: float = _setting(
+        "SHOAL_AUDIT_ANCHOR_S",
+        20.0,
+        "s",
+        "How long a change may stay in the audit trail before a signed anchor covers it; most are covered at once.",
+        gt=0,
+        le=30,  # with the longest tick: within the minute
+    )
+    audit_liveness_s: float = _setting(
+        "SHOAL_AUDIT_LIVENESS_S",
+        3600.0,
+        "s",
+        "How often an anchor is signed where nothing has changed, so that its silence shows.",
+        ge=60,
+        le=86_400,
+    )
+    audit_webhook_url: str = _setting(
+        "SHOAL_AUDIT_WEBHOOK_URL",
+        "",
+        "URL",
+        "https://… that gets each anchor of the audit trail by POST; empty: none.",
+        is_secret=True,
+        pattern=r"^(https://[^\s@]+)?$",
+    )
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _check_roles(cls, text: str) -> str:
+        parse_roles(text)
+        return text
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _check_issuer(cls, url: str) -> str:
+        if url and not is_safe_url(url):
+            msg = "an https address is needed"
+            raise ValueError(msg)
+        return url
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -134,7 +287,9 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             variable = cls.environment()[str(first["loc"][0])]
-            msg = f"reading the settings: {variable}={first['input']!r}: {first['msg']}"
+            extra: Any = cls.model_fields[str(first["loc"][0])].json_schema_extra
+            value = "…" if extra["is_secret"] else repr(first["input"])
+            msg = f"reading the settings: {variable}={value}: {first['msg']}"
             raise SettingsError(msg, f"set {variable} to a value of that kind, or unset it for the default") from error
 
     @classmethod

@@ -21,7 +21,7 @@ from shoal_hub.errors import HubError
 from shoal_hub.settings import Settings
 from shoal_hub.supervise.children import STOP_TIMEOUT_S, Child
 from shoal_hub.supervise.operator import ensure_operator
-from shoal_hub.supervise.prepare import broker_config, choose_addresses, prepare_data
+from shoal_hub.supervise.prepare import broker_config, choose_addresses, prepare_data, write_device_access
 
 NAMES: Final = ("ingest", "controller", "api")
 _POLL_S: Final = 0.05
@@ -107,9 +107,11 @@ class Supervisor:
 
     def _start_broker(self, addresses: Addresses) -> None:
         config = broker_config(self._settings, addresses)
+        write_device_access(self._settings, addresses)
         if self._settings.broker_url:
             write_files(config)
             self._say(f"broker {self._settings.broker_url} (runs elsewhere; its configuration is {config.conf_path})")
+            self._say(f"copy {config.devices.acl} and {config.devices.crl} to it whenever a device is revoked")
             return
         limit = raise_file_limit()
         if limit < _FEW_FILES:

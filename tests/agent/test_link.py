@@ -18,8 +18,9 @@ from tests.simulators.quick_agent import settings
 
 import shoal_agent.link
 from shoal_agent.errors import FetchError, LinkError
-from shoal_agent.identity import load_identity
+from shoal_agent.identity import load_identity, load_or_make_key
 from shoal_agent.link import Link
+from shoal_agent.signer import DeviceSigner
 from shoal_contract import topics
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +45,7 @@ async def linked(hub: HubStandIn, folder: Path, *, is_connected: bool = True) ->
     numbers = itertools.count(1)
     link = Link(
         load_identity(folder / "identity"),
+        signer_of(folder),
         replace(BOUNDS, inbox_messages=4),
         lambda: next(numbers),
         lambda: datetime.now(timezone.utc),
@@ -53,6 +55,10 @@ async def linked(hub: HubStandIn, folder: Path, *, is_connected: bool = True) ->
             with anyio.fail_after(10):
                 await link.wait_connected()
         yield link
+
+
+def signer_of(folder: Path) -> DeviceSigner:
+    return DeviceSigner(load_or_make_key(folder / "identity"))
 
 
 def desired_topic(hub: HubStandIn) -> str:
@@ -161,7 +167,7 @@ async def test_an_error_in_a_callback_ends_the_agent_instead_of_the_network_thre
 async def test_it_stops_in_a_moment_though_no_broker_answers(hub: HubStandIn, tmp_path: Path) -> None:
     hub.enrol(tmp_path / "identity")
     identity = replace(load_identity(tmp_path / "identity"), broker_port=1)
-    link = Link(identity, BOUNDS, itertools.count(1).__next__, lambda: datetime.now(timezone.utc))
+    link = Link(identity, signer_of(tmp_path), BOUNDS, itertools.count(1).__next__, lambda: datetime.now(timezone.utc))
     with anyio.fail_after(5):
         async with link.running():
             with pytest.raises(LinkError):

@@ -114,7 +114,7 @@ def _no_manifest(device: Device) -> DesiredModel:
 
 
 BAD: list[tuple[Callable[[Device], DesiredModel], str]] = [
-    (_unloadable, "does not load"),
+    (_unloadable, "no ONNX file"),
     (_of_another_format, "expected the format onnx"),
     (_for_another_target, "this device has"),
     (_with_other_answers, "differs by"),

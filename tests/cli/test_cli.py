@@ -1,22 +1,22 @@
 """The operators' CLI against a real hub: what it prints, as tables and as JSON, and how it fails."""
 
+import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import pytest
 import typer
-from pydantic import SecretStr
+from tests.cli.conftest import Shoal
 from tests.hub.registry.bundles import write_bundle
 from tests.hub.served import ServedHub, served_hub
+from tests.simulators.rows import add_device
 
-from shoal_client import Profile
-from shoal_client.profile import read_profile, write_profile
+from shoal_client.profile import read_profile
 from shoal_contract.manifest import TensorData
-from shoal_hub.cli import app, main
+from shoal_hub.cli import app
 from shoal_hub.database import utc_now
 from shoal_hub.devices.tables import Device
 from shoal_hub.registry.artifacts import store_artifact
@@ -25,17 +25,6 @@ from shoal_hub.registry.versions import find_version
 
 ONE = TensorData(datatype="FP32", shape=(1,), data="AACAPw==").model_dump(mode="json")
 DEVICES = {"kitchen": "d-" + "a" * 16, "garden": "d-" + "b" * 16, "twin": "d-" + "c" * 16}
-
-
-class Ran(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-Shoal = Callable[..., Ran]
 
 
 @pytest.fixture(scope="module")
@@ -54,29 +43,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedHub]:
                     )
                 )
         yield hub
-
-
-@pytest.fixture
-def shoal(
-    served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shoal:
-    """Run one command line in this process, as its own profile's operator."""
-    profile = tmp_path / "profile.json"
-    write_profile(Profile(url=served.url, token=SecretStr(served.token), ca_path=served.ca_path), profile)
-    monkeypatch.setenv("SHOAL_PROFILE", str(profile))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> Ran:
-        monkeypatch.setattr("sys.argv", ["shoal", *arguments])
-        status = 0
-        try:
-            main()
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        captured = capsys.readouterr()
-        return Ran(status, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +102,26 @@ def test_the_way_of_a_model_from_registration_to_a_rollout_and_back(
     assert json.loads(events.out)[0]["kind"] == "rollout_started"
 
 
+def test_the_records_of_a_version_are_shown_and_kept_as_files(
+    shoal: Shoal, served: ServedHub, bundle: Path, tmp_path: Path
+) -> None:
+    shoal("models", "register", str(bundle))
+    assert "# colours version" in shoal("models", "card", "colours", "latest").out
+    assert json.loads(shoal("models", "card", "colours", "latest", "--json").out)["model"] == "colours"
+    assert "CycloneDX" in shoal("models", "bom", "colours", "latest").out
+    assert json.loads(shoal("models", "bom", "colours", "latest", "--json").out)["bomFormat"] == "CycloneDX"
+    assert served.hub.director.key_id in shoal("models", "provenance", "colours", "latest").out
+    stated = json.loads(shoal("models", "provenance", "colours", "latest", "--json").out)[0]
+    assert stated["statement"]["_type"] == "https://in-toto.io/Statement/v1"
+    for record, start in (("card", "# colours"), ("bom", "{"), ("provenance", '{"payload"')):
+        kept = tmp_path / record
+        assert shoal("models", record, "colours", "latest", "--output", str(kept)).status == 0
+        assert kept.read_text().startswith(start)
+    refused = shoal("models", "bom", "colours", "latest", "--output", str(tmp_path / "none" / "x"))
+    assert refused.status == 1
+    assert "may write" in refused.err
+
+
 def test_devices_are_found_by_name_or_id_renamed_and_tagged(shoal: Shoal) -> None:
     listed = shoal("devices", "list")
     assert all(device_id in listed.out for device_id in DEVICES.values())
@@ -168,11 +154,13 @@ def test_login_keeps_the_profile_only_if_the_hub_takes_the_token(
     shoal: Shoal, served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOAL_PROFILE", str(tmp_path / "new" / "profile.json"))
-    refused = shoal("login", served.url, "--token", "shoal_wrong", "--ca", str(served.ca_path))
+    monkeypatch.setattr("sys.stdin", io.StringIO("shoal_wrong\n"))
+    refused = shoal("login", served.url, "--ca", str(served.ca_path))
     assert refused.status == 1
     assert not (tmp_path / "new" / "profile.json").exists()
     fingerprint = served.hub.authority.fingerprint
-    assert "as ada" in shoal("login", served.url, "--token", served.token, "--fingerprint", fingerprint).out
+    monkeypatch.setenv("SHOAL_OPERATOR_TOKEN", served.token)
+    assert "as ada (admin)" in shoal("login", served.url, "--fingerprint", fingerprint).out
     assert read_profile(tmp_path / "new" / "profile.json").ca_path == tmp_path / "new" / "ca.pem"
     assert shoal("devices", "list").status == 0
 
@@ -256,3 +244,21 @@ def test_every_command_has_help_an_example_and_json() -> None:
         assert name.split(" ", 1)[1] in (command.epilog or ""), name
         if not name.startswith("shoal hub") and name != "shoal jobs log":
             assert any("--json" in parameter.opts for parameter in command.params), name
+
+
+def test_a_device_is_revoked_shown_as_such_and_decommissioned(shoal: Shoal, served: ServedHub) -> None:
+    with served.hub.database.transaction() as session:
+        device = add_device(session, name="attic")
+    ran = shoal("devices", "revoke", "attic", "--reason", "stolen")
+    assert ran.status == 0
+    assert f"{device.id} is revoked" in ran.out
+    assert "shoal tokens create" in ran.out
+    assert "revoked" in shoal("devices", "list").out
+    shown = shoal("devices", "show", "attic").out
+    assert "stolen" in shown
+    assert "not yet: the broker has not been seen to refuse it" in shown
+    for _ in range(2):
+        assert json.loads(shoal("devices", "decommission", device.id, "--json").out)["decommissioned_at"]
+    assert device.id not in shoal("devices", "list").out
+    assert "decommissioned" in shoal("devices", "list", "--decommissioned").out
+    assert "no device has the id or name attic" in shoal("devices", "show", "attic").err

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from pydantic import SecretStr
 from tests.hub.registry.bundles import write_bundle
 from tests.hub.served import ServedHub, served_hub
+from tests.simulators.rows import add_device
 
 from shoal_client import ApiError, ClientError, HubUnreachableError, JobFailedError, Profile, ProfileError, ShoalClient
 from shoal_client.profile import profile_path, read_profile, write_profile
@@ -208,3 +209,14 @@ def test_a_missing_or_broken_profile_says_how_to_log_in(tmp_path: Path) -> None:
 def test_the_environment_names_another_profile(tmp_path: Path) -> None:
     assert profile_path({"SHOAL_PROFILE": str(tmp_path / "p")}) == tmp_path / "p"
     assert profile_path({}).parts[-3:] == (".config", "shoal", "profile.json")
+
+
+def test_a_device_is_revoked_and_decommissioned(client: ShoalClient, served: ServedHub) -> None:
+    with served.hub.database.transaction() as session:
+        device = add_device(session, name="attic")
+    revoked = client.devices.revoke(device.id, reason="stolen")
+    assert (revoked.revoked_by, revoked.revoke_reason, revoked.cut_off_at) == ("ada", "stolen", None)
+    assert device.id in {one.id for one in client.devices.list()}
+    assert client.devices.decommission(device.id).decommissioned_at is not None
+    assert device.id not in {one.id for one in client.devices.list()}
+    assert device.id in {one.id for one in client.devices.list(decommissioned=True)}

@@ -229,7 +229,16 @@ def _event(body: EventBody) -> Event:
 
 
 def _heartbeat() -> Heartbeat:
-    return Heartbeat(at=NOON, uptime_s=3600.5, memory_bytes=98_566_144, load=0.42, temperature_c=51.5, outbox_depth=3)
+    return Heartbeat(
+        at=NOON,
+        uptime_s=3600.5,
+        memory_bytes=98_566_144,
+        load=0.42,
+        temperature_c=51.5,
+        outbox_depth=3,
+        connection=5,
+        sequence=120,
+    )
 
 
 def _deployment_event() -> DeploymentEvent:
@@ -316,10 +325,14 @@ MESSAGES: Final[dict[str, Golden]] = {
     "version-manifest": Golden(manifest(), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "transfer-manifest": Golden(transfer_manifest(), TransferManifest, limits.MAX_CHUNK_LIST_BYTES),
     "presence-online": Golden(
-        Presence(state="online", connection=5, sequence=1, since=NOON), Presence, limits.MAX_REPORT_BYTES
+        Presence(state="online", connection=5, sequence=1, since=NOON, instance="00112233445566aa"),
+        Presence,
+        limits.MAX_REPORT_BYTES,
     ),
     "presence-offline": Golden(
-        Presence(state="offline", connection=5, sequence=0, since=NOON, reason="connection lost"),
+        Presence(
+            state="offline", connection=5, sequence=0, since=NOON, reason="connection lost", instance="00112233445566aa"
+        ),
         Presence,
         limits.MAX_REPORT_BYTES,
     ),

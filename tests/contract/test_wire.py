@@ -18,9 +18,12 @@ from shoal_contract.reported import Presence
 from shoal_contract.telemetry import Heartbeat, TelemetryMessage
 from shoal_contract.wire import parse_message
 
-PRESENCE = {"state": "online", "connection": 5, "sequence": 1, "since": "2026-03-01T12:00:00Z"}
+PRESENCE = {
+    "state": "online", "connection": 5, "sequence": 1, "since": "2026-03-01T12:00:00Z", "instance": "0" * 16
+}  # fmt: skip
 HEARTBEAT = {
-    "kind": "heartbeat", "at": "2026-03-01T12:00:00Z", "uptime_s": 1, "memory_bytes": 1, "load": 1, "outbox_depth": 0
+    "kind": "heartbeat", "at": "2026-03-01T12:00:00Z", "uptime_s": 1, "memory_bytes": 1, "load": 1, "outbox_depth": 0,
+    "connection": 1, "sequence": 0,
 }  # fmt: skip
 
 
@@ -87,7 +90,7 @@ def test_numbers_that_are_not_finite_are_refused(number: str) -> None:
 
 def test_a_sender_cannot_build_a_message_with_nan() -> None:
     with pytest.raises(ValidationError, match="finite number"):
-        Heartbeat(at=NOON, uptime_s=float("nan"), memory_bytes=1, load=0.1, outbox_depth=0)
+        Heartbeat(at=NOON, uptime_s=float("nan"), memory_bytes=1, load=0.1, outbox_depth=0, connection=1, sequence=0)
 
 
 @pytest.mark.parametrize("value", [MAX_INTEGER + 1, 10**40, -1, 1.5, "many", None])
@@ -157,5 +160,5 @@ def test_messages_cannot_be_changed() -> None:
 
 
 def test_fields_that_are_none_do_not_travel() -> None:
-    heartbeat = Heartbeat(at=NOON, uptime_s=1, memory_bytes=1, load=0.1, outbox_depth=0)
+    heartbeat = Heartbeat(at=NOON, uptime_s=1, memory_bytes=1, load=0.1, outbox_depth=0, connection=1, sequence=0)
     assert b"temperature_c" not in TelemetryMessage(body=heartbeat).to_bytes()

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.hub.registry.bundles import record, write_bundle
+from tests.hub.registry.bundles import keras_archive, record, write_bundle
 from tests.simulators.agent_process import AgentProcess
 from tests.simulators.hub_process import HubProcess
 
@@ -80,8 +79,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 def _add_source(bundle: Path) -> None:
     """Give the bundle a Keras file, which compression asks for and this technique does not open."""
-    with zipfile.ZipFile(bundle / "model.keras", "w") as archive:
-        archive.writestr("config.json", "{}")
+    (bundle / "model.keras").write_bytes(keras_archive())
     description = json.loads((bundle / "bundle.json").read_text())
     description["files"]["model.keras"] = record(bundle / "model.keras")
     (bundle / "bundle.json").write_text(json.dumps(description))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from sqlmodel import Session, select
+from tests.fixtures.hostile_files import onnx_that_reads
 from tests.flows.conftest import MODEL, Fleet
 
 from shoal_client.fleet import RolloutDetail
@@ -31,6 +32,11 @@ def does_not_load(session: Session, store: ArtifactStore, row: VariantRow) -> No
     row.sha256, row.size_bytes = store_artifact(session, store, b"\x08\x09 this is no model" * 100)
 
 
+def reads_another_file(session: Session, store: ArtifactStore, row: VariantRow) -> None:
+    """What a hub would sign only if its gate had failed: the device looks for itself."""
+    row.sha256, row.size_bytes = store_artifact(session, store, onnx_that_reads("/etc/passwd"))
+
+
 def is_for_another_target(_session: Session, _store: ArtifactStore, row: VariantRow) -> None:
     row.target = "jetson-orin-onnx-fp16"
 
@@ -53,6 +59,7 @@ def test_a_version_that_can_not_serve_is_aborted_with_the_reason_and_the_last_go
     roll_out(fleet, good, "succeeded")
     cases: list[tuple[Spoil, str]] = [
         (does_not_load, "load"),
+        (reads_another_file, "/etc/passwd"),
         (is_for_another_target, "jetson-orin-onnx-fp16"),
         (fails_its_golden_input, "golden"),
     ]

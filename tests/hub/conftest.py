@@ -11,11 +11,12 @@ import pytest
 from tests.hub.postgres_cluster import PostgresCluster
 
 from shoal_hub.api import create_app
+from shoal_hub.audit.key import AuditKey
 from shoal_hub.context import HubContext
 from shoal_hub.database import Database
 from shoal_hub.events.changes import ChangeFeed
+from shoal_hub.operators.tokens import create_operator_token
 from shoal_hub.registry.artifacts import ArtifactStore
-from shoal_hub.security import create_operator_token
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
@@ -137,6 +138,7 @@ def open_hub(database: Database, folder: Path) -> HubContext:
     """Open the parts of a hub around a migrated database."""
     url = database.engine.url.render_as_string(hide_password=False)
     settings = Settings(data_dir=folder, database_url=url)
+    AuditKey.open(folder / "trust")
     return HubContext(
         settings=settings,
         database=database,

@@ -3,9 +3,11 @@
 import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from shoal_hub.broker.access import DeviceAccess, Revoked
 from shoal_hub.broker.config import BrokerConfig, Listener
 from shoal_hub.broker.ports import free_port
 from shoal_hub.broker.process import BrokerProcess
@@ -25,6 +27,8 @@ class Broker:
         self.devices = DeviceAuthority.open(self.trust)
         self.hub = HubAuthority.open(self.trust)
         self.config = _config(folder / "broker", self.devices, self.hub)
+        self.access = DeviceAccess(self.config, [self.devices])
+        self.access.write(Revoked(), datetime.now(UTC))
         self.process = BrokerProcess(find_mosquitto(), self.config)
 
     @property
@@ -91,6 +95,7 @@ def _config(folder: Path, devices: DeviceAuthority, hub: HubAuthority) -> Broker
             authority=devices.certificate_path,
             identity=devices.issue_server(["127.0.0.1", "localhost"]),
             acl=folder / "devices.acl",
+            crl=folder / "devices.crl",
         ),
         hub=Listener(
             host="127.0.0.1",

@@ -22,18 +22,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
-from tests.simulators.rows import HARDWARE
+from sqlmodel import Session
+from tests.simulators.rows import HARDWARE, NOON, add_device
 
 from shoal_contract import topics
 from shoal_contract.ack import Ack
 from shoal_contract.desired import DesiredModel, DesiredState
+from shoal_contract.device_signature import SignedChannel, device_key_id, sign_up
 from shoal_contract.envelope import DESIRED_STATE_TYPE, verify
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import VersionManifest
 from shoal_contract.reported import ModelReport, Presence, Problem, ReportedState, SectionReport, SlotReport
 from shoal_contract.telemetry import DeploymentEvent, Event, EventBody, MissingArtifact, OutboxPosition
 from shoal_contract.transfer import TransferManifest
-from shoal_contract.wire import parse_message
+from shoal_contract.wire import WireMessage, parse_message
+from shoal_hub.devices.certificates import add_certificate
 from shoal_hub.trust import files
 from shoal_hub.trust.ca import DeviceAuthority, Identity
 
@@ -59,8 +62,16 @@ class Behaviour:
     resend_s: float = 0.5
 
 
+def enrol(session: Session, authority: DeviceAuthority, device_id: str, folder: Path) -> Identity:
+    """Make a device's key, have it signed and note both, as enrolment does."""
+    identity = make_identity(authority, device_id, folder)
+    add_device(session, device_id)
+    add_certificate(session, device_id, files.read_certificate(identity.certificate), NOON)
+    return identity
+
+
 def make_identity(authority: DeviceAuthority, device_id: str, folder: Path) -> Identity:
-    """Make a device's key and have it signed, as enrolment does."""
+    """Make a device's key and have it signed."""
     folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
@@ -90,6 +101,9 @@ class SimulatedDevice:
         self.fetched: dict[str, bytes] = {}
         self.outbox: list[tuple[int, EventBody, str]] = []
         self._identity = identity
+        self._key = files.read_ec_key(identity.key)
+        self._key_id = device_key_id(self._key.public_key())
+        self._instance = uuid.uuid4().hex[:16]
         self._port = port
         self._authority = authority
         self._keys = {director[0]: Ed25519PublicKey.from_public_bytes(bytes.fromhex(director[1]))}
@@ -179,7 +193,7 @@ class SimulatedDevice:
         sequence, body, event_id = entry
         place = OutboxPosition(stream=self._stream, sequence=sequence, oldest=self.outbox[0][0])
         event = Event(event_id=event_id, outbox=place, at=datetime.now(UTC), body=body)
-        self._client.publish(topics.up(self.device_id, "event"), event.to_bytes(), qos=1)
+        self._client.publish(topics.up(self.device_id, "event"), self._seal("event", event), qos=1)
 
     def _take_ack(self, ack: Ack) -> None:
         if self.behaviour.lost_acks > 0:
@@ -278,9 +292,15 @@ class SimulatedDevice:
             models=self._models,
             sections=self._sections,
         )
-        self._client.publish(topics.up(self.device_id, "reported"), state.to_bytes(), qos=1, retain=True)
+        self._client.publish(topics.up(self.device_id, "reported"), self._seal("reported", state), qos=1, retain=True)
 
     def _presence(self, state: Any) -> bytes:
         sequence = 0 if state == "online" else 1
         since = datetime.now(UTC)
-        return Presence(state=state, connection=self._connection, sequence=sequence, since=since).to_bytes()
+        presence = Presence(
+            state=state, connection=self._connection, sequence=sequence, since=since, instance=self._instance
+        )
+        return self._seal("presence", presence)
+
+    def _seal(self, channel: SignedChannel, message: WireMessage) -> bytes:
+        return sign_up(message.to_bytes(), channel, self._key, self._key_id)

@@ -20,12 +20,14 @@ from shoal_agent.identity import load_or_make_key, make_signing_request, save_id
 from shoal_contract import topics
 from shoal_contract.ack import Ack
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredState
+from shoal_contract.device_signature import device_key_id, verify_up
 from shoal_contract.enrolment import EnrolmentResponse
 from shoal_contract.envelope import DESIRED_STATE_TYPE
 from shoal_contract.ids import new_device_id
 from shoal_contract.reported import Presence, ReportedState
 from shoal_contract.telemetry import Event, TelemetryMessage
 from shoal_contract.transfer import describe, split
+from shoal_hub.devices.certificates import DeviceKeys
 from shoal_hub.mqtt import Message
 from shoal_hub.trust.director import Director
 
@@ -46,10 +48,13 @@ class HubStandIn:
     presences: list[Presence] = field(default_factory=list)
     reported: ReportedState | None = None
     acknowledges: bool = True
+    keys: DeviceKeys = field(default_factory=dict)
 
-    def enrol(self, identity_dir: Path) -> None:
-        """Give a device its identity, as the hub's answer to its enrolment would."""
-        csr = x509.load_pem_x509_csr(make_signing_request(load_or_make_key(identity_dir)).encode())
+    def enrol(self, identity_dir: Path, **changes: Any) -> None:
+        """Give a device its identity, as the hub's answer to its enrolment would, but for `changes`."""
+        key = load_or_make_key(identity_dir)
+        self.keys[device_key_id(key.public_key())] = key.public_key()
+        csr = x509.load_pem_x509_csr(make_signing_request(key).encode())
         certificate = self.broker.devices.issue(csr, self.device_id)
         response = EnrolmentResponse(
             device_id=self.device_id,
@@ -59,7 +64,7 @@ class HubStandIn:
             broker_port=self.broker.device_port,
             director_keys={self.director.key_id: self.director.public_key_hex},
         )
-        save_identity(identity_dir, response)
+        save_identity(identity_dir, response.model_copy(update=changes))
 
     def wait_connected(self) -> None:
         """Wait until the hub's own connection stands again, after the broker was away."""
@@ -130,16 +135,18 @@ class HubStandIn:
         return self.reported
 
     def _take(self, message: Message) -> None:
-        topic = topics.parse_up(message.topic)
-        if topic.channel == "reported":
-            self.reported = ReportedState.model_validate_json(message.payload)
-        elif topic.channel == "presence":
-            self.presences.append(Presence.model_validate_json(message.payload))
+        channel = topics.parse_up(message.topic).channel
+        assert channel != "blob"
+        payload = verify_up(message.payload, channel, self.keys).payload
+        if channel == "reported":
+            self.reported = ReportedState.model_validate_json(payload)
+        elif channel == "presence":
+            self.presences.append(Presence.model_validate_json(payload))
         else:
-            kind = Event if topic.channel == "event" else TelemetryMessage
-            parsed = kind.model_validate_json(message.payload)
-            (self.events if topic.channel == "event" else self.telemetry).append(parsed)  # type: ignore[attr-defined]
-            self._acknowledge(json.loads(message.payload))
+            kind = Event if channel == "event" else TelemetryMessage
+            parsed = kind.model_validate_json(payload)
+            (self.events if channel == "event" else self.telemetry).append(parsed)  # type: ignore[attr-defined]
+            self._acknowledge(json.loads(payload))
 
     def _acknowledge(self, message: dict[str, Any]) -> None:
         place = message.get("outbox") or message.get("body", {}).get("outbox")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlmodel import Session
 from tests.simulators.broker import Broker
-from tests.simulators.device import Behaviour, SimulatedDevice, make_identity
-from tests.simulators.rows import add_device, add_version
+from tests.simulators.device import Behaviour, SimulatedDevice, enrol
+from tests.simulators.rows import add_version
 
 from shoal_contract.ids import new_device_id
 from shoal_hub.addresses import Addresses
@@ -80,7 +80,7 @@ class Hub:
 
     def start_controller(self) -> None:
         database = Database(self.settings.database)
-        controller = build_controller(self.settings, database, self.addresses)
+        controller = build_controller(self.settings, database, self.addresses, lambda _signed: None)
         self.database.on_commit = controller.wake
         self.controller = Running(controller, database)
 
@@ -88,10 +88,10 @@ class Hub:
         """Enrol a device, and start it."""
         device_id = new_device_id()
         with self.database.transaction() as session:
-            add_device(session, device_id)
+            identity = enrol(session, self.broker.devices, device_id, self.folder / "devices")
         device = SimulatedDevice(
             device_id,
-            make_identity(self.broker.devices, device_id, self.folder / "devices"),
+            identity,
             port=self.broker.device_port,
             authority=self.broker.devices.certificate_path,
             director=(self.director.key_id, self.director.public_key_hex),
@@ -112,7 +112,7 @@ class Hub:
         self, version: int, waves: tuple[int, ...] = (), max_failures: int = 0, timeout_s: float = 60.0
     ) -> str:
         """Start a rollout to all devices, in their order."""
-        starter = Starter(self.store, self.trust, self.settings.retained_budget_bytes)
+        starter = Starter(self.store, self.trust, self.director, self.settings.retained_budget_bytes)
         with self.database.transaction() as session:
             return start_rollout(
                 session,

@@ -10,6 +10,7 @@ from tests.training.small_bundle import SEED, SETTINGS
 from shoal_training import onnx_export
 from shoal_training.bundle import (
     BUNDLE_FILE,
+    CARD_FILE,
     FILES,
     KERAS_FILE,
     ONNX_FILE,
@@ -30,7 +31,7 @@ from shoal_training.weights import read_weights
 
 @pytest.fixture
 def copy(bundle_dir: Path, tmp_path: Path) -> Path:
-    for name in (*FILES, BUNDLE_FILE):
+    for name in (*FILES, CARD_FILE, BUNDLE_FILE):
         (tmp_path / name).write_bytes((bundle_dir / name).read_bytes())
     return tmp_path
 
@@ -38,7 +39,7 @@ def copy(bundle_dir: Path, tmp_path: Path) -> Path:
 def test_a_bundle_says_what_it_holds(bundle_dir: Path) -> None:
     bundle = read_bundle(bundle_dir)
     centre = digits_splits(SEED, SETTINGS).centre
-    assert sorted(bundle.files) == sorted(FILES)
+    assert sorted(bundle.files) == sorted([*FILES, CARD_FILE])
     assert bundle.data_sha256 == data_fingerprint((centre.x, centre.y))
     assert [(spec.name, spec.datatype, spec.shape) for spec in (*bundle.inputs, *bundle.outputs)] == [
         ("image", "FP32", (-1, 8, 8, 1)),

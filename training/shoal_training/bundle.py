@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.manifest import TensorSpec
 from shoal_training.errors import BundleError
+from shoal_training.model_card import ModelCard
+from shoal_training.source_code import CodeRecord
 
 BUNDLE_FILE = "bundle.json"
 KERAS_FILE = "model.keras"
@@ -24,6 +26,7 @@ TRAINER_FILE = "trainer.tflite"
 WEIGHTS_FILE = "weights.safetensors"
 CALIBRATION_FILE = "calibration.npz"
 TEST_FILE = "test.npz"
+CARD_FILE = "model-card.json"
 FILES = (KERAS_FILE, ONNX_FILE, TRAINER_FILE, WEIGHTS_FILE, CALIBRATION_FILE, TEST_FILE)
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "scikit-learn", "safetensors")
 
@@ -66,8 +69,10 @@ class Bundle(_Value):
     """Fingerprint of the data that it was trained on."""
     seed: int
     trainer: TrainerSpec
+    code: CodeRecord | None = None
+    """The commit of the code that trained it, where it is known."""
     tool_versions: dict[str, str]
-    files: dict[str, FileRecord]
+    files: Annotated[dict[Name, FileRecord], Field(max_length=64)]
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -126,7 +131,27 @@ def record_files(folder: Path) -> dict[str, FileRecord]:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise BundleError(f"writing the bundle {folder}: {', '.join(missing)} was not written")
-    return {name: record_file(folder / name) for name in FILES}
+    with_card = [*FILES, CARD_FILE] if (folder / CARD_FILE).is_file() else FILES
+    return {name: record_file(folder / name) for name in with_card}
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write the model card; call it before `record_files`."""
+    (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
+
+
+def read_card(folder: Path) -> ModelCard | None:
+    """Read a bundle's model card, if it has one.
+
+    Raises:
+        BundleError: It has another form.
+    """
+    path = folder / CARD_FILE
+    try:
+        return ModelCard.model_validate_json(path.read_bytes()) if path.is_file() else None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise BundleError(f"reading {CARD_FILE}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def data_fingerprint(arrays: Iterable[npt.NDArray[np.generic]]) -> str:

@@ -20,11 +20,14 @@ from shoal_training.bundle import (
     Parameter,
     new_folder,
     read_bundle,
+    read_card,
     record_files,
     tool_versions,
     write_bundle,
+    write_card,
 )
 from shoal_training.progress import Progress, silent
+from shoal_training.source_code import code_record
 from shoal_training.tensorflow_runtime import load_keras
 from shoal_training.version_files import onnx_accuracy, write_model_files
 from shoal_training.weights import blend, read_weights, set_weights
@@ -66,11 +69,15 @@ def bundle_from_weights(
     """
     parent = read_bundle(parent_dir)
     new_folder(out_dir)
-    model = load_keras().models.load_model(parent_dir / KERAS_FILE, compile=False)
+    model = load_keras().models.load_model(parent_dir / KERAS_FILE, compile=False, safe_mode=True)
     set_weights(model, weights)  # checks them before anything is computed with them
     set_weights(model, blend(read_weights(parent_dir / WEIGHTS_FILE), weights, parent_share))
     for name in (CALIBRATION_FILE, TEST_FILE):
         shutil.copyfile(parent_dir / name, out_dir / name)
+    card = read_card(parent_dir)
+    if card is not None:
+        # Its makers' words go on; figures on slices were measured on other weights.
+        write_card(out_dir, card.model_copy(update={"metrics_by_slice": ()}))
     with np.load(out_dir / TEST_FILE) as test:
         x, y = test["x"], test["y"]
     write_model_files(model, out_dir, x, parent.trainer.batch_size, progress)
@@ -82,6 +89,7 @@ def bundle_from_weights(
             "metrics": {"accuracy": onnx_accuracy(out_dir / ONNX_FILE, x, y), **(metrics or {})},
             "tags": tuple(tags),
             "data_sha256": data_sha256 or parent.data_sha256,
+            "code": code_record(Path(__file__)),
             "tool_versions": tool_versions(),
             "files": record_files(out_dir),
         }

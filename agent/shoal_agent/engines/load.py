@@ -1,17 +1,17 @@
 """Load a variant's file with the runtime that its manifest names."""
 
+import mmap
 from pathlib import Path
 from typing import Final
 
 from shoal_agent.engines.engine import Engine, EngineError
 from shoal_agent.hardware import available_runtimes
+from shoal_contract.formats import RUNTIME_LIMITS, FormatError, check_device_file
 from shoal_contract.manifest import TensorSpec, Variant
 from shoal_contract.reported import Runtime
 
 _FORMATS: Final[dict[Runtime, str]] = {"onnxruntime": "onnx", "litert": "tflite"}
 _EXTRAS: Final[dict[Runtime, str]] = {"onnxruntime": "onnx", "litert": "litert"}
-_TFLITE_MAGIC: Final = b"TFL3"
-_TFLITE_MAGIC_AT: Final = 4
 
 
 def load_engine(
@@ -54,14 +54,18 @@ def _check_runtime(variant: Variant) -> None:
 
 
 def _check_format(path: Path, variant: Variant) -> None:
+    """Look through the file before a runtime does: a signed file may still be one that the hub should not have signed.
+
+    ONNX Runtime reads external data beside the file, or in the working directory of a model that comes from memory; so
+    a file that mentions any never reaches it. The map costs the pages of the file's structure, not its tensors.
+    """
     try:
-        with path.open("rb") as file:
-            head = file.read(_TFLITE_MAGIC_AT + len(_TFLITE_MAGIC))
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            check_device_file(data, variant.format, RUNTIME_LIMITS)
+    except FormatError as error:
+        raise EngineError(f"loading variant {variant.target}: {path}: {error}", remedy=error.remedy) from error
     except OSError as error:
         msg = f"loading variant {variant.target}: {path} cannot be read ({error.strerror})"
         raise EngineError(msg, remedy="check the data folder's disk and owner, then restart the agent") from error
-    is_tflite = head[_TFLITE_MAGIC_AT:] == _TFLITE_MAGIC
-    if is_tflite != (variant.format == "tflite"):
-        found = "a LiteRT (.tflite) file" if is_tflite else "no LiteRT (.tflite) file"
-        msg = f"loading variant {variant.target}: {path} is {found}, expected the format {variant.format}"
-        raise EngineError(msg)
+    except ValueError as error:
+        raise EngineError(f"loading variant {variant.target}: {path} is empty") from error

@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 from shoal_agent.durable import replace_file
 from shoal_agent.federated.dataset import DatasetError, read_examples
 from shoal_agent.federated.job import TrainingJob, TrainingResult
+from shoal_contract.formats import RUNTIME_LIMITS, DeviceFormat, FormatError, check_device_file
 from shoal_numerics.errors import NumericsError
 from shoal_numerics.update_coding import encode_update
 
@@ -75,6 +76,7 @@ class LiteRtTrainer:
     """
 
     def __init__(self, path: Path) -> None:
+        _check_file(path, "tflite", "loading the trainer")
         try:
             self._interpreter = _interpreter(path)
             self._train = self._interpreter.get_signature_runner("train")
@@ -160,7 +162,15 @@ def _batches(
         yield batch_x, batch_y, len(chosen)
 
 
+def _check_file(path: Path, expected: DeviceFormat, doing: str) -> None:
+    try:
+        check_device_file(path.read_bytes(), expected, RUNTIME_LIMITS)
+    except (FormatError, OSError) as error:
+        raise TrainingError(f"{doing}: {error}") from error
+
+
 def _read_weights(path: Path) -> Weights:
+    _check_file(path, "safetensors", "reading the round's weights")
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:

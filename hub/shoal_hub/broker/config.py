@@ -4,6 +4,7 @@ Devices connect to one listener and may act under their own topics only; the hub
 whose CA is another one. The text holds for Mosquitto 2.0.11 and later.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,9 +21,12 @@ MAX_INFLIGHT_MESSAGES: Final = 20
 MEMORY_LIMIT_BYTES: Final = 2**30
 AUTOSAVE_S: Final = 30
 
-DEVICE_ACL: Final = f"""\
+_UP: Final = "\n".join(
+    f"pattern write {topics.ROOT}/device/%u/up/{tail}" for tail in (*topics.UP_CHANNELS, topics.BLOB_TAIL)
+)
+_DEVICE_ACL: Final = f"""\
 # Written by the hub; changes are lost. %u is the common name of the device's certificate: its id.
-pattern write {topics.ROOT}/device/%u/up/#
+{_UP}
 pattern read {topics.ROOT}/device/%u/down/#
 pattern read {topics.TRUST_FILTER}
 pattern read {topics.ARTIFACT_FILTER}
@@ -44,6 +48,8 @@ class Listener:
     authority: Path
     identity: Identity
     acl: Path
+    crl: Path | None = None
+    """Certificates that are revoked; the broker refuses everybody where the file is missing."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,15 @@ class BrokerConfig:
         return self.folder / "data"
 
 
+def device_acl(denied: Iterable[str]) -> str:
+    """Return the devices' ACL; `denied` may neither write nor read anything, whatever certificate they show.
+
+    Mosquitto asks the rules of a user before the patterns, and among them those that deny first.
+    """
+    users = (f"\nuser {device_id}\ntopic deny #\n" for device_id in sorted(denied))
+    return _DEVICE_ACL + "".join(users)
+
+
 def render(config: BrokerConfig) -> str:
     """Return the text of `mosquitto.conf`."""
     # check_retain_source off: with listeners of their own settings, Mosquitto finds the publisher's ACL by the
@@ -111,6 +126,7 @@ set_tcp_nodelay true
 
 
 def _render_listener(listener: Listener) -> str:
+    crl = "" if listener.crl is None else f"crlfile {listener.crl}\n"
     return f"""\
 listener {listener.port} {listener.host}
 cafile {listener.authority}
@@ -122,4 +138,4 @@ use_identity_as_username true
 use_username_as_clientid true
 allow_anonymous false
 acl_file {listener.acl}
-"""
+{crl}"""

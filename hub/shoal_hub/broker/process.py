@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from shoal_hub.broker.config import DEVICE_ACL, HUB_ACL, BrokerConfig, Listener, render
+from shoal_hub.broker.config import HUB_ACL, BrokerConfig, Listener, render
 from shoal_hub.broker.errors import BrokerError
 
 _START_TIMEOUT_S: Final = 15.0
@@ -46,6 +46,7 @@ class BrokerProcess:
         running = running_pid(self._config)
         if running is not None and digest_file.exists() and digest_file.read_text() == digest:
             self._adopted = running
+            reload(self._config)
             self._wait_until_open()
             return True
         if running is not None:
@@ -119,17 +120,49 @@ class BrokerProcess:
 
 
 def write_files(config: BrokerConfig) -> str:
-    """Write the configuration and both ACLs; return a hash of all that a running broker would have to know of."""
+    """Write the configuration and the hub's ACL; return a hash of all that a running broker does not read again.
+
+    What devices may do changes all the time and is written by `DeviceAccess`.
+    """
     config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     config.database_dir.mkdir(mode=0o700, exist_ok=True)
     text = render(config)
     config.conf_path.write_text(text)
-    config.devices.acl.write_text(DEVICE_ACL)
     config.hub.acl.write_text(HUB_ACL)
-    digest = hashlib.sha256((text + DEVICE_ACL + HUB_ACL).encode())
+    digest = hashlib.sha256((text + HUB_ACL).encode())
     for listener in (config.devices, config.hub):
         digest.update(listener.identity.certificate.read_bytes() + listener.authority.read_bytes())
     return digest.hexdigest()
+
+
+def reload(config: BrokerConfig) -> bool:
+    """Have a running broker read its ACLs and revocation lists again; return whether there is one to tell.
+
+    It does so within a tenth of a second, and no connection ends by it.
+    """
+    pid = running_pid(config)
+    if pid is None:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGHUP)
+    return True
+
+
+def written_digest(folder: Path) -> str:
+    """Return the hash, as `write_files` makes it, of what lies in the broker's folder now.
+
+    Raises:
+        OSError: A file is missing.
+    """
+    text = (folder / "mosquitto.conf").read_text()
+    digest = hashlib.sha256((text + (folder / "hub.acl").read_text()).encode())
+    for authority, certificate in zip(_values(text, "cafile"), _values(text, "certfile"), strict=True):
+        digest.update(Path(certificate).read_bytes() + Path(authority).read_bytes())
+    return digest.hexdigest()
+
+
+def _values(text: str, name: str) -> list[str]:
+    return [line.removeprefix(f"{name} ") for line in text.splitlines() if line.startswith(f"{name} ")]
 
 
 def running_pid(config: BrokerConfig) -> int | None:

@@ -6,7 +6,20 @@ import sys
 import typer
 
 from shoal_client import ClientError
-from shoal_hub.cli import devices, federated, hub, jobs, models, rollouts, tokens, trust
+from shoal_hub.cli import (
+    approvals,
+    audit,
+    devices,
+    federated,
+    hub,
+    jobs,
+    models,
+    operator_tokens,
+    rollouts,
+    tokens,
+    trust,
+    users,
+)
 from shoal_hub.cli.login import login
 from shoal_hub.cli.output import cell, errors
 from shoal_hub.cli.watching import drift_app, events
@@ -23,14 +36,19 @@ app = typer.Typer(
 )
 app.add_typer(hub.app, name="hub")
 app.command(epilog="Example: shoal login https://hub.example:8443 --ca ca.pem")(login)
+app.command(epilog="Example: shoal whoami")(users.whoami)
+app.add_typer(users.app, name="users")
+app.add_typer(operator_tokens.app, name="operator-tokens")
 app.add_typer(devices.app, name="devices")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(trust.app, name="trust")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(federated.app, name="federated")
 app.add_typer(drift_app, name="drift")
+app.add_typer(audit.app, name="audit")
 app.command(epilog="Example: shoal events --follow")(events)
 
 

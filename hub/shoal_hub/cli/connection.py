@@ -9,13 +9,14 @@ def connect() -> ShoalClient:
     return ShoalClient.from_profile()
 
 
-def find_device(client: ShoalClient, named: str) -> Device:
-    """Return the device with this id or this name.
+def find_device(client: ShoalClient, named: str, *, decommissioned: bool = False) -> Device:
+    """Return the device with this id or this name; of the decommissioned ones, if they count, by its id alone.
 
     Raises:
         ClientError: There is none, or the name is not unique.
     """
-    found = [device for device in client.devices.list() if named in {device.id, device.name}]
+    known = client.devices.list(decommissioned=decommissioned)
+    found = [one for one in known if named == one.id or (named == one.name and one.decommissioned_at is None)]
     if len(found) == 1:
         return found[0]
     if not found:

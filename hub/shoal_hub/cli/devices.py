@@ -1,4 +1,4 @@
-"""`shoal devices`: list, show, rename, tag."""
+"""`shoal devices`: list, show, rename, tag, configure, revoke, decommission."""
 
 from typing import Annotated
 
@@ -11,15 +11,19 @@ from shoal_hub.cli.output import AsJson, console, facts, show, table
 app = typer.Typer(help="Enrolled devices.", no_args_is_help=True)
 
 Named = Annotated[str, typer.Argument(metavar="DEVICE", help="Id or name of the device.")]
+Reason = Annotated[str, typer.Option(help="Why, for those who read the list later.")]
 
 
 @app.command("list", epilog="Example: shoal devices list")
-def list_devices(as_json: AsJson = False) -> None:
+def list_devices(
+    decommissioned: Annotated[bool, typer.Option("--decommissioned", help="Also those gone for good.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """List devices with what runs on them."""
     with connect() as client:
-        devices = client.devices.list()
+        devices = client.devices.list(decommissioned=decommissioned)
     rows = [
-        (one.name, one.id, one.presence, _models(one), one.hardware.model if one.hardware else "", one.last_seen_at)
+        (one.name, one.id, _presence(one), _models(one), one.hardware.model if one.hardware else "", one.last_seen_at)
         for one in devices
     ]
     columns = ("NAME", "ID", "PRESENCE", "MODELS", "HARDWARE", "SEEN")
@@ -74,6 +78,48 @@ def configure(
     show(found, as_json=as_json, draw=lambda: _draw(found))
 
 
+@app.command(epilog="Example: shoal devices revoke kitchen --reason stolen")
+def revoke(device: Named, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Revoke a lost or stolen device: within seconds it is off the broker, and it gets in no more."""
+    with connect() as client:
+        found = client.devices.revoke(find_device(client, device).id, reason=reason)
+    show(found, as_json=as_json, draw=lambda: _draw_farewell(found))
+
+
+@app.command(epilog="Example: shoal devices decommission kitchen --reason replaced")
+def decommission(device: Named, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Revoke a device for good and clear what hub and broker keep of it; its id is never given again."""
+    with connect() as client:
+        # Asked again, it has left the list of those that have names.
+        found = client.devices.decommission(find_device(client, device, decommissioned=True).id, reason=reason)
+    show(found, as_json=as_json, draw=lambda: _draw_farewell(found))
+
+
+def _draw_farewell(device: DeviceDetail) -> None:
+    what = "decommissioned" if device.decommissioned_at else "revoked"
+    console.print(f"{device.id} is {what}; within seconds the broker refuses it: shoal devices show {device.id}")
+    console.print("The board itself comes back by enrolling anew, under another id: shoal tokens create")
+
+
+def _presence(device: Device) -> str:
+    if device.decommissioned_at is not None:
+        return "decommissioned"
+    return "revoked" if device.revoked_at is not None else device.presence
+
+
+def _farewell(device: DeviceDetail) -> list[tuple[str, object]]:
+    if device.revoked_at is None:
+        return []
+    return [
+        ("revoked", device.revoked_at),
+        ("by", device.revoked_by),
+        ("for", device.revoke_reason),
+        ("cut off", device.cut_off_at or "not yet: the broker has not been seen to refuse it"),
+        ("decommissioned", device.decommissioned_at),
+        ("cleared", device.cleared_at),
+    ]
+
+
 def _models(device: Device) -> str:
     parts = []
     for name, model in device.models.items():
@@ -93,7 +139,9 @@ def _draw(device: DeviceDetail) -> None:
             ("since", device.presence_since),
             ("reason", device.presence_reason),
             ("last seen", device.last_seen_at),
+            ("in two places", device.clone_seen_at),
             ("enrolled", device.enrolled_at),
+            *_farewell(device),
             ("tags", device.tags),
             ("hardware", f"{hardware.model}, {hardware.architecture}, {hardware.cores} cores" if hardware else None),
             ("agent", device.agent_version),

@@ -1,15 +1,17 @@
 """`shoal hub`: the service and its processes."""
 
 import importlib
-import logging
 import os
+import sys
 from typing import Annotated, Final
 
 import typer
 from rich.markup import escape
 
-from shoal_hub.cli.output import console
+from shoal_hub.cli.output import AsJson, console, show, table
+from shoal_hub.redaction import install_logging
 from shoal_hub.settings import Settings
+from shoal_hub.trust.files import PRIVATE_UMASK
 
 app = typer.Typer(help="The hub itself.", no_args_is_help=True)
 
@@ -29,10 +31,27 @@ def up(
     """
     from shoal_hub.supervisor import Supervisor
 
+    os.umask(PRIVATE_UMASK)  # Mosquitto and the processes take it over
     settings = Settings.read(os.environ)
     supervisor = Supervisor(settings, lambda line: console.print(escape(line), soft_wrap=True), keep_broker=keep_broker)
     supervisor.stop_on_signals()
     supervisor.run()
+
+
+@app.command(epilog="Example: shoal hub doctor")
+def doctor(as_json: AsJson = False) -> None:
+    """Look for what is unsafe or broken in this hub, and say how to mend it. Exit status 1 if a check fails.
+
+    Run it as the hub's own account, with its settings; the hub may run or not, and nothing is changed.
+    """
+    from shoal_hub.doctor.examine import examine_hub
+
+    os.umask(PRIVATE_UMASK)  # looking at a database makes files beside it
+    findings = examine_hub(Settings.read(os.environ))
+    rows = [(one.verdict, one.name, one.found, one.remedy) for one in findings]
+    show(findings, as_json=as_json, draw=lambda: table(("VERDICT", "CHECK", "FOUND", "TO DO"), rows, empty=""))
+    if any(one.verdict == "fail" for one in findings):
+        sys.exit(1)
 
 
 @app.command(epilog="Example: shoal hub api")
@@ -54,5 +73,6 @@ def controller() -> None:
 
 
 def _run_process(name: str) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.umask(PRIVATE_UMASK)
+    install_logging()
     importlib.import_module(f"shoal_hub.processes.{name}").run(Settings.read(os.environ))

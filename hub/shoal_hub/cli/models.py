@@ -7,6 +7,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from shoal_client.registry import ModelDetail, RolloutPolicy, Stage, VersionDetail
+from shoal_hub.cli import model_records
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.jobs import wait
 from shoal_hub.cli.output import AsJson, console, errors, facts, print_json, show, size_text, table
@@ -147,6 +148,11 @@ def policy(
     show(found, as_json=as_json, draw=lambda: _draw_model(found))
 
 
+app.command(epilog="Example: shoal models card digits 1 --output card.md")(model_records.card)
+app.command(epilog="Example: shoal models bom digits 1 --output digits.cdx.json")(model_records.bom)
+app.command(epilog="Example: shoal models provenance digits 1")(model_records.provenance)
+
+
 def parse_waves(text: str) -> list[int]:
     """Return the counts of `1,2,10`.
 
@@ -193,6 +199,8 @@ def _draw_version(version: VersionDetail) -> None:
             ("metrics", version.metrics),
             ("parameters", version.parameters),
             ("tags", version.tags),
+            ("licence", version.licence),
+            ("warnings", version.warnings),
             ("inputs", [f"{one.name} {one.datatype}{one.shape}" for one in version.inputs]),
             ("outputs", [f"{one.name} {one.datatype}{one.shape}" for one in version.outputs]),
             ("parent", version.provenance.parent_version),

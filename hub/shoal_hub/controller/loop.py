@@ -18,9 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shoal_contract import topics
 from shoal_contract.errors import ContractError
+from shoal_hub.audit.anchor import AuditSigner
+from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.controller.election import Election, FencedError
 from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.controller.publish_trust import TrustPublisher
+from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.desired import due_devices, mark_due, new_devices, refresh_desired, stale_devices
 from shoal_hub.devices.resign import BATCH, sign_states, states_to_sign
@@ -62,7 +65,9 @@ class Controller:
         election: Election,
         transfers: Transfers,
         runner: JobRunner,
+        revocations: Revocations,
         endpoint: Endpoint,
+        signer: AuditSigner,
         *,
         tick_s: float,
         desired_life: timedelta,
@@ -73,6 +78,8 @@ class Controller:
         self._election = election
         self._transfers = transfers
         self._runner = runner
+        self._revocations = revocations
+        self._signer = signer
         self._tick_s = tick_s
         self._desired_life = desired_life
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -80,6 +87,7 @@ class Controller:
             Subscription(topics.HUB_WAKE, qos=0),
             Subscription(topics.HUB_WATERMARK),
             Subscription(topics.TRUST_FILTER),
+            Subscription(topics.HUB_AUDIT),
         ]
         self._connection = Connection(endpoint, subscriptions, self._events)
         self._desired = DesiredPublisher(database, director.epoch)
@@ -87,6 +95,7 @@ class Controller:
         self._stopping = threading.Event()
         self._began_at = utc_now()
         self._retained_mark: bytes | None = None
+        self._retained_anchor: bytes | None = None
         self._probe = ""
         self._is_told = False
         self._is_busy = False
@@ -103,6 +112,7 @@ class Controller:
         if not self._stand(on_ready):
             return
         self._connection.start()
+        self._revocations.start()
         next_tick = 0.0
         is_ready = False
         try:
@@ -127,11 +137,13 @@ class Controller:
 
     def wake(self, what: frozenset[str]) -> None:
         """Tell the hub's other processes, and this one, what changed."""
+        self._revocations.hear(what)
         wake(self._connection, what)
 
     def _end(self) -> None:
         try:
             self._runner.stop()
+            self._revocations.stop()
         finally:
             self._connection.stop()
             self._election.resign()
@@ -176,12 +188,17 @@ class Controller:
                 self._metadata.hear(topic, payload)
                 event.acknowledge()
                 return frozenset({"trust"})
+            case Message(topic, payload, is_retained) if topic == topics.HUB_AUDIT:
+                if is_retained:
+                    self._retained_anchor = payload
+                event.acknowledge()
+                return frozenset()
             case Message(_, payload):
                 return self._hear(read_wake(payload))
 
     def _begin_comparison(self) -> frozenset[str]:
         """Send a word to ourselves: retained messages come before it, so that silence then means that there is none."""
-        self._retained_mark, self._is_told = None, False
+        self._retained_mark, self._retained_anchor, self._is_told = None, None, False
         self._metadata.forget()
         self._probe = f"probe-{secrets.token_hex(8)}"
         wake(self._connection, frozenset({self._probe}))
@@ -189,11 +206,13 @@ class Controller:
 
     def _hear(self, what: frozenset[str]) -> frozenset[str]:
         if self._probe not in what:
+            self._revocations.hear(what)
             return frozenset(word for word in what if not word.startswith("probe-"))
         self._probe = ""
         if not self._desired.compare(self._retained_mark):
             log.info("the broker does not have what it was told: everything is published again")
             self._transfers.assert_all()
+        self._signer.compare(self._retained_anchor)
         self._is_told = True
         return frozenset({"broker"})
 
@@ -223,6 +242,8 @@ class Controller:
         yield lambda: self._advance_rollouts(now)
         yield lambda: self._mark_due(now, what, is_tick=is_tick)
         yield lambda: self._refresh_desired(now)
+        if is_tick or AUDIT_WAKE in what:
+            yield lambda: self._anchor(now, is_urgent=AUDIT_WAKE in what)
         if is_tick:
             yield lambda: self._desired.repeat_for_those_behind(now)
             yield lambda: drop_settled_leases(self._database)
@@ -230,6 +251,7 @@ class Controller:
             yield lambda: settle_signals(self._database, now)
             yield lambda: note_silence(self._database, now, self._began_at)
         if self._is_told:
+            yield lambda: self._signer.publish(self._connection)
             yield lambda: self._publish(now)
 
     def _advance_rollouts(self, now: datetime) -> None:
@@ -252,6 +274,9 @@ class Controller:
             with self._database.transaction() as session:
                 sign_states(session, self._director, batch, now, self._desired_life)
             self._desired.add(batch)
+
+    def _anchor(self, now: datetime, *, is_urgent: bool) -> None:
+        self._signer.step(now, is_urgent=is_urgent)
 
     def _publish(self, now: datetime) -> None:
         """Publish metadata before what it vouches for, desired states before artifacts, one of those at a time."""

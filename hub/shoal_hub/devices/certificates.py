@@ -1,6 +1,9 @@
 """Every certificate that a device was given: which keys speak for it, and which serials a revocation names."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
+from typing import Final, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -10,6 +13,11 @@ from sqlmodel import Field, Session, SQLModel, col, select
 
 from shoal_contract.device_signature import device_key_id
 from shoal_hub.database import UtcDateTime
+
+DeviceKeys: TypeAlias = dict[str, ec.EllipticCurvePublicKey]
+_QUERY_ROWS: Final = 500
+_CACHED_KEYS: Final = 20_000
+"""Reading a key costs as much as a signature's check: the keys of a fleet's size stay in memory (about 1 KB each)."""
 
 
 class DeviceCertificate(SQLModel, table=True):
@@ -44,17 +52,25 @@ def add_certificate(session: Session, device_id: str, certificate: x509.Certific
     return row.serial
 
 
-def device_keys(session: Session, device_id: str) -> dict[str, ec.EllipticCurvePublicKey]:
-    """Return the keys that speak for a device, by their ids in envelopes.
+def device_keys(session: Session, device_ids: Iterable[str]) -> dict[str, DeviceKeys]:
+    """Return the keys that speak for each device, by their ids in envelopes; devices without one are left out.
 
     A certificate's expiry does not matter here: a device that was off for long still says the truth.
     """
-    wanted = select(DeviceCertificate.key_sha256, DeviceCertificate.public_key).where(
-        DeviceCertificate.device_id == device_id, col(DeviceCertificate.retired_at).is_(None)
-    )
-    return {key_id: _load(encoded) for key_id, encoded in session.exec(wanted).all()}
+    found: dict[str, DeviceKeys] = {}
+    ordered = sorted(device_ids)
+    columns = (DeviceCertificate.device_id, DeviceCertificate.key_sha256, DeviceCertificate.public_key)
+    for start in range(0, len(ordered), _QUERY_ROWS):
+        part = ordered[start : start + _QUERY_ROWS]
+        wanted = select(*columns).where(
+            col(DeviceCertificate.device_id).in_(part), col(DeviceCertificate.retired_at).is_(None)
+        )
+        for device_id, key_id, encoded in session.exec(wanted).all():
+            found.setdefault(device_id, {})[key_id] = _load(encoded)
+    return found
 
 
+@lru_cache(maxsize=_CACHED_KEYS)
 def _load(encoded: bytes) -> ec.EllipticCurvePublicKey:
     key = serialization.load_der_public_key(encoded)
     if not isinstance(key, ec.EllipticCurvePublicKey):

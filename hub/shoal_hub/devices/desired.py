@@ -39,6 +39,8 @@ def refresh_desired(session: Session, director: Director, device_id: str, now: d
         Whether there is a new envelope to publish.
     """
     session.exec(delete(StaleDesired).where(col(StaleDesired.device_id) == device_id))
+    if session.get_one(Device, device_id).revoked_at is not None:
+        return False  # nobody may read it
     row = session.get(DesiredRow, device_id)
     composition = compose(intents_of(session, device_id), now)
     conflicts = [dataclasses.asdict(conflict) for conflict in composition.conflicts]
@@ -99,7 +101,11 @@ def new_devices(session: Session) -> set[str]:
 def due_devices(session: Session, now: datetime, life: timedelta) -> set[str]:
     """Return devices with an intent that has ended, a state half through its life, or a later one than the hub's."""
     ended = select(Intent.device_id).where(col(Intent.until) <= now).distinct()
-    half_used = select(DesiredRow.device_id, DesiredRow.issued_at).where(col(DesiredRow.issued_at) < now - life / 2)
+    half_used = (
+        select(DesiredRow.device_id, DesiredRow.issued_at)
+        .join(Device, col(Device.id) == col(DesiredRow.device_id))
+        .where(col(DesiredRow.issued_at) < now - life / 2, col(Device.revoked_at).is_(None))
+    )
     old = {device_id for device_id, at in session.exec(half_used).all() if is_due(device_id, at, now, life)}
     return {*session.exec(ended).all(), *session.exec(_overtaken()).all(), *old}
 

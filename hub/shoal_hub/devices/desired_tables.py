@@ -2,10 +2,13 @@
 
 from sqlmodel import Field, SQLModel
 
+from shoal_hub.database import UNAUDITED
+
 
 class StaleDesired(SQLModel, table=True):
     """A device whose intents have changed since its desired state was composed."""
 
     __tablename__ = "stale_desired_states"
+    __table_args__ = {"info": UNAUDITED}
 
     device_id: str = Field(primary_key=True, foreign_key="devices.id")

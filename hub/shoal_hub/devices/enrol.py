@@ -15,6 +15,7 @@ from shoal_hub.database import announce
 from shoal_hub.devices.certificate_request import key_fingerprint, read_certificate_request
 from shoal_hub.devices.certificates import add_certificate
 from shoal_hub.devices.enrolment_tokens import find_token, take_use
+from shoal_hub.devices.revocation import ENROL_AGAIN, check_key_is_welcome
 from shoal_hub.devices.tables import Device, EnrolmentTokenRow, EnrolmentUse
 from shoal_hub.errors import RefusedError
 from shoal_hub.events.record import record_event
@@ -22,10 +23,11 @@ from shoal_hub.trust.ca import DeviceAuthority
 
 
 class Enrolled(NamedTuple):
-    """The device and the certificate that it gets."""
+    """The device, the certificate that it gets, and the token that let it in."""
 
     device: Device
     certificate_pem: str
+    token: EnrolmentTokenRow
 
 
 def enrol(session: Session, authority: DeviceAuthority, request: EnrolmentRequest, now: datetime) -> Enrolled:
@@ -37,13 +39,14 @@ def enrol(session: Session, authority: DeviceAuthority, request: EnrolmentReques
     """
     csr = read_certificate_request(request.csr_pem)
     token = find_token(session, request.token)
+    check_key_is_welcome(session, key_fingerprint(csr))
     use = session.get(EnrolmentUse, (token.id, key_fingerprint(csr)))
     device = _add_device(session, token, request, key_fingerprint(csr), now) if use is None else _known(session, use)
     certificate = authority.issue(csr, device.id)
     device.certificate_serial = add_certificate(session, device.id, certificate, now)
     session.add(device)
     announce(session, "devices")
-    return Enrolled(device, certificate.public_bytes(Encoding.PEM).decode())
+    return Enrolled(device, certificate.public_bytes(Encoding.PEM).decode(), token)
 
 
 def _add_device(
@@ -74,7 +77,5 @@ def _add_device(
 def _known(session: Session, use: EnrolmentUse) -> Device:
     device = session.get_one(Device, use.device_id)
     if device.revoked_at is not None:
-        raise RefusedError(
-            f"enrolling: device {device.id} was revoked", "remove its identity folder and use a new token"
-        )
+        raise RefusedError(f"enrolling: device {device.id} was revoked", ENROL_AGAIN)
     return device

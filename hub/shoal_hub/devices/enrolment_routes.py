@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Self
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, model_validator
 from sqlmodel import col, select
 
@@ -11,8 +11,9 @@ from shoal_contract.enrolment import EnrolmentRequest, EnrolmentResponse
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_PACKET_BYTES
 from shoal_contract.wire import parse_message
+from shoal_hub.audit.actor import ENROLMENT_ROLE, Actor
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import Hub, Operator, Reading, Writing
+from shoal_hub.dependencies import EnrolOperator, Hub, Reading, Viewer, Writing, address_of
 from shoal_hub.devices.enrol import enrol
 from shoal_hub.devices.enrolment_tokens import create_token, revoke_token
 from shoal_hub.devices.tables import EnrolmentTokenRow
@@ -68,10 +69,12 @@ def read_ca(hub: Hub) -> Response:
     return Response(hub.authority.certificate_pem, media_type="application/x-pem-file")
 
 
-@router.post("/enrol", tags=["enrolment"], responses=documented(403, 413, 422, 429))
-def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing) -> EnrolmentResponse:
+@router.post("/enrol", tags=["enrolment"], responses=documented(400, 403, 413, 422, 429))
+def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing, http: Request) -> EnrolmentResponse:
     """Enrol a device by one-time token and certificate signing request; a repetition returns the same device."""
     enrolled = enrol(session, hub.authority, request, utc_now())
+    token = enrolled.token
+    http.state.actor = Actor(token.id, token.label, ENROLMENT_ROLE, address_of(http))
     host, port = hub.broker_address()
     hub.trust.follow(session, hub.director)
     return EnrolmentResponse(
@@ -86,8 +89,8 @@ def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing) -> Enrolmen
     )
 
 
-@router.post("/tokens", tags=["enrolment"], status_code=201, responses=documented(401, 422))
-def create_enrolment_token(body: TokenCreate, hub: Hub, session: Writing, operator: Operator) -> TokenCreated:
+@router.post("/tokens", tags=["enrolment"], status_code=201, responses=documented(400, 401, 403, 413, 422))
+def create_enrolment_token(body: TokenCreate, hub: Hub, session: Writing, operator: EnrolOperator) -> TokenCreated:
     """Make an enrolment token. Its text is shown once."""
     created = create_token(
         session,
@@ -101,15 +104,15 @@ def create_enrolment_token(body: TokenCreate, hub: Hub, session: Writing, operat
     return TokenCreated(**created.row.model_dump(exclude={"secret_sha256"}), token=created.text)
 
 
-@router.get("/tokens", tags=["enrolment"], responses=documented(401))
-def list_enrolment_tokens(session: Reading, _operator: Operator) -> list[TokenPublic]:
+@router.get("/tokens", tags=["enrolment"], responses=documented(401, 403))
+def list_enrolment_tokens(session: Reading, _viewer: Viewer) -> list[TokenPublic]:
     """List enrolment tokens, newest first."""
     rows = session.exec(select(EnrolmentTokenRow).order_by(col(EnrolmentTokenRow.created_at).desc()).limit(1000))
     return [TokenPublic.model_validate(row, from_attributes=True) for row in rows]
 
 
-@router.delete("/tokens/{token_id}", tags=["enrolment"], responses=documented(401, 404))
-def revoke_enrolment_token(token_id: Line, session: Writing, operator: Operator) -> TokenPublic:
+@router.delete("/tokens/{token_id}", tags=["enrolment"], responses=documented(401, 403, 404))
+def revoke_enrolment_token(token_id: Line, session: Writing, operator: EnrolOperator) -> TokenPublic:
     """Withdraw a token. Devices that enrolled with it stay."""
     return TokenPublic.model_validate(
         revoke_token(session, token_id, by=operator.name, now=utc_now()), from_attributes=True

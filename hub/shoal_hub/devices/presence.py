@@ -19,7 +19,7 @@ def apply_presence(session: Session, device_id: str, presence: Presence, now: da
     is_newer = _follows((Device.presence_connection, Device.presence_sequence), presence.connection, presence.sequence)
     statement = (
         update(Device)
-        .where(col(Device.id) == device_id, is_newer)
+        .where(col(Device.id) == device_id, col(Device.revoked_at).is_(None), is_newer)
         .values(
             presence=presence.state,
             presence_connection=presence.connection,
@@ -37,7 +37,7 @@ def apply_reported(session: Session, device_id: str, reported: ReportedState, no
     is_newer = _follows((Device.reported_connection, Device.reported_sequence), reported.connection, reported.sequence)
     statement = (
         update(Device)
-        .where(col(Device.id) == device_id, is_newer)
+        .where(col(Device.id) == device_id, col(Device.revoked_at).is_(None), is_newer)
         .values(
             reported=reported.model_dump(mode="json", exclude_none=True),
             reported_connection=reported.connection,

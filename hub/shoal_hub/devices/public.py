@@ -33,8 +33,11 @@ class DeviceSummary(BaseModel):
     presence_since: datetime | None
     presence_reason: str
     last_seen_at: datetime | None
+    clone_seen_at: datetime | None
+    """When its identity was last seen in two places; None for never."""
     enrolled_at: datetime
     revoked_at: datetime | None
+    decommissioned_at: datetime | None
     hardware: Hardware | None
     agent_version: str | None
     targets: list[str]
@@ -59,6 +62,12 @@ class DeviceDetail(DeviceSummary):
     """One device with all that is known of it."""
 
     certificate_serial: str
+    revoked_by: str
+    revoke_reason: str
+    cut_off_at: datetime | None
+    """When the broker was seen to refuse a revoked device; until then it may still be connected."""
+    cleared_at: datetime | None
+    """When the broker was last seen to keep nothing of a decommissioned device."""
     reported_at: datetime | None
     reported: ReportedState | None
     desired: DesiredSummary | None
@@ -84,6 +93,10 @@ def detail(session: Session, device: Device) -> DeviceDetail:
         _summary(device, reported)
         | {
             "certificate_serial": device.certificate_serial,
+            "revoked_by": device.revoked_by,
+            "revoke_reason": device.revoke_reason,
+            "cut_off_at": device.cut_off_at,
+            "cleared_at": device.cleared_at,
             "reported_at": device.reported_at,
             "reported": reported,
             "desired": None if desired is None else _desired(device, desired),
@@ -101,8 +114,10 @@ def _summary(device: Device, reported: ReportedState | None) -> dict[str, Any]:
         "presence_since": device.presence_since,
         "presence_reason": device.presence_reason,
         "last_seen_at": device.last_seen_at,
+        "clone_seen_at": device.clone_seen_at,
         "enrolled_at": device.enrolled_at,
         "revoked_at": device.revoked_at,
+        "decommissioned_at": device.decommissioned_at,
         "hardware": reported.hardware if reported else device.hardware,
         "agent_version": reported.agent_version if reported else None,
         "targets": reported.targets if reported else [],

@@ -1,4 +1,4 @@
-"""Routes of devices: list, look at one, rename and tag."""
+"""Routes of devices: list, look at one, rename and tag, revoke and decommission."""
 
 from typing import Annotated
 
@@ -9,13 +9,14 @@ from sqlmodel import col, select
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.ids import Name
 from shoal_hub.database import announce, utc_now
-from shoal_hub.dependencies import Operator, Reading, Writing
+from shoal_hub.dependencies import DeviceOperator, Reading, Viewer, Writing
 from shoal_hub.devices.compose import CONFIG
 from shoal_hub.devices.intents import set_intent
 from shoal_hub.devices.public import DeviceDetail, DeviceSummary, detail, summarise
+from shoal_hub.devices.revocation import ENROL_AGAIN, decommission, revoke
 from shoal_hub.devices.tables import Device
 from shoal_hub.error_response import documented
-from shoal_hub.errors import NotFoundError
+from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.requests import Line
 
@@ -31,26 +32,35 @@ class DeviceUpdate(BaseModel):
     tags: Annotated[dict[Name, Line], Field(max_length=64)] | None = None
 
 
-@router.get("", responses=documented(401, 422))
+class Farewell(BaseModel):
+    """Why a device is revoked, for those who read the list later."""
+
+    reason: Line = ""
+
+
+@router.get("", responses=documented(401, 403, 422))
 def list_devices(
     session: Reading,
-    _operator: Operator,
+    _viewer: Viewer,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    decommissioned: bool = False,
 ) -> list[DeviceSummary]:
-    """List devices by name."""
-    rows = session.exec(select(Device).order_by(col(Device.name), col(Device.id)).limit(limit).offset(offset))
-    return [summarise(row) for row in rows]
+    """List devices by name, revoked ones among them; decommissioned ones only where they are asked for."""
+    wanted = select(Device).order_by(col(Device.name), col(Device.id))
+    if not decommissioned:
+        wanted = wanted.where(col(Device.decommissioned_at).is_(None))
+    return [summarise(row) for row in session.exec(wanted.limit(limit).offset(offset))]
 
 
-@router.get("/{device_id}", responses=documented(401, 404))
-def read_device(device_id: Line, session: Reading, _operator: Operator) -> DeviceDetail:
+@router.get("/{device_id}", responses=documented(401, 403, 404))
+def read_device(device_id: Line, session: Reading, _viewer: Viewer) -> DeviceDetail:
     """Return one device with its reported state, its desired state and the intents that lost."""
     return detail(session, _device(session, device_id))
 
 
-@router.patch("/{device_id}", responses=documented(401, 404, 422))
-def update_device(device_id: Line, body: DeviceUpdate, session: Writing, _operator: Operator) -> DeviceDetail:
+@router.patch("/{device_id}", responses=documented(400, 401, 403, 404, 413, 422))
+def update_device(device_id: Line, body: DeviceUpdate, session: Writing, _operator: DeviceOperator) -> DeviceDetail:
     """Rename or tag a device."""
     device = _device(session, device_id)
     if body.name is not None:
@@ -62,13 +72,31 @@ def update_device(device_id: Line, body: DeviceUpdate, session: Writing, _operat
     return detail(session, device)
 
 
-@router.put("/{device_id}/config", responses=documented(401, 404, 422))
-def configure_device(device_id: Line, body: DesiredConfig, session: Writing, operator: Operator) -> DeviceDetail:
+@router.put("/{device_id}/config", responses=documented(400, 401, 403, 404, 409, 413, 422))
+def configure_device(device_id: Line, body: DesiredConfig, session: Writing, operator: DeviceOperator) -> DeviceDetail:
     """Set how a device's agent behaves; what is left out gets its default."""
     device = _device(session, device_id)
+    if device.revoked_at is not None:
+        raise ConflictError(f"configuring device {device.id}: it was revoked, and can be told nothing", ENROL_AGAIN)
     set_intent(session, device.id, CONFIG, kind="default", owner=OPERATOR, body=body, now=utc_now())
     record_event(session, "device_configured", f"{device.id} configured by {operator.name}", device_id=device.id)
     announce(session, "devices")
+    return detail(session, device)
+
+
+@router.post("/{device_id}/revoke", responses=documented(400, 401, 403, 404, 413, 422))
+def revoke_device(device_id: Line, body: Farewell, session: Writing, operator: DeviceOperator) -> DeviceDetail:
+    """Revoke a device: within seconds its connection ends, and it gets in no more. Asked again, it changes nothing."""
+    device = _device(session, device_id)
+    revoke(session, device, by=operator.name, reason=body.reason, now=utc_now())
+    return detail(session, device)
+
+
+@router.post("/{device_id}/decommission", responses=documented(400, 401, 403, 404, 413, 422))
+def decommission_device(device_id: Line, body: Farewell, session: Writing, operator: DeviceOperator) -> DeviceDetail:
+    """Revoke a device for good and clear what hub and broker keep of it; a row with its name and dates stays."""
+    device = _device(session, device_id)
+    decommission(session, device, by=operator.name, reason=body.reason, now=utc_now())
     return detail(session, device)
 
 

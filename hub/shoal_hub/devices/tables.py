@@ -6,7 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import JSON, BigInteger, LargeBinary, String
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UtcDateTime
+from shoal_hub.database import SECRET, UNAUDITED, UtcDateTime
 
 Presence = Literal["online", "offline", "never"]
 IntentKind = Literal["pin", "rollback", "rollout", "ab", "default"]
@@ -25,6 +25,14 @@ class Device(SQLModel, table=True):
     certificate_serial: str
     enrolled_at: datetime = Field(sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_by: str = ""
+    revoke_reason: str = ""
+    decommissioned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When it was revoked for good; what is left of it is this row, as its id is never given again."""
+    cut_off_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the broker was seen to refuse it, once it was revoked."""
+    cleared_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the broker was last seen to keep nothing of it, once it was decommissioned."""
     hardware: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))
     presence: Presence = Field(default="never", sa_type=String)
     presence_connection: int = Field(default=-1, sa_type=BigInteger)
@@ -38,6 +46,10 @@ class Device(SQLModel, table=True):
     reported_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     reported_epoch: int = Field(default=0, sa_type=BigInteger)
     reported_generation: int = Field(default=0, sa_type=BigInteger)
+    instances: list[str] = Field(
+        default_factory=list, sa_type=JSON, description="starts of the agent, the last at the end"
+    )
+    clone_seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     outbox_stream: str = ""
     outbox_sequence: int = Field(default=0, sa_type=BigInteger)
 
@@ -51,7 +63,7 @@ class EnrolmentTokenRow(SQLModel, table=True):
     __tablename__ = "enrolment_tokens"
 
     id: str = Field(primary_key=True)
-    secret_sha256: str = Field(unique=True)
+    secret_sha256: str = Field(unique=True, sa_column_kwargs={"info": SECRET})
     label: str = ""
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
@@ -90,6 +102,7 @@ class DesiredRow(SQLModel, table=True):
     """The desired state that stands for a device: the signed envelope and what the composer left out."""
 
     __tablename__ = "desired_states"
+    __table_args__ = {"info": UNAUDITED}
 
     device_id: str = Field(primary_key=True, foreign_key="devices.id")
     epoch: int = Field(sa_type=BigInteger)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import JSON, BigInteger, Integer, String
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UtcDateTime
+from shoal_hub.database import UNAUDITED, UtcDateTime
 
 Severity = Literal["info", "warning", "error"]
 
@@ -15,6 +15,7 @@ class EventRow(SQLModel, table=True):
     """One event; `event_id` is set for events of devices, which may arrive twice."""
 
     __tablename__ = "events"
+    __table_args__ = {"info": UNAUDITED}
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))
     event_id: str | None = Field(default=None, unique=True)

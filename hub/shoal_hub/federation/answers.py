@@ -9,6 +9,7 @@ from shoal_contract.desired import DesiredRound
 from shoal_contract.telemetry import BlobOffer, RoundResult
 from shoal_hub.database import announce
 from shoal_hub.devices.compose import FEDERATED
+from shoal_hub.devices.revocation import revoked_among
 from shoal_hub.devices.tables import Intent
 from shoal_hub.events.record import record_event
 from shoal_hub.federation.tables import FederatedRun, RoundAnswer
@@ -43,6 +44,8 @@ def take_result(session: Session, device_id: str, result: RoundResult, now: date
 
 def refusal_of(session: Session, device_id: str, offer: BlobOffer) -> str:
     """Return why a device may not upload a blob, or nothing if it may: some round must want an update of that size."""
+    if revoked_among(session, [device_id]):
+        return "the device was revoked"
     wanted = select(Intent).where(Intent.device_id == device_id, col(Intent.section).startswith(FEDERATED))
     rounds = session.exec(wanted).all()
     if not rounds:

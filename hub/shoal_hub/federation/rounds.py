@@ -20,6 +20,7 @@ from shoal_contract.limits import MAX_BLOB_BYTES
 from shoal_hub.database import Database, announce, utc_now
 from shoal_hub.devices.compose import FEDERATED
 from shoal_hub.devices.intents import drop_intents, set_intent
+from shoal_hub.devices.revocation import revoked_among
 from shoal_hub.errors import ArtifactError, JobError
 from shoal_hub.events.record import record_event
 from shoal_hub.federation.close import owner_of, release
@@ -109,7 +110,7 @@ class RoundExchange:
             section = f"{FEDERATED}{self.run}"
             for device_id in set(run.devices) - set(devices):
                 drop_intents(session, device_id, owner=self.owner)
-            for device_id in set(devices) - answered:
+            for device_id in set(devices) - answered - revoked_among(session, devices):
                 set_intent(session, device_id, section, kind="default", owner=self.owner, body=wanted, now=self.now())
             message = f"round {number} of {run.rounds} of {self.run} opened for {len(devices)} devices"
             record_event(session, "round_opened", message, subject=self.owner)
@@ -137,14 +138,19 @@ class RoundExchange:
         )
 
     def _wait(self, number: int, devices: Sequence[str], deadline_at: datetime) -> list[RoundAnswer]:
-        """Wait until each device has answered and nothing more can come of its answer, or until the deadline."""
+        """Wait until each device has answered and nothing more can come of its answer, or until the deadline.
+
+        A device that is revoked is waited for no longer, and its answer does not count.
+        """
         started_s = time.monotonic()
         while True:
             with self.database.session() as session:
                 if self._row(session).state == "stopped":
                     raise StoppedError(f"run {self.run} was stopped in round {number}")
-                settled = [row for row in self._answers(session, number) if _is_settled(session, row)]
-            if {row.device_id for row in settled} >= set(devices) or self.now() >= deadline_at:
+                asked = set(devices) - revoked_among(session, devices)
+                answers = [row for row in self._answers(session, number) if row.device_id in asked]
+                settled = [row for row in answers if _is_settled(session, row)]
+            if {row.device_id for row in settled} >= asked or self.now() >= deadline_at:
                 return settled
             time.sleep(min(LONGEST_POLL_S, max(POLL_S, (time.monotonic() - started_s) / 50)))
 

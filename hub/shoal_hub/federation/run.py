@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.record import record
 from shoal_hub.database import announce, utc_now
 from shoal_hub.errors import HubError, JobError
 from shoal_hub.events.record import record_event
@@ -18,6 +20,7 @@ from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.artifacts import store_artifact
 from shoal_hub.registry.bundle_files import restore_bundle
 from shoal_hub.registry.inspection import inspect_in_child
+from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.registry.register import RegisterRequest, register
 from shoal_hub.registry.versions import find_version
 
@@ -130,7 +133,7 @@ class FederatedJob:
             tags=("federated",),
             progress=self.work.progress,
         )
-        inspection = inspect_in_child(bundle_dir)
+        inspection = inspect_in_child(bundle_dir, BundleLimits.of(self.work.settings))
         request = RegisterRequest(parent_version=run.base_version, federated_run=run.id)
         with self.work.database.transaction() as session:
             version = register(
@@ -139,6 +142,8 @@ class FederatedJob:
             row = session.get_one(FederatedRun, self.run)
             row.result_version = version.number
             session.add(row)
+            subject = f"models/{run.model}/versions/{version.number}"
+            record(session, Actor.system("jobs"), "federation.register", subject, {}, {"federated_run": run.id})
         for folder in (parent_dir, bundle_dir):
             shutil.rmtree(folder)
         return version.number

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import JSON, BigInteger, String
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UtcDateTime
+from shoal_hub.database import UNAUDITED, UtcDateTime
 
 RunState = Literal["running", "succeeded", "failed", "stopped"]
 Outcome = Literal["trained", "refused", "failed"]
@@ -46,6 +46,7 @@ class RoundAnswer(SQLModel, table=True):
     """A device's answer to one round; the first one counts."""
 
     __tablename__ = "round_answers"
+    __table_args__ = {"info": UNAUDITED}
 
     run: str = Field(primary_key=True, foreign_key="federated_runs.id")
     round: int = Field(primary_key=True)

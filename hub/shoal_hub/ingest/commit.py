@@ -14,8 +14,9 @@ from sqlmodel import Session, col, select, update
 from shoal_contract.ack import Ack
 from shoal_contract.errors import ContractError, MessageError
 from shoal_contract.reported import Presence, ReportedState
-from shoal_contract.telemetry import Event, TelemetryMessage, Window
+from shoal_contract.telemetry import Event, Heartbeat, TelemetryMessage, Window
 from shoal_hub.database import Database, announce
+from shoal_hub.devices.clones import note_instance
 from shoal_hub.devices.presence import apply_presence, apply_reported
 from shoal_hub.devices.silence import SILENT
 from shoal_hub.devices.tables import Device
@@ -79,6 +80,7 @@ class Committer:
         self._database = database
         self._handlers = handlers
         self._held: defaultdict[str, _Held] = defaultdict(_Held)
+        self._beats: dict[str, tuple[int, int]] = {}
 
     def commit(self, batch: Sequence[Received], now: datetime) -> Committed:
         """Commit a batch.
@@ -105,12 +107,15 @@ class Committer:
             devices = _load_devices(session, by_device)
             lookup = Lookup(session, self._events_of(by_device))
             for device_id, device in devices.items():
-                self._take_state(session, device_id, by_device[device_id], now)
                 work = _Work(session, device, lookup, now)
+                _take_state(work, by_device[device_id])
                 acks_and_held = self._take_outbox(work, by_device[device_id], handle)
                 if acks_and_held is not None:
                     acks[device_id], remembered[device_id] = acks_and_held
-            _note_seen(session, [one for one in devices if any(_is_alive(two) for two in by_device[one])], now)
+            moved = {one for one, ack in acks.items() if _is_further(ack, devices[one])}
+            beats = self._fresh_beats(devices, by_device)
+            _note_seen(session, sorted(moved | beats.keys()), now)
+        self._beats |= beats
         self._remember(remembered, now)
         return Committed(acks, frozenset(by_device) - frozenset(devices))
 
@@ -120,12 +125,17 @@ class Committer:
         new = (one for received in by_device.values() for one in received)
         return [one.message for one in chain(waiting, new) if isinstance(one.message, Event)]
 
-    def _take_state(self, session: Session, device_id: str, received: Iterable[Received], now: datetime) -> None:
-        for one in received:
-            if isinstance(one.message, Presence):
-                apply_presence(session, device_id, one.message, now)
-            elif isinstance(one.message, ReportedState):
-                apply_reported(session, device_id, one.message, now)
+    def _fresh_beats(
+        self, devices: Mapping[str, Device], by_device: Mapping[str, list[Received]]
+    ) -> dict[str, tuple[int, int]]:
+        """Return the latest heartbeat of each device that has a new one: a repeated one keeps no device alive."""
+        fresh: dict[str, tuple[int, int]] = {}
+        for device_id, device in devices.items():
+            places = [place for one in by_device[device_id] if (place := _beat_of(one)) is not None]
+            latest = max(places, default=(-1, -1))
+            if latest > self._beats.get(device_id, (device.presence_connection, -1)):
+                fresh[device_id] = latest
+        return fresh
 
     def _take_outbox(
         self, work: _Work, received: Iterable[Received], handle: Callable[[_Work, UpMessage], None]
@@ -223,8 +233,26 @@ def _note_seen(session: Session, device_ids: Sequence[str], now: datetime) -> No
             announce(session, "devices")
 
 
-def _is_alive(received: Received) -> bool:
-    return isinstance(received.message, Event | TelemetryMessage)
+def _take_state(work: _Work, received: Iterable[Received]) -> None:
+    session, device = work.session, work.device
+    for one in received:
+        if isinstance(one.message, ReportedState):
+            apply_reported(session, device.id, one.message, work.now)
+        elif isinstance(one.message, Presence):
+            is_news = apply_presence(session, device.id, one.message, work.now)
+            if is_news and one.message.state == "online":
+                note_instance(session, device, one.message, work.now)
+
+
+def _is_further(ack: Ack, device: Device) -> bool:
+    return (ack.stream, ack.sequence) != (device.outbox_stream, device.outbox_sequence)
+
+
+def _beat_of(received: Received) -> tuple[int, int] | None:
+    message = received.message
+    if isinstance(message, TelemetryMessage) and isinstance(message.body, Heartbeat):
+        return message.body.connection, message.body.sequence
+    return None
 
 
 def _parts(device_ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -1,12 +1,17 @@
-"""Reads what a device sent: topic and payload to a typed message, or a reason to drop it. Pure.
+"""Reads what a device sent: topic and envelope to a typed message, or a reason to drop it. Pure.
 
-A message of the outbox whose content cannot be read keeps its place: were it dropped, the device would send it for
-ever, and nothing after it would ever be committed.
+What the device's own key has not signed is dropped, whatever the broker says of its source. A signed message
+of the outbox whose content cannot be read keeps its place: were it dropped, the device would send it for ever, and
+nothing after it would ever be committed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from shoal_contract import topics
+from shoal_contract.device_signature import SignedChannel, verify_up
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_PACKET_BYTES, MAX_REPORT_BYTES
 from shoal_contract.reported import Presence, ReportedState
@@ -39,10 +44,11 @@ UpMessage = Presence | ReportedState | Event | TelemetryMessage | Unreadable
 
 @dataclass(frozen=True)
 class Received:
-    """One message and the device that the broker vouches for."""
+    """One message, and the device whose key has signed it."""
 
     device_id: str
     message: UpMessage
+    key_id: str = ""
 
     @property
     def outbox(self) -> OutboxPosition | None:
@@ -54,25 +60,34 @@ class Received:
         return None
 
 
-def read(topic: str, payload: bytes) -> Received:
+def read(source: topics.UpTopic, envelope: bytes, keys: Mapping[str, ec.EllipticCurvePublicKey]) -> Received:
     """Read one message.
 
+    Args:
+        source: What its topic says.
+        envelope: What came.
+        keys: Those of the device that the topic names, by id.
+
     Raises:
-        TopicError: The topic is none of a device's.
-        MessageError: The payload does not have the form that the topic asks for.
+        EnvelopeError: It is signed by none of the device's keys, or for another channel.
+        MessageError: What was signed does not have the form that the topic asks for.
     """
-    source = topics.parse_up(topic)
-    match source.channel:
+    if source.channel == "blob":
+        raise MessageError("reading a message: a blob's chunk came over a connection that is not for blobs")
+    verified = verify_up(envelope, source.channel, keys)
+    return Received(source.device_id, _parse(source.channel, verified.payload), verified.key_id)
+
+
+def _parse(channel: SignedChannel, payload: bytes) -> UpMessage:
+    match channel:
         case "presence":
-            return Received(source.device_id, parse_message(Presence, payload, MAX_REPORT_BYTES))
+            return parse_message(Presence, payload, MAX_REPORT_BYTES)
         case "reported":
-            return Received(source.device_id, parse_message(ReportedState, payload, MAX_REPORT_BYTES))
+            return parse_message(ReportedState, payload, MAX_REPORT_BYTES)
         case "event":
-            return Received(source.device_id, _read_event(payload))
+            return _read_event(payload)
         case "telemetry":
-            return Received(source.device_id, _read_telemetry(payload))
-        case "blob":
-            raise MessageError("reading a message: a blob's chunk came over a connection that is not for blobs")
+            return _read_telemetry(payload)
 
 
 def _read_event(payload: bytes) -> Event | Unreadable:

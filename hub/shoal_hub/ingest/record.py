@@ -43,7 +43,9 @@ class Lookup:
 
 
 def record_device_event(session: Session, device_id: str, event: Event, lookup: Lookup) -> None:
-    """Record an event that is new."""
+    """Record an event that is new. An offer is none: it may be made any number of times, and its refusal is told."""
+    if isinstance(event.body, BlobOffer):
+        return
     row = record_event(
         session,
         event.body.kind,

@@ -16,11 +16,13 @@ from shoal_contract.errors import ContractError
 from shoal_contract.telemetry import BlobOffer
 from shoal_contract.telemetry import Event as DeviceEvent
 from shoal_hub.database import Database, utc_now
+from shoal_hub.devices.revocation import note_heard
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.ingest.commit import Committer, RaceError
-from shoal_hub.ingest.receive import Received, read
+from shoal_hub.ingest.reading import Reader, sender
+from shoal_hub.ingest.receive import Received
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.wake import wake
@@ -32,6 +34,7 @@ _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.5
 _IDLE: Final = timedelta(seconds=5)
 _WARN_EVERY: Final = timedelta(minutes=1)
+_RETAINED: Final = ("/up/presence", "/up/reported")
 
 
 class IngestError(HubError):
@@ -53,7 +56,14 @@ class IngestWorker:
     """Runs until it is stopped. Blobs have a thread of their own, so that a large upload delays no event."""
 
     def __init__(
-        self, database: Database, committer: Committer, uploads: Uploads, endpoints: Endpoints, shared_group: str
+        self,
+        database: Database,
+        committer: Committer,
+        uploads: Uploads,
+        endpoints: Endpoints,
+        shared_group: str,
+        *,
+        messages_per_s: float,
     ) -> None:
         self._database = database
         self._committer = committer
@@ -65,6 +75,7 @@ class IngestWorker:
         self._blobs = Connection(endpoints.blobs, [_shared(shared_group, "blob")], self._blob_events)
         self._stopping = threading.Event()
         self._warned: dict[str, datetime] = {}
+        self._reader = Reader(database, messages_per_s, self._warn, self._stopping)
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until `stop`; `on_ready` is called once every connection stands."""
@@ -100,7 +111,11 @@ class IngestWorker:
 
     def _take_batch(self) -> None:
         messages = [event for event in _drain(self._events) if isinstance(event, Message)]
-        received = [one for one in (self._read(message) for message in messages) if one is not None]
+        for message in messages:
+            self._clear_stray(self._control, message)
+        received, strangers = self._reader.read(messages)
+        if strangers and not self._stopping.is_set():
+            self._refuse(strangers, utc_now())
         if received:
             self._commit(received)
         for message in messages:
@@ -116,31 +131,43 @@ class IngestWorker:
                 log.exception("committing %d messages failed; trying again", len(received))
                 self._stopping.wait(_RETRY_S)
                 continue
-            for device_id in committed.refused:
-                self._warn(f"device {device_id}", "it is not enrolled, or was revoked")
+            if committed.refused:
+                self._refuse(committed.refused, now)
             offering = {one.device_id for one in received if _is_offer(one)}
             for device_id, ack in committed.acks.items():
                 self._acknowledge(device_id, ack if device_id not in offering else self._with_blobs(device_id, ack))
             return
 
+    def _refuse(self, device_ids: frozenset[str], now: datetime) -> None:
+        for device_id in device_ids:
+            self._warn(f"device {device_id}", "it is not enrolled, or was revoked")
+        try:
+            with self._database.transaction() as session:
+                note_heard(session, device_ids, now)
+        except SQLAlchemyError:
+            log.exception(
+                "noting that %d devices are still heard failed; they are noted with their next word", len(device_ids)
+            )
+
     def _with_blobs(self, device_id: str, ack: Ack) -> Ack:
         with self._database.session() as session:
             return ack.model_copy(update={"blobs": self._uploads.answers(session, device_id)})
-
-    def _read(self, message: Message) -> Received | None:
-        if not message.payload:
-            return None  # a retained message that was cleared
-        try:
-            return read(message.topic, message.payload)
-        except ContractError as error:
-            self._warn(_sender(message.topic), str(error))
-            return None
 
     def _acknowledge(self, device_id: str, ack: Ack) -> None:
         try:
             self._control.publish(topics.down_ack(device_id), ack.to_bytes())
         except MqttError as error:
             log.info("acknowledging to %s: %s; it will send again", device_id, error)
+
+    def _clear_stray(self, connection: Connection, message: Message) -> None:
+        """Clear what a device has left retained at the broker and nobody may: it would fill the broker's memory."""
+        if not (message.is_retained and message.payload) or message.topic.endswith(_RETAINED):
+            return
+        self._warn(sender(message.topic), "they were sent as retained, which only presence and reported states may be")
+        try:
+            connection.publish(message.topic, b"", retain=True)
+        except MqttError as error:
+            log.info("clearing %s: %s; it is cleared at the controller's next start", message.topic, error)
 
     def _warn(self, source: str, reason: str) -> None:
         """Record that messages were dropped, once a minute for each source."""
@@ -167,8 +194,10 @@ class IngestWorker:
 
     def _take_chunk(self, message: Message) -> None:
         """Take one chunk; the broker is told in any case: after a few messages without an answer it sends no more."""
+        self._clear_stray(self._blobs, message)
         try:
-            self._keep_chunk(message)
+            if message.payload:  # none: a retained one that was cleared
+                self._keep_chunk(message)
         except (SQLAlchemyError, OSError):
             log.exception("keeping an upload failed; the device is asked again for what is missing")
             self._stopping.wait(_RETRY_S)
@@ -179,7 +208,7 @@ class IngestWorker:
         try:
             source = topics.parse_up(message.topic)
         except ContractError as error:
-            self._warn(_sender(message.topic), str(error))
+            self._warn(sender(message.topic), str(error))
             return
         if source.sha256 is not None and source.chunk is not None:
             answer = self._uploads.chunk(source.device_id, source.sha256, source.chunk, message.payload, utc_now())
@@ -217,12 +246,7 @@ def _control_subscriptions(shared_group: str) -> list[Subscription]:
 
 
 def _shared(group: str, channel: topics.UpChannel) -> Subscription:
-    return Subscription(topics.shared(group, topics.up_filter(channel)))
-
-
-def _sender(topic: str) -> str:
-    """Return the part of a topic that the broker vouches for: a device can make up any number of names after it."""
-    return "/".join(topic.split("/")[:4])
+    return Subscription(topics.shared(group, topics.up_filter(channel)), shows_retain=True)
 
 
 def _is_offer(received: Received) -> bool:

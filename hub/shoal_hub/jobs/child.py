@@ -4,7 +4,6 @@ import fcntl
 import logging
 import os
 import sys
-import traceback
 from pathlib import Path
 
 from shoal_hub.database import Database
@@ -12,8 +11,12 @@ from shoal_hub.jobs.kinds import code_of
 from shoal_hub.jobs.queue import finish
 from shoal_hub.jobs.tables import Job
 from shoal_hub.jobs.work import JobWork
+from shoal_hub.redaction import install_logging
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
+from shoal_hub.trust.files import PRIVATE_UMASK
+
+log = logging.getLogger(__name__)
 
 
 def run_job(job_id: str, settings: Settings) -> bool:
@@ -47,8 +50,8 @@ def _run(job_id: str, settings: Settings, folder: Path) -> bool:
     )
     try:
         result = code_of(job.kind)(work)
-    except Exception as error:  # noqa: BLE001 - whatever stops a job, its row has to say so
-        traceback.print_exc()
+    except Exception as error:
+        log.exception("the job has failed")
         with database.transaction() as session:
             finish(session, job_id, error=str(error)[:2000] or type(error).__name__)
         return False
@@ -58,7 +61,8 @@ def _run(job_id: str, settings: Settings, folder: Path) -> bool:
 
 def main() -> None:
     """Do the job that the command line names."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.umask(PRIVATE_UMASK)
+    install_logging()
     sys.exit(0 if run_job(sys.argv[1], Settings.read(os.environ)) else 1)
 
 

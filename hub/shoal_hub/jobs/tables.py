@@ -6,7 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import JSON, String
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UtcDateTime
+from shoal_hub.database import UNAUDITED, UtcDateTime
 
 JobState = Literal["queued", "running", "succeeded", "failed"]
 
@@ -20,13 +20,13 @@ class Job(SQLModel, table=True):
     kind: str
     subject: str = Field(default="", description="like models/digits/1")
     state: JobState = Field(default="queued", sa_type=String, index=True)
-    progress: float = 0.0
-    message: str = ""
+    progress: float = Field(default=0.0, sa_column_kwargs={"info": UNAUDITED})
+    message: str = Field(default="", sa_column_kwargs={"info": UNAUDITED})
     params: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     result: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     error: str = ""
-    pid: int | None = None
-    attempts: int = 0
+    pid: int | None = Field(default=None, sa_column_kwargs={"info": UNAUDITED})
+    attempts: int = Field(default=0, sa_column_kwargs={"info": UNAUDITED})
     created_by: str
     created_at: datetime = Field(sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

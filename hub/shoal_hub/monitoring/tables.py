@@ -6,7 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, String
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UtcDateTime
+from shoal_hub.database import UNAUDITED, UtcDateTime
 
 SignalState = Literal["active", "cleared"]
 
@@ -15,7 +15,7 @@ class WindowRow(SQLModel, table=True):
     """What one version saw on one device in a stretch of time; counts stay packed, as they came."""
 
     __tablename__ = "windows"
-    __table_args__ = (Index("ix_windows_stream", "device_id", "model", "version", "id"),)
+    __table_args__ = (Index("ix_windows_stream", "device_id", "model", "version", "id"), {"info": UNAUDITED})
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))
     device_id: str = Field(foreign_key="devices.id")
@@ -37,7 +37,7 @@ class DriftSignal(SQLModel, table=True):
     """Drift of the inputs of one version, as long as any device shows it; at most one is active a version."""
 
     __tablename__ = "drift_signals"
-    __table_args__ = (Index("ix_drift_signals_version", "model", "version", "state"),)
+    __table_args__ = (Index("ix_drift_signals_version", "model", "version", "state"), {"info": UNAUDITED})
 
     id: str = Field(primary_key=True)
     model: str

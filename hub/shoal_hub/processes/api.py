@@ -9,6 +9,7 @@ import uvicorn
 from shoal_contract import topics
 from shoal_hub.addresses import Addresses
 from shoal_hub.api import create_app
+from shoal_hub.audit.anchor import KeptAnchor
 from shoal_hub.context import HubContext
 from shoal_hub.database import Database
 from shoal_hub.events.changes import ChangeFeed
@@ -27,9 +28,15 @@ _DRAIN_S = 3
 
 
 class Words:
-    """Carries words both ways: what this process commits goes out, what others tell reaches the live streams."""
+    """Carries words both ways: what this process commits goes out, what others tell reaches the live streams.
 
-    def __init__(self, connection: Connection, events: "queue.SimpleQueue[Event]", changes: ChangeFeed) -> None:
+    It also remembers which anchor of the audit trail the broker keeps.
+    """
+
+    def __init__(
+        self, connection: Connection, events: "queue.SimpleQueue[Event]", changes: ChangeFeed, kept: KeptAnchor
+    ) -> None:
+        self._kept = kept
         self._connection = connection
         self._events = events
         self._changes = changes
@@ -52,7 +59,10 @@ class Words:
     def _listen(self) -> None:
         while True:
             event = self._events.get()
-            if isinstance(event, Message):
+            if isinstance(event, Message) and event.topic == topics.HUB_AUDIT:
+                self._kept.envelope = event.payload
+                event.acknowledge()
+            elif isinstance(event, Message):
                 self._changes.tell(read_wake(event.payload))
 
 
@@ -77,8 +87,10 @@ def run(settings: Settings) -> None:
     identity = authority.issue_server(server_names(settings))
     database, changes = Database(settings.database), ChangeFeed()
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    connection = Connection(addresses.endpoint(settings, "hub-api"), [Subscription(topics.HUB_WAKE, qos=0)], events)
-    words = Words(connection, events, changes)
+    subscriptions = [Subscription(topics.HUB_WAKE, qos=0), Subscription(topics.HUB_AUDIT)]
+    connection = Connection(addresses.endpoint(settings, "hub-api"), subscriptions, events)
+    kept = KeptAnchor()
+    words = Words(connection, events, changes, kept)
     database.on_commit = words.tell
     hub = HubContext(
         settings=settings,
@@ -90,6 +102,7 @@ def run(settings: Settings) -> None:
         changes=changes,
         broker_address=lambda: (addresses.broker_host, addresses.broker_port),
         api_url=addresses.api_url,
+        kept_anchor=kept,
     )
     config = uvicorn.Config(
         create_app(hub),
@@ -98,6 +111,7 @@ def run(settings: Settings) -> None:
         ssl_certfile=str(identity.certificate),
         ssl_keyfile=str(identity.key),
         log_level="warning",
+        log_config=None,  # to the process's own handler, which takes secrets out
         ws="none",
         timeout_graceful_shutdown=_DRAIN_S,
     )

@@ -1,32 +1,53 @@
 """The controller process, composed."""
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from shoal_hub.addresses import Addresses
+from shoal_hub.audit.anchor import AnchorFile, AuditSigner
+from shoal_hub.audit.webhook import Webhook
+from shoal_hub.broker.cut_off import CutOff
+from shoal_hub.broker.retained import clear_retained
 from shoal_hub.controller.election import Election
 from shoal_hub.controller.loop import Controller
+from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database
 from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.processes.ready import mark_ready
 from shoal_hub.processes.signals import stop_on_signals
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
+from shoal_hub.supervise.prepare import device_access, device_listener_host
 from shoal_hub.transfer.publishing import Transfers
+from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 
 
-def build_controller(settings: Settings, database: Database, addresses: Addresses) -> Controller:
+def build_controller(
+    settings: Settings, database: Database, addresses: Addresses, send_anchor: Callable[[bytes], None]
+) -> Controller:
     """Compose the controller; `database` tells the other processes what it commits."""
+    trust = settings.data / "trust"
+    signer = AuditSigner(
+        database,
+        trust,
+        AnchorFile(settings.data),
+        send_anchor,
+        anchor_s=settings.audit_anchor_s,
+        liveness_s=settings.audit_liveness_s,
+    )
     grace = timedelta(seconds=settings.withdraw_grace_s)
     controller = Controller(
         database,
-        Director.open(settings.data / "trust"),
+        Director.open(trust),
         HubTrust.open(settings),
         Election(database, settings.data / "run" / "controller.lock"),
         Transfers(database, ArtifactStore(settings.artifacts), grace),
         JobRunner(database, settings),
+        build_revocations(settings, database, addresses),
         addresses.endpoint(settings, "hub-controller"),
+        signer,
         tick_s=settings.tick_s,
         desired_life=timedelta(seconds=settings.desired_life_s),
     )
@@ -34,10 +55,37 @@ def build_controller(settings: Settings, database: Database, addresses: Addresse
     return controller
 
 
+def build_revocations(settings: Settings, database: Database, addresses: Addresses) -> Revocations:
+    """Compose what makes the broker follow revocations."""
+    trust = settings.data / "trust"
+    sweep = addresses.endpoint(settings, "hub-sweep")
+
+    def clear(filters: Sequence[str]) -> int:
+        return clear_retained(sweep, filters)
+
+    return Revocations(
+        database,
+        device_access(settings, addresses),
+        CutOff(device_listener_host(settings), addresses.broker_port, DeviceAuthority.open(trust), trust),
+        clear,
+        tick_s=settings.tick_s,
+    )
+
+
 def run(settings: Settings) -> None:
     """Serve until the process is told to end."""
     database = Database(settings.database)
-    controller = build_controller(settings, database, Addresses.read(settings))
+    webhook = Webhook(settings.audit_webhook_url) if settings.audit_webhook_url else None
+    send = webhook.send if webhook else _to_nobody
+    controller = build_controller(settings, database, Addresses.read(settings), send)
+    if webhook:
+        webhook.start()
     stop_on_signals(controller.stop)
     controller.run(lambda: mark_ready(settings, "controller"))
+    if webhook:
+        webhook.stop()
     database.close()
+
+
+def _to_nobody(_signed: bytes) -> None:
+    """Take the place of a webhook where none is set."""

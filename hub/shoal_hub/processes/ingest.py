@@ -15,12 +15,14 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.rollouts.progress import note_step
 from shoal_hub.settings import Settings
 from shoal_hub.transfer.needs import take_missing
+from shoal_hub.transfer.quota import Quota
 from shoal_hub.transfer.uploads import Uploads
 
 
 def build_ingest(settings: Settings, database: Database, addresses: Addresses) -> IngestWorker:
     """Compose the worker; `database` tells the other processes what it commits."""
-    uploads = Uploads(database, ArtifactStore(settings.artifacts), settings.data / "uploads", refusal_of)
+    store = ArtifactStore(settings.artifacts)
+    uploads = Uploads(database, store, settings.data / "uploads", refusal_of, Quota.of(settings))
     handlers = Handlers()
     handlers.on(DeploymentEvent, note_step)
     handlers.on(MissingArtifact, take_missing)
@@ -32,7 +34,14 @@ def build_ingest(settings: Settings, database: Database, addresses: Addresses) -
         telemetry=addresses.endpoint(settings, "hub-ingest-telemetry"),
         blobs=addresses.endpoint(settings, "hub-ingest-blobs"),
     )
-    worker = IngestWorker(database, Committer(database, handlers), uploads, endpoints, read_shared_group(settings.data))
+    worker = IngestWorker(
+        database,
+        Committer(database, handlers),
+        uploads,
+        endpoints,
+        read_shared_group(settings.data),
+        messages_per_s=settings.device_messages_per_s,
+    )
     database.on_commit = worker.wake
     return worker
 

@@ -5,6 +5,7 @@ The database keeps which artifacts exist (`Artifact`); this keeps their bytes. R
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import IO, Any, Final, NamedTuple
 import fsspec
 from sqlmodel import Session
 
-from shoal_contract.ids import sha256_hex
+from shoal_contract.ids import SHA256_PATTERN, sha256_hex
 from shoal_hub.database import utc_now
 from shoal_hub.errors import ArtifactError
 from shoal_hub.ids import new_id
@@ -87,6 +88,9 @@ class ArtifactStore:
         path.write_bytes(self.read(sha256))
 
     def _path(self, sha256: str) -> str:
+        # The last check of many: no name but a hash becomes part of a path.
+        if re.fullmatch(SHA256_PATTERN, sha256) is None:
+            raise ArtifactError(f"{sha256[:80]!r} is no SHA-256", "name an artifact by its hash")
         return f"{self._root}/{sha256[:2]}/{sha256}"
 
     def _write(self, content: bytes | Path, path: str) -> None:

@@ -8,12 +8,16 @@ from sqlmodel import Session, select
 
 from shoal_compression.compress import compress
 from shoal_compression.report import CompressionReport, VariantReport
+from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.record import record
 from shoal_hub.database import announce, utc_now
 from shoal_hub.errors import JobError
 from shoal_hub.events.record import record_event
 from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
 from shoal_hub.registry.bundle_files import restore_bundle
+from shoal_hub.registry.gate import check_for_devices
+from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.registry.versions import find_variants
 
@@ -42,6 +46,7 @@ def run(work: JobWork) -> CompressResult:
     Raises:
         CompressionError: The version cannot be compressed this way.
         JobError: The golden input is not the one of the version's other variants.
+        InvalidInputError: A variant is not a file that devices take.
     """
     params = CompressParams.model_validate(work.params)
     with work.database.session() as session:
@@ -51,6 +56,8 @@ def run(work: JobWork) -> CompressResult:
         shutil.rmtree(folder, ignore_errors=True)  # a job that is done again starts anew
     restore_bundle(work.artifacts, version, bundle)
     report = compress(bundle, params.techniques, out, work.progress)
+    for variant in report.variants:
+        check_for_devices(out / variant.file, variant.format, BundleLimits.of(work.settings))
     with work.database.transaction() as session:
         add_variants(session, work.artifacts, params.version_id, out, report, by=work.created_by)
     shutil.rmtree(bundle)
@@ -89,6 +96,15 @@ def add_variants(
     targets = ", ".join(sorted(replaced))
     message = f"{version.model} version {version.number} compressed for {targets} by {by}"
     record_event(session, "version_compressed", message, subject=f"model/{version.model}")
+    after = {variant.target: variant.technique for variant in report.variants}
+    record(
+        session,
+        Actor.system("jobs"),
+        "registry.compress",
+        f"models/{version.model}/versions/{version.number}",
+        {},
+        after,
+    )
     announce(session, "models")
 
 

@@ -1,6 +1,6 @@
 """Looks into a bundle in a child process: a model that crashes its runtime must not take the API with it.
 
-As a program: `python -m shoal_hub.registry.inspection DIR` prints one line of JSON, an `Inspection` or an error.
+As a program: `python -m shoal_hub.registry.inspection DIR LIMITS` prints one line of JSON, an `Inspection` or an error.
 """
 
 import json
@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shoal_contract.manifest import Baseline, FeatureBaseline
 from shoal_hub.errors import HubError, InvalidInputError
+from shoal_hub.registry.gate import check_bundle_file
+from shoal_hub.registry.limits import BundleLimits
 from shoal_numerics import Histogram, HistogramEdges, HistogramError
 from shoal_training.bundle import CALIBRATION_FILE, ONNX_FILE, TEST_FILE, Bundle, read_bundle
 from shoal_training.errors import TrainingError
@@ -39,13 +41,13 @@ class Inspection(BaseModel):
     baseline: Baseline
 
 
-def inspect_in_child(folder: Path) -> Inspection:
+def inspect_in_child(folder: Path, limits: BundleLimits) -> Inspection:
     """Inspect a bundle in a child process.
 
     Raises:
         InvalidInputError: The bundle is not whole, or its model does not load or run.
     """
-    command = [sys.executable, "-m", "shoal_hub.registry.inspection", str(folder)]
+    command = [sys.executable, "-m", "shoal_hub.registry.inspection", str(folder), limits.model_dump_json()]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
@@ -62,14 +64,16 @@ def inspect_in_child(folder: Path) -> Inspection:
         raise InvalidInputError(f"inspecting the model: its runtime crashed ({cause[0][:200]})", _REMEDY) from error
 
 
-def inspect(folder: Path) -> Inspection:
-    """Compute the baseline of a bundle, and see that its model answers its test data.
+def inspect(folder: Path, limits: BundleLimits) -> Inspection:
+    """Check every file of a bundle, compute its baseline, and see that its model answers its test data.
 
     Raises:
-        InvalidInputError: Data or model do not fit the bundle's description.
+        InvalidInputError: A file is not what its name says, or data or model do not fit the bundle's description.
         TrainingError: The bundle is not whole.
     """
     bundle = read_bundle(folder)
+    for name in bundle.files:
+        check_bundle_file(folder / name, limits)
     calibration = _inputs(folder / CALIBRATION_FILE, bundle)
     scores = _run(folder / ONNX_FILE, bundle, calibration)
     _run(folder / ONNX_FILE, bundle, _inputs(folder / TEST_FILE, bundle))
@@ -153,7 +157,7 @@ def _main() -> None:
     # A small file can unpack to more than the machine has: the child fails then, and nothing else.
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     try:
-        answer = inspect(Path(sys.argv[1])).model_dump_json()
+        answer = inspect(Path(sys.argv[1]), BundleLimits.model_validate_json(sys.argv[2])).model_dump_json()
     except HubError as error:
         answer = json.dumps({"error": error.message, "remedy": error.remedy})
     except TrainingError as error:

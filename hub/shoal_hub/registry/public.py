@@ -7,9 +7,11 @@ from pydantic import BaseModel, ConfigDict
 from sqlmodel import Session, col, func, select
 
 from shoal_contract.manifest import Provenance, TensorSpec
+from shoal_hub.registry.card import warnings_of
 from shoal_hub.registry.stages import RolloutPolicy
 from shoal_hub.registry.tables import Alias, Model, Stage, VariantRow, Version
 from shoal_hub.registry.versions import find_variants
+from shoal_training.source_code import CodeRecord
 
 
 class _Public(BaseModel):
@@ -59,6 +61,11 @@ class VersionDetail(VersionSummary):
     labels: list[str]
     provenance: Provenance
     files: dict[str, str]
+    licence: str
+    warnings: list[str]
+    code: CodeRecord | None
+    provenance_sha256: str | None
+    bom_sha256: str | None
     manifest_sha256: str | None
     variants: list[VariantPublic]
 
@@ -102,7 +109,9 @@ def version_detail(session: Session, version: Version) -> VersionDetail:
     """Return a version with its variants."""
     variants = find_variants(session, version)
     shown = [VariantPublic.model_validate(row) for row in variants]
-    return VersionDetail.model_validate(_columns(session, version, variants) | {"variants": shown})
+    return VersionDetail.model_validate(
+        _columns(session, version, variants) | {"variants": shown, "warnings": warnings_of(version)}
+    )
 
 
 def summarise_model(session: Session, model: Model) -> ModelSummary:

@@ -9,12 +9,16 @@ from shoal_contract.limits import MAX_MANIFEST_BYTES
 from shoal_contract.manifest import Variant, VersionManifest
 from shoal_hub.errors import ConflictError
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
+from shoal_hub.registry.records import keep_records
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.registry.versions import find_variants
+from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 
 
-def publish_manifest(session: Session, store: ArtifactStore, trust: HubTrust, version: Version) -> ArtifactRef:
+def publish_manifest(
+    session: Session, store: ArtifactStore, trust: HubTrust, director: Director, version: Version
+) -> ArtifactRef:
     """Store the manifest of a version as it stands, note it in the version, and list it in the model's role.
 
     The same version with the same variants gives the same bytes, so repeating this changes nothing.
@@ -23,6 +27,7 @@ def publish_manifest(session: Session, store: ArtifactStore, trust: HubTrust, ve
         ConflictError: The version has no variant yet, or its manifest is larger than devices take.
         SignerError: A key that signs the listing is not at this hub.
     """
+    keep_records(session, store, director.sign, version)
     manifest = build_manifest(version, find_variants(session, version)).to_bytes()
     if len(manifest) > MAX_MANIFEST_BYTES:
         msg = f"the manifest of {version.model} version {version.number} has {len(manifest)} bytes"

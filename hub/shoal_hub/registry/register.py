@@ -13,11 +13,12 @@ from shoal_hub.database import announce
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
+from shoal_hub.registry.card import check_licence
 from shoal_hub.registry.inspection import Inspection
 from shoal_hub.registry.tables import Model, Version
 from shoal_hub.registry.versions import set_alias
 from shoal_hub.requests import Line, RowNumber
-from shoal_training.bundle import BUNDLE_FILE, KERAS_FILE, Bundle, read_bundle
+from shoal_training.bundle import BUNDLE_FILE, CARD_FILE, KERAS_FILE, Bundle, read_bundle, read_card
 from shoal_training.errors import TrainingError
 
 _REMEDY = "write the bundle again with the tool that made it"
@@ -36,8 +37,8 @@ class RegisterRequest(BaseModel):
     recipe: dict[Name, Line] = Field(default_factory=dict, max_length=32)
 
 
-def read_checked_bundle(folder: Path, model: str) -> Bundle:
-    """Read a bundle that was sent for `model`.
+def read_checked_bundle(folder: Path, model: str, *, is_licence_required: bool = False) -> Bundle:
+    """Read a bundle that was sent for `model`, with its model card.
 
     Raises:
         InvalidInputError: It is not whole, of another model, or says something that cannot be kept.
@@ -45,12 +46,14 @@ def read_checked_bundle(folder: Path, model: str) -> Bundle:
     try:
         text = (folder / BUNDLE_FILE).read_bytes() if (folder / BUNDLE_FILE).exists() else b""
         bundle = read_bundle(folder)
+        card = read_card(folder) if CARD_FILE in bundle.files else None
     except TrainingError as error:
         raise InvalidInputError(str(error).replace(f"{folder}", "bundle"), _REMEDY) from error
     if bundle.name != model:
         raise InvalidInputError(
             f"registering {model}: the bundle is of the model {bundle.name}", f"register it as {bundle.name}"
         )
+    check_licence(card.licence if card else "", is_required=is_licence_required)
     numbers = [*bundle.metrics.values(), *(value for value in bundle.parameters.values() if isinstance(value, float))]
     if b"\\u0000" in text or not all(math.isfinite(number) for number in numbers):
         raise InvalidInputError("reading bundle.json: it holds a NUL or a number that is not finite", _REMEDY)
@@ -86,6 +89,9 @@ def register(
         )
     files = {name: store_artifact(session, store, folder / name).sha256 for name in (*bundle.files, BUNDLE_FILE)}
     version = _row(bundle, inspection, request, files, number=latest + 1, by=by, now=now)
+    card = read_card(folder) if CARD_FILE in bundle.files else None
+    if card is not None:
+        version.card, version.licence = card.model_dump(mode="json"), card.licence
     session.add(version)
     session.flush()
     for alias in request.aliases:
@@ -133,6 +139,7 @@ def _row(
         provenance=provenance.model_dump(mode="json"),
         golden_inputs={},
         files=files,
+        code=bundle.code.model_dump(mode="json") if bundle.code else None,
         created_at=now,
         created_by=by,
     )

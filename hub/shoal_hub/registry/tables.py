@@ -34,7 +34,7 @@ class Model(SQLModel, table=True):
 
 
 class Version(SQLModel, table=True):
-    """One numbered version. All but the stage and the manifest is fixed when it is registered."""
+    """One numbered version. All but the stage and what is signed of it is fixed when it is registered."""
 
     __tablename__ = "versions"
     __table_args__ = (UniqueConstraint("model", "number"),)
@@ -58,6 +58,15 @@ class Version(SQLModel, table=True):
         sa_type=JSON, description="contract TensorData by input name; chosen with the first variants"
     )
     files: dict[str, str] = Field(sa_type=JSON, description="SHA-256 by name of the bundle's file")
+    card: JsonObject | None = Field(
+        default=None, sa_type=JSON(none_as_null=True), description="ModelCard, as the bundle gave it"
+    )
+    licence: str = Field(default="", sa_column_kwargs={"server_default": ""}, description="SPDX expression")
+    code: JsonObject | None = Field(
+        default=None, sa_type=JSON(none_as_null=True), description="CodeRecord of the training's commit"
+    )
+    provenance_sha256: str | None = Field(default=None, description="the signed in-toto statement")
+    bom_sha256: str | None = Field(default=None, description="the CycloneDX bill of materials")
     manifest_sha256: str | None = None
     manifest_size_bytes: int | None = None
     created_at: datetime = Field(sa_type=UtcDateTime)
@@ -84,6 +93,7 @@ class VariantRow(SQLModel, table=True):
     golden_outputs: JsonObject = Field(sa_type=JSON, description="contract TensorData by output name")
     golden_tolerance: float
     report: JsonObject = Field(default_factory=dict, sa_type=JSON)
+    provenance_sha256: str | None = Field(default=None, description="the signed in-toto statement")
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 

@@ -12,11 +12,12 @@ from typing import Final
 
 from shoal_contract.desired import DesiredModel
 from shoal_hub.rollouts.observe import no_variant, observe
-from shoal_hub.rollouts.revert import has_returned, has_stayed, is_waiting_to_return, revert
+from shoal_hub.rollouts.revert import give_up, has_returned, has_stayed, is_waiting_to_return, revert
 from shoal_hub.rollouts.views import (
     Advanced,
     Attempt,
     DeviceFacts,
+    DropIntent,
     DropLeases,
     Effect,
     Facts,
@@ -51,6 +52,7 @@ def advance(
         abort_reason: Given, a rollout that has not ended is aborted.
     """
     step = _Step(rollout, list(attempts), facts, now, new_id)
+    step.give_up_revoked()
     match rollout.state:
         case "running" | "paused" if abort_reason:
             step.abort(abort_reason)
@@ -77,6 +79,10 @@ class _Step:
         self._facts = facts
         self._now = now
         self._new_id = new_id
+
+    def give_up_revoked(self) -> None:
+        """Settle the attempts of devices that were revoked: they count neither as failed nor as succeeded."""
+        self._map(self._give_up)
 
     def run(self, *, is_paused: bool) -> None:
         self._map(lambda attempt: self._observe(attempt, is_paused=is_paused))
@@ -106,6 +112,15 @@ class _Step:
         self._map(self._note_return)
         if not any(self._may_need_artifacts(attempt) for attempt in self.attempts):
             self.effects.append(DropLeases())
+
+    def _give_up(self, attempt: Attempt) -> Attempt:
+        is_waited_for = attempt.state in OPEN and attempt.wave <= self.rollout.current_wave
+        if not (is_waited_for or is_waiting_to_return(attempt)) or not self._of(attempt).is_revoked:
+            return attempt
+        given_up = give_up(attempt, self._now)
+        if given_up != attempt and self._of(attempt).is_ours:
+            self.effects.append(DropIntent(attempt.device_id))
+        return self._tell(given_up) if has_stayed(given_up) and not has_stayed(attempt) else given_up
 
     def _observe(self, attempt: Attempt, *, is_paused: bool) -> Attempt:
         if attempt.state not in OPEN or attempt.wave > self.rollout.current_wave:
@@ -151,7 +166,8 @@ class _Step:
     def _revert(self, attempt: Attempt) -> Attempt:
         is_done = attempt.rollback_id is not None or attempt.state in {"cancelled", "rolled_back"}
         is_taken_over = attempt.target != "" and not self._is_ours(attempt)
-        if is_done or is_taken_over:
+        is_gone = attempt.target != "" and self._of(attempt).is_revoked
+        if is_done or is_taken_over or is_gone:
             return attempt
         reverted, effects = revert(attempt, self._new_id, self._now)
         self.effects += effects
@@ -168,9 +184,9 @@ class _Step:
 
     def _may_need_artifacts(self, attempt: Attempt) -> bool:
         """Whether a device was told and has not said how it went: its intent stands, and it may come back."""
-        if attempt.rollback_id is not None:
-            return is_waiting_to_return(attempt)
         facts = self._of(attempt)
+        if attempt.rollback_id is not None or facts.is_revoked:
+            return is_waiting_to_return(attempt)
         is_told = attempt.state == "timed_out" and attempt.target != "" and facts.is_ours
         section = facts.section
         has_answered = (

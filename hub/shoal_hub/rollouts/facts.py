@@ -59,6 +59,7 @@ class StoredFacts(Mapping[str, DeviceFacts]):
             active=slots.active,
             current=self._current(device.id, slots.active) if device.id in self._untold else None,
             is_ours=device.id in self._ours,
+            is_revoked=device.revoked_at is not None,
         )
 
     def _current(self, device_id: str, active: SlotReport | None) -> DesiredModel | None:

@@ -7,6 +7,8 @@ from sqlmodel import Session, col, select
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import Problem
+from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.record import record
 from shoal_hub.database import Database, announce
 from shoal_hub.devices.intents import drop_intents, intents_of, set_intent
 from shoal_hub.events.record import record_event
@@ -29,6 +31,7 @@ from shoal_hub.transfer.leases import drop_leases, lease_users, take_leases
 from shoal_hub.transfer.needs import model_artifacts
 
 _PREFIX = owner_of("")
+_CONTROLLER = Actor.system("controller")
 
 
 def reconcile_rollouts(database: Database, now: datetime) -> bool:
@@ -65,6 +68,9 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
     for attempt in changed:
         _keep_attempt(session, deployments[attempt.id], attempt)
     _keep_rollout(session, row, advanced.rollout)
+    if advanced.rollout.state == "aborted" and view.state != "aborted" and not abort_reason:
+        after = {"state": "aborted", "reason": advanced.rollout.reason}
+        record(session, _CONTROLLER, "rollouts.abort", f"rollouts/{rollout_id}", {"state": view.state}, after)
     _apply(session, view, advanced.effects, now)
     announce(session, "rollouts")
     return True

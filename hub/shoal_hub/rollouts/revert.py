@@ -5,10 +5,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from shoal_contract.reported import Problem
 from shoal_hub.rollouts.views import Attempt, DeviceFacts, DropIntent, Effect, SetIntent, TakeLease
 
 _WAY_BACK: Final = "roll_back"
 """The step of an attempt that has failed on the way back, not on the way there."""
+
+_OPEN: Final = frozenset({"pending", "assigned", "working"})
+_REVOKED: Final = Problem(code="revoked", message="the device was revoked", remedy="enrol the board again as a new one")
 
 
 def revert(attempt: Attempt, new_id: Callable[[], str], now: datetime) -> tuple[Attempt, list[Effect]]:
@@ -55,6 +59,12 @@ def has_returned(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt
     return replace(attempt, state="rolled_back", ended_at=now) if is_back else attempt
 
 
+def give_up(attempt: Attempt, now: datetime) -> Attempt:
+    """Return the attempt of a device that was revoked: cancelled, or on the way back failed, as nobody comes back."""
+    if is_waiting_to_return(attempt):
+        return replace(attempt, state="failed", step=_WAY_BACK, problem=_REVOKED, ended_at=now)
+    return replace(_ended(attempt, now), problem=_REVOKED) if attempt.state in _OPEN else attempt
+
+
 def _ended(attempt: Attempt, now: datetime) -> Attempt:
-    is_open = attempt.state in {"pending", "assigned", "working"}
-    return replace(attempt, state="cancelled", ended_at=now) if is_open else attempt
+    return replace(attempt, state="cancelled", ended_at=now) if attempt.state in _OPEN else attempt

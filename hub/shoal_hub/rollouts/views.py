@@ -61,6 +61,7 @@ class DeviceFacts:
         active: What it serves of the rollout's model.
         current: The section to go back to, if this rollout changes it now.
         is_ours: Whether the rollout's intent stands on the device; a later rollout takes it away.
+        is_revoked: Whether the device is out: it can be told nothing, and nobody waits for it.
     """
 
     targets: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ class DeviceFacts:
     active: SlotReport | None = None
     current: DesiredModel | None = None
     is_ours: bool = False
+    is_revoked: bool = False
 
 
 @dataclass(frozen=True)

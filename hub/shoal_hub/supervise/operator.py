@@ -1,4 +1,4 @@
-"""The first operator: a token made at the first start, and the CLI's profile that holds it."""
+"""The first admin and its token, made at the first start, and the CLI's profile that holds it."""
 
 from pathlib import Path
 
@@ -8,9 +8,11 @@ from sqlmodel import select
 from shoal_client.errors import ProfileError
 from shoal_client.profile import Profile, profile_path, read_profile, write_profile
 from shoal_hub.addresses import Addresses
+from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.record import record
 from shoal_hub.database import Database
 from shoal_hub.operators.tables import OperatorToken
-from shoal_hub.security import create_operator_token
+from shoal_hub.operators.tokens import create_operator_token
 from shoal_hub.settings import Settings
 
 
@@ -45,7 +47,10 @@ def _first_token(settings: Settings) -> str | None:
         with database.transaction() as session:
             if session.exec(select(OperatorToken.id)).first() is not None:
                 return None
-            return create_operator_token(session, "admin")
+            token = create_operator_token(session, "admin")
+            supervisor = Actor.system("supervisor")
+            record(session, supervisor, "operators.first_token", "operator_tokens", {}, {"name": "admin"})
+            return token
     finally:
         database.close()
 

@@ -6,10 +6,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from shoal_hub.addresses import Addresses, NotRunningError
+from shoal_hub.audit.key import AuditKey
+from shoal_hub.broker.access import DeviceAccess
 from shoal_hub.broker.config import BrokerConfig, Listener
 from shoal_hub.broker.ports import free_port, is_free
 from shoal_hub.broker.process import running_pid
 from shoal_hub.database import Database, utc_now
+from shoal_hub.devices.revocation import read_revoked
 from shoal_hub.errors import SettingsError
 from shoal_hub.ingest.group import read_shared_group
 from shoal_hub.settings import Settings
@@ -21,6 +24,7 @@ from shoal_hub.trust.status import read_status
 _API_PORT_TIMEOUT_S: Final = 6.0
 """An API that was left by a hub that was killed needs a moment to end and to give its port back."""
 _ANY: Final = "0.0.0.0"  # noqa: S104 - a broker elsewhere is reached over the network
+_LOOPBACK: Final = {"": "127.0.0.1", _ANY: "127.0.0.1", "::": "::1"}
 
 
 def prepare_data(settings: Settings) -> list[str]:
@@ -33,6 +37,7 @@ def prepare_data(settings: Settings) -> list[str]:
     Director.open(trust)
     DeviceAuthority.open(trust).issue_server(server_names(settings))
     HubAuthority.open(trust)
+    AuditKey.open(trust)
     read_shared_group(settings.data)
     database = Database(settings.database)
     database.upgrade()
@@ -46,7 +51,12 @@ def prepare_data(settings: Settings) -> list[str]:
 
 def server_names(settings: Settings) -> list[str]:
     """Return the names and addresses that the hub's servers are reached by, for their certificate."""
-    return list(dict.fromkeys([settings.public_host, "localhost", "127.0.0.1"]))
+    return list(dict.fromkeys([settings.public_host, "localhost", "127.0.0.1", device_listener_host(settings)]))
+
+
+def device_listener_host(settings: Settings) -> str:
+    """Return where the hub itself reaches the devices' listener."""
+    return settings.public_host if settings.broker_url else _LOOPBACK.get(settings.broker_host, settings.broker_host)
 
 
 def choose_addresses(settings: Settings) -> Addresses:
@@ -79,6 +89,7 @@ def broker_config(settings: Settings, addresses: Addresses) -> BrokerConfig:
             authority=devices.certificate_path,
             identity=devices.issue_server(server_names(settings)),
             acl=folder / "devices.acl",
+            crl=folder / "devices.crl",
         ),
         hub=Listener(
             host=_ANY if settings.broker_url else "127.0.0.1",
@@ -89,6 +100,22 @@ def broker_config(settings: Settings, addresses: Addresses) -> BrokerConfig:
         ),
         user=getpass.getuser(),
     )
+
+
+def device_access(settings: Settings, addresses: Addresses) -> DeviceAccess:
+    """Return the files that say which devices the broker lets in."""
+    return DeviceAccess(broker_config(settings, addresses), [DeviceAuthority.open(settings.data / "trust")])
+
+
+def write_device_access(settings: Settings, addresses: Addresses) -> None:
+    """Write those files from the database: a broker does not start without them, nor may it start with older ones."""
+    database = Database(settings.database)
+    try:
+        with database.session() as session:
+            revoked = read_revoked(session, utc_now())
+    finally:
+        database.close()
+    device_access(settings, addresses).write(revoked, utc_now())
 
 
 def _hub_listener(settings: Settings) -> tuple[str, int]:

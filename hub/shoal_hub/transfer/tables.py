@@ -6,7 +6,7 @@ from typing import Literal
 from sqlalchemy import BigInteger, String
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UtcDateTime
+from shoal_hub.database import UNAUDITED, UtcDateTime
 
 RetainedState = Literal["publishing", "standing", "withdrawing"]
 UploadState = Literal["credited", "stored", "refused"]
@@ -16,6 +16,7 @@ class Lease(SQLModel, table=True):
     """One user's need of one artifact at the broker; users are like `rollout/r-abcdefgh`."""
 
     __tablename__ = "leases"
+    __table_args__ = {"info": UNAUDITED}
 
     sha256: str = Field(primary_key=True, foreign_key="artifacts.sha256")
     user: str = Field(primary_key=True, index=True)
@@ -26,6 +27,7 @@ class Retained(SQLModel, table=True):
     """An artifact whose chunks are, or are about to be, at the broker."""
 
     __tablename__ = "retained"
+    __table_args__ = {"info": UNAUDITED}
 
     sha256: str = Field(primary_key=True)
     size_bytes: int = Field(sa_type=BigInteger)
@@ -38,6 +40,7 @@ class Watermark(SQLModel, table=True):
     """How far the broker has been told desired states; the broker keeps the same value, retained."""
 
     __tablename__ = "watermarks"
+    __table_args__ = {"info": UNAUDITED}
 
     id: int = Field(default=1, primary_key=True)
     epoch: int = Field(sa_type=BigInteger)
@@ -48,6 +51,7 @@ class Upload(SQLModel, table=True):
     """A blob that a device offered; its chunks lie in `uploads/` until it is whole."""
 
     __tablename__ = "uploads"
+    __table_args__ = {"info": UNAUDITED}
 
     sha256: str = Field(primary_key=True)
     device_id: str = Field(primary_key=True, foreign_key="devices.id")
@@ -56,4 +60,7 @@ class Upload(SQLModel, table=True):
     purpose: str
     state: UploadState = Field(default="credited", sa_type=String, index=True)
     reason: str = ""
+    received_bytes: int = Field(
+        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"}, description="of whole blobs that came"
+    )
     changed_at: datetime = Field(sa_type=UtcDateTime)

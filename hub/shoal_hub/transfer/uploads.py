@@ -5,26 +5,32 @@ Chunks lie in `uploads/<sha256>-<device>/<index>` until the blob is whole, so a 
 
 import shutil
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, func, select
 
 from shoal_contract.ack import BlobAnswer
 from shoal_contract.ids import sha256_hex
 from shoal_contract.limits import CHUNK_SIZES_BYTES, MAX_BLOB_BYTES
 from shoal_contract.telemetry import BlobOffer
 from shoal_hub.database import Database, announce
+from shoal_hub.devices.revocation import revoked_among
+from shoal_hub.errors import TooManyRequestsError
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
 from shoal_hub.registry.tables import Artifact
+from shoal_hub.requests import RateLimit
+from shoal_hub.transfer.quota import DAY, Quota, beyond, counted_bytes, use_of
 from shoal_hub.transfer.tables import Upload
 
 Refusal = Callable[[Session, str, BlobOffer], str]
 """Says why a device may not upload a blob, or nothing if some feature waits for it."""
 _STORED: Final = BlobAnswer(state="stored")
 _SETTLED_SHOWN: Final = 64
+_SPELL: Final = timedelta(hours=1)
+"""Refusals of one device that are less apart than this are one event."""
 
 
 class Uploads:
@@ -35,38 +41,56 @@ class Uploads:
         store: Where whole blobs go.
         folder: Where chunks wait.
         refusal: Asked about each offer that the limits allow.
+        quota: What one device may send.
     """
 
-    def __init__(self, database: Database, store: ArtifactStore, folder: Path, refusal: Refusal) -> None:
+    def __init__(self, database: Database, store: ArtifactStore, folder: Path, refusal: Refusal, quota: Quota) -> None:
         self._database = database
         self._store = store
         self._folder = folder
         self._refusal = refusal
+        self._quota = quota
+        self._chunk_rate = RateLimit(quota.chunks_per_s * 60, "chunks", "SHOAL_UPLOAD_CHUNKS_PER_S")
 
     def offer(self, session: Session, device_id: str, offer: BlobOffer, now: datetime) -> None:
         """Note an offer and the answer to it, inside the transaction that commits the offer."""
         upload = session.get(Upload, (offer.sha256, device_id)) or Upload(
-            sha256=offer.sha256, device_id=device_id, size_bytes=0, chunk_bytes=0, purpose=offer.purpose, changed_at=now
+            sha256=offer.sha256,
+            device_id=device_id,
+            size_bytes=0,
+            chunk_bytes=0,
+            purpose=offer.purpose,
+            state="refused",
+            changed_at=now,
         )
         upload.size_bytes, upload.chunk_bytes, upload.changed_at = offer.size_bytes, offer.chunk_bytes, now
         if session.get(Artifact, offer.sha256) is not None:
             upload.state, upload.reason = "stored", ""
         else:
-            upload.reason = _limits(offer) or self._refusal(session, device_id, offer)
+            used = use_of(session, device_id, now, besides=offer.sha256)
+            upload.reason = (
+                _limits(offer) or beyond(self._quota, used, offer) or self._refusal(session, device_id, offer)
+            )
             upload.state = "refused" if upload.reason else "credited"
         if upload.state == "refused":
-            text = f"the upload of {offer.sha256[:12]} by {device_id} was refused: {upload.reason}"
-            record_event(session, "blob_refused", text, device_id=device_id, severity="warning")
+            _tell_refused(session, upload, now)
+            shutil.rmtree(self._chunks_of(upload), ignore_errors=True)
         session.add(upload)
 
     def chunk(self, device_id: str, sha256: str, index: int, data: bytes, now: datetime) -> BlobAnswer | None:
         """Keep one chunk; return an answer once that settles the blob, None while more has to come.
 
-        A chunk that nobody gave credit for, or of the wrong size, is dropped.
+        A chunk that nobody gave credit for, of a revoked device, of the wrong size or beyond the device's rate is
+        dropped; what is missing is asked for again once the device has been still for a while.
         """
+        try:
+            self._chunk_rate.take(device_id, f"device {device_id}")
+        except TooManyRequestsError:
+            return None
         with self._database.session() as session:
             upload = session.get(Upload, (sha256, device_id))
-        if upload is None or upload.state != "credited" or len(data) != _size_of(upload, index):
+            is_revoked = bool(revoked_among(session, [device_id]))
+        if upload is None or is_revoked or upload.state != "credited" or len(data) != _size_of(upload, index):
             return None
         folder = self._chunks_of(upload)
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +129,7 @@ class Uploads:
         found = sha256_hex(data)
         with self._database.transaction() as session:
             row = session.get_one(Upload, (upload.sha256, upload.device_id))
-            row.changed_at = now
+            row.changed_at, row.received_bytes = now, row.received_bytes + counted_bytes(row.size_bytes)
             if found == upload.sha256:
                 store_artifact(session, self._store, data)
                 row.state = "stored"
@@ -114,8 +138,7 @@ class Uploads:
                     "refused",
                     f"its bytes have the hash {found[:12]}, {upload.sha256[:12]} was offered",
                 )
-                text = f"the upload of {upload.sha256[:12]} by {upload.device_id} was refused: {row.reason}"
-                record_event(session, "blob_refused", text, device_id=upload.device_id, severity="warning")
+                _tell_refused(session, row, now)
             session.add(row)
             announce(session, "federated")
         shutil.rmtree(folder, ignore_errors=True)
@@ -138,6 +161,21 @@ class Uploads:
 
     def _chunks_of(self, upload: Upload) -> Path:
         return self._folder / f"{upload.sha256}-{upload.device_id}"
+
+
+def _tell_refused(session: Session, upload: Upload, now: datetime) -> None:
+    """Record that a device is refused, once for a spell of refusals, and forget its older ones.
+
+    A device can offer as often as it likes: what that costs the database does not grow with it.
+    """
+    of_device = (Upload.device_id == upload.device_id, Upload.state == "refused", Upload.sha256 != upload.sha256)
+    latest: datetime | None = session.exec(select(func.max(Upload.changed_at)).where(*of_device)).one()
+    if latest is None or latest < now - _SPELL:
+        text = f"the upload of {upload.sha256[:12]} by {upload.device_id} was refused: {upload.reason}"
+        record_event(session, "blob_refused", text, device_id=upload.device_id, severity="warning")
+    kept = select(Upload.sha256).where(*of_device).order_by(col(Upload.changed_at).desc()).limit(_SETTLED_SHOWN)
+    is_forgotten = (col(Upload.received_bytes) == 0) | (col(Upload.changed_at) < now - DAY)
+    session.exec(delete(Upload).where(*of_device, is_forgotten, col(Upload.sha256).not_in(kept)))  # type: ignore[arg-type]
 
 
 def _limits(offer: BlobOffer) -> str:

@@ -4,7 +4,7 @@
 connections to the broker, on a listener of its own, so that no device certificate can ever act as the hub.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from shoal_hub.trust.errors import CertificateRequestError
 from shoal_hub.trust.keystore import Keystore
 
 _RENEW_BEFORE: Final = timedelta(days=60)
+_STAND_IN_LIFE: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,32 @@ class DeviceAuthority(_Authority):
                 "send a request with an empty subject",
             )
         return certificates.make_client(device_id, public_key, self._certificate, self._key)
+
+    def stand_in(self, device_id: str, folder: Path) -> Identity:
+        """Make an identity in a device's own name, good for minutes: with it the hub takes the device's place.
+
+        Args:
+            device_id: Whose place is taken; the device's own keys stay as they are.
+            folder: Where key and certificate are written; a private one, removed after use.
+        """
+        identity = Identity(folder / "stand-in.pem", folder / "stand-in.key")
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = certificates.make_client(
+            device_id, key.public_key(), self._certificate, self._key, _STAND_IN_LIFE
+        )
+        files.write_key(identity.key, key)
+        files.write_certificate(identity.certificate, certificate)
+        return identity
+
+    def sign_revocations(
+        self, revoked: Mapping[int, datetime], last_update: datetime, next_update: datetime
+    ) -> x509.CertificateRevocationList:
+        """Sign the list of serial numbers that no longer count, with the time from which they do not."""
+        return certificates.make_revocation_list(revoked, self._certificate, self._key, last_update, next_update)
+
+    def has_signed(self, revocations: x509.CertificateRevocationList) -> bool:
+        """Whether this authority has signed a revocation list."""
+        return revocations.is_signature_valid(self._key.public_key())
 
 
 class HubAuthority(_Authority):

@@ -1,7 +1,7 @@
 """Builds X.509 certificates (RFC 5280) for authorities, servers and clients. No files."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -40,10 +40,14 @@ def make_authority(name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certifica
 
 
 def make_client(
-    name: str, public_key: ec.EllipticCurvePublicKey, issuer: x509.Certificate, issuer_key: ec.EllipticCurvePrivateKey
+    name: str,
+    public_key: ec.EllipticCurvePublicKey,
+    issuer: x509.Certificate,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    life: timedelta = LEAF_LIFE,
 ) -> x509.Certificate:
     """Make a certificate that is good for a TLS client only, with `name` as its common name."""
-    builder = _leaf(name, public_key, issuer).add_extension(
+    builder = _leaf(name, public_key, issuer, life).add_extension(
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
     )
     return builder.sign(issuer_key, hashes.SHA256())
@@ -64,6 +68,28 @@ def make_server(
     return builder.sign(issuer_key, hashes.SHA256())
 
 
+def make_revocation_list(
+    revoked: Mapping[int, datetime],
+    issuer: x509.Certificate,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    last_update: datetime,
+    next_update: datetime,
+) -> x509.CertificateRevocationList:
+    """Make a version 2 CRL (RFC 5280, section 5) that names serial numbers, each with the time of its revocation."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(last_update)
+        .next_update(next_update)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(_key_id(issuer)), critical=False)
+        .add_extension(x509.CRLNumber(int(last_update.timestamp())), critical=False)
+    )
+    for serial in sorted(revoked):
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(revoked[serial])
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
 def server_hosts(certificate: x509.Certificate) -> set[str]:
     """Return the names and addresses that a server certificate is for."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -71,9 +97,14 @@ def server_hosts(certificate: x509.Certificate) -> set[str]:
     return addresses | set(names.get_values_for_type(x509.DNSName))
 
 
-def _leaf(name: str, public_key: ec.EllipticCurvePublicKey, issuer: x509.Certificate) -> x509.CertificateBuilder:
+def _key_id(issuer: x509.Certificate) -> x509.SubjectKeyIdentifier:
+    return issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+
+
+def _leaf(
+    name: str, public_key: ec.EllipticCurvePublicKey, issuer: x509.Certificate, life: timedelta = LEAF_LIFE
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
-    authority = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return (
         x509.CertificateBuilder()
         .subject_name(common_name(name))
@@ -81,11 +112,11 @@ def _leaf(name: str, public_key: ec.EllipticCurvePublicKey, issuer: x509.Certifi
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATE)
-        .not_valid_after(now + LEAF_LIFE)
+        .not_valid_after(now + life)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(is_authority=False), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(_key_id(issuer)), critical=False)
     )
 
 

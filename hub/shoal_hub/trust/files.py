@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from shoal_hub.trust.errors import TrustError
 
+PRIVATE_UMASK: Final = 0o077
+"""Of every process of the hub: whatever it or a library makes is the hub's alone."""
 _PRIVATE_MODE: Final = 0o600
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 RESTORE: Final = (

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from shoal_client.tuf import Rotation, SigningRequest, TrustStatus
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import Hub, Operator, Reading, Writing
+from shoal_hub.dependencies import Admin, Hub, Reading, Viewer, Writing
 from shoal_hub.error_response import documented
 from shoal_hub.errors import NotFoundError
 from shoal_hub.trust.roles import TIMESTAMP
@@ -49,36 +49,36 @@ def read_target(path: str, session: Reading) -> Response:
     return Response(found.content, media_type="application/octet-stream", headers=_FOREVER)
 
 
-@router.get("", responses=documented(401))
-def read_trust(session: Reading, hub: Hub, _operator: Operator) -> TrustStatus:
+@router.get("", responses=documented(401, 403))
+def read_trust(session: Reading, hub: Hub, _viewer: Viewer) -> TrustStatus:
     """Return roles, keys and where they lie, what waits for signatures, and what somebody should look at."""
     return read_status(session, hub.trust, utc_now())
 
 
-@router.post("/rotations", responses=documented(401, 404, 409, 422))
-def rotate_keys(rotation: Rotation, hub: Hub, _operator: Operator) -> TrustStatus:
+@router.post("/rotations", responses=documented(400, 401, 403, 404, 409, 413, 422))
+def rotate_keys(rotation: Rotation, hub: Hub, _admin: Admin) -> TrustStatus:
     """Give a role new keys. What offline keys must sign waits until they have; everything else is in force at once."""
     with hub.database.transaction() as session:
         hub.trust.rotate(session, rotation)
     return _after_a_change(hub)
 
 
-@router.get("/staged", responses=documented(401, 409))
-def read_staged(session: Reading, hub: Hub, _operator: Operator) -> SigningRequest:
+@router.get("/staged", responses=documented(401, 403, 409))
+def read_staged(session: Reading, hub: Hub, _viewer: Viewer) -> SigningRequest:
     """Return what waits for signatures by offline keys, with what is in force."""
     return Staging(hub.trust.reading(session)).request()
 
 
-@router.post("/staged", responses=documented(401, 409, 422))
-def sign_staged(signed: SigningRequest, hub: Hub, _operator: Operator) -> TrustStatus:
+@router.post("/staged", responses=documented(400, 401, 403, 409, 413, 422))
+def sign_staged(signed: SigningRequest, hub: Hub, _admin: Admin) -> TrustStatus:
     """Take signatures by offline keys; the change is published once there are enough."""
     with hub.database.transaction() as session:
         Staging(hub.trust.writing(session)).take(signed)
     return _after_a_change(hub)
 
 
-@router.delete("/staged", responses=documented(401))
-def discard_staged(session: Writing, hub: Hub, _operator: Operator) -> TrustStatus:
+@router.delete("/staged", responses=documented(401, 403))
+def discard_staged(session: Writing, hub: Hub, _admin: Admin) -> TrustStatus:
     """Drop what waits for signatures."""
     Staging(hub.trust.writing(session)).discard()
     return read_status(session, hub.trust, utc_now())

@@ -13,6 +13,7 @@ from tests.agent.simulators.director import DEVICE
 from shoal_agent.errors import LinkError
 from shoal_contract import topics
 from shoal_contract.ack import Ack, BlobAnswer
+from shoal_contract.device_signature import SignedChannel
 from shoal_contract.reported import Presence
 
 
@@ -53,6 +54,9 @@ class MemoryLink:
         self.sent.append((topic, payload))
         self._news.set()
 
+    async def say(self, channel: SignedChannel, message: bytes, *, retain: bool = False) -> None:
+        await self.publish(topics.up(DEVICE, channel), message, retain=retain)
+
     @asynccontextmanager
     async def subscription(self, topic: str) -> AsyncIterator[MemoryObjectReceiveStream[bytes]]:
         send, receive = anyio.create_memory_object_stream[bytes](64)
@@ -62,6 +66,7 @@ class MemoryLink:
 
     def presence(self, state: str) -> bytes:
         message = {"state": state, "connection": self.connection, "sequence": 0, "since": "2026-11-23T12:00:00Z"}
+        message |= {"instance": "a" * 16}
         return Presence.model_validate(message).to_bytes()
 
     async def deliver(self, topic: str, payload: bytes) -> None:

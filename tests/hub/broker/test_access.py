@@ -150,27 +150,27 @@ def test_a_client_without_a_certificate_does_not_get_in(broker: Broker) -> None:
         (broker.device_port, broker.devices.certificate_path),
         (broker.config.hub.port, broker.hub.certificate_path),
     ):
-        assert _is_refused(port, authority, None)
+        assert is_refused(port, authority, None)
 
 
-def test_a_device_certificate_is_refused_on_the_hubs_listener_and_the_hubs_on_the_devices(
+def test_a_device_certificateis_refused_on_the_hubs_listener_and_the_hubs_on_the_devices(
     broker: Broker, tmp_path: Path
 ) -> None:
     device = device_identity(broker, new_device_id(), tmp_path)
     hub = broker.hub.connection("hub-test")
-    assert _is_refused(broker.config.hub.port, broker.hub.certificate_path, device)
-    assert _is_refused(broker.device_port, broker.devices.certificate_path, hub)
+    assert is_refused(broker.config.hub.port, broker.hub.certificate_path, device)
+    assert is_refused(broker.device_port, broker.devices.certificate_path, hub)
 
 
 def test_a_device_named_like_the_hub_is_still_only_a_device(broker: Broker, tmp_path: Path) -> None:
     device = device_identity(broker, "hub-controller", tmp_path)
-    assert _is_refused(broker.config.hub.port, broker.hub.certificate_path, device)
+    assert is_refused(broker.config.hub.port, broker.hub.certificate_path, device)
     with connected(broker, "hub-controller", tmp_path) as client:
         assert client.publish(topics.HUB_WAKE).is_failure
 
 
 def test_the_hubs_server_certificate_does_not_open_the_devices_listener(broker: Broker) -> None:
-    assert _is_refused(broker.device_port, broker.devices.certificate_path, broker.config.devices.identity)
+    assert is_refused(broker.device_port, broker.devices.certificate_path, broker.config.devices.identity)
 
 
 def test_a_device_cannot_push_another_off_by_its_client_id(broker: Broker, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_packet_over_the_limit_ends_the_connection_of_its_sender_alone(broker:
         assert other.disconnects.empty()
 
 
-def _is_refused(port: int, authority: Path, identity: Identity | None) -> bool:
+def is_refused(port: int, authority: Path, identity: Identity | None) -> bool:
     """Whether the broker ends the handshake, or the connection right after it (TLS 1.3 tells the client late)."""
     try:
         client = Client(port, authority, identity)

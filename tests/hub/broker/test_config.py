@@ -16,7 +16,8 @@ GOLDEN = Path(__file__).parent / "mosquitto.conf"
 def _listener(name: str, host: str, port: int) -> Listener:
     trust = Path("/data/trust")
     identity = Identity(certificate=trust / f"{name}-server.pem", key=trust / f"{name}-server.key")
-    return Listener(host, port, trust / f"{name}-ca.pem", identity, Path(f"/data/broker/{name}.acl"))
+    crl = Path("/data/broker/devices.crl") if name == "devices" else None
+    return Listener(host, port, trust / f"{name}-ca.pem", identity, Path(f"/data/broker/{name}.acl"), crl)
 
 
 def test_the_configuration_is_the_golden_file() -> None:

@@ -13,7 +13,9 @@ from shoal_hub.devices.tables import Device
 
 
 def _presence(state: Literal["online", "offline"], connection: int) -> Presence:
-    return Presence(state=state, connection=connection, sequence=0 if state == "online" else 1, since=NOON)
+    return Presence(
+        state=state, connection=connection, sequence=0 if state == "online" else 1, since=NOON, instance="a" * 16
+    )
 
 
 @pytest.fixture

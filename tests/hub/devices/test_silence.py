@@ -39,7 +39,7 @@ def test_a_device_that_misses_its_heartbeats_is_shown_offline_until_it_is_heard_
     note_silence(database, LATE, LONG_AGO)
     assert presence(database, device_id) == ("offline", SILENT)
 
-    body = Heartbeat(at=LATE, uptime_s=1, memory_bytes=1, load=0, outbox_depth=0)
+    body = Heartbeat(at=LATE, uptime_s=1, memory_bytes=1, load=0, outbox_depth=0, connection=1, sequence=0)
     Committer(database, Handlers()).commit([Received(device_id, TelemetryMessage(body=body))], LATE)
 
     assert presence(database, device_id) == ("online", "")
@@ -50,7 +50,7 @@ def test_a_device_that_said_farewell_stays_offline_when_a_late_heartbeat_comes(
 ) -> None:
     with database.transaction() as session:
         session.get_one(Device, device_id).sqlmodel_update({"presence": "offline", "presence_reason": "stopped"})
-    body = Heartbeat(at=NOON, uptime_s=1, memory_bytes=1, load=0, outbox_depth=0)
+    body = Heartbeat(at=NOON, uptime_s=1, memory_bytes=1, load=0, outbox_depth=0, connection=1, sequence=0)
     Committer(database, Handlers()).commit([Received(device_id, TelemetryMessage(body=body))], NOON)
     assert presence(database, device_id) == ("offline", "stopped")
 

@@ -17,6 +17,7 @@ from shoal_contract.desired import DesiredRound
 from shoal_contract.telemetry import BlobOffer, RoundResult
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
+from shoal_hub.devices.revocation import revoke
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.errors import ConflictError, InvalidInputError, JobError
 from shoal_hub.events.tables import EventRow
@@ -358,3 +359,36 @@ def test_a_strategy_that_sends_single_messages_is_told_what_works() -> None:
     for misuse in (lambda: grid.push_messages([]), lambda: grid.pull_messages([]), lambda: grid.run):
         with pytest.raises(JobError, match="send_and_receive alone"):
             misuse()
+
+
+def test_a_round_asks_no_revoked_device_waits_for_none_and_counts_no_answer_of_one(
+    hub: HubContext, devices: list[str]
+) -> None:
+    run = start(hub, min_devices=1, deadline_s=60)
+    before, during, good = devices
+    revoke_one(hub, before)
+
+    def then(asked: Sequence[str]) -> None:
+        assert asked == [during, good]
+        answer(hub, run.id, during, [BASE[0] + 9, BASE[1]])
+        revoke_one(hub, during)
+        answer(hub, run.id, good, [BASE[0] + 1, BASE[1]])
+
+    thread = once_open(hub, then)
+    began_s = time.monotonic()
+    answers = RoundExchange(hub.database, hub.artifacts, run.id).play(1, BASE, devices)
+    thread.join()
+    assert [one.device_id for one in answers] == [good]
+    assert time.monotonic() - began_s < 30
+
+
+def test_a_revoked_device_may_upload_nothing(hub: HubContext, devices: list[str]) -> None:
+    revoke_one(hub, devices[0])
+    with hub.database.session() as session:
+        offer = BlobOffer(sha256="0" * 64, size_bytes=10, chunk_bytes=16 * 1024)
+        assert refusal_of(session, devices[0], offer) == "the device was revoked"
+
+
+def revoke_one(hub: HubContext, device_id: str) -> None:
+    with hub.database.transaction() as session:
+        revoke(session, session.get_one(Device, device_id), by="ada", reason="", now=utc_now())

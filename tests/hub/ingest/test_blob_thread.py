@@ -1,7 +1,7 @@
 """The thread that keeps uploads: one chunk that cannot be kept must not stop those after it."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from sqlmodel import select
@@ -32,7 +32,12 @@ def worker(sqlite_database: Database, tmp_path: Path) -> IngestWorker:
     endpoint = Endpoint("127.0.0.1", 1, tmp_path, Identity(tmp_path, tmp_path))
     endpoints = Endpoints(endpoint, endpoint, endpoint)
     worker = IngestWorker(
-        sqlite_database, Committer(sqlite_database, Handlers()), cast("Uploads", FullDisk()), endpoints, "group"
+        sqlite_database,
+        Committer(sqlite_database, Handlers()),
+        cast("Uploads", FullDisk()),
+        endpoints,
+        "group",
+        messages_per_s=100,
     )
     worker.stop()  # nothing waits
     return worker
@@ -55,7 +60,7 @@ def test_a_device_that_makes_up_topics_fills_no_table(worker: IngestWorker, sqli
     acknowledged: list[str] = []
     for index in range(50):
         worker._take_chunk(message(f"shoal/1/device/{DEVICE}/up/blob/made-up/{index}-x", acknowledged))
-        cast("Any", worker)._read(message(f"shoal/1/device/{DEVICE}/up/event/{index}", acknowledged))
+        worker._reader.read([message(f"shoal/1/device/{DEVICE}/up/event/{index}", acknowledged)])
 
     assert len(acknowledged) == 50
     with sqlite_database.session() as session:

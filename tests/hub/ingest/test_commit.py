@@ -7,8 +7,6 @@ import pytest
 from sqlmodel import Session, col, select
 from tests.simulators.rows import NOON, add_device, make_report
 
-from shoal_contract import topics
-from shoal_contract.errors import MessageError, TopicError
 from shoal_contract.ids import new_device_id
 from shoal_contract.reported import Presence
 from shoal_contract.telemetry import (
@@ -26,7 +24,7 @@ from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import EventRow
 from shoal_hub.ingest.commit import Committer, RaceError
 from shoal_hub.ingest.handlers import Handlers
-from shoal_hub.ingest.receive import Received, Unreadable, read
+from shoal_hub.ingest.receive import Received, Unreadable
 
 STREAM = "a" * 16
 
@@ -175,14 +173,30 @@ def test_unknown_and_revoked_devices_are_named_and_change_nothing(committer: Com
 
 
 def test_presence_report_and_heartbeat_reach_the_row(committer: Committer, database: Database, device_id: str) -> None:
-    beat = Heartbeat(at=NOON, uptime_s=1, memory_bytes=1, load=0, outbox_depth=0)
-    online = Presence(state="online", connection=1, sequence=0, since=NOON)
+    beat = Heartbeat(at=NOON, uptime_s=1, memory_bytes=1, load=0, outbox_depth=0, connection=1, sequence=0)
+    online = Presence(state="online", connection=1, sequence=0, since=NOON, instance="a" * 16)
     batch = [online, make_report(generation=5), TelemetryMessage(body=beat)]
     later = NOON + timedelta(seconds=5)
     assert committer.commit([Received(device_id, one) for one in batch], later).acks == {}
     with database.session() as session:
         row = session.get_one(Device, device_id)
     assert (row.presence, row.reported_generation, row.last_seen_at) == ("online", 5, later)
+
+
+def test_a_repeated_heartbeat_or_event_keeps_no_device_alive(
+    committer: Committer, database: Database, device_id: str
+) -> None:
+    """A broker that passes on what it has kept cannot hide that a device is gone."""
+    beat = Heartbeat(at=NOON, uptime_s=1, memory_bytes=1, load=0, outbox_depth=0, connection=1, sequence=3)
+    batch = [Received(device_id, TelemetryMessage(body=beat)), event(device_id, 1)]
+    committer.commit(batch, NOON)
+    committer.commit(batch, NOON + timedelta(hours=1))
+    with database.session() as session:
+        assert session.get_one(Device, device_id).last_seen_at == NOON
+    newer = TelemetryMessage(body=beat.model_copy(update={"sequence": 4}))
+    committer.commit([Received(device_id, newer)], NOON + timedelta(hours=2))
+    with database.session() as session:
+        assert session.get_one(Device, device_id).last_seen_at == NOON + timedelta(hours=2)
 
 
 def test_an_event_is_recorded_for_people_with_what_it_is_about(
@@ -193,26 +207,6 @@ def test_an_event_is_recorded_for_people_with_what_it_is_about(
     committer.commit([Received(device_id, Event(event_id="f" * 32, outbox=place, at=NOON, body=body))], NOON)
     row = rows(database, "missing_artifact")[0]
     assert (row.subject, row.severity, "silent for 10 s" in row.message) == (f"device/{device_id}", "warning", True)
-
-
-def test_a_kind_that_this_hub_does_not_know_is_unreadable_but_has_its_place() -> None:
-    device_id = new_device_id()
-    payload = (
-        b'{"event_id":"' + b"0" * 32 + b'","at":"2026-01-01T00:00:00Z","body":{"kind":"dance"},'
-        b'"outbox":{"stream":"' + STREAM.encode() + b'","sequence":4,"oldest":2}}'
-    )
-    received = read(topics.up(device_id, "event"), payload)
-    assert isinstance(received.message, Unreadable)
-    assert received.outbox == OutboxPosition(stream=STREAM, sequence=4, oldest=2)
-
-
-def test_garbage_has_no_place_and_is_refused() -> None:
-    with pytest.raises(MessageError):
-        read(topics.up(new_device_id(), "event"), b"\xff\x00")
-    with pytest.raises(MessageError):
-        read(topics.up(new_device_id(), "presence"), b"{}")
-    with pytest.raises(TopicError):
-        read("shoal/1/device/me/up/event", b"{}")
 
 
 def test_one_kind_of_body_has_one_handler() -> None:

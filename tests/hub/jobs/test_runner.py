@@ -4,14 +4,13 @@ import fcntl
 import signal
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlmodel import select
-from tests.hub.registry.bundles import register_bundle, write_bundle
+from tests.hub.registry.bundles import keras_archive, register_bundle, write_bundle
 
 from shoal_hub.context import HubContext
 from shoal_hub.database import Database
@@ -61,17 +60,10 @@ def tick_until(runner: JobRunner, holds: Callable[[], bool]) -> None:
         time.sleep(0.05)  # the runner is level-triggered and tells nobody
 
 
-def _keras_file(folder: Path) -> bytes:
-    """Compression wants the file to be there; the technique of these tests does not read it."""
-    with zipfile.ZipFile(folder / "empty.keras", "w") as archive:
-        archive.writestr("metadata.json", "{}")
-    return (folder / "empty.keras").read_bytes()
-
-
 def test_a_compression_makes_variants_that_a_manifest_can_be_published_of(
     hub: HubContext, client: TestClient, tmp_path: Path, new_runner: NewRunner
 ) -> None:
-    register_bundle(hub, write_bundle(tmp_path / "bundle", extra={"model.keras": _keras_file(tmp_path)}))
+    register_bundle(hub, write_bundle(tmp_path / "bundle", extra={"model.keras": keras_archive()}))
     body = {"techniques": ["int8-qdq-onnx"]}
     job_id = client.post("/api/v1/models/colours/versions/1/compress", json=body).json()["id"]
     runner = new_runner(hub)
@@ -85,7 +77,8 @@ def test_a_compression_makes_variants_that_a_manifest_can_be_published_of(
     assert variant["accuracy"] > 0.8
     assert [variant["target"]] == done["result"]["targets"] == version["targets"]
     with hub.database.transaction() as session:
-        assert publish_manifest(session, hub.artifacts, hub.trust, find_version(session, "colours", "1")).size_bytes
+        version = find_version(session, "colours", "1")
+        assert publish_manifest(session, hub.artifacts, hub.trust, hub.director, version).size_bytes
     assert [path.name for path in log_path(hub.settings, job_id).parent.iterdir()] == ["log"], "nothing is left behind"
 
 

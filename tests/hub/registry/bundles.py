@@ -1,10 +1,14 @@
 """A small real bundle: a linear classifier of four features and three labels, as ONNX, with its data."""
 
 import hashlib
+import io
 import json
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import onnx
 from httpx import Response
@@ -13,10 +17,12 @@ from onnx import TensorProto, helper
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.registry.inspection import inspect
+from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.registry.register import RegisterRequest, read_checked_bundle, register
 
 WEIGHTS = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 2], [0.5, -0.5, 0]], dtype=np.float32)
 LABELS = ["red", "green", "blue"]
+DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3, "activation": "softmax"}}
 
 
 def write_bundle(folder: Path, *, seed: int = 0, extra: dict[str, bytes] | None = None, **changes: Any) -> Path:
@@ -87,4 +93,29 @@ def register_bundle(hub: HubContext, folder: Path, request: RegisterRequest | No
     request = request or RegisterRequest()
     with hub.database.transaction() as session:
         now = utc_now()
-        return register(session, hub.artifacts, folder, bundle, inspect(folder), request, by="ada", now=now).number
+        return register(
+            session, hub.artifacts, folder, bundle, inspect(folder, BundleLimits()), request, by="ada", now=now
+        ).number
+
+
+def keras_archive(config: object = None, weights: bytes | None = None, **members: bytes) -> bytes:
+    """Return a `.keras` archive of one dense layer, with what is given in place of its parts."""
+    plain = {"module": "keras", "class_name": "Sequential", "config": {"layers": [DENSE]}, "registered_name": None}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+        archive.writestr("config.json", json.dumps(plain if config is None else config))
+        archive.writestr("model.weights.h5", weights if weights is not None else hdf5())
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def hdf5(fill: Callable[[Any], object] | None = None) -> bytes:
+    """Return an HDF5 file with a small data set, and what `fill` puts into it."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.create_group("layers/dense/vars").create_dataset("0", data=WEIGHTS)
+        if fill is not None:
+            fill(file)
+    return buffer.getvalue()

@@ -21,6 +21,7 @@ from shoal_hub.context import HubContext
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.registry.bundle_files import restore_bundle
 from shoal_hub.registry.inspection import inspect, inspect_in_child
+from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.registry.tables import Version
 
 
@@ -212,7 +213,7 @@ def test_a_model_that_crashes_its_runtime_does_not_take_the_hub_with_it(
     (tmp_path / "onnxruntime.py").write_text("import os\nos.abort()\n")  # stands for a parser that a file crashes
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     with pytest.raises(InvalidInputError, match="its runtime crashed"):
-        inspect_in_child(folder)
+        inspect_in_child(folder, BundleLimits())
 
 
 @pytest.mark.parametrize(("spoil", "found"), [(broken_onnx, "model.onnx"), (bomb, "calibration.npz")])
@@ -220,7 +221,7 @@ def test_what_the_child_refuses_is_told_in_its_words(tmp_path: Path, spoil: Call
     folder = write_bundle(tmp_path / "bundle")
     spoil(folder)
     with pytest.raises(InvalidInputError, match=found):
-        inspect_in_child(folder)
+        inspect_in_child(folder, BundleLimits())
 
 
 @pytest.mark.parametrize(

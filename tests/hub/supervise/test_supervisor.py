@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.simulators.device import SimulatedDevice, make_identity
-from tests.simulators.rows import add_device, add_version
+from tests.simulators.device import SimulatedDevice, enrol
+from tests.simulators.rows import add_version
 from tests.simulators.service import Service
 
 from shoal_client.profile import read_profile
@@ -109,10 +109,10 @@ def _add_device(service: Service, database: Database, folder: Path) -> Simulated
     trust, device_id = service.settings.data / "trust", new_device_id()
     authority, director = DeviceAuthority.open(trust), Director.open(trust)
     with database.transaction() as session:
-        add_device(session, device_id)
+        identity = enrol(session, authority, device_id, folder / "devices")
     return SimulatedDevice(
         device_id,
-        make_identity(authority, device_id, folder / "devices"),
+        identity,
         port=service.addresses.broker_port,
         authority=authority.certificate_path,
         director=(director.key_id, director.public_key_hex),
@@ -121,7 +121,7 @@ def _add_device(service: Service, database: Database, folder: Path) -> Simulated
 
 def _roll_out(service: Service, database: Database) -> str:
     store = ArtifactStore(service.settings.artifacts)
-    starter = Starter(store, HubTrust.open(service.settings), 2**30)
+    starter = Starter(store, HubTrust.open(service.settings), Director.open(service.settings.data / "trust"), 2**30)
     with database.transaction() as session:
         add_version(session, store, 1, {TARGET: b"1" * 300_000})
         return start_rollout(session, starter, model="digits", version="1", by="test").id

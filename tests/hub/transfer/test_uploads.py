@@ -1,21 +1,30 @@
 """Blobs that devices upload: asked for, kept in parts, checked as a whole."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 from tests.simulators.rows import NOON, add_device
 
 from shoal_contract.ids import sha256_hex
 from shoal_contract.limits import CHUNK_SIZES_BYTES, MAX_BLOB_BYTES
 from shoal_contract.telemetry import BlobOffer
 from shoal_hub.database import Database, utc_now
+from shoal_hub.devices.revocation import revoke
+from shoal_hub.devices.tables import Device
+from shoal_hub.events.tables import EventRow
 from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.settings import Settings
+from shoal_hub.transfer.quota import Quota
+from shoal_hub.transfer.tables import Upload
 from shoal_hub.transfer.uploads import Uploads
 
 CHUNK = CHUNK_SIZES_BYTES[0]
 DATA = bytes(range(256)) * 160  # two chunks and a half
 SHA = sha256_hex(DATA)
+QUOTA = Quota.of(Settings())
 OFFER = BlobOffer(sha256=SHA, size_bytes=len(DATA), chunk_bytes=CHUNK)
 
 
@@ -26,7 +35,7 @@ def store(tmp_path: Path) -> ArtifactStore:
 
 @pytest.fixture
 def uploads(database: Database, store: ArtifactStore, tmp_path: Path) -> Uploads:
-    return Uploads(database, store, tmp_path / "uploads", lambda *_: "")
+    return Uploads(database, store, tmp_path / "uploads", lambda *_: "", QUOTA)
 
 
 @pytest.fixture
@@ -66,7 +75,7 @@ def test_an_offer_again_asks_only_for_what_is_missing_also_after_a_restart(
 ) -> None:
     _offer(uploads, database, device_id)
     uploads.chunk(device_id, SHA, 1, _chunk(1), NOON)
-    again = Uploads(database, store, tmp_path / "uploads", lambda *_: "")
+    again = Uploads(database, store, tmp_path / "uploads", lambda *_: "", QUOTA)
     assert _offer(again, database, device_id) == ("credit", (0, 2))
 
 
@@ -134,7 +143,7 @@ def test_an_offer_beyond_the_limits_is_refused_with_the_reason(
 def test_an_offer_that_nobody_waits_for_is_refused(
     database: Database, store: ArtifactStore, device_id: str, tmp_path: Path
 ) -> None:
-    uploads = Uploads(database, store, tmp_path / "uploads", lambda *_: "no round is open")
+    uploads = Uploads(database, store, tmp_path / "uploads", lambda *_: "no round is open", QUOTA)
     assert _offer(uploads, database, device_id)[0] == "refused"
     assert uploads.chunk(device_id, SHA, 0, _chunk(0), NOON) is None
 
@@ -152,7 +161,7 @@ def test_a_credit_that_nobody_waits_for_any_more_ends(
     database: Database, store: ArtifactStore, tmp_path: Path, device_id: str
 ) -> None:
     reasons = [""]
-    uploads = Uploads(database, store, tmp_path / "uploads", lambda *_: reasons[0])
+    uploads = Uploads(database, store, tmp_path / "uploads", lambda *_: reasons[0], QUOTA)
     _offer(uploads, database, device_id)
     uploads.chunk(device_id, SHA, 0, _chunk(0), NOON)
     reasons[0] = "no federated round is open for this device"
@@ -165,3 +174,112 @@ def test_a_credit_that_nobody_waits_for_any_more_ends(
     assert (answer.state, answer.reason) == ("refused", reasons[0])
     assert list((tmp_path / "uploads").iterdir()) == []
     assert uploads.idle(later + timedelta(hours=1), later + timedelta(hours=1)) == []
+
+
+def test_a_chunk_of_a_device_that_was_revoked_in_the_middle_is_dropped(
+    uploads: Uploads, database: Database, device_id: str
+) -> None:
+    _offer(uploads, database, device_id)
+    with database.transaction() as session:
+        revoke(session, session.get_one(Device, device_id), by="ada", reason="", now=NOON)
+    assert [uploads.chunk(device_id, SHA, index, _chunk(index), NOON) for index in range(3)] == [None] * 3
+    with database.session() as session:
+        assert uploads.answers(session, device_id)[SHA].missing == (0, 1, 2)
+
+
+SMALL = Quota(bytes_per_day=10 * CHUNK, bytes_in_flight=6 * CHUNK, blobs_in_flight=4, chunks_per_s=1000.0)
+
+
+def _limited(database: Database, store: ArtifactStore, folder: Path, **changes: float) -> Uploads:
+    return Uploads(database, store, folder / "uploads", lambda *_: "", replace(SMALL, **changes))
+
+
+def _blob(number: int, chunks: int = 1) -> tuple[BlobOffer, bytes]:
+    data = number.to_bytes(4, "big") * (chunks * CHUNK // 4)
+    return BlobOffer(sha256=sha256_hex(data), size_bytes=len(data), chunk_bytes=CHUNK), data
+
+
+def test_unbounded_uploads_by_one_device_are_refused_and_no_other_device_is_affected(
+    database: Database, store: ArtifactStore, device_id: str, tmp_path: Path
+) -> None:
+    uploads = _limited(database, store, tmp_path)
+    with database.transaction() as session:
+        other = add_device(session).id
+    states = []
+    for number in range(500):
+        offer, _ = _blob(number)
+        with database.transaction() as session:
+            uploads.offer(session, device_id, offer, NOON + timedelta(seconds=number))
+        with database.session() as session:
+            answer = uploads.answers(session, device_id)[offer.sha256]
+        states.append(answer.state)
+    assert states[:4] == ["credit"] * 4
+    assert set(states[4:]) == {"refused"}
+    assert answer.reason == "4 blobs are on their way already, at most 4 may be at once"
+    with database.session() as session:
+        assert len(session.exec(select(Upload)).all()) <= 4 + 65, "what is remembered does not grow with the offers"
+        events = session.exec(select(EventRow).where(EventRow.kind == "blob_refused")).all()
+    assert len(events) == 1
+    assert "4 blobs are on their way" in events[0].message
+    assert _offer(uploads, database, other) == ("credit", (0, 1, 2))
+
+
+def test_bytes_on_their_way_are_bounded(
+    database: Database, store: ArtifactStore, device_id: str, tmp_path: Path
+) -> None:
+    uploads = _limited(database, store, tmp_path)
+    assert _offer(uploads, database, device_id, _blob(1, chunks=4)[0])[0] == "credit"
+    assert _offer(uploads, database, device_id, _blob(2, chunks=3)[0])[0] == "refused"
+    assert _offer(uploads, database, device_id, _blob(3, chunks=2)[0])[0] == "credit"
+
+
+@pytest.mark.parametrize("is_honest", [True, False])
+def test_a_days_bytes_count_whether_the_blobs_came_to_something_or_not(
+    database: Database, store: ArtifactStore, device_id: str, tmp_path: Path, is_honest: bool
+) -> None:
+    uploads = _limited(database, store, tmp_path)
+    taken = 0
+    for number in range(20):
+        offer, data = _blob(number)
+        with database.transaction() as session:
+            uploads.offer(session, device_id, offer, NOON)
+        answer = uploads.chunk(device_id, offer.sha256, 0, data if is_honest else b"x" * CHUNK, NOON)
+        taken += answer is not None
+    assert taken == 10
+    refused, _ = _blob(99)
+    assert _offer(uploads, database, device_id, refused)[0] == "refused"
+    with database.transaction() as session:
+        uploads.offer(session, device_id, refused, NOON + timedelta(days=1, seconds=1))
+    with database.session() as session:
+        assert uploads.answers(session, device_id)[refused.sha256].state == "credit", "a day later there is room again"
+
+
+def test_tiny_blobs_count_for_a_chunk_each(
+    database: Database, store: ArtifactStore, device_id: str, tmp_path: Path
+) -> None:
+    uploads = _limited(database, store, tmp_path, blobs_in_flight=64, bytes_per_day=10**9)
+    offers = [BlobOffer(sha256=f"{number:064x}", size_bytes=1, chunk_bytes=CHUNK) for number in range(10)]
+    assert [_offer(uploads, database, device_id, one)[0] for one in offers].count("credit") == 6
+
+
+def test_chunks_beyond_the_rate_are_dropped_and_asked_for_again(
+    database: Database, store: ArtifactStore, device_id: str, tmp_path: Path
+) -> None:
+    uploads = _limited(database, store, tmp_path, chunks_per_s=2 / 60)
+    offer, data = _blob(1, chunks=4)
+    _offer(uploads, database, device_id, offer)
+    for index in range(4):
+        uploads.chunk(device_id, offer.sha256, index, data[index * CHUNK : (index + 1) * CHUNK], NOON)
+    assert _offer(uploads, database, device_id, offer) == ("credit", (2, 3))
+
+
+def test_a_refusal_after_a_credit_frees_the_disk(
+    database: Database, store: ArtifactStore, device_id: str, tmp_path: Path
+) -> None:
+    uploads = _limited(database, store, tmp_path)
+    offer, data = _blob(1, chunks=4)
+    _offer(uploads, database, device_id, offer)
+    uploads.chunk(device_id, offer.sha256, 0, data[:CHUNK], NOON)
+    larger = offer.model_copy(update={"size_bytes": 7 * CHUNK})
+    assert _offer(uploads, database, device_id, larger)[0] == "refused"
+    assert list((tmp_path / "uploads").iterdir()) == []

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.hub.conftest import open_hub
 
-from shoal_hub.console.sessions import read_session_key
+from shoal_hub.audit.key import AuditKey
 from shoal_hub.database import Database
 from shoal_hub.settings import Settings
 from shoal_hub.supervise.prepare import prepare_data
@@ -26,10 +26,10 @@ PLAIN = {"server", "hub-listener"}
 def test_every_key_of_a_hub_is_encrypted_and_private_but_those_of_its_listeners(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", public_host="hub.test")
     prepare_data(settings)
-    read_session_key(settings.data / "trust")
+    AuditKey.open(settings.data / "trust")
     keys = sorted((settings.data / "trust").rglob("*.key"))
     names = {path.stem for path in keys if path.parent.name == "trust"}
-    assert names >= {"ca", "hub-ca", "director-1", "session", "server"}
+    assert names >= {"ca", "hub-ca", "director-1", "audit", "server"}
     assert len([path for path in keys if path.parent.name in {"online", "offline"}]) == 6
     for path in keys:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -54,7 +54,7 @@ def test_no_private_key_is_in_the_database(sqlite_database: Database, tmp_path: 
     seeds = [
         store.read_ed25519(name).private_bytes_raw() for store in keystores for name in store.names() if name != "ca"
     ]
-    assert len(seeds) == 8
+    assert len(seeds) == 9
     assert not any(seed in content or seed.hex().encode() in content for seed in seeds)
 
 

@@ -17,12 +17,15 @@ from shoal_training.bundle import (
     record_files,
     tool_versions,
     write_bundle,
+    write_card,
 )
 from shoal_training.digits.augment import augment
+from shoal_training.digits.card import digits_card
 from shoal_training.digits.data import DigitsSplits, Split, digits_splits
 from shoal_training.digits.model import CLASSES, build_digits_cnn
 from shoal_training.digits.settings import DigitsTraining, FederatedDefaults
 from shoal_training.progress import Progress, silent
+from shoal_training.source_code import code_record
 from shoal_training.tensorflow_runtime import load_keras
 from shoal_training.version_files import onnx_accuracy, write_model_files
 
@@ -55,6 +58,7 @@ def train_digits(
     np.savez_compressed(out_dir / CALIBRATION_FILE, x=splits.centre.x)
     np.savez_compressed(out_dir / TEST_FILE, x=splits.test.x, y=splits.test.y)
     write_model_files(model, out_dir, splits.test.x, FederatedDefaults().batch_size, progress)
+    write_card(out_dir, digits_card(out_dir / ONNX_FILE, splits.test, author))
     bundle = _describe(out_dir, seed, splits, settings, author)
     write_bundle(out_dir, bundle)
     return bundle
@@ -94,6 +98,7 @@ def _describe(folder: Path, seed: int, splits: DigitsSplits, settings: DigitsTra
         data_sha256=data_fingerprint((splits.centre.x, splits.centre.y)),
         seed=seed,
         trainer=TrainerSpec(batch_size=FederatedDefaults().batch_size),
+        code=code_record(Path(__file__)),
         tool_versions=tool_versions(),
         files=record_files(folder),
     )

@@ -1,0 +1,64 @@
+"""What the checks of device files share: their bounds, their error, and how much of a tensor fits."""
+
+import math
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shoal_contract.errors import ContractError
+from shoal_contract.limits import MAX_ARTIFACT_BYTES
+
+FileBytes = bytes | mmap.mmap
+"""A whole file; a memory map costs the pages that are looked at."""
+STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+"""The operator domains of the ONNX specification itself."""
+
+
+class FormatError(ContractError):
+    """A file is not of a format that devices take, or asks for more than its own bytes.
+
+    Args:
+        message: What was found and what was expected.
+        remedy: What the person who made the file should do.
+    """
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class FormatLimits:
+    """How much a device file may ask for.
+
+    Attributes:
+        max_tensor_bytes: The most memory that one tensor of the file may declare.
+        onnx_domains: Operator domains that ONNX nodes may use besides the file's own functions; None for any that the
+            runtime has built in.
+        litert_custom_ops: Names of custom LiteRT operators; None for any that the runtime has built in.
+    """
+
+    max_tensor_bytes: int = MAX_ARTIFACT_BYTES
+    onnx_domains: frozenset[str] | None = STANDARD_DOMAINS
+    litert_custom_ops: frozenset[str] | None = frozenset()
+
+
+DEFAULT_LIMITS: Final = FormatLimits()
+RUNTIME_LIMITS: Final = FormatLimits(onnx_domains=None, litert_custom_ops=None)
+"""The device's own check: operators that its runtime lacks do not load there, and it loads no library of operators."""
+
+
+def check_tensor_size(name: str, shape: Sequence[int], element_bits: int, limits: FormatLimits) -> None:
+    """Check what a tensor declares.
+
+    Raises:
+        FormatError: A size is negative, or all of it is more than one tensor may have.
+    """
+    size_bytes = math.prod(max(size, 0) for size in shape) * element_bits // 8
+    if any(size < 0 for size in shape) or size_bytes > limits.max_tensor_bytes:
+        found = "a negative size" if any(size < 0 for size in shape) else f"{size_bytes} bytes"
+        raise FormatError(
+            f"its tensor {name[:64]!r} declares {found}, at most {limits.max_tensor_bytes} bytes are allowed",
+            "use a smaller model, or raise SHOAL_MAX_TENSOR_BYTES at the hub if the devices have the memory",
+        )

@@ -1,0 +1,306 @@
+"""The trail's form, pure: an entry's canonical bytes, the chain of hashes, signed anchors, and what verifying finds.
+
+It takes entries and anchors from anywhere (the hub's database, an export, files that an auditor kept), so that the
+trail can be checked without trusting the hub. An anchor says: at this time there were `count` entries, and the last
+one had this hash. Source of the idea: Schneier and Kelsey, "Secure audit logs to support computer forensics" (1999).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import BaseModel, ConfigDict
+
+from shoal_contract import envelope
+from shoal_contract.errors import ContractError
+from shoal_contract.ids import Sha256
+from shoal_contract.wire import Count, UtcTime, WireMessage, parse_message
+
+ANCHOR_TYPE: Final = "application/vnd.shoal.audit-anchor+json"
+KEY_ID: Final = "audit"
+MAX_ANCHOR_BYTES: Final = 4096
+MAX_FINDINGS: Final = 100
+"""A trail that is broken everywhere is told of so often, and no oftener."""
+START: Final = "0" * 64
+"""What the first entry names as the hash before it."""
+_FORM: Final = "shoal audit entry 1"
+
+Kind = Literal["edited", "gap", "order", "broken_link", "rewritten", "cut", "forged_anchor", "anchors_cut", "no_anchor"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One change. `before` and `after` are canonical JSON texts: changed columns by row, by table and key."""
+
+    sequence: int
+    at: datetime
+    actor_id: str
+    actor_name: str
+    actor_role: str
+    actor_address: str
+    action: str
+    subject: str
+    before: str
+    after: str
+    previous_sha256: str
+    sha256: str = ""
+
+
+class Anchor(WireMessage):
+    """What is signed: how many entries there were, and the hash of the last."""
+
+    count: Count
+    head_sha256: Sha256
+    at: UtcTime
+
+
+class Finding(BaseModel):
+    """One thing that is wrong, about the entries from `first` to `last`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind
+    first: int
+    last: int
+    message: str
+
+
+class Report(BaseModel):
+    """What a verification came to. `covered` entries are vouched for by an anchor; later ones by their chain alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    entries: int
+    head_sha256: str
+    covered: int
+    anchors: int
+    last_anchor_at: datetime | None
+    uncovered_since: datetime | None
+    """When the oldest entry after the last anchor was made."""
+    findings: list[Finding]
+    holds: bool
+    """Whether nothing is wrong."""
+
+
+def canonical_json(value: object) -> str:
+    """Return the one text of a JSON value: sorted keys, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def canonical(entry: Entry) -> bytes:
+    """Return the bytes of an entry that its hash covers: all but the hash."""
+    at = entry.at.astimezone(UTC).isoformat(timespec="microseconds")
+    who = [entry.actor_id, entry.actor_name, entry.actor_role, entry.actor_address]
+    what = [entry.action, entry.subject, entry.before, entry.after]
+    return canonical_json([_FORM, entry.sequence, at, *who, *what, entry.previous_sha256]).encode()
+
+
+def hash_entry(entry: Entry) -> str:
+    """Return the SHA-256 that an entry must carry, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(entry)).hexdigest()
+
+
+def to_export(entry: Entry) -> dict[str, Any]:
+    """Return an entry as a line of an export holds it, `before` and `after` as objects."""
+    plain = dict(vars(entry))
+    at = entry.at.astimezone(UTC).isoformat(timespec="microseconds")
+    return plain | {"at": at, "before": json.loads(entry.before), "after": json.loads(entry.after)}
+
+
+def from_export(line: bytes) -> Entry:
+    """Read a line of an export.
+
+    Raises:
+        ValueError: It is not one of an export.
+    """
+    try:
+        plain: Mapping[str, Any] = json.loads(line)
+        texts = {name: str(plain[name]) for name in Entry.__dataclass_fields__ if name not in _NOT_TEXT}
+        at = datetime.fromisoformat(plain["at"])
+        before, after = canonical_json(plain["before"]), canonical_json(plain["after"])
+        return Entry(sequence=int(plain["sequence"]), at=at, before=before, after=after, **texts)
+    except (KeyError, TypeError) as error:
+        msg = f"the line is not an entry of an audit export: {error!r}"
+        raise ValueError(msg) from error
+
+
+_NOT_TEXT: Final = {"sequence", "at", "before", "after"}
+
+
+def read_anchor(signed: bytes, key: Ed25519PublicKey) -> Anchor:
+    """Return the anchor of an envelope.
+
+    Raises:
+        ContractError: It is not signed by `key`, or not an anchor.
+    """
+    payload = envelope.verify(signed, ANCHOR_TYPE, {KEY_ID: key}, MAX_ANCHOR_BYTES).payload
+    return parse_message(Anchor, payload, MAX_ANCHOR_BYTES)
+
+
+def read_anchors(lines: Iterable[bytes], key: Ed25519PublicKey) -> tuple[list[Anchor], list[Finding]]:
+    """Read a file of anchors, one envelope a line; what no key of ours has signed is a finding."""
+    anchors: list[Anchor] = []
+    findings: list[Finding] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            anchors.append(read_anchor(line.strip(), key))
+        except ContractError as error:
+            last = anchors[-1].count if anchors else 0
+            findings.append(_finding("forged_anchor", last, last, f"line {number} of the anchors: {error}"))
+    return anchors, findings
+
+
+def compare_kept(anchors: Sequence[Anchor], kept: Anchor | None) -> list[Finding]:
+    """Hold the anchors of a file against one that was kept elsewhere: a file that ends earlier was cut."""
+    if kept is None:
+        return []
+    last = anchors[-1] if anchors else None
+    if last is not None and last.at >= kept.at:
+        return []
+    count = last.count if last else 0
+    end = f"ends with {count} entries at {_time(last.at)}" if last else "is empty"
+    text = f"an anchor kept elsewhere says {kept.count} entries at {_time(kept.at)}, but the file of anchors {end}"
+    return [_finding("anchors_cut", count, kept.count, text)]
+
+
+def verify(entries: Iterable[Entry], anchors: Sequence[Anchor], *, count: int = 0, head: str = START) -> Report:
+    """Check a run of entries, in the order of their sequence, against their own chain and against anchors.
+
+    Args:
+        entries: All entries after the first `count`.
+        anchors: In any order, from any number of places.
+        count: Entries that are known already.
+        head: The hash of the last of these.
+    """
+    walk = _Walk(count, head, {})
+    for anchor in anchors:
+        walk.anchored.setdefault(anchor.count, set()).add(anchor.head_sha256)
+    walk.check_anchors()
+    for entry in entries:
+        walk.take(entry)
+    newest = max(anchors, key=lambda one: (one.count, one.at), default=None)
+    walk.finish(newest)
+    findings = walk.findings[:MAX_FINDINGS]
+    return Report(
+        entries=walk.seen,
+        head_sha256=walk.head,
+        covered=walk.covered,
+        anchors=len(anchors),
+        last_anchor_at=max((one.at for one in anchors), default=None),
+        uncovered_since=walk.uncovered_since,
+        findings=findings,
+        holds=not findings,
+    )
+
+
+def examine(entries: Iterable[Entry], lines: Iterable[bytes], key: Ed25519PublicKey, kept: bytes | None) -> Report:
+    """Check a whole trail against a file of anchors, and that file against an anchor that was kept elsewhere.
+
+    Args:
+        entries: All entries, in the order of their sequence.
+        lines: The anchors, an envelope a line.
+        key: The public half of the key that signs anchors.
+        kept: An envelope that somebody else has kept; None for none.
+    """
+    anchors, findings = read_anchors(lines, key)
+    elsewhere, forged = read_anchors([kept] if kept is not None else [], key)
+    findings += forged
+    for one in elsewhere:
+        findings += compare_kept(anchors, one)
+    report = verify(entries, [*anchors, *(one for one in elsewhere if one not in anchors)])
+    findings = [*findings, *report.findings][:MAX_FINDINGS]
+    return report.model_copy(update={"findings": findings, "holds": not findings})
+
+
+@dataclass
+class _Walk:
+    """Goes along the chain, one entry at a time."""
+
+    last: int
+    head: str
+    anchored: dict[int, set[str]]
+    seen: int = 0
+    covered: int = 0
+    uncovered_since: datetime | None = None
+    findings: list[Finding] = field(default_factory=list)
+    _is_rewritten: bool = False
+
+    def take(self, entry: Entry) -> None:
+        number = entry.sequence
+        self.seen += 1
+        if number <= self.last:
+            self._find("order", number, number, f"entry {number} comes after entry {self.last}")
+        elif number > self.last + 1:
+            self._find("gap", self.last + 1, number - 1, _gap(self.last, number))
+        elif entry.previous_sha256 != self.head:
+            text = f"entry {number} does not follow on entry {self.last}: one of the two was replaced"
+            self._find("broken_link", max(self.last, 1), number, text)
+        if hash_entry(entry) != entry.sha256:
+            self._find("edited", number, number, f"entry {number} was edited: its hash is not that of its content")
+        self.last, self.head = max(number, self.last), entry.sha256
+        if self.uncovered_since is None:
+            self.uncovered_since = entry.at
+        self.check_anchors()
+
+    def check_anchors(self) -> None:
+        """Compare with the anchors of this count; all that follows a first difference is told of with it."""
+        heads = self.anchored.get(self.last)
+        if heads is None:
+            return
+        if heads == {self.head}:
+            self.covered, self.uncovered_since = self.last, None
+        elif not self._is_rewritten:
+            self._is_rewritten = True
+            text = (
+                f"entries up to {self.last} are not those that were signed: "
+                f"one from {self.covered + 1} on was replaced and the chain made anew"
+            )
+            self._find("rewritten", self.covered + 1, self.last, text)
+
+    def finish(self, newest: Anchor | None) -> None:
+        """Compare the end with the anchor of the most entries."""
+        if newest is not None and newest.count > self.last:
+            text = (
+                f"the tail is cut: an anchor of {_time(newest.at)} says {newest.count} entries, "
+                f"the trail ends with {self.last}"
+            )
+            self._find("cut", self.last + 1, newest.count, text)
+        if newest is None and self.seen:
+            text = "no anchor vouches for the trail; all that is known is that its chain holds"
+            self._find("no_anchor", 1, self.last, text)
+
+    def _find(self, kind: Kind, first: int, last: int, message: str) -> None:
+        self.findings.append(_finding(kind, first, last, message))
+
+
+def iter_export(lines: Iterable[bytes]) -> Iterator[Entry]:
+    """Read an export of JSON lines; empty lines are passed over.
+
+    Raises:
+        ValueError: A line is none of an export; the error names it.
+    """
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield from_export(line)
+        except ValueError as error:
+            msg = f"line {number}: {error}"
+            raise ValueError(msg) from error
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _gap(before: int, after: int) -> str:
+    missing = f"entry {before + 1} is" if after == before + 2 else f"entries {before + 1} to {after - 1} are"
+    return f"gap: {missing} missing" + (f" between {before} and {after}" if before else f" before {after}")
+
+
+def _finding(kind: Kind, first: int, last: int, message: str) -> Finding:
+    return Finding(kind=kind, first=first, last=last, message=message)

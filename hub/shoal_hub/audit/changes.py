@@ -1,0 +1,217 @@
+"""Sees what a transaction changes, by whatever way it writes: flushed objects as well as UPDATE and DELETE statements.
+
+What a row was is read from the database before the first statement that touches it; what it is, when the transaction
+commits. So nothing depends on what the ORM remembers. Every table is audited unless it is marked UNAUDITED.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, Table, TextClause, event, inspect, select, tuple_
+from sqlalchemy.sql import Delete, Insert, Update
+from sqlalchemy.sql.elements import ColumnElement
+from sqlmodel import Session
+
+from shoal_hub.audit.chain import canonical_json
+from shoal_hub.database import SECRET, UNAUDITED
+from shoal_hub.errors import HubError
+
+REDACTED: Final = "(secret)"
+MAX_VALUE_BYTES: Final = 1024
+"""A value that is longer is replaced by its SHA-256 and size."""
+MAX_ROWS: Final = 100
+"""Rows of one table that an entry shows; the others are there as one SHA-256 and a count."""
+_BATCH: Final = 500
+_SECRET_NAME: Final = re.compile("secret|password|private")
+
+Key = tuple[Any, ...]
+Row = dict[str, Any]
+
+
+class UnauditableError(HubError):
+    """A statement changes rows in a way that the audit trail cannot follow."""
+
+    code = "unauditable"
+
+
+class Difference(NamedTuple):
+    """The changed columns of each row, by `table/key`; a new row has no before, a deleted one no after."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class Changes:
+    """Watches one session, from before its first statement."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        # By name: the table that an ORM statement carries is another object than the one it was declared as.
+        self._tables: dict[str, Table] = {}
+        self._before: dict[str, dict[Key, Row | None]] = {}
+        self._is_flushing = False
+        self.made: dict[str, str] = {}
+        """The hub's feature whose table a new row is in, by `table/key`, in the order in which rows were made."""
+        event.listen(session, "after_begin", self._after_begin)
+        event.listen(session, "before_flush", self._before_flush)
+        event.listen(session, "after_flush", self._after_flush)
+        event.listen(session, "after_soft_rollback", self._after_rollback)
+
+    def difference(self) -> Difference:
+        """Return what has changed since the transaction began; the session must be flushed."""
+        difference = Difference({}, {})
+        for name, rows in self._before.items():
+            now = _read(self._session.connection(), self._tables[name], list(rows))
+            changed = [(key, *_change(self._tables[name], row, now.get(key))) for key, row in rows.items()]
+            _show(difference, name, [one for one in changed if one[1] is not None or one[2] is not None])
+        return difference
+
+    def _after_begin(self, _session: Session, _transaction: object, connection: Connection) -> None:
+        event.listen(connection, "before_execute", self._before_execute)
+        event.listen(connection, "before_cursor_execute", _refuse_raw_text)
+
+    def _after_rollback(self, _session: Session, _transaction: object) -> None:
+        self._is_flushing = False
+
+    def _before_flush(self, session: Session, *_: object) -> None:
+        rows: dict[Table, list[Key]] = {}
+        for one in [*session.dirty, *session.deleted]:
+            table, state = inspect(one).mapper.local_table, inspect(one)
+            if _is_audited(table) and state.identity is not None:
+                rows.setdefault(table, []).append(tuple(state.identity))
+        for table, keys in rows.items():
+            self._note(table, keys, _read(session.connection(), table, keys, is_locking=True))
+        self._is_flushing = True
+
+    def _after_flush(self, session: Session, *_: object) -> None:
+        self._is_flushing = False
+        for one in session.new:
+            mapper = inspect(one).mapper
+            table, key = mapper.local_table, tuple(mapper.primary_key_from_instance(one))
+            if _is_audited(table):
+                self._note(table, [key], {})
+                self.made.setdefault(_name(table.name, key), mapper.class_.__module__.split(".")[1])
+
+    def _before_execute(
+        self, connection: Connection, statement: object, many: Sequence[object], params: object, _options: object
+    ) -> None:
+        if self._is_flushing or not _writes(statement):
+            return
+        table = getattr(statement, "table", None)
+        if isinstance(table, Table) and not _is_audited(table):
+            return
+        if many or params or not isinstance(table, Table) or not isinstance(statement, Update | Delete):
+            raise _unauditable(statement)
+        found = _read_where(connection, table, statement.whereclause, is_locking=True)
+        self._note(table, list(found), found)
+
+    def _note(self, table: Table, keys: Iterable[Key], rows: dict[Key, Row]) -> None:
+        self._tables.setdefault(table.name, table)
+        known = self._before.setdefault(table.name, {})
+        for key in keys:
+            known.setdefault(key, rows.get(key))
+
+
+def _writes(statement: object) -> bool:
+    is_text = isinstance(statement, TextClause) and not _reads(str(statement))
+    return is_text or isinstance(statement, Insert | Update | Delete)
+
+
+def _reads(sql: str) -> bool:
+    return sql.lstrip().upper().startswith(("SELECT", "PRAGMA"))
+
+
+def _refuse_raw_text(_connection: object, _cursor: object, sql: str, _values: object, context: Any, _: object) -> None:  # noqa: ANN401
+    """Refuse what was handed to the driver as text, which `before_execute` does not see."""
+    if context.compiled is None and not _reads(sql):
+        raise _unauditable(sql)
+
+
+def _unauditable(statement: object) -> UnauditableError:
+    return UnauditableError(
+        f"recording a change: {str(statement)[:200]!r} is no flush of an object and no plain UPDATE or DELETE",
+        "write rows through the session's objects, or mark the table as UNAUDITED",
+    )
+
+
+def _is_audited(table: object) -> bool:
+    return isinstance(table, Table) and table.info != UNAUDITED
+
+
+def _read(connection: Connection, table: Table, keys: Sequence[Key], *, is_locking: bool = False) -> dict[Key, Row]:
+    rows: dict[Key, Row] = {}
+    left = iter(keys)
+    while part := list(islice(left, _BATCH)):
+        rows |= _read_where(connection, table, _is_one_of(table, part), is_locking=is_locking)
+    return rows
+
+
+def _is_one_of(table: Table, keys: Sequence[Key]) -> ColumnElement[bool]:
+    columns = list(table.primary_key.columns)
+    if len(columns) == 1:
+        return columns[0].in_([key[0] for key in keys])
+    return tuple_(*columns).in_(keys)
+
+
+def _read_where(
+    connection: Connection, table: Table, where: ColumnElement[bool] | None, *, is_locking: bool
+) -> dict[Key, Row]:
+    wanted = select(table) if where is None else select(table).where(where)
+    rows = connection.execute(wanted.with_for_update() if is_locking else wanted).mappings()
+    names = [column.name for column in table.primary_key.columns]
+    return {tuple(row[name] for name in names): dict(row) for row in rows}
+
+
+def _change(table: Table, before: Row | None, after: Row | None) -> tuple[Row | None, Row | None]:
+    """Return the changed columns as they were and as they are; for a row that came or went, all that are not null."""
+    columns = [column for column in table.columns if column.info != UNAUDITED]
+    if before is not None and after is not None:
+        columns = [column for column in columns if before[column.name] != after[column.name]]
+        if not columns:
+            return None, None
+        return _values(columns, before), _values(columns, after)
+    rows = (before or {}), (after or {})
+    parts = [_values([column for column in columns if row.get(column.name) is not None], row) for row in rows]
+    return (parts[0] or None), (parts[1] or None)
+
+
+def _values(columns: Sequence[Any], row: Row) -> Row:
+    return {column.name: _plain(column, row[column.name]) for column in columns}
+
+
+def _plain(column: Any, value: Any) -> Any:  # noqa: ANN401 - any column's value
+    """Return a value as an entry may hold it: secrets hidden, long ones by their hash."""
+    if value is None:
+        return None
+    if column.info == SECRET or _SECRET_NAME.search(column.name):
+        return REDACTED
+    if isinstance(value, bytes):
+        return _digest(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    content = canonical_json(value).encode()
+    return value if len(content) <= MAX_VALUE_BYTES else _digest(content)
+
+
+def _digest(content: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+
+
+def _name(table: str, key: Key) -> str:
+    return f"{table}/{','.join(str(part) for part in key)}"
+
+
+def _show(difference: Difference, table: str, changed: Sequence[tuple[Key, Row | None, Row | None]]) -> None:
+    for key, before, after in changed[:MAX_ROWS]:
+        name = _name(table, key)
+        if before is not None:
+            difference.before[name] = before
+        if after is not None:
+            difference.after[name] = after
+    if rest := changed[MAX_ROWS:]:
+        content = canonical_json([[[str(part) for part in key], before, after] for key, before, after in rest])
+        difference.after[f"{table}/…"] = {"rows": len(rest)} | _digest(content.encode())

@@ -1,0 +1,89 @@
+"""Has every transaction of a request leave an entry, by whatever way the route opened it.
+
+A middleware tells which request is being answered; `Database.on_begin` asks for it. No route has to remember.
+"""
+
+from contextvars import ContextVar
+from typing import Any, Final
+
+from sqlalchemy import event
+from sqlmodel import Session
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.changes import Changes, Difference
+from shoal_hub.audit.record import append_pending, note
+
+ALWAYS: Final = "audit always"
+"""Key in `Session.info`: an entry is made even where the request, granted, changed nothing."""
+_API: Final = "/api/v1/"
+_request: ContextVar[Scope | None] = ContextVar("request", default=None)
+
+
+class AuditedRequests:
+    """ASGI middleware that remembers the request for as long as it is answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        token = _request.set(scope if scope["type"] == "http" else None)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            _request.reset(token)
+
+
+def watch_request(session: Session) -> None:
+    """Watch a session that was opened for the request being answered; others are left alone."""
+    scope = _request.get()
+    if scope is None:
+        return
+    changes = Changes(session)
+
+    def keep(session: Session) -> None:
+        if session.in_nested_transaction():
+            return
+        session.flush()
+        difference = changes.difference()
+        if difference.before or difference.after or session.info.get(ALWAYS):
+            action = _action(scope)
+            subject = _subject(scope, action.split(".")[0], changes.made, difference)
+            note(session, _actor(scope), action, subject, difference.before, difference.after)
+            append_pending(session)
+
+    event.listen(session, "before_commit", keep)
+
+
+def _actor(scope: Scope) -> Actor:
+    """Return who asks: what the authentication has left in the request's state."""
+    client = scope.get("client")
+    address = client[0] if client else ""
+    found: Any = scope.get("state", {}).get("actor")
+    if found is None:
+        return Actor("", "anonymous", "none", address)
+    return Actor(str(found.id), str(found.name), str(found.role), str(found.address or address))
+
+
+def _action(scope: Scope) -> str:
+    """Return the route's name: the hub's feature and the function, like `rollouts.create_rollout`."""
+    endpoint: Any = scope.get("endpoint")
+    parts = endpoint.__module__.split(".") if endpoint is not None else []
+    feature = parts[1] if len(parts) > 1 else "hub"
+    return f"{feature}.{getattr(endpoint, '__name__', 'unknown')}"
+
+
+def _subject(scope: Scope, feature: str, made: dict[str, str], difference: Difference) -> str:
+    """Return what the path names, up to its last parameter; without one, the row that was made or changed.
+
+    Of several new rows it is the first one of the route's own feature: a new rollout before the files that it brought.
+    """
+    path = scope["path"].removeprefix(_API).split("/")
+    template: list[str] = getattr(scope.get("route"), "path", "").split("/")
+    # Counted from the end: the template may be without the prefix that its router was mounted with.
+    behind = next((number for number, part in enumerate(reversed(template)) if part.startswith("{")), None)
+    if behind is not None:
+        return "/".join(path[: len(path) - behind])
+    own = [name for name, one in made.items() if one == feature and name in difference.after]
+    return next(iter([*own, *made, *difference.after, *difference.before]), "/".join(path))

@@ -1,0 +1,121 @@
+"""The machine, the broker and the first token."""
+
+import re
+import shutil
+import subprocess
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlmodel import col, func, select
+
+from shoal_client.errors import ProfileError
+from shoal_client.profile import read_profile
+from shoal_hub.audit.tables import AuditEntry
+from shoal_hub.broker.config import device_acl
+from shoal_hub.broker.errors import BrokerError
+from shoal_hub.broker.process import written_digest
+from shoal_hub.broker.program import find_mosquitto
+from shoal_hub.devices.revocation import read_revoked
+from shoal_hub.devices.tables import Device
+from shoal_hub.doctor.check import Finding, Patient, fail, ok, some, warn
+from shoal_hub.events.tables import EventRow
+from shoal_hub.operators.tables import OperatorToken
+from shoal_hub.security import hash_secret
+
+_LEAST_FREE_BYTES: Final = 2**30
+_FEW_FREE_BYTES: Final = 5 * 2**30
+_OLDEST_MOSQUITTO: Final = (2, 0, 11)
+_VERSION_TIMEOUT_S: Final = 10.0
+_CLOCK_SLACK: Final = timedelta(minutes=1)
+
+
+def broker_configuration(patient: Patient) -> Finding:
+    """The broker's configuration, rules and certificates are the ones that the hub wrote."""
+    name, folder = "broker configuration", patient.settings.data / "broker"
+    remedy = "find out who changed it, then restart the hub: it writes the files anew and restarts the broker"
+    if patient.settings.broker_url:
+        return ok(name, "the broker runs elsewhere: give it the files of the broker folder as they are")
+    try:
+        is_same = written_digest(folder) == (folder / "config.sha256").read_text()
+    except (OSError, ValueError) as error:
+        return fail(name, f"it cannot be compared: {error}", "start the hub: shoal hub up")
+    return ok(name, "as the hub wrote it") if is_same else fail(name, "it was changed by hand", remedy)
+
+
+def device_access(patient: Patient) -> Finding:
+    """The broker's rules deny what the database has revoked, and every revoked device is off the broker."""
+    name, path = "revoked devices", patient.settings.data / "broker" / "devices.acl"
+    remedy = "start the hub, whose controller writes the rules; a broker that runs elsewhere needs the files copied"
+    with patient.database.session() as session:
+        wanted = device_acl(read_revoked(session, patient.now).devices)
+        still_on = session.exec(
+            select(Device.id).where(col(Device.revoked_at).is_not(None), col(Device.cut_off_at).is_(None))
+        ).all()
+    try:
+        is_same = path.read_text() == wanted
+    except OSError as error:
+        return fail(name, f"the devices' rules cannot be read: {error}", remedy)
+    if not is_same:
+        return fail(name, f"{path} is not what the database asks for", remedy)
+    if still_on:
+        return fail(name, f"not cut off from the broker yet: {some(list(still_on))}", remedy)
+    return ok(name, "refused by the broker, as the database has it")
+
+
+def mosquitto_version(patient: Patient) -> Finding:
+    """Mosquitto is one that the configuration works with."""
+    name, remedy = "Mosquitto", "install a newer one: sudo apt-get install mosquitto"
+    if patient.settings.broker_url:
+        return ok(name, f"the broker runs elsewhere: {patient.settings.broker_url}")
+    try:
+        program = find_mosquitto(patient.settings.mosquitto)
+    except BrokerError as error:
+        return fail(name, error.message, error.remedy)
+    asked = subprocess.run([program, "-h"], capture_output=True, text=True, timeout=_VERSION_TIMEOUT_S, check=False)
+    found = re.search(r"version (\d+)\.(\d+)\.(\d+)", asked.stdout)
+    if found is None:
+        return warn(name, f"{program} does not tell its version", remedy)
+    version = tuple(int(part) for part in found.groups())
+    oldest = ".".join(str(part) for part in _OLDEST_MOSQUITTO)
+    if version < _OLDEST_MOSQUITTO:
+        return fail(name, f"{found[0]} of {program}; {oldest} is the oldest that takes the configuration", remedy)
+    return ok(name, f"{found[0]} of {program}")
+
+
+def disk_space(patient: Patient) -> Finding:
+    """There is room for artifacts, retained messages and the database."""
+    free = shutil.disk_usage(patient.settings.data).free
+    found = f"{free / 2**30:.1f} GiB free on the disk of {patient.settings.data}"
+    remedy = "remove what is not needed, or move the data folder to a larger disk"
+    if free < _LEAST_FREE_BYTES:
+        return fail("disk space", found, remedy)
+    return warn("disk space", found, remedy) if free < _FEW_FREE_BYTES else ok("disk space", found)
+
+
+def clock(patient: Patient) -> Finding:
+    """The clock is not behind what the hub has already written down."""
+    with patient.database.session() as session:
+        columns = (EventRow.received_at, AuditEntry.at)
+        times: list[datetime | None] = [session.exec(select(func.max(col(column)))).one() for column in columns]
+    newest = max((at for at in times if at is not None), default=None)
+    if newest is not None and newest > patient.now + _CLOCK_SLACK:
+        found = f"it says {patient.now:%Y-%m-%d %H:%M} UTC, but the hub has written {newest:%Y-%m-%d %H:%M} UTC before"
+        return fail("clock", found, "set the clock, and have it kept: sudo timedatectl set-ntp true")
+    return ok("clock", f"{patient.now:%Y-%m-%d %H:%M:%S} UTC, not behind anything that was recorded")
+
+
+def first_token(patient: Patient) -> Finding:
+    """The token that the first start made is no longer how people work."""
+    kept = patient.settings.data / "operator.json"
+    if not kept.exists():
+        return ok("first token", "the token of the first start is not kept here any more")
+    try:
+        digest = hash_secret(read_profile(kept).token.get_secret_value())
+    except ProfileError as error:
+        return fail("first token", error.message, f"remove {kept}")
+    with patient.database.session() as session:
+        row = session.exec(select(OperatorToken).where(OperatorToken.secret_sha256 == digest)).first()
+    if row is None or row.revoked_at is not None:
+        return ok("first token", "the token of the first start is revoked")
+    remedy = f"give each person a token of their own, revoke {row.id}, and remove {kept}"
+    return warn("first token", f"the token of the first start ({row.id}, {row.label}) is still taken", remedy)

@@ -1,0 +1,90 @@
+"""From what the broker delivers to what can be believed: rates first, then the devices' keys, then the signatures."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from shoal_contract import topics
+from shoal_contract.errors import ContractError
+from shoal_hub.database import Database
+from shoal_hub.devices.certificates import DeviceKeys, device_keys
+from shoal_hub.ingest.rate import DeviceRates
+from shoal_hub.ingest.receive import Received, read
+from shoal_hub.mqtt import Message
+
+log = logging.getLogger(__name__)
+
+_RETRY_S: Final = 0.5
+Warn = Callable[[str, str], None]
+"""Tells of messages that are dropped: (source, reason)."""
+
+
+class Read(NamedTuple):
+    """What a batch holds: believed messages, and devices that have no key here, unknown or revoked ones."""
+
+    received: list[Received]
+    strangers: frozenset[str]
+
+
+class Reader:
+    """Reads batches.
+
+    Args:
+        database: Where the devices' keys are.
+        messages_per_s: What one device may send on average.
+        warn: Told of what is dropped.
+        stopping: Ends the wait for a database that is away.
+    """
+
+    def __init__(self, database: Database, messages_per_s: float, warn: Warn, stopping: threading.Event) -> None:
+        self._database = database
+        self._rates = DeviceRates(messages_per_s)
+        self._warn = warn
+        self._stopping = stopping
+
+    def read(self, messages: Sequence[Message]) -> Read:
+        """Return what of the messages can be believed."""
+        sources = [found for message in messages if (found := self._source_of(message)) is not None]
+        device_ids = {source.device_id for _, source in sources}
+        keys = self._keys_of(device_ids)
+        received: list[Received] = []
+        for message, source in sources:
+            try:
+                if source.device_id in keys:
+                    received.append(read(source, message.payload, keys[source.device_id]))
+            except ContractError as error:
+                self._warn(sender(message.topic), str(error))
+        return Read(received, frozenset(device_ids - keys.keys()))
+
+    def _source_of(self, message: Message) -> tuple[Message, topics.UpTopic] | None:
+        if not message.payload:
+            return None  # a retained message that was cleared
+        try:
+            source = topics.parse_up(message.topic)
+        except ContractError as error:
+            self._warn(sender(message.topic), str(error))
+            return None
+        if self._rates.allows(source.device_id, len(message.payload), time.monotonic()):
+            return message, source
+        self._warn(f"device {source.device_id}", "it sends more than SHOAL_DEVICE_MESSAGES_PER_S")
+        return None
+
+    def _keys_of(self, device_ids: set[str]) -> dict[str, DeviceKeys]:
+        """Return the devices' keys; a database that is away is waited for, as nothing can be believed without it."""
+        while device_ids and not self._stopping.is_set():
+            try:
+                with self._database.session() as session:
+                    return device_keys(session, device_ids)
+            except SQLAlchemyError:
+                log.exception("reading the keys of %d devices failed; trying again", len(device_ids))
+                self._stopping.wait(_RETRY_S)
+        return {}
+
+
+def sender(topic: str) -> str:
+    """Return the part of a topic that the broker vouches for: a device can make up any number of names after it."""
+    return "/".join(topic.split("/")[:4])

@@ -1,0 +1,506 @@
+"""Every route that changes something leaves exactly one entry, by construction and in fact; on both engines."""
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from sqlmodel import col, select
+from tests.hub.audit.trail import read
+from tests.hub.devices.test_enrolment import ask, new_token
+from tests.hub.registry.bundles import post_bundle, register_bundle, write_bundle
+from tests.hub.registry.bundles import record as record_file
+from tests.simulators.rows import NOON, add_device, add_version, make_report, section
+
+import shoal_hub
+from shoal_client.tuf import SigningRequest
+from shoal_hub.api import create_app
+from shoal_hub.audit.chain import verify
+from shoal_hub.audit.changes import MAX_ROWS, UnauditableError
+from shoal_hub.audit.requests import _request, watch_request
+from shoal_hub.context import HubContext
+from shoal_hub.database import SECRET, Database
+from shoal_hub.dependencies import _writing
+from shoal_hub.devices.presence import apply_reported
+from shoal_hub.devices.tables import Device, EnrolmentTokenRow
+from shoal_hub.events.record import record_event
+from shoal_hub.operators.roles import Role
+from shoal_hub.operators.tables import OperatorToken
+from shoal_hub.operators.tokens import create_operator_token
+from shoal_hub.rollouts.reconcile import reconcile_rollouts
+from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.schema import METADATA
+from shoal_hub.trust.offline import Plan, make_ceremony, open_signers, read_ceremony, sign_request
+
+TARGET = "generic-onnx-int8"
+TYPED = b"a passphrase that somebody has typed"
+READS_ONLY = {"GET", "HEAD", "OPTIONS"}
+
+
+class Site:
+    """A hub with devices and versions, and an operator at its API."""
+
+    def __init__(self, hub: HubContext, client: TestClient, folder: Path) -> None:
+        self.hub, self.client, self.folder = hub, client, folder
+        with hub.database.transaction() as session:
+            report = make_report(datasets={"colours": 40}).model_dump(mode="json")
+            self.devices = [add_device(session, name=f"device-{n}", reported=report).id for n in range(2)]
+            for number in (1, 2):
+                add_version(session, hub.artifacts, number, {TARGET: bytes([number]) * 1000})
+        register_bundle(hub, write_bundle(folder / "colours"))
+
+    def send(self, method: str, path: str, **request: Any) -> Any:
+        answer = self.client.request(method, f"/api/v1{path}", **request)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    def rollout(self) -> str:
+        return str(self.send("POST", "/rollouts", json={"model": "digits", "version": "1", "waves": [1]})["id"])
+
+    def federated_run(self) -> str:
+        folder = write_bundle(self.folder / "trainable")
+        (folder / "trainer.tflite").write_bytes(b"\x00\x00\x00\x00TFL3" + bytes(20))
+        bundle = json.loads((folder / "bundle.json").read_text())
+        bundle["files"]["trainer.tflite"] = record_file(folder / "trainer.tflite")
+        (folder / "bundle.json").write_text(json.dumps(bundle))
+        register_bundle(self.hub, folder)
+        return str(self.send("POST", "/federated", json={"model": "colours", "version": "2"})["id"])
+
+
+@pytest.fixture
+def site(client: TestClient, hub: HubContext, tmp_path: Path) -> Site:
+    return Site(hub, client, tmp_path)
+
+
+def _enrol(site: Site) -> Callable[[], Any]:
+    token = new_token(site.client)
+    return lambda: ask(site.client, token).raise_for_status()
+
+
+def _after_rollout(command: str, before: str = "") -> Callable[[Site], Callable[[], Any]]:
+    def prepare(site: Site) -> Callable[[], Any]:
+        rollout = site.rollout()
+        if before:
+            site.send("POST", f"/rollouts/{rollout}/{before}")
+        return lambda: site.send("POST", f"/rollouts/{rollout}/{command}")
+
+    return prepare
+
+
+def _revoke(site: Site) -> Callable[[], Any]:
+    token = site.send("POST", "/tokens", json={})["id"]
+    return lambda: site.send("DELETE", f"/tokens/{token}")
+
+
+def _stop(site: Site) -> Callable[[], Any]:
+    run = site.federated_run()
+    return lambda: site.send("POST", f"/federated/{run}/stop")
+
+
+def _start_federated(site: Site) -> Callable[[], Any]:
+    return site.federated_run
+
+
+def _register(site: Site) -> Callable[[], Any]:
+    folder = write_bundle(site.folder / "bundle")
+    return lambda: post_bundle(site.client, folder).raise_for_status()
+
+
+def _send(method: str, path: str, **body: Any) -> Callable[[Site], Callable[[], Any]]:
+    def prepare(site: Site) -> Callable[[], Any]:
+        return lambda: site.send(method, path.replace("{device}", site.devices[0]), json=body)
+
+    return prepare
+
+
+def _revoke_operator_token(site: Site) -> Callable[[], Any]:
+    body = {"user": "ada", "label": "ci", "role": "viewer"}
+    token = site.send("POST", "/operator-tokens", json=body)["id"]
+    return lambda: site.send("DELETE", f"/operator-tokens/{token}")
+
+
+def _of_a_user(method: str, path: str, **body: Any) -> Callable[[Site], Callable[[], Any]]:
+    def prepare(site: Site) -> Callable[[], Any]:
+        site.send("POST", "/users", json={"name": "grace", "role": "viewer"})
+        return lambda: site.send(method, path, json=body)
+
+    return prepare
+
+
+def _answer(verb: str) -> Callable[[Site], Callable[[], Any]]:
+    """Somebody else wants to start a rollout that the model's policy asks an approval for."""
+
+    def prepare(site: Site) -> Callable[[], Any]:
+        site.send("PUT", "/models/digits/approval-policy", json={"rollout": 1})
+        with site.hub.database.transaction() as session:
+            token = create_operator_token(session, "grace", Role.OPERATOR)
+        asked = site.send(
+            "POST",
+            "/rollouts",
+            json={"model": "digits", "version": "1"},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        approval = site.send("GET", f"/approvals/{asked['id']}")
+        body = {"content_sha256": approval["content_sha256"]} if verb == "approve" else {}
+        return lambda: site.send("POST", f"/approvals/{asked['id']}/{verb}", json=body)
+
+    return prepare
+
+
+def _ceremony(site: Site) -> Path:
+    """Have a person make offline keys in the place of the hub's, which then wait for those keys' signatures."""
+    folder = site.folder / "ceremony"
+    make_ceremony(folder, TYPED, Plan(root_keys=1, root_threshold=1, targets_keys=1, code_keys=1))
+    root, targets = read_ceremony(folder)
+    site.send("POST", "/trust/rotations", json={"role": "offline", "root": root, "targets": targets})
+    return folder / "keys"
+
+
+def _sign_staged(site: Site) -> Callable[[], Any]:
+    keys = _ceremony(site)
+    request = SigningRequest.model_validate(site.send("GET", "/trust/staged"))
+    signed, _ = sign_request(request, open_signers(keys, TYPED))
+    return lambda: site.send("POST", "/trust/staged", json=signed.model_dump(mode="json"))
+
+
+def _discard_staged(site: Site) -> Callable[[], Any]:
+    _ceremony(site)
+    return lambda: site.send("DELETE", "/trust/staged")
+
+
+# What each route is driven by: a preparation that returns the one request. The key is the route as OpenAPI names it.
+DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, str]] = {
+    ("POST", "/api/v1/enrol"): (_enrol, "devices.enrol_device", "devices/d-"),
+    ("POST", "/api/v1/tokens"): (
+        _send("POST", "/tokens", label="x"),
+        "devices.create_enrolment_token",
+        "enrolment_tokens/et-",
+    ),
+    ("DELETE", "/api/v1/tokens/{token_id}"): (_revoke, "devices.revoke_enrolment_token", "tokens/et-"),
+    ("PATCH", "/api/v1/devices/{device_id}"): (
+        _send("PATCH", "/devices/{device}", name="new"),
+        "devices.update_device",
+        "devices/d-",
+    ),
+    ("PUT", "/api/v1/devices/{device_id}/config"): (
+        _send("PUT", "/devices/{device}/config", heartbeat_s=30),
+        "devices.configure_device",
+        "devices/d-",
+    ),
+    ("POST", "/api/v1/devices/{device_id}/revoke"): (
+        _send("POST", "/devices/{device}/revoke", reason="stolen"),
+        "devices.revoke_device",
+        "devices/d-",
+    ),
+    ("POST", "/api/v1/devices/{device_id}/decommission"): (
+        _send("POST", "/devices/{device}/decommission"),
+        "devices.decommission_device",
+        "devices/d-",
+    ),
+    ("PATCH", "/api/v1/models/{name}"): (
+        _send("PATCH", "/models/colours", description="new"),
+        "registry.update_model",
+        "models/colours",
+    ),
+    ("POST", "/api/v1/models/{name}/versions"): (_register, "registry.register_version", "models/colours"),
+    ("PUT", "/api/v1/models/{name}/aliases/{alias}"): (
+        _send("PUT", "/models/colours/aliases/best", number=1),
+        "registry.move_alias",
+        "models/colours/aliases/best",
+    ),
+    ("POST", "/api/v1/models/{name}/versions/{number}/stage"): (
+        _send("POST", "/models/colours/versions/1/stage", stage="staging"),
+        "registry.move_stage",
+        "models/colours/versions/1",
+    ),
+    ("POST", "/api/v1/models/{name}/versions/{number}/compress"): (
+        _send("POST", "/models/colours/versions/1/compress"),
+        "registry.compress_version",
+        "models/colours/versions/1",
+    ),
+    ("POST", "/api/v1/rollouts"): (
+        _send("POST", "/rollouts", model="digits", version="1"),
+        "rollouts.create_rollout",
+        "rollouts/r-",
+    ),
+    ("POST", "/api/v1/rollouts/{rollout_id}/pause"): (
+        _after_rollout("pause"),
+        "rollouts.pause_rollout",
+        "rollouts/r-",
+    ),
+    ("POST", "/api/v1/rollouts/{rollout_id}/resume"): (
+        _after_rollout("resume", "pause"),
+        "rollouts.resume_rollout",
+        "rollouts/r-",
+    ),
+    ("POST", "/api/v1/rollouts/{rollout_id}/abort"): (
+        _after_rollout("abort"),
+        "rollouts.abort_rollout",
+        "rollouts/r-",
+    ),
+    ("POST", "/api/v1/rollouts/{rollout_id}/rollback"): (
+        _after_rollout("rollback"),
+        "rollouts.roll_back_rollout",
+        "rollouts/r-",
+    ),
+    ("POST", "/api/v1/users"): (
+        _send("POST", "/users", name="grace", role="viewer"),
+        "operators.create_user",
+        "users/u-",
+    ),
+    ("PATCH", "/api/v1/users/{name}"): (
+        _of_a_user("PATCH", "/users/grace", role="operator"),
+        "operators.update_user",
+        "users/grace",
+    ),
+    ("PUT", "/api/v1/users/{name}/password"): (
+        _of_a_user("PUT", "/users/grace/password", password="correct horse battery"),
+        "operators.reset_password",
+        "users/grace",
+    ),
+    ("POST", "/api/v1/operator-tokens"): (
+        _send("POST", "/operator-tokens", user="ada", label="ci", role="viewer"),
+        "operators.create_operator_token",
+        "operator_tokens/op-",
+    ),
+    ("DELETE", "/api/v1/operator-tokens/{token_id}"): (
+        _revoke_operator_token,
+        "operators.revoke_operator_token",
+        "operator-tokens/op-",
+    ),
+    ("PUT", "/api/v1/models/{name}/approval-policy"): (
+        _send("PUT", "/models/digits/approval-policy", production=1, rollout=2),
+        "approvals.set_approval_policy",
+        "models/digits",
+    ),
+    ("POST", "/api/v1/approvals/{approval_id}/approve"): (_answer("approve"), "approvals.approve", "approvals/ap-"),
+    ("POST", "/api/v1/approvals/{approval_id}/reject"): (_answer("reject"), "approvals.reject", "approvals/ap-"),
+    ("POST", "/api/v1/trust/rotations"): (
+        _send("POST", "/trust/rotations", role="timestamp"),
+        "trust.rotate_keys",
+        "trust.*",
+    ),
+    ("POST", "/api/v1/trust/staged"): (_sign_staged, "trust.sign_staged", "trust.*"),
+    ("DELETE", "/api/v1/trust/staged"): (_discard_staged, "trust.discard_staged", "trust.*"),
+    ("POST", "/api/v1/federated"): (_start_federated, "federation.start", "federated_runs/f-"),
+    ("POST", "/api/v1/federated/{run_id}/stop"): (_stop, "federation.stop", "federated/f-"),
+}
+
+
+def changing_routes(client: TestClient) -> set[tuple[str, str]]:
+    paths = client.get("/api/openapi.json").json()["paths"]
+    every = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    return {(method, path) for method, path in every if method not in READS_ONLY}
+
+
+def test_every_route_that_changes_something_is_driven_here(sqlite_client: TestClient) -> None:
+    assert changing_routes(sqlite_client) == set(DRIVEN)
+
+
+@pytest.mark.parametrize("route", sorted(DRIVEN))
+def test_a_request_that_succeeds_leaves_one_entry_with_who_what_and_of_what(site: Site, route: tuple[str, str]) -> None:
+    prepare, action, subject = DRIVEN[route]
+    send = prepare(site)
+    before = len(read(site.hub.database))
+    send()
+    entries = read(site.hub.database)
+    assert len(entries) == before + 1
+    entry = entries[-1]
+    assert entry.action == action
+    assert re.fullmatch(subject + r"(?<=-)[a-z2-7]+" if subject.endswith("-") else subject, entry.subject)
+    assert json.loads(entry.after) or json.loads(entry.before), "it says what changed"
+    assert entry.actor_address == "testclient"
+    who = ("enrolment-token", "") if action == "devices.enrol_device" else ("admin", "ada")
+    assert (entry.actor_role, entry.actor_name) == who
+    assert verify(entries, []).findings[0].kind == "no_anchor", "the chain holds"
+
+
+def _routes(routes: Any) -> Iterator[APIRoute]:
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif included := getattr(route, "original_router", None):
+            yield from _routes(included.routes)
+
+
+def _calls(dependant: Dependant) -> Iterator[Any]:
+    yield dependant.call
+    for inner in dependant.dependencies:
+        yield from _calls(inner)
+
+
+def test_every_changing_route_of_the_api_works_in_an_audited_session(sqlite_hub: HubContext) -> None:
+    """Fails for a new route that takes its session from elsewhere than `Writing` or `database.transaction()`."""
+    app = create_app(sqlite_hub)
+    assert sqlite_hub.database.on_begin is watch_request
+    seen = 0
+    for route in _routes(app.routes):
+        if not set(route.methods) - READS_ONLY or not route.include_in_schema:
+            continue
+        seen += 1
+        source = Path(route.endpoint.__code__.co_filename).read_text()
+        function = next(
+            one
+            for one in ast.walk(ast.parse(source))
+            if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef) and one.name == route.endpoint.__name__
+        )
+        opens = "database.transaction()" in ast.unparse(function)
+        assert _writing in set(_calls(route.dependant)) or opens, route.path
+    assert seen == len(DRIVEN)
+
+
+def test_nothing_of_the_hub_commits_but_the_database_itself() -> None:
+    """A commit elsewhere would end a transaction before its entry is written."""
+    folder = Path(shoal_hub.__file__).parent
+    commits = {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*.py")
+        if re.search(r"\.commit\(\)|engine\.(begin|connect)\(", path.read_text())
+    }
+    # An election holds a lock and a number on a connection of its own; it changes nothing that anybody asked for.
+    assert commits == {"database.py", "controller/election.py"}
+
+
+def test_every_column_whose_name_speaks_of_a_secret_is_marked_as_one() -> None:
+    named = [
+        (table.name, column.name, column.info)
+        for table in METADATA.tables.values()
+        for column in table.columns
+        if re.search("secret|password|private", column.name)
+    ]
+    assert named
+    assert [(table, column) for table, column, info in named if info != SECRET] == []
+
+
+def test_the_entry_shows_what_was_and_what_is_and_never_a_secret(site: Site) -> None:
+    site.send("PATCH", f"/devices/{site.devices[0]}", json={"name": "greenhouse", "tags": {"a": "b"}})
+    entry = read(site.hub.database)[-1]
+    key = f"devices/{site.devices[0]}"
+    assert json.loads(entry.before) == {key: {"name": "device-0", "tags": {}}}
+    assert json.loads(entry.after) == {key: {"name": "greenhouse", "tags": {"a": "b"}}}
+    token = site.send("POST", "/tokens", json={})
+    made = json.loads(read(site.hub.database)[-1].after)[f"enrolment_tokens/{token['id']}"]
+    assert made["secret_sha256"] == "(secret)"
+    with site.hub.database.session() as session:
+        row = session.get_one(EnrolmentTokenRow, token["id"])
+    assert row.secret_sha256 not in read(site.hub.database)[-1].after
+
+
+def test_statements_that_bypass_the_orm_are_seen_with_what_the_rows_were(site: Site) -> None:
+    rollout = site.rollout()
+    reconcile_rollouts(site.hub.database, NOON)
+    with site.hub.database.session() as session:
+        told = session.exec(select(Deployment).where(col(Deployment.assigned_at).is_not(None))).all()
+    assert told
+    site.send("POST", f"/rollouts/{rollout}/pause")
+    site.send("POST", f"/rollouts/{rollout}/resume")
+    entry = read(site.hub.database)[-1]
+    key = f"deployments/{told[0].id}"
+    assert json.loads(entry.before)[key] == {"assigned_at": NOON.isoformat()}
+    assert json.loads(entry.after)[key]["assigned_at"] > NOON.isoformat()
+    token = new_token(site.client, uses=2)
+    ask(site.client, token).raise_for_status()
+    entry = read(site.hub.database)[-1]
+    (uses,) = [row for key, row in json.loads(entry.after).items() if key.startswith("enrolment_tokens/")]
+    assert uses == {"uses_left": 1}
+
+
+def test_a_deleted_row_has_a_before_and_no_after(site: Site) -> None:
+    site.send("PUT", f"/devices/{site.devices[0]}/config", json={"heartbeat_s": 30})
+    site.send("PUT", f"/devices/{site.devices[0]}/config", json={"heartbeat_s": 60})
+    entry = read(site.hub.database)[-1]
+    before, after = json.loads(entry.before), json.loads(entry.after)
+    values = {**before, **after}
+    assert before
+    assert all(key.startswith("intents/") for key in values)
+    assert {row["body"]["heartbeat_s"] for row in before.values() if "body" in row} == {30.0}
+    assert {row["body"]["heartbeat_s"] for row in after.values() if "body" in row} == {60.0}
+
+
+def test_a_request_that_is_refused_leaves_no_entry_and_one_that_changes_nothing_leaves_one(site: Site) -> None:
+    assert site.client.patch("/api/v1/devices/d-nobody", json={"name": "x"}).status_code == 404
+    assert site.client.post("/api/v1/rollouts", json={"model": "digits", "version": "9"}).status_code == 404
+    assert read(site.hub.database) == []
+    site.send("PATCH", f"/devices/{site.devices[0]}", json={})
+    entry = read(site.hub.database)[-1]
+    assert (entry.before, entry.after) == ("{}", "{}"), "who asked for what is kept all the same"
+
+
+def test_reading_leaves_no_entry_and_devices_reports_leave_none(site: Site) -> None:
+    for path in ("/devices", "/rollouts", "/models/colours", "/audit", "/audit/verify", "/audit/export"):
+        site.client.get(f"/api/v1{path}").raise_for_status()
+    with site.hub.database.transaction() as session:
+        assert apply_reported(session, site.devices[0], make_report(sequence=9), NOON)
+        record_event(session, "test", "x")
+    assert read(site.hub.database) == []
+
+
+def test_a_rollout_that_its_gate_aborts_is_an_entry_of_the_controller(site: Site) -> None:
+    rollout = site.rollout()
+    reconcile_rollouts(site.hub.database, NOON)
+    with site.hub.database.session() as session:
+        told = session.exec(select(Deployment).where(col(Deployment.assigned_at).is_not(None))).first()
+    assert told is not None
+    report = make_report(sequence=5, sections={"models/digits": section("failed", told.id)})
+    with site.hub.database.transaction() as session:
+        assert apply_reported(session, told.device_id, report, NOON)
+    for _ in range(5):
+        reconcile_rollouts(site.hub.database, NOON)
+    with site.hub.database.session() as session:
+        assert session.get_one(Rollout, rollout).state == "aborted"
+    mine = [one for one in read(site.hub.database) if one.actor_role == "system"]
+    assert [(one.actor_name, one.action, one.subject) for one in mine] == [
+        ("controller", "rollouts.abort", f"rollouts/{rollout}")
+    ]
+    assert json.loads(mine[0].before) == {"state": "running"}
+    assert json.loads(mine[0].after)["state"] == "aborted"
+
+
+def test_many_rows_are_shown_in_part_and_the_others_by_their_hash(hub: HubContext, client: TestClient) -> None:
+    with hub.database.transaction() as session:
+        for _ in range(MAX_ROWS + 20):
+            add_device(session)
+        add_version(session, hub.artifacts, 1, {TARGET: b"x"})
+    assert client.post("/api/v1/rollouts", json={"model": "digits", "version": "1"}).status_code == 201
+    after = json.loads(read(hub.database)[-1].after)
+    assert after["deployments/…"]["rows"] == 20
+    assert len([key for key in after if key.startswith("deployments/d")]) == MAX_ROWS
+
+
+@pytest.fixture
+def watched(database: Database) -> Iterator[Database]:
+    """A database in the middle of a request."""
+    database.on_begin = watch_request
+    token = _request.set({"type": "http", "path": "/api/v1/x", "client": ("192.0.2.1", 1)})
+    yield database
+    _request.reset(token)
+
+
+@pytest.mark.parametrize("sql", ["DELETE FROM devices", "  update devices set name = 'x'"])
+def test_text_that_the_trail_cannot_follow_is_refused(watched: Database, sql: str) -> None:
+    with pytest.raises(UnauditableError, match="recording a change"), watched.transaction() as session:
+        session.connection().exec_driver_sql(sql)
+
+
+def test_rows_that_are_inserted_past_the_session_are_refused(watched: Database) -> None:
+    values = {"id": "op-x", "name": "x", "secret_sha256": "0", "created_at": NOON}
+    with pytest.raises(UnauditableError), watched.transaction() as session:
+        session.connection().execute(OperatorToken.__table__.insert(), [values])  # type: ignore[attr-defined]
+
+
+def test_a_savepoint_that_was_taken_back_is_not_in_the_entry(watched: Database) -> None:
+    with watched.transaction() as session:
+        kept = add_device(session)
+        nested = session.begin_nested()
+        add_device(session, name="gone")
+        nested.rollback()
+    (entry,) = read(watched)
+    assert list(json.loads(entry.after)) == [f"devices/{kept.id}"]
+    with watched.session() as session:
+        assert len(session.exec(select(Device)).all()) == 1

@@ -1,0 +1,79 @@
+"""What ingest believes: what the device's own key has signed for this channel, and nothing that the broker adds."""
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.simulators.rows import NOON, make_report
+
+from shoal_contract import topics
+from shoal_contract.device_signature import SignedChannel, device_key_id, sign_up
+from shoal_contract.errors import EnvelopeError, MessageError
+from shoal_contract.ids import new_device_id
+from shoal_contract.reported import Presence
+from shoal_contract.telemetry import OutboxPosition
+from shoal_contract.topics import UpTopic
+from shoal_hub.ingest.receive import Received, Unreadable, read
+
+DEVICE, OTHER_DEVICE = new_device_id(), new_device_id()
+KEY, OTHER = ec.derive_private_key(3, ec.SECP256R1()), ec.derive_private_key(4, ec.SECP256R1())
+KEYS = {device_key_id(KEY.public_key()): KEY.public_key()}
+STREAM = "a" * 16
+UNKNOWN_KIND = (
+    b'{"event_id":"' + b"0" * 32 + b'","at":"2026-01-01T00:00:00Z","body":{"kind":"dance"},'
+    b'"outbox":{"stream":"' + STREAM.encode() + b'","sequence":4,"oldest":2}}'
+)
+
+
+def sealed(channel: SignedChannel, message: bytes, key: ec.EllipticCurvePrivateKey = KEY) -> bytes:
+    return sign_up(message, channel, key, device_key_id(key.public_key()))
+
+
+def source(channel: SignedChannel) -> UpTopic:
+    return topics.parse_up(topics.up(DEVICE, channel))
+
+
+def test_a_signed_message_is_read_and_tells_which_key_signed_it() -> None:
+    report = make_report()
+    received = read(source("reported"), sealed("reported", report.to_bytes()), KEYS)
+    assert received == Received(DEVICE, report, device_key_id(KEY.public_key()))
+
+
+def test_a_broker_can_not_forge_a_reported_state() -> None:
+    with pytest.raises(EnvelopeError):
+        read(source("reported"), make_report().to_bytes(), KEYS)
+    with pytest.raises(EnvelopeError, match="no valid signature"):
+        read(source("reported"), sealed("reported", make_report().to_bytes(), OTHER), KEYS)
+
+
+def test_a_broker_can_not_pass_one_device_s_message_off_as_another_s() -> None:
+    """Each device's own keys are asked, so the envelope of another device is signed by nobody."""
+    others = {device_key_id(OTHER.public_key()): OTHER.public_key()}
+    with pytest.raises(EnvelopeError, match="no valid signature"):
+        read(UpTopic(OTHER_DEVICE, "reported"), sealed("reported", make_report().to_bytes()), others)
+
+
+def test_a_broker_can_not_pass_a_message_off_as_one_of_another_channel() -> None:
+    presence = Presence(state="online", connection=1, sequence=0, since=NOON, instance="b" * 16)
+    with pytest.raises(EnvelopeError, match="type"):
+        read(source("event"), sealed("presence", presence.to_bytes()), KEYS)
+
+
+def test_a_signed_kind_that_this_hub_does_not_know_is_unreadable_but_has_its_place() -> None:
+    received = read(source("event"), sealed("event", UNKNOWN_KIND), KEYS)
+    assert isinstance(received.message, Unreadable)
+    assert received.outbox == OutboxPosition(stream=STREAM, sequence=4, oldest=2)
+
+
+def test_an_unsigned_message_gets_no_place_so_that_nothing_true_is_passed_over() -> None:
+    with pytest.raises(EnvelopeError):
+        read(source("event"), UNKNOWN_KIND, KEYS)
+
+
+def test_signed_garbage_is_refused() -> None:
+    for channel, message in (("event", b"\xff\x00"), ("presence", b"{}"), ("telemetry", b"[]")):
+        with pytest.raises(MessageError):
+            read(source(channel), sealed(channel, message), KEYS)  # type: ignore[arg-type]
+
+
+def test_a_chunk_does_not_pass_for_a_message() -> None:
+    with pytest.raises(MessageError, match="chunk"):
+        read(UpTopic(DEVICE, "blob", "0" * 64, 0), b"data", KEYS)
