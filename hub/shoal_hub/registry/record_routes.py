@@ -18,7 +18,14 @@ from shoal_hub.requests import Line
 router = APIRouter(prefix="/models/{name}/versions/{ref}", tags=["models"])
 
 _MARKDOWN = "text/markdown"
+_AS_IT_SAYS = {"x-content-type-options": "nosniff"}
 Accept = Annotated[str, Header(include_in_schema=False)]
+
+
+class MarkdownResponse(PlainTextResponse):
+    """A page in Markdown (RFC 7763)."""
+
+    media_type = _MARKDOWN
 
 
 class StatementPublic(BaseModel):
@@ -57,14 +64,12 @@ def read_bom(name: Name, ref: Line, hub: Hub, session: Writing, _viewer: Viewer)
 def read_model_card(name: Name, ref: Line, session: Reading, _viewer: Viewer, accept: Accept = "") -> Response:
     """Return a version's model card; as a Markdown page to whoever accepts text/markdown."""
     card = read_card(session, find_version(session, name, ref))
-    return _markdown(card) if _MARKDOWN in accept else JSONResponse(card.model_dump(mode="json"))
+    if _MARKDOWN in accept:
+        return MarkdownResponse(to_markdown(card), headers=_AS_IT_SAYS)
+    return JSONResponse(card.model_dump(mode="json"))
 
 
-@router.get("/card.md", response_class=PlainTextResponse, responses=documented(401, 403, 404, 422))
+@router.get("/card.md", response_class=MarkdownResponse, responses=documented(401, 403, 404, 422))
 def read_model_card_page(name: Name, ref: Line, session: Reading, _viewer: Viewer) -> Response:
     """Return a version's model card as a Markdown page."""
-    return _markdown(read_card(session, find_version(session, name, ref)))
-
-
-def _markdown(card: VersionCard) -> Response:
-    return PlainTextResponse(to_markdown(card), media_type=_MARKDOWN, headers={"x-content-type-options": "nosniff"})
+    return MarkdownResponse(to_markdown(read_card(session, find_version(session, name, ref))), headers=_AS_IT_SAYS)
