@@ -13,7 +13,7 @@ from shoal_contract.wire import UtcTime
 from shoal_hub.audit.anchor import AnchorFile
 from shoal_hub.audit.chain import Report, examine
 from shoal_hub.audit.export import csv_lines, entries_of, json_lines
-from shoal_hub.audit.key import read_public_key
+from shoal_hub.audit.key import read_public
 from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.dependencies import Hub, Reading, Viewer
 from shoal_hub.error_response import documented
@@ -81,7 +81,7 @@ def list_entries(
 @router.get("/verify", responses=documented(401, 403))
 def verify_trail(hub: Hub, _viewer: Viewer) -> Report:
     """Check the whole trail against its chain, the file of anchors and the anchor that the broker keeps."""
-    key = read_public_key(hub.settings.data / "trust")
+    key = read_public(hub.settings.data / "trust")
     lines = AnchorFile(hub.settings.data).lines()
     return examine(entries_of(hub.database), lines, key, hub.kept_anchor.envelope)
 

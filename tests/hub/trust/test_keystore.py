@@ -29,7 +29,7 @@ def test_every_key_of_a_hub_is_encrypted_and_private_but_those_of_its_listeners(
     AuditKey.open(settings.data / "trust")
     keys = sorted((settings.data / "trust").rglob("*.key"))
     names = {path.stem for path in keys if path.parent.name == "trust"}
-    assert names >= {"ca", "hub-ca", "director-1", "audit", "server"}
+    assert names >= {"ca", "hub-ca", "director-1", "audit-1", "server"}
     assert len([path for path in keys if path.parent.name in {"online", "offline"}]) == 6
     for path in keys:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
