@@ -1,4 +1,7 @@
-"""What holds for every test: settings of the person who runs it stay out, and hypothesis does not race a clock."""
+"""What holds for every test: settings of the person who runs it stay out, and hypothesis does not race a clock.
+
+Keys of all tests' hubs are opened by one passphrase, in a folder of the session.
+"""
 
 import os
 from collections.abc import Iterator
@@ -15,10 +18,12 @@ _KEPT = {"SHOAL_MOSQUITTO", "SHOAL_REQUIRE_PY310"}
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_personal_settings() -> Iterator[None]:
+def _no_personal_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Hide `SHOAL_` settings of the shell, so that no test reaches a real hub or reads a real device's data."""
     hidden = {name: value for name, value in os.environ.items() if name.startswith("SHOAL_") and name not in _KEPT}
     for name in hidden:
         del os.environ[name]
+    os.environ["SHOAL_PASSPHRASE_FILE"] = str(tmp_path_factory.mktemp("passphrase") / "passphrase")
     yield
+    del os.environ["SHOAL_PASSPHRASE_FILE"]
     os.environ.update(hidden)

@@ -104,7 +104,7 @@ def _pin(token_text: str, ca_sha256: str) -> tuple[str, str]:
     pin = ca_sha256.strip().lower().replace(":", "")
     if pin and not _FINGERPRINT.fullmatch(pin):
         message = f"enrolling: {ca_sha256!r} is no fingerprint of a CA, 64 hexadecimal digits were expected"
-        raise EnrolmentError(message, "copy it whole from `shoal trust rotate ca status` at the hub")
+        raise EnrolmentError(message, "copy it whole from `shoal trust ca status` at the hub")
     if not token_text.strip() and pin:
         return pin, ""
     try:

@@ -4,11 +4,19 @@ Knows the API alone and nothing of the hub's inside.
 """
 
 from shoal_client.client import ShoalClient
-from shoal_client.errors import ApiError, ClientError, HubUnreachableError, JobFailedError, ProfileError
+from shoal_client.errors import (
+    ApiError,
+    ApprovalPendingError,
+    ClientError,
+    HubUnreachableError,
+    JobFailedError,
+    ProfileError,
+)
 from shoal_client.profile import Profile
 
 __all__ = [
     "ApiError",
+    "ApprovalPendingError",
     "ClientError",
     "HubUnreachableError",
     "JobFailedError",

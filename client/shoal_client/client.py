@@ -12,12 +12,15 @@ from typing_extensions import Self
 from shoal_client.audit import Audit
 from shoal_client.enrolment import DeviceCa, Enrolments
 from shoal_client.errors import JobFailedError
-from shoal_client.fleet import Event, Health, Operator
+from shoal_client.fleet import Event, Health
 from shoal_client.models import Models
+from shoal_client.operators import Caller
+from shoal_client.people import Approvals, OperatorTokens, Users
 from shoal_client.profile import Profile, read_profile
 from shoal_client.registry import Job
 from shoal_client.resources import Devices, Drift, Federated, Rollouts, Tokens
 from shoal_client.transport import Transport
+from shoal_client.tuf import Trust
 
 _LOOK_S = 0.3
 _SILENCE_S = 60.0
@@ -46,6 +49,10 @@ class ShoalClient:
         self.rollouts = Rollouts(self._transport)
         self.drift = Drift(self._transport)
         self.federated = Federated(self._transport)
+        self.trust = Trust(self._transport)
+        self.users = Users(self._transport)
+        self.operator_tokens = OperatorTokens(self._transport)
+        self.approvals = Approvals(self._transport)
         self.audit = Audit(self._transport)
 
     @classmethod
@@ -74,9 +81,9 @@ class ShoalClient:
         """Return whether the hub answers."""
         return self._transport.call("GET", "/health", Health)
 
-    def operator(self) -> Operator:
-        """Return who the token speaks for."""
-        return self._transport.call("GET", "/operator", Operator)
+    def operator(self) -> Caller:
+        """Return who the token speaks for, and what it may."""
+        return self._transport.call("GET", "/operator", Caller)
 
     def jobs(self, *, limit: int = 100) -> list[Job]:
         """List jobs, newest first."""

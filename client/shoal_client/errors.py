@@ -1,5 +1,7 @@
 """The client's errors. Each has a remedy that a person can follow."""
 
+from shoal_client.operators import Approval
+
 
 class ClientError(Exception):
     """Root of the errors that the client raises.
@@ -39,3 +41,19 @@ class ApiError(ClientError):
 
 class JobFailedError(ClientError):
     """A job that was waited for has failed."""
+
+
+class ApprovalPendingError(ClientError):
+    """The hub has not done it yet: its policy wants approvals by other people first, and they are asked for.
+
+    Attributes:
+        approval: What waits.
+    """
+
+    def __init__(self, approval: Approval) -> None:
+        people = "another person" if approval.needed == 1 else f"{approval.needed} other people"
+        super().__init__(
+            f"{approval.model} version {approval.version} waits until {people} approve: {approval.id}",
+            f"it happens by itself with the last approval; see it: shoal approvals show {approval.id}",
+        )
+        self.approval = approval

@@ -263,14 +263,6 @@ class Window(Value):
     latency: list[int]
 
 
-class Operator(Value):
-    """Who a token speaks for."""
-
-    id: str
-    name: str
-    created_at: datetime
-
-
 class Health(Value):
     """That a hub answers, and which version it is."""
 

@@ -99,9 +99,13 @@ class Models:
             )
 
     def move(self, name: str, number: int, stage: Stage, comment: str = "") -> StageMoved:
-        """Move a version to a stage."""
+        """Move a version to a stage.
+
+        Raises:
+            ApprovalPendingError: The model's policy wants approvals for production first; it moves with the last one.
+        """
         body = {"stage": stage, "comment": comment}
-        return self._transport.call("POST", f"/models/{name}/versions/{number}/stage", StageMoved, json=body)
+        return self._transport.propose("POST", f"/models/{name}/versions/{number}/stage", StageMoved, json=body)
 
     def set_alias(self, name: str, alias: str, number: int) -> VersionDetail:
         """Point an alias at a version."""

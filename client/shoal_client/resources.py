@@ -120,6 +120,9 @@ class Rollouts:
             waves: Devices in each wave; the remainder joins the last.
             max_failures: How many devices may fail before it is aborted.
             timeout_s: How long one device may take.
+
+        Raises:
+            ApprovalPendingError: The model's policy wants approvals first; it starts with the last one.
         """
         body = {
             "model": model,
@@ -129,7 +132,7 @@ class Rollouts:
             "max_failures": max_failures,
             "timeout_s": timeout_s,
         }
-        return self._transport.call("POST", "/rollouts", RolloutDetail, json=body)
+        return self._transport.propose("POST", "/rollouts", RolloutDetail, json=body)
 
     def list(self, *, model: str = "", limit: int = 100) -> list[Rollout]:
         """List rollouts, newest first."""

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from shoal_client.errors import ApiError, HubUnreachableError, ProfileError
+from shoal_client.errors import ApiError, ApprovalPendingError, HubUnreachableError, ProfileError
+from shoal_client.operators import Approval
 
 API = "/api/v1"
 _TIMEOUT_S = 30.0
@@ -41,13 +42,20 @@ class Transport:
             ApiError: The hub refused.
             HubUnreachableError: No hub answered in time.
         """
-        content = self.fetch(method, path, **request)
-        try:
-            return TypeAdapter(answer).validate_json(content)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            msg = f"reading the answer to {method} {path}: {first['loc']}: {first['msg']}"
-            raise ApiError(200, "unexpected_answer", msg, "use the client of the hub's version") from error
+        return _read(self._send(method, path, **request), answer)
+
+    def propose(self, method: str, path: str, answer: type[Answer], **request: Any) -> Answer:  # noqa: ANN401
+        """Send a request that a policy may have wait for approvals, and read the answer as `answer`.
+
+        Raises:
+            ApprovalPendingError: It waits.
+            ApiError: The hub refused.
+            HubUnreachableError: No hub answered in time.
+        """
+        response = self._send(method, path, **request)
+        if response.status_code == httpx.codes.ACCEPTED:
+            raise ApprovalPendingError(_read(response, Approval))
+        return _read(response, answer)
 
     def fetch(self, method: str, path: str, **request: Any) -> bytes:  # noqa: ANN401 - httpx's own
         """Send a request and return the answer's bytes.
@@ -56,11 +64,7 @@ class Transport:
             ApiError: The hub refused.
             HubUnreachableError: No hub answered in time.
         """
-        with self._reaching():
-            response = self._http.request(method, path, **request)
-        if response.is_error:
-            raise _refusal(response)
-        return response.content
+        return self._send(method, path, **request).content
 
     @contextmanager
     def stream(self, path: str, *, read_timeout_s: float | None = _TIMEOUT_S) -> Iterator[httpx.Response]:
@@ -77,12 +81,28 @@ class Transport:
                 raise _refusal(response)
             yield response
 
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+        with self._reaching():
+            response = self._http.request(method, path, **request)
+        if response.is_error:
+            raise _refusal(response)
+        return response
+
     @contextmanager
     def _reaching(self) -> Iterator[None]:
         try:
             yield
         except httpx.TransportError as error:
             raise _unreachable(self.url, error) from error
+
+
+def _read(response: httpx.Response, answer: type[Answer]) -> Answer:
+    try:
+        return TypeAdapter(answer).validate_json(response.content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        msg = f"reading the answer to {response.request.method} {response.url.path}: {first['loc']}: {first['msg']}"
+        raise ApiError(200, "unexpected_answer", msg, "use the client of the hub's version") from error
 
 
 def _trust(ca_path: Path | None) -> ssl.SSLContext:

@@ -6,10 +6,12 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel
 
 from shoal_contract import __version__
+from shoal_hub.approvals import routes as approval_routes
 from shoal_hub.audit import routes as audit_routes
 from shoal_hub.audit.requests import AuditedRequests, watch_request
 from shoal_hub.console.routes import install_console
 from shoal_hub.context import HubContext
+from shoal_hub.dependencies import address_of
 from shoal_hub.devices import enrolment_routes, keyless_routes
 from shoal_hub.devices import routes as device_routes
 from shoal_hub.error_response import install_error_handlers
@@ -20,10 +22,11 @@ from shoal_hub.monitoring import routes as monitoring_routes
 from shoal_hub.operators import routes as operator_routes
 from shoal_hub.registry import lifecycle_routes, record_routes
 from shoal_hub.registry import routes as registry_routes
-from shoal_hub.requests import BodyLimit, RateLimit
+from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
 from shoal_hub.trust import ca_routes
+from shoal_hub.trust import routes as trust_routes
 
 API = "/api/v1"
 _MULTIPART_ALLOWANCE = "/versions"
@@ -49,7 +52,7 @@ def create_app(hub: HubContext) -> FastAPI:
     app.state.hub = hub
     install_error_handlers(app)
     app.include_router(_api(hub.settings), prefix=API)
-    install_console(app)
+    install_console(app, hub.settings)
     app.add_middleware(BodyLimit, limit_of=_limit_of(hub.settings))
     app.add_middleware(AuditedRequests)
     hub.database.on_begin = watch_request
@@ -57,11 +60,11 @@ def create_app(hub: HubContext) -> FastAPI:
 
 
 def _api(settings: Settings) -> APIRouter:
-    limit = RateLimit(settings.enrol_per_minute)
+    limit = RateLimit(settings.enrol_per_minute, "enrolments", "SHOAL_ENROL_PER_MINUTE")
 
     async def limit_enrolment(request: Request) -> None:  # a thread for this would cost more than it does
         if request.url.path == f"{API}/enrol":
-            limit.take(request.client.host if request.client else "unknown")
+            limit.take(network_of(address_of(request)), f"address {address_of(request)}")
 
     api = APIRouter()
     api.add_api_route("/health", _health, tags=["hub"], summary="Whether the API answers")
@@ -78,7 +81,7 @@ def _api(settings: Settings) -> APIRouter:
         monitoring_routes,
     ):
         api.include_router(module.router)
-    for module in (job_routes, event_routes, operator_routes, audit_routes):
+    for module in (approval_routes, job_routes, event_routes, operator_routes, audit_routes, trust_routes):
         api.include_router(module.router)
     return api
 

@@ -14,6 +14,7 @@ from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.version_keys import VersionKeys
+from shoal_hub.trust.hub_trust import HubTrust
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,13 @@ class HubContext:
     authority: DeviceAuthority
     director: Director
     version_keys: VersionKeys
+    trust: HubTrust
     changes: ChangeFeed
     broker_address: Callable[[], tuple[str, int]]
     """Where devices reach the broker; asked for late, as a supervised broker may take any free port."""
-    kept_anchor: KeptAnchor = field(default_factory=KeptAnchor)
     api_url: str = ""
-    """Where devices reach this API."""
+    """Where devices reach the API."""
+    kept_anchor: KeptAnchor = field(default_factory=KeptAnchor)
     publish_ca_bundle: Callable[[Session, str], None] = lambda _session, _pem: None
     """Takes the CAs (PEM) that devices are to trust, when they change; for the metadata that devices read."""
     guesses: Guesses = field(init=False)

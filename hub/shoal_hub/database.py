@@ -70,6 +70,8 @@ class Database:
         on_begin: Called with the session of each `transaction` before its block; the audit trail watches from here.
         on_commit: Called after a `transaction` has committed, with what it announced; a process that speaks MQTT
             publishes the wake from here.
+        check: Called at the beginning of each `transaction`; what it raises ends it. A controller that another has
+            followed is kept from writing here.
     """
 
     def __init__(self, url: str) -> None:
@@ -78,6 +80,7 @@ class Database:
         self._writer = self.engine.execution_options(immediate=True)
         self.on_begin: Callable[[Session], None] | None = None
         self.on_commit: Callable[[frozenset[str]], None] | None = None
+        self.check: Callable[[Session], None] | None = None
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -89,6 +92,8 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Open a session that commits at the end of the block, or keeps nothing if the block raises."""
         with Session(self._writer, expire_on_commit=False) as session:
+            if self.check is not None:
+                self.check(session)
             if self.on_begin is not None:
                 self.on_begin(session)
             yield session
@@ -96,6 +101,12 @@ class Database:
         what = frozenset(session.info.pop("announced", set()))
         if what and self.on_commit is not None:
             self.on_commit(what)
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[Session]:
+        """Open a session in which a change can be tried: what it raises is told, what it does is not kept."""
+        with Session(self._writer, expire_on_commit=False) as session:
+            yield session
 
     def upgrade(self, revision: str = "head") -> None:
         """Bring the schema to this version (or to `revision`) by Alembic; safe to call from several processes.

@@ -1,17 +1,21 @@
-"""What routes ask FastAPI for: the hub, a session to read or to write, and the operator who calls."""
+"""What routes ask FastAPI for: the hub, a session to read or to write, and the caller with the right that it needs.
 
-from collections.abc import Iterator
+Each route of the API names its need once, by the type of its caller: `Viewer` where it reads, one of the others where
+it changes something. A caller without the role, or with a token that is for something else, gets 403.
+"""
+
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlmodel import Session
 
-from shoal_hub.audit.actor import Actor
 from shoal_hub.audit.requests import ALWAYS
 from shoal_hub.context import HubContext
-from shoal_hub.operators.tables import OperatorToken
-from shoal_hub.security import find_operator
+from shoal_hub.errors import RefusedError
+from shoal_hub.operators.roles import Principal, Role, Scope
+from shoal_hub.operators.tokens import identify
 
 _bearer = HTTPBearer(auto_error=False, description="An operator's token, shoal_…")
 
@@ -46,13 +50,49 @@ Writing = Annotated[Session, Depends(_writing, scope="function")]
 """Committed before the answer is sent, so that whoever has the answer can read what it speaks of."""
 
 
-def _operator(
+def _caller(
     request: Request, hub: Hub, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> OperatorToken:
-    with hub.database.session() as session:
-        operator = find_operator(session, credentials.credentials if credentials else None)
-    request.state.actor = Actor(operator.id, operator.name, "admin", address_of(request))
-    return operator
+) -> Principal:
+    text = credentials.credentials if credentials else None
+    principal = identify(hub.database, text, address_of(request))
+    request.state.actor = principal
+    return principal
 
 
-Operator = Annotated[OperatorToken, Depends(_operator)]
+Caller = Annotated[Principal, Depends(_caller)]
+"""Whoever shows a good token, whatever it is for."""
+
+
+def check_right(principal: Principal, role: Role, scope: Scope) -> None:
+    """Let pass who has this role, by something that has this scope.
+
+    Raises:
+        RefusedError: The caller may not do this.
+    """
+    if not principal.role.includes(role):
+        raise RefusedError(
+            f"this needs the role {role}; {principal.name} is {principal.role} here",
+            "ask an admin: shoal users set-role, or use a token of a higher role",
+        )
+    if not principal.may(role, scope):
+        raise RefusedError(f"this token has no scope {scope}", "use a token that has it: shoal operator-tokens list")
+
+
+def need(role: Role, scope: Scope) -> Callable[[Principal], Principal]:
+    """Return the dependency that lets pass who has this role, by a token with this scope."""
+
+    def check(caller: Caller) -> Principal:
+        check_right(caller, role, scope)
+        return caller
+
+    return check
+
+
+Viewer = Annotated[Principal, Depends(need(Role.VIEWER, Scope.READ))]
+DeviceOperator = Annotated[Principal, Depends(need(Role.OPERATOR, Scope.DEVICES))]
+EnrolOperator = Annotated[Principal, Depends(need(Role.OPERATOR, Scope.ENROL))]
+ModelOperator = Annotated[Principal, Depends(need(Role.OPERATOR, Scope.MODELS))]
+RolloutOperator = Annotated[Principal, Depends(need(Role.OPERATOR, Scope.ROLLOUTS))]
+ApprovalAuthor = Annotated[Principal, Depends(need(Role.OPERATOR, Scope.APPROVALS))]
+Approver = Annotated[Principal, Depends(need(Role.APPROVER, Scope.APPROVALS))]
+Admin = Annotated[Principal, Depends(need(Role.ADMIN, Scope.ADMIN))]

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import DataError, OperationalError
 from starlette.exceptions import HTTPException
 
-from shoal_hub.errors import HubError
+from shoal_hub.errors import HubError, TooManyRequestsError
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,9 @@ class ErrorAnswer(BaseModel):
 
 
 _MEANINGS: Final = {
+    400: "The body cannot be read at all",
     401: "No operator token, or one that the hub does not take",
-    403: "Refused",
+    403: "Refused: the caller's role or the token's scopes do not cover this",
     404: "No such thing",
     409: "Contradicts what is there",
     413: "Body too large",
@@ -77,7 +78,11 @@ def _on_hub_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HubError)  # noqa: S101 - the handler is registered for this class
     if error.status >= 500:  # noqa: PLR2004 - HTTP's own border
         log.error("%s %s: %s", request.method, request.url.path, error)
-    headers = {"www-authenticate": "Bearer"} if error.status == 401 else None  # noqa: PLR2004
+    headers = {}
+    if error.status == 401:  # noqa: PLR2004
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, TooManyRequestsError):
+        headers["retry-after"] = error.retry_after
     return error_response(error.status, error.code, error.message, error.remedy, headers)
 
 

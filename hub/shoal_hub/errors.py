@@ -3,6 +3,7 @@
 `api.py` turns every `HubError` into `{"error": {"code", "message", "remedy"}}` with the class's HTTP status.
 """
 
+import math
 from typing import ClassVar
 
 
@@ -37,7 +38,7 @@ class InvalidInputError(HubError):
 
 
 class UnauthenticatedError(HubError):
-    """A caller did not show a valid operator token."""
+    """A caller did not show who it is, by a token, a session or a password."""
 
     status = 401
     code = "unauthenticated"
@@ -79,10 +80,30 @@ class TooLargeError(HubError):
 
 
 class TooManyRequestsError(HubError):
-    """A caller asks more often than it may."""
+    """A caller asks more often than it may.
+
+    Attributes:
+        retry_after_s: When it may ask again.
+    """
 
     status = 429
     code = "too_many_requests"
+
+    def __init__(self, message: str, remedy: str, retry_after_s: float) -> None:
+        super().__init__(message, remedy)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def retry_after(self) -> str:
+        """The header's value: whole seconds, rounded up."""
+        return str(math.ceil(self.retry_after_s))
+
+
+class UnavailableError(HubError):
+    """Something outside that the hub needs for this does not answer."""
+
+    status = 503
+    code = "unavailable"
 
 
 class DatabaseError(HubError):

@@ -1,5 +1,6 @@
 """Bounds on what callers send: body sizes, request rates, and text that both databases can keep."""
 
+import ipaddress
 import threading
 import time
 from collections import OrderedDict
@@ -15,7 +16,7 @@ from shoal_contract.ids import NAME_PATTERN
 from shoal_hub.error_response import error_response
 from shoal_hub.errors import TooLargeError, TooManyRequestsError
 
-_MAX_ADDRESSES: Final = 10_000
+_MAX_KEYS: Final = 10_000
 LARGE_REMEDY: Final = "send less, or raise SHOAL_MAX_BODY_BYTES or SHOAL_MAX_UPLOAD_BYTES at the hub"
 
 
@@ -71,30 +72,49 @@ def _refusal(limit_bytes: int) -> Response:
     return error_response(error.status, error.code, error.message, error.remedy, {"connection": "close"})
 
 
-class RateLimit:
-    """A token bucket an address: `per_minute` requests a minute, as many at once. In memory, for one process."""
+def network_of(address: str) -> str:
+    """Return what a limit counts as one caller: an IPv4 address, or the /64 network that an IPv6 host has to itself."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address  # noqa: PLR2004
 
-    def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
+
+class RateLimit:
+    """A token bucket a key: `per_minute` requests a minute, as many at once. In memory, for one process.
+
+    Args:
+        per_minute: How many.
+        what: What is counted, for the message.
+        setting: The setting that says how many, for the remedy.
+        clock: Seconds that only go forward.
+    """
+
+    def __init__(self, per_minute: float, what: str, setting: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
+        self._what = what
+        self._setting = setting
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, address: str) -> None:
-        """Take one request of `address`.
+    def take(self, key: str, named: str) -> None:
+        """Take one request of `key`, which the message calls `named`.
 
         Raises:
             TooManyRequestsError: It has none left for now.
         """
         now = self._clock()
         with self._lock:
-            left, since = self._buckets.pop(address, (self._per_minute, now))
+            left, since = self._buckets.pop(key, (self._per_minute, now))
             left = min(self._per_minute, left + (now - since) * self._per_minute / 60)
-            self._buckets[address] = (max(0.0, left - 1), now)
-            if len(self._buckets) > _MAX_ADDRESSES:
+            self._buckets[key] = (left - 1 if left >= 1 else left, now)
+            if len(self._buckets) > _MAX_KEYS:
                 self._buckets.popitem(last=False)
         if left < 1:
-            msg = f"more than {self._per_minute:g} requests a minute came from {address}"
             raise TooManyRequestsError(
-                msg, "wait a minute; a site that enrols many devices raises SHOAL_ENROL_PER_MINUTE"
+                f"more than {self._per_minute:g} {self._what} a minute came from {named}",
+                f"wait a minute; where so many are right, raise {self._setting} at the hub",
+                retry_after_s=(1 - left) * 60 / self._per_minute,
             )

@@ -2,8 +2,10 @@
 
 from sqlmodel import SQLModel
 
+import shoal_hub.approvals.tables
 import shoal_hub.audit.tables
 import shoal_hub.devices.admission_tables
+import shoal_hub.controller.tables
 import shoal_hub.devices.certificates
 import shoal_hub.devices.desired_tables
 import shoal_hub.devices.tables
@@ -16,6 +18,7 @@ import shoal_hub.operators.tables
 import shoal_hub.registry.encrypt
 import shoal_hub.registry.tables
 import shoal_hub.rollouts.tables
-import shoal_hub.transfer.tables  # noqa: F401 - importing a tables module registers its tables
+import shoal_hub.transfer.tables
+import shoal_hub.trust.tables  # noqa: F401 - importing a tables module registers its tables
 
 METADATA = SQLModel.metadata

@@ -7,11 +7,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES
 from shoal_hub.errors import SettingsError
+from shoal_hub.operators.oidc_roles import parse_roles
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -24,6 +26,13 @@ def _setting(env: str, default: Any, unit: str, description: str, *, is_secret: 
         validate_default=True,
         **bounds,
     )
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether what is fetched there comes from whom the address names: HTTPS, or this machine."""
+    parts = urlsplit(url)
+    is_local = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    return (parts.scheme == "https" and bool(parts.hostname)) or is_local
 
 
 class Settings(BaseModel):
@@ -86,6 +95,32 @@ class Settings(BaseModel):
     )
     desired_life_s: float = _setting(
         "SHOAL_DESIRED_LIFE_S", 30 * 86_400.0, "s", "How long a device may start to act on a desired state.", ge=60
+    )
+    passphrase_file: str = _setting(
+        "SHOAL_PASSPHRASE_FILE",
+        "",
+        "path",
+        "File with the passphrase of the hub's keys, outside of the data folder; empty: systemd's credential "
+        "shoal-passphrase, else hub-passphrase beside the CLI's profile. Read where keys are opened.",
+    )
+    hsm_pin_file: str = _setting(
+        "SHOAL_HSM_PIN_FILE",
+        "",
+        "path",
+        "File with the PIN of a PKCS #11 token that signs; empty: systemd's credential shoal-hsm-pin.",
+    )
+    trust_offline_life_s: float = _setting(
+        "SHOAL_TRUST_OFFLINE_LIFE_S", 365 * 86_400.0, "s", "How long TUF root, targets and code are valid.", ge=60
+    )
+    trust_online_life_s: float = _setting(
+        "SHOAL_TRUST_ONLINE_LIFE_S", 30 * 86_400.0, "s", "How long TUF snapshot and models' metadata are valid.", ge=60
+    )
+    trust_timestamp_life_s: float = _setting(
+        "SHOAL_TRUST_TIMESTAMP_LIFE_S",
+        7 * 86_400.0,
+        "s",
+        "How long the TUF timestamp is valid: how long a broker can keep news from a device unnoticed.",
+        ge=60,
     )
     max_body_bytes: int = _setting("SHOAL_MAX_BODY_BYTES", 2**20, "bytes", "Largest body of a JSON request.", ge=16_384)
     max_upload_bytes: int = _setting(
@@ -208,7 +243,48 @@ class Settings(BaseModel):
         "SHOAL_RENEWALS_PER_HOUR", 12, "1/h", "Certificates that one device may get by renewal.", ge=1
     )
     max_jobs: int = _setting("SHOAL_MAX_JOBS", 1, "jobs", "Jobs (compression, training) that run at once.", ge=1, le=64)
-    session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts.", ge=60)
+    session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts at most.", ge=60)
+    session_idle_s: float = _setting(
+        "SHOAL_SESSION_IDLE_S", 3600.0, "s", "After how long without a request a console session ends.", ge=60
+    )
+    login_per_minute: float = _setting(
+        "SHOAL_LOGIN_PER_MINUTE", 10.0, "1/min", "Console logins that one address may try; as many at once.", ge=1
+    )
+    account_login_per_minute: float = _setting(
+        "SHOAL_ACCOUNT_LOGIN_PER_MINUTE",
+        30.0,
+        "1/min",
+        "Logins by password that may be tried for one user, from wherever; as many at once.",
+        ge=1,
+    )
+    approval_life_s: float = _setting(
+        "SHOAL_APPROVAL_LIFE_S", 7 * 86_400.0, "s", "How long what waits for approval can be approved.", ge=60
+    )
+    oidc_issuer: str = _setting(
+        "SHOAL_OIDC_ISSUER", "", "URL", "Issuer of the OIDC provider that operators log in by; empty for none."
+    )
+    oidc_client_id: str = _setting("SHOAL_OIDC_CLIENT_ID", "shoal", "text", "The hub's client id at the provider.")
+    oidc_client_secret_file: str = _setting(
+        "SHOAL_OIDC_CLIENT_SECRET_FILE",
+        "",
+        "path",
+        "File with the hub's client secret at the provider; empty for a public client, which PKCE protects alone.",
+    )
+    oidc_scope: str = _setting(
+        "SHOAL_OIDC_SCOPE", "openid profile email", "text", "What is asked of the provider, space-separated."
+    )
+    oidc_role_claim: str = _setting(
+        "SHOAL_OIDC_ROLE_CLAIM",
+        "groups",
+        "name",
+        "Claim of the ID token that carries a user's groups; a dot goes deeper, as in realm_access.roles.",
+    )
+    oidc_roles: str = _setting(
+        "SHOAL_OIDC_ROLES",
+        "",
+        "list",
+        "Roles by values of that claim, as in fleet-ops=operator,fleet-admins=admin; the highest that fits counts.",
+    )
     audit_anchor_s: float = _setting(
         "SHOAL_AUDIT_ANCHOR_S",
         20.0,
@@ -233,6 +309,20 @@ class Settings(BaseModel):
         is_secret=True,
         pattern=r"^(https://[^\s@]+)?$",
     )
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _check_roles(cls, text: str) -> str:
+        parse_roles(text)
+        return text
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _check_issuer(cls, url: str) -> str:
+        if url and not is_safe_url(url):
+            msg = "an https address is needed"
+            raise ValueError(msg)
+        return url
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -259,9 +349,9 @@ class Settings(BaseModel):
         return {name: str(extra["env"]) for name, extra in extras.items() if isinstance(extra, dict)}
 
     def to_environment(self) -> dict[str, str]:
-        """Return the variables from which a child process reads these settings."""
-        values = self.model_dump(mode="json")
-        return {env: str(values[name]) for name, env in self.environment().items()}
+        """Return the variables from which a child process reads these settings; it inherits what is at its default."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        return {env: str(values[name]) for name, env in self.environment().items() if name in values}
 
     @property
     def data(self) -> Path:

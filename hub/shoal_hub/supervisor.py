@@ -98,7 +98,8 @@ class Supervisor:
 
     def _prepare(self) -> Addresses:
         self._say(f"data folder {self._settings.data}")
-        prepare_data(self._settings)
+        for warning in prepare_data(self._settings):
+            self._say(f"warning: {warning}")
         addresses = choose_addresses(self._settings)
         addresses.write(self._settings)
         self._standing = self._read_standing()

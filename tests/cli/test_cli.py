@@ -1,5 +1,6 @@
 """The operators' CLI against a real hub: what it prints, as tables and as JSON, and how it fails."""
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -148,11 +149,13 @@ def test_login_keeps_the_profile_only_if_the_hub_takes_the_token(
     shoal: Shoal, served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOAL_PROFILE", str(tmp_path / "new" / "profile.json"))
-    refused = shoal("login", served.url, "--token", "shoal_wrong", "--ca", str(served.ca_path))
+    monkeypatch.setattr("sys.stdin", io.StringIO("shoal_wrong\n"))
+    refused = shoal("login", served.url, "--ca", str(served.ca_path))
     assert refused.status == 1
     assert not (tmp_path / "new" / "profile.json").exists()
     fingerprint = served.hub.authority.fingerprint
-    assert "as ada" in shoal("login", served.url, "--token", served.token, "--fingerprint", fingerprint).out
+    monkeypatch.setenv("SHOAL_OPERATOR_TOKEN", served.token)
+    assert "as ada (admin)" in shoal("login", served.url, "--fingerprint", fingerprint).out
     assert read_profile(tmp_path / "new" / "profile.json").ca_path == tmp_path / "new" / "ca.pem"
     assert shoal("devices", "list").status == 0
 

@@ -71,9 +71,9 @@ def test_a_device_that_waits_is_accepted_by_its_fingerprint_and_not_by_a_short_p
 
 
 def test_the_ca_changes_in_three_steps_that_each_say_what_is_next(shoal: Shoal) -> None:
-    early = shoal("trust", "rotate", "ca", "finish")
-    assert (early.status, "shoal trust rotate ca status" in early.err) == (1, True)
-    assert "announce" in shoal("trust", "rotate", "ca", "status").out
-    assert "switch" in shoal("trust", "rotate", "ca", "announce").out
-    assert "finish" in shoal("trust", "rotate", "ca", "switch").out
-    assert json.loads(shoal("trust", "rotate", "ca", "finish", "--force", "--json").out)["phase"] == "steady"
+    early = shoal("trust", "ca", "finish")
+    assert (early.status, "shoal trust ca status" in early.err) == (1, True)
+    assert "announce" in shoal("trust", "ca", "status").out
+    assert "switch" in shoal("trust", "ca", "announce").out
+    assert "finish" in shoal("trust", "ca", "switch").out
+    assert json.loads(shoal("trust", "ca", "finish", "--force", "--json").out)["phase"] == "steady"

@@ -109,8 +109,8 @@ def test_another_ca_takes_over_with_one_device_on_and_one_off_all_the_time(fleet
     wait_until(lambda: _api_shows_one_by(fleet, new.issuing), "the API shows a certificate by the new CA")
     late = on.data.with_name("late") / "identity"
     assert enrol(late, fleet.hub.url, old_token, "late").device_id  # pins the CA of before
-    assert _shoal(fleet, "trust", "rotate", "ca", "status", "--json")["phase"] == "switched"
-    _shoal(fleet, "trust", "rotate", "ca", "finish", "--force", "--json")
+    assert _shoal(fleet, "trust", "ca", "status", "--json")["phase"] == "switched"
+    _shoal(fleet, "trust", "ca", "finish", "--force", "--json")
 
     assert off.start().is_running  # its certificate has ended, its CA is one that nobody signs by
     wait_until(lambda: is_online(fleet, 1), "the device that was off is back")

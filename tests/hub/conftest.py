@@ -15,12 +15,13 @@ from shoal_hub.audit.key import AuditKey
 from shoal_hub.context import HubContext
 from shoal_hub.database import Database
 from shoal_hub.events.changes import ChangeFeed
+from shoal_hub.operators.tokens import create_operator_token
 from shoal_hub.registry.artifacts import ArtifactStore
-from shoal_hub.security import create_operator_token
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.version_keys import VersionKeys
+from shoal_hub.trust.hub_trust import HubTrust
 
 with warnings.catch_warnings():
     # Starlette would rather have httpx2 for its test client; httpx, which the typed client uses, does the same.
@@ -146,8 +147,10 @@ def open_hub(database: Database, folder: Path) -> HubContext:
         authority=DeviceAuthority.open(folder / "trust"),
         director=Director.open(folder / "trust"),
         version_keys=VersionKeys.open(folder / "trust"),
+        trust=HubTrust.open(settings),
         changes=ChangeFeed(),
         broker_address=lambda: ("hub.test", 8883),
+        api_url="https://hub.test:8443",
     )
 
 

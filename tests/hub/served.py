@@ -17,7 +17,7 @@ from tests.hub.conftest import open_hub
 from shoal_hub.api import create_app
 from shoal_hub.context import HubContext
 from shoal_hub.database import Database
-from shoal_hub.security import create_operator_token
+from shoal_hub.operators.tokens import create_operator_token
 
 _START_S = 20.0
 

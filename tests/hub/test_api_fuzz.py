@@ -1,20 +1,25 @@
 """Property-based calls of every route, made from the OpenAPI description itself (schemathesis).
 
-Whatever a caller sends, the hub answers with a documented status in the documented form, and never with a 5xx.
+Whatever a caller sends, the hub answers with a documented status in the documented form, and never with a 5xx. Half of
+the calls name things that exist, so that what lies behind a route is reached and not its 404 alone.
 """
 
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
+from tests.hub.registry.bundles import register_bundle, write_bundle
+from tests.simulators.rows import add_device, add_version, make_report
 
 from shoal_hub.context import HubContext
 
@@ -25,29 +30,57 @@ _CALLS = 60
 """Of each route."""
 _ENDLESS = "stream$"
 """Streams that never end have tests of their own."""
+_API = "/api/v1"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_call_of_any_route_gets_a_server_error_or_an_undocumented_answer(
-    sqlite_client: TestClient, sqlite_hub: HubContext, subtests: pytest.Subtests
+    sqlite_client: TestClient, sqlite_hub: HubContext, subtests: pytest.Subtests, tmp_path: Path
 ) -> None:
-    sqlite_hub.settings.data.mkdir(exist_ok=True)
+    known = _things_that_exist(sqlite_client, sqlite_hub, tmp_path)
     schema = schemathesis.openapi.from_asgi("/api/openapi.json", sqlite_client.app)
     headers = {"authorization": sqlite_client.headers["authorization"]}
     called = 0
     for found in schema.exclude(path_regex=_ENDLESS).get_all_operations():
         operation = found.ok()  # type: ignore[union-attr]  # raises, with the reason, where the description is broken
         with subtests.test(operation.label):
-            _call_often(operation, headers)
+            _call_often(operation, headers, known)
         called += 1
     assert called > 0
 
 
-def _call_often(operation: APIOperation, headers: dict[str, str]) -> None:
-    @given(case=operation.as_strategy())
+def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dict[str, list[str]]:
+    """Make one of each thing; return what routes call them by, by the name of the path's parameter."""
+    hub.settings.data.mkdir(exist_ok=True)
+    with hub.database.transaction() as session:
+        device = add_device(session, reported=make_report(datasets={"colours": 40}).model_dump(mode="json")).id
+        for number in (1, 2):
+            add_version(session, hub.artifacts, number, {"generic-onnx-int8": bytes([number]) * 1000})
+    register_bundle(hub, write_bundle(folder / "colours"))
+    rollout = client.post(f"{_API}/rollouts", json={"model": "digits", "version": "1"}).raise_for_status().json()
+    token = client.post(f"{_API}/tokens", json={}).raise_for_status().json()
+    job = client.post(f"{_API}/models/colours/versions/1/compress", json={}).raise_for_status().json()
+    return {
+        "device_id": [device],
+        "name": ["digits", "colours", "ada"],
+        "ref": ["1", "2", "latest"],
+        "number": ["1", "2"],
+        "rollout_id": [rollout["id"]],
+        "token_id": [token["id"]],
+        "job_id": [job["id"]],
+        "sequence": ["1", "2"],
+        "alias": ["champion"],
+    }
+
+
+def _call_often(operation: APIOperation, headers: dict[str, str], known: dict[str, list[str]]) -> None:
+    @given(case=operation.as_strategy(), data=st.data())
     @settings(max_examples=_CALLS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    def call(case: Case) -> None:
+    def call(case: Case, data: st.DataObject) -> None:
+        if case.path_parameters and data.draw(st.booleans()):
+            for name in case.path_parameters.keys() & known.keys():
+                case.path_parameters[name] = data.draw(st.sampled_from(known[name]))
         case.call_and_validate(headers=headers, checks=_CHECKS)
 
     call()

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from pydantic import SecretStr
 
 from shoal_contract.enrolment import EnrolmentToken
-from shoal_hub.console.sessions import make_session
+from shoal_hub.operators.tokens import OPERATOR_PREFIX
 from shoal_hub.redaction import REDACTED, SECRETS, RedactingFormatter, find_secrets, redact
-from shoal_hub.security import OPERATOR_PREFIX, new_secret
+from shoal_hub.security import new_secret
 
 
 def pem(key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey, form: serialization.PrivateFormat) -> str:
@@ -28,7 +28,7 @@ SAMPLES = {
     "a private key": (_ED, _ED.splitlines()[1]),
     "a password in a URL": ("postgresql://shoal:p@ss:w0rd@db.example/shoal", "p@ss:w0rd"),
     "a credential of a request": ("Authorization: Basic YWRhOmxvdmVsYWNlMTg0Mw==", "YWRhOmxvdmVsYWNlMTg0Mw=="),
-    "a console session": (f"Cookie: __Host-shoal={make_session(b'k' * 32, 'op-aaaaaaaa', 9)}", "op-aaaaaaaa.9."),
+    "a console session": (f"Cookie: __Host-shoal={_SECRET}", _SECRET),
 }
 
 

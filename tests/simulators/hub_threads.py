@@ -25,6 +25,7 @@ from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.settings import Settings
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.version_keys import VersionKeys
+from shoal_hub.trust.hub_trust import HubTrust
 
 TARGET = "generic-onnx-int8"
 WAIT_S = 20.0
@@ -62,6 +63,7 @@ class Hub:
         self.store = ArtifactStore(self.settings.artifacts)
         self.director = Director.open(folder / "trust")
         self.version_keys = VersionKeys.open(folder / "trust")
+        self.trust = HubTrust.open(self.settings)
         self.addresses = Addresses(
             api_url="https://localhost:1",
             api_port=1,
@@ -115,7 +117,8 @@ class Hub:
         self, version: int, waves: tuple[int, ...] = (), max_failures: int = 0, timeout_s: float = 60.0
     ) -> str:
         """Start a rollout to all devices, in their order."""
-        starter = Starter(self.store, self.director, self.version_keys, self.settings.retained_budget_bytes)
+        budget = self.settings.retained_budget_bytes
+        starter = Starter(self.store, self.trust, self.director, self.version_keys, budget)
         with self.database.transaction() as session:
             return start_rollout(
                 session,

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from shoal_contract import topics
 from shoal_hub.audit.chain import START, Anchor, Finding, compare_kept, read_anchors, verify
-from shoal_hub.audit.key import AuditKey, read_public_key
+from shoal_hub.audit.key import AuditKey, newest_number, read_public
 from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.database import Database
 from shoal_hub.events.record import record_event
@@ -79,13 +79,13 @@ class AuditSigner:
         liveness_s: float,
     ) -> None:
         self._database = database
+        self._trust_dir = trust_dir
         self._key = AuditKey.open(trust_dir)
         self._file = file
         self._send = send
         self._wait, self._longest_wait = timedelta(seconds=anchor_s), timedelta(seconds=liveness_s)
         lines = file.lines()
-        self._public_key = read_public_key(trust_dir)
-        anchors, self._findings = read_anchors(lines, self._public_key)
+        anchors, self._findings = read_anchors(lines, read_public(trust_dir))
         self._last = anchors[-1] if anchors else None
         self._newest = self._unpublished = lines[-1] if anchors else None
         self._told: set[str] = set()
@@ -100,6 +100,8 @@ class AuditSigner:
                 return False
             self._findings += self._check(session)
         anchor = Anchor(count=count, head_sha256=head, at=now)
+        if newest_number(self._trust_dir) != self._key.number:
+            self._key = AuditKey.open(self._trust_dir)
         signed = self._key.sign(anchor)
         self._append(anchor, signed)
         self._send(signed)
@@ -121,7 +123,7 @@ class AuditSigner:
 
         An anchor of ours that the file has lost comes back into it, so that cutting the file destroys no evidence.
         """
-        anchors, forged = read_anchors([kept] if kept is not None else [], self._public_key)
+        anchors, forged = read_anchors([kept] if kept is not None else [], read_public(self._trust_dir))
         self._findings += forged
         self._unpublished = self._newest
         known = [self._last] if self._last is not None else []

@@ -7,12 +7,14 @@ one had this hash. Source of the idea: Schneier and Kelsey, "Secure audit logs t
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel, ConfigDict
 
 from shoal_contract import envelope
@@ -21,7 +23,6 @@ from shoal_contract.ids import Sha256
 from shoal_contract.wire import Count, UtcTime, WireMessage, parse_message
 
 ANCHOR_TYPE: Final = "application/vnd.shoal.audit-anchor+json"
-KEY_ID: Final = "audit"
 MAX_ANCHOR_BYTES: Final = 4096
 MAX_FINDINGS: Final = 100
 """A trail that is broken everywhere is told of so often, and no oftener."""
@@ -131,23 +132,52 @@ def from_export(line: bytes) -> Entry:
 _NOT_TEXT: Final = {"sequence", "at", "before", "after"}
 
 
-def read_anchor(signed: bytes, key: Ed25519PublicKey) -> Anchor:
+PublicKeys: TypeAlias = Mapping[str, Ed25519PublicKey]
+"""The keys that have signed anchors, by their ids in envelopes."""
+_PEM: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\s*", re.DOTALL)
+
+
+def key_id(number: int) -> str:
+    """Return the name of the key that signs anchors after `number - 1` rotations."""
+    return f"audit-{number}"
+
+
+def read_public_keys(pem: bytes) -> PublicKeys:
+    """Read public keys, PEM one after the other: the first is `audit-1`.
+
+    Raises:
+        ValueError: There is none, one is damaged, or one is no Ed25519 key.
+    """
+    keys = [load_pem_public_key(one) for one in _PEM.findall(pem)]
+    if not keys or _PEM.sub(b"", pem).strip():
+        msg = "PEM public keys alone were expected"
+        raise ValueError(msg)
+    read: dict[str, Ed25519PublicKey] = {}
+    for number, key in enumerate(keys, 1):
+        if not isinstance(key, Ed25519PublicKey):
+            msg = f"an Ed25519 key was expected, found {type(key).__name__}"
+            raise ValueError(msg)  # noqa: TRY004 - the file is wrong, not the program
+        read[key_id(number)] = key
+    return read
+
+
+def read_anchor(signed: bytes, keys: PublicKeys) -> Anchor:
     """Return the anchor of an envelope.
 
     Raises:
-        ContractError: It is not signed by `key`, or not an anchor.
+        ContractError: It is signed by none of `keys`, or not an anchor.
     """
-    payload = envelope.verify(signed, ANCHOR_TYPE, {KEY_ID: key}, MAX_ANCHOR_BYTES).payload
+    payload = envelope.verify(signed, ANCHOR_TYPE, keys, MAX_ANCHOR_BYTES).payload
     return parse_message(Anchor, payload, MAX_ANCHOR_BYTES)
 
 
-def read_anchors(lines: Iterable[bytes], key: Ed25519PublicKey) -> tuple[list[Anchor], list[Finding]]:
+def read_anchors(lines: Iterable[bytes], keys: PublicKeys) -> tuple[list[Anchor], list[Finding]]:
     """Read a file of anchors, one envelope a line; what no key of ours has signed is a finding."""
     anchors: list[Anchor] = []
     findings: list[Finding] = []
     for number, line in enumerate(lines, 1):
         try:
-            anchors.append(read_anchor(line.strip(), key))
+            anchors.append(read_anchor(line.strip(), keys))
         except ContractError as error:
             last = anchors[-1].count if anchors else 0
             findings.append(_finding("forged_anchor", last, last, f"line {number} of the anchors: {error}"))
@@ -197,17 +227,17 @@ def verify(entries: Iterable[Entry], anchors: Sequence[Anchor], *, count: int = 
     )
 
 
-def examine(entries: Iterable[Entry], lines: Iterable[bytes], key: Ed25519PublicKey, kept: bytes | None) -> Report:
+def examine(entries: Iterable[Entry], lines: Iterable[bytes], keys: PublicKeys, kept: bytes | None) -> Report:
     """Check a whole trail against a file of anchors, and that file against an anchor that was kept elsewhere.
 
     Args:
         entries: All entries, in the order of their sequence.
         lines: The anchors, an envelope a line.
-        key: The public half of the key that signs anchors.
+        keys: The public halves of the keys that have signed anchors.
         kept: An envelope that somebody else has kept; None for none.
     """
-    anchors, findings = read_anchors(lines, key)
-    elsewhere, forged = read_anchors([kept] if kept is not None else [], key)
+    anchors, findings = read_anchors(lines, keys)
+    elsewhere, forged = read_anchors([kept] if kept is not None else [], keys)
     findings += forged
     for one in elsewhere:
         findings += compare_kept(anchors, one)

@@ -1,5 +1,10 @@
-"""The key that signs the trail's anchors. It is a file beside the hub's other keys, never in the database."""
+"""The keys that sign the trail's anchors: files of the keystore beside the hub's other keys, never in the database.
 
+One signs at a time. After a rotation the former one is erased; its public half stays, so that what it has signed holds.
+"""
+
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -8,62 +13,97 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from typing_extensions import Self
 
 from shoal_contract import envelope
-from shoal_hub.audit.chain import ANCHOR_TYPE, KEY_ID, Anchor
+from shoal_hub.audit.chain import ANCHOR_TYPE, Anchor, PublicKeys, key_id, read_public_keys
 from shoal_hub.trust import files
 from shoal_hub.trust.errors import TrustError
+from shoal_hub.trust.keystore import Keystore
 
-KEY_FILE: Final = "audit.key"
 PUBLIC_FILE: Final = "audit.pub"
 """What an auditor takes along: with it, an export and its anchors are checked without the hub."""
+_NAME: Final = re.compile(r"audit-([1-9][0-9]*)")
 _RESTORE: Final = "start the hub: it writes the file beside its key"
 
 
 class AuditKey:
     """Signs anchors (Ed25519 in DSSE envelopes)."""
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
+    def __init__(self, number: int, key: Ed25519PrivateKey) -> None:
+        self.number = number
         self._key = key
 
     @classmethod
     def open(cls, trust_dir: Path) -> Self:
-        """Read the key from `trust_dir`, or make it there; its public half is kept beside it.
+        """Read the key from `trust_dir`, or make it there; the public halves of all are kept beside it.
 
         Raises:
-            TrustError: The file is damaged or open to others.
+            TrustError: A file is damaged or open to others.
         """
-        path = trust_dir / KEY_FILE
+        return cls._keep(trust_dir, max(newest_number(trust_dir), 1))
+
+    @classmethod
+    def rotate(cls, trust_dir: Path) -> Self:
+        """Make the next key, which signs from now on, and erase the one before.
+
+        Raises:
+            TrustError: A file is damaged or open to others.
+        """
+        former = cls.open(trust_dir)
+        following = cls._keep(trust_dir, former.number + 1)
+        Keystore.open(trust_dir).erase(key_id(former.number))
+        return following
+
+    @classmethod
+    def _keep(cls, trust_dir: Path, number: int) -> Self:
+        opened = cls(number, Keystore.open(trust_dir).read_or_make(key_id(number)))
+        path = trust_dir / PUBLIC_FILE
         with files.locked(trust_dir):
-            if not path.exists():
-                files.write_key(path, Ed25519PrivateKey.generate())
-            opened = cls(files.read_ed25519_key(path))
-            public = trust_dir / PUBLIC_FILE
-            if not public.exists() or public.read_bytes() != opened.public_pem:
-                files.write_private(public, opened.public_pem)
-            return opened
+            # Of the first key alone nothing is lost with a damaged file; later, former halves would be.
+            known = _public_keys(path) if number > 1 else _public_keys_or_none(path)
+            if known.get(key_id(number)) != opened.public_key:
+                known[key_id(number)] = opened.public_key
+                files.write_private(path, to_pem(known[key_id(one)] for one in range(1, number + 1)))
+        return opened
 
     @property
-    def public_pem(self) -> bytes:
-        """The public half, as PEM."""
-        return self._key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+    def public_key(self) -> Ed25519PublicKey:
+        """The public half."""
+        return self._key.public_key()
 
     def sign(self, anchor: Anchor) -> bytes:
         """Return the anchor in its envelope: one line of JSON."""
-        return envelope.sign(anchor.to_bytes(), ANCHOR_TYPE, self._key, KEY_ID)
+        return envelope.sign(anchor.to_bytes(), ANCHOR_TYPE, self._key, key_id(self.number))
 
 
-def read_public_key(trust_dir: Path) -> Ed25519PublicKey:
-    """Read the public half of the key.
+def newest_number(trust_dir: Path) -> int:
+    """Return the number of the key that signs, 0 before the first; a running signer follows a rotation by this."""
+    names = (_NAME.fullmatch(path.stem) for path in trust_dir.glob("audit-*.key"))
+    return max((int(name[1]) for name in names if name), default=0)
+
+
+def to_pem(keys: Iterable[Ed25519PublicKey]) -> bytes:
+    """Return public keys as PEM, one after the other, the first key first."""
+    form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return b"".join(key.public_bytes(*form) for key in keys)
+
+
+def read_public(trust_dir: Path) -> PublicKeys:
+    """Read the public halves of all keys that have signed.
 
     Raises:
-        TrustError: It is missing or damaged.
+        TrustError: The file is missing or damaged.
     """
-    path = trust_dir / PUBLIC_FILE
+    return _public_keys(trust_dir / PUBLIC_FILE)
+
+
+def _public_keys_or_none(path: Path) -> dict[str, Ed25519PublicKey]:
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
+        return dict(read_public_keys(path.read_bytes()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _public_keys(path: Path) -> dict[str, Ed25519PublicKey]:
+    try:
+        return dict(read_public_keys(path.read_bytes()))
     except (OSError, ValueError) as error:
-        raise TrustError(f"reading the audit trail's public key {path}: {error}", _RESTORE) from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise TrustError(f"reading the audit trail's public key {path}: an Ed25519 key was expected", _RESTORE)
-    return key
+        raise TrustError(f"reading the audit trail's public keys {path}: {error}", _RESTORE) from error

@@ -13,9 +13,9 @@ from shoal_contract.wire import UtcTime
 from shoal_hub.audit.anchor import AnchorFile
 from shoal_hub.audit.chain import Report, examine
 from shoal_hub.audit.export import csv_lines, entries_of, json_lines
-from shoal_hub.audit.key import read_public_key
+from shoal_hub.audit.key import read_public
 from shoal_hub.audit.tables import AuditEntry
-from shoal_hub.dependencies import Hub, Operator, Reading
+from shoal_hub.dependencies import Hub, Reading, Viewer
 from shoal_hub.error_response import documented
 from shoal_hub.errors import NotFoundError
 from shoal_hub.requests import Line
@@ -42,10 +42,10 @@ class EntryPublic(BaseModel):
     sha256: str
 
 
-@router.get("", responses=documented(401, 422))
+@router.get("", responses=documented(401, 403, 422))
 def list_entries(
     session: Reading,
-    _operator: Operator,
+    _viewer: Viewer,
     actor: Line | None = None,
     action: Line | None = None,
     subject: Line | None = None,
@@ -78,16 +78,16 @@ def list_entries(
     return [_public(row) for row in rows]
 
 
-@router.get("/verify", responses=documented(401))
-def verify_trail(hub: Hub, _operator: Operator) -> Report:
+@router.get("/verify", responses=documented(401, 403))
+def verify_trail(hub: Hub, _viewer: Viewer) -> Report:
     """Check the whole trail against its chain, the file of anchors and the anchor that the broker keeps."""
-    key = read_public_key(hub.settings.data / "trust")
+    key = read_public(hub.settings.data / "trust")
     lines = AnchorFile(hub.settings.data).lines()
     return examine(entries_of(hub.database), lines, key, hub.kept_anchor.envelope)
 
 
-@router.get("/export", response_class=StreamingResponse, responses=documented(401, 422))
-def export_trail(hub: Hub, _operator: Operator, form: Literal["jsonl", "csv"] = "jsonl") -> StreamingResponse:
+@router.get("/export", response_class=StreamingResponse, responses=documented(401, 403, 422))
+def export_trail(hub: Hub, _viewer: Viewer, form: Literal["jsonl", "csv"] = "jsonl") -> StreamingResponse:
     """Return the whole trail as JSON lines, which can be verified offline, or as CSV."""
     lines = csv_lines(hub.database) if form == "csv" else json_lines(hub.database)
     media_type = "text/csv; charset=utf-8" if form == "csv" else "application/x-ndjson"
@@ -95,10 +95,8 @@ def export_trail(hub: Hub, _operator: Operator, form: Literal["jsonl", "csv"] = 
     return StreamingResponse(lines, media_type=media_type, headers=headers)
 
 
-@router.get("/{sequence}", responses=documented(401, 404, 422))
-def read_entry(
-    sequence: Annotated[int, Path(ge=1, le=2**63 - 1)], session: Reading, _operator: Operator
-) -> EntryPublic:
+@router.get("/{sequence}", responses=documented(401, 403, 404, 422))
+def read_entry(sequence: Annotated[int, Path(ge=1, le=2**63 - 1)], session: Reading, _viewer: Viewer) -> EntryPublic:
     """Return one entry."""
     row = session.get(AuditEntry, sequence)
     if row is None:

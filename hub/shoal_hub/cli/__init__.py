@@ -6,7 +6,22 @@ import sys
 import typer
 
 from shoal_client import ClientError
-from shoal_hub.cli import audit, authority, devices, enrolments, federated, hub, jobs, models, rollouts, tokens
+from shoal_hub.cli import (
+    approvals,
+    audit,
+    authority,
+    devices,
+    enrolments,
+    federated,
+    hub,
+    jobs,
+    models,
+    operator_tokens,
+    rollouts,
+    tokens,
+    trust,
+    users,
+)
 from shoal_hub.cli.login import login
 from shoal_hub.cli.output import cell, errors
 from shoal_hub.cli.watching import drift_app, events
@@ -23,16 +38,17 @@ app = typer.Typer(
 )
 app.add_typer(hub.app, name="hub")
 app.command(epilog="Example: shoal login https://hub.example:8443 --ca ca.pem")(login)
+app.command(epilog="Example: shoal whoami")(users.whoami)
+app.add_typer(users.app, name="users")
+app.add_typer(operator_tokens.app, name="operator-tokens")
 enrolments.add_commands(devices.app)
 app.add_typer(devices.app, name="devices")
 app.add_typer(tokens.app, name="tokens")
-trust = typer.Typer(help="Keys and certificates of the hub.", no_args_is_help=True)
-rotate = typer.Typer(help="Put a new key in the place of an old one.", no_args_is_help=True)
-rotate.add_typer(authority.app, name="ca")
-trust.add_typer(rotate, name="rotate")
-app.add_typer(trust, name="trust")
 app.add_typer(models.app, name="models")
 app.add_typer(rollouts.app, name="rollouts")
+trust.app.add_typer(authority.app, name="ca")
+app.add_typer(trust.app, name="trust")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(federated.app, name="federated")
 app.add_typer(drift_app, name="drift")

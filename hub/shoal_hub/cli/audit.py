@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from shoal_client import ClientError
 from shoal_client.audit import AuditReport
-from shoal_hub.audit.chain import Report, examine, iter_export
+from shoal_hub.audit.chain import Report, examine, iter_export, read_public_keys
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, ago, cell, console, facts, print_json, show, table
 
@@ -130,9 +128,7 @@ def _verify_offline(file: Path, anchors: list[Path], key: Path | None) -> Report
         raise ClientError("--file was given without --anchors or --key", _OFFLINE)
     try:
         lines = [line for path in anchors for line in path.read_bytes().splitlines()]
-        public = load_pem_public_key(key.read_bytes())
-        if not isinstance(public, Ed25519PublicKey):
-            raise ClientError(f"reading {key}: an Ed25519 key was expected", _OFFLINE)
+        public = read_public_keys(key.read_bytes())
         with file.open("rb") as export_file:
             return examine(iter_export(export_file), lines, public, None)
     except (OSError, ValueError) as error:

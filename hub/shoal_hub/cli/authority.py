@@ -1,4 +1,4 @@
-"""`shoal trust rotate ca`: another CA takes the place of the devices' present one."""
+"""`shoal trust ca`: another CA takes the place of the devices' present one."""
 
 from typing import Annotated
 
@@ -11,13 +11,13 @@ from shoal_hub.cli.output import AsJson, console, facts, show
 app = typer.Typer(help="The devices' CA: announce a new one, switch to it, finish.", no_args_is_help=True)
 
 _NEXT = {
-    "steady": "Nothing to do. To begin: shoal trust rotate ca announce",
-    "announced": "Devices learn of it as they look. Next: shoal trust rotate ca switch",
-    "switched": "Devices get certificates by it as they renew. When none is left: shoal trust rotate ca finish",
+    "steady": "Nothing to do. To begin: shoal trust ca announce",
+    "announced": "Devices learn of it as they look. Next: shoal trust ca switch",
+    "switched": "Devices get certificates by it as they renew. When none is left: shoal trust ca finish",
 }
 
 
-@app.command(epilog="Example: shoal trust rotate ca status")
+@app.command(epilog="Example: shoal trust ca status")
 def status(as_json: AsJson = False) -> None:
     """Show how far a change is, and how many devices and tokens still depend on the old CA."""
     with connect() as client:
@@ -25,7 +25,7 @@ def status(as_json: AsJson = False) -> None:
     _show(found, as_json=as_json)
 
 
-@app.command(epilog="Example: shoal trust rotate ca announce")
+@app.command(epilog="Example: shoal trust ca announce")
 def announce(as_json: AsJson = False) -> None:
     """Make a new CA, and have devices trust it beside the present one."""
     with connect() as client:
@@ -33,7 +33,7 @@ def announce(as_json: AsJson = False) -> None:
     _show(found, as_json=as_json)
 
 
-@app.command(epilog="Example: shoal trust rotate ca switch")
+@app.command(epilog="Example: shoal trust ca switch")
 def switch(as_json: AsJson = False) -> None:
     """Sign by the new CA from now on; the broker starts again with its certificate."""
     with connect() as client:
@@ -41,7 +41,7 @@ def switch(as_json: AsJson = False) -> None:
     _show(found, as_json=as_json)
 
 
-@app.command(epilog="Example: shoal trust rotate ca finish")
+@app.command(epilog="Example: shoal trust ca finish")
 def finish(
     force: Annotated[bool, typer.Option(help="Leave behind who still depends on the old one.")] = False,
     as_json: AsJson = False,

@@ -54,6 +54,18 @@ def doctor(as_json: AsJson = False) -> None:
         sys.exit(1)
 
 
+@app.command("rotate-audit-key", epilog="Example: shoal hub rotate-audit-key")
+def rotate_audit_key() -> None:
+    """Have another key sign the audit trail's anchors from now on; what the former ones have signed still holds.
+
+    Run it as the hub's own account, with its settings; a running hub follows with its next anchor.
+    """
+    from shoal_hub.audit.rotate import rotate
+
+    os.umask(PRIVATE_UMASK)
+    console.print(f"{rotate(Settings.read(os.environ))} signs from now on; give auditors the new trust/audit.pub")
+
+
 @app.command(epilog="Example: shoal hub api")
 def api() -> None:
     """Run the API alone, beside a hub that `shoal hub up` has prepared."""

@@ -12,7 +12,8 @@ _HEADERS: Final = {
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
+    # With no-referrer, browsers send forms of our own pages with the origin "null".
+    "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))

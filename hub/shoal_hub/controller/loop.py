@@ -20,10 +20,13 @@ from shoal_contract import topics
 from shoal_contract.errors import ContractError
 from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
+from shoal_hub.controller.election import Election, FencedError
 from shoal_hub.controller.publish_desired import DesiredPublisher
+from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.desired import due_devices, mark_due, new_devices, refresh_desired, stale_devices
+from shoal_hub.devices.resign import BATCH, sign_states, states_to_sign
 from shoal_hub.devices.silence import note_silence
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
@@ -36,6 +39,7 @@ from shoal_hub.transfer.needs import drop_settled_leases
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.version_keys import VersionKeys
+from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.wake import read_wake, wake
 
 log = logging.getLogger(__name__)
@@ -46,14 +50,21 @@ _QUIET_S: Final = 0.02
 """After a word, wait this long for more of them: a fleet reports all at once."""
 
 
+_TRUST_PREFIX: Final = topics.TRUST_FILTER.removesuffix("#")
+_STAND_S: Final = 1.0
+"""Between two tries to be elected."""
+
+
 class Controller:
-    """Runs until it is stopped."""
+    """Runs until it is stopped, or until another controller has taken over."""
 
     def __init__(
         self,
         database: Database,
         director: Director,
         version_keys: VersionKeys,
+        trust: HubTrust,
+        election: Election,
         transfers: Transfers,
         runner: JobRunner,
         revocations: Revocations,
@@ -66,6 +77,8 @@ class Controller:
         self._database = database
         self._director = director
         self._version_keys = version_keys
+        self._trust = trust
+        self._election = election
         self._transfers = transfers
         self._runner = runner
         self._revocations = revocations
@@ -76,10 +89,12 @@ class Controller:
         subscriptions = [
             Subscription(topics.HUB_WAKE, qos=0),
             Subscription(topics.HUB_WATERMARK),
+            Subscription(topics.TRUST_FILTER),
             Subscription(topics.HUB_AUDIT),
         ]
         self._connection = Connection(endpoint, subscriptions, self._events)
         self._desired = DesiredPublisher(database, director.epoch)
+        self._metadata = TrustPublisher(database, trust)
         self._stopping = threading.Event()
         self._began_at = utc_now()
         self._retained_mark: bytes | None = None
@@ -90,7 +105,15 @@ class Controller:
         self._broken: dict[str, str] = {}
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Serve until `stop`; `on_ready` is called once the broker has been compared with the database."""
+        """Serve until `stop`; `on_ready` is called once the broker has been compared with the database.
+
+        A second controller is ready as soon as it waits for the first to go: only the one in charge connects.
+
+        Raises:
+            FencedError: Another controller has taken over.
+        """
+        if not self._stand(on_ready):
+            return
         self._connection.start()
         self._revocations.start()
         next_tick = 0.0
@@ -108,9 +131,7 @@ class Controller:
                     is_ready = True
                     on_ready()
         finally:
-            self._runner.stop()
-            self._revocations.stop()
-            self._connection.stop()
+            self._end()
 
     def stop(self) -> None:
         """Have `run` end; safe to call from a signal handler or another thread."""
@@ -121,6 +142,26 @@ class Controller:
         """Tell the hub's other processes, and this one, what changed."""
         self._revocations.hear(what)
         wake(self._connection, what)
+
+    def _end(self) -> None:
+        try:
+            self._runner.stop()
+            self._revocations.stop()
+        finally:
+            self._connection.stop()
+            self._election.resign()
+
+    def _stand(self, on_ready: Callable[[], None]) -> bool:
+        """Wait until this controller is in charge; return whether it is, or was stopped before."""
+        if self._election.stand():
+            return True
+        log.info("another controller is in charge; this one waits")
+        on_ready()
+        while not self._stopping.wait(_STAND_S):
+            if self._election.stand():
+                log.info("this controller is in charge now")
+                return True
+        return False
 
     def _wait(self, next_tick: float) -> frozenset[str]:
         """Wait for words until the next tick; return them."""
@@ -146,6 +187,10 @@ class Controller:
                     self._retained_mark = payload
                 event.acknowledge()
                 return frozenset()
+            case Message(topic, payload) if topic.startswith(_TRUST_PREFIX):
+                self._metadata.hear(topic, payload)
+                event.acknowledge()
+                return frozenset({"trust"})
             case Message(topic, payload, is_retained) if topic == topics.HUB_AUDIT:
                 if is_retained:
                     self._retained_anchor = payload
@@ -157,6 +202,7 @@ class Controller:
     def _begin_comparison(self) -> frozenset[str]:
         """Send a word to ourselves: retained messages come before it, so that silence then means that there is none."""
         self._retained_mark, self._retained_anchor, self._is_told = None, None, False
+        self._metadata.forget()
         self._probe = f"probe-{secrets.token_hex(8)}"
         wake(self._connection, frozenset({self._probe}))
         return frozenset()
@@ -179,14 +225,23 @@ class Controller:
         for part in self._parts(now, what, is_tick=is_tick):
             try:
                 part()
+            except FencedError:
+                raise
             except MqttError as error:
                 log.info("%s", error)
             except (SQLAlchemyError, HubError, ContractError, OSError):
                 log.exception("a step of the controller failed; it is tried again")
 
     def _parts(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], None]]:
+        if is_tick:
+            yield self._election.confirm
         if is_tick or "jobs" in what:
             yield self._runner.tick
+        if is_tick or "trust" in what:
+            yield self._follow_director
+            yield self._metadata.look
+            yield lambda: self._metadata.renew(now)
+            yield lambda: self._sign_again(now)
         yield lambda: self._advance_rollouts(now)
         yield lambda: self._mark_due(now, what, is_tick=is_tick)
         yield lambda: self._refresh_desired(now)
@@ -207,11 +262,28 @@ class Controller:
             if not reconcile_rollouts(self._database, now):
                 return
 
+    def _follow_director(self) -> None:
+        with self._database.session() as session:
+            if self._trust.follow(session, self._director):
+                log.info("%s signs from now on", self._director.key_id)
+        self._desired.epoch = self._director.epoch
+
+    def _sign_again(self, now: datetime) -> None:
+        """Sign states again that are half through their life or of an earlier director key, in batches."""
+        with self._database.session() as session:
+            due = states_to_sign(session, self._director.epoch, now, self._desired_life)
+        for start in range(0, len(due), BATCH):
+            batch = due[start : start + BATCH]
+            with self._database.transaction() as session:
+                sign_states(session, self._director, batch, now, self._desired_life)
+            self._desired.add(batch)
+
     def _anchor(self, now: datetime, *, is_urgent: bool) -> None:
         self._signer.step(now, is_urgent=is_urgent)
 
     def _publish(self, now: datetime) -> None:
-        """Publish desired states before artifacts, and one artifact at a time: orders go out in between."""
+        """Publish metadata before what it vouches for, desired states before artifacts, one of those at a time."""
+        self._metadata.step(self._connection, now)
         is_more = self._desired.step(self._connection)
         self._is_busy = self._transfers.step(self._connection, now) or is_more
 

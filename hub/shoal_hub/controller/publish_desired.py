@@ -37,11 +37,15 @@ class Mark(WireMessage):
 
 
 class DesiredPublisher:
-    """What of the desired states the broker does not have yet, in memory; after a restart the watermark tells."""
+    """What of the desired states the broker does not have yet, in memory; after a restart the watermark tells.
+
+    Attributes:
+        epoch: Of the director key in force; the watermark carries it.
+    """
 
     def __init__(self, database: Database, epoch: int) -> None:
         self._database = database
-        self._epoch = epoch
+        self.epoch = epoch
         self._pending: dict[str, None] = {}
         self._told = Mark(epoch=0, sequence=0)
         self._repeats: dict[str, tuple[datetime, timedelta]] = {}
@@ -116,7 +120,7 @@ class DesiredPublisher:
             newest: datetime | None = session.exec(select(func.max(DesiredRow.issued_at))).one()
         if newest is None:
             return
-        mark = Mark(epoch=self._epoch, sequence=(newest - _ZERO) // _MICROSECOND)
+        mark = Mark(epoch=self.epoch, sequence=(newest - _ZERO) // _MICROSECOND)
         if mark == self._told:
             return
         publisher.publish(topics.HUB_WATERMARK, mark.to_bytes(), retain=True).result(_CONFIRM_TIMEOUT_S)

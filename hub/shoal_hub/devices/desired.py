@@ -66,7 +66,7 @@ def refresh_desired(
     generation = (
         row.generation
         if row is not None and stands and not is_overtaken
-        else _next_generation(session, row, device_id, now)
+        else _next_generation(session, row, device_id, director.epoch, now)
     )
     state = DesiredState(
         device_id=device_id,
@@ -118,7 +118,7 @@ def due_devices(session: Session, now: datetime, life: timedelta) -> set[str]:
         .join(Device, col(Device.id) == col(DesiredRow.device_id))
         .where(col(DesiredRow.issued_at) < now - life / 2, col(Device.revoked_at).is_(None))
     )
-    old = {device_id for device_id, at in session.exec(half_used).all() if _is_due(device_id, at, now, life)}
+    old = {device_id for device_id, at in session.exec(half_used).all() if is_due(device_id, at, now, life)}
     return {*session.exec(ended).all(), *session.exec(_overtaken()).all(), *old}
 
 
@@ -140,17 +140,23 @@ def _overtaken() -> SelectOfScalar[str]:
 
 def _must_sign(row: DesiredRow, composition: Composition, epoch: int, now: datetime, life: timedelta) -> bool:
     is_same = (row.epoch, row.content_sha256) == (epoch, composition.content_sha256)
-    return not is_same or _is_due(row.device_id, row.issued_at, now, life)
+    return not is_same or is_due(row.device_id, row.issued_at, now, life)
 
 
-def _is_due(device_id: str, issued_at: datetime, now: datetime, life: timedelta) -> bool:
+def is_due(device_id: str, issued_at: datetime, now: datetime, life: timedelta) -> bool:
     """Whether a state is past half of its life, plus up to a tenth by device: a fleet is not signed all at once."""
     share = zlib.crc32(device_id.encode()) % _SPREAD / _SPREAD
     return now > issued_at + life / 2 + share * life / 10
 
 
-def _next_generation(session: Session, row: DesiredRow | None, device_id: str, now: datetime) -> int:
-    """Return a generation above every earlier one, also of a hub that was restored from an older backup."""
+def _next_generation(session: Session, row: DesiredRow | None, device_id: str, epoch: int, now: datetime) -> int:
+    """Return a generation above every earlier one, also of a hub that was restored from an older backup.
+
+    Only those of the same epoch count: what an attacker has signed with an earlier key binds nobody.
+    """
     device = session.get_one(Device, device_id)
-    previous = max(row.generation if row is not None else 0, device.reported_generation)
+    previous = max(
+        row.generation if row is not None and row.epoch == epoch else 0,
+        device.reported_generation if device.reported_epoch == epoch else 0,
+    )
     return max(previous + 1, int(now.timestamp() * 1000))

@@ -16,7 +16,7 @@ from shoal_contract.wire import parse_message
 from shoal_hub.audit.actor import DEVICE_ROLE, ENROLMENT_ROLE, Actor
 from shoal_hub.audit.requests import ALWAYS
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import Hub, Operator, Reading, Writing, address_of
+from shoal_hub.dependencies import EnrolOperator, Hub, Reading, Viewer, Writing, address_of
 from shoal_hub.devices.enrol import enrol
 from shoal_hub.devices.enrolment_tokens import TokenTerms, UnknownTokenError, create_token, revoke_token
 from shoal_hub.devices.renew import MAX_RENEWAL_BYTES, renew
@@ -24,8 +24,6 @@ from shoal_hub.devices.tables import EnrolmentTokenRow
 from shoal_hub.error_response import documented
 from shoal_hub.requests import GroupName, Line
 
-NO_TRUST_ROOT: Final = "{}"
-"""Stands where the hub's TUF repository puts its root metadata; no device takes it for one."""
 router = APIRouter()
 
 DAY_S = 86_400
@@ -84,7 +82,7 @@ def read_ca(hub: Hub) -> Response:
     "/enrol",
     tags=["enrolment"],
     response_model=EnrolmentResponse,
-    responses={**documented(403, 409, 413, 422, 429), 202: {"model": EnrolmentPending, "description": "Waits"}},
+    responses={**documented(400, 403, 409, 413, 422, 429), 202: {"model": EnrolmentPending, "description": "Waits"}},
 )
 def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing, http: Request) -> EnrolmentResponse | JSONResponse:
     """Enrol a device by its certificate signing request; a repetition gets the same certificate.
@@ -116,8 +114,8 @@ def enrol_device(request: EnrolmentBody, hub: Hub, session: Writing, http: Reque
         ca_pem=hub.authority.certificate_pem,
         broker_host=host,
         broker_port=port,
-        trust_root=NO_TRUST_ROOT,
         api_url=hub.api_url,
+        trust_root=hub.trust.root_text(session),
     )
 
 
@@ -134,7 +132,7 @@ _ENVELOPE: dict[str, Any] = {
 }
 
 
-@router.post("/renew", tags=["enrolment"], responses=documented(403, 409, 413, 422, 429), openapi_extra=_ENVELOPE)
+@router.post("/renew", tags=["enrolment"], responses=documented(400, 403, 409, 413, 422, 429), openapi_extra=_ENVELOPE)
 def renew_certificate(
     envelope: Annotated[bytes, Depends(_envelope)], hub: Hub, session: Writing, http: Request
 ) -> RenewalResponse:
@@ -145,23 +143,23 @@ def renew_certificate(
     return RenewalResponse(certificate_pem=renewed.certificate_pem, ca_pem=hub.authority.certificate_pem)
 
 
-@router.post("/tokens", tags=["enrolment"], status_code=201, responses=documented(401, 422))
-def create_enrolment_token(body: TokenCreate, hub: Hub, session: Writing, operator: Operator) -> TokenCreated:
+@router.post("/tokens", tags=["enrolment"], status_code=201, responses=documented(400, 401, 403, 413, 422))
+def create_enrolment_token(body: TokenCreate, hub: Hub, session: Writing, operator: EnrolOperator) -> TokenCreated:
     """Make an enrolment token. Its text is shown once."""
     terms = TokenTerms(body.label, timedelta(seconds=body.expires_in_s), body.uses, body.group, body.tags)
     created = create_token(session, terms, by=operator.name, ca_sha256=hub.authority.fingerprint, now=utc_now())
     return TokenCreated(**created.row.model_dump(exclude={"secret_sha256"}), token=created.text)
 
 
-@router.get("/tokens", tags=["enrolment"], responses=documented(401))
-def list_enrolment_tokens(session: Reading, _operator: Operator) -> list[TokenPublic]:
+@router.get("/tokens", tags=["enrolment"], responses=documented(401, 403))
+def list_enrolment_tokens(session: Reading, _viewer: Viewer) -> list[TokenPublic]:
     """List enrolment tokens, newest first."""
     rows = session.exec(select(EnrolmentTokenRow).order_by(col(EnrolmentTokenRow.created_at).desc()).limit(1000))
     return [TokenPublic.model_validate(row, from_attributes=True) for row in rows]
 
 
-@router.delete("/tokens/{token_id}", tags=["enrolment"], responses=documented(401, 404))
-def revoke_enrolment_token(token_id: Line, session: Writing, operator: Operator) -> TokenPublic:
+@router.delete("/tokens/{token_id}", tags=["enrolment"], responses=documented(401, 403, 404))
+def revoke_enrolment_token(token_id: Line, session: Writing, operator: EnrolOperator) -> TokenPublic:
     """Withdraw a token. Devices that enrolled with it stay."""
     return TokenPublic.model_validate(
         revoke_token(session, token_id, by=operator.name, now=utc_now()), from_attributes=True

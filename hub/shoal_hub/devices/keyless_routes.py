@@ -10,7 +10,7 @@ from sqlmodel import col, select
 from shoal_contract.ids import SHA256_PATTERN, Name, Sha256
 from shoal_contract.reported import Hardware
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import Operator, Reading, Writing
+from shoal_hub.dependencies import EnrolOperator, Reading, Viewer, Writing
 from shoal_hub.devices.admission_tables import AuthorisedKey, PendingState
 from shoal_hub.devices.keyless import KeyTerms, accept, authorise_keys, list_pending, reject, withdraw_key
 from shoal_hub.error_response import documented
@@ -84,18 +84,18 @@ class PendingPublic(BaseModel):
     decided_by: str
 
 
-@router.post("/authorised-keys", status_code=201, responses=documented(401, 409, 413, 422))
-def authorise(body: KeysAuthorise, session: Writing, operator: Operator) -> list[AuthorisedKeyPublic]:
+@router.post("/authorised-keys", status_code=201, responses=documented(400, 401, 403, 409, 413, 422))
+def authorise(body: KeysAuthorise, session: Writing, operator: EnrolOperator) -> list[AuthorisedKeyPublic]:
     """Let devices with these keys enrol without a token."""
     now = utc_now()
     rows = authorise_keys(session, [one.terms(now) for one in body.keys], by=operator.name, now=now)
     return [AuthorisedKeyPublic.model_validate(row, from_attributes=True) for row in rows]
 
 
-@router.get("/authorised-keys", responses=documented(401, 422))
+@router.get("/authorised-keys", responses=documented(401, 403, 422))
 def list_authorised_keys(
     session: Reading,
-    _operator: Operator,
+    _viewer: Viewer,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> list[AuthorisedKeyPublic]:
@@ -105,28 +105,28 @@ def list_authorised_keys(
     return [AuthorisedKeyPublic.model_validate(row, from_attributes=True) for row in rows]
 
 
-@router.delete("/authorised-keys/{key_sha256}", status_code=204, responses=documented(401, 404, 422))
-def withdraw(key_sha256: Fingerprint, session: Writing, operator: Operator) -> None:
+@router.delete("/authorised-keys/{key_sha256}", status_code=204, responses=documented(401, 403, 404, 422))
+def withdraw(key_sha256: Fingerprint, session: Writing, operator: EnrolOperator) -> None:
     """Withdraw an authorised key; a device that has enrolled with it stays."""
     withdraw_key(session, key_sha256, by=operator.name)
 
 
-@router.get("/enrolments", responses=documented(401, 422))
+@router.get("/enrolments", responses=documented(401, 403, 422))
 def list_enrolments(
-    session: Reading, _operator: Operator, limit: Annotated[int, Query(ge=1, le=1000)] = 1000
+    session: Reading, _viewer: Viewer, limit: Annotated[int, Query(ge=1, le=1000)] = 1000
 ) -> list[PendingPublic]:
     """List devices that asked without a token: those that wait first."""
     return [PendingPublic.model_validate(row, from_attributes=True) for row in list_pending(session, limit)]
 
 
-@router.post("/enrolments/{key_sha256}/accept", responses=documented(401, 404, 422))
-def accept_enrolment(key_sha256: Fingerprint, body: Given, session: Writing, operator: Operator) -> PendingPublic:
+@router.post("/enrolments/{key_sha256}/accept", responses=documented(400, 401, 403, 404, 413, 422))
+def accept_enrolment(key_sha256: Fingerprint, body: Given, session: Writing, operator: EnrolOperator) -> PendingPublic:
     """Let a device that waits enrol; compare the fingerprint with what the device shows first."""
     row = accept(session, KeyTerms(key_sha256, body.name, body.group, body.tags), by=operator.name)
     return PendingPublic.model_validate(row, from_attributes=True)
 
 
-@router.post("/enrolments/{key_sha256}/reject", responses=documented(401, 404, 422))
-def reject_enrolment(key_sha256: Fingerprint, session: Writing, operator: Operator) -> PendingPublic:
+@router.post("/enrolments/{key_sha256}/reject", responses=documented(401, 403, 404, 422))
+def reject_enrolment(key_sha256: Fingerprint, session: Writing, operator: EnrolOperator) -> PendingPublic:
     """Refuse a device that waits."""
     return PendingPublic.model_validate(reject(session, key_sha256, by=operator.name), from_attributes=True)

@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.ids import Name
 from shoal_hub.database import announce, utc_now
-from shoal_hub.dependencies import Operator, Reading, Writing
+from shoal_hub.dependencies import DeviceOperator, Reading, Viewer, Writing
 from shoal_hub.devices.compose import CONFIG
 from shoal_hub.devices.intents import set_intent
 from shoal_hub.devices.public import DeviceDetail, DeviceSummary, detail, summarise
@@ -39,10 +39,10 @@ class Farewell(BaseModel):
     reason: Line = ""
 
 
-@router.get("", responses=documented(401, 422))
+@router.get("", responses=documented(401, 403, 422))
 def list_devices(
     session: Reading,
-    _operator: Operator,
+    _viewer: Viewer,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
     group: GroupName | None = None,
@@ -59,14 +59,14 @@ def list_devices(
     return [summarise(row) for row in rows]
 
 
-@router.get("/{device_id}", responses=documented(401, 404))
-def read_device(device_id: Line, session: Reading, _operator: Operator) -> DeviceDetail:
+@router.get("/{device_id}", responses=documented(401, 403, 404))
+def read_device(device_id: Line, session: Reading, _viewer: Viewer) -> DeviceDetail:
     """Return one device with its reported state, its desired state and the intents that lost."""
     return detail(session, _device(session, device_id))
 
 
-@router.patch("/{device_id}", responses=documented(401, 404, 422))
-def update_device(device_id: Line, body: DeviceUpdate, session: Writing, _operator: Operator) -> DeviceDetail:
+@router.patch("/{device_id}", responses=documented(400, 401, 403, 404, 413, 422))
+def update_device(device_id: Line, body: DeviceUpdate, session: Writing, _operator: DeviceOperator) -> DeviceDetail:
     """Rename or tag a device, or move it to another group."""
     device = _device(session, device_id)
     if body.name is not None:
@@ -80,8 +80,8 @@ def update_device(device_id: Line, body: DeviceUpdate, session: Writing, _operat
     return detail(session, device)
 
 
-@router.put("/{device_id}/config", responses=documented(401, 404, 409, 422))
-def configure_device(device_id: Line, body: DesiredConfig, session: Writing, operator: Operator) -> DeviceDetail:
+@router.put("/{device_id}/config", responses=documented(400, 401, 403, 404, 409, 413, 422))
+def configure_device(device_id: Line, body: DesiredConfig, session: Writing, operator: DeviceOperator) -> DeviceDetail:
     """Set how a device's agent behaves; what is left out gets its default."""
     device = _device(session, device_id)
     if device.revoked_at is not None:
@@ -92,16 +92,16 @@ def configure_device(device_id: Line, body: DesiredConfig, session: Writing, ope
     return detail(session, device)
 
 
-@router.post("/{device_id}/revoke", responses=documented(401, 404, 422))
-def revoke_device(device_id: Line, body: Farewell, session: Writing, operator: Operator) -> DeviceDetail:
+@router.post("/{device_id}/revoke", responses=documented(400, 401, 403, 404, 413, 422))
+def revoke_device(device_id: Line, body: Farewell, session: Writing, operator: DeviceOperator) -> DeviceDetail:
     """Revoke a device: within seconds its connection ends, and it gets in no more. Asked again, it changes nothing."""
     device = _device(session, device_id)
     revoke(session, device, by=operator.name, reason=body.reason, now=utc_now())
     return detail(session, device)
 
 
-@router.post("/{device_id}/decommission", responses=documented(401, 404, 422))
-def decommission_device(device_id: Line, body: Farewell, session: Writing, operator: Operator) -> DeviceDetail:
+@router.post("/{device_id}/decommission", responses=documented(400, 401, 403, 404, 413, 422))
+def decommission_device(device_id: Line, body: Farewell, session: Writing, operator: DeviceOperator) -> DeviceDetail:
     """Revoke a device for good and clear what hub and broker keep of it; a row with its name and dates stays."""
     device = _device(session, device_id)
     decommission(session, device, by=operator.name, reason=body.reason, now=utc_now())

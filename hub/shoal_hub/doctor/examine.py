@@ -16,7 +16,6 @@ CHECKS: Final[Sequence[Check]] = (
     files.file_modes,
     files.file_owner,
     files.keys_at_rest,
-    files.root_keys,
     secrets.secrets_in_logs,
     secrets.secrets_in_database,
     secrets.secrets_in_arguments,

@@ -1,6 +1,5 @@
 """What expires: certificates, and the metadata of the update framework."""
 
-import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -8,6 +7,8 @@ from typing import Final
 from cryptography import x509
 
 from shoal_hub.doctor.check import Finding, Patient, fail, ok, some, warn
+from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.status import read_status
 
 _SOON: Final = timedelta(days=30)
 
@@ -24,14 +25,13 @@ def certificates(patient: Patient) -> Finding:
 
 
 def metadata(patient: Patient) -> Finding:
-    """No metadata of the update framework has expired or is about to, for its kind."""
-    ends = []
-    for path in sorted((patient.settings.data / "trust").rglob("*.json")):
-        signed = json.loads(path.read_bytes()).get("signed", {})
-        # Roots are kept for ever and expire one after the other; timestamps live for hours by design.
-        if "expires" in signed and signed.get("_type") not in {"root", "timestamp"}:
-            ends.append((path.name, datetime.fromisoformat(signed["expires"])))
-    return _judge("update metadata", ends, patient.now, "see that the controller runs, and sign what is signed offline")
+    """The update framework's metadata is renewed in time, nothing waits, and the offline keys are offline."""
+    name, remedy = "update metadata", "see `shoal trust status`, and the guide to keys for how each is mended"
+    with patient.database.session() as session:
+        status = read_status(session, HubTrust.open(patient.settings), patient.now)
+    if status.warnings:
+        return warn(name, some(status.warnings), remedy)
+    return ok(name, f"{len(status.roles)} roles, director {status.director_epoch}")
 
 
 def _end_of(path: Path) -> datetime | None:

@@ -37,23 +37,12 @@ def file_owner(patient: Patient) -> Finding:
 def keys_at_rest(patient: Patient) -> Finding:
     """Private keys are encrypted where they lie. Connection keys that Mosquitto and TLS read must be plain."""
     trust = patient.settings.data / "trust"
-    signing = [path for path in sorted(trust.glob("*.key")) if not _is_of_a_connection(path)]
+    signing = [path for path in sorted(trust.rglob("*.key")) if not _is_of_a_connection(path)]
     plain = [path.name for path in signing if not path.read_bytes().startswith(_ENCRYPTED)]
     if not plain:
         return ok("keys at rest", "no signing key lies unencrypted in the trust folder")
     remedy = "encrypt them with a passphrase or keep them behind a signer; until then keep the disk encrypted"
     return warn("keys at rest", f"unencrypted signing keys: {some(plain)}", remedy)
-
-
-def root_keys(patient: Patient) -> Finding:
-    """Keys that only ever sign offline are not on this machine."""
-    data = patient.settings.data
-    keys = [path for path, _ in _tree(data) if path.suffix in {".key", ".pem"}]
-    kept = [str(path) for path in keys if path.stem.split("-")[0] == "root"]
-    if not kept:
-        return ok("offline keys", "no root key lies on this machine")
-    remedy = "move them to a medium that is kept offline; the hub does not need them to run"
-    return warn("offline keys", f"root keys lie on this machine: {some(kept)}", remedy)
 
 
 def _is_of_a_connection(key: Path) -> bool:

@@ -118,4 +118,4 @@ def first_token(patient: Patient) -> Finding:
     if row is None or row.revoked_at is not None:
         return ok("first token", "the token of the first start is revoked")
     remedy = f"give each person a token of their own, revoke {row.id}, and remove {kept}"
-    return warn("first token", f"the token of the first start ({row.id}, {row.name}) is still taken", remedy)
+    return warn("first token", f"the token of the first start ({row.id}, {row.label}) is still taken", remedy)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from shoal_hub.audit.anchor import AnchorFile
 from shoal_hub.audit.chain import examine
 from shoal_hub.audit.export import entries_of
-from shoal_hub.audit.key import read_public_key
+from shoal_hub.audit.key import read_public
 from shoal_hub.doctor.check import Finding, Patient, fail, ok, some, warn
 
 _LATE: Final = timedelta(minutes=2)
@@ -27,7 +27,7 @@ _UNSIGNED: Final = "see that the controller runs, and read its log: run/controll
 def audit_trail(patient: Patient) -> Finding:
     """The chain holds, its anchors agree with it, and the last one is recent."""
     name, settings = "audit trail", patient.settings
-    key = read_public_key(settings.data / "trust")
+    key = read_public(settings.data / "trust")
     report = examine(entries_of(patient.database), AnchorFile(settings.data).lines(), key, None)
     if not report.holds:
         return fail(name, some([one.message for one in report.findings]), _TAMPERED)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sqlmodel import col, select
 
 from shoal_hub.context import HubContext
-from shoal_hub.dependencies import Hub, Operator, Reading
+from shoal_hub.dependencies import Hub, Reading, Viewer
 from shoal_hub.error_response import documented
 from shoal_hub.events.tables import EventRow, Severity
 from shoal_hub.events.watch import watch
@@ -34,10 +34,10 @@ class EventPublic(BaseModel):
     body: dict[str, Any]
 
 
-@router.get("", responses=documented(401, 422))
+@router.get("", responses=documented(401, 403, 422))
 def list_events(
     session: Reading,
-    _operator: Operator,
+    _viewer: Viewer,
     device: Line | None = None,
     subject: Line | None = None,
     after: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
@@ -56,8 +56,8 @@ def list_events(
     return [EventPublic.model_validate(row, from_attributes=True) for row in rows]
 
 
-@router.get("/stream", response_class=StreamingResponse, responses=documented(401))
-async def stream_changes(hub: Hub, _operator: Operator) -> StreamingResponse:
+@router.get("/stream", response_class=StreamingResponse, responses=documented(401, 403))
+async def stream_changes(hub: Hub, _viewer: Viewer) -> StreamingResponse:
     """Server-sent events: `changed` with `{"what": [...]}` whenever something that the API shows has changed."""
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(_changes(hub), media_type="text/event-stream", headers=headers)

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from shoal_contract.reported import Problem
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import Hub, Operator, Reading, Writing
+from shoal_hub.dependencies import Hub, Reading, RolloutOperator, Viewer, Writing
 from shoal_hub.error_response import documented
 from shoal_hub.errors import NotFoundError
 from shoal_hub.federation.start import RunRequest, start_run, stop_run
@@ -68,22 +68,22 @@ class RunDetail(RunPublic):
     answers: list[AnswerPublic]
 
 
-@router.post("", status_code=201, responses=documented(401, 404, 409, 422))
-def start(body: RunRequest, hub: Hub, session: Writing, operator: Operator) -> RunPublic:
+@router.post("", status_code=201, responses=documented(400, 401, 403, 404, 409, 413, 422))
+def start(body: RunRequest, hub: Hub, session: Writing, operator: RolloutOperator) -> RunPublic:
     """Start a federated run; it goes on in a job of its own."""
     run = start_run(session, hub.artifacts, body, by=operator.name, now=utc_now())
     return RunPublic.model_validate(run, from_attributes=True)
 
 
-@router.get("", responses=documented(401))
-def list_runs(session: Reading, _operator: Operator) -> list[RunPublic]:
+@router.get("", responses=documented(401, 403))
+def list_runs(session: Reading, _viewer: Viewer) -> list[RunPublic]:
     """List runs, the newest first."""
     rows = session.exec(select(FederatedRun).order_by(col(FederatedRun.created_at).desc()).limit(1000))
     return [RunPublic.model_validate(row, from_attributes=True) for row in rows]
 
 
-@router.get("/{run_id}", responses=documented(401, 404))
-def read_run(run_id: Line, session: Reading, _operator: Operator) -> RunDetail:
+@router.get("/{run_id}", responses=documented(401, 403, 404))
+def read_run(run_id: Line, session: Reading, _viewer: Viewer) -> RunDetail:
     """Return one run with its rounds and answers."""
     run = _run(session, run_id)
     rows = session.exec(
@@ -96,8 +96,8 @@ def read_run(run_id: Line, session: Reading, _operator: Operator) -> RunDetail:
     return RunDetail(**public.model_dump(), answers=answers)
 
 
-@router.post("/{run_id}/stop", responses=documented(401, 404, 409))
-def stop(run_id: Line, session: Writing, operator: Operator) -> RunPublic:
+@router.post("/{run_id}/stop", responses=documented(401, 403, 404, 409))
+def stop(run_id: Line, session: Writing, operator: RolloutOperator) -> RunPublic:
     """Stop a run."""
     run = _run(session, run_id)
     stop_run(session, run, by=operator.name, now=utc_now())

@@ -8,7 +8,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 from sqlmodel import col, select
 
-from shoal_hub.dependencies import Hub, Operator, Reading
+from shoal_hub.dependencies import Hub, Reading, Viewer
 from shoal_hub.error_response import documented
 from shoal_hub.errors import NotFoundError
 from shoal_hub.jobs.runner import log_path
@@ -38,23 +38,21 @@ class JobPublic(BaseModel):
     ended_at: datetime | None
 
 
-@router.get("", responses=documented(401, 422))
-def list_jobs(
-    session: Reading, _operator: Operator, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-) -> list[JobPublic]:
+@router.get("", responses=documented(401, 403, 422))
+def list_jobs(session: Reading, _viewer: Viewer, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[JobPublic]:
     """List jobs, newest first."""
     rows = session.exec(select(Job).order_by(col(Job.created_at).desc()).limit(limit))
     return [JobPublic.model_validate(row, from_attributes=True) for row in rows]
 
 
-@router.get("/{job_id}", responses=documented(401, 404))
-def read_job(job_id: Line, session: Reading, _operator: Operator) -> JobPublic:
+@router.get("/{job_id}", responses=documented(401, 403, 404))
+def read_job(job_id: Line, session: Reading, _viewer: Viewer) -> JobPublic:
     """Return one job."""
     return JobPublic.model_validate(_job(session, job_id), from_attributes=True)
 
 
-@router.get("/{job_id}/log", response_class=PlainTextResponse, responses=documented(401, 404))
-def read_job_log(job_id: Line, hub: Hub, session: Reading, _operator: Operator) -> PlainTextResponse:
+@router.get("/{job_id}/log", response_class=PlainTextResponse, responses=documented(401, 403, 404))
+def read_job_log(job_id: Line, hub: Hub, session: Reading, _viewer: Viewer) -> PlainTextResponse:
     """Return the last part of a job's log as text."""
     path = log_path(hub.settings, _job(session, job_id).id)
     text = path.read_bytes()[-_LOG_BYTES:].decode(errors="replace") if path.exists() else ""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlmodel import col, select
 
-from shoal_hub.dependencies import Operator, Reading
+from shoal_hub.dependencies import Reading, Viewer
 from shoal_hub.error_response import documented
 from shoal_hub.monitoring.tables import DriftSignal, SignalState, WindowRow
 from shoal_hub.requests import Line
@@ -55,10 +55,10 @@ class WindowPublic(BaseModel):
     latency: list[int]
 
 
-@router.get("", responses=documented(401, 422))
+@router.get("", responses=documented(401, 403, 422))
 def list_signals(
     session: Reading,
-    _operator: Operator,
+    _viewer: Viewer,
     model: Line | None = None,
     state: SignalState | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -72,10 +72,10 @@ def list_signals(
     return [DriftSignalPublic.model_validate(row, from_attributes=True) for row in session.exec(wanted)]
 
 
-@router.get("/windows", responses=documented(401, 422))
+@router.get("/windows", responses=documented(401, 403, 422))
 def list_windows(
     session: Reading,
-    _operator: Operator,
+    _viewer: Viewer,
     device: Line | None = None,
     model: Line | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,

@@ -1,6 +1,7 @@
 """Entry of the hub's processes: `python -m shoal_hub.processes NAME`."""
 
 import importlib
+import logging
 import os
 import sys
 
@@ -17,6 +18,7 @@ def main() -> None:
         sys.exit(f"usage: python -m shoal_hub.processes {'|'.join(NAMES)}")
     os.umask(PRIVATE_UMASK)
     install_logging()
+    logging.getLogger("tuf").setLevel(logging.WARNING)  # it tells of every key that has not signed, as it looks
     module = importlib.import_module(f"shoal_hub.processes.{sys.argv[1]}")
     module.run(Settings.read(os.environ))
 

@@ -22,6 +22,7 @@ from shoal_hub.supervise.prepare import server_names
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.version_keys import VersionKeys
+from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.wake import read_wake, wake
 
 _DRAIN_S = 3
@@ -109,10 +110,11 @@ def run(settings: Settings) -> None:
         authority=authority,
         director=Director.open(trust),
         version_keys=VersionKeys.open(trust),
+        trust=HubTrust.open(settings),
         changes=changes,
         broker_address=lambda: (addresses.broker_host, addresses.broker_port),
-        kept_anchor=kept,
         api_url=addresses.api_url,
+        kept_anchor=kept,
     )
     config = uvicorn.Config(
         create_app(hub),

@@ -8,6 +8,7 @@ from shoal_hub.audit.anchor import AnchorFile, AuditSigner
 from shoal_hub.audit.webhook import Webhook
 from shoal_hub.broker.cut_off import CutOff
 from shoal_hub.broker.retained import clear_retained
+from shoal_hub.controller.election import Election
 from shoal_hub.controller.loop import Controller
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database
@@ -21,6 +22,7 @@ from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.version_keys import VersionKeys
+from shoal_hub.trust.hub_trust import HubTrust
 
 
 def build_controller(
@@ -41,6 +43,8 @@ def build_controller(
         database,
         Director.open(trust),
         VersionKeys.open(trust),
+        HubTrust.open(settings),
+        Election(database, settings.data / "run" / "controller.lock"),
         Transfers(database, ArtifactStore(settings.artifacts), grace),
         JobRunner(database, settings),
         build_revocations(settings, database, addresses),

@@ -1,27 +1,31 @@
 """Routes of what happens to a version: stages and their history, encryption and compression."""
 
+from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
-from sqlmodel import Session
 
 from shoal_compression.compress import TECHNIQUES
 from shoal_contract.ids import Name
+from shoal_hub.approvals.policy import approvals_needed
+from shoal_hub.approvals.public import WAITING, waiting
+from shoal_hub.approvals.requests import ask
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import Hub, Operator, Reading, Writing
+from shoal_hub.dependencies import Hub, ModelOperator, Reading, Viewer, Writing
 from shoal_hub.error_response import documented
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.jobs.queue import enqueue
 from shoal_hub.jobs.routes import JobPublic
 from shoal_hub.registry.encrypt import mark_encrypted
 from shoal_hub.registry.public import StageChangePublic, VersionDetail, version_detail
-from shoal_hub.registry.stages import RolloutPolicy, change_stage, stage_history
-from shoal_hub.registry.tables import Stage, Version
-from shoal_hub.registry.versions import find_model, find_version
+from shoal_hub.registry.stages import stage_history
+from shoal_hub.registry.tables import Stage
+from shoal_hub.registry.versions import find_version
 from shoal_hub.requests import Line, RowNumber
-from shoal_hub.rollouts.start import Starter, start_rollout
+from shoal_hub.rollouts.promote import promote
+from shoal_hub.rollouts.start import starter_of
 
 router = APIRouter(prefix="/models/{name}/versions/{number}", tags=["models"])
 
@@ -46,40 +50,43 @@ class CompressRequest(BaseModel):
     techniques: Annotated[list[Name], Field(max_length=16)] = []
 
 
-@router.post("/stage", responses=documented(401, 404, 409, 422))
+@router.post("/stage", response_model=StageMoved, responses=WAITING | documented(400, 401, 403, 404, 409, 413, 422))
 def move_stage(
-    name: Name, number: RowNumber, body: StageMove, hub: Hub, session: Writing, operator: Operator
-) -> StageMoved:
+    name: Name, number: RowNumber, body: StageMove, hub: Hub, session: Writing, operator: ModelOperator
+) -> StageMoved | Response:
     """Move a version to a stage; production archives the former one and starts the policy's rollout.
 
-    Where that rollout cannot start, the version stays where it was.
+    Where that rollout cannot start, the version stays where it was. Where the model's policy wants approvals for
+    production, they are asked for first.
     """
+    now = utc_now()
+    if body.stage == "production" and _waits(hub, name, number, body, operator.name):
+        plan = {"model": name, "version": number, "comment": body.comment}
+        life = timedelta(seconds=hub.settings.approval_life_s)
+        return waiting(session, ask(session, "production", plan, author=operator, life=life, now=now), now)
     version = find_version(session, name, str(number))
-    has_moved = change_stage(session, version, body.stage, by=operator.name, comment=body.comment, now=utc_now())
-    rollout = None
-    if has_moved and body.stage == "production":
-        rollout = _start_by_policy(hub, session, version, operator.name)
+    rollout = promote(session, starter_of(hub), version, body.stage, by=operator.name, comment=body.comment, now=now)
     return StageMoved(version=version_detail(session, version), rollout=rollout)
 
 
-@router.get("/history", responses=documented(401, 404, 422))
-def read_history(name: Name, number: RowNumber, session: Reading, _operator: Operator) -> list[StageChangePublic]:
+@router.get("/history", responses=documented(401, 403, 404, 422))
+def read_history(name: Name, number: RowNumber, session: Reading, _viewer: Viewer) -> list[StageChangePublic]:
     """Return a version's moves through the stages, oldest first."""
     version = find_version(session, name, str(number))
     return [StageChangePublic.model_validate(change) for change in stage_history(session, version)]
 
 
-@router.post("/encrypt", responses=documented(401, 404, 409, 422))
-def encrypt_version(name: Name, number: RowNumber, session: Writing, operator: Operator) -> VersionDetail:
+@router.post("/encrypt", responses=documented(401, 403, 404, 409, 422))
+def encrypt_version(name: Name, number: RowNumber, session: Writing, operator: ModelOperator) -> VersionDetail:
     """Have a version leave the hub encrypted only; one that has been rolled out cannot be any more."""
     version = find_version(session, name, str(number))
     mark_encrypted(session, version, by=operator.name)
     return version_detail(session, version)
 
 
-@router.post("/compress", status_code=202, responses=documented(401, 404, 422))
+@router.post("/compress", status_code=202, responses=documented(400, 401, 403, 404, 413, 422))
 def compress_version(
-    name: Name, number: RowNumber, body: CompressRequest, session: Writing, operator: Operator
+    name: Name, number: RowNumber, body: CompressRequest, session: Writing, operator: ModelOperator
 ) -> JobPublic:
     """Start the job that makes variants of a version."""
     version = find_version(session, name, str(number))
@@ -95,19 +102,11 @@ def _chosen(techniques: list[str]) -> list[str]:
     return list(dict.fromkeys(techniques)) or list(TECHNIQUES)
 
 
-def _start_by_policy(hub: HubContext, session: Session, version: Version, by: str) -> str | None:
-    model = find_model(session, version.model)
-    if model.rollout_on_production is None:
-        return None
-    policy = RolloutPolicy.model_validate(model.rollout_on_production)
-    started = start_rollout(
-        session,
-        Starter(hub.artifacts, hub.director, hub.version_keys, hub.settings.retained_budget_bytes),
-        model=version.model,
-        version=str(version.number),
-        waves=policy.waves,
-        max_failures=policy.max_failures,
-        timeout_s=policy.timeout_s,
-        by=by,
-    )
-    return started.id
+def _waits(hub: HubContext, name: str, number: int, body: StageMove, by: str) -> bool:
+    """Whether a move to production has to wait; one that could not be made is refused before anybody is asked."""
+    with hub.database.rehearsal() as trial:
+        version = find_version(trial, name, str(number))
+        if version.stage == "production" or not approvals_needed(trial, name, "production"):
+            return False
+        promote(trial, starter_of(hub), version, "production", by=by, comment=body.comment, now=utc_now())
+    return True

@@ -1,4 +1,4 @@
-"""Builds and stores a version's manifest: what devices verify before they serve anything of it."""
+"""Builds and stores a version's manifest, and has the model's TUF role list it: what devices serve nothing without."""
 
 from collections.abc import Sequence
 
@@ -13,23 +13,28 @@ from shoal_hub.registry.records import keep_records
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.registry.versions import find_variants
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.hub_trust import HubTrust
 
 
-def publish_manifest(session: Session, store: ArtifactStore, director: Director, version: Version) -> ArtifactRef:
-    """Store the manifest of a version as it stands, and note it in the version.
+def publish_manifest(
+    session: Session, store: ArtifactStore, trust: HubTrust, director: Director, version: Version
+) -> ArtifactRef:
+    """Store the manifest of a version as it stands, note it in the version, and list it in the model's role.
 
     The same version with the same variants gives the same bytes, so repeating this changes nothing.
 
     Raises:
         ConflictError: The version has no variant yet, or its manifest is larger than devices take.
+        SignerError: A key that signs the listing is not at this hub.
     """
-    manifest = build_manifest(version, find_variants(session, version)).to_bytes()
     keep_records(session, store, director.sign, version)
+    manifest = build_manifest(version, find_variants(session, version)).to_bytes()
     if len(manifest) > MAX_MANIFEST_BYTES:
         msg = f"the manifest of {version.model} version {version.number} has {len(manifest)} bytes"
         raise ConflictError(
             msg, f"devices take {MAX_MANIFEST_BYTES}: register with fewer input features or a smaller sample"
         )
+    trust.writing(session).list_manifest(version.model, version.number, manifest)
     stored = store_artifact(session, store, manifest)
     version.manifest_sha256, version.manifest_size_bytes = stored
     session.add(version)

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 
 from shoal_contract.ids import Name
-from shoal_hub.dependencies import Hub, Operator, Reading, Writing
+from shoal_hub.dependencies import Hub, Reading, Viewer, Writing
 from shoal_hub.error_response import documented
 from shoal_hub.registry.bom import MEDIA_TYPE
 from shoal_hub.registry.card import VersionCard, to_markdown
@@ -18,7 +18,14 @@ from shoal_hub.requests import Line
 router = APIRouter(prefix="/models/{name}/versions/{ref}", tags=["models"])
 
 _MARKDOWN = "text/markdown"
+_AS_IT_SAYS = {"x-content-type-options": "nosniff"}
 Accept = Annotated[str, Header(include_in_schema=False)]
+
+
+class MarkdownResponse(PlainTextResponse):
+    """A page in Markdown (RFC 7763)."""
+
+    media_type = _MARKDOWN
 
 
 class StatementPublic(BaseModel):
@@ -30,8 +37,8 @@ class StatementPublic(BaseModel):
     envelope: dict[str, Any]
 
 
-@router.get("/provenance", responses=documented(401, 404, 422))
-def read_provenance(name: Name, ref: Line, hub: Hub, session: Writing, _operator: Operator) -> list[StatementPublic]:
+@router.get("/provenance", responses=documented(401, 403, 404, 422))
+def read_provenance(name: Name, ref: Line, hub: Hub, session: Writing, _viewer: Viewer) -> list[StatementPublic]:
     """Return where a version and each variant come from: in-toto statements in DSSE envelopes."""
     version = find_version(session, name, ref)
     keep_records(session, hub.artifacts, hub.director.sign, version)
@@ -39,8 +46,10 @@ def read_provenance(name: Name, ref: Line, hub: Hub, session: Writing, _operator
     return [StatementPublic.model_validate(one._asdict()) for one in stated]
 
 
-@router.get("/bom", response_class=Response, responses=documented(401, 404, 422) | {200: {"content": {MEDIA_TYPE: {}}}})
-def read_bom(name: Name, ref: Line, hub: Hub, session: Writing, _operator: Operator) -> Response:
+@router.get(
+    "/bom", response_class=Response, responses=documented(401, 403, 404, 422) | {200: {"content": {MEDIA_TYPE: {}}}}
+)
+def read_bom(name: Name, ref: Line, hub: Hub, session: Writing, _viewer: Viewer) -> Response:
     """Return a version's bill of materials (CycloneDX 1.6)."""
     version = find_version(session, name, ref)
     keep_records(session, hub.artifacts, hub.director.sign, version)
@@ -50,19 +59,17 @@ def read_bom(name: Name, ref: Line, hub: Hub, session: Writing, _operator: Opera
 @router.get(
     "/card",
     response_model=VersionCard,
-    responses=documented(401, 404, 422) | {200: {"content": {_MARKDOWN: {}}}},
+    responses=documented(401, 403, 404, 422) | {200: {"content": {_MARKDOWN: {}}}},
 )
-def read_model_card(name: Name, ref: Line, session: Reading, _operator: Operator, accept: Accept = "") -> Response:
+def read_model_card(name: Name, ref: Line, session: Reading, _viewer: Viewer, accept: Accept = "") -> Response:
     """Return a version's model card; as a Markdown page to whoever accepts text/markdown."""
     card = read_card(session, find_version(session, name, ref))
-    return _markdown(card) if _MARKDOWN in accept else JSONResponse(card.model_dump(mode="json"))
+    if _MARKDOWN in accept:
+        return MarkdownResponse(to_markdown(card), headers=_AS_IT_SAYS)
+    return JSONResponse(card.model_dump(mode="json"))
 
 
-@router.get("/card.md", response_class=PlainTextResponse, responses=documented(401, 404, 422))
-def read_model_card_page(name: Name, ref: Line, session: Reading, _operator: Operator) -> Response:
+@router.get("/card.md", response_class=MarkdownResponse, responses=documented(401, 403, 404, 422))
+def read_model_card_page(name: Name, ref: Line, session: Reading, _viewer: Viewer) -> Response:
     """Return a version's model card as a Markdown page."""
-    return _markdown(read_card(session, find_version(session, name, ref)))
-
-
-def _markdown(card: VersionCard) -> Response:
-    return PlainTextResponse(to_markdown(card), media_type=_MARKDOWN, headers={"x-content-type-options": "nosniff"})
+    return MarkdownResponse(to_markdown(read_card(session, find_version(session, name, ref))), headers=_AS_IT_SAYS)

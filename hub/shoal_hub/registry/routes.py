@@ -10,7 +10,7 @@ from sqlmodel import col, select
 
 from shoal_contract.ids import Name, Sha256
 from shoal_hub.database import announce, utc_now
-from shoal_hub.dependencies import Hub, Operator, Reading, Writing
+from shoal_hub.dependencies import Hub, ModelOperator, Reading, Viewer, Writing
 from shoal_hub.error_response import documented
 from shoal_hub.errors import InvalidInputError, NotFoundError
 from shoal_hub.registry.artifacts import ArtifactStore
@@ -52,22 +52,23 @@ class AliasTarget(BaseModel):
     number: RowNumber
 
 
-@router.get("/models", responses=documented(401))
-def list_models(session: Reading, _operator: Operator) -> list[ModelSummary]:
+@router.get("/models", responses=documented(401, 403))
+def list_models(session: Reading, _viewer: Viewer) -> list[ModelSummary]:
     """List models by name."""
     rows = session.exec(select(Model).order_by(col(Model.name)).limit(1000))
     return [summarise_model(session, row) for row in rows]
 
 
-@router.get("/models/{name}", responses=documented(401, 404, 422))
-def read_model(name: Name, session: Reading, _operator: Operator) -> ModelDetail:
+@router.get("/models/{name}", responses=documented(401, 403, 404, 422))
+def read_model(name: Name, session: Reading, _viewer: Viewer) -> ModelDetail:
     """Return a model with its versions, aliases and policy."""
     return model_detail(session, find_model(session, name))
 
 
-@router.patch("/models/{name}", responses=documented(401, 404, 422))
-def update_model(name: Name, body: ModelUpdate, session: Writing, _operator: Operator) -> ModelDetail:
+@router.patch("/models/{name}", responses=documented(400, 401, 403, 404, 413, 422))
+def update_model(name: Name, body: ModelUpdate, session: Writing, _operator: ModelOperator) -> ModelDetail:
     """Describe a model, set whether new versions are encrypted, or the rollout that production starts (null: none)."""
+"""
     model = find_model(session, name)
     if body.description is not None:
         model.description = body.description
@@ -81,13 +82,13 @@ def update_model(name: Name, body: ModelUpdate, session: Writing, _operator: Ope
     return model_detail(session, model)
 
 
-@router.post("/models/{name}/versions", status_code=201, responses=documented(401, 409, 413, 422))
+@router.post("/models/{name}/versions", status_code=201, responses=documented(400, 401, 403, 409, 413, 422))
 def register_version(
     name: Name,
     bundle: Annotated[str, Form(max_length=65_536, description="A RegisterRequest as JSON")],
     files: list[UploadFile],
     hub: Hub,
-    operator: Operator,
+    operator: ModelOperator,
 ) -> VersionDetail:
     """Register the next version of a model from the files of a bundle; the model is made if it is new."""
     request = _read_request(bundle)
@@ -102,22 +103,22 @@ def register_version(
             return version_detail(session, version)
 
 
-@router.get("/models/{name}/versions/{ref}", responses=documented(401, 404, 422))
-def read_version(name: Name, ref: Line, session: Reading, _operator: Operator) -> VersionDetail:
+@router.get("/models/{name}/versions/{ref}", responses=documented(401, 403, 404, 422))
+def read_version(name: Name, ref: Line, session: Reading, _viewer: Viewer) -> VersionDetail:
     """Return a version by number, `latest`, stage or alias."""
     return version_detail(session, find_version(session, name, ref))
 
 
-@router.put("/models/{name}/aliases/{alias}", responses=documented(401, 404, 409, 422))
-def move_alias(name: Name, alias: Name, body: AliasTarget, session: Writing, _operator: Operator) -> VersionDetail:
+@router.put("/models/{name}/aliases/{alias}", responses=documented(400, 401, 403, 404, 409, 413, 422))
+def move_alias(name: Name, alias: Name, body: AliasTarget, session: Writing, _operator: ModelOperator) -> VersionDetail:
     """Point an alias at a version."""
     set_alias(session, name, alias, body.number)
     announce(session, "models")
     return version_detail(session, find_version(session, name, str(body.number)))
 
 
-@router.get("/artifacts/{sha256}", response_class=Response, responses=documented(401, 404, 422))
-def read_artifact(sha256: Sha256, hub: Hub, session: Reading, _operator: Operator) -> Response:
+@router.get("/artifacts/{sha256}", response_class=Response, responses=documented(401, 403, 404, 422))
+def read_artifact(sha256: Sha256, hub: Hub, session: Reading, _viewer: Viewer) -> Response:
     """Return an artifact's bytes; range requests are answered where the store is a folder."""
     artifact = session.get(Artifact, sha256)
     if artifact is None or not hub.artifacts.has(sha256):

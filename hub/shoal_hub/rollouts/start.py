@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
+from shoal_hub.context import HubContext
 from shoal_hub.database import announce, utc_now
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, NotFoundError
@@ -18,10 +19,12 @@ from shoal_hub.registry.tables import Model, VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
 from shoal_hub.rollouts.facts import owner_of
 from shoal_hub.rollouts.plan import plan_waves
+from shoal_hub.rollouts.public import RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.transfer.leases import check_budget, take_leases
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.version_keys import VersionKeys
+from shoal_hub.trust.hub_trust import HubTrust
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,20 @@ class Starter:
     """What a start needs besides the database: store, keys for manifest and ciphertexts, and the bound on retained."""
 
     artifacts: ArtifactStore
+    trust: HubTrust
     director: Director
     version_keys: VersionKeys
     retained_budget_bytes: int
+
+
+def starter_of(hub: HubContext) -> Starter:
+    """Return what a start needs of an open hub."""
+    return Starter(hub.artifacts, hub.trust, hub.director, hub.version_keys, hub.settings.retained_budget_bytes)
+
+
+def start_request(session: Session, starter: Starter, request: RolloutRequest, *, by: str) -> Rollout:
+    """Start what the API was asked for; see `start_rollout`."""
+    return start_rollout(session, starter, **request.model_dump(), by=by)
 
 
 def start_rollout(
@@ -73,7 +87,7 @@ def start_rollout(
     encrypt_variants(session, starter.artifacts, starter.version_keys, found, now)
     variants = find_variants(session, found)
     _check_sizes(variants)
-    manifest = publish_manifest(session, starter.artifacts, starter.director, found)
+    manifest = publish_manifest(session, starter.artifacts, starter.trust, starter.director, found)
     artifacts = [manifest.sha256, *_used_artifacts(found, variants, chosen)]
     check_budget(session, artifacts, starter.retained_budget_bytes)
     rollout = Rollout(

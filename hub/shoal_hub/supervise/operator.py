@@ -1,4 +1,4 @@
-"""The first operator: a token made at the first start, and the CLI's profile that holds it."""
+"""The first admin and its token, made at the first start, and the CLI's profile that holds it."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from shoal_hub.audit.actor import Actor
 from shoal_hub.audit.record import record
 from shoal_hub.database import Database
 from shoal_hub.operators.tables import OperatorToken
-from shoal_hub.security import create_operator_token
+from shoal_hub.operators.tokens import create_operator_token
 from shoal_hub.settings import Settings
 
 

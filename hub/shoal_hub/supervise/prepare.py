@@ -18,6 +18,8 @@ from shoal_hub.ingest.group import read_shared_group
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority, HubAuthority
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.status import read_status
 
 _API_PORT_TIMEOUT_S: Final = 6.0
 """An API that was left by a hub that was killed needs a moment to end and to give its port back."""
@@ -25,8 +27,12 @@ _ANY: Final = "0.0.0.0"  # noqa: S104 - a broker elsewhere is reached over the n
 _LOOPBACK: Final = {"": "127.0.0.1", _ANY: "127.0.0.1", "::": "::1"}
 
 
-def prepare_data(settings: Settings) -> None:
-    """Make what is not there yet: keys, secrets, and the database at this version's schema."""
+def prepare_data(settings: Settings) -> list[str]:
+    """Make what is not there yet: keys, secrets, the database at this version's schema, and the first metadata.
+
+    Returns:
+        What somebody should look at, in words.
+    """
     trust = settings.data / "trust"
     Director.open(trust)
     DeviceAuthority.open(trust).issue_server(server_names(settings))
@@ -35,7 +41,12 @@ def prepare_data(settings: Settings) -> None:
     read_shared_group(settings.data)
     database = Database(settings.database)
     database.upgrade()
+    hub_trust = HubTrust.open(settings)
+    with database.transaction() as session:
+        hub_trust.writing(session)
+        warnings = read_status(session, hub_trust, utc_now()).warnings
     database.close()
+    return warnings
 
 
 def server_names(settings: Settings) -> list[str]:

@@ -50,7 +50,7 @@ class Uploads:
         self._folder = folder
         self._refusal = refusal
         self._quota = quota
-        self._chunk_rate = RateLimit(quota.chunks_per_s * 60)
+        self._chunk_rate = RateLimit(quota.chunks_per_s * 60, "chunks", "SHOAL_UPLOAD_CHUNKS_PER_S")
 
     def offer(self, session: Session, device_id: str, offer: BlobOffer, now: datetime) -> None:
         """Note an offer and the answer to it, inside the transaction that commits the offer."""
@@ -84,7 +84,7 @@ class Uploads:
         dropped; what is missing is asked for again once the device has been still for a while.
         """
         try:
-            self._chunk_rate.take(device_id)
+            self._chunk_rate.take(device_id, f"device {device_id}")
         except TooManyRequestsError:
             return None
         with self._database.session() as session:

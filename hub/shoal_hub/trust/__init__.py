@@ -1,1 +1,1 @@
-"""Who is who: the devices' CA, the hub's own CA and the director's signing key, as files under `trust/`."""
+"""Who is who and what exists: two authorities, the director's key, the TUF repository, and where keys lie."""

@@ -20,7 +20,9 @@ from typing_extensions import Self
 from shoal_hub.trust import certificates, files
 from shoal_hub.trust.errors import CertificateRequestError
 from shoal_hub.trust.generations import Generations, Standing
+from shoal_hub.trust.keystore import Keystore
 
+_HUB_CA: Final = "hub-ca"
 _RENEW_BEFORE: Final = timedelta(days=60)
 _STAND_IN_LIFE: Final = timedelta(minutes=10)
 
@@ -262,13 +264,14 @@ class HubAuthority(_Authority):
         Raises:
             TrustError: Its files are damaged, or its key is open to others.
         """
+        keys = Keystore.open(trust_dir)
         with files.locked(trust_dir):
-            key_file, certificate_file = trust_dir / "hub-ca.key", trust_dir / "hub-ca.pem"
+            certificate_file = trust_dir / f"{_HUB_CA}.pem"
             if not certificate_file.exists():
                 key = ec.generate_private_key(ec.SECP256R1())
-                files.write_key(key_file, key)
+                keys.write(_HUB_CA, key)
                 files.write_certificate(certificate_file, certificates.make_authority("Shoal hub CA", key))
-            return cls(trust_dir, Issuer(files.read_certificate(certificate_file), files.read_ec_key(key_file)))
+            return cls(trust_dir, Issuer(files.read_certificate(certificate_file), keys.read_ec(_HUB_CA)))
 
     @property
     def issuer(self) -> Issuer:
@@ -278,7 +281,7 @@ class HubAuthority(_Authority):
     @property
     def certificate_path(self) -> Path:
         """Where the authority's certificate lies, as PEM."""
-        return self._folder / "hub-ca.pem"
+        return self._folder / f"{_HUB_CA}.pem"
 
     @property
     def certificate_pem(self) -> str:
@@ -287,6 +290,9 @@ class HubAuthority(_Authority):
 
     def connection(self, name: str) -> Identity:
         """Return the identity that a process of the hub connects to the broker with.
+
+        Its key is a plain file, like those of the listeners, which Mosquitto reads by itself: it is worth a year's
+        access to the broker, which can delay what the hub says and forge none of it.
 
         Args:
             name: User name and client id at the broker, like `hub-controller`; one connection at a time each.

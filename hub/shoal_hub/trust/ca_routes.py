@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import Hub, Operator, Reading, Writing
+from shoal_hub.dependencies import Admin, Hub, Reading, Viewer, Writing
 from shoal_hub.error_response import documented
 from shoal_hub.trust.generations import Phase
 from shoal_hub.trust.rotation import announce_ca, finish_ca, rotation_status, switch_ca
@@ -28,30 +28,30 @@ class CaFinish(BaseModel):
     force: bool = False
 
 
-@router.get("", responses=documented(401))
-def read_ca_rotation(hub: Hub, session: Reading, _operator: Operator) -> CaRotation:
+@router.get("", responses=documented(401, 403))
+def read_ca_rotation(hub: Hub, session: Reading, _viewer: Viewer) -> CaRotation:
     """Return how far a change of the devices' CA is."""
     return _status(hub, session)
 
 
-@router.post("/announce", responses=documented(401, 409))
-def announce(hub: Hub, session: Writing, operator: Operator) -> CaRotation:
+@router.post("/announce", responses=documented(401, 403, 409))
+def announce(hub: Hub, session: Writing, admin: Admin) -> CaRotation:
     """Make a new CA, and have devices trust it beside the present one."""
-    announce_ca(session, hub.authority, hub.publish_ca_bundle, by=operator.name)
+    announce_ca(session, hub.authority, hub.publish_ca_bundle, by=admin.name)
     return _status(hub, session)
 
 
-@router.post("/switch", responses=documented(401, 409))
-def switch(hub: Hub, session: Writing, operator: Operator) -> CaRotation:
+@router.post("/switch", responses=documented(401, 403, 409))
+def switch(hub: Hub, session: Writing, admin: Admin) -> CaRotation:
     """Sign by the new CA from now on."""
-    switch_ca(session, hub.authority, by=operator.name)
+    switch_ca(session, hub.authority, by=admin.name)
     return _status(hub, session)
 
 
-@router.post("/finish", responses=documented(401, 409, 422))
-def finish(body: CaFinish, hub: Hub, session: Writing, operator: Operator) -> CaRotation:
+@router.post("/finish", responses=documented(400, 401, 403, 409, 413, 422))
+def finish(body: CaFinish, hub: Hub, session: Writing, admin: Admin) -> CaRotation:
     """Trust the new CA alone; refused while devices or tokens depend on the old one, unless forced."""
-    finish_ca(session, hub.authority, hub.publish_ca_bundle, by=operator.name, is_forced=body.force, now=utc_now())
+    finish_ca(session, hub.authority, hub.publish_ca_bundle, by=admin.name, is_forced=body.force, now=utc_now())
     return _status(hub, session)
 
 

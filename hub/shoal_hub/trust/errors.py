@@ -14,3 +14,17 @@ class CertificateRequestError(TrustError):
 
     status = 422
     code = "certificate_request"
+
+
+class SignerError(TrustError):
+    """A signing key behind a URL does not answer, or a role has no key here that signs."""
+
+    status = 409
+    code = "signer"
+
+
+class MetadataError(TrustError):
+    """TUF metadata that was handed in is malformed, not signed as it must be, or not what was staged."""
+
+    status = 422
+    code = "metadata"

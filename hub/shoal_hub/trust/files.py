@@ -18,8 +18,9 @@ PRIVATE_UMASK: Final = 0o077
 """Of every process of the hub: whatever it or a library makes is the hub's alone."""
 _PRIVATE_MODE: Final = 0o600
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-_RESTORE: Final = (
-    "restore the trust folder from its backup; without one, start with an empty data folder and enrol again"
+RESTORE: Final = (
+    "restore the trust folder and the passphrase that belongs to it from their backups; without one, start with an "
+    "empty data folder and enrol again"
 )
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -47,7 +48,7 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def write_key(path: Path, key: PrivateKey) -> None:
-    """Write a private key as unencrypted PKCS #8 PEM."""
+    """Write a private key as plain PKCS #8 PEM, for the programs that cannot open an encrypted one."""
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     write_private(path, pem)
 
@@ -65,19 +66,7 @@ def read_ec_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """
     key = _read_key(path)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TrustError(f"reading the key {path}: an EC key was expected, found {type(key).__name__}", _RESTORE)
-    return key
-
-
-def read_ed25519_key(path: Path) -> ed25519.Ed25519PrivateKey:
-    """Read an Ed25519 private key.
-
-    Raises:
-        TrustError: The file is damaged, of another kind, or readable by others.
-    """
-    key = _read_key(path)
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise TrustError(f"reading the key {path}: an Ed25519 key was expected, found {type(key).__name__}", _RESTORE)
+        raise TrustError(f"reading the key {path}: an EC key was expected, found {type(key).__name__}", RESTORE)
     return key
 
 
@@ -90,7 +79,7 @@ def read_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise TrustError(f"reading the certificate {path}: {error}", _RESTORE) from error
+        raise TrustError(f"reading the certificate {path}: {error}", RESTORE) from error
 
 
 def _read_key(path: Path) -> object:
@@ -99,7 +88,7 @@ def _read_key(path: Path) -> object:
         data = path.read_bytes()
         key: object = serialization.load_pem_private_key(data, password=None)
     except (OSError, ValueError) as error:
-        raise TrustError(f"reading the key {path}: {error}", _RESTORE) from error
+        raise TrustError(f"reading the key {path}: {error}", RESTORE) from error
     if mode & _OTHERS:
         found = stat.filemode(mode)
         raise TrustError(f"reading the key {path}: it is open to others ({found})", f"run: chmod 600 {path}")

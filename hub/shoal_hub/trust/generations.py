@@ -17,10 +17,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shoal_hub.errors import ConflictError
 from shoal_hub.trust import certificates, files
 from shoal_hub.trust.errors import TrustError
+from shoal_hub.trust.keystore import Keystore
 
 Phase = Literal["steady", "announced", "switched"]
 NAME: Final = "Shoal device CA"
-_STATUS: Final = "see how far it is: shoal trust rotate ca status"
+_STATUS: Final = "see how far it is: shoal trust ca status"
 
 
 class Standing(BaseModel):
@@ -123,7 +124,7 @@ class Generations:
     def make(self, number: int) -> None:
         """Make a generation's key and certificates; one that a crash left half made is made anew."""
         key = ec.generate_private_key(ec.SECP256R1())
-        files.write_key(self._key_path(number), key)
+        Keystore.open(self._folder).write(_key_name(number), key)
         certificate = certificates.make_authority(NAME, key)
         files.write_certificate(self._certificate_path(number), certificate)
         if number > 1:
@@ -132,7 +133,7 @@ class Generations:
 
     def key(self, number: int) -> ec.EllipticCurvePrivateKey:
         """Return a generation's key, which it has until it is trusted no more."""
-        return files.read_ec_key(self._key_path(number))
+        return Keystore.open(self._folder).read_ec(_key_name(number))
 
     def certificate(self, number: int) -> x509.Certificate:
         """Return a generation's self-signed certificate."""
@@ -150,11 +151,12 @@ class Generations:
     def _write_bundle(self, standing: Standing) -> None:
         files.write_private(self.bundle_path, self.bundle(standing).encode())
 
-    def _key_path(self, number: int) -> Path:
-        return self._folder / f"ca-{number}.key"
-
     def _certificate_path(self, number: int) -> Path:
         return self._folder / f"ca-{number}.pem"
 
     def _link_path(self, number: int) -> Path:
         return self._folder / f"ca-{number}-by-{number - 1}.pem"
+
+
+def _key_name(number: int) -> str:
+    return f"ca-{number}"

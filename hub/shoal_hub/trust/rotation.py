@@ -95,7 +95,7 @@ def finish_ca(
         raise ConflictError(
             f"ending the trust in the old CA: {status.devices_left} devices have a certificate by it, and "
             f"{status.tokens_left} enrolment tokens pin it",
-            "wait until they have renewed (shoal trust rotate ca status), or force it: such a device renews over HTTPS "
+            "wait until they have renewed (shoal trust ca status), or force it: such a device renews over HTTPS "
             "before it reaches the broker again, such a token is of no use",
         )
     before = _facts(authority)

@@ -18,6 +18,7 @@ from typing_extensions import Self
 
 from shoal_hub.trust import files
 from shoal_hub.trust.errors import TrustError
+from shoal_hub.trust.keystore import Keystore
 
 _NAME: Final = re.compile(r"version-keys-([1-9]\d{0,8})")
 _INFO: Final = b"shoal/1/sealed-version-keys"
@@ -35,6 +36,7 @@ class VersionKeys:
 
     def __init__(self, trust_dir: Path) -> None:
         self._dir = trust_dir
+        self._store = Keystore.open(trust_dir)
         self._known: dict[int, AESGCM] = {}
 
     @classmethod
@@ -83,14 +85,14 @@ class VersionKeys:
         """Erase the keys before the last two, once all has been sealed again."""
         with files.locked(self._dir):
             for number in self._numbers()[_KEPT:]:
-                self._path(number).unlink()
+                self._store.erase(_name(number))
 
     def _ciphers(self) -> list[AESGCM]:
         """Return what the keys in the folder seal with, the newest first."""
         numbers = self._numbers()
         for number in numbers:
             if number not in self._known:
-                secret = files.read_ed25519_key(self._path(number)).private_bytes_raw()
+                secret = self._store.read_ed25519(_name(number)).private_bytes_raw()
                 self._known[number] = AESGCM(HKDF(SHA256(), _KEY_BYTES, salt=None, info=_INFO).derive(secret))
         if not numbers:
             raise TrustError(f"opening versions' keys: no version-keys-<n>.key in {self._dir}", _RESTORE)
@@ -101,7 +103,8 @@ class VersionKeys:
         return sorted((int(match[1]) for match in found if match), reverse=True)
 
     def _make(self, number: int) -> None:
-        files.write_key(self._path(number), Ed25519PrivateKey.generate())
+        self._store.write(_name(number), Ed25519PrivateKey.generate())
 
-    def _path(self, number: int) -> Path:
-        return self._dir / f"version-keys-{number}.key"
+
+def _name(number: int) -> str:
+    return f"version-keys-{number}"

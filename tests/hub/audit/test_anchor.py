@@ -16,7 +16,7 @@ from shoal_contract import topics
 from shoal_hub.audit.anchor import AnchorFile, AuditSigner
 from shoal_hub.audit.chain import examine, read_anchors
 from shoal_hub.audit.export import entries_of
-from shoal_hub.audit.key import AuditKey, read_public_key
+from shoal_hub.audit.key import AuditKey, read_public, to_pem
 from shoal_hub.audit.webhook import Webhook
 from shoal_hub.database import Database
 from shoal_hub.errors import SettingsError
@@ -52,7 +52,7 @@ def open_signer(database: Database, folder: Path, sent: list[bytes] | None = Non
 
 
 def counts(folder: Path) -> list[int]:
-    anchors, forged = read_anchors(AnchorFile(folder).lines(), read_public_key(folder / "trust"))
+    anchors, forged = read_anchors(AnchorFile(folder).lines(), read_public(folder / "trust"))
     assert forged == []
     return [one.count for one in anchors]
 
@@ -97,7 +97,7 @@ def test_the_file_is_private_and_only_grows(database: Database, tmp_path: Path) 
     assert path.read_bytes().startswith(first)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert stat.S_IMODE((tmp_path / "trust" / "audit.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "trust" / "audit-1.key").stat().st_mode) == 0o600
 
 
 def test_a_signer_that_starts_again_goes_on_from_the_file(database: Database, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_cutting_the_file_and_the_table_alike_is_found_by_the_anchor_at_the_brok
     run(database, "DELETE FROM audit_entries WHERE sequence > 2")
     file = AnchorFile(tmp_path)
     file.path.write_bytes(file.lines()[0] + b"\n")
-    key = read_public_key(tmp_path / "trust")
+    key = read_public(tmp_path / "trust")
     assert examine(entries_of(database), file.lines(), key, None).holds, "file and table agree"
     report = examine(entries_of(database), file.lines(), key, broker.kept)
     assert [one.kind for one in report.findings] == ["anchors_cut", "cut"]
@@ -194,13 +194,35 @@ def test_a_forged_anchor_at_the_broker_is_told_of_and_not_taken(database: Databa
 def test_a_key_that_is_open_to_others_is_refused_and_the_public_half_is_written_anew(tmp_path: Path) -> None:
     key = AuditKey.open(tmp_path)
     (tmp_path / "audit.pub").write_bytes(b"something else")
-    assert AuditKey.open(tmp_path).public_pem == key.public_pem == (tmp_path / "audit.pub").read_bytes()
-    (tmp_path / "audit.key").chmod(0o644)
+    assert (
+        to_pem([AuditKey.open(tmp_path).public_key])
+        == to_pem([key.public_key])
+        == (tmp_path / "audit.pub").read_bytes()
+    )
+    (tmp_path / "audit-1.key").chmod(0o644)
     with pytest.raises(TrustError, match="open to others"):
         AuditKey.open(tmp_path)
     (tmp_path / "audit.pub").write_bytes(b"something else")
     with pytest.raises(TrustError, match="public key"):
-        read_public_key(tmp_path)
+        read_public(tmp_path)
+
+
+def test_after_a_rotation_the_next_key_signs_and_what_the_former_has_signed_still_holds(
+    database: Database, tmp_path: Path
+) -> None:
+    signer = open_signer(database, tmp_path)
+    write(database, 3)
+    signer.step(NOON, is_urgent=True)
+    assert AuditKey.rotate(tmp_path / "trust").number == 2
+    assert [path.name for path in (tmp_path / "trust").glob("audit-*.key")] == ["audit-2.key"], "the former is erased"
+    write(database, 2)
+    signer.step(NOON + timedelta(minutes=1), is_urgent=True)
+    lines, keys = AnchorFile(tmp_path).lines(), read_public(tmp_path / "trust")
+    assert [json.loads(line)["signatures"][0]["keyid"] for line in lines] == ["audit-1", "audit-2"]
+    assert read_anchors(lines, keys)[1] == []
+    assert examine(entries_of(database), lines, keys, lines[-1]).holds
+    only_first = {name: key for name, key in keys.items() if name == "audit-1"}
+    assert read_anchors(lines, only_first)[1][0].kind == "forged_anchor"
 
 
 class Receiver:

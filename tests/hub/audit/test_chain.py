@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from shoal_contract import envelope
 from shoal_hub.audit.chain import (
     ANCHOR_TYPE,
-    KEY_ID,
     MAX_FINDINGS,
     START,
     Anchor,
@@ -22,12 +21,14 @@ from shoal_hub.audit.chain import (
     examine,
     from_export,
     hash_entry,
+    key_id,
     to_export,
     verify,
 )
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = Ed25519PrivateKey.generate()
+KEYS = {key_id(1): KEY.public_key()}
 
 
 def chain(contents: Sequence[str], at: datetime = NOON) -> list[Entry]:
@@ -57,7 +58,7 @@ def anchor(entries: Sequence[Entry], minutes: int = 0) -> Anchor:
 
 
 def sign(one: Anchor, key: Ed25519PrivateKey = KEY) -> bytes:
-    return envelope.sign(one.to_bytes(), ANCHOR_TYPE, key, KEY_ID)
+    return envelope.sign(one.to_bytes(), ANCHOR_TYPE, key, key_id(1))
 
 
 def found(report: Report) -> list[tuple[str, int, int]]:
@@ -133,7 +134,7 @@ def test_entries_out_of_order_are_told() -> None:
 def test_an_anchor_by_another_key_is_no_anchor() -> None:
     forged = sign(anchor(TRAIL[:11]), Ed25519PrivateKey.generate())
     lines = [*(sign(one) for one in ANCHORS), forged, b"{}", b"not json"]
-    report = examine(TRAIL, lines, KEY.public_key(), None)
+    report = examine(TRAIL, lines, KEYS, None)
     assert [one.kind for one in report.findings] == ["forged_anchor"] * 3
     assert "line 5" in report.findings[0].message
     assert report.covered == 10
@@ -142,17 +143,17 @@ def test_an_anchor_by_another_key_is_no_anchor() -> None:
 def test_a_rewritten_trail_with_forged_anchors_is_still_found_by_those_that_were_kept() -> None:
     other = chain(["edited", *(str(number) for number in range(2, 13))])
     lines = [sign(ANCHORS[0]), sign(anchor(other), Ed25519PrivateKey.generate())]
-    report = examine(other, lines, KEY.public_key(), sign(ANCHORS[-1]))
+    report = examine(other, lines, KEYS, sign(ANCHORS[-1]))
     assert {one.kind for one in report.findings} == {"forged_anchor", "anchors_cut", "rewritten"}
 
 
 def test_a_cut_file_of_anchors_is_found_by_the_anchor_that_the_broker_keeps() -> None:
     lines = [sign(one) for one in ANCHORS]
-    assert examine(TRAIL, lines, KEY.public_key(), lines[-1]).holds
-    assert examine(TRAIL, lines, KEY.public_key(), lines[0]).holds, "a broker that was away is behind, no more"
-    report = examine(TRAIL[:8], lines[:3], KEY.public_key(), lines[-1])
+    assert examine(TRAIL, lines, KEYS, lines[-1]).holds
+    assert examine(TRAIL, lines, KEYS, lines[0]).holds, "a broker that was away is behind, no more"
+    report = examine(TRAIL[:8], lines[:3], KEYS, lines[-1])
     assert found(report) == [("anchors_cut", 8, 10), ("cut", 9, 10)], "both cuts show, though file and table agree"
-    assert found(examine([], [], KEY.public_key(), lines[-1])) == [("anchors_cut", 0, 10), ("cut", 1, 10)]
+    assert found(examine([], [], KEYS, lines[-1])) == [("anchors_cut", 0, 10), ("cut", 1, 10)]
 
 
 def test_a_trail_that_is_broken_everywhere_is_told_so_often_and_no_oftener() -> None:

@@ -13,7 +13,7 @@ from shoal_hub.audit.actor import ENROLMENT_ROLE, Actor
 from shoal_hub.audit.anchor import AnchorFile, AuditSigner
 from shoal_hub.audit.chain import START, Report, examine, hash_entry
 from shoal_hub.audit.export import entries_of
-from shoal_hub.audit.key import read_public_key
+from shoal_hub.audit.key import read_public
 from shoal_hub.audit.record import record
 from shoal_hub.database import Database
 
@@ -27,7 +27,7 @@ def signer(database: Database, tmp_path: Path) -> AuditSigner:
 
 
 def verify(database: Database, folder: Path) -> Report:
-    key = read_public_key(folder / "trust")
+    key = read_public(folder / "trust")
     return examine(entries_of(database), AnchorFile(folder).lines(), key, None)
 
 

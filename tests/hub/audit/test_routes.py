@@ -12,7 +12,7 @@ from tests.hub.audit.trail import overpower, run, write
 from shoal_hub.audit.actor import Actor
 from shoal_hub.audit.anchor import AnchorFile, AuditSigner
 from shoal_hub.audit.chain import examine, iter_export
-from shoal_hub.audit.key import read_public_key
+from shoal_hub.audit.key import read_public
 from shoal_hub.audit.record import record
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
@@ -89,7 +89,7 @@ def test_an_export_is_verified_with_three_files_and_no_hub(client: TestClient, h
     write(hub.database, 3)
     anchor(hub)
     export = client.get(f"{URL}/export").content
-    lines, key = AnchorFile(hub.settings.data).lines(), read_public_key(hub.settings.data / "trust")
+    lines, key = AnchorFile(hub.settings.data).lines(), read_public(hub.settings.data / "trust")
     report = examine(iter_export(export.splitlines()), lines, key, None)
     assert report.holds
     assert (report.entries, report.covered) == (4, 4)

@@ -1,56 +1,22 @@
 """The console: who gets in, what is shown, and that what devices say cannot act in an operator's browser."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import QueuePool
-from sqlmodel import select
 
 from shoal_hub.api import create_app
-from shoal_hub.console.sessions import COOKIE, make_session, read_session_key
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.tables import Device
-from shoal_hub.operators.tables import OperatorToken
 from shoal_hub.registry.tables import Model
 from shoal_hub.rollouts.tables import Deployment, Rollout
-from shoal_hub.security import create_operator_token
 
 DEVICE = "d-" + "a" * 16
 PARTS = ["/console/devices", "/console/rollouts", "/console/stream"]
-
-
-@pytest.fixture
-def hub(sqlite_hub: HubContext) -> HubContext:
-    """One engine is enough here: the store's routes that the console calls have their own tests on both."""
-    return sqlite_hub
-
-
-@pytest.fixture
-def browser(hub: HubContext) -> Iterator[TestClient]:
-    with TestClient(create_app(hub), base_url="https://testserver", follow_redirects=False) as opened:
-        yield opened
-
-
-@pytest.fixture
-def token(hub: HubContext) -> str:
-    with hub.database.transaction() as session:
-        return create_operator_token(session, "ada")
-
-
-@pytest.fixture
-def visitor(browser: TestClient, token: str) -> TestClient:
-    assert browser.post("/login", data={"token": f" {token}\n"}).status_code == 303
-    return browser
-
-
-def operator_of(hub: HubContext) -> OperatorToken:
-    with hub.database.session() as session:
-        return session.exec(select(OperatorToken)).one()
 
 
 def add_device(hub: HubContext, **columns: Any) -> None:
@@ -67,68 +33,8 @@ def test_a_stranger_is_sent_to_the_form_and_sees_nothing(browser: TestClient) ->
     assert "token" in browser.get("/login").text
 
 
-def test_a_wrong_token_opens_no_session(browser: TestClient) -> None:
-    response = browser.post("/login", data={"token": "shoal_wrong"})
-    assert response.status_code == 401
-    assert 'role="alert"' in response.text
-    assert COOKIE not in response.cookies
-
-
-def test_the_cookie_is_kept_from_scripts_other_sites_and_plain_http(
-    browser: TestClient, hub: HubContext, token: str
-) -> None:
-    cookie = browser.post("/login", data={"token": token}).headers["set-cookie"]
-    assert {"HttpOnly", "Secure", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
-    assert token not in cookie
-    assert "Max-Age=43200" in cookie
-    assert hub.settings.session_s == 43_200
-
-
-def test_an_operator_sees_the_page_and_is_not_asked_again(visitor: TestClient) -> None:
-    page = visitor.get("/")
-    assert page.status_code == 200
-    assert "ada" in page.text
-    assert visitor.get("/login").headers["location"] == "/"
-
-
-def test_logging_out_ends_the_session(visitor: TestClient) -> None:
-    assert visitor.post("/logout").headers["location"] == "/login"
-    assert visitor.get("/").status_code == 303
-
-
-def test_a_revoked_token_ends_its_sessions_at_once(visitor: TestClient, hub: HubContext) -> None:
-    with hub.database.transaction() as session:
-        row = session.exec(select(OperatorToken)).one()
-        row.revoked_at = utc_now()
-        session.add(row)
-    assert visitor.get("/").status_code == 303
-
-
-@pytest.mark.parametrize("forge", ["expired", "other_key", "no_mac", "text", "empty"])
-def test_a_forged_or_old_cookie_is_none(browser: TestClient, hub: HubContext, token: str, forge: str) -> None:
-    assert token
-    key, operator = read_session_key(hub.settings.data / "trust"), operator_of(hub).id
-    good = make_session(key, operator, 2**40)
-    cookies = {
-        "expired": make_session(key, operator, 1),
-        "other_key": make_session(b"x" * 32, operator, 2**40),
-        "no_mac": good.rpartition(".")[0],
-        "text": "a.b.c",
-        "empty": "",
-    }
-    assert browser.get("/", headers={"cookie": f"{COOKIE}={cookies[forge]}"}).status_code == 303
-    assert browser.get("/", headers={"cookie": f"{COOKIE}={good}"}).status_code == 200
-
-
-def test_a_form_on_another_site_logs_nobody_in_or_out(browser: TestClient, token: str) -> None:
-    for path in ("/login", "/logout"):
-        response = browser.post(path, data={"token": token}, headers={"sec-fetch-site": "cross-site"})
-        assert response.status_code == 403
-        assert "set-cookie" not in response.headers
-
-
 def test_a_page_runs_only_what_the_hub_serves(visitor: TestClient) -> None:
-    for path in ("/", "/console/devices"):
+    for path in ("/", "/account", "/console/devices"):
         policy = visitor.get(path).headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy

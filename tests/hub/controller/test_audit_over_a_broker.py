@@ -12,12 +12,12 @@ from shoal_contract import topics
 from shoal_contract.ids import new_device_id
 from shoal_hub.audit.anchor import AnchorFile
 from shoal_hub.audit.chain import read_anchor, read_anchors
-from shoal_hub.audit.key import read_public_key
+from shoal_hub.audit.key import read_public
 from shoal_hub.mqtt import Message
 
 
 def wait_for_count(hub: Hub, count: int) -> None:
-    key, deadline_s = read_public_key(hub.folder / "trust"), time.monotonic() + WAIT_S
+    key, deadline_s = read_public(hub.folder / "trust"), time.monotonic() + WAIT_S
     while read_anchors(AnchorFile(hub.folder).lines(), key)[0][-1].count != count:
         assert time.monotonic() < deadline_s, "no anchor for it"
         time.sleep(0.02)  # a file tells nobody
@@ -28,7 +28,7 @@ def test_a_change_is_anchored_at_once_at_the_broker_and_no_device_can_read_it(hu
     write(hub.database)
     wait_for_count(hub, 1)
     assert time.monotonic() - began < hub.settings.audit_anchor_s / 2, "it did not wait for its time"
-    key = read_public_key(tmp_path / "trust")
+    key = read_public(tmp_path / "trust")
     with listening(hub.broker.endpoint("hub-test"), topics.HUB_AUDIT) as ears:
         while read_anchor(ears.wait_for(Message).payload, key).count != 1:
             pass
@@ -43,7 +43,7 @@ def test_a_cut_file_of_anchors_gets_back_what_the_broker_kept(hub: Hub) -> None:
     wait_for_count(hub, 1)
     write(hub.database)
     wait_for_count(hub, 2)
-    key = read_public_key(hub.folder / "trust")
+    key = read_public(hub.folder / "trust")
     with listening(hub.broker.endpoint("hub-test"), topics.HUB_AUDIT) as ears:
         while read_anchor(ears.wait_for(Message).payload, key).count != 2:
             pass

@@ -84,7 +84,8 @@ def test_a_hub_whose_clock_went_back_still_comes_out_ahead_of_the_device(
     database: Database, director: Director, version_keys: VersionKeys, device_id: str
 ) -> None:
     with database.transaction() as session:
-        session.get_one(Device, device_id).reported_generation = NOON_MS + 5000
+        device = session.get_one(Device, device_id)
+        device.reported_epoch, device.reported_generation = director.epoch, NOON_MS + 5000
         refresh_desired(session, director, version_keys, device_id, NOON - timedelta(days=1), LIFE)
     assert _read(database, director, device_id).generation == NOON_MS + 5001
 

@@ -255,23 +255,32 @@ def test_guessing_is_bounded_for_an_address_before_the_token_is_looked_at(
 
 def test_an_address_that_asks_too_often_waits() -> None:
     now = 0.0
-    limit = RateLimit(3, clock=lambda: now)
+    limit = RateLimit(3, "enrolments", "SHOAL_X", clock=lambda: now)
     for _ in range(3):
-        limit.take("10.0.0.1")
-    with pytest.raises(TooManyRequestsError, match=r"10\.0\.0\.1"):
-        limit.take("10.0.0.1")
-    limit.take("10.0.0.2")
+        limit.take("10.0.0.1", "10.0.0.1")
+    with pytest.raises(TooManyRequestsError, match=r"10\.0\.0\.1") as refused:
+        limit.take("10.0.0.1", "10.0.0.1")
+    assert refused.value.retry_after == "20"
+    limit.take("10.0.0.2", "10.0.0.2")
     now = 20.0
-    limit.take("10.0.0.1")
+    limit.take("10.0.0.1", "10.0.0.1")
     with pytest.raises(TooManyRequestsError):
-        limit.take("10.0.0.1")
+        limit.take("10.0.0.1", "10.0.0.1")
+
+
+def test_a_rate_limit_remembers_no_more_addresses_than_it_has_room_for() -> None:
+    limit = RateLimit(3, "enrolments", "SHOAL_X")
+    for number in range(10_100):
+        limit.take(str(number), str(number))
+    assert len(limit._buckets) == 10_000
 
 
 def test_enrolment_is_limited_and_says_so(sqlite_client: TestClient, sqlite_hub: HubContext) -> None:
-    codes = [
-        ask(sqlite_client, "x" * 43, "hello").status_code for _ in range(int(sqlite_hub.settings.enrol_per_minute) + 1)
-    ]
+    tries = int(sqlite_hub.settings.enrol_per_minute) + 1
+    answers = [ask(sqlite_client, "x" * 43, "hello") for _ in range(tries)]
+    codes = [answer.status_code for answer in answers]
     assert codes[-1] == 429
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
     assert set(codes[:-1]) == {422}
     assert sqlite_client.get("/api/v1/ca.pem").status_code == 200
 

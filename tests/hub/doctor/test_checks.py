@@ -1,9 +1,9 @@
 """Each check finds what it is for, and says what to do; a hub without that fault passes it."""
 
-import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,15 +14,19 @@ from tests.simulators.rows import add_device
 
 from shoal_client.profile import Profile, write_profile
 from shoal_hub.audit.anchor import AnchorFile, AuditSigner
+from shoal_hub.broker.config import device_acl
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
+from shoal_hub.devices.revocation import revoke
+from shoal_hub.devices.tables import Device
 from shoal_hub.doctor import expiry, files, machine, secrets, trail
 from shoal_hub.doctor.check import Finding, Patient
 from shoal_hub.doctor.examine import CHECKS, _run, examine_hub
 from shoal_hub.errors import SettingsError
 from shoal_hub.events.record import record_event
 from shoal_hub.operators.tables import OperatorToken
-from shoal_hub.security import create_operator_token, hash_secret
+from shoal_hub.operators.tokens import create_operator_token
+from shoal_hub.security import hash_secret
 from shoal_hub.settings import Settings
 
 TOKEN = "shoal_" + "t" * 43
@@ -64,24 +68,28 @@ def test_a_file_of_another_account_is_named(patient: Patient) -> None:
 
 
 def test_signing_keys_in_the_clear_are_warned_of_and_those_of_connections_are_not(patient: Patient) -> None:
+    assert files.keys_at_rest(patient).verdict == "ok"
     trust = patient.settings.data / "trust"
-    (trust / "server.key").write_text("-----BEGIN PRIVATE KEY-----")
+    for name in ("server", "director-1"):
+        (trust / f"{name}.key").write_text("-----BEGIN PRIVATE KEY-----")
     (trust / "server.pem").write_text("")
     finding = files.keys_at_rest(patient)
     assert finding.verdict == "warn"
     assert "director-1.key" in finding.found
-    assert "ca.key" in finding.found
     assert "server.key" not in finding.found
-    for path in trust.glob("*.key"):
-        path.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----")
-    assert files.keys_at_rest(patient).verdict == "ok"
 
 
-def test_a_root_key_that_is_left_on_the_hub_is_warned_of(patient: Patient) -> None:
-    assert files.root_keys(patient).verdict == "ok"
-    (patient.settings.data / "trust" / "root-1.key").write_text("")
-    assert "root-1.key" in files.root_keys(patient).found
-    assert files.root_keys(patient).verdict == "warn"
+def test_offline_keys_that_lie_on_the_hub_and_metadata_that_runs_out_are_warned_of(
+    patient: Patient, hub: HubContext
+) -> None:
+    with patient.database.transaction() as session:
+        hub.trust.writing(session)
+    fresh = expiry.metadata(patient)
+    assert fresh.verdict == "warn"
+    assert "lie on the hub" in fresh.found
+    assert "shoal trust status" in fresh.remedy
+    later = expiry.metadata(replace(patient, now=patient.now + timedelta(days=6)))
+    assert "timestamp" in later.found
 
 
 @pytest.mark.parametrize("log", ["run/api.log", "broker/mosquitto.log", "broker/mosquitto.out", "jobs/j-1/log"])
@@ -133,16 +141,6 @@ def test_certificates_are_told_of_before_they_end(hub: HubContext, patient: Pati
     assert expiry.certificates(soon).verdict == "warn"
     late = Patient(patient.settings, patient.database, patient.now + timedelta(days=370))
     assert "server.pem ended" in failing(expiry.certificates(late))
-
-
-def test_metadata_of_the_update_framework_is_told_of_before_it_ends(patient: Patient) -> None:
-    assert expiry.metadata(patient).verdict == "ok"
-    path = patient.settings.data / "trust" / "tuf" / "3.targets.json"
-    path.parent.mkdir()
-    for days, verdict in ((90, "ok"), (9, "warn"), (-1, "fail")):
-        expires = f"{patient.now + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
-        path.write_text(json.dumps({"signed": {"_type": "targets", "expires": expires}}))
-        assert expiry.metadata(patient).verdict == verdict
 
 
 def sign(patient: Patient) -> None:
@@ -226,3 +224,18 @@ def test_a_folder_without_a_hub_is_refused_and_stays_empty(tmp_path: Path) -> No
     with pytest.raises(SettingsError, match="SHOAL_DATA"):
         examine_hub(Settings(data_dir=tmp_path / "none"))
     assert not (tmp_path / "none").exists()
+
+
+def test_a_revoked_device_that_the_broker_does_not_deny_or_has_not_cut_off_is_named(patient: Patient) -> None:
+    rules = patient.settings.data / "broker" / "devices.acl"
+    with patient.database.transaction() as session:
+        device = add_device(session)
+        revoke(session, device, by="ada", reason="stolen", now=patient.now)
+    assert "cannot be read" in failing(machine.device_access(patient))
+    rules.write_text(device_acl(frozenset()))
+    assert "is not what the database asks for" in failing(machine.device_access(patient))
+    rules.write_text(device_acl({device.id}))
+    assert device.id in failing(machine.device_access(patient))
+    with patient.database.transaction() as session:
+        session.get_one(Device, device.id).cut_off_at = patient.now
+    assert machine.device_access(patient).verdict == "ok"

@@ -86,19 +86,18 @@ def test_no_secret_stays_in_logs_database_or_arguments_and_the_doctor_says_so(ca
     status, findings = doctor(careless)
     assert status == 0, findings
     assert {one["verdict"] for one in findings.values()} == {"ok", "warn"}
-    assert {name for name, one in findings.items() if one["verdict"] == "warn"} == {"keys at rest", "first token"}
+    assert {name for name, one in findings.items() if one["verdict"] == "warn"} == {"first token", "update metadata"}
 
 
 def test_the_doctor_fails_with_status_one_for_what_is_wrong_and_says_how_to_mend_it(careless: HubProcess) -> None:
     (careless.data / "run" / "old.log").write_text(next(iter(SAMPLES.values()))[0])
     (careless.data / "trust" / "ca.key").chmod(0o644)
-    for rules in ("devices.acl", "hub.acl"):
-        with (careless.data / "broker" / rules).open("a") as file:
-            file.write("topic readwrite #\n")
+    with (careless.data / "broker" / "hub.acl").open("a") as rules:
+        rules.write("topic readwrite #\n")
     status, findings = doctor(careless)
     assert status == 1
     wrong = {name: one for name, one in findings.items() if one["verdict"] == "fail"}
-    assert set(wrong) == {"file modes", "secrets in logs", "broker configuration", "revoked devices"}
+    assert set(wrong) == {"file modes", "secrets in logs", "broker configuration"}
     assert all(one["remedy"] for one in wrong.values())
     (careless.data / "trust" / "ca.key").chmod(0o600)
     (careless.data / "run" / "old.log").unlink()

@@ -77,7 +77,8 @@ def test_a_compression_makes_variants_that_a_manifest_can_be_published_of(
     assert variant["accuracy"] > 0.8
     assert [variant["target"]] == done["result"]["targets"] == version["targets"]
     with hub.database.transaction() as session:
-        assert publish_manifest(session, hub.artifacts, hub.director, find_version(session, "colours", "1")).size_bytes
+        version = find_version(session, "colours", "1")
+        assert publish_manifest(session, hub.artifacts, hub.trust, hub.director, version).size_bytes
     assert [path.name for path in log_path(hub.settings, job_id).parent.iterdir()] == ["log"], "nothing is left behind"
 
 

@@ -157,27 +157,31 @@ def test_production_starts_the_rollout_of_the_models_policy(two_versions: TestCl
     assert client.post(f"{VERSIONS}/1/stage", json={"stage": "production"}).json()["rollout"] is None
 
 
-def test_a_manifest_states_the_version_and_does_not_change_without_reason(
+def test_a_manifest_is_listed_states_the_version_and_does_not_change_without_reason(
     two_versions: TestClient, hub: HubContext
 ) -> None:
     add_variant(hub, 1)
     with hub.database.transaction() as session:
         version = find_version(session, "colours", "1")
-        first = publish_manifest(session, hub.artifacts, hub.director, version)
-        assert publish_manifest(session, hub.artifacts, hub.director, version) == first
+        first = publish_manifest(session, hub.artifacts, hub.trust, hub.director, version)
+        assert publish_manifest(session, hub.artifacts, hub.trust, hub.director, version) == first
     manifest = VersionManifest.model_validate_json(hub.artifacts.read(first.sha256))
     assert (manifest.model, manifest.version, manifest.labels) == ("colours", 1, ("red", "green", "blue"))
     assert [variant.target for variant in manifest.variants] == ["generic-onnx-int8"]
     assert two_versions.get(f"{VERSIONS}/1").json()["manifest_sha256"] == first.sha256
     add_variant(hub, 1, target="pi4-litert-int8")
     with hub.database.transaction() as session:
-        assert publish_manifest(session, hub.artifacts, hub.director, version) != first
+        second = publish_manifest(session, hub.artifacts, hub.trust, hub.director, version)
+    assert second != first
+    with hub.database.session() as session:
+        listed = hub.trust.reading(session).targets("models/colours").targets
+    assert set(listed) == {f"models/colours/1-{one.sha256}.json" for one in (first, second)}
 
 
 @pytest.mark.usefixtures("two_versions")
 def test_a_version_without_variants_has_no_manifest_and_says_what_to_do(hub: HubContext) -> None:
     with pytest.raises(ConflictError, match="shoal models compress colours 1"), hub.database.transaction() as session:
-        publish_manifest(session, hub.artifacts, hub.director, find_version(session, "colours", "1"))
+        publish_manifest(session, hub.artifacts, hub.trust, hub.director, find_version(session, "colours", "1"))
 
 
 def test_compress_queues_a_job(two_versions: TestClient) -> None:

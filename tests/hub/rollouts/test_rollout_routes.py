@@ -80,18 +80,20 @@ def _start(client: TestClient, **changes: Any) -> Any:
     return answer.json()
 
 
-def test_a_rollout_begins_with_a_manifest_leases_and_all_devices_planned(
+def test_a_rollout_begins_with_a_listed_manifest_leases_and_all_devices_planned(
     client: TestClient, fleet: Fleet, hub: HubContext
 ) -> None:
     rollout = _start(client, devices=fleet.ids)
     assert (rollout["state"], rollout["waves"], rollout["counts"]) == ("running", [1, 2], {"pending": 3})
     assert [one["wave"] for one in rollout["deployments"]] == [0, 1, 1]
     with hub.database.session() as session:
-        leased = set(session.exec(select(Lease.sha256)).all())
-        variant = session.exec(select(VariantRow.sha256).order_by(col(VariantRow.id))).first()
-    (manifest_sha256,) = leased - {variant}
-    payload = hub.artifacts.read(manifest_sha256)
-    assert parse_message(VersionManifest, payload, 10**6).variant_for(TARGET).sha256 == variant
+        leased = set(session.exec(select(Lease.sha256).where(col(Lease.user).startswith("rollout/"))).all())
+        variants = set(session.exec(select(VariantRow.sha256)).all())
+    (manifest_sha256,) = leased - variants
+    manifest = parse_message(VersionManifest, hub.artifacts.read(manifest_sha256), 10**6)
+    assert manifest.variant_for(TARGET).sha256 in variants & leased
+    with hub.database.session() as session:
+        assert f"models/digits/1-{manifest_sha256}.json" in hub.trust.reading(session).targets("models/digits").targets
 
 
 def test_a_rollout_runs_its_waves_and_its_artifacts_are_let_go(
@@ -108,7 +110,7 @@ def test_a_rollout_runs_its_waves_and_its_artifacts_are_let_go(
     shown = client.get(f"{URL}/{rollout['id']}").json()
     assert (shown["state"], shown["counts"]) == ("succeeded", {"succeeded": 3})
     with hub.database.session() as session:
-        assert session.exec(select(Lease)).all() == []
+        assert session.exec(select(Lease).where(col(Lease.user).startswith("rollout/"))).all() == []
         kinds = [
             row.kind for row in session.exec(select(EventRow).where(EventRow.subject == f"rollout/{rollout['id']}"))
         ]
@@ -226,13 +228,13 @@ def test_two_rollouts_of_one_model_do_not_run_at_once(client: TestClient, fleet:
 
 
 def test_more_than_the_broker_may_hold_is_refused(fleet: Fleet, hub: HubContext) -> None:
-    starter = Starter(hub.artifacts, hub.director, hub.version_keys, retained_budget_bytes=1500)
+    starter = Starter(hub.artifacts, hub.trust, hub.director, hub.version_keys, retained_budget_bytes=1500)
     with hub.database.transaction() as session, pytest.raises(ConflictError, match="SHOAL_RETAINED_BUDGET_BYTES"):
         start_rollout(session, starter, model="digits", version="1", devices=fleet.ids, by="test")
 
 
 def test_a_variant_beyond_what_travels_is_refused(fleet: Fleet, hub: HubContext) -> None:
-    starter = Starter(hub.artifacts, hub.director, hub.version_keys, 2**40)
+    starter = Starter(hub.artifacts, hub.trust, hub.director, hub.version_keys, 2**40)
     with hub.database.transaction() as session:
         for variant in session.exec(select(VariantRow)):
             variant.size_bytes = 65 * 2**20

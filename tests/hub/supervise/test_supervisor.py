@@ -20,6 +20,7 @@ from shoal_hub.rollouts.start import Starter, deployments_of, find_rollout, star
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.version_keys import VersionKeys
+from shoal_hub.trust.hub_trust import HubTrust
 
 TARGET = "generic-onnx-int8"
 
@@ -122,7 +123,8 @@ def _add_device(service: Service, database: Database, folder: Path) -> Simulated
 def _roll_out(service: Service, database: Database) -> str:
     store = ArtifactStore(service.settings.artifacts)
     trust = service.settings.data / "trust"
-    starter = Starter(store, Director.open(trust), VersionKeys.open(trust), 2**30)
+    keys = (HubTrust.open(service.settings), Director.open(trust), VersionKeys.open(trust))
+    starter = Starter(store, *keys, 2**30)
     with database.transaction() as session:
         add_version(session, store, 1, {TARGET: b"1" * 300_000})
         return start_rollout(session, starter, model="digits", version="1", by="test").id

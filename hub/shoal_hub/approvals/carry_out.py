@@ -1,0 +1,45 @@
+"""Does what was approved, in its author's name, if it still is what was approved."""
+
+from datetime import datetime
+
+from sqlmodel import Session
+
+from shoal_hub.approvals.content import content_of, hash_content
+from shoal_hub.approvals.requests import end
+from shoal_hub.approvals.tables import ApprovalRequest
+from shoal_hub.errors import ConflictError
+from shoal_hub.operators.roles import Role
+from shoal_hub.operators.tables import User
+from shoal_hub.registry.versions import find_version
+from shoal_hub.rollouts.promote import promote
+from shoal_hub.rollouts.public import RolloutRequest
+from shoal_hub.rollouts.start import Starter, start_request
+
+
+def carry_out(session: Session, starter: Starter, row: ApprovalRequest, now: datetime) -> None:
+    """Start the rollout or move the version. Where that cannot be, the transaction keeps nothing, the approval neither.
+
+    Raises:
+        ConflictError: What would be done is not what was approved, its author may not do it any more, or something
+            stands in the way.
+        NotFoundError: A device is there no more.
+    """
+    plan = row.content["plan"]
+    if hash_content(content_of(session, row.kind, plan)) != row.content_sha256:
+        raise ConflictError(
+            f"carrying out {row.id}: variants or policy of {row.model} have changed since it was asked for",
+            f"reject it and have {row.author} ask again",
+        )
+    author = session.get_one(User, row.author_id)
+    if author.disabled_at is not None or not author.role.includes(Role.OPERATOR):
+        raise ConflictError(
+            f"carrying out {row.id}: its author {author.name} is no operator any more",
+            "reject it and have somebody else ask",
+        )
+    if row.kind == "rollout":
+        request = RolloutRequest.model_validate(plan | {"version": str(row.version)})
+        rollout: str | None = start_request(session, starter, request, by=row.author).id
+    else:
+        version = find_version(session, row.model, str(row.version))
+        rollout = promote(session, starter, version, "production", by=row.author, comment=plan["comment"], now=now)
+    end(session, row, "done", f"rollout {rollout}" if rollout else "moved to production", now)

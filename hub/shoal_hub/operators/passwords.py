@@ -1,0 +1,40 @@
+"""Passwords: kept as argon2id hashes, and compared in a time that does not tell whether there is one."""
+
+from typing import Annotated, Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from pydantic import Field, SecretStr
+
+from shoal_hub.operators.turns import Turns
+
+MIN_PASSWORD_CHARACTERS: Final = 12
+MAX_PASSWORD_CHARACTERS: Final = 256
+
+Password = Annotated[SecretStr, Field(min_length=MIN_PASSWORD_CHARACTERS, max_length=MAX_PASSWORD_CHARACTERS)]
+
+_hasher = PasswordHasher()
+_turns: Final = Turns(at_once=2, waiting=8)
+"""Each verification takes 64 MiB for its time."""
+
+
+def hash_password(password: str) -> str:
+    """Return the form in which a password is stored: argon2id with a salt of its own (RFC 9106)."""
+    return _hasher.hash(password.encode("utf-8", "surrogatepass"))
+
+
+def is_password(password: str, stored: str | None) -> bool:
+    """Whether a password is the stored one; without a stored one, False after the same work.
+
+    Raises:
+        TooManyRequestsError: Too many are being verified.
+    """
+    with _turns.taken():
+        try:
+            _hasher.verify(stored or _NOBODYS, password.encode("utf-8", "surrogatepass"))
+        except (VerificationError, InvalidHashError):
+            return False
+    return stored is not None
+
+
+_NOBODYS: Final = _hasher.hash(b"nobody has this one")

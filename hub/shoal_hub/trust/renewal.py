@@ -1,0 +1,174 @@
+"""Renews what is half through its life, tells what runs out, and takes up what the broker is ahead in.
+
+The controller calls this by level; most calls find that nothing is to do, at the price of one query.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlmodel import Session, select
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.metadata import Metadata, Root, Timestamp
+
+from shoal_hub.database import Database
+from shoal_hub.events.record import record_event
+from shoal_hub.events.tables import EventRow
+from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.repository import Standing, TrustRepository, is_half_over
+from shoal_hub.trust.roles import OFFLINE, ROOT, TARGETS, TIMESTAMP
+from shoal_hub.trust.signing import AnyMetadata, verifiers
+from shoal_hub.trust.staging import Staging
+from shoal_hub.trust.status import expiry_text, is_running_out
+from shoal_hub.trust.tables import StagedMetadata
+
+
+def renew_due(database: Database, trust: HubTrust, now: datetime) -> bool:
+    """Sign again what is half through its life; stage it where the keys are offline. Tell what runs out.
+
+    Returns:
+        Whether anything was signed or staged.
+    """
+    with database.session() as session:
+        if not _is_anything_due(trust.reading(session), now):
+            return False
+    with database.transaction() as session:
+        repository = trust.writing(session, now)
+        is_new = _renew_online(repository)
+        staging = Staging(repository)
+        if staging.renew():
+            is_new = True
+            if not staging.settle():
+                text = (
+                    "offline metadata is half through its life and waits for signatures: shoal trust sign --keys FOLDER"
+                )
+                record_event(session, "trust_staged", text, subject="trust", severity="warning")
+        for row in _untold(repository, now):
+            record_event(session, "trust_expiring", expiry_text(row), subject=_subject(row), severity="error")
+    return is_new
+
+
+def sign_all_again(database: Database, trust: HubTrust, now: datetime, retained: Mapping[str, bytes]) -> None:
+    """Sign all online metadata under new versions, above what the broker keeps, and take up offline metadata from it.
+
+    A hub that was restored from a backup is then ahead of its devices again. Metadata of the broker counts only where
+    the root in force verifies it.
+
+    Args:
+        database: The database.
+        trust: The hub's keys.
+        now: The clock.
+        retained: What the broker keeps, by name: `<version>.<role>` and `timestamp`.
+    """
+    with database.transaction() as session:
+        repository = trust.writing(session, now)
+        _adopt_roots(repository, retained)
+        _adopt_targets(repository, retained)
+        repository = trust.writing(session, now, _floor(repository, retained))
+        _renew_online(repository, force=True)
+
+
+def claimed_version(content: bytes) -> int:
+    """Return the version that metadata of unknown origin claims; 0 for what is no metadata."""
+    md = _parsed(content)
+    return md.signed.version if md is not None else 0
+
+
+def _is_anything_due(repository: TrustRepository, now: datetime) -> bool:
+    rows = repository.standing()
+    waiting = set(repository.session.exec(select(StagedMetadata.role)).all())
+    is_due = any(is_half_over(row, repository.lives, now) and row.role not in waiting for row in rows)
+    return not rows or is_due or bool(_untold(repository, now))
+
+
+def _untold(repository: TrustRepository, now: datetime) -> list[Standing]:
+    """Return what runs out and that no event has told yet."""
+    running_out = [row for row in repository.standing() if is_running_out(row, repository, now)]
+    told = _told(repository.session, "trust_expiring") if running_out else set()
+    return [row for row in running_out if _subject(row) not in told]
+
+
+def _subject(row: Standing) -> str:
+    return f"trust/{row.role}/{row.version}"
+
+
+def _renew_online(repository: TrustRepository, *, force: bool = False) -> bool:
+    is_new = repository.renew(force=force)
+    told = _told(repository.session, "trust_keyless")
+    for role in repository.keyless:
+        row = repository.newest(role)
+        subject = f"trust/{role}/{row.version if row is not None else 0}"
+        if subject not in told:
+            text = f"the hub has no key of the role {role} and cannot renew it: shoal trust rotate {role}"
+            record_event(repository.session, "trust_keyless", text, subject=subject, severity="error")
+    return is_new
+
+
+def _told(session: Session, kind: str) -> set[str]:
+    """Return what events of a kind were about; there are as many as metadata has run out."""
+    return set(session.exec(select(EventRow.subject).where(EventRow.kind == kind).distinct()).all())
+
+
+def _adopt_roots(repository: TrustRepository, retained: Mapping[str, bytes]) -> None:
+    while (content := retained.get(f"{repository.root().version + 1}.root")) is not None:
+        md = _parsed(content)
+        if md is None or not isinstance(md.signed, Root) or not _is_signed(ROOT, repository, md):
+            return
+        _adopt(repository, ROOT, md)
+
+
+def _adopt_targets(repository: TrustRepository, retained: Mapping[str, bytes]) -> None:
+    for role in OFFLINE[1:]:
+        versions = sorted(_versions(retained, role), reverse=True)
+        in_force = repository.newest(role)
+        for version in versions:
+            md = _parsed(retained[f"{version}.{role}"])
+            if in_force is None or version <= in_force.version:
+                break
+            if md is not None and md.signed.version == version and _is_signed(role, repository, md):
+                _adopt(repository, role, md)
+                break
+
+
+def _adopt(repository: TrustRepository, role: str, md: AnyMetadata) -> None:
+    repository.store(role, md)
+    record_event(
+        repository.session,
+        "trust_adopted",
+        f"the broker keeps {role} version {md.signed.version}, later than this database: it was taken up",
+        subject=f"trust/{role}",
+        severity="warning",
+    )
+
+
+def _is_signed(role: str, repository: TrustRepository, md: AnyMetadata) -> bool:
+    current = {one: repository.open(one) for one in (ROOT, TARGETS)}
+    try:
+        for _, verifier in verifiers(role, current, {role: md}):
+            verifier.verify_delegate(role, md.signed_bytes, md.signatures)
+    except (UnsignedMetadataError, ValueError):
+        return False
+    return True
+
+
+def _floor(repository: TrustRepository, retained: Mapping[str, bytes]) -> int:
+    """Return the version of the broker's timestamp, if it is one of ours: every online version is at most as high."""
+    md = _parsed(retained.get("timestamp", b""))
+    if md is None or not isinstance(md.signed, Timestamp):
+        return 0
+    try:
+        repository.root().verify_delegate(TIMESTAMP, md.signed_bytes, md.signatures)
+    except UnsignedMetadataError:
+        return 0
+    return md.signed.version
+
+
+def _parsed(content: bytes) -> AnyMetadata | None:
+    try:
+        return Metadata.from_bytes(content)
+    except RepositoryError:
+        return None  # not one that a hub wrote: the same as none
+
+
+def _versions(retained: Mapping[str, bytes], role: str) -> list[int]:
+    parts = [name.partition(".") for name in retained]
+    return [int(number) for number, _, name in parts if name == role and number.isdigit()]

@@ -1,0 +1,268 @@
+"""The TUF repository in the database (The Update Framework v1.0), on python-tuf's base class.
+
+It edits what online keys sign: `models`, the models' roles, snapshot and timestamp. What offline keys sign is changed
+by `staging.py`. One instance works within one transaction, whose lock makes writers take turns.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from securesystemslib.signer import Signer
+from sqlmodel import Session, col, delete, func, select
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+from tuf.repository import Repository
+from typing_extensions import override
+
+from shoal_contract.ids import sha256_hex
+from shoal_contract.trust import MODELS_ROLE, epoch_of, manifest_target, model_paths, model_role
+from shoal_hub.database import announce
+from shoal_hub.trust.errors import SignerError
+from shoal_hub.trust.roles import (
+    KEPT_VERSIONS,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    Lives,
+    delegator_of,
+    file_name,
+)
+from shoal_hub.trust.signers import SignerStore
+from shoal_hub.trust.signing import add_signature
+from shoal_hub.trust.tables import TrustMetadata, TrustWriter
+
+_NEW: Final = {ROOT: Root, SNAPSHOT: Snapshot, TIMESTAMP: Timestamp}
+
+
+class Standing(NamedTuple):
+    """One role's metadata in force: its version and its end."""
+
+    role: str
+    version: int
+    expires_at: datetime
+
+
+class TrustRepository(Repository):
+    """Metadata of one transaction.
+
+    Args:
+        session: An open transaction that holds the writers' lock, or a session to read.
+        online: Signs what the hub signs by itself.
+        offline: Signs offline roles where their keys lie on the hub.
+        lives: How long metadata is valid.
+        now: The clock; also numbers versions, as Unix milliseconds.
+        floor: A version that is known to be out: new ones are above it.
+
+    Attributes:
+        keyless: Online roles that `renew` could not sign.
+    """
+
+    def __init__(
+        self, session: Session, online: SignerStore, offline: SignerStore, lives: Lives, now: datetime, floor: int = 0
+    ) -> None:
+        self.session = session
+        self.online = online
+        self.offline = offline
+        self.lives = lives
+        self.now = now.replace(microsecond=0)
+        self.keyless: list[str] = []
+        self._number = max(int(now.timestamp() * 1000), floor + 1)
+
+    @override
+    def open(self, role: str) -> Metadata[Any]:
+        """Return a copy of a role's metadata in force; a first version where there is none."""
+        row = self.newest(role)
+        return Metadata.from_bytes(row.content) if row is not None else Metadata(_NEW.get(role, Targets)())
+
+    @override
+    def close(self, role: str, md: Metadata[Any]) -> None:
+        """Number, sign and store the next version of an online role.
+
+        Raises:
+            SignerError: None of the role's keys is here, or its token does not answer.
+        """
+        self.prepare(role, md)
+        for signer in self.signers(role):
+            add_signature(md, signer, role)
+        try:
+            self.delegator(role).verify_delegate(role, md.signed_bytes, md.signatures)
+        except UnsignedMetadataError as error:
+            raise SignerError(
+                f"signing the metadata of the role {role}: none of its keys is at this hub",
+                f"give it a new key: shoal trust rotate {role}",
+            ) from error
+        self.store(role, md)
+
+    @property
+    @override
+    def targets_infos(self) -> dict[str, MetaFile]:
+        """What the next snapshot lists: versions, sizes and hashes of all targets metadata."""
+        listed = self.snapshot().meta
+        infos: dict[str, MetaFile] = {}
+        newest = select(TrustMetadata.role, func.max(TrustMetadata.version)).group_by(TrustMetadata.role)
+        for role, version in self.session.exec(newest).all():
+            name = file_name(role)
+            if role in {ROOT, SNAPSHOT, TIMESTAMP}:
+                continue
+            old = listed.get(name)
+            infos[name] = old if old is not None and old.version == version else self._info(role)
+        return infos
+
+    @property
+    @override
+    def snapshot_info(self) -> MetaFile:
+        """What the next timestamp says of the snapshot."""
+        return self._info(SNAPSHOT)
+
+    def newest(self, role: str) -> TrustMetadata | None:
+        """Return the row of a role's metadata in force."""
+        wanted = select(TrustMetadata).where(TrustMetadata.role == role)
+        return self.session.exec(wanted.order_by(col(TrustMetadata.version).desc()).limit(1)).first()
+
+    def standing(self) -> list[Standing]:
+        """Return what is in force, without the metadata itself."""
+        columns = select(TrustMetadata.role, TrustMetadata.version, TrustMetadata.expires_at)
+        rows = self.session.exec(columns.order_by(col(TrustMetadata.version))).all()
+        return list({role: Standing(role, version, expires_at) for role, version, expires_at in rows}.values())
+
+    def delegator(self, role: str) -> Root | Targets:
+        """Return the metadata in force that names a role's keys."""
+        delegator = delegator_of(role)
+        return self.root() if delegator == ROOT else self.targets(delegator)
+
+    def signers(self, role: str) -> Iterator[Signer]:
+        """Yield what signs for a role and is here."""
+        delegator = self.delegator(role)
+        for key_id in delegator.get_delegated_role(role).keyids:
+            signer = self.online.signer(delegator.get_key(key_id))
+            if signer is not None:
+                yield signer
+
+    def prepare(self, role: str, md: Metadata[Any]) -> None:
+        """Give metadata its next version and its time, and take its signatures off."""
+        before = self.newest(role)
+        previous = before.version if before is not None else 0
+        md.signed.version = previous + 1 if role == ROOT else max(previous + 1, self._number)
+        md.signed.expires = self.now + self.lives.of(role)
+        md.signatures.clear()
+
+    def store(self, role: str, md: Metadata[Any]) -> None:
+        """Put signed metadata in force; what is older than the version before goes."""
+        row = TrustMetadata(
+            role=role,
+            version=md.signed.version,
+            content=md.to_bytes(),
+            created_at=self.now,
+            expires_at=md.signed.expires,
+        )
+        self.session.add(row)
+        self.session.flush()
+        if role != ROOT:
+            versions = select(TrustMetadata.version).where(TrustMetadata.role == role)
+            kept = self.session.exec(versions.order_by(col(TrustMetadata.version).desc()).limit(KEPT_VERSIONS)).all()
+            old = delete(TrustMetadata).where(col(TrustMetadata.role) == role, col(TrustMetadata.version) < min(kept))
+            self.session.exec(old)
+        self.session.get_one(TrustWriter, 1).number += 1
+        announce(self.session, "trust")
+
+    def online_targets(self) -> list[str]:
+        """Return the roles with targets metadata that the hub signs by itself."""
+        delegations = self.targets(MODELS_ROLE).delegations
+        return [MODELS_ROLE, *(delegations.roles or {} if delegations else {})]
+
+    def renew(self, *, force: bool = False) -> bool:
+        """Sign again what is half through its life, is not signed as its delegator asks, or everything.
+
+        A role whose key is not here is passed over and noted in `keyless`: it must not keep the timestamp from renewal.
+
+        Returns:
+            Whether there is anything new.
+        """
+        before = self.session.get_one(TrustWriter, 1).number
+        for role in self.online_targets():
+            if force or self._must_sign(role):
+                self._try(role, lambda role=role: self._sign_again(role))  # type: ignore[misc]  # binds the role
+        self._try(SNAPSHOT, lambda: self.do_snapshot(force or self._is_half_over(SNAPSHOT)))
+        self._try(TIMESTAMP, lambda: self.do_timestamp(force or self._is_half_over(TIMESTAMP)))
+        return self.session.get_one(TrustWriter, 1).number != before
+
+    def list_manifest(self, model: str, version: int, data: bytes) -> None:
+        """Have a model's role list a manifest; one that it lists already changes nothing.
+
+        Raises:
+            SignerError: The role's key is not here.
+        """
+        role, path = model_role(model), manifest_target(model, version, sha256_hex(data))
+        if role not in self.online_targets():
+            self._delegate_model(model)
+        elif path in self.targets(role).targets:
+            return
+        with self.edit_targets(role) as targets:
+            targets.targets[path] = TargetFile.from_data(path, data, ["sha256"])
+        self.do_snapshot()
+        self.do_timestamp()
+
+    def director_epoch(self) -> int:
+        """Return the epoch of the director key that the targets metadata in force names; 0 for none."""
+        return newest_epoch(self.targets(TARGETS))
+
+    def _sign_again(self, role: str) -> None:
+        with self.edit_targets(role):
+            pass
+
+    def _try(self, role: str, sign: Callable[[], object]) -> None:
+        try:
+            sign()
+        except SignerError:
+            self.keyless.append(role)
+
+    def _delegate_model(self, model: str) -> None:
+        role = model_role(model)
+        with self.edit_targets(MODELS_ROLE) as models:
+            if models.delegations is None:
+                models.delegations = Delegations({}, {})
+            assert models.delegations.roles is not None  # noqa: S101 - this hub makes no succinct roles
+            models.delegations.roles[role] = DelegatedRole(role, [], 1, terminating=True, paths=[model_paths(model)])
+            models.add_key(self.online.make(), role)
+
+    def _must_sign(self, role: str) -> bool:
+        md = self.open(role)
+        try:
+            self.delegator(role).verify_delegate(role, md.signed_bytes, md.signatures)
+        except UnsignedMetadataError:
+            return True
+        return self._is_half_over(role)
+
+    def _is_half_over(self, role: str) -> bool:
+        row = self.newest(role)
+        return row is None or is_half_over(row, self.lives, self.now)
+
+    def _info(self, role: str) -> MetaFile:
+        row = self.newest(role)
+        if row is None:
+            msg = f"the role {role} has no metadata"
+            raise RepositoryError(msg)
+        return MetaFile(row.version, len(row.content), {"sha256": sha256_hex(row.content)})
+
+
+def is_half_over(row: Standing | TrustMetadata, lives: Lives, now: datetime) -> bool:
+    """Whether metadata is to be renewed."""
+    return now >= row.expires_at - lives.of(row.role) / 2
+
+
+def newest_epoch(targets: Targets) -> int:
+    """Return the highest epoch of the director roles that targets metadata delegates to; 0 for none."""
+    roles = targets.delegations.roles if targets.delegations else None
+    return max((epoch_of(role) or 0 for role in roles or {}), default=0)
