@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sqlmodel import Session
-
 from shoal_hub.audit.anchor import KeptAnchor
 from shoal_hub.database import Database
 from shoal_hub.devices.guesses import Guesses
@@ -13,8 +11,8 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
-from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.version_keys import VersionKeys
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,6 @@ class HubContext:
     api_url: str = ""
     """Where devices reach the API."""
     kept_anchor: KeptAnchor = field(default_factory=KeptAnchor)
-    publish_ca_bundle: Callable[[Session, str], None] = lambda _session, _pem: None
-    """Takes the CAs (PEM) that devices are to trust, when they change; for the metadata that devices read."""
     guesses: Guesses = field(init=False)
 
     def __post_init__(self) -> None:

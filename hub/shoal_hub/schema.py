@@ -4,8 +4,8 @@ from sqlmodel import SQLModel
 
 import shoal_hub.approvals.tables
 import shoal_hub.audit.tables
-import shoal_hub.devices.admission_tables
 import shoal_hub.controller.tables
+import shoal_hub.devices.admission_tables
 import shoal_hub.devices.certificates
 import shoal_hub.devices.desired_tables
 import shoal_hub.devices.tables

@@ -86,7 +86,7 @@ def test_the_guide_s_commands_take_the_keys_away_and_mend_a_compromise(
         roles = ("timestamp", "snapshot", "models", "models/digits")
         stolen = {role: next(iter(repository.signers(role))) for role in roles}
         row = add_device(session)
-        refresh_desired(session, hub.director, row.id, NOON, LIFE)
+        refresh_desired(session, hub.director, hub.version_keys, row.id, NOON, LIFE)
         row.reported_epoch, row.reported_generation = 1, MAX_GENERATION
     for words in _commands("After a compromise"):
         _run(words, monkeypatch)

@@ -20,8 +20,8 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
-from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.version_keys import VersionKeys
 
 with warnings.catch_warnings():
     # Starlette would rather have httpx2 for its test client; httpx, which the typed client uses, does the same.

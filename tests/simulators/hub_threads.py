@@ -24,8 +24,8 @@ from shoal_hub.rollouts.start import Starter, find_rollout, start_rollout
 from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.settings import Settings
 from shoal_hub.trust.director import Director
-from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.version_keys import VersionKeys
 
 TARGET = "generic-onnx-int8"
 WAIT_S = 20.0

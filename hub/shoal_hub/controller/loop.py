@@ -38,8 +38,8 @@ from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.transfer.needs import drop_settled_leases
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trust.director import Director
-from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.wake import read_wake, wake
 
 log = logging.getLogger(__name__)

@@ -116,6 +116,7 @@ def _make_room(session: Session, settings: Settings, now: datetime) -> None:
         raise TooManyRequestsError(
             f"enrolling: {settings.pending_max} devices wait for an operator already",
             "accept or reject some (shoal devices pending), or raise SHOAL_PENDING_MAX at the hub",
+            retry_after_s=settings.pending_retry_s,
         )
     excess = _count(session, ~waits) - settings.pending_max + 1
     if excess > 0:

@@ -1,7 +1,7 @@
 """Routes of enrolment: the CA that a token pins, the enrolment itself, and the operators' side of tokens."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse

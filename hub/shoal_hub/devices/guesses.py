@@ -100,4 +100,5 @@ def _refusal(who: str, per_minute: float, setting: str) -> TooManyRequestsError:
     return TooManyRequestsError(
         f"{who} more than {per_minute:g} unknown enrolment tokens a minute",
         f"wait a minute and check that the token was copied whole; the bound is {setting} at the hub",
+        retry_after_s=60 / per_minute,
     )

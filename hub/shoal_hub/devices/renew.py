@@ -144,6 +144,7 @@ def _check_rate(session: Session, device_id: str, settings: Settings, now: datet
         raise TooManyRequestsError(
             f"renewing: device {device_id} has got {settings.renewals_per_hour} certificates within an hour",
             "look why it asks so often; the bound is SHOAL_RENEWALS_PER_HOUR at the hub",
+            retry_after_s=_HOUR.total_seconds() / settings.renewals_per_hour,
         )
 
 

@@ -17,7 +17,7 @@ from shoal_contract.desired import DesiredState
 from shoal_contract.envelope import DESIRED_STATE_TYPE
 from shoal_hub.database import announce
 from shoal_hub.devices.desired import is_due
-from shoal_hub.devices.tables import DesiredRow
+from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.trust.director import Director
 
 BATCH: Final = 500
@@ -27,8 +27,12 @@ _CHANGED: Final = ("epoch", "generation", "envelope", "issued_at", "expires_at")
 
 def states_to_sign(session: Session, epoch: int, now: datetime, life: timedelta) -> list[str]:
     """Return devices whose state is of an earlier director key than `epoch`, or is half through its life."""
-    wanted = select(DesiredRow.device_id, DesiredRow.epoch, DesiredRow.issued_at).where(
-        or_(col(DesiredRow.epoch) < epoch, col(DesiredRow.issued_at) < now - life / 2)
+    standing = select(DesiredRow.device_id, DesiredRow.epoch, DesiredRow.issued_at).join(
+        Device, col(Device.id) == col(DesiredRow.device_id)
+    )
+    wanted = standing.where(
+        col(Device.revoked_at).is_(None),
+        or_(col(DesiredRow.epoch) < epoch, col(DesiredRow.issued_at) < now - life / 2),
     )
     rows = session.exec(wanted.order_by(col(DesiredRow.issued_at))).all()
     return [device_id for device_id, of, at in rows if of < epoch or is_due(device_id, at, now, life)]

@@ -46,7 +46,7 @@ def keys_at_rest(patient: Patient) -> Finding:
 
 
 def _is_of_a_connection(key: Path) -> bool:
-    is_authority = key.stem == "ca" or key.stem.endswith("-ca")
+    is_authority = key.stem.startswith("ca-") or key.stem.endswith("-ca")
     return key.with_suffix(".pem").exists() and not is_authority
 
 

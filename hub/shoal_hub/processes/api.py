@@ -21,8 +21,8 @@ from shoal_hub.settings import Settings
 from shoal_hub.supervise.prepare import server_names
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
-from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.wake import read_wake, wake
 
 _DRAIN_S = 3

@@ -21,8 +21,8 @@ from shoal_hub.supervise.prepare import device_access, device_listener_host
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
-from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.version_keys import VersionKeys
 
 
 def build_controller(

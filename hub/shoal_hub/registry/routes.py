@@ -68,7 +68,6 @@ def read_model(name: Name, session: Reading, _viewer: Viewer) -> ModelDetail:
 @router.patch("/models/{name}", responses=documented(400, 401, 403, 404, 413, 422))
 def update_model(name: Name, body: ModelUpdate, session: Writing, _operator: ModelOperator) -> ModelDetail:
     """Describe a model, set whether new versions are encrypted, or the rollout that production starts (null: none)."""
-"""
     model = find_model(session, name)
     if body.description is not None:
         model.description = body.description

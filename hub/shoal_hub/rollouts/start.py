@@ -23,8 +23,8 @@ from shoal_hub.rollouts.public import RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.transfer.leases import check_budget, take_leases
 from shoal_hub.trust.director import Director
-from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.version_keys import VersionKeys
 
 
 @dataclass(frozen=True)

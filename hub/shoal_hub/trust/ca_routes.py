@@ -37,7 +37,7 @@ def read_ca_rotation(hub: Hub, session: Reading, _viewer: Viewer) -> CaRotation:
 @router.post("/announce", responses=documented(401, 403, 409))
 def announce(hub: Hub, session: Writing, admin: Admin) -> CaRotation:
     """Make a new CA, and have devices trust it beside the present one."""
-    announce_ca(session, hub.authority, hub.publish_ca_bundle, by=admin.name)
+    announce_ca(session, hub.authority, hub.trust.publish_ca_bundle, by=admin.name)
     return _status(hub, session)
 
 
@@ -51,7 +51,7 @@ def switch(hub: Hub, session: Writing, admin: Admin) -> CaRotation:
 @router.post("/finish", responses=documented(400, 401, 403, 409, 413, 422))
 def finish(body: CaFinish, hub: Hub, session: Writing, admin: Admin) -> CaRotation:
     """Trust the new CA alone; refused while devices or tokens depend on the old one, unless forced."""
-    finish_ca(session, hub.authority, hub.publish_ca_bundle, by=admin.name, is_forced=body.force, now=utc_now())
+    finish_ca(session, hub.authority, hub.trust.publish_ca_bundle, by=admin.name, is_forced=body.force, now=utc_now())
     return _status(hub, session)
 
 

@@ -20,7 +20,7 @@ from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.generations import Phase
 
 _SUBJECT: Final = "trust/ca"
-Publish = Callable[[Session, str], None]
+Publish = Callable[[Session, str], object]
 """Takes the bundle (PEM) that devices are to trust from now on."""
 
 

@@ -42,7 +42,6 @@ from shoal_hub.devices.presence import apply_reported
 from shoal_hub.devices.tables import EnrolmentTokenRow
 from shoal_hub.events.record import record_event
 from shoal_hub.operators.roles import Role
-from shoal_hub.operators.tables import OperatorToken
 from shoal_hub.operators.tokens import create_operator_token
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.rollouts.tables import Deployment, Rollout

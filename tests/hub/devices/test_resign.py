@@ -15,6 +15,7 @@ from shoal_hub.devices.intents import set_intent
 from shoal_hub.devices.resign import sign_states, states_to_sign
 from shoal_hub.devices.tables import DesiredRow
 from shoal_hub.trust.director import Director
+from shoal_hub.trust.version_keys import VersionKeys
 
 LIFE = timedelta(days=30)
 LATER = NOON + timedelta(days=19)
@@ -25,14 +26,19 @@ def director(tmp_path: Path) -> Director:
     return Director.open(tmp_path / "trust")
 
 
+@pytest.fixture
+def version_keys(tmp_path: Path) -> VersionKeys:
+    return VersionKeys.open(tmp_path / "trust")
+
+
 def test_half_through_its_life_a_state_is_signed_again_under_the_same_generation(
-    database: Database, director: Director
+    database: Database, director: Director, version_keys: VersionKeys
 ) -> None:
     config = DesiredConfig(heartbeat_s=7)
     with database.transaction() as session:
         device_id = add_device(session).id
         set_intent(session, device_id, "config", kind="pin", owner="test", body=config, now=NOON)
-        refresh_desired(session, director, device_id, NOON, LIFE)
+        refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
         assert states_to_sign(session, director.epoch, NOON + timedelta(days=14), LIFE) == []
         generation = session.get_one(DesiredRow, device_id).generation
     with database.transaction() as session:

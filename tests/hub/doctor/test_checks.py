@@ -62,9 +62,9 @@ def test_a_file_or_folder_that_is_open_to_others_is_named(patient: Patient) -> N
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
 def test_a_file_of_another_account_is_named(patient: Patient) -> None:
     assert files.file_owner(patient).verdict == "ok"
-    stranger = patient.settings.data / "trust" / "ca.key"
+    stranger = patient.settings.data / "trust" / "ca-1.key"
     os.chown(stranger, 12345, -1)
-    assert "ca.key" in failing(files.file_owner(patient))
+    assert "ca-1.key" in failing(files.file_owner(patient))
 
 
 def test_signing_keys_in_the_clear_are_warned_of_and_those_of_connections_are_not(patient: Patient) -> None:

@@ -91,7 +91,7 @@ def test_no_secret_stays_in_logs_database_or_arguments_and_the_doctor_says_so(ca
 
 def test_the_doctor_fails_with_status_one_for_what_is_wrong_and_says_how_to_mend_it(careless: HubProcess) -> None:
     (careless.data / "run" / "old.log").write_text(next(iter(SAMPLES.values()))[0])
-    (careless.data / "trust" / "ca.key").chmod(0o644)
+    (careless.data / "trust" / "ca-1.key").chmod(0o644)
     with (careless.data / "broker" / "hub.acl").open("a") as rules:
         rules.write("topic readwrite #\n")
     status, findings = doctor(careless)
@@ -99,7 +99,7 @@ def test_the_doctor_fails_with_status_one_for_what_is_wrong_and_says_how_to_mend
     wrong = {name: one for name, one in findings.items() if one["verdict"] == "fail"}
     assert set(wrong) == {"file modes", "secrets in logs", "broker configuration"}
     assert all(one["remedy"] for one in wrong.values())
-    (careless.data / "trust" / "ca.key").chmod(0o600)
+    (careless.data / "trust" / "ca-1.key").chmod(0o600)
     (careless.data / "run" / "old.log").unlink()
     (careless.data / "broker" / "mosquitto.conf").unlink()
     assert "cannot be compared" in doctor(careless)[1]["broker configuration"]["found"]

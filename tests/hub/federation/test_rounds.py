@@ -338,6 +338,7 @@ def test_a_run_from_an_encrypted_version_is_refused_as_its_weights_would_travel_
         start(hub)
 
 
+@pytest.mark.usefixtures("devices")
 def test_a_run_that_can_not_work_is_refused_before_any_device_is_asked(hub: HubContext) -> None:
     with pytest.raises(InvalidInputError, match="3 devices have the dataset colours, the run needs at least 4"):
         start(hub, min_devices=4)

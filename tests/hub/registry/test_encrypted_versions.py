@@ -96,7 +96,7 @@ def test_the_manifest_names_the_plain_file_and_the_ciphertext(hub: HubContext) -
 @pytest.mark.usefixtures("version")
 def test_no_manifest_is_made_while_a_variant_would_travel_in_plain(hub: HubContext) -> None:
     with hub.database.transaction() as session, pytest.raises(ConflictError, match="a variant of it is not yet"):
-        publish_manifest(session, hub.artifacts, hub.director, find_version(session, "digits", "1"))
+        publish_manifest(session, hub.artifacts, hub.trust, hub.director, find_version(session, "digits", "1"))
     with hub.database.session() as session:
         variants = find_variants(session, find_version(session, "digits", "1"))
         assert [travels_as(one.sha256, one.encrypted_sha256, is_encrypted=True) for one in variants] == [None, None]
@@ -123,7 +123,7 @@ def test_a_version_is_encrypted_through_the_api_until_it_has_gone_out(client: Te
     with hub.database.transaction() as session:
         for number in (1, 2):
             add_version(session, hub.artifacts, number, PLAIN)
-        publish_manifest(session, hub.artifacts, hub.director, find_version(session, "digits", "2"))
+        publish_manifest(session, hub.artifacts, hub.trust, hub.director, find_version(session, "digits", "2"))
     for _ in range(2):
         answer = client.post(f"{URL}/1/encrypt")
         assert (answer.status_code, answer.json()["is_encrypted"]) == (200, True)

@@ -19,8 +19,8 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.rollouts.start import Starter, deployments_of, find_rollout, start_rollout
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
-from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.version_keys import VersionKeys
 
 TARGET = "generic-onnx-int8"
 

@@ -1,13 +1,11 @@
 """The change of the devices' CA over the API: what is published, who is counted, and when it is refused."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from fastapi.testclient import TestClient
-from tests.hub.conftest import _operator_at
 from tests.hub.devices.requests_of import (
     ask,
     certificate_of,
@@ -21,6 +19,8 @@ from tests.hub.devices.requests_of import (
 )
 
 from shoal_contract.enrolment import parse_token
+from shoal_contract.ids import sha256_hex
+from shoal_contract.trust import CA_BUNDLE_TARGET
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.certificates import retire_older
@@ -40,13 +40,19 @@ def served(client: TestClient) -> set[str]:
     return {one.fingerprint(hashes.SHA256()).hex() for one in x509.load_pem_x509_certificates(pem)}
 
 
-def test_the_bundle_is_published_when_it_changes(hub: HubContext) -> None:
-    published: list[str] = []
-    for client in _operator_at(replace(hub, publish_ca_bundle=lambda _session, pem: published.append(pem))):
-        post(client, "announce")
-        post(client, "switch")
-        post(client, "finish")
-    assert [pem.count("BEGIN CERTIFICATE") for pem in published] == [2, 1]
+def listed(hub: HubContext) -> str:
+    """Return the hash of the bundle that devices are told to trust."""
+    with hub.database.session() as session:
+        return str(hub.trust.reading(session).targets().targets[CA_BUNDLE_TARGET].hashes["sha256"])
+
+
+def test_the_bundle_is_listed_for_devices_when_it_changes(client: TestClient, hub: HubContext) -> None:
+    for step, certificates in (("announce", 2), ("switch", 2), ("finish", 1)):
+        post(client, step)
+        bundle = hub.authority.certificate_pem
+        assert bundle.count("BEGIN CERTIFICATE") == certificates
+        if step != "switch":  # the order of the two changes, what is trusted does not
+            assert listed(hub) == sha256_hex(bundle.encode())
 
 
 def test_devices_are_counted_until_they_use_a_certificate_by_the_new_ca(client: TestClient, hub: HubContext) -> None:

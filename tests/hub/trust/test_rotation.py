@@ -31,6 +31,7 @@ from shoal_hub.trust.renewal import renew_due, sign_all_again
 from shoal_hub.trust.staging import Staging
 from shoal_hub.trust.status import read_status
 from shoal_hub.trust.tables import TrustMetadata
+from shoal_hub.trust.version_keys import VersionKeys
 
 if TYPE_CHECKING:
     from tests.hub.trust.conftest import TrustedHub
@@ -119,10 +120,10 @@ def test_a_fast_forward_with_stolen_keys_ends_with_their_rotation(hub: "TrustedH
 def test_after_a_compromise_that_sent_the_highest_generation_the_next_key_s_orders_count(
     hub: "TrustedHub", tmp_path: Path
 ) -> None:
-    director = Director.open(tmp_path / "trust")
+    director, version_keys = Director.open(tmp_path / "trust"), VersionKeys.open(tmp_path / "trust")
     with hub.database.transaction() as session:
         device_id = add_device(session, reported_epoch=1, reported_generation=MAX_GENERATION).id
-        refresh_desired(session, director, add_device(session).id, NOON, LIFE)
+        refresh_desired(session, director, version_keys, add_device(session).id, NOON, LIFE)
         session.add(
             DesiredRow(
                 device_id=device_id,
@@ -148,7 +149,7 @@ def test_after_a_compromise_that_sent_the_highest_generation_the_next_key_s_orde
     assert (1, MAX_GENERATION) < (2, 1)
     # A later change of intents goes on from there, whatever the device reports of the epoch before.
     with hub.database.transaction() as session:
-        assert refresh_desired(session, director, device_id, NOON, LIFE)
+        assert refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
     with hub.database.session() as session:
         assert session.get_one(DesiredRow, device_id).generation == int(NOON.timestamp() * 1000) + 1
 
