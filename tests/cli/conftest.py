@@ -10,7 +10,7 @@ from tests.hub.served import ServedHub, served_hub
 
 from shoal_client import Profile
 from shoal_client.profile import write_profile
-from shoal_hub.cli import main
+from shoal_hub.cli import main, output
 from shoal_hub.database import utc_now
 from shoal_hub.devices.tables import Device
 
@@ -54,7 +54,8 @@ def shoal(
     profile = tmp_path / "profile.json"
     write_profile(Profile(url=served.url, token=SecretStr(served.token), ca_path=served.ca_path), profile)
     monkeypatch.setenv("SHOAL_PROFILE", str(profile))
-    monkeypatch.setenv("COLUMNS", "200")
+    for shown in (output.console, output.errors):  # as wide as a screen, whatever runs the tests
+        monkeypatch.setattr(shown, "_width", 200)
 
     def run(*arguments: str) -> Ran:
         monkeypatch.setattr("sys.argv", ["shoal", *arguments])

@@ -60,11 +60,13 @@ def watch_request(session: Session) -> None:
             return
         session.flush()
         difference = changes.difference()
-        for name, before, after in session.info.pop(_OUTSIDE, []):
+        outside = session.info.pop(_OUTSIDE, [])
+        for name, before, after in outside:
             difference.before[name], difference.after[name] = before, after
         if difference.before or difference.after or session.info.get(ALWAYS):
             action = _action(scope)
-            subject = _subject(scope, action.split(".")[0], changes.made, difference)
+            named = [name for name, _, _ in outside]
+            subject = _subject(scope, [*named, *_own(changes.made, action.split(".")[0], difference)], difference)
             note(session, _actor(scope), action, subject, difference.before, difference.after)
             append_pending(session)
 
@@ -89,16 +91,17 @@ def _action(scope: Scope) -> str:
     return f"{feature}.{getattr(endpoint, '__name__', 'unknown')}"
 
 
-def _subject(scope: Scope, feature: str, made: dict[str, str], difference: Difference) -> str:
-    """Return what the path names, up to its last parameter; without one, the row that was made or changed.
+def _own(made: dict[str, str], feature: str, difference: Difference) -> list[str]:
+    """Return new rows, those of the route's own feature first: a new rollout before the files that it brought."""
+    return [*(name for name, one in made.items() if one == feature and name in difference.after), *made]
 
-    Of several new rows it is the first one of the route's own feature: a new rollout before the files that it brought.
-    """
+
+def _subject(scope: Scope, candidates: list[str], difference: Difference) -> str:
+    """Return what the path names, up to its last parameter; without one, the first candidate, or what was changed."""
     path = scope["path"].removeprefix(_API).split("/")
     template: list[str] = getattr(scope.get("route"), "path", "").split("/")
     # Counted from the end: the template may be without the prefix that its router was mounted with.
     behind = next((number for number, part in enumerate(reversed(template)) if part.startswith("{")), None)
     if behind is not None:
         return "/".join(path[: len(path) - behind])
-    own = [name for name, one in made.items() if one == feature and name in difference.after]
-    return next(iter([*own, *made, *difference.after, *difference.before]), "/".join(path))
+    return next(iter([*candidates, *difference.after, *difference.before]), "/".join(path))

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, LargeBinary
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UtcDateTime
+from shoal_hub.database import UNAUDITED, UtcDateTime
 
 
 class TrustMetadata(SQLModel, table=True):
@@ -44,6 +44,7 @@ class TrustWriter(SQLModel, table=True):
     """One row, which whoever writes metadata locks: versions, snapshot and timestamp change one after the other."""
 
     __tablename__ = "trust_writers"
+    __table_args__ = {"info": UNAUDITED}
 
     id: int = Field(default=1, primary_key=True)
     number: int = Field(default=0, sa_type=BigInteger, description="how often metadata was written")

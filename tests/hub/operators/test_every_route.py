@@ -23,6 +23,7 @@ OPEN = {
     ("GET", f"{API}/health"),
     ("GET", f"{API}/ca.pem"),
     ("POST", f"{API}/enrol"),
+    ("POST", f"{API}/renew"),
     ("GET", f"{API}/trust/metadata/{{file}}"),
     ("GET", f"{API}/trust/targets/{{path}}"),
 }
@@ -132,7 +133,14 @@ def test_each_scope_opens_its_routes_and_no_other(sqlite_hub: HubContext) -> Non
         "POST /devices/{device_id}/revoke",
         "POST /devices/{device_id}/decommission",
     }
-    assert opened[Scope.ENROL] == {"POST /tokens", "DELETE /tokens/{token_id}"}
+    assert opened[Scope.ENROL] == {
+        "POST /tokens",
+        "DELETE /tokens/{token_id}",
+        "POST /authorised-keys",
+        "DELETE /authorised-keys/{key_sha256}",
+        "POST /enrolments/{key_sha256}/accept",
+        "POST /enrolments/{key_sha256}/reject",
+    }
     assert "POST /rollouts" in opened[Scope.ROLLOUTS]
     assert "POST /users" in opened[Scope.ADMIN]
     count = sum(len(one) for one in opened.values())
