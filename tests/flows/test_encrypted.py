@@ -47,7 +47,7 @@ def spying(agent: AgentProcess) -> Iterator[Spy]:
     spy, identity = Spy(), load_identity(agent.data / "identity")
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     folder = agent.data / "identity"
-    client.tls_set(str(folder / "ca.pem"), str(folder / "certificate.pem"), str(folder / "key.pem"))
+    client.tls_set(str(folder / "ca.pem"), str(folder / "device.pem"))  # key and certificate in one
     client.on_message = lambda _client, _data, message: spy.payloads.append(bytes(message.payload))
     client.on_subscribe = lambda *_: spy.is_subscribed.set()
 
