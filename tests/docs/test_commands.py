@@ -42,6 +42,8 @@ def _check(command: click.Command, name: str, words: list[str]) -> None:
         raise
     if isinstance(command, click.Group):
         rest = [*context.protected_args, *context.args]
+        if not rest and command.invoke_without_command:
+            return
         _, inner, rest = command.resolve_command(context, rest)
         assert inner is not None
         _check(inner, f"{name} {inner.name}", rest)
