@@ -53,7 +53,7 @@ def main() -> None:
         "ours": round(ours, 1),
         "peer": round(peer, 1),
         "peer_name": "the same model, not encrypted",
-        "ratio": round(peer / ours, 2),
+        "ratio": round(ours / peer, 2),
         "n": rounds,
         "goal": f"at most {MAX_RATIO:g} times the plain file's CPU",
         "holds": ours <= MAX_RATIO * peer,

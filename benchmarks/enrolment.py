@@ -36,14 +36,18 @@ from tests.simulators.hub_process import HubProcess  # noqa: E402
 
 from shoal_agent.hardware import detect  # noqa: E402
 from shoal_agent.identity import make_signing_request  # noqa: E402
+from shoal_contract.desired import DesiredConfig, DesiredState  # noqa: E402
 from shoal_contract.enrolment import EnrolmentRequest, parse_token  # noqa: E402
+from shoal_contract.envelope import DESIRED_STATE_TYPE  # noqa: E402
 from shoal_contract.ids import new_device_id  # noqa: E402
 from shoal_hub.database import Database, utc_now  # noqa: E402
 from shoal_hub.devices.certificate_request import read_certificate_request  # noqa: E402
 from shoal_hub.devices.certificates import DeviceCertificate  # noqa: E402
-from shoal_hub.devices.tables import Device, EnrolmentTokenRow, EnrolmentUse  # noqa: E402
+from shoal_hub.devices.compose import compose  # noqa: E402
+from shoal_hub.devices.tables import DesiredRow, Device, EnrolmentTokenRow, EnrolmentUse  # noqa: E402
 from shoal_hub.events.tables import EventRow  # noqa: E402
 from shoal_hub.trust.ca import DeviceAuthority  # noqa: E402
+from shoal_hub.trust.director import Director  # noqa: E402
 
 LEAST_PER_S = 50.0
 MAX_RATIO = 1.25
@@ -79,6 +83,7 @@ def main() -> None:
     parser.add_argument("--fleet", type=int, default=20_000, help="devices of the large hub (default 20000)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="shoal-enrolment-") as name:
+        os.environ["SHOAL_PASSPHRASE_FILE"] = str(Path(name) / "passphrase")  # of both hubs
         small, large = HubProcess(Path(name) / "small", **NO_LIMIT), HubProcess(Path(name) / "large", **NO_LIMIT)
         try:
             small.start()
@@ -197,7 +202,7 @@ def target_of(hub: HubProcess) -> Target:
 
 
 def fill(hub: HubProcess, count: int) -> None:
-    """Put devices into a hub's database as enrolment leaves them, with what belongs to each."""
+    """Put devices into a hub's database as enrolment and the controller leave them, with what belongs to each."""
     database, now = Database(f"sqlite:///{hub.data / 'hub.sqlite'}"), utc_now()
     key = ec.generate_private_key(ec.SECP256R1())
     csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
@@ -210,9 +215,12 @@ def fill(hub: HubProcess, count: int) -> None:
         DeviceCertificate: [],
         EnrolmentUse: [],
         EventRow: [],
+        DesiredRow: [],
     }
+    director = Director.open(hub.data / "trust")
     for number in range(count):
-        for row in rows_of(f"cam-{number}", pem, now):
+        devices = rows_of(f"cam-{number}", pem, now)
+        for row in (*devices, desired_of(devices[0], director, now)):
             rows[type(row)].append(row.model_dump(exclude={"id"} if isinstance(row, EventRow) else None))
     with database.transaction() as session:
         session.add(token)
@@ -235,6 +243,18 @@ def rows_of(name: str, pem: str, now: datetime) -> list[SQLModel]:
         EventRow(at=now, received_at=now, device_id=device_id, kind="device_enrolled", severity="info",
                  subject=f"device/{device_id}", message=f"{name} enrolled", body={}),
     ]  # fmt: skip
+
+
+def desired_of(device: SQLModel, director: Director, now: datetime) -> DesiredRow:
+    """Return the state that the controller has signed for a device of which nothing is wanted yet."""
+    device_id, until = str(device.model_dump()["id"]), now + timedelta(days=30)
+    state = DesiredState(
+        device_id=device_id, epoch=director.epoch, generation=1, issued_at=now, expires_at=until, config=DesiredConfig()
+    )
+    return DesiredRow(
+        device_id=device_id, epoch=director.epoch, generation=1, content_sha256=compose([], now).content_sha256,
+        envelope=director.sign(state.to_bytes(), DESIRED_STATE_TYPE), issued_at=now, expires_at=until,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
