@@ -3,7 +3,7 @@
 Both servers are real, on loopback, with the same device certificates; receivers use the agent's own fetcher, or
 read and hash the same file over HTTPS. Measured is what the server's CPU and the clock say of whole transfers.
 
-Run it as `python benchmarks/transfer.py`; nginx comes from the distribution (`scripts/setup bench` installs it).
+Run it as `python benchmarks/transfer.py`; nginx comes from the distribution (`apt-get install nginx-light`).
 """
 
 import argparse
@@ -214,7 +214,7 @@ def running_nginx(folder: Path, broker: Broker, data: bytes) -> Iterator[Nginx]:
     """Serve the artifact with the same server certificate and the same CA for clients as the broker."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
-        sys.exit("nginx is not installed; run: scripts/setup bench")
+        sys.exit("nginx is not installed; install it, on Debian: apt-get install nginx-light")
     (folder / "files").mkdir(parents=True)
     (folder / "files" / "artifact").write_bytes(data)
     identity, port = broker.config.devices.identity, free_port()
