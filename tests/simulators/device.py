@@ -148,6 +148,10 @@ class SimulatedDevice:
             self.outbox.append((self._sequence, body, uuid.uuid4().hex))
             self._send(self.outbox[-1])
 
+    def send_chunk(self, sha256: str, index: int, data: bytes) -> None:
+        """Send a chunk of a blob, whether the hub has given credit or not."""
+        self._client.publish(topics.up_blob(self.device_id, sha256, index), data, qos=1)
+
     def serves(self, model: str = "digits") -> int | None:
         """Return the version that it serves."""
         report = self._models.get(model)

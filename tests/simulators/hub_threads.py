@@ -52,12 +52,16 @@ class Running:
 class Hub:
     """The parts of one hub, and the devices that belong to it."""
 
-    def __init__(self, folder: Path, broker: Broker) -> None:
+    def __init__(self, folder: Path, broker: Broker, **settings: object) -> None:
         self.folder = folder
         self.broker = broker
-        self.settings = Settings(
-            data_dir=folder, tick_s=0.5, withdraw_grace_s=0.2, artifacts_url=str(folder / "artifacts")
-        )
+        usual: dict[str, object] = {
+            "data_dir": folder,
+            "tick_s": 0.5,
+            "withdraw_grace_s": 0.2,
+            "artifacts_url": str(folder / "artifacts"),
+        }
+        self.settings = Settings.model_validate(usual | settings)
         self.database = Database(self.settings.database)
         self.database.upgrade()
         self.store = ArtifactStore(self.settings.artifacts)
@@ -159,9 +163,9 @@ class Hub:
 
 
 @contextmanager
-def running_hub(folder: Path, broker: Broker) -> Iterator[Hub]:
-    """Run a hub for the length of the block."""
-    hub = Hub(folder, broker)
+def running_hub(folder: Path, broker: Broker, **settings: object) -> Iterator[Hub]:
+    """Run a hub for the length of the block, with one test's settings."""
+    hub = Hub(folder, broker, **settings)
     try:
         yield hub
     finally:

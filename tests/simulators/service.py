@@ -27,15 +27,15 @@ class Service:
     """A hub on `folder`, and what its supervisor says."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
-        self.settings = Settings(
-            data_dir=folder / "data",
-            api_host="127.0.0.1",
-            api_port=0,
-            broker_host="127.0.0.1",
-            broker_port=0,
-            tick_s=0.3,
-            **settings,  # type: ignore[arg-type]  # one test's settings
-        )
+        usual: dict[str, object] = {
+            "data_dir": folder / "data",
+            "api_host": "127.0.0.1",
+            "api_port": 0,
+            "broker_host": "127.0.0.1",
+            "broker_port": 0,
+            "tick_s": 0.3,
+        }
+        self.settings = Settings.model_validate(usual | settings)
         self.profile = folder / "profile.json"
         self._output = folder / "hub.out"
         self.process: subprocess.Popen[bytes] | None = None

@@ -12,6 +12,8 @@ from shoal_contract.desired import DesiredModel
 from shoal_contract.encryption import KeyUse, WrappedKey, key_sha256, parse_encryption_key, wrap_key
 from shoal_contract.errors import EncryptionError
 from shoal_contract.telemetry import EncryptionKeyReplaced
+from shoal_hub.audit.actor import DEVICE_ROLE, Actor
+from shoal_hub.audit.record import record
 from shoal_hub.database import UNAUDITED, UtcDateTime
 from shoal_hub.devices.intents import mark_stale
 from shoal_hub.devices.tables import Device
@@ -59,18 +61,33 @@ def give_keys(
 
 
 def take_encryption_key(session: Session, device_id: str, body: EncryptionKeyReplaced, now: datetime) -> None:
-    """Wrap for another encryption key of a device from now on; one that is no key is told and changes nothing."""
+    """Wrap for another encryption key of a device from now on; one that is no key is told and changes nothing.
+
+    Who can open models from now on is more than a report, so it is audited.
+    """
     try:
         recipient = key_sha256(parse_encryption_key(body.encryption_key))
     except EncryptionError as error:
         text = f"{device_id} told an encryption key that is none: {error}"
         record_event(session, "encryption_key_refused", text, device_id=device_id, severity="error", at=now)
         return
-    statement = update(Device).where(col(Device.id) == device_id, col(Device.revoked_at).is_(None))
-    session.connection().execute(statement.values(encryption_key=body.encryption_key))
+    is_meant = col(Device.id) == device_id, col(Device.revoked_at).is_(None)
+    device = session.exec(select(Device.name, Device.encryption_key).where(*is_meant)).first()
+    if device is None:
+        return
+    name, former_key = device
+    session.connection().execute(update(Device).where(*is_meant).values(encryption_key=body.encryption_key))
     former = col(WrappedKeyRow.device_id) == device_id, col(WrappedKeyRow.recipient) != recipient
     session.connection().execute(delete(WrappedKeyRow).where(*former))
     mark_stale(session, device_id)
+    before = key_sha256(parse_encryption_key(former_key)) if former_key is not None else None
+    if before != recipient:
+        actor, action = Actor(device_id, name, DEVICE_ROLE), "devices.replace_encryption_key"
+        record(session, actor, action, f"devices/{device_id}", _key_id(before), _key_id(recipient))
+
+
+def _key_id(sha256: str | None) -> dict[str, str]:
+    return {"encryption_key_sha256": sha256} if sha256 is not None else {}
 
 
 def _wrapped(

@@ -3,7 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Final
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 _HOLD: Final = timedelta(seconds=2)
 """How long a message that is ahead of a gap waits for the one before; then the device sends both again."""
 _MAX_HELD: Final = 64
+_MAX_RETIRED: Final = 16
+"""Streams that are kept of a device: an outbox makes another one only where it was lost."""
 _QUERY_ROWS: Final = 500
 _HANDLER_ERRORS: Final = (HubError, ContractError, ValueError, LookupError, IntegrityError)
 
@@ -43,12 +45,8 @@ class RaceError(HubError):
     code = "race"
 
 
-@dataclass
-class _Held:
-    """What the process remembers of one device between batches; losing it costs a resend, never a message."""
-
-    waiting: list[tuple[Received, datetime]] = field(default_factory=list)
-    retired: frozenset[str] = frozenset()
+_Waiting = list[tuple[Received, datetime]]
+"""What came of one device ahead of a gap, and when; losing it costs a resend, never a message."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Committer:
     def __init__(self, database: Database, handlers: Handlers) -> None:
         self._database = database
         self._handlers = handlers
-        self._held: defaultdict[str, _Held] = defaultdict(_Held)
+        self._waiting: defaultdict[str, _Waiting] = defaultdict(list)
         self._beats: dict[str, tuple[int, int]] = {}
 
     def commit(self, batch: Sequence[Received], now: datetime) -> Committed:
@@ -102,7 +100,7 @@ class Committer:
 
     def _commit(self, by_device: Mapping[str, list[Received]], now: datetime, *, is_careful: bool) -> Committed:
         acks: dict[str, Ack] = {}
-        remembered: dict[str, _Held] = {}
+        waiting: dict[str, _Waiting] = {}
         handle = self._handle_carefully if is_careful else self._handle
         with self._database.transaction() as session:
             devices = _load_devices(session, by_device)
@@ -110,20 +108,20 @@ class Committer:
             for device_id, device in devices.items():
                 work = _Work(session, device, lookup, now)
                 _take_state(work, by_device[device_id])
-                acks_and_held = self._take_outbox(work, by_device[device_id], handle)
-                if acks_and_held is not None:
-                    acks[device_id], remembered[device_id] = acks_and_held
+                taken = self._take_outbox(work, by_device[device_id], handle)
+                if taken is not None:
+                    acks[device_id], waiting[device_id] = taken
                 _note_keys(work, by_device[device_id])
             moved = {one for one, ack in acks.items() if _is_further(ack, devices[one])}
             beats = self._fresh_beats(devices, by_device)
             _note_seen(session, sorted(moved | beats.keys()), now)
         self._beats |= beats
-        self._remember(remembered, now)
+        self._remember(waiting, now)
         return Committed(acks, frozenset(by_device) - frozenset(devices))
 
     def _events_of(self, by_device: Mapping[str, list[Received]]) -> list[Event]:
         """Return all events that this batch may come to commit."""
-        waiting = (one for device_id in by_device for one, _ in self._held[device_id].waiting)
+        waiting = (one for device_id in by_device for one, _ in self._waiting[device_id])
         new = (one for received in by_device.values() for one in received)
         return [one.message for one in chain(waiting, new) if isinstance(one.message, Event)]
 
@@ -141,24 +139,23 @@ class Committer:
 
     def _take_outbox(
         self, work: _Work, received: Iterable[Received], handle: Callable[[_Work, UpMessage], None]
-    ) -> tuple[Ack, _Held] | None:
+    ) -> tuple[Ack, _Waiting] | None:
         new = [(one, work.now) for one in received if one.outbox is not None]
         if not new:
             return None
-        device, held = work.device, self._held[work.device.id]
-        candidates = [*((one, at) for one, at in held.waiting if at > work.now - _HOLD), *new]
+        device, retired = work.device, work.device.retired_streams
+        candidates = [*((one, at) for one, at in self._waiting[device.id] if at > work.now - _HOLD), *new]
         before = Position(device.outbox_stream, device.outbox_sequence)
-        planned = plan(before, [one.outbox for one, _ in candidates if one.outbox is not None], held.retired)
+        planned = plan(before, [one.outbox for one, _ in candidates if one.outbox is not None], retired)
         if not planned.position.stream:
             return None
         for index in planned.commit:
             handle(work, candidates[index][0].message)
         _note_lost(work.session, device.id, planned)
-        _move(work.session, device.id, before, planned.position)
-        retired = held.retired | {before.stream} if planned.position.stream != before.stream else held.retired
+        _move(work.session, device.id, before, planned.position, [*retired, *planned.replaced][-_MAX_RETIRED:])
         waiting = [candidates[index] for index in planned.wait][:_MAX_HELD]
         ack = Ack(stream=planned.position.stream, sequence=planned.position.sequence)
-        return ack, _Held(waiting, retired)
+        return ack, waiting
 
     def _handle(self, work: _Work, message: UpMessage) -> None:
         device_id = work.device.id
@@ -182,12 +179,12 @@ class Committer:
             text = f"a message of device {work.device.id} was refused: {error}"
             record_event(work.session, "message_refused", text[:1000], device_id=work.device.id, severity="warning")
 
-    def _remember(self, remembered: dict[str, _Held], now: datetime) -> None:
-        self._held.update(remembered)
-        for device_id in [one for one, held in self._held.items() if not held.retired and not held.waiting]:
-            del self._held[device_id]
-        for held in self._held.values():
-            held.waiting = [(one, at) for one, at in held.waiting if at > now - _HOLD]
+    def _remember(self, waiting: dict[str, _Waiting], now: datetime) -> None:
+        self._waiting.update(waiting)
+        for device_id, held in list(self._waiting.items()):
+            self._waiting[device_id] = [(one, at) for one, at in held if at > now - _HOLD]
+            if not self._waiting[device_id]:
+                del self._waiting[device_id]
 
 
 def _load_devices(session: Session, device_ids: Iterable[str]) -> dict[str, Device]:
@@ -199,7 +196,7 @@ def _load_devices(session: Session, device_ids: Iterable[str]) -> dict[str, Devi
     return found
 
 
-def _move(session: Session, device_id: str, before: Position, after: Position) -> None:
+def _move(session: Session, device_id: str, before: Position, after: Position, retired: list[str]) -> None:
     if before == after:
         return
     statement = (
@@ -209,7 +206,7 @@ def _move(session: Session, device_id: str, before: Position, after: Position) -
             col(Device.outbox_stream) == before.stream,
             col(Device.outbox_sequence) == before.sequence,
         )
-        .values(outbox_stream=after.stream, outbox_sequence=after.sequence)
+        .values(outbox_stream=after.stream, outbox_sequence=after.sequence, retired_streams=retired)
         .execution_options(synchronize_session=False)
     )
     if session.connection().execute(statement).rowcount != 1:

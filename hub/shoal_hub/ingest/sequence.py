@@ -4,7 +4,7 @@ A device numbers its outbox without gaps. Events and telemetry come over two con
 other; what is ahead of a gap waits, and what the device has given up counts as lost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from shoal_contract.telemetry import OutboxPosition
@@ -27,15 +27,17 @@ class Plan:
         commit: In the order of their sequences. All others but `wait` are repetitions.
         wait: Ahead of a gap.
         lost: How many sequences can never come.
+        replaced: Streams that a later one has replaced, in that order.
     """
 
     position: Position
     commit: tuple[int, ...]
     wait: tuple[int, ...]
     lost: int
+    replaced: tuple[str, ...] = ()
 
 
-def plan(position: Position, candidates: Sequence[OutboxPosition], retired: frozenset[str] = frozenset()) -> Plan:
+def plan(position: Position, candidates: Sequence[OutboxPosition], retired: Collection[str] = ()) -> Plan:
     """Decide about candidates of one device.
 
     Args:
@@ -45,20 +47,23 @@ def plan(position: Position, candidates: Sequence[OutboxPosition], retired: froz
     """
     commit: list[int] = []
     wait: list[int] = []
+    replaced: list[str] = []
     lost = 0
     for stream in _streams(position.stream, candidates, retired):
         mine = {one.sequence: index for index, one in enumerate(candidates) if one.stream == stream}
         oldest = [min(one.oldest, one.sequence) for one in candidates if one.stream == stream]
         start = position.sequence if stream == position.stream else min(oldest) - 1
         reached, indexes, skipped = _run(start, mine, max(oldest))
+        if position.stream not in {"", stream}:
+            replaced.append(position.stream)
         position = Position(stream, reached)
         commit += indexes
         wait += [index for sequence, index in mine.items() if sequence > reached]
         lost += skipped
-    return Plan(position, tuple(commit), tuple(wait), lost)
+    return Plan(position, tuple(commit), tuple(wait), lost, tuple(replaced))
 
 
-def _streams(current: str, candidates: Sequence[OutboxPosition], retired: frozenset[str]) -> list[str]:
+def _streams(current: str, candidates: Sequence[OutboxPosition], retired: Collection[str]) -> list[str]:
     """Return the streams of the candidates: the known one first, a new one after it."""
     arrived = dict.fromkeys(one.stream for one in candidates if one.stream not in retired)
     return sorted(arrived, key=lambda stream: stream != current)

@@ -16,7 +16,7 @@ from sqlmodel import Session
 
 from shoal_contract.ids import SHA256_PATTERN, sha256_hex
 from shoal_hub.database import utc_now
-from shoal_hub.errors import ArtifactError
+from shoal_hub.errors import ArtifactError, SettingsError
 from shoal_hub.ids import new_id
 from shoal_hub.registry.tables import Artifact
 
@@ -31,10 +31,20 @@ class StoredArtifact(NamedTuple):
 
 
 class ArtifactStore:
-    """One store, by URL: a path, or `s3://bucket/prefix` and others."""
+    """One store, by URL: a path, or `s3://bucket/prefix` and others.
+
+    Raises:
+        SettingsError: fsspec can open no store of that kind here.
+    """
 
     def __init__(self, url: str) -> None:
-        self._filesystem, self._root = fsspec.core.url_to_fs(url)
+        try:
+            self._filesystem, self._root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise SettingsError(
+                f"opening the artifact store: fsspec can open no URL of this kind: {error}",
+                "set SHOAL_ARTIFACTS_URL to a folder or to a URL of a kind whose package is installed",
+            ) from error
         self._is_local = isinstance(self._filesystem, fsspec.implementations.local.LocalFileSystem)
 
     def put(self, content: bytes | Path) -> StoredArtifact:

@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from sqlmodel import Session, delete, select
+from sqlmodel import Session, col, delete, select
 from tests.simulators.rows import NOON, add_device, add_version
 
 from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredState
-from shoal_contract.encryption import KeyUse, WrappedKey, unwrap_key
+from shoal_contract.encryption import KeyUse, WrappedKey, key_sha256, unwrap_key
 from shoal_contract.errors import EncryptionError
 from shoal_contract.telemetry import EncryptionKeyReplaced
+from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.context import HubContext
 from shoal_hub.devices.desired import refresh_desired, stale_devices
 from shoal_hub.devices.intents import set_intent
@@ -134,11 +135,28 @@ def test_after_its_key_was_replaced_a_device_gets_keys_for_the_new_one(fleet: Fl
         assert [row.data for row in session.exec(select(WrappedKeyRow))] == [wrapped.data], "the former one is gone"
 
 
-def test_a_key_that_is_told_again_changes_nothing(fleet: Fleet) -> None:
+def test_a_replaced_key_is_audited_with_the_old_and_the_new_one(fleet: Fleet, hub: HubContext) -> None:
+    device_id, without = fleet.device(hex_of(FIRST)), fleet.device(None)
+    fleet.tell(device_id, hex_of(SECOND))
+    fleet.tell(without, hex_of(FIRST))
+    first, second = ({"encryption_key_sha256": key_sha256(key.public_key())} for key in (FIRST, SECOND))
+    with hub.database.session() as session:
+        entries = session.exec(select(AuditEntry).order_by(col(AuditEntry.sequence))).all()
+    assert {(one.actor_role, one.action) for one in entries} == {("device", "devices.replace_encryption_key")}
+    found = [(one.actor_id, one.subject, json.loads(one.before), json.loads(one.after)) for one in entries]
+    assert found == [
+        (device_id, f"devices/{device_id}", first, second),
+        (without, f"devices/{without}", {}, first),
+    ]
+
+
+def test_a_key_that_is_told_again_changes_nothing(fleet: Fleet, hub: HubContext) -> None:
     device_id = fleet.device(hex_of(FIRST))
     fleet.refresh(device_id)
     fleet.tell(device_id, hex_of(FIRST))
     assert not fleet.refresh(device_id)
+    with hub.database.session() as session:
+        assert session.exec(select(AuditEntry)).all() == []
 
 
 @pytest.mark.parametrize("key", ["00" * 32, "01" + "00" * 31])

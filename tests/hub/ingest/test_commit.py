@@ -15,7 +15,9 @@ from shoal_contract.telemetry import (
     Heartbeat,
     MissingArtifact,
     OutboxPosition,
+    SketchCounts,
     TelemetryMessage,
+    Window,
 )
 from shoal_hub.database import Database
 from shoal_hub.devices.tables import Device
@@ -107,6 +109,57 @@ def test_a_restarted_ingest_goes_on_from_what_is_in_the_database(
     again = Committer(database, committer._handlers)
     assert again.commit([event(device_id, 1), event(device_id, 2)], NOON).acks[device_id].sequence == 2
     assert seen.steps == [1, 2]
+
+
+def window(device_id: str, sequence: int, stream: str) -> Received:
+    counts = SketchCounts(rows=1, bins=1, data="AAA=")
+    body = Window(
+        outbox=OutboxPosition(stream=stream, sequence=sequence, oldest=1),
+        model="digits",
+        version=1,
+        manifest_sha256="0" * 64,
+        started_at=NOON,
+        ended_at=NOON + timedelta(minutes=1),
+        requests=1,
+        samples=1,
+        errors=0,
+        features=counts,
+        missing=counts,
+        predictions=(1,),
+        confidence=(1,),
+        latency=(1,),
+    )
+    return Received(device_id, TelemetryMessage(body=body))
+
+
+def test_a_stream_that_a_later_one_replaced_is_not_committed_again_by_a_restarted_ingest(
+    database: Database, device_id: str
+) -> None:
+    """Whoever holds the broker has kept signed messages of before the device lost its outbox."""
+    counted: list[str] = []
+    handlers = Handlers()
+    handlers.on(Window, lambda _session, _device_id, body, _now: counted.append(body.outbox.stream))
+    first, second, third = "1" * 16, "2" * 16, "3" * 16
+    kept = [window(device_id, 1, first), event(device_id, 2, first), window(device_id, 1, second)]
+    Committer(database, handlers).commit(kept[:2], NOON)
+    # Two new streams in one batch: the one in the middle is over as well.
+    Committer(database, handlers).commit([kept[2], window(device_id, 1, third)], NOON)
+    before = len(rows(database, "deployment"))
+    for replayed in kept:
+        ack = Committer(database, handlers).commit([replayed], NOON).acks[device_id]
+        assert (ack.stream, ack.sequence) == (third, 1)
+    assert (counted, len(rows(database, "deployment"))) == ([first, second, third], before)
+    assert Committer(database, handlers).commit([window(device_id, 2, third)], NOON).acks[device_id].sequence == 2
+    assert counted == [first, second, third, third]
+
+
+def test_the_latest_retired_streams_are_kept_and_no_more(
+    committer: Committer, database: Database, device_id: str
+) -> None:
+    for number in range(20):
+        committer.commit([event(device_id, 1, f"{number:016x}")], NOON)
+    with database.session() as session:
+        assert session.get_one(Device, device_id).retired_streams == [f"{number:016x}" for number in range(3, 19)]
 
 
 def test_what_a_handler_refuses_is_undone_told_and_passed_over(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,11 @@ from tests.simulators.service import Service
 from shoal_client.profile import read_profile
 from shoal_contract.ids import new_device_id
 from shoal_hub.database import Database
+from shoal_hub.errors import SettingsError
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.rollouts.start import Starter, deployments_of, find_rollout, start_rollout
+from shoal_hub.settings import Settings
+from shoal_hub.supervisor import Supervisor
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
@@ -85,15 +89,25 @@ def test_after_a_kill_the_next_start_adopts_the_broker_and_a_stop_ends_everythin
 
 @pytest.mark.slow
 def test_a_process_that_cannot_start_ends_the_hub_with_its_log(tmp_path: Path) -> None:
-    service = Service(tmp_path, artifacts_url="nonsense://nowhere")
-    service.start()
-    try:
-        assert service.process is not None
-        assert service.process.wait(60) != 0
-        assert "Protocol not known" in service.output
-        assert service.broker_pid is None
-    finally:
-        service.clean_up()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        service = Service(tmp_path, api_port=taken.getsockname()[1])
+        service.start()
+        try:
+            assert service.process is not None
+            assert service.process.wait(60) != 0
+            assert "starting the hub's process api" in service.output
+            assert "address already in use" in service.output.lower()
+            assert service.broker_pid is None
+        finally:
+            service.clean_up()
+
+
+def test_settings_that_no_process_could_start_with_end_the_hub_before_it_starts_any(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", artifacts_url="nonsense://nowhere")
+    with pytest.raises(SettingsError, match=r"Protocol not known.*SHOAL_ARTIFACTS_URL"):
+        Supervisor(settings, lambda _line: None).run()
+    assert not (tmp_path / "data" / "hub.json").exists()
+    assert not (tmp_path / "data" / "broker").exists()
 
 
 def _ask_who_i_am(service: Service) -> None:
