@@ -88,7 +88,7 @@ def test_the_hub_names_its_extra_where_its_libraries_are_missing() -> None:
     assert "pip install 'shoal[hub]'" in refused.stderr.strip().splitlines()[-1]
 
 
-def test_the_install_takes_at_most_160_mb_or_what_python_310_is_known_to_take(device: Environment, runtime: str) -> None:
+def test_the_install_takes_at_most_160_mb_or_what_python_310_takes(device: Environment, runtime: str) -> None:
     most_mb = _MOST_ON_310_MB[runtime] if PYTHON310 else _GOAL_MB
     assert _size_mb(device.site_packages) <= most_mb
 
