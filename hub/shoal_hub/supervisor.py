@@ -3,7 +3,6 @@
 The processes end with the supervisor, however it ends; Mosquitto outlives its `kill -9` and is adopted by the next.
 """
 
-import fcntl
 import os
 import signal
 import threading
@@ -11,15 +10,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import IO, Final
+from typing import Final
 
 from shoal_hub.addresses import Addresses
 from shoal_hub.broker.errors import BrokerError
 from shoal_hub.broker.process import BrokerProcess, write_files
 from shoal_hub.broker.program import find_mosquitto, raise_file_limit
-from shoal_hub.errors import HubError
 from shoal_hub.settings import Settings
 from shoal_hub.supervise.children import STOP_TIMEOUT_S, Child
+from shoal_hub.supervise.claim import claimed
 from shoal_hub.supervise.operator import ensure_operator
 from shoal_hub.supervise.prepare import broker_config, choose_addresses, prepare_data, write_device_access
 from shoal_hub.trust.ca import DeviceAuthority
@@ -30,12 +29,6 @@ _MAX_DEATHS_AT_START: Final = 3
 _BROKER_RETRY_S: Final = 2.0
 _FEW_FILES: Final = 4096
 Say = Callable[[str], None]
-
-
-class SupervisorError(HubError):
-    """A hub runs on this data folder already."""
-
-    code = "supervisor"
 
 
 class Supervisor:
@@ -68,7 +61,7 @@ class Supervisor:
         run_dir = self._settings.data / "run"
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         ready = run_dir / "ready"
-        with _claim(run_dir / "hub.lock"):
+        with claimed(self._settings.data, "starting the hub"):
             ready.unlink(missing_ok=True)
             reading, writing = os.pipe()
             try:
@@ -179,29 +172,6 @@ class Supervisor:
         if self._broker is not None and not self._keep_broker:
             self._broker.stop()
         self._say("stopped" if not self._keep_broker else "stopped; the broker runs on")
-
-
-def _claim(path: Path) -> IO[str]:
-    """Hold the data folder; the system lets go of it when this process ends, however that comes about.
-
-    Raises:
-        SupervisorError: Another hub holds it.
-    """
-    lock = path.open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        pid = lock.read().strip() or "unknown"
-        lock.close()
-        raise SupervisorError(
-            f"starting the hub: another one (pid {pid}) runs on {path.parent.parent}",
-            "stop that one first, or set SHOAL_DATA to another folder",
-        ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
 
 
 def hub_up(settings: Settings, say: Say, *, keep_broker: bool = False) -> None:

@@ -66,6 +66,33 @@ def rotate_audit_key() -> None:
     console.print(f"{rotate(Settings.read(os.environ))} signs from now on; give auditors the new trust/audit.pub")
 
 
+@app.command("rotate-hub-ca", epilog="Example: SHOAL_DATA=/var/lib/shoal shoal hub rotate-hub-ca")
+def rotate_hub_ca() -> None:
+    """Replace the CA of the hub's own connections to the broker, and the keys of all connections and listeners.
+
+    Run it as the hub's own account, with its settings, while the hub is stopped. The next start makes the keys anew and
+    replaces a broker that has run on; one that runs elsewhere needs the files copied. Devices notice nothing.
+    """
+    from shoal_hub.supervise.rotate import rotate_hub_ca as rotate
+
+    os.umask(PRIVATE_UMASK)
+    console.print(f"the hub's CA is now {rotate(Settings.read(os.environ))}; start the hub")
+
+
+@app.command("rotate-passphrase", epilog="Example: SHOAL_DATA=/var/lib/shoal shoal hub rotate-passphrase")
+def rotate_passphrase() -> None:
+    """Encrypt every key file anew, under a new random passphrase that takes the former one's place in its file.
+
+    Run it as the hub's own account, with its settings, while the hub is stopped. If it is cut short no key is lost: run
+    it again. Backups of the trust folder go with the passphrase that they were made under.
+    """
+    from shoal_hub.supervise.rotate import rotate_passphrase as rotate
+
+    os.umask(PRIVATE_UMASK)
+    path, count = rotate(Settings.read(os.environ))
+    console.print(f"{count} keys are under the new passphrase in {escape(str(path))}; back it up, and start the hub")
+
+
 @app.command(epilog="Example: shoal hub api")
 def api() -> None:
     """Run the API alone, beside a hub that `shoal hub up` has prepared."""

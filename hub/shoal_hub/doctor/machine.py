@@ -8,8 +8,6 @@ from typing import Final
 
 from sqlmodel import col, func, select
 
-from shoal_client.errors import ProfileError
-from shoal_client.profile import read_profile
 from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.broker.config import device_acl
 from shoal_hub.broker.errors import BrokerError
@@ -20,7 +18,6 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.doctor.check import Finding, Patient, fail, ok, some, warn
 from shoal_hub.events.tables import EventRow
 from shoal_hub.operators.tables import OperatorToken
-from shoal_hub.security import hash_secret
 
 _LEAST_FREE_BYTES: Final = 2**30
 _FEW_FREE_BYTES: Final = 5 * 2**30
@@ -105,17 +102,17 @@ def clock(patient: Patient) -> Finding:
 
 
 def first_token(patient: Patient) -> Finding:
-    """The token that the first start made is no longer how people work."""
-    kept = patient.settings.data / "operator.json"
-    if not kept.exists():
-        return ok("first token", "the token of the first start is not kept here any more")
-    try:
-        digest = hash_secret(read_profile(kept).token.get_secret_value())
-    except ProfileError as error:
-        return fail("first token", error.message, f"remove {kept}")
+    """The token that the first start made is no longer how people work, and does not lie in the data folder."""
+    name, kept = "first token", patient.settings.data / "operator.json"
+    made_by_hub = select(OperatorToken).where(
+        OperatorToken.created_by == "hub", col(OperatorToken.revoked_at).is_(None)
+    )
     with patient.database.session() as session:
-        row = session.exec(select(OperatorToken).where(OperatorToken.secret_sha256 == digest)).first()
-    if row is None or row.revoked_at is not None:
-        return ok("first token", "the token of the first start is revoked")
-    remedy = f"give each person a token of their own, revoke {row.id}, and remove {kept}"
-    return warn("first token", f"the token of the first start ({row.id}, {row.label}) is still taken", remedy)
+        rows = session.exec(made_by_hub).all()
+    if kept.exists():
+        remedy = f"log in with another token, revoke the one in {kept}, and remove that file"
+        return warn(name, f"a token lies in the data folder, for whoever copies it: {kept}", remedy)
+    if not rows:
+        return ok(name, "the token of the first start is revoked")
+    remedy = f"give each person a token of their own, and revoke {rows[0].id}"
+    return warn(name, f"the token of the first start ({rows[0].id}, {rows[0].label}) is still taken", remedy)

@@ -19,25 +19,28 @@ from shoal_hub.settings import Settings
 def ensure_operator(settings: Settings, addresses: Addresses) -> Path | None:
     """Have an operator's token and the CLI's profile with it.
 
-    The hub keeps a copy beside its keys. A profile of the CLI that speaks of another hub is left alone.
+    The token is kept in that profile alone: a copy of the data folder gives nobody a way in. Only where the profile
+    speaks of another hub, and so is left alone, a profile lies in the data folder.
 
     Returns:
-        Where the profile is that reaches this hub; None if every token was made by somebody else.
+        Where the profile is that reaches this hub; None if nobody has logged in here and every token was made by
+        somebody else.
     """
-    kept = settings.data / "operator.json"
-    token = _kept_token(kept) or _first_token(settings)
+    kept, usual = settings.data / "operator.json", profile_path()
+    ca_path = settings.data / "trust" / "ca.pem"
+    is_ours = _is_ours(usual, ca_path)
+    token = _first_token(settings) or _token_in(kept) or (_token_in(usual) if is_ours else None)
     if token is None:
         return None
-    ca_path = settings.data / "trust" / "ca.pem"
     profile = Profile(url=addresses.api_url, token=SecretStr(token), ca_path=ca_path)
-    write_profile(profile, kept)
-    usual = profile_path()
-    if _is_ours(usual, ca_path):
-        return write_profile(profile, usual)
-    return kept
+    if not is_ours:
+        return write_profile(profile, kept)
+    write_profile(profile, usual)
+    kept.unlink(missing_ok=True)
+    return usual
 
 
-def _kept_token(path: Path) -> str | None:
+def _token_in(path: Path) -> str | None:
     return read_profile(path).token.get_secret_value() if path.exists() else None
 
 

@@ -18,10 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from typing_extensions import Self
 
 from shoal_hub.trust import certificates, files
-from shoal_hub.trust.errors import CertificateRequestError
+from shoal_hub.trust.errors import CertificateRequestError, TrustError
 from shoal_hub.trust.generations import Generations, Standing
 from shoal_hub.trust.keystore import Keystore
 
+SERVER: Final = "server"
+"""Stem of the pair that devices and operators are shown."""
 _HUB_CA: Final = "hub-ca"
 _RENEW_BEFORE: Final = timedelta(days=60)
 _STAND_IN_LIFE: Final = timedelta(minutes=10)
@@ -69,7 +71,7 @@ class _Authority(ABC):
         """SHA-256 of the issuing certificate (DER), 64 hexadecimal digits: what enrolment tokens pin."""
         return self.issuer.certificate.fingerprint(hashes.SHA256()).hex()
 
-    def issue_server(self, hosts: Sequence[str], stem: str = "server") -> Identity:
+    def issue_server(self, hosts: Sequence[str], stem: str = SERVER) -> Identity:
         """Return a server identity for `hosts`; the one on disk is kept while it is for the same hosts.
 
         Args:
@@ -272,6 +274,33 @@ class HubAuthority(_Authority):
                 keys.write(_HUB_CA, key)
                 files.write_certificate(certificate_file, certificates.make_authority("Shoal hub CA", key))
             return cls(trust_dir, Issuer(files.read_certificate(certificate_file), keys.read_ec(_HUB_CA)))
+
+    @classmethod
+    def rotate(cls, trust_dir: Path) -> Self:
+        """Make the authority anew, and remove every key that a server or a connection uses: they are made at need.
+
+        No process of the hub may run. A crash at any point leaves what `open` completes.
+
+        Raises:
+            TrustError: There is none yet, or the keys cannot be opened.
+        """
+        cls._check_there(trust_dir)
+        with files.locked(trust_dir):
+            # The servers' pair first and the authority's own certificate next: without it `open` makes another.
+            for path in (trust_dir / f"{SERVER}.pem", trust_dir / f"{SERVER}.key", trust_dir / f"{_HUB_CA}.pem"):
+                path.unlink(missing_ok=True)
+            for path in [*trust_dir.glob("hub-*.pem"), *trust_dir.glob("hub-*.key")]:
+                path.unlink()
+        return cls.open(trust_dir)
+
+    @classmethod
+    def _check_there(cls, trust_dir: Path) -> None:
+        if not (trust_dir / f"{_HUB_CA}.pem").exists():
+            raise TrustError(
+                f"replacing the hub's CA: there is none in {trust_dir}",
+                "name the hub's data folder in SHOAL_DATA; a hub makes its CA at its start",
+            )
+        cls.open(trust_dir)  # with the wrong passphrase nothing may be removed
 
     @property
     def issuer(self) -> Issuer:

@@ -47,6 +47,15 @@ def write_private(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the disk know what was replaced in a folder: a power cut does not bring the former files back."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_key(path: Path, key: PrivateKey) -> None:
     """Write a private key as plain PKCS #8 PEM, for the programs that cannot open an encrypted one."""
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

@@ -19,7 +19,7 @@ from typing_extensions import Self
 from shoal_hub.trust import files
 from shoal_hub.trust.errors import TrustError
 from shoal_hub.trust.files import PrivateKey
-from shoal_hub.trust.passphrase import make_passphrase, passphrase_path, read_passphrase
+from shoal_hub.trust.passphrase import make_passphrase, passphrase_path, read_following, read_passphrase
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _SCRYPT_COST: Final = 2**15
@@ -33,12 +33,16 @@ class Keystore:
         folder: Where `<name>.key` lie.
         passphrase: Opens all of them.
         is_typed: A person chose the passphrase.
+        following: The passphrase that is taking its place: some keys are under it already.
     """
 
-    def __init__(self, folder: Path, passphrase: bytes, *, is_typed: bool = False) -> None:
+    def __init__(
+        self, folder: Path, passphrase: bytes, *, is_typed: bool = False, following: bytes | None = None
+    ) -> None:
         self.folder = folder
         self._passphrase = passphrase
         self._is_typed = is_typed
+        self._following = following
 
     @classmethod
     def open(cls, folder: Path, environ: Mapping[str, str] = os.environ) -> Self:
@@ -50,11 +54,11 @@ class Keystore:
         path = passphrase_path(environ)
         if not path.exists() and not any(folder.glob("*.key")):
             make_passphrase(path)
-        return cls(folder, read_passphrase(path))
+        return cls(folder, read_passphrase(path), following=read_following(path))
 
     def at(self, folder: Path) -> "Keystore":
         """Return the keys of another folder under the same passphrase."""
-        return Keystore(folder, self._passphrase, is_typed=self._is_typed)
+        return Keystore(folder, self._passphrase, is_typed=self._is_typed, following=self._following)
 
     def path(self, name: str) -> Path:
         """Return where a key lies."""
@@ -124,13 +128,21 @@ class Keystore:
         path = self.path(name)
         try:
             mode, data = path.stat().st_mode, path.read_bytes()
-            key: object = serialization.load_pem_private_key(data, self.password(name))
+            key = self._decrypt(name, data)
         except (OSError, ValueError, TypeError) as error:  # TypeError: the key is not encrypted
             raise TrustError(f"reading the key {path}: {error}", files.RESTORE) from error
         if mode & _OTHERS:
             found = stat.filemode(mode)
             raise TrustError(f"reading the key {path}: it is open to others ({found})", f"run: chmod 600 {path}")
         return key
+
+    def _decrypt(self, name: str, data: bytes) -> object:
+        try:
+            return serialization.load_pem_private_key(data, self.password(name))
+        except ValueError:
+            if self._following is None:
+                raise
+            return serialization.load_pem_private_key(data, self._following)
 
     def _other_kind(self, name: str, expected: str, key: object) -> TrustError:
         found = type(key).__name__

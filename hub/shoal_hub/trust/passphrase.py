@@ -55,6 +55,21 @@ def read_passphrase(path: Path) -> bytes:
     return found
 
 
+def following_path(path: Path) -> Path:
+    """Return where the passphrase that takes the place of this one lies while keys are being encrypted anew."""
+    return path.with_name(f"{path.name}.next")
+
+
+def read_following(path: Path) -> bytes | None:
+    """Return the passphrase that is taking the place of the one at `path`; None where there is no change.
+
+    Raises:
+        TrustError: See `read_passphrase`.
+    """
+    following = following_path(path)
+    return read_passphrase(following) if following.exists() else None
+
+
 def make_passphrase(path: Path) -> None:
     """Write a random passphrase, unless there is one."""
     with files.locked(path.parent):

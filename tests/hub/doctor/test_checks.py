@@ -176,11 +176,10 @@ def test_a_clock_behind_what_was_recorded_is_found(patient: Patient) -> None:
     assert "has written" in failing(machine.clock(early))
 
 
-def test_the_first_token_is_warned_of_until_it_is_revoked(patient: Patient) -> None:
+def test_the_first_token_is_warned_of_until_it_is_revoked_and_in_no_file(patient: Patient) -> None:
     assert machine.first_token(patient).verdict == "ok"
     with patient.database.transaction() as session:
         token = create_operator_token(session, "admin")
-    write_profile(Profile(url="https://x", token=SecretStr(token)), patient.settings.data / "operator.json")
     finding = machine.first_token(patient)
     assert finding.verdict == "warn"
     assert token not in finding.found + finding.remedy
@@ -190,6 +189,11 @@ def test_the_first_token_is_warned_of_until_it_is_revoked(patient: Patient) -> N
         row.revoked_at = patient.now
         session.add(row)
     assert machine.first_token(patient).verdict == "ok"
+    kept = patient.settings.data / "operator.json"
+    write_profile(Profile(url="https://x", token=SecretStr(token)), kept)
+    finding = machine.first_token(patient)
+    assert (finding.verdict, str(kept) in finding.found) == ("warn", True)
+    assert token not in finding.found + finding.remedy
 
 
 @pytest.mark.parametrize(("version", "verdict"), [("2.0.10", "fail"), ("2.0.11", "ok"), ("2.1.0", "ok"), ("?", "warn")])

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 from sqlmodel import select
 from tests.hub.operators.conftest import Person
 
-from shoal_client.profile import read_profile
+from shoal_client.profile import Profile, read_profile, write_profile
 from shoal_hub.addresses import Addresses
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
@@ -21,6 +22,14 @@ from shoal_hub.supervise.operator import ensure_operator
 
 URL = "/api/v1"
 PASSWORD = "correct horse battery"
+ADDRESSES = Addresses(
+    api_url="https://hub.test:8443",
+    api_port=8443,
+    broker_host="hub.test",
+    broker_port=8883,
+    hub_listener_host="127.0.0.1",
+    hub_listener_port=1883,
+)
 
 
 @pytest.fixture
@@ -65,27 +74,52 @@ def test_a_user_is_made_listed_given_a_role_and_disabled(admin: TestClient) -> N
     assert kinds[-4:] == ["user_created", "user_role", "user_disabled", "user_enabled"]
 
 
-def test_the_first_start_makes_an_admin_whose_token_is_kept_beside_the_keys(
+def test_the_first_start_makes_an_admin_whose_token_is_in_the_profile_and_nowhere_in_the_data_folder(
     hub: HubContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SHOAL_PROFILE", str(tmp_path / "profile.json"))
-    addresses = Addresses(
-        api_url="https://hub.test:8443",
-        api_port=8443,
-        broker_host="hub.test",
-        broker_port=8883,
-        hub_listener_host="127.0.0.1",
-        hub_listener_port=1883,
-    )
     (tmp_path / "data").mkdir(exist_ok=True)
     for _start in range(2):
-        path = ensure_operator(hub.settings, addresses)
+        path = ensure_operator(hub.settings, ADDRESSES)
     assert path == tmp_path / "profile.json"
     caller = identify(hub.database, read_profile(path).token.get_secret_value(), "127.0.0.1")
     assert (caller.name, caller.role, caller.scopes) == ("admin", Role.ADMIN, frozenset(Scope))
-    assert stat.S_IMODE((tmp_path / "data" / "operator.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    token = read_profile(path).token.get_secret_value().encode()
+    files = [one for one in (tmp_path / "data").rglob("*") if one.is_file()]
+    assert [one for one in files if token in one.read_bytes()] == []
     with hub.database.session() as session:
         assert len(session.exec(select(OperatorToken)).all()) == 1
+
+
+def test_a_profile_of_another_hub_is_left_alone_until_it_is_gone(
+    hub: HubContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SHOAL_PROFILE", str(tmp_path / "profile.json"))
+    other = Profile(url="https://other.test", token=SecretStr("shoal_other"), ca_path=tmp_path / "other.pem")
+    write_profile(other, tmp_path / "profile.json")
+    (tmp_path / "data").mkdir(exist_ok=True)
+    kept = tmp_path / "data" / "operator.json"
+    for _start in range(2):
+        assert ensure_operator(hub.settings, ADDRESSES) == kept
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert read_profile(tmp_path / "profile.json") == other
+    token = read_profile(kept).token.get_secret_value()
+    (tmp_path / "profile.json").unlink()
+    assert ensure_operator(hub.settings, ADDRESSES) == tmp_path / "profile.json"
+    assert read_profile(tmp_path / "profile.json").token.get_secret_value() == token
+    assert not kept.exists(), "no second copy"
+
+
+def test_a_start_keeps_the_token_that_somebody_has_logged_in_with(
+    hub: HubContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SHOAL_PROFILE", str(tmp_path / "profile.json"))
+    ensure_operator(hub.settings, ADDRESSES)
+    first = read_profile(tmp_path / "profile.json")
+    write_profile(first.model_copy(update={"token": SecretStr("shoal_own")}), tmp_path / "profile.json")
+    ensure_operator(hub.settings, ADDRESSES)
+    assert read_profile(tmp_path / "profile.json").token.get_secret_value() == "shoal_own"
 
 
 def test_no_two_users_have_one_name(admin: TestClient) -> None:

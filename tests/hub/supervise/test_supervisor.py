@@ -73,7 +73,7 @@ def test_after_a_kill_the_next_start_adopts_the_broker_and_a_stop_ends_everythin
     second.start()
     assert second.process is not None
     assert second.process.wait(30) != 0
-    assert "another one" in service.output
+    assert "a hub (pid" in service.output
     service.end(signal.SIGKILL)
     service.wait(lambda: not any(service.pid_of(name) in pids for name in ("api", "ingest", "controller")))
     assert service.broker_pid == broker_pid
