@@ -4,6 +4,7 @@ from sqlmodel import Session
 
 from shoal_hub.approvals.tables import ApprovalPolicy, Kind
 from shoal_hub.database import announce
+from shoal_hub.errors import ConflictError
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.tables import Model
 from shoal_hub.registry.versions import find_model
@@ -33,6 +34,20 @@ def set_policy(session: Session, model: str, *, production: int, rollout: int, b
     record_event(session, "approval_policy", message, subject=f"model/{model}")
     announce(session, "models")
     return row
+
+
+def require_none_needed(session: Session, model: str, kind: Kind) -> None:
+    """Hold the policy still until the session ends, and see that it asks nobody: it may have changed since it was read.
+
+    Raises:
+        ConflictError: It asks for approvals now.
+        NotFoundError: There is no such model.
+    """
+    session.get(Model, model, with_for_update=True)  # as `set_policy` does
+    if approvals_needed(session, model, kind):
+        raise ConflictError(
+            f"{model}: its policy has come to ask for approvals while this was under way", "ask again, and it waits"
+        )
 
 
 def approvals_needed(session: Session, model: str, kind: Kind) -> int:

@@ -41,6 +41,7 @@ def ask(
         needed=approvals_needed(session, plan["model"], kind),
         author_id=author.id,
         author=author.name,
+        asked_by_token_of=author.token_maker,
         created_at=now,
         expires_at=now + life,
     )
@@ -80,12 +81,17 @@ def approve(
     """Note that a person approves.
 
     Raises:
-        RefusedError: The author cannot approve, through whichever token.
+        RefusedError: The author cannot approve, through whichever token, nor whoever made the token that asked.
         ConflictError: It waits no more, this person has approved, or what they saw is not what is asked for.
     """
     _require_open(row, now)
     if by.id == row.author_id:
         raise RefusedError(f"approving {row.id}: {by.name} is its author", "ask somebody else to approve it")
+    if by.name == row.asked_by_token_of:
+        raise RefusedError(
+            f"approving {row.id}: {by.name} made the token with which {row.author} asked for it",
+            f"ask somebody else to approve it, or have {row.author} ask in person",
+        )
     if content_sha256 != row.content_sha256:
         raise ConflictError(
             f"approving {row.id}: {content_sha256[:16]}… was looked at, {row.content_sha256[:16]}… is asked for",

@@ -36,6 +36,7 @@ class ApprovalRequest(SQLModel, table=True):
     needed: int
     author_id: str = Field(foreign_key="users.id")
     author: str
+    asked_by_token_of: str = Field(default="", description="who made the token that the author asked with")
     state: State = Field(default="pending", sa_type=String, index=True)
     outcome: str = ""
     created_at: datetime = Field(sa_type=UtcDateTime)

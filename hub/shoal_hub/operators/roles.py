@@ -56,6 +56,7 @@ class Principal:
         source: Whether a token was shown, or a session of the console.
         source_id: The token's id, or the hash of the session's secret.
         address: Where the request came from.
+        token_maker: The name of whoever made the token that was shown; empty for a session.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Principal:
     source: Literal["token", "session"]
     source_id: str
     address: str
+    token_maker: str = ""
 
     def may(self, role: Role, scope: Scope | None) -> bool:
         """Whether a thing that needs this role and this scope is open to the caller."""

@@ -77,7 +77,7 @@ def find_session(database: Database, settings: Settings, secret: str | None, now
     if token is None:
         return Principal(user.id, user.name, user.role, ALL_SCOPES, "session", key, address)
     of_token = principal_of(token, user, address)
-    return Principal(user.id, user.name, of_token.role, of_token.scopes, "session", key, address)
+    return Principal(user.id, user.name, of_token.role, of_token.scopes, "session", key, address, token.created_by)
 
 
 def end_session(session: Session, secret: str | None) -> None:

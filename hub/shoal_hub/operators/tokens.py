@@ -173,4 +173,5 @@ def principal_of(row: OperatorToken, user: User, address: str) -> Principal:
         source="token",
         source_id=row.id,
         address=address,
+        token_maker=row.created_by,
     )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from shoal_compression.compress import TECHNIQUES
 from shoal_contract.ids import Name
-from shoal_hub.approvals.policy import approvals_needed
+from shoal_hub.approvals.policy import approvals_needed, require_none_needed
 from shoal_hub.approvals.public import WAITING, waiting
 from shoal_hub.approvals.requests import ask
 from shoal_hub.context import HubContext
@@ -65,6 +65,8 @@ def move_stage(
         life = timedelta(seconds=hub.settings.approval_life_s)
         return waiting(session, ask(session, "production", plan, author=operator, life=life, now=now), now)
     version = find_version(session, name, str(number))
+    if body.stage == "production" and version.stage != "production":
+        require_none_needed(session, name, "production")
     rollout = promote(session, starter_of(hub), version, body.stage, by=operator.name, comment=body.comment, now=now)
     return StageMoved(version=version_detail(session, version), rollout=rollout)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from sqlmodel import col, func, select
 
-from shoal_hub.approvals.policy import approvals_needed
+from shoal_hub.approvals.policy import approvals_needed, require_none_needed
 from shoal_hub.approvals.public import WAITING, waiting
 from shoal_hub.approvals.requests import ask
 from shoal_hub.context import HubContext
@@ -37,6 +37,7 @@ def create_rollout(
         now, plan = utc_now(), body.model_dump(mode="json") | {"version": version}
         life = timedelta(seconds=hub.settings.approval_life_s)
         return waiting(session, ask(session, "rollout", plan, author=operator, life=life, now=now), now)
+    require_none_needed(session, body.model, "rollout")
     row = start_request(session, starter_of(hub), body, by=operator.name)
     return detail(row, deployments_of(session, row.id))
 

@@ -321,3 +321,32 @@ def test_what_is_not_there_is_not_found(admin: TestClient) -> None:
     assert admin.put(f"{URL}/models/fish/approval-policy", json={}).status_code == 404
     assert admin.get(f"{URL}/approvals/ap-none").status_code == 404
     assert admin.post(f"{URL}/approvals/ap-none/reject", json={}).status_code == 404
+
+
+def test_who_made_the_token_that_asked_is_no_second_pair_of_eyes(
+    author: TestClient, first: TestClient, admin: TestClient
+) -> None:
+    """One admin with a token in another's name would otherwise ask and approve alone."""
+    ask_for(admin, rollout=1)
+    body = {"user": "olga", "role": "operator", "scopes": ["read", "rollouts"]}
+    token = admin.post(f"{URL}/operator-tokens", json=body).json()["token"]
+    headers = {"authorization": f"Bearer {token}"}
+    asked = waits(author.post(f"{URL}/rollouts", json=PLAN, headers=headers))
+    agreed = {"content_sha256": asked["content_sha256"]}
+    refused = admin.post(f"{URL}/approvals/{asked['id']}/approve", json=agreed)
+    assert refused.status_code == 403
+    assert "root made the token with which olga asked" in refused.json()["error"]["message"]
+    assert first.post(f"{URL}/approvals/{asked['id']}/approve", json=agreed).json()["state"] == "done"
+
+
+@pytest.mark.parametrize("kind", ["rollout", "production"])
+def test_a_policy_that_is_set_while_a_request_is_under_way_binds_it(
+    author: TestClient, admin: TestClient, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """It was read as asking nobody, before the request began to write."""
+    module = "rollouts.routes" if kind == "rollout" else "registry.lifecycle_routes"
+    monkeypatch.setattr(f"shoal_hub.{module}.approvals_needed", lambda *_: 0)
+    ask_for(admin, **{kind: 1})
+    answer = roll_out(author) if kind == "rollout" else promote(author)
+    assert answer.status_code == 409
+    assert "has come to ask for approvals" in answer.json()["error"]["message"]
