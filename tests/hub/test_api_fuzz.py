@@ -19,9 +19,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from tests.hub.registry.bundles import register_bundle, write_bundle
-from tests.simulators.rows import add_device, add_version, make_report
+from tests.simulators.rows import HARDWARE, add_device, add_version, make_report
 
 from shoal_hub.context import HubContext
+from shoal_hub.database import utc_now
+from shoal_hub.devices.admission_tables import PendingEnrolment
 
 APIOperation: TypeAlias = schemathesis.APIOperation[Any, Any, Any, Any]
 Case: TypeAlias = schemathesis.Case[Any]
@@ -60,6 +62,23 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     register_bundle(hub, write_bundle(folder / "colours"))
     rollout = client.post(f"{_API}/rollouts", json={"model": "digits", "version": "1"}).raise_for_status().json()
     token = client.post(f"{_API}/tokens", json={}).raise_for_status().json()
+    other = client.post(f"{_API}/operator-tokens", json={"user": "ada", "role": "viewer"}).raise_for_status().json()
+    keys = {"keys": [{"key_sha256": "1" * 64}]}
+    client.post(f"{_API}/authorised-keys", json=keys).raise_for_status()
+    client.put(f"{_API}/models/colours/approval-policy", json={"production": 1}).raise_for_status()
+    move = {"stage": "production"}
+    asked = client.post(f"{_API}/models/colours/versions/1/stage", json=move).raise_for_status().json()
+    artifact = client.get(f"{_API}/models/digits/versions/1").raise_for_status().json()["variants"][0]["sha256"]
+    with hub.database.transaction() as session:
+        hub.trust.writing(session)
+        session.add(
+            PendingEnrolment(
+                key_sha256="2" * 64,
+                hardware=HARDWARE.model_dump(mode="json"),
+                first_asked_at=utc_now(),
+                last_asked_at=utc_now(),
+            )
+        )
     job = client.post(f"{_API}/models/colours/versions/1/compress", json={}).raise_for_status().json()
     return {
         "device_id": [device],
@@ -67,7 +86,11 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
         "ref": ["1", "2", "latest"],
         "number": ["1", "2"],
         "rollout_id": [rollout["id"]],
-        "token_id": [token["id"]],
+        "token_id": [token["id"], other["id"]],
+        "key_sha256": ["1" * 64, "2" * 64],
+        "approval_id": [asked["id"]],
+        "sha256": [artifact],
+        "file": ["timestamp.json", "1.root.json"],
         "job_id": [job["id"]],
         "sequence": ["1", "2"],
         "alias": ["champion"],
