@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -93,6 +94,25 @@ def test_a_device_renews_while_it_serves_and_loses_no_message(fleet: Fleet, tmp_
     known = {one.serial for one in fleet.client.devices.show(fleet.device_ids[0]).certificates}
     assert seen <= known
     assert not (fleet.agents[0].data / "identity" / "next.key").exists()
+
+
+@pytest.mark.slow
+def test_a_device_that_was_off_until_its_certificate_had_ended_renews_and_takes_up_what_it_missed(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """As one that comes back after 400 days: the broker lets it in no more, the hub renews over HTTPS."""
+    off = fleet.agents[1]
+    before = describe(off.data / "identity")
+    number = fleet.add_version(tmp_path / "version", seed=1)
+    rollout = fleet.client.rollouts.start(MODEL, number, devices=fleet.device_ids)
+    ends_at = datetime.fromisoformat(before["expires_at"])
+    wait_until(lambda: datetime.now(timezone.utc) > ends_at, "its certificate has ended")
+    assert serial(off) == before["serial"]
+    off.start()
+    fleet.watch(rollout.id, "succeeded")
+    assert serial(off) != before["serial"]
+    assert off.serves(MODEL) == number
+    assert is_online(fleet, 1)
 
 
 def test_another_ca_takes_over_with_one_device_on_and_one_off_all_the_time(fleet: Fleet) -> None:
