@@ -44,7 +44,7 @@ format: setup  ## put the code into the house's form
 	ruff format .
 
 .PHONY: test
-test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agents; under 5 minutes
+test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agents; about 7 minutes
 	pytest -n 2 -m "not slow"
 
 .PHONY: test-slow
