@@ -45,13 +45,24 @@ def delta_pairs(
         result = travels_as(large[target].sha256, large[target].encrypted_sha256, is_encrypted=version.is_encrypted)
         if base is not None and result is not None and base != result:
             pairs[base, result] += count
-    return _most_frequent(pairs)
+    return most_frequent(pairs)
 
 
 def is_waiting_for_deltas(session: Session, rollout: Rollout, now: datetime) -> bool:
     """Whether a rollout's devices are not told yet, so that they find its deltas when they are."""
     until = rollout.deltas_until
     return until is not None and now < until and has_deltas_to_come(session, owner_of(rollout.id))
+
+
+def most_frequent(pairs: Counter[Pair]) -> set[Pair]:
+    """Return the pairs without, for each result, the rarest beyond what a transfer manifest names."""
+    taken: set[Pair] = set()
+    room: Counter[str] = Counter()
+    for (base, result), _ in pairs.most_common():
+        if room[result] < MAX_DELTAS:
+            room[result] += 1
+            taken.add((base, result))
+    return taken
 
 
 def _active(device: Device, model: str) -> SlotReport | None:
@@ -70,14 +81,3 @@ def _running_file(session: Session, model: str, slot: SlotReport) -> str | None:
     )
     found = session.exec(wanted).first()
     return travels_as(found[0], found[1], is_encrypted=found[2]) if found is not None else None
-
-
-def _most_frequent(pairs: Counter[Pair]) -> set[Pair]:
-    """Leave out, for each file, the bases beyond what its transfer manifest names."""
-    taken: set[Pair] = set()
-    room: Counter[str] = Counter()
-    for (base, result), _ in pairs.most_common():
-        if room[result] < MAX_DELTAS:
-            room[result] += 1
-            taken.add((base, result))
-    return taken
