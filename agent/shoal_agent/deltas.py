@@ -61,8 +61,9 @@ class Deltas:
         base, delta = bases[found[0]], found[1]
         fetched_bytes = 0
         try:
-            await self.fetcher.fetch(delta.travels_as)
-            fetched_bytes = delta.travels_as.size_bytes
+            if not self.blobs.has(delta.travels_as.sha256):
+                await self.fetcher.fetch(delta.travels_as)
+                fetched_bytes = delta.travels_as.size_bytes
             await to_thread.run_sync(self._make, variant, wanted, base, delta)
         except (LinkError, DiskError):
             raise
