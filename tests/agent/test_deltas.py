@@ -12,7 +12,7 @@ from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 from tests.agent.simulators.retained import CHUNK
 from tests.fixtures import tiny
 
-from shoal_agent.errors import ArtifactError, DiskError, LinkError
+from shoal_agent.errors import ArtifactError, DiskError, FetchError, LinkError
 from shoal_agent.slots import SlotFile
 from shoal_contract import topics
 from shoal_contract.desired import ArtifactRef, DesiredModel
@@ -316,10 +316,23 @@ async def test_a_base_that_the_disk_has_damaged_leads_to_the_whole_file(
     assert device.serves == 2
 
 
+async def test_a_silent_transfer_manifest_is_told_to_the_hub_once_and_waited_for(devices: Devices) -> None:
+    device, wanted = await devices(PLAIN)
+    offer(device, PLAIN, GOOD_PATCH)
+    sha256 = ref_of(file_of(2)).sha256
+    held = device.source.messages.pop(topics.artifact_manifest(sha256))
+    with pytest.raises(FetchError, match="silent"):
+        await device.converge(wanted)
+    assert device.asked == [sha256]
+    device.source.messages[topics.artifact_manifest(sha256)] = held
+    await device.converge(wanted)
+    assert (device.serves, chunks_read(device, file_of(2))) == (2, 0)
+
+
 async def test_a_transfer_that_was_begun_as_a_whole_goes_on_as_a_whole(devices: Devices) -> None:
     device, wanted = await devices(PLAIN)
     held = device.source.messages.pop(topics.artifact_chunk(ref_of(file_of(2)).sha256, 3))
-    with pytest.raises(Exception, match="silent"):
+    with pytest.raises(FetchError, match="silent"):
         await device.converge(wanted)
     delta = offer(device, PLAIN, GOOD_PATCH)
     device.source.messages[topics.artifact_chunk(ref_of(file_of(2)).sha256, 3)] = held

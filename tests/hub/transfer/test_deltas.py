@@ -266,6 +266,18 @@ def test_a_delta_that_is_withdrawn_is_named_no_longer(fleet: Fleet) -> None:
     assert fleet.manifest_of(2).deltas == {}
 
 
+def test_a_broker_that_lost_everything_gets_the_deltas_again_and_they_are_named(fleet: Fleet) -> None:
+    fleet.roll_out(2)
+    fleet.do_jobs()
+    fleet.publish()
+    before = dict(fleet.broker.retained)
+    fleet.broker.retained.clear()
+    fleet.transfers.assert_all()
+    fleet.publish()
+    assert fleet.broker.retained == before
+    assert fleet.manifest_of(2).deltas.keys() == {fleet.travels(1)}
+
+
 def test_only_what_devices_run_well_and_the_registry_knows_has_deltas(hub: HubContext, tmp_path: Path) -> None:
     fleet = Fleet(hub, tmp_path, count=6)
     good, bad, unproven, unknown, other, fresh = fleet.ids
