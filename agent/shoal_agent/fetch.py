@@ -61,9 +61,23 @@ class Fetcher:
             if not lock.locked():
                 self._locks.pop(ref.sha256, None)
 
-    async def _bring(self, ref: ArtifactRef) -> Path:
+    async def manifest(self, ref: ArtifactRef) -> TransferManifest:
+        """Return the artifact's transfer manifest, which nobody has signed.
+
+        Raises:
+            FetchError: It is missing or wrong for now; the hub has been asked to publish the artifact again.
+            LinkError: The link is down.
+        """
         try:
-            manifest = await self._manifest(ref)
+            payload = await self._source.read_retained(topics.artifact_manifest(ref.sha256), self._settings.silence_s)
+            return parse_transfer_manifest(payload, ref.sha256, ref.size_bytes)
+        except (FetchError, ContractError) as error:
+            await self._ask_again(ref.sha256, str(error)[:256])
+            raise FetchError(str(error)) from error
+
+    async def _bring(self, ref: ArtifactRef) -> Path:
+        manifest = await self.manifest(ref)
+        try:
             partial = await to_thread.run_sync(self._blobs.open_partial, manifest)
             try:
                 for _ in range(self._settings.chunk_attempts):
@@ -77,13 +91,6 @@ class Fetcher:
         except FetchError as error:
             await self._ask_again(ref.sha256, str(error)[:256])
             raise
-
-    async def _manifest(self, ref: ArtifactRef) -> TransferManifest:
-        payload = await self._source.read_retained(topics.artifact_manifest(ref.sha256), self._settings.silence_s)
-        try:
-            return parse_transfer_manifest(payload, ref.sha256, ref.size_bytes)
-        except ContractError as error:
-            raise FetchError(str(error)) from error
 
     async def _fill(self, partial: PartialBlob) -> None:
         todo = sorted(partial.missing, reverse=True)

@@ -175,6 +175,10 @@ class Deployment(Value):
     state: str
     step: str
     from_version: int | None
+    fetched_bytes: int | None
+    """What the model's file took to travel, by delta or whole; None until the device has told."""
+    whole_bytes: int | None
+    """What the whole file would take."""
     problem: Problem | None
     assigned_at: datetime | None
     ended_at: datetime | None
@@ -204,8 +208,11 @@ class Rollout(Value):
 
 
 class RolloutDetail(Rollout):
-    """A rollout with its deployments."""
+    """A rollout with its deployments; its bytes are those of deployments whose devices have told what travelled."""
 
+    is_waiting_for_deltas: bool
+    fetched_bytes: int
+    whole_bytes: int
     deployments: list[Deployment]
 
 

@@ -9,6 +9,7 @@ its place and to how many there are. The version's key travels by HPKE (RFC 9180
 import base64
 import binascii
 import hashlib
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
@@ -35,6 +36,7 @@ WRAPPED_BYTES: Final = 32 + KEY_BYTES + TAG_BYTES
 
 _SUITE: Final = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 _FILE_LABEL: Final = b"shoal/1/encrypted-file\0"
+_DELTA_LABEL: Final = b"shoal/1/delta\0"
 _KEY_LABEL: Final = b"shoal/1/version-key\0"
 _NONCE_BYTES: Final = 12
 _COUNT_BYTES: Final = 8
@@ -95,6 +97,25 @@ def unwrap_key(wrapped: WrappedKey, key: X25519PrivateKey, use: KeyUse) -> bytes
         msg = f"{doing}: {len(version_key)} bytes found, {KEY_BYTES} expected"
         raise EncryptionError(msg)
     return version_key
+
+
+def delta_key(base_key: bytes | None, new_key: bytes | None) -> bytes | None:
+    """Return what a delta between two files is encrypted under, in place of a version's key.
+
+    A delta and one of its two files give the other. So it opens only for who may read both: its key is HKDF of the
+    keys of those versions that are encrypted, the base's first.
+
+    Args:
+        base_key: The base's version key, None where the base is not encrypted.
+        new_key: The same of the new file.
+
+    Returns:
+        32 secret bytes, None where neither is encrypted and the delta goes plain.
+    """
+    keys = [key for key in (base_key, new_key) if key is not None]
+    if not keys:
+        return None
+    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=_DELTA_LABEL).derive(b"".join(keys))
 
 
 def parse_encryption_key(text: str) -> X25519PublicKey:
@@ -179,7 +200,9 @@ def encrypt_file(plain: bytes, version_key: bytes) -> bytes:
 
 def decrypt_file(sealed: bytes, version_key: bytes, sha256: str, size_bytes: int) -> bytes:
     """Return the plain file, checked against its hash, see `decrypt_chunks`."""
-    return b"".join(decrypt_chunks(_cut(sealed, CHUNK_BYTES + TAG_BYTES), version_key, sha256, size_bytes))
+    plain = io.BytesIO()  # hands its buffer out without a copy, where a join would hold the file twice
+    plain.writelines(decrypt_chunks(_cut(sealed, CHUNK_BYTES + TAG_BYTES), version_key, sha256, size_bytes))
+    return plain.getvalue()
 
 
 class _FileCipher:

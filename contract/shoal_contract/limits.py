@@ -28,6 +28,8 @@ DEFAULT_CHUNK_BYTES: Final = 128 * 1024
 LARGE_CHUNK_BYTES: Final = 512 * 1024
 LARGE_ARTIFACT_BYTES: Final = 1024 * 1024
 """Above it an artifact travels in large chunks, unless the hub's setting says otherwise."""
+MAX_DELTAS: Final = 64
+"""Deltas to one artifact that its transfer manifest may name."""
 MAX_ACK_BLOBS: Final = 64
 """Blobs that one acknowledgement may speak of."""
 MAX_TENSOR_BYTES: Final = 1024 * 1024

@@ -21,6 +21,7 @@ from shoal_contract.encryption import (
     WrappedKey,
     decrypt_chunks,
     decrypt_file,
+    delta_key,
     encrypt_chunks,
     encrypt_file,
     encrypted_size,
@@ -117,6 +118,39 @@ def test_a_shorter_file_of_whole_chunks_does_not_pass_for_a_longer_one() -> None
 def test_another_versions_key_does_not_open_the_file() -> None:
     with pytest.raises(EncryptionError, match="the key is of another version"):
         decrypt(encrypt_file(PLAIN, VERSION_KEY), OTHER_KEY)
+
+
+def test_a_delta_opens_only_for_who_has_the_key_of_each_encrypted_version() -> None:
+    """A delta and the new file give the old one, so one of the two keys must not be enough."""
+    sealed = encrypt_file(PLAIN, _key(VERSION_KEY, OTHER_KEY))
+    assert decrypt(sealed, _key(VERSION_KEY, OTHER_KEY)) == PLAIN
+    not_enough = [VERSION_KEY, OTHER_KEY, _key(VERSION_KEY, None), _key(None, OTHER_KEY), _key(OTHER_KEY, VERSION_KEY)]
+    for key in not_enough:
+        with pytest.raises(EncryptionError, match="does not open"):
+            decrypt(sealed, key)
+
+
+def test_a_delta_with_one_encrypted_side_opens_by_that_sides_key_and_by_no_files_key() -> None:
+    for key in (_key(VERSION_KEY, None), _key(None, VERSION_KEY)):
+        assert key != VERSION_KEY
+        with pytest.raises(EncryptionError, match="does not open"):
+            decrypt(encrypt_file(PLAIN, key), OTHER_KEY)
+
+
+def test_a_delta_between_two_plain_files_has_no_key() -> None:
+    assert delta_key(None, None) is None
+
+
+def test_the_key_of_a_delta_is_what_its_documentation_says() -> None:
+    """Written out again from RFC 5869 and the function's text, without its code."""
+    extracted = hmac.digest(bytes(32), VERSION_KEY + OTHER_KEY, "sha256")
+    assert delta_key(VERSION_KEY, OTHER_KEY) == hmac.digest(extracted, b"shoal/1/delta\0\1", "sha256")
+
+
+def _key(base_key: bytes | None, new_key: bytes | None) -> bytes:
+    key = delta_key(base_key, new_key)
+    assert key is not None
+    return key
 
 
 def test_no_two_files_are_sealed_under_one_key_and_nonce() -> None:

@@ -15,6 +15,7 @@ from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.advance import advance
+from shoal_hub.rollouts.delta_pairs import is_waiting_for_deltas
 from shoal_hub.rollouts.facts import StoredFacts, owner_of
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.views import (
@@ -56,7 +57,7 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
         abort_reason: Given, the step is to abort it.
     """
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
-    view = view_rollout(session, row)
+    view = view_rollout(session, row, now)
     wanted = select(Deployment).where(Deployment.rollout_id == rollout_id)
     deployments = {one.id: one for one in session.exec(wanted.order_by(col(Deployment.wave), col(Deployment.id))).all()}
     attempts = [view_deployment(one) for one in deployments.values()]
@@ -76,7 +77,7 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
     return True
 
 
-def view_rollout(session: Session, row: Rollout) -> RolloutView:
+def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
     """Return a rollout as a value, with the targets that its version has variants for."""
     wanted = select(VariantRow.target, Version.is_encrypted).join(
         Version, col(Version.id) == col(VariantRow.version_id)
@@ -89,6 +90,7 @@ def view_rollout(session: Session, row: Rollout) -> RolloutView:
         manifest=ArtifactRef(sha256=row.manifest_sha256, size_bytes=row.manifest_size_bytes),
         targets=frozenset(target for target, _ in found),
         is_encrypted=any(is_encrypted for _, is_encrypted in found),
+        is_waiting_for_deltas=is_waiting_for_deltas(session, row, now),
         state=row.state,
         wave_count=len(row.waves),
         current_wave=row.current_wave,

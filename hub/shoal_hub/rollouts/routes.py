@@ -39,7 +39,7 @@ def create_rollout(
         return waiting(session, ask(session, "rollout", plan, author=operator, life=life, now=now), now)
     require_none_needed(session, body.model, "rollout")
     row = start_request(session, starter_of(hub), body, by=operator.name)
-    return detail(row, deployments_of(session, row.id))
+    return detail(session, row, deployments_of(session, row.id))
 
 
 @router.get("", responses=documented(401, 403, 422))
@@ -66,7 +66,7 @@ def list_rollouts(
 @router.get("/{rollout_id}", responses=documented(401, 403, 404))
 def read_rollout(rollout_id: Line, session: Reading, _viewer: Viewer) -> RolloutDetail:
     """Return one rollout with its deployments."""
-    return detail(find_rollout(session, rollout_id), deployments_of(session, rollout_id))
+    return detail(session, find_rollout(session, rollout_id), deployments_of(session, rollout_id))
 
 
 @router.post("/{rollout_id}/pause", responses=documented(401, 403, 404, 409))

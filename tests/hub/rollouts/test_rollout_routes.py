@@ -1,5 +1,6 @@
 """Rollouts through the API, on both engines: what starts, what is refused and why, and what commands do."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ from shoal_hub.errors import ConflictError
 from shoal_hub.events.tables import EventRow
 from shoal_hub.registry.tables import VariantRow
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
-from shoal_hub.rollouts.start import Starter, start_rollout
+from shoal_hub.rollouts.start import start_rollout, starter_of
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.transfer.tables import Lease
 
@@ -228,13 +229,13 @@ def test_two_rollouts_of_one_model_do_not_run_at_once(client: TestClient, fleet:
 
 
 def test_more_than_the_broker_may_hold_is_refused(fleet: Fleet, hub: HubContext) -> None:
-    starter = Starter(hub.artifacts, hub.trust, hub.director, hub.version_keys, retained_budget_bytes=1500)
+    starter = replace(starter_of(hub), retained_budget_bytes=1500)
     with hub.database.transaction() as session, pytest.raises(ConflictError, match="SHOAL_RETAINED_BUDGET_BYTES"):
         start_rollout(session, starter, model="digits", version="1", devices=fleet.ids, by="test")
 
 
 def test_a_variant_beyond_what_travels_is_refused(fleet: Fleet, hub: HubContext) -> None:
-    starter = Starter(hub.artifacts, hub.trust, hub.director, hub.version_keys, 2**40)
+    starter = replace(starter_of(hub), retained_budget_bytes=2**40)
     with hub.database.transaction() as session:
         for variant in session.exec(select(VariantRow)):
             variant.size_bytes = 65 * 2**20
