@@ -18,12 +18,13 @@ START_S = 30.0
 class AgentProcess:
     """`shoal-agent run` on a data folder; its log goes to `<data>/agent.log`. A `quick` one waits less, see there.
 
-    `clock_error` is how wrong a quick one's clock is at its next start.
+    `clock_error` is how wrong a quick one's clock is at its next start; `environment` are more variables of it.
     """
 
     def __init__(self, data: Path, *options: str, is_quick: bool = False) -> None:
         self.data = data
         self.clock_error = timedelta()
+        self.environment: dict[str, str] = {}
         run = ("shoal_agent", "run", "--data", str(data), "--port", "0", *options)
         quick = ("tests.simulators.quick_agent", str(data))
         self._is_quick = is_quick
@@ -37,9 +38,8 @@ class AgentProcess:
         self.data.mkdir(parents=True, exist_ok=True)
         clock = [str(self.clock_error.total_seconds())] if self._is_quick else []
         with (self.data / "agent.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self._command, *clock], stderr=log, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-            )
+            variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **self.environment}
+            self.process = subprocess.Popen([*self._command, *clock], stderr=log, env=variables)
         try:
             self.wait_until_live()
         except BaseException:

@@ -5,6 +5,7 @@ by `staging.py`. One instance works within one transaction, whose lock makes wri
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -66,7 +67,7 @@ class TrustRepository(Repository):
         floor: A version that is known to be out: new ones are above it.
 
     Attributes:
-        keyless: Online roles that `renew` could not sign.
+        keyless: Online roles that `renew` could not sign, each with what was in the way.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class TrustRepository(Repository):
         self.offline = offline
         self.lives = lives
         self.now = now.replace(microsecond=0)
-        self.keyless: list[str] = []
+        self.keyless: dict[str, SignerError] = {}
         self._number = max(int(now.timestamp() * 1000), floor + 1)
 
     @override
@@ -198,6 +199,35 @@ class TrustRepository(Repository):
         self._try(TIMESTAMP, lambda: self.do_timestamp(force or self._is_half_over(TIMESTAMP)))
         return self.session.get_one(TrustWriter, 1).number != before
 
+    @contextmanager
+    def keeping_sound(self) -> Iterator[None]:
+        """Refuse a change of keys after which devices could not verify what they could before.
+
+        A role that was so before may stay so: what replaces one lost key must not wait for another.
+
+        Raises:
+            SignerError: An online role could not be signed as the new keys ask; the transaction must not be kept.
+        """
+        before = self._unsound()
+        yield
+        for role in sorted(self._unsound() - before):
+            error = self.keyless.get(role)
+            found = error.message if error else "it is not signed"
+            raise SignerError(
+                f"publishing: devices could not verify {role} afterwards: {found}",
+                error.remedy if error else f"rotate it too: shoal trust rotate {role}",
+            ) from error
+
+    def _unsound(self) -> set[str]:
+        """Return the online roles that are not signed as the metadata above them asks, or tell of an older snapshot."""
+        if self.newest(ROOT) is None:
+            return set()
+        found = {role for role in (*self.online_targets(), SNAPSHOT, TIMESTAMP) if not self._is_signed(role)}
+        newest = self.newest(SNAPSHOT)
+        if newest is None or self.timestamp().snapshot_meta.version != newest.version:
+            found.add(TIMESTAMP)
+        return found
+
     def list_manifest(self, model: str, version: int, data: bytes) -> None:
         """Have a model's role list a manifest; one that it lists already changes nothing.
 
@@ -225,8 +255,8 @@ class TrustRepository(Repository):
     def _try(self, role: str, sign: Callable[[], object]) -> None:
         try:
             sign()
-        except SignerError:
-            self.keyless.append(role)
+        except SignerError as error:
+            self.keyless[role] = error
 
     def _delegate_model(self, model: str) -> None:
         role = model_role(model)
@@ -238,12 +268,15 @@ class TrustRepository(Repository):
             models.add_key(self.online.make(), role)
 
     def _must_sign(self, role: str) -> bool:
+        return not self._is_signed(role) or self._is_half_over(role)
+
+    def _is_signed(self, role: str) -> bool:
         md = self.open(role)
         try:
             self.delegator(role).verify_delegate(role, md.signed_bytes, md.signatures)
         except UnsignedMetadataError:
-            return True
-        return self._is_half_over(role)
+            return False
+        return True
 
     def _is_half_over(self, role: str) -> bool:
         row = self.newest(role)
