@@ -173,7 +173,7 @@ def _import_aws(url: str) -> tuple[str, SSlibKey]:
 
 
 _IMPORTS: Final[dict[str, Callable[[str], tuple[str, SSlibKey]]]] = {"hsm": _import_hsm, "awskms": _import_aws}
-_LIBRARIES: Final = {"hsm": "'shoal[hsm]'", "awskms": "boto3"}
+_LIBRARIES: Final = {"hsm": "'shoal[hsm]'", "awskms": "'shoal[aws]'"}
 _ACCESS: Final = {
     "hsm": "the token, its library in PYKCS11LIB and its PIN",
     "awskms": "the region, the credentials and that they may do kms:GetPublicKey and kms:Sign with this key",

@@ -1,6 +1,7 @@
 """Every key of TUF that a fleet's trust begins with in AWS KMS: no private half of them is on any disk."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -140,7 +141,8 @@ def test_what_kms_does_not_sign_is_not_published_and_the_error_says_what_to_chec
 
 
 def test_a_hub_without_aws_s_client_says_which_package_is_missing(tmp_path: Path) -> None:
-    hub = HubProcess(tmp_path)
+    (tmp_path / "boto3.py").write_text("raise ImportError('as where it is not installed')")
+    hub = HubProcess(tmp_path / "hub", PYTHONPATH=os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
     refused = run(
         hub,
         "init",
@@ -172,5 +174,5 @@ def test_a_hub_without_aws_s_client_says_which_package_is_missing(tmp_path: Path
         str(tmp_path / "passphrase"),
     )
     assert refused.returncode != 0
-    assert "pip install boto3" in refused.stderr
+    assert "pip install 'shoal[aws]'" in refused.stderr
     assert not (tmp_path / "ceremony").exists(), "nothing is left half made"

@@ -14,7 +14,7 @@ _SIGNED_BY = "AWS4-HMAC-SHA256 Credential=owner/20260101/eu-central-1/kms/aws4_r
 
 
 def install(folder: Path) -> None:
-    """Put AWS's client and the service into a folder, which is laid over the environment by PYTHONPATH."""
+    """Put the service into a folder, which is laid over the environment by PYTHONPATH."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*pip, "--target", str(folder), "-r", str(_HERE / "requirements.txt")], check=True)
 
