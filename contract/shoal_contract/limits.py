@@ -30,5 +30,7 @@ LARGE_ARTIFACT_BYTES: Final = 1024 * 1024
 """Above it an artifact travels in large chunks, unless the hub's setting says otherwise."""
 MAX_ACK_BLOBS: Final = 64
 """Blobs that one acknowledgement may speak of."""
+MAX_SITE_MEMBERS: Final = 512
+"""Neighbours of one site's cache; its desired state names each of them."""
 MAX_TENSOR_BYTES: Final = 1024 * 1024
 """One golden tensor inside a manifest."""
