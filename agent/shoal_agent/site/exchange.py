@@ -37,8 +37,13 @@ def parse_path(target: bytes) -> Part | None:
     return part if part.chunk_bytes in CHUNK_SIZES_BYTES else None
 
 
-async def receive(talk: h11.Connection, stream: ByteStream) -> h11.Event:
+async def receive(talk: h11.Connection, stream: ByteStream, read_bytes: int = _READ_BYTES) -> h11.Event:
     """Return what the other side says next; the end of the connection is a `h11.ConnectionClosed`.
+
+    Args:
+        talk: What was said before.
+        stream: The connection.
+        read_bytes: Read at a time; h11 only looks at its bound on a head between two reads.
 
     Raises:
         h11.RemoteProtocolError: It speaks no HTTP, or its head is too long.
@@ -51,7 +56,7 @@ async def receive(talk: h11.Connection, stream: ByteStream) -> h11.Event:
         if isinstance(event, h11.Event):
             return event
         try:
-            data = await stream.receive(_READ_BYTES)
+            data = await stream.receive(read_bytes)
         except anyio.EndOfStream:
             data = b""
         talk.receive_data(data)

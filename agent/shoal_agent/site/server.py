@@ -121,13 +121,14 @@ class SiteServer:
             stream = await TLSStream.wrap(raw, server_side=True, ssl_context=context, standard_compatible=False)
         certificate = stream.extra_attributes[TLSAttribute.peer_certificate_binary]()
         device_id = device_of(certificate, self._identity.ca_path.read_bytes(), self._now())
-        talk = h11.Connection(h11.SERVER, max_incomplete_event_size=self._settings.max_head_bytes)
+        most_bytes = self._settings.max_head_bytes
+        talk = h11.Connection(h11.SERVER, max_incomplete_event_size=most_bytes)
         while True:
             with anyio.fail_after(self._settings.idle_s):
-                request = await receive(talk, stream)
+                request = await receive(talk, stream, most_bytes)
                 if not isinstance(request, h11.Request):
                     return
-                if not isinstance(await receive(talk, stream), h11.EndOfMessage):
+                if not isinstance(await receive(talk, stream, most_bytes), h11.EndOfMessage):
                     return  # nobody who asks for a chunk has a body to send
             status, body = await self._answer(device_id, request)
             await self._bytes.take(len(body))

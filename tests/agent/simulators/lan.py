@@ -126,15 +126,14 @@ class Lan:
         """Run a cache, and have the members among the neighbours ask it."""
         cache = self.device(f"cache-{new_device_id()}", settings)
         ids = tuple(one if isinstance(one, str) else one.id for one in members)
-        await cache.follow(self.section(cache, 1, ids))
+        await cache.follow(self.section(cache.id, 1, ids))
         for one in members:
             if isinstance(one, Neighbour):
-                await one.follow(self.section(cache, cache.port))
+                await one.follow(self.section(cache.id, cache.port))
         return cache
 
-    def section(self, cache: Neighbour, port: int, members: tuple[str, ...] = (), **changes: Any) -> DesiredSite:
-        fields = {"name": "lan", "cache": cache.id, "host": "127.0.0.1", "port": port, "members": members}
-        return DesiredSite.model_validate(fields | changes)
+    def section(self, cache_id: str, port: int, members: tuple[str, ...] = ()) -> DesiredSite:
+        return DesiredSite(name="lan", cache=cache_id, host="127.0.0.1", port=port, members=members)
 
 
 @asynccontextmanager

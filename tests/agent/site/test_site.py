@@ -16,6 +16,7 @@ from tests.agent.test_encrypted import publish
 from shoal_agent.site.exchange import Part, parse_path
 from shoal_agent.site.pace import Pace
 from shoal_contract import topics
+from shoal_contract.ids import new_device_id
 from shoal_contract.limits import CHUNK_SIZES_BYTES
 from shoal_contract.transfer import describe
 
@@ -127,11 +128,11 @@ async def test_a_cache_that_has_rested_is_asked_again_and_the_report_is_mended(l
     member = lan.device("member", replace(QUICK, rest_s=0.2))
     cache = await lan.cache_for(member)
     await cache.fetch(DATA)
-    await member.follow(lan.section(cache, 1))  # nobody listens there
+    await member.follow(lan.section(cache.id, 1))  # nobody listens there
     async with member.site.visit(describe(DATA, CHUNK)) as ask:
         assert await ask(0) is None
-    await cache.follow(lan.section(cache, 1, (member.id,)))
-    member.site.follow(lan.section(cache, cache.port), member.sections)
+    await cache.follow(lan.section(cache.id, 1, (member.id,)))
+    member.site.follow(lan.section(cache.id, cache.port), member.sections)
     async with member.site.visit(describe(DATA, CHUNK)) as ask:
         assert await ask(0) == DATA[:CHUNK]
     assert member.report is not None
@@ -140,7 +141,7 @@ async def test_a_cache_that_has_rested_is_asked_again_and_the_report_is_mended(l
 
 async def test_a_device_whose_own_settings_do_not_allow_it_does_not_listen_and_says_so(lan: Lan) -> None:
     cache = lan.device("cache", replace(QUICK, host=""))
-    await cache.follow(lan.section(cache, 1, ("d-" + "a" * 16,)), "failed")
+    await cache.follow(lan.section(cache.id, 1, ("d-" + "a" * 16,)), "failed")
     assert cache.report is not None
     assert cache.report.problem is not None
     assert "--site-host" in cache.report.problem.remedy
@@ -156,7 +157,7 @@ async def test_a_device_that_is_no_cache_does_not_listen_though_its_settings_all
 async def test_an_address_that_is_taken_is_told(lan: Lan) -> None:
     first = await lan.cache_for()
     second = lan.device("second", replace(QUICK, port=first.port))
-    await second.follow(lan.section(second, first.port), "failed")
+    await second.follow(lan.section(second.id, first.port), "failed")
     assert second.report is not None
     assert second.report.problem is not None
     assert "cannot be bound" in second.report.problem.message
@@ -164,7 +165,7 @@ async def test_an_address_that_is_taken_is_told(lan: Lan) -> None:
 
 async def test_a_cache_that_is_one_no_more_closes_its_address(lan: Lan) -> None:
     cache = await lan.cache_for()
-    await cache.follow(lan.section(lan.device("other"), 1))
+    await cache.follow(lan.section(new_device_id(), 1))
     await until(lambda: not cache.is_listening)
     with pytest.raises(OSError, match="connection attempts failed"):
         await anyio.connect_tcp("127.0.0.1", cache.port)
