@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-from anyio.abc import Listener, SocketAttribute, SocketStream, TaskGroup
+from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 Answer = Callable[[TLSStream], Awaitable[None]]
@@ -78,16 +78,11 @@ class FalseCache:
         self._context.load_cert_chain(pair)
         self._context.load_verify_locations(ca)
         self._context.verify_mode = ssl.CERT_OPTIONAL
-        self.port = 0
 
-    async def open(self, group: TaskGroup) -> "FalseCache":
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-        self.port = listener.extra_attributes[SocketAttribute.local_port]()
-        group.start_soon(self._serve, listener)
-        return self
-
-    async def _serve(self, listener: Listener[SocketStream]) -> None:
-        async with listener:
+    async def serve(self, *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; started with the port."""
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+            task_status.started(listener.extra_attributes[SocketAttribute.local_port]())
             await listener.serve(self._welcome)
 
     async def _welcome(self, raw: SocketStream) -> None:

@@ -210,8 +210,8 @@ async def test_who_never_shakes_hands_takes_no_members_place_for_long(lan: Lan) 
 
 async def place(lan: Lan, member: Neighbour, pair: Path, answer: Answer, cache_id: str) -> FalseCache:
     """Put a false cache where the member expects the true one."""
-    false = await FalseCache(pair, member.identity.ca_path, answer).open(lan.group)
-    await member.follow(lan.section(cache_id, false.port))
+    false = FalseCache(pair, member.identity.ca_path, answer)
+    await member.follow(lan.section(cache_id, await lan.group.start(false.serve)))
     return false
 
 
