@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from shoal_client.sites import DEFAULT_PORT, Site
-from shoal_hub.cli.connection import connect
+from shoal_hub.cli.connection import connect, find_device
 from shoal_hub.cli.output import AsJson, console, facts, show, table
 
 app = typer.Typer(
@@ -35,40 +35,47 @@ def show_site(name: Name, as_json: AsJson = False) -> None:
     show(site, as_json=as_json, draw=lambda: _draw(site))
 
 
-@app.command(epilog="Example: shoal sites create warehouse --cache d-… --host 192.168.7.20 --member d-… --member d-…")
+@app.command(epilog="Example: shoal sites create warehouse --cache kitchen --host 192.168.7.20 --member garden")
 def create(
     name: Name,
-    cache: Annotated[str, typer.Option(help="Id of the device that serves; start its agent with --site-host.")],
+    cache: Annotated[str, typer.Option(help="Name or id of the device that serves; start its agent with --site-host.")],
     host: Annotated[str, typer.Option(help="Name or address by which members reach the cache on their LAN.")],
     port: Annotated[int, Port] = DEFAULT_PORT,
-    member: Annotated[list[str], typer.Option(help="Id of a device that is served. May be given several times.")] = [],  # noqa: B006 - typer copies it
+    member: Annotated[
+        list[str] | None, typer.Option(help="Name or id of a device to serve. May be given several times.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a site. Its cache learns the members' ids, each member the cache's id and address, nobody anything else."""
     with connect() as client:
-        site = client.sites.create(name, cache=cache, host=host, port=port, members=member)
+        members = [find_device(client, one).id for one in member or ()]
+        site = client.sites.create(name, cache=find_device(client, cache).id, host=host, port=port, members=members)
     show(site, as_json=as_json, draw=lambda: _draw(site))
 
 
-@app.command("set", epilog="Example: shoal sites set warehouse --add d-… --remove d-…")
+@app.command("set", epilog="Example: shoal sites set warehouse --add cellar --remove garden")
 def set_site(
     name: Name,
-    cache: Annotated[str | None, typer.Option(help="Id of the device that serves from now on.")] = None,
+    cache: Annotated[str | None, typer.Option(help="Name or id of the device that serves from now on.")] = None,
     host: Annotated[str | None, typer.Option(help="Where members reach the cache.")] = None,
     port: Annotated[int | None, Port] = None,
-    add: Annotated[list[str], typer.Option(help="Id of a device to serve, too. May be given several times.")] = [],  # noqa: B006
-    remove: Annotated[list[str], typer.Option(help="Id of a device to serve no more.")] = [],  # noqa: B006
+    add: Annotated[
+        list[str] | None, typer.Option(help="Name or id of a device to serve, too. May be given several times.")
+    ] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Name or id of a device to serve no more.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a site; what is left out stays. A cache that is replaced is no member unless it is added."""
     with connect() as client:
         site = client.sites.show(name)
+        serves = find_device(client, cache).id if cache else site.cache
+        more, fewer = ({find_device(client, one).id for one in named or ()} for named in (add, remove))
         site = client.sites.replace(
             name,
-            cache=cache or site.cache,
+            cache=serves,
             host=host or site.host,
             port=port or site.port,
-            members=sorted({*site.members, *add} - {*remove, cache}),
+            members=sorted({*site.members, *more} - {*fewer, serves}),
         )
     show(site, as_json=as_json, draw=lambda: _draw(site))
 
