@@ -115,7 +115,9 @@ class SiteSettings:
     connect_s: float = 3.0
     """How long connecting to the cache may take, handshake included."""
     chunk_s: float = 10.0
-    """How long one chunk may take from asking on, connecting included: what a bad cache costs a transfer at most."""
+    """How long one chunk may take from asking on, connecting included: what a cache that fails costs a transfer."""
+    min_bytes_per_s: float = 50_000.0
+    """A cache that serves one artifact more slowly than this, after the first `chunk_s`, counts as failed."""
     rest_s: float = 300.0
     """A cache that was away, slow or wrong is not asked for so long."""
     lacking_s: float = 30.0

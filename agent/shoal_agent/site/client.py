@@ -92,7 +92,7 @@ class SiteClient:
 
     def failed(self, site: DesiredSite, doing: str, error: Exception) -> None:
         """Let the cache rest, and say why."""
-        reason = str(error) or type(error).__name__
+        reason = "it was too slow" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         message = f"{doing} from the cache of site {site.name}, {site.cache} at {site.host} port {site.port}: {reason}"
         remedy = (
             f"look at the cache's log; devices fetch from the broker, and ask it again in {self.settings.rest_s:g} s"
@@ -121,9 +121,10 @@ class _Visit:
         self._talk = h11.Connection(h11.CLIENT)
         self._with: DesiredSite | None = None
         self._bytes = 0
+        self._spent_s = 0.0
 
     async def ask(self, index: int) -> bytes | None:
-        """Return a chunk with the listed hash, or None: at once, or after `settings.chunk_s` at most."""
+        """Return a chunk with the listed hash, or None: at once, or after a bounded time."""
         client, sha256 = self._client, self._manifest.sha256
         if not client.is_worth_asking(sha256):
             return None
@@ -131,8 +132,9 @@ class _Visit:
             site = client.site  # who waited here does not find out again what the one before has
             if site is None or not client.is_worth_asking(sha256):
                 return None
+            started_s = time.monotonic()
             try:
-                with anyio.fail_after(client.settings.chunk_s):
+                with anyio.fail_after(self._most_s(index)):
                     data = await self._get(site, index)
                 if data is None:
                     client.lacks(sha256)
@@ -143,6 +145,8 @@ class _Visit:
                 await self._hang_up()
                 client.failed(site, f"fetching chunk {index} of {sha256[:12]}", error)
                 return None
+            finally:
+                self._spent_s += time.monotonic() - started_s
             client.served()
             self._bytes += len(data)
             return data
@@ -151,10 +155,14 @@ class _Visit:
         """End the visit."""
         await self._hang_up()
         if self._bytes:
-            _log.info("%d of %d bytes of %s came from the site's cache", self._bytes, *self._of_which())
+            size_bytes, sha256 = self._manifest.size_bytes, self._manifest.sha256
+            _log.info("%d of %d bytes of %s came from the site's cache", self._bytes, size_bytes, sha256)
 
-    def _of_which(self) -> tuple[int, str]:
-        return self._manifest.size_bytes, self._manifest.sha256
+    def _most_s(self, index: int) -> float:
+        """Return how long the cache may take for a chunk: not long, and not always a little less than that either."""
+        settings, due_bytes = self._client.settings, self._bytes + self._manifest.size_of(index)
+        left_s = settings.chunk_s + due_bytes / settings.min_bytes_per_s - self._spent_s
+        return max(0.0, min(settings.chunk_s, left_s))
 
     async def _get(self, site: DesiredSite, index: int) -> bytes | None:
         stream = await self._connected(site)

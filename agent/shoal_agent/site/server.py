@@ -148,7 +148,7 @@ class SiteServer:
 
     def _read(self, part: Part) -> bytes:
         """Return a chunk, or nothing of what is not there whole; the first one of an artifact hashes it once."""
-        if not self._blobs.has(part.sha256):
+        if not self._blobs.has(part.sha256):  # the one place where a cache could fetch what a member asks for
             return b""
         try:
             self._blobs.check(part.sha256)

@@ -29,7 +29,7 @@ from shoal_contract.reported import SectionReport
 from shoal_hub.trust.ca import DeviceAuthority
 
 QUICK = SiteSettings(
-    host="127.0.0.1", port=0, connect_s=1.0, chunk_s=1.0, rest_s=30.0, handshake_s=0.5, idle_s=0.5, answer_s=1.0
+    host="127.0.0.1", port=0, connect_s=2.0, chunk_s=2.0, rest_s=60.0, handshake_s=0.5, idle_s=0.5, answer_s=1.0
 )
 
 

@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import anyio
 import numpy as np
 import pytest
 from anyio import to_thread
+from anyio.streams.tls import TLSStream
 from tests.agent.simulators.director import ref_of
 from tests.agent.simulators.false_cache import (
+    OK,
     Answer,
     FalseCache,
     drips,
@@ -195,8 +198,6 @@ async def test_a_request_that_is_too_long_has_a_body_or_never_ends_only_ends_its
 
 
 async def test_who_never_shakes_hands_takes_no_members_place_for_long(lan: Lan) -> None:
-    from dataclasses import replace
-
     member = lan.identity("member")
     cache = await lan.cache_for(member.device_id, settings=replace(QUICK, max_connections=3, handshakes_per_s=1000))
     await cache.fetch(DATA)
@@ -237,13 +238,38 @@ async def test_a_cache_that_lies_or_dawdles_is_given_up_and_told_of_and_the_brok
     false = await place(lan, member, pair_of(cache), FALSE[kind], cache.device_id)
     started_s = anyio.current_time()
     assert await member.fetch(DATA) == DATA
-    assert anyio.current_time() - started_s < QUICK.chunk_s + 1, "one chunk's time at most, not one for each"
+    assert anyio.current_time() - started_s < QUICK.chunk_s + 2, "one chunk's time at most, not one for each"
     assert (member.over_the_broker, len(false.visitors), member.asked_again) == (len(MANIFEST.chunks), 1, [])
     assert member.report is not None
     assert member.report.state == "failed"
     assert member.report.problem is not None
     assert cache.device_id in member.report.problem.message
     assert "the broker" in member.report.problem.remedy
+
+
+async def test_a_cache_that_is_always_nearly_too_slow_is_given_up_as_well(lan: Lan) -> None:
+    """Each chunk within its time, all of them together at less than the least rate."""
+    member, cache = (
+        lan.device("member", replace(QUICK, chunk_s=1.0, min_bytes_per_s=1_000_000.0)),
+        lan.identity("cache"),
+    )
+
+    async def answer(stream: TLSStream) -> None:
+        for start in range(0, len(DATA), CHUNK):
+            await stream.receive()
+            await anyio.sleep(0.4)
+            body = DATA[start : start + CHUNK]
+            await stream.send(OK % (len(body), body))
+
+    false = await place(lan, member, pair_of(cache), answer, cache.device_id)
+    started_s = anyio.current_time()
+    assert await member.fetch(DATA) == DATA
+    assert anyio.current_time() - started_s < 2 + QUICK.chunk_s
+    assert 1 <= len(MANIFEST.chunks) - member.over_the_broker <= 2, "until the time for a few chunks is used up"
+    assert len(false.visitors) == 1
+    assert member.report is not None
+    assert member.report.problem is not None
+    assert "too slow" in member.report.problem.message
 
 
 async def test_who_poses_as_the_cache_learns_nothing_not_even_who_has_asked(lan: Lan, tmp_path: Path) -> None:
