@@ -228,6 +228,7 @@ FALSE: dict[str, Answer] = {
     "no http": speaks_no_http,
     "half": hangs_up,
 }
+SLOW = {"a byte at a time", "no beginning"}
 
 
 @pytest.mark.parametrize("kind", FALSE)
@@ -238,7 +239,8 @@ async def test_a_cache_that_lies_or_dawdles_is_given_up_and_told_of_and_the_brok
     false = await place(lan, member, pair_of(cache), FALSE[kind], cache.device_id)
     started_s = anyio.current_time()
     assert await member.fetch(DATA) == DATA
-    assert anyio.current_time() - started_s < QUICK.chunk_s + 2, "one chunk's time at most, not one for each"
+    took_s, most_s = anyio.current_time() - started_s, QUICK.chunk_s + 2 if kind in SLOW else QUICK.chunk_s
+    assert took_s < most_s, "one chunk's time at most, not one for each; and none where it is plain to see"
     assert (member.over_the_broker, len(false.visitors), member.asked_again) == (len(MANIFEST.chunks), 1, [])
     assert member.report is not None
     assert member.report.state == "failed"
