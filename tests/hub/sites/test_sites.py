@@ -2,6 +2,8 @@
 
 import base64
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +17,9 @@ from shoal_contract.limits import MAX_ENVELOPE_BYTES, MAX_SITE_MEMBERS
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.desired import refresh_desired, stale_devices
-from shoal_hub.devices.tables import DesiredRow
+from shoal_hub.devices.revocation import revoke
+from shoal_hub.devices.tables import DesiredRow, Device
+from shoal_hub.sites.membership import Layout, replace_site
 from shoal_hub.sites.sections import sections_of
 from shoal_hub.sites.tables import Site
 
@@ -190,6 +194,28 @@ def test_a_device_is_on_one_site_at_most(fleet: Fleet) -> None:
 def test_a_site_that_cannot_be_is_refused(fleet: Fleet, changes: dict[str, Any], status: int) -> None:
     assert fleet.create(**changes).status_code == status
     assert fleet.told() == []
+
+
+def test_a_device_that_is_revoked_while_it_is_placed_does_not_stay(fleet: Fleet) -> None:
+    cache, one, two, _ = fleet.ids
+    fleet.create(members=[one])
+    fleet.told()
+    begun = threading.Event()
+
+    def revoke_too() -> None:
+        with fleet.hub.database.transaction() as session:
+            begun.set()
+            revoke(session, session.get_one(Device, two), by="ada", reason="", now=utc_now())
+
+    with ThreadPoolExecutor(1) as pool:
+        with fleet.hub.database.transaction() as session:
+            layout = Layout(cache, "192.168.7.20", 9000, [one, two])
+            replace_site(session, "warehouse", layout, by="ada", now=utc_now())
+            revoking = pool.submit(revoke_too)
+            begun.wait(0.3)  # on SQLite the other one waits for this transaction before it begins
+        revoking.result(20)
+    fleet.told()
+    assert fleet.site(cache).members == (one,)  # type: ignore[union-attr]
 
 
 def test_a_name_is_taken_once(fleet: Fleet) -> None:
