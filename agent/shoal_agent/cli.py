@@ -152,6 +152,22 @@ def key(*, data: Path, as_json: bool) -> None:
     help="Use this runtime only (onnxruntime, litert); default: what is installed. May be given several times.",
 )
 @click.option(
+    "--site-host",
+    default="",
+    envvar="SHOAL_AGENT_SITE_HOST",
+    show_envvar=True,
+    help="This device's address on its LAN, to serve artifacts at if the hub names it as its site's cache.",
+)
+@click.option(
+    "--site-port",
+    type=click.IntRange(1, _LARGEST_PORT),
+    default=8471,
+    show_default=True,
+    envvar="SHOAL_AGENT_SITE_PORT",
+    show_envvar=True,
+    help="Port of the site's cache.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(_LOG_LEVELS, case_sensitive=False),
     default="info",
@@ -159,7 +175,7 @@ def key(*, data: Path, as_json: bool) -> None:
     help="debug, info, warning or error.",
 )
 @_readable
-def run(*, data: Path, port: int, runtimes: tuple[str, ...], log_level: str) -> None:
+def run(*, data: Path, port: int, runtimes: tuple[str, ...], site_host: str, site_port: int, log_level: str) -> None:
     """Run the agent: serve the model, follow the hub."""
     import logging
 
@@ -169,9 +185,10 @@ def run(*, data: Path, port: int, runtimes: tuple[str, ...], log_level: str) -> 
     import anyio
 
     from shoal_agent.daemon import Agent
-    from shoal_agent.settings import AgentSettings
+    from shoal_agent.settings import AgentSettings, SiteSettings
 
-    settings = AgentSettings(data_dir=data, port=port, runtimes=_runtimes(runtimes))
+    site = SiteSettings(host=site_host, port=site_port)
+    settings = AgentSettings(data_dir=data, port=port, runtimes=_runtimes(runtimes), site=site)
     anyio.run(Agent(settings).run)
 
 

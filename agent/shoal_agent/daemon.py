@@ -24,7 +24,7 @@ from shoal_agent.clock import Clock, system_clock
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.durable import replace_file
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
-from shoal_agent.errors import AgentError, DiskError, HeldError, LinkError, TrustError
+from shoal_agent.errors import AgentError, DiskError, HeldError, LinkError, TrustError, cause_of
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.folder_lock import only_one
@@ -41,6 +41,7 @@ from shoal_agent.sections import Sections
 from shoal_agent.serving import ModelServer, create_app, serve
 from shoal_agent.settings import AgentSettings
 from shoal_agent.signer import DeviceSigner
+from shoal_agent.site import Site
 from shoal_agent.slots import known_models, open_slot_file
 from shoal_agent.tuf.refresher import Refresher
 from shoal_agent.updater import Profile, Updater
@@ -86,7 +87,8 @@ class Agent:
         pairs = Pairs(self._identity.folder)
         self._renewal = Renewal(self._identity, pairs, settings.renewal, self._now, random.random)
         self._blobs = BlobStore(data / "blobs")
-        self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch)
+        self._site = Site(self._identity, self._now, self._blobs, settings.site, self._report)
+        self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch, self._site.visit)
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
         self._trust = Refresher.of(data / "trust", self._identity, self._link, self._fetcher, self._now, settings.trust)
@@ -118,7 +120,7 @@ class Agent:
                 await self._boot()
                 await self._serve_and_converge()
             except Exception as error:
-                cause = _cause(error)
+                cause = cause_of(error)
                 if cause is error:
                     raise
                 raise cause from error
@@ -133,6 +135,7 @@ class Agent:
         async with self._link.running(), anyio.create_task_group() as group:
             await self._start_serving(group)
             self._sections = Sections(group, self._reporter, retry.retry_min_s, retry.retry_max_s, self._collect)
+            self._site.serve_in(group)
             self._resume()
             self._start_tasks(group)
             await self._wait_for_stop()
@@ -263,6 +266,7 @@ class Agent:
             self._sections.want(f"models/{name}", model, model.deployment, step)
         for run, wanted in state.federated.items():
             self._sections.want(f"federated/{run}", wanted, "", partial(self._participant.converge, wanted))
+        self._site.follow(state.site, self._sections)
         self._drop_unwanted(state)
 
     def _drop_unwanted(self, state: DesiredState) -> None:
@@ -303,6 +307,9 @@ class Agent:
         if event.step not in {"commit", "fail"}:
             report = SectionReport(state="working", step=event.step, deployment=event.deployment)
             self._reporter.section(f"models/{name}", report)
+
+    def _report(self, section: str, report: SectionReport) -> None:
+        self._reporter.section(section, report)
 
     def _tell(self, body: EventBody) -> None:
         """Queue an event for the hub."""
@@ -386,12 +393,3 @@ class Agent:
 def _notify(loop: asyncio.AbstractEventLoop, uplink: Uplink) -> None:
     """Wake the uplink from whatever thread has queued a message."""
     loop.call_soon_threadsafe(uplink.notify)
-
-
-def _cause(error: Exception) -> Exception:
-    """Return the first AgentError in what a task group has wrapped, so that a person reads it; else the error."""
-    for inner in getattr(error, "exceptions", ()):
-        found = _cause(inner)
-        if isinstance(found, AgentError):
-            return found
-    return error

@@ -65,7 +65,7 @@ class Device(Value):
 
 
 class Desired(Value):
-    """The desired state that stands for a device; `models` maps names to versions, `federated` runs to rounds."""
+    """The desired state that stands for a device: versions by model, rounds by run, and the site that it is told of."""
 
     epoch: int
     generation: int
@@ -74,6 +74,7 @@ class Desired(Value):
     is_reported: bool
     models: dict[str, int]
     federated: dict[str, int]
+    site: str | None = None
 
 
 class Certificate(Value):

@@ -32,5 +32,7 @@ MAX_DELTAS: Final = 64
 """Deltas to one artifact that its transfer manifest may name."""
 MAX_ACK_BLOBS: Final = 64
 """Blobs that one acknowledgement may speak of."""
+MAX_SITE_MEMBERS: Final = 512
+"""Neighbours of one site's cache; its desired state names each of them."""
 MAX_TENSOR_BYTES: Final = 1024 * 1024
 """One golden tensor inside a manifest."""

@@ -25,6 +25,7 @@ from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
+from shoal_hub.sites import routes as site_routes
 from shoal_hub.trust import ca_routes
 from shoal_hub.trust import routes as trust_routes
 
@@ -71,6 +72,7 @@ def _api(settings: Settings) -> APIRouter:
     api.include_router(enrolment_routes.router, dependencies=[Depends(limit_enrolment)])
     api.include_router(keyless_routes.router)
     api.include_router(device_routes.router)
+    api.include_router(site_routes.router)
     api.include_router(ca_routes.router)
     for module in (
         registry_routes,

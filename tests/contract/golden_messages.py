@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
-from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredRound, DesiredState
+from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredState
 from shoal_contract.encryption import EncryptedFile, WrappedKey, encrypted_size
 from shoal_contract.enrolment import (
     EnrolmentPending,
@@ -123,6 +123,9 @@ def desired_state() -> DesiredState:
             )
         },
         config=DesiredConfig(heartbeat_s=15.0, window_requests=500, window_s=30.0, reconnect_jitter_s=4.5),
+        site=DesiredSite(
+            name="warehouse", cache=DEVICE, host="192.168.7.20", port=8471, members=("d-bcdefghi234567ab",)
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from shoal_hub.cli import (
     models,
     operator_tokens,
     rollouts,
+    sites,
     tokens,
     trust,
     users,
@@ -43,6 +44,7 @@ app.add_typer(users.app, name="users")
 app.add_typer(operator_tokens.app, name="operator-tokens")
 enrolments.add_commands(devices.app)
 app.add_typer(devices.app, name="devices")
+app.add_typer(sites.app, name="sites")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
 app.add_typer(rollouts.app, name="rollouts")

@@ -99,7 +99,7 @@ class Intent(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     device_id: str = Field(foreign_key="devices.id", index=True)
-    section: str = Field(description="like models/digits, federated/<run>, config")
+    section: str = Field(description="like models/digits, federated/<run>, config, site")
     kind: IntentKind = Field(sa_type=String)
     owner: str = Field(index=True, description="like rollout/r-abcdefgh")
     body: JsonObject = Field(sa_type=JSON)
