@@ -58,6 +58,10 @@ class OperatorToken(SQLModel, table=True):
     scopes: list[str] = Field(sa_type=JSON)
     secret_sha256: str = Field(unique=True, sa_column_kwargs={"info": SECRET})
     created_by: str
+    holders: list[str] = Field(
+        sa_type=JSON,
+        description="ids of the users who may know it: its own, who made it, and who may know what it was made with",
+    )
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime | None = Field(
         default=None, sa_type=UtcDateTime, description="none for the one that the hub keeps beside its keys"

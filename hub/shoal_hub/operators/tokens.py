@@ -55,10 +55,10 @@ def create_token(
     Raises:
         InvalidInputError: It would open nothing, or approve in another person's name.
     """
-    chosen = frozenset(scopes)
+    chosen, holders = frozenset(scopes), frozenset({owner.id})
     if by is not None:
-        role, chosen = Role.lesser(role, by.role), chosen & by.scopes
-        if owner.id != by.id and Scope.APPROVALS in chosen:
+        role, chosen, holders = Role.lesser(role, by.role), chosen & by.scopes, holders | by.holders
+        if holders != {owner.id} and Scope.APPROVALS in chosen:
             raise InvalidInputError(
                 f"making a token for {owner.name}: with the scope approvals, {by.name} could approve in their name",
                 "leave that scope out; who shall approve makes the token at the console, under Account",
@@ -74,6 +74,7 @@ def create_token(
         scopes=sorted(chosen),
         secret_sha256=hash_secret(text),
         created_by=by.name if by else "hub",
+        holders=sorted(holders),
         created_at=now,
         expires_at=now + life if life is not None else None,
     )
@@ -173,5 +174,5 @@ def principal_of(row: OperatorToken, user: User, address: str) -> Principal:
         source="token",
         source_id=row.id,
         address=address,
-        token_maker=row.created_by,
+        holders=frozenset(row.holders),
     )
