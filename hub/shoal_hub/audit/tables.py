@@ -13,7 +13,7 @@ class AuditEntry(SQLModel, table=True):
     """One change. `before` and `after` are canonical JSON texts, stored as they were hashed."""
 
     __tablename__ = "audit_entries"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # the trail itself
 
     sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
     at: datetime = Field(sa_type=UtcDateTime)
