@@ -104,11 +104,11 @@ def clock(patient: Patient) -> Finding:
 def first_token(patient: Patient) -> Finding:
     """The token that the first start made is no longer how people work, and does not lie in the data folder."""
     name, kept = "first token", patient.settings.data / "operator.json"
-    made_by_hub = select(OperatorToken).where(
-        OperatorToken.created_by == "hub", col(OperatorToken.revoked_at).is_(None)
+    endless = select(OperatorToken).where(
+        col(OperatorToken.expires_at).is_(None), col(OperatorToken.revoked_at).is_(None)
     )
     with patient.database.session() as session:
-        rows = session.exec(made_by_hub).all()
+        rows = session.exec(endless).all()
     if kept.exists():
         remedy = f"log in with another token, revoke the one in {kept}, and remove that file"
         return warn(name, f"a token lies in the data folder, for whoever copies it: {kept}", remedy)
