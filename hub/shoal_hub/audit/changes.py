@@ -16,7 +16,7 @@ from sqlalchemy.sql import Delete, Insert, Update
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session
 
-from shoal_hub.audit.chain import canonical_json
+from shoal_hub.audit.entry import canonical_json
 from shoal_hub.database import SECRET, UNAUDITED
 from shoal_hub.errors import HubError
 

@@ -1,11 +1,11 @@
-"""The trail's table. Triggers of the database refuse to change or delete a row (migration 0005)."""
+"""The trail's table. Triggers of the database refuse to change or delete a row (migration 0007)."""
 
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Text
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.audit.chain import Entry
+from shoal_hub.audit.entry import Entry
 from shoal_hub.database import UNAUDITED, UtcDateTime
 
 

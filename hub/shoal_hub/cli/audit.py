@@ -10,7 +10,8 @@ import typer
 
 from shoal_client import ClientError
 from shoal_client.audit import AuditReport, By
-from shoal_hub.audit.chain import Report, examine, iter_export, read_public_keys
+from shoal_hub.audit.chain import Report, examine, read_public_keys
+from shoal_hub.audit.entry import iter_export
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, ago, cell, console, facts, print_json, show, table
 

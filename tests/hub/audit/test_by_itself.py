@@ -14,7 +14,7 @@ from tests.simulators.rows import NOON, make_report, section
 
 from shoal_contract.reported import ModelReport, SlotReport
 from shoal_hub.audit.actor import CONTROLLER, DEVICE_ROLE, ENROLMENT_ROLE, JOBS, Actor
-from shoal_hub.audit.chain import Entry
+from shoal_hub.audit.entry import Entry
 from shoal_hub.context import HubContext
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.presence import apply_reported
