@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select
 
 from shoal_hub.approvals.content import content_of, hash_content
 from shoal_hub.approvals.policy import approvals_needed
-from shoal_hub.approvals.tables import ApprovalGrant, ApprovalRequest, Kind
+from shoal_hub.approvals.tables import ApprovalGrant, ApprovalRequest, Kind, State
 from shoal_hub.database import announce
 from shoal_hub.errors import ConflictError, NotFoundError, RefusedError
 from shoal_hub.events.record import record_event
@@ -129,9 +129,9 @@ def reject(session: Session, row: ApprovalRequest, by: Principal, *, comment: st
     _tell(session, row, "approval_rejected", f"{row.id} {row.outcome}: {describe(row)}")
 
 
-def end(session: Session, row: ApprovalRequest, state: str, outcome: str, now: datetime) -> None:
+def end(session: Session, row: ApprovalRequest, state: State, outcome: str, now: datetime) -> None:
     """Note how a request ended."""
-    row.state, row.outcome, row.ended_at = state, outcome, now  # type: ignore[assignment]
+    row.state, row.outcome, row.ended_at = state, outcome, now
     session.add(row)
     announce(session, "approvals")
 

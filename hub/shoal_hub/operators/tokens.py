@@ -16,6 +16,9 @@ from shoal_hub.operators.tables import OperatorToken, User
 from shoal_hub.security import hash_secret, new_secret
 
 OPERATOR_PREFIX: Final = "shoal_"
+MAX_TOKEN_DAYS: Final = 366
+"""How long a token may be good at most."""
+_MOST_LISTED: Final = 1000
 _USE_IS_NOTED_EVERY: Final = timedelta(minutes=1)
 _UNKNOWN: Final = "the operator token is not one of this hub's, was revoked or has expired"
 _REMEDY: Final = "run `shoal login` with a token of this hub; the first one is in the profile that `shoal hub up` wrote"
@@ -98,11 +101,13 @@ def create_operator_token(session: Session, name: str, role: Role = Role.ADMIN) 
 
 
 def list_tokens(session: Session, user_id: str | None = None) -> list[tuple[OperatorToken, User]]:
-    """Return tokens with their users, newest first; of one user, if one is named."""
+    """Return the newest 1,000 tokens with their users, newest first; of one user, if one is named by id."""
     wanted = select(OperatorToken, User).where(col(OperatorToken.user_id) == col(User.id))
     if user_id is not None:
         wanted = wanted.where(OperatorToken.user_id == user_id)
-    return list(session.exec(wanted.order_by(col(OperatorToken.created_at).desc(), OperatorToken.id).limit(1000)))
+    return list(
+        session.exec(wanted.order_by(col(OperatorToken.created_at).desc(), OperatorToken.id).limit(_MOST_LISTED))
+    )
 
 
 def revoke_token(
