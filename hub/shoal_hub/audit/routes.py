@@ -1,6 +1,7 @@
 """Routes of the audit trail: list, look at one entry, verify, export. Nothing here writes."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -63,21 +64,8 @@ def list_entries(
     `actor` is an id or a name; `by` is who acts: people, devices, or the hub by itself; `subject` also takes in all
     below it, like `models/digits`.
     """
-    wanted = select(AuditEntry)
     number = col(AuditEntry.sequence)
-    if actor is not None:
-        wanted = wanted.where(or_(col(AuditEntry.actor_id) == actor, col(AuditEntry.actor_name) == actor))
-    if by is not None:
-        wanted = wanted.where(_is_by(by))
-    if action is not None:
-        wanted = wanted.where(col(AuditEntry.action) == action)
-    if subject is not None:
-        named = col(AuditEntry.subject)
-        wanted = wanted.where(or_(named == subject, named.startswith(f"{subject}/", autoescape=True)))
-    if since is not None:
-        wanted = wanted.where(col(AuditEntry.at) >= since)
-    if until is not None:
-        wanted = wanted.where(col(AuditEntry.at) < until)
+    wanted = select(AuditEntry).where(*_filters(actor, by, action, subject), *_between(since, until))
     if after is not None:
         rows = list(session.exec(wanted.where(number > after).order_by(number).limit(limit)))
     else:
@@ -109,6 +97,27 @@ def read_entry(sequence: Annotated[int, Path(ge=1, le=2**63 - 1)], session: Read
     if row is None:
         raise NotFoundError(f"no audit entry {sequence}", "list them: shoal audit list")
     return _public(row)
+
+
+def _filters(
+    actor: str | None, by: By | None, action: str | None, subject: str | None
+) -> Iterator[ColumnElement[bool]]:
+    if actor is not None:
+        yield or_(col(AuditEntry.actor_id) == actor, col(AuditEntry.actor_name) == actor)
+    if by is not None:
+        yield _is_by(by)
+    if action is not None:
+        yield col(AuditEntry.action) == action
+    if subject is not None:
+        named = col(AuditEntry.subject)
+        yield or_(named == subject, named.startswith(f"{subject}/", autoescape=True))
+
+
+def _between(since: datetime | None, until: datetime | None) -> Iterator[ColumnElement[bool]]:
+    if since is not None:
+        yield col(AuditEntry.at) >= since
+    if until is not None:
+        yield col(AuditEntry.at) < until
 
 
 def _is_by(by: By) -> ColumnElement[bool]:
