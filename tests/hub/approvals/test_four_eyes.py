@@ -148,6 +148,17 @@ def test_a_question_asked_by_a_token_is_asked_anew_in_person(author: TestClient,
     assert approve(admin, in_person).json()["state"] == "done"
 
 
+def test_a_question_is_its_authors_though_the_same_people_may_be_behind_another(
+    admin: TestClient, person: Person
+) -> None:
+    grace = person("grace", Role.ADMIN)
+    ask_for(admin, rollout=1)
+    as_grace, as_root = with_token(admin, "grace", "rollouts"), with_token(grace, "root", "rollouts")
+    asked = [waits(admin.post(f"{URL}/rollouts", json=PLAN, headers=one)) for one in (as_grace, as_root)]
+    assert [one["author"] for one in asked] == ["grace", "root"]
+    assert asked[0]["id"] != asked[1]["id"]
+
+
 def test_nobody_comes_back_as_another_person_under_a_name(
     hub: HubContext, author: TestClient, first: TestClient, admin: TestClient
 ) -> None:
