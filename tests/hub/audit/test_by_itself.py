@@ -133,6 +133,19 @@ def test_metadata_that_could_not_be_kept_leaves_no_entry(hub: HubContext, monkey
     assert by_itself(hub.database) == []
 
 
+def test_a_role_that_cannot_be_renewed_fills_no_trail(hub: HubContext) -> None:
+    """Its key is lost: the controller tries again at each tick, and changes nothing."""
+    with hub.database.transaction() as session:
+        repository = hub.trust.writing(session)
+        repository.list_manifest("digits", 1, b"{}")
+        (lost,) = repository.delegator("models/digits").get_delegated_role("models/digits").keyids
+    hub.trust.online.erase(lost)
+    late = utc_now() + timedelta(days=20)
+    for _ in range(3):
+        renew_due(hub.database, hub.trust, late)
+    assert [one.action for one in by_itself(hub.database)] == ["trust.renew"], "the other roles, once"
+
+
 def test_an_idle_hub_leaves_less_than_one_entry_a_day(hub: HubContext) -> None:
     """The guide says: a timestamp each three and a half days, the rest twice a month."""
     with hub.database.transaction() as session:
