@@ -14,6 +14,8 @@ MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """A version manifest."""
 MAX_ROOT_BYTES: Final = 512_000
 """TUF root metadata; as much as TUF's own client takes."""
+MAX_METADATA_BYTES: Final = 1_000_000
+"""TUF metadata of one role without its signatures: with them, and its topic, it travels in one packet."""
 MAX_CHUNK_LIST_BYTES: Final = 512 * 1024
 """A transfer manifest: at most 7,000 chunk hashes."""
 MAX_INTEGER: Final = 2**63 - 1

@@ -271,6 +271,9 @@ class Settings(BaseModel):
         "Logins by password that may be tried for one user, from wherever; as many at once.",
         ge=1,
     )
+    recovery_life_s: float = _setting(
+        "SHOAL_RECOVERY_LIFE_S", 900.0, "s", "How long a token of `shoal hub recover-admin` is good.", ge=60, le=86_400
+    )
     approval_life_s: float = _setting(
         "SHOAL_APPROVAL_LIFE_S", 7 * 86_400.0, "s", "How long what waits for approval can be approved.", ge=60
     )

@@ -13,7 +13,7 @@ from sqlalchemy import event, text
 from sqlmodel import Session, col, select
 
 from shoal_hub.audit.actor import DEVICE_ROLE, ENROLMENT_ROLE, Actor
-from shoal_hub.audit.chain import START, Entry, canonical_json, hash_entry
+from shoal_hub.audit.entry import START, Entry, canonical_json, hash_entry
 from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.database import announce, utc_now
 

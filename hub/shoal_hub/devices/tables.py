@@ -55,6 +55,7 @@ class Device(SQLModel, table=True):
     clone_seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     outbox_stream: str = ""
     outbox_sequence: int = Field(default=0, sa_type=BigInteger)
+    # Unaudited as all that a device reports: these are there to tell its messages' order.
     retired_streams: list[str] = Field(
         default_factory=list,
         sa_type=JSON,
@@ -111,7 +112,7 @@ class DesiredRow(SQLModel, table=True):
     """The desired state that stands for a device: the signed envelope and what the composer left out."""
 
     __tablename__ = "desired_states"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # made of intents, which are audited; signed anew by time
 
     device_id: str = Field(primary_key=True, foreign_key="devices.id")
     epoch: int = Field(sa_type=BigInteger)

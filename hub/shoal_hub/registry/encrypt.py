@@ -9,7 +9,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from typing_extensions import Self
 
 from shoal_contract.encryption import KEY_BYTES, encrypt_file
-from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.actor import COMMAND_LINE
 from shoal_hub.audit.record import record
 from shoal_hub.database import SECRET, Database, UtcDateTime, announce
 from shoal_hub.errors import ConflictError
@@ -117,8 +117,7 @@ def reseal_version_keys(database: Database, keys: VersionKeys) -> int:
             name = VersionRef(row.version_id, model, number).name
             row.sealed = keys.seal(keys.unseal(row.sealed, name), name)
             session.add(row)
-        actor = Actor.system("command line")
-        record(session, actor, "registry.reseal_version_keys", "version_keys", {}, {"versions": len(rows)})
+        record(session, COMMAND_LINE, "registry.reseal_version_keys", "version_keys", {}, {"versions": len(rows)})
         record_event(session, "version_keys_resealed", f"the keys of {len(rows)} versions are sealed by a new key")
     keys.retire()
     return len(rows)

@@ -90,7 +90,7 @@ def start_rollout(
     Raises:
         NotFoundError: No such model, version or device.
         ConflictError: The version has no variants or one that is too large, another rollout of the model is running,
-            or the artifacts do not fit at the broker.
+            the artifacts do not fit at the broker, or the model's versions no longer fit the metadata.
         InvalidInputError: The waves make no sense.
     """
     found = find_version(session, model, version)

@@ -19,7 +19,7 @@ class Lease(SQLModel, table=True):
     """One user's need of one artifact at the broker; users are like `rollout/r-abcdefgh`."""
 
     __tablename__ = "leases"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # what rollouts and rounds need, which are audited
 
     sha256: str = Field(primary_key=True, foreign_key="artifacts.sha256")
     user: str = Field(primary_key=True, index=True)
@@ -30,7 +30,7 @@ class Retained(SQLModel, table=True):
     """An artifact whose chunks are, or are about to be, at the broker."""
 
     __tablename__ = "retained"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # what the leases come to at the broker
 
     sha256: str = Field(primary_key=True)
     size_bytes: int = Field(sa_type=BigInteger)
@@ -74,7 +74,7 @@ class Watermark(SQLModel, table=True):
     """How far the broker has been told desired states; the broker keeps the same value, retained."""
 
     __tablename__ = "watermarks"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # how far publishing is
 
     id: int = Field(default=1, primary_key=True)
     epoch: int = Field(sa_type=BigInteger)
@@ -85,7 +85,7 @@ class Upload(SQLModel, table=True):
     """A blob that a device offered; its chunks lie in `uploads/` until it is whole."""
 
     __tablename__ = "uploads"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # what devices send; a quota bounds it
 
     sha256: str = Field(primary_key=True)
     device_id: str = Field(primary_key=True, foreign_key="devices.id")

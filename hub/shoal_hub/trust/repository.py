@@ -27,8 +27,10 @@ from tuf.repository import Repository
 from typing_extensions import override
 
 from shoal_contract.ids import sha256_hex
+from shoal_contract.limits import MAX_METADATA_BYTES
 from shoal_contract.trust import MODELS_ROLE, epoch_of, manifest_target, model_paths, model_role
 from shoal_hub.database import announce
+from shoal_hub.errors import ConflictError
 from shoal_hub.trust.errors import SignerError
 from shoal_hub.trust.roles import (
     KEPT_VERSIONS,
@@ -93,6 +95,7 @@ class TrustRepository(Repository):
 
         Raises:
             SignerError: None of the role's keys is here, or its token does not answer.
+            ConflictError: It is larger than devices take.
         """
         self.prepare(role, md)
         for signer in self.signers(role):
@@ -152,12 +155,17 @@ class TrustRepository(Repository):
                 yield signer
 
     def prepare(self, role: str, md: Metadata[Any]) -> None:
-        """Give metadata its next version and its time, and take its signatures off."""
+        """Give metadata its next version and its time, and take its signatures off.
+
+        Raises:
+            ConflictError: It is larger than devices take.
+        """
         before = self.newest(role)
         previous = before.version if before is not None else 0
         md.signed.version = previous + 1 if role == ROOT else max(previous + 1, self._number)
         md.signed.expires = self.now + self.lives.of(role)
         md.signatures.clear()
+        _check_size(role, md)
 
     def store(self, role: str, md: Metadata[Any]) -> None:
         """Put signed metadata in force; what is older than the version before goes."""
@@ -233,6 +241,7 @@ class TrustRepository(Repository):
 
         Raises:
             SignerError: The role's key is not here.
+            ConflictError: The role lists more already than devices take with one more.
         """
         role, path = model_role(model), manifest_target(model, version, sha256_hex(data))
         if role not in self.online_targets():
@@ -288,6 +297,19 @@ class TrustRepository(Repository):
             msg = f"the role {role} has no metadata"
             raise RepositoryError(msg)
         return MetaFile(row.version, len(row.content), {"sha256": sha256_hex(row.content)})
+
+
+def _check_size(role: str, md: Metadata[Any]) -> None:
+    size_bytes = len(md.to_bytes())
+    if size_bytes > MAX_METADATA_BYTES:
+        is_models_own = role.startswith(f"{MODELS_ROLE}/")
+        raise ConflictError(
+            f"preparing the metadata of the role {role}: it would have {size_bytes} bytes, "
+            f"devices take {MAX_METADATA_BYTES}",
+            "register further versions as another model, which has a role of its own"
+            if is_models_own
+            else "spread the models over more than one hub",
+        )
 
 
 def is_half_over(row: Standing | TrustMetadata, lives: Lives, now: datetime) -> bool:

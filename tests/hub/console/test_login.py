@@ -21,7 +21,7 @@ from shoal_hub.operators.roles import ALL_SCOPES, Role, Scope
 from shoal_hub.operators.tables import ConsoleSession, OperatorToken, User
 from shoal_hub.operators.tokens import create_token
 from shoal_hub.operators.turns import Turns
-from shoal_hub.operators.users import create_user, disable_user, find_user, reset_password, set_role
+from shoal_hub.operators.users import create_user, disable_user, enable_user, find_user, reset_password, set_role
 from shoal_hub.requests import network_of
 
 
@@ -156,6 +156,9 @@ def test_disabling_a_user_or_another_password_ends_their_sessions(
         disable_user(session, find_user(session, grace), by="test", now=utc_now())
     assert not is_in(browser)
     assert log_in(browser, password="another long password") == 401
+    with hub.database.transaction() as session:
+        enable_user(session, find_user(session, grace), by="test")
+    assert not is_in(browser), "what was open before has ended for good"
 
 
 def test_a_session_has_its_users_role_of_now(browser: TestClient, hub: HubContext, grace: str) -> None:
