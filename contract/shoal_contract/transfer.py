@@ -94,6 +94,20 @@ class TransferManifest(WireMessage):
             )
             raise TransferError(msg)
 
+    def check_chunk(self, index: int, data: bytes) -> None:
+        """Check one received chunk.
+
+        Raises:
+            TransferError: There is no such chunk, or its size or hash is not the one that this manifest names.
+        """
+        self.check_size(index, data)
+        if (found := sha256_hex(data)) != self.chunks[index]:
+            msg = (
+                f"checking chunk {index} of {self.sha256[:12]}: hash {found[:12]} found, "
+                f"{self.chunks[index][:12]} expected"
+            )
+            raise TransferError(msg)
+
     def smallest_delta(self, bases: Collection[str]) -> tuple[str, DeltaRef] | None:
         """Return the smallest delta from one of these files, and which; None where the artifact itself is no larger.
 

@@ -34,11 +34,19 @@ def test_chunks_put_together_are_the_artifact(size: int, chunk_bytes: int) -> No
     chunks = list(split(data, chunk_bytes))
     for index, chunk in enumerate(chunks):
         assert len(chunk) == manifest.size_of(index)
-        assert sha256_hex(chunk) == manifest.chunks[index]
-        manifest.check_size(index, chunk)
+        manifest.check_chunk(index, chunk)
     assert b"".join(chunks) == data
     assert (manifest.sha256, manifest.size_bytes, len(manifest.chunks)) == (sha256_hex(data), size, len(chunks))
     assert parse_transfer_manifest(manifest.to_bytes(), sha256_hex(data), size) == manifest
+
+
+@given(st.integers(0, len(DATA) - 1), st.integers(0, 7))
+def test_a_flipped_bit_is_refused(position: int, bit: int) -> None:
+    index, offset = divmod(position, SMALL)
+    chunk = bytearray(CHUNKS[index])
+    chunk[offset] ^= 1 << bit
+    with pytest.raises(TransferError, match=f"checking chunk {index} of {MANIFEST.sha256[:12]}: .* expected"):
+        MANIFEST.check_chunk(index, bytes(chunk))
 
 
 @given(st.integers(0, len(CHUNKS) - 1), st.integers(0, SMALL - 1))
@@ -52,6 +60,11 @@ def test_a_chunk_with_something_behind_it_is_refused() -> None:
     for index, chunk in enumerate(CHUNKS):
         with pytest.raises(TransferError):
             MANIFEST.check_size(index, chunk + b"\0")
+
+
+def test_a_chunk_in_the_place_of_another_is_refused() -> None:
+    with pytest.raises(TransferError):
+        MANIFEST.check_chunk(0, CHUNKS[1])
 
 
 @pytest.mark.parametrize("index", [-1, -4, 4, 10**6])
