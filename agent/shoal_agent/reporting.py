@@ -1,17 +1,13 @@
 """The reported state: what is true on this device, published whenever it changes and at each connection."""
 
-import os
-import time
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 import anyio
 
 from shoal_agent.errors import LinkError
 from shoal_agent.link import Link
 from shoal_contract.reported import Hardware, ModelReport, Problem, ReportedState, Runtime, SectionReport, TrustReport
-from shoal_contract.telemetry import Heartbeat, TelemetryMessage
 
 
 class Reporter:
@@ -46,6 +42,7 @@ class Reporter:
         self._problem: Problem | None = None
         self.models: Callable[[], dict[str, ModelReport]] = dict
         self.datasets: Callable[[], dict[str, int]] = dict
+        self._told_datasets: dict[str, int] = {}
         self.trust: Callable[[], TrustReport | None] = lambda: None
 
     def section(self, key: str, report: SectionReport) -> None:
@@ -72,6 +69,11 @@ class Reporter:
         self._problem = problem
         self.touch()
 
+    def notice_datasets(self) -> None:
+        """Publish soon if datasets have changed: `shoal-agent data add` is a process of its own."""
+        if self.datasets() != self._told_datasets:
+            self.touch()
+
     def touch(self) -> None:
         """Publish soon."""
         self._changed.set()
@@ -79,7 +81,7 @@ class Reporter:
     def snapshot(self, connection: int) -> ReportedState:
         """Return the reported state; each call takes the next sequence of the connection."""
         self._sequence = self._sequence + 1 if connection == self._connection else 0
-        self._connection = connection
+        self._connection, self._told_datasets = connection, self.datasets()
         return ReportedState(
             connection=connection,
             sequence=self._sequence,
@@ -90,7 +92,7 @@ class Reporter:
             hardware=self.hardware,
             runtimes=self.runtimes,
             targets=self.targets,
-            datasets=self.datasets(),
+            datasets=self._told_datasets,
             models=self.models(),
             sections=dict(self._sections),
             trust=self.trust(),
@@ -123,41 +125,3 @@ class Reporter:
             group.start_soon(ended)
             await self._changed.wait()
             group.cancel_scope.cancel()
-
-
-def heartbeat(
-    started_s: float, outbox_depth: int, now: datetime, place: tuple[int, int], root: Path = Path("/")
-) -> TelemetryMessage:
-    """Return the vital signs of this process and its board.
-
-    Args:
-        started_s: `time.monotonic()` at the agent's start.
-        outbox_depth: Messages that wait for the hub.
-        now: The clock.
-        place: The connection, and how many heartbeats it has carried.
-        root: The root under which /proc and /sys are read.
-    """
-    body = Heartbeat(
-        at=now,
-        uptime_s=time.monotonic() - started_s,
-        memory_bytes=_resident_bytes(root),
-        load=os.getloadavg()[0],
-        temperature_c=_temperature_c(root),
-        outbox_depth=outbox_depth,
-        connection=place[0],
-        sequence=place[1],
-    )
-    return TelemetryMessage(body=body)
-
-
-def _resident_bytes(root: Path) -> int:
-    pages = (root / "proc/self/statm").read_text().split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _temperature_c(root: Path) -> float | None:
-    path = root / "sys/class/thermal/thermal_zone0/temp"
-    try:
-        return int(path.read_text()) / 1000
-    except (OSError, ValueError):
-        return None  # most machines have no such sensor
