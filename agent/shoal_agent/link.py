@@ -61,6 +61,7 @@ class Link:
 
     Args:
         identity: Who connects, and where.
+        pairs: The pairs of key and certificate that it may show.
         signer: Signs what goes up.
         settings: Bounds.
         next_connection: Gives each connection its number.
@@ -71,6 +72,7 @@ class Link:
     def __init__(
         self,
         identity: Identity,
+        pairs: Pairs,
         signer: DeviceSigner,
         settings: LinkSettings,
         next_connection: Callable[[], int],
@@ -84,8 +86,8 @@ class Link:
         self._next_connection = next_connection
         self._now = now
         self._jitter = jitter
-        self._pairs = Pairs(identity.folder)
-        self._pair = self._pairs.present
+        self._pairs = pairs
+        self._pair = pairs.present
         self.reconnect_jitter_s = 0.0
         """What desired state adds at most before each new connection, so that a fleet does not return as one."""
         self.on_refused: Callable[[], None] = lambda: None

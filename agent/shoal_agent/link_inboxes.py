@@ -30,6 +30,7 @@ class Inboxes:
         self._inboxes: dict[str, _Inbox] = {}
         self._handed_over = 0  # counted by paho's thread alone
         self._delivered = 0  # counted by the event loop alone
+        self._is_dropping = False
 
     def open(self, topic: str, qos: int) -> MemoryObjectReceiveStream[bytes]:
         """Begin to keep what arrives on a topic, and return where it can be read."""
@@ -51,8 +52,13 @@ class Inboxes:
         """Give a message to the event loop; called in paho's thread, which must not wait. Too many are dropped."""
         waiting = self._handed_over - self._delivered
         if waiting >= self._most:
-            _log.warning("link: %d messages wait for the agent; one on %s is dropped", waiting, topic)
+            if not self._is_dropping:  # once a flood, so that the log is not flooded instead
+                _log.warning(
+                    "link: %d messages wait for the agent; those beyond, as on %s, are dropped", waiting, topic
+                )
+            self._is_dropping = True
             return
+        self._is_dropping = False
         self._handed_over += 1
         loop.call_soon_threadsafe(self._deliver, topic, payload)
 

@@ -17,6 +17,7 @@ from tests.simulators.quick_agent import settings
 from shoal_agent.clock import Clock
 from shoal_agent.identity import load_identity, load_or_make_key
 from shoal_agent.link import Link
+from shoal_agent.pairs import Pairs
 from shoal_agent.signer import DeviceSigner
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +37,7 @@ def link_to(broker: Broker, folder: Path, port: int) -> Link:
         hub.enrol(folder / "identity")
     identity = replace(load_identity(folder / "identity"), broker_port=port)
     signer = DeviceSigner(load_or_make_key(folder / "identity"))
-    return Link(identity, signer, BOUNDS, itertools.count(1).__next__, Clock(None))
+    return Link(identity, Pairs(identity.folder), signer, BOUNDS, itertools.count(1).__next__, Clock(None))
 
 
 HOSTILE = {
@@ -80,7 +81,8 @@ async def test_of_a_flood_of_messages_no_more_wait_for_the_agent_than_its_bound(
             with anyio.fail_after(10):
                 await link.wait_connected()
             deadline_s = time.monotonic() + 10
-            while "is dropped" not in caplog.text:  # the event loop stands still meanwhile, as at a slow disk
+            while "are dropped" not in caplog.text:  # the event loop stands still meanwhile, as at a slow disk
                 assert time.monotonic() < deadline_s
                 time.sleep(0.01)  # noqa: ASYNC251 - so it must
-            assert link._inboxes._handed_over - link._inboxes._delivered == BOUNDS.inbox_messages
+            assert link._inboxes._handed_over - link._inboxes._delivered <= BOUNDS.inbox_messages
+    assert caplog.text.count("are dropped") < 100

@@ -52,6 +52,7 @@ async def linked(hub: HubStandIn, folder: Path, *, is_connected: bool = True) ->
     numbers = itertools.count(1)
     link = Link(
         load_identity(folder / "identity"),
+        Pairs(folder / "identity"),
         signer_of(folder),
         replace(BOUNDS, inbox_messages=4),
         lambda: next(numbers),
@@ -249,7 +250,7 @@ async def test_an_error_in_a_callback_ends_the_agent_instead_of_the_network_thre
 async def test_it_stops_in_a_moment_though_no_broker_answers(hub: HubStandIn, tmp_path: Path) -> None:
     hub.enrol(tmp_path / "identity")
     identity = replace(load_identity(tmp_path / "identity"), broker_port=1)
-    link = Link(identity, signer_of(tmp_path), BOUNDS, itertools.count(1).__next__, Clock(None))
+    link = Link(identity, Pairs(identity.folder), signer_of(tmp_path), BOUNDS, itertools.count(1).__next__, Clock(None))
     with anyio.fail_after(5):
         async with link.running():
             with pytest.raises(LinkError):
