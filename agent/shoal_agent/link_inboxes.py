@@ -54,7 +54,7 @@ class Inboxes:
         if waiting >= self._most:
             if not self._is_dropping:  # once a flood, so that the log is not flooded instead
                 _log.warning(
-                    "link: %d messages wait for the agent; those beyond, as on %s, are dropped", waiting, topic
+                    "link: %d messages wait for the agent; more, as on %s, are dropped", waiting, topic
                 )
             self._is_dropping = True
             return
