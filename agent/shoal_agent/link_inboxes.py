@@ -53,9 +53,7 @@ class Inboxes:
         waiting = self._handed_over - self._delivered
         if waiting >= self._most:
             if not self._is_dropping:  # once a flood, so that the log is not flooded instead
-                _log.warning(
-                    "link: %d messages wait for the agent; more, as on %s, are dropped", waiting, topic
-                )
+                _log.warning("link: %d messages wait for the agent; more, as on %s, are dropped", waiting, topic)
             self._is_dropping = True
             return
         self._is_dropping = False

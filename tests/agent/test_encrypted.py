@@ -241,8 +241,7 @@ async def _three_roles(folder: Path) -> Device:
 
 def opened(folder: Path, key: EncryptionKey) -> list[bytes]:
     """Open the stored keys of all roles with `key`."""
-    slots = SlotFile(folder / "models", "tiny").slots
-    held = [slot for slot in (slots.active, slots.previous, slots.candidate) if slot is not None]
+    held = SlotFile(folder / "models", "tiny").slots.held()
     return [key.open(slot.key, "tiny", slot.version) for slot in held]
 
 
@@ -306,6 +305,23 @@ async def test_a_second_cut_while_a_replacement_is_carried_to_its_end_is_no_matt
             take_up_encryption_key(folder, DEVICE, lambda _: None)
         fragile.lose_what_was_not_synced(renames=True)
         assert opened(folder, take_up_encryption_key(folder, DEVICE, lambda _: None)) == [VERSION_KEY] * 3
+
+
+async def test_what_changed_before_a_replacement_was_carried_to_its_end_stays(tmp_path: Path) -> None:
+    """An agent that could not carry it to its end, on a full disk, serves all the same, and versions come and go."""
+    await _three_roles(tmp_path)
+    with FragileDisk(cut_before=6).mounted(), pytest.raises(PowerCutError):
+        rotate_encryption_key(tmp_path, DEVICE, lambda _: None)
+    assert (tmp_path / "identity" / "encryption.next").exists()
+    file = SlotFile(tmp_path / "models", "tiny")
+    file.put(file.slots.committed().activated())
+
+    key = take_up_encryption_key(tmp_path, DEVICE, lambda _: None)
+
+    slots = SlotFile(tmp_path / "models", "tiny").slots
+    assert slots.active is not None
+    assert slots.active.version == 3
+    assert opened(tmp_path, key) == [VERSION_KEY] * 2
 
 
 async def test_a_stored_key_that_does_not_open_stays_as_it_is(tmp_path: Path) -> None:
