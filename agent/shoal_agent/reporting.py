@@ -1,13 +1,30 @@
 """The reported state: what is true on this device, published whenever it changes and at each connection."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from itertools import islice
+from typing import TypeVar
 
 import anyio
 
 from shoal_agent.errors import LinkError
 from shoal_agent.link import Link
-from shoal_contract.reported import Hardware, ModelReport, Problem, ReportedState, Runtime, SectionReport, TrustReport
+from shoal_contract.limits import MAX_REPORT_BYTES
+from shoal_contract.reported import (
+    MAX_REPORTED_MODELS,
+    MAX_REPORTED_SECTIONS,
+    Hardware,
+    ModelReport,
+    Problem,
+    ReportedState,
+    Runtime,
+    SectionReport,
+    TrustReport,
+)
+
+_SHORT_CHARS = 100
+"""Of a problem's message and remedy, where all of them together are too long."""
+Entry = TypeVar("Entry")
 
 
 class Reporter:
@@ -93,11 +110,20 @@ class Reporter:
             runtimes=self.runtimes,
             targets=self.targets,
             datasets=self._told_datasets,
-            models=self.models(),
-            sections=dict(self._sections),
+            models=_first(self.models(), MAX_REPORTED_MODELS),
+            sections=_first(self._sections, MAX_REPORTED_SECTIONS),
             trust=self.trust(),
             problem=self._problem,
         )
+
+    def message(self, connection: int) -> bytes:
+        """Return the reported state as it is sent; where its problems' texts make it too large, they are cut."""
+        state = self.snapshot(connection)
+        data = state.to_bytes()
+        if len(data) <= MAX_REPORT_BYTES:
+            return data
+        sections = {key: _shortened(report) for key, report in state.sections.items()}
+        return state.model_copy(update={"sections": sections}).to_bytes()
 
     async def publish_changes(self, link: Link) -> None:
         """Publish presence and reported state at each connection, and the latter at each change. Runs for ever."""
@@ -108,7 +134,7 @@ class Reporter:
                 if connection != seen:
                     await link.say("presence", link.presence("online"), retain=True)
                 self._changed = anyio.Event()
-                await link.say("reported", self.snapshot(connection).to_bytes(), retain=True)
+                await link.say("reported", self.message(connection), retain=True)
             except LinkError:
                 await anyio.sleep(0.2)  # the link is about to notice that it is down
                 continue
@@ -125,3 +151,16 @@ class Reporter:
             group.start_soon(ended)
             await self._changed.wait()
             group.cancel_scope.cancel()
+
+
+def _first(entries: Mapping[str, Entry], most: int) -> dict[str, Entry]:
+    """Return as many as the contract allows: while models give way to others, there are more for a moment."""
+    return dict(islice(entries.items(), most))
+
+
+def _shortened(report: SectionReport) -> SectionReport:
+    problem = report.problem
+    if problem is None:
+        return report
+    texts = {"message": problem.message[:_SHORT_CHARS], "remedy": problem.remedy[:_SHORT_CHARS]}
+    return report.model_copy(update={"problem": problem.model_copy(update=texts)})
