@@ -222,7 +222,7 @@ class Updater:
         )
         manifest = await to_thread.run_sync(self._manifest, wanted)
         variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
-        served = await self._load(manifest, variant, wanted)
+        served = await self._load(manifest, variant, wanted, is_known=True)
         await self.server.swap(self.name, served)
 
     async def _put(self, slots: Slots) -> Slots:
@@ -232,9 +232,11 @@ class Updater:
     def _manifest(self, wanted: DesiredModel) -> VersionManifest:
         return read_manifest(self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES), name=self.name, wanted=wanted)
 
-    async def _load(self, manifest: VersionManifest, variant: Variant, wanted: DesiredModel) -> ServedModel:
+    async def _load(
+        self, manifest: VersionManifest, variant: Variant, wanted: DesiredModel, *, is_known: bool = False
+    ) -> ServedModel:
         def load() -> ServedModel:
-            with self._readable(variant, wanted) as path:
+            with self._readable(variant, wanted, is_known=is_known) as path:
                 engine = load_engine(path, variant, manifest.inputs, manifest.outputs)
             try:
                 run_golden(engine, manifest, variant)
@@ -245,12 +247,16 @@ class Updater:
 
         return await to_thread.run_sync(load)
 
-    def _readable(self, variant: Variant, wanted: DesiredModel) -> AbstractContextManager[Path]:
-        """Return where a runtime reads the variant's plain file, for as long as the context lasts."""
+    def _readable(self, variant: Variant, wanted: DesiredModel, *, is_known: bool) -> AbstractContextManager[Path]:
+        """Return where a runtime reads the variant's plain file, for as long as the context lasts.
+
+        `is_known` says that a version is in a slot that it can have only by having been loaded from this file before.
+        """
         stored = self.blobs.path(variant.travels_as.sha256)
         if variant.encrypted is None:
             return nullcontext(stored)
-        return plain_file(stored, variant, self.encryption_key.open(wanted.key, self.name, wanted.version))
+        version_key = self.encryption_key.open(wanted.key, self.name, wanted.version)
+        return plain_file(stored, variant, version_key, is_known=is_known)
 
     def _serves(self, slot: Slot) -> bool:
         served = self.server.get(self.name)

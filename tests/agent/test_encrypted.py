@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from tests.agent.simulators.device import Device, file_of, version
@@ -18,7 +19,15 @@ from shoal_agent.slots import SlotFile
 from shoal_agent.updater import DeploymentFailedError
 from shoal_contract import topics
 from shoal_contract.desired import DesiredModel
-from shoal_contract.encryption import EncryptedFile, KeyUse, WrappedKey, encrypt_file, wrap_key
+from shoal_contract.encryption import (
+    EncryptedFile,
+    KeyUse,
+    WrappedKey,
+    decrypt_chunks,
+    encrypt_chunks,
+    encrypt_file,
+    wrap_key,
+)
 from shoal_contract.manifest import Variant
 
 pytestmark = pytest.mark.anyio
@@ -160,6 +169,22 @@ async def test_files_that_are_not_what_the_manifest_says_fail(device: Device) ->
     ]
     for sealed in attacks:
         await refused(device, publish(device, 2, sealed=sealed), "decrypting .* does not open")
+
+
+async def test_a_file_that_the_versions_key_was_misused_for_is_found_out_at_the_first_load(device: Device) -> None:
+    await device.converge(device.publish(version(1), "dp-0"))
+    plain, other = file_of(2), b"?" * len(file_of(2))
+    sealed = next(encrypt_chunks([other], VERSION_KEY, ref_of(plain).sha256, len(plain)))
+    await refused(device, publish(device, 2, sealed=sealed), "with the plain hash")
+
+
+async def test_a_start_hashes_no_plain_file_that_it_has_hashed_before(device: Device) -> None:
+    await device.converge(publish(device, 2))
+    with mock.patch("shoal_agent.plain_file.decrypt_chunks", wraps=decrypt_chunks) as opened:
+        again = await device.restart()
+    assert again.serves == 2
+    assert [call.kwargs["is_known"] for call in opened.mock_calls] == [True]
+    await again.server.aclose()
 
 
 async def test_a_model_that_fails_its_self_test_fails_encrypted_too(device: Device) -> None:
