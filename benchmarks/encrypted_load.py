@@ -1,8 +1,8 @@
 """What it costs a device that a version is encrypted: hash, open and load a 10 MB model, against the plain file's.
 
 Both ways are the agent's own calls at a start: the stored file is hashed and loaded by ONNX Runtime; or it is decrypted
-into memory, which checks it as well, and loaded from there. `first_load` is the one after a fetch, once a version, which
-checks the plain file's hash besides; `first_load_peer` is then spared its hash, as it was made of the chunks. Run it as
+into memory, which checks it as well, and loaded from there. `first_load` is the one after a fetch, once a version. It
+checks the plain hash besides; `first_load_peer` is then spared its hash, which was made of the chunks. Run it as
 `python benchmarks/encrypted_load.py`.
 """
 
