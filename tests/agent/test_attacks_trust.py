@@ -145,10 +145,16 @@ def test_an_attack_by_a_desired_state_changes_nothing_and_is_reported(
     hub, agent = lasting
     serving = agent.serves("tiny")
     make, code = DESIRED_ATTACKS[attack]
+    in_force = hub.generation
+    hub.wait_until(lambda seen: seen.reported is not None and seen.reported.generation == in_force)
     hub.publish(topics.down_desired(hub.device_id), make(hub))
     wait_for_refusal(hub, code)
-    assert agent.serves("tiny") == serving
+    assert hub.reported is not None
+    assert hub.reported.problem is not None
+    assert hub.reported.problem.remedy
+    assert (hub.reported.generation, agent.serves("tiny")) == (in_force, serving)
     converge(hub, agent)
+    assert hub.reported.problem is None
 
 
 def test_a_replayed_desired_state_that_was_genuine_once_changes_nothing(
@@ -254,13 +260,6 @@ def serve_by_another_ca(broker: Broker, folder: Path) -> DeviceAuthority:
     return authority
 
 
-def wait_for_log(agent: AgentProcess, text: str) -> None:
-    deadline_s = time.monotonic() + 20
-    while text not in agent.log():
-        assert time.monotonic() < deadline_s, agent.log()[-3000:]
-        time.sleep(0.05)
-
-
 def test_a_rogue_broker_with_a_certificate_of_another_ca_gets_no_connection(
     hub: HubStandIn, agent: AgentProcess, tmp_path: Path
 ) -> None:
@@ -271,7 +270,7 @@ def test_a_rogue_broker_with_a_certificate_of_another_ca_gets_no_connection(
     serve_by_another_ca(hub.broker, tmp_path / "rogue")
     hub.wait_connected()
 
-    wait_for_log(agent, "it cannot show a certificate of this device's hub")
+    agent.wait_for_log("it cannot show a certificate of this device's hub")
 
     assert agent.serves("tiny") == serving
     assert all(presence.state == "offline" for presence in hub.presences)

@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from tests.agent.simulators.hostile_broker import hostile_broker
+from tests.simulators.agent_process import AgentProcess
 from tests.simulators.broker import Broker, running_broker
 from tests.simulators.hub import hub_of_one
 from tests.simulators.quick_agent import settings
@@ -20,7 +21,6 @@ from shoal_agent.link import Link
 from shoal_agent.pairs import Pairs
 from shoal_agent.signer import DeviceSigner
 
-pytestmark = pytest.mark.anyio
 BOUNDS = settings(Path("unused")).link
 LARGEST = bytes([0xFF, 0xFF, 0xFF, 0x7F])
 """The longest packet that MQTT can announce, 256 MiB."""
@@ -56,6 +56,26 @@ HOSTILE = {
 }
 
 
+def test_an_agent_serves_on_while_a_broker_that_was_taken_over_breaks_the_protocol(
+    broker: Broker, tmp_path: Path
+) -> None:
+    agent = AgentProcess(tmp_path / "device", is_quick=True)
+    with hub_of_one(broker) as hub, hostile_broker(broker.devices, next(iter(HOSTILE.values()))) as hostile:
+        hub.enrol(agent.data / "identity", broker_port=hostile.port)
+        agent.start()
+        pid = agent.process and agent.process.pid
+        try:
+            for answer in HOSTILE.values():
+                hostile.answer = answer
+                assert hostile.hung_up.acquire(timeout=10)
+            assert agent.ask("/v2/health/live")[0] == 200
+            assert (agent.is_running, agent.process and agent.process.pid) == (True, pid)
+            assert "Traceback" not in agent.log()
+        finally:
+            agent.close()
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE.keys())
 async def test_a_device_hangs_up_on_a_broker_that_breaks_the_protocol_and_comes_back(
     broker: Broker, tmp_path: Path, answer: bytes
@@ -71,6 +91,7 @@ async def test_a_device_hangs_up_on_a_broker_that_breaks_the_protocol_and_comes_
     assert hostile.connections >= 2
 
 
+@pytest.mark.anyio
 async def test_of_a_flood_of_messages_no_more_wait_for_the_agent_than_its_bound(
     broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,6 @@
 """Renewal: the device always has one whole pair that the broker takes, whatever fails in between."""
 
 import errno
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -53,17 +52,6 @@ class Broker:
     async def wait_connected(self) -> int:
         await anyio.lowlevel.checkpoint()
         return 1
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def hub(tmp_path: Path, authority: Authority) -> Iterator[HttpsHub]:
-    with https_hub(tmp_path, authority) as serving:
-        yield serving
 
 
 @pytest.fixture

@@ -26,12 +26,12 @@ class HostileBroker:
 
 
 @contextmanager
-def hostile_broker(authority: DeviceAuthority, answer: bytes) -> Iterator[HostileBroker]:
-    """Run one for the length of the block."""
+def hostile_broker(authority: DeviceAuthority, answer: bytes, port: int = 0) -> Iterator[HostileBroker]:
+    """Run one for the length of the block, by default on a free port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pair = authority.issue_server(["127.0.0.1", "localhost"])
     context.load_cert_chain(pair.certificate, pair.key)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     broker = HostileBroker(listener.getsockname()[1], answer)
     thread = threading.Thread(target=_serve, args=(listener, context, broker))
     thread.start()
@@ -53,7 +53,16 @@ def _serve(listener: socket.socket, context: ssl.SSLContext, broker: HostileBrok
         with suppress(OSError), context.wrap_socket(raw, server_side=True) as connection:
             connection.recv(4096)
             broker.connections += 1
-            connection.sendall(CONNACK + broker.answer)
-            while connection.recv(4096):
-                pass
-            broker.hung_up.release()
+            _read_until_it_hangs_up(connection, broker)
+
+
+def _read_until_it_hangs_up(connection: ssl.SSLSocket, broker: HostileBroker) -> None:
+    try:
+        connection.sendall(CONNACK + broker.answer)
+        while connection.recv(4096):
+            pass
+    except TimeoutError:
+        return
+    except OSError:
+        pass  # in the middle of what was sent, which is hanging up as well
+    broker.hung_up.release()
