@@ -199,9 +199,12 @@ class Updater:
         """Serve the version before; the hub's desired state, if it still asks for `active`, mends or fails that."""
         slots = self.file.slots
         if active.state == "unproven":
-            slots = await self._put(slots.failed(active.deployment, active.version, error.to_problem()))
-            if slots.active is not None:
-                await self._serve(slots.active)
+            failed = slots.failed(active.deployment, active.version, error.to_problem())
+            try:
+                if failed.active is not None:
+                    await self._serve(failed.active)  # first of all: the disk may be full
+            finally:
+                await self._put(failed)
             return
         if slots.previous is None:
             raise error
