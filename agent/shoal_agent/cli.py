@@ -120,13 +120,11 @@ def run(*, data: Path, port: int, runtimes: tuple[str, ...], log_level: str) -> 
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    import anyio
-
-    from shoal_agent.daemon import Agent
+    from shoal_agent.daemon import run_agent
     from shoal_agent.settings import AgentSettings
 
     settings = AgentSettings(data_dir=data, port=port, runtimes=_runtimes(runtimes))
-    anyio.run(Agent(settings).run)
+    run_agent(settings)
 
 
 @app.command(epilog="Example: shoal-agent status --json")

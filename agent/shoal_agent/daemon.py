@@ -105,20 +105,19 @@ class Agent:
         """
         loop = asyncio.get_running_loop()
         self._outbox.on_change = partial(_notify, loop, self._uplink)
-        with only_one(self._settings.data_dir):
-            try:
-                await self._boot()
-                await self._serve_and_converge()
-            except Exception as error:
-                cause = _cause(error)
-                if cause is error:
-                    raise
-                raise cause from error
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._server.aclose()
-                self._outbox.close()
-                self._now.save()
+        try:
+            await self._boot()
+            await self._serve_and_converge()
+        except Exception as error:
+            cause = _cause(error)
+            if cause is error:
+                raise
+            raise cause from error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._server.aclose()
+            self._outbox.close()
+            self._now.save()
 
     async def _serve_and_converge(self) -> None:
         retry = self._settings.fetch
@@ -314,6 +313,16 @@ class Agent:
             now=self._now,
             tell=self._tell,
         )
+
+
+def run_agent(settings: AgentSettings, system: Callable[[], datetime] = system_clock) -> None:
+    """Run the agent of a data folder until SIGTERM or SIGINT; nothing is opened before the folder is held.
+
+    Raises:
+        AgentError: Another one holds it, the device is not enrolled, or see `Agent.run`.
+    """
+    with only_one(settings.data_dir):
+        anyio.run(Agent(settings, system).run)
 
 
 def _notify(loop: asyncio.AbstractEventLoop, uplink: Uplink) -> None:
