@@ -249,6 +249,44 @@ def test_a_routine_rotation_of_every_key_needs_nobody_at_the_device(hub: HubStan
     assert (hub.trust.root_version, hub.trust.epochs) == (3, (2,))
 
 
+def test_a_device_back_after_400_days_off_serves_at_once_and_follows_its_hub_again(
+    hub: HubStandIn, agent: AgentProcess
+) -> None:
+    agent.start()
+    serving = converge(hub, agent)
+    assert agent.stop() == 0
+    for days in (100, 200, 300, 400):
+        hub.repository.now = lambda away=timedelta(days=days): datetime.now(timezone.utc) + away  # type: ignore[misc]
+        hub.repository.rotate_root([])
+    hub.repository.renew()
+    hub.publish_trust()
+    agent.clock_error = timedelta(days=400)
+
+    agent.start()
+
+    assert agent.serves("tiny") == serving
+    converge(hub, agent, expires_at=hub.repository.now() + timedelta(days=30))
+    assert hub.trust is not None
+    assert (hub.trust.root_version, hub.trust.problem) == (5, None)
+
+
+def test_a_hub_restored_from_an_older_copy_is_obeyed_again_as_its_versions_are_times(
+    hub: HubStandIn, agent: AgentProcess
+) -> None:
+    agent.start()
+    repository, backup = hub.repository, (dict(hub.repository.files), dict(hub.repository._versions))
+    hub.generation = int(time.time() * 1000)
+    lost = converge(hub, agent)
+    repository.wait_for_another_ms()
+    repository.files, repository._versions = backup  # the generation of the copy, too, is an older time
+    hub.generation = int(time.time() * 1000)
+
+    assert converge(hub, agent) > lost
+
+    assert hub.trust is not None
+    assert hub.trust.problem is None
+
+
 def serve_by_another_ca(broker: Broker, folder: Path) -> DeviceAuthority:
     """Start the broker again with a certificate of another CA; the devices' own certificates are still taken."""
     broker.process.stop()
