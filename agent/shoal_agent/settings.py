@@ -14,6 +14,8 @@ class LinkSettings:
     connect_timeout_s: float = 10.0
     confirm_timeout_s: float = 20.0
     """How long a publish may wait for the broker's PUBACK."""
+    unconfirmed_messages: int = 32
+    """Publications that may wait for their PUBACK at a time; beyond it none is taken."""
     reconnect_min_s: float = 0.5
     reconnect_max_s: float = 60.0
     will_delay_s: int = 30

@@ -209,9 +209,12 @@ class Updater:
         """Serve the version before; the hub's desired state, if it still asks for `active`, mends or fails that."""
         slots = self.file.slots
         if active.state == "unproven":
-            slots = await self._put(slots.failed(active.deployment, active.version, error.to_problem()))
-            if slots.active is not None:
-                await self._serve(slots.active)
+            failed = slots.failed(active.deployment, active.version, error.to_problem())
+            try:
+                if failed.active is not None:
+                    await self._serve(failed.active)  # first of all: the disk may be full
+            finally:
+                await self._put(failed)
             return
         if slots.previous is None:
             raise error
@@ -232,7 +235,7 @@ class Updater:
         )
         manifest = await to_thread.run_sync(self._manifest, wanted)
         variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
-        served = await self._load(manifest, variant, wanted)
+        served = await self._load(manifest, variant, wanted, is_known=True)
         await self.server.swap(self.name, served)
 
     async def _put(self, slots: Slots) -> Slots:
@@ -242,9 +245,11 @@ class Updater:
     def _manifest(self, wanted: DesiredModel) -> VersionManifest:
         return read_manifest(self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES), name=self.name, wanted=wanted)
 
-    async def _load(self, manifest: VersionManifest, variant: Variant, wanted: DesiredModel) -> ServedModel:
+    async def _load(
+        self, manifest: VersionManifest, variant: Variant, wanted: DesiredModel, *, is_known: bool = False
+    ) -> ServedModel:
         def load() -> ServedModel:
-            with self._readable(variant, wanted) as path:
+            with self._readable(variant, wanted, is_known=is_known) as path:
                 engine = load_engine(path, variant, manifest.inputs, manifest.outputs)
             try:
                 run_golden(engine, manifest, variant)
@@ -255,12 +260,16 @@ class Updater:
 
         return await to_thread.run_sync(load)
 
-    def _readable(self, variant: Variant, wanted: DesiredModel) -> AbstractContextManager[Path]:
-        """Return where a runtime reads the variant's plain file, for as long as the context lasts."""
+    def _readable(self, variant: Variant, wanted: DesiredModel, *, is_known: bool) -> AbstractContextManager[Path]:
+        """Return where a runtime reads the variant's plain file, for as long as the context lasts.
+
+        `is_known` says that a version is in a slot that it can have only by having been loaded from this file before.
+        """
         stored = self.blobs.path(variant.travels_as.sha256)
         if variant.encrypted is None:
             return nullcontext(stored)
-        return plain_file(stored, variant, self.encryption_key.open(wanted.key, self.name, wanted.version))
+        version_key = self.encryption_key.open(wanted.key, self.name, wanted.version)
+        return plain_file(stored, variant, version_key, is_known=is_known)
 
     def _serves(self, slot: Slot) -> bool:
         served = self.server.get(self.name)

@@ -165,6 +165,23 @@ def test_a_file_that_is_not_the_one_that_its_hash_names_is_not_encrypted_under_i
         list(encrypt_chunks([b"changed"], VERSION_KEY, sha256_hex(b"changed"), 8))
 
 
+def test_what_somebody_with_the_key_sealed_under_another_files_hash_is_found_out_the_first_time() -> None:
+    named = (sha256_hex(b"claimed"), 7)
+    sealed = next(encrypt_chunks([b"changed"], VERSION_KEY, *named))
+    with pytest.raises(EncryptionError, match="with the plain hash"):
+        list(decrypt_chunks([sealed], VERSION_KEY, *named))
+
+
+def test_of_a_file_that_is_known_the_tags_still_find_every_change() -> None:
+    sealed, named = encrypt_file(PLAIN, VERSION_KEY), (sha256_hex(PLAIN), len(PLAIN))
+    chunks = [sealed[start : start + SEALED] for start in range(0, len(sealed), SEALED)]
+    assert b"".join(decrypt_chunks(chunks, VERSION_KEY, *named, is_known=True)) == PLAIN
+    changed = [bytes([chunks[0][0] ^ 1]) + chunks[0][1:], *chunks[1:]]
+    for attack in (changed, chunks[:-1], [*chunks, chunks[-1]], [chunks[1], chunks[0], *chunks[2:]]):
+        with pytest.raises(EncryptionError):
+            list(decrypt_chunks(attack, VERSION_KEY, *named, is_known=True))
+
+
 def test_chunks_are_handed_on_one_by_one() -> None:
     sealed = encrypt_file(PLAIN, VERSION_KEY)
     parts = (sealed[start : start + SEALED] for start in range(0, len(sealed), SEALED))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 START_S = 30.0
+LOG_S = 20.0
 
 
 class AgentProcess:
@@ -76,6 +77,13 @@ class AgentProcess:
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill()
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until it has logged a text."""
+        deadline_s = time.monotonic() + LOG_S
+        while text not in self.log():
+            assert time.monotonic() < deadline_s, self.log()[-3000:]
+            time.sleep(0.05)
 
     def log(self) -> str:
         return (self.data / "agent.log").read_text()

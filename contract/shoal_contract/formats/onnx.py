@@ -146,8 +146,9 @@ def _check_metadata(key: str, value: str) -> None:
 
 def _check_operators(walk: _Walk) -> None:
     allowed = walk.limits.onnx_domains
-    for domain, op_type in sorted(walk.nodes - walk.functions):
-        if op_type in _FILE_OPS or (allowed is not None and domain not in allowed):
+    for domain, op_type in sorted(walk.nodes):
+        is_own = (domain, op_type) in walk.functions
+        if op_type in _FILE_OPS or (allowed is not None and domain not in allowed and not is_own):
             raise FormatError(
                 f"its operator {op_type[:64]!r} is of the domain {domain[:64]!r}, which needs a library of its own; "
                 f"allowed are {', '.join(sorted(repr(one) for one in allowed or ()))}",

@@ -105,6 +105,16 @@ def test_an_operator_that_runs_a_compiled_file_is_refused_even_where_its_domain_
             check_device_file(data, limits=limits)
 
 
+def test_an_operator_that_runs_a_compiled_file_can_not_hide_behind_a_function_of_its_name() -> None:
+    node = helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft", ep_cache_context="/opt/engine.bin")
+    model = model_of(plain_graph(node), domain="com.microsoft")
+    body = [helper.make_node("Identity", ["a"], ["b"])]
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("com.microsoft", "EPContext", ["a"], ["b"], body, opsets))
+    with pytest.raises(FormatError, match="EPContext"):
+        check_device_file(model.SerializeToString(), limits=RUNTIME_LIMITS)
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("ort_config", "{}"), ("custom_op_library", "x"), ("ops", "/usr/lib/libevil.so")]
 )
