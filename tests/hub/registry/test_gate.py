@@ -51,6 +51,34 @@ def test_an_onnx_file_that_reads_another_file_is_not_registered(
     assert not (sqlite_hub.settings.data / "artifacts").exists()
 
 
+@pytest.mark.parametrize("named", [[], ["calibration.npz", "test.npz"], ["model.onnx"]])
+def test_what_a_bundle_does_not_name_passes_no_gate_and_so_is_never_opened(
+    sqlite_client: TestClient, tmp_path: Path, named: list[str]
+) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    description = json.loads((folder / "bundle.json").read_text())
+    description["files"] = {name: description["files"][name] for name in named}
+    (folder / "bundle.json").write_text(json.dumps(description))
+    response = post_bundle(sqlite_client, folder)
+    assert response.status_code == 422
+    assert "does not name" in response.json()["error"]["message"]
+    assert sqlite_client.get("/api/v1/models").json() == []
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "calibration.npz", "test.npz"])
+def test_a_bundle_without_what_it_is_measured_by_is_refused_by_name(
+    sqlite_client: TestClient, tmp_path: Path, name: str
+) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    description = json.loads((folder / "bundle.json").read_text())
+    del description["files"][name]
+    (folder / name).unlink()
+    (folder / "bundle.json").write_text(json.dumps(description))
+    message = post_bundle(sqlite_client, folder).json()["error"]["message"]
+    assert name in message
+    assert "/" not in message, "no path of the hub"
+
+
 def test_a_variant_passes_the_same_gate_as_an_upload(tmp_path: Path) -> None:
     path = tmp_path / "colours-generic-litert-int8.tflite"
     path.write_bytes(litert_with(custom_op="FlexMatMul"))
