@@ -120,6 +120,11 @@ def layer(**changes: Any) -> dict[str, Any]:
         (layer(config={"activation": {"class_name": "__lambda__", "config": {"value": "4wEAAAA="}}}), "is code"),
         (layer(class_name="TFSMLayer", config={"filepath": "/etc"}), "is code"),
         (layer(class_name="TorchModuleWrapper"), "is code"),
+        (layer(module="keras", class_name="layers.Lambda"), "no plain name"),
+        (layer(module="keras.layers", class_name="Lambda "), "no plain name"),
+        (layer(module="keras.utils", class_name="get_file"), "imported from the module 'keras.utils'"),
+        (layer(module="keras.config", class_name="enable_unsafe_deserialization"), "imported from the module"),
+        (layer(module="keras.src.saving.saving_lib", class_name="load_model"), "imported from the module"),
         (layer(module="os", class_name="system"), "imported from the module 'os'"),
         (layer(module="builtins", class_name="exec"), "Python's builtins"),
         (layer(class_name="StringLookup", config={"vocabulary": "/etc/passwd"}), "would be read from this machine"),
@@ -127,6 +132,23 @@ def layer(**changes: Any) -> dict[str, Any]:
 )
 def test_a_keras_file_with_code_is_refused(tmp_path: Path, config: object, reason: str) -> None:
     assert reason in refusal(tmp_path / "model.keras", keras_archive(config))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("keras.src.ops.numpy", "Add"),
+        ("keras.src.models.functional", "Functional"),
+        ("keras.optimizers.schedules", "ExponentialDecay"),
+        ("keras.dtype_policies", "DTypePolicy"),
+        ("builtins", "function"),
+        (None, "__keras_tensor__"),
+    ],
+)
+def test_what_keras_writes_of_plain_models_passes(tmp_path: Path, module: str | None, name: str) -> None:
+    path = tmp_path / "model.keras"
+    path.write_bytes(keras_archive(layer(module=module, class_name=name)))
+    check_bundle_file(path, LIMITS)
 
 
 def external_link(file: Any) -> None:
