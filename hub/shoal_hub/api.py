@@ -45,7 +45,7 @@ def create_app(hub: HubContext) -> FastAPI:
         title="Shoal",
         version=__version__,
         description="Registry, rollouts and the fleet of one Shoal hub.",
-        docs_url="/api/docs",
+        docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
