@@ -50,6 +50,16 @@ def test_every_route_documents_the_errors_that_it_answers_with(stranger: TestCli
                 assert "404" in operation["responses"], (method, path)
 
 
+def test_every_error_is_documented_in_the_one_form(stranger: TestClient) -> None:
+    described = stranger.get("/api/openapi.json").json()["paths"]
+    for path, methods in described.items():
+        for method, operation in methods.items():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    schema = answer["content"]["application/json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}, (method, path, status)
+
+
 @pytest.mark.parametrize("header", ["Bearer shoal_wrong", "Bearer \u00e9", "Bearer ", "Basic abc", "shoal_wrong"])
 def test_a_wrong_token_is_refused(stranger: TestClient, header: str) -> None:
     response = stranger.get("/api/v1/devices", headers={"Authorization": header.encode()})

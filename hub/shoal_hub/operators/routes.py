@@ -162,7 +162,7 @@ def create_operator_token(body: OperatorTokenCreate, session: Writing, admin: Ad
     return OperatorTokenCreated(**token_public(made.row, owner).model_dump(), token=made.text)
 
 
-@router.delete("/operator-tokens/{token_id}", responses=documented(401, 403, 404))
+@router.delete("/operator-tokens/{token_id}", responses=documented(401, 403, 404, 422))
 def revoke_operator_token(token_id: Line, session: Writing, admin: Admin) -> OperatorTokenPublic:
     """Withdraw an API token, and every session that it opened."""
     row, user = tokens.revoke_token(session, token_id, by=admin.name, now=utc_now())

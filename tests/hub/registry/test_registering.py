@@ -302,6 +302,18 @@ def test_an_alias_that_reads_like_something_else_is_refused_with_the_whole_versi
     assert sqlite_client.get("/api/v1/models").json() == []
 
 
+@pytest.mark.parametrize("name", ["bundle.json", "model-card.json"])
+def test_a_description_that_is_larger_than_a_request_may_be_is_not_read(
+    sqlite_client: TestClient, sqlite_hub: HubContext, tmp_path: Path, name: str
+) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    (folder / name).write_bytes(b" " * (sqlite_hub.settings.max_body_bytes + 1))
+    response = post_bundle(sqlite_client, folder)
+    assert response.status_code == 413
+    assert name in response.json()["error"]["message"]
+    assert "SHOAL_MAX_BODY_BYTES" in response.json()["error"]["remedy"]
+
+
 def test_an_upload_over_the_limit_is_refused(sqlite_client: TestClient, sqlite_hub: HubContext) -> None:
     length = str(sqlite_hub.settings.max_upload_bytes + 1)
     response = sqlite_client.post("/api/v1/models/colours/versions", headers={"content-length": length}, content=b"")
