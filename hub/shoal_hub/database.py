@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event
+from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
@@ -144,7 +144,18 @@ def announce(session: Session, what: str) -> None:
     session.info.setdefault("announced", set()).add(what)
 
 
+def add_unless_there(session: Session, row: SQLModel) -> None:
+    """Add a row; one that another transaction has added meanwhile, as PostgreSQL lets it, stands."""
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        if session.get(type(row), inspect(type(row)).primary_key_from_instance(row)) is None:
+            raise
+
+
 def _open_engine(url: str) -> Engine:
+    """Open the engine; its errors show statements without their parameters, among which secrets may be."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -153,7 +164,7 @@ def _open_engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True)
     msg = f"opening the database: {parsed.get_backend_name()} is not supported"
     raise DatabaseError(msg, "use sqlite:////path/hub.sqlite or postgresql://user@host/name")
 
@@ -161,7 +172,7 @@ def _open_engine(url: str) -> Engine:
 def _open_sqlite(url: Any) -> Engine:  # noqa: ANN401 - sqlalchemy.engine.URL, kept out of the signature's imports
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url)
+    engine = create_engine(url, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:  # noqa: ANN401

@@ -65,6 +65,11 @@ def main() -> None:
     except (ClientError, HubError) as error:
         _tell(error.message, error.remedy)
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise  # of the machine, and not of a file that the command line names
+        _tell(f"{error.filename}: {error.strerror}", "check the path, and that you may use it")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 

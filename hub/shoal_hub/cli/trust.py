@@ -84,7 +84,10 @@ def rotate(
 
 @app.command(epilog="Example: shoal trust sign --keys /media/root-1")
 def sign(
-    keys: Annotated[Path | None, typer.Option(help="Folder with offline keys; folders below it count too.")] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="Folder with offline keys; folders below it count too.", exists=True, file_okay=False),
+    ] = None,
     signer: Annotated[list[str] | None, typer.Option(help="URL of a signer that holds an offline key.")] = None,
     file: Annotated[Path | None, typer.Option(help="Sign this file, without a hub; it is written back.")] = None,
     save: Annotated[Path | None, typer.Option(help="Only fetch what is to be signed into this file.")] = None,
@@ -101,7 +104,7 @@ def sign(
     if discard:
         with connect() as client:
             status = client.trust.discard()
-        show(status, as_json=as_json, draw=lambda: _draw_outcome(status))
+        show(status, as_json=as_json, draw=lambda: console.print("nothing is staged; what is in force stays"))
     elif save is not None:
         with connect() as client:
             save.write_text(client.trust.staged().model_dump_json(indent=2))

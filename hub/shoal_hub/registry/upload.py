@@ -8,20 +8,27 @@ from pathlib import Path
 
 from fastapi import UploadFile
 
-from shoal_hub.errors import InvalidInputError
+from shoal_hub.errors import InvalidInputError, TooLargeError
 from shoal_hub.registry.bundle_files import check_file_name
 
 
 @contextmanager
-def uploaded_bundle(files: Sequence[UploadFile], folder: Path) -> Iterator[Path]:
+def uploaded_bundle(files: Sequence[UploadFile], folder: Path, max_json_bytes: int) -> Iterator[Path]:
     """Write uploaded files into a new folder under `folder`, which is gone after the block.
 
     Raises:
         InvalidInputError: A file is not one that a bundle has, or was sent twice.
+        TooLargeError: A description (`.json`), which is read whole in the API's process, is larger than allowed.
     """
     names = [check_file_name(file.filename or "") for file in files]
     if len(set(names)) != len(names):
         raise InvalidInputError("registering a bundle: a file was sent twice", "send each file of the bundle once")
+    for name, file in zip(names, files, strict=True):
+        if name.endswith(".json") and (file.size or 0) > max_json_bytes:
+            raise TooLargeError(
+                f"registering a bundle: {name} has {file.size} bytes, of a description {max_json_bytes} are taken",
+                "leave out what is not needed, or raise SHOAL_MAX_BODY_BYTES at the hub",
+            )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bundle-", dir=folder) as place:
         for name, file in zip(names, files, strict=True):

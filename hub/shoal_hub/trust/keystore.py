@@ -130,7 +130,8 @@ class Keystore:
             mode, data = path.stat().st_mode, path.read_bytes()
             key = self._decrypt(name, data)
         except (OSError, ValueError, TypeError) as error:  # TypeError: the key is not encrypted
-            raise TrustError(f"reading the key {path}: {error}", files.RESTORE) from error
+            remedy = "give the passphrase that it was made with" if self._is_typed else files.RESTORE
+            raise TrustError(f"reading the key {path}: {error}", remedy) from error
         if mode & _OTHERS:
             found = stat.filemode(mode)
             raise TrustError(f"reading the key {path}: it is open to others ({found})", f"run: chmod 600 {path}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import ValidationError
 from securesystemslib.signer import CryptoSigner, Key, Signer
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
@@ -157,9 +158,11 @@ def read_request(text: bytes) -> SigningRequest:
     """
     try:
         return SigningRequest.model_validate_json(text)
-    except ValueError as error:
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        found = ": ".join([*map(str, first["loc"]), first["msg"]])
         raise MetadataError(
-            f"reading a signing request: {error}", "use the file that `shoal trust sign --save` wrote"
+            f"reading a signing request: {found}", "use the file that `shoal trust sign --save` wrote"
         ) from error
 
 
@@ -206,7 +209,10 @@ def _check(passphrase: bytes, plan: Plan) -> None:
         )
     for role, count, threshold in plan.roles:
         if not 1 <= threshold <= count:
-            raise TrustError(f"making offline keys: {threshold} of {count} keys of {role} can not sign", "change it")
+            raise TrustError(
+                f"making offline keys: {threshold} signatures of {role} were asked for, by {count} keys",
+                f"give --{role}-threshold of at most {count}, or more --{role}-keys",
+            )
         if len(plan.urls_of(role)) > count:
             raise TrustError(
                 f"making offline keys: {role} gets {count} keys, {len(plan.urls_of(role))} signers are named for it",
