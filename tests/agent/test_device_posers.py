@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.agent.simulators.lan import enrolled
-from tests.agent.test_rogue_broker import WAIT_S, heard, wait_for_log
+from tests.agent.test_rogue_broker import WAIT_S, heard
 from tests.simulators.agent_process import AgentProcess
 from tests.simulators.broker import Broker, listening
 from tests.simulators.hub import hub_of_one
@@ -47,7 +47,7 @@ def test_a_real_agent_says_nothing_to_a_device_that_poses_as_the_broker(tmp_path
             stand_in.enrol(agent.data / "identity")
             agent.start()
             try:
-                wait_for_log(agent, SERVER_PURPOSE)
+                agent.wait_for_log(SERVER_PURPOSE)
                 assert heard(spy) == []
                 shown.key.write_bytes(own[0])
                 shown.certificate.write_bytes(own[1])
