@@ -16,7 +16,7 @@ from tests.simulators.agent_process import AgentProcess
 from tests.simulators.broker import Broker, running_broker
 from tests.simulators.hub import HubStandIn, hub_of_one
 from tests.simulators.tiny_model import TinyVersion
-from tests.simulators.trust_server import trust_server
+from tests.simulators.trust_server import Mood, trust_server
 
 from shoal_contract import topics
 from shoal_contract.desired import DesiredConfig
@@ -319,6 +319,35 @@ def test_a_rogue_broker_with_a_certificate_of_another_ca_gets_no_connection(
     hub.wait_connected()
     hub.publish_trust()
     converge(hub, agent)
+
+
+@pytest.mark.parametrize(
+    ("mood", "complaint"),
+    [
+        ("endless", "timestamp.json: more than the 16384 bytes"),
+        ("trickles", "over HTTPS: the refresh took more than 4.0 s"),
+    ],
+)
+def test_a_server_that_sends_without_end_or_a_byte_at_a_time_is_given_up_and_the_device_serves_on(
+    hub: HubStandIn, agent: AgentProcess, tmp_path: Path, mood: Mood, complaint: str
+) -> None:
+    api = Authority("the API's")
+    with trust_server(hub.repository, api.server_context(tmp_path)) as https:
+        bundle = hub.broker.devices.certificate_pem + api.pem
+        hub.api_url = https.url
+        hub.enrol(agent.data / "identity", ca_pem=bundle)
+        agent.start()
+        serving = converge(hub, agent)
+        https.mood = mood
+        hub.publish(topics.TRUST_TIMESTAMP, b"")  # nothing stands at the broker any more, so the API is asked
+
+        agent.wait_for_log(complaint)
+
+        assert agent.serves("tiny") == serving
+        https.mood = "honest"
+        hub.publish_trust()
+        wait_for_trust(hub, None)
+        converge(hub, agent)
 
 
 def test_a_ca_that_changed_while_the_device_was_off_is_learned_by_tuf_over_https(
