@@ -80,6 +80,11 @@ class Neighbour:
         return self.site._server.port
 
     @property
+    def connections(self) -> int:
+        """How many it serves."""
+        return self.site._server._connections
+
+    @property
     def is_listening(self) -> bool:
         """Whether its address is open."""
         return self.site._server.is_listening
