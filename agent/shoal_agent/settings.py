@@ -114,9 +114,9 @@ class SiteSettings:
     host: str = ""
     """Address on the LAN on which this device serves, if the hub names it as its site's cache; empty: it never does."""
     port: int = 8471
-    connect_s: float = 3.0
+    connect_s: float = 6.0
     """How long connecting to the cache may take, handshake included."""
-    chunk_s: float = 10.0
+    chunk_s: float = 15.0
     """How long one chunk may take from asking on, connecting included: what a cache that fails costs a transfer."""
     min_bytes_per_s: float = 50_000.0
     """A cache that serves one artifact more slowly than this, after the first `chunk_s`, counts as failed."""
@@ -124,9 +124,9 @@ class SiteSettings:
     """A cache that was away, slow or wrong is not asked for so long."""
     lacking_s: float = 30.0
     """A cache that does not have an artifact is not asked for it for so long."""
-    max_connections: int = 64
+    max_connections: int = 256
     """Open connections to the cache; more are closed at once."""
-    handshakes_per_s: float = 20.0
+    handshakes_per_s: float = 50.0
     """Connections that the cache takes up in a second; others wait."""
     handshake_s: float = 5.0
     """How long a neighbour may take for the handshake."""

@@ -68,4 +68,6 @@ async def send(talk: h11.Connection, stream: ByteStream, *events: h11.Event) -> 
     Raises:
         anyio.BrokenResourceError: The connection is gone.
     """
-    await stream.send(b"".join(talk.send(event) or b"" for event in events))
+    data = b"".join(talk.send(event) or b"" for event in events)
+    if data:  # the end of a message whose length was told is nothing
+        await stream.send(data)

@@ -4,7 +4,9 @@ Everybody on the LAN may connect, so connections, handshakes, heads, times and b
 up at each request: a member that is taken out of the signed desired state gets nothing more.
 """
 
+import os
 from logging import getLogger
+from typing import BinaryIO
 
 import anyio
 import h11
@@ -25,6 +27,7 @@ from shoal_contract.desired import DesiredSite
 _log = getLogger(__name__)
 _OK, _FORBIDDEN, _NOT_FOUND = 200, 403, 404
 _ACCEPT_AGAIN_S = 0.1
+_PIECE_BYTES = 64 * 1024
 _OVER = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, h11.ProtocolError)
 """How a connection with a peer that is away, slow, unknown or wrong ends."""
 
@@ -130,38 +133,62 @@ class SiteServer:
                     return
                 if not isinstance(await receive(talk, stream, most_bytes), h11.EndOfMessage):
                     return  # nobody who asks for a chunk has a body to send
-            status, body = await self._answer(device_id, request)
-            await self._bytes.take(len(body))
-            with anyio.fail_after(self._settings.answer_s):
-                await self._send(talk, stream, status, body)
+            status = await self._answer(talk, stream, device_id, request)
             if status != _OK or talk.our_state is h11.MUST_CLOSE:
                 return
             talk.start_next_cycle()
 
-    async def _answer(self, device_id: str, request: h11.Request) -> tuple[int, bytes]:
+    async def _answer(self, talk: h11.Connection, stream: TLSStream, device_id: str, request: h11.Request) -> int:
+        """Answer one request; return the status."""
         if self.site is None or device_id not in self.site.members:
             _log.warning("device %s asked the site's cache, and is no member of the site", device_id)
-            return _FORBIDDEN, b""
+            await self._refuse(talk, stream, _FORBIDDEN)
+            return _FORBIDDEN
         part = parse_path(request.target) if request.method == b"GET" else None
-        body = b"" if part is None else await to_thread.run_sync(self._read, part)
-        return (_OK, body) if body else (_NOT_FOUND, b"")
+        file = None if part is None else await to_thread.run_sync(self._open, part)
+        if part is None or file is None:
+            await self._refuse(talk, stream, _NOT_FOUND)
+            return _NOT_FOUND
+        with file, anyio.fail_after(self._settings.answer_s):
+            await self._send(talk, stream, file, part)
+        return _OK
 
-    def _read(self, part: Part) -> bytes:
-        """Return a chunk, or nothing of what is not there whole; the first one of an artifact hashes it once."""
+    def _open(self, part: Part) -> BinaryIO | None:
+        """Open what is there whole, at a chunk that it has; the first one of an artifact hashes all of it once."""
         if not self._blobs.has(part.sha256):  # the one place where a cache could fetch what a member asks for
-            return b""
+            return None
         try:
             self._blobs.check(part.sha256)
-            with self._blobs.path(part.sha256).open("rb") as file:
-                file.seek(part.index * part.chunk_bytes)
-                return file.read(part.chunk_bytes)
+            file = self._blobs.path(part.sha256).open("rb")
         except (AgentError, OSError) as error:  # damaged, or deleted just now: the broker has it
             _log.warning("serving the site %s: %s", part.path, error)
-            return b""
+            return None
+        if _size_of(file, part) <= 0:
+            file.close()
+            return None
+        file.seek(part.index * part.chunk_bytes)
+        return file
 
-    async def _send(self, talk: h11.Connection, stream: TLSStream, status: int, body: bytes) -> None:
-        headers = [("Content-Length", str(len(body))), ("Content-Type", "application/octet-stream")]
-        if status != _OK:
-            headers.append(("Connection", "close"))
-        response = h11.Response(status_code=status, headers=headers)
-        await send(talk, stream, response, *([h11.Data(data=body)] if body else []), h11.EndOfMessage())
+    async def _send(self, talk: h11.Connection, stream: TLSStream, file: BinaryIO, part: Part) -> None:
+        """Send a chunk in pieces, so that a slow reader holds one of them in memory."""
+        left_bytes = _size_of(file, part)
+        headers = [("Content-Length", str(left_bytes)), ("Content-Type", "application/octet-stream")]
+        await send(talk, stream, h11.Response(status_code=_OK, headers=headers))
+        while left_bytes:
+            piece = await to_thread.run_sync(file.read, min(left_bytes, _PIECE_BYTES))
+            if not piece:
+                raise OSError(f"reading {part.path}: the file has become shorter")
+            left_bytes -= len(piece)
+            await self._bytes.take(len(piece))
+            await send(talk, stream, h11.Data(data=piece))
+        await send(talk, stream, h11.EndOfMessage())
+
+    async def _refuse(self, talk: h11.Connection, stream: TLSStream, status: int) -> None:
+        response = h11.Response(status_code=status, headers=[("Content-Length", "0"), ("Connection", "close")])
+        with anyio.fail_after(self._settings.answer_s):
+            await send(talk, stream, response, h11.EndOfMessage())
+
+
+def _size_of(file: BinaryIO, part: Part) -> int:
+    """Return the bytes of a chunk; none or less where the file has no such chunk."""
+    return min(part.chunk_bytes, os.fstat(file.fileno()).st_size - part.index * part.chunk_bytes)

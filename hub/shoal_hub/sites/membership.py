@@ -1,5 +1,6 @@
 """Makes, changes and ends sites, and lets a revoked device leave. What devices are told follows by intents."""
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -121,6 +122,14 @@ def devices_of(session: Session, name: str) -> list[str]:
     """Return the devices of a site by id, its cache among them unless that was revoked."""
     wanted = select(SiteDevice.device_id).where(SiteDevice.site == name)
     return list(session.exec(wanted.order_by(SiteDevice.device_id)))
+
+
+def devices_by_site(session: Session) -> defaultdict[str, list[str]]:
+    """Return the devices of every site, as `devices_of` does."""
+    placed: defaultdict[str, list[str]] = defaultdict(list)
+    for site, device_id in session.exec(select(SiteDevice.site, SiteDevice.device_id).order_by(SiteDevice.device_id)):
+        placed[site].append(device_id)
+    return placed
 
 
 def _take_devices(session: Session, name: str, layout: Layout) -> None:

@@ -13,7 +13,15 @@ from shoal_hub.database import utc_now
 from shoal_hub.dependencies import DeviceOperator, Reading, Viewer, Writing
 from shoal_hub.error_response import documented
 from shoal_hub.requests import Line
-from shoal_hub.sites.membership import Layout, create_site, delete_site, devices_of, find_site, replace_site
+from shoal_hub.sites.membership import (
+    Layout,
+    create_site,
+    delete_site,
+    devices_by_site,
+    devices_of,
+    find_site,
+    replace_site,
+)
 from shoal_hub.sites.tables import Site
 
 router = APIRouter(prefix="/sites", tags=["sites"])
@@ -55,7 +63,8 @@ class SitePublic(BaseModel):
 @router.get("", responses=documented(401, 403))
 def list_sites(session: Reading, _viewer: Viewer) -> list[SitePublic]:
     """List sites by name."""
-    return [_public(session, site) for site in session.exec(select(Site).order_by(Site.name).limit(10_000))]
+    placed = devices_by_site(session)
+    return [_shown(site, placed[site.name]) for site in session.exec(select(Site).order_by(Site.name))]
 
 
 @router.post("", status_code=201, responses=documented(400, 401, 403, 404, 409, 413, 422))
@@ -85,7 +94,10 @@ def end_site(name: Line, session: Writing, operator: DeviceOperator) -> SitePubl
 
 
 def _public(session: Session, site: Site) -> SitePublic:
-    devices = devices_of(session, site.name)
+    return _shown(site, devices_of(session, site.name))
+
+
+def _shown(site: Site, devices: list[str]) -> SitePublic:
     return SitePublic(
         name=site.name,
         cache=site.cache_id,

@@ -33,16 +33,16 @@ QUICK = SiteSettings(
 )
 
 
-def enrolled(authority: DeviceAuthority, folder: Path, device_id: str = "", ca_pem: str = "") -> Identity:
+def enrolled(authority: DeviceAuthority, folder: Path, device_id: str = "", *, broker_port: int = 1) -> Identity:
     """Give a device its identity, as an enrolment does."""
     device_id = device_id or new_device_id()
     csr = x509.load_pem_x509_csr(make_signing_request(load_or_make_key(folder)).encode())
     response = EnrolmentResponse(
         device_id=device_id,
         certificate_pem=authority.issue(csr, device_id).public_bytes(serialization.Encoding.PEM).decode(),
-        ca_pem=ca_pem or authority.certificate_pem,
+        ca_pem=authority.certificate_pem,
         broker_host="127.0.0.1",
-        broker_port=1,
+        broker_port=broker_port,
         api_url="https://127.0.0.1:1",
         trust_root="{}",
     )
@@ -78,6 +78,11 @@ class Neighbour:
     def port(self) -> int:
         """Where it serves."""
         return self.site._server.port
+
+    @property
+    def connections(self) -> int:
+        """How many it serves."""
+        return self.site._server._connections
 
     @property
     def is_listening(self) -> bool:

@@ -29,8 +29,10 @@ from tests.agent.simulators.lan import QUICK, Lan, Neighbour, enrolled, running_
 from tests.agent.simulators.retained import CHUNK
 
 from shoal_agent.identity import PAIR, Identity
+from shoal_agent.site.exchange import Part
 from shoal_agent.site.peers import device_of
 from shoal_contract.ids import new_device_id
+from shoal_contract.limits import CHUNK_SIZES_BYTES
 from shoal_contract.transfer import describe
 from shoal_hub.trust.ca import DeviceAuthority
 
@@ -207,6 +209,17 @@ async def test_who_never_shakes_hands_takes_no_members_place_for_long(lan: Lan) 
     assert (await ask(cache, pair_of(member))).endswith(DATA[:CHUNK])
     for one in idle:
         await one.aclose()
+
+
+async def test_an_answer_that_takes_too_long_to_send_is_cut_off(lan: Lan) -> None:
+    """By its pace here, as the kernel takes a whole chunk off the hands of who would send to a slow reader."""
+    member, large = lan.identity("member"), bytes(CHUNK_SIZES_BYTES[-1])
+    cache = await lan.cache_for(member.device_id, settings=replace(QUICK, answer_s=0.3, max_bytes_per_s=500_000.0))
+    await cache.fetch(large)
+    path = Part(ref_of(large).sha256, len(large), 0).path
+    answer = await ask(cache, pair_of(member), f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert 0 < len(answer) < len(large)
+    assert cache.connections == 0
 
 
 async def place(lan: Lan, member: Neighbour, pair: Path, answer: Answer, cache_id: str) -> FalseCache:
