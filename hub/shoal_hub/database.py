@@ -6,10 +6,11 @@ Tables live beside their feature (`<feature>/tables.py`). Rows that only move fo
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import IntEnum, unique
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event, inspect
+from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.types import TypeDecorator
@@ -20,6 +21,19 @@ from shoal_hub.errors import DatabaseError
 BUSY_TIMEOUT_MS: Final = 15_000
 """How long a SQLite writer waits for the other process's transaction to end."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+@unique
+class AdvisoryLock(IntEnum):
+    """Every advisory lock of PostgreSQL that the hub takes: they share one number space, by session or transaction."""
+
+    MIGRATIONS = 7462531
+    """Held while the schema is brought to this version."""
+    CONTROLLER = 7462532
+    """Held by the controller in charge, for as long as it is."""
+    AUDIT = 7462533
+    """Held by a transaction from its entries in the audit trail to its commit."""
+
 
 SECRET: Final = {"audit": "secret"}
 """`info` of a column that the audit trail must not show: hashes of secrets, keys."""
@@ -191,4 +205,4 @@ def _open_sqlite(url: Any) -> Engine:  # noqa: ANN401 - sqlalchemy.engine.URL, k
 def _lock_migrations(connection: Connection) -> None:
     """Let one process migrate at a time; on SQLite the immediate transaction is the lock."""
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7462531)")
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.MIGRATIONS})
