@@ -29,13 +29,11 @@ def up(
     The first start makes keys, the database and an operator's token, and writes the CLI's profile. Settings are
     environment variables that begin with SHOAL_.
     """
-    from shoal_hub.supervisor import Supervisor
+    from shoal_hub.supervisor import hub_up
 
     os.umask(PRIVATE_UMASK)  # Mosquitto and the processes take it over
     settings = Settings.read(os.environ)
-    supervisor = Supervisor(settings, lambda line: console.print(escape(line), soft_wrap=True), keep_broker=keep_broker)
-    supervisor.stop_on_signals()
-    supervisor.run()
+    hub_up(settings, lambda line: console.print(escape(line), soft_wrap=True), keep_broker=keep_broker)
 
 
 @app.command(epilog="Example: shoal hub doctor")
