@@ -31,6 +31,7 @@ from shoal_agent.clock import Clock  # noqa: E402
 from shoal_agent.fetch import Fetcher  # noqa: E402
 from shoal_agent.identity import Identity, load_or_make_key  # noqa: E402
 from shoal_agent.link import Link  # noqa: E402
+from shoal_agent.pairs import Pairs  # noqa: E402
 from shoal_agent.settings import FetchSettings, LinkSettings, SiteSettings  # noqa: E402
 from shoal_agent.signer import DeviceSigner  # noqa: E402
 from shoal_agent.site.client import SiteClient  # noqa: E402
@@ -139,7 +140,7 @@ async def connected(broker: Broker, port: int, folder: Path, settings: SiteSetti
     identity = enrolled(broker.devices, folder / "identity", broker_port=port)
     numbers = iter(range(int(time.time() * 1000), 2**62))
     signer = DeviceSigner(load_or_make_key(identity.folder))
-    link = Link(identity, signer, LinkSettings(), lambda: next(numbers), Clock(None))
+    link = Link(identity, Pairs(identity.folder), signer, LinkSettings(), lambda: next(numbers), Clock(None))
     client = SiteClient(identity, Clock(None), settings, _must_not_fail)
     blobs = BlobStore(folder / "blobs")
     async with link.running():

@@ -127,6 +127,19 @@ def test_a_variant_is_stated_as_made_here_from_the_versions_files(
     assert client.get(f"{VERSION.format(1)}/provenance").json() == [own, variant], "nothing is stated twice"
 
 
+def test_who_reads_records_changes_nothing_but_what_was_not_stated_yet(
+    client: TestClient, hub: HubContext, tmp_path: Path
+) -> None:
+    register(client, tmp_path / "1")
+    add_variant(hub)
+    entries = []
+    for _ in range(3):
+        client.get(f"{VERSION.format(1)}/bom").raise_for_status()
+        client.get(f"{VERSION.format(1)}/provenance").raise_for_status()
+        entries.append(len(client.get("/api/v1/audit").json()))
+    assert len(set(entries)) == 1, entries
+
+
 def test_a_statement_that_was_altered_does_not_verify(client: TestClient, hub: HubContext, tmp_path: Path) -> None:
     register(client, tmp_path / "1")
     (record,) = client.get(f"{VERSION.format(1)}/provenance").json()
