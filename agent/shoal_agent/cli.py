@@ -40,14 +40,7 @@ for command in (key, identity_group, data_group, tuf_group):
 @click.option(
     "--hub", required=True, envvar="SHOAL_HUB", show_envvar=True, help="The hub's address, https://host:port."
 )
-@click.option(
-    "--token",
-    default="",
-    envvar="SHOAL_TOKEN",
-    show_envvar=True,
-    help="The one-time token; better given as SHOAL_TOKEN.",
-)
-@click.option("--token-file", type=READABLE_FILE, help="A file that holds the token.")
+@click.option("--token-file", type=READABLE_FILE, help="A file that holds the one-time token; or set SHOAL_TOKEN.")
 @click.option("--name", default="", help="A label for people; the hub makes the id.")
 @click.option("--ca-sha256", default="", help="Without a token: the fingerprint of the hub's CA.")
 @click.option("--wait-s", type=float, default=None, help="Without a token: how long to wait for an operator at most.")
@@ -57,7 +50,6 @@ def enrol(
     *,
     data: Path,
     hub: str,
-    token: str,
     token_file: Path | None,
     name: str,
     ca_sha256: str,
@@ -66,15 +58,15 @@ def enrol(
 ) -> None:
     """Enrol this device at a hub: with a one-time token, or by its key. Does nothing where it is enrolled already.
 
-    Without a token the hub knows the key already (`shoal devices authorise`), or an operator accepts it while the
-    device waits (`shoal devices pending`).
+    The token is never an argument, which everybody on the machine can read. Without one the hub knows the key already
+    (`shoal devices authorise`), or an operator accepts it while the device waits (`shoal devices pending`).
     """
     import math
 
     from shoal_agent.enrol import Waiting
     from shoal_agent.enrol import enrol as enrol_device
 
-    text = token_file.read_text() if token_file else token
+    text = token_file.read_text() if token_file else os.environ.get("SHOAL_TOKEN", "")
     waiting = Waiting(tell=_tell_pending, most_s=math.inf if wait_s is None else wait_s)
     label = name or os.uname().nodename
     identity = enrol_device(data / "identity", hub, text, label, ca_sha256=ca_sha256, waiting=waiting)

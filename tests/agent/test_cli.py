@@ -107,8 +107,18 @@ def test_a_device_enrols_from_a_token_file(hub: HttpsHub, tmp_path: Path) -> Non
     assert json.loads(call(*enrolling, "--json").output) == {"device_id": DEVICE, "broker": "127.0.0.1:8883"}
 
 
-def test_a_refused_enrolment_says_what_to_do(hub: HttpsHub, tmp_path: Path) -> None:
-    error = refused("enrol", "--data", tmp_path, "--hub", hub.url, "--token", "half a token")
+def test_a_device_enrols_by_a_variable_and_by_no_argument_that_every_process_could_read(
+    hub: HttpsHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrolling = ("enrol", "--data", tmp_path / "data", "--hub", hub.url)
+    assert call(*enrolling, "--token", hub.authority.token).exit_code == 2
+    monkeypatch.setenv("SHOAL_TOKEN", hub.authority.token)
+    assert call(*enrolling).exit_code == 0
+
+
+def test_a_refused_enrolment_says_what_to_do(hub: HttpsHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_TOKEN", "half a token")
+    error = refused("enrol", "--data", tmp_path, "--hub", hub.url)
     assert "reading the token" in error
     assert "shoal tokens create" in error
 
