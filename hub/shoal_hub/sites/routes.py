@@ -73,7 +73,7 @@ def add_site(body: SiteCreate, session: Writing, operator: DeviceOperator) -> Si
     return _public(session, create_site(session, body.name, body.layout(), by=operator.name, now=utc_now()))
 
 
-@router.get("/{name}", responses=documented(401, 403, 404))
+@router.get("/{name}", responses=documented(401, 403, 404, 422))
 def read_site(name: Line, session: Reading, _viewer: Viewer) -> SitePublic:
     """Return one site."""
     return _public(session, find_site(session, name))
@@ -85,7 +85,7 @@ def set_site(name: Line, body: SiteUpdate, session: Writing, operator: DeviceOpe
     return _public(session, replace_site(session, name, body.layout(), by=operator.name, now=utc_now()))
 
 
-@router.delete("/{name}", responses=documented(401, 403, 404))
+@router.delete("/{name}", responses=documented(401, 403, 404, 422))
 def end_site(name: Line, session: Writing, operator: DeviceOperator) -> SitePublic:
     """End a site; its devices stay, and fetch from the broker alone."""
     shown = _public(session, find_site(session, name))
