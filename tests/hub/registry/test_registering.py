@@ -314,6 +314,20 @@ def test_a_description_that_is_larger_than_a_request_may_be_is_not_read(
     assert "SHOAL_MAX_BODY_BYTES" in response.json()["error"]["remedy"]
 
 
+@pytest.mark.usefixtures("_in_process")
+def test_what_a_killed_hub_left_of_an_upload_goes_with_a_later_one(
+    sqlite_client: TestClient, sqlite_hub: HubContext, tmp_path: Path
+) -> None:
+    old, young, other = (sqlite_hub.settings.data / "uploads" / name for name in ("bundle-a", "bundle-b", "d-device"))
+    for folder in (old, young, other):
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"x")
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    assert post_bundle(sqlite_client, write_bundle(tmp_path / "bundle")).status_code == 201
+    assert sorted((sqlite_hub.settings.data / "uploads").iterdir()) == [young, other]
+
+
 def test_an_upload_over_the_limit_is_refused(sqlite_client: TestClient, sqlite_hub: HubContext) -> None:
     length = str(sqlite_hub.settings.max_upload_bytes + 1)
     response = sqlite_client.post("/api/v1/models/colours/versions", headers={"content-length": length}, content=b"")
