@@ -16,6 +16,7 @@ from shoal_hub.dependencies import Hub, Reading
 from shoal_hub.devices.routes import list_devices
 from shoal_hub.events.watch import watch
 from shoal_hub.operators.login import LoginLimits
+from shoal_hub.operators.roles import Principal
 from shoal_hub.rollouts.routes import list_rollouts
 from shoal_hub.settings import Settings
 
@@ -65,13 +66,15 @@ def read_rollouts(visitor: Visitor, session: Reading) -> HTMLResponse:
 @router.get("/console/stream")
 def stream(visitor: Visitor, hub: Hub) -> Response:
     """Send an event for each thing that has changed: `devices`, `rollouts`, `events`."""
-    if not may_read(visitor):
+    if visitor is None or not may_read(visitor):
         return _log_in_again()
-    return StreamingResponse(_events(hub), media_type="text/event-stream", headers={"cache-control": "no-store"})
+    return StreamingResponse(
+        _events(hub, visitor.principal), media_type="text/event-stream", headers={"cache-control": "no-store"}
+    )
 
 
-async def _events(hub: HubContext) -> AsyncIterator[str]:
-    async for what in watch(hub):
+async def _events(hub: HubContext, reader: Principal) -> AsyncIterator[str]:
+    async for what in watch(hub, reader):
         yield "".join(f"event: {word}\ndata: \n\n" for word in sorted(what)) or ": still here\n\n"
 
 
