@@ -23,6 +23,7 @@ from shoal_hub.settings import Settings
 router = APIRouter(include_in_schema=False)
 
 _ROLLOUTS: Final = 20
+_VIEWER: Final = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5.35.0/"
 _STATIC: Final = Path(__file__).parent / "static"
 
 
@@ -42,8 +43,8 @@ def read_page(visitor: Visitor) -> Response:
 
 @router.get("/api/docs")
 def read_api_docs() -> HTMLResponse:
-    """Show the API's description; what shows it is served from here, as it runs on the console's own site."""
-    return render("api_docs.html")
+    """Show the API's description. What shows it runs on the console's own site, so its hashes stand in the page."""
+    return render("api_docs.html", also=_VIEWER, viewer=_VIEWER)
 
 
 @router.get("/console/devices")
