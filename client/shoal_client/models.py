@@ -1,5 +1,6 @@
 """The registry's routes as methods: models, versions, bundles, artifacts."""
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -137,10 +138,20 @@ class Models:
         return self._transport.fetch("GET", f"/models/{name}/versions/{ref}/card.md").decode()
 
     def download(self, sha256: str, path: Path) -> None:
-        """Write an artifact to a file."""
+        """Write an artifact to a file.
+
+        Raises:
+            ClientError: What came is not what the hash names; the file is gone again.
+        """
+        digest = hashlib.sha256()
         with self._transport.stream(f"/artifacts/{sha256}") as response, path.open("wb") as file:
             for block in response.iter_bytes():
+                digest.update(block)
                 file.write(block)
+        if digest.hexdigest() != sha256:
+            path.unlink()
+            msg = f"downloading {sha256}: what came has the hash {digest.hexdigest()}"
+            raise ClientError(msg, "the hub's store is damaged: restore the file from a backup")
 
     def list(self) -> list[Model]:
         """List models by name."""

@@ -17,6 +17,8 @@ from shoal_client.fleet import (
 from shoal_client.registry import FederatedRun, FederatedRunDetail
 from shoal_client.transport import Transport
 
+_PAGE = 1000
+"""Devices of one answer; the hub gives no more at once."""
 _LOOK_S = 0.3
 """Between two looks at something that is waited for."""
 
@@ -65,6 +67,15 @@ class Devices:
         if decommissioned:
             params["decommissioned"] = True
         return self._transport.call("GET", "/devices", list[Device], params=params)
+
+    def all(self, *, group: str | None = None, decommissioned: bool = False) -> Iterator[Device]:
+        """Yield every device by name, however many there are; `list` returns one page."""
+        offset = 0
+        while page := self.list(limit=_PAGE, offset=offset, group=group, decommissioned=decommissioned):
+            yield from page
+            offset += len(page)
+            if len(page) < _PAGE:
+                return
 
     def show(self, device_id: str) -> DeviceDetail:
         """Return one device."""

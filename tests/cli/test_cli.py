@@ -131,6 +131,13 @@ def test_devices_are_found_by_name_or_id_renamed_and_tagged(shoal: Shoal) -> Non
     shoal("devices", "rename", DEVICES["garden"], "garden")
 
 
+def test_a_device_behind_the_first_page_is_listed_and_found(shoal: Shoal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal_client.resources._PAGE", 1)
+    assert len(json.loads(shoal("devices", "list", "--json").out)) == len(DEVICES)
+    for device_id in DEVICES.values():
+        assert shoal("devices", "show", device_id).status == 0
+
+
 def test_a_name_that_two_devices_share_asks_for_an_id(shoal: Shoal) -> None:
     ran = shoal("devices", "show", "kitchen")
     assert ran.status == 1

@@ -106,6 +106,19 @@ def test_a_bundle_is_registered_with_progress_and_its_files_come_back(client: Sh
     assert client.job_log(job.id) == ""
 
 
+def test_an_artifact_that_is_not_what_its_hash_names_is_not_kept(
+    client: ShoalClient, served: ServedHub, tmp_path: Path
+) -> None:
+    version = client.models.register_bundle(write_bundle(tmp_path / "bundle", name="damaged"))
+    sha256 = version.files["test.npz"]
+    stored = served.hub.artifacts.local_path(sha256)
+    assert stored is not None
+    stored.write_bytes(b"something else")
+    with pytest.raises(ClientError, match="what came has the hash"):
+        client.models.download(sha256, tmp_path / "test.npz")
+    assert not (tmp_path / "test.npz").exists()
+
+
 def test_what_the_hub_refuses_is_told_in_its_words_with_the_remedy(client: ShoalClient) -> None:
     with pytest.raises(ApiError, match="no model fish") as refused:
         client.models.show("fish")

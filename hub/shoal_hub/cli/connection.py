@@ -15,7 +15,7 @@ def find_device(client: ShoalClient, named: str, *, decommissioned: bool = False
     Raises:
         ClientError: There is none, or the name is not unique.
     """
-    known = client.devices.list(decommissioned=decommissioned)
+    known = client.devices.all(decommissioned=decommissioned)
     found = [one for one in known if named == one.id or (named == one.name and one.decommissioned_at is None)]
     if len(found) == 1:
         return found[0]

@@ -22,7 +22,7 @@ def list_devices(
 ) -> None:
     """List devices with what runs on them."""
     with connect() as client:
-        devices = client.devices.list(group=group, decommissioned=decommissioned)
+        devices = list(client.devices.all(group=group, decommissioned=decommissioned))
     rows = [
         (
             one.name,

@@ -6,11 +6,11 @@ from typing import Any, Final
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'{also}; style-src 'self'{also}; connect-src 'self'; img-src 'self' data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 _HEADERS: Final = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
     "cache-control": "no-store",
     # With no-referrer, browsers send forms of our own pages with the origin "null".
     "referrer-policy": "same-origin",
@@ -19,10 +19,11 @@ _HEADERS: Final = {
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:  # noqa: ANN401 - what the template shows
-    """Return a page or a part of one."""
+def render(template: str, status: int = 200, *, also: str = "", **values: Any) -> HTMLResponse:  # noqa: ANN401 - what the template shows
+    """Return a page or a part of one, which runs scripts of this site alone, or `also` of the folder at that URL."""
     content = _environment.get_template(template).render(now=datetime.now(UTC), **values)
-    return HTMLResponse(content, status, headers=dict(_HEADERS))
+    policy = _POLICY.format(also=f" {also}" if also else "")
+    return HTMLResponse(content, status, headers={**_HEADERS, "content-security-policy": policy})
 
 
 def ago(at: datetime, now: datetime) -> str:

@@ -16,12 +16,14 @@ from shoal_hub.dependencies import Hub, Reading
 from shoal_hub.devices.routes import list_devices
 from shoal_hub.events.watch import watch
 from shoal_hub.operators.login import LoginLimits
+from shoal_hub.operators.roles import Principal
 from shoal_hub.rollouts.routes import list_rollouts
 from shoal_hub.settings import Settings
 
 router = APIRouter(include_in_schema=False)
 
 _ROLLOUTS: Final = 20
+_VIEWER: Final = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5.35.0/"
 _STATIC: Final = Path(__file__).parent / "static"
 
 
@@ -41,8 +43,8 @@ def read_page(visitor: Visitor) -> Response:
 
 @router.get("/api/docs")
 def read_api_docs() -> HTMLResponse:
-    """Show the API's description; what shows it is served from here, as it runs on the console's own site."""
-    return render("api_docs.html")
+    """Show the API's description. What shows it runs on the console's own site, so its hashes stand in the page."""
+    return render("api_docs.html", also=_VIEWER, viewer=_VIEWER)
 
 
 @router.get("/console/devices")
@@ -65,13 +67,15 @@ def read_rollouts(visitor: Visitor, session: Reading) -> HTMLResponse:
 @router.get("/console/stream")
 def stream(visitor: Visitor, hub: Hub) -> Response:
     """Send an event for each thing that has changed: `devices`, `rollouts`, `events`."""
-    if not may_read(visitor):
+    if visitor is None or not may_read(visitor):
         return _log_in_again()
-    return StreamingResponse(_events(hub), media_type="text/event-stream", headers={"cache-control": "no-store"})
+    return StreamingResponse(
+        _events(hub, visitor.principal), media_type="text/event-stream", headers={"cache-control": "no-store"}
+    )
 
 
-async def _events(hub: HubContext) -> AsyncIterator[str]:
-    async for what in watch(hub):
+async def _events(hub: HubContext, reader: Principal) -> AsyncIterator[str]:
+    async for what in watch(hub, reader):
         yield "".join(f"event: {word}\ndata: \n\n" for word in sorted(what)) or ": still here\n\n"
 
 

@@ -15,6 +15,7 @@ from shoal_hub.dependencies import Hub, Reading, Viewer
 from shoal_hub.error_response import documented
 from shoal_hub.events.tables import EventRow, Severity
 from shoal_hub.events.watch import watch
+from shoal_hub.operators.roles import Principal
 from shoal_hub.requests import Line
 
 router = APIRouter(prefix="/events", tags=["events"])
@@ -57,13 +58,13 @@ def list_events(
 
 
 @router.get("/stream", response_class=StreamingResponse, responses=documented(401, 403))
-async def stream_changes(hub: Hub, _viewer: Viewer) -> StreamingResponse:
+async def stream_changes(hub: Hub, viewer: Viewer) -> StreamingResponse:
     """Server-sent events: `changed` with `{"what": [...]}` whenever something that the API shows has changed."""
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_changes(hub), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_changes(hub, viewer), media_type="text/event-stream", headers=headers)
 
 
-async def _changes(hub: HubContext) -> AsyncIterator[str]:
+async def _changes(hub: HubContext, viewer: Principal) -> AsyncIterator[str]:
     yield "event: open\ndata: {}\n\n"
-    async for what in watch(hub):
+    async for what in watch(hub, viewer):
         yield f"event: changed\ndata: {json.dumps({'what': sorted(what)})}\n\n" if what else ": still here\n\n"

@@ -82,6 +82,20 @@ def find_session(database: Database, settings: Settings, secret: str | None, now
     return replace(principal_of(token, user, address), source="session", source_id=key)
 
 
+def is_still_in(session: Session, principal: Principal, now: datetime) -> bool:
+    """Whether a caller who was let in before still is: a stream outlives the request that opened it."""
+    user = session.get(User, principal.id)
+    if user is None or user.disabled_at is not None:
+        return False
+    token_id: str | None = principal.source_id
+    if principal.source == "session":
+        row = session.get(ConsoleSession, principal.source_id)
+        if row is None or now >= row.expires_at:
+            return False
+        token_id = row.token_id
+    return token_id is None or is_good(session.get_one(OperatorToken, token_id), user, now)
+
+
 def end_session(session: Session, secret: str | None) -> None:
     """End the session that a secret names."""
     ended = delete(ConsoleSession).where(col(ConsoleSession.secret_sha256) == hash_secret(secret or ""))

@@ -80,9 +80,7 @@ class ArtifactStore:
         found = sha256_hex(data)
         if found != sha256:
             msg = f"reading artifact {sha256}: its bytes have the hash {found}"
-            raise ArtifactError(
-                msg, "the store is damaged: restore the file from a backup, or register the version again"
-            )
+            raise ArtifactError(msg, "the store is damaged: restore the file from a backup")
         return data
 
     def has(self, sha256: str) -> bool:

@@ -172,7 +172,8 @@ def _paragraphs(text: str) -> str:
     shown = re.sub(r"([\\`*_{}\[\]<>#|!~&])", r"\\\1", shown)
     shown = re.sub(r"^[ \t]+", "", shown, flags=re.MULTILINE)
     # At the beginning of a line these make lists, rules and headings.
-    return re.sub(r"^(\d*)([-+=]|[.)](?=\s|$))", r"\1\\\2", shown, flags=re.MULTILINE)
+    shown = re.sub(r"^([-+=])", r"\\\1", shown, flags=re.MULTILINE)
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", shown, flags=re.MULTILINE)
 
 
 def original_file(version: Version) -> str:

@@ -4,6 +4,7 @@ As a program: `python -m shoal_hub.registry.inspection DIR LIMITS` prints one li
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -48,8 +49,10 @@ def inspect_in_child(folder: Path, limits: BundleLimits) -> Inspection:
         InvalidInputError: The bundle is not whole, or its model does not load or run.
     """
     command = [sys.executable, "-m", "shoal_hub.registry.inspection", str(folder), limits.model_dump_json()]
+    # What a runtime does with a hostile file happens without the hub's settings: they name its database and secrets.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SHOAL_")}
     try:
-        child = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        child = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=environ)
     except subprocess.TimeoutExpired as error:
         raise InvalidInputError(
             f"inspecting the model took more than {TIMEOUT_S:g} s", "send less calibration data"

@@ -34,7 +34,7 @@ def test_a_stranger_is_sent_to_the_form_and_sees_nothing(browser: TestClient) ->
 
 
 def test_a_page_runs_only_what_the_hub_serves(visitor: TestClient) -> None:
-    for path in ("/", "/account", "/console/devices", "/api/docs"):
+    for path in ("/", "/account", "/console/devices"):
         answer = visitor.get(path)
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -45,9 +45,17 @@ def test_a_page_runs_only_what_the_hub_serves(visitor: TestClient) -> None:
             assert visitor.get(asset).status_code == 200, asset
 
 
-def test_the_description_of_the_api_is_shown_to_whoever_asks_from_assets_of_the_hub(browser: TestClient) -> None:
-    page = browser.get("/api/docs").text
-    assert "/static/vendor/swagger-ui" in page
+def test_what_shows_the_api_runs_only_if_it_is_the_very_bytes_that_the_hub_names(browser: TestClient) -> None:
+    answer = browser.get("/api/docs")
+    foreign = re.findall(r'<(?:script|link)[^>]*"https:[^>]*>', answer.text)
+    assert len(foreign) == 2
+    for tag in foreign:
+        assert re.search(r'integrity="sha384-[A-Za-z0-9+/]{64}"', tag), tag
+        assert 'crossorigin="anonymous"' in tag
+        assert re.search(r"@\d+\.\d+\.\d+/", tag), "of one version"
+    policy = answer.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert set(re.findall(r"https:\S+?(?=[; ])", policy)) == {"https://cdn.jsdelivr.net/npm/swagger-ui-dist@5.35.0/"}
     assert "/api/openapi.json" in browser.get("/static/api-docs.js").text
     assert browser.get("/api/openapi.json").status_code == 200
 

@@ -8,12 +8,17 @@ from typing import cast
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlmodel import select
 
 from shoal_hub.context import HubContext
-from shoal_hub.database import Database
+from shoal_hub.database import Database, utc_now
 from shoal_hub.events.changes import ChangeFeed
 from shoal_hub.events.record import record_event
 from shoal_hub.events.routes import _changes
+from shoal_hub.operators.roles import Principal, Role
+from shoal_hub.operators.sessions import find_session, open_session
+from shoal_hub.operators.tables import ConsoleSession, OperatorToken, User
+from shoal_hub.operators.tokens import create_operator_token, find_token, principal_of
 
 
 def record(database: Database, *messages: str, device: str | None = None, subject: str = "") -> None:
@@ -61,13 +66,67 @@ def test_a_word_from_another_thread_reaches_every_reader_once() -> None:
     asyncio.run(scenario())
 
 
+def reader_by(hub: HubContext, way: str) -> Principal:
+    """Somebody who was let in by a token, or at the console by one."""
+    with hub.database.transaction() as session:
+        text = create_operator_token(session, "grace", Role.VIEWER)
+        session.flush()
+        token, user = find_token(session, text, utc_now())
+        if way == "token":
+            return principal_of(token, user, "10.0.0.1")
+        secret = open_session(session, hub.settings, user, token, utc_now(), former=None)
+    return find_session(hub.database, hub.settings, secret, utc_now(), "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("way", "end"),
+    [
+        ("token", "revoked"),
+        ("token", "expired"),
+        ("token", "disabled"),
+        ("session", "revoked"),
+        ("session", "disabled"),
+        ("session", "logged out"),
+        ("session", "timed out"),
+    ],
+)
+def test_a_stream_ends_with_what_let_its_reader_in(
+    sqlite_hub: HubContext, monkeypatch: pytest.MonkeyPatch, way: str, end: str
+) -> None:
+    monkeypatch.setattr("shoal_hub.events.watch.LOOK_S", 0.05)
+    reader = reader_by(sqlite_hub, way)
+
+    def let_out() -> None:
+        with sqlite_hub.database.transaction() as session:
+            token, opened = session.exec(select(OperatorToken)).one(), session.exec(select(ConsoleSession)).first()
+            if end == "revoked":
+                token.revoked_at = utc_now()
+            elif end == "expired":
+                token.expires_at = utc_now()
+            elif end == "disabled":
+                session.get_one(User, token.user_id).disabled_at = utc_now()
+            elif end == "logged out":
+                session.delete(opened)
+            elif opened is not None:
+                opened.expires_at = utc_now()
+
+    async def scenario() -> list[str]:
+        stream = _changes(sqlite_hub, reader)
+        assert [await anext(stream), await anext(stream)]
+        await asyncio.to_thread(let_out)
+        sqlite_hub.changes.tell(["devices"])
+        return [told async for told in stream]
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 10)) == []
+
+
 def test_the_stream_tells_a_change_even_when_the_wake_was_lost(
     hub: HubContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shoal_hub.events.watch.LOOK_S", 0.05)
 
     async def scenario() -> list[str]:
-        stream = cast("AsyncGenerator[str]", _changes(hub))
+        stream = cast("AsyncGenerator[str]", _changes(hub, reader_by(hub, "token")))
         told = [await anext(stream)]
         assert (await anext(stream)).startswith(":"), "a comment, so that the connection is seen to work"
         await asyncio.to_thread(record, hub.database, "a")  # nobody tells the feed

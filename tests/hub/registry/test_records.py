@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,7 @@ def test_nothing_that_people_wrote_adds_a_line_a_heading_or_a_cell_to_the_page(
     register(sqlite_client, tmp_path / "1", card=card, author="ada\n## Approved", algorithm="cnn\r\n> quote")
     page = sqlite_client.get(f"{VERSION.format(1)}/card.md").text
     assert "- Owner: eve - Licence: MIT\n" in page
+    assert re.search(r"^- Registered: \d{4}-\d\d-\d\dT", page, re.MULTILINE), "what means nothing stays as it is"
     assert "- Author: ada \\#\\# Approved\n" in page
     limits = page.partition("## Limits\n\n")[2].partition("\n\n##")[0].split("\n")
     assert limits == [

@@ -71,6 +71,21 @@ def test_two_that_register_a_new_model_at_once_get_a_version_each(
     assert sorted(answer.json()["number"] for answer in answers) == [1, 2]
 
 
+def test_the_process_that_looks_into_a_bundle_knows_nothing_of_the_hubs_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\nenv > {tmp_path}/environment\n")
+    program.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(program))
+    monkeypatch.setenv("SHOAL_DATABASE_URL", "postgresql://shoal:hidden@db/shoal")
+    with pytest.raises(InvalidInputError):
+        inspect_in_child(tmp_path, BundleLimits())
+    seen = (tmp_path / "environment").read_text()
+    assert "PYTHONPATH=" in seen
+    assert "SHOAL_" not in seen
+
+
 @pytest.mark.usefixtures("_in_process")
 def test_the_baseline_counts_the_training_data_and_the_models_answers(
     sqlite_client: TestClient, sqlite_hub: HubContext, tmp_path: Path
