@@ -27,7 +27,7 @@ from shoal_hub.devices.presence import apply_reported
 from shoal_hub.errors import ArtifactError
 from shoal_hub.jobs.tables import Job
 from shoal_hub.jobs.work import JobWork
-from shoal_hub.registry.encrypt import VersionRef, open_version_key
+from shoal_hub.registry.encrypt import VersionRef, mark_encrypted, open_version_key
 from shoal_hub.registry.tables import Artifact, VariantRow, Version
 from shoal_hub.rollouts.delta_pairs import most_frequent
 from shoal_hub.rollouts.progress import note_step
@@ -289,6 +289,16 @@ def test_only_what_devices_run_well_and_the_registry_knows_has_deltas(hub: HubCo
     fleet.report(fresh)
     fleet.roll_out(3)
     assert [(one.base_sha256, one.result_sha256) for one in fleet.deltas()] == [(fleet.travels(1), fleet.travels(3))]
+
+
+def test_what_has_never_been_rolled_out_is_no_base_as_it_may_yet_become_secret(fleet: Fleet) -> None:
+    """A device that is not to be trusted says that it runs it: the delta would tell of a file that nobody was sent."""
+    fleet.report(fleet.ids[0], 3)
+    fleet.roll_out(2)
+    assert fleet.deltas() == []
+    with fleet.hub.database.transaction() as session:
+        version = session.exec(select(Version).where(Version.number == 3)).one()
+        mark_encrypted(session, version, by="ada")
 
 
 def test_to_one_file_the_most_frequent_moves_have_deltas() -> None:
