@@ -6,6 +6,7 @@ cut. Whoever needs an artifact names its hash; a file that is in the store has b
 
 import hashlib
 import os
+import secrets
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -151,9 +152,10 @@ class BlobStore:
             ArtifactError: What was made is not what `ref` names; nothing is kept of it.
             DiskError: The disk does not take it.
         """
-        temporary, digest = self._folder / f"{ref.sha256}.new", hashlib.sha256()
+        # A name of its own: two models may have the same file, and make it at the same time.
+        temporary, digest = self._folder / f"{ref.sha256}.{secrets.token_hex(4)}.new", hashlib.sha256()
         try:
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), "wb") as file:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
                 for part in parts:
                     digest.update(part)
                     file.write(part)

@@ -1,6 +1,6 @@
 """A new version by a delta from one that is here: less travels, and whatever is wrong with it, the whole file comes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -275,6 +275,10 @@ def _a_file_that_serves(device: Device, kind: Kind) -> None:
     name(device, kind, DeltaRef(sha256=manifest.sha256, size_bytes=manifest.size_bytes))
 
 
+def _a_file_that_serves_as_a_smaller_one(device: Device, kind: Kind) -> None:
+    name(device, kind, DeltaRef(sha256=ref_of(file_of(1)).sha256, size_bytes=20))
+
+
 OFFERS = [
     (_of_lying_size, PLAIN),
     (_larger_than_the_file, PLAIN),
@@ -283,6 +287,7 @@ OFFERS = [
     (_under_one_key_alone, ENCRYPTED),
     (_not_encrypted, ENCRYPTED),
     (_a_file_that_serves, PLAIN),
+    (_a_file_that_serves_as_a_smaller_one, PLAIN),
 ]
 
 
@@ -312,6 +317,22 @@ async def test_a_base_that_the_disk_has_damaged_leads_to_the_whole_file(
     offer(device, kind, GOOD_PATCH)
     path = device.blobs.path(ref_of(travelling(1, is_encrypted=kind.base)).sha256)
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-1] + b"?")
+    await device.converge(wanted)
+    assert device.serves == 2
+
+
+async def test_a_delta_that_the_disk_does_not_give_back_leads_to_the_whole_file(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, wanted = await devices(PLAIN)
+    delta, read = offer(device, PLAIN, GOOD_PATCH), device.blobs.read
+
+    def failing(sha256: str, max_bytes: int) -> bytes:
+        if sha256 == delta.sha256:
+            raise DiskError("reading artifact: [Errno 5] Input/output error")
+        return read(sha256, max_bytes)
+
+    monkeypatch.setattr(device.blobs, "read", failing)
     await device.converge(wanted)
     assert device.serves == 2
 
@@ -392,6 +413,24 @@ def test_a_full_disk_while_a_file_is_made_leaves_no_part_of_it(tmp_path: Path, m
     with pytest.raises(DiskError, match="No space left"):
         device.blobs.put(ref_of(b"data"), [b"data"])
     assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_two_models_that_make_the_same_file_at_once_do_not_write_into_each_others(tmp_path: Path) -> None:
+    blobs, ref = Device(tmp_path).blobs, ref_of(b"onetwo")
+
+    def first() -> Iterator[bytes]:
+        yield b"one"
+        blobs.put(ref, second())
+        yield b"two"
+
+    def second() -> Iterator[bytes]:
+        yield b"one"
+        assert not blobs.has(ref.sha256)
+        yield b"two"
+
+    blobs.put(ref, first())
+    assert blobs.read(ref.sha256, 6) == b"onetwo"
+    assert [path.name for path in (tmp_path / "blobs").iterdir()] == [ref.sha256]
 
 
 def test_a_file_that_was_half_made_at_a_power_cut_is_collected(tmp_path: Path) -> None:
