@@ -30,10 +30,12 @@ from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.encrypt import VersionRef, mark_encrypted, open_version_key
 from shoal_hub.registry.tables import Artifact, VariantRow, Version
 from shoal_hub.rollouts.delta_pairs import most_frequent
+from shoal_hub.rollouts.facts import owner_of
 from shoal_hub.rollouts.progress import note_step
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.rollouts.start import start_rollout, starter_of
 from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.transfer.deltas import has_deltas_to_come
 from shoal_hub.transfer.make_delta import run
 from shoal_hub.transfer.needs import take_missing
 from shoal_hub.transfer.publishing import Transfers
@@ -120,7 +122,7 @@ class Fleet:
 
     def travels(self, number: int) -> str:
         with self.hub.database.session() as session:
-            wanted = select(VariantRow).join(Version).where(Version.number == number)
+            wanted = select(VariantRow).join(Version).where(Version.number == number, Version.model == "digits")
             row = session.exec(wanted).one()
         return row.encrypted_sha256 or row.sha256
 
@@ -335,6 +337,25 @@ def test_a_delta_for_which_there_is_no_room_at_the_broker_is_kept_for_later(flee
     assert fleet.manifest_of(2).deltas == {}
     assert fleet.states() == ["assigned"]
     assert [one.state for one in fleet.deltas()] == ["made"]
+
+
+def test_deltas_give_way_to_the_whole_files_of_another_rollout(fleet: Fleet) -> None:
+    """The first one may stay open for long, by a device that is away."""
+    rollout_id = fleet.roll_out(2)
+    fleet.do_jobs()
+    fleet.publish()
+    assert fleet.manifest_of(2).deltas != {}
+    other = {TARGET: file_of(9, is_new=True)}
+    with fleet.hub.database.transaction() as session:
+        add_version(session, fleet.hub.artifacts, 1, other, model="other")
+    budget = replace(starter_of(fleet.hub), retained_budget_bytes=2 * (SIZE + 1000))
+    with fleet.hub.database.transaction() as session:
+        start_rollout(session, budget, model="other", version="1", devices=fleet.ids, by="ada")
+    fleet.publish()
+    assert fleet.manifest_of(2).deltas == {}
+    with fleet.hub.database.session() as session:
+        assert not has_deltas_to_come(session, owner_of(rollout_id))
+        assert fleet.travels(2) in session.exec(select(Lease.sha256)).all()
 
 
 def test_a_device_that_finds_its_delta_silent_has_it_published_again(fleet: Fleet) -> None:
