@@ -227,6 +227,18 @@ class BlobStore:
             raise DiskError(f"checking the stored artifact {sha256[:12]}: {error}") from error
         raise ArtifactError(f"checking the stored artifact {sha256[:12]}: its bytes have changed on disk", remedy)
 
+    def discard(self, sha256: str) -> None:
+        """Delete an artifact whose room is needed.
+
+        Raises:
+            DiskError: The disk does not let it go.
+        """
+        try:
+            self.path(sha256).unlink(missing_ok=True)
+        except OSError as error:
+            raise DiskError(f"deleting artifact {sha256[:12]}: {error}") from error
+        self._verified.pop(sha256, None)
+
     def collect(self, keep: Collection[str]) -> list[str]:
         """Delete every whole or partial artifact whose hash is not in `keep`; return the hashes deleted."""
         gone = [(sha256, path) for sha256, path in self._entries() if sha256 not in keep]

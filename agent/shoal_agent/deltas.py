@@ -65,8 +65,14 @@ class Deltas:
                 await self.fetcher.fetch(delta.travels_as)
                 fetched_bytes = delta.travels_as.size_bytes
             await to_thread.run_sync(self._make, variant, wanted, base, delta)
-        except (LinkError, DiskError):
+        except LinkError:
             raise
+        except DiskError as error:
+            if not fetched_bytes:
+                raise
+            # Only what came just now is deleted by name. Without it there may be room for the file.
+            _log.warning("model %s: no room beside a delta, the whole file then: %s", self.name, error)
+            await to_thread.run_sync(self.blobs.discard, delta.travels_as.sha256)
         except (AgentError, ContractError, DeltaError) as error:
             _log.warning("model %s: no delta from version %d, the whole file then: %s", self.name, base.version, error)
         # The store's next collection takes it: nobody has signed its name, which may be that of a file that serves.

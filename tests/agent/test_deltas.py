@@ -1,6 +1,6 @@
 """A new version by a delta from one that is here: less travels, and whatever is wrong with it, the whole file comes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -335,6 +335,22 @@ async def test_a_delta_that_the_disk_does_not_give_back_leads_to_the_whole_file(
     monkeypatch.setattr(device.blobs, "read", failing)
     await device.converge(wanted)
     assert device.serves == 2
+
+
+@plain_and_encrypted
+async def test_a_delta_beside_which_the_disk_has_no_room_for_the_file_makes_way_for_it(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    device, wanted = await devices(kind)
+    delta = offer(device, kind, GOOD_PATCH).travels_as
+
+    def full(_ref: ArtifactRef, _parts: Iterable[bytes]) -> None:
+        raise DiskError("storing artifact: [Errno 28] No space left on device")
+
+    monkeypatch.setattr(device.blobs, "put", full)
+    await device.converge(wanted)
+    assert (device.serves, device.blobs.has(delta.sha256)) == (2, False)
+    assert told_bytes(device) == delta.size_bytes + len(travelling(2, is_encrypted=kind.new))
 
 
 async def test_a_silent_transfer_manifest_is_told_to_the_hub_once_and_waited_for(devices: Devices) -> None:
