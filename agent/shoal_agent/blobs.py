@@ -9,6 +9,7 @@ import os
 import secrets
 import threading
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from shoal_agent.durable import make_folder, sync_folder
@@ -168,7 +169,8 @@ class BlobStore:
             sync_folder(self._folder)
             self._verified[ref.sha256] = _state_of(self.path(ref.sha256))
         except OSError as error:
-            temporary.unlink(missing_ok=True)  # on a full disk even a part of a file is in the way
+            with suppress(OSError):  # a disk that has turned read-only keeps it; what was wrong first is told
+                temporary.unlink()  # on a full disk even a part of a file is in the way
             raise DiskError(f"storing artifact {ref.sha256[:12]}: {error}", "free some disk space") from error
 
     def open_partial(self, manifest: TransferManifest) -> PartialBlob:
