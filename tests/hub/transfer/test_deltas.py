@@ -1,6 +1,9 @@
 """Deltas at the hub, on both engines: made once a pair, offered when they stand, and never plain of what is secret."""
 
+import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -35,7 +38,7 @@ from shoal_hub.rollouts.progress import note_step
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.rollouts.start import start_rollout, starter_of
 from shoal_hub.rollouts.tables import Deployment, Rollout
-from shoal_hub.transfer.deltas import has_deltas_to_come
+from shoal_hub.transfer.deltas import has_deltas_to_come, want_deltas
 from shoal_hub.transfer.make_delta import run
 from shoal_hub.transfer.needs import take_missing
 from shoal_hub.transfer.publishing import Transfers
@@ -254,6 +257,26 @@ def test_a_delta_is_made_once_and_stands_from_the_start_of_a_later_rollout(fleet
         assert len(session.exec(select(Job)).all()) == 1
     assert fleet.manifest_of(2).deltas.keys() == {fleet.travels(1)}
     assert fleet.states() == ["assigned"]
+
+
+def test_two_rollouts_that_ask_for_the_same_delta_at_once_both_start(fleet: Fleet) -> None:
+    """Two models that share their files; PostgreSQL lets both see that nobody has asked yet."""
+    pair, begun = {(fleet.travels(1), fleet.travels(2))}, threading.Event()
+
+    def ask_too() -> list[str]:
+        with fleet.hub.database.transaction() as session:
+            begun.set()
+            return want_deltas(session, pair, subject="models/other/2", by="ada")
+
+    with ThreadPoolExecutor(1) as pool:
+        with fleet.hub.database.transaction() as session:
+            want_deltas(session, pair, subject="models/digits/2", by="ada")
+            asking = pool.submit(ask_too)
+            if begun.wait(0.3):  # on SQLite it waits for this transaction even to begin
+                time.sleep(0.3)  # until it waits for the row, which nobody tells of
+        assert asking.result(20) == []
+    fleet.do_jobs()
+    assert [one.state for one in fleet.deltas()] == ["made"]
 
 
 def test_a_delta_that_is_withdrawn_is_named_no_longer(fleet: Fleet) -> None:
