@@ -1,6 +1,6 @@
 """A new version by a delta from one that is here: less travels, and whatever is wrong with it, the whole file comes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -429,41 +429,6 @@ def test_a_full_disk_while_a_file_is_made_leaves_no_part_of_it(tmp_path: Path, m
     with pytest.raises(DiskError, match="No space left"):
         device.blobs.put(ref_of(b"data"), [b"data"])
     assert list((tmp_path / "blobs").iterdir()) == []
-
-
-def test_a_disk_that_turns_read_only_while_a_file_is_made_is_said_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    device = Device(tmp_path)
-
-    def failing(_descriptor: int) -> None:
-        raise OSError(5, "Input/output error")
-
-    def read_only(_path: Path, **_options: bool) -> None:
-        raise OSError(30, "Read-only file system")
-
-    monkeypatch.setattr("os.fsync", failing)
-    monkeypatch.setattr(Path, "unlink", read_only)
-    with pytest.raises(DiskError, match="Input/output error"):
-        device.blobs.put(ref_of(b"data"), [b"data"])
-
-
-def test_two_models_that_make_the_same_file_at_once_do_not_write_into_each_others(tmp_path: Path) -> None:
-    blobs, ref = Device(tmp_path).blobs, ref_of(b"onetwo")
-
-    def first() -> Iterator[bytes]:
-        yield b"one"
-        blobs.put(ref, second())
-        yield b"two"
-
-    def second() -> Iterator[bytes]:
-        yield b"one"
-        assert not blobs.has(ref.sha256)
-        yield b"two"
-
-    blobs.put(ref, first())
-    assert blobs.read(ref.sha256, 6) == b"onetwo"
-    assert [path.name for path in (tmp_path / "blobs").iterdir()] == [ref.sha256]
 
 
 def test_a_file_that_was_half_made_at_a_power_cut_is_collected(tmp_path: Path) -> None:
