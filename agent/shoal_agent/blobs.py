@@ -6,8 +6,10 @@ cut. Whoever needs an artifact names its hash; a file that is in the store has b
 
 import hashlib
 import os
+import secrets
 import threading
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from shoal_agent.durable import make_folder, sync_folder
@@ -151,9 +153,10 @@ class BlobStore:
             ArtifactError: What was made is not what `ref` names; nothing is kept of it.
             DiskError: The disk does not take it.
         """
-        temporary, digest = self._folder / f"{ref.sha256}.new", hashlib.sha256()
+        # A name of its own: two models may have the same file, and make it at the same time.
+        temporary, digest = self._folder / f"{ref.sha256}.{secrets.token_hex(4)}.new", hashlib.sha256()
         try:
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), "wb") as file:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
                 for part in parts:
                     digest.update(part)
                     file.write(part)
@@ -166,7 +169,8 @@ class BlobStore:
             sync_folder(self._folder)
             self._verified[ref.sha256] = _state_of(self.path(ref.sha256))
         except OSError as error:
-            temporary.unlink(missing_ok=True)  # on a full disk even a part of a file is in the way
+            with suppress(OSError):  # a disk that has turned read-only keeps it; what was wrong first is told
+                temporary.unlink()  # on a full disk even a part of a file is in the way
             raise DiskError(f"storing artifact {ref.sha256[:12]}: {error}", "free some disk space") from error
 
     def open_partial(self, manifest: TransferManifest) -> PartialBlob:
@@ -224,6 +228,18 @@ class BlobStore:
         except OSError as error:
             raise DiskError(f"checking the stored artifact {sha256[:12]}: {error}") from error
         raise ArtifactError(f"checking the stored artifact {sha256[:12]}: its bytes have changed on disk", remedy)
+
+    def discard(self, sha256: str) -> None:
+        """Delete an artifact whose room is needed.
+
+        Raises:
+            DiskError: The disk does not let it go.
+        """
+        try:
+            self.path(sha256).unlink(missing_ok=True)
+        except OSError as error:
+            raise DiskError(f"deleting artifact {sha256[:12]}: {error}") from error
+        self._verified.pop(sha256, None)
 
     def collect(self, keep: Collection[str]) -> list[str]:
         """Delete every whole or partial artifact whose hash is not in `keep`; return the hashes deleted."""

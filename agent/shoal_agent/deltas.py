@@ -65,8 +65,14 @@ class Deltas:
                 await self.fetcher.fetch(delta.travels_as)
                 fetched_bytes = delta.travels_as.size_bytes
             await to_thread.run_sync(self._make, variant, wanted, base, delta)
-        except (LinkError, DiskError):
+        except LinkError:
             raise
+        except DiskError as error:
+            if not fetched_bytes:
+                raise
+            # Only what came just now is deleted by name. Without it there may be room for the file.
+            _log.warning("model %s: no room beside a delta, the whole file then: %s", self.name, error)
+            await to_thread.run_sync(self.blobs.discard, delta.travels_as.sha256)
         except (AgentError, ContractError, DeltaError) as error:
             _log.warning("model %s: no delta from version %d, the whole file then: %s", self.name, base.version, error)
         # The store's next collection takes it: nobody has signed its name, which may be that of a file that serves.
@@ -89,15 +95,18 @@ class Deltas:
     def _patch(self, delta: DeltaRef, key: bytes | None) -> bytes:
         if (key is None) != (delta.encrypted is None):
             raise ArtifactError(f"the delta {delta.sha256[:12]} is encrypted where it should not be, or the reverse")
-        data = self.blobs.read(delta.travels_as.sha256, delta.travels_as.size_bytes)
+        data = self._read("delta", delta.travels_as.sha256, delta.travels_as.size_bytes)
         return data if key is None else decrypt_file(data, key, delta.sha256, delta.size_bytes)
 
     def _plain(self, base: Slot, key: bytes | None) -> bytes:
-        try:
-            data = self.blobs.read(base.file_sha256, MAX_ARTIFACT_BYTES)
-        except DiskError as error:  # of the base alone: the whole file may well be fetched
-            raise ArtifactError(f"the delta's base can not be read: {error}") from error
+        data = self._read("delta's base", base.file_sha256, MAX_ARTIFACT_BYTES)
         return data if key is None else decrypt_file(data, key, base.sha256, base.size_bytes)
+
+    def _read(self, what: str, sha256: str, max_bytes: int) -> bytes:
+        try:
+            return self.blobs.read(sha256, max_bytes)
+        except DiskError as error:  # of this file alone: the whole file may well be fetched
+            raise ArtifactError(f"the {what} can not be read: {error}") from error
 
     def _key(self, wrapped: WrappedKey | None, version: int) -> bytes:
         return self.encryption_key.open(wrapped, self.name, version)

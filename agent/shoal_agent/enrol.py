@@ -142,7 +142,7 @@ def _pinned_ca(hub_url: str, pin: str) -> x509.Certificate:
         raise refusal(hub_url, answer)
     try:
         certificates = x509.load_pem_x509_certificates(answer.body)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         message = f"reading the CA of {hub_url}: no certificate found"
         raise EnrolmentError(message, "check that the address is a Shoal hub's") from error
     found = {certificate.fingerprint(hashes.SHA256()).hex(): certificate for certificate in certificates}

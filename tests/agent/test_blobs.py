@@ -1,5 +1,6 @@
 """Artifacts on disk: partial ones go on where they stopped, whole ones are what their name says or are not there."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +176,38 @@ def test_a_full_disk_is_said_so(blobs: BlobStore, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(DiskError, match="No space left"):
         blobs.finish(partial, REF)
     partial.close()
+
+
+def test_a_disk_that_turns_read_only_while_a_file_is_made_is_said_so(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    def read_only(_path: Path, **_options: bool) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("os.fsync", failing)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(DiskError, match="Input/output error"):
+        blobs.put(ref_of(b"data"), [b"data"])
+
+
+def test_two_models_that_make_the_same_file_at_once_do_not_write_into_each_others(
+    blobs: BlobStore, tmp_path: Path
+) -> None:
+    ref = ref_of(b"onetwo")
+
+    def first() -> Iterator[bytes]:
+        yield b"one"
+        blobs.put(ref, second())
+        yield b"two"
+
+    def second() -> Iterator[bytes]:
+        yield b"one"
+        assert not blobs.has(ref.sha256)
+        yield b"two"
+
+    blobs.put(ref, first())
+    assert blobs.read(ref.sha256, 6) == b"onetwo"
+    assert [path.name for path in (tmp_path / "blobs").iterdir()] == [ref.sha256]

@@ -1,6 +1,6 @@
 """A new version by a delta from one that is here: less travels, and whatever is wrong with it, the whole file comes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -275,6 +275,10 @@ def _a_file_that_serves(device: Device, kind: Kind) -> None:
     name(device, kind, DeltaRef(sha256=manifest.sha256, size_bytes=manifest.size_bytes))
 
 
+def _a_file_that_serves_as_a_smaller_one(device: Device, kind: Kind) -> None:
+    name(device, kind, DeltaRef(sha256=ref_of(file_of(1)).sha256, size_bytes=20))
+
+
 OFFERS = [
     (_of_lying_size, PLAIN),
     (_larger_than_the_file, PLAIN),
@@ -283,6 +287,7 @@ OFFERS = [
     (_under_one_key_alone, ENCRYPTED),
     (_not_encrypted, ENCRYPTED),
     (_a_file_that_serves, PLAIN),
+    (_a_file_that_serves_as_a_smaller_one, PLAIN),
 ]
 
 
@@ -314,6 +319,38 @@ async def test_a_base_that_the_disk_has_damaged_leads_to_the_whole_file(
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-1] + b"?")
     await device.converge(wanted)
     assert device.serves == 2
+
+
+async def test_a_delta_that_the_disk_does_not_give_back_leads_to_the_whole_file(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, wanted = await devices(PLAIN)
+    delta, read = offer(device, PLAIN, GOOD_PATCH), device.blobs.read
+
+    def failing(sha256: str, max_bytes: int) -> bytes:
+        if sha256 == delta.sha256:
+            raise DiskError("reading artifact: [Errno 5] Input/output error")
+        return read(sha256, max_bytes)
+
+    monkeypatch.setattr(device.blobs, "read", failing)
+    await device.converge(wanted)
+    assert device.serves == 2
+
+
+@plain_and_encrypted
+async def test_a_delta_beside_which_the_disk_has_no_room_for_the_file_makes_way_for_it(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    device, wanted = await devices(kind)
+    delta = offer(device, kind, GOOD_PATCH).travels_as
+
+    def full(_ref: ArtifactRef, _parts: Iterable[bytes]) -> None:
+        raise DiskError("storing artifact: [Errno 28] No space left on device")
+
+    monkeypatch.setattr(device.blobs, "put", full)
+    await device.converge(wanted)
+    assert (device.serves, device.blobs.has(delta.sha256)) == (2, False)
+    assert told_bytes(device) == delta.size_bytes + len(travelling(2, is_encrypted=kind.new))
 
 
 async def test_a_silent_transfer_manifest_is_told_to_the_hub_once_and_waited_for(devices: Devices) -> None:

@@ -1,6 +1,7 @@
 """Enrolment: the token's secret goes to the hub that made it and to nobody else; the key stays here."""
 
 import json
+import ssl
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,19 @@ def test_a_hub_that_the_token_does_not_pin_gets_no_secret(hub: HttpsHub, identit
         enrol(identity, hub.url, Authority("another hub").token)
     assert "not the hub that made the token" in refused.value.remedy
     assert paths(hub) == ["/api/v1/ca.pem"]
+
+
+def test_somebody_in_between_who_shows_a_ca_that_cannot_be_read_gets_no_secret(
+    tmp_path: Path, authority: Authority, identity: Path
+) -> None:
+    der = ssl.PEM_cert_to_DER_cert(authority.pem)
+    of_version_6 = der.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020105"), 1)
+    assert of_version_6 != der
+    with (
+        https_hub(tmp_path, Authority("mallory"), ssl.DER_cert_to_PEM_cert(of_version_6)) as mallory,
+        pytest.raises(EnrolmentError, match="no certificate found"),
+    ):
+        enrol(identity, mallory.url, authority.token)
 
 
 def test_somebody_in_between_who_shows_the_right_ca_gets_no_secret(

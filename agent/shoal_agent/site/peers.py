@@ -69,7 +69,7 @@ def device_of(certificate: bytes | None, ca_pem: bytes, now: datetime) -> str:
     try:
         found = x509.load_der_x509_certificate(certificate or b"")
         issuers = [one for one in x509.load_pem_x509_certificates(ca_pem) if one.not_valid_after_utc >= now]
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:  # the second is no ValueError
         raise _refused(str(error)) from error
     if not any(_has_issued(one, found) for one in issuers):
         raise _refused("no CA of this device's hub has signed it")

@@ -10,6 +10,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from shoal_hub.errors import InvalidInputError
 
 _REMEDY: Final = "let shoal-agent make the request: a P-256 key, an empty subject and no extensions"
+_MALFORMED: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    InvalidSignature,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+)
 
 
 def read_certificate_request(pem: str) -> x509.CertificateSigningRequest:
@@ -23,7 +31,7 @@ def read_certificate_request(pem: str) -> x509.CertificateSigningRequest:
         key = request.public_key()
         is_signed = request.is_signature_valid
         extensions = list(request.extensions)
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.DuplicateExtension) as error:
+    except _MALFORMED as error:
         raise InvalidInputError("reading the CSR: it is no PEM certificate signing request", _REMEDY) from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise InvalidInputError("reading the CSR: its key is not P-256", _REMEDY)

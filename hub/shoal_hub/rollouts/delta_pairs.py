@@ -71,13 +71,18 @@ def _active(device: Device, model: str) -> SlotReport | None:
 
 
 def _running_file(session: Session, model: str, slot: SlotReport) -> str | None:
-    """Return what travels of the file in a slot; None where the registry does not have that very file."""
+    """Return what travels of the file in a slot; None where the registry has never sent that very file.
+
+    A device may say that it runs anything. What was never rolled out may yet become encrypted (`mark_encrypted`), and
+    then nothing plain of it may stand at the broker, a delta neither.
+    """
     columns = select(VariantRow.sha256, VariantRow.encrypted_sha256, Version.is_encrypted)
     wanted = columns.join(Version, col(Version.id) == col(VariantRow.version_id)).where(
         Version.model == model,
         Version.number == slot.version,
         VariantRow.target == slot.target,
         VariantRow.sha256 == slot.sha256,
+        col(Version.manifest_sha256).is_not(None),
     )
     found = session.exec(wanted).first()
     return travels_as(found[0], found[1], is_encrypted=found[2]) if found is not None else None

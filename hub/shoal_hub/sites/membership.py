@@ -99,9 +99,9 @@ def leave_site(session: Session, device_id: str, now: datetime) -> None:
     """
     session.flush()  # whoever puts the device on a site meanwhile waits, and then sees that it is revoked
     row = session.get(SiteDevice, device_id)
-    if row is None:
+    site = session.get(Site, row.site, with_for_update=True) if row is not None else None
+    if site is None:  # never on one, or its site has just ended
         return
-    site = find_site(session, row.site, is_locked=True)
     _place(session, site, set(devices_of(session, site.name)) - {device_id}, now)
 
 

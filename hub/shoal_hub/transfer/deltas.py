@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from shoal_contract.limits import MAX_DELTAS
 from shoal_contract.transfer import DeltaRef
+from shoal_hub.database import add_unless_there
 from shoal_hub.jobs.queue import enqueue
 from shoal_hub.jobs.tables import Job
 from shoal_hub.transfer.tables import Delta, Lease, Retained
@@ -37,7 +38,11 @@ def want_deltas(session: Session, pairs: Iterable[Pair], *, subject: str, by: st
             made.append(row.artifact_sha256)
         elif row is None or not (row.state == "useless" or _is_on_its_way(session, row)):
             job = enqueue(session, "delta", subject, {"base_sha256": base, "result_sha256": result}, by=by)
-            session.merge(Delta(base_sha256=base, result_sha256=result, job_id=job.id))
+            asked = Delta(base_sha256=base, result_sha256=result, job_id=job.id)
+            if row is None:
+                add_unless_there(session, asked)
+            else:
+                session.merge(asked)
     session.flush()
     return made
 

@@ -1,6 +1,6 @@
 """Leases: whoever needs an artifact at the broker says so, and nobody else's end takes it away."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -9,7 +9,7 @@ from sqlmodel import Session, col, delete, func, select
 from shoal_hub.database import announce
 from shoal_hub.errors import ConflictError
 from shoal_hub.registry.tables import Artifact
-from shoal_hub.transfer.tables import Lease
+from shoal_hub.transfer.tables import Delta, Lease
 
 
 def take_leases(session: Session, user: str, artifacts: Iterable[str], now: datetime) -> None:
@@ -40,12 +40,16 @@ def lease_users(session: Session) -> Sequence[str]:
     return session.exec(select(Lease.user).distinct()).all()
 
 
-def check_budget(session: Session, artifacts: Iterable[str], budget_bytes: int) -> None:
-    """Check that artifacts fit at the broker beside what is leased already.
+def check_budget(session: Session, artifacts: Collection[str], budget_bytes: int) -> None:
+    """Check that artifacts fit at the broker beside what is leased already; deltas give way to them where need be.
 
     Raises:
         ConflictError: They do not.
     """
+    if has_room(session, artifacts, budget_bytes):
+        return
+    is_delta = select(Delta.artifact_sha256).where(col(Delta.artifact_sha256).is_not(None))
+    session.exec(delete(Lease).where(col(Lease.sha256).in_(is_delta)))  # devices fetch whole files then
     total_bytes, in_use = _retained_bytes(session, artifacts)
     if total_bytes > budget_bytes:
         raise ConflictError(
@@ -55,7 +59,7 @@ def check_budget(session: Session, artifacts: Iterable[str], budget_bytes: int) 
         )
 
 
-def has_room(session: Session, artifacts: Iterable[str], budget_bytes: int) -> bool:
+def has_room(session: Session, artifacts: Collection[str], budget_bytes: int) -> bool:
     """Whether artifacts that could be done without fit at the broker beside what is leased already."""
     return _retained_bytes(session, artifacts)[0] <= budget_bytes
 

@@ -317,6 +317,26 @@ async def test_the_hubs_own_servers_certificate_is_no_caches(lan: Lan, tmp_path:
     assert "it is no device's" in member.report.problem.message
 
 
+async def test_a_certificate_that_cannot_be_read_costs_a_member_the_cache_and_not_the_artifact(
+    lan: Lan, tmp_path: Path
+) -> None:
+    """Whoever answers at the cache's address needs no key of the hub for such a one."""
+    pem = pair_of(lan.identity("cache")).read_bytes()
+    start = pem.index(b"-----BEGIN CERTIFICATE")
+    der = ssl.PEM_cert_to_DER_cert(pem[start:].decode())
+    version_3, version_6 = bytes.fromhex("a003020102"), bytes.fromhex("a003020105")
+    assert der.count(version_3) == 1
+    pair = tmp_path / "pair.pem"
+    pair.write_bytes(pem[:start] + ssl.DER_cert_to_PEM_cert(der.replace(version_3, version_6)).encode())
+    member = lan.device("member")
+    false = await place(lan, member, pair, says(DATA[:CHUNK]), new_device_id())
+    assert await member.fetch(DATA) == DATA
+    assert (member.over_the_broker, false.visitors) == (len(MANIFEST.chunks), [])
+    assert member.report is not None
+    assert member.report.problem is not None
+    assert "certificate was refused" in member.report.problem.message
+
+
 async def test_a_plain_port_at_the_caches_address_gets_nothing_but_a_greeting(lan: Lan) -> None:
     heard: list[bytes] = []
 

@@ -1,5 +1,6 @@
 """What devices send: signing requests, right and wrong, enrolments and renewals."""
 
+import ssl
 from datetime import datetime
 from typing import Any
 
@@ -48,6 +49,13 @@ def make_csr_for_the_key_of_another(victim: Key, attacker: Key) -> str:
     forged = der.replace(attacker.public_key().public_bytes(*form), victim.public_key().public_bytes(*form))
     assert forged != der
     return x509.load_der_x509_csr(forged).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def make_csr_of_version(version: int) -> str:
+    """Write another version into a request than the one that there is, 0."""
+    der = ssl.PEM_cert_to_DER_cert(make_csr().replace(" REQUEST", ""))
+    pem = ssl.DER_cert_to_PEM_cert(der.replace(bytes([2, 1, 0]), bytes([2, 1, version]), 1))
+    return pem.replace("CERTIFICATE", "CERTIFICATE REQUEST")
 
 
 def new_token(client: TestClient, **body: Any) -> str:

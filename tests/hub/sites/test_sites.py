@@ -20,7 +20,7 @@ from shoal_hub.database import utc_now
 from shoal_hub.devices.desired import refresh_desired, stale_devices
 from shoal_hub.devices.revocation import revoke
 from shoal_hub.devices.tables import DesiredRow, Device
-from shoal_hub.sites.membership import Layout, replace_site
+from shoal_hub.sites.membership import Layout, delete_site, replace_site
 from shoal_hub.sites.sections import sections_of
 from shoal_hub.sites.tables import Site
 
@@ -218,6 +218,27 @@ def test_a_device_that_is_revoked_while_it_is_placed_does_not_stay(fleet: Fleet)
         revoking.result(20)
     fleet.told()
     assert fleet.site(cache).members == (one,)  # type: ignore[union-attr]
+
+
+def test_a_device_is_revoked_although_its_site_ends_at_that_moment(fleet: Fleet) -> None:
+    _, member, *_ = fleet.ids
+    fleet.create()
+    begun = threading.Event()
+
+    def revoke_too() -> None:
+        with fleet.hub.database.transaction() as session:
+            begun.set()
+            revoke(session, session.get_one(Device, member), by="ada", reason="", now=utc_now())
+
+    with ThreadPoolExecutor(1) as pool:
+        with fleet.hub.database.transaction() as session:
+            delete_site(session, "warehouse", by="ada", now=utc_now())
+            revoking = pool.submit(revoke_too)
+            if begun.wait(0.3):  # on SQLite it waits for this transaction even to begin
+                time.sleep(0.3)  # until it waits for the site's row, which nobody tells of
+        revoking.result(20)
+    with fleet.hub.database.session() as session:
+        assert session.get_one(Device, member).revoked_at is not None
 
 
 def test_a_name_is_taken_once(fleet: Fleet) -> None:

@@ -1,6 +1,9 @@
 """Deltas at the hub, on both engines: made once a pair, offered when they stand, and never plain of what is secret."""
 
+import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,13 +30,15 @@ from shoal_hub.devices.presence import apply_reported
 from shoal_hub.errors import ArtifactError
 from shoal_hub.jobs.tables import Job
 from shoal_hub.jobs.work import JobWork
-from shoal_hub.registry.encrypt import VersionRef, open_version_key
+from shoal_hub.registry.encrypt import VersionRef, mark_encrypted, open_version_key
 from shoal_hub.registry.tables import Artifact, VariantRow, Version
 from shoal_hub.rollouts.delta_pairs import most_frequent
+from shoal_hub.rollouts.facts import owner_of
 from shoal_hub.rollouts.progress import note_step
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.rollouts.start import start_rollout, starter_of
 from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.transfer.deltas import has_deltas_to_come, want_deltas
 from shoal_hub.transfer.make_delta import run
 from shoal_hub.transfer.needs import take_missing
 from shoal_hub.transfer.publishing import Transfers
@@ -120,7 +125,7 @@ class Fleet:
 
     def travels(self, number: int) -> str:
         with self.hub.database.session() as session:
-            wanted = select(VariantRow).join(Version).where(Version.number == number)
+            wanted = select(VariantRow).join(Version).where(Version.number == number, Version.model == "digits")
             row = session.exec(wanted).one()
         return row.encrypted_sha256 or row.sha256
 
@@ -254,6 +259,26 @@ def test_a_delta_is_made_once_and_stands_from_the_start_of_a_later_rollout(fleet
     assert fleet.states() == ["assigned"]
 
 
+def test_two_rollouts_that_ask_for_the_same_delta_at_once_both_start(fleet: Fleet) -> None:
+    """Two models that share their files; PostgreSQL lets both see that nobody has asked yet."""
+    pair, begun = {(fleet.travels(1), fleet.travels(2))}, threading.Event()
+
+    def ask_too() -> list[str]:
+        with fleet.hub.database.transaction() as session:
+            begun.set()
+            return want_deltas(session, pair, subject="models/other/2", by="ada")
+
+    with ThreadPoolExecutor(1) as pool:
+        with fleet.hub.database.transaction() as session:
+            want_deltas(session, pair, subject="models/digits/2", by="ada")
+            asking = pool.submit(ask_too)
+            if begun.wait(0.3):  # on SQLite it waits for this transaction even to begin
+                time.sleep(0.3)  # until it waits for the row, which nobody tells of
+        assert asking.result(20) == []
+    fleet.do_jobs()
+    assert [one.state for one in fleet.deltas()] == ["made"]
+
+
 def test_a_delta_that_is_withdrawn_is_named_no_longer(fleet: Fleet) -> None:
     fleet.roll_out(2)
     fleet.do_jobs()
@@ -291,6 +316,16 @@ def test_only_what_devices_run_well_and_the_registry_knows_has_deltas(hub: HubCo
     assert [(one.base_sha256, one.result_sha256) for one in fleet.deltas()] == [(fleet.travels(1), fleet.travels(3))]
 
 
+def test_what_has_never_been_rolled_out_is_no_base_as_it_may_yet_become_secret(fleet: Fleet) -> None:
+    """A device that is not to be trusted says that it runs it: the delta would tell of a file that nobody was sent."""
+    fleet.report(fleet.ids[0], 3)
+    fleet.roll_out(2)
+    assert fleet.deltas() == []
+    with fleet.hub.database.transaction() as session:
+        version = session.exec(select(Version).where(Version.number == 3)).one()
+        mark_encrypted(session, version, by="ada")
+
+
 def test_to_one_file_the_most_frequent_moves_have_deltas() -> None:
     frequent: Counter[tuple[str, str]] = Counter({(f"base-{number}", "new"): number + 1 for number in range(70)})
     taken = most_frequent(frequent)
@@ -325,6 +360,25 @@ def test_a_delta_for_which_there_is_no_room_at_the_broker_is_kept_for_later(flee
     assert fleet.manifest_of(2).deltas == {}
     assert fleet.states() == ["assigned"]
     assert [one.state for one in fleet.deltas()] == ["made"]
+
+
+def test_deltas_give_way_to_the_whole_files_of_another_rollout(fleet: Fleet) -> None:
+    """The first one may stay open for long, by a device that is away."""
+    rollout_id = fleet.roll_out(2)
+    fleet.do_jobs()
+    fleet.publish()
+    assert fleet.manifest_of(2).deltas != {}
+    other = {TARGET: file_of(9, is_new=True)}
+    with fleet.hub.database.transaction() as session:
+        add_version(session, fleet.hub.artifacts, 1, other, model="other")
+    budget = replace(starter_of(fleet.hub), retained_budget_bytes=2 * (SIZE + 1000))
+    with fleet.hub.database.transaction() as session:
+        start_rollout(session, budget, model="other", version="1", devices=fleet.ids, by="ada")
+    fleet.publish()
+    assert fleet.manifest_of(2).deltas == {}
+    with fleet.hub.database.session() as session:
+        assert not has_deltas_to_come(session, owner_of(rollout_id))
+        assert fleet.travels(2) in session.exec(select(Lease.sha256)).all()
 
 
 def test_a_device_that_finds_its_delta_silent_has_it_published_again(fleet: Fleet) -> None:
