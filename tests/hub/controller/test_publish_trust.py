@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from datetime import timedelta
 
 import pytest
-from sqlmodel import delete, select
+from sqlmodel import col, delete, select
 from tests.simulators.broker import Broker, Listening, listening
 from tests.simulators.hub_threads import Hub
 from tests.simulators.tuf_client import Files, TufDevice
@@ -17,6 +17,8 @@ from shoal_contract.trust import TrustIndex, manifest_target
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.database import utc_now
 from shoal_hub.mqtt import Message
+from shoal_hub.trust.renewal import sign_all_again
+from shoal_hub.trust.staging import Staging
 from shoal_hub.trust.tables import TrustMetadata
 
 MANIFEST = b'{"version": 1}'
@@ -140,6 +142,42 @@ def test_a_broker_that_is_ahead_of_a_restored_database_has_everything_signed_aga
         publisher.hear(topic, payload)
     publisher.step(outbox, utc_now())
     assert _version(hub, "timestamp") > ahead
+    hub.start_controller()
+
+
+def test_names_at_the_broker_that_no_hub_wrote_are_cleared_and_stop_nothing(hub: Hub) -> None:
+    hub.controller.stop()
+    publisher, outbox = TrustPublisher(hub.database, hub.trust), _Outbox()
+    for name in ("\u00b2.root", f"{'9' * 5000}.targets", "01.code", "x.root", "root", "-1.targets", "1."):
+        outbox.retained[f"{PREFIX}{name}"] = b"junk"
+    for topic, payload in outbox.retained.items():
+        publisher.hear(topic, payload)
+    publisher.step(outbox, utc_now())  # takes up what is later than the database's, as at each start
+    publisher.forget()
+    publisher.hear(f"{PREFIX}\u00b2.root", b"junk")
+    publisher.step(outbox, utc_now())  # only looks whether the broker is ahead
+    assert {_kind(topic) for topic in outbox.retained} >= {"root", "targets", "index"}
+    assert b"junk" not in outbox.retained.values()
+    hub.start_controller()
+
+
+def test_a_later_root_under_the_next_ones_name_is_not_taken_up(hub: Hub) -> None:
+    """Devices go through each root: were one passed over, none that has not seen it would ever come on."""
+    hub.controller.stop()
+    for _ in range(2):
+        with hub.database.transaction() as session:
+            hub.trust.rotate(session, Rotation(role="timestamp"))
+    with hub.database.transaction() as session:
+        roots = {row.version: row.content for row in session.exec(select(TrustMetadata)) if row.role == "root"}
+        session.exec(delete(TrustMetadata).where(col(TrustMetadata.role) == "root", col(TrustMetadata.version) > 1))
+        with Staging(hub.trust.writing(session)).edit_root():
+            pass  # a change that waits, of the root that is about to be passed
+    sign_all_again(hub.database, hub.trust, utc_now(), {"2.root": roots[3]})
+    assert _version(hub, "root") == 1
+    sign_all_again(hub.database, hub.trust, utc_now(), {"2.root": roots[2], "3.root": roots[3]})
+    assert _version(hub, "root") == 3
+    with hub.database.session() as session:
+        assert not Staging(hub.trust.reading(session)).staged(), "its version is given by now"
     hub.start_controller()
 
 
