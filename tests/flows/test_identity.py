@@ -159,7 +159,7 @@ def test_a_device_that_waits_enrols_once_an_operator_has_accepted_it(tmp_path: P
 
 def _wait_for_broker(fleet: Fleet) -> None:
     """Wait until the broker has started again: it trusts the new CA before anybody has a certificate by it."""
-    wait_until(lambda: fleet.hub.log().count("CA has changed") == 1, "the hub has noticed the new CA")
+    wait_until(lambda: fleet.hub.log().count("certificates have changed") == 1, "the hub has noticed the new CA")
     wait_until(lambda: is_online(fleet, 0), "the device is there")
 
 
