@@ -94,12 +94,12 @@ def _subject(row: Standing) -> str:
 def _renew_online(repository: TrustRepository, *, force: bool = False) -> bool:
     is_new = repository.renew(force=force)
     told = _told(repository.session, "trust_keyless")
-    for role in repository.keyless:
+    for role, reason in repository.unsigned.items():
         row = repository.newest(role)
         subject = f"trust/{role}/{row.version if row is not None else 0}"
         if subject not in told:
-            text = f"the hub has no key of the role {role} and cannot renew it: shoal trust rotate {role}"
-            record_event(repository.session, "trust_keyless", text, subject=subject, severity="error")
+            text = f"the hub cannot renew the role {role}: {reason}; another key: shoal trust rotate {role}"
+            record_event(repository.session, "trust_keyless", text[:1000], subject=subject, severity="error")
     return is_new
 
 

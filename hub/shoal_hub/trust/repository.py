@@ -28,7 +28,7 @@ from typing_extensions import override
 from shoal_contract.ids import sha256_hex
 from shoal_contract.trust import MODELS_ROLE, epoch_of, manifest_target, model_paths, model_role
 from shoal_hub.database import announce
-from shoal_hub.trust.errors import SignerError
+from shoal_hub.trust.errors import SignerError, TrustError
 from shoal_hub.trust.roles import (
     KEPT_VERSIONS,
     ROOT,
@@ -66,7 +66,7 @@ class TrustRepository(Repository):
         floor: A version that is known to be out: new ones are above it.
 
     Attributes:
-        keyless: Online roles that `renew` could not sign.
+        unsigned: Online roles that `renew` could not sign, and why.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TrustRepository(Repository):
         self.offline = offline
         self.lives = lives
         self.now = now.replace(microsecond=0)
-        self.keyless: list[str] = []
+        self.unsigned: dict[str, str] = {}
         self._number = max(int(now.timestamp() * 1000), floor + 1)
 
     @override
@@ -185,7 +185,8 @@ class TrustRepository(Repository):
     def renew(self, *, force: bool = False) -> bool:
         """Sign again what is half through its life, is not signed as its delegator asks, or everything.
 
-        A role whose key is not here is passed over and noted in `keyless`: it must not keep the timestamp from renewal.
+        A role whose key is not here, is damaged or does not answer is passed over and noted in `unsigned`: it must not
+        keep the timestamp from renewal.
 
         Returns:
             Whether there is anything new.
@@ -225,8 +226,8 @@ class TrustRepository(Repository):
     def _try(self, role: str, sign: Callable[[], object]) -> None:
         try:
             sign()
-        except SignerError:
-            self.keyless.append(role)
+        except TrustError as error:
+            self.unsigned[role] = str(error)
 
     def _delegate_model(self, model: str) -> None:
         role = model_role(model)

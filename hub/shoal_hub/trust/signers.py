@@ -5,7 +5,9 @@ not in force yet, or no longer, needs no state of its own.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -68,7 +70,7 @@ class SignerStore:
         """Return what signs by `key`; None where it is not here.
 
         Raises:
-            TrustError: The key's file is damaged.
+            TrustError: The key's file is damaged, or what is behind its URL does not answer.
         """
         if key.keyid not in self._opened and self.place(key.keyid):
             self._opened[key.keyid] = self._open(key)
@@ -85,9 +87,11 @@ class SignerStore:
             raise SignerError(f"opening the key {key.keyid}: its kind {key.keytype} is not known", "rotate the role")
         if self._keys.path(key.keyid).exists():
             return CryptoSigner(self._keys.read_ed25519(key.keyid), key)
-        return Signer.from_priv_key_uri(self._read(key.keyid).url, key, read_pin)
+        url = self._read(key.keyid).url
+        with _asking(url):
+            return Signer.from_priv_key_uri(url, key, read_pin)
 
-    def _record(self, key_id: str) -> Any:  # noqa: ANN401 - pathlib.Path
+    def _record(self, key_id: str) -> Path:
         return self._keys.folder / f"{key_id}.signer"
 
     def _read(self, key_id: str) -> _Elsewhere:
@@ -113,15 +117,26 @@ def import_public_key(url: str) -> tuple[str, SSlibKey]:
             f"attaching the signer {url}: the kind {scheme or 'none'} is not known",
             f"use one of {', '.join(f'{one}:' for one in sorted(_IMPORTS))}, as securesystemslib writes them",
         )
-    try:
+    with _asking(url):
         return _IMPORTS[scheme](url)
+
+
+@contextmanager
+def _asking(url: str) -> Iterator[None]:
+    """Tell in the hub's words what goes wrong with the signer behind a URL.
+
+    Raises:
+        SignerError: Something did.
+    """
+    try:
+        yield
     except UnsupportedLibraryError as error:
         raise SignerError(
-            f"attaching the signer {url}: {error}", "pip install 'securesystemslib[hsm|awskms|gcpkms|azurekms]'"
+            f"asking the signer {url}: {error}", "pip install 'securesystemslib[hsm|awskms|gcpkms|azurekms]'"
         ) from error
     except Exception as error:  # each service's library raises its own kinds
         raise SignerError(
-            f"attaching the signer {url}: {type(error).__name__}: {error}", "check the URL, the token and its PIN"
+            f"asking the signer {url}: {type(error).__name__}: {error}", "check the URL, the token and its PIN"
         ) from error
 
 
