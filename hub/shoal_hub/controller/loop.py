@@ -257,6 +257,7 @@ class Controller:
             yield self._runner.tick
         if is_tick or "trust" in what:
             yield self._follow_director
+            yield lambda: self._trust.mend_ca_bundle(self._database)
             yield self._metadata.look
             yield lambda: self._metadata.renew(now)
             yield lambda: self._sign_again(now)

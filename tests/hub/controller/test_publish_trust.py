@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from datetime import timedelta
 
 import pytest
-from sqlmodel import col, delete, select
+from sqlmodel import Session, col, delete, select
 from tests.simulators.broker import Broker, Listening, listening
 from tests.simulators.hub_threads import Hub
 from tests.simulators.tuf_client import Files, TufDevice
@@ -13,7 +13,7 @@ from tests.simulators.tuf_client import Files, TufDevice
 from shoal_client.tuf import Rotation
 from shoal_contract import topics
 from shoal_contract.ids import sha256_hex
-from shoal_contract.trust import TrustIndex, manifest_target
+from shoal_contract.trust import CA_BUNDLE_TARGET, TrustIndex, manifest_target
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.database import utc_now
 from shoal_hub.mqtt import Message
@@ -179,6 +179,29 @@ def test_a_later_root_under_the_next_ones_name_is_not_taken_up(hub: Hub) -> None
     with hub.database.session() as session:
         assert not Staging(hub.trust.reading(session)).staged(), "its version is given by now"
     hub.start_controller()
+
+
+def test_a_ca_that_was_announced_by_an_api_that_died_then_is_told_to_devices_all_the_same(hub: Hub) -> None:
+    authority = hub.broker.devices
+    hub.wait(lambda _: _version(hub, "targets") > 0)
+    authority.announce()  # its files are written; the transaction that would have listed it was never committed
+    hub.wait(lambda session: _listed_bundle(hub, session) == sha256_hex(authority.certificate_pem.encode()))
+    hub.controller.stop()
+    version = _version(hub, "targets")
+    authority.switch()
+    hub.trust.mend_ca_bundle(hub.database)
+    assert _version(hub, "targets") == version, "the order alone is no news for devices"
+    with hub.database.transaction() as session, Staging(hub.trust.writing(session)).edit_targets() as targets:
+        del targets.targets[CA_BUNDLE_TARGET]
+    hub.trust.mend_ca_bundle(hub.database)
+    with hub.database.session() as session:
+        assert _listed_bundle(hub, session) == sha256_hex(authority.certificate_pem.encode())
+    hub.start_controller()
+
+
+def _listed_bundle(hub: Hub, session: Session) -> str | None:
+    info = hub.trust.reading(session).targets().targets.get(CA_BUNDLE_TARGET)
+    return info.hashes["sha256"] if info is not None else None
 
 
 class _Outbox:
