@@ -80,7 +80,9 @@ class Agent:
         self._config = DesiredConfig()
         self._config_changed = anyio.Event()
         self._identity: Identity = load_identity(data / "identity")
-        self._outbox = Outbox(data / "outbox.sqlite", settings.outbox)
+        self._outbox = Outbox(
+            data / "outbox.sqlite", settings.outbox, lambda: int(self._now().timestamp() * 1_000_000_000)
+        )
         signer = DeviceSigner(load_or_make_key(data / "identity"))
         self._link = Link(self._identity, signer, settings.link, self._next_connection, self._now)
         pairs = Pairs(self._identity.folder)
