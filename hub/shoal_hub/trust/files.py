@@ -36,7 +36,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read, and replace an older one in one step."""
+    """Write a file that only its owner may read, and replace an older one in one step that outlives a power cut.
+
+    A key is written before metadata names it, so it has to be on the disk when the database's transaction is.
+    """
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_MODE)
@@ -45,6 +48,7 @@ def write_private(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
