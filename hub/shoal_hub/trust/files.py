@@ -95,14 +95,24 @@ def read_certificate(path: Path) -> x509.Certificate:
         raise TrustError(f"reading the certificate {path}: {error}", RESTORE) from error
 
 
+def read_private(path: Path, what: str) -> bytes:
+    """Read a file that only its owner may read.
+
+    Raises:
+        TrustError: It is open to others; `what` names its content.
+        OSError: It is missing, or not to be read.
+    """
+    data, mode = path.read_bytes(), path.stat().st_mode
+    if mode & _OTHERS:
+        raise TrustError(
+            f"reading {what} {path}: it is open to others ({stat.filemode(mode)})", f"run: chmod 600 {path}"
+        )
+    return data
+
+
 def _read_key(path: Path) -> object:
     try:
-        mode = path.stat().st_mode
-        data = path.read_bytes()
-        key: object = serialization.load_pem_private_key(data, password=None)
-    except (OSError, ValueError) as error:
+        key: object = serialization.load_pem_private_key(read_private(path, "the key"), password=None)
+    except (OSError, ValueError, TypeError) as error:  # TypeError: the key is encrypted
         raise TrustError(f"reading the key {path}: {error}", RESTORE) from error
-    if mode & _OTHERS:
-        found = stat.filemode(mode)
-        raise TrustError(f"reading the key {path}: it is open to others ({found})", f"run: chmod 600 {path}")
     return key
