@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.cache/bin:$(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup:  ## install what a hub and the demo need: Mosquitto, .venv with pinned packages
@@ -54,6 +54,17 @@ test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the whee
 .PHONY: test-py310
 test-py310: setup-test  ## of these, the wheel alone: its size and the device's tests on Python 3.10
 	pytest -m slow tests/packaging
+
+.PHONY: tuf-conformance
+tuf-conformance:  ## the TUF project's own conformance suite against `shoal-agent tuf`; SUITE=a checkout of it
+	@[ -f "$(SUITE)/tuf_conformance/conftest.py" ] || { echo "tuf-conformance: SUITE='$(SUITE)' holds no" \
+	    "tuf_conformance/conftest.py. The suite is on no package index: clone" \
+	    "https://github.com/theupdateframework/tuf-conformance and name its folder in SUITE=." >&2; exit 1; }
+	@scripts/setup test
+	@[ -x .cache/tuf-conformance/bin/python ] || $(PYTHON) -m venv .cache/tuf-conformance
+	@.cache/tuf-conformance/bin/python -m pip install --quiet --disable-pip-version-check "$(SUITE)"
+	@.cache/tuf-conformance/bin/pytest -ra -p no:cacheprovider "$(SUITE)/tuf_conformance" \
+	    --entrypoint "$(CURDIR)/.venv/bin/shoal-agent tuf"
 
 .PHONY: bench
 bench: setup-test  ## every figure of benchmarks/, as JSON lines

@@ -38,6 +38,7 @@ from shoal_agent.clock import Clock  # noqa: E402
 from shoal_agent.fetch import Fetcher  # noqa: E402
 from shoal_agent.identity import load_identity, load_or_make_key, make_signing_request, save_identity  # noqa: E402
 from shoal_agent.link import Link  # noqa: E402
+from shoal_agent.pairs import Pairs  # noqa: E402
 from shoal_agent.settings import FetchSettings, LinkSettings  # noqa: E402
 from shoal_agent.signer import DeviceSigner  # noqa: E402
 from shoal_contract import topics  # noqa: E402
@@ -122,7 +123,7 @@ async def over_mqtt(devices: list[Path], sha256: str, server: list[int]) -> Cost
         connections = iter(range(int(time.time() * 1000), 2**62))
         signer = DeviceSigner(load_or_make_key(folder / "identity"))
         identity = load_identity(folder / "identity")
-        link = Link(identity, signer, LinkSettings(), lambda: next(connections), Clock(None))
+        link = Link(identity, Pairs(identity.folder), signer, LinkSettings(), lambda: next(connections), Clock(None))
 
         async def ask_again(_sha256: str, detail: str) -> None:
             raise RuntimeError(detail)

@@ -28,6 +28,7 @@ from shoal_client.tuf import Rotation  # noqa: E402
 from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredState  # noqa: E402
 from shoal_contract.envelope import DESIRED_STATE_TYPE  # noqa: E402
 from shoal_contract.ids import new_device_id  # noqa: E402
+from shoal_hub.audit.actor import CONTROLLER  # noqa: E402
 from shoal_hub.controller.publish_trust import TrustPublisher  # noqa: E402
 from shoal_hub.database import Database, utc_now  # noqa: E402
 from shoal_hub.devices.resign import BATCH, sign_states, states_to_sign  # noqa: E402
@@ -36,6 +37,7 @@ from shoal_hub.registry.artifacts import ArtifactStore  # noqa: E402
 from shoal_hub.transfer.publishing import Publisher  # noqa: E402
 from shoal_hub.trust.director import Director  # noqa: E402
 from shoal_hub.trust.hub_trust import HubTrust  # noqa: E402
+from shoal_hub.trust.renewal_record import recorded  # noqa: E402
 from shoal_hub.trust.roles import Lives  # noqa: E402
 
 FEW, MANY = 100, 10_000
@@ -86,15 +88,19 @@ class Fleet:
         )
 
     def renew(self, connection: Publisher) -> float:
-        """Sign the timestamp again and publish what changed; return the CPU time of this process in s."""
-        with self.database.transaction() as session, self.trust.writing(session).edit("timestamp"):
-            pass
+        """Sign the timestamp again, note it in the audit trail and publish it; return this process's CPU time in s."""
+        self._sign_timestamp()
         began_s = time.process_time()
-        with self.database.transaction() as session, self.trust.writing(session).edit("timestamp"):
-            pass
+        self._sign_timestamp()
         self.publisher.look()
         self.publisher.step(connection, utc_now())
         return time.process_time() - began_s
+
+    def _sign_timestamp(self) -> None:
+        with self.database.transaction() as session:
+            repository = self.trust.writing(session)
+            with recorded(repository, "trust.renew", CONTROLLER), repository.edit("timestamp"):
+                pass
 
     def sign_all(self) -> float:
         """Rotate the director and sign every state by the next key; return the CPU time of this process in s."""

@@ -7,7 +7,7 @@ cut. Whoever needs an artifact names its hash; a file that is in the store has b
 import hashlib
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from shoal_agent.durable import make_folder, sync_folder
@@ -140,6 +140,35 @@ class BlobStore:
         except OSError as error:
             raise DiskError(f"reading artifact {sha256[:12]}: {error}") from error
 
+    def has_partial(self, sha256: str) -> bool:
+        """Whether a transfer of the artifact was begun and has not ended."""
+        return self._partial_path(sha256).exists()
+
+    def put(self, ref: ArtifactRef, parts: Iterable[bytes]) -> None:
+        """Put an artifact into the store that was made here, once its hash has come out right.
+
+        Raises:
+            ArtifactError: What was made is not what `ref` names; nothing is kept of it.
+            DiskError: The disk does not take it.
+        """
+        temporary, digest = self._folder / f"{ref.sha256}.new", hashlib.sha256()
+        try:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), "wb") as file:
+                for part in parts:
+                    digest.update(part)
+                    file.write(part)
+                file.flush()
+                os.fsync(file.fileno())
+            if digest.hexdigest() != ref.sha256:
+                temporary.unlink()
+                raise ArtifactError(f"making artifact {ref.sha256[:12]}: its hash is {digest.hexdigest()[:12]}")
+            temporary.replace(self.path(ref.sha256))
+            sync_folder(self._folder)
+            self._verified[ref.sha256] = _state_of(self.path(ref.sha256))
+        except OSError as error:
+            temporary.unlink(missing_ok=True)  # on a full disk even a part of a file is in the way
+            raise DiskError(f"storing artifact {ref.sha256[:12]}: {error}", "free some disk space") from error
+
     def open_partial(self, manifest: TransferManifest) -> PartialBlob:
         """Open or go on with the partial file of an artifact.
 
@@ -206,7 +235,7 @@ class BlobStore:
 
     def _entries(self) -> Iterator[tuple[str, Path]]:
         for path in sorted(self._folder.iterdir()):
-            yield path.name.removesuffix(".part"), path
+            yield path.name.partition(".")[0], path
 
     def _partial_path(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.part"

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import signal
-import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -24,7 +23,7 @@ from shoal_agent.clock import Clock, system_clock
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.durable import replace_file
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
-from shoal_agent.errors import AgentError, DiskError, HeldError, LinkError, TrustError
+from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.folder_lock import only_one
@@ -32,33 +31,29 @@ from shoal_agent.hardware import available_runtimes, detect, targets_for
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
 from shoal_agent.key_rotation import take_up_encryption_key
 from shoal_agent.link import Link
+from shoal_agent.models import Models, section_of
 from shoal_agent.monitor import Monitor
-from shoal_agent.outbox import UNPLACED, Outbox
+from shoal_agent.outbox import Outbox
 from shoal_agent.pairs import Pairs
 from shoal_agent.renewal import Renewal
-from shoal_agent.reporting import Reporter, heartbeat
+from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
 from shoal_agent.serving import ModelServer, create_app, serve
 from shoal_agent.settings import AgentSettings
 from shoal_agent.signer import DeviceSigner
-from shoal_agent.slots import known_models, open_slot_file
+from shoal_agent.site import Site
+from shoal_agent.slots import open_slot_file
+from shoal_agent.telemetry import Telemetry
 from shoal_agent.tuf.refresher import Refresher
 from shoal_agent.updater import Profile, Updater
 from shoal_agent.uplink import Uplink
 from shoal_agent.uploads import Uploads
 from shoal_contract import __version__, topics
-from shoal_contract.desired import DesiredConfig, DesiredState
-from shoal_contract.reported import ModelReport, SectionReport
-from shoal_contract.telemetry import (
-    DeploymentEvent,
-    EncryptionKeyReplaced,
-    EventBody,
-    MissingArtifact,
-    TelemetryMessage,
-)
+from shoal_contract.desired import DesiredState
+from shoal_contract.reported import SectionReport
+from shoal_contract.telemetry import EncryptionKeyReplaced, EventBody, MissingArtifact
 
 _log = getLogger(__name__)
-_WINDOW_CHECK_S = 1.0
 
 
 class Agent:
@@ -76,19 +71,17 @@ class Agent:
         data = settings.data_dir
         self._settings = settings
         self._now = Clock(data / "trust" / "clock.json", system)
-        self._started_s = time.monotonic()
-        self._config = DesiredConfig()
-        self._config_changed = anyio.Event()
         self._identity: Identity = load_identity(data / "identity")
         self._outbox = Outbox(
             data / "outbox.sqlite", settings.outbox, lambda: int(self._now().timestamp() * 1_000_000_000)
         )
         signer = DeviceSigner(load_or_make_key(data / "identity"))
-        self._link = Link(self._identity, signer, settings.link, self._next_connection, self._now)
         pairs = Pairs(self._identity.folder)
+        self._link = Link(self._identity, pairs, signer, settings.link, self._next_connection, self._now)
         self._renewal = Renewal(self._identity, pairs, settings.renewal, self._now, random.random)
         self._blobs = BlobStore(data / "blobs")
-        self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch)
+        self._site = Site(self._identity, self._now, self._blobs, settings.site, self._report)
+        self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch, self._site.visit)
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
         self._trust = Refresher.of(data / "trust", self._identity, self._link, self._fetcher, self._now, settings.trust)
@@ -97,10 +90,11 @@ class Agent:
         self._datasets = Datasets(data / "datasets")
         self._server = ModelServer()
         self._monitor = Monitor(self._now)
-        self._updaters: dict[str, Updater] = {}
         self._reporter = self._make_reporter()
+        self._models = Models(data / "models", self._make_updater, self._reporter, self._tell)
+        self._reporter.models = self._models.reports
+        self._telemetry = Telemetry(self._link, self._outbox, self._monitor, self._now, self._reporter.notice_datasets)
         self._participant = self._make_participant()
-        self._last_steps: dict[str, tuple[str, str]] = {}
 
     @property
     def device_id(self) -> str:
@@ -115,26 +109,26 @@ class Agent:
         """
         loop = asyncio.get_running_loop()
         self._outbox.on_change = partial(_notify, loop, self._uplink)
-        with only_one(self._settings.data_dir):
-            try:
-                await self._boot()
-                await self._serve_and_converge()
-            except Exception as error:
-                cause = _cause(error)
-                if cause is error:
-                    raise
-                raise cause from error
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._server.aclose()
-                self._outbox.close()
-                self._now.save()
+        try:
+            await self._boot()
+            await self._serve_and_converge()
+        except Exception as error:
+            cause = cause_of(error)
+            if cause is error:
+                raise
+            raise cause from error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._server.aclose()
+            self._outbox.close()
+            self._now.save()
 
     async def _serve_and_converge(self) -> None:
         retry = self._settings.fetch
         async with self._link.running(), anyio.create_task_group() as group:
             await self._start_serving(group)
             self._sections = Sections(group, self._reporter, retry.retry_min_s, retry.retry_max_s, self._collect)
+            self._site.serve_in(group)
             self._resume()
             self._start_tasks(group)
             await self._wait_for_stop()
@@ -143,12 +137,7 @@ class Agent:
     async def _boot(self) -> None:
         """Serve what was served before, with or without a hub."""
         self._encryption_key = await anyio.to_thread.run_sync(self._take_up_encryption_key)
-        for name in known_models(self._settings.data_dir / "models"):
-            try:
-                await self._updater(name).boot()
-            except AgentError as error:
-                _log.error("boot: %s", error)
-                self._reporter.section(f"models/{name}", SectionReport(state="failed", problem=error.to_problem()))
+        await self._models.boot()
 
     def _take_up_encryption_key(self) -> EncryptionKey:
         try:
@@ -204,8 +193,8 @@ class Agent:
         group.start_soon(self._uplink.notice_connections)
         group.start_soon(self._uplink.send)
         group.start_soon(self._uploads.send, self._link, self.device_id)
-        group.start_soon(self._beat)
-        group.start_soon(self._collect_windows)
+        group.start_soon(self._telemetry.beat)
+        group.start_soon(self._telemetry.collect_windows)
 
     async def _wait_for_stop(self) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -253,26 +242,23 @@ class Agent:
 
     def _apply(self, state: DesiredState) -> None:
         """Set every section on its way."""
-        if state.config != self._config:
-            self._config = state.config
-            self._config_changed.set()
+        self._telemetry.configure(state.config)
         self._link.reconnect_jitter_s = state.config.reconnect_jitter_s
         self._reporter.accepted(state.order)
         self._note_foreign_keys(state)
         self._reporter.section("config", SectionReport(state="applied"))
         for name, model in state.models.items():
-            step = partial(self._updater(name).converge, model, state.order, partial(self._on_step, name))
-            self._sections.want(f"models/{name}", model, model.deployment, step)
+            converge = self._models.convergence(name, model, state.order)
+            self._sections.want(section_of(name), model, model.deployment, converge)
         for run, wanted in state.federated.items():
             self._sections.want(f"federated/{run}", wanted, "", partial(self._participant.converge, wanted))
+        self._site.follow(state.site, self._sections)
         self._drop_unwanted(state)
 
     def _drop_unwanted(self, state: DesiredState) -> None:
-        held = {f"models/{name}" for name, updater in self._updaters.items() if not updater.file.slots.is_empty()}
-        for key in held | set(self._sections.keys("models/")):
-            name = key.removeprefix("models/")
-            if name not in state.models:
-                self._sections.want(key, None, "", self._updater(name).remove)
+        asked = {key.removeprefix("models/") for key in self._sections.keys("models/")}
+        for name in (self._models.held() | asked) - state.models.keys():
+            self._sections.want(section_of(name), None, "", self._models.removal(name))
         for key in self._sections.keys("federated/"):
             if key.removeprefix("federated/") not in state.federated:
                 self._sections.want(key, None, "", anyio.lowlevel.checkpoint)
@@ -287,24 +273,14 @@ class Agent:
             _log.debug("deleted artifacts: %s", gone)
 
     def _needed(self) -> set[str]:
-        needed = {sha256 for updater in self._updaters.values() for sha256 in updater.file.slots.artifacts()}
+        needed = self._models.artifacts()
         state = self._desired.state
         for wanted in state.federated.values() if state else ():
             needed |= self._participant.artifacts(wanted)
         return needed
 
-    def _on_step(self, name: str, event: DeploymentEvent) -> None:
-        """Tell the hub and report a step; a step that is only tried again is not told twice."""
-        step = (event.deployment, event.step)
-        if self._last_steps.get(name) != step:
-            self._last_steps[name] = step
-            try:
-                self._tell(event)
-            except DiskError as error:  # the reported state still says what is true
-                _log.error("a step of %s could not be noted for the hub: %s", name, error)
-        if event.step not in {"commit", "fail"}:
-            report = SectionReport(state="working", step=event.step, deployment=event.deployment)
-            self._reporter.section(f"models/{name}", report)
+    def _report(self, section: str, report: SectionReport) -> None:
+        self._reporter.section(section, report)
 
     def _tell(self, body: EventBody) -> None:
         """Queue an event for the hub."""
@@ -313,62 +289,25 @@ class Agent:
     async def _ask_again(self, sha256: str, detail: str) -> None:
         self._tell(MissingArtifact(sha256=sha256, detail=detail))
 
-    async def _beat(self) -> None:
-        datasets, place = self._datasets.sizes(), (0, 0)
-        while True:
-            connection = await self._link.wait_connected()
-            place = (connection, place[1] + 1 if connection == place[0] else 0)
-            if datasets != (datasets := self._datasets.sizes()):
-                self._reporter.touch()  # `shoal-agent data add` is a process of its own
-            message = heartbeat(self._started_s, self._outbox.depth(), self._now(), place)
-            try:
-                await self._link.say("telemetry", message.to_bytes())
-            except LinkError as error:
-                _log.debug("heartbeat lost: %s", error)
-            self._config_changed = anyio.Event()
-            with anyio.move_on_after(self._config.heartbeat_s):
-                await self._config_changed.wait()
-
-    async def _collect_windows(self) -> None:
-        while True:
-            await anyio.sleep(_WINDOW_CHECK_S)
-            try:
-                await anyio.to_thread.run_sync(self._queue_windows)
-            except DiskError as error:
-                _log.error("a window of telemetry is lost: %s", error)
-
-    def _queue_windows(self) -> None:
-        """Pack and queue what is finished; in a thread, as it takes an fsync a window."""
-        for window in self._monitor.take_windows(self._now(), self._config):
-            message = TelemetryMessage(body=window.to_message(UNPLACED))
-            self._outbox.put("telemetry", "window", message.to_bytes())
-
     def _next_connection(self) -> int:
         return self._outbox.next_connection(int(self._now().timestamp() * 1000))
 
-    def _updater(self, name: str) -> Updater:
-        if name not in self._updaters:
-            self._updaters[name] = Updater(
-                name,
-                open_slot_file(self._settings.data_dir / "models", name),
-                self._blobs,
-                self._fetcher,
-                self._server,
-                Profile(self._reporter.targets, self._reporter.runtimes),
-                self._trust,
-                self._settings.boot_attempts,
-                self._encryption_key,
-            )
-        return self._updaters[name]
-
-    def _model_reports(self) -> dict[str, ModelReport]:
-        held = {name: updater.file.slots for name, updater in self._updaters.items()}
-        return {name: slots.to_report() for name, slots in held.items() if not slots.is_empty()}
+    def _make_updater(self, name: str) -> Updater:
+        return Updater(
+            name,
+            open_slot_file(self._settings.data_dir / "models", name),
+            self._blobs,
+            self._fetcher,
+            self._server,
+            Profile(self._reporter.targets, self._reporter.runtimes),
+            self._trust,
+            self._settings.boot_attempts,
+            self._encryption_key,
+        )
 
     def _make_reporter(self) -> Reporter:
         hardware, runtimes = detect(), self._settings.runtimes or available_runtimes()
         reporter = Reporter(hardware, runtimes, targets_for(hardware, runtimes), __version__, self._now)
-        reporter.models = self._model_reports
         reporter.datasets = self._datasets.sizes
         reporter.trust = self._trust.report
         return reporter
@@ -385,15 +324,16 @@ class Agent:
         )
 
 
+def run_agent(settings: AgentSettings, system: Callable[[], datetime] = system_clock) -> None:
+    """Run the agent of a data folder until SIGTERM or SIGINT; nothing is opened before the folder is held.
+
+    Raises:
+        AgentError: Another one holds it, the device is not enrolled, or see `Agent.run`.
+    """
+    with only_one(settings.data_dir):
+        anyio.run(Agent(settings, system).run)
+
+
 def _notify(loop: asyncio.AbstractEventLoop, uplink: Uplink) -> None:
     """Wake the uplink from whatever thread has queued a message."""
     loop.call_soon_threadsafe(uplink.notify)
-
-
-def _cause(error: Exception) -> Exception:
-    """Return the first AgentError in what a task group has wrapped, so that a person reads it; else the error."""
-    for inner in getattr(error, "exceptions", ()):
-        found = _cause(inner)
-        if isinstance(found, AgentError):
-            return found
-    return error

@@ -41,6 +41,7 @@ class DesiredFile:
         self._path = path
         self._keys = keys
         self._device_id = device_id
+        self._kept: _Kept | None = None
         self.state: DesiredState | None = None
 
     def load(self) -> DesiredState | None:
@@ -60,11 +61,11 @@ class DesiredFile:
                 message = f"reading the stored desired state: {error}"
                 raise DiskError(message, "the hub publishes it again by itself; check the disk") from error
             envelope, keys = kept.envelope.encode(), {kept.key_id: key}
-            self.state = read_desired(envelope, keys=keys, device_id=self._device_id)
+            self.state, self._kept = read_desired(envelope, keys=keys, device_id=self._device_id), kept
         return self.state
 
     def accept(self, envelope: bytes, now: datetime) -> DesiredState:
-        """Verify a received envelope and make it the one in force, durably.
+        """Verify a received envelope and make it the one in force, durably; the one in force is not written again.
 
         Raises:
             TrustError: It was refused; the state before stays in force.
@@ -75,9 +76,10 @@ class DesiredFile:
         director = director_role(state.epoch)
         key = keys[director].public_bytes_raw().hex()
         kept = _Kept(envelope=envelope.decode(), key_id=director, key=key)
-        try:
-            replace_file(self._path, kept.model_dump_json().encode())
-        except OSError as error:
-            raise DiskError(f"keeping desired state {state.order}: {error}", "free some disk space") from error
-        self.state = state
+        if kept != self._kept:
+            try:
+                replace_file(self._path, kept.model_dump_json().encode())
+            except OSError as error:
+                raise DiskError(f"keeping desired state {state.order}: {error}", "free some disk space") from error
+        self.state, self._kept = state, kept
         return state

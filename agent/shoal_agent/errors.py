@@ -93,8 +93,24 @@ class FetchError(AgentError):
     default_remedy = "the agent tries again and asks the hub to publish the artifact again"
 
 
+class SiteError(AgentError):
+    """The site's cache could not serve, or be asked. What it lacks comes from the broker."""
+
+    code = "site"
+    default_remedy = "see docs/guides/site-cache.md; until then devices fetch from the broker"
+
+
 class ArtifactError(AgentError):
     """An artifact arrived whole but is not what was signed, or can not be used on this device."""
 
     code = "artifact"
     default_remedy = "register a corrected version and roll it out; the last good version keeps serving"
+
+
+def cause_of(error: Exception) -> Exception:
+    """Return the first AgentError in what a task group has wrapped, so that a person reads it; else the error."""
+    for inner in getattr(error, "exceptions", ()):
+        found = cause_of(inner)
+        if isinstance(found, AgentError):
+            return found
+    return error

@@ -1,7 +1,8 @@
 """Fetches one artifact over retained chunks: only what is missing or has come wrong, a few chunks at a time."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,22 @@ AskAgain = Callable[[str, str], Awaitable[None]]
 """Tells the hub that an artifact's topics are silent or wrong: (sha256, detail)."""
 
 
+AskNearby = Callable[[int], Awaitable[bytes | None]]
+"""Returns a chunk of one artifact, with the listed hash, from nearby; None where the link has to be asked."""
+Nearby = Callable[[TransferManifest], AbstractAsyncContextManager[AskNearby]]
+"""Opens the way to whoever may have an artifact nearby; the site's cache, in production. It raises nothing."""
+
+
+@asynccontextmanager
+async def nobody_nearby(_manifest: TransferManifest) -> AsyncIterator[AskNearby]:
+    """Have nobody nearby: every chunk comes over the link."""
+
+    async def ask(_index: int) -> None:
+        return None
+
+    yield ask
+
+
 class RetainedSource(Protocol):
     """Where retained messages are read from; the link, in production."""
 
@@ -34,13 +51,21 @@ class RetainedSource(Protocol):
 
 
 class Fetcher:
-    """Brings artifacts into the blob store."""
+    """Brings artifacts into the blob store; the chunks' list always comes over the link, chunks from nearby as well."""
 
-    def __init__(self, source: RetainedSource, blobs: BlobStore, ask_again: AskAgain, settings: FetchSettings) -> None:
+    def __init__(
+        self,
+        source: RetainedSource,
+        blobs: BlobStore,
+        ask_again: AskAgain,
+        settings: FetchSettings,
+        nearby: Nearby = nobody_nearby,
+    ) -> None:
         self._source = source
         self._blobs = blobs
         self._ask_again = ask_again
         self._settings = settings
+        self._nearby = nearby
         self._locks: dict[str, anyio.Lock] = {}
 
     async def fetch(self, ref: ArtifactRef) -> Path:
@@ -61,9 +86,23 @@ class Fetcher:
             if not lock.locked():
                 self._locks.pop(ref.sha256, None)
 
-    async def _bring(self, ref: ArtifactRef) -> Path:
+    async def manifest(self, ref: ArtifactRef) -> TransferManifest:
+        """Return the artifact's transfer manifest, which nobody has signed.
+
+        Raises:
+            FetchError: It is missing or wrong for now; the hub has been asked to publish the artifact again.
+            LinkError: The link is down.
+        """
         try:
-            manifest = await self._manifest(ref)
+            payload = await self._source.read_retained(topics.artifact_manifest(ref.sha256), self._settings.silence_s)
+            return parse_transfer_manifest(payload, ref.sha256, ref.size_bytes)
+        except (FetchError, ContractError) as error:
+            await self._ask_again(ref.sha256, str(error)[:256])
+            raise FetchError(str(error)) from error
+
+    async def _bring(self, ref: ArtifactRef) -> Path:
+        manifest = await self.manifest(ref)
+        try:
             partial = await to_thread.run_sync(self._blobs.open_partial, manifest)
             try:
                 for _ in range(self._settings.chunk_attempts):
@@ -78,41 +117,34 @@ class Fetcher:
             await self._ask_again(ref.sha256, str(error)[:256])
             raise
 
-    async def _manifest(self, ref: ArtifactRef) -> TransferManifest:
-        payload = await self._source.read_retained(topics.artifact_manifest(ref.sha256), self._settings.silence_s)
-        try:
-            return parse_transfer_manifest(payload, ref.sha256, ref.size_bytes)
-        except ContractError as error:
-            raise FetchError(str(error)) from error
-
     async def _fill(self, partial: PartialBlob) -> None:
         todo = sorted(partial.missing, reverse=True)
         limiter = anyio.CapacityLimiter(1)
         failures: list[AgentError] = []
 
-        async def worker() -> None:
+        async def worker(ask: AskNearby) -> None:
             while todo and not failures:
                 async with limiter:
                     if todo:
                         started_s = time.monotonic()
                         try:
-                            await self._chunk(partial, todo.pop())
+                            await self._chunk(partial, todo.pop(), ask)
                         except AgentError as error:  # raised below: a task group would wrap it
                             failures.append(error)
                         is_fast = time.monotonic() - started_s < self._settings.fast_chunk_s
                         limiter.total_tokens = self._settings.window if is_fast else 1
 
-        async with anyio.create_task_group() as group:
+        async with self._nearby(partial.manifest) as ask, anyio.create_task_group() as group:
             for _ in range(min(self._settings.window, len(todo))):
-                group.start_soon(worker)
+                group.start_soon(worker, ask)
         if failures:
             raise failures[0]
 
-    async def _chunk(self, partial: PartialBlob, index: int) -> None:
+    async def _chunk(self, partial: PartialBlob, index: int, ask: AskNearby) -> None:
         topic = topics.artifact_chunk(partial.manifest.sha256, index)
         problem = ""
         for _ in range(self._settings.chunk_attempts):
-            data = await self._source.read_retained(topic, self._settings.silence_s)
+            data = await ask(index) or await self._source.read_retained(topic, self._settings.silence_s)
             try:
                 await to_thread.run_sync(partial.write, index, data)
             except WrongSizeError as error:

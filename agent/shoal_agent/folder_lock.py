@@ -14,11 +14,14 @@ def only_one(data_dir: Path) -> Iterator[TextIO]:
     """Hold the data folder for the length of the block: two agents on one would corrupt it.
 
     Raises:
-        DiskError: Another process holds it.
+        DiskError: Another process holds it, or it is not there.
     """
     path = data_dir / "lock"
     try:
         file = path.open("w")
+    except FileNotFoundError as error:
+        message = f"taking the data folder {data_dir}: there is none, so no device is enrolled in it"
+        raise DiskError(message, "run `shoal-agent enrol` with a token from `shoal tokens create`") from error
     except OSError as error:
         raise DiskError(f"locking the data folder {data_dir}: {error}") from error
     with file:

@@ -127,10 +127,17 @@ def load_or_make_key(folder: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def load_or_make(path: Path) -> ec.EllipticCurvePrivateKey:
-    """Return the P-256 key of a file, made there at the first call; file mode 0600."""
-    if not path.exists():
-        make_folder(path.parent, mode=0o700)
-        replace_file(path, to_pem(ec.generate_private_key(ec.SECP256R1())))
+    """Return the P-256 key of a file, made there at the first call; file mode 0600.
+
+    Raises:
+        DiskError: It is damaged or holds another key, or the disk does not take a new one.
+    """
+    try:
+        if not path.exists():
+            make_folder(path.parent, mode=0o700)
+            replace_file(path, to_pem(ec.generate_private_key(ec.SECP256R1())))
+    except OSError as error:
+        raise DiskError(f"keeping a new key in {path}: {error}", "free some disk space, and check its owner") from error
     return load_key(path)
 
 

@@ -1,7 +1,8 @@
 """Replaces the device's encryption key: all stored keys of versions go over to the new one in one journaled step.
 
-`<data>/identity/encryption.next` holds the new key and every model's slots under it. Once it is durable the step has
-happened; until it is gone again, whoever starts carries it to its end. Only then is the old key erased.
+`<data>/identity/encryption.next` holds the new key, and the stored keys wrapped for it. Once it is durable the step has
+happened; until it is gone again, whoever starts carries it to its end. Only then is the old key erased. It holds no
+slots: those may have changed since, as an agent whose disk is full serves without carrying it to its end.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from shoal_agent.encryption_key import (
     parse_encryption_key,
 )
 from shoal_agent.errors import DiskError
-from shoal_agent.slots import Slot, SlotFile, Slots, known_models, open_slot_file
+from shoal_agent.slots import SlotFile, Slots, known_models, open_slot_file
+from shoal_contract.encryption import WrappedKey
 from shoal_contract.ids import Name
 
 _log = getLogger(__name__)
@@ -29,12 +31,12 @@ Tell = Callable[[str], None]
 
 
 class _Journal(BaseModel):
-    """What holds after the step."""
+    """What holds after the step: the device's key, and the versions' keys by model and version."""
 
     model_config = ConfigDict(frozen=True)
 
     key_pem: str
-    slots: dict[Name, Slots]
+    keys: dict[Name, dict[int, WrappedKey]]
 
 
 def rotate_encryption_key(data_dir: Path, device_id: str, tell: Tell) -> EncryptionKey:
@@ -49,8 +51,8 @@ def rotate_encryption_key(data_dir: Path, device_id: str, tell: Tell) -> Encrypt
     old = take_up_encryption_key(data_dir, device_id, tell)
     new = new_encryption_key(device_id)
     models = data_dir / "models"
-    slots = {name: _rewrapped(SlotFile(models, name).slots, name, old, new) for name in known_models(models)}
-    journal = _Journal(key_pem=new.to_pem().decode(), slots=slots)
+    keys = {name: _wrapped_keys(SlotFile(models, name).slots, name, old, new) for name in known_models(models)}
+    journal = _Journal(key_pem=new.to_pem().decode(), keys=keys)
     _write(data_dir / "identity" / _JOURNAL, journal.model_dump_json(exclude_none=True).encode())
     return take_up_encryption_key(data_dir, device_id, tell)
 
@@ -65,8 +67,9 @@ def take_up_encryption_key(data_dir: Path, device_id: str, tell: Tell) -> Encryp
     journal = _read(identity / _JOURNAL)
     if journal is not None:
         key = parse_encryption_key(journal.key_pem.encode(), device_id, identity / _JOURNAL)
-        for name, slots in journal.slots.items():
-            open_slot_file(data_dir / "models", name).put(slots)
+        for name, keys in journal.keys.items():
+            file = open_slot_file(data_dir / "models", name)
+            file.put(file.slots.with_keys(keys))
         _write(identity / KEY_FILE, key.to_pem())
         tell(key.public_hex)
         _erase(identity / _JOURNAL)
@@ -78,14 +81,9 @@ def take_up_encryption_key(data_dir: Path, device_id: str, tell: Tell) -> Encryp
     return key
 
 
-def _rewrapped(slots: Slots, name: str, old: EncryptionKey, new: EncryptionKey) -> Slots:
-    def over(slot: Slot | None) -> Slot | None:
-        if slot is None or slot.key is None:
-            return slot
-        return slot.model_copy(update={"key": old.wrap_for(new, slot.key, name, slot.version)})
-
-    roles = {"active": over(slots.active), "previous": over(slots.previous), "candidate": over(slots.candidate)}
-    return slots.model_copy(update=roles)
+def _wrapped_keys(slots: Slots, name: str, old: EncryptionKey, new: EncryptionKey) -> dict[int, WrappedKey]:
+    held = ((slot.version, slot.key) for slot in slots.held() if slot.key is not None)
+    return {version: old.wrap_for(new, key, name, version) for version, key in held}
 
 
 def _read(path: Path) -> _Journal | None:

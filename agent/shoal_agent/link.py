@@ -15,12 +15,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from logging import getLogger
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -29,6 +29,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from shoal_agent.clock import Clock
 from shoal_agent.errors import DiskError, FetchError, LinkError
 from shoal_agent.identity import Identity, load_key
+from shoal_agent.link_inboxes import Inboxes
 from shoal_agent.link_problems import explain_end, explain_no_connection
 from shoal_agent.link_socket import MqttClient, idle_s, send_at_once
 from shoal_agent.pairs import Pairs
@@ -37,6 +38,7 @@ from shoal_agent.signer import DeviceSigner
 from shoal_agent.tls import LatestContext
 from shoal_contract import topics
 from shoal_contract.device_signature import SignedChannel
+from shoal_contract.limits import MAX_PACKET_BYTES
 from shoal_contract.reported import Presence
 
 _log = getLogger(__name__)
@@ -54,19 +56,12 @@ class _Confirmation:
         self.problem = ""
 
 
-class _Inbox(NamedTuple):
-    """Where the messages of one topic go, and the quality of service to ask for."""
-
-    messages: MemoryObjectSendStream[bytes]
-    oldest: MemoryObjectReceiveStream[bytes]
-    qos: int
-
-
 class Link:
     """The connection to the broker. Use `async with link.running():` and then its other methods.
 
     Args:
         identity: Who connects, and where.
+        pairs: The pairs of key and certificate that it may show.
         signer: Signs what goes up.
         settings: Bounds.
         next_connection: Gives each connection its number.
@@ -77,6 +72,7 @@ class Link:
     def __init__(
         self,
         identity: Identity,
+        pairs: Pairs,
         signer: DeviceSigner,
         settings: LinkSettings,
         next_connection: Callable[[], int],
@@ -90,13 +86,13 @@ class Link:
         self._next_connection = next_connection
         self._now = now
         self._jitter = jitter
-        self._pairs = Pairs(identity.folder)
-        self._pair = self._pairs.present
+        self._pairs = pairs
+        self._pair = pairs.present
         self.reconnect_jitter_s = 0.0
         """What desired state adds at most before each new connection, so that a fleet does not return as one."""
         self.on_refused: Callable[[], None] = lambda: None
         """Called in the event loop when the broker's certificate was refused."""
-        self._inboxes: dict[str, _Inbox] = {}
+        self._inboxes = Inboxes(settings.inbox_messages)
         self._confirmations: dict[int, _Confirmation] = {}
         self._up = anyio.Event()
         self._down = anyio.Event()
@@ -176,12 +172,15 @@ class Link:
         """Publish at QoS 1 and wait for the broker's confirmation.
 
         Raises:
-            LinkError: The link is down, or the confirmation did not come in time.
+            LinkError: The link is down, too many publications wait, or the confirmation did not come in time.
         """
         if not self.is_connected:
             raise LinkError(f"publishing to {topic}: {self.last_problem}")
         confirmation = _Confirmation()
         info = self._client.publish(topic, payload, qos=1, retain=retain)
+        if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            waiting = self._settings.unconfirmed_messages
+            raise LinkError(f"publishing to {topic}: {waiting} publications wait for the broker's confirmation")
         self._confirmations[info.mid] = confirmation
         try:
             with anyio.fail_after(self._settings.confirm_timeout_s):
@@ -197,18 +196,15 @@ class Link:
     @asynccontextmanager
     async def subscription(self, topic: str, qos: int = 1) -> AsyncIterator[MemoryObjectReceiveStream[bytes]]:
         """Receive what arrives on exactly `topic`, across reconnections, until the block ends."""
-        send, receive = anyio.create_memory_object_stream[bytes](self._settings.inbox_messages)
-        self._inboxes[topic] = _Inbox(send, receive, qos)
+        messages = self._inboxes.open(topic, qos)
         if self.is_connected:
-            self._subscribe(topic)
+            self._subscribe(topic, qos)
         try:
-            yield receive
+            yield messages
         finally:
-            del self._inboxes[topic]
+            self._inboxes.close(topic)
             if self.is_connected:
                 self._client.unsubscribe(topic)
-            send.close()
-            receive.close()
 
     async def read_retained(self, topic: str, timeout_s: float) -> bytes:
         """Return the retained message of `topic`, at QoS 0: whoever asks asks again if it is lost.
@@ -249,6 +245,7 @@ class Link:
         self._identity.tls_context(self._now, self._pair)  # what is damaged is told at the start
         client.tls_set_context(LatestContext(self._tls_context, self._tell_refused))
         client.connect_timeout = self._settings.connect_timeout_s
+        client.max_queued_messages_set(self._settings.unconfirmed_messages)
         client.on_connect = self._guard(self._on_connect)
         client.on_connect_fail = self._guard(self._on_connect_fail)
         client.on_disconnect = self._guard(self._on_disconnect)
@@ -293,6 +290,7 @@ class Link:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 0
         properties.ReceiveMaximum = self._settings.receive_maximum
+        properties.MaximumPacketSize = MAX_PACKET_BYTES
         return properties
 
     def _prepare_connection(self) -> None:
@@ -342,12 +340,12 @@ class Link:
         self.connection = connection
         self._attempts = 0
         self._down = anyio.Event()
-        for topic in self._inboxes:
-            self._subscribe(topic)
+        for topic, qos in self._inboxes.wanted().items():
+            self._subscribe(topic, qos)
         self._up.set()
 
-    def _subscribe(self, topic: str) -> None:
-        self._client.subscribe(topic, options=SubscribeOptions(qos=self._inboxes[topic].qos))
+    def _subscribe(self, topic: str, qos: int) -> None:
+        self._client.subscribe(topic, options=SubscribeOptions(qos=qos))
 
     def _on_connect(self, _c: Client, _u: object, _f: ConnectFlags, reason: ReasonCode, _p: Properties | None) -> None:
         if reason.is_failure:
@@ -368,16 +366,7 @@ class Link:
         self._back_off(explain_end(reason, self._identity.device_id, was_accepted=was_accepted))
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
-        self._loop.call_soon_threadsafe(self._deliver, message.topic, bytes(message.payload))
-
-    def _deliver(self, topic: str, payload: bytes) -> None:
-        inbox = self._inboxes.get(topic)
-        if inbox is None:
-            return
-        if inbox.messages.statistics().current_buffer_used >= self._settings.inbox_messages:
-            inbox.oldest.receive_nowait()
-            _log.warning("link: %d messages wait on %s; the oldest is dropped", self._settings.inbox_messages, topic)
-        inbox.messages.send_nowait(payload)
+        self._inboxes.hand_over(self._loop, message.topic, bytes(message.payload))
 
     def _on_publish(self, _c: Client, _u: object, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
         self._loop.call_soon_threadsafe(self._confirm, mid, reason)

@@ -1,17 +1,27 @@
-"""The link's socket under paho-mqtt: why it was not opened, how long it has been silent, and that it sends at once."""
+"""What the link needs below paho-mqtt: why a connection failed, bounds on what is read, the socket's silence and speed.
+
+Tests pin the private names of paho-mqtt: `_sock_recv`, `_packet_handle`, `_in_packet`.
+"""
 
 import math
 import socket
 import struct
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import PUBLISH, Client
 from paho.mqtt.enums import MQTTErrorCode
 
+from shoal_contract.limits import MAX_PACKET_BYTES
+
+_TYPE, _AT_QOS_2 = 0xF0, 0x04  # in a packet's first byte
 _TCP_INFO_BYTES, _LAST_DATA_RECEIVED = 104, 52  # struct tcp_info of linux/tcp.h
 
 
 class MqttClient(Client):
-    """Keeps why a connection was not made, which paho drops before it calls `on_connect_fail`."""
+    """Keeps why a connection was not made, which paho drops before it calls `on_connect_fail`.
+
+    It hangs up on what would take its memory or end its thread, and what only a broker that was taken over sends: a
+    packet larger than the contract's, a message of a service that nobody asked for, a topic that is no text.
+    """
 
     connect_error: "OSError | None" = None
 
@@ -23,6 +33,31 @@ class MqttClient(Client):
         except OSError as error:
             self.connect_error = error
             raise
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        """Receive at most so many bytes: what is left of the packet that was announced."""
+        if bufsize > MAX_PACKET_BYTES:
+            msg = f"the broker announced a packet of {bufsize} bytes, at most {MAX_PACKET_BYTES} are allowed"
+            raise ConnectionError(msg)
+        return super()._sock_recv(bufsize)
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        """Act on a packet that has come as a whole."""
+        if _is_hostile(self._in_packet["command"], self._in_packet["packet"]):
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        return super()._packet_handle()
+
+
+def _is_hostile(command: int, packet: bytearray) -> bool:
+    """Whether it is a PUBLISH at QoS 2, which paho would keep until it is released, or on a topic that is no UTF-8."""
+    if command & _TYPE != PUBLISH:
+        return False
+    end = 2 + int.from_bytes(packet[:2], "big")
+    try:
+        packet[2:end].decode()
+    except UnicodeDecodeError:
+        return True
+    return bool(command & _AT_QOS_2)
 
 
 def idle_s(connection: object) -> float:

@@ -16,7 +16,7 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_
 
 
 @contextmanager
-def plain_file(sealed: Path, variant: Variant, version_key: bytes) -> Iterator[Path]:
+def plain_file(sealed: Path, variant: Variant, version_key: bytes, *, is_known: bool = False) -> Iterator[Path]:
     """Decrypt a variant's file into anonymous memory and yield a path under which this process opens it.
 
     It takes the plain file's size once, whatever the runtime makes of it: one that maps the file keeps these very
@@ -26,35 +26,40 @@ def plain_file(sealed: Path, variant: Variant, version_key: bytes) -> Iterator[P
         sealed: The ciphertext in the store.
         variant: Names size and hash of the plain file, which is checked before the block begins.
         version_key: The version's key.
+        is_known: Whether the stored file has come out right before, see `decrypt_chunks`. Its slot says so, on the same
+            disk; whoever could put another file there, made with the version's key, could as well change the slot.
 
     Raises:
         ArtifactError: It does not open, or is not the file that the manifest names.
         DiskError: It can not be read, or memory is out.
     """
-    doing = f"decrypting {sealed.name[:12]}"
+    doing, named = f"decrypting {sealed.name[:12]}", (variant.sha256, variant.size_bytes)
     try:
         descriptor = os.memfd_create("shoal-model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     except OSError as error:
         raise DiskError(f"{doing}: {error}", "free some memory on the device") from error
     try:
-        _fill(descriptor, sealed, variant, version_key, doing)
+        _fill(descriptor, decrypt_chunks(_chunks(sealed), version_key, *named, is_known=is_known), doing)
         yield Path(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
 
 
-def _fill(descriptor: int, sealed: Path, variant: Variant, version_key: bytes, doing: str) -> None:
+def _fill(descriptor: int, plain: Iterator[bytes], doing: str) -> None:
     try:
-        with sealed.open("rb") as file:
-            chunks = iter(partial(file.read, CHUNK_BYTES + TAG_BYTES), b"")
-            for plain in decrypt_chunks(chunks, version_key, variant.sha256, variant.size_bytes):
-                _write(descriptor, plain)
+        for chunk in plain:
+            _write(descriptor, chunk)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)  # what was checked is what will be read
     except EncryptionError as error:
         remedy = "roll the version out again; if it lasts, register it anew"
         raise ArtifactError(f"{doing}: {error}", remedy) from error
     except OSError as error:
         raise DiskError(f"{doing}: {error}", "check the data folder's disk, and the memory that is free") from error
+
+
+def _chunks(sealed: Path) -> Iterator[bytes]:
+    with sealed.open("rb") as file:
+        yield from iter(partial(file.read, CHUNK_BYTES + TAG_BYTES), b"")
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -106,7 +106,7 @@ class Renewal:
 
         Raises:
             RenewalError: The hub can not be reached, refused, or answered something else.
-            DiskError: The identity can not be read.
+            DiskError: The identity can not be read, or the disk does not take the next one.
         """
         key = self._pairs.next_key()
         try:
@@ -118,8 +118,6 @@ class Renewal:
             self._pairs.stage(key, _checked(certificate_pem, device_key_id(key.public_key())))
         except (MessageError, ValueError) as error:
             raise RenewalError(f"renewing the certificate: reading the hub's answer: {error}") from error
-        except OSError as error:
-            raise DiskError(f"keeping the renewed certificate: {error}") from error
 
     def _ask(self, csr_pem: str, at: datetime, *, is_repeated: bool = False) -> Answer:
         identity = self._identity

@@ -1,17 +1,30 @@
 """The reported state: what is true on this device, published whenever it changes and at each connection."""
 
-import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
+from itertools import islice
+from typing import TypeVar
 
 import anyio
 
 from shoal_agent.errors import LinkError
 from shoal_agent.link import Link
-from shoal_contract.reported import Hardware, ModelReport, Problem, ReportedState, Runtime, SectionReport, TrustReport
-from shoal_contract.telemetry import Heartbeat, TelemetryMessage
+from shoal_contract.limits import MAX_REPORT_BYTES
+from shoal_contract.reported import (
+    MAX_REPORTED_MODELS,
+    MAX_REPORTED_SECTIONS,
+    Hardware,
+    ModelReport,
+    Problem,
+    ReportedState,
+    Runtime,
+    SectionReport,
+    TrustReport,
+)
+
+_SHORT_CHARS = 100
+"""Of a problem's message and remedy, where all of them together are too long."""
+Entry = TypeVar("Entry")
 
 
 class Reporter:
@@ -46,6 +59,7 @@ class Reporter:
         self._problem: Problem | None = None
         self.models: Callable[[], dict[str, ModelReport]] = dict
         self.datasets: Callable[[], dict[str, int]] = dict
+        self._told_datasets: dict[str, int] = {}
         self.trust: Callable[[], TrustReport | None] = lambda: None
 
     def section(self, key: str, report: SectionReport) -> None:
@@ -72,6 +86,11 @@ class Reporter:
         self._problem = problem
         self.touch()
 
+    def notice_datasets(self) -> None:
+        """Publish soon if datasets have changed: `shoal-agent data add` is a process of its own."""
+        if self.datasets() != self._told_datasets:
+            self.touch()
+
     def touch(self) -> None:
         """Publish soon."""
         self._changed.set()
@@ -79,7 +98,7 @@ class Reporter:
     def snapshot(self, connection: int) -> ReportedState:
         """Return the reported state; each call takes the next sequence of the connection."""
         self._sequence = self._sequence + 1 if connection == self._connection else 0
-        self._connection = connection
+        self._connection, self._told_datasets = connection, self.datasets()
         return ReportedState(
             connection=connection,
             sequence=self._sequence,
@@ -90,12 +109,21 @@ class Reporter:
             hardware=self.hardware,
             runtimes=self.runtimes,
             targets=self.targets,
-            datasets=self.datasets(),
-            models=self.models(),
-            sections=dict(self._sections),
+            datasets=self._told_datasets,
+            models=_first(self.models(), MAX_REPORTED_MODELS),
+            sections=_first(self._sections, MAX_REPORTED_SECTIONS),
             trust=self.trust(),
             problem=self._problem,
         )
+
+    def message(self, connection: int) -> bytes:
+        """Return the reported state as it is sent; where its problems' texts make it too large, they are cut."""
+        state = self.snapshot(connection)
+        data = state.to_bytes()
+        if len(data) <= MAX_REPORT_BYTES:
+            return data
+        sections = {key: _shortened(report) for key, report in state.sections.items()}
+        return state.model_copy(update={"sections": sections}).to_bytes()
 
     async def publish_changes(self, link: Link) -> None:
         """Publish presence and reported state at each connection, and the latter at each change. Runs for ever."""
@@ -106,7 +134,7 @@ class Reporter:
                 if connection != seen:
                     await link.say("presence", link.presence("online"), retain=True)
                 self._changed = anyio.Event()
-                await link.say("reported", self.snapshot(connection).to_bytes(), retain=True)
+                await link.say("reported", self.message(connection), retain=True)
             except LinkError:
                 await anyio.sleep(0.2)  # the link is about to notice that it is down
                 continue
@@ -125,39 +153,14 @@ class Reporter:
             group.cancel_scope.cancel()
 
 
-def heartbeat(
-    started_s: float, outbox_depth: int, now: datetime, place: tuple[int, int], root: Path = Path("/")
-) -> TelemetryMessage:
-    """Return the vital signs of this process and its board.
-
-    Args:
-        started_s: `time.monotonic()` at the agent's start.
-        outbox_depth: Messages that wait for the hub.
-        now: The clock.
-        place: The connection, and how many heartbeats it has carried.
-        root: The root under which /proc and /sys are read.
-    """
-    body = Heartbeat(
-        at=now,
-        uptime_s=time.monotonic() - started_s,
-        memory_bytes=_resident_bytes(root),
-        load=os.getloadavg()[0],
-        temperature_c=_temperature_c(root),
-        outbox_depth=outbox_depth,
-        connection=place[0],
-        sequence=place[1],
-    )
-    return TelemetryMessage(body=body)
+def _first(entries: Mapping[str, Entry], most: int) -> dict[str, Entry]:
+    """Return as many as the contract allows: while models give way to others, there are more for a moment."""
+    return dict(islice(entries.items(), most))
 
 
-def _resident_bytes(root: Path) -> int:
-    pages = (root / "proc/self/statm").read_text().split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _temperature_c(root: Path) -> float | None:
-    path = root / "sys/class/thermal/thermal_zone0/temp"
-    try:
-        return int(path.read_text()) / 1000
-    except (OSError, ValueError):
-        return None  # most machines have no such sensor
+def _shortened(report: SectionReport) -> SectionReport:
+    problem = report.problem
+    if problem is None:
+        return report
+    texts = {"message": problem.message[:_SHORT_CHARS], "remedy": problem.remedy[:_SHORT_CHARS]}
+    return report.model_copy(update={"problem": problem.model_copy(update=texts)})

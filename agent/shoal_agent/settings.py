@@ -14,6 +14,8 @@ class LinkSettings:
     connect_timeout_s: float = 10.0
     confirm_timeout_s: float = 20.0
     """How long a publish may wait for the broker's PUBACK."""
+    unconfirmed_messages: int = 32
+    """Publications that may wait for their PUBACK at a time; beyond it none is taken."""
     reconnect_min_s: float = 0.5
     reconnect_max_s: float = 60.0
     will_delay_s: int = 30
@@ -106,6 +108,39 @@ class TrustSettings:
 
 
 @dataclass(frozen=True)
+class SiteSettings:
+    """Whether this device may serve its site, and bounds of both sides of a site's cache."""
+
+    host: str = ""
+    """Address on the LAN on which this device serves, if the hub names it as its site's cache; empty: it never does."""
+    port: int = 8471
+    connect_s: float = 6.0
+    """How long connecting to the cache may take, handshake included."""
+    chunk_s: float = 15.0
+    """How long one chunk may take from asking on, connecting included: what a cache that fails costs a transfer."""
+    min_bytes_per_s: float = 50_000.0
+    """A cache that serves one artifact more slowly than this, after the first `chunk_s`, counts as failed."""
+    rest_s: float = 300.0
+    """A cache that was away, slow or wrong is not asked for so long."""
+    lacking_s: float = 30.0
+    """A cache that does not have an artifact is not asked for it for so long."""
+    max_connections: int = 256
+    """Open connections to the cache; more are closed at once."""
+    handshakes_per_s: float = 50.0
+    """Connections that the cache takes up in a second; others wait."""
+    handshake_s: float = 5.0
+    """How long a neighbour may take for the handshake."""
+    idle_s: float = 30.0
+    """How long a connection may stay without a whole request."""
+    answer_s: float = 30.0
+    """How long a neighbour may take to read one chunk."""
+    max_head_bytes: int = 2048
+    """A request that is longer ends its connection."""
+    max_bytes_per_s: float = 50_000_000.0
+    """What the cache sends in a second, to all neighbours together."""
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """Where the agent keeps its data, where it serves, and its bounds."""
 
@@ -123,3 +158,4 @@ class AgentSettings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     renewal: RenewalSettings = field(default_factory=RenewalSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
+    site: SiteSettings = field(default_factory=SiteSettings)

@@ -3,6 +3,7 @@
 The transitions are pure; `SlotFile` makes each of them durable by one rename, and that rename is the activation.
 """
 
+from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Literal
@@ -125,14 +126,28 @@ class Slots(BaseModel):
             return Slots(active=self.previous, failure=failure)
         return self.model_copy(update={"candidate": None, "failure": failure})
 
+    def held(self) -> list[Slot]:
+        """Return the versions in the roles."""
+        return [slot for slot in (self.active, self.previous, self.candidate) if slot is not None]
+
+    def with_keys(self, keys: Mapping[int, WrappedKey]) -> "Slots":
+        """Take over other wrappings of the keys of encrypted versions, by version."""
+
+        def over(slot: Slot | None) -> Slot | None:
+            if slot is None or slot.key is None:
+                return slot
+            return slot.model_copy(update={"key": keys.get(slot.version, slot.key)})
+
+        roles = {"active": over(self.active), "previous": over(self.previous), "candidate": over(self.candidate)}
+        return self.model_copy(update=roles)
+
     def is_empty(self) -> bool:
         """Whether no version is in any role and no failure is noted."""
         return self == Slots()
 
     def artifacts(self) -> set[str]:
         """Hashes of all files that the roles need."""
-        slots = [slot for slot in (self.active, self.previous, self.candidate) if slot is not None]
-        return {slot.file_sha256 for slot in slots} | {slot.manifest.sha256 for slot in slots}
+        return {slot.file_sha256 for slot in self.held()} | {slot.manifest.sha256 for slot in self.held()}
 
     def to_report(self) -> ModelReport:
         """Return the roles as the hub sees them."""

@@ -16,6 +16,7 @@ import anyio
 from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore
+from shoal_agent.deltas import Deltas
 from shoal_agent.encryption_key import EncryptionKey, OtherRecipientError
 from shoal_agent.engines import load_engine, run_golden
 from shoal_agent.errors import AgentError, ArtifactError, DiskError, FetchError, HeldError, LinkError
@@ -138,14 +139,13 @@ class Updater:
         # What is in a slot has passed here once: a start serves it again without asking, with or without a hub.
         await self.trust.check_manifest(self.name, wanted.version, wanted.manifest)
         run.step("fetch")
-        await self._present(wanted.manifest)
+        await self._check_stored(wanted.manifest)
+        await self.fetcher.fetch(wanted.manifest)
         manifest = await to_thread.run_sync(self._manifest, wanted)
         variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
         if variant.encrypted:
             self.encryption_key.open(wanted.key, self.name, wanted.version)  # nothing is fetched that can not be read
-        ref = variant.travels_as
-        run.fetched_bytes = 0 if self.blobs.has(ref.sha256) else ref.size_bytes
-        await self._present(ref)
+        run.fetched_bytes = await self._bring(variant, wanted)
         run.step("verify")
         slot = slot_for(variant, wanted, order)
         await self._stage(slot)
@@ -170,14 +170,24 @@ class Updater:
             message = f"loading {self.name} version {slot.version}: the agent ended {boots} times while it was tried"
             raise ArtifactError(message)
 
-    async def _present(self, ref: ArtifactRef) -> None:
-        """Have the artifact in the store; one that was there already is hashed again, as disks do fail."""
+    async def _bring(self, variant: Variant, wanted: DesiredModel) -> int:
+        """Have the variant's file in the store, by a delta or as a whole; return the bytes that travelled for it."""
+        ref = variant.travels_as
+        await self._check_stored(ref)
+        deltas = Deltas(self.name, self.blobs, self.fetcher, self.encryption_key)
+        fetched_bytes = await deltas.bring(variant, wanted, self.file.slots)
+        if not self.blobs.has(ref.sha256):
+            fetched_bytes += ref.size_bytes
+            await self.fetcher.fetch(ref)
+        return fetched_bytes
+
+    async def _check_stored(self, ref: ArtifactRef) -> None:
+        """Hash what is in the store already, as disks do fail; a damaged file is thrown away."""
         if self.blobs.has(ref.sha256):
             try:
                 await to_thread.run_sync(self.blobs.check, ref.sha256)
             except ArtifactError as error:
                 _log.warning("model %s: %s", self.name, error)
-        await self.fetcher.fetch(ref)
 
     async def _give_up(self, wanted: DesiredModel, error: AgentError, run: "_Run") -> None:
         """Note the failure, see to it that the active version serves, and tell the hub."""
@@ -199,9 +209,12 @@ class Updater:
         """Serve the version before; the hub's desired state, if it still asks for `active`, mends or fails that."""
         slots = self.file.slots
         if active.state == "unproven":
-            slots = await self._put(slots.failed(active.deployment, active.version, error.to_problem()))
-            if slots.active is not None:
-                await self._serve(slots.active)
+            failed = slots.failed(active.deployment, active.version, error.to_problem())
+            try:
+                if failed.active is not None:
+                    await self._serve(failed.active)  # first of all: the disk may be full
+            finally:
+                await self._put(failed)
             return
         if slots.previous is None:
             raise error
@@ -222,7 +235,7 @@ class Updater:
         )
         manifest = await to_thread.run_sync(self._manifest, wanted)
         variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
-        served = await self._load(manifest, variant, wanted)
+        served = await self._load(manifest, variant, wanted, is_known=True)
         await self.server.swap(self.name, served)
 
     async def _put(self, slots: Slots) -> Slots:
@@ -232,9 +245,11 @@ class Updater:
     def _manifest(self, wanted: DesiredModel) -> VersionManifest:
         return read_manifest(self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES), name=self.name, wanted=wanted)
 
-    async def _load(self, manifest: VersionManifest, variant: Variant, wanted: DesiredModel) -> ServedModel:
+    async def _load(
+        self, manifest: VersionManifest, variant: Variant, wanted: DesiredModel, *, is_known: bool = False
+    ) -> ServedModel:
         def load() -> ServedModel:
-            with self._readable(variant, wanted) as path:
+            with self._readable(variant, wanted, is_known=is_known) as path:
                 engine = load_engine(path, variant, manifest.inputs, manifest.outputs)
             try:
                 run_golden(engine, manifest, variant)
@@ -245,12 +260,16 @@ class Updater:
 
         return await to_thread.run_sync(load)
 
-    def _readable(self, variant: Variant, wanted: DesiredModel) -> AbstractContextManager[Path]:
-        """Return where a runtime reads the variant's plain file, for as long as the context lasts."""
+    def _readable(self, variant: Variant, wanted: DesiredModel, *, is_known: bool) -> AbstractContextManager[Path]:
+        """Return where a runtime reads the variant's plain file, for as long as the context lasts.
+
+        `is_known` says that a version is in a slot that it can have only by having been loaded from this file before.
+        """
         stored = self.blobs.path(variant.travels_as.sha256)
         if variant.encrypted is None:
             return nullcontext(stored)
-        return plain_file(stored, variant, self.encryption_key.open(wanted.key, self.name, wanted.version))
+        version_key = self.encryption_key.open(wanted.key, self.name, wanted.version)
+        return plain_file(stored, variant, version_key, is_known=is_known)
 
     def _serves(self, slot: Slot) -> bool:
         served = self.server.get(self.name)

@@ -46,13 +46,16 @@ class Uploads:
         return sha256
 
     def offer_again(self) -> None:
-        """Offer everything that the hub does not have yet; called at each start."""
-        for sha256, size_bytes in self._outbox.uploads().items():
-            if (self._folder / sha256).exists():
-                self._offer_blob(sha256, size_bytes)
-            else:
-                _log.error("upload %s: its file is gone from %s; it can not be sent", sha256[:12], self._folder)
-                self._outbox.drop_upload(sha256)
+        """Offer everything that the hub does not have yet; called at each start. On a full disk the next one does."""
+        try:
+            for sha256, size_bytes in self._outbox.uploads().items():
+                if (self._folder / sha256).exists():
+                    self._offer_blob(sha256, size_bytes)
+                else:
+                    _log.error("upload %s: its file is gone from %s; it can not be sent", sha256[:12], self._folder)
+                    self._outbox.drop_upload(sha256)
+        except DiskError as error:
+            _log.error("offering uploads again: %s; %s", error, error.remedy)
 
     def answer(self, sha256: str, answer: BlobAnswer) -> None:
         """Take the hub's word on one blob."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from shoal_client.fleet import Value
 from shoal_client.transport import Transport
 
+By = Literal["people", "devices", "hub"]
 _VERIFY_TIMEOUT_S = 600.0
 """The hub reads the whole trail before it answers."""
 
@@ -60,6 +61,7 @@ class Audit:
         self,
         *,
         actor: str | None = None,
+        by: By | None = None,
         action: str | None = None,
         subject: str | None = None,
         since: datetime | None = None,
@@ -71,6 +73,7 @@ class Audit:
 
         Args:
             actor: Id or name of who.
+            by: Who acts: people, devices, or the hub by itself.
             action: What, like `rollouts.pause_rollout`.
             subject: Of what, and all below it, like `models/digits`.
             since: Not before this time, which is aware.
@@ -79,7 +82,7 @@ class Audit:
             limit: How many at most.
         """
         times = {name: at.isoformat() for name, at in (("since", since), ("until", until)) if at is not None}
-        params = {"actor": actor, "action": action, "subject": subject, "after": after, "limit": limit}
+        params = {"actor": actor, "by": by, "action": action, "subject": subject, "after": after, "limit": limit}
         given = {name: value for name, value in params.items() if value is not None} | times
         return self._transport.call("GET", "/audit", list[AuditEntry], params=given)
 

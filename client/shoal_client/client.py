@@ -19,6 +19,7 @@ from shoal_client.people import Approvals, OperatorTokens, Users
 from shoal_client.profile import Profile, read_profile
 from shoal_client.registry import Job
 from shoal_client.resources import Devices, Drift, Federated, Rollouts, Tokens
+from shoal_client.sites import Sites
 from shoal_client.transport import Transport
 from shoal_client.tuf import Trust
 
@@ -43,6 +44,7 @@ class ShoalClient:
         self._transport = Transport(url, token, ca_path, http)
         self.tokens = Tokens(self._transport)
         self.devices = Devices(self._transport)
+        self.sites = Sites(self._transport)
         self.enrolments = Enrolments(self._transport)
         self.ca = DeviceCa(self._transport)
         self.models = Models(self._transport)

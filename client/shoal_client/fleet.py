@@ -65,7 +65,7 @@ class Device(Value):
 
 
 class Desired(Value):
-    """The desired state that stands for a device; `models` maps names to versions, `federated` runs to rounds."""
+    """The desired state that stands for a device: versions by model, rounds by run, and the site that it is told of."""
 
     epoch: int
     generation: int
@@ -74,6 +74,7 @@ class Desired(Value):
     is_reported: bool
     models: dict[str, int]
     federated: dict[str, int]
+    site: str | None = None
 
 
 class Certificate(Value):
@@ -175,6 +176,10 @@ class Deployment(Value):
     state: str
     step: str
     from_version: int | None
+    fetched_bytes: int | None
+    """What the model's file took to travel, by delta or whole; None until the device has told."""
+    whole_bytes: int | None
+    """What the whole file would take."""
     problem: Problem | None
     assigned_at: datetime | None
     ended_at: datetime | None
@@ -204,8 +209,11 @@ class Rollout(Value):
 
 
 class RolloutDetail(Rollout):
-    """A rollout with its deployments."""
+    """A rollout with its deployments; its bytes are those of deployments whose devices have told what travelled."""
 
+    is_waiting_for_deltas: bool
+    fetched_bytes: int
+    whole_bytes: int
     deployments: list[Deployment]
 
 

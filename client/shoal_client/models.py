@@ -183,7 +183,8 @@ def _bundle_paths(folder: Path) -> tuple[list[Path], str]:
         missing = [path.name for path in paths if not path.is_file()]
         name = str(description["name"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"reading the bundle {folder}: {type(error).__name__}: {error}"
+        found = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        msg = f"reading bundle.json in {folder}: {found}"
         raise ClientError(msg, "name a folder that the training wrote; it has a bundle.json") from error
     if outside:
         msg = f"reading the bundle {folder}: {outside[0]!r} is outside of it"

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from shoal_client.operators import Approval, ApprovalPolicy, NewOperatorToken, OperatorToken, Role, User
+from shoal_client.operators import Approval, ApprovalPolicy, NewOperatorToken, OperatorToken, Role, Scope, User
 from shoal_client.transport import Transport
 
 
@@ -48,7 +48,7 @@ class OperatorTokens:
         self,
         user: str,
         role: Role,
-        scopes: Sequence[str] = ("read",),
+        scopes: Sequence[Scope] = ("read",),
         *,
         label: str = "",
         expires_in_s: int = 7_776_000,

@@ -1,5 +1,6 @@
 """The CLI's profile: which hub, trusted by which CA, and as whom. One JSON file that only its owner can read."""
 
+import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -51,13 +52,13 @@ def write_profile(profile: Profile, path: Path | None = None) -> Path:
         ProfileError: The place cannot be written.
     """
     path = path or profile_path()
-    content = profile.model_dump_json(indent=2).replace("**********", profile.token.get_secret_value())
+    fields = profile.model_dump(mode="json") | {"token": profile.token.get_secret_value()}
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(content + "\n")
+            file.write(json.dumps(fields, indent=2) + "\n")
         part.replace(path)
     except OSError as error:
         raise ProfileError(

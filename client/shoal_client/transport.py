@@ -1,5 +1,6 @@
 """HTTP to a hub: TLS by its CA, the operator's token, and errors as the hub words them."""
 
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +20,19 @@ Answer = TypeVar("Answer")
 
 
 class Transport:
-    """One connection pool to one hub. Safe for use by several threads."""
+    """One connection pool to one hub. Safe for use by several threads.
+
+    Raises:
+        ProfileError: The address or the token is none that can be sent.
+    """
 
     def __init__(self, url: str, token: str, ca_path: Path | None, http: httpx.BaseTransport | None = None) -> None:
+        if not url.startswith("https://"):
+            raise ProfileError(f"{url} does not begin with https://", "give the hub's address as https://HOST:PORT")
+        if re.fullmatch(r"[!-~]+", token) is None:
+            raise ProfileError(
+                "the operator's token is empty, or holds what no token does", "give the whole token, shoal_…"
+            )
         self.url = url.rstrip("/")
         self._http = httpx.Client(
             base_url=self.url + API,

@@ -13,6 +13,11 @@ _TIMEOUT_S = 15.0
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.{1,8192}?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
+def ca_sha256(pem: str) -> str:
+    """Return the fingerprint of a certificate: the SHA-256 of its DER form, 64 hexadecimal digits."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+
+
 def fetch_ca(url: str, fingerprint: str) -> str:
     """Return that one of the hub's CA certificates (PEM) whose DER form has this SHA-256.
 
@@ -29,7 +34,7 @@ def fetch_ca(url: str, fingerprint: str) -> str:
         ) from error
     try:
         pems: list[str] = _PEM.findall(response.text)
-        found = {hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest(): pem for pem in pems}
+        found = {ca_sha256(pem): pem for pem in pems}
     except ValueError:
         found = {}
     if not found:

@@ -10,8 +10,8 @@ from typing import Final, Literal
 from pydantic import Field
 
 from shoal_contract.encryption import WrappedKey
-from shoal_contract.ids import DeviceId, Name, Sha256
-from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES, MAX_INTEGER
+from shoal_contract.ids import DeviceId, Host, Name, Sha256
+from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES, MAX_INTEGER, MAX_SITE_MEMBERS
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 MAX_GENERATION: Final = MAX_INTEGER
@@ -64,6 +64,20 @@ class DesiredConfig(WireValue):
     reconnect_jitter_s: float = Field(default=2.0, ge=0, le=3600)
 
 
+class DesiredSite(WireValue):
+    """Section `site`: this device and its neighbours on one LAN have a cache of artifacts among them.
+
+    A neighbour is told of the cache alone. The cache is told of its members, as it has to know whom to serve.
+    """
+
+    name: Name
+    cache: DeviceId
+    host: Host
+    port: int = Field(ge=1, le=65_535)
+    members: tuple[DeviceId, ...] = Field(default=(), max_length=MAX_SITE_MEMBERS)
+    """Whom the cache serves; empty in the state of every other device."""
+
+
 class DesiredState(WireMessage):
     """The payload of `down/desired`."""
 
@@ -75,6 +89,7 @@ class DesiredState(WireMessage):
     models: dict[Name, DesiredModel] = Field(default_factory=dict, max_length=64)
     federated: dict[Name, DesiredRound] = Field(default_factory=dict, max_length=16)
     config: DesiredConfig = Field(default_factory=DesiredConfig)
+    site: DesiredSite | None = None
 
     @property
     def order(self) -> tuple[int, int]:

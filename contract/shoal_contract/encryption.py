@@ -9,6 +9,7 @@ its place and to how many there are. The version's key travels by HPKE (RFC 9180
 import base64
 import binascii
 import hashlib
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
@@ -35,6 +36,7 @@ WRAPPED_BYTES: Final = 32 + KEY_BYTES + TAG_BYTES
 
 _SUITE: Final = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 _FILE_LABEL: Final = b"shoal/1/encrypted-file\0"
+_DELTA_LABEL: Final = b"shoal/1/delta\0"
 _KEY_LABEL: Final = b"shoal/1/version-key\0"
 _NONCE_BYTES: Final = 12
 _COUNT_BYTES: Final = 8
@@ -97,6 +99,25 @@ def unwrap_key(wrapped: WrappedKey, key: X25519PrivateKey, use: KeyUse) -> bytes
     return version_key
 
 
+def delta_key(base_key: bytes | None, new_key: bytes | None) -> bytes | None:
+    """Return what a delta between two files is encrypted under, in place of a version's key.
+
+    A delta and one of its two files give the other. So it opens only for who may read both: its key is HKDF of the
+    keys of those versions that are encrypted, the base's first.
+
+    Args:
+        base_key: The base's version key, None where the base is not encrypted.
+        new_key: The same of the new file.
+
+    Returns:
+        32 secret bytes, None where neither is encrypted and the delta goes plain.
+    """
+    keys = [key for key in (base_key, new_key) if key is not None]
+    if not keys:
+        return None
+    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=_DELTA_LABEL).derive(b"".join(keys))
+
+
 def parse_encryption_key(text: str) -> X25519PublicKey:
     """Return a device's encryption key from its 64 hexadecimal digits.
 
@@ -144,14 +165,21 @@ def encrypt_chunks(plain: Iterable[bytes], version_key: bytes, sha256: str, size
     cipher.check_end(index + 1, digest.hexdigest())
 
 
-def decrypt_chunks(sealed: Iterable[bytes], version_key: bytes, sha256: str, size_bytes: int) -> Iterator[bytes]:
+def decrypt_chunks(
+    sealed: Iterable[bytes], version_key: bytes, sha256: str, size_bytes: int, *, is_known: bool = False
+) -> Iterator[bytes]:
     """Yield the plain chunks of a file; only when the last has come is the file whole and the one that was named.
+
+    Each chunk's tag holds it against the key, the named hash, its place and the number of chunks. So nobody without the
+    version's key can bring another byte past it, and the plain hash tells only of a maker of the file who had that key
+    and sealed something else under that hash. Once is enough to find that out.
 
     Args:
         sealed: The ciphertext, cut into chunks of `CHUNK_BYTES + TAG_BYTES`.
         version_key: 32 secret bytes.
         sha256: Of the plain file, as the signed manifest says.
         size_bytes: Of the plain file, as the signed manifest says.
+        is_known: Whether this very file, as it was stored, has come out right before: then tags and number suffice.
 
     Raises:
         EncryptionError: The key is not this version's, or chunks were cut off, added, swapped or changed.
@@ -162,9 +190,10 @@ def decrypt_chunks(sealed: Iterable[bytes], version_key: bytes, sha256: str, siz
     for index, chunk in enumerate(sealed):
         cipher.check_length(index, len(chunk), TAG_BYTES)
         plain = cipher.open(index, chunk)
-        digest.update(plain)
+        if not is_known:
+            digest.update(plain)
         yield plain
-    cipher.check_end(index + 1, digest.hexdigest())
+    cipher.check_end(index + 1, sha256 if is_known else digest.hexdigest())
 
 
 def encrypt_file(plain: bytes, version_key: bytes) -> bytes:
@@ -179,7 +208,9 @@ def encrypt_file(plain: bytes, version_key: bytes) -> bytes:
 
 def decrypt_file(sealed: bytes, version_key: bytes, sha256: str, size_bytes: int) -> bytes:
     """Return the plain file, checked against its hash, see `decrypt_chunks`."""
-    return b"".join(decrypt_chunks(_cut(sealed, CHUNK_BYTES + TAG_BYTES), version_key, sha256, size_bytes))
+    plain = io.BytesIO()  # hands its buffer out without a copy, where a join would hold the file twice
+    plain.writelines(decrypt_chunks(_cut(sealed, CHUNK_BYTES + TAG_BYTES), version_key, sha256, size_bytes))
+    return plain.getvalue()
 
 
 class _FileCipher:

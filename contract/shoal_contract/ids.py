@@ -10,12 +10,15 @@ from pydantic import StringConstraints
 
 DEVICE_ID_PATTERN: Final = r"^d-[a-z2-7]{16}$"
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+HOST_PATTERN: Final = r"^[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
 
 DeviceId = Annotated[str, StringConstraints(pattern=DEVICE_ID_PATTERN)]
 """`d-` and 16 characters of lower-case base32 (80 random bits), made by the hub alone."""
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """Name of a model, target, group, run or dataset: safe in topics, paths and URLs."""
+Host = Annotated[str, StringConstraints(pattern=HOST_PATTERN)]
+"""A DNS name or an IP address; an IPv6 one without brackets."""
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 """SHA-256 (FIPS 180-4) as 64 lower-case hexadecimal digits."""
 

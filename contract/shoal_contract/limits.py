@@ -14,6 +14,8 @@ MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """A version manifest."""
 MAX_ROOT_BYTES: Final = 512_000
 """TUF root metadata; as much as TUF's own client takes."""
+MAX_METADATA_BYTES: Final = 1_000_000
+"""TUF metadata of one role without its signatures: with them, and its topic, it travels in one packet."""
 MAX_CHUNK_LIST_BYTES: Final = 512 * 1024
 """A transfer manifest: at most 7,000 chunk hashes."""
 MAX_INTEGER: Final = 2**63 - 1
@@ -28,7 +30,11 @@ DEFAULT_CHUNK_BYTES: Final = 128 * 1024
 LARGE_CHUNK_BYTES: Final = 512 * 1024
 LARGE_ARTIFACT_BYTES: Final = 1024 * 1024
 """Above it an artifact travels in large chunks, unless the hub's setting says otherwise."""
+MAX_DELTAS: Final = 64
+"""Deltas to one artifact that its transfer manifest may name."""
 MAX_ACK_BLOBS: Final = 64
 """Blobs that one acknowledgement may speak of."""
+MAX_SITE_MEMBERS: Final = 512
+"""Neighbours of one site's cache; its desired state names each of them."""
 MAX_TENSOR_BYTES: Final = 1024 * 1024
 """One golden tensor inside a manifest."""

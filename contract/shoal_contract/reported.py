@@ -1,6 +1,6 @@
 """What a device says of itself: presence and reported state. Both are retained and only move forward."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 Runtime = Literal["onnxruntime", "litert"]
 SectionState = Literal["applied", "working", "failed", "held"]
+MAX_REPORTED_MODELS: Final = 64
+MAX_REPORTED_SECTIONS: Final = 128
 
 
 class Presence(WireMessage):
@@ -100,8 +102,8 @@ class ReportedState(WireMessage):
     """Targets that this device can run, best first."""
     datasets: dict[Name, Count] = Field(default_factory=dict, max_length=64)
     """Labelled examples on the device, by dataset; the examples themselves stay there."""
-    models: dict[Name, ModelReport] = Field(default_factory=dict, max_length=64)
-    sections: dict[str, SectionReport] = Field(default_factory=dict, max_length=128)
+    models: dict[Name, ModelReport] = Field(default_factory=dict, max_length=MAX_REPORTED_MODELS)
+    sections: dict[str, SectionReport] = Field(default_factory=dict, max_length=MAX_REPORTED_SECTIONS)
     trust: TrustReport | None = None
     problem: Problem | None = None
     """A problem with the desired state as a whole: a broken signature, an older generation, an expiry."""

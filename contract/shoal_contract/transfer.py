@@ -1,15 +1,17 @@
 """Artifacts as retained chunks: the transfer manifest, and the checks of a chunk and of the whole.
 
 A transfer manifest is unsigned: it can only delay. What a device trusts is the hash of the whole artifact, which
-a signed statement names.
+a signed statement names. That holds for an artifact that was made of an older one and a delta, too.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from shoal_contract.desired import ArtifactRef
+from shoal_contract.encryption import EncryptedFile, encrypted_size
 from shoal_contract.errors import TransferError
 from shoal_contract.ids import Sha256, sha256_hex
 from shoal_contract.limits import (
@@ -19,18 +21,47 @@ from shoal_contract.limits import (
     LARGE_CHUNK_BYTES,
     MAX_ARTIFACT_BYTES,
     MAX_CHUNK_LIST_BYTES,
+    MAX_DELTAS,
 )
-from shoal_contract.wire import WireMessage, parse_message
+from shoal_contract.wire import WireMessage, WireValue, parse_message
+
+
+class DeltaRef(WireValue):
+    """A patch that makes this artifact's plain file of another's. Hash and size are the plain patch's.
+
+    Where one of the two files is encrypted, only `encrypted` travels; `shoal_contract.encryption.delta_key` opens it.
+    """
+
+    sha256: Sha256
+    size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
+    encrypted: EncryptedFile | None = None
+
+    @model_validator(mode="after")
+    def _check_encrypted_size(self) -> Self:
+        if self.encrypted is not None and self.encrypted.size_bytes != encrypted_size(self.size_bytes):
+            found, expected = self.encrypted.size_bytes, encrypted_size(self.size_bytes)
+            msg = f"delta {self.sha256[:12]}: a ciphertext of {found} bytes for {self.size_bytes}, expected {expected}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def travels_as(self) -> ArtifactRef:
+        """The artifact that a device fetches: the ciphertext where there is one."""
+        file = self.encrypted or self
+        return ArtifactRef(sha256=file.sha256, size_bytes=file.size_bytes)
 
 
 class TransferManifest(WireMessage):
-    """The payload of `artifact/<sha256>/manifest`: size and chunk hashes; `deltas` maps base to patch artifact."""
+    """The payload of `artifact/<sha256>/manifest`: size and chunk hashes, and the deltas that lead to the artifact.
+
+    A key of `deltas` is the hash of what travels of the base: its ciphertext's where the base is encrypted.
+    """
 
     sha256: Sha256
     size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
     chunk_bytes: int
     chunks: tuple[Sha256, ...]
-    deltas: dict[Sha256, Sha256] = Field(default_factory=dict, max_length=64)
+    deltas: dict[Sha256, DeltaRef] = Field(default_factory=dict, max_length=MAX_DELTAS)
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:
@@ -76,6 +107,15 @@ class TransferManifest(WireMessage):
                 f"{self.chunks[index][:12]} expected"
             )
             raise TransferError(msg)
+
+    def smallest_delta(self, bases: Collection[str]) -> tuple[str, DeltaRef] | None:
+        """Return the smallest delta from one of these files, and which; None where the artifact itself is no larger.
+
+        A delta is never worth more bytes than what it stands in for, so a larger one is passed over as if it were not.
+        """
+        offered = [(base, delta) for base, delta in self.deltas.items() if base in bases]
+        smaller = [one for one in offered if one[1].travels_as.size_bytes < self.size_bytes]
+        return min(smaller, key=lambda one: (one[1].travels_as.size_bytes, one[0]), default=None)
 
 
 def chunk_bytes_for(size_bytes: int) -> int:

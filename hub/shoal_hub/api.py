@@ -1,6 +1,6 @@
 """The web API under /api/v1, with its OpenAPI description at /api/docs."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel
@@ -11,7 +11,7 @@ from shoal_hub.audit import routes as audit_routes
 from shoal_hub.audit.requests import AuditedRequests, watch_request
 from shoal_hub.console.routes import install_console
 from shoal_hub.context import HubContext
-from shoal_hub.dependencies import address_of
+from shoal_hub.dependencies import address_of, check_uploader
 from shoal_hub.devices import enrolment_routes, keyless_routes
 from shoal_hub.devices import routes as device_routes
 from shoal_hub.error_response import install_error_handlers
@@ -25,11 +25,12 @@ from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
+from shoal_hub.sites import routes as site_routes
 from shoal_hub.trust import ca_routes
 from shoal_hub.trust import routes as trust_routes
 
 API = "/api/v1"
-_MULTIPART_ALLOWANCE = "/versions"
+_UPLOAD = "/versions"
 
 
 class Health(BaseModel):
@@ -45,7 +46,7 @@ def create_app(hub: HubContext) -> FastAPI:
         title="Shoal",
         version=__version__,
         description="Registry, rollouts and the fleet of one Shoal hub.",
-        docs_url="/api/docs",
+        docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
@@ -53,7 +54,7 @@ def create_app(hub: HubContext) -> FastAPI:
     install_error_handlers(app)
     app.include_router(_api(hub.settings), prefix=API)
     install_console(app, hub.settings)
-    app.add_middleware(BodyLimit, limit_of=_limit_of(hub.settings))
+    app.add_middleware(BodyLimit, limit_of=_limit_of(hub))
     app.add_middleware(AuditedRequests)
     hub.database.on_begin = watch_request
     return app
@@ -71,6 +72,7 @@ def _api(settings: Settings) -> APIRouter:
     api.include_router(enrolment_routes.router, dependencies=[Depends(limit_enrolment)])
     api.include_router(keyless_routes.router)
     api.include_router(device_routes.router)
+    api.include_router(site_routes.router)
     api.include_router(ca_routes.router)
     for module in (
         registry_routes,
@@ -90,9 +92,12 @@ def _health() -> Health:
     return Health(status="ok", version=__version__)
 
 
-def _limit_of(settings: Settings) -> Callable[[str], int]:
-    def limit_of(path: str) -> int:
-        is_upload = path.startswith(f"{API}/models/") and path.endswith(_MULTIPART_ALLOWANCE)
-        return settings.max_upload_bytes if is_upload else settings.max_body_bytes
+def _limit_of(hub: HubContext) -> Callable[[Request], Awaitable[int]]:
+    async def limit_of(request: Request) -> int:
+        path = request.scope["path"]
+        if request.method == "POST" and path.startswith(f"{API}/models/") and path.endswith(_UPLOAD):
+            await check_uploader(request, hub)  # FastAPI reads a form before it asks who sends it
+            return hub.settings.max_upload_bytes
+        return hub.settings.max_body_bytes
 
     return limit_of

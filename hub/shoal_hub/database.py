@@ -6,12 +6,13 @@ Tables live beside their feature (`<feature>/tables.py`). Rows that only move fo
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import IntEnum, unique
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event
+from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
@@ -20,6 +21,19 @@ from shoal_hub.errors import DatabaseError
 BUSY_TIMEOUT_MS: Final = 15_000
 """How long a SQLite writer waits for the other process's transaction to end."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+@unique
+class AdvisoryLock(IntEnum):
+    """Every advisory lock of PostgreSQL that the hub takes: they share one number space, by session or transaction."""
+
+    MIGRATIONS = 7462531
+    """Held while the schema is brought to this version."""
+    CONTROLLER = 7462532
+    """Held by the controller in charge, for as long as it is."""
+    AUDIT = 7462533
+    """Held by a transaction from its entries in the audit trail to its commit."""
+
 
 SECRET: Final = {"audit": "secret"}
 """`info` of a column that the audit trail must not show: hashes of secrets, keys."""
@@ -144,7 +158,18 @@ def announce(session: Session, what: str) -> None:
     session.info.setdefault("announced", set()).add(what)
 
 
+def add_unless_there(session: Session, row: SQLModel) -> None:
+    """Add a row; one that another transaction has added meanwhile, as PostgreSQL lets it, stands."""
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        if session.get(type(row), inspect(type(row)).primary_key_from_instance(row)) is None:
+            raise
+
+
 def _open_engine(url: str) -> Engine:
+    """Open the engine; its errors show statements without their parameters, among which secrets may be."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -153,7 +178,7 @@ def _open_engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True)
     msg = f"opening the database: {parsed.get_backend_name()} is not supported"
     raise DatabaseError(msg, "use sqlite:////path/hub.sqlite or postgresql://user@host/name")
 
@@ -161,7 +186,7 @@ def _open_engine(url: str) -> Engine:
 def _open_sqlite(url: Any) -> Engine:  # noqa: ANN401 - sqlalchemy.engine.URL, kept out of the signature's imports
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url)
+    engine = create_engine(url, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:  # noqa: ANN401
@@ -180,4 +205,4 @@ def _open_sqlite(url: Any) -> Engine:  # noqa: ANN401 - sqlalchemy.engine.URL, k
 def _lock_migrations(connection: Connection) -> None:
     """Let one process migrate at a time; on SQLite the immediate transaction is the lock."""
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7462531)")
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.MIGRATIONS})

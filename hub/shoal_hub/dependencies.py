@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlmodel import Session
 
@@ -86,6 +87,17 @@ def need(role: Role, scope: Scope) -> Callable[[Principal], Principal]:
         return caller
 
     return check
+
+
+async def check_uploader(request: Request, hub: HubContext) -> None:
+    """Let pass who may register models, before anything of what they send is read.
+
+    Raises:
+        UnauthenticatedError: No good token was shown.
+        RefusedError: The caller may not register models.
+    """
+    caller = await run_in_threadpool(_caller, request, hub, await _bearer(request))
+    check_right(caller, Role.OPERATOR, Scope.MODELS)
 
 
 Viewer = Annotated[Principal, Depends(need(Role.VIEWER, Scope.READ))]

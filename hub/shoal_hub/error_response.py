@@ -59,9 +59,20 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def error_response(
     status: int, code: str, message: str, remedy: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Return an error in the API's form."""
+    """Return an error in the API's form; what a caller sent that UTF-8 cannot keep stands in it escaped."""
+    message = message.encode("utf-8", "backslashreplace").decode()
     answer = ErrorAnswer(error=ErrorBody(code=code, message=message, remedy=remedy))
     return JSONResponse(answer.model_dump(), status, headers=dict(headers) if headers else None)
+
+
+def refusal(error: HubError) -> JSONResponse:
+    """Return the answer that tells an error of the hub."""
+    headers = {}
+    if error.status == 401:  # noqa: PLR2004
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, TooManyRequestsError):
+        headers["retry-after"] = error.retry_after
+    return error_response(error.status, error.code, error.message, error.remedy, headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -78,19 +89,13 @@ def _on_hub_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HubError)  # noqa: S101 - the handler is registered for this class
     if error.status >= 500:  # noqa: PLR2004 - HTTP's own border
         log.error("%s %s: %s", request.method, request.url.path, error)
-    headers = {}
-    if error.status == 401:  # noqa: PLR2004
-        headers["www-authenticate"] = "Bearer"
-    if isinstance(error, TooManyRequestsError):
-        headers["retry-after"] = error.retry_after
-    return error_response(error.status, error.code, error.message, error.remedy, headers)
+    return refusal(error)
 
 
 def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     problems = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:5]]
-    text = "; ".join(problems).encode("utf-8", "backslashreplace").decode()
-    return error_response(422, "invalid", text, "see /api/docs for what this route takes")
+    return error_response(422, "invalid", "; ".join(problems), "see /api/docs for what this route takes")
 
 
 def _on_http(_request: Request, error: Exception) -> JSONResponse:

@@ -25,7 +25,7 @@ SECRETS: Final = (
     Secret("a private key", re.compile(_PRIVATE_KEY)),
     Secret("a password in a URL", re.compile(_URL_PASSWORD, re.IGNORECASE)),
     Secret("a credential of a request", re.compile(r"\b(?:Bearer|Basic)\s+(?P<secret>[A-Za-z0-9._~+/=-]{16,})")),
-    Secret("a console session", re.compile(r"__Host-shoal=(?P<secret>[^\s;\"']{16,})")),
+    Secret("a console session", re.compile(r"__Host-shoal(?:-oidc)?=(?P<secret>[^\s;\"']{16,})")),
 )
 
 

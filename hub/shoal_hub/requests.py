@@ -4,17 +4,17 @@ import ipaddress
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 from fastapi import HTTPException
 from pydantic import BeforeValidator, Field, StringConstraints
-from starlette.responses import Response
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shoal_contract.ids import NAME_PATTERN
-from shoal_hub.error_response import error_response
-from shoal_hub.errors import TooLargeError, TooManyRequestsError
+from shoal_hub.error_response import refusal
+from shoal_hub.errors import HubError, TooLargeError, TooManyRequestsError
 
 _MAX_KEYS: Final = 10_000
 LARGE_REMEDY: Final = "send less, or raise SHOAL_MAX_BODY_BYTES or SHOAL_MAX_UPLOAD_BYTES at the hub"
@@ -36,9 +36,14 @@ RowNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, by their declared length and, without one, while they arrive."""
+    """Refuses bodies that are too large, by their declared length and, without one, while they arrive.
 
-    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+    Args:
+        app: What answers the request.
+        limit_of: How many bytes this request may send; raises a `HubError` where the caller may send none.
+    """
+
+    def __init__(self, app: ASGIApp, limit_of: Callable[[Request], Awaitable[int]]) -> None:
         self._app = app
         self._limit_of = limit_of
 
@@ -47,10 +52,15 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit_bytes = self._limit_of(scope["path"])
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > limit_bytes:
-            await _refusal(limit_bytes)(scope, receive, send)
+        try:
+            limit_bytes = await self._limit_of(Request(scope))
+            declared = dict(scope["headers"]).get(b"content-length", b"0")
+            if not declared.isdigit() or int(declared) > limit_bytes:
+                raise TooLargeError(f"the body is larger than {limit_bytes} bytes", LARGE_REMEDY)
+        except HubError as error:
+            response = refusal(error)
+            response.headers["connection"] = "close"  # the body stays unread: this one carries no other request
+            await response(scope, receive, send)
             return
         received_bytes = 0
 
@@ -59,17 +69,11 @@ class BodyLimit:
             message = await receive()
             received_bytes += len(message.get("body", b""))
             if received_bytes > limit_bytes:
-                # FastAPI lets only this class through while it reads a body; api.py gives it its form.
+                # FastAPI lets only this class through while it reads a body; error_response.py gives it its form.
                 raise HTTPException(TooLargeError.status, f"the body is larger than {limit_bytes} bytes")
             return message
 
         await self._app(scope, bounded, send)
-
-
-def _refusal(limit_bytes: int) -> Response:
-    # The body stays unread, so the connection cannot carry another request.
-    error = TooLargeError(f"the body is larger than {limit_bytes} bytes", LARGE_REMEDY)
-    return error_response(error.status, error.code, error.message, error.remedy, {"connection": "close"})
 
 
 def network_of(address: str) -> str:

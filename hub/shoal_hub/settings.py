@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES
+from shoal_contract.limits import DEFAULT_CHUNK_BYTES, MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES
 from shoal_hub.errors import SettingsError
 from shoal_hub.operators.oidc_roles import parse_roles
 
@@ -86,6 +86,20 @@ class Settings(BaseModel):
         "bytes",
         "Artifact bytes that may stand retained at the broker.",
         ge=2**20,
+    )
+    delta_min_bytes: int = _setting(
+        "SHOAL_DELTA_MIN_BYTES",
+        DEFAULT_CHUNK_BYTES,
+        "bytes",
+        "The smallest model file for which deltas are made; what travels in one chunk gains too little by them.",
+        ge=1,
+    )
+    delta_wait_s: float = _setting(
+        "SHOAL_DELTA_WAIT_S",
+        120.0,
+        "s",
+        "How long a rollout waits at most until its deltas are made and at the broker; then whole files go out.",
+        ge=0,
     )
     withdraw_grace_s: float = _setting(
         "SHOAL_WITHDRAW_GRACE_S", 30.0, "s", "Between withdrawing an artifact's manifest and clearing its chunks.", ge=0
@@ -256,6 +270,9 @@ class Settings(BaseModel):
         "1/min",
         "Logins by password that may be tried for one user, from wherever; as many at once.",
         ge=1,
+    )
+    recovery_life_s: float = _setting(
+        "SHOAL_RECOVERY_LIFE_S", 900.0, "s", "How long a token of `shoal hub recover-admin` is good.", ge=60, le=86_400
     )
     approval_life_s: float = _setting(
         "SHOAL_APPROVAL_LIFE_S", 7 * 86_400.0, "s", "How long what waits for approval can be approved.", ge=60

@@ -16,7 +16,7 @@ from tests.simulators.agent_process import AgentProcess
 from tests.simulators.broker import Broker, running_broker
 from tests.simulators.hub import HubStandIn, hub_of_one
 from tests.simulators.tiny_model import TinyVersion
-from tests.simulators.trust_server import trust_server
+from tests.simulators.trust_server import Mood, trust_server
 
 from shoal_contract import topics
 from shoal_contract.desired import DesiredConfig
@@ -145,10 +145,16 @@ def test_an_attack_by_a_desired_state_changes_nothing_and_is_reported(
     hub, agent = lasting
     serving = agent.serves("tiny")
     make, code = DESIRED_ATTACKS[attack]
+    in_force = hub.generation
+    hub.wait_until(lambda seen: seen.reported is not None and seen.reported.generation == in_force)
     hub.publish(topics.down_desired(hub.device_id), make(hub))
     wait_for_refusal(hub, code)
-    assert agent.serves("tiny") == serving
+    assert hub.reported is not None
+    assert hub.reported.problem is not None
+    assert hub.reported.problem.remedy
+    assert (hub.reported.generation, agent.serves("tiny")) == (in_force, serving)
     converge(hub, agent)
+    assert hub.reported.problem is None
 
 
 def test_a_replayed_desired_state_that_was_genuine_once_changes_nothing(
@@ -243,6 +249,44 @@ def test_a_routine_rotation_of_every_key_needs_nobody_at_the_device(hub: HubStan
     assert (hub.trust.root_version, hub.trust.epochs) == (3, (2,))
 
 
+def test_a_device_back_after_400_days_off_serves_at_once_and_follows_its_hub_again(
+    hub: HubStandIn, agent: AgentProcess
+) -> None:
+    agent.start()
+    serving = converge(hub, agent)
+    assert agent.stop() == 0
+    for days in (100, 200, 300, 400):
+        hub.repository.now = lambda away=timedelta(days=days): datetime.now(timezone.utc) + away  # type: ignore[misc]
+        hub.repository.rotate_root([])
+    hub.repository.renew()
+    hub.publish_trust()
+    agent.clock_error = timedelta(days=400)
+
+    agent.start()
+
+    assert agent.serves("tiny") == serving
+    converge(hub, agent, expires_at=hub.repository.now() + timedelta(days=30))
+    assert hub.trust is not None
+    assert (hub.trust.root_version, hub.trust.problem) == (5, None)
+
+
+def test_a_hub_restored_from_an_older_copy_is_obeyed_again_as_its_versions_are_times(
+    hub: HubStandIn, agent: AgentProcess
+) -> None:
+    agent.start()
+    repository, backup = hub.repository, (dict(hub.repository.files), dict(hub.repository._versions))
+    hub.generation = int(time.time() * 1000)
+    lost = converge(hub, agent)
+    repository.wait_for_another_ms()
+    repository.files, repository._versions = backup  # the generation of the copy, too, is an older time
+    hub.generation = int(time.time() * 1000)
+
+    assert converge(hub, agent) > lost
+
+    assert hub.trust is not None
+    assert hub.trust.problem is None
+
+
 def serve_by_another_ca(broker: Broker, folder: Path) -> DeviceAuthority:
     """Start the broker again with a certificate of another CA; the devices' own certificates are still taken."""
     broker.process.stop()
@@ -252,13 +296,6 @@ def serve_by_another_ca(broker: Broker, folder: Path) -> DeviceAuthority:
     broker.process = BrokerProcess(find_mosquitto(), broker.config)
     broker.process.ensure()
     return authority
-
-
-def wait_for_log(agent: AgentProcess, text: str) -> None:
-    deadline_s = time.monotonic() + 20
-    while text not in agent.log():
-        assert time.monotonic() < deadline_s, agent.log()[-3000:]
-        time.sleep(0.05)
 
 
 def test_a_rogue_broker_with_a_certificate_of_another_ca_gets_no_connection(
@@ -271,7 +308,7 @@ def test_a_rogue_broker_with_a_certificate_of_another_ca_gets_no_connection(
     serve_by_another_ca(hub.broker, tmp_path / "rogue")
     hub.wait_connected()
 
-    wait_for_log(agent, "it cannot show a certificate of this device's hub")
+    agent.wait_for_log("it cannot show a certificate of this device's hub")
 
     assert agent.serves("tiny") == serving
     assert all(presence.state == "offline" for presence in hub.presences)
@@ -282,6 +319,35 @@ def test_a_rogue_broker_with_a_certificate_of_another_ca_gets_no_connection(
     hub.wait_connected()
     hub.publish_trust()
     converge(hub, agent)
+
+
+@pytest.mark.parametrize(
+    ("mood", "complaint"),
+    [
+        ("endless", "timestamp.json: more than the 16384 bytes"),
+        ("trickles", "over HTTPS: the refresh took more than 4.0 s"),
+    ],
+)
+def test_a_server_that_sends_without_end_or_a_byte_at_a_time_is_given_up_and_the_device_serves_on(
+    hub: HubStandIn, agent: AgentProcess, tmp_path: Path, mood: Mood, complaint: str
+) -> None:
+    api = Authority("the API's")
+    with trust_server(hub.repository, api.server_context(tmp_path)) as https:
+        bundle = hub.broker.devices.certificate_pem + api.pem
+        hub.api_url = https.url
+        hub.enrol(agent.data / "identity", ca_pem=bundle)
+        agent.start()
+        serving = converge(hub, agent)
+        https.mood = mood
+        hub.publish(topics.TRUST_TIMESTAMP, b"")  # nothing stands at the broker any more, so the API is asked
+
+        agent.wait_for_log(complaint)
+
+        assert agent.serves("tiny") == serving
+        https.mood = "honest"
+        hub.publish_trust()
+        wait_for_trust(hub, None)
+        converge(hub, agent)
 
 
 def test_a_ca_that_changed_while_the_device_was_off_is_learned_by_tuf_over_https(

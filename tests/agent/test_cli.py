@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -107,8 +107,18 @@ def test_a_device_enrols_from_a_token_file(hub: HttpsHub, tmp_path: Path) -> Non
     assert json.loads(call(*enrolling, "--json").output) == {"device_id": DEVICE, "broker": "127.0.0.1:8883"}
 
 
-def test_a_refused_enrolment_says_what_to_do(hub: HttpsHub, tmp_path: Path) -> None:
-    error = refused("enrol", "--data", tmp_path, "--hub", hub.url, "--token", "half a token")
+def test_a_device_enrols_by_a_variable_and_by_no_argument_that_every_process_could_read(
+    hub: HttpsHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrolling = ("enrol", "--data", tmp_path / "data", "--hub", hub.url)
+    assert call(*enrolling, "--token", hub.authority.token).exit_code == 2
+    monkeypatch.setenv("SHOAL_TOKEN", hub.authority.token)
+    assert call(*enrolling).exit_code == 0
+
+
+def test_a_refused_enrolment_says_what_to_do(hub: HttpsHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_TOKEN", "half a token")
+    error = refused("enrol", "--data", tmp_path, "--hub", hub.url)
     assert "reading the token" in error
     assert "shoal tokens create" in error
 
@@ -258,7 +268,8 @@ def test_the_encryption_key_is_replaced_and_the_hub_will_be_told(enrolled: Path)
     after = load_or_make_encryption_key(enrolled / "identity").public_hex
     assert after != before
     assert answer == {"device_id": DEVICE, "encryption_key": after}
-    (queued,) = Outbox(enrolled / "outbox.sqlite", OutboxSettings()).after(0, 10)
+    with closing(Outbox(enrolled / "outbox.sqlite", OutboxSettings())) as outbox:
+        (queued,) = outbox.after(0, 10)
     assert json.loads(queued.body)["body"] == {"kind": "encryption_key_replaced", "encryption_key": after}
     assert "start the agent" in call("identity", "rotate-encryption-key", "--data", enrolled).output
 
@@ -284,3 +295,4 @@ def test_a_port_that_is_taken_is_said_so(enrolled: Path) -> None:
 @pytest.mark.parametrize(("options", "complaint"), [(("--runtime", "nosuch"), "choosing a runtime"), ((), "enrolled")])
 def test_an_agent_that_can_not_start_says_why(tmp_path: Path, options: tuple[str, ...], complaint: str) -> None:
     assert complaint in refused("run", "--data", tmp_path, *options)
+    assert "enrolled" in refused("run", "--data", tmp_path / "nowhere")

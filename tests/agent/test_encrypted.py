@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from tests.agent.simulators.device import Device, file_of, version
@@ -18,7 +19,15 @@ from shoal_agent.slots import SlotFile
 from shoal_agent.updater import DeploymentFailedError
 from shoal_contract import topics
 from shoal_contract.desired import DesiredModel
-from shoal_contract.encryption import EncryptedFile, KeyUse, WrappedKey, encrypt_file, wrap_key
+from shoal_contract.encryption import (
+    EncryptedFile,
+    KeyUse,
+    WrappedKey,
+    decrypt_chunks,
+    encrypt_chunks,
+    encrypt_file,
+    wrap_key,
+)
 from shoal_contract.manifest import Variant
 
 pytestmark = pytest.mark.anyio
@@ -162,6 +171,22 @@ async def test_files_that_are_not_what_the_manifest_says_fail(device: Device) ->
         await refused(device, publish(device, 2, sealed=sealed), "decrypting .* does not open")
 
 
+async def test_a_file_that_the_versions_key_was_misused_for_is_found_out_at_the_first_load(device: Device) -> None:
+    await device.converge(device.publish(version(1), "dp-0"))
+    plain, other = file_of(2), b"?" * len(file_of(2))
+    sealed = next(encrypt_chunks([other], VERSION_KEY, ref_of(plain).sha256, len(plain)))
+    await refused(device, publish(device, 2, sealed=sealed), "with the plain hash")
+
+
+async def test_a_start_hashes_no_plain_file_that_it_has_hashed_before(device: Device) -> None:
+    await device.converge(publish(device, 2))
+    with mock.patch("shoal_agent.plain_file.decrypt_chunks", wraps=decrypt_chunks) as opened:
+        again = await device.restart()
+    assert again.serves == 2
+    assert [call.kwargs["is_known"] for call in opened.mock_calls] == [True]
+    await again.server.aclose()
+
+
 async def test_a_model_that_fails_its_self_test_fails_encrypted_too(device: Device) -> None:
     await device.converge(device.publish(version(1), "dp-0"))
     await refused(device, publish(device, 2, file=b"no model at all"), "no ONNX file")
@@ -241,8 +266,7 @@ async def _three_roles(folder: Path) -> Device:
 
 def opened(folder: Path, key: EncryptionKey) -> list[bytes]:
     """Open the stored keys of all roles with `key`."""
-    slots = SlotFile(folder / "models", "tiny").slots
-    held = [slot for slot in (slots.active, slots.previous, slots.candidate) if slot is not None]
+    held = SlotFile(folder / "models", "tiny").slots.held()
     return [key.open(slot.key, "tiny", slot.version) for slot in held]
 
 
@@ -306,6 +330,23 @@ async def test_a_second_cut_while_a_replacement_is_carried_to_its_end_is_no_matt
             take_up_encryption_key(folder, DEVICE, lambda _: None)
         fragile.lose_what_was_not_synced(renames=True)
         assert opened(folder, take_up_encryption_key(folder, DEVICE, lambda _: None)) == [VERSION_KEY] * 3
+
+
+async def test_what_changed_before_a_replacement_was_carried_to_its_end_stays(tmp_path: Path) -> None:
+    """An agent that could not carry it to its end, on a full disk, serves all the same, and versions come and go."""
+    await _three_roles(tmp_path)
+    with FragileDisk(cut_before=6).mounted(), pytest.raises(PowerCutError):
+        rotate_encryption_key(tmp_path, DEVICE, lambda _: None)
+    assert (tmp_path / "identity" / "encryption.next").exists()
+    file = SlotFile(tmp_path / "models", "tiny")
+    file.put(file.slots.committed().activated())
+
+    key = take_up_encryption_key(tmp_path, DEVICE, lambda _: None)
+
+    slots = SlotFile(tmp_path / "models", "tiny").slots
+    assert slots.active is not None
+    assert slots.active.version == 3
+    assert opened(tmp_path, key) == [VERSION_KEY] * 2
 
 
 async def test_a_stored_key_that_does_not_open_stays_as_it_is(tmp_path: Path) -> None:

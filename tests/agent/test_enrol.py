@@ -1,7 +1,6 @@
 """Enrolment: the token's secret goes to the hub that made it and to nobody else; the key stays here."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,17 +20,6 @@ from shoal_agent.identity import (
 )
 from shoal_contract.device_signature import device_key_id
 from shoal_contract.enrolment import EnrolmentPending
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def hub(tmp_path: Path, authority: Authority) -> Iterator[HttpsHub]:
-    with https_hub(tmp_path, authority) as serving:
-        yield serving
 
 
 @pytest.fixture

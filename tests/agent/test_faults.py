@@ -5,14 +5,12 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.simulators.agent_process import AgentProcess
 from tests.simulators.broker import Broker, running_broker
 from tests.simulators.hub import HubStandIn, hub_of_one
@@ -21,7 +19,7 @@ from tests.simulators.tiny_model import GOLDEN, TinyVersion, answer
 from shoal_agent.federated import Datasets
 from shoal_contract import topics
 from shoal_contract.desired import DesiredConfig
-from shoal_contract.ids import new_device_id, sha256_hex
+from shoal_contract.ids import sha256_hex
 from shoal_contract.reported import Problem
 
 CHUNK = 16 * 1024
@@ -97,38 +95,6 @@ def agent(hub: HubStandIn, tmp_path: Path) -> Iterator[AgentProcess]:
     process = _enrolled(hub, tmp_path / "data")
     yield process.start()
     process.close()
-
-
-REFUSED: dict[str, Callable[[HubStandIn], bytes]] = {
-    "desired_forged": lambda hub: hub.desired({}, key=Ed25519PrivateKey.generate()),
-    "desired_older": lambda hub: hub.desired({}, generation=1),
-    "desired_expired": lambda hub: hub.desired({}, expires_at=datetime.now(timezone.utc) - timedelta(minutes=1)),
-    "desired_other_device": lambda hub: hub.desired({}, device_id=new_device_id()),
-}
-
-
-@pytest.mark.parametrize("code", REFUSED)
-def test_a_desired_state_that_must_not_be_believed_is_reported_and_changes_nothing(
-    lasting: tuple[HubStandIn, AgentProcess], code: str
-) -> None:
-    hub, agent = lasting
-    serving = agent.serves("tiny")
-    roll_out(hub, TinyVersion(serving or 0), generation=(again := hub.generation + 10))
-    hub.wait_until(lambda seen: seen.reported is not None and seen.reported.generation == again)
-    hub.generation = again
-
-    hub.publish(topics.down_desired(hub.device_id), REFUSED[code](hub))
-
-    hub.wait_until(lambda seen: seen.reported is not None and seen.reported.problem is not None)
-    assert hub.reported is not None
-    assert hub.reported.problem is not None
-    assert (hub.reported.problem.code, bool(hub.reported.problem.remedy)) == (code, True)
-    assert hub.reported.generation == again
-    assert agent.serves("tiny") == serving
-
-    deployment = roll_out(hub, TinyVersion(next(NUMBERS)))
-    hub.wait_for_section("models/tiny", "applied", deployment)
-    assert hub.reported.problem is None
 
 
 @pytest.mark.parametrize("fault", ["missing", "flipped", "truncated"])

@@ -52,6 +52,7 @@ async def linked(hub: HubStandIn, folder: Path, *, is_connected: bool = True) ->
     numbers = itertools.count(1)
     link = Link(
         load_identity(folder / "identity"),
+        Pairs(folder / "identity"),
         signer_of(folder),
         replace(BOUNDS, inbox_messages=4),
         lambda: next(numbers),
@@ -175,7 +176,7 @@ async def test_the_oldest_message_gives_way_when_nobody_reads(
 ) -> None:
     async with linked(hub, tmp_path) as link, link.subscription(desired_topic(hub)) as messages:
         for number in range(7):
-            link._deliver(desired_topic(hub), b"%d" % number)
+            link._inboxes._deliver(desired_topic(hub), b"%d" % number)
         held = [messages.receive_nowait() for _ in range(messages.statistics().current_buffer_used)]
     assert held == [b"3", b"4", b"5", b"6"]
     assert "the oldest is dropped" in caplog.text
@@ -190,6 +191,32 @@ async def test_a_publication_that_nobody_confirms_is_an_error(
         with pytest.raises(LinkError, match="no confirmation within"):
             await link.publish(topics.up(hub.device_id, "event"), b"x")
         assert link._confirmations == {}
+
+
+async def test_a_broker_that_confirms_nothing_does_not_fill_the_memory(hub: HubStandIn, tmp_path: Path) -> None:
+    pid = hub.broker.process.pid or 0
+    async with linked(hub, tmp_path) as link:
+        link._settings = replace(BOUNDS, confirm_timeout_s=0.01)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for _ in range(BOUNDS.unconfirmed_messages):
+                with pytest.raises(LinkError, match="no confirmation within"):
+                    await link.publish(topics.up(hub.device_id, "event"), b"x")
+            with pytest.raises(LinkError, match="wait for the broker's confirmation"):
+                await link.publish(topics.up(hub.device_id, "event"), b"x")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        link._settings = BOUNDS
+        with anyio.fail_after(10):
+            await _publish_at_last(link, topics.up(hub.device_id, "event"))
+
+
+async def _publish_at_last(link: Link, topic: str) -> None:
+    while True:
+        try:
+            return await link.publish(topic, b"x")
+        except LinkError:
+            await anyio.sleep(0.05)
 
 
 async def test_a_dead_network_thread_ends_the_agent_instead_of_looking_connected(
@@ -223,7 +250,7 @@ async def test_an_error_in_a_callback_ends_the_agent_instead_of_the_network_thre
 async def test_it_stops_in_a_moment_though_no_broker_answers(hub: HubStandIn, tmp_path: Path) -> None:
     hub.enrol(tmp_path / "identity")
     identity = replace(load_identity(tmp_path / "identity"), broker_port=1)
-    link = Link(identity, signer_of(tmp_path), BOUNDS, itertools.count(1).__next__, Clock(None))
+    link = Link(identity, Pairs(identity.folder), signer_of(tmp_path), BOUNDS, itertools.count(1).__next__, Clock(None))
     with anyio.fail_after(5):
         async with link.running():
             with pytest.raises(LinkError):

@@ -1,8 +1,12 @@
 """What the hub must get: in order, kept until acknowledged, bounded, and never mistaken for something else."""
 
 import itertools
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -169,3 +173,23 @@ def test_a_locked_file_is_not_taken_for_a_damaged_one(tmp_path: Path, monkeypatc
     with pytest.raises(DiskError, match="locked"):
         Outbox(path, OutboxSettings())
     assert not (tmp_path / "outbox.sqlite.damaged").exists()
+
+
+OPENS_ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from shoal_agent.outbox import Outbox
+from shoal_agent.settings import OutboxSettings
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, 16_384))  # as little as SQLite needs no log's index for
+print([queued.body for queued in Outbox(Path(sys.argv[1]), OutboxSettings()).after(0, 9)])
+"""
+
+
+def test_it_opens_and_reads_on_a_disk_that_is_full(tmp_path: Path) -> None:
+    with closing(Outbox(tmp_path / "outbox.sqlite", OutboxSettings())) as outbox:
+        outbox.put("event", "x", b"{}")
+    command = [sys.executable, "-c", OPENS_ON_A_FULL_DISK, str(tmp_path / "outbox.sqlite")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    opened = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert opened.stdout == "[b'{}']\n", opened.stderr

@@ -1,6 +1,6 @@
 """Renewal: the device always has one whole pair that the broker takes, whatever fails in between."""
 
-from collections.abc import Iterator
+import errno
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 
 from shoal_agent.clock import Clock
 from shoal_agent.enrol import enrol
-from shoal_agent.errors import RenewalError
+from shoal_agent.errors import DiskError, RenewalError
 from shoal_agent.identity import CertificateFacts, Identity, load_identity, load_key, read_certificate
 from shoal_agent.pairs import Pairs
 from shoal_agent.renewal import Renewal
@@ -52,17 +52,6 @@ class Broker:
     async def wait_connected(self) -> int:
         await anyio.lowlevel.checkpoint()
         return 1
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def hub(tmp_path: Path, authority: Authority) -> Iterator[HttpsHub]:
-    with https_hub(tmp_path, authority) as serving:
-        yield serving
 
 
 @pytest.fixture
@@ -129,6 +118,17 @@ def test_a_network_that_fails_only_has_the_pairs_take_turns(identity: Identity) 
     assert broker.shown == [new, before, new, before]
     broker.refused.clear()
     assert broker.connect() == new
+
+
+def test_a_pair_that_is_staged_after_another_had_failed_is_shown(identity: Identity, hub: HttpsHub) -> None:
+    renewal_of(identity).renew()
+    pairs = Pairs(identity.folder)
+    assert pairs.choose() == pairs.next
+    pairs.ended()
+    hub.clock_s = 2 * 86_400.0
+    pairs.discard_next()
+    Renewal(identity, pairs, QUICK, Clock(None), lambda: 0.5).renew()
+    assert pairs.choose() == pairs.next
 
 
 def test_a_lost_connection_is_no_refusal(identity: Identity) -> None:
@@ -232,6 +232,35 @@ async def test_a_next_pair_that_has_ended_before_it_was_used_is_asked_for_again(
                 await anyio.sleep(0.01)
             group.cancel_scope.cancel()
     assert broker.shown[0] != stale
+
+
+def _disk_full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("taking", ["shoal_agent.identity.replace_file", "shoal_agent.pairs.replace_file"])
+async def test_a_full_disk_puts_a_renewal_off_and_ends_nothing(
+    identity: Identity, monkeypatch: pytest.MonkeyPatch, taking: str
+) -> None:
+    before = present(identity)
+    broker = Broker(Pairs(identity.folder))
+    renewal = Renewal(identity, broker.pairs, QUICK, Clock(None, lambda: before.expires_at), lambda: 0.5)
+    with monkeypatch.context() as full:
+        full.setattr(taking, _disk_full)
+        with pytest.raises(DiskError, match="No space left"):
+            renewal.renew()
+    renewal.renew()
+    assert broker.connect() != before.serial
+
+
+async def test_a_next_pair_that_can_not_be_dropped_puts_the_renewal_off(
+    identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewal_of(identity).renew()
+    renewal = renewal_of(identity, now() + timedelta(days=2))
+    monkeypatch.setattr("shoal_agent.pairs.sync_folder", _disk_full)
+    with anyio.move_on_after(0.1):
+        await renewal.run(Broker(Pairs(identity.folder)))
 
 
 @pytest.mark.parametrize("renames", [False, True])

@@ -1,6 +1,5 @@
 """A real agent and a broker that is not its hub's: it says nothing to it, serves on, and tells what to look at."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,13 +37,6 @@ def agent_on(folder: Path, **changes: Any) -> Iterator[tuple[AgentProcess, Any]]
             agent.close()
 
 
-def wait_for_log(agent: AgentProcess, text: str) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while text not in agent.log():
-        assert time.monotonic() < deadline_s, agent.log()[-2000:]
-        time.sleep(0.05)
-
-
 def heard(spy: Any) -> list[Any]:
     events = []
     while not spy.events.empty():
@@ -56,7 +48,7 @@ def test_a_broker_with_a_certificate_of_another_authority_hears_nothing(tmp_path
     """It even takes the device's certificate: only the agent's own check stands in between."""
     hub = DeviceAuthority.open(tmp_path / "hub")
     with agent_on(tmp_path, ca_pem=hub.certificate_pem) as (agent, (spy, _)):
-        wait_for_log(agent, "cannot show a certificate of this device's hub")
+        agent.wait_for_log("cannot show a certificate of this device's hub")
         assert "SHOAL_PUBLIC_HOST" in agent.log()
         assert heard(spy) == []
         assert agent.ask("/v2/health/live")[0] == 200
@@ -65,7 +57,7 @@ def test_a_broker_with_a_certificate_of_another_authority_hears_nothing(tmp_path
 @pytest.mark.parametrize("name", ["127.1"])
 def test_a_broker_of_the_right_authority_under_a_wrong_name_hears_nothing(name: str, tmp_path: Path) -> None:
     with agent_on(tmp_path, broker_host=name) as (agent, (spy, _)):
-        wait_for_log(agent, "Hostname mismatch")
+        agent.wait_for_log("Hostname mismatch")
         assert heard(spy) == []
 
 
@@ -82,6 +74,6 @@ def test_an_agent_whose_certificate_is_revoked_says_what_to_do_and_serves_on(tmp
         stand_in.broker.access.write(Revoked({stand_in.device_id}, {certificate.serial_number: utc_now()}), utc_now())
         stand_in.broker.process.stop()
         stand_in.broker.process.ensure()
-        wait_for_log(agent, "a certificate that is revoked")
+        agent.wait_for_log("a certificate that is revoked")
         assert f"shoal devices show {stand_in.device_id}" in agent.log()
         assert agent.ask("/v2/health/live")[0] == 200

@@ -182,6 +182,21 @@ def test_a_stored_state_that_the_disk_has_damaged_is_refused(tmp_path: Path) -> 
         DesiredFile(path, lambda: KEYS, DEVICE).load()
 
 
+def test_the_state_in_force_that_comes_again_is_not_written_again(tmp_path: Path) -> None:
+    """It does at each connection, and a broker that was taken over could send it all day."""
+    path = tmp_path / "desired.json"
+    file = DesiredFile(path, lambda: KEYS, DEVICE)
+    file.accept(GENUINE, NOW)
+    file = DesiredFile(path, lambda: KEYS, DEVICE)
+    file.load()
+    before = path.stat().st_ino
+    assert file.accept(GENUINE, NOW) == state_of(5)
+    assert path.stat().st_ino == before
+    signed_again = sign_state(state_of(5, expires_at=NOW + timedelta(days=60)))
+    assert file.accept(signed_again, NOW).expires_at == NOW + timedelta(days=60)
+    assert path.stat().st_ino != before, "but one that is signed again is kept"
+
+
 def test_what_a_director_made_run_stays_in_force_after_he_was_removed_but_he_is_believed_no_more(
     tmp_path: Path,
 ) -> None:

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from unittest import mock
 
 import anyio
 import pytest
@@ -304,6 +305,21 @@ async def test_an_active_version_that_never_proves_itself_gives_way_to_the_previ
     assert (again.serves, roles(again)) == (1, (1, None, None))
     with pytest.raises(DeploymentFailedError, match="starts did not prove it"):
         await again.converge(wanted)
+    await again.server.aclose()
+
+
+async def test_on_a_full_disk_a_version_that_never_proves_itself_gives_way_all_the_same(device: Device) -> None:
+    await device.converge(device.publish(version(1), "dp-1"))
+    await device.converge(device.publish(version(2), "dp-2"))
+    file = device.updater.file
+    tried = file.slots.active.model_copy(update={"state": "unproven", "boots": 4})  # type: ignore[union-attr]
+    file.put(file.slots.model_copy(update={"active": tried}))
+
+    again = Device(device.folder, device.source)
+    with mock.patch("shoal_agent.slots.replace_file", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+        with pytest.raises(DiskError, match="No space left"):
+            await again.updater.boot()
+        assert again.serves == 1
     await again.server.aclose()
 
 

@@ -107,7 +107,7 @@ async def test_a_lost_acknowledgement_makes_it_send_again_from_the_oldest(make: 
         assert sender.names()[:7] == ["a", "b", "c", "b", "c", "b", "c"]
         assert sender.outbox.depth() == 2  # nothing goes before the hub has said so
         await sender.acknowledge(3)
-        await anyio.sleep(0.01)
+        await anyio.wait_all_tasks_blocked()
         assert sender.outbox.depth() == 0
 
 
@@ -153,7 +153,7 @@ async def test_an_acknowledgement_of_another_stream_drops_nothing(make: Callable
     async with sender.running():
         await sender.link.wait_for(1)
         await sender.link.acknowledge("f" * 16, 1)
-        await anyio.sleep(0.01)
+        await anyio.wait_all_tasks_blocked()
         assert sender.outbox.depth() == 1
 
 
@@ -201,7 +201,7 @@ async def test_a_malformed_acknowledgement_changes_nothing(make: Callable[..., S
         await sender.link.wait_for(1)
         await sender.link.deliver(topics.down_ack(DEVICE), payload)
         await sender.acknowledge(1)
-        await anyio.sleep(0.01)
+        await anyio.wait_all_tasks_blocked()
         assert sender.outbox.depth() == 0
 
 
@@ -211,7 +211,7 @@ async def test_what_was_not_acknowledged_is_sent_after_a_restart(make: Callable[
     async with sender.running():
         await sender.link.wait_for(2)
         await sender.acknowledge(1)
-        await anyio.sleep(0.01)
+        await anyio.wait_all_tasks_blocked()
     sender.outbox.close()
 
     again = make(resend_min_s=60)

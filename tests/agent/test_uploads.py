@@ -66,6 +66,20 @@ async def test_a_blob_is_offered_and_nothing_is_sent_before_a_credit(sender: Sen
     assert sender.link.sent == []
 
 
+async def test_a_full_disk_at_a_start_puts_the_offers_off_and_ends_nothing(
+    sender: Sender, caplog: pytest.LogCaptureFixture
+) -> None:
+    sender.uploads.add(DATA)
+
+    def full(_offer: BlobOffer) -> None:
+        raise DiskError("queueing a message: disk full")
+
+    again = Uploads(sender.folder, sender.outbox, full)
+    again.offer_again()
+    assert "disk full" in caplog.text
+    assert sender.outbox.uploads() == {SHA256: len(DATA)}, "the next start offers it"
+
+
 async def test_a_credit_brings_the_chunks_that_it_names(sender: Sender) -> None:
     sender.uploads.add(DATA)
     async with sender.running():

@@ -49,7 +49,9 @@ def test_a_change_is_listed_shown_exported_and_verified(shoal: Shoal, signed: Se
     assert shoal("audit", "export", "-").out == export.read_text()
     assert shoal("audit", "export", str(tmp_path / "x.csv"), "--form", "csv", "--json").status == 0
     assert (tmp_path / "x.csv").read_text().startswith("sequence,at,actor_id")
-    assert "use jsonl or csv" in shoal("audit", "export", "-", "--form", "xml").err
+    assert "'jsonl', 'csv'" in shoal("audit", "export", "-", "--form", "xml").err
+    assert shoal("audit", "list", "--by", "people").out == shoal("audit", "list").out
+    assert "No such change" in shoal("audit", "list", "--by", "hub").out
     assert signed.hub.database
 
 

@@ -18,6 +18,8 @@ from shoal_client.profile import read_profile
 from shoal_contract.manifest import TensorData
 from shoal_hub.cli import app
 from shoal_hub.database import utc_now
+from shoal_hub.devices.tables import Device
+from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import store_artifact
 from shoal_hub.registry.tables import VariantRow
 from shoal_hub.registry.versions import find_version
@@ -99,7 +101,7 @@ def test_the_records_of_a_version_are_shown_and_kept_as_files(
         assert kept.read_text().startswith(start)
     refused = shoal("models", "bom", "colours", "latest", "--output", str(tmp_path / "none" / "x"))
     assert refused.status == 1
-    assert "may write" in refused.err
+    assert "may use it" in refused.err
 
 
 def test_versions_are_encrypted_by_command_by_option_and_by_policy(shoal: Shoal, tmp_path: Path) -> None:
@@ -153,10 +155,14 @@ def test_login_keeps_the_profile_only_if_the_hub_takes_the_token(
     refused = shoal("login", served.url, "--ca", str(served.ca_path))
     assert refused.status == 1
     assert not (tmp_path / "new" / "profile.json").exists()
+    for token, url in (("", served.url), ("shoal_\u00e9", served.url), ("shoal_x", "http://localhost:1")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{token}\n"))
+        ran = shoal("login", url, "--ca", str(served.ca_path))
+        assert (ran.status, "to do" in ran.err, "Traceback" in ran.err) == (1, True, False), ran.err
     fingerprint = served.hub.authority.fingerprint
     monkeypatch.setenv("SHOAL_OPERATOR_TOKEN", served.token)
     assert "as ada (admin)" in shoal("login", served.url, "--fingerprint", fingerprint).out
-    assert read_profile(tmp_path / "new" / "profile.json").ca_path == tmp_path / "new" / "ca.pem"
+    assert read_profile(tmp_path / "new" / "profile.json").ca_path == tmp_path / "new" / f"ca-{fingerprint[:16]}.pem"
     assert shoal("devices", "list").status == 0
 
 
@@ -191,6 +197,25 @@ def test_an_expected_failure_is_a_message_with_a_remedy_and_no_traceback(
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("audit", "export", "/nowhere/audit.jsonl"),
+        ("models", "register", "/"),
+        ("trust", "sign", "--submit", "/nowhere/request.json"),
+        ("trust", "init", "--out", "/proc/nowhere", "--passphrase-file", __file__),
+        ("trust", "init", "--out", "/nowhere", "--root-keys", "1", "--passphrase-file", __file__),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_the_reason(shoal: Shoal, arguments: tuple[str, ...]) -> None:
+    ran = shoal(*arguments)
+    assert (ran.status, ran.out) == (1, "")
+    assert "to do" in ran.err
+    assert "Traceback" not in ran.err
+    assert "Errno" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("trust", "sign", "--keys", "/nowhere"),
         ("models", "promote", "colours", "1", "best"),
         ("rollouts", "start", "colours", "1", "--waves", "a,b"),
         ("models", "register", "/nowhere"),
@@ -217,6 +242,24 @@ def test_a_devices_name_cannot_style_the_operators_terminal(shoal: Shoal) -> Non
     shoal("devices", "rename", DEVICES["garden"], "[red]x[/red]")
     assert "[red]x[/red]" in shoal("devices", "list").out
     shoal("devices", "rename", DEVICES["garden"], "garden")
+
+
+@pytest.mark.parametrize("text", ["\x1b]0;owned\x07", "\x9b31m", "\r\nok", "\u202egnp", ":warning:"])
+def test_what_a_device_says_cannot_steer_the_operators_terminal(shoal: Shoal, served: ServedHub, text: str) -> None:
+    with served.hub.database.transaction() as session:
+        device = session.get_one(Device, DEVICES["garden"])
+        device.presence, device.presence_reason = "offline", text
+        device.name = text
+        record_event(session, "device_said", text, device_id=device.id, severity="warning")
+    for command in (("devices", "list"), ("devices", "show", DEVICES["garden"]), ("events",)):
+        for more in ((), ("--json",)):
+            ran = shoal(*command, *more)
+            assert ran.status == 0
+            if text == ":warning:":
+                assert text in ran.out, "and Rich makes no picture of it"
+            assert not set(ran.out) & {"\x1b", "\x07", "\x9b", "\r", "\u202e"}, (command, more)
+    with served.hub.database.transaction() as session:
+        session.get_one(Device, DEVICES["garden"]).name = "garden"
 
 
 def test_lists_of_nothing_say_what_to_do_next(shoal: Shoal) -> None:

@@ -66,6 +66,7 @@ def test_a_short_password_is_refused_and_not_repeated(shoal: Shoal, monkeypatch:
     type_in(monkeypatch, "hunter2\n")
     ran = shoal("users", "create", "eve")
     assert ran.status == 1
+    assert "a password has 12 to 256 characters" in ran.err
     assert "hunter2" not in ran.out + ran.err
 
 

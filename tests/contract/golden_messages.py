@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
-from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredRound, DesiredState
-from shoal_contract.encryption import EncryptedFile, WrappedKey
+from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredState
+from shoal_contract.encryption import EncryptedFile, WrappedKey, encrypted_size
 from shoal_contract.enrolment import (
     EnrolmentPending,
     EnrolmentRequest,
@@ -54,7 +54,7 @@ from shoal_contract.telemetry import (
     TelemetryMessage,
     Window,
 )
-from shoal_contract.transfer import TransferManifest, describe
+from shoal_contract.transfer import DeltaRef, TransferManifest, describe
 from shoal_contract.trust import TrustIndex
 from shoal_contract.wire import WireMessage
 
@@ -123,6 +123,9 @@ def desired_state() -> DesiredState:
             )
         },
         config=DesiredConfig(heartbeat_s=15.0, window_requests=500, window_s=30.0, reconnect_jitter_s=4.5),
+        site=DesiredSite(
+            name="warehouse", cache=DEVICE, host="192.168.7.20", port=8471, members=("d-bcdefghi234567ab",)
+        ),
     )
 
 
@@ -235,7 +238,12 @@ def window() -> Window:
 
 def transfer_manifest() -> TransferManifest:
     described = describe(bytes(range(256)) * 130, chunk_bytes=limits.CHUNK_SIZES_BYTES[0])
-    return described.model_copy(update={"deltas": {_sha("1"): _sha("2")}})
+    secret = EncryptedFile(sha256=_sha("5"), size_bytes=encrypted_size(900))
+    deltas = {
+        _sha("1"): DeltaRef(sha256=_sha("2"), size_bytes=1200),
+        _sha("3"): DeltaRef(sha256=_sha("4"), size_bytes=900, encrypted=secret),
+    }
+    return described.model_copy(update={"deltas": deltas})
 
 
 def _event(body: EventBody) -> Event:

@@ -9,7 +9,7 @@ from tests.contract.golden_messages import NOON, desired_state
 
 from shoal_contract.desired import DesiredState
 from shoal_contract.errors import MessageError
-from shoal_contract.limits import MAX_ENVELOPE_BYTES
+from shoal_contract.limits import MAX_ENVELOPE_BYTES, MAX_SITE_MEMBERS
 from shoal_contract.wire import parse_message
 
 
@@ -70,3 +70,30 @@ def test_a_device_is_not_asked_for_more_models_than_it_may_hold() -> None:
 
     with pytest.raises(MessageError, match="at most 64"):
         _read(change)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cache", "../x"),
+        ("host", "cache.lan/path"),
+        ("host", "user@cache.lan"),
+        ("host", ""),
+        ("port", 0),
+        ("port", 65_536),
+        ("members", ["d-" + "a" * 16] * (MAX_SITE_MEMBERS + 1)),
+        ("members", ["everybody"]),
+    ],
+)
+def test_a_site_that_cannot_be_is_refused(field: str, value: object) -> None:
+    with pytest.raises(MessageError, match=f"reading DesiredState: site.{field}"):
+        _read(lambda document: document["site"].update({field: value}))
+
+
+@pytest.mark.parametrize("host", ["192.168.7.20", "fd00::7:20", "::1", "cache.lan", "pi-4"])
+def test_a_site_takes_names_and_addresses_of_both_families(host: str) -> None:
+    assert _read(lambda document: document["site"].update(host=host)).site.host == host  # type: ignore[union-attr]
+
+
+def test_a_state_without_a_site_names_nobody_else() -> None:
+    assert b"site" not in desired_state().model_copy(update={"site": None}).to_bytes()

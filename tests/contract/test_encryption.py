@@ -21,6 +21,7 @@ from shoal_contract.encryption import (
     WrappedKey,
     decrypt_chunks,
     decrypt_file,
+    delta_key,
     encrypt_chunks,
     encrypt_file,
     encrypted_size,
@@ -119,6 +120,39 @@ def test_another_versions_key_does_not_open_the_file() -> None:
         decrypt(encrypt_file(PLAIN, VERSION_KEY), OTHER_KEY)
 
 
+def test_a_delta_opens_only_for_who_has_the_key_of_each_encrypted_version() -> None:
+    """A delta and the new file give the old one, so one of the two keys must not be enough."""
+    sealed = encrypt_file(PLAIN, _key(VERSION_KEY, OTHER_KEY))
+    assert decrypt(sealed, _key(VERSION_KEY, OTHER_KEY)) == PLAIN
+    not_enough = [VERSION_KEY, OTHER_KEY, _key(VERSION_KEY, None), _key(None, OTHER_KEY), _key(OTHER_KEY, VERSION_KEY)]
+    for key in not_enough:
+        with pytest.raises(EncryptionError, match="does not open"):
+            decrypt(sealed, key)
+
+
+def test_a_delta_with_one_encrypted_side_opens_by_that_sides_key_and_by_no_files_key() -> None:
+    for key in (_key(VERSION_KEY, None), _key(None, VERSION_KEY)):
+        assert key != VERSION_KEY
+        with pytest.raises(EncryptionError, match="does not open"):
+            decrypt(encrypt_file(PLAIN, key), OTHER_KEY)
+
+
+def test_a_delta_between_two_plain_files_has_no_key() -> None:
+    assert delta_key(None, None) is None
+
+
+def test_the_key_of_a_delta_is_what_its_documentation_says() -> None:
+    """Written out again from RFC 5869 and the function's text, without its code."""
+    extracted = hmac.digest(bytes(32), VERSION_KEY + OTHER_KEY, "sha256")
+    assert delta_key(VERSION_KEY, OTHER_KEY) == hmac.digest(extracted, b"shoal/1/delta\0\1", "sha256")
+
+
+def _key(base_key: bytes | None, new_key: bytes | None) -> bytes:
+    key = delta_key(base_key, new_key)
+    assert key is not None
+    return key
+
+
 def test_no_two_files_are_sealed_under_one_key_and_nonce() -> None:
     one, other = encrypt_file(b"a" * 64, VERSION_KEY), encrypt_file(b"b" * 64, VERSION_KEY)
     assert bytes(x ^ y for x, y in zip(one, other, strict=True))[:64] != bytes([ord("a") ^ ord("b")]) * 64
@@ -129,6 +163,23 @@ def test_a_file_that_is_not_the_one_that_its_hash_names_is_not_encrypted_under_i
         list(encrypt_chunks([b"changed"], VERSION_KEY, sha256_hex(b"claimed"), 7))
     with pytest.raises(EncryptionError, match="chunk 0 has 7 bytes"):
         list(encrypt_chunks([b"changed"], VERSION_KEY, sha256_hex(b"changed"), 8))
+
+
+def test_what_somebody_with_the_key_sealed_under_another_files_hash_is_found_out_the_first_time() -> None:
+    named = (sha256_hex(b"claimed"), 7)
+    sealed = next(encrypt_chunks([b"changed"], VERSION_KEY, *named))
+    with pytest.raises(EncryptionError, match="with the plain hash"):
+        list(decrypt_chunks([sealed], VERSION_KEY, *named))
+
+
+def test_of_a_file_that_is_known_the_tags_still_find_every_change() -> None:
+    sealed, named = encrypt_file(PLAIN, VERSION_KEY), (sha256_hex(PLAIN), len(PLAIN))
+    chunks = [sealed[start : start + SEALED] for start in range(0, len(sealed), SEALED)]
+    assert b"".join(decrypt_chunks(chunks, VERSION_KEY, *named, is_known=True)) == PLAIN
+    changed = [bytes([chunks[0][0] ^ 1]) + chunks[0][1:], *chunks[1:]]
+    for attack in (changed, chunks[:-1], [*chunks, chunks[-1]], [chunks[1], chunks[0], *chunks[2:]]):
+        with pytest.raises(EncryptionError):
+            list(decrypt_chunks(attack, VERSION_KEY, *named, is_known=True))
 
 
 def test_chunks_are_handed_on_one_by_one() -> None:

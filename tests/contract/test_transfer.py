@@ -1,4 +1,4 @@
-"""Artifacts in chunks: what arrives changed, cut or misplaced is refused chunk by chunk."""
+"""Artifacts in chunks, and the deltas that lead to them: what arrives cut or misplaced is refused chunk by chunk."""
 
 import json
 
@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_contract import transfer
+from shoal_contract.desired import ArtifactRef
+from shoal_contract.encryption import TAG_BYTES, EncryptedFile, encrypted_size
 from shoal_contract.errors import MessageError, TransferError
 from shoal_contract.ids import sha256_hex
 from shoal_contract.limits import (
@@ -14,9 +16,10 @@ from shoal_contract.limits import (
     DEFAULT_CHUNK_BYTES,
     MAX_ARTIFACT_BYTES,
     MAX_CHUNK_LIST_BYTES,
+    MAX_DELTAS,
     MAX_PACKET_BYTES,
 )
-from shoal_contract.transfer import describe, parse_transfer_manifest, split
+from shoal_contract.transfer import DeltaRef, TransferManifest, describe, parse_transfer_manifest, split
 
 SMALL = CHUNK_SIZES_BYTES[0]
 DATA = bytes(range(251)) * 200  # 50,200 bytes: four chunks of 16 KiB, the last one shorter, no two alike
@@ -50,13 +53,13 @@ def test_a_flipped_bit_is_refused(position: int, bit: int) -> None:
 def test_a_truncated_chunk_is_refused(index: int, length: int) -> None:
     truncated = CHUNKS[index][: min(length, len(CHUNKS[index]) - 1)]
     with pytest.raises(TransferError, match=f"{len(truncated)} bytes"):
-        MANIFEST.check_chunk(index, truncated)
+        MANIFEST.check_size(index, truncated)
 
 
 def test_a_chunk_with_something_behind_it_is_refused() -> None:
     for index, chunk in enumerate(CHUNKS):
         with pytest.raises(TransferError):
-            MANIFEST.check_chunk(index, chunk + b"\0")
+            MANIFEST.check_size(index, chunk + b"\0")
 
 
 def test_a_chunk_in_the_place_of_another_is_refused() -> None:
@@ -68,7 +71,7 @@ def test_a_chunk_in_the_place_of_another_is_refused() -> None:
 def test_a_chunk_that_does_not_exist_is_refused(index: int) -> None:
     whole = describe(DATA[: 4 * SMALL - (4 * SMALL) % SMALL], SMALL)
     with pytest.raises(TransferError, match=f"checking chunk {index} of .* has the chunks 0 to 3 only"):
-        whole.check_chunk(index, CHUNKS[-1])
+        whole.check_size(index, CHUNKS[-1])
 
 
 @pytest.mark.parametrize(
@@ -129,3 +132,55 @@ def test_a_transfer_manifest_of_another_size_than_was_signed_is_refused() -> Non
 def test_the_default_chunk_size_is_one_that_manifests_may_name() -> None:
     assert DEFAULT_CHUNK_BYTES in CHUNK_SIZES_BYTES
     assert transfer.describe(b"x").chunk_bytes == DEFAULT_CHUNK_BYTES
+
+
+BASES = [sha256_hex(bytes([number])) for number in range(4)]
+
+
+def delta(size_bytes: int, *, is_encrypted: bool = False) -> DeltaRef:
+    secret = EncryptedFile(sha256="b" * 64, size_bytes=encrypted_size(size_bytes)) if is_encrypted else None
+    return DeltaRef(sha256="a" * 64, size_bytes=size_bytes, encrypted=secret)
+
+
+def test_the_smallest_delta_from_a_file_that_is_there_is_taken() -> None:
+    deltas = {BASES[0]: delta(100), BASES[1]: delta(300), BASES[2]: delta(200)}
+    manifest = MANIFEST.model_copy(update={"deltas": deltas})
+    assert manifest.smallest_delta([BASES[1], BASES[2], BASES[3]]) == (BASES[2], deltas[BASES[2]])
+    assert manifest.smallest_delta([BASES[3]]) is None
+    assert MANIFEST.smallest_delta(BASES) is None
+
+
+@pytest.mark.parametrize("size_bytes", [len(DATA), len(DATA) + 1, MAX_ARTIFACT_BYTES])
+def test_a_delta_that_is_no_smaller_than_the_file_is_passed_over(size_bytes: int) -> None:
+    manifest = MANIFEST.model_copy(update={"deltas": {BASES[0]: delta(size_bytes)}})
+    assert manifest.smallest_delta(BASES) is None
+
+
+def test_of_an_encrypted_delta_the_ciphertext_travels_and_counts() -> None:
+    assert delta(900, is_encrypted=True).travels_as == ArtifactRef(sha256="b" * 64, size_bytes=encrypted_size(900))
+    as_large_when_sealed = delta(len(DATA) - TAG_BYTES, is_encrypted=True)
+    manifest = MANIFEST.model_copy(update={"deltas": {BASES[0]: as_large_when_sealed}})
+    assert manifest.smallest_delta(BASES) is None
+
+
+def test_a_transfer_manifest_with_deltas_beyond_the_bounds_is_refused() -> None:
+    def payload(deltas: dict[str, object]) -> bytes:
+        return json.dumps(json.loads(MANIFEST.to_bytes()) | {"deltas": deltas}).encode()
+
+    def parse(deltas: dict[str, object]) -> TransferManifest:
+        return parse_transfer_manifest(payload(deltas), MANIFEST.sha256, MANIFEST.size_bytes)
+
+    one = {"sha256": "a" * 64, "size_bytes": 10}
+    most: dict[str, object] = {sha256_hex(str(number).encode()): one for number in range(MAX_DELTAS)}
+    assert len(parse(most).deltas) == MAX_DELTAS
+    wrong: list[dict[str, object]] = [
+        most | {"f" * 64: one},
+        {"../../etc/passwd": one},
+        {BASES[0]: one | {"sha256": "../../etc/passwd"}},
+        {BASES[0]: one | {"size_bytes": 0}},
+        {BASES[0]: one | {"size_bytes": MAX_ARTIFACT_BYTES + 1}},
+        {BASES[0]: one | {"encrypted": {"sha256": "b" * 64, "size_bytes": 10}}},
+    ]
+    for deltas in wrong:
+        with pytest.raises(MessageError):
+            parse(deltas)

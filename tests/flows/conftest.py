@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,7 +60,14 @@ class Fleet(NamedTuple):
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A hub and two agents, enrolled by one-time tokens and CSRs over HTTPS."""
-    hub = HubProcess(tmp_path / "hub").start()
+    with running_fleet(tmp_path) as running:
+        yield running
+
+
+@contextmanager
+def running_fleet(tmp_path: Path, **settings: str) -> Iterator[Fleet]:
+    """Run a hub under these settings, and two agents, for the length of the block."""
+    hub = HubProcess(tmp_path / "hub", **settings).start()
     agents: list[AgentProcess] = []
     try:
         with hub.client() as client:

@@ -22,3 +22,12 @@ def test_ci_runs_only_targets_that_a_person_can_run(root: Path) -> None:
     assert [
         step for step in steps if step.split() != ["make", step.split()[-1]] or step.split()[-1] not in targets
     ] == []
+
+
+def test_the_conformance_run_says_what_it_lacks_before_it_installs_anything(root: Path, tmp_path: Path) -> None:
+    command = ["make", "--no-print-directory", "tuf-conformance", f"SUITE={tmp_path}"]
+    refused = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert refused.stdout == ""
+    assert f"SUITE='{tmp_path}' holds no tuf_conformance/conftest.py" in refused.stderr
+    assert "https://github.com/theupdateframework/tuf-conformance" in refused.stderr

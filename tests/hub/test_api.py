@@ -7,11 +7,14 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 from sqlmodel import select
+from starlette.types import Message
 
 from shoal_hub.api import create_app
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
+from shoal_hub.operators.roles import Role
 from shoal_hub.operators.tables import OperatorToken
+from shoal_hub.operators.tokens import create_operator_token
 
 OPEN_ROUTES = {
     ("GET", "/api/v1/health"),
@@ -47,6 +50,16 @@ def test_every_route_documents_the_errors_that_it_answers_with(stranger: TestCli
                 assert "404" in operation["responses"], (method, path)
 
 
+def test_every_error_is_documented_in_the_one_form(stranger: TestClient) -> None:
+    described = stranger.get("/api/openapi.json").json()["paths"]
+    for path, methods in described.items():
+        for method, operation in methods.items():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    schema = answer["content"]["application/json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}, (method, path, status)
+
+
 @pytest.mark.parametrize("header", ["Bearer shoal_wrong", "Bearer \u00e9", "Bearer ", "Basic abc", "shoal_wrong"])
 def test_a_wrong_token_is_refused(stranger: TestClient, header: str) -> None:
     response = stranger.get("/api/v1/devices", headers={"Authorization": header.encode()})
@@ -74,6 +87,41 @@ def test_a_body_that_comes_in_parts_is_cut_at_the_limit(stranger: TestClient, sq
     response = stranger.post("/api/v1/enrol", content=parts)
     assert response.status_code == 413
     assert response.json()["error"]["code"] == "too_large"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("role", "status"), [(None, 401), (Role.VIEWER, 403)])
+async def test_nothing_of_an_upload_is_read_before_its_sender_is_known(
+    sqlite_hub: HubContext, role: Role | None, status: int
+) -> None:
+    headers = [(b"content-type", b"multipart/form-data; boundary=b"), (b"content-length", b"500000000")]
+    if role is not None:
+        with sqlite_hub.database.transaction() as session:
+            headers.append((b"authorization", f"Bearer {create_operator_token(session, 'eve', role)}".encode()))
+    path = "/api/v1/models/m/versions"
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b"", "client": None}
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        pytest.fail("the body was read")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await create_app(sqlite_hub)(scope | {"scheme": "https", "server": None}, receive, send)
+    assert sent[0]["status"] == status
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert json.loads(sent[1]["body"])["error"]["remedy"]
+
+
+@pytest.mark.parametrize("name", [b"\\ud800.pkl", b"\\ud800.onnx", b"\\x00.pkl"])
+@pytest.mark.parametrize("charset", ["unicode_escape", "undefined", "idna", "utf-7"])
+def test_an_upload_in_an_odd_character_set_is_no_failure(sqlite_client: TestClient, name: bytes, charset: str) -> None:
+    head = b'--b\r\ncontent-disposition: form-data; name="'
+    body = head + b'bundle"\r\n\r\n{}\r\n' + head + b'files"; filename="' + name + b'"\r\n\r\nx\r\n--b--\r\n'
+    headers = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+    answer = sqlite_client.post("/api/v1/models/m/versions", content=body, headers=headers)
+    assert answer.status_code in {400, 422}, answer.text
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"uses": 1e400}', b"[" * 50_000])

@@ -57,6 +57,7 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     hub.settings.data.mkdir(exist_ok=True)
     with hub.database.transaction() as session:
         device = add_device(session, reported=make_report(datasets={"colours": 40}).model_dump(mode="json")).id
+        cache = add_device(session).id
         for number in (1, 2):
             add_version(session, hub.artifacts, number, {"generic-onnx-int8": bytes([number]) * 1000})
     register_bundle(hub, write_bundle(folder / "colours"))
@@ -66,6 +67,8 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     keys = {"keys": [{"key_sha256": "1" * 64}]}
     client.post(f"{_API}/authorised-keys", json=keys).raise_for_status()
     client.put(f"{_API}/models/colours/approval-policy", json={"production": 1}).raise_for_status()
+    site = {"name": "warehouse", "cache": cache, "host": "cache.lan", "members": [device]}
+    client.post(f"{_API}/sites", json=site).raise_for_status()
     move = {"stage": "production"}
     asked = client.post(f"{_API}/models/colours/versions/1/stage", json=move).raise_for_status().json()
     artifact = client.get(f"{_API}/models/digits/versions/1").raise_for_status().json()["variants"][0]["sha256"]
@@ -82,7 +85,7 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     job = client.post(f"{_API}/models/colours/versions/1/compress", json={}).raise_for_status().json()
     return {
         "device_id": [device],
-        "name": ["digits", "colours", "ada"],
+        "name": ["digits", "colours", "ada", "warehouse"],
         "ref": ["1", "2", "latest"],
         "number": ["1", "2"],
         "rollout_id": [rollout["id"]],

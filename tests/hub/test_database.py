@@ -65,6 +65,15 @@ def test_a_transaction_that_raises_keeps_nothing(database: Database) -> None:
         assert session.get(Artifact, "a" * 64) is None
 
 
+def test_an_error_of_the_database_shows_no_value(database: Database) -> None:
+    with database.transaction() as session:
+        session.add(Artifact(sha256="a" * 64, size_bytes=1, created_at=NOON))
+    with pytest.raises(IntegrityError) as caught, database.transaction() as session:
+        session.add(Artifact(sha256="a" * 64, size_bytes=1, created_at=NOON))
+    assert "INSERT INTO artifacts" in str(caught.value)
+    assert "2026" not in str(caught.value), "the parameters are hidden"
+
+
 def test_times_come_back_aware_and_in_utc(database: Database) -> None:
     elsewhere = NOON.astimezone(timezone(timedelta(hours=5)))
     with database.transaction() as session:

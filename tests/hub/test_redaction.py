@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from pydantic import SecretStr
 
 from shoal_contract.enrolment import EnrolmentToken
+from shoal_hub.console.login_routes import _OIDC_COOKIE
 from shoal_hub.operators.tokens import OPERATOR_PREFIX
 from shoal_hub.redaction import REDACTED, SECRETS, RedactingFormatter, find_secrets, redact
 from shoal_hub.security import new_secret
@@ -45,6 +46,10 @@ def test_a_secret_is_found_and_taken_out_wherever_it_stands(kind: str) -> None:
         assert REDACTED in redact(line)
         assert find_secrets(redact(line)) == set()
         assert redact(redact(line)) == redact(line)
+
+
+def test_the_cookie_of_a_login_that_is_under_way_is_one_too() -> None:
+    assert _SECRET not in redact(f"Cookie: {_OIDC_COOKIE}={_SECRET}")
 
 
 @pytest.mark.parametrize("key", _INSIDE)

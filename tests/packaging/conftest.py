@@ -99,9 +99,9 @@ def device(runtime: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
-def device_of_today(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The wheel with ONNX Runtime on this Python, 3.11 or newer, as on Raspberry Pi OS and Debian."""
-    return _environment(tmp_path_factory.mktemp("today") / "environment", wheel, "onnx", sys.executable)
+def device_of_today(runtime: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The wheel with one runtime on this Python, 3.11 or newer, as on Raspberry Pi OS and Debian."""
+    return _environment(tmp_path_factory.mktemp(f"today-{runtime}") / "environment", wheel, runtime, sys.executable)
 
 
 @pytest.fixture(scope="session", params=[f"python{_VERSION}"])

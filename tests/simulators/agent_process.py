@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 START_S = 30.0
+LOG_S = 20.0
 
 
 class AgentProcess:
     """`shoal-agent run` on a data folder; its log goes to `<data>/agent.log`. A `quick` one waits less, see there.
 
-    `clock_error` is how wrong a quick one's clock is at its next start.
+    `clock_error` is how wrong a quick one's clock is at its next start; `environment` are more variables of it.
     """
 
     def __init__(self, data: Path, *options: str, is_quick: bool = False) -> None:
         self.data = data
         self.clock_error = timedelta()
+        self.environment: dict[str, str] = {}
         run = ("shoal_agent", "run", "--data", str(data), "--port", "0", *options)
         quick = ("tests.simulators.quick_agent", str(data))
         self._is_quick = is_quick
@@ -37,9 +39,8 @@ class AgentProcess:
         self.data.mkdir(parents=True, exist_ok=True)
         clock = [str(self.clock_error.total_seconds())] if self._is_quick else []
         with (self.data / "agent.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self._command, *clock], stderr=log, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-            )
+            variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **self.environment}
+            self.process = subprocess.Popen([*self._command, *clock], stderr=log, env=variables)
         try:
             self.wait_until_live()
         except BaseException:
@@ -76,6 +77,13 @@ class AgentProcess:
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill()
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until it has logged a text."""
+        deadline_s = time.monotonic() + LOG_S
+        while text not in self.log():
+            assert time.monotonic() < deadline_s, self.log()[-3000:]
+            time.sleep(0.05)
 
     def log(self) -> str:
         return (self.data / "agent.log").read_text()

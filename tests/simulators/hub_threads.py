@@ -60,6 +60,7 @@ class Hub:
             "tick_s": 0.5,
             "withdraw_grace_s": 0.2,
             "artifacts_url": str(folder / "artifacts"),
+            "delta_min_bytes": 2**20,  # none, unless a test asks for them: each takes a process
         }
         self.settings = Settings.model_validate(usual | settings)
         self.database = Database(self.settings.database)
@@ -121,8 +122,8 @@ class Hub:
         self, version: int, waves: tuple[int, ...] = (), max_failures: int = 0, timeout_s: float = 60.0
     ) -> str:
         """Start a rollout to all devices, in their order."""
-        budget = self.settings.retained_budget_bytes
-        starter = Starter(self.store, self.trust, self.director, self.version_keys, budget)
+        bounds = self.settings.retained_budget_bytes, self.settings.delta_min_bytes, self.settings.delta_wait_s
+        starter = Starter(self.store, self.trust, self.director, self.version_keys, *bounds)
         with self.database.transaction() as session:
             return start_rollout(
                 session,

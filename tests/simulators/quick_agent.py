@@ -8,10 +8,8 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-import anyio
-
 from shoal_agent.clock import system_clock
-from shoal_agent.daemon import Agent
+from shoal_agent.daemon import run_agent
 from shoal_agent.settings import (
     AgentSettings,
     FetchSettings,
@@ -41,4 +39,4 @@ def settings(data_dir: Path) -> AgentSettings:
 if __name__ == "__main__":
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     wrong = timedelta(seconds=float(sys.argv[2]))
-    anyio.run(Agent(settings(Path(sys.argv[1])), lambda: system_clock() + wrong).run)
+    run_agent(settings(Path(sys.argv[1])), lambda: system_clock() + wrong)

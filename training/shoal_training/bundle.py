@@ -118,8 +118,9 @@ def new_folder(folder: Path) -> None:
 
 def record_file(path: Path) -> FileRecord:
     """Return hash and size of a file."""
-    data = path.read_bytes()
-    return FileRecord(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(sha256=sha256, size_bytes=path.stat().st_size)
 
 
 def record_files(folder: Path) -> dict[str, FileRecord]:

@@ -6,12 +6,13 @@ Synchronous and for one thread at a time. A refresh that fails leaves what was t
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from logging import getLogger
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
-from tuf.api.metadata import Metadata, Root, TargetFile, Targets
+from tuf.api.metadata import Key, Metadata, Root, TargetFile, Targets
 from tuf.ngclient import UpdaterConfig
 
 from shoal_agent.clock import Clock
@@ -24,6 +25,7 @@ from shoal_agent.tuf.fetchers import BoundedFetcher, NothingNewFetcher
 from shoal_contract.limits import MAX_ROOT_BYTES
 from shoal_contract.trust import CA_BUNDLE_TARGET, epoch_of
 
+_log = getLogger(__name__)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LAST_MS = int((datetime(9999, 1, 1, tzinfo=timezone.utc) - _EPOCH).total_seconds() * 1000)
 
@@ -206,25 +208,32 @@ def _view(updater: ClockedUpdater) -> TrustView:
 
 
 def _directors(targets: Targets) -> dict[str, Ed25519PublicKey]:
-    """Return the key of each role `director-N`; a role without exactly one Ed25519 key makes nobody a director."""
+    """Return the key of each role `director-N`; a role without exactly one Ed25519 key makes nobody a director.
+
+    One that can not be read costs the others nothing.
+    """
     delegations = targets.delegations
     if delegations is None or delegations.roles is None:
         return {}
     found = {}
     for name, role in delegations.roles.items():
-        if epoch_of(name) is None or len(role.keyids) != 1:
+        if epoch_of(name) is None:
             continue
-        key = delegations.keys[role.keyids[0]]
-        if key.scheme == "ed25519":
-            found[name] = _public_key(key.keyval["public"])
+        try:
+            (key_id,) = role.keyids
+            found[name] = _ed25519(delegations.keys[key_id])
+        except (ValueError, KeyError) as error:
+            _log.warning("%s is nobody: it has no single Ed25519 key that can be read (%s)", name, error)
     return found
 
 
-def _public_key(text: str) -> Ed25519PublicKey:
+def _ed25519(key: Key) -> Ed25519PublicKey:
     """Read a key in either of the forms that securesystemslib writes: hexadecimal or PEM."""
+    text = str(key.keyval["public"])
     if not text.startswith("-----"):
         return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
-    key = serialization.load_pem_public_key(text.encode())
-    if not isinstance(key, Ed25519PublicKey):
-        raise TufError("tuf_invalid", f"reading a director's key: {type(key).__name__} found, Ed25519 expected")
-    return key
+    found = serialization.load_pem_public_key(text.encode())
+    if not isinstance(found, Ed25519PublicKey):
+        msg = f"{type(found).__name__} found"
+        raise ValueError(msg)  # noqa: TRY004 - the metadata is wrong, not the call
+    return found

@@ -1,8 +1,8 @@
 """The one place that reaches into python-tuf: its client at a time that we say, and the roles that it has verified.
 
 `tuf.ngclient.Updater` takes the system clock, which a board without a battery does not have, and shows neither root
-nor the delegations of the top-level targets. A test pins the private names: `_trusted_set`, `_fetcher`,
-`_persist_file`.
+nor the delegations of the top-level targets. Tests pin the private names: `_trusted_set`, `_fetcher`,
+`_persist_file`, `_update_root_symlink`.
 """
 
 from collections.abc import Iterable
@@ -69,6 +69,12 @@ class ClockedUpdater(Updater):
         path = Path(filename)
         if not path.is_file() or path.read_bytes() != data:
             super()._persist_file(filename, data)
+
+    def _update_root_symlink(self) -> None:
+        """Point `root.json` at the newest root, unless it does: python-tuf makes the link anew twice a refresh."""
+        link = Path(self._dir, "root.json")
+        if not link.is_symlink() or link.readlink() != Path("root_history", f"{self.root.version}.root.json"):
+            super()._update_root_symlink()
 
     def read_with(self, fetcher: FetcherInterface) -> None:
         """Read what is still missing with another fetcher than before."""

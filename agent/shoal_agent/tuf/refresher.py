@@ -24,7 +24,7 @@ from shoal_agent.identity import Identity
 from shoal_agent.settings import TrustSettings
 from shoal_agent.tls import hub_context
 from shoal_agent.trust import Keys
-from shoal_agent.tuf.ca_bundle import CaBundle
+from shoal_agent.tuf.ca_bundle import CaBundle, bundle_ref
 from shoal_agent.tuf.errors import TufError
 from shoal_agent.tuf.feed import Feed
 from shoal_contract import topics
@@ -237,20 +237,20 @@ class Refresher:
         self._using = fetcher
         self.view = view
         if view.ca_bundle is not None and view.ca_bundle[0] != self._ca_bundle.sha256:
-            pem = await self._fetch_ca_bundle(client, fetcher, view.ca_bundle)
-            await to_thread.run_sync(self._ca_bundle.replace, pem)
+            ref = bundle_ref(*view.ca_bundle)
+            path = await self._fetch_ca_bundle(client, fetcher, ref)
+            await to_thread.run_sync(self._ca_bundle.replace_by, path, ref.sha256)
 
-    async def _fetch_ca_bundle(self, client: "TufClient", fetcher: "BoundedFetcher", found: tuple[str, int]) -> bytes:
+    async def _fetch_ca_bundle(self, client: "TufClient", fetcher: "BoundedFetcher", ref: ArtifactRef) -> Path:
         if fetcher.where == "MQTT":
-            path = await self._artifacts.fetch(ArtifactRef(sha256=found[0], size_bytes=found[1]))
-            return await anyio.Path(path).read_bytes()
+            return await self._artifacts.fetch(ref)
 
-        def download() -> bytes:
+        def download() -> Path:
             target = client.find(CA_BUNDLE_TARGET, fetcher)
             if target is None:
                 raise TufError("tuf_invalid", f"fetching {CA_BUNDLE_TARGET}: it is listed no longer")
             base_url = f"{self._api_url}{TARGETS_PATH}"
-            return client.download(target, self._folder.parent / "targets", base_url, fetcher).read_bytes()
+            return client.download(target, self._folder.parent / "targets", base_url, fetcher)
 
         return await to_thread.run_sync(download)
 

@@ -49,15 +49,25 @@ RUNTIME_LIMITS: Final = FormatLimits(onnx_domains=None, litert_custom_ops=None)
 """The device's own check: operators that its runtime lacks do not load there, and it loads no library of operators."""
 
 
+MAX_DIMENSIONS: Final = 64
+"""Of one tensor; no runtime has as many. It bounds what multiplying them costs."""
+_LARGEST_SIZE: Final = 2**63 - 1
+
+
 def check_tensor_size(name: str, shape: Sequence[int], element_bits: int, limits: FormatLimits) -> None:
     """Check what a tensor declares.
 
     Raises:
-        FormatError: A size is negative, or all of it is more than one tensor may have.
+        FormatError: It has too many sizes, one is no size, or all of it is more than one tensor may have.
     """
-    size_bytes = math.prod(max(size, 0) for size in shape) * element_bits // 8
-    if any(size < 0 for size in shape) or size_bytes > limits.max_tensor_bytes:
-        found = "a negative size" if any(size < 0 for size in shape) else f"{size_bytes} bytes"
+    found = ""
+    if len(shape) > MAX_DIMENSIONS:
+        found = f"{len(shape)} dimensions"
+    elif not all(0 <= size <= _LARGEST_SIZE for size in shape):
+        found = "a size that is none"
+    elif (size_bytes := math.prod(shape) * element_bits // 8) > limits.max_tensor_bytes:
+        found = f"{size_bytes} bytes"
+    if found:
         raise FormatError(
             f"its tensor {name[:64]!r} declares {found}, at most {limits.max_tensor_bytes} bytes are allowed",
             "use a smaller model, or raise SHOAL_MAX_TENSOR_BYTES at the hub if the devices have the memory",

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from shoal_contract.formats.limits import FileBytes, FormatError, FormatLimits, check_tensor_size
+from shoal_contract.formats.limits import MAX_DIMENSIONS, FileBytes, FormatError, FormatLimits, check_tensor_size
 
 IDENTIFIER: Final = b"TFL3"
 _CUSTOM: Final = 32
@@ -127,7 +127,7 @@ def _check_tensor(reader: _Reader, tensor: int, limits: FormatLimits) -> None:
     if reader.scalar("I", tensor, _TENSOR_EXTERNAL):
         raise _external()
     start, count = reader.span(tensor, _TENSOR_SHAPE, 4)
-    shape = [reader.number("i", start + 4 * index) for index in range(min(count, 64))]
+    shape = [reader.number("i", start + 4 * index) for index in range(min(count, MAX_DIMENSIONS + 1))]
     bits = _ELEMENT_BITS.get(reader.scalar("b", tensor, _TENSOR_TYPE), _WIDEST_BITS)
     check_tensor_size(reader.text(tensor, _TENSOR_NAME), shape, bits, limits)
 

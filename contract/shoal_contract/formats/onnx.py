@@ -8,7 +8,7 @@ Source: onnx/onnx.proto (IR version 13).
 from dataclasses import dataclass, field
 from typing import Final
 
-from shoal_contract.formats.limits import FileBytes, FormatError, FormatLimits, check_tensor_size
+from shoal_contract.formats.limits import MAX_DIMENSIONS, FileBytes, FormatError, FormatLimits, check_tensor_size
 from shoal_contract.formats.wire_format import LENGTH, VARINT, Field, fields, malformed, varint
 
 CHILDREN: Final[dict[str, dict[int, str]]] = {
@@ -126,8 +126,8 @@ def _dims(walk: _Walk, parts: list[Field]) -> list[int]:
             while at < part.end:
                 value, at = varint(walk.data, at, part.end)
                 dims.append(value)
-        if len(dims) > _MAX_DEPTH:
-            raise malformed(f"a tensor of more than {_MAX_DEPTH} dimensions")
+                if len(dims) > MAX_DIMENSIONS:
+                    raise malformed(f"a tensor of more than {MAX_DIMENSIONS} dimensions")
     return [size - 2**64 if size >= 2**63 else size for size in dims]
 
 
@@ -146,8 +146,9 @@ def _check_metadata(key: str, value: str) -> None:
 
 def _check_operators(walk: _Walk) -> None:
     allowed = walk.limits.onnx_domains
-    for domain, op_type in sorted(walk.nodes - walk.functions):
-        if op_type in _FILE_OPS or (allowed is not None and domain not in allowed):
+    for domain, op_type in sorted(walk.nodes):
+        is_own = (domain, op_type) in walk.functions
+        if op_type in _FILE_OPS or (allowed is not None and domain not in allowed and not is_own):
             raise FormatError(
                 f"its operator {op_type[:64]!r} is of the domain {domain[:64]!r}, which needs a library of its own; "
                 f"allowed are {', '.join(sorted(repr(one) for one in allowed or ()))}",

@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select
 
 from shoal_hub.approvals.content import content_of, hash_content
 from shoal_hub.approvals.policy import approvals_needed
-from shoal_hub.approvals.tables import ApprovalGrant, ApprovalRequest, Kind
+from shoal_hub.approvals.tables import ApprovalGrant, ApprovalRequest, Kind, State
 from shoal_hub.database import announce
 from shoal_hub.errors import ConflictError, NotFoundError, RefusedError
 from shoal_hub.events.record import record_event
@@ -19,18 +19,18 @@ from shoal_hub.operators.tables import User
 def ask(
     session: Session, kind: Kind, plan: dict[str, Any], *, author: Principal, life: timedelta, now: datetime
 ) -> ApprovalRequest:
-    """Ask for approvals of a plan; what the author has asked for already, and waits, is not asked for twice."""
+    """Ask for approvals of a plan; what the author has asked for in this way, and waits, is not asked for twice."""
     content = content_of(session, kind, plan)
-    digest = hash_content(content)
+    digest, asked_by = hash_content(content), sorted(author.holders)
     wanted = select(ApprovalRequest).where(
         ApprovalRequest.content_sha256 == digest,
         ApprovalRequest.author_id == author.id,
         ApprovalRequest.state == "pending",
         col(ApprovalRequest.expires_at) > now,
     )
-    row = session.exec(wanted).first()
-    if row is not None:
-        return row
+    for known in session.exec(wanted):
+        if known.asked_by == asked_by:
+            return known
     row = ApprovalRequest(
         id=new_id("ap"),
         kind=kind,
@@ -41,7 +41,7 @@ def ask(
         needed=approvals_needed(session, plan["model"], kind),
         author_id=author.id,
         author=author.name,
-        asked_by_token_of=author.token_maker,
+        asked_by=asked_by,
         created_at=now,
         expires_at=now + life,
     )
@@ -81,15 +81,15 @@ def approve(
     """Note that a person approves.
 
     Raises:
-        RefusedError: The author cannot approve, through whichever token, nor whoever made the token that asked.
+        RefusedError: This person may be who asked: the author, or somebody who may know the token that asked.
         ConflictError: It waits no more, this person has approved, or what they saw is not what is asked for.
     """
     _require_open(row, now)
     if by.id == row.author_id:
         raise RefusedError(f"approving {row.id}: {by.name} is its author", "ask somebody else to approve it")
-    if by.name == row.asked_by_token_of:
+    if by.holders & set(row.asked_by):
         raise RefusedError(
-            f"approving {row.id}: {by.name} made the token with which {row.author} asked for it",
+            f"approving {row.id}: {by.name} had a part in making the token with which {row.author} asked for it",
             f"ask somebody else to approve it, or have {row.author} ask in person",
         )
     if content_sha256 != row.content_sha256:
@@ -109,7 +109,7 @@ def is_approved(session: Session, row: ApprovalRequest) -> bool:
     wanted = (
         select(User.role)
         .join(ApprovalGrant, col(ApprovalGrant.user_id) == col(User.id))
-        .where(ApprovalGrant.request_id == row.id, col(User.disabled_at).is_(None), User.id != row.author_id)
+        .where(ApprovalGrant.request_id == row.id, col(User.disabled_at).is_(None))
     )
     count = sum(Role(role).includes(Role.APPROVER) for role in session.exec(wanted))
     return count >= max(row.needed, approvals_needed(session, row.model, row.kind))
@@ -129,9 +129,9 @@ def reject(session: Session, row: ApprovalRequest, by: Principal, *, comment: st
     _tell(session, row, "approval_rejected", f"{row.id} {row.outcome}: {describe(row)}")
 
 
-def end(session: Session, row: ApprovalRequest, state: str, outcome: str, now: datetime) -> None:
+def end(session: Session, row: ApprovalRequest, state: State, outcome: str, now: datetime) -> None:
     """Note how a request ended."""
-    row.state, row.outcome, row.ended_at = state, outcome, now  # type: ignore[assignment]
+    row.state, row.outcome, row.ended_at = state, outcome, now
     session.add(row)
     announce(session, "approvals")
 

@@ -34,7 +34,7 @@ def list_approvals(
     return [public(session, row, utc_now()) for row in session.exec(wanted)]
 
 
-@router.get("/approvals/{approval_id}", responses=documented(401, 403, 404))
+@router.get("/approvals/{approval_id}", responses=documented(401, 403, 404, 422))
 def read_approval(approval_id: Line, session: Reading, _viewer: Viewer) -> ApprovalPublic:
     """Return one request with what exactly is asked for, and who has approved."""
     return public(session, requests.find_request(session, approval_id), utc_now())

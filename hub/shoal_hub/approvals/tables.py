@@ -36,7 +36,7 @@ class ApprovalRequest(SQLModel, table=True):
     needed: int
     author_id: str = Field(foreign_key="users.id")
     author: str
-    asked_by_token_of: str = Field(default="", description="who made the token that the author asked with")
+    asked_by: list[str] = Field(sa_type=JSON, description="ids of the users who may have asked: `Principal.holders`")
     state: State = Field(default="pending", sa_type=String, index=True)
     outcome: str = ""
     created_at: datetime = Field(sa_type=UtcDateTime)

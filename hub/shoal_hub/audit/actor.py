@@ -25,3 +25,12 @@ class Actor:
     def system(cls, name: str) -> Self:
         """Return the actor for what a part of the hub does by itself, like `controller`."""
         return cls(id=SYSTEM_ROLE, name=name, role=SYSTEM_ROLE)
+
+
+CONTROLLER: Final = Actor.system("controller")
+"""The one that reconciles: rollouts, metadata, what has ended."""
+JOBS: Final = Actor.system("jobs")
+SUPERVISOR: Final = Actor.system("supervisor")
+"""The start of a hub."""
+COMMAND_LINE: Final = Actor.system("command line")
+"""Somebody with the rights of the hub's account, on its machine: the hub knows no name of theirs."""

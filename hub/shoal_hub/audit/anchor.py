@@ -15,7 +15,8 @@ from typing import Final
 from sqlmodel import Session, col, select
 
 from shoal_contract import topics
-from shoal_hub.audit.chain import START, Anchor, Finding, compare_kept, read_anchors, verify
+from shoal_hub.audit.chain import Anchor, Finding, compare_kept, read_anchors, verify
+from shoal_hub.audit.entry import START
 from shoal_hub.audit.key import AuditKey, newest_number, read_public
 from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.database import Database

@@ -1,17 +1,15 @@
-"""The trail's form, pure: an entry's canonical bytes, the chain of hashes, signed anchors, and what verifying finds.
+"""The chain of entries and its signed anchors, pure: what they say, and what verifying finds.
 
 It takes entries and anchors from anywhere (the hub's database, an export, files that an auditor kept), so that the
 trail can be checked without trusting the hub. An anchor says: at this time there were `count` entries, and the last
 one had this hash. Source of the idea: Schneier and Kelsey, "Secure audit logs to support computer forensics" (1999).
 """
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -21,34 +19,13 @@ from shoal_contract import envelope
 from shoal_contract.errors import ContractError
 from shoal_contract.ids import Sha256
 from shoal_contract.wire import Count, UtcTime, WireMessage, parse_message
+from shoal_hub.audit.entry import START, Entry, hash_entry
 
 ANCHOR_TYPE: Final = "application/vnd.shoal.audit-anchor+json"
 MAX_ANCHOR_BYTES: Final = 4096
 MAX_FINDINGS: Final = 100
 """A trail that is broken everywhere is told of so often, and no oftener."""
-START: Final = "0" * 64
-"""What the first entry names as the hash before it."""
-_FORM: Final = "shoal audit entry 1"
-
 Kind = Literal["edited", "gap", "order", "broken_link", "rewritten", "cut", "forged_anchor", "anchors_cut", "no_anchor"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One change. `before` and `after` are canonical JSON texts: changed columns by row, by table and key."""
-
-    sequence: int
-    at: datetime
-    actor_id: str
-    actor_name: str
-    actor_role: str
-    actor_address: str
-    action: str
-    subject: str
-    before: str
-    after: str
-    previous_sha256: str
-    sha256: str = ""
 
 
 class Anchor(WireMessage):
@@ -85,51 +62,6 @@ class Report(BaseModel):
     findings: list[Finding]
     holds: bool
     """Whether nothing is wrong."""
-
-
-def canonical_json(value: object) -> str:
-    """Return the one text of a JSON value: sorted keys, no spaces, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
-def canonical(entry: Entry) -> bytes:
-    """Return the bytes of an entry that its hash covers: all but the hash."""
-    at = entry.at.astimezone(UTC).isoformat(timespec="microseconds")
-    who = [entry.actor_id, entry.actor_name, entry.actor_role, entry.actor_address]
-    what = [entry.action, entry.subject, entry.before, entry.after]
-    return canonical_json([_FORM, entry.sequence, at, *who, *what, entry.previous_sha256]).encode()
-
-
-def hash_entry(entry: Entry) -> str:
-    """Return the SHA-256 that an entry must carry, 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(entry)).hexdigest()
-
-
-def to_export(entry: Entry) -> dict[str, Any]:
-    """Return an entry as a line of an export holds it, `before` and `after` as objects."""
-    plain = dict(vars(entry))
-    at = entry.at.astimezone(UTC).isoformat(timespec="microseconds")
-    return plain | {"at": at, "before": json.loads(entry.before), "after": json.loads(entry.after)}
-
-
-def from_export(line: bytes) -> Entry:
-    """Read a line of an export.
-
-    Raises:
-        ValueError: It is not one of an export.
-    """
-    try:
-        plain: Mapping[str, Any] = json.loads(line)
-        texts = {name: str(plain[name]) for name in Entry.__dataclass_fields__ if name not in _NOT_TEXT}
-        at = datetime.fromisoformat(plain["at"])
-        before, after = canonical_json(plain["before"]), canonical_json(plain["after"])
-        return Entry(sequence=int(plain["sequence"]), at=at, before=before, after=after, **texts)
-    except (KeyError, TypeError) as error:
-        msg = f"the line is not an entry of an audit export: {error!r}"
-        raise ValueError(msg) from error
-
-
-_NOT_TEXT: Final = {"sequence", "at", "before", "after"}
 
 
 PublicKeys: TypeAlias = Mapping[str, Ed25519PublicKey]
@@ -305,22 +237,6 @@ class _Walk:
 
     def _find(self, kind: Kind, first: int, last: int, message: str) -> None:
         self.findings.append(_finding(kind, first, last, message))
-
-
-def iter_export(lines: Iterable[bytes]) -> Iterator[Entry]:
-    """Read an export of JSON lines; empty lines are passed over.
-
-    Raises:
-        ValueError: A line is none of an export; the error names it.
-    """
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            yield from_export(line)
-        except ValueError as error:
-            msg = f"line {number}: {error}"
-            raise ValueError(msg) from error
 
 
 def _time(at: datetime) -> str:

@@ -5,7 +5,6 @@ commits. So nothing depends on what the ORM remembers. Every table is audited un
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -16,7 +15,7 @@ from sqlalchemy.sql import Delete, Insert, Update
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session
 
-from shoal_hub.audit.chain import canonical_json
+from shoal_hub.audit.entry import canonical_json
 from shoal_hub.database import SECRET, UNAUDITED
 from shoal_hub.errors import HubError
 
@@ -26,7 +25,6 @@ MAX_VALUE_BYTES: Final = 1024
 MAX_ROWS: Final = 100
 """Rows of one table that an entry shows; the others are there as one SHA-256 and a count."""
 _BATCH: Final = 500
-_SECRET_NAME: Final = re.compile("secret|password|private")
 
 Key = tuple[Any, ...]
 Row = dict[str, Any]
@@ -187,7 +185,7 @@ def _plain(column: Any, value: Any) -> Any:  # noqa: ANN401 - any column's value
     """Return a value as an entry may hold it: secrets hidden, long ones by their hash."""
     if value is None:
         return None
-    if column.info == SECRET or _SECRET_NAME.search(column.name):
+    if column.info == SECRET:
         return REDACTED
     if isinstance(value, bytes):
         return _digest(value)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlmodel import col, select
 
-from shoal_hub.audit.chain import Entry, canonical_json, to_export
+from shoal_hub.audit.entry import Entry, canonical_json, to_export
 from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.database import Database
 

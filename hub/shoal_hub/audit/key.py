@@ -21,7 +21,8 @@ from shoal_hub.trust.keystore import Keystore
 PUBLIC_FILE: Final = "audit.pub"
 """What an auditor takes along: with it, an export and its anchors are checked without the hub."""
 _NAME: Final = re.compile(r"audit-([1-9][0-9]*)")
-_RESTORE: Final = "start the hub: it writes the file beside its key"
+_WRITTEN_ANEW: Final = "start the hub: it writes the file beside its key"
+_RESTORE: Final = "put back the copy of an auditor or of a backup: halves of keys that are erased are in no other file"
 
 
 class AuditKey:
@@ -106,4 +107,5 @@ def _public_keys(path: Path) -> dict[str, Ed25519PublicKey]:
     try:
         return dict(read_public_keys(path.read_bytes()))
     except (OSError, ValueError) as error:
-        raise TrustError(f"reading the audit trail's public keys {path}: {error}", _RESTORE) from error
+        remedy = _RESTORE if newest_number(path.parent) > 1 else _WRITTEN_ANEW
+        raise TrustError(f"reading the audit trail's public keys {path}: {error}", remedy) from error

@@ -13,14 +13,14 @@ from sqlalchemy import event, text
 from sqlmodel import Session, col, select
 
 from shoal_hub.audit.actor import DEVICE_ROLE, ENROLMENT_ROLE, Actor
-from shoal_hub.audit.chain import START, Entry, canonical_json, hash_entry
+from shoal_hub.audit.entry import START, Entry, canonical_json, hash_entry
 from shoal_hub.audit.tables import AuditEntry
-from shoal_hub.database import announce, utc_now
+from shoal_hub.database import AdvisoryLock, announce, utc_now
 
 WAKE: Final = "audit"
 """The word that has the controller anchor the trail at once."""
 _PENDING: Final = "audit pending"
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(7462532)")
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=AdvisoryLock.AUDIT)
 _MAX_NAME_CHARS: Final = 256
 _MAX_SUBJECT_CHARS: Final = 1024
 

@@ -1,6 +1,6 @@
 """Gives the audit trail its next key, and says so in the trail."""
 
-from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.actor import COMMAND_LINE
 from shoal_hub.audit.chain import key_id
 from shoal_hub.audit.key import AuditKey
 from shoal_hub.audit.record import record
@@ -18,7 +18,7 @@ def rotate(settings: Settings) -> str:
     database = Database(settings.database)
     try:
         with database.transaction() as session:
-            record(session, Actor.system("shoal hub"), "audit.rotate_key", f"audit/{name}", {}, {"key": name})
+            record(session, COMMAND_LINE, "audit.rotate_key", f"audit/{name}", {}, {"key": name})
     finally:
         database.close()
     return name

@@ -1,15 +1,18 @@
 """Routes of the audit trail: list, look at one entry, verify, export. Nothing here writes."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+from sqlalchemy import ColumnElement
 from sqlmodel import col, or_, select
 
 from shoal_contract.wire import UtcTime
+from shoal_hub.audit.actor import DEVICE_ROLE, ENROLMENT_ROLE, SYSTEM_ROLE
 from shoal_hub.audit.anchor import AnchorFile
 from shoal_hub.audit.chain import Report, examine
 from shoal_hub.audit.export import csv_lines, entries_of, json_lines
@@ -22,6 +25,7 @@ from shoal_hub.requests import Line
 
 router = APIRouter(prefix="/audit", tags=["audit"])
 
+By = Literal["people", "devices", "hub"]
 Sequence = Annotated[int, Query(ge=0, le=2**63 - 1)]
 
 
@@ -47,6 +51,7 @@ def list_entries(
     session: Reading,
     _viewer: Viewer,
     actor: Line | None = None,
+    by: By | None = None,
     action: Line | None = None,
     subject: Line | None = None,
     since: UtcTime | None = None,
@@ -56,21 +61,11 @@ def list_entries(
 ) -> list[EntryPublic]:
     """List entries in order: the first after `after`, or without it the last `limit`.
 
-    `actor` is an id or a name; `subject` also takes in all below it, like `models/digits`.
+    `actor` is an id or a name; `by` is who acts: people, devices, or the hub by itself; `subject` also takes in all
+    below it, like `models/digits`.
     """
-    wanted = select(AuditEntry)
     number = col(AuditEntry.sequence)
-    if actor is not None:
-        wanted = wanted.where(or_(col(AuditEntry.actor_id) == actor, col(AuditEntry.actor_name) == actor))
-    if action is not None:
-        wanted = wanted.where(col(AuditEntry.action) == action)
-    if subject is not None:
-        named = col(AuditEntry.subject)
-        wanted = wanted.where(or_(named == subject, named.startswith(f"{subject}/", autoescape=True)))
-    if since is not None:
-        wanted = wanted.where(col(AuditEntry.at) >= since)
-    if until is not None:
-        wanted = wanted.where(col(AuditEntry.at) < until)
+    wanted = select(AuditEntry).where(*_filters(actor, by, action, subject), *_between(since, until))
     if after is not None:
         rows = list(session.exec(wanted.where(number > after).order_by(number).limit(limit)))
     else:
@@ -102,6 +97,38 @@ def read_entry(sequence: Annotated[int, Path(ge=1, le=2**63 - 1)], session: Read
     if row is None:
         raise NotFoundError(f"no audit entry {sequence}", "list them: shoal audit list")
     return _public(row)
+
+
+def _filters(
+    actor: str | None, by: By | None, action: str | None, subject: str | None
+) -> Iterator[ColumnElement[bool]]:
+    if actor is not None:
+        yield or_(col(AuditEntry.actor_id) == actor, col(AuditEntry.actor_name) == actor)
+    if by is not None:
+        yield _is_by(by)
+    if action is not None:
+        yield col(AuditEntry.action) == action
+    if subject is not None:
+        named = col(AuditEntry.subject)
+        yield or_(named == subject, named.startswith(f"{subject}/", autoescape=True))
+
+
+def _between(since: datetime | None, until: datetime | None) -> Iterator[ColumnElement[bool]]:
+    if since is not None:
+        yield col(AuditEntry.at) >= since
+    if until is not None:
+        yield col(AuditEntry.at) < until
+
+
+def _is_by(by: By) -> ColumnElement[bool]:
+    role = col(AuditEntry.actor_role)
+    match by:
+        case "hub":
+            return role == SYSTEM_ROLE
+        case "devices":
+            return role.in_((DEVICE_ROLE, ENROLMENT_ROLE))
+        case "people":
+            return role.not_in((SYSTEM_ROLE, DEVICE_ROLE, ENROLMENT_ROLE))
 
 
 def _public(row: AuditEntry) -> EntryPublic:

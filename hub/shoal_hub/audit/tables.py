@@ -1,11 +1,11 @@
-"""The trail's table. Triggers of the database refuse to change or delete a row (migration 0005)."""
+"""The trail's table. Triggers of the database refuse to change or delete a row (migration 0007)."""
 
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Text
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.audit.chain import Entry
+from shoal_hub.audit.entry import Entry
 from shoal_hub.database import UNAUDITED, UtcDateTime
 
 
@@ -13,7 +13,7 @@ class AuditEntry(SQLModel, table=True):
     """One change. `before` and `after` are canonical JSON texts, stored as they were hashed."""
 
     __tablename__ = "audit_entries"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # the trail itself
 
     sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
     at: datetime = Field(sa_type=UtcDateTime)

@@ -18,6 +18,7 @@ from shoal_hub.cli import (
     models,
     operator_tokens,
     rollouts,
+    sites,
     tokens,
     trust,
     users,
@@ -43,6 +44,7 @@ app.add_typer(users.app, name="users")
 app.add_typer(operator_tokens.app, name="operator-tokens")
 enrolments.add_commands(devices.app)
 app.add_typer(devices.app, name="devices")
+app.add_typer(sites.app, name="sites")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
 app.add_typer(rollouts.app, name="rollouts")
@@ -62,6 +64,11 @@ def main() -> None:
         app()
     except (ClientError, HubError) as error:
         _tell(error.message, error.remedy)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise  # of the machine, and not of a file that the command line names
+        _tell(f"{error.filename}: {error.strerror}", "check the path, and that you may use it")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,7 +7,7 @@ import typer
 
 from shoal_client.operators import Approval, ApprovalPolicy
 from shoal_hub.cli.connection import connect
-from shoal_hub.cli.output import AsJson, console, facts, show, table
+from shoal_hub.cli.output import AsJson, cell, console, facts, show, table
 
 app = typer.Typer(help="What waits for the approval of other people.", no_args_is_help=True)
 
@@ -93,7 +93,7 @@ def policy(
 
 def _outcome(found: Approval) -> str:
     missing = found.needed - len(found.approvals)
-    return f"{found.id} is {found.state}: {found.outcome or f'{missing} more to approve'}"
+    return f"{found.id} is {found.state}: {cell(found.outcome or f'{missing} more to approve')}"
 
 
 def _draw(found: Approval) -> None:

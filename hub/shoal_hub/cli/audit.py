@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 import typer
 
 from shoal_client import ClientError
-from shoal_client.audit import AuditReport
-from shoal_hub.audit.chain import Report, examine, iter_export, read_public_keys
+from shoal_client.audit import AuditReport, By
+from shoal_hub.audit.chain import Report, examine, read_public_keys
+from shoal_hub.audit.entry import iter_export
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, ago, cell, console, facts, print_json, show, table
 
@@ -23,6 +24,9 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"]
 @app.command("list", epilog="Example: shoal audit list --actor ada --subject models/digits")
 def list_entries(
     actor: Annotated[str | None, typer.Option(help="By one person or token, by id or name.")] = None,
+    by: Annotated[
+        By | None, typer.Option(help="Only what people do, or devices, or the hub by itself.", show_default=False)
+    ] = None,
     action: Annotated[str | None, typer.Option(help="One action, like rollouts.create_rollout.")] = None,
     subject: Annotated[str | None, typer.Option(help="About one thing and all below it, like models/digits.")] = None,
     since: Annotated[datetime | None, typer.Option(formats=_TIMES, help="Not before this time, UTC.")] = None,
@@ -34,7 +38,14 @@ def list_entries(
     """List changes in order; the last ones, unless --after says otherwise."""
     with connect() as client:
         entries = client.audit.list(
-            actor=actor, action=action, subject=subject, since=_utc(since), until=_utc(until), after=after, limit=limit
+            actor=actor,
+            by=by,
+            action=action,
+            subject=subject,
+            since=_utc(since),
+            until=_utc(until),
+            after=after,
+            limit=limit,
         )
     rows = [
         (
@@ -99,20 +110,15 @@ def verify(
 @app.command(epilog="Example: shoal audit export audit.jsonl")
 def export(
     path: Annotated[Path, typer.Argument(help="File to write; - for standard output.")],
-    form: Annotated[str, typer.Option("--form", help="jsonl, which can be verified offline, or csv.")] = "jsonl",
+    form: Annotated[
+        Literal["jsonl", "csv"], typer.Option("--form", help="jsonl, which can be verified offline, or csv.")
+    ] = "jsonl",
     as_json: AsJson = False,
 ) -> None:
     """Write the whole trail to a file. With --json, print where it is and how large."""
-    kind: Literal["jsonl", "csv"]
-    if form == "jsonl":
-        kind = "jsonl"
-    elif form == "csv":
-        kind = "csv"
-    else:
-        raise ClientError(f"exporting as {form}: there is no such form", "use jsonl or csv")
     size_bytes = 0
     with connect() as client, typer.open_file(str(path), "wb") as out:
-        for part in client.audit.export(kind):
+        for part in client.audit.export(form):
             out.write(part)
             size_bytes += len(part)
     if str(path) == "-":

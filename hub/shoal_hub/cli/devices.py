@@ -6,7 +6,7 @@ import typer
 
 from shoal_client.fleet import Device, DeviceDetail
 from shoal_hub.cli.connection import connect, find_device
-from shoal_hub.cli.output import AsJson, console, facts, show, table
+from shoal_hub.cli.output import AsJson, cell, console, facts, show, table
 
 app = typer.Typer(help="Enrolled devices.", no_args_is_help=True)
 
@@ -53,7 +53,7 @@ def rename(device: Named, name: Annotated[str, typer.Argument(help="The new name
     """Give a device another name; its id stays."""
     with connect() as client:
         found = client.devices.update(find_device(client, device).id, name=name)
-    show(found, as_json=as_json, draw=lambda: console.print(f"{found.id} is now named {found.name}"))
+    show(found, as_json=as_json, draw=lambda: console.print(f"{found.id} is now named {cell(found.name)}"))
 
 
 @app.command(epilog="Example: shoal devices tag kitchen site=north camera=")

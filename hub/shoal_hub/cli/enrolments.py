@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from shoal_client import ClientError, ShoalClient
 from shoal_client.fleet import PendingEnrolment
 from shoal_hub.cli.connection import connect
-from shoal_hub.cli.output import AsJson, console, show, table
+from shoal_hub.cli.output import AsJson, cell, console, show, table
 from shoal_hub.cli.tags import Tags, read_tags
 
 _COLUMNS: Final = ("fingerprint", "name", "group", "tags")
@@ -98,14 +98,14 @@ def accept(
     with connect() as client:
         found = _find(client, fingerprint)
         row = client.enrolments.accept(found.key_sha256, name=name, group=group, tags=given)
-    show(row, as_json=as_json, draw=lambda: console.print(f"{row.name or row.key_sha256} may enrol"))
+    show(row, as_json=as_json, draw=lambda: console.print(f"{cell(row.name or row.key_sha256)} may enrol"))
 
 
 def reject(fingerprint: Fingerprint, as_json: AsJson = False) -> None:
     """Refuse a device that waits."""
     with connect() as client:
         row = client.enrolments.reject(_find(client, fingerprint).key_sha256)
-    show(row, as_json=as_json, draw=lambda: console.print(f"{row.name or row.key_sha256} is rejected"))
+    show(row, as_json=as_json, draw=lambda: console.print(f"{cell(row.name or row.key_sha256)} is rejected"))
 
 
 def _find(client: ShoalClient, fingerprint: str) -> PendingEnrolment:

@@ -29,13 +29,11 @@ def up(
     The first start makes keys, the database and an operator's token, and writes the CLI's profile. Settings are
     environment variables that begin with SHOAL_.
     """
-    from shoal_hub.supervisor import Supervisor
+    from shoal_hub.supervisor import hub_up
 
     os.umask(PRIVATE_UMASK)  # Mosquitto and the processes take it over
     settings = Settings.read(os.environ)
-    supervisor = Supervisor(settings, lambda line: console.print(escape(line), soft_wrap=True), keep_broker=keep_broker)
-    supervisor.stop_on_signals()
-    supervisor.run()
+    hub_up(settings, lambda line: console.print(escape(line), soft_wrap=True), keep_broker=keep_broker)
 
 
 @app.command(epilog="Example: shoal hub doctor")
@@ -64,6 +62,24 @@ def rotate_audit_key() -> None:
 
     os.umask(PRIVATE_UMASK)
     console.print(f"{rotate(Settings.read(os.environ))} signs from now on; give auditors the new trust/audit.pub")
+
+
+@app.command("recover-admin", epilog="Example: SHOAL_DATA=/var/lib/shoal shoal hub recover-admin ada")
+def recover_admin(
+    name: Annotated[str, typer.Argument(help="An admin; somebody new is made.")] = "admin",
+) -> None:
+    """Let an admin in again who has lost every token and password: write a CLI profile that is theirs for minutes.
+
+    Run it as the hub's own account, with its settings; the hub may run or not. Every operator is told (shoal events).
+    """
+    from shoal_hub.database import utc_now
+    from shoal_hub.supervise.recover import recover_admin as recover
+
+    os.umask(PRIVATE_UMASK)
+    path, expires_at = recover(Settings.read(os.environ), name, utc_now())
+    console.print(f"until {expires_at:%H:%M} UTC {escape(str(path))} is a profile of the admin {escape(name)}")
+    command = f"SHOAL_PROFILE={path} shoal users reset-password {name}"
+    console.print(f"set a password:  {escape(command)}", soft_wrap=True)
 
 
 @app.command("rotate-hub-ca", epilog="Example: SHOAL_DATA=/var/lib/shoal shoal hub rotate-hub-ca")

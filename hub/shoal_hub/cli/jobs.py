@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from shoal_client import ShoalClient
 from shoal_client.registry import Job
 from shoal_hub.cli.connection import connect
-from shoal_hub.cli.output import AsJson, errors, facts, show, table
+from shoal_hub.cli.output import AsJson, errors, facts, printable, show, table
 
 app = typer.Typer(help="Long work at the hub.", no_args_is_help=True)
 
@@ -37,7 +37,7 @@ def show_job(job: JobId, as_json: AsJson = False) -> None:
 def log(job: JobId) -> None:
     """Print what a job has written."""
     with connect() as client:
-        typer.echo(client.job_log(job), nl=False)
+        typer.echo(printable(client.job_log(job)), nl=False)
 
 
 @app.command("wait", epilog="Example: shoal jobs wait j-abcdefgh")
@@ -50,8 +50,8 @@ def wait_for(job: JobId, as_json: AsJson = False) -> None:
 
 def wait(client: ShoalClient, job_id: str) -> Job:
     """Wait for a job behind a progress bar."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("queued", total=1.0)
         return client.wait_for_job(
             job_id, lambda job: bar.update(task, completed=job.progress, description=job.message or job.state)

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from shoal_client import Profile, ShoalClient
 from shoal_client.profile import profile_path, write_profile
-from shoal_client.trust import fetch_ca
+from shoal_client.trust import ca_sha256, fetch_ca
 from shoal_hub.cli.output import AsJson, console, print_json
 from shoal_hub.cli.secret_input import read_secret
 
@@ -27,8 +27,9 @@ def login(
     """
     ca_path = ca.absolute() if ca else None
     if fingerprint:
-        ca_path = profile_path().with_name("ca.pem")
         pem = fetch_ca(url, fingerprint)
+        # Named for what it is: one that another profile trusts stays as it is, also where this login fails.
+        ca_path = profile_path().with_name(f"ca-{ca_sha256(pem)[:16]}.pem")
         ca_path.parent.mkdir(parents=True, exist_ok=True)
         ca_path.write_text(pem)
     given = os.environ.get("SHOAL_OPERATOR_TOKEN")

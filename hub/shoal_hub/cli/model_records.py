@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from shoal_client.errors import ClientError
 from shoal_client.registry import Statement
 from shoal_hub.cli.connection import connect
-from shoal_hub.cli.output import AsJson, console, facts, print_json, table
+from shoal_hub.cli.output import AsJson, cell, console, facts, print_json, table
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
 Ref = Annotated[str, typer.Argument(metavar="VERSION", help="Number, latest, stage or alias.")]
@@ -88,8 +87,5 @@ def _give(text: str, output: Path | None) -> None:
     if output is None:
         typer.echo(text)
         return
-    try:
-        output.write_text(text + "\n")
-    except OSError as error:
-        raise ClientError(f"writing {output}: {error}", "name a file in a folder that you may write to") from error
-    console.print(f"{output} is written")
+    output.write_text(text + "\n")
+    console.print(f"{cell(str(output))} is written")

@@ -56,7 +56,7 @@ def register(
 ) -> None:
     """Register the next version of a model from a bundle folder."""
     columns = (TextColumn("sending"), BarColumn(), DownloadColumn())
-    with connect() as client, Progress(*columns, console=errors, transient=True) as bar:
+    with connect() as client, Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("sending")
         version = client.models.register_bundle(
             folder,

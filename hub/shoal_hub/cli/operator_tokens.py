@@ -1,17 +1,17 @@
 """`shoal operator-tokens`: API tokens of users (enrolment tokens of devices are `shoal tokens`)."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import click
 import typer
 
+from shoal_client.operators import Scope
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, console, errors, print_json, show, table
 from shoal_hub.cli.users import RoleOption
 
+SCOPES = get_args(Scope)
 app = typer.Typer(help="API tokens, by which people's programs use the hub.", no_args_is_help=True)
-
-SCOPES = ("read", "devices", "enrol", "models", "rollouts", "approvals", "admin")
 
 
 @app.command(epilog="Example: shoal operator-tokens create ci --role operator --scope read --scope models")
@@ -19,12 +19,8 @@ def create(
     user: Annotated[str, typer.Argument(metavar="USER", help="Whom it speaks for.")],
     role: RoleOption = "viewer",
     scope: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"What it opens: {', '.join(SCOPES)}; may be repeated. read without it.",
-            click_type=click.Choice(SCOPES),
-            metavar="SCOPE",
-        ),
+        list[str] | None,  # typer takes no list of a Literal
+        typer.Option(help="What it opens; may be repeated. read without it.", click_type=click.Choice(SCOPES)),
     ] = None,
     label: Annotated[str, typer.Option(help="What it is for.")] = "",
     days: Annotated[float, typer.Option(help="Days until it expires.", min=0.001, max=366)] = 90.0,
@@ -34,8 +30,8 @@ def create(
     with connect() as client:
         token = client.operator_tokens.create(
             user,
-            role,  # type: ignore[arg-type]  # one of ROLES
-            scope or ("read",),
+            role,
+            scope or ("read",),  # type: ignore[arg-type]  # of SCOPES
             label=label,
             expires_in_s=round(days * 86_400),
         )

@@ -1,6 +1,7 @@
 """How the CLI shows things: Rich tables for people, JSON for programs."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -13,8 +14,24 @@ from rich.table import Table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-console = Console()
-errors = Console(stderr=True)
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What moves a terminal's cursor, changes its state or the order of its text: devices and people send text as well."""
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters spelled out."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class _SafeConsole(Console):
+    """Prints text without what would control the terminal; styles are by Rich's markup alone."""
+
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401 - Rich's own
+        super().print(*(printable(one) if isinstance(one, str) else one for one in objects), **options)
+
+
+console = _SafeConsole(emoji=False)
+errors = _SafeConsole(stderr=True, emoji=False)
 
 _COLOURS = {
     "online": "green",
@@ -52,12 +69,16 @@ def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
         if isinstance(value, BaseModel)
         else [one.model_dump(mode="json") for one in value]
     )
-    typer.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+    typer.echo(_json_text(json.dumps(plain, indent=2, ensure_ascii=False)))
 
 
 def print_line(value: BaseModel) -> None:
     """Print a value as one line of JSON, for streams."""
-    typer.echo(value.model_dump_json())
+    typer.echo(_json_text(value.model_dump_json()))
+
+
+def _json_text(text: str) -> str:
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -84,7 +105,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
 
 
 def cell(value: object) -> str:
-    """Return a value as a cell shows it; states are coloured, names of devices cannot inject markup."""
+    """Return a value as a cell shows it; states are coloured, names of devices inject no markup."""
     if value is None or value == "":
         return "[dim]-[/dim]"
     if isinstance(value, datetime):
@@ -92,12 +113,16 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return _short(value)
     if isinstance(value, dict):
-        return escape(", ".join(f"{name}={_short(one)}" for name, one in value.items())) or "[dim]-[/dim]"
+        return _plain(", ".join(f"{name}={_short(one)}" for name, one in value.items())) or "[dim]-[/dim]"
     if isinstance(value, list | tuple):
-        return escape(", ".join(str(one) for one in value)) or "[dim]-[/dim]"
-    text = escape(str(value))
+        return _plain(", ".join(str(one) for one in value)) or "[dim]-[/dim]"
+    text = _plain(str(value))
     colour = _COLOURS.get(text)
     return f"[{colour}]{text}[/{colour}]" if colour else text
+
+
+def _plain(text: str) -> str:
+    return escape(printable(text))
 
 
 def _short(value: object) -> str:

@@ -11,7 +11,7 @@ from shoal_client import ClientError
 from shoal_client.fleet import RolloutDetail
 from shoal_hub.cli.connection import connect, find_device
 from shoal_hub.cli.models import parse_waves
-from shoal_hub.cli.output import AsJson, cell, console, errors, print_json, print_line, show, table
+from shoal_hub.cli.output import AsJson, cell, console, errors, print_json, print_line, show, size_text, table
 
 app = typer.Typer(help="Versions on their way to devices, wave by wave.", no_args_is_help=True)
 
@@ -132,15 +132,27 @@ def follow(rollout_id: str, *, as_json: bool) -> None:
 def draw(rollout: RolloutDetail) -> Group:
     """Return a rollout as a headline and a table of its deployments."""
     drawn = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("WAVE", "DEVICE", "STATE", "STEP", "TARGET", "PROBLEM"):
+    for column in ("WAVE", "DEVICE", "STATE", "STEP", "TARGET", "FETCHED", "PROBLEM"):
         drawn.add_column(column, overflow="fold")
     for one in rollout.deployments:
         problem = f"{one.problem.message}; {one.problem.remedy}" if one.problem else ""
-        row = (one.wave + 1, one.device_id, one.state, one.step, one.target, problem)
+        fetched = size_text(one.fetched_bytes) if one.fetched_bytes is not None else ""
+        row = (one.wave + 1, one.device_id, one.state, one.step, one.target, fetched, problem)
         drawn.add_row(*(cell(value) for value in row))
     waves = f"wave {min(rollout.current_wave + 1, len(rollout.waves))} of {len(rollout.waves)}"
     headline = f"{rollout.id}: {rollout.model} version {rollout.version}, {cell(rollout.state)}, {waves}"
-    return Group(headline + (f"  {cell(rollout.reason)}" if rollout.reason else ""), drawn)
+    if rollout.is_waiting_for_deltas:
+        headline += ", waits for its deltas"
+    return Group(headline + (f"  {cell(rollout.reason)}" if rollout.reason else ""), drawn, *_traffic(rollout))
+
+
+def _traffic(rollout: RolloutDetail) -> list[str]:
+    """Return the line on what travelled, once a device has told."""
+    if not rollout.whole_bytes:
+        return []
+    saved = 1 - rollout.fetched_bytes / rollout.whole_bytes
+    ratio = f", {saved:.0%} saved" if saved > 0 else ""
+    return [f"fetched {size_text(rollout.fetched_bytes)} of {size_text(rollout.whole_bytes)} of model files{ratio}"]
 
 
 def _after(rollout: RolloutDetail, *, as_json: bool) -> None:

@@ -39,20 +39,25 @@ def init(
     targets_threshold: Annotated[int, typer.Option(help="How many of them must sign.", min=1)] = 1,
     code_keys: Annotated[int, typer.Option(help="Keys of code.", min=1, max=16)] = 1,
     code_threshold: Annotated[int, typer.Option(help="How many of them must sign.", min=1)] = 1,
+    signer: Annotated[
+        list[str] | None,
+        typer.Option(help="ROLE=URL: a key of ROLE that lies there already, in place of one in a file; repeatable."),
+    ] = None,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a hub's offline keys: on a machine of your own, which needs no hub and no network.
+    """Make a hub's offline keys: on a machine of your own, which needs no hub and no network but for a signer's.
 
     Take each folder below OUT/keys to a place of its own. OUT/root.json and OUT/targets.json are public; the hub takes
     the keys from them:  shoal trust rotate offline --from OUT
     """
     from shoal_hub.trust.offline import Plan, make_ceremony
 
-    plan = Plan(root_keys, root_threshold, targets_keys, targets_threshold, code_keys, code_threshold)
-    paths = make_ceremony(out, _passphrase(passphrase_file, is_new=True), plan)
-    made = Ceremony(folder=str(out), keys=[str(path) for path in paths])
-    show(made, as_json=as_json, draw=lambda: table(("KEY",), [(path,) for path in paths], empty=""))
+    urls = tuple(_role_and_url(one) for one in signer or [])
+    plan = Plan(root_keys, root_threshold, targets_keys, targets_threshold, code_keys, code_threshold, urls)
+    passphrase = _passphrase(passphrase_file, is_new=True) if plan.has_files else b""
+    made = Ceremony(folder=str(out), keys=make_ceremony(out, passphrase, plan))
+    show(made, as_json=as_json, draw=lambda: table(("KEY",), [(place,) for place in made.keys], empty=""))
     _say(f"next, at the hub: shoal trust rotate offline --from {out}")
 
 
@@ -65,7 +70,7 @@ def rotate(
         ),
     ],
     source: Annotated[Path | None, typer.Option("--from", help="Folder of `shoal trust init`: the new keys.")] = None,
-    signer: Annotated[str, typer.Option(help="URL of the new key's signer: hsm:, awskms:, gcpkms:, azurekms:.")] = "",
+    signer: Annotated[str, typer.Option(help="URL of the new key's signer: hsm:… or awskms:…")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Give a role new keys. Online ones are made at the hub; what offline keys must sign waits until they have."""
@@ -79,7 +84,10 @@ def rotate(
 
 @app.command(epilog="Example: shoal trust sign --keys /media/root-1")
 def sign(
-    keys: Annotated[Path | None, typer.Option(help="Folder with offline keys; folders below it count too.")] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="Folder with offline keys; folders below it count too.", exists=True, file_okay=False),
+    ] = None,
     signer: Annotated[list[str] | None, typer.Option(help="URL of a signer that holds an offline key.")] = None,
     file: Annotated[Path | None, typer.Option(help="Sign this file, without a hub; it is written back.")] = None,
     save: Annotated[Path | None, typer.Option(help="Only fetch what is to be signed into this file.")] = None,
@@ -96,7 +104,7 @@ def sign(
     if discard:
         with connect() as client:
             status = client.trust.discard()
-        show(status, as_json=as_json, draw=lambda: _draw_outcome(status))
+        show(status, as_json=as_json, draw=lambda: console.print("nothing is staged; what is in force stays"))
     elif save is not None:
         with connect() as client:
             save.write_text(client.trust.staged().model_dump_json(indent=2))
@@ -140,6 +148,13 @@ def _sign(
     for line in added:
         _say(line)
     return signed
+
+
+def _role_and_url(text: str) -> tuple[str, str]:
+    role, equals, url = text.partition("=")
+    if not equals:
+        raise InvalidInputError(f"reading --signer {text}: no role is named", "write ROLE=URL: --signer root=awskms:…")
+    return role, url
 
 
 def _submit(signed: SigningRequest, *, as_json: bool) -> None:

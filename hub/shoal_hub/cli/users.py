@@ -2,20 +2,16 @@
 
 from typing import Annotated
 
-import click
 import typer
 
-from shoal_client.operators import Caller, User
+from shoal_client.operators import Caller, Role, User
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, console, facts, show, table
 from shoal_hub.cli.secret_input import read_secret
 
 app = typer.Typer(help="Users of the hub and their roles.", no_args_is_help=True)
 
-ROLES = ("viewer", "operator", "approver", "admin")
-RoleOption = Annotated[
-    str, typer.Option(help="viewer, operator, approver or admin.", click_type=click.Choice(ROLES), metavar="ROLE")
-]
+RoleOption = Annotated[Role, typer.Option(help="Each may all that the one before it may.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the user.")]
 
 
@@ -48,22 +44,19 @@ def create(
     """Make a user. The password is asked for, or read from standard input."""
     password = None if no_password else read_secret(f"New password of {name}", is_new=True)
     with connect() as client:
-        user = client.users.create(name, role, password)  # type: ignore[arg-type]  # one of ROLES
+        user = client.users.create(name, role, password)
     show(user, as_json=as_json, draw=lambda: _draw(user))
 
 
 @app.command("set-role", epilog="Example: shoal users set-role ada approver")
 def set_role(
     name: Name,
-    role: Annotated[
-        str,
-        typer.Argument(help="viewer, operator, approver or admin.", click_type=click.Choice(ROLES), metavar="ROLE"),
-    ],
+    role: Annotated[Role, typer.Argument(help="Each may all that the one before it may.")],
     as_json: AsJson = False,
 ) -> None:
     """Give a user another role; their tokens and open sessions follow at once."""
     with connect() as client:
-        user = client.users.set_role(name, role)  # type: ignore[arg-type]  # one of ROLES
+        user = client.users.set_role(name, role)
     show(user, as_json=as_json, draw=lambda: _draw(user))
 
 

@@ -1,7 +1,7 @@
 """Routes of one's own account: API tokens made and revoked, and the password changed."""
 
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Form
 from fastapi.responses import RedirectResponse, Response
@@ -15,13 +15,11 @@ from shoal_hub.errors import HubError
 from shoal_hub.operators.passwords import MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS
 from shoal_hub.operators.roles import Role, Scope
 from shoal_hub.operators.tables import User
-from shoal_hub.operators.tokens import create_token, list_tokens, revoke_token
+from shoal_hub.operators.tokens import MAX_TOKEN_DAYS, create_token, list_tokens, revoke_token
 from shoal_hub.operators.users import change_own_password
 from shoal_hub.requests import Line
 
 router = APIRouter(prefix="/account", include_in_schema=False)
-
-_MOST_DAYS: Final = 366
 
 
 @router.get("")
@@ -35,7 +33,7 @@ def make_token(
     session: Writing,
     sender: Sender,
     role: Annotated[Role, Form()],
-    days: Annotated[int, Form(ge=1, le=_MOST_DAYS)],
+    days: Annotated[int, Form(ge=1, le=MAX_TOKEN_DAYS)],
     scopes: Annotated[list[Scope], Form(max_length=len(Scope))],
     label: Annotated[Line, Form()] = "",
 ) -> Response:
@@ -96,7 +94,7 @@ def _page(session: Reading, visit: Visit, status: int = 200, *, token: str = "",
         has_password=user.password_hash is not None,
         roles=[role for role in Role if who.role.includes(role)],
         scopes=[scope for scope in Scope if scope in who.scopes],
-        most_days=_MOST_DAYS,
+        most_days=MAX_TOKEN_DAYS,
         least_characters=MIN_PASSWORD_CHARACTERS,
         token=token,
         problem=problem,

@@ -39,6 +39,12 @@ def read_page(visitor: Visitor) -> Response:
     return render("page.html", visit=visitor) if visitor else RedirectResponse("/login", 303)
 
 
+@router.get("/api/docs")
+def read_api_docs() -> HTMLResponse:
+    """Show the API's description; what shows it is served from here, as it runs on the console's own site."""
+    return render("api_docs.html")
+
+
 @router.get("/console/devices")
 def read_devices(request: Request, visitor: Visitor, session: Reading) -> HTMLResponse:
     """Return the table of devices."""

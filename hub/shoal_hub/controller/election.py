@@ -8,18 +8,15 @@ off and comes back cannot commit anything after its follower has begun.
 
 import fcntl
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, select
 
 from shoal_hub.controller.tables import ControllerFence
-from shoal_hub.database import Database
+from shoal_hub.database import AdvisoryLock, Database
 from shoal_hub.errors import HubError
-
-_ADVISORY_LOCK: Final = 7462532
-"""Beside the lock of the migrations."""
 
 
 class FencedError(HubError):
@@ -89,7 +86,7 @@ class Election:
     def _lock_server(self) -> bool:
         connection = self._database.engine.connect()
         is_mine: bool = connection.execute(
-            text("SELECT pg_try_advisory_lock(:key)"), {"key": _ADVISORY_LOCK}
+            text("SELECT pg_try_advisory_lock(:key)"), {"key": AdvisoryLock.CONTROLLER}
         ).scalar_one()
         connection.commit()
         if is_mine:

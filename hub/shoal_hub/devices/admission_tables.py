@@ -35,6 +35,7 @@ class PendingEnrolment(SQLModel, table=True):
     key_sha256: str = Field(primary_key=True)
     name: str = ""
     hardware: dict[str, Any] = Field(sa_type=JSON)
+    # Unaudited is that the device asks again, each few seconds.
     address: str = Field(default="", sa_column_kwargs={"info": UNAUDITED})
     state: PendingState = Field(default="waiting", sa_type=String, index=True)
     group: str = ""

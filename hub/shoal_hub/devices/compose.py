@@ -11,17 +11,21 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound
+from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite
 from shoal_hub.devices.tables import IntentKind
 
 PRIORITY: Final[Mapping[IntentKind, int]] = {"pin": 4, "rollback": 3, "rollout": 2, "ab": 1, "default": 0}
 MODELS: Final = "models/"
 FEDERATED: Final = "federated/"
 CONFIG: Final = "config"
+SITE: Final = "site"
 _MAX_MODELS: Final = 64
 _MAX_ROUNDS: Final = 16
 
-_CONTENT: Final = TypeAdapter(tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig])
+_CONTENT: Final = TypeAdapter(
+    tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None]
+)
+_Body = DesiredModel | DesiredRound | DesiredConfig | DesiredSite
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,13 @@ class Composition:
     federated: dict[str, DesiredRound]
     config: DesiredConfig
     conflicts: tuple[Conflict, ...]
+    site: DesiredSite | None = None
 
     @property
     def content_sha256(self) -> str:
         """SHA-256 of the content: equal for equal content, whatever the intents behind it."""
-        return hashlib.sha256(_CONTENT.dump_json((self.models, self.federated, self.config))).hexdigest()
+        content = (self.models, self.federated, self.config, self.site)
+        return hashlib.sha256(_CONTENT.dump_json(content)).hexdigest()
 
 
 def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
@@ -72,7 +78,7 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
     """
     models: dict[str, DesiredModel] = {}
     federated: dict[str, DesiredRound] = {}
-    config = DesiredConfig()
+    config, site = DesiredConfig(), None
     conflicts: list[Conflict] = []
     for section, ranked in _by_section(intents, now).items():
         for wanted in ranked:
@@ -87,9 +93,11 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
                     federated[section.removeprefix(FEDERATED)] = body
                 case DesiredConfig():
                     config = body
+                case DesiredSite():
+                    site = body
             conflicts.extend(_losers(ranked, wanted))
             break
-    return Composition(models, federated, config, tuple(conflicts))
+    return Composition(models, federated, config, tuple(conflicts), site)
 
 
 def _by_section(intents: Iterable[Wanted], now: datetime) -> dict[str, list[Wanted]]:
@@ -105,7 +113,7 @@ def _rank(wanted: Wanted) -> tuple[int, datetime, int]:
     return PRIORITY[wanted.kind], wanted.created_at, wanted.id
 
 
-def _read(wanted: Wanted, models: int, rounds: int) -> DesiredModel | DesiredRound | DesiredConfig | str:
+def _read(wanted: Wanted, models: int, rounds: int) -> _Body | str:
     """Return the intent's body, or why it cannot take effect."""
     try:
         if wanted.section.startswith(MODELS):
@@ -116,9 +124,11 @@ def _read(wanted: Wanted, models: int, rounds: int) -> DesiredModel | DesiredRou
             return full if rounds >= _MAX_ROUNDS else DesiredRound.model_validate(wanted.body)
         if wanted.section == CONFIG:
             return DesiredConfig.model_validate(wanted.body)
+        if wanted.section == SITE:
+            return DesiredSite.model_validate(wanted.body)
     except ValidationError as error:
         return f"its body is not valid: {error.errors(include_url=False)[0]['msg']}"
-    return "no such section: models/<name>, federated/<run> or config is expected"
+    return "no such section: models/<name>, federated/<run>, config or site is expected"
 
 
 def _losers(ranked: list[Wanted], winner: Wanted) -> list[Conflict]:

@@ -77,6 +77,7 @@ def refresh_desired(
         models=composition.models,
         federated=composition.federated,
         config=composition.config,
+        site=composition.site,
     )
     envelope = director.sign(state.to_bytes(), DESIRED_STATE_TYPE)
     session.merge(

@@ -9,6 +9,6 @@ class StaleDesired(SQLModel, table=True):
     """A device whose intents have changed since its desired state was composed."""
 
     __tablename__ = "stale_desired_states"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # a queue of work, emptied within the second
 
     device_id: str = Field(primary_key=True, foreign_key="devices.id")

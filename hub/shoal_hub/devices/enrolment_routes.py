@@ -158,7 +158,7 @@ def list_enrolment_tokens(session: Reading, _viewer: Viewer) -> list[TokenPublic
     return [TokenPublic.model_validate(row, from_attributes=True) for row in rows]
 
 
-@router.delete("/tokens/{token_id}", tags=["enrolment"], responses=documented(401, 403, 404))
+@router.delete("/tokens/{token_id}", tags=["enrolment"], responses=documented(401, 403, 404, 422))
 def revoke_enrolment_token(token_id: Line, session: Writing, operator: EnrolOperator) -> TokenPublic:
     """Withdraw a token. Devices that enrolled with it stay."""
     return TokenPublic.model_validate(

@@ -1,18 +1,19 @@
 """Intents: the one way in which a feature says what it wants of a device."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select
 
-from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound
+from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite
 from shoal_hub.database import announce
-from shoal_hub.devices.compose import CONFIG, FEDERATED, MODELS, Wanted
+from shoal_hub.devices.compose import CONFIG, FEDERATED, MODELS, SITE, Wanted
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import Intent, IntentKind
 from shoal_hub.errors import InvalidInputError
 
-Body = DesiredModel | DesiredRound | DesiredConfig
+Body = DesiredModel | DesiredRound | DesiredConfig | DesiredSite
 
 
 def set_intent(
@@ -31,7 +32,7 @@ def set_intent(
     Args:
         session: An open transaction; the desired state follows when it has been committed.
         device_id: The device.
-        section: `models/<name>`, `federated/<run>` or `config`, matching the body.
+        section: `models/<name>`, `federated/<run>`, `config` or `site`, matching the body.
         kind: Decides who wins where several owners want a section.
         owner: Who wants it, like `rollout/r-abcdefgh`.
         body: The section's content.
@@ -44,7 +45,7 @@ def set_intent(
     if not _fits(section, body):
         raise InvalidInputError(
             f"wanting {type(body).__name__} of section {section!r} of device {device_id}: they do not fit",
-            "use models/<name> for a model, federated/<run> for a round, config for a configuration",
+            "use models/<name> for a model, federated/<run> for a round, config for a configuration, site for a site",
         )
     drop_intents(session, device_id, section=section, owner=owner)
     session.add(
@@ -58,6 +59,28 @@ def set_intent(
             until=until,
         )
     )
+
+
+def set_intents_of(
+    session: Session, owner: str, section: str, *, kind: IntentKind, wanted: Mapping[str, Body], now: datetime
+) -> None:
+    """Make this all that `owner` wants of one section on any device; devices for which nothing changes are let be.
+
+    Args:
+        session: An open transaction; the desired states follow when it has been committed.
+        owner: Who wants it.
+        section: The section.
+        kind: Decides who wins where several owners want it.
+        wanted: The section's content by device.
+        now: The clock.
+    """
+    rows = select(Intent.device_id, Intent.body).where(Intent.owner == owner, Intent.section == section)
+    standing = dict(session.exec(rows).all())
+    for device_id in sorted(standing.keys() - wanted.keys()):
+        drop_intents(session, device_id, section=section, owner=owner)
+    for device_id, body in sorted(wanted.items()):
+        if standing.get(device_id) != body.model_dump(mode="json"):
+            set_intent(session, device_id, section, kind=kind, owner=owner, body=body, now=now)
 
 
 def drop_intents(session: Session, device_id: str, *, section: str | None = None, owner: str | None = None) -> None:
@@ -105,6 +128,8 @@ def _fits(section: str, body: Body) -> bool:
             return section == f"{FEDERATED}{body.run}"
         case DesiredConfig():
             return section == CONFIG
+        case DesiredSite():
+            return section == SITE
 
 
 def _wanted(row: Intent) -> Wanted:

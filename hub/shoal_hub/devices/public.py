@@ -59,6 +59,8 @@ class DesiredSummary(BaseModel):
     """Whether the device has reported this generation."""
     models: dict[str, int]
     federated: dict[str, int]
+    site: str | None
+    """The site that the device is told of."""
 
 
 class CertificatePublic(BaseModel):
@@ -180,4 +182,5 @@ def _desired(device: Device, row: DesiredRow) -> DesiredSummary:
         is_reported=(device.reported_epoch, device.reported_generation) >= (row.epoch, row.generation),
         models={name: model.version for name, model in state.models.items()},
         federated={run: section.round for run, section in state.federated.items()},
+        site=state.site.name if state.site else None,
     )

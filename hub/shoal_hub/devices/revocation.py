@@ -19,6 +19,7 @@ from shoal_hub.devices.tables import DesiredRow, Device, Intent
 from shoal_hub.devices.wrapped_keys import WrappedKeyRow
 from shoal_hub.errors import RefusedError
 from shoal_hub.events.record import record_event
+from shoal_hub.sites.membership import leave_site
 
 WORD: Final = "revocations"
 """What is announced when the broker has something to follow."""
@@ -51,6 +52,7 @@ def revoke(session: Session, device: Device, *, by: str, reason: str, now: datet
         col(DeviceCertificate.device_id) == device.id, col(DeviceCertificate.retired_at).is_(None)
     )
     session.connection().execute(good.values(retired_at=now))
+    leave_site(session, device.id, now)
     text = f"{device.name or device.id} revoked by {by}" + (f": {reason}" if reason else "")
     _record(session, "device_revoked", text, device)
 

@@ -59,7 +59,7 @@ def list_devices(
     return [summarise(row) for row in rows]
 
 
-@router.get("/{device_id}", responses=documented(401, 403, 404))
+@router.get("/{device_id}", responses=documented(401, 403, 404, 422))
 def read_device(device_id: Line, session: Reading, _viewer: Viewer) -> DeviceDetail:
     """Return one device with its reported state, its desired state and the intents that lost."""
     return detail(session, _device(session, device_id))

@@ -93,7 +93,7 @@ class Intent(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     device_id: str = Field(foreign_key="devices.id", index=True)
-    section: str = Field(description="like models/digits, federated/<run>, config")
+    section: str = Field(description="like models/digits, federated/<run>, config, site")
     kind: IntentKind = Field(sa_type=String)
     owner: str = Field(index=True, description="like rollout/r-abcdefgh")
     body: JsonObject = Field(sa_type=JSON)
@@ -105,7 +105,7 @@ class DesiredRow(SQLModel, table=True):
     """The desired state that stands for a device: the signed envelope and what the composer left out."""
 
     __tablename__ = "desired_states"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # made of intents, which are audited; signed anew by time
 
     device_id: str = Field(primary_key=True, foreign_key="devices.id")
     epoch: int = Field(sa_type=BigInteger)

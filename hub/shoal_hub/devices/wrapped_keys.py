@@ -27,7 +27,7 @@ class WrappedKeyRow(SQLModel, table=True):
     """One version's key as one device gets it, by the encryption key that opens it."""
 
     __tablename__ = "wrapped_keys"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # made of the intents and of the device's key, both audited
 
     device_id: str = Field(primary_key=True, foreign_key="devices.id")
     version_id: int = Field(primary_key=True, foreign_key="versions.id")

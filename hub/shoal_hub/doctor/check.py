@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,22 +34,44 @@ class Patient:
     now: datetime
 
 
-Check = Callable[[Patient], Finding]
+class Found(NamedTuple):
+    """What a check found, before it is known as whose."""
+
+    verdict: Verdict
+    found: str
+    remedy: str = ""
 
 
-def ok(name: str, found: str) -> Finding:
+@dataclass(frozen=True)
+class Check:
+    """One check: its name, by which monitoring knows it, and what looks."""
+
+    name: str
+    look: Callable[[Patient], Found]
+
+    def __call__(self, patient: Patient) -> Finding:
+        """Look at a hub."""
+        return Finding(name=self.name, **self.look(patient)._asdict())
+
+
+def check(name: str) -> Callable[[Callable[[Patient], Found]], Check]:
+    """Make a function that looks into the check of this name."""
+    return lambda look: Check(name, look)
+
+
+def ok(found: str) -> Found:
     """Return that all is well."""
-    return Finding(name=name, verdict="ok", found=found)
+    return Found("ok", found)
 
 
-def warn(name: str, found: str, remedy: str) -> Finding:
+def warn(found: str, remedy: str) -> Found:
     """Return that something should be mended."""
-    return Finding(name=name, verdict="warn", found=found, remedy=remedy)
+    return Found("warn", found, remedy)
 
 
-def fail(name: str, found: str, remedy: str) -> Finding:
+def fail(found: str, remedy: str) -> Found:
     """Return that something must be mended."""
-    return Finding(name=name, verdict="fail", found=found, remedy=remedy)
+    return Found("fail", found, remedy)
 
 
 def some(items: list[str]) -> str:

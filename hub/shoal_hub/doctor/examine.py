@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shoal_hub.database import Database, utc_now
 from shoal_hub.doctor import expiry, files, machine, secrets, trail
-from shoal_hub.doctor.check import Check, Finding, Patient, fail
+from shoal_hub.doctor.check import Check, Finding, Patient
 from shoal_hub.errors import HubError, SettingsError
 from shoal_hub.settings import Settings
 
@@ -52,11 +52,8 @@ def _run(check: Check, patient: Patient) -> Finding:
     try:
         return check(patient)
     except HubError as error:
-        return fail(_name(check), error.message, error.remedy or "see the message")
+        return Finding(name=check.name, verdict="fail", found=error.message, remedy=error.remedy or "see the message")
     except (OSError, SQLAlchemyError, ValueError) as error:
         remedy = "see that the hub's account runs this, and that the hub was started once by this version"
-        return fail(_name(check), f"it could not be looked at: {type(error).__name__}: {error}"[:500], remedy)
-
-
-def _name(check: Check) -> str:
-    return getattr(check, "__name__", "check").replace("_", " ")
+        found = f"it could not be looked at: {type(error).__name__}: {error}"[:500]
+        return Finding(name=check.name, verdict="fail", found=found, remedy=remedy)

@@ -6,32 +6,33 @@ from typing import Final
 
 from cryptography import x509
 
-from shoal_hub.doctor.check import Finding, Patient, fail, ok, some, warn
+from shoal_hub.doctor.check import Found, Patient, check, fail, ok, some, warn
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.status import read_status
 
 _SOON: Final = timedelta(days=30)
 
 
-def certificates(patient: Patient) -> Finding:
+@check("certificates")
+def certificates(patient: Patient) -> Found:
     """No certificate of the authorities and servers has expired or is about to."""
     ends = [(path.name, _end_of(path)) for path in sorted((patient.settings.data / "trust").glob("*.pem"))]
     return _judge(
-        "certificates",
         [(name, at) for name, at in ends if at is not None],
         patient.now,
         "restart the hub: it renews what it issued; a CA that ends is rolled over, see the guide to keys",
     )
 
 
-def metadata(patient: Patient) -> Finding:
+@check("update metadata")
+def metadata(patient: Patient) -> Found:
     """The update framework's metadata is renewed in time, nothing waits, and the offline keys are offline."""
-    name, remedy = "update metadata", "see `shoal trust status`, and the guide to keys for how each is mended"
+    remedy = "see `shoal trust status`, and the guide to keys for how each is mended"
     with patient.database.session() as session:
         status = read_status(session, HubTrust.open(patient.settings), patient.now)
     if status.warnings:
-        return warn(name, some(status.warnings), remedy)
-    return ok(name, f"{len(status.roles)} roles, director {status.director_epoch}")
+        return warn(some(status.warnings), remedy)
+    return ok(f"{len(status.roles)} roles, director {status.director_epoch}")
 
 
 def _end_of(path: Path) -> datetime | None:
@@ -41,12 +42,12 @@ def _end_of(path: Path) -> datetime | None:
         return None
 
 
-def _judge(name: str, ends: list[tuple[str, datetime]], now: datetime, remedy: str) -> Finding:
+def _judge(ends: list[tuple[str, datetime]], now: datetime, remedy: str) -> Found:
     over = [f"{one} ended {at:%Y-%m-%d}" for one, at in ends if at <= now]
     soon = [f"{one} ends {at:%Y-%m-%d}" for one, at in ends if now < at <= now + _SOON]
     if over:
-        return fail(name, some(over), remedy)
+        return fail(some(over), remedy)
     if soon:
-        return warn(name, some(soon), remedy)
+        return warn(some(soon), remedy)
     first = min((at for _, at in ends), default=None)
-    return ok(name, f"{len(ends)}, the first ends {first:%Y-%m-%d}" if first else "there are none")
+    return ok(f"{len(ends)}, the first ends {first:%Y-%m-%d}" if first else "there are none")

@@ -7,42 +7,45 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from shoal_hub.doctor.check import Finding, Patient, fail, ok, some, warn
+from shoal_hub.doctor.check import Found, Patient, check, fail, ok, some, warn
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _ENCRYPTED: Final = b"-----BEGIN ENCRYPTED"
 
 
-def file_modes(patient: Patient) -> Finding:
+@check("file modes")
+def file_modes(patient: Patient) -> Found:
     """No file or folder of the data folder is open to others: 0600 and 0700."""
     data = patient.settings.data
     every = list(_tree(data))
     opened = [str(path) for path, status in every if status.st_mode & _OTHERS]
     if not opened:
-        return ok("file modes", f"{len(every)} files and folders below {data}, all of them private")
+        return ok(f"{len(every)} files and folders below {data}, all of them private")
     remedy = f"run: chmod -R go-rwx {data}"
-    return fail("file modes", f"{len(opened)} are open to others: {some(opened)}", remedy)
+    return fail(f"{len(opened)} are open to others: {some(opened)}", remedy)
 
 
-def file_owner(patient: Patient) -> Finding:
+@check("file owner")
+def file_owner(patient: Patient) -> Found:
     """Every file belongs to the account that the folder belongs to."""
     data = patient.settings.data
     owner = data.stat().st_uid
     others = [str(path) for path, status in _tree(data) if status.st_uid != owner]
     if not others:
-        return ok("file owner", f"all files belong to user {owner}")
-    return fail("file owner", f"of other users than {owner}: {some(others)}", f"run: chown -R {owner} {data}")
+        return ok(f"all files belong to user {owner}")
+    return fail(f"of other users than {owner}: {some(others)}", f"run: chown -R {owner} {data}")
 
 
-def keys_at_rest(patient: Patient) -> Finding:
+@check("keys at rest")
+def keys_at_rest(patient: Patient) -> Found:
     """Private keys are encrypted where they lie. Connection keys that Mosquitto and TLS read must be plain."""
     trust = patient.settings.data / "trust"
     signing = [path for path in sorted(trust.rglob("*.key")) if not _is_of_a_connection(path)]
     plain = [path.name for path in signing if not path.read_bytes().startswith(_ENCRYPTED)]
     if not plain:
-        return ok("keys at rest", "no signing key lies unencrypted in the trust folder")
+        return ok("no signing key lies unencrypted in the trust folder")
     remedy = "encrypt them with a passphrase or keep them behind a signer; until then keep the disk encrypted"
-    return warn("keys at rest", f"unencrypted signing keys: {some(plain)}", remedy)
+    return warn(f"unencrypted signing keys: {some(plain)}", remedy)
 
 
 def _is_of_a_connection(key: Path) -> bool:

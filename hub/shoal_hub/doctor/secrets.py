@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import JSON, Column, String, Text, inspect, select
 from sqlalchemy import Table as SqlTable
 
-from shoal_hub.doctor.check import Finding, Patient, fail, ok, some
+from shoal_hub.doctor.check import Found, Patient, check, fail, ok, some
 from shoal_hub.redaction import find_secrets
 from shoal_hub.schema import METADATA
 
@@ -18,17 +18,19 @@ _ROWS: Final = 500
 _ROTATE: Final = "revoke what was shown, make a new one, and then"
 
 
-def secrets_in_logs(patient: Patient) -> Finding:
+@check("secrets in logs")
+def secrets_in_logs(patient: Patient) -> Found:
     """No log of the hub, its jobs or the broker holds a secret."""
     data = patient.settings.data
     logs = [*data.glob("run/*.log"), *data.glob("broker/*.log"), *data.glob("broker/*.out"), *data.glob("jobs/*/log")]
     found = [f"{path}: {', '.join(sorted(kinds))}" for path in sorted(logs) if (kinds := _kinds_in(path))]
     if not found:
-        return ok("secrets in logs", f"none in {len(logs)} logs")
-    return fail("secrets in logs", some(found), f"{_ROTATE} delete the log")
+        return ok(f"none in {len(logs)} logs")
+    return fail(some(found), f"{_ROTATE} delete the log")
 
 
-def secrets_in_database(patient: Patient) -> Finding:
+@check("secrets in the database")
+def secrets_in_database(patient: Patient) -> Found:
     """No text of any table holds a secret; what is kept of secrets are hashes."""
     found, count = [], 0
     with patient.database.session() as session:
@@ -44,19 +46,20 @@ def secrets_in_database(patient: Patient) -> Finding:
                     if kinds := find_secrets(str(value)):
                         found.append(f"{table.name}.{column.name}: {', '.join(sorted(kinds))}")
     if not found:
-        return ok("secrets in the database", f"none in the texts of {count} rows")
-    return fail("secrets in the database", some(list(dict.fromkeys(found))), f"{_ROTATE} clear the column")
+        return ok(f"none in the texts of {count} rows")
+    return fail(some(list(dict.fromkeys(found))), f"{_ROTATE} clear the column")
 
 
-def secrets_in_arguments(patient: Patient) -> Finding:
+@check("secrets in arguments")
+def secrets_in_arguments(patient: Patient) -> Found:
     """No process of the hub has a secret in its arguments, which every account of the machine can read."""
     lines = dict(_commands(patient.settings.data))
     kinds = {pid: sorted(find_secrets(line)) for pid, line in lines.items()}
     found = [f"process {pid}: {', '.join(shown)}" for pid, shown in kinds.items() if shown]
     if not found:
-        return ok("secrets in arguments", f"none in {len(lines)} running processes")
+        return ok(f"none in {len(lines)} running processes")
     remedy = f"{_ROTATE} pass it by an environment variable or a file"
-    return fail("secrets in arguments", some(found), remedy)
+    return fail(some(found), remedy)
 
 
 def _kinds_in(path: Path) -> set[str]:

@@ -15,7 +15,7 @@ class EventRow(SQLModel, table=True):
     """One event; `event_id` is set for events of devices, which may arrive twice."""
 
     __tablename__ = "events"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # what is told of changes, not a change
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))
     event_id: str | None = Field(default=None, unique=True)

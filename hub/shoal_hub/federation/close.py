@@ -8,6 +8,8 @@ from typing import Final
 
 from sqlmodel import Session, col, or_, select
 
+from shoal_hub.audit.actor import CONTROLLER, Actor
+from shoal_hub.audit.record import record
 from shoal_hub.database import Database, announce, utc_now
 from shoal_hub.devices.intents import drop_intents_of
 from shoal_hub.devices.tables import Intent
@@ -33,9 +35,12 @@ def release(session: Session, run_id: str) -> None:
             drop_leases(session, user)
 
 
-def close_run(session: Session, run: FederatedRun, state: RunState, reason: str, now: datetime) -> None:
-    """Close a run's row; a stop by an operator stands."""
-    run.state = "stopped" if run.state == "stopped" else state
+def close_run(session: Session, run: FederatedRun, state: RunState, reason: str, now: datetime, *, by: Actor) -> None:
+    """Close a run's row in the name of a part of the hub; a stop by an operator stands."""
+    before, run.state = run.state, "stopped" if run.state == "stopped" else state
+    if run.state != before:
+        after = {"state": run.state, "reason": reason}
+        record(session, by, "federation.finish", owner_of(run.id), {"state": before}, after)
     run.reason, run.ended_at = reason, now
     session.add(run)
     text = f"{run.id} {run.state}" + (f": {reason}" if reason else f", version {run.result_version}")
@@ -56,7 +61,8 @@ def close_orphans(database: Database) -> None:
             release(session, run_id)
             run = session.get_one(FederatedRun, run_id)
             if run.ended_at is None:
-                close_run(session, run, "failed", error or "its job has ended without a result", utc_now())
+                reason = error or "its job has ended without a result"
+                close_run(session, run, "failed", reason, utc_now(), by=CONTROLLER)
 
 
 def _owners(session: Session) -> set[str]:

@@ -82,7 +82,7 @@ def list_runs(session: Reading, _viewer: Viewer) -> list[RunPublic]:
     return [RunPublic.model_validate(row, from_attributes=True) for row in rows]
 
 
-@router.get("/{run_id}", responses=documented(401, 403, 404))
+@router.get("/{run_id}", responses=documented(401, 403, 404, 422))
 def read_run(run_id: Line, session: Reading, _viewer: Viewer) -> RunDetail:
     """Return one run with its rounds and answers."""
     run = _run(session, run_id)
@@ -96,7 +96,7 @@ def read_run(run_id: Line, session: Reading, _viewer: Viewer) -> RunDetail:
     return RunDetail(**public.model_dump(), answers=answers)
 
 
-@router.post("/{run_id}/stop", responses=documented(401, 403, 404, 409))
+@router.post("/{run_id}/stop", responses=documented(401, 403, 404, 409, 422))
 def stop(run_id: Line, session: Writing, operator: RolloutOperator) -> RunPublic:
     """Stop a run."""
     run = _run(session, run_id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.actor import JOBS
 from shoal_hub.audit.record import record
 from shoal_hub.database import announce, utc_now
 from shoal_hub.errors import HubError, JobError
@@ -99,8 +99,10 @@ class FederatedJob:
         with self.work.database.transaction() as session:
             run = session.get_one(FederatedRun, self.run)
             run.weights_sha256 = store_artifact(session, self.work.artifacts, to_safetensors(weights)).sha256
-            run.current_round = number
+            before, run.current_round = {"current_round": run.current_round}, number
             session.add(run)
+            after = {"current_round": number, "weights_sha256": run.weights_sha256}
+            record(session, JOBS, "federation.close_round", self._subject, before, after)
             record_event(
                 session, "round_closed", f"round {number} of {rounds} of {self.run} is in", subject=self._subject
             )
@@ -143,7 +145,7 @@ class FederatedJob:
             row.result_version = version.number
             session.add(row)
             subject = f"models/{run.model}/versions/{version.number}"
-            record(session, Actor.system("jobs"), "federation.register", subject, {}, {"federated_run": run.id})
+            record(session, JOBS, "federation.register", subject, {}, {"federated_run": run.id})
         for folder in (parent_dir, bundle_dir):
             shutil.rmtree(folder)
         return version.number
@@ -153,7 +155,7 @@ class FederatedJob:
         with self.work.database.transaction() as session:
             run = session.get(FederatedRun, self.run)
             if run is not None:
-                close_run(session, run, state, reason, utc_now())
+                close_run(session, run, state, reason, utc_now(), by=JOBS)
 
     @property
     def _subject(self) -> str:

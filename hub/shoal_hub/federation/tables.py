@@ -46,7 +46,7 @@ class RoundAnswer(SQLModel, table=True):
     """A device's answer to one round; the first one counts."""
 
     __tablename__ = "round_answers"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # what devices say; the round that they come to is audited
 
     run: str = Field(primary_key=True, foreign_key="federated_runs.id")
     round: int = Field(primary_key=True)

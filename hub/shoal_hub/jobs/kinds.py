@@ -9,7 +9,11 @@ from pydantic import BaseModel
 from shoal_hub.errors import JobError
 from shoal_hub.jobs.work import JobWork
 
-KINDS: Final = {"compress": "shoal_hub.registry.compress", "federated": "shoal_hub.federation.run"}
+KINDS: Final = {
+    "compress": "shoal_hub.registry.compress",
+    "delta": "shoal_hub.transfer.make_delta",
+    "federated": "shoal_hub.federation.run",
+}
 WAITING_KINDS: Final = frozenset({"federated"})
 """Jobs that mostly wait for devices: they start at once, whatever else runs."""
 

@@ -4,6 +4,8 @@ from typing import Any
 
 from sqlmodel import Session, col, update
 
+from shoal_hub.audit.actor import JOBS
+from shoal_hub.audit.record import record
 from shoal_hub.database import announce, utc_now
 from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import Severity
@@ -37,5 +39,7 @@ def finish(session: Session, job_id: str, *, result: dict[str, Any] | None = Non
     message = f"job {job.id} ({job.kind} of {job.subject}) {state}" + (f": {error}" if error else "")
     severity: Severity = "error" if error else "info"
     record_event(session, f"job_{state}", message[:1000], subject=f"job/{job.id}", severity=severity)
+    after = {"state": state} | ({"error": message[:1000]} if error else {})
+    record(session, JOBS, "jobs.finish", f"jobs/{job.id}", {"state": "running"}, after)
     announce(session, "jobs")
     return True

@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from shoal_hub.dependencies import Hub, Reading, Viewer
 from shoal_hub.error_response import documented
 from shoal_hub.errors import NotFoundError
-from shoal_hub.jobs.runner import log_path
+from shoal_hub.jobs.runner import log_path, read_tail
 from shoal_hub.jobs.tables import Job, JobState
 from shoal_hub.requests import Line
 
@@ -45,18 +45,16 @@ def list_jobs(session: Reading, _viewer: Viewer, limit: Annotated[int, Query(ge=
     return [JobPublic.model_validate(row, from_attributes=True) for row in rows]
 
 
-@router.get("/{job_id}", responses=documented(401, 403, 404))
+@router.get("/{job_id}", responses=documented(401, 403, 404, 422))
 def read_job(job_id: Line, session: Reading, _viewer: Viewer) -> JobPublic:
     """Return one job."""
     return JobPublic.model_validate(_job(session, job_id), from_attributes=True)
 
 
-@router.get("/{job_id}/log", response_class=PlainTextResponse, responses=documented(401, 403, 404))
+@router.get("/{job_id}/log", response_class=PlainTextResponse, responses=documented(401, 403, 404, 422))
 def read_job_log(job_id: Line, hub: Hub, session: Reading, _viewer: Viewer) -> PlainTextResponse:
     """Return the last part of a job's log as text."""
-    path = log_path(hub.settings, _job(session, job_id).id)
-    text = path.read_bytes()[-_LOG_BYTES:].decode(errors="replace") if path.exists() else ""
-    return PlainTextResponse(text)
+    return PlainTextResponse(read_tail(log_path(hub.settings, _job(session, job_id).id), _LOG_BYTES))
 
 
 def _job(session: Reading, job_id: str) -> Job:

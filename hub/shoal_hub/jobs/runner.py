@@ -111,16 +111,23 @@ class JobRunner:
             )
 
     def _log_tail(self, job_id: str) -> str:
-        path = log_path(self._settings, job_id)
-        lines = (
-            path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip().splitlines() if path.exists() else []
-        )
+        lines = read_tail(log_path(self._settings, job_id), _LOG_TAIL_BYTES).strip().splitlines()
         return lines[-1] if lines else "it wrote nothing"
 
 
 def log_path(settings: Settings, job_id: str) -> Path:
     """Return where a job's output goes."""
     return settings.data / "jobs" / job_id / "log"
+
+
+def read_tail(path: Path, size_bytes: int) -> str:
+    """Return the last part of a log as text; nothing of one that was not begun."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - size_bytes))
+            return file.read(size_bytes).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _is_alive(job: Job) -> bool:

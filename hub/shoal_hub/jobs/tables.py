@@ -20,6 +20,7 @@ class Job(SQLModel, table=True):
     kind: str
     subject: str = Field(default="", description="like models/digits/1")
     state: JobState = Field(default="queued", sa_type=String, index=True)
+    # Unaudited is how far the process is that does it: who asked for it, and how it ended, is not.
     progress: float = Field(default=0.0, sa_column_kwargs={"info": UNAUDITED})
     message: str = Field(default="", sa_column_kwargs={"info": UNAUDITED})
     params: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)

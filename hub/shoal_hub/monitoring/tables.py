@@ -15,6 +15,7 @@ class WindowRow(SQLModel, table=True):
     """What one version saw on one device in a stretch of time; counts stay packed, as they came."""
 
     __tablename__ = "windows"
+    # What devices saw.
     __table_args__ = (Index("ix_windows_stream", "device_id", "model", "version", "id"), {"info": UNAUDITED})
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))
@@ -37,6 +38,7 @@ class DriftSignal(SQLModel, table=True):
     """Drift of the inputs of one version, as long as any device shows it; at most one is active a version."""
 
     __tablename__ = "drift_signals"
+    # What the windows come to: an observation, told as an event, that changes nothing on any device.
     __table_args__ = (Index("ix_drift_signals_version", "model", "version", "state"), {"info": UNAUDITED})
 
     id: str = Field(primary_key=True)

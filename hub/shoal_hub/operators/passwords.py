@@ -4,14 +4,26 @@ from typing import Annotated, Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from shoal_hub.operators.turns import Turns
 
 MIN_PASSWORD_CHARACTERS: Final = 12
 MAX_PASSWORD_CHARACTERS: Final = 256
 
-Password = Annotated[SecretStr, Field(min_length=MIN_PASSWORD_CHARACTERS, max_length=MAX_PASSWORD_CHARACTERS)]
+
+def _check_length(password: SecretStr) -> SecretStr:
+    if not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
+        msg = f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters"
+        raise ValueError(msg)
+    return password
+
+
+Password = Annotated[
+    SecretStr,
+    AfterValidator(_check_length),
+    Field(json_schema_extra={"minLength": MIN_PASSWORD_CHARACTERS, "maxLength": MAX_PASSWORD_CHARACTERS}),
+]
 
 _hasher = PasswordHasher()
 _turns: Final = Turns(at_once=2, waiting=8)

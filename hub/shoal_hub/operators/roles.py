@@ -56,7 +56,7 @@ class Principal:
         source: Whether a token was shown, or a session of the console.
         source_id: The token's id, or the hash of the session's secret.
         address: Where the request came from.
-        token_maker: The name of whoever made the token that was shown; empty for a session.
+        holders: Ids of the users who may be the person behind it: this one, and who may know the token that was shown.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Principal:
     source: Literal["token", "session"]
     source_id: str
     address: str
-    token_maker: str = ""
+    holders: frozenset[str]
 
     def may(self, role: Role, scope: Scope | None) -> bool:
         """Whether a thing that needs this role and this scope is open to the caller."""

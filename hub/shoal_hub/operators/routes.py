@@ -17,7 +17,7 @@ from shoal_hub.requests import Line
 
 router = APIRouter(tags=["operators"])
 
-DAY_S = 86_400
+_DAY_S = 86_400
 _BY_BODY = documented(400, 401, 403, 404, 409, 413, 422)
 
 
@@ -70,7 +70,7 @@ class OperatorTokenCreate(BaseModel):
     label: Line = ""
     role: Role
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))] = [Scope.READ]
-    expires_in_s: int = Field(default=90 * DAY_S, ge=60, le=366 * DAY_S)
+    expires_in_s: int = Field(default=90 * _DAY_S, ge=60, le=tokens.MAX_TOKEN_DAYS * _DAY_S)
 
 
 class OperatorTokenPublic(BaseModel):
@@ -162,7 +162,7 @@ def create_operator_token(body: OperatorTokenCreate, session: Writing, admin: Ad
     return OperatorTokenCreated(**token_public(made.row, owner).model_dump(), token=made.text)
 
 
-@router.delete("/operator-tokens/{token_id}", responses=documented(401, 403, 404))
+@router.delete("/operator-tokens/{token_id}", responses=documented(401, 403, 404, 422))
 def revoke_operator_token(token_id: Line, session: Writing, admin: Admin) -> OperatorTokenPublic:
     """Withdraw an API token, and every session that it opened."""
     row, user = tokens.revoke_token(session, token_id, by=admin.name, now=utc_now())

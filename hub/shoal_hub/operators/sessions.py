@@ -5,6 +5,7 @@ A session ends when its time is up, when nobody came for a while, at logout, and
 
 import hashlib
 import hmac
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -75,9 +76,10 @@ def find_session(database: Database, settings: Settings, secret: str | None, now
     if now - row.last_seen_at >= _COMING_IS_NOTED_EVERY:
         _note_coming(database, key, now)
     if token is None:
-        return Principal(user.id, user.name, user.role, ALL_SCOPES, "session", key, address)
-    of_token = principal_of(token, user, address)
-    return Principal(user.id, user.name, of_token.role, of_token.scopes, "session", key, address, token.created_by)
+        return Principal(
+            user.id, user.name, user.role, ALL_SCOPES, "session", key, address, holders=frozenset({user.id})
+        )
+    return replace(principal_of(token, user, address), source="session", source_id=key)
 
 
 def end_session(session: Session, secret: str | None) -> None:

@@ -58,10 +58,15 @@ class OperatorToken(SQLModel, table=True):
     scopes: list[str] = Field(sa_type=JSON)
     secret_sha256: str = Field(unique=True, sa_column_kwargs={"info": SECRET})
     created_by: str
+    holders: list[str] = Field(
+        sa_type=JSON,
+        description="ids of the users who may know it: its own, who made it, and who may know what it was made with",
+    )
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime | None = Field(
         default=None, sa_type=UtcDateTime, description="none for the one that the hub keeps beside its keys"
     )
+    # Unaudited: what a token is used for is audited by itself.
     last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime, sa_column_kwargs={"info": UNAUDITED})
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
@@ -84,7 +89,7 @@ class OidcLogin(SQLModel, table=True):
     """A login that was sent to the provider and has not come back; gone as soon as it does."""
 
     __tablename__ = "oidc_logins"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # nobody is in yet; the login that comes of it is audited
 
     state_sha256: str = Field(primary_key=True)
     browser_sha256: str = Field(description="of the cookie: another browser cannot finish this login")

@@ -16,6 +16,9 @@ from shoal_hub.operators.tables import OperatorToken, User
 from shoal_hub.security import hash_secret, new_secret
 
 OPERATOR_PREFIX: Final = "shoal_"
+MAX_TOKEN_DAYS: Final = 366
+"""How long a token may be good at most."""
+_MOST_LISTED: Final = 1000
 _USE_IS_NOTED_EVERY: Final = timedelta(minutes=1)
 _UNKNOWN: Final = "the operator token is not one of this hub's, was revoked or has expired"
 _REMEDY: Final = "run `shoal login` with a token of this hub; the first one is in the profile that `shoal hub up` wrote"
@@ -55,10 +58,10 @@ def create_token(
     Raises:
         InvalidInputError: It would open nothing, or approve in another person's name.
     """
-    chosen = frozenset(scopes)
+    chosen, holders = frozenset(scopes), frozenset({owner.id})
     if by is not None:
-        role, chosen = Role.lesser(role, by.role), chosen & by.scopes
-        if owner.id != by.id and Scope.APPROVALS in chosen:
+        role, chosen, holders = Role.lesser(role, by.role), chosen & by.scopes, holders | by.holders
+        if holders != {owner.id} and Scope.APPROVALS in chosen:
             raise InvalidInputError(
                 f"making a token for {owner.name}: with the scope approvals, {by.name} could approve in their name",
                 "leave that scope out; who shall approve makes the token at the console, under Account",
@@ -74,6 +77,7 @@ def create_token(
         scopes=sorted(chosen),
         secret_sha256=hash_secret(text),
         created_by=by.name if by else "hub",
+        holders=sorted(holders),
         created_at=now,
         expires_at=now + life if life is not None else None,
     )
@@ -97,11 +101,13 @@ def create_operator_token(session: Session, name: str, role: Role = Role.ADMIN) 
 
 
 def list_tokens(session: Session, user_id: str | None = None) -> list[tuple[OperatorToken, User]]:
-    """Return tokens with their users, newest first; of one user, if one is named."""
+    """Return the newest 1,000 tokens with their users, newest first; of one user, if one is named by id."""
     wanted = select(OperatorToken, User).where(col(OperatorToken.user_id) == col(User.id))
     if user_id is not None:
         wanted = wanted.where(OperatorToken.user_id == user_id)
-    return list(session.exec(wanted.order_by(col(OperatorToken.created_at).desc(), OperatorToken.id).limit(1000)))
+    return list(
+        session.exec(wanted.order_by(col(OperatorToken.created_at).desc(), OperatorToken.id).limit(_MOST_LISTED))
+    )
 
 
 def revoke_token(
@@ -173,5 +179,5 @@ def principal_of(row: OperatorToken, user: User, address: str) -> Principal:
         source="token",
         source_id=row.id,
         address=address,
-        token_maker=row.created_by,
+        holders=frozenset(row.holders),
     )

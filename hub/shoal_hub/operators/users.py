@@ -15,6 +15,7 @@ from shoal_hub.operators.roles import Role
 from shoal_hub.operators.tables import ConsoleSession, User
 
 USER_NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._@+-]{0,63}$"
+_MOST_LISTED: Final = 10_000
 UserName = Annotated[str, StringConstraints(pattern=USER_NAME_PATTERN)]
 """Lower case, so that no two names look the same: `ada`, `ada@example.org`."""
 
@@ -51,8 +52,8 @@ def find_user(session: Session, name: str, *, is_locked: bool = False) -> User:
 
 
 def list_users(session: Session) -> list[User]:
-    """Return users by name."""
-    return list(session.exec(select(User).order_by(col(User.name)).limit(10_000)))
+    """Return users by name, 10,000 at most."""
+    return list(session.exec(select(User).order_by(col(User.name)).limit(_MOST_LISTED)))
 
 
 def set_role(session: Session, user: User, role: Role, *, by: str) -> None:

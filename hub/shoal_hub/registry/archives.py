@@ -6,6 +6,7 @@ while Keras loads it is refused here, and Keras itself loads in its safe mode.
 
 import json
 import math
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -24,7 +25,11 @@ _ENCRYPTED: Final = 1
 _KERAS_MEMBERS: Final = {"metadata.json", "config.json", "model.weights.h5"}
 _CODE_LAYERS: Final = {"Lambda", "TorchModuleWrapper", "TFSMLayer", "FlaxLayer", "JaxLayer", "__lambda__"}
 """Layers that hold marshalled code or load a program; Keras' safe mode has let some of them pass in the past."""
-_KERAS_MODULES: Final = ("keras", "tf_keras", "builtins")
+_KERAS_MODULES: Final = re.compile(
+    r"keras|builtins|(tf_)?keras\.(src\.)?(activations|constraints|dtype_policies|engine|initializers|layers|losses|metrics"
+    r"|mixed_precision|models|ops|optimizers|quantizers|random|regularizers)(\.\w+)*"
+)
+"""Where plain parts of models come from; others of Keras load files, fetch them or switch its safe mode off."""
 _FILE_KEYS: Final = {"vocabulary", "filepath", "vocabulary_file"}
 """Settings of layers that Keras reads a file for, if they are a path."""
 _REMEDY: Final = "write the bundle again with the tool that made it; nothing in it may be code or lead to another file"
@@ -130,7 +135,9 @@ def _check_layer(path: Path, part: dict[str, Any]) -> None:
     name, module = str(part.get("class_name", "")), part.get("module")
     if name in _CODE_LAYERS:
         raise InvalidInputError(f"inspecting {path.name}: its layer {name} is code, which would run here", _NO_CODE)
-    if "class_name" in part and module is not None and str(module).split(".")[0] not in _KERAS_MODULES:
+    if "class_name" in part and not name.isidentifier():  # with a dot it would lead to another module
+        raise InvalidInputError(f"inspecting {path.name}: its class {name[:80]!r} is no plain name", _NO_CODE)
+    if "class_name" in part and module is not None and not _KERAS_MODULES.fullmatch(str(module)):
         msg = f"inspecting {path.name}: {name[:80]!r} would be imported from the module {str(module)[:80]!r}"
         raise InvalidInputError(msg, _NO_CODE)
     if module == "builtins" and name not in {"function", "type"}:

@@ -15,7 +15,7 @@ import fsspec
 from sqlmodel import Session
 
 from shoal_contract.ids import SHA256_PATTERN, sha256_hex
-from shoal_hub.database import utc_now
+from shoal_hub.database import add_unless_there, utc_now
 from shoal_hub.errors import ArtifactError, SettingsError
 from shoal_hub.ids import new_id
 from shoal_hub.registry.tables import Artifact
@@ -120,8 +120,7 @@ def store_artifact(session: Session, store: ArtifactStore, content: bytes | Path
     """Store bytes and note them in the session's transaction. Bytes that no row names are harmless."""
     stored = store.put(content)
     if session.get(Artifact, stored.sha256) is None:
-        session.add(Artifact(sha256=stored.sha256, size_bytes=stored.size_bytes, created_at=utc_now()))
-        session.flush()
+        add_unless_there(session, Artifact(**stored._asdict(), created_at=utc_now()))
     return stored
 
 

@@ -31,10 +31,9 @@ def build_bom(version: Version, parent: Version | None, variants: Sequence[Varia
 
     tools = _tools(version, variants)
     main = _model(version, parent)
+    described = [version.model, str(version.number), version.files[BUNDLE_FILE], *(row.sha256 for row in variants)]
     bom = Bom(
-        serial_number=uuid.uuid5(
-            _NAMESPACE, f"{version.files[BUNDLE_FILE]}/{len(variants)}/{card.model}/{card.version}"
-        ),
+        serial_number=uuid.uuid5(_NAMESPACE, "/".join(described)),
         components=[
             *(_component(name, ComponentType.FILE, sha256) for name, sha256 in sorted(version.files.items())),
             *(_variant(row) for row in variants),

@@ -104,7 +104,7 @@ def to_markdown(card: VersionCard) -> str:
     texts = {
         "Intended use": said.intended_use,
         "Out-of-scope use": said.out_of_scope_use,
-        "Data": f"{said.data}\n\nFingerprint (SHA-256): `{card.data_sha256}`".strip(),
+        "Data": said.data,
         "Limits": said.limits,
         "Ethical notes": said.ethical_notes,
     }
@@ -118,10 +118,11 @@ def to_markdown(card: VersionCard) -> str:
         "Registered": card.created_at.isoformat(timespec="seconds"),
     }
     parts = [f"# {card.model} version {card.version}", *(f"> Warning: {warning}" for warning in card.warnings)]
-    parts.append("\n".join(f"- {name}: {_plain(value)}" for name, value in facts.items()))
+    parts.append("\n".join(f"- {name}: {_line(value)}" for name, value in facts.items()))
     for title, text in texts.items():
-        body = text if title == "Data" and not said.data else _plain(text, keep=card.data_sha256)
-        parts.append(f"## {title}\n\n{body or 'Not stated.'}")
+        parts.append(f"## {title}\n\n{_paragraphs(text) or 'Not stated.'}")
+        if title == "Data":
+            parts.append(f"Fingerprint (SHA-256): `{card.data_sha256}`")
     parts += ["## Metrics", *_tables(card)]
     return "\n\n".join(parts) + "\n"
 
@@ -152,7 +153,7 @@ def _tables(card: VersionCard) -> list[str]:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *([_plain(cell) for cell in row] for row in rows)]
+    lines = [columns, ["---"] * len(columns), *([_line(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -160,12 +161,18 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _plain(text: str, keep: str = "") -> str:
-    """Escape what Markdown or HTML would take for more than text."""
-    if keep and f"`{keep}`" in text:
-        before, _, after = text.partition(f"`{keep}`")
-        return f"{_plain(before)}`{keep}`{_plain(after)}"
-    return re.sub(r"([\\`*_{}\[\]<>#|!~])", r"\\\1", text)
+def _line(text: str) -> str:
+    """Return a text as one line of Markdown that shows it as it is: it neither ends its line nor its cell."""
+    return _paragraphs(" ".join(text.split()))
+
+
+def _paragraphs(text: str) -> str:
+    """Return a text as Markdown that shows it as it is: what would be markup, HTML or a control character is none."""
+    shown = "".join(one if one.isprintable() or one == "\n" else " " for one in text)
+    shown = re.sub(r"([\\`*_{}\[\]<>#|!~&])", r"\\\1", shown)
+    shown = re.sub(r"^[ \t]+", "", shown, flags=re.MULTILINE)
+    # At the beginning of a line these make lists, rules and headings.
+    return re.sub(r"^(\d*)([-+=]|[.)](?=\s|$))", r"\1\\\2", shown, flags=re.MULTILINE)
 
 
 def original_file(version: Version) -> str:

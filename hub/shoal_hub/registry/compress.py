@@ -8,7 +8,7 @@ from sqlmodel import Session, select
 
 from shoal_compression.compress import compress
 from shoal_compression.report import CompressionReport, VariantReport
-from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.actor import JOBS
 from shoal_hub.audit.record import record
 from shoal_hub.database import announce, utc_now
 from shoal_hub.errors import JobError
@@ -99,7 +99,7 @@ def add_variants(
     after = {variant.target: variant.technique for variant in report.variants}
     record(
         session,
-        Actor.system("jobs"),
+        JOBS,
         "registry.compress",
         f"models/{version.model}/versions/{version.number}",
         {},

@@ -4,18 +4,18 @@ import secrets
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import LargeBinary
-from sqlmodel import Field, Session, SQLModel, select
+from sqlalchemy import LargeBinary, and_, or_
+from sqlmodel import Field, Session, SQLModel, col, select
 from typing_extensions import Self
 
 from shoal_contract.encryption import KEY_BYTES, encrypt_file
-from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.actor import COMMAND_LINE
 from shoal_hub.audit.record import record
 from shoal_hub.database import SECRET, Database, UtcDateTime, announce
 from shoal_hub.errors import ConflictError
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
-from shoal_hub.registry.tables import Version
+from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.registry.versions import find_variants
 from shoal_hub.trust.version_keys import VersionKeys
 
@@ -36,6 +36,14 @@ class VersionRef(NamedTuple):
     def name(self) -> str:
         """Its name in words, which its key is sealed under."""
         return f"{self.model} version {self.number}"
+
+
+class VariantFile(NamedTuple):
+    """The plain file of a variant, and the version that it is of."""
+
+    sha256: str
+    version: VersionRef
+    is_encrypted: bool
 
 
 class VersionKeyRow(SQLModel, table=True):
@@ -109,8 +117,7 @@ def reseal_version_keys(database: Database, keys: VersionKeys) -> int:
             name = VersionRef(row.version_id, model, number).name
             row.sealed = keys.seal(keys.unseal(row.sealed, name), name)
             session.add(row)
-        actor = Actor.system("command line")
-        record(session, actor, "registry.reseal_version_keys", "version_keys", {}, {"versions": len(rows)})
+        record(session, COMMAND_LINE, "registry.reseal_version_keys", "version_keys", {}, {"versions": len(rows)})
         record_event(session, "version_keys_resealed", f"the keys of {len(rows)} versions are sealed by a new key")
     keys.retire()
     return len(rows)
@@ -122,6 +129,19 @@ def travels_as(sha256: str, encrypted_sha256: str | None, *, is_encrypted: bool)
     None before there is one: the plain file never stands in for it.
     """
     return encrypted_sha256 if is_encrypted else sha256
+
+
+def find_file(session: Session, sha256: str) -> VariantFile | None:
+    """Return the variant's file of which `sha256` is what travels, see `travels_as`; None for one of no version."""
+    columns = select(VariantRow.sha256, Version.id, Version.model, Version.number)
+    is_plain = and_(col(Version.is_encrypted).is_(False), col(VariantRow.sha256) == sha256)
+    is_sealed = and_(col(Version.is_encrypted).is_(True), col(VariantRow.encrypted_sha256) == sha256)
+    joined = columns.join(Version, col(Version.id) == col(VariantRow.version_id))
+    found = session.exec(joined.where(or_(is_plain, is_sealed)).limit(1)).first()
+    if found is None:
+        return None
+    plain, version_id, model, number = found
+    return VariantFile(plain, VersionRef(version_id or 0, model, number), is_encrypted=plain != sha256)
 
 
 def _version_key(session: Session, keys: VersionKeys, version: Version, now: datetime) -> bytes:

@@ -32,10 +32,10 @@ def check_for_devices(path: Path, expected: DeviceFormat, limits: BundleLimits) 
     Raises:
         InvalidInputError: It is of another format, or asks for more than its own bytes.
     """
+    if path.stat().st_size == 0:
+        raise InvalidInputError(f"inspecting {path.name}: it is empty", "write the bundle again")
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             check_device_file(data, expected, limits.formats)
     except FormatError as error:
         raise InvalidInputError(f"inspecting {path.name}: {error}", error.remedy) from error
-    except ValueError as error:
-        raise InvalidInputError(f"inspecting {path.name}: it is empty", "write the bundle again") from error

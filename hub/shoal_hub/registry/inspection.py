@@ -20,7 +20,7 @@ from shoal_hub.errors import HubError, InvalidInputError
 from shoal_hub.registry.gate import check_bundle_file
 from shoal_hub.registry.limits import BundleLimits
 from shoal_numerics import Histogram, HistogramEdges, HistogramError
-from shoal_training.bundle import CALIBRATION_FILE, ONNX_FILE, TEST_FILE, Bundle, read_bundle
+from shoal_training.bundle import BUNDLE_FILE, CALIBRATION_FILE, ONNX_FILE, TEST_FILE, Bundle, read_bundle
 from shoal_training.errors import TrainingError
 
 BASELINE_BINS: Final = 20
@@ -72,12 +72,22 @@ def inspect(folder: Path, limits: BundleLimits) -> Inspection:
         TrainingError: The bundle is not whole.
     """
     bundle = read_bundle(folder)
+    _check_names({path.name for path in folder.iterdir()} - {BUNDLE_FILE}, set(bundle.files))
     for name in bundle.files:
         check_bundle_file(folder / name, limits)
     calibration = _inputs(folder / CALIBRATION_FILE, bundle)
     scores = _run(folder / ONNX_FILE, bundle, calibration)
     _run(folder / ONNX_FILE, bundle, _inputs(folder / TEST_FILE, bundle))
     return Inspection(baseline=_baseline(bundle, calibration, scores))
+
+
+def _check_names(found: set[str], named: set[str]) -> None:
+    """See that the bundle names every file that is opened here: only what it names passes the gate and is kept."""
+    missing, unnamed = sorted({ONNX_FILE, CALIBRATION_FILE, TEST_FILE} - named - found), sorted(found - named)
+    if missing:
+        raise InvalidInputError(f"inspecting the bundle: it has no {', '.join(missing)}", _REMEDY)
+    if unnamed:
+        raise InvalidInputError(f"inspecting the bundle: bundle.json does not name {', '.join(unnamed)[:200]}", _REMEDY)
 
 
 def _inputs(path: Path, bundle: Bundle) -> Arrays:

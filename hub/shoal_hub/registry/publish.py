@@ -24,7 +24,8 @@ def publish_manifest(
     The same version with the same variants gives the same bytes, so repeating this changes nothing.
 
     Raises:
-        ConflictError: The version has no variant yet, or its manifest is larger than devices take.
+        ConflictError: The version has no variant yet, or its manifest, or the model's list of them, is larger than
+            devices take.
         SignerError: A key that signs the listing is not at this hub.
     """
     keep_records(session, store, director.sign, version)

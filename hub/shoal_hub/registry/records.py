@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlmodel import Session, select
 
+from shoal_contract.ids import sha256_hex
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
 from shoal_hub.registry.bom import build_bom
 from shoal_hub.registry.card import VersionCard, original_file, version_card
@@ -29,19 +30,23 @@ class Stated(NamedTuple):
 
 def keep_records(session: Session, store: ArtifactStore, sign: Sign, version: Version) -> None:
     """State where a version and its variants come from, if that is not done, and store its bill of materials."""
-    parent, variants = _parent(session, version), find_variants(session, version)
     if version.provenance_sha256 is None:
-        payload = state_version(version, parent).to_bytes()
+        payload = state_version(version, _parent(session, version)).to_bytes()
         version.provenance_sha256 = store_artifact(session, store, sign(payload, PAYLOAD_TYPE)).sha256
-    for row in variants:
+    for row in find_variants(session, version):
         if row.provenance_sha256 is None:
             payload = state_variant(version, row).to_bytes()
             row.provenance_sha256 = store_artifact(session, store, sign(payload, PAYLOAD_TYPE)).sha256
             session.add(row)
-    bom = build_bom(version, parent, variants, read_card(session, version))
-    version.bom_sha256 = store_artifact(session, store, bom).sha256
+    version.bom_sha256 = store_artifact(session, store, _bom(session, version)).sha256
     session.add(version)
     session.flush()
+
+
+def are_kept(session: Session, version: Version) -> bool:
+    """Whether the records of a version are those of the variants that it has now."""
+    stated = [version.provenance_sha256, *(row.provenance_sha256 for row in find_variants(session, version))]
+    return None not in stated and version.bom_sha256 == sha256_hex(_bom(session, version))
 
 
 def read_statements(session: Session, store: ArtifactStore, version: Version) -> list[Stated]:
@@ -55,6 +60,10 @@ def read_card(session: Session, version: Version) -> VersionCard:
     """Return a version's model card with what was measured of it."""
     original = session.get(Artifact, original_file(version))
     return version_card(version, find_variants(session, version), original.size_bytes if original else 0)
+
+
+def _bom(session: Session, version: Version) -> bytes:
+    return build_bom(version, _parent(session, version), find_variants(session, version), read_card(session, version))
 
 
 def _parent(session: Session, version: Version) -> Version | None:

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, func, select
 
 from shoal_contract.ids import Name
 from shoal_contract.manifest import Provenance
-from shoal_hub.database import announce
+from shoal_hub.database import add_unless_there, announce
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
@@ -79,11 +79,7 @@ def register(
         InvalidInputError: The parent version does not exist.
         ConflictError: An alias would be mistaken for something else.
     """
-    model = session.get(Model, bundle.name)
-    if model is None:
-        model = Model(name=bundle.name, description=request.description, created_at=now)
-        session.add(model)
-        session.flush()
+    model = _model(session, bundle.name, request.description, now)
     latest = session.exec(select(func.max(Version.number)).where(col(Version.model) == bundle.name)).one() or 0
     if request.parent_version is not None and request.parent_version > latest:
         raise InvalidInputError(
@@ -103,6 +99,13 @@ def register(
     record_event(session, "version_registered", message, subject=f"model/{bundle.name}")
     announce(session, "models")
     return version
+
+
+def _model(session: Session, name: str, description: str, now: datetime) -> Model:
+    """Return the model, made if it is new; locked, so that of two that register at once each gets a number."""
+    if session.get(Model, name) is None:
+        add_unless_there(session, Model(name=name, description=description, created_at=now))
+    return session.get_one(Model, name, with_for_update=True)
 
 
 def _row(

@@ -91,7 +91,7 @@ def register_version(
 ) -> VersionDetail:
     """Register the next version of a model from the files of a bundle; the model is made if it is new."""
     request = _read_request(bundle)
-    with uploaded_bundle(files, hub.settings.data / "uploads") as folder:
+    with uploaded_bundle(files, hub.settings.data / "uploads", hub.settings.max_body_bytes) as folder:
         checked = read_checked_bundle(folder, name, is_licence_required=hub.settings.require_licence)
         inspection = inspect_in_child(folder, BundleLimits.of(hub.settings))
         with hub.database.transaction() as session:

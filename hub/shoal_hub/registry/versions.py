@@ -59,6 +59,7 @@ def set_alias(session: Session, model: str, alias: str, number: int) -> None:
     if alias in RESERVED_REFS or alias.isdigit():
         raise ConflictError(f"{alias} cannot be an alias", ALIAS_REMEDY)
     find_version(session, model, str(number))
+    session.get(Model, model, with_for_update=True)  # two that set it at once come one after the other
     row = session.get(Alias, (model, alias)) or Alias(model=model, alias=alias, number=number)
     row.number = number
     session.add(row)

@@ -87,7 +87,7 @@ class _Step:
 
     def run(self, *, is_paused: bool) -> None:
         self._map(lambda attempt: self._observe(attempt, is_paused=is_paused))
-        if not is_paused:
+        if not (is_paused or self.rollout.is_waiting_for_deltas):
             self._map(self._assign)
         failures = self._failures()
         if len(failures) > self.rollout.max_failures:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Session, col, select
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import Problem
-from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
 from shoal_hub.database import Database, announce
 from shoal_hub.devices.intents import drop_intents, intents_of, set_intent
@@ -15,6 +16,7 @@ from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.advance import advance
+from shoal_hub.rollouts.delta_pairs import is_waiting_for_deltas
 from shoal_hub.rollouts.facts import StoredFacts, owner_of
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.views import (
@@ -31,7 +33,8 @@ from shoal_hub.transfer.leases import drop_leases, lease_users, take_leases
 from shoal_hub.transfer.needs import model_artifacts
 
 _PREFIX = owner_of("")
-_CONTROLLER = Actor.system("controller")
+_ENDS = {"aborted": "rollouts.abort", "succeeded": "rollouts.finish", "rolled_back": "rollouts.finish"}
+"""What the controller does when it takes a rollout to a state; everything else is `rollouts.advance`."""
 
 
 def reconcile_rollouts(database: Database, now: datetime) -> bool:
@@ -42,7 +45,7 @@ def reconcile_rollouts(database: Database, now: datetime) -> bool:
     has_changed = False
     for rollout_id in sorted(open_ids | leased):
         with database.transaction() as session:
-            has_changed |= step_rollout(session, rollout_id, now)
+            has_changed |= _step_and_record(session, rollout_id, now)
     return has_changed
 
 
@@ -56,7 +59,7 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
         abort_reason: Given, the step is to abort it.
     """
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
-    view = view_rollout(session, row)
+    view = view_rollout(session, row, now)
     wanted = select(Deployment).where(Deployment.rollout_id == rollout_id)
     deployments = {one.id: one for one in session.exec(wanted.order_by(col(Deployment.wave), col(Deployment.id))).all()}
     attempts = [view_deployment(one) for one in deployments.values()]
@@ -68,15 +71,30 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
     for attempt in changed:
         _keep_attempt(session, deployments[attempt.id], attempt)
     _keep_rollout(session, row, advanced.rollout)
-    if advanced.rollout.state == "aborted" and view.state != "aborted" and not abort_reason:
-        after = {"state": "aborted", "reason": advanced.rollout.reason}
-        record(session, _CONTROLLER, "rollouts.abort", f"rollouts/{rollout_id}", {"state": view.state}, after)
     _apply(session, view, advanced.effects, now)
     announce(session, "rollouts")
     return True
 
 
-def view_rollout(session: Session, row: Rollout) -> RolloutView:
+def _step_and_record(session: Session, rollout_id: str, now: datetime) -> bool:
+    """Take a step that nobody asked for: where the rollout itself gets further by it, that is audited."""
+    row = session.get_one(Rollout, rollout_id, with_for_update=True)
+    before = _progress(row)
+    has_changed = step_rollout(session, rollout_id, now)
+    after = _progress(row)
+    changed = [name for name in after if before[name] != after[name]]
+    if changed:
+        was, is_now = {name: before[name] for name in changed}, {name: after[name] for name in changed}
+        action = _ENDS.get(row.state, "rollouts.advance")
+        record(session, CONTROLLER, action, f"rollouts/{rollout_id}", was, is_now)
+    return has_changed
+
+
+def _progress(row: Rollout) -> dict[str, Any]:
+    return {"state": row.state, "current_wave": row.current_wave, "reason": row.reason}
+
+
+def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
     """Return a rollout as a value, with the targets that its version has variants for."""
     wanted = select(VariantRow.target, Version.is_encrypted).join(
         Version, col(Version.id) == col(VariantRow.version_id)
@@ -89,6 +107,7 @@ def view_rollout(session: Session, row: Rollout) -> RolloutView:
         manifest=ArtifactRef(sha256=row.manifest_sha256, size_bytes=row.manifest_size_bytes),
         targets=frozenset(target for target, _ in found),
         is_encrypted=any(is_encrypted for _, is_encrypted in found),
+        is_waiting_for_deltas=is_waiting_for_deltas(session, row, now),
         state=row.state,
         wave_count=len(row.waves),
         current_wave=row.current_wave,

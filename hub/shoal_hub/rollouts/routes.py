@@ -39,7 +39,7 @@ def create_rollout(
         return waiting(session, ask(session, "rollout", plan, author=operator, life=life, now=now), now)
     require_none_needed(session, body.model, "rollout")
     row = start_request(session, starter_of(hub), body, by=operator.name)
-    return detail(row, deployments_of(session, row.id))
+    return detail(session, row, deployments_of(session, row.id))
 
 
 @router.get("", responses=documented(401, 403, 422))
@@ -63,34 +63,34 @@ def list_rollouts(
     return [summarise(row, counts.get(row.id, {})) for row in rows]
 
 
-@router.get("/{rollout_id}", responses=documented(401, 403, 404))
+@router.get("/{rollout_id}", responses=documented(401, 403, 404, 422))
 def read_rollout(rollout_id: Line, session: Reading, _viewer: Viewer) -> RolloutDetail:
     """Return one rollout with its deployments."""
-    return detail(find_rollout(session, rollout_id), deployments_of(session, rollout_id))
+    return detail(session, find_rollout(session, rollout_id), deployments_of(session, rollout_id))
 
 
-@router.post("/{rollout_id}/pause", responses=documented(401, 403, 404, 409))
+@router.post("/{rollout_id}/pause", responses=documented(401, 403, 404, 409, 422))
 def pause_rollout(rollout_id: Line, session: Writing, operator: RolloutOperator) -> RolloutDetail:
     """Let no further device begin."""
     commands.pause(session, find_rollout(session, rollout_id, is_locked=True), by=operator.name)
     return read_rollout(rollout_id, session, operator)
 
 
-@router.post("/{rollout_id}/resume", responses=documented(401, 403, 404, 409))
+@router.post("/{rollout_id}/resume", responses=documented(401, 403, 404, 409, 422))
 def resume_rollout(rollout_id: Line, session: Writing, operator: RolloutOperator) -> RolloutDetail:
     """Go on with a paused rollout."""
     commands.resume(session, find_rollout(session, rollout_id, is_locked=True), by=operator.name, now=utc_now())
     return read_rollout(rollout_id, session, operator)
 
 
-@router.post("/{rollout_id}/abort", responses=documented(401, 403, 404, 409))
+@router.post("/{rollout_id}/abort", responses=documented(401, 403, 404, 409, 422))
 def abort_rollout(rollout_id: Line, session: Writing, operator: RolloutOperator) -> RolloutDetail:
     """End a rollout that has not ended; its devices go back to what they had."""
     commands.abort(session, find_rollout(session, rollout_id, is_locked=True), by=operator.name, now=utc_now())
     return read_rollout(rollout_id, session, operator)
 
 
-@router.post("/{rollout_id}/rollback", responses=documented(401, 403, 404, 409))
+@router.post("/{rollout_id}/rollback", responses=documented(401, 403, 404, 409, 422))
 def roll_back_rollout(rollout_id: Line, session: Writing, operator: RolloutOperator) -> RolloutDetail:
     """Take every device of a rollout back to what it had before."""
     commands.roll_back(session, find_rollout(session, rollout_id, is_locked=True), by=operator.name, now=utc_now())

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
@@ -17,11 +18,13 @@ from shoal_hub.registry.encrypt import encrypt_variants, travels_as
 from shoal_hub.registry.publish import publish_manifest
 from shoal_hub.registry.tables import Model, VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
+from shoal_hub.rollouts.delta_pairs import delta_pairs
 from shoal_hub.rollouts.facts import owner_of
 from shoal_hub.rollouts.plan import plan_waves
 from shoal_hub.rollouts.public import RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
-from shoal_hub.transfer.leases import check_budget, take_leases
+from shoal_hub.transfer.deltas import Pair, want_deltas
+from shoal_hub.transfer.leases import check_budget, has_room, take_leases
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.version_keys import VersionKeys
@@ -29,18 +32,29 @@ from shoal_hub.trust.version_keys import VersionKeys
 
 @dataclass(frozen=True)
 class Starter:
-    """What a start needs besides the database: store, keys for manifest and ciphertexts, and the bound on retained."""
+    """What a start needs besides the database: store, keys for manifest and ciphertexts, and the settings' bounds."""
 
     artifacts: ArtifactStore
     trust: HubTrust
     director: Director
     version_keys: VersionKeys
     retained_budget_bytes: int
+    delta_min_bytes: int
+    delta_wait_s: float
 
 
 def starter_of(hub: HubContext) -> Starter:
     """Return what a start needs of an open hub."""
-    return Starter(hub.artifacts, hub.trust, hub.director, hub.version_keys, hub.settings.retained_budget_bytes)
+    settings = hub.settings
+    return Starter(
+        hub.artifacts,
+        hub.trust,
+        hub.director,
+        hub.version_keys,
+        settings.retained_budget_bytes,
+        settings.delta_min_bytes,
+        settings.delta_wait_s,
+    )
 
 
 def start_request(session: Session, starter: Starter, request: RolloutRequest, *, by: str) -> Rollout:
@@ -76,7 +90,7 @@ def start_rollout(
     Raises:
         NotFoundError: No such model, version or device.
         ConflictError: The version has no variants or one that is too large, another rollout of the model is running,
-            or the artifacts do not fit at the broker.
+            the artifacts do not fit at the broker, or the model's versions no longer fit the metadata.
         InvalidInputError: The waves make no sense.
     """
     found = find_version(session, model, version)
@@ -106,12 +120,26 @@ def start_rollout(
     session.flush()
     _add_deployments(session, rollout, chosen)
     take_leases(session, owner_of(rollout.id), artifacts, now)
+    pairs = delta_pairs(session, found, variants, chosen, starter.delta_min_bytes)
+    _take_deltas(session, starter, rollout, pairs, now)
     text = (
         f"rollout {rollout.id} of {model} version {found.number} to {len(chosen)} devices in waves of {sizes} by {by}"
     )
     record_event(session, "rollout_started", text, subject=owner_of(rollout.id), at=now)
     announce(session, "rollouts")
     return rollout
+
+
+def _take_deltas(session: Session, starter: Starter, rollout: Rollout, pairs: set[Pair], now: datetime) -> None:
+    """Have the rollout's deltas made, and lease what there is of them, if there is room for it beside the files."""
+    if not pairs:
+        return
+    rollout.deltas_until = now + timedelta(seconds=starter.delta_wait_s)
+    session.add(rollout)
+    subject = f"models/{rollout.model}/{rollout.version}"
+    made = want_deltas(session, pairs, subject=subject, by=rollout.created_by)
+    if has_room(session, made, starter.retained_budget_bytes):
+        take_leases(session, owner_of(rollout.id), made, now)
 
 
 def _check_none_running(session: Session, model: str) -> None:

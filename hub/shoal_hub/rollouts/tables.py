@@ -30,6 +30,9 @@ class Rollout(SQLModel, table=True):
     current_wave: int = 0
     max_failures: int = 0
     timeout_s: float
+    deltas_until: datetime | None = Field(
+        default=None, sa_type=UtcDateTime, description="until when it waits at most for its deltas"
+    )
     created_by: str
     created_at: datetime = Field(sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -54,6 +57,9 @@ class Deployment(SQLModel, table=True):
     from_version: int | None = None
     from_body: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))
     rollback_id: str | None = None
+    fetched_bytes: int | None = Field(
+        default=None, sa_type=BigInteger, description="what the model's file took to travel, as the device says"
+    )
     problem: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))
     assigned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -27,6 +27,8 @@ class RolloutView:
     ended_at: datetime | None = None
     reason: str = ""
     is_encrypted: bool = False
+    is_waiting_for_deltas: bool = False
+    """No device is told yet: what it would fetch may soon be much smaller."""
 
     @property
     def section(self) -> str:

@@ -8,7 +8,7 @@ from sqlmodel import select
 from shoal_client.errors import ProfileError
 from shoal_client.profile import Profile, profile_path, read_profile, write_profile
 from shoal_hub.addresses import Addresses
-from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.actor import SUPERVISOR
 from shoal_hub.audit.record import record
 from shoal_hub.database import Database
 from shoal_hub.operators.tables import OperatorToken
@@ -51,8 +51,7 @@ def _first_token(settings: Settings) -> str | None:
             if session.exec(select(OperatorToken.id)).first() is not None:
                 return None
             token = create_operator_token(session, "admin")
-            supervisor = Actor.system("supervisor")
-            record(session, supervisor, "operators.first_token", "operator_tokens", {}, {"name": "admin"})
+            record(session, SUPERVISOR, "operators.first_token", "operator_tokens", {}, {"name": "admin"})
             return token
     finally:
         database.close()

@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from shoal_hub.addresses import Addresses, NotRunningError
+from shoal_hub.audit.actor import SUPERVISOR
 from shoal_hub.audit.key import AuditKey
 from shoal_hub.broker.access import DeviceAccess
 from shoal_hub.broker.config import BrokerConfig, Listener
@@ -19,6 +20,7 @@ from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority, HubAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.renewal_record import recorded
 from shoal_hub.trust.status import read_status
 
 _API_PORT_TIMEOUT_S: Final = 6.0
@@ -43,7 +45,8 @@ def prepare_data(settings: Settings) -> list[str]:
     database.upgrade()
     hub_trust = HubTrust.open(settings)
     with database.transaction() as session:
-        hub_trust.writing(session)
+        with recorded(hub_trust.reading(session), "trust.begin", SUPERVISOR):
+            hub_trust.writing(session)
         warnings = read_status(session, hub_trust, utc_now()).warnings
     database.close()
     return warnings

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from shoal_hub.audit.actor import Actor
+from shoal_hub.audit.actor import COMMAND_LINE
 from shoal_hub.audit.record import record
 from shoal_hub.database import Database
 from shoal_hub.settings import Settings
@@ -41,6 +41,6 @@ def _record(settings: Settings, action: str, subject: str, **after: str | int) -
     database = Database(settings.database)
     try:
         with database.transaction() as session:
-            record(session, Actor.system("shoal hub"), action, subject, {}, after)
+            record(session, COMMAND_LINE, action, subject, {}, after)
     finally:
         database.close()

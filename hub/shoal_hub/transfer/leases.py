@@ -46,15 +46,24 @@ def check_budget(session: Session, artifacts: Iterable[str], budget_bytes: int) 
     Raises:
         ConflictError: They do not.
     """
-    leased = set(session.exec(select(Lease.sha256).distinct()).all())
-    wanted = leased | set(artifacts)
-    total = session.exec(
-        select(func.coalesce(func.sum(Artifact.size_bytes), 0)).where(col(Artifact.sha256).in_(wanted))
-    )
-    total_bytes = total.one()
+    total_bytes, in_use = _retained_bytes(session, artifacts)
     if total_bytes > budget_bytes:
         raise ConflictError(
             f"the broker would have to hold {total_bytes} bytes of artifacts, {budget_bytes} are allowed "
-            f"({len(leased)} artifacts are in use already)",
+            f"({in_use} artifacts are in use already)",
             "end other rollouts first, or raise SHOAL_RETAINED_BUDGET_BYTES",
         )
+
+
+def has_room(session: Session, artifacts: Iterable[str], budget_bytes: int) -> bool:
+    """Whether artifacts that could be done without fit at the broker beside what is leased already."""
+    return _retained_bytes(session, artifacts)[0] <= budget_bytes
+
+
+def _retained_bytes(session: Session, artifacts: Iterable[str]) -> tuple[int, int]:
+    """Return the bytes of what is leased and of `artifacts`, and how many are leased."""
+    leased = set(session.exec(select(Lease.sha256).distinct()).all())
+    total = select(func.coalesce(func.sum(Artifact.size_bytes), 0)).where(
+        col(Artifact.sha256).in_(leased | set(artifacts))
+    )
+    return session.exec(total).one(), len(leased)

@@ -12,6 +12,7 @@ from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.registry.encrypt import travels_as
 from shoal_hub.registry.tables import VariantRow, Version
+from shoal_hub.transfer.deltas import deltas_to
 from shoal_hub.transfer.leases import drop_leases, lease_users, take_leases
 from shoal_hub.transfer.tables import Retained
 
@@ -33,6 +34,7 @@ def needs_of(session: Session, device_id: str, now: datetime) -> set[str]:
     """Return every artifact that the device's desired state leads to."""
     composition = compose(intents_of(session, device_id), now)
     needs = {sha256 for model, body in composition.models.items() for sha256 in model_artifacts(session, model, body)}
+    needs |= deltas_to(session, needs)
     for one in composition.federated.values():
         needs |= {one.trainer.sha256, one.weights.sha256}
     return needs

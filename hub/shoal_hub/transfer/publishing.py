@@ -15,6 +15,7 @@ from shoal_hub.errors import ArtifactError
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.registry.tables import Artifact
+from shoal_hub.transfer.deltas import named_deltas
 from shoal_hub.transfer.tables import Lease, Retained
 
 _log = getLogger(__name__)
@@ -53,12 +54,19 @@ class Transfers:
         """
         with self._database.transaction() as session:
             withdrawn = follow_leases(session, now)
-            publishing = session.exec(select(Retained).where(Retained.state == "publishing")).all()
+            # The smallest first: a delta that stands is named as soon as the file that it leads to is published.
+            by_size = select(Retained).order_by(col(Retained.size_bytes))
+            publishing = session.exec(by_size.where(Retained.state == "publishing")).all()
+            outdated = _outdated(session)
             withdrawing = session.exec(
                 select(Retained).where(Retained.state == "withdrawing", col(Retained.changed_at) <= now - self._grace)
             ).all()
         for sha256 in withdrawn:
             publisher.publish(topics.artifact_manifest(sha256), b"", retain=True).result(_CONFIRM_TIMEOUT_S)
+        for row in outdated:
+            if self._unreadable_until.get(row.sha256, now) <= now:
+                self._publish_manifest_again(publisher, row, now)
+                return True
         for row in publishing:
             if self._unreadable_until.get(row.sha256, now) <= now:
                 self._publish(publisher, row, now)
@@ -75,14 +83,8 @@ class Transfers:
             session.connection().execute(statement)
 
     def _publish(self, publisher: Publisher, row: Retained, now: datetime) -> None:
-        try:
-            data = self._store.read(row.sha256)
-        except ArtifactError as error:
-            self._unreadable_until[row.sha256] = now + _RETRY
-            with self._database.transaction() as session:
-                record_event(
-                    session, "artifact_unreadable", str(error), subject=f"artifact/{row.sha256}", severity="error"
-                )
+        data = self._read(row, now)
+        if data is None:
             return
         sends = (
             (topics.artifact_chunk(row.sha256, index), chunk)
@@ -95,9 +97,34 @@ class Transfers:
                 waiting.popleft().result(_CONFIRM_TIMEOUT_S)
         for one in waiting:
             one.result(_CONFIRM_TIMEOUT_S)
-        manifest = describe(data, row.chunk_bytes).to_bytes()
+        self._publish_manifest(publisher, row, data, now)
+
+    def _publish_manifest_again(self, publisher: Publisher, row: Retained, now: datetime) -> None:
+        """Have a manifest that stands name the deltas that there are by now."""
+        data = self._read(row, now)
+        if data is not None:
+            self._publish_manifest(publisher, row, data, now)
+
+    def _publish_manifest(self, publisher: Publisher, row: Retained, data: bytes, now: datetime) -> None:
+        with self._database.session() as session:
+            deltas = named_deltas(session).get(row.sha256, {})
+        manifest = describe(data, row.chunk_bytes).model_copy(update={"deltas": deltas}).to_bytes()
         publisher.publish(topics.artifact_manifest(row.sha256), manifest, retain=True).result(_CONFIRM_TIMEOUT_S)
-        self._move(row.sha256, "publishing", "standing", now)
+        with self._database.transaction() as session:
+            statement = update(Retained).where(col(Retained.sha256) == row.sha256, col(Retained.state) == row.state)
+            values = {"state": "standing", "changed_at": now, "deltas": sorted(deltas)}
+            session.connection().execute(statement.values(values))
+
+    def _read(self, row: Retained, now: datetime) -> bytes | None:
+        try:
+            return self._store.read(row.sha256)
+        except ArtifactError as error:
+            self._unreadable_until[row.sha256] = now + _RETRY
+            with self._database.transaction() as session:
+                record_event(
+                    session, "artifact_unreadable", str(error), subject=f"artifact/{row.sha256}", severity="error"
+                )
+            return None
 
     def _clear(self, publisher: Publisher, row: Retained) -> None:
         publisher.publish(topics.artifact_manifest(row.sha256), b"", retain=True).result(_CONFIRM_TIMEOUT_S)
@@ -108,11 +135,6 @@ class Transfers:
         with self._database.transaction() as session:
             gone = delete(Retained).where(col(Retained.sha256) == row.sha256, col(Retained.state) == "withdrawing")
             session.exec(gone)
-
-    def _move(self, sha256: str, before: str, after: str, now: datetime) -> None:
-        with self._database.transaction() as session:
-            statement = update(Retained).where(col(Retained.sha256) == sha256, col(Retained.state) == before)
-            session.connection().execute(statement.values(state=after, changed_at=now))
 
 
 def follow_leases(session: Session, now: datetime) -> list[str]:
@@ -136,3 +158,10 @@ def follow_leases(session: Session, now: datetime) -> list[str]:
         row.state, row.changed_at = "withdrawing", now
         session.add(row)
     return [row.sha256 for row in rows]
+
+
+def _outdated(session: Session) -> list[Retained]:
+    """Return what stands under a manifest that names other deltas than there are."""
+    named = named_deltas(session)
+    standing = session.exec(select(Retained).where(Retained.state == "standing")).all()
+    return [row for row in standing if set(row.deltas) != set(named.get(row.sha256, ()))]

@@ -91,12 +91,15 @@ class Rotator:
 
     def _rotate_model(self, role: str, rotation: Rotation) -> bool:
         if role not in self._repository.online_targets():
-            known = ", ".join(["root, targets, snapshot, timestamp, models, director, code", *self._models()])
+            known = ", ".join(
+                ["root, targets, code, offline (all three), snapshot, timestamp, models, director", *self._models()]
+            )
             raise NotFoundError(f"rotating {role!r}: there is no such role", f"the roles are {known}")
         key = self._next_key(rotation)
-        with self._repository.edit_targets(MODELS_ROLE) as models:
-            _replace(models, role, [key])
-        return self._repository.renew()
+        with self._repository.keeping_sound():
+            with self._repository.edit_targets(MODELS_ROLE) as models:
+                _replace(models, role, [key])
+            return self._repository.renew()
 
     def _rotate_director(self, rotation: Rotation) -> None:
         if rotation.signer:

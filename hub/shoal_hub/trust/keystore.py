@@ -127,7 +127,8 @@ class Keystore:
         try:
             return self._decrypt(name, files.read_private(path, "the key"))
         except (OSError, ValueError, TypeError) as error:  # TypeError: the key is not encrypted
-            raise TrustError(f"reading the key {path}: {error}", files.RESTORE) from error
+            remedy = "give the passphrase that it was made with" if self._is_typed else files.RESTORE
+            raise TrustError(f"reading the key {path}: {error}", remedy) from error
 
     def _decrypt(self, name: str, data: bytes) -> object:
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import ValidationError
 from securesystemslib.signer import CryptoSigner, Key, Signer
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
@@ -20,9 +21,10 @@ from shoal_contract.trust import CODE_PATHS, CODE_ROLE
 from shoal_hub.trust.errors import MetadataError, TrustError
 from shoal_hub.trust.keystore import Keystore
 from shoal_hub.trust.roles import OFFLINE, ROOT, TARGETS
-from shoal_hub.trust.signers import import_public_key, read_pin
+from shoal_hub.trust.signers import import_public_key, open_signer
 from shoal_hub.trust.signing import (
     AnyMetadata,
+    add_signature,
     describe_changes,
     missing_signatures,
     out_of,
@@ -37,7 +39,10 @@ _FOLDER_MODE: Final = 0o700
 
 @dataclass(frozen=True)
 class Plan:
-    """How many keys each offline role gets, and how many of them must sign."""
+    """How many keys each offline role gets, how many of them must sign, and which lie behind a signer's URL.
+
+    `urls` are pairs of a role and a URL; each stands for one of the role's keys, the others are made as files.
+    """
 
     root_keys: int = 3
     root_threshold: int = 2
@@ -45,6 +50,25 @@ class Plan:
     targets_threshold: int = 1
     code_keys: int = 1
     code_threshold: int = 1
+    urls: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def roles(self) -> tuple[tuple[str, int, int], ...]:
+        """Each role with its number of keys and its threshold."""
+        return (
+            (ROOT, self.root_keys, self.root_threshold),
+            (TARGETS, self.targets_keys, self.targets_threshold),
+            (CODE_ROLE, self.code_keys, self.code_threshold),
+        )
+
+    def urls_of(self, role: str) -> list[str]:
+        """Return the URLs of a role."""
+        return [url for one, url in self.urls if one == role]
+
+    @property
+    def has_files(self) -> bool:
+        """Whether any key is made as a file, which needs a passphrase."""
+        return any(count > len(self.urls_of(role)) for role, count, _ in self.roles)
 
 
 @dataclass(frozen=True)
@@ -55,37 +79,39 @@ class Reviewed:
     missing: dict[str, list[str]]
 
 
-def make_ceremony(folder: Path, passphrase: bytes, plan: Plan) -> list[Path]:
+def make_ceremony(folder: Path, passphrase: bytes, plan: Plan) -> list[str]:
     """Make the offline keys of a hub, each encrypted, and the metadata that names them.
 
     Args:
         folder: A new folder.
-        passphrase: What a person types to use the keys.
-        plan: How many.
+        passphrase: What a person types to use the keys; empty where all lie behind URLs.
+        plan: How many, and which of them exist already in a token or a KMS.
 
     Returns:
-        Where the keys lie, one path each.
+        Where the keys lie, one path or URL each.
 
     Raises:
         TrustError: The folder is there already, the passphrase is short, or a threshold cannot be reached.
+        SignerError: No key answers at one of the URLs.
     """
-    _check(folder, passphrase, plan)
-    keys: dict[str, list[Signer]] = {}
-    paths = []
-    for role, count in ((ROOT, plan.root_keys), (TARGETS, plan.targets_keys), (CODE_ROLE, plan.code_keys)):
-        keys[role] = []
-        for number in range(1, count + 1):
+    _check(passphrase, plan)
+    keys = {role: _open_each(role, plan.urls_of(role)) for role, _, _ in plan.roles}
+    _make_folder(folder)
+    places = []
+    for role, count, _ in plan.roles:
+        places += plan.urls_of(role)
+        for number in range(len(keys[role]) + 1, count + 1):
             key = Ed25519PrivateKey.generate()
             signer = CryptoSigner(key)
             store = Keystore(folder / "keys" / f"{role}-{number}", passphrase, is_typed=True)
             store.write(signer.public_key.keyid, key)
-            paths.append(store.path(signer.public_key.keyid))
+            places.append(str(store.path(signer.public_key.keyid)))
             keys[role].append(signer)
     for role, md in (_name_root_keys(keys, plan), _name_code_keys(keys, plan)):
         for one in keys[role]:
-            md.sign(one, append=True)
+            add_signature(md, one, role)
         (folder / f"{role}.json").write_bytes(md.to_bytes())
-    return paths
+    return places
 
 
 def read_ceremony(folder: Path) -> tuple[str, str]:
@@ -121,8 +147,7 @@ def open_signer_url(url: str) -> Signer:
     Raises:
         SignerError: No key answers there.
     """
-    uri, public = import_public_key(url)
-    return Signer.from_priv_key_uri(uri, public, read_pin)
+    return open_signer(*import_public_key(url))
 
 
 def read_request(text: bytes) -> SigningRequest:
@@ -133,9 +158,11 @@ def read_request(text: bytes) -> SigningRequest:
     """
     try:
         return SigningRequest.model_validate_json(text)
-    except ValueError as error:
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        found = ": ".join([*map(str, first["loc"]), first["msg"]])
         raise MetadataError(
-            f"reading a signing request: {error}", "use the file that `shoal trust sign --save` wrote"
+            f"reading a signing request: {found}", "use the file that `shoal trust sign --save` wrote"
         ) from error
 
 
@@ -168,19 +195,42 @@ def sign_request(request: SigningRequest, signers: Sequence[Signer]) -> tuple[Si
     return SigningRequest(current=request.current, staged=texts), added
 
 
-def _check(folder: Path, passphrase: bytes, plan: Plan) -> None:
-    if len(passphrase) < SHORTEST_PASSPHRASE:
+def _check(passphrase: bytes, plan: Plan) -> None:
+    if plan.has_files and len(passphrase) < SHORTEST_PASSPHRASE:
         raise TrustError(
             f"making offline keys: the passphrase has {len(passphrase)} bytes, at least {SHORTEST_PASSPHRASE} expected",
             "use a longer one; several words are easy to keep",
         )
-    for role, count, threshold in (
-        (ROOT, plan.root_keys, plan.root_threshold),
-        (TARGETS, plan.targets_keys, plan.targets_threshold),
-        (CODE_ROLE, plan.code_keys, plan.code_threshold),
-    ):
+    unknown = {role for role, _ in plan.urls} - {role for role, _, _ in plan.roles}
+    if unknown:
+        raise TrustError(
+            f"making offline keys: {', '.join(sorted(unknown))} is no role that is signed offline",
+            f"those are {', '.join(role for role, _, _ in plan.roles)}",
+        )
+    for role, count, threshold in plan.roles:
         if not 1 <= threshold <= count:
-            raise TrustError(f"making offline keys: {threshold} of {count} keys of {role} can not sign", "change it")
+            raise TrustError(
+                f"making offline keys: {threshold} signatures of {role} were asked for, by {count} keys",
+                f"give --{role}-threshold of at most {count}, or more --{role}-keys",
+            )
+        if len(plan.urls_of(role)) > count:
+            raise TrustError(
+                f"making offline keys: {role} gets {count} keys, {len(plan.urls_of(role))} signers are named for it",
+                f"raise --{role}-keys",
+            )
+
+
+def _open_each(role: str, urls: Sequence[str]) -> list[Signer]:
+    signers = [open_signer_url(url) for url in urls]
+    if len({one.public_key.keyid for one in signers}) < len(signers):
+        raise TrustError(
+            f"making offline keys: two of the signers of {role} are one key: {', '.join(urls)}",
+            "a threshold counts keys: name another one",
+        )
+    return signers
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=_FOLDER_MODE, parents=True)
     except FileExistsError as error:

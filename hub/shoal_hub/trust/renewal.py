@@ -10,10 +10,12 @@ from sqlmodel import Session, delete, select
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Timestamp
 
+from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.database import Database
 from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import EventRow
 from shoal_hub.trust.hub_trust import HubTrust
+from shoal_hub.trust.renewal_record import recorded
 from shoal_hub.trust.repository import Standing, TrustRepository, is_half_over
 from shoal_hub.trust.roles import OFFLINE, ROOT, TARGETS, TIMESTAMP, parse_stored_name, stored_name
 from shoal_hub.trust.signing import AnyMetadata, verifiers
@@ -33,18 +35,21 @@ def renew_due(database: Database, trust: HubTrust, now: datetime) -> bool:
             return False
     with database.transaction() as session:
         repository = trust.writing(session, now)
-        is_new = _renew_online(repository)
-        staging = Staging(repository)
-        if staging.renew():
-            is_new = True
-            if not staging.settle():
-                text = (
-                    "offline metadata is half through its life and waits for signatures: shoal trust sign --keys FOLDER"
-                )
-                record_event(session, "trust_staged", text, subject="trust", severity="warning")
+        with recorded(repository, "trust.renew", CONTROLLER):
+            is_new = _renew_online(repository) | _renew_offline(repository)
         for row in _untold(repository, now):
             record_event(session, "trust_expiring", expiry_text(row), subject=_subject(row), severity="error")
     return is_new
+
+
+def _renew_offline(repository: TrustRepository) -> bool:
+    staging = Staging(repository)
+    if not staging.renew():
+        return False
+    if not staging.settle():
+        text = "offline metadata is half through its life and waits for signatures: shoal trust sign --keys FOLDER"
+        record_event(repository.session, "trust_staged", text, subject="trust", severity="warning")
+    return True
 
 
 def sign_all_again(database: Database, trust: HubTrust, now: datetime, retained: Mapping[str, bytes]) -> None:
@@ -61,10 +66,10 @@ def sign_all_again(database: Database, trust: HubTrust, now: datetime, retained:
     """
     with database.transaction() as session:
         repository = trust.writing(session, now)
-        _adopt_roots(repository, retained)
-        _adopt_targets(repository, retained)
-        repository = trust.writing(session, now, _floor(repository, retained))
-        _renew_online(repository, force=True)
+        with recorded(repository, "trust.sign_all_again", CONTROLLER):
+            _adopt_roots(repository, retained)
+            _adopt_targets(repository, retained)
+            _renew_online(trust.writing(session, now, _floor(repository, retained)), force=True)
 
 
 def claimed_version(content: bytes) -> int:
@@ -94,11 +99,11 @@ def _subject(row: Standing) -> str:
 def _renew_online(repository: TrustRepository, *, force: bool = False) -> bool:
     is_new = repository.renew(force=force)
     told = _told(repository.session, "trust_keyless")
-    for role, reason in repository.unsigned.items():
+    for role, error in repository.keyless.items():
         row = repository.newest(role)
         subject = f"trust/{role}/{row.version if row is not None else 0}"
         if subject not in told:
-            text = f"the hub cannot renew the role {role}: {reason}; another key: shoal trust rotate {role}"
+            text = f"the role {role} was not renewed: {error}"
             record_event(repository.session, "trust_keyless", text[:1000], subject=subject, severity="error")
     return is_new
 

@@ -5,6 +5,7 @@ by `staging.py`. One instance works within one transaction, whose lock makes wri
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -26,8 +27,10 @@ from tuf.repository import Repository
 from typing_extensions import override
 
 from shoal_contract.ids import sha256_hex
+from shoal_contract.limits import MAX_METADATA_BYTES
 from shoal_contract.trust import MODELS_ROLE, epoch_of, manifest_target, model_paths, model_role
 from shoal_hub.database import announce
+from shoal_hub.errors import ConflictError
 from shoal_hub.trust.errors import SignerError, TrustError
 from shoal_hub.trust.roles import (
     KEPT_VERSIONS,
@@ -66,7 +69,7 @@ class TrustRepository(Repository):
         floor: A version that is known to be out: new ones are above it.
 
     Attributes:
-        unsigned: Online roles that `renew` could not sign, and why.
+        keyless: Online roles that `renew` could not sign, each with what was in the way.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class TrustRepository(Repository):
         self.offline = offline
         self.lives = lives
         self.now = now.replace(microsecond=0)
-        self.unsigned: dict[str, str] = {}
+        self.keyless: dict[str, TrustError] = {}
         self._number = max(int(now.timestamp() * 1000), floor + 1)
 
     @override
@@ -92,6 +95,7 @@ class TrustRepository(Repository):
 
         Raises:
             SignerError: None of the role's keys is here, or its token does not answer.
+            ConflictError: It is larger than devices take.
         """
         self.prepare(role, md)
         for signer in self.signers(role):
@@ -151,12 +155,17 @@ class TrustRepository(Repository):
                 yield signer
 
     def prepare(self, role: str, md: Metadata[Any]) -> None:
-        """Give metadata its next version and its time, and take its signatures off."""
+        """Give metadata its next version and its time, and take its signatures off.
+
+        Raises:
+            ConflictError: It is larger than devices take.
+        """
         before = self.newest(role)
         previous = before.version if before is not None else 0
         md.signed.version = previous + 1 if role == ROOT else max(previous + 1, self._number)
         md.signed.expires = self.now + self.lives.of(role)
         md.signatures.clear()
+        _check_size(role, md)
 
     def store(self, role: str, md: Metadata[Any]) -> None:
         """Put signed metadata in force; what is older than the version before goes."""
@@ -199,11 +208,41 @@ class TrustRepository(Repository):
         self._try(TIMESTAMP, lambda: self.do_timestamp(force or self._is_half_over(TIMESTAMP)))
         return self.session.get_one(TrustWriter, 1).number != before
 
+    @contextmanager
+    def keeping_sound(self) -> Iterator[None]:
+        """Refuse a change of keys after which devices could not verify what they could before.
+
+        A role that was so before may stay so: what replaces one lost key must not wait for another.
+
+        Raises:
+            SignerError: An online role could not be signed as the new keys ask; the transaction must not be kept.
+        """
+        before = self._unsound()
+        yield
+        for role in sorted(self._unsound() - before):
+            error = self.keyless.get(role)
+            found = error.message if error else "it is not signed"
+            raise SignerError(
+                f"publishing: devices could not verify {role} afterwards: {found}",
+                error.remedy if error else f"rotate it too: shoal trust rotate {role}",
+            ) from error
+
+    def _unsound(self) -> set[str]:
+        """Return the online roles that are not signed as the metadata above them asks, or tell of an older snapshot."""
+        if self.newest(ROOT) is None:
+            return set()
+        found = {role for role in (*self.online_targets(), SNAPSHOT, TIMESTAMP) if not self._is_signed(role)}
+        newest = self.newest(SNAPSHOT)
+        if newest is None or self.timestamp().snapshot_meta.version != newest.version:
+            found.add(TIMESTAMP)
+        return found
+
     def list_manifest(self, model: str, version: int, data: bytes) -> None:
         """Have a model's role list a manifest; one that it lists already changes nothing.
 
         Raises:
             SignerError: The role's key is not here.
+            ConflictError: The role lists more already than devices take with one more.
         """
         role, path = model_role(model), manifest_target(model, version, sha256_hex(data))
         if role not in self.online_targets():
@@ -227,7 +266,7 @@ class TrustRepository(Repository):
         try:
             sign()
         except TrustError as error:
-            self.unsigned[role] = str(error)
+            self.keyless[role] = error
 
     def _delegate_model(self, model: str) -> None:
         role = model_role(model)
@@ -239,12 +278,15 @@ class TrustRepository(Repository):
             models.add_key(self.online.make(), role)
 
     def _must_sign(self, role: str) -> bool:
+        return not self._is_signed(role) or self._is_half_over(role)
+
+    def _is_signed(self, role: str) -> bool:
         md = self.open(role)
         try:
             self.delegator(role).verify_delegate(role, md.signed_bytes, md.signatures)
         except UnsignedMetadataError:
-            return True
-        return self._is_half_over(role)
+            return False
+        return True
 
     def _is_half_over(self, role: str) -> bool:
         row = self.newest(role)
@@ -256,6 +298,19 @@ class TrustRepository(Repository):
             msg = f"the role {role} has no metadata"
             raise RepositoryError(msg)
         return MetaFile(row.version, len(row.content), {"sha256": sha256_hex(row.content)})
+
+
+def _check_size(role: str, md: Metadata[Any]) -> None:
+    size_bytes = len(md.to_bytes())
+    if size_bytes > MAX_METADATA_BYTES:
+        is_models_own = role.startswith(f"{MODELS_ROLE}/")
+        raise ConflictError(
+            f"preparing the metadata of the role {role}: it would have {size_bytes} bytes, "
+            f"devices take {MAX_METADATA_BYTES}",
+            "register further versions as another model, which has a role of its own"
+            if is_models_own
+            else "spread the models over more than one hub",
+        )
 
 
 def is_half_over(row: Standing | TrustMetadata, lives: Lives, now: datetime) -> bool:

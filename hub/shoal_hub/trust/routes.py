@@ -21,7 +21,7 @@ _FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 _NEVER = {"cache-control": "no-cache"}
 
 
-@router.get("/metadata/{file:path}", response_class=Response, responses=documented(404))
+@router.get("/metadata/{file:path}", response_class=Response, responses=documented(404, 422))
 def read_metadata(file: str, session: Reading, hub: Hub) -> Response:
     """Return TUF metadata: `timestamp.json`, or `<version>.<role>.json` with the role percent-encoded."""
     name = unquote(file).removesuffix(".json")
@@ -37,7 +37,7 @@ def read_metadata(file: str, session: Reading, hub: Hub) -> Response:
     raise NotFoundError(f"there is no metadata {file[:200]!r}", "begin with timestamp.json, which names the rest")
 
 
-@router.get("/targets/{path:path}", response_class=Response, responses=documented(404))
+@router.get("/targets/{path:path}", response_class=Response, responses=documented(404, 422))
 def read_target(path: str, session: Reading) -> Response:
     """Return a file that the top-level targets list, by its name with the hash before it (`hub/<sha256>.ca.pem`)."""
     folder, _, file = path.rpartition("/")

@@ -1,4 +1,4 @@
-"""TUF's signing keys by key id: in files of a keystore, or behind a signer's URL (PKCS #11, a cloud's KMS).
+"""TUF's signing keys by key id: in files of a keystore, or behind a signer's URL (PKCS #11, AWS KMS).
 
 The metadata in force says which key ids a role trusts; what is here for them signs. So a key that has been made and is
 not in force yet, or no longer, needs no state of its own.
@@ -7,14 +7,13 @@ not in force yet, or no longer, needs no state of its own.
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel, ValidationError
 from securesystemslib.exceptions import UnsupportedLibraryError
-from securesystemslib.signer import AWSSigner, AzureSigner, CryptoSigner, GCPSigner, HSMSigner, Key, Signer, SSlibKey
+from securesystemslib.signer import AWSSigner, CryptoSigner, HSMSigner, Key, Signer, SSlibKey
 
 from shoal_hub.trust import files
 from shoal_hub.trust.errors import SignerError, TrustError
@@ -70,7 +69,8 @@ class SignerStore:
         """Return what signs by `key`; None where it is not here.
 
         Raises:
-            TrustError: The key's file is damaged, or what is behind its URL does not answer.
+            TrustError: The key's file is damaged.
+            SignerError: What signs behind its URL cannot be opened.
         """
         if key.keyid not in self._opened and self.place(key.keyid):
             self._opened[key.keyid] = self._open(key)
@@ -87,11 +87,9 @@ class SignerStore:
             raise SignerError(f"opening the key {key.keyid}: its kind {key.keytype} is not known", "rotate the role")
         if self._keys.path(key.keyid).exists():
             return CryptoSigner(self._keys.read_ed25519(key.keyid), key)
-        url = self._read(key.keyid).url
-        with _asking(url):
-            return Signer.from_priv_key_uri(url, key, read_pin)
+        return open_signer(self._read(key.keyid).url, key)
 
-    def _record(self, key_id: str) -> Path:
+    def _record(self, key_id: str) -> Any:  # noqa: ANN401 - pathlib.Path
         return self._keys.folder / f"{key_id}.signer"
 
     def _read(self, key_id: str) -> _Elsewhere:
@@ -111,32 +109,38 @@ def import_public_key(url: str) -> tuple[str, SSlibKey]:
     Raises:
         SignerError: The URL is none, its library is not installed, or no key answers there.
     """
-    scheme = urlsplit(url).scheme
-    if scheme not in _IMPORTS:
-        raise SignerError(
-            f"attaching the signer {url}: the kind {scheme or 'none'} is not known",
-            f"use one of {', '.join(f'{one}:' for one in sorted(_IMPORTS))}, as securesystemslib writes them",
-        )
-    with _asking(url):
+    with _signing_behind(url) as scheme:
         return _IMPORTS[scheme](url)
 
 
-@contextmanager
-def _asking(url: str) -> Iterator[None]:
-    """Tell in the hub's words what goes wrong with the signer behind a URL.
+def open_signer(url: str, public: SSlibKey) -> Signer:
+    """Open what signs behind a URL by a key whose public half is known.
 
     Raises:
-        SignerError: Something did.
+        SignerError: The URL is none, its library is not installed, or it is not configured here.
     """
-    try:
-        yield
-    except UnsupportedLibraryError as error:
+    with _signing_behind(url):
+        return Signer.from_priv_key_uri(url, public, read_pin)
+
+
+@contextmanager
+def _signing_behind(url: str) -> Iterator[str]:
+    """Give the scheme of a signer's URL, and say what to do about what its library raises."""
+    scheme = urlsplit(url).scheme
+    if scheme not in _IMPORTS:
         raise SignerError(
-            f"asking the signer {url}: {error}", "pip install 'securesystemslib[hsm|awskms|gcpkms|azurekms]'"
-        ) from error
+            f"opening the signer {url}: the kind {scheme or 'none'} is not known",
+            "use hsm:, a key in a PKCS #11 token, or awskms:, one in AWS KMS, as securesystemslib writes them",
+        )
+    try:
+        yield scheme
+    except SignerError:
+        raise
+    except UnsupportedLibraryError as error:
+        raise SignerError(f"opening the signer {url}: {error}", f"run: pip install {_LIBRARIES[scheme]}") from error
     except Exception as error:  # each service's library raises its own kinds
         raise SignerError(
-            f"asking the signer {url}: {type(error).__name__}: {error}", "check the URL, the token and its PIN"
+            f"opening the signer {url}: {type(error).__name__}: {error}", f"check the URL and {_ACCESS[scheme]}"
         ) from error
 
 
@@ -168,27 +172,9 @@ def _import_aws(url: str) -> tuple[str, SSlibKey]:
     return AWSSigner.import_(url.removeprefix("awskms:"))
 
 
-def _import_gcp(url: str) -> tuple[str, SSlibKey]:
-    uri, key = GCPSigner.import_(url.removeprefix("gcpkms:"))
-    return uri, _known(key)
-
-
-def _import_azure(url: str) -> tuple[str, SSlibKey]:
-    parsed = urlsplit(url)
-    uri, key = AzureSigner.import_(parsed.netloc.split(".")[0], parsed.path.strip("/").split("/")[1])
-    return uri, _known(key)
-
-
-def _known(key: Key) -> SSlibKey:
-    if not isinstance(key, SSlibKey):
-        msg = f"a key of the kind {key.keytype}"
-        raise TypeError(msg)
-    return key
-
-
-_IMPORTS: Final[dict[str, Callable[[str], tuple[str, SSlibKey]]]] = {
-    "hsm": _import_hsm,
-    "awskms": _import_aws,
-    "gcpkms": _import_gcp,
-    "azurekms": _import_azure,
+_IMPORTS: Final[dict[str, Callable[[str], tuple[str, SSlibKey]]]] = {"hsm": _import_hsm, "awskms": _import_aws}
+_LIBRARIES: Final = {"hsm": "'shoal[hsm]'", "awskms": "'shoal[aws]'"}
+_ACCESS: Final = {
+    "hsm": "the token, its library in PYKCS11LIB and its PIN",
+    "awskms": "the region, the credentials and that they may do kms:GetPublicKey and kms:Sign with this key",
 }

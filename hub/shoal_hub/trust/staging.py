@@ -138,13 +138,14 @@ class Staging:
             for role, md in staged.items():
                 self._write(role, md)
             return False
-        for role in OFFLINE:
-            if role in staged:
-                self._repository.store(role, staged[role])
-                lines = "; ".join(describe_changes(role, current.get(role), staged[role]))
-                record_event(self._session, "trust_published", f"{role}: {lines}"[:1000], subject=f"trust/{role}")
-        self._session.exec(delete(StagedMetadata))
-        self._repository.renew()
+        with self._repository.keeping_sound():
+            for role in OFFLINE:
+                if role in staged:
+                    self._repository.store(role, staged[role])
+                    lines = "; ".join(describe_changes(role, current.get(role), staged[role]))
+                    record_event(self._session, "trust_published", f"{role}: {lines}"[:1000], subject=f"trust/{role}")
+            self._session.exec(delete(StagedMetadata))
+            self._repository.renew()
         return True
 
     def _write(self, role: str, md: AnyMetadata) -> None:

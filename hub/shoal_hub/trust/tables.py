@@ -44,7 +44,7 @@ class TrustWriter(SQLModel, table=True):
     """One row, which whoever writes metadata locks: versions, snapshot and timestamp change one after the other."""
 
     __tablename__ = "trust_writers"
-    __table_args__ = {"info": UNAUDITED}
+    __table_args__ = {"info": UNAUDITED}  # a lock; the metadata that is written under it is audited
 
     id: int = Field(default=1, primary_key=True)
     number: int = Field(default=0, sa_type=BigInteger, description="how often metadata was written")

@@ -5,7 +5,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from securesystemslib.signer import CryptoSigner
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from securesystemslib.signer import CryptoSigner, Key
 from tests.agent.simulators.repository_fetcher import MemoryFetcher
 from tests.simulators.tuf_repository import TufRepository
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
@@ -18,6 +20,7 @@ from shoal_agent.tuf.errors import TufError
 from shoal_contract.ids import sha256_hex
 from shoal_contract.trust import manifest_target
 
+SPKI = PublicFormat.SubjectPublicKeyInfo
 NOON = datetime(2027, 3, 1, 12, tzinfo=timezone.utc)
 MANIFEST = b'{"a":"manifest"}'
 PATH = manifest_target("tiny", 1, sha256_hex(MANIFEST))
@@ -99,9 +102,9 @@ def test_private_names_of_python_tuf_are_still_what_the_adapter_takes_them_for(w
 def test_a_refresh_that_brings_nothing_new_writes_nothing(world: World) -> None:
     world.client.refresh(world.fetcher)
     kept = list((world.folder / "metadata").rglob("*.json"))
-    before = {path: path.stat().st_mtime_ns for path in kept}
+    before = {path: path.lstat().st_mtime_ns for path in kept}
     world.client.refresh(world.fetcher)
-    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    assert {path: path.lstat().st_mtime_ns for path in kept} == before
 
 
 def test_rollback_of_the_timestamp_is_refused(world: World) -> None:
@@ -295,6 +298,47 @@ def test_the_directors_are_those_of_the_present_targets(world: World) -> None:
     assert world.client.refresh(world.fetcher).directors.keys() == {"director-1", "director-2"}
     world.pass_time(hours=1)
     world.hub.remove_director(1)
+    assert world.client.refresh(world.fetcher).directors.keys() == {"director-2"}
+
+
+def _with_director_key(world: World, change: Callable[[Targets], None]) -> None:
+    targets = world.hub.signed["targets"]
+    assert isinstance(targets, Targets)
+    change(targets)
+    world.hub.add_director(2)
+
+
+def _no_hexadecimal(targets: Targets) -> None:
+    director_key_of(targets).keyval["public"] = "no key"
+
+
+def _too_short(targets: Targets) -> None:
+    director_key_of(targets).keyval["public"] = "00"
+
+
+def _of_another_kind(targets: Targets) -> None:
+    director_key_of(targets).keyval["public"] = (
+        ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.PEM, SPKI).decode()
+    )
+
+
+def _not_among_the_keys(targets: Targets) -> None:
+    assert targets.delegations is not None
+    del targets.delegations.keys[director_key_of(targets).keyid]
+
+
+def director_key_of(targets: Targets) -> Key:
+    """Return the key of the first director, as targets lists it."""
+    assert targets.delegations is not None
+    assert targets.delegations.roles is not None
+    return targets.delegations.keys[targets.delegations.roles["director-1"].keyids[0]]
+
+
+@pytest.mark.parametrize("change", [_no_hexadecimal, _too_short, _of_another_kind, _not_among_the_keys])
+def test_a_director_whose_key_can_not_be_read_is_none_and_the_others_are_heard(
+    world: World, change: Callable[[Targets], None]
+) -> None:
+    _with_director_key(world, change)
     assert world.client.refresh(world.fetcher).directors.keys() == {"director-2"}
 
 

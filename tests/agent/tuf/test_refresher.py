@@ -23,6 +23,8 @@ from shoal_agent.tls import hub_context
 from shoal_agent.tuf.ca_bundle import CaBundle
 from shoal_agent.tuf.refresher import Refresher, UnlistedError
 from shoal_contract import topics
+from shoal_contract.desired import ArtifactRef
+from shoal_contract.trust import MAX_CA_BUNDLE_BYTES
 
 pytestmark = pytest.mark.anyio
 MANIFEST = b'{"a":"manifest"}'
@@ -69,6 +71,7 @@ class World:
         self.ca_path = folder / "ca.pem"
         self.ca_path.write_text(Authority("the one before").pem)
         self.changes = 0
+        self.artifacts = Fetcher(self.topics, BlobStore(folder / "blobs"), self._ask, FetchSettings(silence_s=0.2))
         clock = Clock(folder / "clock.json")
         self.trust = Refresher(
             folder=folder / "metadata",
@@ -76,7 +79,7 @@ class World:
             api_url=api_url,
             make_context=lambda: hub_context(self.ca_path, clock),
             link=self.topics,
-            artifacts=Fetcher(self.topics, BlobStore(folder / "blobs"), self._ask, FetchSettings(silence_s=0.2)),
+            artifacts=self.artifacts,
             ca_bundle=CaBundle(self.ca_path),
             clock=clock,
             settings=settings,
@@ -212,6 +215,48 @@ async def test_a_bundle_without_a_certificate_leaves_the_ca_that_was_trusted(tmp
     async with world.running():
         await world.wait_until(lambda: world.code == "tuf_invalid")
     assert world.ca_path.read_bytes() == before
+
+
+async def test_a_bundle_larger_than_any_is_not_fetched(tmp_path: Path) -> None:
+    world, bundle = World(tmp_path), Authority("next").pem.encode() + b"#" * MAX_CA_BUNDLE_BYTES
+    sha256, before = world.topics.publish(bundle), world.ca_path.read_bytes()
+    world.hub.set_ca_bundle(bundle)
+    world.topics.stand(world.hub)
+    async with world.running():
+        await world.wait_until(lambda: world.code == "tuf_invalid")
+    assert world.ca_path.read_bytes() == before
+    assert world.topics.delivered[topics.artifact_manifest(sha256)] == 0
+
+
+async def test_a_bundle_that_is_swept_up_before_it_is_read_is_fetched_again(tmp_path: Path) -> None:
+    """No slot needs it, so the sections' sweep of the store may come in between."""
+    world, bundle = World(tmp_path), Authority("next").pem.encode()
+    world.topics.publish(bundle)
+    world.hub.set_ca_bundle(bundle)
+    world.topics.stand(world.hub)
+    real, swept = world.artifacts.fetch, list[Path]()
+
+    async def fetch(ref: ArtifactRef) -> Path:
+        path = await real(ref)
+        if not swept:
+            path.unlink()
+            swept.append(path)
+        return path
+
+    world.artifacts.fetch = fetch  # type: ignore[method-assign]
+    async with world.running():
+        await world.wait_until(lambda: world.ca_path.read_bytes() == bundle)
+    assert swept
+
+
+async def test_a_bundle_that_the_disk_has_damaged_is_fetched_again(tmp_path: Path) -> None:
+    world, bundle = World(tmp_path), Authority("next").pem.encode()
+    sha256 = world.topics.publish(bundle)
+    (tmp_path / "blobs" / sha256).write_bytes(Authority("damaged").pem.encode())
+    world.hub.set_ca_bundle(bundle)
+    world.topics.stand(world.hub)
+    async with world.running():
+        await world.wait_until(lambda: world.ca_path.read_bytes() == bundle)
 
 
 async def test_a_start_without_anybody_trusts_what_is_on_disk(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import struct
+import time
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -127,6 +128,21 @@ def header_of(**tensors: object) -> bytes:
 def test_a_safetensors_header_that_lies_is_refused(data: bytes) -> None:
     with pytest.raises(FormatError):
         check_device_file(data)
+
+
+@pytest.mark.parametrize("shape", [[2**63 - 1] * 100_000, [10**4000] * 900, [1] * 65, [0] * 100_000, [2**63, 0]])
+def test_a_shape_that_is_costly_to_multiply_is_refused_at_once(shape: list[int]) -> None:
+    data = header_of(a={"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}) + b"\0" * 4
+    began_s = time.process_time()
+    with pytest.raises(FormatError):
+        check_device_file(data)
+    assert time.process_time() - began_s < 2, "the product of the first would take minutes"
+
+
+@pytest.mark.parametrize("shape", [(1,) * 65, (-2, 4)])
+def test_a_litert_tensor_of_an_impossible_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(FormatError, match="declares"):
+        check_device_file(litert_with(shape=shape))
 
 
 def test_a_file_may_be_mapped_instead_of_read(tmp_path: Path) -> None:

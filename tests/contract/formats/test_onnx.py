@@ -1,6 +1,7 @@
 """An ONNX file is a device file only if all of it lies in itself and standard operators run it."""
 
 import sys
+import tracemalloc
 from contextlib import suppress
 
 import onnx
@@ -105,6 +106,16 @@ def test_an_operator_that_runs_a_compiled_file_is_refused_even_where_its_domain_
             check_device_file(data, limits=limits)
 
 
+def test_an_operator_that_runs_a_compiled_file_can_not_hide_behind_a_function_of_its_name() -> None:
+    node = helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft", ep_cache_context="/opt/engine.bin")
+    model = model_of(plain_graph(node), domain="com.microsoft")
+    body = [helper.make_node("Identity", ["a"], ["b"])]
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("com.microsoft", "EPContext", ["a"], ["b"], body, opsets))
+    with pytest.raises(FormatError, match="EPContext"):
+        check_device_file(model.SerializeToString(), limits=RUNTIME_LIMITS)
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("ort_config", "{}"), ("custom_op_library", "x"), ("ops", "/usr/lib/libevil.so")]
 )
@@ -121,6 +132,26 @@ def test_a_tensor_that_declares_more_than_allowed_is_refused_before_memory_is_sp
     data = model_of(plain_graph(initializers=(tensor,))).SerializeToString()
     with pytest.raises(FormatError, match="'huge' declares"):
         check_device_file(data)
+
+
+def test_a_list_of_dimensions_without_end_is_refused_before_it_is_read() -> None:
+    tensor = b"\x0a" + _length(b"\x01" * 8_000_000) + b"\x10\x01"
+    graph = b"\x2a" + _length(tensor)
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="more than 64 dimensions"):
+        check_device_file(b"\x08\x08\x3a" + _length(graph))
+    assert tracemalloc.get_traced_memory()[1] < 40_000_000, "the file and its parts, no list of numbers"
+    tracemalloc.stop()
+
+
+def test_a_function_does_not_hide_an_operator_that_runs_a_compiled_file() -> None:
+    node = helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft", ep_cache_context="/opt/engine.bin")
+    model = model_of(plain_graph(node), domain="com.microsoft")
+    body = [helper.make_node("Identity", ["a"], ["b"])]
+    opset = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("com.microsoft", "EPContext", ["a"], ["b"], body, opset))
+    with pytest.raises(FormatError, match="EPContext"):
+        check_device_file(model.SerializeToString())
 
 
 def test_a_bound_on_tensors_is_a_setting() -> None:

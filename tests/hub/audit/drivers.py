@@ -115,6 +115,23 @@ def _revoke(site: Site) -> Callable[[], Any]:
     return lambda: site.send("DELETE", f"/tokens/{token}")
 
 
+def _lan(site: Site) -> dict[str, Any]:
+    cache, member = site.devices
+    return {"cache": cache, "host": "192.168.7.20", "members": [member]}
+
+
+def _make_site(site: Site) -> Callable[[], Any]:
+    return lambda: site.send("POST", "/sites", json=_lan(site) | {"name": "warehouse"})
+
+
+def _of_a_site(method: str, **changes: Any) -> Callable[[Site], Callable[[], Any]]:
+    def prepare(site: Site) -> Callable[[], Any]:
+        _make_site(site)()
+        return lambda: site.send(method, "/sites/warehouse", json=_lan(site) | changes)
+
+    return prepare
+
+
 def _stop(site: Site) -> Callable[[], Any]:
     run = site.federated_run()
     return lambda: site.send("POST", f"/federated/{run}/stop")
@@ -244,6 +261,9 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
         "devices.decommission_device",
         "devices/d-",
     ),
+    ("POST", "/api/v1/sites"): (_make_site, "sites.add_site", "sites/warehouse"),
+    ("PUT", "/api/v1/sites/{name}"): (_of_a_site("PUT", members=[]), "sites.set_site", "sites/warehouse"),
+    ("DELETE", "/api/v1/sites/{name}"): (_of_a_site("DELETE"), "sites.end_site", "sites/warehouse"),
     ("PATCH", "/api/v1/models/{name}"): (
         _send("PATCH", "/models/colours", description="new"),
         "registry.update_model",

@@ -225,6 +225,19 @@ def test_after_a_rotation_the_next_key_signs_and_what_the_former_has_signed_stil
     assert read_anchors(lines, only_first)[1][0].kind == "forged_anchor"
 
 
+def test_public_halves_of_erased_keys_are_not_written_over_but_have_to_be_put_back(tmp_path: Path) -> None:
+    AuditKey.open(tmp_path)
+    AuditKey.rotate(tmp_path)
+    path = tmp_path / "audit.pub"
+    kept = path.read_bytes()
+    path.write_bytes(b"damaged")
+    with pytest.raises(TrustError, match="put back the copy of an auditor"):
+        AuditKey.open(tmp_path)
+    assert path.read_bytes() == b"damaged"
+    path.write_bytes(kept)
+    assert AuditKey.open(tmp_path).number == 2
+
+
 class Receiver:
     """A webhook's other end: answers with these statuses, then with 204."""
 

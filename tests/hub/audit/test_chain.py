@@ -10,21 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_contract import envelope
-from shoal_hub.audit.chain import (
-    ANCHOR_TYPE,
-    MAX_FINDINGS,
-    START,
-    Anchor,
-    Entry,
-    Report,
-    canonical_json,
-    examine,
-    from_export,
-    hash_entry,
-    key_id,
-    to_export,
-    verify,
-)
+from shoal_hub.audit.chain import ANCHOR_TYPE, MAX_FINDINGS, Anchor, Report, examine, key_id, verify
+from shoal_hub.audit.entry import START, Entry, canonical_json, from_export, hash_entry, to_export
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = Ed25519PrivateKey.generate()

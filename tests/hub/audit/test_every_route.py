@@ -25,7 +25,7 @@ from tests.hub.devices.requests_of import (
     renew,
     renewal,
 )
-from tests.simulators.rows import NOON, add_device, add_version, make_report, section
+from tests.simulators.rows import NOON, add_device, add_version, make_report
 
 import shoal_hub
 from shoal_hub.api import create_app
@@ -39,7 +39,7 @@ from shoal_hub.devices.presence import apply_reported
 from shoal_hub.devices.tables import EnrolmentTokenRow
 from shoal_hub.events.record import record_event
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
-from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.schema import METADATA
 
 
@@ -223,27 +223,6 @@ def test_reading_leaves_no_entry_and_devices_reports_leave_none(site: Site) -> N
         assert apply_reported(session, site.devices[0], make_report(sequence=9), NOON)
         record_event(session, "test", "x")
     assert read(site.hub.database) == []
-
-
-def test_a_rollout_that_its_gate_aborts_is_an_entry_of_the_controller(site: Site) -> None:
-    rollout = site.rollout()
-    reconcile_rollouts(site.hub.database, NOON)
-    with site.hub.database.session() as session:
-        told = session.exec(select(Deployment).where(col(Deployment.assigned_at).is_not(None))).first()
-    assert told is not None
-    report = make_report(sequence=5, sections={"models/digits": section("failed", told.id)})
-    with site.hub.database.transaction() as session:
-        assert apply_reported(session, told.device_id, report, NOON)
-    for _ in range(5):
-        reconcile_rollouts(site.hub.database, NOON)
-    with site.hub.database.session() as session:
-        assert session.get_one(Rollout, rollout).state == "aborted"
-    mine = [one for one in read(site.hub.database) if one.actor_role == "system"]
-    assert [(one.actor_name, one.action, one.subject) for one in mine] == [
-        ("controller", "rollouts.abort", f"rollouts/{rollout}")
-    ]
-    assert json.loads(mine[0].before) == {"state": "running"}
-    assert json.loads(mine[0].after)["state"] == "aborted"
 
 
 def test_many_rows_are_shown_in_part_and_the_others_by_their_hash(hub: HubContext, client: TestClient) -> None:

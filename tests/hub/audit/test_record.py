@@ -11,7 +11,8 @@ from tests.hub.audit.trail import ADA, overpower, read, replace_all, run, write
 
 from shoal_hub.audit.actor import ENROLMENT_ROLE, Actor
 from shoal_hub.audit.anchor import AnchorFile, AuditSigner
-from shoal_hub.audit.chain import START, Report, examine, hash_entry
+from shoal_hub.audit.chain import Report, examine
+from shoal_hub.audit.entry import START, hash_entry
 from shoal_hub.audit.export import entries_of
 from shoal_hub.audit.key import read_public
 from shoal_hub.audit.record import record

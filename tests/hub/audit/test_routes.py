@@ -11,7 +11,8 @@ from tests.hub.audit.trail import overpower, run, write
 
 from shoal_hub.audit.actor import Actor
 from shoal_hub.audit.anchor import AnchorFile, AuditSigner
-from shoal_hub.audit.chain import examine, iter_export
+from shoal_hub.audit.chain import examine
+from shoal_hub.audit.entry import iter_export
 from shoal_hub.audit.key import read_public
 from shoal_hub.audit.record import record
 from shoal_hub.context import HubContext

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from shoal_hub.audit.actor import Actor
-from shoal_hub.audit.chain import Entry
+from shoal_hub.audit.entry import Entry
 from shoal_hub.audit.record import record
 from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.database import Database

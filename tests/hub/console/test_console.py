@@ -34,15 +34,22 @@ def test_a_stranger_is_sent_to_the_form_and_sees_nothing(browser: TestClient) ->
 
 
 def test_a_page_runs_only_what_the_hub_serves(visitor: TestClient) -> None:
-    for path in ("/", "/account", "/console/devices"):
-        policy = visitor.get(path).headers["content-security-policy"]
+    for path in ("/", "/account", "/console/devices", "/api/docs"):
+        answer = visitor.get(path)
+        policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert "http" not in policy
-    page = visitor.get("/").text
-    assert re.findall(r"\son\w+=|<script>|style=|javascript:", page) == []
-    for asset in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
-        assert visitor.get(asset).status_code == 200
+        assert re.findall(r"\son\w+=|<script>|style=|javascript:|(?:src|href)=.https?:", answer.text) == [], path
+        for asset in re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text):
+            assert visitor.get(asset).status_code == 200, asset
+
+
+def test_the_description_of_the_api_is_shown_to_whoever_asks_from_assets_of_the_hub(browser: TestClient) -> None:
+    page = browser.get("/api/docs").text
+    assert "/static/vendor/swagger-ui" in page
+    assert "/api/openapi.json" in browser.get("/static/api-docs.js").text
+    assert browser.get("/api/openapi.json").status_code == 200
 
 
 def test_an_empty_hub_says_what_to_do_next(visitor: TestClient) -> None:

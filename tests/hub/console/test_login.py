@@ -21,7 +21,7 @@ from shoal_hub.operators.roles import ALL_SCOPES, Role, Scope
 from shoal_hub.operators.tables import ConsoleSession, OperatorToken, User
 from shoal_hub.operators.tokens import create_token
 from shoal_hub.operators.turns import Turns
-from shoal_hub.operators.users import create_user, disable_user, find_user, reset_password, set_role
+from shoal_hub.operators.users import create_user, disable_user, enable_user, find_user, reset_password, set_role
 from shoal_hub.requests import network_of
 
 
@@ -156,6 +156,9 @@ def test_disabling_a_user_or_another_password_ends_their_sessions(
         disable_user(session, find_user(session, grace), by="test", now=utc_now())
     assert not is_in(browser)
     assert log_in(browser, password="another long password") == 401
+    with hub.database.transaction() as session:
+        enable_user(session, find_user(session, grace), by="test")
+    assert not is_in(browser), "what was open before has ended for good"
 
 
 def test_a_session_has_its_users_role_of_now(browser: TestClient, hub: HubContext, grace: str) -> None:
@@ -256,8 +259,18 @@ def test_logins_that_come_at_once_do_not_take_every_thread() -> None:
     waits.join()
 
 
-def test_one_address_cannot_lock_an_account_for_all_others(hub: HubContext) -> None:
-    assert hub.settings.login_per_minute < hub.settings.account_login_per_minute
+def test_one_address_cannot_lock_an_account_for_all_others(hub: HubContext, grace: str) -> None:
+    app = create_app(strict(hub, login_per_minute=2, account_login_per_minute=3))
+    same = {"sec-fetch-site": "same-origin"}
+
+    def try_from(address: str, password: str) -> int:
+        with TestClient(app, base_url="https://testserver", client=(address, 1), follow_redirects=False) as one:
+            form = {"name": grace, "password": password}
+            return one.post("/login", data=form, headers=same).status_code
+
+    assert [try_from("10.0.0.1", "x") for _ in range(5)] == [401, 401, 429, 429, 429]
+    assert try_from("10.0.0.2", PASSWORD) == 303
+    assert hub.settings.login_per_minute < hub.settings.account_login_per_minute, "so by default too"
 
 
 def test_a_refused_login_is_in_the_log_on_one_line_without_the_password(

@@ -1,7 +1,9 @@
 """Login by an OpenID provider: one on loopback with real signatures, and each lie that it or a browser can tell."""
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,18 +13,20 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
 from joserfc.jwk import ECKey, OctKey, RSAKey
-from sqlmodel import select
+from sqlmodel import delete, select
 from tests.hub.console.conftest import open_browser
 from tests.simulators.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider, oidc_provider
 
 from shoal_hub.console.visitors import COOKIE
 from shoal_hub.context import HubContext
-from shoal_hub.database import utc_now
-from shoal_hub.errors import SettingsError
+from shoal_hub.database import Database, utc_now
+from shoal_hub.errors import RefusedError, SettingsError
+from shoal_hub.operators import oidc_login
 from shoal_hub.operators.oidc_roles import parse_roles, role_of
 from shoal_hub.operators.roles import Role
 from shoal_hub.operators.tables import OidcLogin, User
 from shoal_hub.operators.users import create_user, disable_user, find_user
+from shoal_hub.security import hash_secret
 from shoal_hub.settings import Settings
 
 CALLBACK = "/login/oidc/callback"
@@ -165,6 +169,35 @@ def test_a_token_that_another_key_signed_opens_nothing(
             provider.algorithm = "none"
     refused(browser, log_in(browser, provider), "not acceptable")
     assert users(hub) == []
+
+
+def test_of_two_answers_that_come_at_once_one_is_taken(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one has seen the login before the first has committed that it is taken."""
+    now, has_seen = utc_now(), threading.Event()
+    row = OidcLogin(
+        state_sha256=hash_secret("state"),
+        browser_sha256=hash_secret("browser"),
+        nonce="n",
+        code_verifier="v",
+        redirect_uri=CALLBACK,
+        expires_at=now + timedelta(minutes=1),
+    )
+    with database.transaction() as session:
+        session.add(row)
+
+    def take() -> None:
+        with database.transaction() as session:
+            oidc_login._take(session, "browser", "state", now)
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as session:
+            oidc_login._take(session, "browser", "state", now)
+            monkeypatch.setattr(oidc_login, "delete", lambda table: (has_seen.set(), delete(table))[1])
+            second = pool.submit(take)
+            # On SQLite it cannot even begin.
+            assert has_seen.wait(30 if database.engine.dialect.name == "postgresql" else 0.2) or not second.done()
+        with pytest.raises(RefusedError, match="came back before"):
+            second.result()
 
 
 def test_an_answer_is_taken_once(browser: TestClient, provider: OidcProvider) -> None:

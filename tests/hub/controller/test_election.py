@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 from sqlmodel import select
+from tests.hub.audit.trail import read
 from tests.simulators.broker import running_broker
 from tests.simulators.rows import add_device
 
 from shoal_hub.addresses import Addresses
+from shoal_hub.audit.actor import CONTROLLER
+from shoal_hub.audit.record import record
 from shoal_hub.controller.election import Election, FencedError
 from shoal_hub.controller.tables import ControllerFence
 from shoal_hub.database import Database
@@ -61,6 +64,19 @@ def test_a_controller_that_was_followed_can_commit_nothing_more(
         assert len(session.exec(select(Device)).all()) == 2
     follower.resign()
     first_election.resign()
+
+
+def test_a_controller_in_charge_holds_up_nobodys_entry_in_the_audit_trail(
+    database: Database, second: Database, tmp_path: Path
+) -> None:
+    election = Election(database, tmp_path / "lock")
+    assert election.stand()
+    with second.transaction() as session:
+        if second.engine.dialect.name == "postgresql":
+            session.connection().exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+        record(session, CONTROLLER, "test", "test", {}, {})
+    assert len(read(second)) == 1
+    election.resign()
 
 
 @pytest.mark.postgres

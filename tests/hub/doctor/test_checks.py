@@ -224,6 +224,12 @@ def test_a_check_that_cannot_look_is_a_failure_of_its_own_and_holds_up_no_other(
     assert broken.verdict == "fail"
 
 
+def test_the_guide_names_every_check_as_monitoring_gets_it() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "doctor.md").read_text()
+    rows = [line.split("|")[1].strip() for line in guide.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [check.name for check in CHECKS]
+
+
 def test_a_folder_without_a_hub_is_refused_and_stays_empty(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="SHOAL_DATA"):
         examine_hub(Settings(data_dir=tmp_path / "none"))

@@ -62,8 +62,14 @@ def doctor(hub: HubProcess) -> tuple[int, dict[str, Any]]:
 def test_no_secret_stays_in_logs_database_or_arguments_and_the_doctor_says_so(careless: HubProcess) -> None:
     with careless.client() as client:
         token = client.tokens.create(label="kitchen").token.split(".")[-1]
-        who = [(one.actor_role, one.action) for one in client.audit.list()]
-    assert who == [("system", "operators.first_token"), ("admin", "devices.create_enrolment_token")]
+        by_people = [one.action for one in client.audit.list(by="people")]
+        by_hub = [(one.actor_name, one.action) for one in client.audit.list(by="hub")]
+    assert by_people == ["devices.create_enrolment_token"]
+    assert by_hub == [
+        ("supervisor", "trust.begin"),
+        ("supervisor", "operators.first_token"),
+        ("controller", "trust.sign_all_again"),
+    ]
     operator = read_profile(careless.folder / "profile.json").token.get_secret_value()
     logs = [careless.data / "run" / f"{name}.log" for name in ("api", "ingest", "controller")]
     deadline = time.monotonic() + WAIT_S

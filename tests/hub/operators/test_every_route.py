@@ -132,6 +132,9 @@ def test_each_scope_opens_its_routes_and_no_other(sqlite_hub: HubContext) -> Non
         "PUT /devices/{device_id}/config",
         "POST /devices/{device_id}/revoke",
         "POST /devices/{device_id}/decommission",
+        "POST /sites",
+        "PUT /sites/{name}",
+        "DELETE /sites/{name}",
     }
     assert opened[Scope.ENROL] == {
         "POST /tokens",

@@ -51,6 +51,34 @@ def test_an_onnx_file_that_reads_another_file_is_not_registered(
     assert not (sqlite_hub.settings.data / "artifacts").exists()
 
 
+@pytest.mark.parametrize("named", [[], ["calibration.npz", "test.npz"], ["model.onnx"]])
+def test_what_a_bundle_does_not_name_passes_no_gate_and_so_is_never_opened(
+    sqlite_client: TestClient, tmp_path: Path, named: list[str]
+) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    description = json.loads((folder / "bundle.json").read_text())
+    description["files"] = {name: description["files"][name] for name in named}
+    (folder / "bundle.json").write_text(json.dumps(description))
+    response = post_bundle(sqlite_client, folder)
+    assert response.status_code == 422
+    assert "does not name" in response.json()["error"]["message"]
+    assert sqlite_client.get("/api/v1/models").json() == []
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "calibration.npz", "test.npz"])
+def test_a_bundle_without_what_it_is_measured_by_is_refused_by_name(
+    sqlite_client: TestClient, tmp_path: Path, name: str
+) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    description = json.loads((folder / "bundle.json").read_text())
+    del description["files"][name]
+    (folder / name).unlink()
+    (folder / "bundle.json").write_text(json.dumps(description))
+    message = post_bundle(sqlite_client, folder).json()["error"]["message"]
+    assert name in message
+    assert "/" not in message, "no path of the hub"
+
+
 def test_a_variant_passes_the_same_gate_as_an_upload(tmp_path: Path) -> None:
     path = tmp_path / "colours-generic-litert-int8.tflite"
     path.write_bytes(litert_with(custom_op="FlexMatMul"))
@@ -92,6 +120,11 @@ def layer(**changes: Any) -> dict[str, Any]:
         (layer(config={"activation": {"class_name": "__lambda__", "config": {"value": "4wEAAAA="}}}), "is code"),
         (layer(class_name="TFSMLayer", config={"filepath": "/etc"}), "is code"),
         (layer(class_name="TorchModuleWrapper"), "is code"),
+        (layer(module="keras", class_name="layers.Lambda"), "no plain name"),
+        (layer(module="keras.layers", class_name="Lambda "), "no plain name"),
+        (layer(module="keras.utils", class_name="get_file"), "imported from the module 'keras.utils'"),
+        (layer(module="keras.config", class_name="enable_unsafe_deserialization"), "imported from the module"),
+        (layer(module="keras.src.saving.saving_lib", class_name="load_model"), "imported from the module"),
         (layer(module="os", class_name="system"), "imported from the module 'os'"),
         (layer(module="builtins", class_name="exec"), "Python's builtins"),
         (layer(class_name="StringLookup", config={"vocabulary": "/etc/passwd"}), "would be read from this machine"),
@@ -99,6 +132,23 @@ def layer(**changes: Any) -> dict[str, Any]:
 )
 def test_a_keras_file_with_code_is_refused(tmp_path: Path, config: object, reason: str) -> None:
     assert reason in refusal(tmp_path / "model.keras", keras_archive(config))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("keras.src.ops.numpy", "Add"),
+        ("keras.src.models.functional", "Functional"),
+        ("keras.optimizers.schedules", "ExponentialDecay"),
+        ("keras.dtype_policies", "DTypePolicy"),
+        ("builtins", "function"),
+        (None, "__keras_tensor__"),
+    ],
+)
+def test_what_keras_writes_of_plain_models_passes(tmp_path: Path, module: str | None, name: str) -> None:
+    path = tmp_path / "model.keras"
+    path.write_bytes(keras_archive(layer(module=module, class_name=name)))
+    check_bundle_file(path, LIMITS)
 
 
 def external_link(file: Any) -> None:

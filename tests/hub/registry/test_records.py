@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from fastapi.testclient import TestClient
+from sqlmodel import select
 from tests.hub.registry.bundles import post_bundle, write_bundle
 
 from shoal_contract.envelope import verify
@@ -126,6 +127,19 @@ def test_a_variant_is_stated_as_made_here_from_the_versions_files(
     assert client.get(f"{VERSION.format(1)}/provenance").json() == [own, variant], "nothing is stated twice"
 
 
+def test_who_reads_records_changes_nothing_but_what_was_not_stated_yet(
+    client: TestClient, hub: HubContext, tmp_path: Path
+) -> None:
+    register(client, tmp_path / "1")
+    add_variant(hub)
+    entries = []
+    for _ in range(3):
+        client.get(f"{VERSION.format(1)}/bom").raise_for_status()
+        client.get(f"{VERSION.format(1)}/provenance").raise_for_status()
+        entries.append(len(client.get("/api/v1/audit").json()))
+    assert len(set(entries)) == 1, entries
+
+
 def test_a_statement_that_was_altered_does_not_verify(client: TestClient, hub: HubContext, tmp_path: Path) -> None:
     register(client, tmp_path / "1")
     (record,) = client.get(f"{VERSION.format(1)}/provenance").json()
@@ -155,6 +169,12 @@ def test_the_bill_of_materials_holds_the_official_schema_and_names_everything(
     assert {"type": "accuracy", "value": "0.5", "slice": "night | dusk"} in analysis
     assert main["modelCard"]["considerations"]["useCases"] == ["Sorting fish by colour."]
     first = client.get(f"{VERSION.format(1)}/bom").json()
+    assert first == client.get(f"{VERSION.format(1)}/bom").json()
+    with hub.database.transaction() as session:
+        row = session.exec(select(VariantRow)).one()
+        row.sha256 = store_artifact(session, hub.artifacts, b"compressed again").sha256
+        session.add(row)
+    assert client.get(f"{VERSION.format(1)}/bom").json()["serialNumber"] != first["serialNumber"]
     hashes = {one["name"]: one["hashes"][0]["content"] for one in first["components"]}
     assert hashes["generic-onnx-int8.onnx"] == sha256_hex(b"variant")
     assert {"model.onnx", "test.npz", "training-data"} <= hashes.keys()
@@ -187,6 +207,38 @@ def test_the_card_is_a_page_in_which_words_stay_words(
     assert r"night \| dusk" in page
     assert "## Limits\n\nIt has never seen water." in page
     assert "| generic-onnx-int8 | int8 | int8-qdq-onnx | 7 | 0.75 | 1.5 |" in page
+
+
+def test_nothing_that_people_wrote_adds_a_line_a_heading_or_a_cell_to_the_page(
+    sqlite_client: TestClient, tmp_path: Path
+) -> None:
+    card = {
+        "owner": "eve\n- Licence: MIT",
+        "limits": "None.\n===\n---\n+ a\n- b\n1. c\n2) d\n    code\n&lt;b&gt;\n\x1b[31mred\u202e",
+        "metrics_by_slice": [{"slice": "night\n| accuracy | 1 | all |", "metric": "accuracy", "value": 0.5}],
+    }
+    register(sqlite_client, tmp_path / "1", card=card, author="ada\n## Approved", algorithm="cnn\r\n> quote")
+    page = sqlite_client.get(f"{VERSION.format(1)}/card.md").text
+    assert "- Owner: eve - Licence: MIT\n" in page
+    assert "- Author: ada \\#\\# Approved\n" in page
+    limits = page.partition("## Limits\n\n")[2].partition("\n\n##")[0].split("\n")
+    assert limits == [
+        "None.",
+        r"\===",
+        r"\---",
+        r"\+ a",
+        r"\- b",
+        r"1\. c",
+        r"2\) d",
+        "code",
+        r"\&lt;b\&gt;",
+        r"\[31mred ",
+    ]
+    titles = [line for line in page.split("\n") if line.startswith("## ")]
+    assert len(titles) == 7
+    metrics = page.partition("## Metrics\n\n")[2].partition("\n\n")[0].split("\n")
+    assert len(metrics) == 4, "two head lines, the accuracy, the slice"
+    assert "\x1b" not in page
 
 
 def test_a_version_without_card_or_licence_is_registered_and_says_so(sqlite_client: TestClient, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ import json
 import os
 import pickle
 import sys
+import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from shoal_contract.manifest import Baseline
 from shoal_hub.context import HubContext
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.registry.bundle_files import restore_bundle
-from shoal_hub.registry.inspection import inspect, inspect_in_child
+from shoal_hub.registry.inspection import Inspection, inspect, inspect_in_child
 from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.registry.tables import Version
 
@@ -49,6 +51,24 @@ def test_a_bundle_becomes_version_one_with_all_that_it_says(client: TestClient, 
     assert shown["created_by"] == "ada"
     assert client.get("/api/v1/models").json()[0]["description"] == "colours of fish"
     assert [event["kind"] for event in client.get("/api/v1/events").json()] == ["version_registered"]
+
+
+def test_two_that_register_a_new_model_at_once_get_a_version_each(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [write_bundle(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
+    both_are_here = threading.Barrier(2, timeout=60)
+
+    def inspect_together(folder: Path, limits: BundleLimits) -> Inspection:
+        found = inspect(folder, limits)
+        both_are_here.wait()
+        return found
+
+    monkeypatch.setattr("shoal_hub.registry.routes.inspect_in_child", inspect_together)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda folder: post_bundle(client, folder), folders))
+    assert [answer.status_code for answer in answers] == [201, 201], [answer.text for answer in answers]
+    assert sorted(answer.json()["number"] for answer in answers) == [1, 2]
 
 
 @pytest.mark.usefixtures("_in_process")
@@ -280,6 +300,32 @@ def test_an_alias_that_reads_like_something_else_is_refused_with_the_whole_versi
     response = post_bundle(sqlite_client, write_bundle(tmp_path / "bundle"), request=request)
     assert response.status_code == 409
     assert sqlite_client.get("/api/v1/models").json() == []
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "model-card.json"])
+def test_a_description_that_is_larger_than_a_request_may_be_is_not_read(
+    sqlite_client: TestClient, sqlite_hub: HubContext, tmp_path: Path, name: str
+) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    (folder / name).write_bytes(b" " * (sqlite_hub.settings.max_body_bytes + 1))
+    response = post_bundle(sqlite_client, folder)
+    assert response.status_code == 413
+    assert name in response.json()["error"]["message"]
+    assert "SHOAL_MAX_BODY_BYTES" in response.json()["error"]["remedy"]
+
+
+@pytest.mark.usefixtures("_in_process")
+def test_what_a_killed_hub_left_of_an_upload_goes_with_a_later_one(
+    sqlite_client: TestClient, sqlite_hub: HubContext, tmp_path: Path
+) -> None:
+    old, young, other = (sqlite_hub.settings.data / "uploads" / name for name in ("bundle-a", "bundle-b", "d-device"))
+    for folder in (old, young, other):
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"x")
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    assert post_bundle(sqlite_client, write_bundle(tmp_path / "bundle")).status_code == 201
+    assert sorted((sqlite_hub.settings.data / "uploads").iterdir()) == [young, other]
 
 
 def test_an_upload_over_the_limit_is_refused(sqlite_client: TestClient, sqlite_hub: HubContext) -> None:

@@ -1,6 +1,7 @@
 """Versions afterwards: found by number, latest, stage and alias; moved through stages; published to devices."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from shoal_hub.errors import ConflictError
 from shoal_hub.registry.artifacts import store_artifact
 from shoal_hub.registry.publish import publish_manifest
 from shoal_hub.registry.tables import VariantRow
-from shoal_hub.registry.versions import find_version
+from shoal_hub.registry.versions import find_version, set_alias
 
 VERSIONS = "/api/v1/models/colours/versions"
 
@@ -56,6 +57,21 @@ def test_a_version_is_found_by_number_latest_stage_and_alias(two_versions: TestC
         ref: client.get(f"{VERSIONS}/{ref}").json()["number"] for ref in ("1", "2", "latest", "staging", "champion")
     }
     assert found == {"1": 1, "2": 2, "latest": 2, "staging": 1, "champion": 1}
+
+
+def test_two_that_set_a_new_alias_at_once_come_one_after_the_other(two_versions: TestClient, hub: HubContext) -> None:
+    alias = "/api/v1/models/colours/aliases/champion"
+    answers: list[int] = []
+    second = threading.Thread(target=lambda: answers.append(two_versions.put(alias, json={"number": 2}).status_code))
+    with hub.database.transaction() as session:
+        set_alias(session, "colours", "champion", 1)
+        session.flush()
+        second.start()
+        second.join(0.5)
+        assert second.is_alive(), "it waits for the first"
+    second.join()
+    assert answers == [200]
+    assert two_versions.get("/api/v1/models/colours").json()["aliases"] == {"champion": 2}
 
 
 def test_an_alias_moves(two_versions: TestClient) -> None:

@@ -129,6 +129,17 @@ def test_a_device_that_no_key_can_be_wrapped_for_does_not_fit_an_encrypted_versi
     assert (fleet.states(), set(fleet.intents)) == (["assigned", "failed"], {"device-0"})
 
 
+def test_while_a_rollout_waits_for_its_deltas_nobody_is_told_and_no_time_runs() -> None:
+    fleet = Fleet([1], rollout=replace(ROLLOUT, is_waiting_for_deltas=True))
+    fleet.step()
+    fleet.now += 2 * TIMEOUT
+    fleet.step()
+    assert (fleet.states(), fleet.intents) == (["pending"], {})
+    fleet.rollout = replace(fleet.rollout, is_waiting_for_deltas=False)
+    fleet.step()
+    assert fleet.states() == ["assigned"]
+
+
 def test_each_device_gets_the_first_of_its_targets_that_there_is_a_variant_for() -> None:
     fleet = Fleet([1])
     fleet.facts["device-0"] = DeviceFacts(targets=("jetson", TARGET, "other"))

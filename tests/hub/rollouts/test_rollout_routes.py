@@ -1,5 +1,6 @@
 """Rollouts through the API, on both engines: what starts, what is refused and why, and what commands do."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,8 +9,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fastapi.testclient import TestClient
 from sqlmodel import col, select
 from tests.simulators.rows import NOON, add_device, add_version, make_report, section
+from tuf.api.metadata import Metadata
 
 from shoal_contract.ids import new_device_id
+from shoal_contract.limits import MAX_METADATA_BYTES
 from shoal_contract.manifest import VersionManifest
 from shoal_contract.reported import ModelReport, SlotReport
 from shoal_contract.wire import parse_message
@@ -21,8 +24,8 @@ from shoal_hub.errors import ConflictError
 from shoal_hub.events.tables import EventRow
 from shoal_hub.registry.tables import VariantRow
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
-from shoal_hub.rollouts.start import Starter, start_rollout
-from shoal_hub.rollouts.tables import Deployment
+from shoal_hub.rollouts.start import start_rollout, starter_of
+from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.transfer.tables import Lease
 
 OWN_KEY = X25519PrivateKey.generate().public_key().public_bytes_raw().hex()
@@ -228,13 +231,13 @@ def test_two_rollouts_of_one_model_do_not_run_at_once(client: TestClient, fleet:
 
 
 def test_more_than_the_broker_may_hold_is_refused(fleet: Fleet, hub: HubContext) -> None:
-    starter = Starter(hub.artifacts, hub.trust, hub.director, hub.version_keys, retained_budget_bytes=1500)
+    starter = replace(starter_of(hub), retained_budget_bytes=1500)
     with hub.database.transaction() as session, pytest.raises(ConflictError, match="SHOAL_RETAINED_BUDGET_BYTES"):
         start_rollout(session, starter, model="digits", version="1", devices=fleet.ids, by="test")
 
 
 def test_a_variant_beyond_what_travels_is_refused(fleet: Fleet, hub: HubContext) -> None:
-    starter = Starter(hub.artifacts, hub.trust, hub.director, hub.version_keys, 2**40)
+    starter = replace(starter_of(hub), retained_budget_bytes=2**40)
     with hub.database.transaction() as session:
         for variant in session.exec(select(VariantRow)):
             variant.size_bytes = 65 * 2**20
@@ -295,3 +298,20 @@ def test_only_the_ciphertext_of_an_encrypted_version_is_leased_and_a_device_with
     assert len(leased) == 2  # and the manifest
     assert [deployments[device_id].state for device_id in fleet.ids] == ["assigned", "failed", "failed"]
     assert deployments[fleet.ids[1]].problem["code"] == "no_encryption_key"  # type: ignore[index]
+
+
+def test_a_version_that_the_metadata_has_no_room_for_is_refused_with_what_to_do(
+    client: TestClient, hub: HubContext
+) -> None:
+    Fleet(hub, 1)
+    with hub.database.transaction() as session:
+        repository = hub.trust.writing(session)
+        repository.list_manifest("digits", 1, b"{}")
+        with repository.edit_targets("models/digits") as targets:
+            room_bytes = MAX_METADATA_BYTES - len(Metadata(targets).to_bytes())
+            targets.unrecognized_fields["x-filler"] = "x" * (room_bytes - 100)
+    answer = client.post(URL, json={"model": "digits", "version": "2"})
+    assert answer.status_code == 409
+    assert answer.json()["error"]["remedy"].startswith("register further versions as another model")
+    with hub.database.session() as session:
+        assert session.exec(select(Rollout)).all() == []

@@ -194,7 +194,7 @@ def _roll_out(service: Service, database: Database) -> str:
     store = ArtifactStore(service.settings.artifacts)
     trust = service.settings.data / "trust"
     keys = (HubTrust.open(service.settings), Director.open(trust), VersionKeys.open(trust))
-    starter = Starter(store, *keys, 2**30)
+    starter = Starter(store, *keys, 2**30, 2**30, 0)
     with database.transaction() as session:
         add_version(session, store, 1, {TARGET: b"1" * 300_000})
         return start_rollout(session, starter, model="digits", version="1", by="test").id

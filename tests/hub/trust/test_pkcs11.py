@@ -12,8 +12,8 @@ from shoal_client.tuf import Rotation, SigningRequest
 from shoal_contract.ids import sha256_hex
 from shoal_contract.trust import manifest_target
 from shoal_hub.database import utc_now
-from shoal_hub.trust.errors import SignerError
-from shoal_hub.trust.offline import open_signer_url, sign_request
+from shoal_hub.trust.errors import SignerError, TrustError
+from shoal_hub.trust.offline import Plan, make_ceremony, open_signer_url, sign_request
 from shoal_hub.trust.staging import Staging
 from shoal_hub.trust.status import read_status
 from shoal_hub.trust.tables import StagedMetadata
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.hub.trust.conftest import TrustedHub
 
 PIN = "1234-the-pin"
+TYPED = b"several words are easy to keep"
 URL = "hsm:7?label=shoal"
 _CACHE = Path(__file__).parents[3] / ".cache"
 """Where scripts/setup unpacks what it may not install."""
@@ -93,3 +94,12 @@ def test_a_token_s_keys_sign_online_and_offline_roles_and_devices_go_along(
     monkeypatch.setenv("SHOAL_HSM_PIN_FILE", "/nowhere")
     with pytest.raises(SignerError, match="SHOAL_HSM_PIN_FILE"):
         hub.publish("digits", 2, b"{}")
+
+
+@pytest.mark.slow
+def test_a_ceremony_counts_a_token_s_key_once_and_makes_the_others_as_files(token: str, tmp_path: Path) -> None:
+    with pytest.raises(TrustError, match="two of the signers of root are one key"):
+        make_ceremony(tmp_path / "new", TYPED, Plan(root_keys=2, urls=(("root", token), ("root", token))))
+    places = make_ceremony(tmp_path / "new", TYPED, Plan(root_keys=2, urls=(("root", token),)))
+    assert places[0] == token
+    assert [Path(place).parent.name for place in places[1:]] == ["root-2", "targets-1", "code-1"]

@@ -263,10 +263,20 @@ def test_what_does_not_exist_or_cannot_be_is_refused_with_the_roles_that_do(hub:
 
 @pytest.mark.parametrize("plan", [Plan(root_keys=1, root_threshold=2), Plan(code_keys=0)])
 def test_a_ceremony_whose_threshold_cannot_be_reached_is_refused(tmp_path: Path, plan: Plan) -> None:
-    with pytest.raises(TrustError, match="can not sign"):
+    with pytest.raises(TrustError, match="were asked for, by"):
         make_ceremony(tmp_path / "new", TYPED, plan)
     with pytest.raises(TrustError, match="at least 12"):
         make_ceremony(tmp_path / "new", b"short", Plan())
+
+
+def test_a_ceremony_takes_signers_for_offline_roles_alone_and_no_more_than_the_role_has_keys(tmp_path: Path) -> None:
+    with pytest.raises(TrustError, match="snapshot is no role that is signed offline; those are root, targets, code"):
+        make_ceremony(tmp_path / "new", TYPED, Plan(urls=(("snapshot", "hsm:7"),)))
+    with pytest.raises(TrustError, match="code gets 1 keys, 2 signers are named for it; raise --code-keys"):
+        make_ceremony(tmp_path / "new", TYPED, Plan(urls=(("code", "hsm:7"), ("code", "hsm:8"))))
+    with pytest.raises(SignerError, match="the kind gcpkms is not known; use hsm:"):
+        make_ceremony(tmp_path / "new", TYPED, Plan(urls=(("code", "gcpkms:projects/p"),)))
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_hub_restored_from_yesterday_is_ahead_of_its_devices_again(hub: "TrustedHub") -> None:

@@ -98,7 +98,7 @@ def test_a_new_passphrase_opens_every_key_and_the_former_one_none(settings: Sett
     for data in encrypted(settings).values():
         with pytest.raises(AssertionError, match="none of the passphrases"):
             _open(data, (former,))
-    assert entries(settings)[-1] == ("shoal hub", "trust.rotate_passphrase")
+    assert entries(settings)[-1] == ("command line", "trust.rotate_passphrase")
 
 
 def crash_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
@@ -213,7 +213,7 @@ def test_a_new_hub_ca_has_every_key_below_it_made_anew_and_a_running_broker_repl
     assert [name for name in before if before[name] == after[name]] == []
     assert write_files(broker_config(settings, ADDRESSES)) != digest, "by it a broker that runs on is replaced"
     assert DeviceAuthority.open(trust).fingerprint == devices, "devices notice nothing"
-    assert entries(settings)[-1] == ("shoal hub", "trust.rotate_hub_ca")
+    assert entries(settings)[-1] == ("command line", "trust.rotate_hub_ca")
 
 
 def test_a_hub_ca_that_was_half_replaced_is_made_by_the_next_start(

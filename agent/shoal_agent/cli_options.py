@@ -1,0 +1,48 @@
+"""What several commands share: where the agent's data is, JSON output, and errors that a person can read."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+P = ParamSpec("P")
+R = TypeVar("R")
+READABLE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _default_data_dir() -> Path:
+    """/var/lib/shoal-agent for root, else under the user's own data folder."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/shoal-agent")
+    return Path.home() / ".local/share/shoal-agent"
+
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="SHOAL_AGENT_DATA",
+    show_envvar=True,
+    default=_default_data_dir,
+    show_default="/var/lib/shoal-agent for root, else ~/.local/share/shoal-agent",
+    help="The agent's data folder.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def readable(command: Callable[P, R]) -> Callable[P, R]:
+    """Print an AgentError as two lines, what and what to do, and exit with 1."""
+
+    @functools.wraps(command)
+    def run(*arguments: P.args, **options: P.kwargs) -> R:
+        from shoal_agent.errors import AgentError
+
+        try:
+            return command(*arguments, **options)
+        except AgentError as error:
+            click.echo(f"error: {error}\n  do: {error.remedy}", err=True)
+            raise SystemExit(1) from error
+
+    return run

@@ -1,0 +1,120 @@
+"""What the device sends of itself as often as its configuration says: heartbeats, and finished windows of telemetry."""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import datetime
+from logging import getLogger
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from shoal_agent.errors import DiskError, LinkError
+from shoal_agent.link import Link
+from shoal_agent.monitor import Monitor
+from shoal_agent.outbox import UNPLACED, Outbox
+from shoal_contract.desired import DesiredConfig
+from shoal_contract.telemetry import Heartbeat, TelemetryMessage
+
+_log = getLogger(__name__)
+_WINDOW_CHECK_S = 1.0
+
+
+class Telemetry:
+    """The two senders.
+
+    Args:
+        link: Heartbeats go out on it at once, and may be lost.
+        outbox: Windows wait in it until the hub has them.
+        monitor: Has the windows.
+        now: Trusted time.
+        before_beat: Called before each heartbeat.
+    """
+
+    def __init__(
+        self, link: Link, outbox: Outbox, monitor: Monitor, now: Callable[[], datetime], before_beat: Callable[[], None]
+    ) -> None:
+        self._link = link
+        self._outbox = outbox
+        self._monitor = monitor
+        self._now = now
+        self._before_beat = before_beat
+        self._started_s = time.monotonic()
+        self._config = DesiredConfig()
+        self._config_changed = anyio.Event()
+
+    def configure(self, config: DesiredConfig) -> None:
+        """Go by this configuration from now on; a longer wait for the next heartbeat is cut short."""
+        if config != self._config:
+            self._config = config
+            self._config_changed.set()
+
+    async def beat(self) -> None:
+        """Send heartbeats, for ever."""
+        place = (0, 0)
+        while True:
+            connection = await self._link.wait_connected()
+            place = (connection, place[1] + 1 if connection == place[0] else 0)
+            self._before_beat()
+            message = heartbeat(self._started_s, self._outbox.depth(), self._now(), place)
+            try:
+                await self._link.say("telemetry", message.to_bytes())
+            except LinkError as error:
+                _log.debug("heartbeat lost: %s", error)
+            self._config_changed = anyio.Event()
+            with anyio.move_on_after(self._config.heartbeat_s):
+                await self._config_changed.wait()
+
+    async def collect_windows(self) -> None:
+        """Queue windows as they end, for ever."""
+        while True:
+            await anyio.sleep(_WINDOW_CHECK_S)
+            try:
+                await to_thread.run_sync(self._queue_windows)
+            except DiskError as error:
+                _log.error("a window of telemetry is lost: %s", error)
+
+    def _queue_windows(self) -> None:
+        """Pack and queue what is finished; in a thread, as it takes an fsync a window."""
+        for window in self._monitor.take_windows(self._now(), self._config):
+            message = TelemetryMessage(body=window.to_message(UNPLACED))
+            self._outbox.put("telemetry", "window", message.to_bytes())
+
+
+def heartbeat(
+    started_s: float, outbox_depth: int, now: datetime, place: tuple[int, int], root: Path = Path("/")
+) -> TelemetryMessage:
+    """Return the vital signs of this process and its board.
+
+    Args:
+        started_s: `time.monotonic()` at the agent's start.
+        outbox_depth: Messages that wait for the hub.
+        now: The clock.
+        place: The connection, and how many heartbeats it has carried.
+        root: The root under which /proc and /sys are read.
+    """
+    body = Heartbeat(
+        at=now,
+        uptime_s=time.monotonic() - started_s,
+        memory_bytes=_resident_bytes(root),
+        load=os.getloadavg()[0],
+        temperature_c=_temperature_c(root),
+        outbox_depth=outbox_depth,
+        connection=place[0],
+        sequence=place[1],
+    )
+    return TelemetryMessage(body=body)
+
+
+def _resident_bytes(root: Path) -> int:
+    pages = (root / "proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _temperature_c(root: Path) -> float | None:
+    path = root / "sys/class/thermal/thermal_zone0/temp"
+    try:
+        return int(path.read_text()) / 1000
+    except (OSError, ValueError):
+        return None  # most machines have no such sensor

@@ -1,0 +1,83 @@
+"""Which deltas a rollout is for: from what its devices run to what they are to run."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from shoal_contract.limits import MAX_DELTAS
+from shoal_contract.reported import ModelReport, SlotReport
+from shoal_hub.devices.tables import Device
+from shoal_hub.registry.encrypt import travels_as
+from shoal_hub.registry.tables import VariantRow, Version
+from shoal_hub.rollouts.facts import owner_of
+from shoal_hub.rollouts.tables import Rollout
+from shoal_hub.transfer.deltas import Pair, has_deltas_to_come
+
+
+def delta_pairs(
+    session: Session, version: Version, variants: Sequence[VariantRow], devices: Sequence[Device], min_bytes: int
+) -> set[Pair]:
+    """Return the pairs of files between which these devices would go, the most frequent ones to each file.
+
+    What a device runs counts if it says that it is good, and the registry knows it; also in an archived version, which
+    is what the version before a new one in production is.
+
+    Args:
+        session: An open transaction.
+        version: What is rolled out.
+        variants: Its variants.
+        devices: The rollout's devices.
+        min_bytes: The smallest file worth a delta.
+    """
+    large = {one.target: one for one in variants if (one.encrypted_size_bytes or one.size_bytes) >= min_bytes}
+    known = {one.target for one in variants}
+    moves: Counter[tuple[SlotReport, str]] = Counter()
+    for device in devices:
+        target = next((one for one in (device.reported or {}).get("targets", ()) if one in known), "")
+        active = _active(device, version.model)
+        if active is not None and active.state == "good" and target in large:
+            moves[active, target] += 1
+    pairs: Counter[Pair] = Counter()
+    for (active, target), count in moves.items():
+        base = _running_file(session, version.model, active)
+        result = travels_as(large[target].sha256, large[target].encrypted_sha256, is_encrypted=version.is_encrypted)
+        if base is not None and result is not None and base != result:
+            pairs[base, result] += count
+    return most_frequent(pairs)
+
+
+def is_waiting_for_deltas(session: Session, rollout: Rollout, now: datetime) -> bool:
+    """Whether a rollout's devices are not told yet, so that they find its deltas when they are."""
+    until = rollout.deltas_until
+    return until is not None and now < until and has_deltas_to_come(session, owner_of(rollout.id))
+
+
+def most_frequent(pairs: Counter[Pair]) -> set[Pair]:
+    """Return the pairs without, for each result, the rarest beyond what a transfer manifest names."""
+    taken: set[Pair] = set()
+    room: Counter[str] = Counter()
+    for (base, result), _ in pairs.most_common():
+        if room[result] < MAX_DELTAS:
+            room[result] += 1
+            taken.add((base, result))
+    return taken
+
+
+def _active(device: Device, model: str) -> SlotReport | None:
+    report = (device.reported or {}).get("models", {}).get(model)
+    return ModelReport.model_validate(report).active if report is not None else None
+
+
+def _running_file(session: Session, model: str, slot: SlotReport) -> str | None:
+    """Return what travels of the file in a slot; None where the registry does not have that very file."""
+    columns = select(VariantRow.sha256, VariantRow.encrypted_sha256, Version.is_encrypted)
+    wanted = columns.join(Version, col(Version.id) == col(VariantRow.version_id)).where(
+        Version.model == model,
+        Version.number == slot.version,
+        VariantRow.target == slot.target,
+        VariantRow.sha256 == slot.sha256,
+    )
+    found = session.exec(wanted).first()
+    return travels_as(found[0], found[1], is_encrypted=found[2]) if found is not None else None

@@ -1,0 +1,82 @@
+"""Deltas: which are being made, which are there, and which of them a transfer manifest names.
+
+A pair of files is asked for by who starts a rollout; a job makes its patch (`transfer.make_delta`). Deltas are a help
+alone: one that is late, of no use or could not be made holds nothing up, as the whole file always stands beside it.
+"""
+
+from collections.abc import Collection, Iterable
+
+from sqlmodel import Session, col, select
+
+from shoal_contract.limits import MAX_DELTAS
+from shoal_contract.transfer import DeltaRef
+from shoal_hub.jobs.queue import enqueue
+from shoal_hub.jobs.tables import Job
+from shoal_hub.transfer.tables import Delta, Lease, Retained
+
+Pair = tuple[str, str]
+"""Base and result, each by the hash of what travels of the file."""
+
+
+def want_deltas(session: Session, pairs: Iterable[Pair], *, subject: str, by: str) -> list[str]:
+    """Have the deltas of these pairs made, each once; what failed before is tried again.
+
+    Args:
+        session: An open transaction.
+        pairs: The pairs.
+        subject: What the jobs are about, like `models/digits/2`.
+        by: Who asks.
+
+    Returns:
+        The artifacts of those that are made already.
+    """
+    made = []
+    for base, result in sorted(pairs):
+        row = session.get(Delta, (base, result))
+        if row is not None and row.artifact_sha256 is not None:
+            made.append(row.artifact_sha256)
+        elif row is None or not (row.state == "useless" or _is_on_its_way(session, row)):
+            job = enqueue(session, "delta", subject, {"base_sha256": base, "result_sha256": result}, by=by)
+            session.merge(Delta(base_sha256=base, result_sha256=result, job_id=job.id))
+    session.flush()
+    return made
+
+
+def has_deltas_to_come(session: Session, user: str) -> bool:
+    """Whether a delta to what `user` leases is being made, or is made and leased but not at the broker yet."""
+    leased = set(session.exec(select(Lease.sha256).where(Lease.user == user)).all())
+    rows = session.exec(select(Delta).where(col(Delta.result_sha256).in_(leased))).all()
+    return any(
+        _is_on_its_way(session, row) or (row.artifact_sha256 in leased and not _is_named(session, row)) for row in rows
+    )
+
+
+def named_deltas(session: Session) -> dict[str, dict[str, DeltaRef]]:
+    """Return, by result, the deltas that its transfer manifest is to name, by base: those whose chunks stand."""
+    stands = col(Retained.sha256) == col(Delta.artifact_sha256)
+    wanted = select(Delta).join(Retained, stands).where(Retained.state == "standing")
+    named: dict[str, dict[str, DeltaRef]] = {}
+    for row in session.exec(wanted.order_by(col(Delta.size_bytes), col(Delta.base_sha256))):
+        of_result = named.setdefault(row.result_sha256, {})
+        if row.ref is not None and len(of_result) < MAX_DELTAS:
+            of_result[row.base_sha256] = row.ref
+    return named
+
+
+def deltas_to(session: Session, results: Collection[str]) -> set[str]:
+    """Return the artifacts of all deltas to these files."""
+    wanted = select(Delta.artifact_sha256).where(col(Delta.result_sha256).in_(results))
+    return {sha256 for sha256 in session.exec(wanted) if sha256 is not None}
+
+
+def _is_on_its_way(session: Session, row: Delta) -> bool:
+    """Whether its job will still say something; one whose process was lost too often does not."""
+    if row.state != "making":
+        return False
+    state = session.exec(select(Job.state).where(Job.id == row.job_id)).one()
+    return state in {"queued", "running"}
+
+
+def _is_named(session: Session, row: Delta) -> bool:
+    retained = session.get(Retained, row.result_sha256)
+    return retained is not None and retained.state == "standing" and row.base_sha256 in retained.deltas

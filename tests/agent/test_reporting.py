@@ -1,0 +1,74 @@
+"""The reported state: it always fits what the hub takes, and goes out at each connection and each change."""
+
+from datetime import datetime, timezone
+
+import anyio
+import pytest
+from anyio import wait_all_tasks_blocked
+from tests.agent.simulators.director import DEVICE
+from tests.agent.simulators.link import MemoryLink
+
+from shoal_agent.reporting import Reporter
+from shoal_contract import topics
+from shoal_contract.limits import MAX_REPORT_BYTES
+from shoal_contract.reported import Hardware, ModelReport, Problem, ReportedState, SectionReport, SlotReport
+from shoal_contract.wire import parse_message
+
+HARDWARE = Hardware(kind="generic", model="test", architecture="x86_64", cores=1, memory_bytes=1)
+LONGEST = Problem(code="c" * 64, message="m" * 1024, remedy="r" * 512)
+SLOT = SlotReport(version=2**62, target="t" * 63, sha256="0" * 64, state="unproven")
+
+
+@pytest.fixture
+def reporter() -> Reporter:
+    return Reporter(HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc))
+
+
+def read(data: bytes) -> ReportedState:
+    return parse_message(ReportedState, data, MAX_REPORT_BYTES)
+
+
+def test_a_device_on_which_64_models_give_way_to_64_others_can_still_report(reporter: Reporter) -> None:
+    names = [f"m-{number:03d}" for number in range(128)]
+    reporter.models = lambda: dict.fromkeys(names, ModelReport(active=SLOT))
+    reporter.section("config", SectionReport(state="applied"))
+    for name in names:
+        reporter.section(f"models/{name}", SectionReport(state="working"))
+    state = read(reporter.message(1))
+    assert (len(state.models), len(state.sections)) == (64, 128)
+
+
+def test_a_device_on_which_everything_fails_at_length_can_still_report(reporter: Reporter) -> None:
+    reporter.models = lambda: {f"m-{n:02d}": ModelReport(active=SLOT, previous=SLOT, candidate=SLOT) for n in range(64)}
+    for number in range(128):
+        reporter.section(f"models/m-{number:03d}", SectionReport(state="failed", deployment="d" * 64, problem=LONGEST))
+    reporter.refused(LONGEST)
+    state = read(reporter.message(1))
+    problem = state.sections["models/m-000"].problem
+    assert problem is not None
+    assert (problem.code, problem.message[:100]) == (LONGEST.code, "m" * 100)
+
+
+def test_a_short_problem_is_reported_as_it_is(reporter: Reporter) -> None:
+    reporter.section("models/m", SectionReport(state="failed", problem=LONGEST))
+    assert read(reporter.message(1)).sections["models/m"].problem == LONGEST
+
+
+@pytest.mark.anyio
+async def test_it_goes_out_at_each_connection_and_each_change_and_not_otherwise(reporter: Reporter) -> None:
+    link = MemoryLink()
+    presence, reported = topics.up(DEVICE, "presence"), topics.up(DEVICE, "reported")
+    async with anyio.create_task_group() as group:
+        group.start_soon(reporter.publish_changes, link)
+        link.connect()
+        assert [topic for topic, _ in await link.wait_for(2)] == [presence, reported]
+        reporter.touch()
+        assert [topic for topic, _ in await link.wait_for(3)][2:] == [reported]
+        await wait_all_tasks_blocked()
+        link.disconnect()
+        await wait_all_tasks_blocked()
+        link.connect()
+        assert [topic for topic, _ in await link.wait_for(5)][3:] == [presence, reported]
+        places = [(read(data).connection, read(data).sequence) for topic, data in link.sent if topic == reported]
+        assert places == [(1, 0), (1, 1), (2, 0)]
+        group.cancel_scope.cancel()

@@ -1,0 +1,424 @@
+"""Deltas at the hub, on both engines: made once a pair, offered when they stand, and never plain of what is secret."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from sqlmodel import Session, select, update
+from tests.hub.transfer.retained_topics import RetainedTopics
+from tests.simulators.rows import NOON, add_device, add_version, make_report
+
+from shoal_contract import topics
+from shoal_contract.encryption import TAG_BYTES, decrypt_file, delta_key
+from shoal_contract.errors import EncryptionError
+from shoal_contract.ids import sha256_hex
+from shoal_contract.limits import MAX_DELTAS
+from shoal_contract.reported import ModelReport, SlotReport
+from shoal_contract.telemetry import DeploymentEvent, MissingArtifact
+from shoal_contract.transfer import TransferManifest
+from shoal_hub.context import HubContext
+from shoal_hub.database import utc_now
+from shoal_hub.devices.presence import apply_reported
+from shoal_hub.errors import ArtifactError
+from shoal_hub.jobs.tables import Job
+from shoal_hub.jobs.work import JobWork
+from shoal_hub.registry.encrypt import VersionRef, open_version_key
+from shoal_hub.registry.tables import Artifact, VariantRow, Version
+from shoal_hub.rollouts.delta_pairs import most_frequent
+from shoal_hub.rollouts.progress import note_step
+from shoal_hub.rollouts.reconcile import reconcile_rollouts
+from shoal_hub.rollouts.start import start_rollout, starter_of
+from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.transfer.make_delta import run
+from shoal_hub.transfer.needs import take_missing
+from shoal_hub.transfer.publishing import Transfers
+from shoal_hub.transfer.tables import Delta, Lease, Retained
+from shoal_numerics.delta import apply_delta
+
+TARGET = "generic-onnx-int8"
+SIZE = 200_000
+OWN_KEY = "9fd7ad6dcff4298dd3f96d5b1b2af910a0535b1488d7f8fabb349a982880b615"
+
+
+def file_of(number: int, *, is_new: bool = False) -> bytes:
+    """Return a file of which each version changes a hundredth; one that `is_new` has nothing of the others."""
+    noise = bytearray(np.random.default_rng(number if is_new else 0).bytes(SIZE))
+    noise[: SIZE // 100] = np.random.default_rng(number).bytes(SIZE // 100)
+    return bytes(noise)
+
+
+class Fleet:
+    """A hub with devices as rows, whose jobs are done when a test says so."""
+
+    def __init__(self, hub: HubContext, folder: Path, *, encrypted: tuple[int, ...] = (), count: int = 1) -> None:
+        self.hub = hub
+        self.broker = RetainedTopics()
+        self.transfers = Transfers(hub.database, hub.artifacts, timedelta(seconds=30))
+        self._folder, self._reports = folder, 0
+        with hub.database.transaction() as session:
+            self.ids = [add_device(session, name=f"device-{n}", encryption_key=OWN_KEY).id for n in range(count)]
+            for number in (1, 2, 3):
+                files = {TARGET: file_of(number)}
+                add_version(session, hub.artifacts, number, files, is_encrypted=number in encrypted)
+        for device_id in self.ids:
+            self.report(device_id)
+        self.roll_out(1)  # what devices run has been rolled out once
+        self.end()
+
+    def report(self, device_id: str, version: int | None = None, *, state: Any = "good", sha256: str = "") -> None:
+        slot = None
+        if version is not None:
+            sha256 = sha256 or sha256_hex(file_of(version))
+            slot = SlotReport(version=version, target=TARGET, sha256=sha256, state=state)
+        models = {"digits": ModelReport(active=slot)} if slot else {}
+        with self.hub.database.transaction() as session:
+            self._reports += 1
+            assert apply_reported(session, device_id, make_report(sequence=self._reports, models=models), NOON)
+
+    def roll_out(self, version: int, **starter: Any) -> str:
+        with self.hub.database.transaction() as session:
+            bounds = replace(starter_of(self.hub), **starter)
+            return start_rollout(session, bounds, model="digits", version=str(version), devices=self.ids, by="ada").id
+
+    def end(self) -> None:
+        """End every rollout and let go of its artifacts."""
+        with self.hub.database.transaction() as session:
+            for row in session.exec(select(Rollout)).all():
+                row.state, row.ended_at = "succeeded", NOON
+                session.add(row)
+            for lease in session.exec(select(Lease)).all():
+                session.delete(lease)
+        self.publish()
+
+    def do_jobs(self) -> None:
+        """Do what is queued, as the runner's children would."""
+        hub = self.hub
+        with hub.database.session() as session:
+            queued = session.exec(select(Job).where(Job.state == "queued")).all()
+        for job in queued:
+            self._move(job.id, "running")
+            work = JobWork(job.id, job.params, "ada", self._folder, hub.settings, hub.database, hub.artifacts)
+            try:
+                run(work)
+            except Exception:
+                self._move(job.id, "failed")
+                raise
+            self._move(job.id, "succeeded")
+
+    def publish(self, after_s: float = 0) -> None:
+        while self.transfers.step(self.broker, NOON + timedelta(seconds=after_s)):
+            pass
+
+    def manifest_of(self, number: int) -> TransferManifest:
+        payload = self.broker.retained[topics.artifact_manifest(self.travels(number))]
+        return TransferManifest.model_validate_json(payload)
+
+    def travels(self, number: int) -> str:
+        with self.hub.database.session() as session:
+            wanted = select(VariantRow).join(Version).where(Version.number == number)
+            row = session.exec(wanted).one()
+        return row.encrypted_sha256 or row.sha256
+
+    def deltas(self) -> list[Delta]:
+        with self.hub.database.session() as session:
+            return list(session.exec(select(Delta)).all())
+
+    def states(self, seconds: float = 0) -> list[str]:
+        """Take a step in each rollout and return the states of the newest one's deployments."""
+        reconcile_rollouts(self.hub.database, utc_now() + timedelta(seconds=seconds))
+        with self.hub.database.session() as session:
+            newest = session.exec(select(Rollout).order_by(Rollout.created_at.desc())).first()  # type: ignore[attr-defined]
+            assert newest is not None
+            return [
+                one.state for one in session.exec(select(Deployment).where(Deployment.rollout_id == newest.id)).all()
+            ]
+
+    def _move(self, job_id: str, state: str) -> None:
+        with self.hub.database.transaction() as session:
+            session.connection().execute(update(Job).where(Job.id == job_id).values(state=state))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def fleet(hub: HubContext, tmp_path: Path) -> Fleet:
+    """One device that runs version 1, all plain."""
+    made = Fleet(hub, tmp_path)
+    made.report(made.ids[0], 1)
+    return made
+
+
+def test_a_delta_is_made_published_and_then_named_by_the_manifest_of_the_file_that_it_leads_to(fleet: Fleet) -> None:
+    fleet.roll_out(2)
+    fleet.publish()
+    assert fleet.manifest_of(2).deltas == {}
+    fleet.do_jobs()
+    fleet.broker.order.clear()
+    fleet.publish()
+    delta = fleet.manifest_of(2).deltas[fleet.travels(1)]
+    assert (delta.encrypted, delta.size_bytes < SIZE / 10) == (None, True)
+    assert apply_delta(file_of(1), fleet.hub.artifacts.read(delta.sha256), SIZE) == file_of(2)
+    assert fleet.broker.order == [
+        topics.artifact_chunk(delta.sha256, 0),
+        topics.artifact_manifest(delta.sha256),
+        topics.artifact_manifest(fleet.travels(2)),
+    ]
+
+
+def test_no_device_is_told_before_the_deltas_stand_and_then_each_is(fleet: Fleet) -> None:
+    fleet.roll_out(2)
+    fleet.publish()
+    assert fleet.states() == ["pending"]
+    fleet.do_jobs()
+    assert fleet.states() == ["pending"], "made, but not at the broker"
+    fleet.publish()
+    assert fleet.states() == ["assigned"]
+
+
+def test_a_rollout_goes_on_with_whole_files_when_the_wait_is_over(fleet: Fleet) -> None:
+    fleet.roll_out(2)
+    fleet.publish()
+    wait_s = fleet.hub.settings.delta_wait_s
+    assert fleet.states(wait_s - 5) == ["pending"]
+    assert fleet.states(wait_s + 5) == ["assigned"]
+    fleet.do_jobs()
+    fleet.publish()
+    assert fleet.manifest_of(2).deltas, "later devices still find it"
+
+
+def test_a_delta_that_is_no_smaller_is_useless_and_holds_nothing_up(hub: HubContext, tmp_path: Path) -> None:
+    fleet = Fleet(hub, tmp_path)
+    with hub.database.transaction() as session:
+        add_version(session, hub.artifacts, 4, {TARGET: file_of(4, is_new=True)})
+    fleet.report(fleet.ids[0], 1)
+    fleet.roll_out(4)
+    fleet.publish()
+    fleet.do_jobs()
+    assert [one.state for one in fleet.deltas()] == ["useless"]
+    assert fleet.states() == ["assigned"]
+    assert fleet.manifest_of(4).deltas == {}
+    fleet.end()
+    fleet.roll_out(4)
+    with hub.database.session() as session:
+        assert len(session.exec(select(Job)).all()) == 1, "it is not made again"
+
+
+def test_a_delta_that_failed_says_why_holds_nothing_up_and_is_made_for_the_next_rollout(fleet: Fleet) -> None:
+    path = fleet.hub.artifacts.local_path(sha256_hex(file_of(1)))
+    assert path is not None
+    path.rename(path.with_suffix(".gone"))
+    fleet.roll_out(2)
+    fleet.publish()
+    with pytest.raises(ArtifactError):
+        fleet.do_jobs()
+    (row,) = fleet.deltas()
+    assert (row.state, "is not in the store" in row.why) == ("failed", True)
+    assert fleet.states() == ["assigned"]
+
+    path.with_suffix(".gone").rename(path)
+    fleet.end()
+    fleet.roll_out(2)
+    fleet.do_jobs()
+    assert [one.state for one in fleet.deltas()] == ["made"]
+
+
+def test_a_job_that_was_lost_without_a_word_holds_nothing_up(fleet: Fleet) -> None:
+    fleet.roll_out(2)
+    fleet.publish()
+    with fleet.hub.database.transaction() as session:
+        session.connection().execute(update(Job).values(state="failed"))
+    assert [one.state for one in fleet.deltas()] == ["making"]
+    assert fleet.states() == ["assigned"]
+    fleet.end()
+    fleet.roll_out(2)
+    fleet.do_jobs()
+    assert [one.state for one in fleet.deltas()] == ["made"]
+
+
+def test_a_delta_is_made_once_and_stands_from_the_start_of_a_later_rollout(fleet: Fleet) -> None:
+    fleet.roll_out(2)
+    fleet.do_jobs()
+    fleet.publish()
+    fleet.end()
+    fleet.publish(after_s=60)
+    (row,) = fleet.deltas()
+    assert topics.artifact_manifest(row.artifact_sha256 or "") not in fleet.broker.retained
+    fleet.roll_out(2)
+    fleet.publish(after_s=61)
+    with fleet.hub.database.session() as session:
+        assert len(session.exec(select(Job)).all()) == 1
+    assert fleet.manifest_of(2).deltas.keys() == {fleet.travels(1)}
+    assert fleet.states() == ["assigned"]
+
+
+def test_a_delta_that_is_withdrawn_is_named_no_longer(fleet: Fleet) -> None:
+    fleet.roll_out(2)
+    fleet.do_jobs()
+    fleet.publish()
+    (row,) = fleet.deltas()
+    with fleet.hub.database.transaction() as session:
+        for lease in session.exec(select(Lease).where(Lease.sha256 == row.artifact_sha256)).all():
+            session.delete(lease)
+    fleet.publish()
+    assert fleet.manifest_of(2).deltas == {}
+
+
+def test_a_broker_that_lost_everything_gets_the_deltas_again_and_they_are_named(fleet: Fleet) -> None:
+    fleet.roll_out(2)
+    fleet.do_jobs()
+    fleet.publish()
+    before = dict(fleet.broker.retained)
+    fleet.broker.retained.clear()
+    fleet.transfers.assert_all()
+    fleet.publish()
+    assert fleet.broker.retained == before
+    assert fleet.manifest_of(2).deltas.keys() == {fleet.travels(1)}
+
+
+def test_only_what_devices_run_well_and_the_registry_knows_has_deltas(hub: HubContext, tmp_path: Path) -> None:
+    fleet = Fleet(hub, tmp_path, count=6)
+    good, bad, unproven, unknown, other, fresh = fleet.ids
+    fleet.report(good, 1)
+    fleet.report(bad, 2, state="bad")
+    fleet.report(unproven, 2, state="unproven")
+    fleet.report(unknown, 9)
+    fleet.report(other, 2, sha256="e" * 64)
+    fleet.report(fresh)
+    fleet.roll_out(3)
+    assert [(one.base_sha256, one.result_sha256) for one in fleet.deltas()] == [(fleet.travels(1), fleet.travels(3))]
+
+
+def test_to_one_file_the_most_frequent_moves_have_deltas() -> None:
+    frequent: Counter[tuple[str, str]] = Counter({(f"base-{number}", "new"): number + 1 for number in range(70)})
+    taken = most_frequent(frequent)
+    assert len(taken) == MAX_DELTAS
+    assert taken == {(f"base-{number}", "new") for number in range(70 - MAX_DELTAS, 70)}
+
+
+def test_a_version_that_the_new_one_has_replaced_in_production_is_a_base(fleet: Fleet) -> None:
+    with fleet.hub.database.transaction() as session:
+        session.connection().execute(update(Version).where(Version.number == 1).values(stage="archived"))  # type: ignore[arg-type]
+    fleet.roll_out(2)
+    assert len(fleet.deltas()) == 1
+
+
+def test_the_same_file_again_and_a_small_one_have_no_delta(fleet: Fleet) -> None:
+    fleet.roll_out(1)
+    assert fleet.deltas() == []
+    fleet.end()
+    rollout_id = fleet.roll_out(2, delta_min_bytes=SIZE + 1)
+    assert fleet.deltas() == []
+    with fleet.hub.database.session() as session:
+        assert session.get_one(Rollout, rollout_id).deltas_until is None
+
+
+def test_a_delta_for_which_there_is_no_room_at_the_broker_is_kept_for_later(fleet: Fleet) -> None:
+    object.__setattr__(fleet.hub.settings, "retained_budget_bytes", SIZE + 3000)
+    fleet.roll_out(2)
+    fleet.publish()
+    object.__setattr__(fleet.hub.settings, "retained_budget_bytes", SIZE)
+    fleet.do_jobs()
+    fleet.publish()
+    assert fleet.manifest_of(2).deltas == {}
+    assert fleet.states() == ["assigned"]
+    assert [one.state for one in fleet.deltas()] == ["made"]
+
+
+def test_a_device_that_finds_its_delta_silent_has_it_published_again(fleet: Fleet) -> None:
+    fleet.roll_out(2)
+    fleet.do_jobs()
+    fleet.publish()
+    fleet.states()
+    (row,) = fleet.deltas()
+    fleet.broker.order.clear()
+    with fleet.hub.database.transaction() as session:
+        missing = MissingArtifact(sha256=row.artifact_sha256 or "", detail="silent")
+        take_missing(session, fleet.ids[0], missing, NOON)
+    fleet.publish()
+    assert topics.artifact_chunk(row.artifact_sha256 or "", 0) in fleet.broker.order
+
+
+SECRET = [(1, 2), (1,), (2,)]
+
+
+@pytest.mark.parametrize("encrypted", SECRET, ids=["both", "the old one", "the new one"])
+def test_of_a_secret_version_neither_the_file_nor_a_delta_is_ever_leased_or_stored_plain(
+    hub: HubContext, tmp_path: Path, encrypted: tuple[int, ...]
+) -> None:
+    fleet = Fleet(hub, tmp_path, encrypted=encrypted)
+    fleet.report(fleet.ids[0], 1)
+    fleet.roll_out(2)
+    fleet.do_jobs()
+    fleet.publish()
+    assert fleet.states() == ["assigned"]
+    delta = fleet.manifest_of(2).deltas[fleet.travels(1)]
+    assert delta.encrypted is not None
+    assert delta.encrypted.size_bytes == delta.size_bytes + TAG_BYTES
+    with hub.database.session() as session:
+        leased = set(session.exec(select(Lease.sha256)).all()) | set(session.exec(select(Retained.sha256)).all())
+        stored = set(session.exec(select(Artifact.sha256)).all())
+        keys = {number: _key(session, hub, number) for number in encrypted}
+    secret = {delta.sha256} | {sha256_hex(file_of(number)) for number in encrypted}
+    assert delta.encrypted.sha256 in leased
+    assert leased & secret == set()
+    assert delta.sha256 not in stored
+    assert not hub.artifacts.has(delta.sha256)
+    sent = list(fleet.broker.retained.values())
+    for number in encrypted:
+        assert not any(file_of(number)[:32] in payload for payload in sent)
+
+    sealed = hub.artifacts.read(delta.encrypted.sha256)
+    patch = decrypt_file(sealed, _both(keys), delta.sha256, delta.size_bytes)
+    assert apply_delta(file_of(1), patch, SIZE) == file_of(2)
+    assert not any(patch[88:120] in payload for payload in sent)
+    for key in keys.values() if len(keys) == 2 else ():
+        for alone in (key, delta_key(key, None)):
+            assert alone is not None
+            with pytest.raises(EncryptionError):
+                decrypt_file(sealed, alone, delta.sha256, delta.size_bytes)
+
+
+def _key(session: Session, hub: HubContext, number: int) -> bytes:
+    version = session.exec(select(Version).where(Version.number == number)).one()
+    key = open_version_key(session, hub.version_keys, VersionRef.of(version))
+    assert key is not None
+    return key
+
+
+def _both(keys: dict[int, bytes]) -> bytes:
+    key = delta_key(keys.get(1), keys.get(2))
+    assert key is not None
+    return key
+
+
+def test_what_travelled_is_shown_against_the_whole_file_and_a_later_word_takes_nothing_back(
+    client: TestClient, hub: HubContext, tmp_path: Path
+) -> None:
+    fleet = Fleet(hub, tmp_path, count=2)
+    for device_id in fleet.ids:
+        fleet.report(device_id, 1)
+    rollout_id = fleet.roll_out(2)
+    shown = client.get(f"/api/v1/rollouts/{rollout_id}").json()
+    assert (shown["is_waiting_for_deltas"], shown["fetched_bytes"], shown["whole_bytes"]) == (True, 0, 0)
+    fleet.do_jobs()
+    fleet.publish()
+    fleet.states()
+
+    with hub.database.transaction() as session:
+        mine = session.exec(select(Deployment).where(Deployment.rollout_id == rollout_id)).all()
+        first = next(one for one in mine if one.device_id == fleet.ids[0])
+        told = [("fetch", 0), ("verify", 3000), ("verify", 0), ("commit", 3000)]
+        for step, fetched in told:
+            note_step(session, fleet.ids[0], _event(first.id, step, fetched), NOON)
+        note_step(session, fleet.ids[1], _event(first.id, "commit", 99_999), NOON)  # another's deployment
+    shown = client.get(f"/api/v1/rollouts/{rollout_id}").json()
+    assert (shown["is_waiting_for_deltas"], shown["fetched_bytes"], shown["whole_bytes"]) == (False, 3000, SIZE)
+    by_device = {one["device_id"]: (one["fetched_bytes"], one["whole_bytes"]) for one in shown["deployments"]}
+    assert by_device == {fleet.ids[0]: (3000, SIZE), fleet.ids[1]: (None, SIZE)}
+
+
+def _event(deployment: str, step: Any, fetched_bytes: int) -> DeploymentEvent:
+    return DeploymentEvent(model="digits", version=2, deployment=deployment, step=step, fetched_bytes=fetched_bytes)
