@@ -1,13 +1,13 @@
 """What stands under `trust/` at a real broker: in the order that a device needs, and brought back by level."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future
 from datetime import timedelta
 
 import pytest
 from sqlmodel import Session, col, delete, select
 from tests.simulators.broker import Broker, Listening, listening
 from tests.simulators.hub_threads import Hub
+from tests.simulators.retained_topics import RetainedTopics
 from tests.simulators.tuf_client import Files, TufDevice
 
 from shoal_client.tuf import Rotation
@@ -118,15 +118,15 @@ def test_each_start_of_the_controller_signs_everything_again(hub: Hub, ears: Lis
 def test_a_broker_that_is_ahead_of_a_restored_database_has_everything_signed_again(hub: Hub) -> None:
     hub.controller.stop()
     publisher = TrustPublisher(hub.database, hub.trust)
-    outbox = _Outbox()
+    outbox = RetainedTopics()
     publisher.step(outbox, utc_now())
     version = _version(hub, "timestamp")
     publisher.forget()
     for topic, payload in outbox.retained.items():
         publisher.hear(topic, payload)
-    outbox.told.clear()
+    outbox.order.clear()
     publisher.step(outbox, utc_now())
-    assert (outbox.told, _version(hub, "timestamp")) == ([], version)
+    assert (outbox.order, _version(hub, "timestamp")) == ([], version)
     # The same hub, restored from before its last renewal.
     with hub.database.transaction() as session:
         backup = [row.model_dump() for row in session.exec(select(TrustMetadata)).all()]
@@ -147,7 +147,7 @@ def test_a_broker_that_is_ahead_of_a_restored_database_has_everything_signed_aga
 
 def test_names_at_the_broker_that_no_hub_wrote_are_cleared_and_stop_nothing(hub: Hub) -> None:
     hub.controller.stop()
-    publisher, outbox = TrustPublisher(hub.database, hub.trust), _Outbox()
+    publisher, outbox = TrustPublisher(hub.database, hub.trust), RetainedTopics()
     for name in ("\u00b2.root", f"{'9' * 5000}.targets", "01.code", "x.root", "root", "-1.targets", "1."):
         outbox.retained[f"{PREFIX}{name}"] = b"junk"
     for topic, payload in outbox.retained.items():
@@ -204,24 +204,6 @@ def _listed_bundle(hub: Hub, session: Session) -> str | None:
     return info.hashes["sha256"] if info is not None else None
 
 
-class _Outbox:
-    """A broker in memory."""
-
-    def __init__(self) -> None:
-        self.retained: dict[str, bytes] = {}
-        self.told: list[str] = []
-
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> "Future[None]":  # noqa: ARG002
-        self.told.append(topic)
-        if payload:
-            self.retained[topic] = payload
-        else:
-            self.retained.pop(topic, None)
-        future: Future[None] = Future()
-        future.set_result(None)
-        return future
-
-
 def _wait_for(hub: Hub, ears: Listening, name: str) -> None:
     while ears.wait_for(Message).topic != f"{PREFIX}{name}":
         pass
@@ -233,9 +215,9 @@ def _is_whole(hub: Hub) -> bool:
     publisher._has_begun = publisher._was_compared = True
     for topic, payload in _all(hub.broker).items():
         publisher.hear(topic, payload)
-    outbox = _Outbox()
+    outbox = RetainedTopics()
     publisher.step(outbox, utc_now())
-    return outbox.told == []
+    return outbox.order == []
 
 
 def _all(broker: Broker) -> dict[str, bytes]:
