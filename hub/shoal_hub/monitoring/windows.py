@@ -18,7 +18,11 @@ log = logging.getLogger(__name__)
 
 
 def take_window(session: Session, device_id: str, window: Window, now: datetime) -> None:
-    """Store one window and bring the drift signal up to date; a bad one is quarantined as an event, never merged."""
+    """Store one window and bring the drift signal up to date; a bad one is quarantined as an event, never merged.
+
+    A window is counted once, whatever outbox it comes by: a broker that somebody has taken over can withhold the hub's
+    word that it has it, and have the device say it again under another stream.
+    """
     try:
         version = _version(session, window)
         baseline = Baseline.model_validate(version.baseline)
@@ -48,9 +52,25 @@ def take_window(session: Session, device_id: str, window: Window, now: datetime)
         confidence=list(window.confidence),
         latency=list(window.latency),
     )
+    if _is_known(session, row):
+        return
     session.add(row)
     session.flush()
     update_signal(session, device_id, window.model, window.version, baseline, now)
+
+
+def _is_known(session: Session, row: WindowRow) -> bool:
+    """Whether the same window is here: its time alone does not tell, as a clock may stand still."""
+    same = select(WindowRow.id).where(
+        WindowRow.device_id == row.device_id,
+        WindowRow.model == row.model,
+        WindowRow.version == row.version,
+        WindowRow.started_at == row.started_at,
+        WindowRow.requests == row.requests,
+        WindowRow.features == row.features,
+        WindowRow.missing == row.missing,
+    )
+    return session.exec(same.limit(1)).first() is not None
 
 
 def _version(session: Session, window: Window) -> Version:
