@@ -2,8 +2,9 @@
 
 import logging
 from datetime import datetime
+from typing import Final
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import Window
@@ -15,6 +16,9 @@ from shoal_hub.monitoring.tables import WindowRow
 from shoal_hub.registry.tables import Version
 
 log = logging.getLogger(__name__)
+
+_REMEMBERED: Final = 128
+"""Windows of one version on one device that a new one is compared with: several times what a verdict looks at."""
 
 
 def take_window(session: Session, device_id: str, window: Window, now: datetime) -> None:
@@ -60,17 +64,14 @@ def take_window(session: Session, device_id: str, window: Window, now: datetime)
 
 
 def _is_known(session: Session, row: WindowRow) -> bool:
-    """Whether the same window is here: its time alone does not tell, as a clock may stand still."""
-    same = select(WindowRow.id).where(
-        WindowRow.device_id == row.device_id,
-        WindowRow.model == row.model,
-        WindowRow.version == row.version,
-        WindowRow.started_at == row.started_at,
-        WindowRow.requests == row.requests,
-        WindowRow.features == row.features,
-        WindowRow.missing == row.missing,
+    """Whether the same window is among the latest: its time alone does not tell, as a clock may stand still."""
+    latest = (
+        select(WindowRow.started_at, WindowRow.requests, WindowRow.features, WindowRow.missing)
+        .where(WindowRow.device_id == row.device_id, WindowRow.model == row.model, WindowRow.version == row.version)
+        .order_by(col(WindowRow.id).desc())
+        .limit(_REMEMBERED)
     )
-    return session.exec(same.limit(1)).first() is not None
+    return (row.started_at, row.requests, row.features, row.missing) in map(tuple, session.exec(latest))
 
 
 def _version(session: Session, window: Window) -> Version:
