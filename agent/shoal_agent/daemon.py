@@ -72,7 +72,9 @@ class Agent:
         self._settings = settings
         self._now = Clock(data / "trust" / "clock.json", system)
         self._identity: Identity = load_identity(data / "identity")
-        self._outbox = Outbox(data / "outbox.sqlite", settings.outbox)
+        self._outbox = Outbox(
+            data / "outbox.sqlite", settings.outbox, lambda: int(self._now().timestamp() * 1_000_000_000)
+        )
         signer = DeviceSigner(load_or_make_key(data / "identity"))
         pairs = Pairs(self._identity.folder)
         self._link = Link(self._identity, pairs, signer, settings.link, self._next_connection, self._now)

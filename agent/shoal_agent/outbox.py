@@ -7,6 +7,7 @@ the oldest that is still held. A write is durable before it returns: a sequence 
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -21,6 +22,7 @@ from shoal_contract.telemetry import Event, EventBody, OutboxPosition
 
 _log = getLogger(__name__)
 Channel = Literal["event", "telemetry"]
+_LAST_STREAM = 16**16 - 1
 UNPLACED = OutboxPosition(stream="0" * 16, sequence=1, oldest=1)
 """Stands in a queued message until it is sent; `uplink.with_position` puts the true place in."""
 _SCHEMA = """
@@ -49,14 +51,15 @@ class Outbox:
     A damaged file is put aside and another begun, as a device that can not report must still serve.
     """
 
-    def __init__(self, path: Path, settings: OutboxSettings) -> None:
+    def __init__(self, path: Path, settings: OutboxSettings, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._settings = settings
+        self._clock_ns = clock_ns
         self._lock = threading.Lock()
         self._path = path
         self._connection = 0
         make_folder(path.parent)
         self._database = _open(path)
-        self.stream = self._fact("stream", lambda: secrets.token_hex(8))
+        self.stream = self._fact("stream", lambda: f"{clock_ns():016x}")
         self.on_change: Callable[[], None] = lambda: None
         self.dropped = 0
         self._count, self._bytes = self._database.execute(_COUNT).fetchone()
@@ -112,10 +115,18 @@ class Outbox:
         """Messages that wait."""
         return int(self._count)
 
-    def begin_stream(self) -> None:
-        """Go on under another stream's name: the hub knows more of this one than this disk, a restored copy."""
+    def begin_stream(self, after: str = "") -> None:
+        """Go on under a later stream's name: the hub knows more than this disk, a restored copy or a lost one.
+
+        Args:
+            after: The latest stream that the hub knows of this device.
+        """
+        number = max(int(max(after, self.stream), 16) + 1, self._clock_ns())
+        if number > _LAST_STREAM:
+            _log.error("outbox: the hub knows the stream %s, after which none comes: it is not believed", after)
+            return
         with self._writing("beginning another stream"):
-            self.stream = secrets.token_hex(8)
+            self.stream = f"{number:016x}"
             self._database.execute("UPDATE facts SET value = ? WHERE name = 'stream'", (self.stream,))
 
     def next_connection(self, now_ms: int) -> int:

@@ -81,6 +81,10 @@ class Uplink:
         if ack.stream == self._outbox.stream and ack.sequence > self._acknowledged:
             self._advance(ack.sequence)
             self._wake.set()
+        elif ack.stream > self._outbox.stream:  # this outbox was begun by a clock that was behind, or is an older copy
+            _log.warning("the hub knows a later outbox, %s, than this one: it goes on as a later one", ack.stream)
+            self._outbox.begin_stream(ack.stream)
+            self._wake.set()
         for sha256, answer in ack.blobs.items():
             self._uploads.answer(sha256, answer)
 

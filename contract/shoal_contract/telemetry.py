@@ -20,8 +20,9 @@ MAX_PACKED_CHARS: Final = 64 * 1024
 class OutboxPosition(WireValue):
     """Place of a message in a device's outbox.
 
-    `stream` names the outbox (a reflashed device starts another); `oldest` is the first sequence still held, so
-    that a hub restored from a backup knows which ones can never come.
+    `stream` names the outbox: nanoseconds since 1970 of when it was begun, so that of two the greater name is the later
+    one, and what was held back of an earlier one counts no more. `oldest` is the first sequence still held, so that a
+    hub restored from a backup knows which ones can never come.
     """
 
     stream: str = Field(pattern=r"^[0-9a-f]{16}$")

@@ -52,7 +52,11 @@ class Addresses(BaseModel):
         """Return how the hub's process `name` connects to the broker."""
         authority = HubAuthority.open(settings.data / "trust")
         return Endpoint(
-            self.hub_listener_host, self.hub_listener_port, authority.certificate_path, authority.connection(name)
+            self.hub_listener_host,
+            self.hub_listener_port,
+            authority.certificate_path,
+            authority.connection(name),
+            renew=lambda: authority.connection(name),
         )
 
 

@@ -48,14 +48,24 @@ class PublishRefusedError(MqttError):
     code = "publish_refused"
 
 
+def _keep() -> None:
+    """Leave an identity as it is."""
+
+
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the broker's hub listener is, and who connects to it. The broker takes the client id from `identity`."""
+    """Where a listener of the broker is, and who connects to it. The broker takes the client id from `identity`.
+
+    Attributes:
+        renew: Called before each connection: makes the identity's files anew that are near their end, since a hub
+            may run for longer than its certificates.
+    """
 
     host: str
     port: int
     authority: Path
     identity: Identity
+    renew: Callable[[], object] = field(default=_keep, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -145,11 +155,15 @@ class Connection:
     def _keep_connected(self) -> None:
         delay_s = _FIRST_DELAY_S
         while not self._stopping.is_set():
-            session = _Session(self._endpoint, self._subscriptions, self._events)
-            self._session = session
-            reason = session.run(self._stopping)
-            if session.was_ready:
-                delay_s = _FIRST_DELAY_S
+            try:
+                self._endpoint.renew()
+                self._session = session = _Session(self._endpoint, self._subscriptions, self._events)
+            except (OSError, HubError) as error:  # this thread must live: the files may be whole at the next try
+                reason = f"connecting to the broker with {self._endpoint.identity.certificate}: {error}"
+            else:
+                reason = session.run(self._stopping)
+                if session.was_ready:
+                    delay_s = _FIRST_DELAY_S
             self._events.put(Disconnected(reason))
             self._stopping.wait(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, keeps no secret
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S)

@@ -21,13 +21,14 @@ from shoal_hub.supervise.children import STOP_TIMEOUT_S, Child
 from shoal_hub.supervise.claim import claimed
 from shoal_hub.supervise.operator import ensure_operator
 from shoal_hub.supervise.prepare import broker_config, choose_addresses, prepare_data, write_device_access
-from shoal_hub.trust.ca import DeviceAuthority
 
 NAMES: Final = ("ingest", "controller", "api")
 _POLL_S: Final = 0.05
 _MAX_DEATHS_AT_START: Final = 3
 _BROKER_RETRY_S: Final = 2.0
 _FEW_FILES: Final = 4096
+_LOOK_S: Final = 3600.0
+"""How often it looks whether a certificate is near its end: a hub may run for longer than they last."""
 Say = Callable[[str], None]
 
 
@@ -49,6 +50,8 @@ class Supervisor:
         self._broker: BrokerProcess | None = None
         self._broker_retry_s = 0.0
         self._standing = b""
+        self._shown = ""
+        self._next_look_s = 0.0
         self._is_ready = False
 
     def run(self) -> None:
@@ -95,17 +98,17 @@ class Supervisor:
             self._say(f"warning: {warning}")
         addresses = choose_addresses(self._settings)
         addresses.write(self._settings)
-        self._standing = self._read_standing()
         profile = ensure_operator(self._settings, addresses)
         if profile is not None:
             self._say(f"operator's profile {profile}")
         return addresses
 
     def _start_broker(self, addresses: Addresses) -> None:
+        self._look()
         config = broker_config(self._settings, addresses)
         write_device_access(self._settings, addresses)
+        self._shown = write_files(config)
         if self._settings.broker_url:
-            write_files(config)
             self._say(f"broker {self._settings.broker_url} (runs elsewhere; its configuration is {config.conf_path})")
             self._say(f"copy {config.devices.acl} and {config.devices.crl} to it whenever a device is revoked")
             return
@@ -118,7 +121,7 @@ class Supervisor:
         self._say(f"broker {how}: devices on {addresses.broker_host}:{addresses.broker_port} (pid {self._broker.pid})")
 
     def _tend(self, addresses: Addresses, ready: Path) -> None:
-        self._tend_authority(addresses)
+        self._tend_certificates(addresses)
         self._tend_broker()
         for child in self._children:
             status = child.tend()
@@ -132,24 +135,30 @@ class Supervisor:
             ready.write_text(str(os.getpid()))
             self._say(f"ready: API and console on {addresses.api_url}")
 
-    def _read_standing(self) -> bytes:
-        return DeviceAuthority.open(self._settings.data / "trust").standing_path.read_bytes()
+    def _look(self) -> bool:
+        """Return whether the devices' CA has changed since the last look, or that was long ago."""
+        standing = (self._settings.data / "trust" / "ca.json").read_bytes()  # replaced in one step: never half written
+        is_due = standing != self._standing or time.monotonic() >= self._next_look_s
+        if is_due:
+            self._standing, self._next_look_s = standing, time.monotonic() + _LOOK_S
+        return is_due
 
-    def _tend_authority(self, addresses: Addresses) -> None:
-        """Have the broker trust, and show, what the devices' CA has become; the API looks for itself."""
-        trust = self._settings.data / "trust"
-        if (trust / "ca.json").read_bytes() == self._standing:  # replaced in one step, so never half written
+    def _tend_certificates(self, addresses: Addresses) -> None:
+        """Have the broker trust, and show, what stands, of which nothing is near its end; the API looks for itself."""
+        if not self._look():
             return
-        self._standing = self._read_standing()
-        config = broker_config(self._settings, addresses)
+        config = broker_config(self._settings, addresses)  # makes anew what is near its end
+        shown = write_files(config)
+        if shown == self._shown:
+            return
+        self._shown = shown
         write_device_access(self._settings, addresses)  # a CA without a revocation list would lock out all devices
-        self._say("the devices' CA has changed; the broker starts again")
+        self._say("the broker's certificates have changed; it starts again")
         if self._broker is None:
-            write_files(config)
-            again = f"{config.devices.authority} and {config.devices.crl}"
+            again = f"{config.devices.authority}, {config.devices.crl} and the listeners' certificates and keys"
             self._say(f"copy {again} to the broker {self._settings.broker_url} and start it again")
         else:
-            # Mosquitto reads the CAs that it trusts at its start alone.
+            # Mosquitto reads what it trusts and shows at its start alone.
             self._broker.stop()
             self._broker = BrokerProcess(find_mosquitto(self._settings.mosquitto), config)
 

@@ -113,7 +113,19 @@ def test_another_stream_keeps_what_waits(outbox: Outbox) -> None:
     before = outbox.stream
     outbox.begin_stream()
     (queued,) = outbox.after(0, 10)
-    assert queued.position.stream == outbox.stream != before
+    assert queued.position.stream == outbox.stream > before
+
+
+def test_a_later_stream_follows_every_one_before_it_however_the_clock_stands(tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "outbox.sqlite", OutboxSettings(), clock_ns=lambda: 5)
+    assert box.stream == f"{5:016x}"
+    box.begin_stream()
+    assert box.stream == f"{6:016x}"
+    box.begin_stream(after=f"{9:016x}")
+    assert box.stream == f"{10:016x}"
+    box.begin_stream(after="f" * 16)
+    assert box.stream == f"{10:016x}", "none could come after it"
+    box.close()
 
 
 @pytest.mark.parametrize("damage", [b"no database at all, but long enough", b"SQLite format 3\x00" + b"\xff" * 4000])
@@ -128,7 +140,7 @@ def test_a_damaged_file_is_put_aside_and_another_stream_begun(
 
     box = Outbox(path, OutboxSettings())
 
-    assert box.stream != stream
+    assert box.stream > stream
     assert box.put("event", "deployment", b"works") == 1
     assert (tmp_path / "outbox.sqlite.damaged").read_bytes() == damage
     assert "damaged" in caplog.text

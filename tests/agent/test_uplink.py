@@ -157,6 +157,23 @@ async def test_an_acknowledgement_of_another_stream_drops_nothing(make: Callable
         assert sender.outbox.depth() == 1
 
 
+async def test_a_later_outbox_at_the_hub_has_this_one_go_on_as_a_later_one_and_loses_nothing(
+    make: Callable[..., Sender], caplog: pytest.LogCaptureFixture
+) -> None:
+    # The outbox was lost, and this one begun while the clock was behind: the hub takes it for an earlier one.
+    sender = make()
+    later = f"{int(sender.outbox.stream, 16) + 2**40:016x}"
+    sender.put("a")
+    async with sender.running():
+        await sender.link.wait_for(1)
+        await sender.link.acknowledge(later, 7)
+        await sender.link.wait_for(2)
+        assert json.loads(sender.link.sent[-1][1])["outbox"]["stream"] == sender.outbox.stream > later
+        assert sender.outbox.depth() == 1
+    assert set(sender.names()) == {"a"}
+    assert "goes on as a later one" in caplog.text
+
+
 async def test_an_acknowledgement_beyond_the_end_begins_another_stream_and_loses_nothing(
     make: Callable[..., Sender], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -16,11 +18,15 @@ import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from tests.flows.conftest import MODEL, Fleet
 from tests.simulators.agent_process import AgentProcess
 from tests.simulators.hub_process import HubProcess
 
 from shoal_agent.enrol import Waiting, enrol
+from shoal_agent.errors import EnrolmentError
 from shoal_agent.identity import describe, load_or_make_key
 from shoal_client.fleet import Device
 from shoal_contract.device_signature import device_key_id
@@ -157,9 +163,49 @@ def test_a_device_that_waits_enrols_once_an_operator_has_accepted_it(tmp_path: P
         hub.close()
 
 
+def test_a_token_lets_one_agent_in_and_no_second_one_no_guesser_and_none_that_asks_for_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = HubProcess(tmp_path / "hub", SHOAL_WRONG_TOKENS_PER_MINUTE="3").start()
+    try:
+        with hub.client() as client:
+            victim = enrol(tmp_path / "victim", hub.url, client.tokens.create().token, "victim")
+            token = client.tokens.create().token
+            for subject, extension in (
+                (victim.device_id, None),
+                ("hub-controller", None),
+                ("", x509.BasicConstraints(ca=True, path_length=0)),
+                ("", x509.SubjectAlternativeName([x509.DNSName(victim.device_id)])),
+            ):
+                with monkeypatch.context() as lying:
+                    lying.setattr("shoal_agent.enrol.make_signing_request", partial(_ask_for_more, subject, extension))
+                    with pytest.raises(EnrolmentError, match="it asks for"):
+                        enrol(tmp_path / "liar", hub.url, token, "liar")
+            first = enrol(tmp_path / "first", hub.url, token, "first")  # none of them has used it up
+            with pytest.raises(EnrolmentError, match="was used already"):
+                enrol(tmp_path / "second", hub.url, token, "second")
+            unused = client.tokens.create().token
+            for _ in range(3):
+                with pytest.raises(EnrolmentError, match="does not know this token"):
+                    enrol(tmp_path / "guesser", hub.url, f"{token[:-8]}{token_hex(4)}", "guesser")
+            with pytest.raises(EnrolmentError, match="unknown enrolment tokens a minute"):
+                enrol(tmp_path / "guesser", hub.url, unused, "guesser")  # now not even with a right one
+            assert {one.id for one in client.devices.list()} == {victim.device_id, first.device_id}
+    finally:
+        hub.close()
+
+
+def _ask_for_more(subject: str, extension: x509.ExtensionType | None, key: ec.EllipticCurvePrivateKey) -> str:
+    names = [x509.NameAttribute(NameOID.COMMON_NAME, subject)] if subject else []
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
+    if extension is not None:
+        builder = builder.add_extension(extension, critical=True)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
 def _wait_for_broker(fleet: Fleet) -> None:
     """Wait until the broker has started again: it trusts the new CA before anybody has a certificate by it."""
-    wait_until(lambda: fleet.hub.log().count("CA has changed") == 1, "the hub has noticed the new CA")
+    wait_until(lambda: fleet.hub.log().count("certificates have changed") == 1, "the hub has noticed the new CA")
     wait_until(lambda: is_online(fleet, 0), "the device is there")
 
 

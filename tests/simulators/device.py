@@ -6,6 +6,7 @@ and serves nothing.
 
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -110,7 +111,7 @@ class SimulatedDevice:
         self._authority = authority
         self._keys = {director[0]: Ed25519PublicKey.from_public_bytes(bytes.fromhex(director[1]))}
         self._targets = targets
-        self._stream = uuid.uuid4().hex[:16]
+        self._stream = f"{time.time_ns():016x}"
         self._sequence = 0
         self._connection = 0
         self._report_sequence = 0

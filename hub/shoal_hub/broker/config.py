@@ -30,7 +30,6 @@ _DEVICE_ACL: Final = f"""\
 pattern read {topics.ROOT}/device/%u/down/#
 pattern read {topics.TRUST_FILTER}
 pattern read {topics.ARTIFACT_FILTER}
-pattern deny $SYS/#
 """
 HUB_ACL: Final = f"""\
 # Written by the hub; changes are lost. Only the hub's own certificates get to this listener.

@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -48,11 +49,17 @@ _STALE_BATCH: Final = 50
 _MAX_ROLLOUT_STEPS: Final = 100
 _QUIET_S: Final = 0.02
 """After a word, wait this long for more of them: a fleet reports all at once."""
-
-
+_LONGEST_QUIET_S: Final = 0.2
+"""And no longer than this in all: one device can have words said without an end."""
 _TRUST_PREFIX: Final = topics.TRUST_FILTER.removesuffix("#")
 _STAND_S: Final = 1.0
 """Between two tries to be elected."""
+
+
+class ControllerError(HubError):
+    """The controller cannot go on; the supervisor starts it again."""
+
+    code = "controller"
 
 
 class Controller:
@@ -111,6 +118,7 @@ class Controller:
 
         Raises:
             FencedError: Another controller has taken over.
+            ControllerError: The thread that follows revocations has ended.
         """
         if not self._stand(on_ready):
             return
@@ -120,6 +128,8 @@ class Controller:
         is_ready = False
         try:
             while not self._stopping.is_set():
+                if self._revocations.has_ended:
+                    raise ControllerError("the thread that follows revocations has ended; its error is above")
                 what = self._wait(next_tick)
                 is_tick = time.monotonic() >= next_tick
                 if not (what or is_tick or self._is_busy):
@@ -144,12 +154,11 @@ class Controller:
         wake(self._connection, what)
 
     def _end(self) -> None:
-        try:
-            self._runner.stop()
-            self._revocations.stop()
-        finally:
-            self._connection.stop()
-            self._election.resign()
+        with ExitStack() as ending:  # each of them, whatever one raises
+            ending.callback(self._election.resign)
+            ending.callback(self._connection.stop)
+            ending.callback(self._revocations.stop)
+            ending.callback(self._runner.stop)
 
     def _stand(self, on_ready: Callable[[], None]) -> bool:
         """Wait until this controller is in charge; return whether it is, or was stopped before."""
@@ -164,15 +173,24 @@ class Controller:
         return False
 
     def _wait(self, next_tick: float) -> frozenset[str]:
-        """Wait for words until the next tick; return them."""
+        """Wait for words until the next tick; return them. Words without an end do not hold it up for long."""
         what: set[str] = set()
-        timeout_s = 0.0 if self._is_busy else max(0.0, next_tick - time.monotonic())
+        now_s = time.monotonic()
+        until_s = now_s + _LONGEST_QUIET_S if self._is_busy else next_tick
+        quiet_s = 0.0 if self._is_busy else max(0.0, next_tick - now_s)
         while True:
             try:
-                what |= self._take(self._events.get(timeout=timeout_s))
+                what |= self._take(self._events.get(timeout=quiet_s))
             except queue.Empty:
                 return frozenset(what)
-            timeout_s = _QUIET_S if what or self._is_busy else max(0.0, next_tick - time.monotonic())
+            now_s = time.monotonic()
+            if what and not self._is_busy:
+                until_s = min(until_s, now_s + _LONGEST_QUIET_S)
+                quiet_s = _QUIET_S
+            elif not self._is_busy:
+                quiet_s = max(0.0, until_s - now_s)
+            if now_s >= until_s:
+                return frozenset(what)
 
     def _take(self, event: Event) -> frozenset[str]:
         match event:
@@ -239,6 +257,7 @@ class Controller:
             yield self._runner.tick
         if is_tick or "trust" in what:
             yield self._follow_director
+            yield lambda: self._trust.mend_ca_bundle(self._database)
             yield self._metadata.look
             yield lambda: self._metadata.renew(now)
             yield lambda: self._sign_again(now)

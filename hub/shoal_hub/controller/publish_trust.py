@@ -16,7 +16,7 @@ from shoal_hub.database import Database
 from shoal_hub.transfer.publishing import Publisher
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.renewal import claimed_version, renew_due, sign_all_again
-from shoal_hub.trust.roles import OFFLINE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, stored_name
+from shoal_hub.trust.roles import OFFLINE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, parse_stored_name, stored_name
 from shoal_hub.trust.tables import TrustMetadata
 
 _CONFIRM_TIMEOUT_S: Final = 30.0
@@ -88,11 +88,8 @@ class TrustPublisher:
             versions = {row.role: row.version for row in self._trust.reading(session).standing()}
         if claimed_version(retained.get(TIMESTAMP, b"")) > versions.get(TIMESTAMP, 0):
             return True
-        return any(
-            number.isdigit() and int(number) > versions.get(role, 0)
-            for number, _, role in (name.partition(".") for name in retained)
-            if role in OFFLINE
-        )
+        names = [parsed for name in retained if (parsed := parse_stored_name(name)) is not None]
+        return any(version > versions.get(role, 0) for version, role in names if role in OFFLINE)
 
     def _put(self, publisher: Publisher, topic: str, payload: bytes) -> None:
         if self._held.get(topic, b"") == payload:

@@ -76,6 +76,11 @@ class Revocations:
         if self._thread.ident is not None:
             self._thread.join()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the thread has begun and is over, though nobody has stopped it."""
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._is_stopping
+
     def hear(self, what: frozenset[str]) -> None:
         """Look at once if there may be something to follow."""
         if WORD in what:

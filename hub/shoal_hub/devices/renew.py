@@ -22,7 +22,7 @@ from shoal_contract.wire import parse_message
 from shoal_hub.database import announce
 from shoal_hub.devices.certificate_request import key_fingerprint, read_certificate_request
 from shoal_hub.devices.certificates import DeviceCertificate, find_certificate, load_key, make_row
-from shoal_hub.devices.revocation import check_key_is_welcome
+from shoal_hub.devices.revocation import EXPIRY_SLACK, check_key_is_welcome
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ClockError, ConflictError, InvalidInputError, RefusedError, TooManyRequestsError
 from shoal_hub.events.record import record_event
@@ -154,7 +154,7 @@ def _forget(session: Session, present: DeviceCertificate, now: datetime) -> None
     unused = (mine, col(DeviceCertificate.retired_at).is_(None), col(DeviceCertificate.serial) != present.serial)
     later = col(DeviceCertificate.issued_at) >= present.issued_at
     session.exec(update(DeviceCertificate).where(*unused, later).values(retired_at=now))
-    ended = col(DeviceCertificate.expires_at) < now - _HOUR
+    ended = col(DeviceCertificate.expires_at) < now - EXPIRY_SLACK
     session.exec(delete(DeviceCertificate).where(mine, col(DeviceCertificate.retired_at).is_not(None), ended))
 
 

@@ -26,7 +26,7 @@ WORD: Final = "revocations"
 ENROL_AGAIN: Final = (
     "no device is taken back under its old key: stop the agent, remove <data>/identity, enrol with a new token"
 )
-_EXPIRY_SLACK: Final = timedelta(days=1)
+EXPIRY_SLACK: Final = timedelta(days=1)
 """The broker's clock decides on expiry, and may be behind the hub's."""
 _ON_ITS_WAY: Final = timedelta(seconds=10)
 """What a device had sent before it was cut off may reach the hub this much later."""
@@ -98,12 +98,25 @@ def revoked_among(session: Session, device_ids: Sequence[str]) -> set[str]:
 def read_revoked(session: Session, now: datetime) -> Revoked:
     """Return what the broker has to refuse.
 
-    A retired certificate is named until it has expired; a revoked device until it has been cut off and its last known
-    certificate has expired, so that neither file grows for ever.
+    A certificate that was retired, or is of a revoked device, is named until it has expired; a revoked device until it
+    has been cut off and its last known certificate has expired, so that neither file grows for ever.
     """
-    lasting = select(DeviceCertificate).where(col(DeviceCertificate.expires_at) > now - _EXPIRY_SLACK)
-    retired = session.exec(lasting.where(col(DeviceCertificate.retired_at).is_not(None))).all()
-    owners = {row.device_id for row in retired}
+    refused = (
+        select(DeviceCertificate, Device.revoked_at)
+        .join(Device)
+        .where(
+            col(DeviceCertificate.expires_at) > now - EXPIRY_SLACK,
+            or_(col(DeviceCertificate.retired_at).is_not(None), col(Device.revoked_at).is_not(None)),
+        )
+    )
+    serials: dict[int, datetime] = {}
+    owners: set[str] = set()
+    for row, revoked_at in session.exec(refused).all():
+        owners.add(row.device_id)
+        # One that was issued at the moment of the revocation was not there to be retired.
+        since = row.retired_at or revoked_at
+        if since is not None:
+            serials[int(row.serial, 16)] = since
     gone = select(Device.id, Device.cut_off_at).where(col(Device.revoked_at).is_not(None))
     listed = set(
         session.exec(select(DeviceCertificate.device_id).join(Device).where(col(Device.revoked_at).is_not(None)))
@@ -111,7 +124,6 @@ def read_revoked(session: Session, now: datetime) -> Revoked:
     devices = {
         one for one, cut_off_at in session.exec(gone).all() if cut_off_at is None or one in owners or one not in listed
     }
-    serials = {int(row.serial, 16): row.retired_at for row in retired if row.retired_at is not None}
     return Revoked(devices, serials)
 
 

@@ -55,13 +55,6 @@ class Device(SQLModel, table=True):
     clone_seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     outbox_stream: str = ""
     outbox_sequence: int = Field(default=0, sa_type=BigInteger)
-    # Unaudited as all that a device reports: these are there to tell its messages' order.
-    retired_streams: list[str] = Field(
-        default_factory=list,
-        sa_type=JSON,
-        sa_column_kwargs={"info": UNAUDITED},
-        description="streams of the outbox that a later one has replaced, the last at the end",
-    )
 
 
 class EnrolmentTokenRow(SQLModel, table=True):

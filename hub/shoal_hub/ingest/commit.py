@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 _HOLD: Final = timedelta(seconds=2)
 """How long a message that is ahead of a gap waits for the one before; then the device sends both again."""
 _MAX_HELD: Final = 64
-_MAX_RETIRED: Final = 16
-"""Streams that are kept of a device: an outbox makes another one only where it was lost."""
 _QUERY_ROWS: Final = 500
 _HANDLER_ERRORS: Final = (HubError, ContractError, ValueError, LookupError, IntegrityError)
 
@@ -143,16 +141,16 @@ class Committer:
         new = [(one, work.now) for one in received if one.outbox is not None]
         if not new:
             return None
-        device, retired = work.device, work.device.retired_streams
+        device = work.device
         candidates = [*((one, at) for one, at in self._waiting[device.id] if at > work.now - _HOLD), *new]
         before = Position(device.outbox_stream, device.outbox_sequence)
-        planned = plan(before, [one.outbox for one, _ in candidates if one.outbox is not None], retired)
+        planned = plan(before, [one.outbox for one, _ in candidates if one.outbox is not None])
         if not planned.position.stream:
             return None
         for index in planned.commit:
             handle(work, candidates[index][0].message)
         _note_lost(work.session, device.id, planned)
-        _move(work.session, device.id, before, planned.position, [*retired, *planned.replaced][-_MAX_RETIRED:])
+        _move(work.session, device.id, before, planned.position)
         waiting = [candidates[index] for index in planned.wait][:_MAX_HELD]
         ack = Ack(stream=planned.position.stream, sequence=planned.position.sequence)
         return ack, waiting
@@ -196,7 +194,7 @@ def _load_devices(session: Session, device_ids: Iterable[str]) -> dict[str, Devi
     return found
 
 
-def _move(session: Session, device_id: str, before: Position, after: Position, retired: list[str]) -> None:
+def _move(session: Session, device_id: str, before: Position, after: Position) -> None:
     if before == after:
         return
     statement = (
@@ -206,7 +204,7 @@ def _move(session: Session, device_id: str, before: Position, after: Position, r
             col(Device.outbox_stream) == before.stream,
             col(Device.outbox_sequence) == before.sequence,
         )
-        .values(outbox_stream=after.stream, outbox_sequence=after.sequence, retired_streams=retired)
+        .values(outbox_stream=after.stream, outbox_sequence=after.sequence)
         .execution_options(synchronize_session=False)
     )
     if session.connection().execute(statement).rowcount != 1:

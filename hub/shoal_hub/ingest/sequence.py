@@ -1,10 +1,12 @@
 """Decides what of a device's outbox can be committed. Pure.
 
 A device numbers its outbox without gaps. Events and telemetry come over two connections, so they may overtake each
-other; what is ahead of a gap waits, and what the device has given up counts as lost.
+other; what is ahead of a gap waits, and what the device has given up counts as lost. A device that has lost its outbox
+begins another stream, whose name is greater: whoever holds messages back and delivers those of an earlier one after it
+is not heeded.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shoal_contract.telemetry import OutboxPosition
@@ -27,46 +29,35 @@ class Plan:
         commit: In the order of their sequences. All others but `wait` are repetitions.
         wait: Ahead of a gap.
         lost: How many sequences can never come.
-        replaced: Streams that a later one has replaced, in that order.
     """
 
     position: Position
     commit: tuple[int, ...]
     wait: tuple[int, ...]
     lost: int
-    replaced: tuple[str, ...] = ()
 
 
-def plan(position: Position, candidates: Sequence[OutboxPosition], retired: Collection[str] = ()) -> Plan:
+def plan(position: Position, candidates: Sequence[OutboxPosition]) -> Plan:
     """Decide about candidates of one device.
 
     Args:
         position: What is committed.
-        candidates: What has arrived, and what has waited since earlier, in any order.
-        retired: Streams that were replaced by a later one; what comes late of them is not committed again.
+        candidates: What has arrived, and what has waited since earlier, in any order; what is of an earlier stream is
+            neither committed nor kept.
     """
     commit: list[int] = []
     wait: list[int] = []
-    replaced: list[str] = []
     lost = 0
-    for stream in _streams(position.stream, candidates, retired):
+    for stream in sorted({one.stream for one in candidates if one.stream >= position.stream}):
         mine = {one.sequence: index for index, one in enumerate(candidates) if one.stream == stream}
         oldest = [min(one.oldest, one.sequence) for one in candidates if one.stream == stream]
         start = position.sequence if stream == position.stream else min(oldest) - 1
         reached, indexes, skipped = _run(start, mine, max(oldest))
-        if position.stream not in {"", stream}:
-            replaced.append(position.stream)
         position = Position(stream, reached)
         commit += indexes
         wait += [index for sequence, index in mine.items() if sequence > reached]
         lost += skipped
-    return Plan(position, tuple(commit), tuple(wait), lost, tuple(replaced))
-
-
-def _streams(current: str, candidates: Sequence[OutboxPosition], retired: Collection[str]) -> list[str]:
-    """Return the streams of the candidates: the known one first, a new one after it."""
-    arrived = dict.fromkeys(one.stream for one in candidates if one.stream not in retired)
-    return sorted(arrived, key=lambda stream: stream != current)
+    return Plan(position, tuple(commit), tuple(wait), lost)
 
 
 def _run(reached: int, mine: dict[int, int], oldest: int) -> tuple[int, list[int], int]:

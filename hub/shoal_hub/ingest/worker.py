@@ -176,9 +176,12 @@ class IngestWorker:
             return
         self._warned = {one: at for one, at in self._warned.items() if at > now - _WARN_EVERY} | {source: now}
         log.warning("messages of %s are dropped: %s", source, reason)
-        with self._database.transaction() as session:
-            text = f"messages of {source} are dropped: {reason}"
-            record_event(session, "message_dropped", text[:1000], severity="warning")
+        text = f"messages of {source} are dropped: {reason}"
+        try:
+            with self._database.transaction() as session:
+                record_event(session, "message_dropped", text[:1000], severity="warning")
+        except SQLAlchemyError:
+            log.exception("recording that messages are dropped failed; it is in this log alone")
 
     def _serve_blobs(self) -> None:
         while not self._stopping.is_set():

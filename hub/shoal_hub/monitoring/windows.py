@@ -2,8 +2,9 @@
 
 import logging
 from datetime import datetime
+from typing import Final
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import Window
@@ -16,9 +17,16 @@ from shoal_hub.registry.tables import Version
 
 log = logging.getLogger(__name__)
 
+_REMEMBERED: Final = 128
+"""Windows of one version on one device that a new one is compared with: several times what a verdict looks at."""
+
 
 def take_window(session: Session, device_id: str, window: Window, now: datetime) -> None:
-    """Store one window and bring the drift signal up to date; a bad one is quarantined as an event, never merged."""
+    """Store one window and bring the drift signal up to date; a bad one is quarantined as an event, never merged.
+
+    A window is counted once, whatever outbox it comes by: a broker that somebody has taken over can withhold the hub's
+    word that it has it, and have the device say it again under another stream.
+    """
     try:
         version = _version(session, window)
         baseline = Baseline.model_validate(version.baseline)
@@ -48,9 +56,22 @@ def take_window(session: Session, device_id: str, window: Window, now: datetime)
         confidence=list(window.confidence),
         latency=list(window.latency),
     )
+    if _is_known(session, row):
+        return
     session.add(row)
     session.flush()
     update_signal(session, device_id, window.model, window.version, baseline, now)
+
+
+def _is_known(session: Session, row: WindowRow) -> bool:
+    """Whether the same window is among the latest: its time alone does not tell, as a clock may stand still."""
+    latest = (
+        select(WindowRow.started_at, WindowRow.requests, WindowRow.features, WindowRow.missing)
+        .where(WindowRow.device_id == row.device_id, WindowRow.model == row.model, WindowRow.version == row.version)
+        .order_by(col(WindowRow.id).desc())
+        .limit(_REMEMBERED)
+    )
+    return (row.started_at, row.requests, row.features, row.missing) in map(tuple, session.exec(latest))
 
 
 def _version(session: Session, window: Window) -> Version:

@@ -3,6 +3,7 @@
 import queue
 import socket
 import threading
+import time
 
 import uvicorn
 
@@ -26,6 +27,8 @@ from shoal_hub.trust.version_keys import VersionKeys
 from shoal_hub.wake import read_wake, wake
 
 _DRAIN_S = 3
+_LOOK_S = 3600.0
+"""How often it looks whether its certificate is near its end."""
 
 
 class Words:
@@ -68,20 +71,22 @@ class Words:
 
 
 class _Server(uvicorn.Server):
-    """Says that it serves once its socket is open, and shows a new certificate when the CA has changed."""
+    """Says that it serves once its socket is open; shows a new certificate by a new CA, and before the old one ends."""
 
     def __init__(self, config: uvicorn.Config, settings: Settings, authority: DeviceAuthority) -> None:
         super().__init__(config)
         self._settings = settings
         self._authority = authority
         self._shown_by = authority.fingerprint
+        self._next_look_s = time.monotonic() + _LOOK_S
 
     async def on_tick(self, counter: int) -> bool:
-        """Look for a new CA, several times a second; connections that stand go on."""
-        if self._authority.fingerprint != self._shown_by and self.config.ssl is not None:
+        """Look for a new CA, several times a second, and for the certificate's end; connections that stand go on."""
+        is_due = self._authority.fingerprint != self._shown_by or time.monotonic() >= self._next_look_s
+        if is_due and self.config.ssl is not None:
             identity = self._authority.issue_server(server_names(self._settings))
             self.config.ssl.load_cert_chain(identity.certificate, identity.key)
-            self._shown_by = self._authority.fingerprint
+            self._shown_by, self._next_look_s = self._authority.fingerprint, time.monotonic() + _LOOK_S
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

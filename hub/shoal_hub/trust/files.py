@@ -36,7 +36,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read, and replace an older one in one step."""
+    """Write a file that only its owner may read, and replace an older one in one step that outlives a power cut.
+
+    A key is written before metadata names it, so it has to be on the disk when the database's transaction is.
+    """
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_MODE)
@@ -45,6 +48,7 @@ def write_private(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -91,14 +95,24 @@ def read_certificate(path: Path) -> x509.Certificate:
         raise TrustError(f"reading the certificate {path}: {error}", RESTORE) from error
 
 
+def read_private(path: Path, what: str) -> bytes:
+    """Read a file that only its owner may read.
+
+    Raises:
+        TrustError: It is open to others; `what` names its content.
+        OSError: It is missing, or not to be read.
+    """
+    data, mode = path.read_bytes(), path.stat().st_mode
+    if mode & _OTHERS:
+        raise TrustError(
+            f"reading {what} {path}: it is open to others ({stat.filemode(mode)})", f"run: chmod 600 {path}"
+        )
+    return data
+
+
 def _read_key(path: Path) -> object:
     try:
-        mode = path.stat().st_mode
-        data = path.read_bytes()
-        key: object = serialization.load_pem_private_key(data, password=None)
-    except (OSError, ValueError) as error:
+        key: object = serialization.load_pem_private_key(read_private(path, "the key"), password=None)
+    except (OSError, ValueError, TypeError) as error:  # TypeError: the key is encrypted
         raise TrustError(f"reading the key {path}: {error}", RESTORE) from error
-    if mode & _OTHERS:
-        found = stat.filemode(mode)
-        raise TrustError(f"reading the key {path}: it is open to others ({found})", f"run: chmod 600 {path}")
     return key

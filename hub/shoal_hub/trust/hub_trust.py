@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from sqlmodel import Session, select
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 from typing_extensions import Self
@@ -15,7 +17,7 @@ from typing_extensions import Self
 from shoal_client.tuf import Rotation
 from shoal_contract.ids import sha256_hex
 from shoal_contract.trust import CA_BUNDLE_TARGET, MAX_CA_BUNDLE_BYTES
-from shoal_hub.database import utc_now
+from shoal_hub.database import Database, utc_now
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
@@ -25,7 +27,7 @@ from shoal_hub.trust.director import Director, director_epochs
 from shoal_hub.trust.key_rotation import Rotator
 from shoal_hub.trust.keystore import Keystore
 from shoal_hub.trust.repository import TrustRepository
-from shoal_hub.trust.roles import ROOT, Lives
+from shoal_hub.trust.roles import ROOT, TARGETS, Lives
 from shoal_hub.trust.signers import SignerStore
 from shoal_hub.trust.signing import AnyMetadata
 from shoal_hub.trust.staging import Staging
@@ -116,13 +118,37 @@ class HubTrust:
             )
         repository = self.writing(session)
         info = TargetFile.from_data(CA_BUNDLE_TARGET, data, ["sha256"])
-        if repository.targets().targets.get(CA_BUNDLE_TARGET) == info:
-            return True
-        self._offer_ca_bundle(repository, data)
         staging = Staging(repository)
+        if staging.latest_targets().targets.get(CA_BUNDLE_TARGET) == info:
+            return TARGETS not in staging.staged()
+        self._offer_ca_bundle(repository, data)
         with staging.edit_targets() as targets:
             targets.targets[CA_BUNDLE_TARGET] = info
         return staging.settle()
+
+    def mend_ca_bundle(self, database: Database) -> None:
+        """List the devices' CAs as they stand, where a crash or a restored backup has left something else listed.
+
+        The CA's files are written before the transaction that lists them; this is called by level.
+        """
+        path = self._dir / _CA_FILE
+        if not path.exists():
+            return
+        pem = path.read_text()
+        with database.session() as session:
+            if self._is_told(session, pem):
+                return
+        with database.transaction() as session:
+            self.publish_ca_bundle(session, pem)
+
+    def _is_told(self, session: Session, pem: str) -> bool:
+        """Whether devices are told to trust just these CAs, or will be once what waits has been signed."""
+        repository = self.reading(session)
+        if repository.newest(ROOT) is None:
+            return True  # the first metadata lists them
+        info = Staging(repository).latest_targets().targets.get(CA_BUNDLE_TARGET)
+        row = session.get(TrustTarget, (CA_BUNDLE_TARGET, info.hashes["sha256"])) if info is not None else None
+        return row is not None and _certificates(row.content) == _certificates(pem.encode())
 
     def _offer_ca_bundle(self, repository: TrustRepository, data: bytes) -> None:
         """Have a bundle stand for devices, beside the one that is listed now; older ones are let go."""
@@ -168,6 +194,11 @@ class HubTrust:
                     store.erase(key_id)
                     erased.append(key_id)
         return erased
+
+
+def _certificates(pem: bytes) -> set[bytes]:
+    """Return the certificates of a bundle, whose order is of no account."""
+    return {one.fingerprint(hashes.SHA256()) for one in x509.load_pem_x509_certificates(pem)}
 
 
 def _key_ids(md: AnyMetadata) -> Iterable[str]:

@@ -7,7 +7,6 @@ stretched by scrypt (RFC 7914) first, with the key's name as salt. What TLS prog
 
 import hashlib
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,6 @@ from shoal_hub.trust.errors import TrustError
 from shoal_hub.trust.files import PrivateKey
 from shoal_hub.trust.passphrase import make_passphrase, passphrase_path, read_following, read_passphrase
 
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _SCRYPT_COST: Final = 2**15
 _SCRYPT_MEMORY_BYTES: Final = 64 * 2**20
 
@@ -127,15 +125,10 @@ class Keystore:
     def _read(self, name: str) -> object:
         path = self.path(name)
         try:
-            mode, data = path.stat().st_mode, path.read_bytes()
-            key = self._decrypt(name, data)
+            return self._decrypt(name, files.read_private(path, "the key"))
         except (OSError, ValueError, TypeError) as error:  # TypeError: the key is not encrypted
             remedy = "give the passphrase that it was made with" if self._is_typed else files.RESTORE
             raise TrustError(f"reading the key {path}: {error}", remedy) from error
-        if mode & _OTHERS:
-            found = stat.filemode(mode)
-            raise TrustError(f"reading the key {path}: it is open to others ({found})", f"run: chmod 600 {path}")
-        return key
 
     def _decrypt(self, name: str, data: bytes) -> object:
         try:

@@ -7,7 +7,6 @@ variable itself: both show in lists of processes.
 
 import os
 import secrets
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,6 @@ from shoal_hub.trust.errors import TrustError
 CREDENTIAL: Final = "shoal-passphrase"
 _RANDOM_BYTES: Final = 32
 _SHORTEST: Final = 12
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def passphrase_path(environ: Mapping[str, str] = os.environ) -> Path:
@@ -38,7 +36,7 @@ def read_passphrase(path: Path) -> bytes:
         TrustError: It is missing, too short to protect anything, or open to others.
     """
     try:
-        found, mode = path.read_bytes().rstrip(b"\r\n"), path.stat().st_mode
+        found = files.read_private(path, "the passphrase").rstrip(b"\r\n")
     except OSError as error:
         raise TrustError(
             f"reading the passphrase of the hub's keys: {path}: {error.strerror}",
@@ -50,8 +48,6 @@ def read_passphrase(path: Path) -> bytes:
             f"reading the passphrase {path}: {len(found)} bytes found, at least {_SHORTEST} expected",
             "use a longer one",
         )
-    if mode & _OTHERS:
-        raise TrustError(f"reading the passphrase {path}: it is open to others", f"run: chmod 600 {path}")
     return found
 
 

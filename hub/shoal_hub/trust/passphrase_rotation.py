@@ -31,13 +31,10 @@ def rotate_passphrase(trust_dir: Path, environ: Mapping[str, str] = os.environ) 
     former, following = read_passphrase(path), following_path(path)
     try:
         make_passphrase(following)
-        files.sync_folder(path.parent)
         new = read_passphrase(following)
         keys = [key for key in sorted(trust_dir.rglob("*.key")) if key.read_bytes().startswith(_ENCRYPTED)]
         for key in keys:
             _encrypt_anew(key, former, new)
-        for folder in {key.parent for key in keys}:
-            files.sync_folder(folder)
         following.replace(path)
         files.sync_folder(path.parent)
     except OSError as error:

@@ -6,7 +6,7 @@ The controller calls this by level; most calls find that nothing is to do, at th
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlmodel import Session, select
+from sqlmodel import Session, delete, select
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Timestamp
 
@@ -17,7 +17,7 @@ from shoal_hub.events.tables import EventRow
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.renewal_record import recorded
 from shoal_hub.trust.repository import Standing, TrustRepository, is_half_over
-from shoal_hub.trust.roles import OFFLINE, ROOT, TARGETS, TIMESTAMP
+from shoal_hub.trust.roles import OFFLINE, ROOT, TARGETS, TIMESTAMP, parse_stored_name, stored_name
 from shoal_hub.trust.signing import AnyMetadata, verifiers
 from shoal_hub.trust.staging import Staging
 from shoal_hub.trust.status import expiry_text, is_running_out
@@ -104,7 +104,7 @@ def _renew_online(repository: TrustRepository, *, force: bool = False) -> bool:
         subject = f"trust/{role}/{row.version if row is not None else 0}"
         if subject not in told:
             text = f"the role {role} was not renewed: {error}"
-            record_event(repository.session, "trust_keyless", text, subject=subject, severity="error")
+            record_event(repository.session, "trust_keyless", text[:1000], subject=subject, severity="error")
     return is_new
 
 
@@ -114,9 +114,10 @@ def _told(session: Session, kind: str) -> set[str]:
 
 
 def _adopt_roots(repository: TrustRepository, retained: Mapping[str, bytes]) -> None:
-    while (content := retained.get(f"{repository.root().version + 1}.root")) is not None:
+    while (content := retained.get(stored_name(repository.root().version + 1, ROOT))) is not None:
         md = _parsed(content)
-        if md is None or not isinstance(md.signed, Root) or not _is_signed(ROOT, repository, md):
+        is_next = md is not None and isinstance(md.signed, Root) and md.signed.version == repository.root().version + 1
+        if md is None or not is_next or not _is_signed(ROOT, repository, md):
             return
         _adopt(repository, ROOT, md)
 
@@ -126,7 +127,7 @@ def _adopt_targets(repository: TrustRepository, retained: Mapping[str, bytes]) -
         versions = sorted(_versions(retained, role), reverse=True)
         in_force = repository.newest(role)
         for version in versions:
-            md = _parsed(retained[f"{version}.{role}"])
+            md = _parsed(retained[stored_name(version, role)])
             if in_force is None or version <= in_force.version:
                 break
             if md is not None and md.signed.version == version and _is_signed(role, repository, md):
@@ -136,10 +137,12 @@ def _adopt_targets(repository: TrustRepository, retained: Mapping[str, bytes]) -
 
 def _adopt(repository: TrustRepository, role: str, md: AnyMetadata) -> None:
     repository.store(role, md)
+    repository.session.exec(delete(StagedMetadata))  # drafts of versions that were given after the backup
     record_event(
         repository.session,
         "trust_adopted",
-        f"the broker keeps {role} version {md.signed.version}, later than this database: it was taken up",
+        f"the broker keeps {role} version {md.signed.version}, later than this database: it was taken up, and what "
+        "waited for signatures was dropped",
         subject=f"trust/{role}",
         severity="warning",
     )
@@ -175,5 +178,5 @@ def _parsed(content: bytes) -> AnyMetadata | None:
 
 
 def _versions(retained: Mapping[str, bytes], role: str) -> list[int]:
-    parts = [name.partition(".") for name in retained]
-    return [int(number) for number, _, name in parts if name == role and number.isdigit()]
+    names = [parsed for name in retained if (parsed := parse_stored_name(name)) is not None]
+    return [version for version, named in names if named == role]

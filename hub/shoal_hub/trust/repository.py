@@ -31,7 +31,7 @@ from shoal_contract.limits import MAX_METADATA_BYTES
 from shoal_contract.trust import MODELS_ROLE, epoch_of, manifest_target, model_paths, model_role
 from shoal_hub.database import announce
 from shoal_hub.errors import ConflictError
-from shoal_hub.trust.errors import SignerError
+from shoal_hub.trust.errors import SignerError, TrustError
 from shoal_hub.trust.roles import (
     KEPT_VERSIONS,
     ROOT,
@@ -80,7 +80,7 @@ class TrustRepository(Repository):
         self.offline = offline
         self.lives = lives
         self.now = now.replace(microsecond=0)
-        self.keyless: dict[str, SignerError] = {}
+        self.keyless: dict[str, TrustError] = {}
         self._number = max(int(now.timestamp() * 1000), floor + 1)
 
     @override
@@ -194,7 +194,8 @@ class TrustRepository(Repository):
     def renew(self, *, force: bool = False) -> bool:
         """Sign again what is half through its life, is not signed as its delegator asks, or everything.
 
-        A role whose key is not here is passed over and noted in `keyless`: it must not keep the timestamp from renewal.
+        A role whose key is not here, is damaged or does not answer is passed over and noted in `unsigned`: it must not
+        keep the timestamp from renewal.
 
         Returns:
             Whether there is anything new.
@@ -264,7 +265,7 @@ class TrustRepository(Repository):
     def _try(self, role: str, sign: Callable[[], object]) -> None:
         try:
             sign()
-        except SignerError as error:
+        except TrustError as error:
             self.keyless[role] = error
 
     def _delegate_model(self, model: str) -> None:

@@ -1,10 +1,12 @@
 """TUF's roles at the hub: who delegates whom, which are signed offline, and how long their metadata lives. Pure."""
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 from urllib.parse import quote
 
+from shoal_contract.limits import MAX_INTEGER
 from shoal_contract.trust import CODE_ROLE, MODELS_ROLE
 
 ROOT: Final = "root"
@@ -16,6 +18,7 @@ OFFLINE: Final = (ROOT, TARGETS, CODE_ROLE)
 TOP_LEVEL: Final = (ROOT, TIMESTAMP, SNAPSHOT, TARGETS)
 KEPT_VERSIONS: Final = 2
 """Of every role but root, which is kept whole: a device that was off for long goes through each of its versions."""
+_STORED_NAME: Final = re.compile(r"([1-9][0-9]{0,18})\.([^\x00]+)")
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,11 @@ def file_name(role: str) -> str:
 def stored_name(version: int, role: str) -> str:
     """Return the name `<version>.<role>` of retained topics and of the index."""
     return f"{version}.{quote(role, safe='')}"
+
+
+def parse_stored_name(name: str) -> tuple[int, str] | None:
+    """Return version and role, as it is written, of `<version>.<role>`; None for a name that no hub has given."""
+    match = _STORED_NAME.fullmatch(name)
+    if match is None or int(match[1]) > MAX_INTEGER:
+        return None
+    return int(match[1]), match[2]

@@ -9,7 +9,7 @@ from shoal_hub.database import utc_now
 from shoal_hub.dependencies import Admin, Hub, Reading, Viewer, Writing
 from shoal_hub.error_response import documented
 from shoal_hub.errors import NotFoundError
-from shoal_hub.trust.roles import TIMESTAMP
+from shoal_hub.trust.roles import TIMESTAMP, parse_stored_name
 from shoal_hub.trust.staging import Staging
 from shoal_hub.trust.status import read_status
 from shoal_hub.trust.tables import TrustMetadata, TrustTarget
@@ -19,7 +19,6 @@ router = APIRouter(prefix="/trust", tags=["trust"])
 _JSON = "application/json"
 _FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 _NEVER = {"cache-control": "no-cache"}
-_LARGEST_VERSION = 2**63 - 1
 
 
 @router.get("/metadata/{file:path}", response_class=Response, responses=documented(404, 422))
@@ -30,9 +29,9 @@ def read_metadata(file: str, session: Reading, hub: Hub) -> Response:
         row = hub.trust.reading(session).newest(TIMESTAMP)
         if row is not None:
             return Response(row.content, media_type=_JSON, headers=_NEVER)
-    version, _, role = name.partition(".")
-    if version.isascii() and version.isdigit() and int(version[:20]) <= _LARGEST_VERSION and "\x00" not in role:
-        found = session.get(TrustMetadata, (role, int(version)))
+    if (parsed := parse_stored_name(name)) is not None:
+        version, role = parsed
+        found = session.get(TrustMetadata, (role, version))
         if found is not None:
             return Response(found.content, media_type=_JSON, headers=_FOREVER)
     raise NotFoundError(f"there is no metadata {file[:200]!r}", "begin with timestamp.json, which names the rest")

@@ -45,6 +45,13 @@ class Staging:
         rows = {row.role: row for row in self._session.exec(select(StagedMetadata)).all()}
         return {role: AnyMetadata.from_bytes(rows[role].content) for role in OFFLINE if role in rows}
 
+    def latest_targets(self) -> Targets:
+        """Return the targets metadata that waits for signatures; where none does, what is in force."""
+        draft = self.staged().get(TARGETS)
+        found = draft.signed if draft is not None else self._repository.targets()
+        assert isinstance(found, Targets)  # noqa: S101 - stored by this role
+        return found
+
     @contextmanager
     def edit_root(self) -> Iterator[Root]:
         """Draft the next root: what is staged of it already, or a copy of the one in force."""

@@ -153,7 +153,7 @@ def test_a_client_without_a_certificate_does_not_get_in(broker: Broker) -> None:
         assert is_refused(port, authority, None)
 
 
-def test_a_device_certificateis_refused_on_the_hubs_listener_and_the_hubs_on_the_devices(
+def test_a_device_certificate_is_refused_on_the_hubs_listener_and_the_hubs_on_the_devices(
     broker: Broker, tmp_path: Path
 ) -> None:
     device = device_identity(broker, new_device_id(), tmp_path)

@@ -2,13 +2,18 @@
 
 import queue
 import time
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from tests.simulators.broker import WAIT_S, Broker, Listening, listening
 
 from shoal_contract import topics
 from shoal_hub import mqtt
+from shoal_hub.addresses import Addresses
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Event, Message, MqttError, Subscription
+from shoal_hub.settings import Settings
+from shoal_hub.trust import certificates, files
 
 TOPIC = topics.HUB_WAKE
 
@@ -46,6 +51,42 @@ def test_the_connection_comes_back_with_its_subscriptions_after_a_broker_restart
         hub.wait_for(Connected)
         hub.connection.publish(TOPIC, b"again").result(WAIT_S)
         assert hub.wait_for(Message).payload == b"again"
+
+
+def test_files_that_cannot_be_read_cost_one_try_not_the_thread(broker: Broker) -> None:
+    endpoint = broker.endpoint("hub-unreadable")
+    kept = endpoint.identity.key.read_bytes()
+    endpoint.identity.key.unlink()
+    hub = Listening(endpoint)
+    try:
+        assert "hub-unreadable" in hub.wait_for(Disconnected).reason
+        files.write_private(endpoint.identity.key, kept)
+        hub.wait_for(Connected)
+    finally:
+        hub.connection.stop()
+
+
+def test_a_certificate_that_ends_while_the_hub_runs_is_made_anew_before_it_connects_again(
+    own_broker: Broker, tmp_path: Path
+) -> None:
+    addresses = Addresses(
+        api_url="https://localhost:1",
+        api_port=1,
+        broker_host="127.0.0.1",
+        broker_port=own_broker.device_port,
+        hub_listener_host="127.0.0.1",
+        hub_listener_port=own_broker.config.hub.port,
+    )
+    endpoint = addresses.endpoint(Settings(data_dir=tmp_path), "hub-test")
+    with listening(endpoint) as hub:
+        key, issuer = files.read_ec_key(endpoint.identity.key), own_broker.hub.issuer
+        ended = certificates.make_client(
+            "hub-test", key.public_key(), *issuer[:2], timedelta(seconds=-1), backdate=timedelta(days=1)
+        )
+        files.write_certificate(endpoint.identity.certificate, ended)
+        own_broker.restart(keeps_what_is_retained=True)
+        hub.wait_for(Disconnected)
+        hub.wait_for(Connected)
 
 
 def test_what_was_on_its_way_when_the_broker_went_fails_and_is_not_sent_later(own_broker: Broker) -> None:

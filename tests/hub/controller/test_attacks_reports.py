@@ -45,8 +45,8 @@ def forged(channel: SignedChannel, message: WireMessage, key: ec.EllipticCurvePr
     return sign_up(message.to_bytes(), channel, key, device_key_id(key.public_key()))
 
 
-def event(body: EventBody, sequence: int = 1) -> Event:
-    place = OutboxPosition(stream="f" * 16, sequence=sequence, oldest=1)
+def event(body: EventBody, sequence: int = 1, stream: str = "f" * 16) -> Event:
+    place = OutboxPosition(stream=stream, sequence=sequence, oldest=1)
     return Event(event_id=uuid.uuid4().hex, outbox=place, at=NOON, body=body)
 
 
@@ -105,6 +105,32 @@ def test_a_true_report_is_worth_nothing_on_another_device_s_topic_or_a_second_ti
     with hub.database.session() as session:
         after = session.get_one(Device, second.device_id)
         assert after.model_dump(include={"reported", "reported_connection"}) == before
+
+
+def test_an_outbox_that_was_held_back_whole_does_not_end_the_one_that_came_after_it(
+    hub: Hub, broker: Listening
+) -> None:
+    device = hub.add_device()
+    held_back = [
+        forged(
+            "event",
+            event(DeploymentEvent(model="digits", version=9, deployment="dp-old", step="commit"), 1, stream),
+            device._key,
+        )
+        for stream in ("0" * 16, "1" * 16)
+    ]
+    device.tell(DeploymentEvent(model="digits", version=1, deployment="dp-x", step="fetch"))
+    hub.wait(lambda session: _told(session, device) == 1)
+    for envelope in held_back:
+        say(broker, device, "event", envelope)
+    device.tell(DeploymentEvent(model="digits", version=1, deployment="dp-x", step="commit"))
+    hub.wait(lambda session: _told(session, device) == 2)
+    hub.wait(lambda _: not device.outbox)
+
+
+def _told(session: Session, device: SimulatedDevice) -> int:
+    wanted = select(EventRow).where(EventRow.device_id == device.device_id, EventRow.kind == "deployment")
+    return len(session.exec(wanted).all())
 
 
 def test_a_presence_that_another_key_has_signed_moves_nothing(hub: Hub, broker: Listening) -> None:

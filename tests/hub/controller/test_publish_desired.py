@@ -1,9 +1,9 @@
 """How the controller keeps account with the broker of what it was told."""
 
-from concurrent.futures import Future
 from datetime import timedelta
 
 import pytest
+from tests.simulators.retained_topics import RetainedTopics
 from tests.simulators.rows import NOON, add_device
 
 from shoal_contract import topics
@@ -11,28 +11,6 @@ from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.database import Database
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.mqtt import MqttError
-
-
-class Broker:
-    """Retained topics, and a connection that may be away."""
-
-    def __init__(self) -> None:
-        self.retained: dict[str, bytes] = {}
-        self.told: list[str] = []
-        self.is_away = False
-
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> "Future[None]":  # noqa: ARG002
-        if self.is_away:
-            raise MqttError("no connection", "wait")
-        self.retained[topic] = payload
-        self.told.append(topic)
-        future: Future[None] = Future()
-        future.set_result(None)
-        return future
-
-    @property
-    def mark(self) -> bytes | None:
-        return self.retained.get(topics.HUB_WATERMARK)
 
 
 def _add_state(database: Database, seconds: int, **device: object) -> str:
@@ -52,70 +30,72 @@ def _add_state(database: Database, seconds: int, **device: object) -> str:
     return device_id
 
 
-def _tell(publisher: DesiredPublisher, broker: Broker) -> None:
+def _tell(publisher: DesiredPublisher, broker: RetainedTopics) -> None:
     while publisher.step(broker):
         pass
 
 
 @pytest.fixture
-def broker() -> Broker:
-    return Broker()
+def broker() -> RetainedTopics:
+    return RetainedTopics()
 
 
-def test_a_fresh_broker_is_told_everything_and_then_the_watermark(database: Database, broker: Broker) -> None:
+def test_a_fresh_broker_is_told_everything_and_then_the_watermark(database: Database, broker: RetainedTopics) -> None:
     devices = [_add_state(database, number) for number in range(3)]
     publisher = DesiredPublisher(database, epoch=1)
     assert publisher.compare(None) is False
     _tell(publisher, broker)
-    assert set(broker.told[:-1]) == {topics.down_desired(one) for one in devices}
-    assert broker.told[-1] == topics.HUB_WATERMARK
+    assert set(broker.order[:-1]) == {topics.down_desired(one) for one in devices}
+    assert broker.order[-1] == topics.HUB_WATERMARK
     assert broker.retained[topics.down_desired(devices[0])] == devices[0].encode()
 
 
-def test_a_broker_with_the_same_watermark_is_told_only_what_is_newer(database: Database, broker: Broker) -> None:
+def test_a_broker_with_the_same_watermark_is_told_only_what_is_newer(
+    database: Database, broker: RetainedTopics
+) -> None:
     _add_state(database, 1)
     first = DesiredPublisher(database, epoch=1)
     first.compare(None)
     _tell(first, broker)
     newer = _add_state(database, 2)
-    broker.told.clear()
+    broker.order.clear()
     second = DesiredPublisher(database, epoch=1)
-    assert second.compare(broker.mark) is True
+    assert second.compare(broker.retained[topics.HUB_WATERMARK]) is True
     _tell(second, broker)
-    assert broker.told == [topics.down_desired(newer), topics.HUB_WATERMARK]
+    assert broker.order == [topics.down_desired(newer), topics.HUB_WATERMARK]
 
 
 @pytest.mark.parametrize("mark", [None, b"", b"nonsense", b'{"epoch":1,"sequence":5}'])
 def test_a_broker_with_another_watermark_is_told_everything(
-    database: Database, broker: Broker, mark: bytes | None
+    database: Database, broker: RetainedTopics, mark: bytes | None
 ) -> None:
     device_id = _add_state(database, 1)
     first = DesiredPublisher(database, epoch=1)
     first.compare(None)
     _tell(first, broker)
-    broker.told.clear()
+    broker.order.clear()
     second = DesiredPublisher(database, epoch=1)
     assert second.compare(mark) is False
     _tell(second, broker)
-    assert broker.told == [topics.down_desired(device_id), topics.HUB_WATERMARK]
+    assert broker.order == [topics.down_desired(device_id), topics.HUB_WATERMARK]
 
 
 def test_what_was_not_confirmed_is_told_when_the_broker_is_back_and_no_mark_before(
-    database: Database, broker: Broker
+    database: Database, broker: RetainedTopics
 ) -> None:
     device_id = _add_state(database, 1)
     publisher = DesiredPublisher(database, epoch=1)
     publisher.compare(None)
-    broker.is_away = True
+    broker.dies_after = 0
     with pytest.raises(MqttError):
         publisher.step(broker)
-    broker.is_away = False
+    broker.dies_after = None
     _tell(publisher, broker)
-    assert broker.told == [topics.down_desired(device_id), topics.HUB_WATERMARK]
+    assert broker.order == [topics.down_desired(device_id), topics.HUB_WATERMARK]
 
 
 def test_a_device_that_is_online_and_behind_is_told_again_less_and_less_often(
-    database: Database, broker: Broker
+    database: Database, broker: RetainedTopics
 ) -> None:
     behind = _add_state(database, 1, presence="online")
     _add_state(database, 1, presence="offline")
@@ -125,14 +105,14 @@ def test_a_device_that_is_online_and_behind_is_told_again_less_and_less_often(
     for second in range(0, 200, 5):
         publisher.repeat_for_those_behind(NOON + timedelta(seconds=second))
         publisher.step(broker)
-        if topics.down_desired(behind) in broker.told:
+        if topics.down_desired(behind) in broker.order:
             told_at.append(second)
-        assert set(broker.told) <= {topics.down_desired(behind), topics.HUB_WATERMARK}
-        broker.told.clear()
+        assert set(broker.order) <= {topics.down_desired(behind), topics.HUB_WATERMARK}
+        broker.order.clear()
     assert told_at == [15, 45, 105]
     with database.transaction() as session:
         device = session.get_one(Device, behind)
         device.reported_epoch, device.reported_generation = 1, 100
     publisher.repeat_for_those_behind(NOON + timedelta(seconds=500))
     publisher.step(broker)
-    assert broker.told == []
+    assert broker.order == []

@@ -1,22 +1,24 @@
 """What stands under `trust/` at a real broker: in the order that a device needs, and brought back by level."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future
 from datetime import timedelta
 
 import pytest
-from sqlmodel import delete, select
+from sqlmodel import Session, col, delete, select
 from tests.simulators.broker import Broker, Listening, listening
 from tests.simulators.hub_threads import Hub
+from tests.simulators.retained_topics import RetainedTopics
 from tests.simulators.tuf_client import Files, TufDevice
 
 from shoal_client.tuf import Rotation
 from shoal_contract import topics
 from shoal_contract.ids import sha256_hex
-from shoal_contract.trust import TrustIndex, manifest_target
+from shoal_contract.trust import CA_BUNDLE_TARGET, TrustIndex, manifest_target
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.database import utc_now
 from shoal_hub.mqtt import Message
+from shoal_hub.trust.renewal import sign_all_again
+from shoal_hub.trust.staging import Staging
 from shoal_hub.trust.tables import TrustMetadata
 
 MANIFEST = b'{"version": 1}'
@@ -116,15 +118,15 @@ def test_each_start_of_the_controller_signs_everything_again(hub: Hub, ears: Lis
 def test_a_broker_that_is_ahead_of_a_restored_database_has_everything_signed_again(hub: Hub) -> None:
     hub.controller.stop()
     publisher = TrustPublisher(hub.database, hub.trust)
-    outbox = _Outbox()
+    outbox = RetainedTopics()
     publisher.step(outbox, utc_now())
     version = _version(hub, "timestamp")
     publisher.forget()
     for topic, payload in outbox.retained.items():
         publisher.hear(topic, payload)
-    outbox.told.clear()
+    outbox.order.clear()
     publisher.step(outbox, utc_now())
-    assert (outbox.told, _version(hub, "timestamp")) == ([], version)
+    assert (outbox.order, _version(hub, "timestamp")) == ([], version)
     # The same hub, restored from before its last renewal.
     with hub.database.transaction() as session:
         backup = [row.model_dump() for row in session.exec(select(TrustMetadata)).all()]
@@ -143,22 +145,63 @@ def test_a_broker_that_is_ahead_of_a_restored_database_has_everything_signed_aga
     hub.start_controller()
 
 
-class _Outbox:
-    """A broker in memory."""
+def test_names_at_the_broker_that_no_hub_wrote_are_cleared_and_stop_nothing(hub: Hub) -> None:
+    hub.controller.stop()
+    publisher, outbox = TrustPublisher(hub.database, hub.trust), RetainedTopics()
+    for name in ("\u00b2.root", f"{'9' * 5000}.targets", "01.code", "x.root", "root", "-1.targets", "1."):
+        outbox.retained[f"{PREFIX}{name}"] = b"junk"
+    for topic, payload in outbox.retained.items():
+        publisher.hear(topic, payload)
+    publisher.step(outbox, utc_now())  # takes up what is later than the database's, as at each start
+    publisher.forget()
+    publisher.hear(f"{PREFIX}\u00b2.root", b"junk")
+    publisher.step(outbox, utc_now())  # only looks whether the broker is ahead
+    assert {_kind(topic) for topic in outbox.retained} >= {"root", "targets", "index"}
+    assert b"junk" not in outbox.retained.values()
+    hub.start_controller()
 
-    def __init__(self) -> None:
-        self.retained: dict[str, bytes] = {}
-        self.told: list[str] = []
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> "Future[None]":  # noqa: ARG002
-        self.told.append(topic)
-        if payload:
-            self.retained[topic] = payload
-        else:
-            self.retained.pop(topic, None)
-        future: Future[None] = Future()
-        future.set_result(None)
-        return future
+def test_a_later_root_under_the_next_ones_name_is_not_taken_up(hub: Hub) -> None:
+    """Devices go through each root: were one passed over, none that has not seen it would ever come on."""
+    hub.controller.stop()
+    for _ in range(2):
+        with hub.database.transaction() as session:
+            hub.trust.rotate(session, Rotation(role="timestamp"))
+    with hub.database.transaction() as session:
+        roots = {row.version: row.content for row in session.exec(select(TrustMetadata)) if row.role == "root"}
+        session.exec(delete(TrustMetadata).where(col(TrustMetadata.role) == "root", col(TrustMetadata.version) > 1))
+        with Staging(hub.trust.writing(session)).edit_root():
+            pass  # a change that waits, of the root that is about to be passed
+    sign_all_again(hub.database, hub.trust, utc_now(), {"2.root": roots[3]})
+    assert _version(hub, "root") == 1
+    sign_all_again(hub.database, hub.trust, utc_now(), {"2.root": roots[2], "3.root": roots[3]})
+    assert _version(hub, "root") == 3
+    with hub.database.session() as session:
+        assert not Staging(hub.trust.reading(session)).staged(), "its version is given by now"
+    hub.start_controller()
+
+
+def test_a_ca_that_was_announced_by_an_api_that_died_then_is_told_to_devices_all_the_same(hub: Hub) -> None:
+    authority = hub.broker.devices
+    hub.wait(lambda _: _version(hub, "targets") > 0)
+    authority.announce()  # its files are written; the transaction that would have listed it was never committed
+    hub.wait(lambda session: _listed_bundle(hub, session) == sha256_hex(authority.certificate_pem.encode()))
+    hub.controller.stop()
+    version = _version(hub, "targets")
+    authority.switch()
+    hub.trust.mend_ca_bundle(hub.database)
+    assert _version(hub, "targets") == version, "the order alone is no news for devices"
+    with hub.database.transaction() as session, Staging(hub.trust.writing(session)).edit_targets() as targets:
+        del targets.targets[CA_BUNDLE_TARGET]
+    hub.trust.mend_ca_bundle(hub.database)
+    with hub.database.session() as session:
+        assert _listed_bundle(hub, session) == sha256_hex(authority.certificate_pem.encode())
+    hub.start_controller()
+
+
+def _listed_bundle(hub: Hub, session: Session) -> str | None:
+    info = hub.trust.reading(session).targets().targets.get(CA_BUNDLE_TARGET)
+    return info.hashes["sha256"] if info is not None else None
 
 
 def _wait_for(hub: Hub, ears: Listening, name: str) -> None:
@@ -172,9 +215,9 @@ def _is_whole(hub: Hub) -> bool:
     publisher._has_begun = publisher._was_compared = True
     for topic, payload in _all(hub.broker).items():
         publisher.hear(topic, payload)
-    outbox = _Outbox()
+    outbox = RetainedTopics()
     publisher.step(outbox, utc_now())
-    return outbox.told == []
+    return outbox.order == []
 
 
 def _all(broker: Broker) -> dict[str, bytes]:

@@ -126,6 +126,25 @@ def test_its_keys_speak_for_it_no_longer_and_the_broker_is_to_refuse_every_certi
     assert revoked_now(hub).devices == {device_id}
 
 
+def test_a_certificate_that_was_issued_while_its_device_was_being_revoked_is_refused_for_all_of_its_life(
+    client: TestClient, hub: HubContext
+) -> None:
+    """PostgreSQL works on a renewal and a revocation at once: the one is not seen by the other."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    device_id = enrol(client, key)
+    assert renew(client, renewal(device_id, key, make_csr())).status_code == 200
+    say(client, device_id, "revoke")
+    with hub.database.transaction() as session:
+        _, late = session.exec(select(DeviceCertificate).order_by(col(DeviceCertificate.issued_at))).all()
+        late.retired_at, late.expires_at = None, late.expires_at + timedelta(days=30)
+        session.add(late)
+        note_cut_off(session, [device_id], utc_now())
+    for later in (timedelta(0), timedelta(days=380)):
+        refused = revoked_now(hub, later)
+        assert int(late.serial, 16) in refused.serials
+        assert refused.devices == {device_id}
+
+
 def test_a_certificate_that_a_later_one_replaced_is_refused_and_its_device_is_not(
     client: TestClient, hub: HubContext
 ) -> None:

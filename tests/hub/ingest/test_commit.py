@@ -153,13 +153,15 @@ def test_a_stream_that_a_later_one_replaced_is_not_committed_again_by_a_restarte
     assert counted == [first, second, third, third]
 
 
-def test_the_latest_retired_streams_are_kept_and_no_more(
+def test_a_whole_outbox_that_was_held_back_is_not_taken_for_the_one_that_came_after_it(
     committer: Committer, database: Database, device_id: str
 ) -> None:
-    for number in range(20):
-        committer.commit([event(device_id, 1, f"{number:016x}")], NOON)
-    with database.session() as session:
-        assert session.get_one(Device, device_id).retired_streams == [f"{number:016x}" for number in range(3, 19)]
+    held_back, true = "1" * 16, "2" * 16
+    committer.commit([event(device_id, 1, true)], NOON)
+    acks = committer.commit([event(device_id, number, held_back) for number in (1, 2)], NOON).acks
+    assert (acks[device_id].stream, acks[device_id].sequence) == (true, 1), "and the device is told which one counts"
+    assert committer.commit([event(device_id, 2, true)], NOON).acks[device_id].sequence == 2
+    assert len(rows(database, "deployment")) == 2
 
 
 def test_what_a_handler_refuses_is_undone_told_and_passed_over(

@@ -51,9 +51,9 @@ def test_a_new_stream_does_not_swallow_the_rest_of_the_old_one() -> None:
     assert (planned.commit, planned.position) == ((1, 0), Position(OTHER, 1))
 
 
-def test_what_comes_late_of_a_stream_that_was_replaced_is_dropped() -> None:
-    planned = plan(Position(OTHER, 3), [at(2)], frozenset({STREAM}))
-    assert (planned.commit, planned.wait, planned.position) == ((), (), Position(OTHER, 3))
+def test_what_comes_late_of_an_earlier_stream_is_dropped_also_where_it_was_never_seen() -> None:
+    planned = plan(Position(OTHER, 3), [at(1), at(2), at(4, stream=OTHER)])
+    assert (planned.commit, planned.wait, planned.position) == ((2,), (), Position(OTHER, 4))
 
 
 def test_a_jump_over_a_billion_takes_no_time() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 from tests.hub.registry.bundles import register_bundle, write_bundle
 from tests.simulators.rows import NOON, add_device
 
@@ -101,6 +101,21 @@ def test_data_like_the_training_data_raises_nothing(hub: HubContext, baseline: B
     with hub.database.session() as session:
         assert signals(session) == []
         assert len(session.exec(select(WindowRow)).all()) == 10
+
+
+def test_a_window_that_comes_again_by_another_outbox_is_counted_once(hub: HubContext, baseline: Baseline) -> None:
+    with hub.database.transaction() as session:
+        device, other = add_device(session).id, add_device(session).id
+    first, second = sketch(baseline, like_training(1)), sketch(baseline, like_training(2))
+    again = first.model_copy(update={"outbox": OutboxPosition(stream="1" * 16, sequence=7, oldest=7)})
+    for device_id, window in ((device, first), (device, second), (device, again), (other, first)):
+        take(hub, device_id, window)
+    with hub.database.session() as session:
+        assert [row.device_id for row in session.exec(select(WindowRow).order_by(col(WindowRow.id)))] == [
+            device,
+            device,
+            other,
+        ]
 
 
 def test_a_signal_clears_when_the_last_device_looks_like_the_baseline_again(

@@ -1,5 +1,6 @@
 """`shoal hub up` as people run it: ready when it serves, whole again after any kill, gone when it is told to go."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from tests.simulators.device import SimulatedDevice, enrol
 from tests.simulators.rows import add_version
 from tests.simulators.service import Service
@@ -17,10 +19,13 @@ from shoal_client.profile import read_profile
 from shoal_contract.ids import new_device_id
 from shoal_hub.database import Database
 from shoal_hub.errors import SettingsError
+from shoal_hub.processes.api import _Server
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.rollouts.start import Starter, deployments_of, find_rollout, start_rollout
 from shoal_hub.settings import Settings
+from shoal_hub.supervise.prepare import server_names
 from shoal_hub.supervisor import Supervisor
+from shoal_hub.trust import ca, certificates
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
@@ -108,6 +113,57 @@ def test_settings_that_no_process_could_start_with_end_the_hub_before_it_starts_
         Supervisor(settings, lambda _line: None).run()
     assert not (tmp_path / "data" / "hub.json").exists()
     assert not (tmp_path / "data" / "broker").exists()
+
+
+def test_a_hub_that_runs_on_and_on_shows_new_certificates_before_the_old_ones_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(Settings(data_dir=tmp_path / "data"), lambda _line: None)
+    addresses = supervisor._prepare()
+    supervisor._start_broker(addresses)
+    try:
+        shown = [_certificate_at(addresses.broker_port), _certificate_at(addresses.hub_listener_port)]
+        supervisor._next_look_s = 0.0
+        supervisor._tend(addresses, tmp_path / "ready")
+        assert shown == [_certificate_at(addresses.broker_port), _certificate_at(addresses.hub_listener_port)]
+        monkeypatch.setattr(ca, "_RENEW_BEFORE", certificates.LEAF_LIFE)  # as if all were near their end
+        supervisor._next_look_s = 0.0
+        supervisor._tend(addresses, tmp_path / "ready")
+        now = [_certificate_at(addresses.broker_port), _certificate_at(addresses.hub_listener_port)]
+        assert not set(now) & set(shown)
+    finally:
+        supervisor._stop_all()
+
+
+def test_the_api_shows_a_new_certificate_before_the_old_one_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    authority = DeviceAuthority.open(settings.data / "trust")
+    identity = authority.issue_server(server_names(settings))
+    config = uvicorn.Config(_no_app, ws="none", ssl_certfile=str(identity.certificate), ssl_keyfile=str(identity.key))
+    config.load()
+    server = _Server(config, settings, authority)
+    loaded: list[bytes] = []
+    assert config.ssl is not None
+    monkeypatch.setattr(
+        config.ssl, "load_cert_chain", lambda certificate, _key: loaded.append(certificate.read_bytes())
+    )
+    before = identity.certificate.read_bytes()
+    monkeypatch.setattr(ca, "_RENEW_BEFORE", certificates.LEAF_LIFE)
+    asyncio.run(server.on_tick(0))
+    assert not loaded, "it looks once an hour"
+    server._next_look_s = 0.0
+    asyncio.run(server.on_tick(0))
+    assert loaded == [identity.certificate.read_bytes()] != [before]
+
+
+async def _no_app(_scope: object, _receive: object, _send: object) -> None:
+    """Answer nothing."""
+
+
+def _certificate_at(port: int) -> str:
+    return ssl.get_server_certificate(("127.0.0.1", port))
 
 
 def _ask_who_i_am(service: Service) -> None:

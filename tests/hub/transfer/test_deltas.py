@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from sqlmodel import Session, select, update
-from tests.hub.transfer.retained_topics import RetainedTopics
+from tests.simulators.retained_topics import RetainedTopics
 from tests.simulators.rows import NOON, add_device, add_version, make_report
 
 from shoal_contract import topics

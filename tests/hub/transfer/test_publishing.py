@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from sqlmodel import select
-from tests.hub.transfer.retained_topics import RetainedTopics
+from tests.simulators.retained_topics import RetainedTopics
 from tests.simulators.rows import NOON
 
 from shoal_contract import topics

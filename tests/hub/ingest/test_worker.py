@@ -1,10 +1,12 @@
-"""The thread that keeps uploads: one chunk that cannot be kept must not stop those after it."""
+"""The ingest process's worker: what it tells the broker and when, and what must not end it."""
 
 from pathlib import Path
 from typing import cast
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from sqlmodel import select
+from tests.simulators.rows import make_report
 
 from shoal_contract import topics
 from shoal_contract.ids import new_device_id
@@ -12,6 +14,8 @@ from shoal_hub.database import Database
 from shoal_hub.events.tables import EventRow
 from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.handlers import Handlers
+from shoal_hub.ingest.reading import Read
+from shoal_hub.ingest.receive import Received
 from shoal_hub.ingest.worker import Endpoints, IngestWorker
 from shoal_hub.mqtt import Endpoint, Message
 from shoal_hub.transfer.uploads import Uploads
@@ -65,3 +69,34 @@ def test_a_device_that_makes_up_topics_fills_no_table(worker: IngestWorker, sqli
     assert len(acknowledged) == 50
     with sqlite_database.session() as session:
         assert len(session.exec(select(EventRow)).all()) == 1
+
+
+def test_the_broker_is_told_of_a_message_once_it_is_committed_and_not_before(
+    worker: IngestWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    topic = topics.up(DEVICE, "event")
+    report = Received(DEVICE, make_report())
+    monkeypatch.setattr(worker._reader, "read", lambda _messages: Read([report], frozenset()))
+    monkeypatch.setattr(worker, "_commit", lambda _received: done.append("committed"))
+    worker._events.put(message(topic, done))
+
+    worker._take_batch()
+
+    assert done == ["committed", topic]
+
+
+def test_a_database_that_is_away_costs_the_word_that_something_was_dropped_and_nothing_else(
+    worker: IngestWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OperationalError("BEGIN", None, Exception("the server is away"))
+
+    monkeypatch.setattr(worker._database, "transaction", fail)
+    acknowledged: list[str] = []
+    stray = Message(
+        topics.up_blob(DEVICE, "0" * 64, 0), b"data", is_retained=True, acknowledge=lambda: acknowledged.append("stray")
+    )
+    worker._take_chunk(stray)
+    worker._reader.read([message(f"shoal/1/device/{DEVICE}/up/made-up", acknowledged)])
+    assert acknowledged == ["stray"]
