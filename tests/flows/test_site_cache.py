@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tests.flows.conftest import MODEL, TECHNIQUE, Fleet
+from tests.flows.conftest import MODEL, TECHNIQUE, Fleet, running_fleet
 from tests.hub.registry.bundles import WEIGHTS, keras_archive, write_bundle
 from tests.simulators.agent_process import AgentProcess
 from tests.simulators.tcp_proxy import TcpProxy, relaying
@@ -129,6 +129,13 @@ def with_options(agent: AgentProcess, *options: str) -> Iterator[AgentProcess]:
         yield again.start()
     finally:
         again.close()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """A fleet without deltas: what this page counts are whole files."""
+    with running_fleet(tmp_path, SHOAL_DELTA_MIN_BYTES=str(2**26)) as running:
+        yield running
 
 
 @pytest.fixture
