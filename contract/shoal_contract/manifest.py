@@ -11,12 +11,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from shoal_contract.desired import ArtifactRef
-from shoal_contract.encryption import EncryptedFile, encrypted_size
 from shoal_contract.errors import MessageError
 from shoal_contract.ids import Name, Sha256
-from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_INTEGER, MAX_TENSOR_BYTES
+from shoal_contract.limits import MAX_INTEGER, MAX_TENSOR_BYTES
 from shoal_contract.reported import Runtime
+from shoal_contract.sealable_file import SealableFile
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 Datatype = Literal[
@@ -65,36 +64,16 @@ class TensorData(WireValue):
             raise ValueError(msg) from error
 
 
-class Variant(WireValue):
-    """The version compressed for one target: one file, its runtime, and what it answers to the golden input.
-
-    Hash and size are the plain file's. Of an encrypted version only `encrypted` travels and lies on disks.
-    """
+class Variant(SealableFile):
+    """The version compressed for one target: one file, its runtime, and what it answers to the golden input."""
 
     target: Name
     runtime: Runtime
     format: Literal["onnx", "tflite"]
     precision: Annotated[str, Field(max_length=32)]
-    sha256: Sha256
-    size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
     golden_outputs: dict[TensorName, TensorData] = Field(min_length=1, max_length=16)
     golden_tolerance: float = Field(ge=0)
     """Largest absolute difference from `golden_outputs` that the self-test accepts."""
-    encrypted: EncryptedFile | None = None
-
-    @model_validator(mode="after")
-    def _check_encrypted_size(self) -> Self:
-        if self.encrypted is not None and self.encrypted.size_bytes != encrypted_size(self.size_bytes):
-            found, expected = self.encrypted.size_bytes, encrypted_size(self.size_bytes)
-            msg = f"target {self.target}: a ciphertext of {found} bytes for {self.size_bytes}, expected {expected}"
-            raise ValueError(msg)
-        return self
-
-    @property
-    def travels_as(self) -> ArtifactRef:
-        """The artifact that a device fetches and keeps: the ciphertext where there is one."""
-        file = self.encrypted or self
-        return ArtifactRef(sha256=file.sha256, size_bytes=file.size_bytes)
 
 
 class FeatureBaseline(WireValue):

@@ -10,8 +10,6 @@ from collections.abc import Collection, Iterator
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from shoal_contract.desired import ArtifactRef
-from shoal_contract.encryption import EncryptedFile, encrypted_size
 from shoal_contract.errors import TransferError
 from shoal_contract.ids import Sha256, sha256_hex
 from shoal_contract.limits import (
@@ -23,32 +21,15 @@ from shoal_contract.limits import (
     MAX_CHUNK_LIST_BYTES,
     MAX_DELTAS,
 )
-from shoal_contract.wire import WireMessage, WireValue, parse_message
+from shoal_contract.sealable_file import SealableFile
+from shoal_contract.wire import WireMessage, parse_message
 
 
-class DeltaRef(WireValue):
-    """A patch that makes this artifact's plain file of another's. Hash and size are the plain patch's.
+class DeltaRef(SealableFile):
+    """A patch that makes this artifact's plain file of another's.
 
-    Where one of the two files is encrypted, only `encrypted` travels; `shoal_contract.encryption.delta_key` opens it.
+    It is encrypted where one of the two files is; `shoal_contract.encryption.delta_key` opens it.
     """
-
-    sha256: Sha256
-    size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
-    encrypted: EncryptedFile | None = None
-
-    @model_validator(mode="after")
-    def _check_encrypted_size(self) -> Self:
-        if self.encrypted is not None and self.encrypted.size_bytes != encrypted_size(self.size_bytes):
-            found, expected = self.encrypted.size_bytes, encrypted_size(self.size_bytes)
-            msg = f"delta {self.sha256[:12]}: a ciphertext of {found} bytes for {self.size_bytes}, expected {expected}"
-            raise ValueError(msg)
-        return self
-
-    @property
-    def travels_as(self) -> ArtifactRef:
-        """The artifact that a device fetches: the ciphertext where there is one."""
-        file = self.encrypted or self
-        return ArtifactRef(sha256=file.sha256, size_bytes=file.size_bytes)
 
 
 class TransferManifest(WireMessage):

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from tests.agent.simulators.cut_deployments import cut_deployments
 from tests.agent.simulators.device import Device, version
 from tests.agent.simulators.director import DEVICE, ref_of
-from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 from tests.agent.simulators.retained import CHUNK
 from tests.fixtures import tiny
 
@@ -387,20 +387,9 @@ async def test_a_power_cut_at_any_step_of_a_deployment_by_delta_leaves_a_version
         offer(device, kind, GOOD_PATCH)
         return device, wanted
 
-    device, wanted = await deployed(tmp_path / "dry")
-    with FragileDisk().mounted() as disk:
-        await device.converge(wanted)
-    await device.server.aclose()
-    served: list[int] = []
     file = travelling(2, is_encrypted=kind.new)
-    for cut in range(disk.steps):
-        device, wanted = await deployed(tmp_path / str(cut))
-        fragile = FragileDisk(cut_before=cut)
-        with fragile.mounted(), pytest.raises(PowerCutError):
-            await device.converge(wanted)
-        fragile.lose_what_was_not_synced(renames=True)
-        await device.server.aclose()
-
+    served: list[int] = []
+    async for cut, device, wanted in cut_deployments(tmp_path, deployed):
         again = await device.restart()
         served.append(again.serves or 0)  # 0 stands for neither
         await again.converge(wanted)

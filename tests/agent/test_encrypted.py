@@ -5,6 +5,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from tests.agent.simulators.cut_deployments import cut_deployments
 from tests.agent.simulators.device import Device, file_of, version
 from tests.agent.simulators.director import DEVICE, ref_of
 from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
@@ -209,18 +210,8 @@ async def test_a_power_cut_at_any_step_of_an_encrypted_deployment_leaves_a_versi
         await device.converge(publish(device, 1))
         return device, publish(device, 2)
 
-    device, wanted = await deployed(tmp_path / "dry")
-    with FragileDisk().mounted() as disk:
-        await device.converge(wanted)
-    await device.server.aclose()
     served: list[int | None] = []
-    for cut in range(disk.steps):
-        device, wanted = await deployed(tmp_path / str(cut))
-        fragile = FragileDisk(cut_before=cut)
-        with fragile.mounted(), pytest.raises(PowerCutError):
-            await device.converge(wanted)
-        fragile.lose_what_was_not_synced(renames=True)
-        await device.server.aclose()
+    async for _, device, wanted in cut_deployments(tmp_path, deployed):
         assert not is_on_disk(device.folder, file_of(2))
         again = await device.restart()
         served.append(again.serves)

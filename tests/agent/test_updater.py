@@ -7,9 +7,9 @@ from unittest import mock
 
 import anyio
 import pytest
+from tests.agent.simulators.cut_deployments import cut_deployments
 from tests.agent.simulators.device import Device, version
 from tests.agent.simulators.director import ref_of
-from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 from tests.fixtures import tiny
 
 from shoal_agent.engines import to_tensor_data
@@ -343,21 +343,8 @@ async def _deployed(folder: Path) -> tuple[Device, DesiredModel]:
 
 
 async def test_a_power_cut_at_any_step_of_a_deployment_leaves_a_version_that_serves(tmp_path: Path) -> None:
-    device, wanted = await _deployed(tmp_path / "dry")
-    with FragileDisk().mounted() as disk:
-        await device.converge(wanted)
-    await device.server.aclose()
-    assert disk.steps > 12
-
     served: list[int] = []
-    for cut in range(disk.steps):
-        device, wanted = await _deployed(tmp_path / str(cut))
-        fragile = FragileDisk(cut_before=cut)
-        with fragile.mounted(), pytest.raises(PowerCutError):
-            await device.converge(wanted)
-        fragile.lose_what_was_not_synced(renames=True)
-        await device.server.aclose()
-
+    async for cut, device, wanted in cut_deployments(tmp_path, _deployed):
         again = await device.restart()
         served.append(again.serves or 0)  # 0 stands for neither
         await again.converge(wanted)

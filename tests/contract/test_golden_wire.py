@@ -13,6 +13,7 @@ from tests.contract.golden_messages import DIRECTOR, ENVELOPES, MESSAGES, desire
 import shoal_contract
 from shoal_contract.envelope import DESIRED_STATE_TYPE, verify
 from shoal_contract.errors import MessageError
+from shoal_contract.sealable_file import SealableFile
 from shoal_contract.wire import WireMessage, WireValue, parse_message
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -89,7 +90,7 @@ def _wire_classes() -> set[type[WireValue]]:
     while todo:
         todo += [kind for kind in todo.pop().__subclasses__() if kind.__module__.startswith("shoal_contract.")]
         found |= set(todo)
-    return found - {WireMessage}
+    return found - {WireMessage, SealableFile}  # bases alone: their fields are pinned in each class that has them
 
 
 def _nested(message: BaseModel) -> list[BaseModel]:
