@@ -9,6 +9,7 @@ from tests.agent.simulators.director import ref_of
 
 from shoal_agent.blobs import BlobStore, PartialBlob
 from shoal_agent.errors import ArtifactError, DiskError, FetchError
+from shoal_contract.desired import ArtifactRef
 from shoal_contract.errors import TransferError
 from shoal_contract.ids import sha256_hex
 from shoal_contract.transfer import describe, split
@@ -211,3 +212,27 @@ def test_two_models_that_make_the_same_file_at_once_do_not_write_into_each_other
     blobs.put(ref, first())
     assert blobs.read(ref.sha256, 6) == b"onetwo"
     assert [path.name for path in (tmp_path / "blobs").iterdir()] == [ref.sha256]
+
+
+def test_what_was_made_here_is_kept_only_if_it_is_what_was_named(blobs: BlobStore, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="its hash is"):
+        blobs.put(ArtifactRef(sha256="a" * 64, size_bytes=4), [b"fake"])
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_a_full_disk_while_a_file_is_made_leaves_no_part_of_it(
+    blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DiskError, match="No space left"):
+        blobs.put(ref_of(b"data"), [b"data"])
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_a_file_that_was_half_made_at_a_power_cut_is_collected(blobs: BlobStore, tmp_path: Path) -> None:
+    (tmp_path / "blobs" / f"{'a' * 64}.new").write_bytes(b"half")
+    assert blobs.collect(set()) == ["a" * 64]
+    assert list((tmp_path / "blobs").iterdir()) == []

@@ -12,8 +12,7 @@ from tests.agent.simulators.director import DEVICE, ref_of
 from tests.agent.simulators.retained import CHUNK
 from tests.fixtures import tiny
 
-from shoal_agent.errors import ArtifactError, DiskError, FetchError, LinkError
-from shoal_agent.slots import SlotFile
+from shoal_agent.errors import DiskError, FetchError, LinkError
 from shoal_contract import topics
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.encryption import EncryptedFile, KeyUse, delta_key, encrypt_file, wrap_key
@@ -398,30 +397,3 @@ async def test_a_power_cut_at_any_step_of_a_deployment_by_delta_leaves_a_version
         await again.server.aclose()
     assert served == sorted(served)  # version 1 up to some step, version 2 from there, never neither
     assert set(served) == {1, 2}
-
-
-def test_what_was_made_here_is_kept_only_if_it_is_what_was_named(tmp_path: Path) -> None:
-    device = Device(tmp_path)
-    ref = ArtifactRef(sha256="a" * 64, size_bytes=4)
-    with pytest.raises(ArtifactError, match="its hash is"):
-        device.blobs.put(ref, [b"fake"])
-    assert list((tmp_path / "blobs").iterdir()) == []
-
-
-def test_a_full_disk_while_a_file_is_made_leaves_no_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    device = Device(tmp_path)
-
-    def full(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(DiskError, match="No space left"):
-        device.blobs.put(ref_of(b"data"), [b"data"])
-    assert list((tmp_path / "blobs").iterdir()) == []
-
-
-def test_a_file_that_was_half_made_at_a_power_cut_is_collected(tmp_path: Path) -> None:
-    device = Device(tmp_path)
-    (tmp_path / "blobs" / f"{'a' * 64}.new").write_bytes(b"half")
-    assert device.blobs.collect(set()) == ["a" * 64]
-    assert SlotFile(tmp_path / "models", "tiny").slots.is_empty()
