@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), *(str(ROOT / name) for name in ("contract", "numerics", "agent", "hub"))]
 
 import anyio  # noqa: E402 - the paths above come first
-from tests.agent.simulators.lan import enrolled  # noqa: E402
 from tests.simulators.broker import Broker, listening, running_broker  # noqa: E402
+from tests.simulators.lan import enrolled  # noqa: E402
 from tests.simulators.tcp_proxy import TcpProxy, relaying  # noqa: E402
 
 from shoal_agent.blobs import BlobStore  # noqa: E402

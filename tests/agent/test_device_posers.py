@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.agent.simulators.lan import enrolled
 from tests.agent.test_rogue_broker import WAIT_S, heard
 from tests.simulators.agent_process import AgentProcess
 from tests.simulators.broker import Broker, listening
 from tests.simulators.hub import hub_of_one
+from tests.simulators.lan import enrolled
 
 from shoal_agent.clock import Clock
 from shoal_agent.errors import HubUnreachableError

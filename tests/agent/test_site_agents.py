@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import start_blocking_portal
 from tests.agent.simulators.false_cache import FalseCache, says
-from tests.agent.simulators.lan import enrolled
 from tests.simulators.agent_process import AgentProcess
 from tests.simulators.broker import Broker, running_broker
 from tests.simulators.hub import HubStandIn, hub_of_one
+from tests.simulators.lan import enrolled
 from tests.simulators.tiny_model import TinyVersion
 
 from shoal_agent.identity import PAIR

@@ -25,8 +25,8 @@ from tests.agent.simulators.false_cache import (
     says,
     speaks_no_http,
 )
-from tests.agent.simulators.lan import QUICK, Lan, Neighbour, enrolled, running_lan
 from tests.agent.simulators.retained import CHUNK
+from tests.simulators.lan import QUICK, Lan, Neighbour, enrolled, running_lan
 
 from shoal_agent.identity import PAIR, Identity
 from shoal_agent.site.exchange import Part

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tests.agent.simulators.device import Device, file_of
 from tests.agent.simulators.director import ref_of
-from tests.agent.simulators.lan import QUICK, Lan, running_lan, until
 from tests.agent.simulators.retained import CHUNK
 from tests.agent.test_encrypted import publish
+from tests.simulators.lan import QUICK, Lan, running_lan, until
 
 from shoal_agent.site.exchange import Part, parse_path
 from shoal_agent.site.pace import Pace
