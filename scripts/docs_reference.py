@@ -277,7 +277,8 @@ def api_page() -> str:
     ]
     return _page(
         "The web API",
-        "A running hub describes it in full at `/api/docs` (and `/api/openapi.json`). Every route but those that say"
+        "A running hub describes it in full at `/api/docs`, whose page takes its program from the internet, and in"
+        " `/api/openapi.json`, which needs none. Every route but those that say"
         " otherwise wants `Authorization: Bearer <API token>`.",
         _table(("route", "what it does", "body", "answer"), rows),
     )

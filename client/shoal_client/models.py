@@ -138,20 +138,23 @@ class Models:
         return self._transport.fetch("GET", f"/models/{name}/versions/{ref}/card.md").decode()
 
     def download(self, sha256: str, path: Path) -> None:
-        """Write an artifact to a file.
+        """Write an artifact to a file, which is there whole or is what it was before.
 
         Raises:
-            ClientError: What came is not what the hash names; the file is gone again.
+            ClientError: What came is not what the hash names, or stopped coming.
         """
-        digest = hashlib.sha256()
-        with self._transport.stream(f"/artifacts/{sha256}") as response, path.open("wb") as file:
-            for block in response.iter_bytes():
-                digest.update(block)
-                file.write(block)
-        if digest.hexdigest() != sha256:
-            path.unlink()
-            msg = f"downloading {sha256}: what came has the hash {digest.hexdigest()}"
-            raise ClientError(msg, "the hub's store is damaged: restore the file from a backup")
+        digest, beside = hashlib.sha256(), path.with_name(f"{path.name}.part")
+        try:
+            with self._transport.stream(f"/artifacts/{sha256}") as response, beside.open("wb") as file:
+                for block in response.iter_bytes():
+                    digest.update(block)
+                    file.write(block)
+            if digest.hexdigest() != sha256:
+                msg = f"downloading {sha256}: what came has the hash {digest.hexdigest()}"
+                raise ClientError(msg, "the hub's store is damaged: restore the file from a backup")
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
     def list(self) -> list[Model]:
         """List models by name."""

@@ -159,7 +159,11 @@ def announce(session: Session, what: str) -> None:
 
 
 def add_unless_there(session: Session, row: SQLModel) -> None:
-    """Add a row; one that another transaction has added meanwhile, as PostgreSQL lets it, stands."""
+    """Add a row; one that another transaction has added meanwhile, as PostgreSQL lets it, stands.
+
+    Raises:
+        IntegrityError: Something other than a row of the same key is in the way.
+    """
     try:
         with session.begin_nested():
             session.add(row)

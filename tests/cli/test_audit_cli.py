@@ -32,7 +32,8 @@ def offline(shoal: Shoal, hub: ServedHub, export: Path, *more: str) -> Ran:
     return shoal("audit", "verify", "--file", str(export), "--anchors", anchors, "--key", key, *more)
 
 
-def test_a_change_is_listed_shown_exported_and_verified(shoal: Shoal, signed: ServedHub, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("signed")
+def test_a_change_is_listed_shown_exported_and_verified(shoal: Shoal, tmp_path: Path) -> None:
     listed = shoal("audit", "list", "--actor", "ada", "--subject", "devices/d-2", "--since", "2026-01-01")
     assert "devices.update_device" in listed.out
     assert "192.0.2.7" in listed.out
@@ -52,7 +53,6 @@ def test_a_change_is_listed_shown_exported_and_verified(shoal: Shoal, signed: Se
     assert "'jsonl', 'csv'" in shoal("audit", "export", "-", "--form", "xml").err
     assert shoal("audit", "list", "--by", "people").out == shoal("audit", "list").out
     assert "No such change" in shoal("audit", "list", "--by", "hub").out
-    assert signed.hub.database
 
 
 def test_an_export_is_verified_without_the_hub_and_every_attack_on_it_is_told(

@@ -114,9 +114,11 @@ def test_an_artifact_that_is_not_what_its_hash_names_is_not_kept(
     stored = served.hub.artifacts.local_path(sha256)
     assert stored is not None
     stored.write_bytes(b"something else")
+    (tmp_path / "test.npz").write_bytes(b"of before")
     with pytest.raises(ClientError, match="what came has the hash"):
         client.models.download(sha256, tmp_path / "test.npz")
-    assert not (tmp_path / "test.npz").exists()
+    assert (tmp_path / "test.npz").read_bytes() == b"of before"
+    assert not (tmp_path / "test.npz.part").exists()
 
 
 def test_what_the_hub_refuses_is_told_in_its_words_with_the_remedy(client: ShoalClient) -> None:

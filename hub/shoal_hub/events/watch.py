@@ -47,7 +47,7 @@ async def _latest_event(hub: HubContext, reader: Principal) -> int | None:
 
     def look() -> int | None:
         with hub.database.session() as session:
-            if not is_still_in(session, reader, utc_now()):
+            if not is_still_in(session, hub.settings, reader, utc_now()):
                 return None
             return session.exec(select(func.max(EventRow.id))).one() or 0
 

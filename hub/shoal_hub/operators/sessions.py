@@ -69,9 +69,7 @@ def find_session(database: Database, settings: Settings, secret: str | None, now
         token = session.get(OperatorToken, row.token_id) if row and row.token_id else None
     if row is None or user is None:
         raise UnauthenticatedError("there is no session", _REMEDY)
-    is_idle = now - row.last_seen_at >= timedelta(seconds=settings.session_idle_s)
-    is_out = user.disabled_at is not None or (token is not None and not is_good(token, user, now))
-    if now >= row.expires_at or is_idle or is_out:
+    if _is_over(row, settings, now) or not _is_let_in(user, token, now):
         raise UnauthenticatedError("the session is over", _REMEDY)
     if now - row.last_seen_at >= _COMING_IS_NOTED_EVERY:
         _note_coming(database, key, now)
@@ -82,18 +80,26 @@ def find_session(database: Database, settings: Settings, secret: str | None, now
     return replace(principal_of(token, user, address), source="session", source_id=key)
 
 
-def is_still_in(session: Session, principal: Principal, now: datetime) -> bool:
+def _is_over(row: ConsoleSession, settings: Settings, now: datetime) -> bool:
+    return now >= row.expires_at or now - row.last_seen_at >= timedelta(seconds=settings.session_idle_s)
+
+
+def _is_let_in(user: User, token: OperatorToken | None, now: datetime) -> bool:
+    return user.disabled_at is None and (token is None or is_good(token, user, now))
+
+
+def is_still_in(session: Session, settings: Settings, principal: Principal, now: datetime) -> bool:
     """Whether a caller who was let in before still is: a stream outlives the request that opened it."""
     user = session.get(User, principal.id)
-    if user is None or user.disabled_at is not None:
+    if user is None:
         return False
     token_id: str | None = principal.source_id
     if principal.source == "session":
         row = session.get(ConsoleSession, principal.source_id)
-        if row is None or now >= row.expires_at:
+        if row is None or _is_over(row, settings, now):
             return False
         token_id = row.token_id
-    return token_id is None or is_good(session.get_one(OperatorToken, token_id), user, now)
+    return _is_let_in(user, session.get_one(OperatorToken, token_id) if token_id else None, now)
 
 
 def end_session(session: Session, secret: str | None) -> None:

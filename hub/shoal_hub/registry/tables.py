@@ -102,6 +102,11 @@ class VariantRow(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
     @property
+    def travelling_bytes(self) -> int:
+        """Size of what travels of the file: of its ciphertext where there is one."""
+        return self.encrypted_size_bytes or self.size_bytes
+
+    @property
     def encrypted(self) -> EncryptedFile | None:
         """The ciphertext as the manifest names it."""
         if self.encrypted_sha256 is None or self.encrypted_size_bytes is None:

@@ -22,6 +22,11 @@ _LEFTOVER_S: Final = 3600.0
 def uploaded_bundle(files: Sequence[UploadFile], folder: Path, max_json_bytes: int) -> Iterator[Path]:
     """Write uploaded files into a new folder under `folder`, which is gone after the block.
 
+    Args:
+        files: As they were sent.
+        folder: Where the new folder is made.
+        max_json_bytes: The largest description (`.json`) that is taken.
+
     Raises:
         InvalidInputError: A file is not one that a bundle has, or was sent twice.
         TooLargeError: A description (`.json`), which is read whole in the API's process, is larger than allowed.

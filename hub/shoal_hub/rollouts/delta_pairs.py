@@ -31,7 +31,7 @@ def delta_pairs(
         devices: The rollout's devices.
         min_bytes: The smallest file worth a delta.
     """
-    large = {one.target: one for one in variants if (one.encrypted_size_bytes or one.size_bytes) >= min_bytes}
+    large = {one.target: one for one in variants if one.travelling_bytes >= min_bytes}
     known = {one.target for one in variants}
     moves: Counter[tuple[SlotReport, str]] = Counter()
     for device in devices:

@@ -109,4 +109,4 @@ def _whole_bytes(session: Session, row: Rollout) -> dict[str, int]:
     """Return, by target, the bytes that travel of a variant of the rollout's version."""
     joined = select(VariantRow).join(Version, col(Version.id) == col(VariantRow.version_id))
     variants = session.exec(joined.where(Version.model == row.model, Version.number == row.version))
-    return {one.target: one.encrypted_size_bytes or one.size_bytes for one in variants}
+    return {one.target: one.travelling_bytes for one in variants}

@@ -24,7 +24,7 @@ from shoal_hub.rollouts.plan import plan_waves
 from shoal_hub.rollouts.public import RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.transfer.deltas import Pair, want_deltas
-from shoal_hub.transfer.leases import check_budget, has_room, take_leases
+from shoal_hub.transfer.leases import has_room, make_room, take_leases
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.version_keys import VersionKeys
@@ -103,7 +103,7 @@ def start_rollout(
     _check_sizes(variants)
     manifest = publish_manifest(session, starter.artifacts, starter.trust, starter.director, found)
     artifacts = [manifest.sha256, *_used_artifacts(found, variants, chosen)]
-    check_budget(session, artifacts, starter.retained_budget_bytes)
+    make_room(session, artifacts, starter.retained_budget_bytes)
     rollout = Rollout(
         id=new_id("r"),
         model=model,
@@ -167,7 +167,7 @@ def _choose_devices(session: Session, devices: Sequence[str] | None) -> list[Dev
 
 def _check_sizes(variants: Sequence[VariantRow]) -> None:
     for variant in variants:
-        size_bytes = variant.encrypted_size_bytes or variant.size_bytes
+        size_bytes = variant.travelling_bytes
         if size_bytes > MAX_ARTIFACT_BYTES:
             raise ConflictError(
                 f"starting a rollout: the variant for {variant.target} has {size_bytes} bytes, "

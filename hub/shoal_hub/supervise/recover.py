@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, select
 
 from shoal_client.profile import Profile, profile_path, write_profile
 from shoal_hub.addresses import Addresses
@@ -22,7 +22,7 @@ from shoal_hub.errors import ConflictError, DatabaseError, InvalidInputError, Re
 from shoal_hub.events.record import record_event
 from shoal_hub.operators.roles import ALL_SCOPES, Role, Scope
 from shoal_hub.operators.tables import OperatorToken, User
-from shoal_hub.operators.tokens import NewToken, create_token
+from shoal_hub.operators.tokens import NewToken, create_token, revoke_token
 from shoal_hub.operators.users import USER_NAME_PATTERN, create_user
 from shoal_hub.settings import Settings
 
@@ -94,8 +94,9 @@ def _require_own(data: Path) -> None:
 
 def _make(session: Session, name: str, now: datetime, life: timedelta) -> NewToken:
     is_former = col(OperatorToken.label) == _LABEL, col(OperatorToken.created_by) == "hub"
-    still_good = update(OperatorToken).where(*is_former, col(OperatorToken.revoked_at).is_(None))
-    session.connection().execute(still_good.values(revoked_at=now))
+    still_good = select(OperatorToken.id).where(*is_former, col(OperatorToken.revoked_at).is_(None))
+    for token_id in session.exec(still_good).all():
+        revoke_token(session, token_id, by=COMMAND_LINE.name, now=now)
     user, is_new = _admin(session, name, now)
     made = create_token(
         session,

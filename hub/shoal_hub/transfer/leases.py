@@ -40,11 +40,11 @@ def lease_users(session: Session) -> Sequence[str]:
     return session.exec(select(Lease.user).distinct()).all()
 
 
-def check_budget(session: Session, artifacts: Collection[str], budget_bytes: int) -> None:
-    """Check that artifacts fit at the broker beside what is leased already; deltas give way to them where need be.
+def make_room(session: Session, artifacts: Collection[str], budget_bytes: int) -> None:
+    """See that artifacts fit at the broker beside what is leased already: deltas give way to them where need be.
 
     Raises:
-        ConflictError: They do not.
+        ConflictError: They do not fit even so.
     """
     if has_room(session, artifacts, budget_bytes):
         return

@@ -44,7 +44,7 @@ class Delta(SQLModel, table=True):
     """A patch between two files that the fleet runs, each by the hash of what travels of it; made once for each pair.
 
     `sha256` and `size_bytes` are the plain patch's. `artifact_sha256` is what travels, and all that is stored: of a
-    patch that is encrypted the ciphertext.
+    patch that is encrypted the ciphertext. Not audited: the rollout that asks for it is, and so is the job's end.
     """
 
     __tablename__ = "deltas"

@@ -98,13 +98,13 @@ def _subject(row: Standing) -> str:
 
 def _renew_online(repository: TrustRepository, *, force: bool = False) -> bool:
     is_new = repository.renew(force=force)
-    told = _told(repository.session, "trust_keyless")
-    for role, error in repository.keyless.items():
+    told = _told(repository.session, "trust_unsigned")
+    for role, error in repository.unsigned.items():
         row = repository.newest(role)
         subject = f"trust/{role}/{row.version if row is not None else 0}"
         if subject not in told:
             text = f"the role {role} was not renewed: {error}"
-            record_event(repository.session, "trust_keyless", text[:1000], subject=subject, severity="error")
+            record_event(repository.session, "trust_unsigned", text[:1000], subject=subject, severity="error")
     return is_new
 
 

@@ -69,7 +69,7 @@ class TrustRepository(Repository):
         floor: A version that is known to be out: new ones are above it.
 
     Attributes:
-        keyless: Online roles that `renew` could not sign, each with what was in the way.
+        unsigned: Online roles that `renew` could not sign, each with what was in the way.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class TrustRepository(Repository):
         self.offline = offline
         self.lives = lives
         self.now = now.replace(microsecond=0)
-        self.keyless: dict[str, TrustError] = {}
+        self.unsigned: dict[str, TrustError] = {}
         self._number = max(int(now.timestamp() * 1000), floor + 1)
 
     @override
@@ -220,7 +220,7 @@ class TrustRepository(Repository):
         before = self._unsound()
         yield
         for role in sorted(self._unsound() - before):
-            error = self.keyless.get(role)
+            error = self.unsigned.get(role)
             found = error.message if error else "it is not signed"
             raise SignerError(
                 f"publishing: devices could not verify {role} afterwards: {found}",
@@ -266,7 +266,7 @@ class TrustRepository(Repository):
         try:
             sign()
         except TrustError as error:
-            self.keyless[role] = error
+            self.unsigned[role] = error
 
     def _delegate_model(self, model: str) -> None:
         role = model_role(model)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from typing import cast
 
 import pytest
@@ -88,6 +89,7 @@ def reader_by(hub: HubContext, way: str) -> Principal:
         ("session", "disabled"),
         ("session", "logged out"),
         ("session", "timed out"),
+        ("session", "left alone"),
     ],
 )
 def test_a_stream_ends_with_what_let_its_reader_in(
@@ -107,12 +109,15 @@ def test_a_stream_ends_with_what_let_its_reader_in(
                 session.get_one(User, token.user_id).disabled_at = utc_now()
             elif end == "logged out":
                 session.delete(opened)
+            elif end == "left alone" and opened is not None:
+                opened.last_seen_at -= timedelta(seconds=sqlite_hub.settings.session_idle_s)
             elif opened is not None:
                 opened.expires_at = utc_now()
 
     async def scenario() -> list[str]:
         stream = _changes(sqlite_hub, reader)
-        assert [await anext(stream), await anext(stream)]
+        assert (await anext(stream)).startswith("event: ")
+        await anext(stream)
         await asyncio.to_thread(let_out)
         sqlite_hub.changes.tell(["devices"])
         return [told async for told in stream]

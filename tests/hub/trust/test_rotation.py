@@ -345,7 +345,7 @@ def test_metadata_is_renewed_at_half_of_its_life_and_offline_metadata_waits_for_
     assert sorted(subject.split("/")[1] for subject in told) == ["code", "root", "targets"]
 
 
-@pytest.mark.parametrize("harm", ["lost", "damaged", "in a service that does not answer"])
+@pytest.mark.parametrize("harm", ["lost", "damaged", "behind a URL of no kind that is known"])
 def test_an_online_key_that_cannot_sign_keeps_no_other_role_from_renewal_and_is_told_once(
     hub: "TrustedHub", harm: str
 ) -> None:
@@ -357,16 +357,22 @@ def test_an_online_key_that_cannot_sign_keeps_no_other_role_from_renewal_and_is_
         path.write_bytes(b"nothing")
     else:
         path.unlink()
-    if harm == "in a service that does not answer":
+    if harm == "behind a URL of no kind that is known":
         write_private(path.with_suffix(".signer"), b'{"url": "gcpkms:projects/none", "public": {}}')
     late = utc_now() + timedelta(days=20)
     assert renew_due(hub.database, hub.trust, late)
     renew_due(hub.database, hub.trust, late)
     with hub.database.session() as session:
-        told = session.exec(select(EventRow.message).where(EventRow.kind == "trust_keyless")).all()
+        told = session.exec(select(EventRow.message).where(EventRow.kind == "trust_unsigned")).all()
         warnings = read_status(session, hub.trust, late).warnings
     assert len(told) == 1
-    assert harm != "lost" or any("shoal trust rotate models/digits" in warning for warning in warnings)
+    what = {
+        "lost": "none of its keys is at this hub",
+        "damaged": "reading",
+        "behind a URL of no kind that is known": "gcpkms",
+    }[harm]
+    assert what in told[0]
+    assert any("shoal trust rotate models/digits" in warning for warning in warnings) == (harm == "lost")
     with pytest.raises(TrustError):
         hub.publish("digits", 2, b"more")
     assert rotate(hub, "models/digits")
