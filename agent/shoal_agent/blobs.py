@@ -118,6 +118,9 @@ class BlobStore:
         self._folder = folder
         self._verified: dict[str, tuple[int, int, int]] = {}
         make_folder(folder)
+        for left in folder.glob("*.new"):  # by a process that was cut off in `put`
+            with suppress(OSError):  # a disk that has turned read-only still serves what it holds
+                left.unlink()
 
     def path(self, sha256: str) -> Path:
         """Where the verified artifact lies, if it is there."""
@@ -163,15 +166,15 @@ class BlobStore:
                 file.flush()
                 os.fsync(file.fileno())
             if digest.hexdigest() != ref.sha256:
-                temporary.unlink()
                 raise ArtifactError(f"making artifact {ref.sha256[:12]}: its hash is {digest.hexdigest()[:12]}")
             temporary.replace(self.path(ref.sha256))
             sync_folder(self._folder)
             self._verified[ref.sha256] = _state_of(self.path(ref.sha256))
         except OSError as error:
-            with suppress(OSError):  # a disk that has turned read-only keeps it; what was wrong first is told
-                temporary.unlink()  # on a full disk even a part of a file is in the way
             raise DiskError(f"storing artifact {ref.sha256[:12]}: {error}", "free some disk space") from error
+        finally:
+            with suppress(OSError):  # on a disk that has turned read-only what was wrong first is told
+                temporary.unlink(missing_ok=True)  # on a full disk even a part of a file is in the way
 
     def open_partial(self, manifest: TransferManifest) -> PartialBlob:
         """Open or go on with the partial file of an artifact.

@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from pydantic import ValidationError
 
+from shoal_agent.certificates import parse_certificates
 from shoal_agent.clock import Clock
 from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.errors import EnrolmentError, HubError, HubUnreachableError
@@ -141,8 +142,8 @@ def _pinned_ca(hub_url: str, pin: str) -> x509.Certificate:
     if answer.status != http.client.OK:
         raise refusal(hub_url, answer)
     try:
-        certificates = x509.load_pem_x509_certificates(answer.body)
-    except (ValueError, x509.InvalidVersion) as error:
+        certificates = parse_certificates(answer.body)
+    except ValueError as error:
         message = f"reading the CA of {hub_url}: no certificate found"
         raise EnrolmentError(message, "check that the address is a Shoal hub's") from error
     found = {certificate.fingerprint(hashes.SHA256()).hex(): certificate for certificate in certificates}

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from shoal_agent.certificates import parse_certificates
 from shoal_agent.clock import Clock
 from shoal_agent.durable import make_folder, replace_file
 from shoal_agent.encryption_key import load_or_make_encryption_key
@@ -160,10 +161,8 @@ def read_certificate(path: Path) -> CertificateFacts:
     Raises:
         DiskError: The file is missing or damaged.
     """
-    from cryptography import x509
-
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        certificate, *_ = parse_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
         raise _damaged(path.parent, error) from error
     serial = f"{certificate.serial_number:x}"

@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 from cryptography.hazmat.primitives import serialization
 
+from shoal_agent.certificates import parse_certificates
 from shoal_agent.clock import Clock
 from shoal_agent.errors import DiskError, HubError, RenewalError
 from shoal_agent.hub_api import API, Answer, call, refusal
@@ -159,9 +160,7 @@ def _checked(certificate_pem: str, key_id: str) -> str:
     Raises:
         ValueError: It is for another one, or is none.
     """
-    from cryptography import x509
-
-    found = x509.load_pem_x509_certificate(certificate_pem.encode())
+    found, *_ = parse_certificates(certificate_pem.encode())
     key_form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     if sha256_hex(found.public_key().public_bytes(*key_form)) != key_id:
         msg = "a certificate for another key found"

@@ -22,7 +22,7 @@ from shoal_contract.reported import (
     TrustReport,
 )
 
-_SHORT_CHARS = 100
+_SHORT_BYTES = 100
 """Of a problem's message and remedy, where all of them together are too long."""
 Entry = TypeVar("Entry")
 
@@ -162,5 +162,11 @@ def _shortened(report: SectionReport) -> SectionReport:
     problem = report.problem
     if problem is None:
         return report
-    texts = {"message": problem.message[:_SHORT_CHARS], "remedy": problem.remedy[:_SHORT_CHARS]}
+    texts = {"message": _short(problem.message), "remedy": _short(problem.remedy)}
     return report.model_copy(update={"problem": problem.model_copy(update=texts)})
+
+
+def _short(text: str) -> str:
+    """Cut a text by what it takes in a report, where a character that can not be shown takes six bytes."""
+    shown = "".join(one if one.isprintable() and one not in '"\\' else " " for one in text)
+    return shown.encode()[:_SHORT_BYTES].decode(errors="ignore")

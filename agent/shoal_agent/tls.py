@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
+from shoal_agent.certificates import parse_certificates, parse_der_certificate
 from shoal_agent.clock import Clock
 
 if TYPE_CHECKING:
@@ -100,22 +101,22 @@ def _socket_class(at: datetime) -> type[ssl.SSLSocket]:
 
 
 def _check_expiry(certificate: bytes | None, at: datetime) -> None:
-    from cryptography import x509
-
     if certificate is None:
         raise ssl.SSLCertVerificationError(1, "the server has shown no certificate")
-    found = x509.load_der_x509_certificate(certificate)
+    try:
+        found = parse_der_certificate(certificate)
+    except ValueError as error:
+        raise ssl.SSLCertVerificationError(1, f"the server's certificate can not be read: {error}") from error
     if found.not_valid_after_utc < at:
         message = f"the server's certificate expired at {found.not_valid_after_utc}, and it is {at} at the earliest"
         raise ssl.SSLCertVerificationError(1, message)
 
 
 def _not_expired_at(at: datetime, ca_pem: bytes) -> str:
-    from cryptography import x509
     from cryptography.hazmat.primitives import serialization
 
     try:
-        found = x509.load_pem_x509_certificates(ca_pem)
+        found = parse_certificates(ca_pem)
     except ValueError as error:
         raise ssl.SSLError(1, f"reading the hub's CA certificates: {error}") from error
     valid = [one for one in found if one.not_valid_after_utc >= at]

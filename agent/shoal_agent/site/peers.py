@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from shoal_agent.certificates import parse_certificates, parse_der_certificate
 from shoal_agent.identity import PAIR, Identity
 from shoal_agent.tls import NO_CHECK_TIME
 
@@ -67,9 +68,9 @@ def device_of(certificate: bytes | None, ca_pem: bytes, now: datetime) -> str:
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     try:
-        found = x509.load_der_x509_certificate(certificate or b"")
-        issuers = [one for one in x509.load_pem_x509_certificates(ca_pem) if one.not_valid_after_utc >= now]
-    except (ValueError, x509.InvalidVersion) as error:  # the second is no ValueError
+        found = parse_der_certificate(certificate or b"")
+        issuers = [one for one in parse_certificates(ca_pem) if one.not_valid_after_utc >= now]
+    except ValueError as error:
         raise _refused(str(error)) from error
     if not any(_has_issued(one, found) for one in issuers):
         raise _refused("no CA of this device's hub has signed it")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from shoal_agent.certificates import parse_certificates
 from shoal_agent.durable import replace_file
 from shoal_agent.errors import DiskError
 from shoal_agent.tuf.errors import TufError
@@ -35,14 +36,15 @@ class CaBundle:
             TufError: There is none in it; the ones before stay.
             DiskError: It is damaged or gone, or the disk does not take it; the ones before stay.
         """
-        from cryptography import x509  # 1 MB that only a change of CA needs
-
         try:
             pem = fetched.read_bytes()
             if sha256_hex(pem) != sha256:
                 fetched.unlink()
                 raise DiskError(f"reading the hub's CA certificates from {fetched}: its bytes have changed on disk")
-            x509.load_pem_x509_certificates(pem)
+        except OSError as error:
+            raise DiskError(f"reading the hub's CA certificates from {fetched}: {error}") from error
+        try:
+            parse_certificates(pem)
             replace_file(self._path, pem)
         except ValueError as error:
             message = f"taking over the hub's CA certificates: {len(pem)} bytes found, which hold none: {error}"

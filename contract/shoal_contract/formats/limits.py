@@ -52,6 +52,7 @@ RUNTIME_LIMITS: Final = FormatLimits(onnx_domains=None, litert_custom_ops=None)
 MAX_DIMENSIONS: Final = 64
 """Of one tensor; no runtime has as many. It bounds what multiplying them costs."""
 _LARGEST_SIZE: Final = 2**63 - 1
+_EXPORT_AGAIN: Final = "export the model again; no runtime loads such a tensor"
 
 
 def check_tensor_size(name: str, shape: Sequence[int], element_bits: int, limits: FormatLimits) -> None:
@@ -60,15 +61,14 @@ def check_tensor_size(name: str, shape: Sequence[int], element_bits: int, limits
     Raises:
         FormatError: It has too many sizes, one is no size, or all of it is more than one tensor may have.
     """
-    found = ""
+    tensor = f"its tensor {name[:64]!r} declares"
     if len(shape) > MAX_DIMENSIONS:
-        found = f"{len(shape)} dimensions"
-    elif not all(0 <= size <= _LARGEST_SIZE for size in shape):
-        found = "a size that is none"
-    elif (size_bytes := math.prod(shape) * element_bits // 8) > limits.max_tensor_bytes:
-        found = f"{size_bytes} bytes"
-    if found:
+        raise FormatError(f"{tensor} {len(shape)} dimensions, at most {MAX_DIMENSIONS} are allowed", _EXPORT_AGAIN)
+    if not all(0 <= size <= _LARGEST_SIZE for size in shape):
+        raise FormatError(f"{tensor} a size that is not one, 0 to 2^63 - 1 expected", _EXPORT_AGAIN)
+    size_bytes = math.prod(shape) * element_bits // 8
+    if size_bytes > limits.max_tensor_bytes:
         raise FormatError(
-            f"its tensor {name[:64]!r} declares {found}, at most {limits.max_tensor_bytes} bytes are allowed",
+            f"{tensor} {size_bytes} bytes, at most {limits.max_tensor_bytes} bytes are allowed",
             "use a smaller model, or raise SHOAL_MAX_TENSOR_BYTES at the hub if the devices have the memory",
         )
