@@ -18,7 +18,7 @@ setup:  ## install what a hub and the demo need: Mosquitto, .venv with pinned pa
 	@scripts/setup
 
 .PHONY: setup-test
-setup-test:  ## the same and PostgreSQL, for the tests
+setup-test:  ## the same and what the tests need: PostgreSQL, SoftHSM, libfaketime
 	@scripts/setup test
 
 .PHONY: demo
@@ -44,11 +44,11 @@ format: setup  ## put the code into the house's form
 	ruff format .
 
 .PHONY: test
-test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agents; about 7 minutes
+test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agents; about 10 minutes
 	pytest -n 2 -m "not slow"
 
 .PHONY: test-slow
-test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the wheel on Python 3.10; about 8 minutes
+test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the wheel on Python 3.10; about 10 minutes
 	pytest -m slow
 
 .PHONY: test-py310

@@ -73,8 +73,9 @@ def _parameter_row(parameter: click.Parameter) -> tuple[str, ...] | None:
         )
     names = ", ".join(f"`{opt}`" for opt in [*parameter.opts, *parameter.secondary_opts])
     environment = info.get("envvar")
-    meaning = (info.get("help") or "") + (f" (`{environment}`)" if environment else "")
-    return names, _default_text(parameter), meaning
+    choices = ", ".join(f"`{one}`" for one in info["type"].get("choices", ()))
+    notes = "".join(f" ({note})" for note in (choices, f"`{environment}`" if environment else "") if note)
+    return names, _default_text(parameter), (info.get("help") or "") + notes
 
 
 def _default_text(parameter: click.Parameter) -> str:

@@ -191,7 +191,7 @@ OFFERS = [_larger_than_the_file, _larger_than_it_is_named, _silent, _the_file_th
 
 
 @pytest.mark.parametrize("lie", OFFERS, ids=[one.__name__.strip("_") for one in OFFERS])
-def test_a_transfer_manifest_that_lies_about_a_delta_has_none_of_it_kept(
+def test_a_transfer_manifest_that_lies_about_a_delta_costs_the_whole_file_and_loses_nothing(
     device: Updated, lie: Callable[[Updated, TinyVersion], DeltaRef]
 ) -> None:
     new = next_version()

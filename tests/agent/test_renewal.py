@@ -254,13 +254,14 @@ async def test_a_full_disk_puts_a_renewal_off_and_ends_nothing(
 
 
 async def test_a_next_pair_that_can_not_be_dropped_puts_the_renewal_off(
-    identity: Identity, monkeypatch: pytest.MonkeyPatch
+    identity: Identity, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     renewal_of(identity).renew()
     renewal = renewal_of(identity, now() + timedelta(days=2))
     monkeypatch.setattr("shoal_agent.pairs.sync_folder", _disk_full)
     with anyio.move_on_after(0.1):
         await renewal.run(Broker(Pairs(identity.folder)))
+    assert "No space left on device" in caplog.text
 
 
 @pytest.mark.parametrize("renames", [False, True])

@@ -38,15 +38,18 @@ def test_a_device_on_which_64_models_give_way_to_64_others_can_still_report(repo
     assert (len(state.models), len(state.sections)) == (64, 128)
 
 
-def test_a_device_on_which_everything_fails_at_length_can_still_report(reporter: Reporter) -> None:
+@pytest.mark.parametrize("letter", ["m", "ü", "魚", "\x01", '"'], ids=["ascii", "two", "three", "control", "quote"])
+def test_a_device_on_which_everything_fails_at_length_can_still_report(reporter: Reporter, letter: str) -> None:
+    longest = Problem(code="c" * 64, message=letter * 1024, remedy=letter * 512)
     reporter.models = lambda: {f"m-{n:02d}": ModelReport(active=SLOT, previous=SLOT, candidate=SLOT) for n in range(64)}
     for number in range(128):
-        reporter.section(f"models/m-{number:03d}", SectionReport(state="failed", deployment="d" * 64, problem=LONGEST))
-    reporter.refused(LONGEST)
+        reporter.section(f"models/m-{number:03d}", SectionReport(state="failed", deployment="d" * 64, problem=longest))
+    reporter.refused(longest)
     state = read(reporter.message(1))
     problem = state.sections["models/m-000"].problem
     assert problem is not None
-    assert (problem.code, problem.message[:100]) == (LONGEST.code, "m" * 100)
+    assert problem.code == longest.code
+    assert problem.message.strip() == (letter * 1024).encode()[:100].decode(errors="ignore").strip('\x01"')
 
 
 def test_a_short_problem_is_reported_as_it_is(reporter: Reporter) -> None:

@@ -132,9 +132,11 @@ def test_a_delta_opens_only_for_who_has_the_key_of_each_encrypted_version() -> N
 
 def test_a_delta_with_one_encrypted_side_opens_by_that_sides_key_and_by_no_files_key() -> None:
     for key in (_key(VERSION_KEY, None), _key(None, VERSION_KEY)):
-        assert key != VERSION_KEY
-        with pytest.raises(EncryptionError, match="does not open"):
-            decrypt(encrypt_file(PLAIN, key), OTHER_KEY)
+        sealed = encrypt_file(PLAIN, key)
+        assert decrypt(sealed, key) == PLAIN
+        for wrong in (VERSION_KEY, OTHER_KEY):
+            with pytest.raises(EncryptionError, match="does not open"):
+                decrypt(sealed, wrong)
 
 
 def test_a_delta_between_two_plain_files_has_no_key() -> None:

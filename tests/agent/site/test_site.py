@@ -1,5 +1,6 @@
 """A site's cache and its neighbours when all is well, and when the cache lacks, goes, changes or may not serve."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -59,13 +60,23 @@ async def test_what_the_cache_lacks_comes_from_the_broker_without_a_word_to_anyb
     assert member.report.state == "applied"
 
 
-async def test_the_cache_is_asked_for_what_it_lacks_once_and_for_other_things_still(lan: Lan) -> None:
+async def test_the_cache_is_asked_for_what_it_lacks_once_and_for_other_things_still(
+    lan: Lan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     member, other = lan.device("member"), DATA[::-1]
     cache = await lan.cache_for(member)
     await cache.fetch(other)
+    asked, has = Counter[str](), cache.blobs.has
+
+    def counting_has(sha256: str) -> bool:
+        asked[sha256] += 1
+        return has(sha256)
+
+    monkeypatch.setattr(cache.blobs, "has", counting_has)
     for data in (DATA, other):
         await member.fetch(data)
     assert member.over_the_broker == CHUNKS
+    assert asked == {ref_of(DATA).sha256: 1, ref_of(other).sha256: CHUNKS}
 
 
 async def test_an_artifact_that_is_only_partly_there_is_not_served(lan: Lan) -> None:

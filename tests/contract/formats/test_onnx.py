@@ -20,7 +20,7 @@ from tests.fixtures.hostile_files import (
     plain_graph,
 )
 
-from shoal_contract.formats import RUNTIME_LIMITS, FormatError, FormatLimits, check_device_file
+from shoal_contract.formats import DEFAULT_LIMITS, RUNTIME_LIMITS, FormatError, FormatLimits, check_device_file
 from shoal_contract.formats.onnx import CHILDREN
 
 CLASSIFY = (tiny.FILES / "classify.onnx").read_bytes()
@@ -106,16 +106,6 @@ def test_an_operator_that_runs_a_compiled_file_is_refused_even_where_its_domain_
             check_device_file(data, limits=limits)
 
 
-def test_an_operator_that_runs_a_compiled_file_can_not_hide_behind_a_function_of_its_name() -> None:
-    node = helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft", ep_cache_context="/opt/engine.bin")
-    model = model_of(plain_graph(node), domain="com.microsoft")
-    body = [helper.make_node("Identity", ["a"], ["b"])]
-    opsets = [helper.make_opsetid("", 17)]
-    model.functions.append(helper.make_function("com.microsoft", "EPContext", ["a"], ["b"], body, opsets))
-    with pytest.raises(FormatError, match="EPContext"):
-        check_device_file(model.SerializeToString(), limits=RUNTIME_LIMITS)
-
-
 @pytest.mark.parametrize(
     ("key", "value"), [("ort_config", "{}"), ("custom_op_library", "x"), ("ops", "/usr/lib/libevil.so")]
 )
@@ -144,14 +134,17 @@ def test_a_list_of_dimensions_without_end_is_refused_before_it_is_read() -> None
     tracemalloc.stop()
 
 
-def test_a_function_does_not_hide_an_operator_that_runs_a_compiled_file() -> None:
+@pytest.mark.parametrize("limits", [DEFAULT_LIMITS, RUNTIME_LIMITS], ids=["hub", "device"])
+def test_an_operator_that_runs_a_compiled_file_can_not_hide_behind_a_function_of_its_name(
+    limits: FormatLimits,
+) -> None:
     node = helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft", ep_cache_context="/opt/engine.bin")
     model = model_of(plain_graph(node), domain="com.microsoft")
     body = [helper.make_node("Identity", ["a"], ["b"])]
-    opset = [helper.make_opsetid("", 17)]
-    model.functions.append(helper.make_function("com.microsoft", "EPContext", ["a"], ["b"], body, opset))
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("com.microsoft", "EPContext", ["a"], ["b"], body, opsets))
     with pytest.raises(FormatError, match="EPContext"):
-        check_device_file(model.SerializeToString())
+        check_device_file(model.SerializeToString(), limits=limits)
 
 
 def test_a_bound_on_tensors_is_a_setting() -> None:
