@@ -12,6 +12,7 @@ from pydantic import Field
 from shoal_contract.encryption import WrappedKey
 from shoal_contract.ids import DeviceId, Host, Name, Sha256
 from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES, MAX_INTEGER, MAX_SITE_MEMBERS
+from shoal_contract.update_policy import UpdatePolicy
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 MAX_GENERATION: Final = MAX_INTEGER
@@ -36,6 +37,8 @@ class DesiredModel(WireValue):
     deployment: str = Field(max_length=64)
     key: WrappedKey | None = None
     """Of an encrypted version: its key, for this device alone."""
+    policy: UpdatePolicy | None = None
+    """How to go about it; none: at once."""
 
 
 class DesiredRound(WireValue):

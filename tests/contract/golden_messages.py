@@ -56,6 +56,7 @@ from shoal_contract.telemetry import (
 )
 from shoal_contract.transfer import DeltaRef, TransferManifest, describe
 from shoal_contract.trust import TrustIndex
+from shoal_contract.update_policy import MaintenanceWindow, Retry, UpdatePolicy
 from shoal_contract.wire import WireMessage
 
 DEVICE: Final = "d-abcdefgh234567ab"
@@ -74,6 +75,18 @@ _HARDWARE: Final = Hardware(
     cores=6,
     memory_bytes=8_005_033_984,
     l4t="36.4.0",
+)
+_POLICY: Final = UpdatePolicy(
+    priority=5,
+    download_only=True,
+    activate_at=NOON + timedelta(hours=1),
+    windows=(MaintenanceWindow(days=("sat", "sun"), start="22:30", minutes=240),),
+    fetch_in_window=True,
+    expires_at=NOON + timedelta(days=7),
+    retries={"self_test": Retry(attempts=3, wait_s=60.0)},
+    fetch_timeout_s=3600.0,
+    activate_timeout_s=90.0,
+    probes=("camera",),
 )
 _POSITION: Final = OutboxPosition(stream="0123456789abcdef", sequence=42, oldest=40)
 
@@ -104,6 +117,7 @@ def desired_state() -> DesiredState:
                 manifest=ArtifactRef(sha256=_sha("a"), size_bytes=18_044),
                 deployment="dp-7k2m4q6z",
                 key=WrappedKey(recipient=_sha("3"), data=base64.b64encode(bytes(range(80))).decode()),
+                policy=_POLICY,
             )
         },
         federated={
@@ -188,6 +202,7 @@ def reported_state() -> ReportedState:
         epoch=1,
         generation=1_772_366_400_000,
         agent_version="0.1.0",
+        time_zone="Europe/Berlin",
         hardware=_HARDWARE,
         runtimes=("onnxruntime",),
         targets=("jetson-orin-onnx-fp16", "onnx-int8"),
