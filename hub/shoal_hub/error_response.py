@@ -37,6 +37,7 @@ _MEANINGS: Final = {
     404: "No such thing",
     409: "Contradicts what is there",
     413: "Body too large",
+    416: "No such range of bytes",
     422: "Malformed or unacceptable input",
     429: "Too many requests",
 }
@@ -44,6 +45,7 @@ _BY_STATUS: Final = {
     400: ("malformed", "send the body that the API's description at /api/docs asks for"),
     404: ("not_found", "look at /api/docs for the routes that exist"),
     405: ("method_not_allowed", "look at /api/docs for the methods of this route"),
+    416: ("no_such_range", "ask for bytes within the size that the header Content-Range tells"),
     413: ("too_large", "send less, or raise SHOAL_MAX_BODY_BYTES or SHOAL_MAX_UPLOAD_BYTES at the hub"),
 }
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, UploadFile
-from fastapi.responses import FileResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ValidationError
 from sqlmodel import col, select
 
@@ -24,6 +24,7 @@ from shoal_hub.registry.public import (
     summarise_model,
     version_detail,
 )
+from shoal_hub.registry.ranged_file import PARTS, RangedFile
 from shoal_hub.registry.records import keep_records
 from shoal_hub.registry.register import RegisterRequest, read_checked_bundle, register
 from shoal_hub.registry.stages import RolloutPolicy
@@ -116,7 +117,7 @@ def move_alias(name: Name, alias: Name, body: AliasTarget, session: Writing, _op
     return version_detail(session, find_version(session, name, str(body.number)))
 
 
-@router.get("/artifacts/{sha256}", response_class=Response, responses=documented(401, 403, 404, 422))
+@router.get("/artifacts/{sha256}", response_class=Response, responses=PARTS | documented(400, 401, 403, 404, 416, 422))
 def read_artifact(sha256: Sha256, hub: Hub, session: Reading, _viewer: Viewer) -> Response:
     """Return an artifact's bytes; range requests are answered where the store is a folder."""
     artifact = session.get(Artifact, sha256)
@@ -125,7 +126,7 @@ def read_artifact(sha256: Sha256, hub: Hub, session: Reading, _viewer: Viewer) -
     headers = {"etag": f'"{sha256}"', "cache-control": "private, max-age=31536000, immutable"}
     path = hub.artifacts.local_path(sha256)
     if path is not None:
-        return FileResponse(path, media_type="application/octet-stream", headers=headers)
+        return RangedFile(path, media_type="application/octet-stream", headers=headers)
     headers["content-length"] = str(artifact.size_bytes)
     return StreamingResponse(_blocks(hub.artifacts, sha256), media_type="application/octet-stream", headers=headers)
 

@@ -220,4 +220,7 @@ def test_an_artifact_can_be_read_whole_and_in_ranges(two_versions: TestClient) -
     whole = two_versions.get(url).content
     part = two_versions.get(url, headers={"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, whole[10:20])
-    assert two_versions.get(url, headers={"Range": f"bytes={len(whole)}-"}).status_code == 416
+    for asked, status, code in ((f"bytes={len(whole)}-", 416, "no_such_range"), ("bytes=x", 400, "malformed")):
+        refused = two_versions.get(url, headers={"Range": asked})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (status, code)
+        assert refused.headers.get("content-range") == (f"bytes */{len(whole)}" if status == 416 else None)
