@@ -21,6 +21,7 @@ from shoal_client.registry import Job
 from shoal_client.resources import Devices, Drift, Federated, Rollouts, Tokens
 from shoal_client.sites import Sites
 from shoal_client.transport import Transport
+from shoal_client.trials import Trials
 from shoal_client.tuf import Trust
 
 _LOOK_S = 0.3
@@ -49,6 +50,7 @@ class ShoalClient:
         self.ca = DeviceCa(self._transport)
         self.models = Models(self._transport)
         self.rollouts = Rollouts(self._transport)
+        self.trials = Trials(self._transport)
         self.drift = Drift(self._transport)
         self.federated = Federated(self._transport)
         self.trust = Trust(self._transport)

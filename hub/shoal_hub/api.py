@@ -26,6 +26,7 @@ from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
 from shoal_hub.sites import routes as site_routes
+from shoal_hub.trials import routes as trial_routes
 from shoal_hub.trust import ca_routes
 from shoal_hub.trust import routes as trust_routes
 
@@ -79,6 +80,7 @@ def _api(settings: Settings) -> APIRouter:
         lifecycle_routes,
         record_routes,
         rollout_routes,
+        trial_routes,
         federation_routes,
         monitoring_routes,
     ):

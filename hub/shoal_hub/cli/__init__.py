@@ -20,6 +20,7 @@ from shoal_hub.cli import (
     rollouts,
     sites,
     tokens,
+    trials,
     trust,
     users,
 )
@@ -48,6 +49,7 @@ app.add_typer(sites.app, name="sites")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
 app.add_typer(rollouts.app, name="rollouts")
+app.add_typer(trials.app, name="trials")
 trust.app.add_typer(authority.app, name="ca")
 app.add_typer(trust.app, name="trust")
 app.add_typer(approvals.app, name="approvals")

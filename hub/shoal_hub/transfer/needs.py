@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select, update
 from shoal_contract.desired import DesiredModel
 from shoal_contract.telemetry import MissingArtifact
 from shoal_hub.database import Database, announce
-from shoal_hub.devices.compose import FEDERATED, MODELS, compose
+from shoal_hub.devices.compose import FEDERATED, MODELS, TRIALS, compose
 from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.registry.encrypt import travels_as
@@ -34,6 +34,8 @@ def needs_of(session: Session, device_id: str, now: datetime) -> set[str]:
     """Return every artifact that the device's desired state leads to."""
     composition = compose(intents_of(session, device_id), now)
     needs = {sha256 for model, body in composition.models.items() for sha256 in model_artifacts(session, model, body)}
+    for model, trial in composition.trials.items():
+        needs |= set(model_artifacts(session, model, trial.candidate))
     needs |= deltas_to(session, needs)
     for one in composition.federated.values():
         needs |= {one.trainer.sha256, one.weights.sha256}
@@ -75,5 +77,5 @@ def _has_settled(session: Session, user: str) -> bool:
         return True
     is_behind = (device.reported_epoch, device.reported_generation) < (desired.epoch, desired.generation)
     sections = (device.reported or {}).get("sections", {})
-    states = [one["state"] for key, one in sections.items() if key.startswith((MODELS, FEDERATED))]
+    states = [one["state"] for key, one in sections.items() if key.startswith((MODELS, FEDERATED, TRIALS))]
     return not is_behind and all(state in _SETTLED for state in states)
