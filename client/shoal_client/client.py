@@ -16,6 +16,7 @@ from shoal_client.fleet import Event, Health
 from shoal_client.models import Models
 from shoal_client.operators import Caller
 from shoal_client.people import Approvals, OperatorTokens, Users
+from shoal_client.pins import Pins
 from shoal_client.profile import Profile, read_profile
 from shoal_client.registry import Job
 from shoal_client.resources import Devices, Drift, Federated, Rollouts, Tokens
@@ -45,6 +46,7 @@ class ShoalClient:
         self._transport = Transport(url, token, ca_path, http)
         self.tokens = Tokens(self._transport)
         self.devices = Devices(self._transport)
+        self.pins = Pins(self._transport)
         self.sites = Sites(self._transport)
         self.enrolments = Enrolments(self._transport)
         self.ca = DeviceCa(self._transport)

@@ -20,6 +20,7 @@ from shoal_hub.federation import routes as federation_routes
 from shoal_hub.jobs import routes as job_routes
 from shoal_hub.monitoring import routes as monitoring_routes
 from shoal_hub.operators import routes as operator_routes
+from shoal_hub.pins import routes as pin_routes
 from shoal_hub.registry import lifecycle_routes, record_routes
 from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit, network_of
@@ -73,6 +74,7 @@ def _api(settings: Settings) -> APIRouter:
     api.include_router(enrolment_routes.router, dependencies=[Depends(limit_enrolment)])
     api.include_router(keyless_routes.router)
     api.include_router(device_routes.router)
+    api.include_router(pin_routes.router)
     api.include_router(site_routes.router)
     api.include_router(ca_routes.router)
     for module in (

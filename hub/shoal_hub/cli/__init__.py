@@ -17,6 +17,7 @@ from shoal_hub.cli import (
     jobs,
     models,
     operator_tokens,
+    pins,
     rollouts,
     sites,
     tokens,
@@ -44,6 +45,7 @@ app.command(epilog="Example: shoal whoami")(users.whoami)
 app.add_typer(users.app, name="users")
 app.add_typer(operator_tokens.app, name="operator-tokens")
 enrolments.add_commands(devices.app)
+pins.add_commands(devices.app)
 app.add_typer(devices.app, name="devices")
 app.add_typer(sites.app, name="sites")
 app.add_typer(tokens.app, name="tokens")

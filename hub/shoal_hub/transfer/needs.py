@@ -20,6 +20,11 @@ _PREFIX = "device/"
 _SETTLED = frozenset({"applied", "failed"})
 
 
+def lease_user(device_id: str) -> str:
+    """Return under whose name a device holds leases of its own; they end when it has converged."""
+    return f"{_PREFIX}{device_id}"
+
+
 def model_artifacts(session: Session, model: str, body: DesiredModel) -> list[str]:
     """Return what a device fetches to serve `body`: the manifest and the variant for its target."""
     columns = select(VariantRow.sha256, VariantRow.encrypted_sha256, Version.is_encrypted)
@@ -49,7 +54,7 @@ def answer_missing(session: Session, device_id: str, sha256: str, now: datetime)
     """
     if sha256 not in needs_of(session, device_id, now):
         return False
-    take_leases(session, f"{_PREFIX}{device_id}", [sha256], now)
+    take_leases(session, lease_user(device_id), [sha256], now)
     statement = update(Retained).where(col(Retained.sha256) == sha256, col(Retained.state) == "standing")
     session.connection().execute(statement.values(state="publishing", changed_at=now))
     return True

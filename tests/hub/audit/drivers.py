@@ -134,6 +134,16 @@ def _of_a_site(method: str, **changes: Any) -> Callable[[Site], Callable[[], Any
     return prepare
 
 
+def _pin(site: Site) -> Callable[[], Any]:
+    return lambda: site.send("PUT", f"/devices/{site.devices[0]}/pins/digits", json={"version": "1"})
+
+
+def _unpin(site: Site) -> Callable[[], Any]:
+    path = f"/devices/{site.devices[0]}/pins/digits"
+    site.send("PUT", path, json={"version": "1"})
+    return lambda: site.client.delete(f"/api/v1{path}").raise_for_status()
+
+
 def _try(site: Site) -> Callable[[], Any]:
     serving = ModelReport(active=SlotReport(version=1, target=TARGET, sha256="0" * 64, state="good"))
     report = make_report(models={"digits": serving}).model_dump(mode="json")
@@ -279,6 +289,8 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
     ),
     ("POST", "/api/v1/trials"): (_try, "trials.create_trial", "trials/t-"),
     ("POST", "/api/v1/trials/{trial_id}/stop"): (_stop_trial, "trials.stop_trial", "trials/t-"),
+    ("PUT", "/api/v1/devices/{device_id}/pins/{model}"): (_pin, "pins.pin_device", "devices/d-.*/pins/digits"),
+    ("DELETE", "/api/v1/devices/{device_id}/pins/{model}"): (_unpin, "pins.unpin_device", "devices/d-.*/pins/digits"),
     ("POST", "/api/v1/sites"): (_make_site, "sites.add_site", "sites/warehouse"),
     ("PUT", "/api/v1/sites/{name}"): (_of_a_site("PUT", members=[]), "sites.set_site", "sites/warehouse"),
     ("DELETE", "/api/v1/sites/{name}"): (_of_a_site("DELETE"), "sites.end_site", "sites/warehouse"),
