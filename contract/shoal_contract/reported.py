@@ -96,6 +96,8 @@ class ReportedState(WireMessage):
     epoch: Count
     generation: Count
     agent_version: str = Field(max_length=64)
+    time_zone: str = Field(default="", max_length=64)
+    """IANA name, or the offset as `+02:00`, of the device's local time; empty if it has not said."""
     hardware: Hardware
     runtimes: tuple[Runtime, ...]
     targets: tuple[Name, ...] = Field(max_length=64)

@@ -20,12 +20,14 @@ from shoal_hub.federation import routes as federation_routes
 from shoal_hub.jobs import routes as job_routes
 from shoal_hub.monitoring import routes as monitoring_routes
 from shoal_hub.operators import routes as operator_routes
+from shoal_hub.pins import routes as pin_routes
 from shoal_hub.registry import lifecycle_routes, record_routes
 from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
 from shoal_hub.sites import routes as site_routes
+from shoal_hub.trials import routes as trial_routes
 from shoal_hub.trust import ca_routes
 from shoal_hub.trust import routes as trust_routes
 
@@ -72,6 +74,7 @@ def _api(settings: Settings) -> APIRouter:
     api.include_router(enrolment_routes.router, dependencies=[Depends(limit_enrolment)])
     api.include_router(keyless_routes.router)
     api.include_router(device_routes.router)
+    api.include_router(pin_routes.router)
     api.include_router(site_routes.router)
     api.include_router(ca_routes.router)
     for module in (
@@ -79,6 +82,7 @@ def _api(settings: Settings) -> APIRouter:
         lifecycle_routes,
         record_routes,
         rollout_routes,
+        trial_routes,
         federation_routes,
         monitoring_routes,
     ):
