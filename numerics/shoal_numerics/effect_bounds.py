@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from shoal_numerics.alpha_budget import Levels
 from shoal_numerics.device_comparison import Comparison, unit_variance
 from shoal_numerics.gate_metrics import GateMetric
-from shoal_numerics.sequential import mixing_precision, standard_errors_needed
-from shoal_numerics.student_t import MIN_DEGREES
+from shoal_numerics.sequential import boundary, mixing_precision
+from shoal_numerics.student_t import MIN_DEGREES, student_score
+
+SOON_FOUND = 2.0
+"""Harm of so many margins is what the bound for harm is tightest for; for one margin it is hardly less tight."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +22,7 @@ class EffectBounds:
     Attributes:
         lower: float64. Where lower values are worse this is the end that must be above -margin.
         upper: float64.
-        standard_error: float64, of the effect.
+        standard_error: float64, of the effect, as devices show it.
         is_harm: bool, whether the harm is above the tolerance with the evidence asked for.
         is_ruled_out: bool, whether a harm as large as the margin is ruled out likewise.
     """
@@ -35,10 +38,12 @@ def effect_bounds(metric: GateMetric, comparison: Comparison, levels: Levels) ->
     """Return the interval of the effect.
 
     The end towards "no harm" fails with probability `levels.abort` over all looks, the other with `levels.advance`;
-    where either way is harm, both with half of `levels.abort`. The variance is that of the devices' residuals, but no
-    less than samples alone would make: by accident a few rare events are spread more evenly than that. For the end
-    that rules harm out, the canaries' samples are taken to vary as they would with a harm of the margin: no event at
-    all is not yet a rate of zero.
+    where either way is harm, both with half of `levels.abort`. The variance is that of the devices' residuals, read by
+    Student's law: a statistic of few devices has heavier tails, and is compared at the same tail probability
+    ("significance level approach": Jennison and Turnbull, Group Sequential Methods, 2000, section 3.8). It is no less
+    than what samples alone make: by accident a few rare events are spread more evenly than that. For the end that rules
+    harm out, the canaries' samples are taken to vary as they would with a harm of the margin: no event at all is not
+    yet a rate of zero.
 
     Args:
         metric: direction, margin and tolerance.
@@ -49,10 +54,9 @@ def effect_bounds(metric: GateMetric, comparison: Comparison, levels: Levels) ->
     abort = levels.abort / 2 if both_ways else levels.abort
     advance = abort if both_ways else levels.advance
     usual = unit_variance(comparison.rate, metric.kind)
-    harm_error = _standard_error(comparison, usual, usual)
-    ruling_error = _standard_error(comparison, np.maximum(usual, _variance_if_harmed(metric, comparison)), usual)
-    near = _reach(metric, comparison, harm_error, abort)
-    far = _reach(metric, comparison, ruling_error, advance)
+    if_harmed = np.maximum(usual, _variance_if_harmed(metric, comparison))
+    near = _reach(comparison, usual, abort, SOON_FOUND * metric.margin - metric.tolerance)
+    far = _reach(comparison, if_harmed, advance, metric.margin - metric.tolerance, usual)
     effect = comparison.effect
     if metric.worse == "higher":
         lower, upper = effect - near, effect + far
@@ -65,7 +69,7 @@ def effect_bounds(metric: GateMetric, comparison: Comparison, levels: Levels) ->
         lower, upper = effect - reach, effect + reach
         is_harm = (lower > metric.tolerance) | (upper < -metric.tolerance)
         is_ruled_out = (upper < metric.margin) & (lower > -metric.margin)
-    return EffectBounds(lower, upper, harm_error, is_harm, is_ruled_out)
+    return EffectBounds(lower, upper, np.sqrt(comparison.variance), is_harm, is_ruled_out)
 
 
 def _variance_if_harmed(metric: GateMetric, comparison: Comparison) -> NDArray[np.float64]:
@@ -76,17 +80,26 @@ def _variance_if_harmed(metric: GateMetric, comparison: Comparison) -> NDArray[n
     return largest
 
 
-def _standard_error(
-    comparison: Comparison, canary_unit: NDArray[np.float64], control_unit: NDArray[np.float64]
+def _reach(
+    comparison: Comparison,
+    canary_unit: NDArray[np.float64],
+    alpha: float,
+    distance: float,
+    control_unit: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
+    """Return how far the bound lies from the estimate.
+
+    Args:
+        comparison: the estimate.
+        canary_unit: variance of one of the canaries' samples.
+        alpha: error probability of this end, over all looks.
+        distance: the difference from the hypothesis at which the bound is to be tightest.
+        control_unit: variance of one of the controls' samples, the canaries' where None.
+    """
     canary, control = comparison.sampling
-    variance = np.maximum(comparison.variance, canary * canary_unit + control * control_unit)
-    error: NDArray[np.float64] = np.sqrt(variance)
-    return error
-
-
-def _reach(metric: GateMetric, comparison: Comparison, error: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
-    """Return how far the bound lies from the estimate."""
-    mixing = mixing_precision(alpha, metric.margin - metric.tolerance)
-    degrees = np.maximum(comparison.degrees, MIN_DEGREES)
-    return error * standard_errors_needed(1 / error**2, degrees, alpha, mixing)
+    least = canary * canary_unit + control * (canary_unit if control_unit is None else control_unit)
+    information = 1.0 / np.maximum(comparison.variance, least)
+    z = boundary(information, alpha, mixing_precision(alpha, distance))
+    t = student_score(z, np.maximum(comparison.degrees, MIN_DEGREES))
+    reach: NDArray[np.float64] = np.maximum(t * np.sqrt(comparison.variance), z * np.sqrt(least))
+    return reach

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoal_numerics.errors import GateError
-from shoal_numerics.student_t import normal_cdf, student_score
+from shoal_numerics.student_t import normal_cdf
 
 MAX_ALPHA = 0.2
 """The largest error probability that a bound is made for."""
@@ -87,23 +87,6 @@ def mixing_precision(alpha: float, distance: float) -> float:
     ratio = doubled + math.log1p(doubled)
     at_best = float(boundary(ratio, alpha, 1.0))
     return ((at_best + _TYPICAL_POWER_Z) / distance) ** 2 / ratio
-
-
-def standard_errors_needed(
-    information: ArrayLike, degrees: ArrayLike, alpha: float, mixing: ArrayLike
-) -> NDArray[np.float64]:
-    """Return how many standard errors the bound lies from the estimate, Student's law in place of the normal one.
-
-    A statistic of few devices has heavier tails. At each look it is read at the same tail probability ("significance
-    level approach": Jennison and Turnbull, Group Sequential Methods, 2000, section 3.8).
-
-    Args:
-        information: 1 / estimated variance, above 0.
-        degrees: degrees of freedom of that estimate, at least `student_t.MIN_DEGREES`.
-        alpha: error probability over all looks together.
-        mixing: r, see `mixing_precision`.
-    """
-    return student_score(boundary(information, alpha, mixing), degrees)
 
 
 def _share(information: ArrayLike, mixing: ArrayLike) -> NDArray[np.float64]:
