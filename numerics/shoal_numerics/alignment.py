@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoal_numerics.aligned_difference import Stretch
-from shoal_numerics.integer_difference import ElementWidth
+from shoal_numerics.integer_difference import BLOCK_BYTES, ElementWidth
 
 WINDOW_BYTES: Final = 64
 """Bytes of the new file that are decided on together; where one stretch ends and the next begins is then made exact."""
@@ -38,7 +38,7 @@ _FORMS: Final[tuple[tuple[ElementWidth, int], ...]] = ((1, 0), (2, 0), (2, 1), (
 def align(old: bytes, new: bytes) -> list[Stretch]:
     """Return the stretches of the new file in order; their counterparts lie within the old one.
 
-    It takes about a second for 4 MB, and ten times the memory of the new file.
+    It takes about a second of CPU for 3 MB, and six times the memory of the new file.
     """
     if not new:
         return []
@@ -56,18 +56,25 @@ def align(old: bytes, new: bytes) -> list[Stretch]:
 
 
 def _candidate_shifts(old: bytes, new: bytes) -> list[int]:
-    """Return distances from new to old at which the most words of 8 bytes are the same."""
+    """Return distances from new to old: at both ends, and where the most words of 8 bytes are the same.
+
+    Of a tensor every word may have changed; what lies before or behind it in both files then tells where it is.
+    """
     words, starts = _words(old, 0)
     unique, first, counts = np.unique(words, return_index=True, return_counts=True)
     unique, starts = unique[counts == 1], starts[first[counts == 1]]
-    found = [np.zeros(1, dtype=np.int64)]
+    at_ends = sorted({0, len(old) - len(new)})
+    found: list[NDArray[np.int64]] = []
     for phase in range(_WORD_BYTES if len(unique) else 0):
         wanted, at = _words(new, phase)
         position = np.minimum(np.searchsorted(unique, wanted), len(unique) - 1)
         is_same = unique[position] == wanted
         found.append(starts[position[is_same]] - at[is_same])
+    if not found:
+        return at_ends
     shifts, votes = np.unique(np.concatenate(found), return_counts=True)
-    return [int(shift) for shift in shifts[np.argsort(-votes, kind="stable")][:MAX_SHIFTS]]
+    most = shifts[np.argsort(-votes, kind="stable")].tolist()
+    return list(dict.fromkeys([*at_ends, *most]))[:MAX_SHIFTS]
 
 
 def _words(data: bytes, phase: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -190,17 +197,24 @@ def _whole_elements(
 
 def _form_bits(old: NDArray[np.uint8], new: NDArray[np.uint8], width: ElementWidth, phase: int) -> NDArray[np.int32]:
     """Return, by window, about the bits of the differences of elements of this width and phase."""
+    starts = range(0, len(new), BLOCK_BYTES)
+    blocks = (slice(start, start + BLOCK_BYTES) for start in starts)
+    return np.concatenate([_form_bits_of_block(old[block], new[block], width, phase) for block in blocks])
+
+
+def _form_bits_of_block(
+    old: NDArray[np.uint8], new: NDArray[np.uint8], width: ElementWidth, phase: int
+) -> NDArray[np.int32]:
     if width == 1:
         return _window_sums(_BITS_OF_BYTE[new - old])
     bits = np.full(len(new), _UNKNOWN_BITS, dtype=np.uint8)
     count = max(0, len(new) - phase) // width
     inside = slice(phase, phase + count * width)
     change = (_as_integers(new[inside], width) - _as_integers(old[inside], width)).view(f"<i{width}")
-    distance = np.abs(change.astype(np.int64))
-    changed_bits = np.minimum(np.log2(distance + 1.0) + _CHANGED_BITS[width], 8 * width)
-    of_elements = np.where(distance == 0, _SAME_BITS[width], changed_bits)
+    distance = np.abs(change.astype(np.float32))
+    changed_bits = np.minimum(np.log2(distance + 1) + _CHANGED_BITS[width], 8 * width)
     bits[inside] = 0
-    bits[phase : phase + count * width : width] = of_elements
+    bits[phase : phase + count * width : width] = np.where(change == 0, _SAME_BITS[width], changed_bits)
     return _window_sums(bits)
 
 

@@ -55,7 +55,7 @@ def edited(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 
 @given(edited())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_stretches_fill_the_new_file_and_give_it_back(pair: tuple[bytes, bytes]) -> None:
     old, new = pair
     stretches = align(old, new)
@@ -91,6 +91,14 @@ def test_float32_at_any_position_is_taken_as_float32() -> None:
         delta = best_delta(head + FLOATS.tobytes(), head + FLOATS_TUNED.tobytes())
         assert delta is not None
         assert len(delta) < 1.01 * len(plain) + 100
+
+
+def test_a_tensor_of_which_every_word_has_changed_is_found_by_what_is_around_it() -> None:
+    plain = best_delta(FLOATS.tobytes(), FLOATS_TUNED.tobytes())
+    delta = best_delta(b"name" + FLOATS.tobytes(), b"longer name" + FLOATS_TUNED.tobytes())
+    assert plain is not None
+    assert delta is not None
+    assert len(delta) < 1.01 * len(plain) + 100
 
 
 def test_a_file_of_int8_and_float32_costs_what_both_cost_alone() -> None:
@@ -172,7 +180,7 @@ def test_a_table_that_does_not_fill_the_result_is_refused(sizes: tuple[int, ...]
 
 
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_a_tampered_patch_gives_the_named_result_or_an_error(data: st.DataObject) -> None:
     old, new = INT8[:400].tobytes(), b"moved" + INT8_TUNED[:300].tobytes()
     delta = bytearray(aligned(old, new, align(old, new)))
