@@ -4,7 +4,8 @@ What the database can decide just as well (a device's id, name, group or presenc
 again on whatever comes, so both engines find the same.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from datetime import datetime
 from itertools import islice
 from typing import Final
@@ -22,8 +23,10 @@ _LOAD_BATCH_ROWS: Final = 500
 _SAME_IN_SQL: Final = frozenset({"id", "name", "group", "presence"})
 
 
-def matching_ids(session: Session, query: Query, now: datetime, *where: ColumnElement[bool]) -> Iterator[str]:
-    """Yield the ids of the unrevoked devices that match, by name.
+def matching_ids(
+    session: Session, query: Query, now: datetime, *where: ColumnElement[bool]
+) -> Generator[str, None, None]:
+    """Yield the ids of the unrevoked devices that match, by name. Who stops before the end closes the generator.
 
     Args:
         session: An open session.
@@ -38,9 +41,11 @@ def matching_ids(session: Session, query: Query, now: datetime, *where: ColumnEl
         .order_by(col(Device.name), col(Device.id))
         .execution_options(yield_per=READ_BATCH_ROWS)
     )
-    for row in session.exec(wanted):
-        if query.matches(row, now):
-            yield row.id
+    # PostgreSQL keeps a cursor for what is read in batches, until it is closed.
+    with closing(session.exec(wanted)) as rows:
+        for row in rows:
+            if query.matches(row, now):
+                yield row.id
 
 
 def matching_devices(session: Session, query_text: str, now: datetime) -> list[Device]:
