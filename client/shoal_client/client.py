@@ -13,6 +13,7 @@ from shoal_client.audit import Audit
 from shoal_client.enrolment import DeviceCa, Enrolments
 from shoal_client.errors import JobFailedError
 from shoal_client.fleet import Event, Health
+from shoal_client.groups import Groups
 from shoal_client.models import Models
 from shoal_client.operators import Caller
 from shoal_client.people import Approvals, OperatorTokens, Users
@@ -47,6 +48,7 @@ class ShoalClient:
         self.tokens = Tokens(self._transport)
         self.devices = Devices(self._transport)
         self.pins = Pins(self._transport)
+        self.groups = Groups(self._transport)
         self.sites = Sites(self._transport)
         self.enrolments = Enrolments(self._transport)
         self.ca = DeviceCa(self._transport)

@@ -12,7 +12,7 @@ from shoal_hub.audit.requests import AuditedRequests, watch_request
 from shoal_hub.console.routes import install_console
 from shoal_hub.context import HubContext
 from shoal_hub.dependencies import address_of, check_uploader
-from shoal_hub.devices import enrolment_routes, keyless_routes
+from shoal_hub.devices import enrolment_routes, group_routes, keyless_routes
 from shoal_hub.devices import routes as device_routes
 from shoal_hub.error_response import install_error_handlers
 from shoal_hub.events import routes as event_routes
@@ -75,6 +75,7 @@ def _api(settings: Settings) -> APIRouter:
     api.include_router(keyless_routes.router)
     api.include_router(device_routes.router)
     api.include_router(pin_routes.router)
+    api.include_router(group_routes.router)
     api.include_router(site_routes.router)
     api.include_router(ca_routes.router)
     for module in (

@@ -8,6 +8,7 @@ import shoal_hub.controller.tables
 import shoal_hub.devices.admission_tables
 import shoal_hub.devices.certificates
 import shoal_hub.devices.desired_tables
+import shoal_hub.devices.group_tables
 import shoal_hub.devices.tables
 import shoal_hub.devices.wrapped_keys
 import shoal_hub.events.tables

@@ -13,6 +13,7 @@ from shoal_hub.cli import (
     devices,
     enrolments,
     federated,
+    groups,
     hub,
     jobs,
     models,
@@ -47,6 +48,7 @@ app.add_typer(operator_tokens.app, name="operator-tokens")
 enrolments.add_commands(devices.app)
 pins.add_commands(devices.app)
 app.add_typer(devices.app, name="devices")
+app.add_typer(groups.app, name="groups")
 app.add_typer(sites.app, name="sites")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")

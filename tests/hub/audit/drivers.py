@@ -158,6 +158,14 @@ def _stop_trial(site: Site) -> Callable[[], Any]:
     return lambda: site.send("POST", f"/trials/{trial}/stop")
 
 
+def _of_a_group(method: str, **body: Any) -> Callable[[Site], Callable[[], Any]]:
+    def prepare(site: Site) -> Callable[[], Any]:
+        site.send("POST", "/groups", json={"name": "canaries", "devices": site.devices[:1]})
+        return lambda: site.send(method, "/groups/canaries", json=body)
+
+    return prepare
+
+
 def _stop(site: Site) -> Callable[[], Any]:
     run = site.federated_run()
     return lambda: site.send("POST", f"/federated/{run}/stop")
@@ -291,6 +299,17 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
     ("POST", "/api/v1/trials/{trial_id}/stop"): (_stop_trial, "trials.stop_trial", "trials/t-"),
     ("PUT", "/api/v1/devices/{device_id}/pins/{model}"): (_pin, "pins.pin_device", "devices/d-.*/pins/digits"),
     ("DELETE", "/api/v1/devices/{device_id}/pins/{model}"): (_unpin, "pins.unpin_device", "devices/d-.*/pins/digits"),
+    ("POST", "/api/v1/groups"): (
+        _send("POST", "/groups", name="canaries", query="presence = online"),
+        "devices.add_group",
+        "device_groups/canaries",
+    ),
+    ("PATCH", "/api/v1/groups/{name}"): (
+        _of_a_group("PATCH", description="first to get a version"),
+        "devices.update_group",
+        "groups/canaries",
+    ),
+    ("DELETE", "/api/v1/groups/{name}"): (_of_a_group("DELETE"), "devices.end_group", "groups/canaries"),
     ("POST", "/api/v1/sites"): (_make_site, "sites.add_site", "sites/warehouse"),
     ("PUT", "/api/v1/sites/{name}"): (_of_a_site("PUT", members=[]), "sites.set_site", "sites/warehouse"),
     ("DELETE", "/api/v1/sites/{name}"): (_of_a_site("DELETE"), "sites.end_site", "sites/warehouse"),
