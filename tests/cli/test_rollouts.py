@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from shoal_client.fleet import Deployment, RolloutDetail
-from shoal_hub.cli.rollouts import draw
+from shoal_client.rollouts import Deployment, RolloutDetail
+from shoal_hub.cli.rollout_view import draw
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
