@@ -1,18 +1,22 @@
 """Plans through the API, on both engines: waves, soak, approval by person and policy, thresholds, forward again."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlmodel import select
-from tests.hub.operators.conftest import Person
+from tests.hub.operators.conftest import Person, people_at
 from tests.hub.rollouts.test_rollout_routes import URL, Fleet
 
 from shoal_hub.context import HubContext
 from shoal_hub.operators.roles import Role
 from shoal_hub.rollouts.tables import Deployment
 
-pytest_plugins = ["tests.hub.operators.conftest"]
+
+@pytest.fixture
+def person(hub: HubContext) -> Iterator[Person]:
+    yield from people_at(hub)
 
 
 @pytest.fixture
