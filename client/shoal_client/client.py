@@ -20,7 +20,8 @@ from shoal_client.people import Approvals, OperatorTokens, Users
 from shoal_client.pins import Pins
 from shoal_client.profile import Profile, read_profile
 from shoal_client.registry import Job
-from shoal_client.resources import Devices, Drift, Federated, Rollouts, Tokens
+from shoal_client.resources import Devices, Drift, Federated, Tokens
+from shoal_client.rollouts import Rollouts
 from shoal_client.sites import Sites
 from shoal_client.transport import Transport
 from shoal_client.trials import Trials

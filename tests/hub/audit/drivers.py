@@ -25,14 +25,18 @@ from shoal_client.tuf import SigningRequest
 from shoal_contract.reported import ModelReport, SlotReport
 from shoal_hub.api import create_app
 from shoal_hub.context import HubContext
+from shoal_hub.database import utc_now
 from shoal_hub.devices.tables import Device
 from shoal_hub.operators.roles import Role
 from shoal_hub.operators.tokens import create_operator_token
+from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.trust.offline import Plan, make_ceremony, open_signers, read_ceremony, sign_request
 
 TARGET = "generic-onnx-int8"
 TYPED = b"a passphrase that somebody has typed"
 READS_ONLY = {"GET", "HEAD", "OPTIONS"}
+ASKS_ONLY = {("POST", "/api/v1/rollouts/plan")}
+"""Routes that take a body and change nothing."""
 
 
 class Site:
@@ -110,6 +114,16 @@ def _after_rollout(command: str, before: str = "") -> Callable[[Site], Callable[
         return lambda: site.send("POST", f"/rollouts/{rollout}/{command}")
 
     return prepare
+
+
+def _approve_wave(site: Site) -> Callable[[], Any]:
+    plan = {"model": "digits", "version": "1", "waves": [1, 1], "wave_approval": True}
+    rollout = site.send("POST", "/rollouts", json=plan)["id"]
+    with site.hub.database.transaction() as session:
+        row = session.get_one(Rollout, rollout)
+        row.wave_ended_at = utc_now()
+        session.add(row)
+    return lambda: site.send("POST", f"/rollouts/{rollout}/approve")
 
 
 def _revoke(site: Site) -> Callable[[], Any]:
@@ -357,6 +371,12 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
     ("POST", "/api/v1/rollouts/{rollout_id}/abort"): (
         _after_rollout("abort"),
         "rollouts.abort_rollout",
+        "rollouts/r-",
+    ),
+    ("POST", "/api/v1/rollouts/{rollout_id}/approve"): (_approve_wave, "rollouts.approve_wave", "rollouts/r-"),
+    ("POST", "/api/v1/rollouts/{rollout_id}/forward"): (
+        _after_rollout("forward", "abort"),
+        "rollouts.roll_forward",
         "rollouts/r-",
     ),
     ("POST", "/api/v1/rollouts/{rollout_id}/rollback"): (

@@ -13,6 +13,7 @@ from tests.simulators.rows import NOON, section
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import Problem, SlotReport
 from shoal_hub.rollouts.advance import advance
+from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.revert import is_waiting_to_return
 from shoal_hub.rollouts.views import (
     Advanced,
@@ -20,6 +21,7 @@ from shoal_hub.rollouts.views import (
     DeviceFacts,
     DropIntent,
     DropLeases,
+    GateResult,
     Record,
     RolloutView,
     SetIntent,
@@ -58,12 +60,14 @@ class Fleet:
         self.ids = (f"dp-new-{number}" for number in itertools.count())
         self.holds_leases = True
         self.effects: list[Any] = []
+        self.gate: GateResult | None = None
 
     def step(self, abort_reason: str = "") -> Advanced:
         """Take steps until nothing changes, as the controller does."""
         while True:
+            known = Known(self.facts, gate=self.gate)
             done = advance(
-                self.rollout, self.attempts, self.facts, self.now, lambda: next(self.ids), abort_reason=abort_reason
+                self.rollout, self.attempts, known, self.now, lambda: next(self.ids), abort_reason=abort_reason
             )
             is_new = (done.rollout, list(done.attempts)) != (self.rollout, self.attempts)
             self.rollout, self.attempts = done.rollout, list(done.attempts)
@@ -99,7 +103,8 @@ class Fleet:
         if state == "applied":
             active = SlotReport(version=body.version, target=body.target, sha256="0" * 64, state="good")
         report = section(state, body.deployment, problem=problem)
-        self.facts[device_id] = replace(facts, section=report, active=active)
+        at = (facts.report[0], facts.report[1] + 1)
+        self.facts[device_id] = replace(facts, section=report, active=active, report=at)
 
     def states(self) -> list[str]:
         return [attempt.state for attempt in self.attempts]
@@ -368,7 +373,7 @@ class AnyFleet(RuleBasedStateMachine):
     def a_running_rollout_has_no_more_failures_than_allowed(self) -> None:
         if hasattr(self, "fleet") and self.fleet.rollout.state == "running":
             failures = sum(one.state in {"failed", "timed_out"} for one in self.fleet.attempts)
-            assert failures <= self.fleet.rollout.max_failures
+            assert failures <= (self.fleet.rollout.max_failures or 0)
 
     @invariant()
     def after_an_abort_or_rollback_no_device_is_told_to_run_the_version(self) -> None:
