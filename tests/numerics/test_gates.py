@@ -54,7 +54,7 @@ def test_a_good_version_looked_at_sixty_times_is_rarely_aborted(traffic: Traffic
 def test_a_version_worse_by_the_margin_rarely_advances() -> None:
     traffic = Traffic(windows=60, device_sd=0.3, has_day=True, new_rate=0.06)
     assert ever(traffic, LEVELS)[1] <= 0.025
-    assert ever(traffic, Levels(abort=0.05, advance=0.15))[1] > 0.025
+    assert ever(traffic, Levels(abort=0.05, advance=0.1))[1] > 0.025
 
 
 def test_a_regression_aborts_and_a_good_version_advances() -> None:
