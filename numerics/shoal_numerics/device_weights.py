@@ -92,11 +92,16 @@ def bounded(weight: NDArray[np.float64], max_share: float) -> NDArray[np.float64
     if (weight.max(axis=-1, keepdims=True) <= max_share * total).all():
         return weight
     most = min(math.ceil(1.0 / max_share - 1e-9), weight.shape[-1])
-    top = -np.sort(-np.partition(weight, weight.shape[-1] - most, axis=-1)[..., weight.shape[-1] - most :], axis=-1)
-    rest = np.maximum(total - (np.cumsum(top, axis=-1) - top), 0.0)
+    split = np.partition(weight, weight.shape[-1] - most, axis=-1)
+    top = -np.sort(-split[..., weight.shape[-1] - most :], axis=-1)
+    small = split[..., : weight.shape[-1] - most].sum(axis=-1, keepdims=True)
+    rest = small + np.cumsum(top[..., ::-1], axis=-1)[..., ::-1]
     # With the first k weights lowered to the level, level = max_share (k level + rest).
     level = max_share * rest / np.maximum(1.0 - max_share * np.arange(most), 1e-12)
-    is_kept = top <= level * (1 + 1e-12)
-    found = np.take_along_axis(level, is_kept.argmax(axis=-1)[..., np.newaxis], axis=-1)
-    least = np.min(np.where(weight > 0, weight, np.inf), axis=-1, keepdims=True, initial=np.inf)
-    return np.minimum(weight, np.where(is_kept.any(axis=-1, keepdims=True), found, least))
+    first = (top <= level * (1 + 1e-12)).argmax(axis=-1)[..., np.newaxis]
+    is_enough = np.count_nonzero(weight, axis=-1, keepdims=True) * max_share >= 1.0 - 1e-9
+    least = np.min(weight, axis=-1, keepdims=True, initial=np.inf, where=weight > 0)
+    lowered: NDArray[np.float64] = np.minimum(
+        weight, np.where(is_enough, np.take_along_axis(level, first, axis=-1), least)
+    )
+    return lowered
