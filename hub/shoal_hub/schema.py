@@ -13,6 +13,7 @@ import shoal_hub.devices.tables
 import shoal_hub.devices.wrapped_keys
 import shoal_hub.events.tables
 import shoal_hub.federation.tables
+import shoal_hub.gates.tables
 import shoal_hub.jobs.tables
 import shoal_hub.monitoring.tables
 import shoal_hub.operators.tables

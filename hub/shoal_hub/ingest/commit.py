@@ -23,6 +23,7 @@ from shoal_hub.devices.silence import SILENT
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
+from shoal_hub.gates.vitals import take_beats
 from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.receive import Received, Unreadable, UpMessage
 from shoal_hub.ingest.record import Lookup, record_device_event
@@ -112,6 +113,7 @@ class Committer:
                 _note_keys(work, by_device[device_id])
             moved = {one for one, ack in acks.items() if _is_further(ack, devices[one])}
             beats = self._fresh_beats(devices, by_device)
+            take_beats(session, _beats_of(devices, by_device))
             _note_seen(session, sorted(moved | beats.keys()), now)
         self._beats |= beats
         self._remember(waiting, now)
@@ -256,6 +258,16 @@ def _beat_of(received: Received) -> tuple[int, int] | None:
     if isinstance(message, TelemetryMessage) and isinstance(message.body, Heartbeat):
         return message.body.connection, message.body.sequence
     return None
+
+
+def _beats_of(devices: Iterable[str], by_device: Mapping[str, list[Received]]) -> dict[str, list[Heartbeat]]:
+    """Return the heartbeats of each device that has sent any."""
+    beats: defaultdict[str, list[Heartbeat]] = defaultdict(list)
+    for device_id in devices:
+        for one in by_device[device_id]:
+            if isinstance(one.message, TelemetryMessage) and isinstance(one.message.body, Heartbeat):
+                beats[device_id].append(one.message.body)
+    return beats
 
 
 def _parts(device_ids: Sequence[str]) -> Iterator[Sequence[str]]:

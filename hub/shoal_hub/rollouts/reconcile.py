@@ -17,6 +17,7 @@ from shoal_hub.rollouts.advance import advance
 from shoal_hub.rollouts.delta_pairs import is_waiting_for_deltas
 from shoal_hub.rollouts.effects import carry_out
 from shoal_hub.rollouts.facts import read_facts
+from shoal_hub.rollouts.gate import begin_wave, end_watch, look_at_gate
 from shoal_hub.rollouts.joiners import add_late_joiners
 from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.owner import owner_of
@@ -59,7 +60,8 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
     tally = count_deployments(session, rollout_id)
     work = find_work(session, view, tally, now, is_aborting=abort_reason != "")
     attempts = [view_deployment(one) for one in work.deployments]
-    known = Known(read_facts(session, view, attempts), tally, has_more=work.has_more)
+    gate = look_at_gate(session, row, view, now)
+    known = Known(read_facts(session, view, attempts), tally, gate=gate, has_more=work.has_more)
     advanced = advance(view, attempts, known, now, lambda: new_id("dp"), abort_reason=abort_reason)
     changed = [
         (deployment, before, after)
@@ -72,6 +74,10 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
     if not is_news and not advanced.effects and advanced.rollout == view:
         return work.has_more and bool(changed)
     _keep_rollout(session, row, advanced.rollout)
+    if advanced.rollout.current_wave != view.current_wave:
+        begin_wave(session, row, now)
+    if advanced.rollout.ended_at is not None and view.ended_at is None:
+        end_watch(session, row)
     carry_out(session, view, advanced.effects, now)
     announce(session, "rollouts")
     return True

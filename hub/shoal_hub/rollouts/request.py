@@ -8,6 +8,7 @@ from typing_extensions import Self
 from shoal_contract.ids import DeviceId, Name
 from shoal_contract.update_policy import UpdatePolicy
 from shoal_contract.wire import UtcTime
+from shoal_hub.gates.plan import GatePlan
 from shoal_hub.requests import Line
 
 MAX_DEVICES: Final = 100_000
@@ -83,6 +84,8 @@ class RolloutPlan(BaseModel):
     max_failures: int | None = Field(default=None, ge=0, le=1_000_000)
     """Failed devices beyond which it is aborted; left out, none where there are no thresholds, else any number."""
     thresholds: list[Threshold] = Field(default=[], max_length=MAX_THRESHOLDS)
+    gate: GatePlan | None = None
+    """What each wave but the last has to show of the new version next to the old one; none: failures alone count."""
     on_abort: OnAbort = "roll_back"
     """What an abort does with devices that have the new version: takes them back, or leaves them."""
     holdback_percent: float = Field(default=0.0, ge=0, lt=100)

@@ -22,6 +22,7 @@ from shoal_hub.registry.publish import publish_manifest
 from shoal_hub.registry.tables import Model, VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
 from shoal_hub.rollouts.delta_pairs import delta_pairs
+from shoal_hub.rollouts.gate import begin_wave
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutRequest
 from shoal_hub.rollouts.selection import Selection, add_deployments, choose_devices
@@ -97,6 +98,7 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     take_leases(session, owner_of(rollout.id), artifacts, now)
     pairs = delta_pairs(session, found, variants, chosen.ahead, starter.delta_min_bytes)
     _take_deltas(session, starter, rollout, pairs, now)
+    begin_wave(session, rollout, now)
     record_event(session, "rollout_started", _started(rollout, chosen), subject=owner_of(rollout.id), at=now)
     announce(session, "rollouts")
     return rollout

@@ -35,6 +35,9 @@ class Rollout(SQLModel, table=True):
     timeout_s: float
     plan: JsonObject = Field(default_factory=dict, sa_type=JSON, description="RolloutPlan")
     seed: int = Field(default=0, sa_type=BigInteger, description="of the devices' random order and choice")
+    wave_started_at: datetime | None = Field(
+        default=None, sa_type=UtcDateTime, description="from when on the current wave's gate counts"
+    )
     wave_ended_at: datetime | None = Field(
         default=None, sa_type=UtcDateTime, description="when the last device of the current wave had ended"
     )
