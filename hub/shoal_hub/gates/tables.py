@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import JSON, Index
+from sqlalchemy import JSON, Index, String
 from sqlmodel import Field, SQLModel
 
 from shoal_hub.database import UNAUDITED, UtcDateTime
@@ -22,7 +22,7 @@ class GateLook(SQLModel, table=True):
     rollout_id: str = Field(foreign_key="rollouts.id")
     wave: int
     at: datetime = Field(sa_type=UtcDateTime)
-    verdict: GateVerdict = Field(description="what the rollout goes by")
+    verdict: GateVerdict = Field(sa_type=String, description="what the rollout goes by")
     tested: str = Field(description="what the statistics alone say: advance, hold, abort or not_tested")
     reason: str
     alpha_spent: float

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from sqlmodel import Session
@@ -10,6 +10,7 @@ from sqlmodel import Session
 from shoal_contract.reported import Problem
 from shoal_hub.database import utc_now
 from shoal_hub.rollouts.counts import WaveCounts, count_by_state, count_by_wave, travelled_bytes, whole_bytes
+from shoal_hub.rollouts.gate import last_look
 from shoal_hub.rollouts.reconcile import view_rollout
 from shoal_hub.rollouts.request import RolloutPlan, Threshold
 from shoal_hub.rollouts.tables import Deployment, DeploymentState, Rollout, RolloutState
@@ -17,7 +18,7 @@ from shoal_hub.rollouts.thresholds import describe, measure
 from shoal_hub.rollouts.views import RolloutView
 from shoal_hub.rollouts.work import count_deployments
 
-Wait = Literal["start", "deltas", "soak", "approval"]
+Wait = Literal["start", "deltas", "soak", "gate", "approval"]
 
 
 class RolloutSummary(BaseModel):
@@ -74,6 +75,19 @@ class ThresholdPublic(BaseModel):
     is_crossed: bool
 
 
+class GatePublic(BaseModel):
+    """The last look at a wave's gate, with each metric's numbers as JSON."""
+
+    wave: int
+    at: datetime
+    verdict: Literal["advance", "hold", "abort"]
+    tested: str
+    """What the statistics alone say: advance, hold, abort, or not_tested where there is too little for a test."""
+    reason: str
+    alpha_spent: float
+    metrics: list[dict[str, Any]]
+
+
 class RolloutDetail(RolloutSummary):
     """A rollout with its plan, how far it is, and its deployments, the first ones if there are many.
 
@@ -84,11 +98,13 @@ class RolloutDetail(RolloutSummary):
     seed: int
     """Of the random order and choice of its devices."""
     waits_for: Wait | None
-    """Why no device is told now: the start's time, deltas, the soak time of a wave, the approval of the next one."""
+    """Why no device is told now: the start's time, deltas, a wave's soak time or gate, the approval of the next one."""
     soaks_until: datetime | None
     in_flight: int
     """Devices that are at it."""
     thresholds: list[ThresholdPublic]
+    gates: list[GatePublic]
+    """Of each wave that was looked at."""
     is_waiting_for_deltas: bool
     """No device is told yet, as less may have to travel soon."""
     fetched_bytes: int
@@ -121,14 +137,17 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) ->
         )
         for one in measured
     ]
+    looks = [last_look(session, row.id, wave) for wave in range(row.current_wave + 1)] if view.plan.gate else []
+    gates = [GatePublic.model_validate(look, from_attributes=True) for look in looks if look is not None]
     return RolloutDetail(
         **summarise(row, count_by_wave(session, [row.id])[row.id]).model_dump(),
         plan=view.plan,
         seed=row.seed,
-        waits_for=_wait_of(view, now),
+        waits_for=_wait_of(view, now, gates[-1].verdict if gates else None),
         soaks_until=view.soaks_until(),
         in_flight=tally.in_flight,
         thresholds=thresholds,
+        gates=gates,
         is_waiting_for_deltas=view.is_waiting_for_deltas,
         fetched_bytes=fetched,
         whole_bytes=in_whole,
@@ -139,15 +158,14 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) ->
     )
 
 
-def _wait_of(view: RolloutView, now: datetime) -> Wait | None:
+def _wait_of(view: RolloutView, now: datetime, verdict: str | None) -> Wait | None:
     """Return why a rollout that runs tells nobody now; None where it does, or has ended."""
-    if view.state != "running":
-        return None
-    if view.plan.start_at is not None and now < view.plan.start_at:
-        return "start"
-    if view.is_waiting_for_deltas:
-        return "deltas"
-    soaks_until = view.soaks_until()
-    if soaks_until is None:
-        return None
-    return "soak" if now < soaks_until else None if view.is_next_wave_approved else "approval"
+    soaks_until, start_at = view.soaks_until(), view.plan.start_at
+    waits: list[tuple[Wait, bool]] = [
+        ("start", start_at is not None and now < start_at),
+        ("deltas", view.is_waiting_for_deltas),
+        ("soak", soaks_until is not None and now < soaks_until),
+        ("gate", soaks_until is not None and view.plan.gate is not None and verdict != "advance"),
+        ("approval", soaks_until is not None and not view.is_next_wave_approved),
+    ]
+    return next((name for name, holds in waits if holds), None) if view.state == "running" else None
