@@ -71,6 +71,53 @@ class MeasuredThreshold(Value):
     is_crossed: bool
 
 
+class GateSide(Value):
+    """One side of a gate: devices with samples, samples, and the metric's value now and before."""
+
+    devices: int
+    samples: float
+    value: float | None
+    before: float | None
+
+
+class GateLimit(Value):
+    """What the hard limit says of a metric that could not be tested."""
+
+    verdict: Literal["advance", "hold", "abort"]
+    reason: str
+
+
+class GateMetric(Value):
+    """A metric at a gate; effect and interval are canaries less controls, None where nothing was tested."""
+
+    name: str
+    unit: str
+    verdict: Literal["advance", "hold", "abort", "not_tested"]
+    reason: str
+    limit: GateLimit | None
+    margin: float
+    tolerance: float
+    worse: str
+    effect: float | None
+    lower: float | None
+    upper: float | None
+    alpha: float
+    canary: GateSide
+    control: GateSide
+
+
+class Gate(Value):
+    """The last look at a wave's gate; `tested` is what the statistics alone say."""
+
+    wave: int
+    at: datetime
+    verdict: Literal["advance", "hold", "abort"]
+    tested: Literal["advance", "hold", "abort", "not_tested"]
+    reason: str
+    alpha_spent: float
+    metrics: list[GateMetric]
+
+
 class RolloutDetail(Rollout):
     """A rollout with its plan, how far it is, and its deployments, the first ones if there are many.
 
@@ -79,11 +126,12 @@ class RolloutDetail(Rollout):
 
     plan: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
-    waits_for: Literal["start", "deltas", "soak", "approval"] | None = None
+    waits_for: Literal["start", "deltas", "soak", "gate", "approval"] | None = None
     """Why no device is told now."""
     soaks_until: datetime | None = None
     in_flight: int = 0
     thresholds: list[MeasuredThreshold] = Field(default_factory=list)
+    gates: list[Gate] = Field(default_factory=list)
     is_waiting_for_deltas: bool
     fetched_bytes: int
     whole_bytes: int

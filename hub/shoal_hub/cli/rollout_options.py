@@ -12,6 +12,7 @@ import typer
 
 from shoal_client import ShoalClient
 from shoal_hub.cli.connection import find_device
+from shoal_hub.cli.gates import parse_gate
 
 _WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -38,6 +39,14 @@ class PlanOptions:
         list[str] | None,
         typer.Option(help="Like 3, 5%, 5%:min=20, 2:of=probe,load or 10%:pause; may be repeated."),
     ] = None
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(help="A metric that each wave has to pass, like error_rate or error_rate:0.02; may be repeated."),
+    ] = None
+    alpha: Annotated[float, typer.Option(help="Of the gates: any wrong verdict of the whole rollout.")] = 0.05
+    max_hold_s: Annotated[float, typer.Option(help="Seconds that a wave of which nothing is shown is held.")] = 86_400.0
+    undecided: Annotated[str, typer.Option(help="Then: thresholds, hold or abort.")] = "thresholds"
+    gate_min_devices: Annotated[int, typer.Option(help="Devices on each side that a test needs.", min=2)] = 10
     on_abort: Annotated[str, typer.Option(help="roll_back, or leave what has succeeded.")] = "roll_back"
     holdback_percent: Annotated[float, typer.Option(help="Share that stays as it is, to compare with.", min=0)] = 0.0
     seed: Annotated[int | None, typer.Option(help="Of the random order and choice; drawn without it.", min=0)] = None
@@ -79,6 +88,7 @@ class PlanOptions:
             "wave_approval": self.wave_approval,
             "max_failures": self.max_failures,
             "thresholds": [parse_threshold(text) for text in self.threshold or ()],
+            "gate": self._gate(),
             "on_abort": self.on_abort,
             "holdback_percent": self.holdback_percent,
             "seed": self.seed,
@@ -90,6 +100,18 @@ class PlanOptions:
             "policy": self._policy(),
         }
         return plan
+
+    def _gate(self) -> dict[str, Any] | None:
+        if not self.gate:
+            return None
+        return {
+            "metrics": [parse_gate(text) for text in self.gate],
+            "alpha": self.alpha,
+            "max_hold_s": self.max_hold_s,
+            "undecided": self.undecided,
+            "min_devices": self.gate_min_devices,
+            "max_device_share": max(0.2, 1 / self.gate_min_devices),
+        }
 
     def _policy(self) -> dict[str, Any]:
         policy = _read_policy(self.policy) if self.policy is not None else {}

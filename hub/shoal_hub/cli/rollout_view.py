@@ -6,11 +6,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from shoal_client.rollouts import HistoryEntry, PlannedDevice, RolloutDetail, RolloutPreview
+from shoal_hub.cli.gates import draw_gates
 from shoal_hub.cli.output import cell, size_text
 
 SHOWN = 50
 """Devices of a plan that are drawn; `--json` has all."""
-_WAITS = {"start": "waits for its start", "deltas": "waits for its deltas", "approval": "waits for approval"}
+_WAITS = {
+    "start": "waits for its start",
+    "deltas": "waits for its deltas",
+    "approval": "waits for approval",
+    "gate": "waits for its gate",
+}
 
 
 def draw(rollout: RolloutDetail, now: datetime | None = None) -> Group:
@@ -22,6 +28,7 @@ def draw(rollout: RolloutDetail, now: datetime | None = None) -> Group:
     """
     now = now or datetime.now(UTC)
     head: tuple[RenderableType, ...] = (_headline(rollout, now), *_waves(rollout), *_thresholds(rollout))
+    head = (*head, *draw_gates(rollout.gates))
     return Group(*head, _deployments(rollout), *_traffic(rollout))
 
 
