@@ -18,17 +18,15 @@ def parse_gate(text: str) -> dict[str, Any]:
         typer.BadParameter: It is none.
     """
     name, *rest = text.split(":")
-    metric: dict[str, Any] = {"name": name}
+    parts = [part.split("=", 1) if "=" in part else ["margin", part] for part in rest]
     try:
-        for part in rest:
-            key, equals, value = part.partition("=")
-            if equals and key not in {"margin", "tolerance", "weight"}:
-                raise ValueError(key)
-            metric[key if equals else "margin"] = float(value if equals else part)
-    except ValueError as error:
+        numbers = {key: float(value) for key, value in parts}
+    except ValueError:
+        numbers = {"": 0.0}
+    if not numbers.keys() <= {"margin", "tolerance", "weight"}:
         msg = f"{text!r} is no gate like error_rate, error_rate:0.02 or memory:100:tolerance=20:weight=0.5"
-        raise typer.BadParameter(msg, param_hint="--gate") from error
-    return metric
+        raise typer.BadParameter(msg, param_hint="--gate")
+    return {"name": name, **numbers}
 
 
 def draw_gates(gates: list[Gate]) -> list[str | Table]:

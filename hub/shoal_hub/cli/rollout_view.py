@@ -27,9 +27,8 @@ def draw(rollout: RolloutDetail, now: datetime | None = None) -> Group:
         now: The clock, for how long a wave is still watched.
     """
     now = now or datetime.now(UTC)
-    head: tuple[RenderableType, ...] = (_headline(rollout, now), *_waves(rollout), *_thresholds(rollout))
-    head = (*head, *draw_gates(rollout.gates))
-    return Group(*head, _deployments(rollout), *_traffic(rollout))
+    head: list[RenderableType] = [_headline(rollout, now), *_waves(rollout), *_thresholds(rollout)]
+    return Group(*head, *draw_gates(rollout.gates), _deployments(rollout), *_traffic(rollout))
 
 
 def draw_preview(preview: RolloutPreview) -> Group:
