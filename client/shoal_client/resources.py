@@ -56,20 +56,38 @@ class Devices:
         self._transport = transport
 
     def list(
-        self, *, limit: int = 1000, offset: int = 0, group: str | None = None, decommissioned: bool = False
+        self,
+        *,
+        limit: int = 1000,
+        offset: int = 0,
+        group: str | None = None,
+        query: str | None = None,
+        decommissioned: bool = False,
     ) -> list[Device]:
-        """List devices by name: all, or those of a group; decommissioned ones only where they are asked for."""
+        """List devices by name: all, or those in a group, those that match a query, or both.
+
+        Args:
+            limit: At most so many, 1,000 at most.
+            offset: So many are left out at the beginning.
+            group: Name of a group; empty for the devices that are at home in none.
+            query: Like `tags.site = paris and presence = online`; it finds no revoked device.
+            decommissioned: Whether decommissioned ones are among them, where no query decides.
+        """
         params: dict[str, Any] = {"limit": limit, "offset": offset}
         if group is not None:
             params["group"] = group
+        if query is not None:
+            params["query"] = query
         if decommissioned:
             params["decommissioned"] = True
         return self._transport.call("GET", "/devices", list[Device], params=params)
 
-    def all(self, *, group: str | None = None, decommissioned: bool = False) -> Iterator[Device]:
+    def all(
+        self, *, group: str | None = None, query: str | None = None, decommissioned: bool = False
+    ) -> Iterator[Device]:
         """Yield every device by name, however many there are; `list` returns one page."""
         offset = 0
-        while page := self.list(limit=_PAGE, offset=offset, group=group, decommissioned=decommissioned):
+        while page := self.list(limit=_PAGE, offset=offset, group=group, query=query, decommissioned=decommissioned):
             yield from page
             offset += len(page)
             if len(page) < _PAGE:
@@ -82,7 +100,7 @@ class Devices:
     def update(
         self, device_id: str, *, name: str | None = None, group: str | None = None, tags: dict[str, str] | None = None
     ) -> DeviceDetail:
-        """Rename or tag a device or move it to another group; what is None stays."""
+        """Rename or tag a device or make another group its home; what is None stays."""
         body: dict[str, Any] = {"name": name, "group": group, "tags": tags}
         return self._transport.call("PATCH", f"/devices/{device_id}", DeviceDetail, json=body)
 

@@ -5,7 +5,7 @@ Frames follow RFC 8878. The library is the standard one of Python 3.14 (PEP 784)
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from shoal_numerics.errors import CompressedDataError
@@ -52,7 +52,7 @@ def compress_against(prefix: bytes, data: bytes, level: int = DEFAULT_LEVEL) -> 
     return zstd.compress(data, options=options, zstd_dict=_dictionary(prefix))
 
 
-def named_size_bytes(data: bytes) -> int:
+def named_size_bytes(data: bytes | memoryview) -> int:
     """Return the content size that a frame names, which its writer may have made up.
 
     Raises:
@@ -70,7 +70,7 @@ def named_size_bytes(data: bytes) -> int:
     return size_bytes
 
 
-def decompress_exactly(data: bytes, size_bytes: int, prefix: bytes = b"") -> bytes:
+def decompress_exactly(data: bytes | memoryview, size_bytes: int, prefix: bytes = b"") -> bytes:
     """Decompress one frame of known size at once.
 
     Args:
@@ -89,12 +89,12 @@ def decompress_exactly(data: bytes, size_bytes: int, prefix: bytes = b"") -> byt
     decompressor = zstd.ZstdDecompressor(zstd_dict=_dictionary(prefix), options=_ANY_OF_OURS)
     # A BytesIO hands its buffer out without copying it.
     content = io.BytesIO()
-    for piece in _blocks(decompressor, data, size_bytes, _PIECE_BYTES):
+    for piece in _parts(decompressor, data, _sizes(size_bytes, _PIECE_BYTES)):
         content.write(piece)
     return content.getvalue()
 
 
-def decompress_blocks(data: bytes, size_bytes: int, block_bytes: int) -> Iterator[bytes]:
+def decompress_blocks(data: bytes | memoryview, size_bytes: int, block_bytes: int) -> Iterator[bytes]:
     """Decompress one frame of known size block by block, in memory bounded by block and window.
 
     Args:
@@ -109,24 +109,51 @@ def decompress_blocks(data: bytes, size_bytes: int, block_bytes: int) -> Iterato
         CompressedDataError: truncated, corrupt, of another size, followed by more bytes, or wanting a window
             above MAX_WINDOW_BYTES.
     """
-    yield from _blocks(zstd.ZstdDecompressor(options=_SMALL_WINDOW), data, size_bytes, block_bytes)
+    return decompress_parts(data, _sizes(size_bytes, block_bytes))
 
 
-def _blocks(decompressor: zstd.ZstdDecompressor, data: bytes, size_bytes: int, block_bytes: int) -> Iterator[bytes]:
-    """Yield the content of one frame in blocks, and check that frame, content and data end together."""
+def decompress_parts(data: bytes | memoryview, sizes_bytes: Iterable[int]) -> Iterator[bytes]:
+    """Decompress one frame into parts of known sizes, in memory bounded by the largest of them and the window.
+
+    Args:
+        data: exactly one frame.
+        sizes_bytes: the size of each part; together what the content must have.
+
+    Yields:
+        The parts.
+
+    Raises:
+        CompressedDataError: truncated, corrupt, of another size, followed by more bytes, or wanting a window
+            above MAX_WINDOW_BYTES.
+    """
+    return _parts(zstd.ZstdDecompressor(options=_SMALL_WINDOW), data, sizes_bytes)
+
+
+def _sizes(size_bytes: int, block_bytes: int) -> Iterator[int]:
+    for start in range(0, size_bytes, block_bytes):
+        yield min(block_bytes, size_bytes - start)
+
+
+def _parts(
+    decompressor: zstd.ZstdDecompressor, data: bytes | memoryview, sizes_bytes: Iterable[int]
+) -> Iterator[bytes]:
+    """Yield the content of one frame in parts, and check that frame, content and data end together."""
     view = memoryview(data)
     inputs = iter([view[start : start + _INPUT_BYTES] for start in range(0, len(data), _INPUT_BYTES)])
+    done_bytes = 0
     try:
-        for start in range(0, size_bytes, block_bytes):
-            wanted = min(block_bytes, size_bytes - start)
-            block = _read(decompressor, inputs, wanted)
-            if len(block) < wanted:
-                missing = size_bytes - start - len(block)
-                message = f"Decompressing: the frame ends {missing} bytes too early. It is truncated; fetch it again."
+        for wanted in sizes_bytes:
+            part = _read(decompressor, inputs, wanted)
+            done_bytes += len(part)
+            if len(part) < wanted:
+                message = (
+                    f"Decompressing: the frame ends after {done_bytes} bytes, {wanted - len(part)} too early for the "
+                    "part that is read. It is truncated; fetch it again."
+                )
                 raise CompressedDataError(message)
-            yield block
+            yield part
         if _read(decompressor, inputs, 1):
-            message = f"Decompressing: the frame holds more than the expected {size_bytes} bytes."
+            message = f"Decompressing: the frame holds more than the expected {done_bytes} bytes."
             raise CompressedDataError(message)
     except zstd.ZstdError as error:
         message = f"Decompressing {len(data)} bytes: not a zstd frame that may be read here ({error})."

@@ -3,32 +3,51 @@
 Made once at the hub for a pair of files that the fleet really runs, applied on devices to untrusted bytes:
 sizes are checked before memory is taken, hashes before the result leaves.
 
-A patch is a header of 88 bytes (magic "SHD1", mode, element width, two bytes of zero, sizes of base and
-result as 64-bit integers, SHA-256 of base and result; little-endian) and one zstd frame.
+A patch is a header of 88 bytes (magic "SHD1", mode, element width, lines of the table as a 16-bit integer, sizes of
+base and result as 64-bit integers, SHA-256 of base and result; little-endian) and one zstd frame. In mode aligned,
+which alone has a table, the table comes before that frame: its compressed size as a 32-bit integer, and its own frame.
 """
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, TypeAlias
 
 from shoal_numerics import compressed
+from shoal_numerics.aligned_difference import (
+    LINE_BYTES,
+    MAX_STRETCHES,
+    Stretch,
+    aligned_blocks,
+    apply_aligned,
+    block_sizes,
+    read_table,
+    write_table,
+)
+from shoal_numerics.alignment import align
 from shoal_numerics.errors import CompressedDataError, DeltaError
 from shoal_numerics.integer_difference import (
     BLOCK_BYTES,
+    WIDTHS,
     ElementWidth,
     apply_difference,
     difference_blocks,
     padded_size,
 )
 
+Mode = Literal["difference", "prefix", "aligned"]
+
 _MAGIC = b"SHD1"
 _HEADER = struct.Struct("<4sBBHQQ32s32s")
-_MODE_DIFFERENCE = 1
-_MODE_PREFIX = 2
-_WIDTHS: tuple[ElementWidth, ...] = (1, 2, 4)
+_TABLE_SIZE = struct.Struct("<I")
+_MODES: Final[dict[Mode, int]] = {"difference": 1, "prefix": 2, "aligned": 3}
 _LEVEL = 19
 _TRIAL_LEVEL = 9
+_Form: TypeAlias = ElementWidth | Sequence[Stretch] | None
+"""A difference of elements of one width, or of aligned stretches; None for the base as the dictionary."""
+_PREFIX_SHARE = 100
+"""Part of the new file that mode prefix has to save."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +55,23 @@ class DeltaHeader:
     """What a patch says about itself.
 
     Attributes:
-        mode: "difference" of integers, or "prefix" (zstd with the base as dictionary).
+        mode: "difference" of integers, "prefix" (zstd with the base as dictionary), or "aligned" (a difference of
+            integers, stretch by stretch of what has moved).
         element_width: bytes of an element in mode difference.
         base_bytes: size of the file that the patch applies to.
         result_bytes: size of the file that it makes.
         base_sha256: hexadecimal.
         result_sha256: hexadecimal.
+        stretches: lines of the table in mode aligned, 0 in others.
     """
 
-    mode: Literal["difference", "prefix"]
+    mode: Mode
     element_width: ElementWidth
     base_bytes: int
     result_bytes: int
     base_sha256: str
     result_sha256: str
+    stretches: int = 0
 
 
 def encode_delta(old: bytes, new: bytes, element_width: ElementWidth) -> bytes:
@@ -64,8 +86,8 @@ def encode_delta(old: bytes, new: bytes, element_width: ElementWidth) -> bytes:
     Raises:
         DeltaError: an element width other than 1, 2 or 4.
     """
-    if element_width not in _WIDTHS:
-        message = f"Making a delta: the element width is {element_width}, expected one of {_WIDTHS}."
+    if element_width not in WIDTHS:
+        message = f"Making a delta: the element width is {element_width}, expected one of {WIDTHS}."
         raise DeltaError(message)
     return _encode(old, new, element_width if len(old) == len(new) else None, _LEVEL)
 
@@ -73,10 +95,18 @@ def encode_delta(old: bytes, new: bytes, element_width: ElementWidth) -> bytes:
 def best_delta(old: bytes, new: bytes) -> bytes | None:
     """Make the smallest patch that this codec knows, or None where the full file is no larger.
 
-    All forms are tried at a fast compression level and the smallest is then made at the best one.
+    All forms are tried at a fast compression level and the smallest is then made at the best one. Mode prefix takes
+    the device more memory than the others, so it has to save a hundredth of the file to be taken.
     """
-    forms: list[ElementWidth | None] = [None, *_WIDTHS] if len(old) == len(new) else [None]
-    best = min(forms, key=lambda form: len(_encode(old, new, form, _TRIAL_LEVEL)))
+    forms: list[_Form] = [None]
+    if len(old) == len(new):
+        forms += WIDTHS
+    stretches = align(old, new)
+    if 0 < len(stretches) <= MAX_STRETCHES:
+        forms.append(stretches)
+    trials = [len(_encode(old, new, form, _TRIAL_LEVEL)) for form in forms]
+    trials[0] += len(new) // _PREFIX_SHARE
+    best = forms[trials.index(min(trials))]
     delta = _encode(old, new, best, _LEVEL)
     return delta if len(delta) < len(new) else None
 
@@ -84,8 +114,8 @@ def best_delta(old: bytes, new: bytes) -> bytes | None:
 def apply_delta(old: bytes, delta: bytes, max_output_bytes: int) -> bytes:
     """Make the new file of the old one and a patch.
 
-    In mode difference it takes the memory of the result and a few MiB, in mode prefix that of a copy of
-    the base and of the result more.
+    In the modes difference and aligned it takes the memory of the result and a few MiB, in mode prefix that of a
+    copy of the base and of the result more.
 
     Args:
         old: the base, byte for byte the file that the patch was made for.
@@ -110,7 +140,7 @@ def apply_delta(old: bytes, delta: bytes, max_output_bytes: int) -> bytes:
         )
         raise DeltaError(message)
     try:
-        new = _result(old, delta[_HEADER.size :], header)
+        new = _result(old, memoryview(delta)[_HEADER.size :], header)
     except CompressedDataError as error:
         message = f"Applying a delta: {error}"
         raise DeltaError(message) from error
@@ -132,38 +162,66 @@ def read_delta_header(delta: bytes) -> DeltaHeader:
     if len(delta) < _HEADER.size:
         message = f"Reading a delta: found {len(delta)} bytes, expected at least the header of {_HEADER.size}."
         raise DeltaError(message)
-    magic, mode, width, reserved, base_bytes, result_bytes, base, result = _HEADER.unpack_from(delta)
-    is_difference = mode == _MODE_DIFFERENCE and width in _WIDTHS and base_bytes == result_bytes
-    is_prefix = mode == _MODE_PREFIX and width == 1
-    if magic != _MAGIC or reserved != 0 or not (is_difference or is_prefix):
+    magic, number, width, lines, base_bytes, result_bytes, base, result = _HEADER.unpack_from(delta)
+    mode = next((mode for mode, its_number in _MODES.items() if its_number == number), None)
+    is_whole = {
+        "difference": width in WIDTHS and base_bytes == result_bytes and lines == 0,
+        "prefix": width == 1 and lines == 0,
+        "aligned": width == 1 and lines > 0,
+        None: False,
+    }[mode]
+    if magic != _MAGIC or mode is None or not is_whole:
         message = (
-            f"Reading a delta: found magic {magic!r}, mode {mode}, width {width}, sizes {base_bytes} and "
-            f"{result_bytes}; not a delta of this format. Fetch the full file."
+            f"Reading a delta: found magic {magic!r}, mode {number}, width {width}, {lines} lines, sizes {base_bytes} "
+            f"and {result_bytes}; not a delta of this format. Fetch the full file."
         )
         raise DeltaError(message)
     return DeltaHeader(
-        mode="difference" if is_difference else "prefix",
+        mode=mode,
         element_width=width,
         base_bytes=base_bytes,
         result_bytes=result_bytes,
         base_sha256=base.hex(),
         result_sha256=result.hex(),
+        stretches=lines,
     )
 
 
-def _result(old: bytes, frame: bytes, header: DeltaHeader) -> bytes:
-    if header.mode == "prefix":
-        return compressed.decompress_exactly(frame, header.result_bytes, prefix=old)
-    size_bytes = padded_size(header.base_bytes, header.element_width)
-    blocks = compressed.decompress_blocks(frame, size_bytes, BLOCK_BYTES)
-    return apply_difference(old, blocks, header.element_width)
+def _result(old: bytes, body: memoryview, header: DeltaHeader) -> bytes:
+    match header.mode:
+        case "prefix":
+            return compressed.decompress_exactly(body, header.result_bytes, prefix=old)
+        case "difference":
+            size_bytes = padded_size(header.base_bytes, header.element_width)
+            blocks = compressed.decompress_blocks(body, size_bytes, BLOCK_BYTES)
+            return apply_difference(old, blocks, header.element_width)
+        case "aligned":
+            table, frame = _split_table(body, header.stretches)
+            stretches = read_table(table, header.base_bytes, header.result_bytes)
+            return apply_aligned(old, compressed.decompress_parts(frame, block_sizes(stretches)), stretches)
 
 
-def _encode(old: bytes, new: bytes, element_width: ElementWidth | None, level: int) -> bytes:
-    """Make a patch in mode difference, or in mode prefix where there is no element width."""
-    mode = _MODE_PREFIX if element_width is None else _MODE_DIFFERENCE
+def _split_table(body: memoryview, lines: int) -> tuple[bytes, memoryview]:
+    if len(body) < _TABLE_SIZE.size:
+        message = f"Applying a delta: {len(body)} bytes after the header, expected a table. Fetch the full file."
+        raise DeltaError(message)
+    (size_bytes,) = _TABLE_SIZE.unpack_from(body)
+    end = _TABLE_SIZE.size + size_bytes
+    return compressed.decompress_exactly(body[_TABLE_SIZE.size : end], lines * LINE_BYTES), body[end:]
+
+
+def _encode(old: bytes, new: bytes, form: _Form, level: int) -> bytes:
+    """Make a patch of one form."""
+    if form is None:
+        return _header(old, new, "prefix") + compressed.compress_against(old, new, level)
+    if isinstance(form, int):
+        blocks = difference_blocks(old, new, form)
+        return _header(old, new, "difference", width=form) + compressed.compress(b"".join(blocks), level)
+    table = compressed.compress(write_table(form), level)
+    frame = compressed.compress(b"".join(aligned_blocks(old, new, form)), level)
+    return _header(old, new, "aligned", lines=len(form)) + _TABLE_SIZE.pack(len(table)) + table + frame
+
+
+def _header(old: bytes, new: bytes, mode: Mode, *, width: ElementWidth = 1, lines: int = 0) -> bytes:
     hashes = (hashlib.sha256(old).digest(), hashlib.sha256(new).digest())
-    header = _HEADER.pack(_MAGIC, mode, element_width or 1, 0, len(old), len(new), *hashes)
-    if element_width is None:
-        return header + compressed.compress_against(old, new, level)
-    return header + compressed.compress(b"".join(difference_blocks(old, new, element_width)), level)
+    return _HEADER.pack(_MAGIC, _MODES[mode], width, lines, len(old), len(new), *hashes)

@@ -6,7 +6,7 @@ small differences of either sign small, and the byte shuffle puts bytes of equal
 
 import io
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from shoal_numerics.errors import DeltaError
 
 ElementWidth = Literal[1, 2, 4]
+WIDTHS: Final[tuple[ElementWidth, ...]] = (1, 2, 4)
 
 BLOCK_BYTES = 1 << 20
 """Bytes that are shuffled together: part of the format, and the memory that a reader needs beside old and new."""
 
 
-def difference_blocks(old: bytes, new: bytes, element_width: ElementWidth) -> Iterator[bytes]:
+def difference_blocks(old: bytes | memoryview, new: bytes | memoryview, element_width: ElementWidth) -> Iterator[bytes]:
     """Yield the differences of two buffers of the same length.
 
     Args:
@@ -53,15 +54,16 @@ def apply_difference(old: bytes, blocks: Iterable[bytes], element_width: Element
         if len(block) != old_block.nbytes:
             message = f"Applying a difference: a block has {len(block)} bytes, expected {old_block.nbytes}."
             raise DeltaError(message)
-        planes = np.frombuffer(block, dtype=np.uint8).reshape(element_width, -1)
-        zigzag = np.ascontiguousarray(planes.T).reshape(-1).view(f"<u{element_width}")
-        change = (zigzag >> 1) ^ np.negative(zigzag & 1)
-        new_block = (old_block + change).astype(f"<u{element_width}").tobytes()
-        filled += new.write(new_block[: len(old) - filled])
+        filled += new.write(_restored(old_block, block, element_width)[: len(old) - filled])
     if filled != len(old):
         message = f"Applying a difference: it covers {filled} bytes, expected {len(old)}."
         raise DeltaError(message)
     return new.getvalue()
+
+
+def restore_block(old: bytes | memoryview, block: bytes, element_width: ElementWidth) -> bytes:
+    """Return what one block of `difference_blocks` makes of as many bytes of the base, which are whole elements."""
+    return _restored(_elements(old, element_width), block, element_width)
 
 
 def padded_size(size_bytes: int, element_width: ElementWidth) -> int:
@@ -69,7 +71,15 @@ def padded_size(size_bytes: int, element_width: ElementWidth) -> int:
     return -(-size_bytes // element_width) * element_width
 
 
-def _elements(block: bytes, element_width: ElementWidth) -> NDArray[np.unsignedinteger]:
+def _restored(old: NDArray[np.unsignedinteger], block: bytes, element_width: ElementWidth) -> bytes:
+    planes = np.frombuffer(block, dtype=np.uint8).reshape(element_width, -1)
+    zigzag = np.ascontiguousarray(planes.T).reshape(-1).view(f"<u{element_width}")
+    change = (zigzag >> 1) ^ np.negative(zigzag & 1)
+    new: NDArray[np.unsignedinteger] = (old + change).astype(f"<u{element_width}")
+    return new.tobytes()
+
+
+def _elements(block: bytes | memoryview, element_width: ElementWidth) -> NDArray[np.unsignedinteger]:
     """View bytes as little-endian unsigned integers, filled up with zeros to a whole element."""
     padding = padded_size(len(block), element_width) - len(block)
-    return np.frombuffer(block + bytes(padding) if padding else block, dtype=f"<u{element_width}")
+    return np.frombuffer(bytes(block) + bytes(padding) if padding else block, dtype=f"<u{element_width}")

@@ -57,6 +57,20 @@ def delta_of(width: int) -> Callable[[bytes], object]:
     return lambda frame: apply_delta(OLD, head + frame, len(NEW) + 1)
 
 
+def aligned_table(table: bytes) -> object:
+    """Apply a patch in mode aligned with this frame as its table of one line."""
+    head = encode_delta(OLD, NEW, 1)[:88]
+    return apply_delta(OLD, head[:4] + b"\x03\x01\x01\0" + head[8:] + struct.pack("<I", len(table)) + table, len(NEW))
+
+
+def aligned_stretches(frame: bytes) -> object:
+    """Apply a patch in mode aligned with this frame after a table of one line that is as it should be."""
+    head = encode_delta(OLD, NEW, 1)[:88]
+    table = zstd.compress(struct.pack("<IQB", len(NEW), 0, 1))
+    whole = head[:4] + b"\x03\x01\x01\0" + head[8:] + struct.pack("<I", len(table)) + table + frame
+    return apply_delta(OLD, whole, len(NEW))
+
+
 def update_of(scheme: Scheme) -> Callable[[bytes], object]:
     whole = encode_update(BASE, BASE, scheme)
     head = whole[: whole.index(b"\x28\xb5\x2f\xfd")]
@@ -66,6 +80,8 @@ def update_of(scheme: Scheme) -> Callable[[bytes], object]:
 READERS: dict[str, Callable[[bytes], object]] = {
     "difference": delta_of(4),
     "prefix": delta_of(0),
+    "aligned, table": aligned_table,
+    "aligned, stretches": aligned_stretches,
     "float32 update": update_of("float32"),
     "int8 update": update_of("int8"),
     "counts": lambda frame: unpack_counts(frame, 100),

@@ -6,14 +6,14 @@ restored from a backup; a state is signed again at half of its life under the sa
 
 import dataclasses
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlmodel import Session, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from shoal_contract.desired import DesiredState
+from shoal_contract.desired import DesiredState, DesiredTrial
 from shoal_contract.envelope import DESIRED_STATE_TYPE
 from shoal_hub.database import announce
 from shoal_hub.devices.compose import Composition, compose
@@ -54,7 +54,8 @@ def refresh_desired(
     row = session.get(DesiredRow, device_id)
     composition = compose(intents_of(session, device_id), now)
     models = give_keys(session, version_keys, device_id, composition.models, now)
-    composition = dataclasses.replace(composition, models=models)
+    trials = _give_trial_keys(session, version_keys, device_id, composition.trials, now)
+    composition = dataclasses.replace(composition, models=models, trials=trials)
     conflicts = [dataclasses.asdict(conflict) for conflict in composition.conflicts]
     is_overtaken = session.exec(_overtaken().where(Device.id == device_id)).first() is not None
     if row is not None and not is_overtaken and not _must_sign(row, composition, director.epoch, now, life):
@@ -76,6 +77,7 @@ def refresh_desired(
         expires_at=now + life,
         models=composition.models,
         federated=composition.federated,
+        trials=composition.trials,
         config=composition.config,
         site=composition.site,
     )
@@ -94,6 +96,15 @@ def refresh_desired(
     )
     announce(session, "devices")
     return True
+
+
+def _give_trial_keys(
+    session: Session, keys: VersionKeys, device_id: str, trials: Mapping[str, DesiredTrial], now: datetime
+) -> dict[str, DesiredTrial]:
+    """Return the trials, candidates of encrypted versions with the version's key for this device."""
+    candidates = {model: trial.candidate for model, trial in trials.items()}
+    given = give_keys(session, keys, device_id, candidates, now)
+    return {model: trial.model_copy(update={"candidate": given[model]}) for model, trial in trials.items()}
 
 
 def stale_devices(session: Session, limit: int) -> list[str]:

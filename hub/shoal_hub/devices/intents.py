@@ -8,16 +8,16 @@ from sqlalchemy import or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select
 
-from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite
+from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
 from shoal_hub.database import announce
-from shoal_hub.devices.compose import CONFIG, FEDERATED, MODELS, SITE, Wanted
+from shoal_hub.devices.compose import CONFIG, FEDERATED, MODELS, SITE, TRIALS, Wanted
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import Intent, IntentKind
 from shoal_hub.errors import InvalidInputError
 
 _PART: Final = 500
 """Devices that one statement names."""
-Body = DesiredModel | DesiredRound | DesiredConfig | DesiredSite
+Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite
 
 
 def set_intent(
@@ -36,7 +36,7 @@ def set_intent(
     Args:
         session: An open transaction; the desired state follows when it has been committed.
         device_id: The device.
-        section: `models/<name>`, `federated/<run>`, `config` or `site`, matching the body.
+        section: `models/<name>`, `federated/<run>`, `trials/<model>`, `config` or `site`, matching the body.
         kind: Decides who wins where several owners want a section.
         owner: Who wants it, like `rollout/r-abcdefgh`.
         body: The section's content.
@@ -175,7 +175,8 @@ def _require_fit(device_id: str, section: str, body: Body) -> None:
     if not _fits(section, body):
         raise InvalidInputError(
             f"wanting {type(body).__name__} of section {section!r} of device {device_id}: they do not fit",
-            "use models/<name> for a model, federated/<run> for a round, config for a configuration, site for a site",
+            "use models/<name> for a model, federated/<run> for a round, trials/<model> for a trial, config for a "
+            "configuration, site for a site",
         )
 
 
@@ -185,6 +186,8 @@ def _fits(section: str, body: Body) -> bool:
             return section.startswith(MODELS)
         case DesiredRound():
             return section == f"{FEDERATED}{body.run}"
+        case DesiredTrial():
+            return section.startswith(TRIALS)
         case DesiredConfig():
             return section == CONFIG
         case DesiredSite():

@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select, update
 from shoal_contract.ack import Ack
 from shoal_contract.errors import ContractError, MessageError
 from shoal_contract.reported import Presence, ReportedState
-from shoal_contract.telemetry import Event, Heartbeat, TelemetryMessage, Window
+from shoal_contract.telemetry import Event, Heartbeat, ShadowWindow, TelemetryMessage, Window
 from shoal_hub.database import Database, announce
 from shoal_hub.devices.certificates import retire_older
 from shoal_hub.devices.clones import note_instance
@@ -162,7 +162,7 @@ class Committer:
                 if work.lookup.is_new(message):
                     record_device_event(work.session, device_id, message, work.lookup)
                     self._handlers.handle(work.session, device_id, message.body, work.now)
-            case TelemetryMessage(body=Window() as window):
+            case TelemetryMessage(body=Window() | ShadowWindow() as window):
                 self._handlers.handle(work.session, device_id, window, work.now)
             case Unreadable():
                 raise MessageError(message.reason)
