@@ -16,6 +16,7 @@ from typing import Final
 
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
 
 from shoal_contract import topics
 from shoal_contract.errors import ContractError
@@ -46,7 +47,7 @@ from shoal_hub.wake import read_wake, wake
 
 log = logging.getLogger(__name__)
 
-_STALE_BATCH: Final = 50
+_STALE_BATCH: Final = 100
 _MAX_ROLLOUT_STEPS: Final = 100
 _QUIET_S: Final = 0.02
 """After a word, wait this long for more of them: a fleet reports all at once."""
@@ -324,16 +325,32 @@ class Controller:
             if not stale:
                 return
             tried |= stale
-            for device_id in sorted(stale):
+            self._refresh_all(sorted(stale), now)
+
+    def _refresh_all(self, device_ids: list[str], now: datetime) -> None:
+        """Compose devices' states in one transaction; where one of them cannot be composed, each in its own."""
+        is_apart = len(device_ids) == 1 or not self._broken.keys().isdisjoint(device_ids)
+        if not is_apart:
+            try:
+                with self._database.transaction() as session:
+                    new = [one for one in device_ids if self._compose(session, one, now)]
+            except (ValidationError, HubError) as error:
+                log.info("composing desired states one by one, as one of %d failed: %s", len(device_ids), error)
+                is_apart = True
+            else:
+                self._desired.add(new)
+        if is_apart:
+            for device_id in device_ids:
                 self._refresh_one(device_id, now)
+
+    def _compose(self, session: Session, device_id: str, now: datetime) -> bool:
+        return refresh_desired(session, self._director, self._version_keys, device_id, now, self._desired_life)
 
     def _refresh_one(self, device_id: str, now: datetime) -> None:
         """Compose one device's state; one that cannot be composed must not hold up the others."""
         try:
             with self._database.transaction() as session:
-                is_new = refresh_desired(
-                    session, self._director, self._version_keys, device_id, now, self._desired_life
-                )
+                is_new = self._compose(session, device_id, now)
         except (ValidationError, HubError) as error:
             self._note_broken(device_id, str(error)[:1000])
         else:
