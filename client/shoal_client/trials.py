@@ -22,6 +22,7 @@ class Trial(Value):
     split: Literal["device", "key"]
     share: float
     stop_after_samples: int | None
+    stop_on_harm: bool
     state: Literal["running", "ended"]
     reason: str
     created_by: str
@@ -46,13 +47,19 @@ class ArmResult(Value):
 
 
 class Effect(Value):
-    """The candidate's rate less the serving version's, with the interval at `confidence`."""
+    """The candidate's value less the serving version's, with an interval that holds at any time.
+
+    Numbers are None where there is too little for a test; `verdict` is a gate's.
+    """
 
     metric: str
-    estimate: float
-    low: float
-    high: float
+    unit: str
+    estimate: float | None
+    low: float | None
+    high: float | None
     confidence: float
+    verdict: Literal["advance", "hold", "abort", "not_tested"]
+    reason: str
 
 
 class ShadowResult(Value):

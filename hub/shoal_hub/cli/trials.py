@@ -6,7 +6,7 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from shoal_client.trials import TrialDetail
+from shoal_client.trials import Effect, TrialDetail
 from shoal_hub.cli.connection import connect, find_device
 from shoal_hub.cli.output import AsJson, cell, console, show, table
 
@@ -34,6 +34,9 @@ def start(
     stop_after_samples: Annotated[
         int | None, typer.Option(help="End as soon as each side has seen so many samples.", min=1)
     ] = None,
+    stop_on_harm: Annotated[
+        bool, typer.Option("--stop-on-harm", help="End an A/B trial as soon as the candidate is shown to be worse.")
+    ] = False,
     max_cpu_share: Annotated[
         float, typer.Option(help="Seconds that a candidate in shadow may run in each second, on a device.")
     ] = 0.25,
@@ -59,6 +62,7 @@ def start(
             split=split,
             duration_s=duration_s,
             stop_after_samples=stop_after_samples,
+            stop_on_harm=stop_on_harm,
             max_cpu_share=max_cpu_share,
             max_memory_bytes=max_memory_mb * 1024 * 1024,
             tolerance=tolerance,
@@ -122,11 +126,14 @@ def _results(trial: TrialDetail) -> list[str | Table]:
         confidence = f"{arm.mean_confidence:.3f}" if arm.mean_confidence is not None else ""
         row = (arm.arm, arm.version, arm.devices, arm.requests, rate, _ms(arm.p50_ms), _ms(arm.p95_ms), confidence)
         drawn.add_row(*(cell(value) for value in row))
-    effects = [
-        f"{one.metric}: {one.estimate:+.2%} ({one.confidence:.0%}: {one.low:+.2%} to {one.high:+.2%})"
-        for one in trial.effects
-    ]
-    return [drawn, *effects]
+    return [drawn, *map(_effect, trial.effects)]
+
+
+def _effect(effect: Effect) -> str:
+    if effect.estimate is None or effect.low is None or effect.high is None:
+        return f"{effect.metric}: not tested, {cell(effect.reason)}"
+    interval = f"{effect.low:+.4g} to {effect.high:+.4g} at any time with {effect.confidence:.0%}"
+    return f"{effect.metric}: {effect.estimate:+.4g} {effect.unit} ({interval})"
 
 
 def _devices(trial: TrialDetail) -> Table:

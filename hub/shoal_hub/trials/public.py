@@ -1,7 +1,7 @@
 """Trials as the API takes and shows them."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
@@ -32,6 +32,8 @@ class TrialRequest(BaseModel):
     """It ends by itself after this."""
     stop_after_samples: Annotated[int, Field(ge=1, le=10**12)] | None = None
     """It ends as soon as each side has seen so many samples."""
+    stop_on_harm: bool = False
+    """An A/B trial ends as soon as the candidate is shown to be worse."""
     max_cpu_share: float = Field(default=0.25, gt=0, le=64)
     """Seconds that a candidate in shadow may run in each second, on a device."""
     max_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=1024 * 1024, le=2**50)
@@ -60,6 +62,7 @@ class TrialSummary(BaseModel):
     split: TrialSplit
     share: float
     stop_after_samples: int | None
+    stop_on_harm: bool
     state: TrialState
     reason: str
     created_by: str
@@ -88,16 +91,20 @@ class ArmResult(BaseModel):
 
 
 class Effect(BaseModel):
-    """The candidate's rate less the serving version's: estimate and interval, devices as the unit.
+    """The candidate's value less the serving version's, devices as the unit, with an interval that holds at any time.
 
-    None where fewer than two devices on a side have been heard.
+    All intervals of a trial together hold with `confidence`. Numbers are None where there is too little for a test.
     """
 
     metric: str
-    estimate: float
-    low: float
-    high: float
+    unit: str
+    estimate: float | None
+    low: float | None
+    high: float | None
     confidence: float
+    verdict: Literal["advance", "hold", "abort", "not_tested"]
+    """As a gate would say it: no worse than by the margin, undecided, harmful, too little for a test."""
+    reason: str
 
 
 class ShadowResult(BaseModel):

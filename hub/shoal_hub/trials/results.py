@@ -15,6 +15,7 @@ from shoal_hub.devices.compose import TRIALS
 from shoal_hub.devices.tables import Device
 from shoal_hub.monitoring.tables import WindowRow
 from shoal_hub.registry.tables import Version
+from shoal_hub.trials.effects import effects_of
 from shoal_hub.trials.public import (
     ArmResult,
     HardExamplePublic,
@@ -72,16 +73,17 @@ def sides_of(session: Session, trial: Trial) -> tuple[Side, Side]:
 def detail(session: Session, trial: Trial) -> TrialDetail:
     """Return a trial with all that it has come to."""
     devices = _devices(session, trial)
-    arms, shadow, examples = [], None, []
+    arms, effects, shadow, examples = [], [], None, []
     if trial.mode == "ab":
         control, candidate = sides_of(session, trial)
         baselines = _confidence_edges(session, trial)
         arms = [_arm("control", control, baselines), _arm("candidate", candidate, baselines)]
+        effects = effects_of(session, trial)
     else:
         rows = session.exec(select(ShadowRow).where(ShadowRow.trial_id == trial.id).order_by(col(ShadowRow.id))).all()
         shadow, examples = _shadow(rows), _examples(rows)
     return TrialDetail(
-        **summarise(trial).model_dump(), devices=devices, arms=arms, effects=[], shadow=shadow, examples=examples
+        **summarise(trial).model_dump(), devices=devices, arms=arms, effects=effects, shadow=shadow, examples=examples
     )
 
 

@@ -7,6 +7,7 @@ from sqlmodel import Session, select
 from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
 from shoal_hub.database import Database
+from shoal_hub.trials.effects import effects_of, shows_harm
 from shoal_hub.trials.results import sides_of
 from shoal_hub.trials.start import end_trial, find_trial
 from shoal_hub.trials.tables import ShadowRow, Trial
@@ -29,6 +30,9 @@ def settle_trials(database: Database, now: datetime) -> None:
 def _reason(session: Session, trial: Trial, now: datetime) -> str:
     if now >= trial.ends_at:
         return "ended with its time"
+    harm = shows_harm(effects_of(session, trial)) if trial.stop_on_harm and trial.mode == "ab" else ""
+    if harm:
+        return f"ended as the candidate is worse: {harm}"
     if trial.stop_after_samples is None:
         return ""
     seen = _samples(session, trial)

@@ -34,6 +34,7 @@ class Trial(SQLModel, table=True):
     tolerance: float
     hard_examples: int
     stop_after_samples: int | None = Field(default=None, sa_type=BigInteger)
+    stop_on_harm: bool = False
     state: TrialState = Field(default="running", sa_type=String, index=True)
     reason: str = ""
     created_by: str

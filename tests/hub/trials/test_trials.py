@@ -246,6 +246,29 @@ def test_each_arm_has_its_own_counts_by_version(client: TestClient, hub: HubCont
     assert (control["devices"], control["p95_ms"], candidate["p95_ms"]) == (2, 4.0, 16.0)
 
 
+@pytest.mark.parametrize(("rate", "verdict", "state"), [(0.2, "abort", "ended"), (0.05, "advance", "running")])
+def test_effects_hold_at_any_time_and_harm_ends_a_trial_that_was_told_to(
+    client: TestClient, hub: HubContext, rate: float, verdict: str, state: str
+) -> None:
+    report = make_report(models={"digits": serving(1)}).model_dump(mode="json")
+    with hub.database.transaction() as session:
+        for number in (1, 2):
+            add_version(session, hub.artifacts, number, {TARGET: bytes([number]) * 1000})
+        devices = [add_device(session, name=f"device-{number}", reported=report).id for number in range(24)]
+    trial = start(client, mode="ab", share=0.5, stop_on_harm=True)
+    effects = {one["metric"]: one for one in client.get(f"{URL}/{trial['id']}").json()["effects"]}
+    assert (effects["error_rate"]["verdict"], effects["error_rate"]["estimate"]) == ("not_tested", None)
+    for device_id in devices:
+        add_window(hub, device_id, 1, 3000, 150, 4)
+        add_window(hub, device_id, 2, 3000, int(3000 * rate), 4)
+    effects = {one["metric"]: one for one in client.get(f"{URL}/{trial['id']}").json()["effects"]}
+    found = effects["error_rate"]
+    assert found["verdict"] == verdict
+    assert found["low"] <= rate - 0.05 <= found["high"]
+    settle_trials(hub.database, utc_now())
+    assert client.get(f"{URL}/{trial['id']}").json()["state"] == state
+
+
 def test_a_trial_ends_with_its_time_or_when_both_sides_have_seen_enough(
     client: TestClient, hub: HubContext, fleet: list[str]
 ) -> None:

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("tolerance", sa.Float(), nullable=False),
         sa.Column("hard_examples", sa.Integer(), nullable=False),
         sa.Column("stop_after_samples", sa.BigInteger(), nullable=True),
+        sa.Column("stop_on_harm", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("created_by", sa.String(), nullable=False),
