@@ -61,6 +61,11 @@ def test_every_option_reaches_the_request(tmp_path: Path) -> None:
     assert policy.retries["probe"].attempts == 2
 
 
+def test_a_group_or_a_query_stands_for_its_devices() -> None:
+    assert request(group="garden").group == "garden"
+    assert request(query="tags.site = paris").query == "tags.site = paris"
+
+
 @pytest.mark.parametrize(("text", "waves"), [("1,20", [1, 20]), ("5%, 25%", ["5%", "25%"]), ("", [])])
 def test_waves_are_counts_or_shares(text: str, waves: list[int] | list[str]) -> None:
     assert parse_waves(text) == waves

@@ -22,6 +22,8 @@ class PlanOptions:
     """A rollout's plan as the command line gives it."""
 
     device: Annotated[list[str] | None, typer.Option(help="A device by id or name; may be repeated. All without it.")]
+    group: Annotated[str, typer.Option(help="The devices of a group: shoal groups list.")] = ""
+    query: Annotated[str, typer.Option(help="The devices that match, like 'tags.site = paris'.")] = ""
     waves: Annotated[
         str, typer.Option(help="Devices in each wave, like 1,20, or shares, like 5%,25%,100%; the rest joins the last.")
     ] = ""
@@ -80,6 +82,8 @@ class PlanOptions:
         devices = [find_device(client, named).id for named in self.device] if self.device else None
         plan: dict[str, Any] = {
             "devices": devices,
+            "group": self.group or None,
+            "query": self.query or None,
             "waves": parse_waves(self.waves),
             "rate": parse_rate(self.rate) if self.rate else None,
             "max_in_flight": self.max_in_flight,

@@ -103,7 +103,7 @@ def plan_again(session: Session, rollout: Rollout) -> RolloutRequest:
     mine = wanted.where(Deployment.rollout_id == rollout.id, col(Device.revoked_at).is_(None))
     devices = session.exec(mine.order_by(col(Deployment.wave), col(Deployment.device_id))).all()
     same = {"model": rollout.model, "version": str(rollout.version), "seed": rollout.seed, "devices": list(devices)}
-    by_list = {"late_joiners": "ignore", "is_shuffled": False}
+    by_list = {"group": None, "query": None, "late_joiners": "ignore", "is_shuffled": False}
     return RolloutRequest.model_validate(rollout.plan | by_list | same)
 
 

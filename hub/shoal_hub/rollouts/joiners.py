@@ -6,7 +6,10 @@ from typing import Final
 from sqlmodel import Session, select
 
 from shoal_hub.database import announce
+from shoal_hub.devices.query import QueryError
+from shoal_hub.errors import NotFoundError
 from shoal_hub.events.record import record_event
+from shoal_hub.events.tables import Severity
 from shoal_hub.ids import new_id
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
@@ -15,6 +18,9 @@ from shoal_hub.rollouts.tables import Deployment, Rollout
 
 LOOK_EVERY_S: Final = 60.0
 """Between two looks for late joiners of one rollout: a query over a large fleet takes seconds."""
+
+_TOLD: Final = 100
+"""Devices that an event names."""
 
 
 def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
@@ -33,9 +39,13 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
         return 0
     wanted = select(Deployment.device_id).where(Deployment.rollout_id == rollout.id)
     known = set(session.exec(wanted).all())
-    late = [device.id for device in find_candidates(session, plan, now) if device.id not in known]
     rollout.joined_at = now
     session.add(rollout)
+    try:
+        late = [device.id for device in find_candidates(session, plan, now) if device.id not in known]
+    except (NotFoundError, QueryError) as error:
+        _tell(session, rollout, f"nobody joins rollout {rollout.id} any more: {error.message}", "warning", [])
+        return 0
     if not late:
         return 0
     last = len(rollout.waves) - 1
@@ -43,8 +53,12 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
         Deployment(id=new_id("dp"), rollout_id=rollout.id, device_id=device_id, wave=last) for device_id in late
     )
     rollout.waves = [*rollout.waves[:-1], rollout.waves[-1] + len(late)]
-    text = f"{len(late)} devices join the last wave of rollout {rollout.id}"
-    record_event(session, "rollout_joined", text, subject=owner_of(rollout.id), body={"devices": sorted(late)[:100]})
+    _tell(session, rollout, f"{len(late)} devices join the last wave of rollout {rollout.id}", "info", sorted(late))
     announce(session, "rollouts")
     session.flush()
     return len(late)
+
+
+def _tell(session: Session, rollout: Rollout, text: str, severity: Severity, devices: list[str]) -> None:
+    body = {"devices": devices[:_TOLD]}
+    record_event(session, "rollout_joined", text, subject=owner_of(rollout.id), severity=severity, body=body)

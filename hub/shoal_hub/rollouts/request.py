@@ -8,13 +8,13 @@ from typing_extensions import Self
 from shoal_contract.ids import DeviceId, Name
 from shoal_contract.update_policy import UpdatePolicy
 from shoal_contract.wire import UtcTime
+from shoal_hub.devices.listing import QueryText
 from shoal_hub.gates.plan import GatePlan
 from shoal_hub.requests import Line
 
 MAX_DEVICES: Final = 100_000
 MAX_WAVES: Final = 64
 MAX_THRESHOLDS: Final = 16
-MAX_QUERY_CHARS: Final = 2000
 _YEAR_S: Final = 365 * 86_400.0
 
 FailureCause = Literal[
@@ -67,8 +67,13 @@ class RolloutPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    group: Name | None = None
+    """The devices of a group, instead of a list."""
+    query: QueryText | None = None
+    """The devices that match a query, instead of a list."""
     late_joiners: LateJoiners = "ignore"
-    """Of devices that are enrolled while it runs: left alone, or added to the last wave."""
+    """Of devices that come to be in the group, to match or to be enrolled while it runs: left alone, or added to the
+    last wave."""
     waves: list[Count] | list[Percent] = Field(default=[], max_length=MAX_WAVES)
     """Devices in each wave, or cumulative shares like `5%`; the remainder joins the last. None: one wave of all."""
     rate: ExponentialRate | None = None
@@ -121,15 +126,18 @@ class RolloutRequest(RolloutPlan):
     version: Line
     """Number, `latest`, stage or alias."""
     devices: Annotated[list[DeviceId], Field(max_length=MAX_DEVICES)] | None = None
-    """In the order of the waves; without a list, all that are enrolled, those online first."""
+    """In the order of the waves; without list, group and query, all that are enrolled, those online first."""
 
     @model_validator(mode="after")
     def _check_selection(self) -> Self:
+        if sum(one is not None for one in (self.devices, self.group, self.query)) > 1:
+            msg = "devices, group and query exclude each other"
+            raise ValueError(msg)
         if self.waves and self.rate is not None:
             msg = "waves and rate exclude each other"
             raise ValueError(msg)
         if self.late_joiners == "last_wave" and self.devices is not None:
-            msg = "a list of devices has no late joiners: leave it out for all devices"
+            msg = "a list of devices has no late joiners: give a group or a query, or leave it out for all"
             raise ValueError(msg)
         return self
 

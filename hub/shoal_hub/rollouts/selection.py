@@ -6,6 +6,8 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
+from shoal_hub.devices.groups import find_group, members_of
+from shoal_hub.devices.matching import matching_devices
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import InvalidInputError, NotFoundError
 from shoal_hub.ids import new_id
@@ -55,8 +57,17 @@ def choose_devices(session: Session, request: RolloutRequest, seed: int, now: da
     )
 
 
-def find_candidates(session: Session, plan: RolloutPlan, now: datetime) -> list[Device]:  # noqa: ARG001
-    """Return the devices that a plan without a list is for."""
+def find_candidates(session: Session, plan: RolloutPlan, now: datetime) -> list[Device]:
+    """Return the devices that a plan without a list is for now.
+
+    Raises:
+        NotFoundError: There is no such group.
+        QueryError: The query is none.
+    """
+    if plan.group is not None:
+        return members_of(session, find_group(session, plan.group), now)
+    if plan.query is not None:
+        return matching_devices(session, plan.query, now)
     return list(session.exec(select(Device).where(col(Device.revoked_at).is_(None))).all())
 
 

@@ -11,6 +11,7 @@ from tests.simulators.rows import add_device
 
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
+from shoal_hub.devices.tables import Device
 from shoal_hub.rollouts.joiners import LOOK_EVERY_S
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
 
@@ -69,3 +70,39 @@ def test_who_is_enrolled_meanwhile_joins_the_last_wave_only_if_the_plan_says_so(
     waves = {one["device_id"]: one["wave"] for one in counted["deployments"]}
     assert (sum(counted["counts"].values()), sum(counted["waves"])) == (devices, devices)
     assert waves.get(late) == (1 if policy == "last_wave" else None)
+
+
+def test_a_group_or_a_query_stands_for_the_devices_that_are_in_it(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    with hub.database.transaction() as session:
+        session.get_one(Device, fleet.ids[0]).tags = {"site": "paris"}
+    made = client.post("/api/v1/groups", json={"name": "paris", "query": "tags.site = paris"})
+    assert made.status_code == 201, made.text
+    for chosen in ({"group": "paris"}, {"query": "tags.site = paris"}):
+        rollout = start(client, **chosen)
+        assert [one["device_id"] for one in rollout["deployments"]] == fleet.ids[:1]
+        client.post(f"{URL}/{rollout['id']}/abort")
+    body = {"model": "digits", "version": "1"}
+    assert client.post(URL, json=body | {"group": "nowhere"}).status_code == 404
+    assert client.post(URL, json=body | {"query": "tags.site ="}).status_code == 422
+    both = client.post(URL, json=body | {"group": "paris", "query": "id = x"})
+    assert "exclude each other" in both.text
+
+
+def test_who_comes_to_match_joins_and_a_group_that_is_gone_is_told_and_ends_nothing(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    with hub.database.transaction() as session:
+        session.get_one(Device, fleet.ids[0]).tags = {"site": "paris"}
+    client.post("/api/v1/groups", json={"name": "paris", "query": "tags.site = paris"})
+    rollout = start(client, group="paris", late_joiners="last_wave")
+    with hub.database.transaction() as session:
+        session.get_one(Device, fleet.ids[1]).tags = {"site": "paris"}
+    fleet.settle()
+    shown = client.get(f"{URL}/{rollout['id']}").json()
+    assert {one["device_id"] for one in shown["deployments"]} == set(fleet.ids)
+    assert client.delete("/api/v1/groups/paris").status_code < 300
+    fleet.settle(seconds=2 * LOOK_EVERY_S)
+    assert any("nobody joins" in one["message"] for one in history(client, rollout))
+    assert client.get(f"{URL}/{rollout['id']}").json()["state"] == "running"
