@@ -1,4 +1,4 @@
-"""The agent's own command line, `shoal-agent`: enrol, key, identity, run, status, predict, data, tuf.
+"""The agent's own command line, `shoal-agent`: who the device is, what runs on it, and what its owner says to updates.
 
 It starts with click and the standard library alone; each command imports what it needs.
 """
@@ -14,6 +14,15 @@ import click
 from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_identity import identity_group, key
 from shoal_agent.cli_options import READABLE_FILE, data_option, json_option, readable
+from shoal_agent.cli_updates import (
+    budget_option,
+    hold,
+    probes_group,
+    probes_option,
+    release,
+    reserve_option,
+    storage,
+)
 from shoal_agent.tuf.cli import tuf_group
 
 if TYPE_CHECKING:
@@ -31,7 +40,7 @@ def app() -> None:
     """Shoal's agent on this device."""
 
 
-for command in (key, identity_group, data_group, tuf_group):
+for command in (key, identity_group, data_group, tuf_group, hold, release, probes_group, storage):
     app.add_command(command)
 
 
@@ -114,6 +123,16 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
     help="Port of the site's cache.",
 )
 @click.option(
+    "--time-zone",
+    default="",
+    envvar="SHOAL_AGENT_TIME_ZONE",
+    show_envvar=True,
+    help="IANA name of the zone that maintenance windows are in, such as Europe/Paris; default: the system's.",
+)
+@probes_option
+@reserve_option
+@budget_option
+@click.option(
     "--log-level",
     type=click.Choice(_LOG_LEVELS, case_sensitive=False),
     default="info",
@@ -121,7 +140,19 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
     help="debug, info, warning or error.",
 )
 @readable
-def run(*, data: Path, port: int, runtimes: tuple[str, ...], site_host: str, site_port: int, log_level: str) -> None:
+def run(
+    *,
+    data: Path,
+    port: int,
+    runtimes: tuple[str, ...],
+    site_host: str,
+    site_port: int,
+    time_zone: str,
+    probes_file: Path,
+    reserve_mb: int,
+    max_models_mb: int,
+    log_level: str,
+) -> None:
     """Run the agent: serve the model, follow the hub."""
     import logging
 
@@ -129,10 +160,18 @@ def run(*, data: Path, port: int, runtimes: tuple[str, ...], site_host: str, sit
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     from shoal_agent.daemon import run_agent
-    from shoal_agent.settings import AgentSettings, SiteSettings
+    from shoal_agent.settings import MEGABYTE, AgentSettings, SiteSettings, UpdateSettings
 
-    site = SiteSettings(host=site_host, port=site_port)
-    run_agent(AgentSettings(data_dir=data, port=port, runtimes=_runtimes(runtimes), site=site))
+    settings = AgentSettings(
+        data_dir=data,
+        port=port,
+        runtimes=_runtimes(runtimes),
+        site=SiteSettings(host=site_host, port=site_port),
+        update=UpdateSettings(reserve_bytes=reserve_mb * MEGABYTE, max_models_bytes=max_models_mb * MEGABYTE),
+        time_zone=time_zone,
+        probes_file=probes_file,
+    )
+    run_agent(settings)
 
 
 @app.command(epilog="Example: shoal-agent status --json")

@@ -61,11 +61,17 @@ class Reporter:
         self.datasets: Callable[[], dict[str, int]] = dict
         self._told_datasets: dict[str, int] = {}
         self.trust: Callable[[], TrustReport | None] = lambda: None
+        self.time_zone: Callable[[], str] = str
 
     def section(self, key: str, report: SectionReport) -> None:
         """Note how far one section is."""
         self._sections[key] = report
         self.touch()
+
+    def deployment(self, key: str) -> str:
+        """Return the deployment that a section's report is about; empty if there is none."""
+        report = self._sections.get(key)
+        return report.deployment if report else ""
 
     def drop_section(self, key: str) -> None:
         """Forget a section that is no longer wanted."""
@@ -106,6 +112,7 @@ class Reporter:
             epoch=self._order[0],
             generation=self._order[1],
             agent_version=self._agent_version,
+            time_zone=self.time_zone(),
             hardware=self.hardware,
             runtimes=self.runtimes,
             targets=self.targets,

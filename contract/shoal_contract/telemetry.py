@@ -15,6 +15,8 @@ from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 LATENCY_EDGES_MS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 """Interior edges of every latency histogram, milliseconds; the outer bins are open."""
 MAX_PACKED_CHARS: Final = 64 * 1024
+DeploymentStep = Literal["fetch", "verify", "stage", "activate", "probe", "commit", "roll_back", "fail"]
+"""`probe` is told only where there are probes to pass; `roll_back` says why the device went back by itself."""
 
 
 class OutboxPosition(WireValue):
@@ -80,7 +82,7 @@ class DeploymentEvent(WireValue):
     model: Name
     version: Ordinal
     deployment: str = Field(max_length=64)
-    step: Literal["fetch", "verify", "stage", "activate", "commit", "roll_back", "fail"]
+    step: DeploymentStep
     fetched_bytes: Count = 0
     duration_s: float = Field(default=0.0, ge=0)
     problem: Problem | None = None

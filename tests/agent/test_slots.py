@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 
 from shoal_agent.errors import DiskError
-from shoal_agent.slots import Slot, SlotFile, Slots, known_models, put_aside
+from shoal_agent.slots import Slot, SlotFile, Slots, failure_of, known_models, put_aside
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.reported import Problem
 
@@ -63,7 +63,7 @@ class Roles(RuleBasedStateMachine):
 
     @rule(version=st.integers(1, 4))
     def fail(self, version: int) -> None:
-        self.slots = self.slots.failed(f"dp-{version}", version, PROBLEM)
+        self.slots = self.slots.failed(failure_of(slot(version), PROBLEM))
         assert self.slots.candidate is None
 
     @precondition(
@@ -103,7 +103,7 @@ def test_activating_a_version_again_does_not_push_its_predecessor_out() -> None:
 
 
 def test_a_failed_activation_brings_the_previous_version_back() -> None:
-    slots = good(1).staged(slot(2)).activated().failed("dp-2", 2, PROBLEM)
+    slots = good(1).staged(slot(2)).activated().failed(failure_of(slot(2), PROBLEM))
     assert slots.active == good(1).active
     assert slots.failure is not None
     assert slots.failure.deployment == "dp-2"
