@@ -51,9 +51,8 @@ class Shortage:
 
     def said(self) -> str:
         """Return needed, free and what would go as a part of a sentence."""
-        budget = (
-            f", {max(0, self.max_bytes - self.kept_bytes)} of the budget of {self.max_bytes}" if self.max_bytes else ""
-        )
+        left = max(0, self.max_bytes - self.kept_bytes)
+        budget = f", {left} left of the budget of {self.max_bytes}" if self.max_bytes else ""
         gone = f"; deleting the {len(self.evictable)} files that nothing needs gives {sum(self.evictable.values())}"
         return f"{self.needed_bytes} bytes needed, {max(0, self.free_bytes)} free beyond the reserve{budget}{gone}"
 

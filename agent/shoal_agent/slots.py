@@ -6,7 +6,7 @@ The transitions are pure; `SlotFile` makes each of them durable by one rename, a
 from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,6 +20,8 @@ from shoal_contract.reported import ModelReport, Problem, SlotReport
 from shoal_contract.update_policy import FailureKind, UpdatePolicy
 
 _log = getLogger(__name__)
+MAX_FAILURES: Final = 8
+"""Failed deployments that a model's file remembers."""
 
 
 class Slot(BaseModel):
@@ -103,6 +105,13 @@ class Slots(BaseModel):
     candidate: Slot | None = None
     failure: Failure | None = None
     tries: Tries | None = None
+    past: tuple[Failure, ...] = ()
+    """The latest failures: a wish that comes back, after a pin or another rollout, is not tried again either."""
+
+    def forbidding(self, wanted: DesiredModel) -> Failure | None:
+        """Return the failure because of which a wish is not tried again; None if it may be."""
+        latest = (self.failure,) if self.failure is not None else ()
+        return next((one for one in (*latest, *reversed(self.past)) if one.forbids(wanted)), None)
 
     def staged(self, candidate: Slot) -> "Slots":
         """Hold a verified version ready; what serves does not change. A repeated attempt keeps its count of starts."""
@@ -125,7 +134,8 @@ class Slots(BaseModel):
             # A version that is activated again, because its file was damaged, must not push its predecessor out.
             is_again = self.active.is_same_file(self.candidate)
             keep = self.previous if is_again and self.previous is not None else self.active
-        return Slots(active=self.candidate.model_copy(update={"is_ready": False}), previous=keep, tries=self.tries)
+        active = self.candidate.model_copy(update={"is_ready": False})
+        return Slots(active=active, previous=keep, tries=self.tries, past=self.past)
 
     def committed(self) -> "Slots":
         """The active version has proved itself."""
@@ -140,7 +150,7 @@ class Slots(BaseModel):
         if self.active is None:
             raise DiskError("confirming a version: none is active")
         active = self.active.model_copy(update={"deployment": deployment, "order": order})
-        return Slots(active=active, previous=self.previous)
+        return Slots(active=active, previous=self.previous, past=self.past)
 
     def booted(self) -> "Slots":
         """Count one more start with a version that was being tried when the agent ended."""
@@ -161,33 +171,37 @@ class Slots(BaseModel):
         """Note a failure: a candidate is dropped; if what failed serves unproven, the last good version is back."""
         active = self.active
         if active is not None and active.state == "unproven" and active.deployment == failure.deployment:
-            return Slots(active=self.previous, failure=failure.model_copy(update={"is_rolled_back": True}))
-        return Slots(active=self.active, previous=self.previous, failure=failure)
+            return self._after(failure.model_copy(update={"is_rolled_back": True}), self.previous, None)
+        return self._after(failure, active, self.previous)
 
     def withdrawn(self, problem: Problem) -> "Slots":
         """The active version has turned out bad after it was committed: the one before is active again."""
         if self.active is None or self.previous is None:
             raise DiskError("taking the active version back: there is none to go back to")
         failure = failure_of(self.active, problem).model_copy(update={"is_rolled_back": True})
-        return Slots(active=self.previous, failure=failure)
+        return self._after(failure, self.previous, None)
 
     def retreated(self) -> "Slots":
         """An unproven active version gives way to the one before, and is a candidate for another try."""
         if self.active is None or self.active.state != "unproven":
             return self
-        return Slots(active=self.previous, candidate=self.active, tries=self.tries)
+        return Slots(active=self.previous, candidate=self.active, tries=self.tries, past=self.past)
 
     def gave_way(self) -> "Slots":
         """An unproven active version that nobody asks for any more gives way to the last good one."""
         if self.active is None or self.active.state != "unproven" or self.previous is None:
             return self
-        return Slots(active=self.previous)
+        return Slots(active=self.previous, past=self.past)
 
     def counted(self, deployment: str, kind: FailureKind) -> "Slots":
         """Count one more failure of a deployment; those of another one are forgotten."""
         known = self.tries.failures if self.tries is not None and self.tries.deployment == deployment else {}
         failures = {**known, kind: known.get(kind, 0) + 1}
         return self.model_copy(update={"tries": Tries(deployment=deployment, failures=failures)})
+
+    def _after(self, failure: Failure, active: Slot | None, previous: Slot | None) -> "Slots":
+        past = (*self.past, failure)[-MAX_FAILURES:]
+        return Slots(active=active, previous=previous, failure=failure, past=past)
 
     def held(self) -> list[Slot]:
         """Return the versions in the roles."""

@@ -115,8 +115,8 @@ class Updater:
             WaitingError: Not yet; it says when to look again.
             DeploymentFailedError: The version can not serve here; the last good one does.
         """
-        failure = self.file.slots.failure
-        if failure is not None and failure.forbids(wanted):
+        failure = self.file.slots.forbidding(wanted)
+        if failure is not None:
             raise DeploymentFailedError(failure.problem, "roll_back" if failure.is_rolled_back else "")
         attempt = Attempt(self.name, wanted, order, on_step)
         try:
