@@ -16,7 +16,7 @@ from shoal_agent.cli_identity import identity_group, key
 from shoal_agent.cli_options import READABLE_FILE, data_option, json_option, readable
 from shoal_agent.cli_updates import (
     budget_option,
-    hold,
+    hold_command,
     probes_group,
     probes_option,
     release,
@@ -40,7 +40,7 @@ def app() -> None:
     """Shoal's agent on this device."""
 
 
-for command in (key, identity_group, data_group, tuf_group, hold, release, probes_group, storage):
+for command in (key, identity_group, data_group, tuf_group, hold_command, release, probes_group, storage):
     app.add_command(command)
 
 
@@ -180,7 +180,9 @@ def run(
 @readable
 def status(*, data: Path, as_json: bool) -> None:
     """Show who this device is, what it serves and whether the agent runs."""
+    from shoal_agent.clock import Clock
     from shoal_agent.errors import DiskError
+    from shoal_agent.hold import HoldFile
     from shoal_agent.identity import load_identity
     from shoal_agent.local_endpoint import endpoint_of, is_live
     from shoal_agent.slots import SlotFile, known_models
@@ -188,6 +190,7 @@ def status(*, data: Path, as_json: bool) -> None:
 
     identity = load_identity(data / "identity")
     models = {name: SlotFile(data / "models", name).slots for name in known_models(data / "models")}
+    hold = HoldFile(data, Clock(data / "trust" / "clock.json")).read()
     try:
         url = endpoint_of(data)
     except DiskError:
@@ -198,6 +201,7 @@ def status(*, data: Path, as_json: bool) -> None:
         "broker": f"{identity.broker_host}:{identity.broker_port}",
         "endpoint": url,
         "is_running": url is not None and is_live(url),
+        "hold": json.loads(hold.model_dump_json()) if hold else None,
         "models": {name: json.loads(slots.model_dump_json(exclude_none=True)) for name, slots in models.items()},
     }
     if as_json:
@@ -205,6 +209,8 @@ def status(*, data: Path, as_json: bool) -> None:
         return
     click.echo(f"device   {identity.device_id}\nbroker   {answer['broker']}")
     click.echo(f"agent    {'runs at ' + str(url) if answer['is_running'] else 'does not run'}")
+    if hold:
+        click.echo(f"updates  held{hold.said()}; to go on: shoal-agent release")
     for name, slots in models.items():
         active = f"version {slots.active.version} ({slots.active.target})" if slots.active else "nothing"
         click.echo(f"model    {name}: {active}")

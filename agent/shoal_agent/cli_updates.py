@@ -70,7 +70,7 @@ budget_option = click.option(
 @click.option("--for", "for_s", type=_Duration(), default=None, help="Until then only: 90s, 30m, 2h, 7d.")
 @json_option
 @readable
-def hold(*, data: Path, reason: str, for_s: float | None, as_json: bool) -> None:
+def hold_command(*, data: Path, reason: str, for_s: float | None, as_json: bool) -> None:
     """Hold what serves: no other version is activated until it is released. Fetching goes on.
 
     The hub is told why. It can not overrule it; only a version that cannot serve at all gives way.

@@ -68,10 +68,9 @@ class Reporter:
         self._sections[key] = report
         self.touch()
 
-    def deployment(self, key: str) -> str:
-        """Return the deployment that a section's report is about; empty if there is none."""
-        report = self._sections.get(key)
-        return report.deployment if report else ""
+    def said(self, key: str) -> SectionReport | None:
+        """Return the report of one section, if there is one."""
+        return self._sections.get(key)
 
     def drop_section(self, key: str) -> None:
         """Forget a section that is no longer wanted."""

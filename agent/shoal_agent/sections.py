@@ -86,7 +86,8 @@ class Sections:
                 await action()
             except AgentError as error:
                 _log.error("section %s: %s", key, error)
-                self._fail(key, self._reporter.deployment(key), error)
+                said = self._reporter.said(key)
+                self._fail(key, said.deployment if said else "", error)
 
     def retry_now(self) -> None:
         """Try again at once what waits: what it waited for may have come."""
@@ -118,7 +119,8 @@ class Sections:
                 step = await converge()
             except WaitingError as error:
                 _log.info("section %s: %s", key, error)
-                self._reporter.section(key, _waiting(error, deployment))
+                if (report := _waiting(error, deployment)) != self._reporter.said(key):  # it looks again often
+                    self._reporter.section(key, report)
                 with anyio.move_on_after(error.wait_s):
                     await self._again.wait()
             except RETRYABLE as error:

@@ -145,7 +145,7 @@ def _check_window(policy: UpdatePolicy, moment: Moment, doing: str) -> None:
     if not policy.is_open(moment.local):
         said = ", ".join(f"{'/'.join(one.days)} {one.start} for {one.minutes} min" for one in policy.windows[:3])
         more = " and others" if len(policy.windows) > 3 else ""  # noqa: PLR2004 - what a person reads at a glance
-        message = f"{doing} waits for a maintenance window ({said}{more}); here it is {moment.local:%a %H:%M %Z}"
+        message = f"{doing} waits for a maintenance window ({said}{more}); its time zone is {moment.local:%Z}"
         raise WaitingError("window", message, moment.recheck_s)
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from typing import Any
+from unittest import mock
 
 import anyio
 import anyio.lowlevel
@@ -266,6 +267,25 @@ async def test_a_section_that_waits_says_for_what_and_looks_again_when_it_is_tol
         assert "stocktaking" in report.problem.message
         ran.sections.retry_now()
         await ran.until("models/a", "applied")
+
+
+async def test_a_section_that_looks_again_and_waits_on_publishes_nothing_new() -> None:
+    looks = anyio.Event()
+    waits = [WaitingError("window", "at night", 0.001) for _ in range(20)]
+
+    async def wait_often() -> None:
+        await anyio.lowlevel.checkpoint()
+        if not waits:
+            looks.set()
+            await anyio.sleep_forever()
+        raise waits.pop()
+
+    async with running() as ran:
+        with mock.patch.object(ran.reporter, "touch") as touch:
+            ran.sections.want("models/a", body(1), "dp-1", wait_often)
+            with anyio.fail_after(5):
+                await looks.wait()
+        assert touch.call_count == 2, "working, and then held"
 
 
 async def test_a_section_that_waits_looks_again_after_its_time() -> None:

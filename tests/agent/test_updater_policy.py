@@ -1,20 +1,25 @@
 """The updater under a policy: when it fetches and activates, what expires, and how often it tries."""
 
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from tests.agent.simulators.device import Device, version
 from tests.agent.simulators.owner import NOON, Owner, under
 from tests.agent.test_updater import other_answer, roles
 
+from shoal_agent.engines import Engine, GoldenMismatchError, load_engine, run_golden
 from shoal_agent.errors import FetchError, LinkError, WaitingError
 from shoal_agent.hold import Hold
 from shoal_agent.slots import SlotFile
 from shoal_agent.updater import DOWNLOADED, DeploymentFailedError
 from shoal_contract import topics
+from shoal_contract.manifest import Variant, VersionManifest
 from shoal_contract.update_policy import MaintenanceWindow, Retry
 
 pytestmark = pytest.mark.anyio
@@ -267,3 +272,68 @@ async def test_a_self_test_is_tried_as_often_as_the_policy_says(device: Device) 
     with pytest.raises(DeploymentFailedError, match="differs by"):
         await device.converge(wanted)
     assert (device.serves, roles(device)) == (1, (1, None, None))
+
+
+async def test_a_start_on_which_the_runtime_fails_goes_back_for_good_and_tells_it(
+    device: Device, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = device.publish(version(2), "dp-2")
+    await device.converge(wanted)
+
+    def fail(engine: Engine, manifest: VersionManifest, variant: Variant) -> float:
+        if manifest.version == 2:
+            raise GoldenMismatchError("self-test of tiny version 2: it differs since the runtime was replaced")
+        return run_golden(engine, manifest, variant)
+
+    monkeypatch.setattr("shoal_agent.loading.run_golden", fail)
+    again = await device.restart(conditions=owner.conditions)
+    assert (again.serves, roles(again), again.told) == (1, (1, None, None), ["roll_back", "fail"])
+    assert again.steps[0].problem is not None
+    assert (again.steps[0].deployment, again.steps[0].problem.code) == ("dp-2", "golden")
+    report = again.updater.file.slots.to_report()
+    assert report.candidate is not None
+    assert (report.candidate.version, report.candidate.state) == (2, "bad")
+    with pytest.raises(DeploymentFailedError, match="runtime was replaced") as failed:
+        await again.converge(wanted)
+    assert failed.value.step == "roll_back"
+    await again.server.aclose()
+
+
+async def test_a_start_on_a_damaged_file_tells_that_it_went_back_and_mends_it(device: Device, owner: Owner) -> None:
+    wanted = device.publish(version(2), "dp-2")
+    await device.converge(wanted)
+    active = device.updater.file.slots.active
+    assert active is not None
+    device.blobs.path(active.sha256).write_bytes(b"damaged")
+    again = await device.restart(conditions=owner.conditions)
+    assert (again.serves, again.told) == (1, ["roll_back"])
+    assert again.steps[0].problem is not None
+    assert "changed on disk" in again.steps[0].problem.message
+    await again.converge(wanted)
+    assert (again.serves, again.told[-1]) == (2, "commit")
+    await again.server.aclose()
+
+
+async def test_a_file_that_takes_for_ever_to_load_is_given_up(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go, closed = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Engine:
+        let_go.wait(30)
+        engine = load_engine(*arguments)
+        close = engine.close
+
+        def note_close() -> None:
+            close()
+            closed.set()
+
+        engine.close = note_close  # type: ignore[method-assign]
+        return engine
+
+    with monkeypatch.context() as runtime:
+        runtime.setattr("shoal_agent.loading.load_engine", slow)
+        wanted = under(device.publish(version(2), "dp-2"), activate_timeout_s=0.2)
+        with anyio.fail_after(10), pytest.raises(DeploymentFailedError, match="not done after 0.2 s"):
+            await device.converge(wanted)
+    assert (device.serves, roles(device)) == (1, (1, None, None))
+    let_go.set()
+    assert await anyio.to_thread.run_sync(closed.wait, 10), "what was made in the end is closed"

@@ -8,15 +8,17 @@ from shoal_hub.rollouts.views import Attempt, DeviceFacts
 
 
 def observe(attempt: Attempt, facts: DeviceFacts, version: int, now: datetime, timeout: timedelta | None) -> Attempt:
-    """Return an open attempt as its device's report shows it.
+    """Return an attempt as its device's report shows it.
 
     Args:
-        attempt: Pending, assigned or working.
+        attempt: Pending, assigned or working; or succeeded, as a device may go back by itself afterwards.
         facts: The device.
         version: The version that it should serve in the end.
         now: The clock.
         timeout: How long it may take from the assignment; None while the rollout is paused.
     """
+    if attempt.state == "succeeded":
+        return _read_way_back(attempt, facts, now)
     told = _read_report(attempt, facts, version, now)
     if told.state in {"succeeded", "failed"}:
         return told
@@ -51,12 +53,20 @@ def _read_report(attempt: Attempt, facts: DeviceFacts, version: int, now: dateti
     if (
         section.state == "applied"
         and active is not None
-        and (active.version, active.target) == (version, attempt.target)
+        and (active.version, active.target, active.state) == (version, attempt.target, "good")
     ):
         return replace(attempt, state="succeeded", step="", problem=None, ended_at=now)
     if section.state == "failed":
         return replace(attempt, state="failed", step=section.step, problem=section.problem, ended_at=now)
     return replace(attempt, state="working", step=section.step or attempt.step, problem=section.problem)
+
+
+def _read_way_back(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt:
+    """Return a success as the failure that it has become: the version turned out bad, and the device went back."""
+    section = facts.section
+    if section is None or section.deployment != attempt.id or (section.state, section.step) != ("failed", "roll_back"):
+        return attempt
+    return replace(attempt, state="failed", step=section.step, problem=section.problem, ended_at=now)
 
 
 def _timeout_problem(attempt: Attempt, timeout: timedelta) -> Problem:
