@@ -86,8 +86,14 @@ class Sections:
                 await action()
             except AgentError as error:
                 _log.error("section %s: %s", key, error)
-                said = self._reporter.said(key)
-                self._fail(key, said.deployment if said else "", error)
+                self._fail(key, self._deployment(key), error)
+            except Exception as error:  # noqa: BLE001 - logged with its traceback and reported, as above
+                _log.exception("section %s: a defect of the agent", key)
+                self._fail(key, self._deployment(key), AgentError(f"checking {key}: {error!r}", _DEFECT_REMEDY))
+
+    def _deployment(self, key: str) -> str:
+        said = self._reporter.said(key)
+        return said.deployment if said else ""
 
     def retry_now(self) -> None:
         """Try again at once what waits: what it waited for may have come."""

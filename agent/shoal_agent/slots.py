@@ -185,7 +185,19 @@ class Slots(BaseModel):
         """An unproven active version gives way to the one before, and is a candidate for another try."""
         if self.active is None or self.active.state != "unproven":
             return self
-        return Slots(active=self.previous, candidate=self.active, tries=self.tries, past=self.past)
+        candidate = self.active.model_copy(update={"is_ready": True})
+        return Slots(active=self.previous, candidate=candidate, tries=self.tries, past=self.past)
+
+    def asked(self, wanted: DesiredModel, order: tuple[int, int]) -> "Slots":
+        """What is being tried, or waits, is what another deployment asks for, too."""
+        new = {"deployment": wanted.deployment, "order": order, "policy": wanted.policy}
+        roles = {"active": self.active, "candidate": self.candidate}
+        found = {
+            role: slot.model_copy(update=new)
+            for role, slot in roles.items()
+            if slot is not None and slot.state == "unproven" and slot.is_what(wanted)
+        }
+        return self.model_copy(update=found)
 
     def gave_way(self) -> "Slots":
         """An unproven active version that nobody asks for any more gives way to the last good one."""

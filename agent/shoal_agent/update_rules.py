@@ -3,6 +3,7 @@
 What a policy asks is bounded further by the device: its owner's veto comes first.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -63,6 +64,11 @@ def check_expiry(policy: UpdatePolicy, now: datetime, what: str) -> None:
         raise ExpiredError(f"{what}: it was to be done by {policy.expires_at:%Y-%m-%d %H:%M:%S} UTC and was not")
 
 
+def seconds_left(policy: UpdatePolicy, now: datetime) -> float:
+    """Seconds until a deployment expires; infinity if it does not."""
+    return math.inf if policy.expires_at is None else max(0.0, (policy.expires_at - now).total_seconds())
+
+
 def check_fetch(policy: UpdatePolicy, moment: Moment, what: str) -> None:
     """Return if the files may be fetched.
 
@@ -97,9 +103,7 @@ def check_activation(policy: UpdatePolicy, moment: Moment, what: str, *, is_bad:
 
 def open_s(policy: UpdatePolicy, moment: Moment) -> float | None:
     """How long fetching may go on before it expires or its window ends; None: as long as it takes."""
-    bounds = []
-    if policy.expires_at is not None:
-        bounds.append((policy.expires_at - moment.now).total_seconds())
+    bounds = [] if policy.expires_at is None else [seconds_left(policy, moment.now)]
     if policy.fetch_in_window and (left := open_for(policy, moment.local)) is not None:
         bounds.append(left.total_seconds())
     return max(0.0, min(bounds)) if bounds else None

@@ -5,6 +5,7 @@ one. What can be mended by waiting raises FetchError, LinkError or WaitingError;
 deployment's failure.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from logging import getLogger
@@ -42,6 +43,7 @@ from shoal_agent.update_rules import (
     check_fetch,
     kind_of,
     open_s,
+    seconds_left,
     starts_allowed,
     wait_after,
 )
@@ -143,6 +145,7 @@ class Updater:
         check_expiry(attempt.policy, self.conditions.now(), attempt.what)
         self.conditions.probes.check(attempt.policy.probes)  # nothing is fetched that can not be proved here
         if self._is_tried(attempt.wanted):
+            await self._keeper.put(self.file.slots.asked(attempt.wanted, attempt.order))
             attempt.on("tried")
             attempt.begin_activation()
             await self._prove(attempt)
@@ -178,8 +181,7 @@ class Updater:
         if not (attempt.policy.download_only and candidate and candidate.is_ready and candidate.is_what(wanted)):
             return False
         if candidate.deployment != wanted.deployment:
-            asked = {"deployment": wanted.deployment, "order": attempt.order, "policy": wanted.policy}
-            await self._keeper.put(self.file.slots.model_copy(update={"candidate": candidate.model_copy(update=asked)}))
+            await self._keeper.put(self.file.slots.asked(wanted, attempt.order))
             attempt.on("ready")
             attempt.on("kept")
         return True
@@ -207,12 +209,14 @@ class Updater:
     async def _fetch(self, attempt: Attempt) -> Chosen:
         """Have the manifest and the variant's file in the store."""
         policy, moment = attempt.policy, self.conditions.moment()
-        check_fetch(policy, moment, attempt.what)
+        is_here = self._is_on_disk(attempt.wanted)  # the way back to the version before waits for nobody's transfer
+        if not is_here:
+            check_fetch(policy, moment, attempt.what)
         # What is in a slot has passed here once: a start serves it again without asking, with or without a hub.
         await self.trust.check_manifest(self.name, attempt.wanted.version, attempt.wanted.manifest)
         try:
-            with anyio.fail_after(open_s(policy, moment)):
-                async with self.conditions.turns.take(policy.priority):
+            with anyio.fail_after(None if is_here else open_s(policy, moment)):
+                async with nullcontext() if is_here else self.conditions.turns.take(policy.priority):
                     attempt.on("go")
                     with anyio.fail_after(policy.fetch_timeout_s):
                         chosen, attempt.fetched_bytes = await self._files.bring(
@@ -225,6 +229,13 @@ class Updater:
             raise FetchError(message, "allow more time (fetch_timeout_s), or see why the link is slow") from error
         attempt.on("done")
         return chosen
+
+    def _is_on_disk(self, wanted: DesiredModel) -> bool:
+        """Whether what is wanted is in a role already, with its files."""
+        return any(
+            slot.is_what(wanted) and self.blobs.has(slot.manifest.sha256) and self.blobs.has(slot.file_sha256)
+            for slot in self.file.slots.held()
+        )
 
     async def _load_candidate(self, chosen: Chosen, attempt: Attempt) -> ServedModel:
         """Note the candidate, then load it: a file that ends the whole process is not tried for ever."""
@@ -307,7 +318,8 @@ class Updater:
                 await self._keeper.serve_active()
                 attempt.on("retry", problem)
             attempt.on("retry")
-        raise WaitingError("retry", str(error), wait_s or 0.0, error.remedy, problem) from error
+        left_s = seconds_left(attempt.policy, self.conditions.now())
+        raise WaitingError("retry", str(error), min(wait_s or 0.0, left_s), error.remedy, problem) from error
 
     async def _count(self, kind: FailureKind, attempt: Attempt) -> int:
         """Count a failure, durably, so that no restart begins to count anew; return how many there are."""

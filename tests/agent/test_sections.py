@@ -336,3 +336,19 @@ async def test_an_intervention_that_has_nothing_to_say_changes_no_report() -> No
         ran.sections.intervene("models/a", done)
         await anyio.wait_all_tasks_blocked()
         assert ran.report("models/a") == before
+
+
+async def test_a_defect_in_an_intervention_ends_no_other_section() -> None:
+    async def defect() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise ZeroDivisionError
+
+    async with running() as ran:
+        ran.sections.want("models/a", body(1), "dp-1", done)
+        ran.sections.intervene("models/a", defect)
+        report = await ran.until("models/a", "failed")
+        assert report is not None
+        assert report.problem is not None
+        assert "defect of the agent" in report.problem.remedy
+        ran.sections.want("models/b", body(1), "dp-2", done)
+        await ran.until("models/b", "applied")

@@ -1,7 +1,11 @@
 """Who is fetched first, where several models wait."""
 
+from pathlib import Path
+
 import anyio
 import pytest
+from tests.agent.simulators.device import Device, version
+from tests.agent.simulators.owner import Owner, under
 
 from shoal_agent.turns import Turns
 
@@ -52,3 +56,19 @@ async def test_who_gives_up_waiting_or_fails_holds_up_nobody() -> None:
             group.cancel_scope.cancel()
         async with turns.take(0):
             pass
+
+
+async def test_the_way_back_waits_for_no_other_model_s_transfer_nor_for_a_window_to_fetch_in(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    device = Device(tmp_path, conditions=owner.conditions)
+    first = device.publish(version(1), "dp-1")
+    await device.converge(first)
+    await device.converge(device.publish(version(2), "dp-2"))
+    async with owner.conditions.turns.take(100):
+        with anyio.fail_after(5):
+            await device.converge(under(first.model_copy(update={"deployment": "dp-3"}), priority=-1))
+        assert device.serves == 1
+        with anyio.move_on_after(0.2) as waiting:
+            await device.converge(under(device.publish(version(3), "dp-4"), priority=-1))
+        assert waiting.cancelled_caught, "what has to travel waits"
+    await device.server.aclose()

@@ -161,3 +161,20 @@ async def test_an_unproven_version_does_not_outlive_its_deployment_s_time(device
         await again.converge(wanted)
     assert failed.value.problem.code == "expired"
     await again.server.aclose()
+
+
+async def test_what_another_deployment_asks_for_amid_its_probes_is_rolled_back_too(device: Device) -> None:
+    wanted = device.publish(version(2), "dp-2")
+    await cut_off(device, under(wanted, probes=("stuck",)))
+    again = under(wanted.model_copy(update={"deployment": "dp-3"}), probes=("bad",))
+    with pytest.raises(DeploymentFailedError, match="'bad' did not pass"):
+        await device.converge(again)
+    assert (device.serves, roles(device), device.told[-2:]) == (1, (1, None, None), ["roll_back", "fail"])
+
+
+async def test_the_wait_for_another_try_ends_when_the_deployment_expires(device: Device) -> None:
+    policy = {"probes": ("bad",), "retries": {"probe": Retry(attempts=9, wait_s=3600)}}
+    wanted = under(device.publish(version(2), "dp-2"), expires_at=NOON + timedelta(seconds=90), **policy)
+    with pytest.raises(WaitingError) as waiting:
+        await device.converge(wanted)
+    assert waiting.value.wait_s == 90
