@@ -7,6 +7,7 @@ cut. Whoever needs an artifact names its hash; a file that is in the store has b
 import hashlib
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
@@ -19,6 +20,8 @@ from shoal_contract.ids import sha256_hex
 from shoal_contract.transfer import TransferManifest
 
 _READ_BYTES = 1024 * 1024
+_BLOCK_BYTES = 512
+"""Unit of `st_blocks`, whatever the file system's blocks are."""
 
 
 class PartialBlob:
@@ -112,11 +115,18 @@ class PartialBlob:
 
 
 class BlobStore:
-    """The folder `<data>/blobs`."""
+    """The folder `<data>/blobs`.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Made if it is not there.
+        is_read_only: Leave it as it is.
+    """
+
+    def __init__(self, folder: Path, *, is_read_only: bool = False) -> None:
         self._folder = folder
         self._verified: dict[str, tuple[int, int, int]] = {}
+        if is_read_only:  # beside an agent that works on it
+            return
         make_folder(folder)
         for left in folder.glob("*.new"):  # by a process that was cut off in `put`
             with suppress(OSError):  # a disk that has turned read-only still serves what it holds
@@ -243,6 +253,44 @@ class BlobStore:
         except OSError as error:
             raise DiskError(f"deleting artifact {sha256[:12]}: {error}") from error
         self._verified.pop(sha256, None)
+
+    def evict(self, sha256: str) -> None:
+        """Delete an artifact and what there is of a transfer of it.
+
+        Raises:
+            DiskError: The disk does not let it go.
+        """
+        self.discard(sha256)
+        try:
+            self._partial_path(sha256).unlink(missing_ok=True)
+        except OSError as error:
+            raise DiskError(f"deleting the transfer of {sha256[:12]}: {error}") from error
+
+    def sizes(self) -> dict[str, int]:
+        """Return what each artifact takes on the disk, whole or partial, in bytes.
+
+        Raises:
+            DiskError: The folder can not be read.
+        """
+        found: dict[str, int] = {}
+        try:
+            for sha256, path in self._entries():
+                with suppress(FileNotFoundError):  # finished or deleted meanwhile
+                    found[sha256] = found.get(sha256, 0) + path.stat().st_blocks * _BLOCK_BYTES
+        except OSError as error:
+            raise DiskError(f"looking through {self._folder}: {error}") from error
+        return found
+
+    def free_bytes(self) -> int:
+        """Return what this user may still write to the store's disk.
+
+        Raises:
+            DiskError: The disk can not be asked.
+        """
+        try:
+            return shutil.disk_usage(self._folder).free
+        except OSError as error:
+            raise DiskError(f"asking how much is free for {self._folder}: {error}") from error
 
     def collect(self, keep: Collection[str]) -> list[str]:
         """Delete every whole or partial artifact whose hash is not in `keep`; return the hashes deleted."""

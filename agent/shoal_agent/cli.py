@@ -1,4 +1,4 @@
-"""The agent's own command line, `shoal-agent`: enrol, key, identity, run, status, predict, data, tuf.
+"""The agent's own command line, `shoal-agent`: who the device is, what runs on it, and what its owner says to updates.
 
 It starts with click and the standard library alone; each command imports what it needs.
 """
@@ -14,6 +14,15 @@ import click
 from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_identity import identity_group, key
 from shoal_agent.cli_options import READABLE_FILE, data_option, json_option, readable
+from shoal_agent.cli_updates import (
+    budget_option,
+    hold_command,
+    probes_group,
+    probes_option,
+    release,
+    reserve_option,
+    storage,
+)
 from shoal_agent.tuf.cli import tuf_group
 
 if TYPE_CHECKING:
@@ -31,7 +40,7 @@ def app() -> None:
     """Shoal's agent on this device."""
 
 
-for command in (key, identity_group, data_group, tuf_group):
+for command in (key, identity_group, data_group, tuf_group, hold_command, release, probes_group, storage):
     app.add_command(command)
 
 
@@ -121,6 +130,16 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
     help="Let a few inputs on which two versions disagree leave the device, when a trial in shadow asks for them.",
 )
 @click.option(
+    "--time-zone",
+    default="",
+    envvar="SHOAL_AGENT_TIME_ZONE",
+    show_envvar=True,
+    help="IANA name of the zone that maintenance windows are in, such as Europe/Paris; default: the system's.",
+)
+@probes_option
+@reserve_option
+@budget_option
+@click.option(
     "--log-level",
     type=click.Choice(_LOG_LEVELS, case_sensitive=False),
     default="info",
@@ -136,6 +155,10 @@ def run(
     site_host: str,
     site_port: int,
     send_examples: bool,
+    time_zone: str,
+    probes_file: Path,
+    reserve_mb: int,
+    max_models_mb: int,
     log_level: str,
 ) -> None:
     """Run the agent: serve the model, follow the hub."""
@@ -145,11 +168,18 @@ def run(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     from shoal_agent.daemon import run_agent
-    from shoal_agent.settings import AgentSettings, SiteSettings
+    from shoal_agent.settings import MEGABYTE, AgentSettings, SiteSettings, UpdateSettings
 
-    site = SiteSettings(host=site_host, port=site_port)
-    chosen = _runtimes(runtimes)
-    settings = AgentSettings(data_dir=data, port=port, runtimes=chosen, site=site, send_examples=send_examples)
+    settings = AgentSettings(
+        data_dir=data,
+        port=port,
+        runtimes=_runtimes(runtimes),
+        site=SiteSettings(host=site_host, port=site_port),
+        update=UpdateSettings(reserve_bytes=reserve_mb * MEGABYTE, max_models_bytes=max_models_mb * MEGABYTE),
+        time_zone=time_zone,
+        probes_file=probes_file,
+        send_examples=send_examples,
+    )
     run_agent(settings)
 
 
@@ -159,7 +189,9 @@ def run(
 @readable
 def status(*, data: Path, as_json: bool) -> None:
     """Show who this device is, what it serves and whether the agent runs."""
+    from shoal_agent.clock import Clock
     from shoal_agent.errors import DiskError
+    from shoal_agent.hold import HoldFile
     from shoal_agent.identity import load_identity
     from shoal_agent.local_endpoint import endpoint_of, is_live
     from shoal_agent.slots import SlotFile, known_models
@@ -167,6 +199,7 @@ def status(*, data: Path, as_json: bool) -> None:
 
     identity = load_identity(data / "identity")
     models = {name: SlotFile(data / "models", name).slots for name in known_models(data / "models")}
+    hold = HoldFile(data, Clock(data / "trust" / "clock.json")).read()
     try:
         url = endpoint_of(data)
     except DiskError:
@@ -177,6 +210,7 @@ def status(*, data: Path, as_json: bool) -> None:
         "broker": f"{identity.broker_host}:{identity.broker_port}",
         "endpoint": url,
         "is_running": url is not None and is_live(url),
+        "hold": json.loads(hold.model_dump_json()) if hold else None,
         "models": {name: json.loads(slots.model_dump_json(exclude_none=True)) for name, slots in models.items()},
     }
     if as_json:
@@ -184,6 +218,8 @@ def status(*, data: Path, as_json: bool) -> None:
         return
     click.echo(f"device   {identity.device_id}\nbroker   {answer['broker']}")
     click.echo(f"agent    {'runs at ' + str(url) if answer['is_running'] else 'does not run'}")
+    if hold:
+        click.echo(f"updates  held{hold.said()}; to go on: shoal-agent release")
     for name, slots in models.items():
         active = f"version {slots.active.version} ({slots.active.target})" if slots.active else "nothing"
         click.echo(f"model    {name}: {active}")

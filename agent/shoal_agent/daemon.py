@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 
 from shoal_agent.blobs import BlobStore
 from shoal_agent.clock import Clock, system_clock
+from shoal_agent.conditions import Conditions
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.durable import replace_file
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
@@ -29,9 +30,11 @@ from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.folder_lock import only_one
 from shoal_agent.hardware import available_runtimes, detect, targets_for
+from shoal_agent.hold import HoldFile
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
 from shoal_agent.key_rotation import take_up_encryption_key
 from shoal_agent.link import Link
+from shoal_agent.local_api import hold_routes
 from shoal_agent.models import Models, section_of
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import Outbox
@@ -96,6 +99,9 @@ class Agent:
         self._arms = Arms(self._server)
         self._shadow = Shadow(self._monitor, self._arms, self._now, may_send=settings.send_examples)
         self._reporter = self._make_reporter()
+        self._hold = HoldFile(data, self._now)
+        self._conditions = Conditions.of(settings, self._blobs, self._needed, self._hold, self._now)
+        self._reporter.time_zone = lambda: self._conditions.zone.name(self._now())
         self._models = Models(data / "models", self._make_updater, self._reporter, self._tell)
         self._reporter.models = self._models.reports
         self._trials = self._make_trials()
@@ -116,7 +122,8 @@ class Agent:
             AgentError: The endpoint can not be opened, or the MQTT thread died.
         """
         loop = asyncio.get_running_loop()
-        self._outbox.on_change = partial(_notify, loop, self._uplink)
+        self._outbox.on_change = partial(_call_soon, loop, self._uplink.notify)
+        self._conditions.on_failing = lambda name: _call_soon(loop, partial(self._check_model, name))
         try:
             await self._boot()
             await self._serve_and_converge()
@@ -137,6 +144,7 @@ class Agent:
         async with self._link.running(), anyio.create_task_group() as group:
             await self._start_serving(group)
             self._sections = Sections(group, self._reporter, retry.retry_min_s, retry.retry_max_s, self._collect)
+            self._hold.on_change = self._sections.retry_now
             self._site.serve_in(group)
             self._resume()
             self._start_tasks(group)
@@ -169,8 +177,9 @@ class Agent:
             self._tell_encryption_key(self._encryption_key.public_hex)
 
     async def _start_serving(self, group: TaskGroup) -> None:
-        app = create_app(self._server, self._shadow, choose=self._arms.choose)
+        app = create_app(self._server, self._shadow, choose=self._arms.choose, more_routes=hold_routes(self._hold))
         port = await group.start(serve, app, self._settings.host, self._settings.port)
+        self._conditions.probes.facts["SHOAL_ENDPOINT"] = f"http://{self._settings.host}:{port}"
         endpoint = {"url": f"http://{self._settings.host}:{port}", "pid": os.getpid(), "device_id": self.device_id}
         path = self._settings.data_dir / "run" / "endpoint.json"
         try:
@@ -246,6 +255,10 @@ class Agent:
         self._sections.retry_now()
         if self._held is not None:
             self._take_desired(self._held)
+
+    def _check_model(self, name: str) -> None:
+        """Test a model's version again, whose requests keep failing."""
+        self._sections.intervene(section_of(name), self._models.check(name))
 
     async def _keep_time(self) -> None:
         while True:
@@ -339,6 +352,7 @@ class Agent:
             self._trust,
             self._settings.boot_attempts,
             self._encryption_key,
+            self._conditions,
         )
 
     def _make_reporter(self) -> Reporter:
@@ -370,6 +384,6 @@ def run_agent(settings: AgentSettings, system: Callable[[], datetime] = system_c
         anyio.run(Agent(settings, system).run)
 
 
-def _notify(loop: asyncio.AbstractEventLoop, uplink: Uplink) -> None:
-    """Wake the uplink from whatever thread has queued a message."""
-    loop.call_soon_threadsafe(uplink.notify)
+def _call_soon(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
+    """Do something in the event loop from whatever thread."""
+    loop.call_soon_threadsafe(action)

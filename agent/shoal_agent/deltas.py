@@ -4,6 +4,7 @@ A delta is untrusted: what it makes has to be the very file that the signed mani
 memory than that file has bytes. Whatever is wrong with it, the whole file is fetched in its place.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from logging import getLogger
 
@@ -14,7 +15,7 @@ from shoal_agent.encryption_key import EncryptionKey
 from shoal_agent.errors import AgentError, ArtifactError, DiskError, LinkError
 from shoal_agent.fetch import Fetcher
 from shoal_agent.slots import Slot, Slots
-from shoal_contract.desired import DesiredModel
+from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.encryption import CHUNK_BYTES, WrappedKey, decrypt_file, delta_key, encrypt_chunks
 from shoal_contract.errors import ContractError
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
@@ -34,6 +35,8 @@ class Deltas:
     blobs: BlobStore
     fetcher: Fetcher
     encryption_key: EncryptionKey
+    has_room: Callable[[ArtifactRef], bool] = lambda _: True
+    """Whether a delta may lie beside the file that it makes."""
 
     async def bring(self, variant: Variant, wanted: DesiredModel, slots: Slots) -> int:
         """Put the variant's file into the store by a delta, if the hub offers one from a file that is here.
@@ -59,6 +62,9 @@ class Deltas:
         if found is None:
             return 0
         base, delta = bases[found[0]], found[1]
+        if not self.blobs.has(delta.travels_as.sha256) and not self.has_room(delta.travels_as):
+            _log.warning("model %s: no room for a delta beside the file, the whole file then", self.name)
+            return 0
         fetched_bytes = 0
         try:
             if not self.blobs.has(delta.travels_as.sha256):

@@ -1,5 +1,7 @@
 """The agent's errors. Each carries a code and a remedy, so that it can be reported to the hub as a `Problem`."""
 
+from typing import Literal
+
 from shoal_contract.reported import Problem
 
 
@@ -28,6 +30,12 @@ class DiskError(AgentError):
 
     code = "disk"
     default_remedy = "check the data folder's disk and owner, then restart the agent"
+
+
+class NoRoomError(DiskError):
+    """An update would take more of the disk than there is, or than its owner allows. What serves stays."""
+
+    code = "no_room"
 
 
 class HubError(AgentError):
@@ -105,6 +113,85 @@ class ArtifactError(AgentError):
 
     code = "artifact"
     default_remedy = "register a corrected version and roll it out; the last good version keeps serving"
+
+
+class WaitingError(AgentError):
+    """An update waits: for a time, its owner or another try. Nothing on the device changes meanwhile.
+
+    Args:
+        step: What it waits for, as the section's report names it.
+        message: What was being done, and why not now.
+        wait_s: How long until it is worth looking again.
+        remedy: What a person may do.
+        cause: The problem that made it wait, where it is no plan; the section is then `working` on it.
+    """
+
+    code = "waiting"
+    default_remedy = "nothing: the device goes on by itself"
+
+    def __init__(
+        self,
+        step: Literal["veto", "activate_at", "window", "retry"],
+        message: str,
+        wait_s: float,
+        remedy: str | None = None,
+        cause: Problem | None = None,
+    ) -> None:
+        super().__init__(message, remedy)
+        self.step = step
+        self.wait_s = wait_s
+        self.cause = cause
+
+    def to_problem(self) -> Problem:
+        """Return why it waits."""
+        return self.cause or super().to_problem()
+
+
+class ExpiredError(AgentError):
+    """A deployment was not done in its time. What serves stays."""
+
+    code = "expired"
+    default_remedy = "see what held it up, then roll the version out again, with more time"
+
+
+class EndedError(ArtifactError):
+    """The agent itself ended while a version was tried, too often to be chance."""
+
+    code = "process"
+
+
+class DeploymentFailedError(AgentError):
+    """The deployment has failed for good; the last good version serves.
+
+    Args:
+        problem: Why, as it was first noted.
+        step: `roll_back` if the version had served already.
+    """
+
+    code = "deployment_failed"
+
+    def __init__(self, problem: Problem, step: str = "") -> None:
+        super().__init__(problem.message, problem.remedy)
+        self.problem = problem
+        self.step = step
+
+    def to_problem(self) -> Problem:
+        """Return the problem as it was first noted."""
+        return self.problem
+
+
+class ProbeSetupError(AgentError):
+    """A probe can not be run as it is defined on this device, or is not defined at all."""
+
+    code = "probe_setup"
+    default_remedy = "correct the device's probes.toml; see docs/guides/update-policy.md"
+
+
+class ProbeError(AgentError):
+    """A probe of the device's owner did not pass."""
+
+    code = "probe"
+    default_remedy = "see what the probe checks: shoal-agent probes run NAME; the last good version keeps serving"
 
 
 def cause_of(error: Exception) -> Exception:

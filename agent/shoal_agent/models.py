@@ -45,7 +45,7 @@ class Models:
         """Serve what was served before, with or without a hub."""
         for name in known_models(self._folder):
             try:
-                await self._updater(name).boot()
+                await self._updater(name).boot(partial(self._on_step, name))
             except AgentError as error:
                 _log.error("boot: %s", error)
                 self._reporter.section(section_of(name), SectionReport(state="failed", problem=error.to_problem()))
@@ -53,6 +53,10 @@ class Models:
     def convergence(self, name: str, wanted: DesiredModel, order: tuple[int, int]) -> Converge:
         """Return what makes `wanted` the version that serves; `order` is the (epoch, generation) that asks for it."""
         return partial(self._updater(name).converge, wanted, order, partial(self._on_step, name))
+
+    def check(self, name: str) -> Converge:
+        """Return what tests the version that serves again, and goes back to the one before if it fails."""
+        return partial(self._updater(name).check_engine, partial(self._on_step, name))
 
     def removal(self, name: str) -> Converge:
         """Return what stops serving a model."""

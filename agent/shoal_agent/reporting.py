@@ -61,11 +61,16 @@ class Reporter:
         self.datasets: Callable[[], dict[str, int]] = dict
         self._told_datasets: dict[str, int] = {}
         self.trust: Callable[[], TrustReport | None] = lambda: None
+        self.time_zone: Callable[[], str] = str
 
     def section(self, key: str, report: SectionReport) -> None:
         """Note how far one section is."""
         self._sections[key] = report
         self.touch()
+
+    def said(self, key: str) -> SectionReport | None:
+        """Return the report of one section, if there is one."""
+        return self._sections.get(key)
 
     def drop_section(self, key: str) -> None:
         """Forget a section that is no longer wanted."""
@@ -106,6 +111,7 @@ class Reporter:
             epoch=self._order[0],
             generation=self._order[1],
             agent_version=self._agent_version,
+            time_zone=self.time_zone(),
             hardware=self.hardware,
             runtimes=self.runtimes,
             targets=self.targets,

@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from shoal_agent.encryption_key import OtherRecipientError
-from shoal_agent.errors import AgentError, HeldError
+from shoal_agent.errors import AgentError, DeploymentFailedError, HeldError, WaitingError
 from shoal_agent.reporting import Reporter
 from shoal_agent.updater import RETRYABLE
 from shoal_contract.reported import SectionReport, SectionState
@@ -20,7 +20,8 @@ from shoal_contract.wire import WireValue
 
 _log = getLogger(__name__)
 _DEFECT_REMEDY = "this is a defect of the agent: report what its log on the device says"
-Converge = Callable[[], Awaitable[None]]
+Converge = Callable[[], Awaitable[str | None]]
+"""Makes a wish true; what it returns is the step under which that is reported, if there is more to say."""
 
 
 class Sections:
@@ -70,6 +71,30 @@ class Sections:
         self._unsettled += 1
         self._group.start_soon(self._run, key, body, deployment, converge, scope)
 
+    def intervene(self, key: str, action: Converge) -> None:
+        """Do something to a section besides converging on its wish, after what runs of it; report if it fails.
+
+        Args:
+            key: The section.
+            action: Raises an AgentError if the section is worse off than was reported.
+        """
+        self._group.start_soon(self._intervene, key, action)
+
+    async def _intervene(self, key: str, action: Converge) -> None:
+        async with self._locks.setdefault(key, anyio.Lock()):
+            try:
+                await action()
+            except AgentError as error:
+                _log.error("section %s: %s", key, error)
+                self._fail(key, self._deployment(key), error)
+            except Exception as error:  # noqa: BLE001 - logged with its traceback and reported, as above
+                _log.exception("section %s: a defect of the agent", key)
+                self._fail(key, self._deployment(key), AgentError(f"checking {key}: {error!r}", _DEFECT_REMEDY))
+
+    def _deployment(self, key: str) -> str:
+        said = self._reporter.said(key)
+        return said.deployment if said else ""
+
     def retry_now(self) -> None:
         """Try again at once what waits: what it waited for may have come."""
         self._again.set()
@@ -97,7 +122,13 @@ class Sections:
         delay_s, ceiling_s = self._retry_s
         while True:
             try:
-                await converge()
+                step = await converge()
+            except WaitingError as error:
+                _log.info("section %s: %s", key, error)
+                if (report := _waiting(error, deployment)) != self._reporter.said(key):  # it looks again often
+                    self._reporter.section(key, report)
+                with anyio.move_on_after(error.wait_s):
+                    await self._again.wait()
             except RETRYABLE as error:
                 _log.warning("section %s: %s; trying again", key, error)
                 is_held = isinstance(error, HeldError | OtherRecipientError)
@@ -117,8 +148,17 @@ class Sections:
                 self._fail(key, deployment, AgentError(f"converging on {key}: {error!r}", _DEFECT_REMEDY))
                 return
             else:
-                self._reporter.section(key, SectionReport(state="applied", deployment=deployment))
+                self._reporter.section(key, SectionReport(state="applied", step=step or "", deployment=deployment))
                 return
 
     def _fail(self, key: str, deployment: str, error: AgentError) -> None:
-        self._reporter.section(key, SectionReport(state="failed", deployment=deployment, problem=error.to_problem()))
+        step = error.step if isinstance(error, DeploymentFailedError) else ""
+        report = SectionReport(state="failed", step=step, deployment=deployment, problem=error.to_problem())
+        self._reporter.section(key, report)
+
+
+def _waiting(error: WaitingError, deployment: str) -> SectionReport:
+    """Say for what a section waits: `held` by a plan or a person, `working` on what has failed and is tried again."""
+    state: SectionState = "working" if error.step == "retry" else "held"
+    step = "wait" if error.step == "retry" else error.step
+    return SectionReport(state=state, step=step, deployment=deployment, problem=error.to_problem())

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from shoal_contract.reported import Runtime
+
+MEGABYTE: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,22 @@ class SiteSettings:
 
 
 @dataclass(frozen=True)
+class UpdateSettings:
+    """Bounds of updates on this device, whatever a rollout's policy asks."""
+
+    recheck_s: float = 15.0
+    """How often an update that waits looks again at clock, windows and veto."""
+    reserve_bytes: int = 64 * MEGABYTE
+    """What an update leaves free on the disk, for reports, sketches and everybody else."""
+    max_models_bytes: int = 0
+    """What models and their updates may take on the disk together; 0: as much as there is."""
+    watch_s: float = 600.0
+    """For so long after it was committed, a version that keeps failing gives way to the one before."""
+    watch_failures: int = 5
+    """Requests in a row that the runtime fails on, before the self-test is repeated."""
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """Where the agent keeps its data, where it serves, and its bounds."""
 
@@ -161,3 +180,8 @@ class AgentSettings:
     renewal: RenewalSettings = field(default_factory=RenewalSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     site: SiteSettings = field(default_factory=SiteSettings)
+    update: UpdateSettings = field(default_factory=UpdateSettings)
+    time_zone: str = ""
+    """IANA name of the zone that maintenance windows are in; empty: the system's."""
+    probes_file: Path | None = None
+    """What the device's owner has new versions pass before they are committed."""

@@ -6,7 +6,7 @@ The transitions are pure; `SlotFile` makes each of them durable by one rename, a
 from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,8 +17,11 @@ from shoal_contract.encryption import EncryptedFile, WrappedKey
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.manifest import Variant
 from shoal_contract.reported import ModelReport, Problem, SlotReport
+from shoal_contract.update_policy import FailureKind, UpdatePolicy
 
 _log = getLogger(__name__)
+MAX_FAILURES: Final = 8
+"""Failed deployments that a model's file remembers."""
 
 
 class Slot(BaseModel):
@@ -39,6 +42,10 @@ class Slot(BaseModel):
     encrypted: EncryptedFile | None = None
     key: WrappedKey | None = None
     """Of an encrypted version: the only form in which its key lies on this disk."""
+    is_ready: bool = False
+    """Of a candidate: it has been loaded and has passed its self-test here, and waits."""
+    policy: UpdatePolicy | None = None
+    """What its deployment asks of this device: a start without the hub goes by it, too."""
 
     @property
     def file_sha256(self) -> str:
@@ -48,6 +55,10 @@ class Slot(BaseModel):
     def is_same_file(self, other: "Slot") -> bool:
         """Whether both are the same version from the same file."""
         return (self.version, self.sha256, self.manifest) == (other.version, other.sha256, other.manifest)
+
+    def is_what(self, wanted: DesiredModel) -> bool:
+        """Whether it is the version and variant that the hub asks for."""
+        return (self.version, self.target, self.manifest) == (wanted.version, wanted.target, wanted.manifest)
 
     def to_report(self) -> SlotReport:
         """Return the slot as the hub sees it."""
@@ -62,6 +73,26 @@ class Failure(BaseModel):
     deployment: str
     version: int
     problem: Problem
+    manifest: Sha256 | None = None
+    """Of the version that failed; the same deployment with another one is tried."""
+    slot: SlotReport | None = None
+    """The version that failed, as the hub sees it: bad. Its file is kept no longer."""
+    is_rolled_back: bool = False
+    """Whether it had served."""
+
+    def forbids(self, wanted: DesiredModel) -> bool:
+        """Whether this is what failed: it is not tried again until it has changed."""
+        is_same_manifest = self.manifest is None or self.manifest == wanted.manifest.sha256
+        return self.deployment == wanted.deployment and is_same_manifest
+
+
+class Tries(BaseModel):
+    """How often an attempt of one deployment has failed, by kind."""
+
+    model_config = ConfigDict(frozen=True)
+
+    deployment: str
+    failures: dict[FailureKind, int]
 
 
 class Slots(BaseModel):
@@ -73,12 +104,26 @@ class Slots(BaseModel):
     previous: Slot | None = None
     candidate: Slot | None = None
     failure: Failure | None = None
+    tries: Tries | None = None
+    past: tuple[Failure, ...] = ()
+    """The latest failures: a wish that comes back, after a pin or another rollout, is not tried again either."""
+
+    def forbidding(self, wanted: DesiredModel) -> Failure | None:
+        """Return the failure because of which a wish is not tried again; None if it may be."""
+        latest = (self.failure,) if self.failure is not None else ()
+        return next((one for one in (*latest, *reversed(self.past)) if one.forbids(wanted)), None)
 
     def staged(self, candidate: Slot) -> "Slots":
         """Hold a verified version ready; what serves does not change. A repeated attempt keeps its count of starts."""
         before = self.candidate
         boots = before.boots if before is not None and before.deployment == candidate.deployment else 0
         return self.model_copy(update={"candidate": candidate.model_copy(update={"boots": boots})})
+
+    def readied(self) -> "Slots":
+        """The candidate has been loaded and has passed its self-test; starts while it waits are not held against it."""
+        if self.candidate is None:
+            raise DiskError("keeping a version ready: no candidate is staged")
+        return self.model_copy(update={"candidate": self.candidate.model_copy(update={"is_ready": True, "boots": 0})})
 
     def activated(self) -> "Slots":
         """Let the candidate serve, still unproven. The last good version stays as `previous`."""
@@ -89,27 +134,30 @@ class Slots(BaseModel):
             # A version that is activated again, because its file was damaged, must not push its predecessor out.
             is_again = self.active.is_same_file(self.candidate)
             keep = self.previous if is_again and self.previous is not None else self.active
-        return Slots(active=self.candidate, previous=keep)
+        active = self.candidate.model_copy(update={"is_ready": False})
+        return Slots(active=active, previous=keep, tries=self.tries, past=self.past)
 
     def committed(self) -> "Slots":
         """The active version has proved itself."""
         if self.active is None:
             raise DiskError("committing a version: none is active")
-        return self.model_copy(update={"active": self.active.model_copy(update={"state": "good", "boots": 0})})
+        active = self.active.model_copy(update={"state": "good", "boots": 0})
+        tries = self.tries if self.tries is not None and self.tries.deployment != active.deployment else None
+        return self.model_copy(update={"active": active, "tries": tries})
 
     def proved(self, deployment: str, order: tuple[int, int]) -> "Slots":
         """The active version is what another deployment asks for, too."""
         if self.active is None:
             raise DiskError("confirming a version: none is active")
         active = self.active.model_copy(update={"deployment": deployment, "order": order})
-        return Slots(active=active, previous=self.previous)
+        return Slots(active=active, previous=self.previous, past=self.past)
 
     def booted(self) -> "Slots":
         """Count one more start with a version that was being tried when the agent ended."""
         counted = {
             role: slot.model_copy(update={"boots": slot.boots + 1})
             for role, slot in (("active", self.active), ("candidate", self.candidate))
-            if slot is not None and slot.state == "unproven"
+            if slot is not None and slot.state == "unproven" and not slot.is_ready
         }
         return self.model_copy(update=counted)
 
@@ -119,12 +167,53 @@ class Slots(BaseModel):
             raise DiskError("going back to the previous version: there is none")
         return self.model_copy(update={"active": self.previous, "previous": None})
 
-    def failed(self, deployment: str, version: int, problem: Problem) -> "Slots":
-        """Note a failure: a candidate is dropped, an unproven active version gives way to the previous good one."""
-        failure = Failure(deployment=deployment, version=version, problem=problem)
-        if self.active is not None and self.active.state == "unproven":
-            return Slots(active=self.previous, failure=failure)
-        return self.model_copy(update={"candidate": None, "failure": failure})
+    def failed(self, failure: Failure) -> "Slots":
+        """Note a failure: a candidate is dropped; if what failed serves unproven, the last good version is back."""
+        active = self.active
+        if active is not None and active.state == "unproven" and active.deployment == failure.deployment:
+            return self._after(failure.model_copy(update={"is_rolled_back": True}), self.previous, None)
+        return self._after(failure, active, self.previous)
+
+    def withdrawn(self, problem: Problem) -> "Slots":
+        """The active version has turned out bad after it was committed: the one before is active again."""
+        if self.active is None or self.previous is None:
+            raise DiskError("taking the active version back: there is none to go back to")
+        failure = failure_of(self.active, problem).model_copy(update={"is_rolled_back": True})
+        return self._after(failure, self.previous, None)
+
+    def retreated(self) -> "Slots":
+        """An unproven active version gives way to the one before, and is a candidate for another try."""
+        if self.active is None or self.active.state != "unproven":
+            return self
+        candidate = self.active.model_copy(update={"is_ready": True})
+        return Slots(active=self.previous, candidate=candidate, tries=self.tries, past=self.past)
+
+    def asked(self, wanted: DesiredModel, order: tuple[int, int]) -> "Slots":
+        """What is being tried, or waits, is what another deployment asks for, too."""
+        new = {"deployment": wanted.deployment, "order": order, "policy": wanted.policy}
+        roles = {"active": self.active, "candidate": self.candidate}
+        found = {
+            role: slot.model_copy(update=new)
+            for role, slot in roles.items()
+            if slot is not None and slot.state == "unproven" and slot.is_what(wanted)
+        }
+        return self.model_copy(update=found)
+
+    def gave_way(self) -> "Slots":
+        """An unproven active version that nobody asks for any more gives way to the last good one."""
+        if self.active is None or self.active.state != "unproven" or self.previous is None:
+            return self
+        return Slots(active=self.previous, past=self.past)
+
+    def counted(self, deployment: str, kind: FailureKind) -> "Slots":
+        """Count one more failure of a deployment; those of another one are forgotten."""
+        known = self.tries.failures if self.tries is not None and self.tries.deployment == deployment else {}
+        failures = {**known, kind: known.get(kind, 0) + 1}
+        return self.model_copy(update={"tries": Tries(deployment=deployment, failures=failures)})
+
+    def _after(self, failure: Failure, active: Slot | None, previous: Slot | None) -> "Slots":
+        past = (*self.past, failure)[-MAX_FAILURES:]
+        return Slots(active=active, previous=previous, failure=failure, past=past)
 
     def held(self) -> list[Slot]:
         """Return the versions in the roles."""
@@ -154,8 +243,14 @@ class Slots(BaseModel):
         return ModelReport(
             active=self.active.to_report() if self.active else None,
             previous=self.previous.to_report() if self.previous else None,
-            candidate=self.candidate.to_report() if self.candidate else None,
+            candidate=self._reported_candidate(),
         )
+
+    def _reported_candidate(self) -> SlotReport | None:
+        """Return the candidate; where there is none, the version that failed last, which is bad."""
+        if self.candidate is not None:
+            return self.candidate.to_report()
+        return self.failure.slot if self.failure is not None else None
 
 
 def slot_for(variant: Variant, wanted: DesiredModel, order: tuple[int, int]) -> Slot:
@@ -170,6 +265,22 @@ def slot_for(variant: Variant, wanted: DesiredModel, order: tuple[int, int]) -> 
         order=order,
         encrypted=variant.encrypted,
         key=wanted.key if variant.encrypted else None,
+        policy=wanted.policy,
+    )
+
+
+def failure_of(slot: Slot, problem: Problem) -> Failure:
+    """Make the note of a version that failed from its slot."""
+    bad = slot.to_report().model_copy(update={"state": "bad"})
+    return Failure(
+        deployment=slot.deployment, version=slot.version, problem=problem, manifest=slot.manifest.sha256, slot=bad
+    )
+
+
+def failure_to_get(wanted: DesiredModel, problem: Problem) -> Failure:
+    """Make the note of a version that failed before it was staged."""
+    return Failure(
+        deployment=wanted.deployment, version=wanted.version, problem=problem, manifest=wanted.manifest.sha256
     )
 
 

@@ -1,41 +1,63 @@
-"""Brings one model to the version that the hub wants: fetch, verify, stage, activate, commit or roll back.
+"""Brings one model to the version that the hub wants, along `update_states` and by the rules of `update_rules`.
 
 Each step is durable before the next begins, so that a start after a power cut finds the old version or the new
-one. What can be mended by waiting raises FetchError or LinkError; what can not is noted as the deployment's failure.
+one. What can be mended by waiting raises FetchError, LinkError or WaitingError; what can not is noted as the
+deployment's failure.
 """
 
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 from logging import getLogger
-from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
 import anyio
 from anyio import to_thread
 
+from shoal_agent.attempt import Attempt, OnStep
 from shoal_agent.blobs import BlobStore
-from shoal_agent.deltas import Deltas
+from shoal_agent.bringing import Files
+from shoal_agent.conditions import Conditions
 from shoal_agent.encryption_key import EncryptionKey, OtherRecipientError
-from shoal_agent.engines import load_engine, run_golden
-from shoal_agent.errors import AgentError, ArtifactError, DiskError, FetchError, HeldError, LinkError
+from shoal_agent.engine_watch import WatchedEngine
+from shoal_agent.errors import (
+    AgentError,
+    DeploymentFailedError,
+    DiskError,
+    EndedError,
+    ExpiredError,
+    FetchError,
+    HeldError,
+    LinkError,
+    ProbeError,
+    WaitingError,
+)
 from shoal_agent.fetch import Fetcher
-from shoal_agent.plain_file import plain_file
+from shoal_agent.keeper import Keeper
+from shoal_agent.loading import Chosen, Loader, Profile
 from shoal_agent.serving import ModelServer, ServedModel
-from shoal_agent.slots import Slot, SlotFile, Slots, slot_for
-from shoal_agent.trust import choose_variant, read_manifest
+from shoal_agent.slots import SlotFile, failure_of, failure_to_get, slot_for
+from shoal_agent.update_rules import (
+    check_activation,
+    check_expiry,
+    check_fetch,
+    kind_of,
+    open_s,
+    seconds_left,
+    starts_allowed,
+    wait_after,
+)
+from shoal_agent.update_states import SERVES_IT
 from shoal_contract.desired import ArtifactRef, DesiredModel
-from shoal_contract.limits import MAX_MANIFEST_BYTES
-from shoal_contract.manifest import Variant, VersionManifest
-from shoal_contract.reported import Problem, Runtime
+from shoal_contract.reported import Problem
 from shoal_contract.telemetry import DeploymentEvent
+from shoal_contract.update_policy import FailureKind
 
+__all__ = ["DOWNLOADED", "RETRYABLE", "DeploymentFailedError", "ManifestTrust", "OnStep", "Profile", "Updater"]
 _log = getLogger(__name__)
-Step = Literal["fetch", "verify", "stage", "activate", "commit", "roll_back", "fail"]
-OnStep = Callable[[DeploymentEvent], None]
 RETRYABLE = (FetchError, HeldError, LinkError, DiskError, OtherRecipientError)
-"""Errors that waiting may mend; the version is not marked bad."""
+"""Errors that waiting may mend; the version is not marked bad, unless its policy says how often they may come."""
+DOWNLOADED = "downloaded"
 
 
 class ManifestTrust(Protocol):
@@ -49,25 +71,8 @@ class ManifestTrust(Protocol):
         """
 
 
-class DeploymentFailedError(AgentError):
-    """The deployment has failed for good; the last good version serves."""
-
-    code = "deployment_failed"
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message, problem.remedy)
-        self.problem = problem
-
-    def to_problem(self) -> Problem:
-        """Return the problem as it was first noted."""
-        return self.problem
-
-
-class Profile(NamedTuple):
-    """What this device can run."""
-
-    targets: tuple[str, ...]
-    runtimes: tuple[Runtime, ...]
+def _tell_nobody(_: DeploymentEvent) -> None:
+    """Stands in where nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -83,225 +88,283 @@ class Updater:
     trust: ManifestTrust
     boot_attempts: int
     encryption_key: EncryptionKey
+    conditions: Conditions = field(default_factory=Conditions)
 
-    async def boot(self) -> None:
-        """Serve the active version again after a start; an unproven one must pass its self-test first.
+    async def boot(self, on_step: OnStep = _tell_nobody) -> None:
+        """Serve the active version again after a start, see `Keeper.boot`.
 
         Raises:
             AgentError: Neither the active nor the previous version can serve.
         """
-        slots = self.file.slots.booted()
-        try:
-            await self._put(slots)
-        except DiskError as error:
-            _log.error("model %s: this start could not be counted: %s", self.name, error)  # it serves all the same
-        active = slots.active
-        if active is None:
-            return
-        if active.state == "unproven" and active.boots > self.boot_attempts:
-            message = f"starting {self.name} version {active.version}: {active.boots - 1} starts did not prove it"
-            await self._boot_previous(active, ArtifactError(message))
-            return
-        try:
-            await self._serve(active)
-        except AgentError as error:
-            await self._boot_previous(active, error)
-        else:
-            await self._put(self.file.slots.committed())
+        await self._keeper.boot(on_step)
 
-    async def converge(self, wanted: DesiredModel, order: tuple[int, int], on_step: OnStep) -> None:
+    async def check_engine(self, on_step: OnStep) -> None:
+        """Test the version that serves again, see `Keeper.check_engine`.
+
+        Raises:
+            DeploymentFailedError: It has failed, and the version before serves.
+        """
+        await self._keeper.check_engine(on_step)
+
+    async def converge(self, wanted: DesiredModel, order: tuple[int, int], on_step: OnStep) -> str | None:
         """Make `wanted` the version that serves.
+
+        Returns:
+            `downloaded` if it is a candidate, as it is to be downloaded only; else None: it serves.
 
         Raises:
             FetchError, HeldError, LinkError, DiskError, OtherRecipientError: Not yet; try again.
+            WaitingError: Not yet; it says when to look again.
             DeploymentFailedError: The version can not serve here; the last good one does.
         """
-        slots = self.file.slots
-        if slots.failure is not None and slots.failure.deployment == wanted.deployment:
-            raise DeploymentFailedError(slots.failure.problem)
-        if self._is_current(slots.active, wanted):
-            await self._put(slots.proved(wanted.deployment, order))
-            return
-        run = _Run(self.name, wanted, on_step)
+        failure = self.file.slots.forbidding(wanted)
+        if failure is not None:
+            raise DeploymentFailedError(failure.problem, "roll_back" if failure.is_rolled_back else "")
+        attempt = Attempt(self.name, wanted, order, on_step)
         try:
-            await self._deploy(wanted, order, run)
-        except RETRYABLE:
+            return await self._deploy(attempt)
+        except WaitingError:
+            attempt.on("held")
             raise
         except AgentError as error:
-            await self._give_up(wanted, error, run)
+            await self._retry_or_give_up(error, attempt)
+            raise
+        finally:
+            self._files.end()
 
     async def remove(self) -> None:
         """Stop serving the model: the hub no longer wants it here."""
         await self.server.swap(self.name, None)
         await to_thread.run_sync(self.file.forget)
 
-    async def _deploy(self, wanted: DesiredModel, order: tuple[int, int], run: "_Run") -> None:
-        # What is in a slot has passed here once: a start serves it again without asking, with or without a hub.
-        await self.trust.check_manifest(self.name, wanted.version, wanted.manifest)
-        run.step("fetch")
-        await self._check_stored(wanted.manifest)
-        await self.fetcher.fetch(wanted.manifest)
-        manifest = await to_thread.run_sync(self._manifest, wanted)
-        variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
-        if variant.encrypted:
-            self.encryption_key.open(wanted.key, self.name, wanted.version)  # nothing is fetched that can not be read
-        run.fetched_bytes = await self._bring(variant, wanted)
-        run.step("verify")
-        slot = slot_for(variant, wanted, order)
-        await self._stage(slot)
-        served = await self._load(manifest, variant, wanted)
-        with anyio.CancelScope(shield=True):  # from here on the engine belongs to somebody, and both steps are due
-            run.step("stage")
-            try:
-                await self._put(self.file.slots.activated())
-            except DiskError:
+    async def _deploy(self, attempt: Attempt) -> str | None:
+        if await self._is_settled(attempt):
+            return None
+        if await self._is_downloaded(attempt):
+            return DOWNLOADED
+        check_expiry(attempt.policy, self.conditions.now(), attempt.what)
+        self.conditions.probes.check(attempt.policy.probes)  # nothing is fetched that can not be proved here
+        if self._is_tried(attempt.wanted):
+            await self._keeper.put(self.file.slots.asked(attempt.wanted, attempt.order))
+            attempt.on("tried")
+            attempt.begin_activation()
+            await self._prove(attempt)
+            return None
+        chosen = await self._take_candidate(attempt) or await self._fetch(attempt)
+        served = await self._load_candidate(chosen, attempt)
+        with anyio.CancelScope(shield=True):  # from here on the engine belongs to somebody
+            if attempt.policy.download_only:
                 served.engine.close()
-                raise
-            run.step("activate")
-            await self.server.swap(self.name, served)
-            await self._put(self.file.slots.committed())
-            run.step("commit")
+                await self._keeper.put(self.file.slots.readied())
+                attempt.on("kept")
+                return DOWNLOADED
+            await self._activate(served, attempt)
+        await self._prove(attempt)
+        return None
 
-    async def _stage(self, slot: Slot) -> None:
-        """Note the candidate before it is loaded: a file that ends the whole process is not tried for ever."""
-        slots = await self._put(self.file.slots.staged(slot))
+    async def _is_settled(self, attempt: Attempt) -> bool:
+        """Whether what is wanted serves and has been proved; an unproven version that nobody wants gives way."""
+        slots, wanted = self.file.slots, attempt.wanted
+        if slots.active is not None and not slots.active.is_what(wanted) and (left := slots.gave_way()) != slots:
+            with anyio.CancelScope(shield=True):
+                slots = await self._keeper.put(left)
+                await self._keeper.serve_active()
+        active = slots.active
+        if active is None or active.state != "good" or not active.is_what(wanted) or not self._keeper.serves(active):
+            return False
+        await self._keeper.put(slots.proved(wanted.deployment, attempt.order))
+        return True
+
+    async def _is_downloaded(self, attempt: Attempt) -> bool:
+        """Whether what is to be downloaded only has been; it has no more to expire."""
+        candidate, wanted = self.file.slots.candidate, attempt.wanted
+        if not (attempt.policy.download_only and candidate and candidate.is_ready and candidate.is_what(wanted)):
+            return False
+        if candidate.deployment != wanted.deployment:
+            await self._keeper.put(self.file.slots.asked(wanted, attempt.order))
+            attempt.on("ready")
+            attempt.on("kept")
+        return True
+
+    def _is_tried(self, wanted: DesiredModel) -> bool:
+        """Whether what is wanted serves already and has to prove itself."""
+        active = self.file.slots.active
+        return (
+            active is not None and active.state == "unproven" and active.is_what(wanted) and self._keeper.serves(active)
+        )
+
+    async def _take_candidate(self, attempt: Attempt) -> Chosen | None:
+        """Return what is wanted if it has been fetched and tested before and only waits to be activated."""
+        candidate = self.file.slots.candidate
+        if candidate is None or not candidate.is_ready or not candidate.is_what(attempt.wanted):
+            return None
+        file = ArtifactRef(sha256=candidate.file_sha256, size_bytes=candidate.size_bytes)
+        if not (await self._files.check_stored(candidate.manifest) and await self._files.check_stored(file)):
+            return None
+        self._check_activation(attempt)
+        chosen = await self._loader.choose(attempt.wanted)
+        attempt.on("ready")
+        return chosen
+
+    async def _fetch(self, attempt: Attempt) -> Chosen:
+        """Have the manifest and the variant's file in the store."""
+        policy, moment = attempt.policy, self.conditions.moment()
+        is_here = self._is_on_disk(attempt.wanted)  # the way back to the version before waits for nobody's transfer
+        if not is_here:
+            check_fetch(policy, moment, attempt.what)
+        # What is in a slot has passed here once: a start serves it again without asking, with or without a hub.
+        await self.trust.check_manifest(self.name, attempt.wanted.version, attempt.wanted.manifest)
+        try:
+            with anyio.fail_after(None if is_here else open_s(policy, moment)):
+                async with nullcontext() if is_here else self.conditions.turns.take(policy.priority):
+                    attempt.on("go")
+                    with anyio.fail_after(policy.fetch_timeout_s):
+                        chosen, attempt.fetched_bytes = await self._files.bring(
+                            attempt.wanted, self.file.slots, self._loader
+                        )
+        except TimeoutError as error:
+            check_expiry(policy, self.conditions.now(), attempt.what)
+            check_fetch(policy, self.conditions.moment(), attempt.what)
+            message = f"fetching {attempt.what}: not done in its time"
+            raise FetchError(message, "allow more time (fetch_timeout_s), or see why the link is slow") from error
+        attempt.on("done")
+        return chosen
+
+    def _is_on_disk(self, wanted: DesiredModel) -> bool:
+        """Whether what is wanted is in a role already, with its files."""
+        return any(
+            slot.is_what(wanted) and self.blobs.has(slot.manifest.sha256) and self.blobs.has(slot.file_sha256)
+            for slot in self.file.slots.held()
+        )
+
+    async def _load_candidate(self, chosen: Chosen, attempt: Attempt) -> ServedModel:
+        """Note the candidate, then load it: a file that ends the whole process is not tried for ever."""
+        slots = await self._keeper.put(self.file.slots.staged(slot_for(chosen.variant, attempt.wanted, attempt.order)))
         boots = slots.candidate.boots if slots.candidate else 0
-        if boots > self.boot_attempts:
-            message = f"loading {self.name} version {slot.version}: the agent ended {boots} times while it was tried"
-            raise ArtifactError(message)
+        if boots > starts_allowed(attempt.policy, self.boot_attempts):
+            raise EndedError(f"loading {attempt.what}: the agent ended {boots} times while it was tried")
+        attempt.begin_activation()
+        served = await self._load(chosen, attempt.wanted, attempt.policy.activate_timeout_s)
+        if attempt.state == "verify":
+            attempt.on("done")
+        return served
 
-    async def _bring(self, variant: Variant, wanted: DesiredModel) -> int:
-        """Have the variant's file in the store, by a delta or as a whole; return the bytes that travelled for it."""
-        ref = variant.travels_as
-        await self._check_stored(ref)
-        deltas = Deltas(self.name, self.blobs, self.fetcher, self.encryption_key)
-        fetched_bytes = await deltas.bring(variant, wanted, self.file.slots)
-        if not self.blobs.has(ref.sha256):
-            fetched_bytes += ref.size_bytes
-            await self.fetcher.fetch(ref)
-        return fetched_bytes
+    def _check_activation(self, attempt: Attempt) -> None:
+        slots = self.file.slots
+        is_bad = slots.failure is not None if slots.active is None else not self._keeper.serves(slots.active)
+        moment = self.conditions.moment()
+        check_expiry(attempt.policy, moment.now, attempt.what)
+        check_activation(attempt.policy, moment, attempt.what, is_bad=is_bad)
 
-    async def _check_stored(self, ref: ArtifactRef) -> None:
-        """Hash what is in the store already, as disks do fail; a damaged file is thrown away."""
-        if self.blobs.has(ref.sha256):
+    async def _activate(self, served: ServedModel, attempt: Attempt) -> None:
+        """Let a loaded candidate serve, if it may; else keep it ready."""
+        try:
             try:
-                await to_thread.run_sync(self.blobs.check, ref.sha256)
-            except ArtifactError as error:
-                _log.warning("model %s: %s", self.name, error)
+                self._check_activation(attempt)
+            except WaitingError:
+                await self._keeper.put(self.file.slots.readied())
+                raise
+            await self._keeper.put(self.file.slots.activated())
+        except AgentError:
+            served.engine.close()
+            raise
+        attempt.on("done")
+        await self.server.swap(self.name, self._watched(served))
+        if not attempt.policy.probes:
+            await self._commit(attempt)
 
-    async def _give_up(self, wanted: DesiredModel, error: AgentError, run: "_Run") -> None:
-        """Note the failure, see to it that the active version serves, and tell the hub."""
+    async def _prove(self, attempt: Attempt) -> None:
+        """Have the version pass its owner's probes while it serves."""
+        if attempt.state == "commit":
+            return
+        names = attempt.policy.probes
+        if names:
+            attempt.on("probes")
+            facts = {"SHOAL_MODEL": self.name, "SHOAL_VERSION": str(attempt.wanted.version)}
+            try:
+                with anyio.fail_after(attempt.activation_left_s):
+                    await self.conditions.probes.require(names, facts)
+            except TimeoutError as error:
+                limit_s = attempt.policy.activate_timeout_s
+                message = f"probes {', '.join(names)} of {attempt.what}: not done {limit_s:g} s after it was loaded"
+                raise ProbeError(message, "allow more time (activate_timeout_s), or make the probes quicker") from error
+        with anyio.CancelScope(shield=True):
+            await self._commit(attempt)
+
+    async def _commit(self, attempt: Attempt) -> None:
+        await self._keeper.put(self.file.slots.committed())
+        attempt.on("done")
+
+    async def _retry_or_give_up(self, error: AgentError, attempt: Attempt) -> None:
+        """Return if the same error is to be raised and tried again; else count it, and roll back what serves of it.
+
+        Raises:
+            WaitingError: It is tried again after a while.
+            DeploymentFailedError: It is not.
+        """
+        kind = kind_of(error)
+        is_limited = kind is not None and kind in attempt.policy.retries
+        if isinstance(error, RETRYABLE) and not is_limited:
+            attempt.on("held" if attempt.state in SERVES_IT else "retry")
+            return
+        failures = await self._count(kind, attempt) if kind is not None and is_limited else 1
+        wait_s = wait_after(attempt.policy, kind, failures) if kind is not None else None
         problem = error.to_problem()
         with anyio.CancelScope(shield=True):
-            slots = await self._put(self.file.slots.failed(wanted.deployment, wanted.version, problem))
-            try:
-                if slots.active is None:
-                    await self.server.swap(self.name, None)
-                elif not self._serves(slots.active):
-                    await self._serve(slots.active)
-                    run.step("roll_back")
-            except AgentError as second:
-                _log.error("model %s: version %d does not serve either: %s", self.name, wanted.version, second)
-            run.step("fail", problem)
-        raise DeploymentFailedError(problem) from error
+            if wait_s is None:
+                await self._give_up(attempt, error, problem)
+            if attempt.state in SERVES_IT:
+                await self._keeper.put(self.file.slots.retreated())
+                await self._keeper.serve_active()
+                attempt.on("retry", problem)
+            attempt.on("retry")
+        left_s = seconds_left(attempt.policy, self.conditions.now())
+        raise WaitingError("retry", str(error), min(wait_s or 0.0, left_s), error.remedy, problem) from error
 
-    async def _boot_previous(self, active: Slot, error: AgentError) -> None:
-        """Serve the version before; the hub's desired state, if it still asks for `active`, mends or fails that."""
-        slots = self.file.slots
-        if active.state == "unproven":
-            failed = slots.failed(active.deployment, active.version, error.to_problem())
-            try:
-                if failed.active is not None:
-                    await self._serve(failed.active)  # first of all: the disk may be full
-            finally:
-                await self._put(failed)
-            return
-        if slots.previous is None:
-            raise error
-        _log.error("model %s: version %d can not serve: %s", self.name, active.version, error)
-        await self._serve(slots.previous)
-        await self._put(slots.fell_back())
+    async def _count(self, kind: FailureKind, attempt: Attempt) -> int:
+        """Count a failure, durably, so that no restart begins to count anew; return how many there are."""
+        slots = self.file.slots.counted(attempt.wanted.deployment, kind)
+        try:
+            await self._keeper.put(slots)
+        except DiskError as error:
+            _log.error("model %s: a failure is counted in memory only: %s", self.name, error)
+            self.file.slots = slots
+        return slots.tries.failures[kind] if slots.tries else 1
 
-    async def _serve(self, slot: Slot) -> None:
-        await to_thread.run_sync(self.blobs.check, slot.manifest.sha256)
-        if slot.encrypted is None:  # else opening it checks each byte
-            await to_thread.run_sync(self.blobs.check, slot.sha256)
-        wanted = DesiredModel(
-            version=slot.version,
-            target=slot.target,
-            manifest=slot.manifest,
-            deployment=slot.deployment,
-            key=slot.key,
-        )
-        manifest = await to_thread.run_sync(self._manifest, wanted)
-        variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
-        served = await self._load(manifest, variant, wanted, is_known=True)
-        await self.server.swap(self.name, served)
+    async def _give_up(self, attempt: Attempt, error: AgentError, problem: Problem) -> None:
+        """Note the failure, see to it that the active version serves, and tell the hub."""
+        wanted, slots = attempt.wanted, self.file.slots
+        if attempt.state == "begin" and self._is_tried(wanted):
+            attempt.on("tried")
+        tried = slots.active if attempt.state in SERVES_IT else slots.candidate
+        is_bad = tried is not None and tried.is_what(wanted) and not isinstance(error, ExpiredError)
+        failure = failure_of(tried, problem) if tried is not None and is_bad else failure_to_get(wanted, problem)
+        await self._keeper.put(slots.failed(failure.model_copy(update={"deployment": wanted.deployment})))
+        step = ""
+        if attempt.state in SERVES_IT:
+            attempt.on("failed", problem)
+            step = "roll_back"
+        await self._keeper.serve_active()
+        attempt.on("failed", problem)
+        raise DeploymentFailedError(problem, step) from error
 
-    async def _put(self, slots: Slots) -> Slots:
-        """Make a transition durable in a thread: an fsync on an SD card takes as long as many requests."""
-        return await to_thread.run_sync(self.file.put, slots)
+    async def _load(self, chosen: Chosen, wanted: DesiredModel, timeout_s: float) -> ServedModel:
+        return await self._loader.load(chosen, wanted, timeout_s=timeout_s)
 
-    def _manifest(self, wanted: DesiredModel) -> VersionManifest:
-        return read_manifest(self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES), name=self.name, wanted=wanted)
+    def _watched(self, served: ServedModel) -> ServedModel:
+        """Have the engine watched for a while after it begins to serve."""
+        settings, on_failing = self.conditions.settings, partial(self.conditions.on_failing, self.name)
+        engine = WatchedEngine(served.engine, settings.watch_s, settings.watch_failures, on_failing)
+        return replace(served, engine=engine)
 
-    async def _load(
-        self, manifest: VersionManifest, variant: Variant, wanted: DesiredModel, *, is_known: bool = False
-    ) -> ServedModel:
-        def load() -> ServedModel:
-            with self._readable(variant, wanted, is_known=is_known) as path:
-                engine = load_engine(path, variant, manifest.inputs, manifest.outputs)
-            try:
-                run_golden(engine, manifest, variant)
-            except AgentError:
-                engine.close()
-                raise
-            return ServedModel(self.name, manifest.version, variant.target, manifest, wanted.manifest.sha256, engine)
+    @property
+    def _loader(self) -> Loader:
+        return Loader(self.name, self.blobs, self.profile, self.encryption_key)
 
-        return await to_thread.run_sync(load)
+    @property
+    def _keeper(self) -> Keeper:
+        return Keeper(self.name, self.file, self.blobs, self.server, self._loader, self.conditions, self.boot_attempts)
 
-    def _readable(self, variant: Variant, wanted: DesiredModel, *, is_known: bool) -> AbstractContextManager[Path]:
-        """Return where a runtime reads the variant's plain file, for as long as the context lasts.
-
-        `is_known` says that a version is in a slot that it can have only by having been loaded from this file before.
-        """
-        stored = self.blobs.path(variant.travels_as.sha256)
-        if variant.encrypted is None:
-            return nullcontext(stored)
-        version_key = self.encryption_key.open(wanted.key, self.name, wanted.version)
-        return plain_file(stored, variant, version_key, is_known=is_known)
-
-    def _serves(self, slot: Slot) -> bool:
-        served = self.server.get(self.name)
-        return served is not None and (served.version, served.manifest_sha256) == (slot.version, slot.manifest.sha256)
-
-    def _is_current(self, active: Slot | None, wanted: DesiredModel) -> bool:
-        return (
-            active is not None
-            and active.state == "good"
-            and (active.version, active.target, active.manifest) == (wanted.version, wanted.target, wanted.manifest)
-            and self._serves(active)
-        )
-
-
-class _Run:
-    """Tells of the steps of one deployment, with the time since it began."""
-
-    def __init__(self, name: str, wanted: DesiredModel, on_step: OnStep) -> None:
-        self._name = name
-        self._wanted = wanted
-        self._on_step = on_step
-        self._started_s = time.monotonic()
-        self.fetched_bytes = 0
-
-    def step(self, step: Step, problem: Problem | None = None) -> None:
-        event = DeploymentEvent(
-            model=self._name,
-            version=self._wanted.version,
-            deployment=self._wanted.deployment,
-            step=step,
-            fetched_bytes=self.fetched_bytes,
-            duration_s=time.monotonic() - self._started_s,
-            problem=problem,
-        )
-        self._on_step(event)
+    @property
+    def _files(self) -> Files:
+        return Files(self.name, self.blobs, self.fetcher, self.encryption_key, self.conditions.room)

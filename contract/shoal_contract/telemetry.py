@@ -16,6 +16,8 @@ LATENCY_EDGES_MS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.
 """Interior edges of every latency histogram, milliseconds; the outer bins are open."""
 MAX_PACKED_CHARS: Final = 64 * 1024
 MAX_EXAMPLE_CHARS: Final = 32 * 1024
+DeploymentStep = Literal["fetch", "verify", "stage", "activate", "probe", "commit", "roll_back", "fail"]
+"""`probe` is told only where there are probes to pass; `roll_back` says why the device went back by itself."""
 
 
 class OutboxPosition(WireValue):
@@ -117,7 +119,7 @@ class DeploymentEvent(WireValue):
     model: Name
     version: Ordinal
     deployment: str = Field(max_length=64)
-    step: Literal["fetch", "verify", "stage", "activate", "commit", "roll_back", "fail"]
+    step: DeploymentStep
     fetched_bytes: Count = 0
     duration_s: float = Field(default=0.0, ge=0)
     problem: Problem | None = None

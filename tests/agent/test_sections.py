@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
+from typing import Any
+from unittest import mock
 
 import anyio
 import anyio.lowlevel
@@ -12,7 +14,7 @@ import anyio.to_thread
 import pytest
 
 from shoal_agent.encryption_key import OtherRecipientError
-from shoal_agent.errors import ArtifactError, FetchError
+from shoal_agent.errors import ArtifactError, DeploymentFailedError, FetchError, WaitingError
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
 from shoal_contract.desired import DesiredConfig
@@ -239,3 +241,114 @@ async def test_settled_is_called_when_the_last_section_has_ended_and_not_before(
         await ran.until("models/a", "applied")
         await anyio.wait_all_tasks_blocked()
         assert len(ran.settled) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [("veto", ("held", "veto")), ("window", ("held", "window")), ("retry", ("working", "wait"))],
+)
+async def test_a_section_that_waits_says_for_what_and_looks_again_when_it_is_told_to(
+    step: Any, told: tuple[str, str]
+) -> None:
+    waits = [WaitingError(step, "the owner holds what serves: stocktaking", 3600)]
+
+    async def wait_once() -> None:
+        await anyio.lowlevel.checkpoint()
+        if waits:
+            raise waits.pop()
+
+    async with running() as ran:
+        ran.sections.want("models/a", body(1), "dp-1", wait_once)
+        await anyio.wait_all_tasks_blocked()
+        report = ran.report("models/a")
+        assert report is not None
+        assert report.problem is not None
+        assert (report.state, report.step, report.deployment) == (*told, "dp-1")
+        assert "stocktaking" in report.problem.message
+        ran.sections.retry_now()
+        await ran.until("models/a", "applied")
+
+
+async def test_a_section_that_looks_again_and_waits_on_publishes_nothing_new() -> None:
+    looks = anyio.Event()
+    waits = [WaitingError("window", "at night", 0.001) for _ in range(20)]
+
+    async def wait_often() -> None:
+        await anyio.lowlevel.checkpoint()
+        if not waits:
+            looks.set()
+            await anyio.sleep_forever()
+        raise waits.pop()
+
+    async with running() as ran:
+        with mock.patch.object(ran.reporter, "touch") as touch:
+            ran.sections.want("models/a", body(1), "dp-1", wait_often)
+            with anyio.fail_after(5):
+                await looks.wait()
+        assert touch.call_count == 2, "working, and then held"
+
+
+async def test_a_section_that_waits_looks_again_after_its_time() -> None:
+    waits = [WaitingError("activate_at", "later", 0.01)]
+
+    async def wait_once() -> None:
+        await anyio.lowlevel.checkpoint()
+        if waits:
+            raise waits.pop()
+
+    async with running(retry_min_s=3600, retry_max_s=3600) as ran:
+        ran.sections.want("models/a", body(1), "dp-1", wait_once)
+        await ran.until("models/a", "applied")
+
+
+async def test_what_is_applied_up_to_a_step_says_so() -> None:
+    async def download() -> str:
+        await anyio.lowlevel.checkpoint()
+        return "downloaded"
+
+    async with running() as ran:
+        ran.sections.want("models/a", body(1), "dp-1", download)
+        report = await ran.until("models/a", "applied")
+        assert report is not None
+        assert report.step == "downloaded"
+
+
+async def test_a_version_that_went_back_by_itself_fails_its_section_with_that_step() -> None:
+    problem = ArtifactError("self-test: differs").to_problem()
+
+    async def go_back() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise DeploymentFailedError(problem, "roll_back")
+
+    async with running() as ran:
+        ran.sections.want("models/a", body(1), "dp-1", done)
+        await ran.until("models/a", "applied")
+        ran.sections.intervene("models/a", go_back)
+        report = await ran.until("models/a", "failed")
+        assert report is not None
+        assert (report.step, report.deployment, report.problem) == ("roll_back", "dp-1", problem)
+
+
+async def test_an_intervention_that_has_nothing_to_say_changes_no_report() -> None:
+    async with running() as ran:
+        ran.sections.want("models/a", body(1), "dp-1", done)
+        before = await ran.until("models/a", "applied")
+        ran.sections.intervene("models/a", done)
+        await anyio.wait_all_tasks_blocked()
+        assert ran.report("models/a") == before
+
+
+async def test_a_defect_in_an_intervention_ends_no_other_section() -> None:
+    async def defect() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise ZeroDivisionError
+
+    async with running() as ran:
+        ran.sections.want("models/a", body(1), "dp-1", done)
+        ran.sections.intervene("models/a", defect)
+        report = await ran.until("models/a", "failed")
+        assert report is not None
+        assert report.problem is not None
+        assert "defect of the agent" in report.problem.remedy
+        ran.sections.want("models/b", body(1), "dp-2", done)
+        await ran.until("models/b", "applied")

@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 
 from shoal_agent.errors import DiskError
-from shoal_agent.slots import Slot, SlotFile, Slots, known_models, put_aside
-from shoal_contract.desired import ArtifactRef
+from shoal_agent.slots import MAX_FAILURES, Slot, SlotFile, Slots, failure_of, known_models, put_aside
+from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import Problem
 
 PROBLEM = Problem(code="golden", message="differs", remedy="compress again")
@@ -63,7 +63,7 @@ class Roles(RuleBasedStateMachine):
 
     @rule(version=st.integers(1, 4))
     def fail(self, version: int) -> None:
-        self.slots = self.slots.failed(f"dp-{version}", version, PROBLEM)
+        self.slots = self.slots.failed(failure_of(slot(version), PROBLEM))
         assert self.slots.candidate is None
 
     @precondition(
@@ -103,7 +103,7 @@ def test_activating_a_version_again_does_not_push_its_predecessor_out() -> None:
 
 
 def test_a_failed_activation_brings_the_previous_version_back() -> None:
-    slots = good(1).staged(slot(2)).activated().failed("dp-2", 2, PROBLEM)
+    slots = good(1).staged(slot(2)).activated().failed(failure_of(slot(2), PROBLEM))
     assert slots.active == good(1).active
     assert slots.failure is not None
     assert slots.failure.deployment == "dp-2"
@@ -182,3 +182,20 @@ def test_a_damaged_state_file_says_so_and_is_put_aside(tmp_path: Path, content: 
 
     assert put_aside(tmp_path, "tiny").read_bytes() == content
     assert SlotFile(tmp_path, "tiny").slots.is_empty()
+
+
+def test_a_wish_that_comes_back_after_another_is_not_tried_again_if_it_had_failed() -> None:
+    failed = good(1).staged(slot(2)).failed(failure_of(slot(2), PROBLEM)).staged(slot(3)).activated().committed()
+    assert failed.failure is None
+    for number, is_forbidden in ((2, True), (3, False)):
+        wanted = DesiredModel(
+            version=number, target="t", manifest=slot(number).manifest, deployment=slot(number).deployment
+        )
+        assert (failed.forbidding(wanted) is not None) == is_forbidden
+
+
+def test_no_more_failures_are_remembered_than_there_is_room_for() -> None:
+    slots = good(1)
+    for number in range(2, 40):
+        slots = slots.failed(failure_of(slot(number), PROBLEM))
+    assert [one.version for one in slots.past] == list(range(40 - MAX_FAILURES, 40))

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from starlette.applications import Starlette
@@ -33,6 +33,7 @@ def create_app(
     observer: Observer,
     settings: ServingSettings = ServingSettings(),  # noqa: B008 - frozen
     choose: Choose | None = None,
+    more_routes: Sequence[Route] = (),
 ) -> ASGIApp:
     """Return the app that answers for what `server` serves and shows every answer to `observer`.
 
@@ -41,7 +42,7 @@ def create_app(
     Inference goes past Starlette's routing and middleware, a quarter of the time of a small request.
     """
     endpoint = InferEndpoint(server, observer, settings, choose)
-    others = _describe(server)
+    others = _describe(server, more_routes)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         found = _INFER.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
@@ -58,11 +59,12 @@ def create_app(
     return app
 
 
-def _describe(server: ModelServer) -> Starlette:
+def _describe(server: ModelServer, more_routes: Sequence[Route]) -> Starlette:
     """Return the app of everything but inference."""
     metadata = _for_model(server, lambda served: json_response(describe_model(served)))
     ready = _for_model(server, lambda served: json_response({"name": served.name, "ready": True}))
     routes = [
+        *more_routes,
         Route("/v2", _describe_server, methods=["GET"]),
         Route("/v2/health/live", _live, methods=["GET"]),
         Route("/v2/health/ready", _readiness(server), methods=["GET"]),

@@ -74,8 +74,8 @@ def _read_report(attempt: Attempt, facts: DeviceFacts, rollout: RolloutView, now
     if attempt.state == "pending" or section is None or section.deployment != attempt.id:
         return attempt
     is_staged = rollout.plan.policy.download_only and section.step == _DOWNLOADED
-    is_there = _is(facts.active, rollout, attempt) or (is_staged and _is(facts.candidate, rollout, attempt))
-    if section.state == "applied" and is_there:
+    is_serving = _is(facts.active, rollout, attempt, state="good")
+    if section.state == "applied" and (is_serving or (is_staged and _is(facts.candidate, rollout, attempt))):
         return replace(attempt, state="succeeded", step="", problem=None, ended_at=now)
     if section.state == "failed":
         cause = cause_of(section.step, section.problem)
@@ -83,8 +83,10 @@ def _read_report(attempt: Attempt, facts: DeviceFacts, rollout: RolloutView, now
     return replace(attempt, state="working", step=section.step or attempt.step, problem=section.problem)
 
 
-def _is(slot: SlotReport | None, rollout: RolloutView, attempt: Attempt) -> bool:
-    return slot is not None and (slot.version, slot.target) == (rollout.version, attempt.target)
+def _is(slot: SlotReport | None, rollout: RolloutView, attempt: Attempt, *, state: str = "") -> bool:
+    if slot is None or (state and slot.state != state):
+        return False
+    return (slot.version, slot.target) == (rollout.version, attempt.target)
 
 
 def _follow_wait(before: Attempt, told: Attempt, now: datetime) -> Attempt:

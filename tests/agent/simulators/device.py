@@ -11,6 +11,7 @@ from tests.agent.simulators.retained import RetainedTopics
 from tests.fixtures import tiny
 
 from shoal_agent.blobs import BlobStore
+from shoal_agent.conditions import Conditions
 from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.errors import HeldError
 from shoal_agent.fetch import Fetcher
@@ -63,7 +64,12 @@ class Device:
         self.asked: list[str] = []
         self.trust = ListedManifests(self.source.listed)
         fetcher = Fetcher(self.source, self.blobs, self._ask, FetchSettings(silence_s=0.05))
-        fields = {"targets": TARGETS, "runtimes": ("onnxruntime",), "boot_attempts": 3} | settings
+        fields = {
+            "targets": TARGETS,
+            "runtimes": ("onnxruntime",),
+            "boot_attempts": 3,
+            "conditions": Conditions(),
+        } | settings
         self.updater = Updater(
             "tiny",
             SlotFile(folder / "models", "tiny"),
@@ -74,6 +80,7 @@ class Device:
             self.trust,
             fields["boot_attempts"],
             load_or_make_encryption_key(folder / "identity", DEVICE),
+            fields["conditions"],
         )
 
     async def _ask(self, sha256: str, _detail: str) -> None:
@@ -82,7 +89,7 @@ class Device:
     async def restart(self, **settings: Any) -> "Device":
         """Return the device as it is after a start, booted."""
         again = Device(self.folder, self.source, **settings)
-        await again.updater.boot()
+        await again.updater.boot(again.steps.append)
         return again
 
     def publish(self, manifest: VersionManifest, deployment: str, *, file: bytes | None = None) -> DesiredModel:
@@ -92,8 +99,8 @@ class Device:
         self.source.publish(file or file_of(manifest.version))
         return wanted_of(manifest, deployment)
 
-    async def converge(self, wanted: DesiredModel, order: tuple[int, int] = (1, 1)) -> None:
-        await self.updater.converge(wanted, order, self.steps.append)
+    async def converge(self, wanted: DesiredModel, order: tuple[int, int] = (1, 1)) -> str | None:
+        return await self.updater.converge(wanted, order, self.steps.append)
 
     @property
     def serves(self) -> int | None:

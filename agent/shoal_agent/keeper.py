@@ -1,0 +1,176 @@
+"""Keeps a version of one model serving: after a start, after a failure, and when what serves turns out bad.
+
+What has once been good is served from this disk alone, with or without a hub.
+"""
+
+from dataclasses import dataclass
+from logging import getLogger
+
+import anyio
+from anyio import to_thread
+
+from shoal_agent.attempt import Attempt, OnStep
+from shoal_agent.blobs import BlobStore
+from shoal_agent.conditions import Conditions
+from shoal_agent.engines import EngineError, run_golden
+from shoal_agent.errors import AgentError, DeploymentFailedError, DiskError, EndedError
+from shoal_agent.loading import Loader
+from shoal_agent.serving import ModelServer
+from shoal_agent.slots import Slot, SlotFile, Slots, failure_of
+from shoal_agent.update_rules import check_expiry, starts_allowed
+from shoal_contract.desired import DesiredModel
+from shoal_contract.reported import Problem
+
+_log = getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """The roles of one model, and what serves by them."""
+
+    name: str
+    file: SlotFile
+    blobs: BlobStore
+    server: ModelServer
+    loader: Loader
+    conditions: Conditions
+    boot_attempts: int
+
+    async def boot(self, on_step: OnStep) -> None:
+        """Serve the active version again after a start; an unproven one must pass its self-test first.
+
+        One that has probes to pass stays unproven until `converge` has run them.
+
+        Raises:
+            AgentError: Neither the active nor the previous version can serve.
+        """
+        slots = self.file.slots.booted()
+        try:
+            await self.put(slots)
+        except DiskError as error:
+            _log.error("model %s: this start could not be counted: %s", self.name, error)  # it serves all the same
+        active = slots.active
+        if active is None:
+            return
+        try:
+            if active.state == "unproven":
+                self._check_trial(active)
+            await self._serve(active)
+        except AgentError as error:
+            await self._boot_previous(active, error, on_step)
+        else:
+            if active.state == "good" or active.policy is None or not active.policy.probes:
+                await self.put(self.file.slots.committed())
+
+    async def check_engine(self, on_step: OnStep) -> None:
+        """Test the version that serves again, as its requests keep failing; go back to the one before if it fails.
+
+        What clients send may be all that is wrong: then the self-test passes and nothing changes.
+
+        Raises:
+            DeploymentFailedError: It has failed, and the version before serves.
+        """
+        active = self.file.slots.active
+        if active is None or active.state != "good" or not self.serves(active):
+            return
+        try:
+            await self._test_again()
+        except EngineError as error:
+            if self.file.slots.previous is None:
+                _log.error("model %s: version %d fails, and none is before it: %s", self.name, active.version, error)
+                return
+            await self._withdraw(active, error, on_step)
+        _log.warning("model %s: requests keep failing, and its self-test passes: see what is sent", self.name)
+
+    async def serve_active(self) -> None:
+        """See to it that what the roles say serves."""
+        active = self.file.slots.active
+        try:
+            if active is None:
+                await self.server.swap(self.name, None)
+            elif not self.serves(active):
+                await self._serve(active)
+        except AgentError as error:
+            _log.error("model %s: what was good before does not serve either: %s", self.name, error)
+
+    async def put(self, slots: Slots) -> Slots:
+        """Make a transition durable in a thread: an fsync on an SD card takes as long as many requests."""
+        return await to_thread.run_sync(self.file.put, slots)
+
+    def serves(self, slot: Slot) -> bool:
+        """Whether a version is the one that answers now."""
+        served = self.server.get(self.name)
+        return served is not None and (served.version, served.manifest_sha256) == (slot.version, slot.manifest.sha256)
+
+    def _check_trial(self, active: Slot) -> None:
+        """Return if an unproven version may go on after a start.
+
+        Raises:
+            EndedError: Too many starts have found it unproven.
+            ExpiredError: Its deployment's time is over.
+        """
+        if active.boots > starts_allowed(active.policy, self.boot_attempts):
+            message = f"starting {self.name} version {active.version}: {active.boots - 1} starts did not prove it"
+            raise EndedError(message)
+        if active.policy is not None:
+            check_expiry(active.policy, self.conditions.now(), f"{self.name} version {active.version}")
+
+    async def _boot_previous(self, active: Slot, error: AgentError, on_step: OnStep) -> None:
+        """Serve the version before. A version that is bad stays out; damage on the disk is mended by the next wish."""
+        slots, problem = self.file.slots, error.to_problem()
+        if active.state == "unproven":
+            after = slots.failed(failure_of(active, problem))
+        elif slots.previous is None:
+            raise error
+        else:
+            _log.error("model %s: version %d can not serve: %s", self.name, active.version, error)
+            after = slots.withdrawn(problem) if isinstance(error, EngineError) else slots.fell_back()
+        try:
+            if after.active is not None:
+                await self._serve(after.active)  # first of all: the disk may be full
+            self._tell_rolled_back(active, problem, on_step, is_final=after.failure is not None)
+        finally:
+            await self.put(after)
+
+    async def _withdraw(self, active: Slot, error: AgentError, on_step: OnStep) -> None:
+        """Go back from a version that was committed and has turned out bad."""
+        problem = error.to_problem()
+        with anyio.CancelScope(shield=True):
+            await self.put(self.file.slots.withdrawn(problem))
+            await self.serve_active()
+            self._tell_rolled_back(active, problem, on_step, is_final=True)
+        raise DeploymentFailedError(problem, "roll_back") from error
+
+    def _tell_rolled_back(self, slot: Slot, problem: Problem, on_step: OnStep, *, is_final: bool) -> None:
+        back = Attempt(self.name, _wanted_in(slot), slot.order, on_step, "commit")
+        back.on("failed", problem)
+        if is_final:
+            back.on("failed", problem)
+
+    async def _test_again(self) -> None:
+        with self.server.borrow(self.name) as served:
+            if served is not None:
+                variant = next(one for one in served.manifest.variants if one.target == served.target)
+                await to_thread.run_sync(run_golden, served.engine, served.manifest, variant)
+
+    async def _serve(self, slot: Slot) -> None:
+        await to_thread.run_sync(self.blobs.check, slot.manifest.sha256)
+        if slot.encrypted is None:  # else opening it checks each byte
+            await to_thread.run_sync(self.blobs.check, slot.sha256)
+        wanted = _wanted_in(slot)
+        chosen = await self.loader.choose(wanted)
+        timeout_s = slot.policy.activate_timeout_s if slot.policy and slot.state == "unproven" else None
+        served = await self.loader.load(chosen, wanted, timeout_s=timeout_s, is_known=True)
+        await self.server.swap(self.name, served)
+
+
+def _wanted_in(slot: Slot) -> DesiredModel:
+    """Return the wish that a slot was filled for."""
+    return DesiredModel(
+        version=slot.version,
+        target=slot.target,
+        manifest=slot.manifest,
+        deployment=slot.deployment,
+        key=slot.key,
+        policy=slot.policy,
+    )

@@ -1,0 +1,28 @@
+"""Whose files are fetched first, where several models wait: the highest priority; equals go side by side."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+
+class Turns:
+    """The models that fetch or wait to. A transfer that runs goes on when a more urgent one comes; the next waits."""
+
+    def __init__(self) -> None:
+        self._there: Counter[int] = Counter()
+        self._changed = anyio.Event()
+
+    @asynccontextmanager
+    async def take(self, priority: int) -> AsyncIterator[None]:
+        """Wait until nobody more urgent is there, then hold a turn for the length of the block."""
+        self._there[priority] += 1
+        try:
+            while max(self._there.elements()) > priority:
+                await self._changed.wait()
+            yield
+        finally:
+            self._there[priority] -= 1
+            changed, self._changed = self._changed, anyio.Event()
+            changed.set()
