@@ -55,6 +55,10 @@ test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the whee
 test-py310: setup-test  ## of these, the wheel alone: its size and the device's tests on Python 3.10
 	pytest -m slow tests/packaging
 
+.PHONY: power-cut-matrix
+power-cut-matrix: setup-test  ## what a device serves after a power cut at each disk operation of each update, as a table
+	@$(PYTHON) -m tests.agent.simulators.power_cut_matrix
+
 .PHONY: tuf-conformance
 tuf-conformance:  ## the TUF project's own conformance suite against `shoal-agent tuf`; SUITE=a checkout of it
 	@[ -f "$(SUITE)/tuf_conformance/conftest.py" ] || { echo "tuf-conformance: SUITE='$(SUITE)' holds no" \
