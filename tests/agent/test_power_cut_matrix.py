@@ -37,6 +37,7 @@ async def test_a_cut_in_a_sample_of_the_matrix_leaves_the_old_version_or_the_new
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 async def test_a_cut_at_every_point_of_the_matrix_leaves_the_old_version_or_the_new() -> None:
     matrix = await print_matrix(io.StringIO())
     assert matrix.failures == []
@@ -45,6 +46,7 @@ async def test_a_cut_at_every_point_of_the_matrix_leaves_the_old_version_or_the_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 @each_update
 async def test_a_second_cut_while_the_first_is_mended_is_no_matter(update: Update, tmp_path: Path) -> None:
     recorded, chance = await record(update, tmp_path / "recorded"), random.Random(SEED)  # noqa: S311 - chooses cuts

@@ -110,10 +110,10 @@ async def _converge(device: Device, recorded: Recorded) -> str:
         return f"serves {device.serves} in the end, expected {update.new}"
     if is_known_as_bad and device.steps:
         return "a version that is known as bad was tried again"
-    return _left_over(device)
+    return left_over(device)
 
 
-def _left_over(device: Device) -> str:
+def left_over(device: Device) -> str:
     """Say which files there are beyond those that the roles need."""
     slots = device.updater.file.slots
     needed = {"identity/encryption.pem", *(f"blobs/{sha256}" for sha256 in slots.artifacts())}

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,7 +19,7 @@ from tests.agent.simulators.disk_operations import Operation, Recording
 
 Before = Callable[[int, Operation], None]
 """Is told of each operation, with its number, before it takes place; what it raises takes its place."""
-_REAL_OPEN, _REAL_PATH_OPEN, _REAL_FSYNC, _REAL_PWRITE = os.open, Path.open, os.fsync, os.pwrite
+_REAL_OPEN, _REAL_PATH_OPEN, _REAL_PWRITE = os.open, Path.open, os.pwrite
 _REAL_FTRUNCATE, _REAL_FDOPEN = os.ftruncate, os.fdopen
 _REAL_REPLACE, _REAL_UNLINK, _REAL_MKDIR = Path.replace, Path.unlink, Path.mkdir
 
@@ -38,13 +39,17 @@ def lay_down(tree: dict[str, bytes | None], root: Path) -> None:
 
 
 def full_from(number: int) -> Before:
-    """Return a disk on which there is no room from the operation of that number on; deleting still works."""
+    """Return a disk that has no room from the operation of that number on; deleting still works."""
+    return lambda at, operation: _refuse(operation) if at >= number and operation.kind != "unlink" else None
 
-    def refuse(at: int, operation: Operation) -> None:
-        if at >= number and operation.kind != "unlink":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), operation.path)
 
-    return refuse
+def full_at(number: int) -> Before:
+    """Return a disk that has no room for the operation of that number alone, whatever it is."""
+    return lambda at, operation: _refuse(operation) if at == number else None
+
+
+def _refuse(operation: Operation) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), operation.path)
 
 
 class RecordedDisk:
@@ -64,6 +69,8 @@ class RecordedDisk:
         paths = [path for path, content in self._start.items() if content is not None]
         self._nodes = {path: number for number, path in enumerate(paths, 1)}
         self._numbers = {self._inode(root / path): number for path, number in self._nodes.items()}
+        self._has_written_short = False
+        self._asked = 0
         self._observed: dict[int, bytes] = {self._nodes[path]: self._start[path] or b"" for path in paths}
 
     @property
@@ -79,7 +86,7 @@ class RecordedDisk:
         def path_open(path: Path, *rest: Any, **more: Any) -> Any:
             return self._path_open(path, *rest, **more)
 
-        def replace(path: Path, target: Any) -> Path:
+        def rename(path: Path, target: Any) -> Path:
             return self._replace(path, Path(target))
 
         def unlink(path: Path, missing_ok: bool = False) -> None:
@@ -94,7 +101,7 @@ class RecordedDisk:
             mock.patch("os.fsync", self._fsync),
             mock.patch("os.pwrite", self._pwrite),
             mock.patch("os.ftruncate", self._ftruncate),
-            mock.patch.multiple(Path, open=path_open, replace=replace, unlink=unlink, mkdir=mkdir),
+            mock.patch.multiple(Path, open=path_open, replace=rename, unlink=unlink, mkdir=mkdir),
         ):
             yield self
 
@@ -119,15 +126,27 @@ class RecordedDisk:
             self._note(Operation("sync", name, number))
             self._observed[number] = now
 
-    def note_write(self, descriptor: int, offset: int, data: bytes) -> None:
-        """Note a write by a file that this disk has opened."""
+    def note_write(self, descriptor: int, offset: int, data: bytes) -> bytes:
+        """Note a write by a file that this disk has opened; return the part of it that the disk takes."""
         with self._lock:
             number = self._numbers.get(_inode_of(descriptor))
-            if number is not None:
-                self._note(Operation("write", self._name_of(descriptor), number, offset=offset, data=bytes(data)))
+            if number is None:
+                return data
+            write = Operation("write", self._name_of(descriptor), number, offset=offset, data=data)
+            try:
+                self._note(write)
+            except OSError as error:
+                if error.errno != errno.ENOSPC or self._has_written_short or len(data) < 2:
+                    raise
+                # The system call writes what there is room for, and only the next one fails.
+                self._has_written_short = True
+                data = data[: len(data) // 2]
+                self._operations.append(replace(write, data=data))
+            return data
 
     def _note(self, operation: Operation) -> None:
-        self._before(len(self._operations), operation)
+        number, self._asked = self._asked, self._asked + 1
+        self._before(number, operation)
         self._operations.append(operation)
 
     def _os_open(self, path: Any, flags: int, mode: int = 0o777, **more: Any) -> int:
@@ -165,11 +184,10 @@ class RecordedDisk:
                 self._note(Operation("sync", name, number))
             elif self._holds(self._root / name):
                 self._note(Operation("sync folder", name))
-            _REAL_FSYNC(descriptor)
 
-    def _pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
+    def _pwrite(self, descriptor: int, data: Any, offset: int) -> int:
         with self._lock:
-            self.note_write(descriptor, offset, data)
+            data = self.note_write(descriptor, offset, bytes(data))
             return _REAL_PWRITE(descriptor, data, offset)
 
     def _ftruncate(self, descriptor: int, size: int) -> None:
@@ -233,8 +251,7 @@ class _NotedFile(io.FileIO):
         self._disk = disk
 
     def write(self, data: Any) -> int:
-        self._disk.note_write(self.fileno(), self.tell(), bytes(data))
-        return super().write(data)
+        return super().write(self._disk.note_write(self.fileno(), self.tell(), bytes(data)))
 
 
 def _inode_of(descriptor: int) -> tuple[int, int]:
