@@ -63,6 +63,14 @@ def record(path: Path) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
 
 
+def replace_model(folder: Path, content: bytes) -> None:
+    """Put another ONNX file into a bundle."""
+    (folder / "model.onnx").write_bytes(content)
+    description = json.loads((folder / "bundle.json").read_text())
+    description["files"]["model.onnx"] = record(folder / "model.onnx")
+    (folder / "bundle.json").write_text(json.dumps(description))
+
+
 def make_onnx(weights: np.ndarray[Any, Any]) -> bytes:
     """Return softmax(x @ weights) as an ONNX model."""
     graph = helper.make_graph(
