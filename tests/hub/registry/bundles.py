@@ -88,6 +88,25 @@ def make_onnx(weights: np.ndarray[Any, Any]) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def wide_onnx(seed: int, width: int = 30_000) -> bytes:
+    """Return softmax(x @ WEIGHTS) by way of a wide layer: 384 KiB in int8, and versions have nothing in common."""
+    spread = np.random.default_rng(seed).normal(size=(4, width)).astype(np.float32)
+    layers = {"spread": spread, "gather": (np.linalg.pinv(spread) @ WEIGHTS).astype(np.float32)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["features", "spread"], ["wide"]),
+            helper.make_node("MatMul", ["wide", "gather"], ["scores"]),
+            helper.make_node("Softmax", ["scores"], ["probabilities"]),
+        ],
+        "colours",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 4])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 3])],
+        [helper.make_tensor(name, TensorProto.FLOAT, at.shape, at.ravel().tolist()) for name, at in layers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
 def post_bundle(client: Any, folder: Path, model: str = "colours", request: str = "{}") -> Response:
     """Send every file of a folder to the registry."""
     files = [("files", (path.name, path.read_bytes())) for path in sorted(folder.iterdir())]
