@@ -18,7 +18,7 @@ setup:  ## install what a hub and the demo need: Mosquitto, .venv with pinned pa
 	@scripts/setup
 
 .PHONY: setup-test
-setup-test:  ## the same and what the tests need: PostgreSQL, SoftHSM, libfaketime
+setup-test:  ## the same and what the tests need: PostgreSQL, SoftHSM, libfaketime, iptables
 	@scripts/setup test
 
 .PHONY: demo
@@ -54,6 +54,10 @@ test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the whee
 .PHONY: test-py310
 test-py310: setup-test  ## of these, the wheel alone: its size and the device's tests on Python 3.10
 	pytest -m slow tests/packaging
+
+.PHONY: power-cut-matrix
+power-cut-matrix: setup-test  ## what a device serves after a power cut at each disk operation of each update, as a table
+	@$(PYTHON) -m tests.agent.simulators.power_cut_matrix
 
 .PHONY: tuf-conformance
 tuf-conformance:  ## the TUF project's own conformance suite against `shoal-agent tuf`; SUITE=a checkout of it

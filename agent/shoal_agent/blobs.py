@@ -57,7 +57,7 @@ class PartialBlob:
         """
         self.manifest.check_size(index, data)
         try:
-            os.pwrite(self._file.fileno(), data, index * self.manifest.chunk_bytes)
+            _write_whole(self._file.fileno(), data, index * self.manifest.chunk_bytes)
             with self._lock:
                 self.missing.discard(index)
                 self._digest_next(index, data)
@@ -306,6 +306,14 @@ class BlobStore:
 
     def _partial_path(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.part"
+
+
+def _write_whole(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all of it, or raise: on a disk that is almost full a call takes a part, and only the next one fails."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def _state_of(path: Path) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """Artifacts on disk: partial ones go on where they stopped, whole ones are what their name says or are not there."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def test_a_transfer_goes_on_where_it_stopped(blobs: BlobStore) -> None:
     again = blobs.open_partial(MANIFEST)
     assert again.missing == {1, 2, 4}
     again.close()
+
+
+def test_a_chunk_of_which_the_disk_takes_a_part_at_a_time_is_there_as_a_whole(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, offset: pwrite(descriptor, data[:1000], offset))
+    store(blobs)
+    assert blobs.read(REF.sha256, len(DATA)) == DATA
 
 
 def test_chunks_that_a_power_cut_has_torn_are_fetched_again(blobs: BlobStore) -> None:

@@ -35,7 +35,10 @@ class Fleet(NamedTuple):
 
     def add_version(self, folder: Path, seed: int) -> int:
         """Register a version of the tiny model and compress it for ONNX Runtime."""
-        bundle = write_bundle(folder, seed=seed)
+        return self.register(write_bundle(folder, seed=seed))
+
+    def register(self, bundle: Path) -> int:
+        """Register a bundle as the next version and compress it for ONNX Runtime."""
         _add_source(bundle)
         number = self.client.models.register_bundle(bundle).number
         self.client.wait_for_job(self.client.models.compress(MODEL, number, [TECHNIQUE]).id)

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,17 @@ class AgentProcess:
     """`shoal-agent run` on a data folder; its log goes to `<data>/agent.log`. A `quick` one waits less, see there.
 
     `clock_error` is how wrong a quick one's clock is at its next start; `environment` are more variables of it.
+    `within` is a command that runs another one, and runs this one.
     """
 
-    def __init__(self, data: Path, *options: str, is_quick: bool = False) -> None:
+    def __init__(self, data: Path, *options: str, is_quick: bool = False, within: Sequence[str] = ()) -> None:
         self.data = data
         self.clock_error = timedelta()
         self.environment: dict[str, str] = {}
         run = ("shoal_agent", "run", "--data", str(data), "--port", "0", *options)
         quick = ("tests.simulators.quick_agent", str(data))
         self._is_quick = is_quick
-        self._command = [sys.executable, "-m", *(quick if is_quick else run)]
+        self._command = [*within, sys.executable, "-m", *(quick if is_quick else run)]
         self.process: subprocess.Popen[bytes] | None = None
         self.device_id = ""
 

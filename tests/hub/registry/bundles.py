@@ -63,6 +63,14 @@ def record(path: Path) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
 
 
+def replace_model(folder: Path, content: bytes) -> None:
+    """Put another ONNX file into a bundle."""
+    (folder / "model.onnx").write_bytes(content)
+    description = json.loads((folder / "bundle.json").read_text())
+    description["files"]["model.onnx"] = record(folder / "model.onnx")
+    (folder / "bundle.json").write_text(json.dumps(description))
+
+
 def make_onnx(weights: np.ndarray[Any, Any]) -> bytes:
     """Return softmax(x @ weights) as an ONNX model."""
     graph = helper.make_graph(
@@ -77,6 +85,25 @@ def make_onnx(weights: np.ndarray[Any, Any]) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def wide_onnx(seed: int, width: int = 30_000) -> bytes:
+    """Return softmax(x @ WEIGHTS) by way of a wide layer: 384 KiB in int8, and versions have nothing in common."""
+    spread = np.random.default_rng(seed).normal(size=(4, width)).astype(np.float32)
+    layers = {"spread": spread, "gather": (np.linalg.pinv(spread) @ WEIGHTS).astype(np.float32)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["features", "spread"], ["wide"]),
+            helper.make_node("MatMul", ["wide", "gather"], ["scores"]),
+            helper.make_node("Softmax", ["scores"], ["probabilities"]),
+        ],
+        "colours",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 4])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 3])],
+        [helper.make_tensor(name, TensorProto.FLOAT, at.shape, at.ravel().tolist()) for name, at in layers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
 
 
