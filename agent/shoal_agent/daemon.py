@@ -30,6 +30,7 @@ from shoal_agent.folder_lock import only_one
 from shoal_agent.hardware import available_runtimes, detect, targets_for
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
 from shoal_agent.key_rotation import take_up_encryption_key
+from shoal_agent.ledger import Ledger, LedgerReports, LinkMeter
 from shoal_agent.link import Link
 from shoal_agent.models import Models, section_of
 from shoal_agent.monitor import Monitor
@@ -79,8 +80,11 @@ class Agent:
         pairs = Pairs(self._identity.folder)
         self._link = Link(self._identity, pairs, signer, settings.link, self._next_connection, self._now)
         self._renewal = Renewal(self._identity, pairs, settings.renewal, self._now, random.random)
+        self._ledger = Ledger(data / "ledger.json", settings.ledger, lambda: self._now.floor, self._next_connection)
+        self._link.on_passage = LinkMeter(self._ledger).count
         self._blobs = BlobStore(data / "blobs")
-        self._site = Site(self._identity, self._now, self._blobs, settings.site, self._report)
+        count_nearby = partial(self._ledger.count, "artifacts_cache")
+        self._site = Site(self._identity, self._now, self._blobs, settings.site, self._report, count_nearby)
         self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch, self._site.visit)
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
@@ -93,7 +97,14 @@ class Agent:
         self._reporter = self._make_reporter()
         self._models = Models(data / "models", self._make_updater, self._reporter, self._tell)
         self._reporter.models = self._models.reports
-        self._telemetry = Telemetry(self._link, self._outbox, self._monitor, self._now, self._reporter.notice_datasets)
+        self._telemetry = Telemetry(
+            self._link,
+            self._outbox,
+            self._monitor,
+            self._now,
+            self._reporter.notice_datasets,
+            LedgerReports(self._ledger, settings.ledger),
+        )
         self._participant = self._make_participant()
 
     @property
@@ -121,6 +132,7 @@ class Agent:
             with anyio.CancelScope(shield=True):
                 await self._server.aclose()
             self._outbox.close()
+            self._ledger.close()
             self._now.save()
 
     async def _serve_and_converge(self) -> None:

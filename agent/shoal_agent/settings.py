@@ -41,6 +41,21 @@ class FetchSettings:
 
 
 @dataclass(frozen=True)
+class LedgerSettings:
+    """How often the byte ledger is written and told to the hub."""
+
+    save_s: float = 60.0
+    save_bytes: int = 256 * 1024
+    """Counted bytes after which it is written before `save_s` have passed."""
+    reserve_bytes: int = 1024 * 1024
+    """Where there is a monthly budget: what counts as spent beyond what was asked for, if the power is cut."""
+    report_s: float = 600.0
+    """A heartbeat carries the ledger at least so often, if it has changed."""
+    report_bytes: int = 256 * 1024
+    """What the ledger grows by before a heartbeat carries it sooner."""
+
+
+@dataclass(frozen=True)
 class OutboxSettings:
     """Bounds of the outbox."""
 
@@ -154,6 +169,7 @@ class AgentSettings:
     """Starts that an unproven version may fail before the previous one comes back."""
     link: LinkSettings = field(default_factory=LinkSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     renewal: RenewalSettings = field(default_factory=RenewalSettings)

@@ -11,10 +11,12 @@ import anyio
 from anyio import to_thread
 
 from shoal_agent.errors import DiskError, LinkError
+from shoal_agent.ledger import LedgerReports
 from shoal_agent.link import Link
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import UNPLACED, Outbox
 from shoal_contract.desired import DesiredConfig
+from shoal_contract.ledger import LedgerTotals
 from shoal_contract.telemetry import Heartbeat, TelemetryMessage
 
 _log = getLogger(__name__)
@@ -30,16 +32,24 @@ class Telemetry:
         monitor: Has the windows.
         now: Trusted time.
         before_beat: Called before each heartbeat.
+        ledger: Goes along with a heartbeat now and then.
     """
 
     def __init__(
-        self, link: Link, outbox: Outbox, monitor: Monitor, now: Callable[[], datetime], before_beat: Callable[[], None]
+        self,
+        link: Link,
+        outbox: Outbox,
+        monitor: Monitor,
+        now: Callable[[], datetime],
+        before_beat: Callable[[], None],
+        ledger: LedgerReports,
     ) -> None:
         self._link = link
         self._outbox = outbox
         self._monitor = monitor
         self._now = now
         self._before_beat = before_beat
+        self._ledger = ledger
         self._started_s = time.monotonic()
         self._config = DesiredConfig()
         self._config_changed = anyio.Event()
@@ -57,11 +67,14 @@ class Telemetry:
             connection = await self._link.wait_connected()
             place = (connection, place[1] + 1 if connection == place[0] else 0)
             self._before_beat()
-            message = heartbeat(self._started_s, self._outbox.depth(), self._now(), place)
+            totals = await to_thread.run_sync(self._ledger.due, connection)
+            message = heartbeat(self._started_s, self._outbox.depth(), self._now(), place, totals)
             try:
                 await self._link.say("telemetry", message.to_bytes())
             except LinkError as error:
                 _log.debug("heartbeat lost: %s", error)
+            else:
+                self._ledger.told(connection, totals)
             self._config_changed = anyio.Event()
             with anyio.move_on_after(self._config.heartbeat_s):
                 await self._config_changed.wait()
@@ -83,7 +96,12 @@ class Telemetry:
 
 
 def heartbeat(
-    started_s: float, outbox_depth: int, now: datetime, place: tuple[int, int], root: Path = Path("/")
+    started_s: float,
+    outbox_depth: int,
+    now: datetime,
+    place: tuple[int, int],
+    ledger: LedgerTotals | None = None,
+    root: Path = Path("/"),
 ) -> TelemetryMessage:
     """Return the vital signs of this process and its board.
 
@@ -92,6 +110,7 @@ def heartbeat(
         outbox_depth: Messages that wait for the hub.
         now: The clock.
         place: The connection, and how many heartbeats it has carried.
+        ledger: Totals of the byte ledger, if the hub is to be told them now.
         root: The root under which /proc and /sys are read.
     """
     body = Heartbeat(
@@ -103,6 +122,7 @@ def heartbeat(
         outbox_depth=outbox_depth,
         connection=place[0],
         sequence=place[1],
+        ledger=ledger,
     )
     return TelemetryMessage(body=body)
 

@@ -39,6 +39,8 @@ class DesiredModel(WireValue):
     """Of an encrypted version: its key, for this device alone."""
     policy: UpdatePolicy | None = None
     """How to go about it; none: at once."""
+    is_urgent: bool = False
+    """Fetched even where the month's byte budget does not allow it: a rollback, or what an operator has pinned."""
 
 
 class DesiredRound(WireValue):
@@ -65,6 +67,17 @@ class DesiredConfig(WireValue):
     window_requests: int = Field(default=1000, ge=10, le=1_000_000)
     window_s: float = Field(default=60.0, ge=1, le=86_400)
     reconnect_jitter_s: float = Field(default=2.0, ge=0, le=3600)
+    max_fetch_bytes_per_s: Ordinal | None = None
+    """Most that artifacts may take of the uplink in a second, on average; one chunk at a time comes as fast as it can.
+
+    What comes from a site's cache does not count. None: no cap.
+    """
+    max_bytes_per_month: Ordinal | None = None
+    """Most that the uplink may carry in a month of UTC, both directions, by the device's own ledger.
+
+    What does not fit any more is not fetched before the next month, unless it is urgent. Nothing that the device has to
+    say is ever held back. None: no budget.
+    """
 
 
 class DesiredSite(WireValue):
