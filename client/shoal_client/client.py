@@ -20,6 +20,7 @@ from shoal_client.profile import Profile, read_profile
 from shoal_client.registry import Job
 from shoal_client.resources import Devices, Drift, Federated, Rollouts, Tokens
 from shoal_client.sites import Sites
+from shoal_client.traffic import TrafficLedger
 from shoal_client.transport import Transport
 from shoal_client.tuf import Trust
 
@@ -45,6 +46,7 @@ class ShoalClient:
         self.tokens = Tokens(self._transport)
         self.devices = Devices(self._transport)
         self.sites = Sites(self._transport)
+        self.traffic = TrafficLedger(self._transport)
         self.enrolments = Enrolments(self._transport)
         self.ca = DeviceCa(self._transport)
         self.models = Models(self._transport)

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select, update
 
 from shoal_contract.ack import Ack
 from shoal_contract.errors import ContractError, MessageError
+from shoal_contract.ledger import LedgerTotals
 from shoal_contract.reported import Presence, ReportedState
 from shoal_contract.telemetry import Event, Heartbeat, TelemetryMessage, Window
 from shoal_hub.database import Database, announce
@@ -27,6 +28,7 @@ from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.receive import Received, Unreadable, UpMessage
 from shoal_hub.ingest.record import Lookup, record_device_event
 from shoal_hub.ingest.sequence import Plan, Position, plan
+from shoal_hub.traffic.take import take_totals
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +114,7 @@ class Committer:
                 _note_keys(work, by_device[device_id])
             moved = {one for one, ack in acks.items() if _is_further(ack, devices[one])}
             beats = self._fresh_beats(devices, by_device)
+            take_totals(session, _totals_of(devices, by_device), now)
             _note_seen(session, sorted(moved | beats.keys()), now)
         self._beats |= beats
         self._remember(waiting, now)
@@ -256,6 +259,17 @@ def _beat_of(received: Received) -> tuple[int, int] | None:
     if isinstance(message, TelemetryMessage) and isinstance(message.body, Heartbeat):
         return message.body.connection, message.body.sequence
     return None
+
+
+def _totals_of(devices: Iterable[str], by_device: Mapping[str, list[Received]]) -> dict[str, list[LedgerTotals]]:
+    """Return what devices tell of their byte ledgers."""
+    told: defaultdict[str, list[LedgerTotals]] = defaultdict(list)
+    for device_id in devices:
+        for one in by_device[device_id]:
+            body = one.message.body if isinstance(one.message, TelemetryMessage) else None
+            if isinstance(body, Heartbeat) and body.ledger is not None:
+                told[device_id].append(body.ledger)
+    return told
 
 
 def _parts(device_ids: Sequence[str]) -> Iterator[Sequence[str]]:
