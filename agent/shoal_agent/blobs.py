@@ -76,6 +76,12 @@ class PartialBlob:
         except OSError as error:
             raise DiskError(f"reading the transfer of {self.manifest.sha256[:12]}: {error}") from error
 
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes of the chunks that are not yet there."""
+        with self._lock:
+            return sum(self.manifest.size_of(index) for index in self.missing)
+
     def sha256(self) -> str:
         """Return the hash of the whole file, all of whose chunks are there."""
         return self._digest.hexdigest()

@@ -26,6 +26,7 @@ from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
+from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.folder_lock import only_one
 from shoal_agent.hardware import available_runtimes, detect, targets_for
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
@@ -85,7 +86,10 @@ class Agent:
         self._blobs = BlobStore(data / "blobs")
         count_nearby = partial(self._ledger.count, "artifacts_cache")
         self._site = Site(self._identity, self._now, self._blobs, settings.site, self._report, count_nearby)
-        self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch, self._site.visit)
+        self._limits = FetchLimits(self._ledger)
+        self._fetcher = Fetcher(
+            self._link, self._blobs, self._ask_again, settings.fetch, self._site.visit, self._limits
+        )
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
         self._trust = Refresher.of(data / "trust", self._identity, self._link, self._fetcher, self._now, settings.trust)
@@ -255,6 +259,8 @@ class Agent:
     def _apply(self, state: DesiredState) -> None:
         """Set every section on its way."""
         self._telemetry.configure(state.config)
+        if self._limits.configure(state.config):
+            self._sections.retry_now()  # what the budget held back may fit
         self._link.reconnect_jitter_s = state.config.reconnect_jitter_s
         self._reporter.accepted(state.order)
         self._note_foreign_keys(state)

@@ -140,7 +140,7 @@ class Updater:
         await self.trust.check_manifest(self.name, wanted.version, wanted.manifest)
         run.step("fetch")
         await self._check_stored(wanted.manifest)
-        await self.fetcher.fetch(wanted.manifest)
+        await self.fetcher.fetch(wanted.manifest, is_urgent=wanted.is_urgent)
         manifest = await to_thread.run_sync(self._manifest, wanted)
         variant = choose_variant(manifest, wanted, targets=self.profile.targets, runtimes=self.profile.runtimes)
         if variant.encrypted:
@@ -178,7 +178,7 @@ class Updater:
         fetched_bytes = await deltas.bring(variant, wanted, self.file.slots)
         if not self.blobs.has(ref.sha256):
             fetched_bytes += ref.size_bytes
-            await self.fetcher.fetch(ref)
+            await self.fetcher.fetch(ref, is_urgent=wanted.is_urgent)
         return fetched_bytes
 
     async def _check_stored(self, ref: ArtifactRef) -> None:

@@ -243,7 +243,7 @@ class Refresher:
 
     async def _fetch_ca_bundle(self, client: "TufClient", fetcher: "BoundedFetcher", ref: ArtifactRef) -> Path:
         if fetcher.where == "MQTT":
-            return await self._artifacts.fetch(ref)
+            return await self._artifacts.fetch(ref, is_urgent=True)
 
         def download() -> Path:
             target = client.find(CA_BUNDLE_TARGET, fetcher)

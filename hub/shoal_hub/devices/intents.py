@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select
@@ -13,6 +14,8 @@ from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import Intent, IntentKind
 from shoal_hub.errors import InvalidInputError
 
+_URGENT: Final[frozenset[IntentKind]] = frozenset({"pin", "rollback"})
+"""What a device fetches although its month's byte budget is spent."""
 Body = DesiredModel | DesiredRound | DesiredConfig | DesiredSite
 
 
@@ -48,6 +51,8 @@ def set_intent(
             "use models/<name> for a model, federated/<run> for a round, config for a configuration, site for a site",
         )
     drop_intents(session, device_id, section=section, owner=owner)
+    if isinstance(body, DesiredModel):
+        body = body.model_copy(update={"is_urgent": kind in _URGENT})
     session.add(
         Intent(
             device_id=device_id,

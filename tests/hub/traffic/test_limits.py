@@ -9,11 +9,12 @@ import pytest
 from fastapi.testclient import TestClient
 from tests.simulators.rows import NOON, add_device
 
-from shoal_contract.desired import DesiredConfig, DesiredState
+from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredState
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.desired import refresh_desired, stale_devices
-from shoal_hub.devices.tables import DesiredRow
+from shoal_hub.devices.intents import set_intent
+from shoal_hub.devices.tables import DesiredRow, IntentKind
 
 
 class Fleet:
@@ -47,10 +48,13 @@ class Fleet:
         return stale
 
     def config(self, device_id: str) -> DesiredConfig:
+        return self.state(device_id).config
+
+    def state(self, device_id: str) -> DesiredState:
         with self.hub.database.session() as session:
             envelope = session.get_one(DesiredRow, device_id).envelope
         payload = base64.b64decode(json.loads(envelope)["payload"])
-        return DesiredState.model_validate_json(payload).config
+        return DesiredState.model_validate_json(payload)
 
     def caps(self) -> list[int | None]:
         return [self.config(one).max_fetch_bytes_per_s for one in (self.one, self.two, self.alone)]
@@ -98,6 +102,18 @@ def test_what_a_device_s_configuration_names_itself_stays(fleet: Fleet) -> None:
     fleet.client.put(path, json={"heartbeat_s": 60, "max_fetch_bytes_per_s": 500}).raise_for_status()
     fleet.told()
     assert (fleet.config(fleet.one).heartbeat_s, fleet.caps()) == (60, [500, 1000, 1000])
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_urgent"), [("rollout", False), ("default", False), ("rollback", True), ("pin", True)]
+)
+def test_a_rollback_and_a_pin_are_urgent_and_nothing_else_is(fleet: Fleet, kind: IntentKind, is_urgent: bool) -> None:
+    manifest = ArtifactRef(sha256="0" * 64, size_bytes=1)
+    body = DesiredModel(version=1, target="t", manifest=manifest, deployment="dp-1", is_urgent=not is_urgent)
+    with fleet.hub.database.transaction() as session:
+        set_intent(session, fleet.one, "models/digits", kind=kind, owner="rollout/r-1", body=body, now=NOON)
+    fleet.told()
+    assert fleet.state(fleet.one).models["digits"].is_urgent is is_urgent
 
 
 def test_limits_are_listed_and_bad_ones_refused(fleet: Fleet) -> None:
