@@ -29,6 +29,7 @@ from shoal_agent.fetch import Fetcher
 from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.folder_lock import only_one
 from shoal_agent.hardware import available_runtimes, detect, targets_for
+from shoal_agent.hub_ranges import HubRanges
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
 from shoal_agent.key_rotation import take_up_encryption_key
 from shoal_agent.ledger import Ledger, LedgerReports, LinkMeter
@@ -87,8 +88,9 @@ class Agent:
         count_nearby = partial(self._ledger.count, "artifacts_cache")
         self._site = Site(self._identity, self._now, self._blobs, settings.site, self._report, count_nearby)
         self._limits = FetchLimits(self._ledger)
+        self._ranges = HubRanges(self._identity, pairs, self._now, partial(self._ledger.count, "artifacts_https"))
         self._fetcher = Fetcher(
-            self._link, self._blobs, self._ask_again, settings.fetch, self._site.visit, self._limits
+            self._link, self._blobs, self._ask_again, settings.fetch, self._site.visit, self._limits, self._ranges
         )
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
@@ -136,6 +138,7 @@ class Agent:
             with anyio.CancelScope(shield=True):
                 await self._server.aclose()
             self._outbox.close()
+            self._ranges.close()
             self._ledger.close()
             self._now.save()
 

@@ -1,22 +1,22 @@
-"""Fetches one artifact over retained chunks: only what is missing or has come wrong, a few chunks at a time."""
+"""Fetches one artifact chunk by chunk: only what is missing or has come wrong, a few chunks at a time."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore, PartialBlob
-from shoal_agent.errors import AgentError, BudgetError, FetchError
+from shoal_agent.errors import AgentError, BudgetError, FetchError, LinkError
 from shoal_agent.fetch_limits import FetchLimits
+from shoal_agent.fetch_ways import FetchWays, RangeSource, RetainedSource
 from shoal_agent.settings import FetchSettings
-from shoal_contract import topics
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.errors import ContractError
 from shoal_contract.errors import TransferError as WrongSizeError
+from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_contract.transfer import TransferManifest, parse_transfer_manifest
 
 AskAgain = Callable[[str, str], Awaitable[None]]
@@ -39,20 +39,8 @@ async def nobody_nearby(_manifest: TransferManifest) -> AsyncIterator[AskNearby]
     yield ask
 
 
-class RetainedSource(Protocol):
-    """Where retained messages are read from; the link, in production."""
-
-    async def read_retained(self, topic: str, timeout_s: float) -> bytes:
-        """Return the retained message of `topic`.
-
-        Raises:
-            FetchError: Nothing arrived within `timeout_s`.
-            LinkError: Nothing could arrive, as the link was down.
-        """
-
-
 class Fetcher:
-    """Brings artifacts into the blob store; the chunks' list always comes over the link, chunks from nearby as well."""
+    """Brings artifacts into the blob store; their lists always come over the uplink, chunks from nearby as well."""
 
     def __init__(
         self,
@@ -62,8 +50,9 @@ class Fetcher:
         settings: FetchSettings,
         nearby: Nearby = nobody_nearby,
         limits: FetchLimits | None = None,
+        ranges: RangeSource | None = None,
     ) -> None:
-        self._source = source
+        self._ways = FetchWays(source, ranges, settings)
         self._blobs = blobs
         self._ask_again = ask_again
         self._settings = settings
@@ -107,10 +96,13 @@ class Fetcher:
         if held is not None and time.monotonic() - since_s < self._settings.held_list_s:
             return held
         try:
-            payload = await self._source.read_retained(topics.artifact_manifest(ref.sha256), self._settings.silence_s)
+            payload = await self._ways.chunk_list(ref)
             return parse_transfer_manifest(payload, ref.sha256, ref.size_bytes)
+        except LinkError:
+            self._ways.failed(ref.sha256)
+            raise
         except (FetchError, ContractError) as error:
-            await self._ask_again(ref.sha256, str(error)[:256])
+            await self._failed(ref, str(error))
             raise FetchError(str(error)) from error
 
     async def _bring(self, ref: ArtifactRef, is_urgent: bool) -> Path:
@@ -124,6 +116,7 @@ class Fetcher:
                     if not partial.missing:
                         path = await to_thread.run_sync(self._blobs.finish, partial, ref)
                         self._held.pop(ref.sha256, None)
+                        self._ways.succeeded(ref.sha256)
                         return path
                 raise FetchError(_wrong(partial, self._settings.chunk_attempts))
             finally:
@@ -134,8 +127,17 @@ class Fetcher:
             raise
         except FetchError as error:
             self._held.pop(ref.sha256, None)
-            await self._ask_again(ref.sha256, str(error)[:256])
+            await self._failed(ref, str(error))
             raise
+        except LinkError:
+            self._ways.failed(ref.sha256)
+            raise
+
+    async def _failed(self, ref: ArtifactRef, detail: str) -> None:
+        """Note a failure, and have the hub publish the artifact again if that is where it should have come from."""
+        self._ways.failed(ref.sha256)
+        if ref.size_bytes <= MAX_ARTIFACT_BYTES:
+            await self._ask_again(ref.sha256, detail[:256])
 
     async def _fill(self, partial: PartialBlob, is_urgent: bool) -> None:
         todo = sorted(partial.missing, reverse=True)
@@ -166,13 +168,12 @@ class Fetcher:
         return most if self._limits is None else self._limits.window(chunk_bytes, most, self._settings.fast_chunk_s)
 
     async def _chunk(self, partial: PartialBlob, index: int, ask: AskNearby, is_urgent: bool) -> None:
-        topic = topics.artifact_chunk(partial.manifest.sha256, index)
         problem = ""
         for _ in range(self._settings.chunk_attempts):
             data = await ask(index)
             if not data:
                 await self._admit(partial, index, is_urgent)
-                data = await self._source.read_retained(topic, self._settings.silence_s)
+                data = await self._ways.chunk(partial.manifest, index)
             try:
                 await to_thread.run_sync(partial.write, index, data)
             except WrongSizeError as error:

@@ -36,6 +36,8 @@ class FetchSettings:
     """While a chunk takes less, up to `window` chunks are asked for at once; else one."""
     window: int = 4
     chunk_attempts: int = 3
+    https_after: int = 2
+    """Tries at the broker that fail before one goes to the hub over HTTPS; from there on they take turns."""
     held_list_s: float = 3600.0
     """How long the list of a file is remembered that the month's budget holds back: trying again then costs nothing."""
     retry_min_s: float = 1.0

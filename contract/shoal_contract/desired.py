@@ -11,7 +11,7 @@ from pydantic import Field
 
 from shoal_contract.encryption import WrappedKey
 from shoal_contract.ids import DeviceId, Host, Name, Sha256
-from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES, MAX_INTEGER, MAX_SITE_MEMBERS
+from shoal_contract.limits import MAX_BLOB_BYTES, MAX_HTTPS_ARTIFACT_BYTES, MAX_INTEGER, MAX_SITE_MEMBERS
 from shoal_contract.update_policy import UpdatePolicy
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
@@ -22,7 +22,7 @@ class ArtifactRef(WireValue):
     """An artifact by its hash, with the size that the signer vouches for."""
 
     sha256: Sha256
-    size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
+    size_bytes: int = Field(ge=1, le=MAX_HTTPS_ARTIFACT_BYTES)
 
 
 class DesiredModel(WireValue):

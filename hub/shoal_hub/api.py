@@ -27,6 +27,7 @@ from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
 from shoal_hub.sites import routes as site_routes
 from shoal_hub.traffic import routes as traffic_routes
+from shoal_hub.transfer import device_routes as device_fetch_routes
 from shoal_hub.trust import ca_routes
 from shoal_hub.trust import routes as trust_routes
 
@@ -75,6 +76,7 @@ def _api(settings: Settings) -> APIRouter:
     api.include_router(device_routes.router)
     api.include_router(site_routes.router)
     api.include_router(traffic_routes.router)
+    api.include_router(device_fetch_routes.router)
     api.include_router(ca_routes.router)
     for module in (
         registry_routes,

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
 from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredState
+from shoal_contract.device_request import ArtifactRequest
 from shoal_contract.encryption import EncryptedFile, WrappedKey, encrypted_size
 from shoal_contract.enrolment import (
     EnrolmentPending,
@@ -417,6 +418,9 @@ MESSAGES: Final[dict[str, Golden]] = {
     ),
     "renewal-request": Golden(_renewal_request(), RenewalRequest, limits.MAX_REPORT_BYTES),
     "renewal-response": Golden(_renewal_response(), RenewalResponse, limits.MAX_REPORT_BYTES),
+    "artifact-request": Golden(
+        ArtifactRequest(device_id=DEVICE, sha256=_sha("a"), at=NOON), ArtifactRequest, limits.MAX_DEVICE_REQUEST_BYTES
+    ),
     "trust-index": Golden(
         TrustIndex(names=("1.root", "1772366400000.models%2Fdigits")), TrustIndex, limits.MAX_REPORT_BYTES
     ),

@@ -19,7 +19,8 @@ from typing_extensions import Self
 
 from shoal_agent.clock import Clock
 from shoal_agent.errors import AgentError, HeldError
-from shoal_agent.fetch import Fetcher, RetainedSource
+from shoal_agent.fetch import Fetcher
+from shoal_agent.fetch_ways import RetainedSource
 from shoal_agent.identity import Identity
 from shoal_agent.settings import TrustSettings
 from shoal_agent.tls import hub_context

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from shoal_contract.limits import MAX_DELTAS
+from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_DELTAS
 from shoal_contract.reported import ModelReport, SlotReport
 from shoal_hub.devices.tables import Device
 from shoal_hub.registry.encrypt import travels_as
@@ -31,7 +31,7 @@ def delta_pairs(
         devices: The rollout's devices.
         min_bytes: The smallest file worth a delta.
     """
-    large = {one.target: one for one in variants if one.travelling_bytes >= min_bytes}
+    large = {one.target: one for one in variants if min_bytes <= one.travelling_bytes <= MAX_ARTIFACT_BYTES}
     known = {one.target for one in variants}
     moves: Counter[tuple[SlotReport, str]] = Counter()
     for device in devices:
@@ -82,6 +82,7 @@ def _running_file(session: Session, model: str, slot: SlotReport) -> str | None:
         Version.number == slot.version,
         VariantRow.target == slot.target,
         VariantRow.sha256 == slot.sha256,
+        VariantRow.size_bytes <= MAX_ARTIFACT_BYTES,  # both files of a delta are read into memory
         col(Version.manifest_sha256).is_not(None),
     )
     found = session.exec(wanted).first()

@@ -1,4 +1,4 @@
-"""Traffic: the byte ledger of each device and month, and limits of what devices take."""
+"""Traffic: the byte ledger of each device and month, limits of what devices take, and lists of artifacts' chunks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -32,7 +32,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("scope", "name", name=op.f("pk_transfer_limits")),
     )
 
+    op.create_table(
+        "chunk_lists",
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("chunk_bytes", sa.Integer(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("digests", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["sha256"], ["artifacts.sha256"], name=op.f("fk_chunk_lists_sha256_artifacts"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("sha256", "chunk_bytes", name=op.f("pk_chunk_lists")),
+    )
+
 
 def downgrade() -> None:
+    op.drop_table("chunk_lists")
     op.drop_table("transfer_limits")
     op.drop_table("month_ledgers")
