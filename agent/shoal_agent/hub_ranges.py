@@ -22,17 +22,11 @@ from shoal_contract.desired import ArtifactRef
 from shoal_contract.device_request import ArtifactRequest, authorization_of
 from shoal_contract.device_signature import device_key_id
 from shoal_contract.ledger import Traffic
-from shoal_contract.wire_bytes import on_wire
+from shoal_contract.wire_bytes import RANGE_CONNECTING, range_cost
 
 _log = getLogger(__name__)
 _CLOCK: Final = "clock"
 _PARTIAL: Final = 206
-_ANSWER_HEAD_BYTES: Final = 350
-"""Status line and headers of an answer, about."""
-_REQUEST_HEAD_BYTES: Final = 150
-"""Of a request, without its authorization, about."""
-_CONNECTING: Final = Traffic(received_bytes=3_000, sent_bytes=1_500)
-"""A TLS handshake in which the hub alone shows a certificate, about."""
 
 
 class HubRanges:
@@ -106,10 +100,9 @@ class HubRanges:
         if self._connection is None:
             self._connection = HubConnection(self._identity.api_url, self._identity.hub_context(self._now))
         if not self._connection.is_open:
-            self._count(_CONNECTING)
+            self._count(RANGE_CONNECTING)
         answer = self._connection.ask("GET", f"{API}/device/artifacts/{sha256}{tail}", headers=headers | signed)
-        asked = on_wire(_REQUEST_HEAD_BYTES + sum(map(len, signed.values()))).sent()
-        self._count(asked.plus(on_wire(_ANSWER_HEAD_BYTES + len(answer.body)).received()))
+        self._count(range_cost(sum(map(len, signed.values())), len(answer.body)))
         return answer
 
     def _refused(self, sha256: str, answer: Answer) -> FetchError:

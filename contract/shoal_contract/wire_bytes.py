@@ -21,6 +21,13 @@ _SEGMENTS_PER_ACK: Final = 2
 _LIST_BYTES: Final = 160
 """A transfer manifest without its chunks' hashes, and without deltas."""
 _LISTED_BYTES: Final = 67
+RANGE_CONNECTING: Final = Traffic(received_bytes=3_000, sent_bytes=1_500)
+"""A TLS handshake in which the hub alone shows a certificate, about."""
+RANGE_REQUEST_BYTES: Final = 150
+"""Of a request over HTTPS, without its authorization, about."""
+RANGE_ANSWER_BYTES: Final = 350
+"""Status line and headers of its answer, about."""
+_PROOF_BYTES: Final = 750
 _ANSWER_BYTES: Final = 4
 """PUBACK; SUBACK and UNSUBACK have two more."""
 
@@ -98,6 +105,21 @@ def artifact_cost(sha256: str, size_bytes: int, chunk_bytes: int) -> Traffic:
     for topic, payload_bytes in passing:
         message = on_wire(publish_bytes(topic, payload_bytes, 0)).received()
         total = total.plus(subscription_cost(topic)).plus(message)
+    return total
+
+
+def range_cost(asked_bytes: int, answered_bytes: int) -> Traffic:
+    """Return what one request over HTTPS and its answer take, beside their heads."""
+    answered = on_wire(RANGE_ANSWER_BYTES + answered_bytes).received()
+    return on_wire(RANGE_REQUEST_BYTES + asked_bytes).sent().plus(answered)
+
+
+def ranges_cost(size_bytes: int, chunk_bytes: int) -> Traffic:
+    """Return what it takes a device to fetch an artifact over HTTPS in ranges of a chunk each, its list included."""
+    chunks = -(-size_bytes // chunk_bytes)
+    total = RANGE_CONNECTING.plus(range_cost(_PROOF_BYTES, _LIST_BYTES + _LISTED_BYTES * chunks))
+    for index in range(chunks):
+        total = total.plus(range_cost(_PROOF_BYTES, min(chunk_bytes, size_bytes - index * chunk_bytes)))
     return total
 
 
