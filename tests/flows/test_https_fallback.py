@@ -51,6 +51,7 @@ def narrow(tmp_path: Path) -> Iterator[Narrow]:
                 yield Narrow(fleet, agent, broker)
 
 
+@pytest.mark.timeout(300)
 def test_a_file_about_which_the_broker_is_silent_comes_over_https_and_is_counted_there(
     narrow: Narrow, tmp_path: Path
 ) -> None:
