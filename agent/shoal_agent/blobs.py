@@ -79,6 +79,12 @@ class PartialBlob:
         except OSError as error:
             raise DiskError(f"reading the transfer of {self.manifest.sha256[:12]}: {error}") from error
 
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes of the chunks that are not yet there."""
+        with self._lock:
+            return sum(self.manifest.size_of(index) for index in self.missing)
+
     def sha256(self) -> str:
         """Return the hash of the whole file, all of whose chunks are there."""
         return self._digest.hexdigest()
@@ -159,6 +165,21 @@ class BlobStore:
         """Whether a transfer of the artifact was begun and has not ended."""
         return self._partial_path(sha256).exists()
 
+    def mark_passing(self, sha256: str) -> None:
+        """Note, before an artifact is fetched, that it is wanted for a moment only: a delta.
+
+        Raises:
+            DiskError: The disk does not take it.
+        """
+        try:
+            self._passing_path(sha256).touch()
+        except OSError as error:
+            raise DiskError(f"noting that {sha256[:12]} is a delta: {error}", "free some disk space") from error
+
+    def is_passing(self, sha256: str) -> bool:
+        """Whether an artifact came as a delta and nobody has checked it since to use it as a file."""
+        return self._passing_path(sha256).exists()
+
     def put(self, ref: ArtifactRef, parts: Iterable[bytes]) -> None:
         """Put an artifact into the store that was made here, once its hash has come out right.
 
@@ -229,6 +250,7 @@ class BlobStore:
         """
         path, remedy = self.path(sha256), "the agent fetches it again; check the disk if it happens more than once"
         try:
+            self._passing_path(sha256).unlink(missing_ok=True)  # whoever checks it needs it for longer
             state = _state_of(path)
             if self._verified.get(sha256) == state:
                 return
@@ -250,6 +272,7 @@ class BlobStore:
         """
         try:
             self.path(sha256).unlink(missing_ok=True)
+            self._passing_path(sha256).unlink(missing_ok=True)
         except OSError as error:
             raise DiskError(f"deleting artifact {sha256[:12]}: {error}") from error
         self._verified.pop(sha256, None)
@@ -303,6 +326,9 @@ class BlobStore:
     def _entries(self) -> Iterator[tuple[str, Path]]:
         for path in sorted(self._folder.iterdir()):
             yield path.name.partition(".")[0], path
+
+    def _passing_path(self, sha256: str) -> Path:
+        return self._folder / f"{sha256}.delta"
 
     def _partial_path(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.part"

@@ -47,7 +47,7 @@ class Files:
         """
         await self.check_stored(wanted.manifest)
         self._make_room(wanted, wanted.manifest)
-        await self.fetcher.fetch(wanted.manifest)
+        await self.fetcher.fetch(wanted.manifest, is_urgent=wanted.is_urgent)
         chosen = await loader.choose(wanted)
         if chosen.variant.encrypted:
             self.encryption_key.open(wanted.key, self.name, wanted.version)  # nothing is fetched that can not be read
@@ -87,7 +87,7 @@ class Files:
         fetched_bytes = await deltas.bring(variant, wanted, slots)
         if not self.blobs.has(ref.sha256):
             fetched_bytes += ref.size_bytes
-            await self.fetcher.fetch(ref)
+            await self.fetcher.fetch(ref, is_urgent=wanted.is_urgent)
         return fetched_bytes
 
     def _make_room(self, wanted: DesiredModel, ref: ArtifactRef) -> None:

@@ -28,11 +28,14 @@ from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
+from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.folder_lock import only_one
 from shoal_agent.hardware import available_runtimes, detect, targets_for
 from shoal_agent.hold import HoldFile
+from shoal_agent.hub_ranges import HubRanges
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
 from shoal_agent.key_rotation import take_up_encryption_key
+from shoal_agent.ledger import Ledger, LedgerReports, LinkMeter
 from shoal_agent.link import Link
 from shoal_agent.local_api import hold_routes
 from shoal_agent.models import Models, section_of
@@ -85,9 +88,16 @@ class Agent:
         pairs = Pairs(self._identity.folder)
         self._link = Link(self._identity, pairs, signer, settings.link, self._next_connection, self._now)
         self._renewal = Renewal(self._identity, pairs, settings.renewal, self._now, random.random)
+        self._ledger = Ledger(data / "ledger.json", settings.ledger, lambda: self._now.floor, self._next_connection)
+        self._link.on_passage = LinkMeter(self._ledger).count
         self._blobs = BlobStore(data / "blobs")
-        self._site = Site(self._identity, self._now, self._blobs, settings.site, self._report)
-        self._fetcher = Fetcher(self._link, self._blobs, self._ask_again, settings.fetch, self._site.visit)
+        count_nearby = partial(self._ledger.count, "artifacts_cache")
+        self._site = Site(self._identity, self._now, self._blobs, settings.site, self._report, count_nearby)
+        self._limits = FetchLimits(self._ledger)
+        self._ranges = HubRanges(self._identity, pairs, self._now, partial(self._ledger.count, "artifacts_https"))
+        self._fetcher = Fetcher(
+            self._link, self._blobs, self._ask_again, settings.fetch, self._site.visit, self._limits, self._ranges
+        )
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
         self._trust = Refresher.of(data / "trust", self._identity, self._link, self._fetcher, self._now, settings.trust)
@@ -106,7 +116,13 @@ class Agent:
         self._reporter.models = self._models.reports
         self._trials = self._make_trials()
         self._telemetry = Telemetry(
-            self._link, self._outbox, self._monitor, self._shadow, self._now, self._reporter.notice_datasets
+            self._link,
+            self._outbox,
+            self._monitor,
+            self._shadow,
+            self._now,
+            self._reporter.notice_datasets,
+            LedgerReports(self._ledger, settings.ledger),
         )
         self._participant = self._make_participant()
 
@@ -137,6 +153,8 @@ class Agent:
                 await self._trials.aclose()
                 await self._server.aclose()
             self._outbox.close()
+            self._ranges.close()
+            self._ledger.close()
             self._now.save()
 
     async def _serve_and_converge(self) -> None:
@@ -268,6 +286,8 @@ class Agent:
     def _apply(self, state: DesiredState) -> None:
         """Set every section on its way."""
         self._telemetry.configure(state.config)
+        if self._limits.configure(state.config):
+            self._sections.retry_now()  # what the budget held back may fit
         self._link.reconnect_jitter_s = state.config.reconnect_jitter_s
         self._reporter.accepted(state.order)
         self._note_foreign_keys(state)

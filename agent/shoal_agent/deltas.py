@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore
 from shoal_agent.encryption_key import EncryptionKey
-from shoal_agent.errors import AgentError, ArtifactError, DiskError, LinkError
+from shoal_agent.errors import AgentError, ArtifactError, BudgetError, DiskError, LinkError
 from shoal_agent.fetch import Fetcher
 from shoal_agent.slots import Slot, Slots
 from shoal_contract.desired import ArtifactRef, DesiredModel
@@ -68,15 +68,16 @@ class Deltas:
         fetched_bytes = 0
         try:
             if not self.blobs.has(delta.travels_as.sha256):
-                await self.fetcher.fetch(delta.travels_as)
+                await to_thread.run_sync(self.blobs.mark_passing, delta.travels_as.sha256)
+                await self.fetcher.fetch(delta.travels_as, is_urgent=wanted.is_urgent)
                 fetched_bytes = delta.travels_as.size_bytes
             await to_thread.run_sync(self._make, variant, wanted, base, delta)
-        except LinkError:
+        except (LinkError, BudgetError):  # the whole file, which is larger, would not come either
             raise
         except DiskError as error:
-            if not fetched_bytes:
+            if not self.blobs.is_passing(delta.travels_as.sha256):
                 raise
-            # Only what came just now is deleted by name. Without it there may be room for the file.
+            # Only what came as a delta, now or before, is deleted by name. Without it there may be room for the file.
             _log.warning("model %s: no room beside a delta, the whole file then: %s", self.name, error)
             await to_thread.run_sync(self.blobs.discard, delta.travels_as.sha256)
         except (AgentError, ContractError, DeltaError) as error:

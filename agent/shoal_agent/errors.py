@@ -101,6 +101,13 @@ class FetchError(AgentError):
     default_remedy = "the agent tries again and asks the hub to publish the artifact again"
 
 
+class BudgetError(FetchError):
+    """The month's byte budget does not allow a transfer. It is held until the next month, or until there is more."""
+
+    code = "budget"
+    default_remedy = "the agent goes on by itself next month; sooner with a larger budget: shoal devices limit"
+
+
 class SiteError(AgentError):
     """The site's cache could not serve, or be asked. What it lacks comes from the broker."""
 

@@ -1,21 +1,22 @@
-"""Fetches one artifact over retained chunks: only what is missing or has come wrong, a few chunks at a time."""
+"""Fetches one artifact chunk by chunk: only what is missing or has come wrong, a few chunks at a time."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore, PartialBlob
-from shoal_agent.errors import AgentError, FetchError
+from shoal_agent.errors import AgentError, BudgetError, FetchError, LinkError
+from shoal_agent.fetch_limits import FetchLimits
+from shoal_agent.fetch_ways import FetchWays, RangeSource, RetainedSource
 from shoal_agent.settings import FetchSettings
-from shoal_contract import topics
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.errors import ContractError
 from shoal_contract.errors import TransferError as WrongSizeError
+from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_contract.transfer import TransferManifest, parse_transfer_manifest
 
 AskAgain = Callable[[str, str], Awaitable[None]]
@@ -38,20 +39,8 @@ async def nobody_nearby(_manifest: TransferManifest) -> AsyncIterator[AskNearby]
     yield ask
 
 
-class RetainedSource(Protocol):
-    """Where retained messages are read from; the link, in production."""
-
-    async def read_retained(self, topic: str, timeout_s: float) -> bytes:
-        """Return the retained message of `topic`.
-
-        Raises:
-            FetchError: Nothing arrived within `timeout_s`.
-            LinkError: Nothing could arrive, as the link was down.
-        """
-
-
 class Fetcher:
-    """Brings artifacts into the blob store; the chunks' list always comes over the link, chunks from nearby as well."""
+    """Brings artifacts into the blob store; their lists always come over the uplink, chunks from nearby as well."""
 
     def __init__(
         self,
@@ -60,20 +49,29 @@ class Fetcher:
         ask_again: AskAgain,
         settings: FetchSettings,
         nearby: Nearby = nobody_nearby,
+        limits: FetchLimits | None = None,
+        ranges: RangeSource | None = None,
     ) -> None:
-        self._source = source
+        self._ways = FetchWays(source, ranges, settings)
         self._blobs = blobs
         self._ask_again = ask_again
         self._settings = settings
         self._nearby = nearby
+        self._limits = limits
+        self._held: dict[str, tuple[TransferManifest, float]] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
-    async def fetch(self, ref: ArtifactRef) -> Path:
+    async def fetch(self, ref: ArtifactRef, *, is_urgent: bool = False) -> Path:
         """Return the path of the verified artifact, fetched if it is not there.
 
         Two sections that need the same artifact share one transfer.
 
+        Args:
+            ref: The artifact.
+            is_urgent: Whether it may come although the month's byte budget does not allow it.
+
         Raises:
+            BudgetError: It does not, and it is not urgent.
             FetchError: Chunks are missing or wrong for now; the hub has been asked to publish them again.
             LinkError: The link is down.
             DiskError: It can not be stored.
@@ -81,44 +79,69 @@ class Fetcher:
         lock = self._locks.setdefault(ref.sha256, anyio.Lock())
         try:
             async with lock:
-                return self._blobs.path(ref.sha256) if self._blobs.has(ref.sha256) else await self._bring(ref)
+                is_there = self._blobs.has(ref.sha256)
+                return self._blobs.path(ref.sha256) if is_there else await self._bring(ref, is_urgent)
         finally:
             if not lock.locked():
                 self._locks.pop(ref.sha256, None)
 
     async def manifest(self, ref: ArtifactRef) -> TransferManifest:
-        """Return the artifact's transfer manifest, which nobody has signed.
+        """Return the artifact's transfer manifest, which nobody has signed; of what is held back, the one that it had.
 
         Raises:
             FetchError: It is missing or wrong for now; the hub has been asked to publish the artifact again.
             LinkError: The link is down.
         """
+        held, since_s = self._held.get(ref.sha256, (None, 0.0))
+        if held is not None and time.monotonic() - since_s < self._settings.held_list_s:
+            return held
         try:
-            payload = await self._source.read_retained(topics.artifact_manifest(ref.sha256), self._settings.silence_s)
+            payload = await self._ways.chunk_list(ref)
             return parse_transfer_manifest(payload, ref.sha256, ref.size_bytes)
+        except LinkError:
+            self._ways.failed(ref.sha256)
+            raise
         except (FetchError, ContractError) as error:
-            await self._ask_again(ref.sha256, str(error)[:256])
+            await self._failed(ref, str(error))
             raise FetchError(str(error)) from error
 
-    async def _bring(self, ref: ArtifactRef) -> Path:
+    async def _bring(self, ref: ArtifactRef, is_urgent: bool) -> Path:
         manifest = await self.manifest(ref)
         try:
             partial = await to_thread.run_sync(self._blobs.open_partial, manifest)
             try:
                 for _ in range(self._settings.chunk_attempts):
-                    await self._fill(partial)
+                    await self._fill(partial, is_urgent)
                     await to_thread.run_sync(partial.find_wrong)
                     if not partial.missing:
-                        return await to_thread.run_sync(self._blobs.finish, partial, ref)
+                        path = await to_thread.run_sync(self._blobs.finish, partial, ref)
+                        self._held.pop(ref.sha256, None)
+                        self._ways.succeeded(ref.sha256)
+                        return path
                 raise FetchError(_wrong(partial, self._settings.chunk_attempts))
             finally:
                 partial.close()
+        except BudgetError:
+            if self._held.get(ref.sha256, (None, 0.0))[0] is not manifest:
+                self._held[ref.sha256] = manifest, time.monotonic()
+            raise
         except FetchError as error:
-            await self._ask_again(ref.sha256, str(error)[:256])
+            self._held.pop(ref.sha256, None)
+            await self._failed(ref, str(error))
+            raise
+        except LinkError:
+            self._ways.failed(ref.sha256)
             raise
 
-    async def _fill(self, partial: PartialBlob) -> None:
+    async def _failed(self, ref: ArtifactRef, detail: str) -> None:
+        """Note a failure, and have the hub publish the artifact again if that is where it should have come from."""
+        self._ways.failed(ref.sha256)
+        if ref.size_bytes <= MAX_ARTIFACT_BYTES:
+            await self._ask_again(ref.sha256, detail[:256])
+
+    async def _fill(self, partial: PartialBlob, is_urgent: bool) -> None:
         todo = sorted(partial.missing, reverse=True)
+        window = self._window(partial)
         limiter = anyio.CapacityLimiter(1)
         failures: list[AgentError] = []
 
@@ -128,23 +151,29 @@ class Fetcher:
                     if todo:
                         started_s = time.monotonic()
                         try:
-                            await self._chunk(partial, todo.pop(), ask)
+                            await self._chunk(partial, todo.pop(), ask, is_urgent)
                         except AgentError as error:  # raised below: a task group would wrap it
                             failures.append(error)
                         is_fast = time.monotonic() - started_s < self._settings.fast_chunk_s
-                        limiter.total_tokens = self._settings.window if is_fast else 1
+                        limiter.total_tokens = window if is_fast else 1
 
         async with self._nearby(partial.manifest) as ask, anyio.create_task_group() as group:
-            for _ in range(min(self._settings.window, len(todo))):
+            for _ in range(min(window, len(todo))):
                 group.start_soon(worker, ask)
         if failures:
             raise failures[0]
 
-    async def _chunk(self, partial: PartialBlob, index: int, ask: AskNearby) -> None:
-        topic = topics.artifact_chunk(partial.manifest.sha256, index)
+    def _window(self, partial: PartialBlob) -> int:
+        most, chunk_bytes = self._settings.window, partial.manifest.chunk_bytes
+        return most if self._limits is None else self._limits.window(chunk_bytes, most, self._settings.fast_chunk_s)
+
+    async def _chunk(self, partial: PartialBlob, index: int, ask: AskNearby, is_urgent: bool) -> None:
         problem = ""
         for _ in range(self._settings.chunk_attempts):
-            data = await ask(index) or await self._source.read_retained(topic, self._settings.silence_s)
+            data = await ask(index)
+            if not data:
+                await self._admit(partial, index, is_urgent)
+                data = await self._ways.chunk(partial.manifest, index)
             try:
                 await to_thread.run_sync(partial.write, index, data)
             except WrongSizeError as error:
@@ -152,6 +181,13 @@ class Fetcher:
             else:
                 return
         raise FetchError(f"{problem} ({self._settings.chunk_attempts} attempts)")
+
+    async def _admit(self, partial: PartialBlob, index: int, is_urgent: bool) -> None:
+        """Wait until a chunk may come over the uplink."""
+        if self._limits is not None:
+            doing = f"fetching {partial.manifest.sha256[:12]} ({partial.manifest.size_bytes} bytes)"
+            size_bytes, left_bytes = partial.manifest.size_of(index), partial.missing_bytes
+            await self._limits.admit(size_bytes, left_bytes, doing=doing, is_urgent=is_urgent)
 
 
 def _wrong(partial: PartialBlob, attempts: int) -> str:

@@ -3,8 +3,11 @@
 import http.client
 import json
 import ssl
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -15,6 +18,8 @@ DEFAULT_PORT = 443
 API = "/api/v1"
 MAX_ANSWER_BYTES = 1024 * 1024
 _SERVER_ERROR = 500
+_JSON = "application/json"
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Answer(NamedTuple):
@@ -25,6 +30,57 @@ class Answer(NamedTuple):
     date: datetime | None
 
 
+class HubConnection:
+    """A connection to the hub that stays open between requests. One thread at a time; close it at the end.
+
+    Args:
+        hub_url: The hub's address.
+        context: Whom to trust.
+
+    Raises:
+        HubError: The address is none.
+    """
+
+    def __init__(self, hub_url: str, context: ssl.SSLContext) -> None:
+        try:
+            parts = urlsplit(hub_url)
+            host, port = parts.hostname, parts.port or DEFAULT_PORT
+        except ValueError:
+            host = None
+        if not host or parts.scheme != "https":
+            message = f"asking the hub at {hub_url!r}: an address like https://hub.example:8443 was expected"
+            raise HubError(message, "give the hub's address with --hub")
+        self._hub_url = hub_url
+        self._connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the next request needs no new connection."""
+        return self._connection.sock is not None
+
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = _NONE) -> Answer:
+        """Send one request, and return an answer of any status.
+
+        Raises:
+            HubUnreachableError: No hub answered, or it is not one that the context trusts.
+        """
+        try:
+            self._connection.request(method, path, body, {**headers, **({"Content-Type": _JSON} if body else {})})
+            response = self._connection.getresponse()
+            content = response.read(MAX_ANSWER_BYTES)
+            if not response.isclosed():  # more is left than is ever taken
+                self._connection.close()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            message = f"asking the hub at {self._hub_url}: {error}"
+            raise HubUnreachableError(message, "check the hub's address, its port and the network") from error
+        return Answer(response.status, content, _date(response.getheader("Date")))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+
 def call(hub_url: str, method: str, path: str, context: ssl.SSLContext, body: bytes | None = None) -> Answer:
     """Send one request, and return an answer of any status.
 
@@ -32,25 +88,8 @@ def call(hub_url: str, method: str, path: str, context: ssl.SSLContext, body: by
         HubError: The address is none.
         HubUnreachableError: No hub answered, or it is not one that `context` trusts.
     """
-    try:
-        parts = urlsplit(hub_url)
-        host, port = parts.hostname, parts.port or DEFAULT_PORT
-    except ValueError:
-        host = None
-    if not host or parts.scheme != "https":
-        message = f"asking the hub at {hub_url!r}: an address like https://hub.example:8443 was expected"
-        raise HubError(message, "give the hub's address with --hub")
-    connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
-    try:
-        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
-        response = connection.getresponse()
-        content = response.read(MAX_ANSWER_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        message = f"asking the hub at {hub_url}: {error}"
-        raise HubUnreachableError(message, "check the hub's address, its port and the network") from error
-    finally:
-        connection.close()
-    return Answer(response.status, content, _date(response.getheader("Date")))
+    with closing(HubConnection(hub_url, context)) as connection:
+        return connection.ask(method, path, body)
 
 
 def refusal(hub_url: str, answer: Answer) -> HubError:

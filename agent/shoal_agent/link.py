@@ -29,6 +29,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from shoal_agent.clock import Clock
 from shoal_agent.errors import DiskError, FetchError, LinkError
 from shoal_agent.identity import Identity, load_key
+from shoal_agent.ledger import Passage
 from shoal_agent.link_inboxes import Inboxes
 from shoal_agent.link_problems import explain_end, explain_no_connection
 from shoal_agent.link_socket import MqttClient, idle_s, send_at_once
@@ -92,6 +93,8 @@ class Link:
         """What desired state adds at most before each new connection, so that a fleet does not return as one."""
         self.on_refused: Callable[[], None] = lambda: None
         """Called in the event loop when the broker's certificate was refused."""
+        self.on_passage: Callable[[Passage, str, int, int], None] = lambda *_: None
+        """Told of what passes: (what, topic, payload bytes, QoS); in any thread."""
         self._inboxes = Inboxes(settings.inbox_messages)
         self._confirmations: dict[int, _Confirmation] = {}
         self._up = anyio.Event()
@@ -181,6 +184,7 @@ class Link:
         if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
             waiting = self._settings.unconfirmed_messages
             raise LinkError(f"publishing to {topic}: {waiting} publications wait for the broker's confirmation")
+        self.on_passage("publish", topic, len(payload), 1)
         self._confirmations[info.mid] = confirmation
         try:
             with anyio.fail_after(self._settings.confirm_timeout_s):
@@ -204,6 +208,7 @@ class Link:
         finally:
             self._inboxes.close(topic)
             if self.is_connected:
+                self.on_passage("unsubscribe", topic, 0, 0)
                 self._client.unsubscribe(topic)
 
     async def read_retained(self, topic: str, timeout_s: float) -> bytes:
@@ -345,6 +350,7 @@ class Link:
         self._up.set()
 
     def _subscribe(self, topic: str, qos: int) -> None:
+        self.on_passage("subscribe", topic, 0, 0)
         self._client.subscribe(topic, options=SubscribeOptions(qos=qos))
 
     def _on_connect(self, _c: Client, _u: object, _f: ConnectFlags, reason: ReasonCode, _p: Properties | None) -> None:
@@ -353,6 +359,7 @@ class Link:
         else:
             self._was_accepted = True
             self._pairs.taken()
+            self.on_passage("connect", "", 0, 0)
             self._loop.call_soon_threadsafe(self._set_up, self._upcoming)
 
     def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
@@ -366,6 +373,7 @@ class Link:
         self._back_off(explain_end(reason, self._identity.device_id, was_accepted=was_accepted))
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        self.on_passage("receive", message.topic, len(message.payload), message.qos)
         self._inboxes.hand_over(self._loop, message.topic, bytes(message.payload))
 
     def _on_publish(self, _c: Client, _u: object, mid: int, reason: ReasonCode, _p: Properties | None) -> None:

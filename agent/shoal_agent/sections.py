@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from shoal_agent.encryption_key import OtherRecipientError
-from shoal_agent.errors import AgentError, DeploymentFailedError, HeldError, WaitingError
+from shoal_agent.errors import AgentError, BudgetError, DeploymentFailedError, HeldError, WaitingError
 from shoal_agent.reporting import Reporter
 from shoal_agent.updater import RETRYABLE
 from shoal_contract.reported import SectionReport, SectionState
@@ -131,7 +131,7 @@ class Sections:
                     await self._again.wait()
             except RETRYABLE as error:
                 _log.warning("section %s: %s; trying again", key, error)
-                is_held = isinstance(error, HeldError | OtherRecipientError)
+                is_held = isinstance(error, HeldError | OtherRecipientError | BudgetError)
                 state: SectionState = "held" if is_held else "working"
                 report = SectionReport(state=state, step="wait", deployment=deployment, problem=error.to_problem())
                 self._reporter.section(key, report)

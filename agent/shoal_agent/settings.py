@@ -39,8 +39,27 @@ class FetchSettings:
     """While a chunk takes less, up to `window` chunks are asked for at once; else one."""
     window: int = 4
     chunk_attempts: int = 3
+    https_after: int = 2
+    """Tries at the broker that fail before one goes to the hub over HTTPS; from there on they take turns."""
+    held_list_s: float = 3600.0
+    """How long the list of a file is remembered that the month's budget holds back: trying again then costs nothing."""
     retry_min_s: float = 1.0
     retry_max_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class LedgerSettings:
+    """How often the byte ledger is written and told to the hub."""
+
+    save_s: float = 60.0
+    save_bytes: int = 256 * 1024
+    """Counted bytes after which it is written before `save_s` have passed."""
+    reserve_bytes: int = 1024 * 1024
+    """Where there is a monthly budget: what counts as spent beyond what was asked for, if the power is cut."""
+    report_s: float = 600.0
+    """A heartbeat carries the ledger at least so often, if it has changed."""
+    report_bytes: int = 256 * 1024
+    """What the ledger grows by before a heartbeat carries it sooner."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +194,7 @@ class AgentSettings:
     """Starts that an unproven version may fail before the previous one comes back."""
     link: LinkSettings = field(default_factory=LinkSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     renewal: RenewalSettings = field(default_factory=RenewalSettings)

@@ -11,11 +11,13 @@ import anyio
 from anyio import to_thread
 
 from shoal_agent.errors import DiskError, LinkError
+from shoal_agent.ledger import LedgerReports
 from shoal_agent.link import Link
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import UNPLACED, Outbox
 from shoal_agent.trials import Shadow
 from shoal_contract.desired import DesiredConfig
+from shoal_contract.ledger import LedgerTotals
 from shoal_contract.telemetry import Heartbeat, TelemetryMessage
 
 _log = getLogger(__name__)
@@ -32,6 +34,7 @@ class Telemetry:
         shadow: Has those of the trials in shadow.
         now: Trusted time.
         before_beat: Called before each heartbeat.
+        ledger: Goes along with a heartbeat now and then.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Telemetry:
         shadow: Shadow,
         now: Callable[[], datetime],
         before_beat: Callable[[], None],
+        ledger: LedgerReports,
     ) -> None:
         self._link = link
         self._outbox = outbox
@@ -49,6 +53,7 @@ class Telemetry:
         self._shadow = shadow
         self._now = now
         self._before_beat = before_beat
+        self._ledger = ledger
         self._started_s = time.monotonic()
         self._config = DesiredConfig()
         self._config_changed = anyio.Event()
@@ -66,11 +71,14 @@ class Telemetry:
             connection = await self._link.wait_connected()
             place = (connection, place[1] + 1 if connection == place[0] else 0)
             self._before_beat()
-            message = heartbeat(self._started_s, self._outbox.depth(), self._now(), place)
+            totals = await to_thread.run_sync(self._ledger.due, connection)
+            message = heartbeat(self._started_s, self._outbox.depth(), self._now(), place, totals)
             try:
                 await self._link.say("telemetry", message.to_bytes())
             except LinkError as error:
                 _log.debug("heartbeat lost: %s", error)
+            else:
+                self._ledger.told(connection, totals)
             self._config_changed = anyio.Event()
             with anyio.move_on_after(self._config.heartbeat_s):
                 await self._config_changed.wait()
@@ -94,7 +102,12 @@ class Telemetry:
 
 
 def heartbeat(
-    started_s: float, outbox_depth: int, now: datetime, place: tuple[int, int], root: Path = Path("/")
+    started_s: float,
+    outbox_depth: int,
+    now: datetime,
+    place: tuple[int, int],
+    ledger: LedgerTotals | None = None,
+    root: Path = Path("/"),
 ) -> TelemetryMessage:
     """Return the vital signs of this process and its board.
 
@@ -103,6 +116,7 @@ def heartbeat(
         outbox_depth: Messages that wait for the hub.
         now: The clock.
         place: The connection, and how many heartbeats it has carried.
+        ledger: Totals of the byte ledger, if the hub is to be told them now.
         root: The root under which /proc and /sys are read.
     """
     body = Heartbeat(
@@ -114,6 +128,7 @@ def heartbeat(
         outbox_depth=outbox_depth,
         connection=place[0],
         sequence=place[1],
+        ledger=ledger,
     )
     return TelemetryMessage(body=body)
 

@@ -23,6 +23,7 @@ from shoal_client.registry import Job
 from shoal_client.resources import Devices, Drift, Federated, Tokens
 from shoal_client.rollouts import Rollouts
 from shoal_client.sites import Sites
+from shoal_client.traffic import TrafficLedger
 from shoal_client.transport import Transport
 from shoal_client.trials import Trials
 from shoal_client.tuf import Trust
@@ -51,6 +52,7 @@ class ShoalClient:
         self.pins = Pins(self._transport)
         self.groups = Groups(self._transport)
         self.sites = Sites(self._transport)
+        self.traffic = TrafficLedger(self._transport)
         self.enrolments = Enrolments(self._transport)
         self.ca = DeviceCa(self._transport)
         self.models = Models(self._transport)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from shoal_contract.encryption import WrappedKey
 from shoal_contract.ids import DeviceId, Host, Name, Sha256
-from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES, MAX_INTEGER, MAX_SITE_MEMBERS
+from shoal_contract.limits import MAX_BLOB_BYTES, MAX_HTTPS_ARTIFACT_BYTES, MAX_INTEGER, MAX_SITE_MEMBERS
 from shoal_contract.update_policy import UpdatePolicy
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
@@ -22,7 +22,7 @@ class ArtifactRef(WireValue):
     """An artifact by its hash, with the size that the signer vouches for."""
 
     sha256: Sha256
-    size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
+    size_bytes: int = Field(ge=1, le=MAX_HTTPS_ARTIFACT_BYTES)
 
 
 class DesiredModel(WireValue):
@@ -39,6 +39,8 @@ class DesiredModel(WireValue):
     """Of an encrypted version: its key, for this device alone."""
     policy: UpdatePolicy | None = None
     """How to go about it; none: at once."""
+    is_urgent: bool = False
+    """Fetched even where the month's byte budget does not allow it: a rollback, or what an operator has pinned."""
 
 
 class DesiredRound(WireValue):
@@ -93,6 +95,17 @@ class DesiredConfig(WireValue):
     window_requests: int = Field(default=1000, ge=10, le=1_000_000)
     window_s: float = Field(default=60.0, ge=1, le=86_400)
     reconnect_jitter_s: float = Field(default=2.0, ge=0, le=3600)
+    max_fetch_bytes_per_s: Ordinal | None = None
+    """Most that artifacts may take of the uplink in a second, on average; one chunk at a time comes as fast as it can.
+
+    What comes from a site's cache does not count. None: no cap.
+    """
+    max_bytes_per_month: Ordinal | None = None
+    """Most that the uplink may carry in a month of UTC, both directions, by the device's own ledger.
+
+    What does not fit any more is not fetched before the next month, unless it is urgent. Nothing that the device has to
+    say is ever held back. None: no budget.
+    """
 
 
 class DesiredSite(WireValue):

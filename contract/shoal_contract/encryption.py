@@ -24,7 +24,7 @@ from pydantic import Field
 
 from shoal_contract.errors import EncryptionError
 from shoal_contract.ids import Sha256
-from shoal_contract.limits import MAX_ARTIFACT_BYTES
+from shoal_contract.limits import MAX_HTTPS_ARTIFACT_BYTES
 from shoal_contract.wire import WireValue
 
 CHUNK_BYTES: Final = 65_536
@@ -46,7 +46,7 @@ class EncryptedFile(WireValue):
     """A variant's file as it travels and lies on disks: hash and size of the ciphertext, plain bytes of a chunk."""
 
     sha256: Sha256
-    size_bytes: Annotated[int, Field(ge=1 + TAG_BYTES, le=MAX_ARTIFACT_BYTES)]
+    size_bytes: Annotated[int, Field(ge=1 + TAG_BYTES, le=MAX_HTTPS_ARTIFACT_BYTES)]
     chunk_bytes: Literal[65_536] = CHUNK_BYTES
 
 

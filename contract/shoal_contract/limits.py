@@ -22,6 +22,12 @@ MAX_INTEGER: Final = 2**63 - 1
 """Every integer fits the 64-bit column that it may land in; JSON itself has no bound."""
 MAX_ARTIFACT_BYTES: Final = 64 * 1024 * 1024
 """The largest artifact that travels as retained chunks."""
+MAX_HTTPS_ARTIFACT_BYTES: Final = 1024 * 1024 * 1024
+"""The largest artifact that travels at all: what is larger than `MAX_ARTIFACT_BYTES` comes over HTTPS ranges alone."""
+MAX_RANGE_BYTES: Final = 1024 * 1024
+"""What one request over HTTPS may ask of an artifact; the largest chunk fits."""
+MAX_DEVICE_REQUEST_BYTES: Final = 4 * 1024
+"""A device's signed request over HTTPS, as it stands in the header."""
 MAX_BLOB_BYTES: Final = 64 * 1024 * 1024
 """The largest blob that a device may upload."""
 CHUNK_SIZES_BYTES: Final = (16 * 1024, 128 * 1024, 512 * 1024)

@@ -6,7 +6,7 @@ from typing_extensions import Self
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.encryption import EncryptedFile, encrypted_size
 from shoal_contract.ids import Sha256
-from shoal_contract.limits import MAX_ARTIFACT_BYTES
+from shoal_contract.limits import MAX_HTTPS_ARTIFACT_BYTES
 from shoal_contract.wire import WireValue
 
 
@@ -14,7 +14,7 @@ class SealableFile(WireValue):
     """A file. Hash and size are the plain one's; of an encrypted one only `encrypted` travels and lies on disks."""
 
     sha256: Sha256
-    size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
+    size_bytes: int = Field(ge=1, le=MAX_HTTPS_ARTIFACT_BYTES)
     encrypted: EncryptedFile | None = None
 
     @model_validator(mode="after")

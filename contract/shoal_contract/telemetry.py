@@ -9,6 +9,7 @@ from pydantic import Field
 
 from shoal_contract.enrolment import PublicKeyHex
 from shoal_contract.ids import Name, Sha256
+from shoal_contract.ledger import LedgerTotals
 from shoal_contract.reported import Problem
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
@@ -53,6 +54,8 @@ class Heartbeat(WireMessage):
     outbox_depth: Count
     connection: Count
     sequence: Count
+    ledger: LedgerTotals | None = None
+    """Now and then, once it has grown: each one stands for all before it."""
 
 
 class Window(WireMessage):

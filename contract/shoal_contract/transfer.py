@@ -20,6 +20,7 @@ from shoal_contract.limits import (
     MAX_ARTIFACT_BYTES,
     MAX_CHUNK_LIST_BYTES,
     MAX_DELTAS,
+    MAX_HTTPS_ARTIFACT_BYTES,
 )
 from shoal_contract.sealable_file import SealableFile
 from shoal_contract.wire import WireMessage, parse_message
@@ -28,8 +29,11 @@ from shoal_contract.wire import WireMessage, parse_message
 class DeltaRef(SealableFile):
     """A patch that makes this artifact's plain file of another's.
 
-    It is encrypted where one of the two files is; `shoal_contract.encryption.delta_key` opens it.
+    It is encrypted where one of the two files is; `shoal_contract.encryption.delta_key` opens it. It travels as chunks
+    alone, as it is made and applied in memory.
     """
+
+    size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
 
 
 class TransferManifest(WireMessage):
@@ -39,7 +43,7 @@ class TransferManifest(WireMessage):
     """
 
     sha256: Sha256
-    size_bytes: int = Field(ge=1, le=MAX_ARTIFACT_BYTES)
+    size_bytes: int = Field(ge=1, le=MAX_HTTPS_ARTIFACT_BYTES)
     chunk_bytes: int
     chunks: tuple[Sha256, ...]
     deltas: dict[Sha256, DeltaRef] = Field(default_factory=dict, max_length=MAX_DELTAS)

@@ -27,6 +27,8 @@ from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
 from shoal_hub.sites import routes as site_routes
+from shoal_hub.traffic import routes as traffic_routes
+from shoal_hub.transfer import device_routes as device_fetch_routes
 from shoal_hub.trials import routes as trial_routes
 from shoal_hub.trust import ca_routes
 from shoal_hub.trust import routes as trust_routes
@@ -77,6 +79,8 @@ def _api(settings: Settings) -> APIRouter:
     api.include_router(pin_routes.router)
     api.include_router(group_routes.router)
     api.include_router(site_routes.router)
+    api.include_router(traffic_routes.router)
+    api.include_router(device_fetch_routes.router)
     api.include_router(ca_routes.router)
     for module in (
         registry_routes,

@@ -8,6 +8,7 @@ from shoal_hub.database import Database
 from shoal_hub.devices.guesses import Guesses
 from shoal_hub.events.changes import ChangeFeed
 from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.requests import RateLimit
 from shoal_hub.settings import Settings
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
@@ -33,9 +34,12 @@ class HubContext:
     """Where devices reach the API."""
     kept_anchor: KeptAnchor = field(default_factory=KeptAnchor)
     guesses: Guesses = field(init=False)
+    device_fetches: RateLimit = field(init=False)
 
     def __post_init__(self) -> None:
-        """Count wrong tokens by the settings' bounds."""
+        """Count wrong tokens, and devices' fetches over HTTPS, by the settings' bounds."""
         settings = self.settings
+        fetches = RateLimit(settings.device_fetches_per_minute, "fetches", "SHOAL_DEVICE_FETCHES_PER_MINUTE")
+        object.__setattr__(self, "device_fetches", fetches)
         guesses = Guesses(settings.wrong_tokens_per_minute, settings.wrong_tokens_per_minute_in_all)
         object.__setattr__(self, "guesses", guesses)

@@ -21,6 +21,7 @@ import shoal_hub.registry.encrypt
 import shoal_hub.registry.tables
 import shoal_hub.rollouts.tables
 import shoal_hub.sites.tables
+import shoal_hub.traffic.tables
 import shoal_hub.transfer.tables
 import shoal_hub.trials.tables
 import shoal_hub.trust.tables  # noqa: F401 - importing a tables module registers its tables

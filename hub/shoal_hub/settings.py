@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from shoal_contract.limits import DEFAULT_CHUNK_BYTES, MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES
+from shoal_contract.limits import DEFAULT_CHUNK_BYTES, MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES, MAX_HTTPS_ARTIFACT_BYTES
 from shoal_hub.errors import SettingsError
 from shoal_hub.operators.oidc_roles import parse_roles
 
@@ -86,6 +86,21 @@ class Settings(BaseModel):
         "bytes",
         "Artifact bytes that may stand retained at the broker.",
         ge=2**20,
+    )
+    max_artifact_bytes: int = _setting(
+        "SHOAL_MAX_ARTIFACT_BYTES",
+        512 * 2**20,
+        "bytes",
+        "The largest file that is rolled out; what is larger than 64 MiB comes to devices over HTTPS alone.",
+        ge=2**20,
+        le=MAX_HTTPS_ARTIFACT_BYTES,
+    )
+    device_fetches_per_minute: float = _setting(
+        "SHOAL_DEVICE_FETCHES_PER_MINUTE",
+        600.0,
+        "1/min",
+        "Ranges of a mebibyte at most that one device may fetch over HTTPS in a minute; as many at once.",
+        ge=1,
     )
     delta_min_bytes: int = _setting(
         "SHOAL_DELTA_MIN_BYTES",

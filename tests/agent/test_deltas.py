@@ -352,6 +352,41 @@ async def test_a_delta_beside_which_the_disk_has_no_room_for_the_file_makes_way_
     assert told_bytes(device) == delta.size_bytes + len(travelling(2, is_encrypted=kind.new))
 
 
+@plain_and_encrypted
+async def test_a_delta_that_an_earlier_try_left_behind_makes_way_on_a_full_disk_as_well(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    device, wanted = await devices(kind)
+    delta = offer(device, kind, GOOD_PATCH).travels_as
+    device.blobs.mark_passing(delta.sha256)
+    await device.updater.fetcher.fetch(delta)  # and then the power was cut
+
+    def full(_ref: ArtifactRef, _parts: Iterable[bytes]) -> None:
+        raise DiskError("storing artifact: [Errno 28] No space left on device")
+
+    monkeypatch.setattr(device.blobs, "put", full)
+    await device.converge(wanted)
+    assert (device.serves, device.blobs.has(delta.sha256)) == (2, False)
+
+
+async def test_a_file_that_something_needs_is_never_deleted_because_a_broker_calls_it_a_delta(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, wanted = await devices(PLAIN)
+    delta = offer(device, PLAIN, GOOD_PATCH).travels_as
+    device.blobs.mark_passing(delta.sha256)
+    await device.updater.fetcher.fetch(delta)
+    device.blobs.check(delta.sha256)  # as everything does that is going to use it as a file
+
+    def full(_ref: ArtifactRef, _parts: Iterable[bytes]) -> None:
+        raise DiskError("storing artifact: [Errno 28] No space left on device")
+
+    monkeypatch.setattr(device.blobs, "put", full)
+    with pytest.raises(DiskError):
+        await device.converge(wanted)
+    assert device.blobs.has(delta.sha256)
+
+
 async def test_a_silent_transfer_manifest_is_told_to_the_hub_once_and_waited_for(devices: Devices) -> None:
     device, wanted = await devices(PLAIN)
     offer(device, PLAIN, GOOD_PATCH)

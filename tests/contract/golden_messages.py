@@ -21,6 +21,7 @@ from shoal_contract.desired import (
     DesiredState,
     DesiredTrial,
 )
+from shoal_contract.device_request import ArtifactRequest
 from shoal_contract.encryption import EncryptedFile, WrappedKey, encrypted_size
 from shoal_contract.enrolment import (
     EnrolmentPending,
@@ -29,6 +30,7 @@ from shoal_contract.enrolment import (
     RenewalRequest,
     RenewalResponse,
 )
+from shoal_contract.ledger import LedgerTotals, Traffic
 from shoal_contract.manifest import (
     Baseline,
     FeatureBaseline,
@@ -128,6 +130,7 @@ def desired_state() -> DesiredState:
                 deployment="dp-7k2m4q6z",
                 key=WrappedKey(recipient=_sha("3"), data=base64.b64encode(bytes(range(80))).decode()),
                 policy=_POLICY,
+                is_urgent=True,
             )
         },
         federated={
@@ -166,7 +169,14 @@ def desired_state() -> DesiredState:
                 hard_examples=4,
             )
         },
-        config=DesiredConfig(heartbeat_s=15.0, window_requests=500, window_s=30.0, reconnect_jitter_s=4.5),
+        config=DesiredConfig(
+            heartbeat_s=15.0,
+            window_requests=500,
+            window_s=30.0,
+            reconnect_jitter_s=4.5,
+            max_fetch_bytes_per_s=65_536,
+            max_bytes_per_month=500_000_000,
+        ),
         site=DesiredSite(
             name="warehouse", cache=DEVICE, host="192.168.7.20", port=8471, members=("d-bcdefghi234567ab",)
         ),
@@ -325,6 +335,20 @@ def _heartbeat() -> Heartbeat:
         outbox_depth=3,
         connection=5,
         sequence=120,
+        ledger=LedgerTotals(
+            stream=1_772_366_400_000,
+            months={
+                "2026-02": {"control": Traffic(received_bytes=40_960, sent_bytes=81_920)},
+                "2026-03": {
+                    "artifacts_broker": Traffic(received_bytes=5_242_880, sent_bytes=262_144),
+                    "artifacts_cache": Traffic(received_bytes=1_048_576),
+                    "artifacts_https": Traffic(received_bytes=70_000_000, sent_bytes=900_000),
+                    "telemetry": Traffic(received_bytes=2_048, sent_bytes=65_536),
+                    "federated": Traffic(sent_bytes=131_072),
+                    "control": Traffic(received_bytes=4_096, sent_bytes=8_192),
+                },
+            },
+        ),
     )
 
 
@@ -445,6 +469,9 @@ MESSAGES: Final[dict[str, Golden]] = {
     ),
     "renewal-request": Golden(_renewal_request(), RenewalRequest, limits.MAX_REPORT_BYTES),
     "renewal-response": Golden(_renewal_response(), RenewalResponse, limits.MAX_REPORT_BYTES),
+    "artifact-request": Golden(
+        ArtifactRequest(device_id=DEVICE, sha256=_sha("a"), at=NOON), ArtifactRequest, limits.MAX_DEVICE_REQUEST_BYTES
+    ),
     "trust-index": Golden(
         TrustIndex(names=("1.root", "1772366400000.models%2Fdigits")), TrustIndex, limits.MAX_REPORT_BYTES
     ),

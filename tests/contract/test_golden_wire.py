@@ -95,11 +95,14 @@ def _wire_classes() -> set[type[WireValue]]:
 
 def _nested(message: BaseModel) -> list[BaseModel]:
     """The message and every model in it."""
-    found = [message]
-    for _, value in message:
-        values = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else [value]
-        found += [inner for item in values if isinstance(item, BaseModel) for inner in _nested(item)]
-    return found
+    return [message, *(inner for _, value in message for inner in _models_in(value))]
+
+
+def _models_in(value: Any) -> list[BaseModel]:
+    if isinstance(value, BaseModel):
+        return _nested(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
+    return [inner for part in parts for inner in _models_in(part)]
 
 
 def _classes_in(message: BaseModel) -> list[type]:

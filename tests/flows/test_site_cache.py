@@ -29,11 +29,11 @@ WAIT_S = 30.0
 SITE = "house"
 
 
-def large_onnx(seed: int) -> bytes:
+def large_onnx(seed: int, hidden: int = HIDDEN) -> bytes:
     """Return the tiny classifier by way of a wide layer that adds nothing to it but size."""
-    wide = np.random.default_rng(seed).normal(size=(4, HIDDEN)).astype(np.float32)
+    wide = np.random.default_rng(seed).normal(size=(4, hidden)).astype(np.float32)
     wide[:, :3] = WEIGHTS
-    back = np.zeros((HIDDEN, 3), dtype=np.float32)
+    back = np.zeros((hidden, 3), dtype=np.float32)
     back[:3] = np.eye(3)
     graph = helper.make_graph(
         [
@@ -54,10 +54,10 @@ def large_onnx(seed: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def add_large_version(fleet: Fleet, folder: Path, seed: int) -> int:
-    """Register a version of some hundred kilobytes and compress it."""
+def add_large_version(fleet: Fleet, folder: Path, seed: int, hidden: int = HIDDEN) -> int:
+    """Register a version of some hundred kilobytes, by default, and compress it."""
     bundle = write_bundle(folder, seed=seed)
-    (bundle / "model.onnx").write_bytes(large_onnx(seed))
+    (bundle / "model.onnx").write_bytes(large_onnx(seed, hidden))
     (bundle / "model.keras").write_bytes(keras_archive())
     described = json.loads((bundle / "bundle.json").read_text())
     for name in ("model.onnx", "model.keras"):

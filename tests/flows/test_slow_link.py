@@ -6,7 +6,7 @@ Hub and broker are on this machine; the agent runs in a network namespace behind
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,9 +41,9 @@ class SlowAgent(AgentProcess):
         super().__init__(data, "--runtime", "onnxruntime", within=within(link.device))
         self._link = link
 
-    def ask(self, path: str, body: object = None) -> tuple[int, Any]:
+    def ask(self, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
         with self._link.visited():
-            return super().ask(path, body)
+            return super().ask(path, body, headers)
 
 
 class Setting(NamedTuple):

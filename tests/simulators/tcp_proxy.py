@@ -1,4 +1,4 @@
-"""A relay between two ends of TCP connections: it counts what comes down, and says when a share of it has come."""
+"""A relay between two ends of TCP connections: it counts what passes, and says when a share has come down."""
 
 import socket
 import threading
@@ -26,6 +26,8 @@ class TcpProxy:
         self._sockets: list[socket.socket] = []
         self.down_bytes = 0
         """What has come from the target, TLS and all."""
+        self.up_bytes = 0
+        """What has gone to it."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
 
@@ -54,6 +56,9 @@ class TcpProxy:
             while data := source.recv(_READ_BYTES):
                 if is_down:
                     self._count(len(data))
+                else:
+                    with self._lock:
+                        self.up_bytes += len(data)
                 sink.sendall(data)
         for one in (source, sink):
             with suppress(OSError):

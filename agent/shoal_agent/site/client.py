@@ -20,7 +20,7 @@ from shoal_agent.errors import AgentError, SiteError
 from shoal_agent.fetch import AskNearby
 from shoal_agent.identity import Identity
 from shoal_agent.settings import SiteSettings
-from shoal_agent.site.exchange import Part, receive, send
+from shoal_agent.site.exchange import Count, Part, passage_of, receive, send
 from shoal_agent.site.peers import asking_context
 from shoal_contract.desired import DesiredSite
 from shoal_contract.errors import ContractError
@@ -50,16 +50,23 @@ class SiteClient:
         now: Trusted time.
         settings: Bounds.
         tell: Told of a problem with the cache, and with None that it serves again.
+        count: Told of what came.
     """
 
     def __init__(
-        self, identity: Identity, now: Clock, settings: SiteSettings, tell: Callable[[SiteError | None], None]
+        self,
+        identity: Identity,
+        now: Clock,
+        settings: SiteSettings,
+        tell: Callable[[SiteError | None], None],
+        count: Count = lambda _: None,
     ) -> None:
         self.identity = identity
         self.now = now
         self.settings = settings
         self.site: DesiredSite | None = None
         self._tell = tell
+        self.count = count
         self._is_resting = False
         self._rests_until_s = 0.0
         self._lacks_until_s: dict[str, float] = {}
@@ -179,6 +186,7 @@ class _Visit:
         if response.status_code != _OK:
             raise SiteError(f"it answered with the status {response.status_code}")
         data = await self._body(stream, self._manifest.size_of(index))
+        self._client.count(passage_of(len(data)).received())
         self._talk.start_next_cycle()
         return data
 

@@ -1,6 +1,7 @@
 """HTTP/1.1 between two devices: h11 on a byte stream of anyio's, and the one kind of path that there is."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,8 +9,14 @@ import anyio
 import h11
 from anyio.abc import ByteStream
 
+from shoal_contract.ledger import Traffic
 from shoal_contract.limits import CHUNK_SIZES_BYTES
+from shoal_contract.wire_bytes import OnWire, on_wire
 
+Count = Callable[[Traffic], None]
+"""Told of what has passed between two devices of a site."""
+_HEAD_BYTES: Final = 120
+"""Of a request and of an answer, each, about."""
 _READ_BYTES: Final = 64 * 1024
 _PATH: Final = re.compile(rb"/artifact/([0-9a-f]{64})/([0-9]{1,6})/([0-9]{1,4})")
 
@@ -35,6 +42,15 @@ def parse_path(target: bytes) -> Part | None:
         return None
     part = Part(found[1].decode(), int(found[2]), int(found[3]))
     return part if part.chunk_bytes in CHUNK_SIZES_BYTES else None
+
+
+def passage_of(chunk_bytes: int) -> OnWire:
+    """Return what a chunk takes on the LAN with its two heads, in the direction of who asked and in the other."""
+    asked, answered = on_wire(_HEAD_BYTES), on_wire(_HEAD_BYTES + chunk_bytes)
+    return OnWire(
+        answered.forward_bytes + asked.backward_bytes,
+        asked.forward_bytes + answered.backward_bytes,
+    )
 
 
 async def receive(talk: h11.Connection, stream: ByteStream, read_bytes: int = _READ_BYTES) -> h11.Event:

@@ -19,7 +19,7 @@ from shoal_agent.clock import Clock
 from shoal_agent.errors import AgentError, SiteError
 from shoal_agent.identity import Identity
 from shoal_agent.settings import SiteSettings
-from shoal_agent.site.exchange import Part, parse_path, receive, send
+from shoal_agent.site.exchange import Count, Part, parse_path, passage_of, receive, send
 from shoal_agent.site.pace import Pace
 from shoal_agent.site.peers import device_of, listening_context
 from shoal_contract.desired import DesiredSite
@@ -40,13 +40,22 @@ class SiteServer:
         now: Trusted time.
         blobs: What there is to serve.
         settings: Where it listens, and its bounds.
+        count: Told of what went out.
     """
 
-    def __init__(self, identity: Identity, now: Clock, blobs: BlobStore, settings: SiteSettings) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        now: Clock,
+        blobs: BlobStore,
+        settings: SiteSettings,
+        count: Count = lambda _: None,
+    ) -> None:
         self._identity = identity
         self._now = now
         self._blobs = blobs
         self._settings = settings
+        self._count = count
         self.site: DesiredSite | None = None
         """The site of which this device is the cache; nobody is served without one."""
         self.port = 0
@@ -182,6 +191,7 @@ class SiteServer:
             await self._bytes.take(len(piece))
             await send(talk, stream, h11.Data(data=piece))
         await send(talk, stream, h11.EndOfMessage())
+        self._count(passage_of(_size_of(file, part)).sent())
 
     async def _refuse(self, talk: h11.Connection, stream: TLSStream, status: int) -> None:
         response = h11.Response(status_code=status, headers=[("Content-Length", "0"), ("Connection", "close")])

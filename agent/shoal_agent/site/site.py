@@ -13,6 +13,7 @@ from shoal_agent.identity import Identity
 from shoal_agent.sections import Sections
 from shoal_agent.settings import SiteSettings
 from shoal_agent.site.client import SiteClient
+from shoal_agent.site.exchange import Count
 from shoal_agent.site.server import SiteServer
 from shoal_contract.desired import DesiredSite
 from shoal_contract.reported import SectionReport
@@ -30,6 +31,7 @@ class Site:
         blobs: What a cache serves.
         settings: Whether and where this device may serve, and all bounds.
         report: Takes the section's report when the cache fails or serves again.
+        count: Told of what passes between this device and others of the site.
     """
 
     def __init__(
@@ -39,12 +41,13 @@ class Site:
         blobs: BlobStore,
         settings: SiteSettings,
         report: Callable[[str, SectionReport], None],
+        count: Count = lambda _: None,
     ) -> None:
         self._device_id = identity.device_id
         self._settings = settings
         self._report = report
-        self._server = SiteServer(identity, now, blobs, settings)
-        self._client = SiteClient(identity, now, settings, self._tell)
+        self._server = SiteServer(identity, now, blobs, settings, count)
+        self._client = SiteClient(identity, now, settings, self._tell, count)
 
     def visit(self, manifest: TransferManifest) -> AbstractAsyncContextManager[AskNearby]:
         """Return the context in which chunks of one artifact are asked of the site's cache."""

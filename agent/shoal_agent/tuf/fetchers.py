@@ -14,7 +14,7 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthM
 from tuf.ngclient import FetcherInterface
 
 from shoal_agent.errors import FetchError, LinkError
-from shoal_agent.fetch import RetainedSource
+from shoal_agent.fetch_ways import RetainedSource
 from shoal_agent.settings import TrustSettings
 from shoal_agent.tuf.feed import Feed
 from shoal_contract import topics

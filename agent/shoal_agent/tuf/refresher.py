@@ -19,7 +19,8 @@ from typing_extensions import Self
 
 from shoal_agent.clock import Clock
 from shoal_agent.errors import AgentError, HeldError
-from shoal_agent.fetch import Fetcher, RetainedSource
+from shoal_agent.fetch import Fetcher
+from shoal_agent.fetch_ways import RetainedSource
 from shoal_agent.identity import Identity
 from shoal_agent.settings import TrustSettings
 from shoal_agent.tls import hub_context
@@ -243,7 +244,7 @@ class Refresher:
 
     async def _fetch_ca_bundle(self, client: "TufClient", fetcher: "BoundedFetcher", ref: ArtifactRef) -> Path:
         if fetcher.where == "MQTT":
-            return await self._artifacts.fetch(ref)
+            return await self._artifacts.fetch(ref, is_urgent=True)
 
         def download() -> Path:
             target = client.find(CA_BUNDLE_TARGET, fetcher)

@@ -5,10 +5,17 @@ from typing import Annotated
 import typer
 
 from shoal_client.fleet import Device, DeviceDetail
+from shoal_hub.cli import traffic
 from shoal_hub.cli.connection import connect, find_device
 from shoal_hub.cli.output import AsJson, cell, console, facts, show, table
 
 app = typer.Typer(help="Enrolled devices.", no_args_is_help=True)
+
+app.command("ledger", epilog="Example: shoal devices ledger kitchen --month 2026-11")(traffic.ledger)
+app.command("limit", epilog="Example: shoal devices limit kitchen --bytes-per-s 65536 --bytes-per-month 500000000")(
+    traffic.limit
+)
+app.command("limits", epilog="Example: shoal devices limits")(traffic.limits)
 
 Named = Annotated[str, typer.Argument(metavar="DEVICE", help="Id or name of the device.")]
 Reason = Annotated[str, typer.Option(help="Why, for those who read the list later.")]

@@ -6,6 +6,8 @@ from typing import Any, Final
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from shoal_hub.traffic.ledger import DeviceMonth
+
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'{also}; style-src 'self'{also}; connect-src 'self'; img-src 'self' data:; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -16,6 +18,7 @@ _HEADERS: Final = {
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
+_SIZES: Final = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "B"))
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -40,7 +43,19 @@ def ago(at: datetime, now: datetime) -> str:
     return f"{int(seconds // size)} {unit} ago"
 
 
+def size(size_bytes: int) -> str:
+    """Return a size in the largest unit that fits, of powers of ten."""
+    unit_bytes, unit = next((each, unit) for each, unit in _SIZES if size_bytes >= each or each == 1)
+    return f"{size_bytes / unit_bytes:.1f} {unit}" if unit_bytes > 1 else f"{size_bytes} B"
+
+
+def size_of(month: DeviceMonth, category: str) -> str:
+    """Return what a device has received and sent of a category, both together."""
+    traffic = month.categories.get(category)
+    return size(traffic.total_bytes) if traffic else "-"
+
+
 _environment = Environment(
     loader=PackageLoader("shoal_hub.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
-_environment.filters["ago"] = ago
+_environment.filters |= {"ago": ago, "size": size, "size_of": size_of}

@@ -8,10 +8,12 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
+from shoal_contract.ledger import month_of
 from shoal_hub.console import account_routes, login_routes, rollout_routes
 from shoal_hub.console.pages import log_in_again, render
 from shoal_hub.console.visitors import Visitor, may_read
 from shoal_hub.context import HubContext
+from shoal_hub.database import utc_now
 from shoal_hub.dependencies import Hub, Reading
 from shoal_hub.devices.routes import list_devices
 from shoal_hub.events.watch import watch
@@ -19,10 +21,12 @@ from shoal_hub.operators.login import LoginLimits
 from shoal_hub.operators.roles import Principal
 from shoal_hub.rollouts.routes import list_rollouts
 from shoal_hub.settings import Settings
+from shoal_hub.traffic.ledger import ledger_of
 
 router = APIRouter(include_in_schema=False)
 
 _ROLLOUTS: Final = 20
+_LEDGER_ROWS: Final = 1000
 _VIEWER: Final = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5.35.0/"
 _STATIC: Final = Path(__file__).parent / "static"
 
@@ -62,6 +66,15 @@ def read_rollouts(visitor: Visitor, session: Reading) -> HTMLResponse:
     if visitor is None or not may_read(visitor):
         return log_in_again()
     return render("rollouts.html", rollouts=list_rollouts(session, visitor.principal, limit=_ROLLOUTS))
+
+
+@router.get("/console/ledger")
+def read_ledger(visitor: Visitor, session: Reading) -> HTMLResponse:
+    """Return the table of what devices have taken of their uplinks this month."""
+    if visitor is None or not may_read(visitor):
+        return log_in_again()
+    month = month_of(utc_now())
+    return render("ledger.html", months=ledger_of(session, month, limit=_LEDGER_ROWS), month=month)
 
 
 @router.get("/console/stream")

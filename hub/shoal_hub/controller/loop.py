@@ -37,6 +37,7 @@ from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.monitoring.settle import settle_signals
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
+from shoal_hub.transfer.deltas import end_unwanted_deltas
 from shoal_hub.transfer.needs import drop_settled_leases
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trials.settle import settle_trials
@@ -271,6 +272,7 @@ class Controller:
         if is_tick:
             yield lambda: self._desired.repeat_for_those_behind(now)
             yield lambda: drop_settled_leases(self._database)
+            yield lambda: end_unwanted_deltas(self._database)
             yield lambda: close_orphans(self._database)
             yield lambda: settle_signals(self._database, now)
             yield lambda: settle_trials(self._database, now)

@@ -21,6 +21,7 @@ from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.intents import intents_of, mark_stale
 from shoal_hub.devices.tables import DesiredRow, Device, Intent
 from shoal_hub.devices.wrapped_keys import give_keys
+from shoal_hub.traffic.limits import with_limits
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.version_keys import VersionKeys
 
@@ -49,13 +50,15 @@ def refresh_desired(
         Whether there is a new envelope to publish.
     """
     session.exec(delete(StaleDesired).where(col(StaleDesired.device_id) == device_id))
-    if session.get_one(Device, device_id).revoked_at is not None:
+    device = session.get_one(Device, device_id)
+    if device.revoked_at is not None:
         return False  # nobody may read it
     row = session.get(DesiredRow, device_id)
     composition = compose(intents_of(session, device_id), now)
     models = give_keys(session, version_keys, device_id, composition.models, now)
     trials = _give_trial_keys(session, version_keys, device_id, composition.trials, now)
-    composition = dataclasses.replace(composition, models=models, trials=trials)
+    config = with_limits(session, device, composition.config)
+    composition = dataclasses.replace(composition, models=models, trials=trials, config=config)
     conflicts = [dataclasses.asdict(conflict) for conflict in composition.conflicts]
     is_overtaken = session.exec(_overtaken().where(Device.id == device_id)).first() is not None
     if row is not None and not is_overtaken and not _must_sign(row, composition, director.epoch, now, life):

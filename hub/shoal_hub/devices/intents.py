@@ -17,6 +17,8 @@ from shoal_hub.errors import InvalidInputError
 
 _PART: Final = 500
 """Devices that one statement names."""
+_URGENT: Final[frozenset[IntentKind]] = frozenset({"pin", "rollback"})
+"""What a device fetches although its month's byte budget is spent."""
 Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite
 
 
@@ -48,6 +50,8 @@ def set_intent(
     """
     _require_fit(device_id, section, body)
     drop_intents(session, device_id, section=section, owner=owner)
+    if isinstance(body, DesiredModel):
+        body = body.model_copy(update={"is_urgent": kind in _URGENT})
     session.add(
         Intent(
             device_id=device_id,

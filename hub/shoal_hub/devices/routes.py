@@ -11,7 +11,7 @@ from shoal_hub.database import announce, utc_now
 from shoal_hub.dependencies import DeviceOperator, Reading, Viewer, Writing
 from shoal_hub.devices.compose import CONFIG
 from shoal_hub.devices.groups import make_home
-from shoal_hub.devices.intents import set_intent
+from shoal_hub.devices.intents import mark_stale, set_intent
 from shoal_hub.devices.listing import QueryText, Selection, list_devices_of
 from shoal_hub.devices.public import DeviceDetail, DeviceSummary, detail, summarise
 from shoal_hub.devices.revocation import ENROL_AGAIN, decommission, revoke
@@ -71,9 +71,11 @@ def update_device(device_id: Line, body: DeviceUpdate, session: Writing, operato
     device = _device(session, device_id)
     if body.name is not None:
         device.name = body.name
-    if body.group is not None:
+    if body.group is not None and body.group != device.group:
         make_home(session, body.group, by=operator.name)
         device.group = body.group
+        if device.revoked_at is None:
+            mark_stale(session, device.id)  # another group's limits hold
     if body.tags is not None:
         device.tags = body.tags
     session.add(device)

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select, update
 
 from shoal_contract.ack import Ack
 from shoal_contract.errors import ContractError, MessageError
+from shoal_contract.ledger import LedgerTotals
 from shoal_contract.reported import Presence, ReportedState
 from shoal_contract.telemetry import Event, Heartbeat, ShadowWindow, TelemetryMessage, Window
 from shoal_hub.database import Database, announce
@@ -28,6 +29,7 @@ from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.receive import Received, Unreadable, UpMessage
 from shoal_hub.ingest.record import Lookup, record_device_event
 from shoal_hub.ingest.sequence import Plan, Position, plan
+from shoal_hub.traffic.take import take_totals
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +115,9 @@ class Committer:
                 _note_keys(work, by_device[device_id])
             moved = {one for one, ack in acks.items() if _is_further(ack, devices[one])}
             beats = self._fresh_beats(devices, by_device)
-            take_beats(session, _beats_of(devices, by_device))
+            sent = _beats_of(devices, by_device)
+            take_beats(session, sent)
+            take_totals(session, _totals_of(sent), now)
             _note_seen(session, sorted(moved | beats.keys()), now)
         self._beats |= beats
         self._remember(waiting, now)
@@ -268,6 +272,12 @@ def _beats_of(devices: Iterable[str], by_device: Mapping[str, list[Received]]) -
             if isinstance(one.message, TelemetryMessage) and isinstance(one.message.body, Heartbeat):
                 beats[device_id].append(one.message.body)
     return beats
+
+
+def _totals_of(beats: Mapping[str, list[Heartbeat]]) -> dict[str, list[LedgerTotals]]:
+    """Return what devices tell of their byte ledgers."""
+    told = {one: [beat.ledger for beat in sent if beat.ledger is not None] for one, sent in beats.items()}
+    return {device_id: totals for device_id, totals in told.items() if totals}
 
 
 def _parts(device_ids: Sequence[str]) -> Iterator[Sequence[str]]:

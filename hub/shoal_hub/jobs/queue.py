@@ -22,6 +22,25 @@ def enqueue(session: Session, kind: str, subject: str, params: dict[str, Any], *
     return job
 
 
+def give_up(session: Session, job_id: str, why: str) -> bool:
+    """End a job that nobody needs any more, queued or running; the runner ends its process.
+
+    Returns:
+        False if it had ended already.
+    """
+    values: dict[str, Any] = {"state": "failed", "error": why, "ended_at": utc_now(), "pid": None}
+    before = session.get_one(Job, job_id, populate_existing=True).state
+    is_open = update(Job).where(col(Job.id) == job_id, col(Job.state).in_(("queued", "running")))
+    if session.exec(is_open.values(**values)).rowcount != 1:
+        return False
+    job = session.get_one(Job, job_id, populate_existing=True)
+    message = f"job {job.id} ({job.kind} of {job.subject}) was given up: {why}"
+    record_event(session, "job_given_up", message[:1000], subject=f"job/{job.id}")
+    record(session, JOBS, "jobs.finish", f"jobs/{job.id}", {"state": before}, {"state": "failed", "error": why})
+    announce(session, "jobs")
+    return True
+
+
 def finish(session: Session, job_id: str, *, result: dict[str, Any] | None = None, error: str = "") -> bool:
     """End a running job, once: by a result or by an error.
 

@@ -37,6 +37,7 @@ class JobRunner:
 
     def tick(self) -> None:
         """Take note of jobs that ended and start those whose turn it is."""
+        self._end_given_up()
         self._reap()
         self._requeue_orphans()
         self._start_queued()
@@ -53,6 +54,16 @@ class JobRunner:
                 session.exec(cut.values(state="queued", pid=None, attempts=col(Job.attempts) - 1))
         except SQLAlchemyError:
             log.exception("the jobs that were ended are not queued yet; the next start finds their processes gone")
+
+    def _end_given_up(self) -> None:
+        """End the processes whose jobs have been given up meanwhile."""
+        if not self._children:
+            return
+        with self._database.session() as session:
+            mine = col(Job.id).in_(list(self._children))
+            ended = session.exec(select(Job.id).where(mine, col(Job.state).not_in(("queued", "running")))).all()
+        for job_id in ended:
+            self._children[job_id].terminate()
 
     def _reap(self) -> None:
         for job_id, child in list(self._children.items()):

@@ -45,7 +45,7 @@ def build_controller(
         VersionKeys.open(trust),
         HubTrust.open(settings),
         Election(database, settings.data / "run" / "controller.lock"),
-        Transfers(database, ArtifactStore(settings.artifacts), grace),
+        Transfers(database, ArtifactStore(settings.artifacts), grace, settings.retained_budget_bytes),
         JobRunner(database, settings),
         build_revocations(settings, database, addresses),
         addresses.endpoint(settings, "hub-controller"),

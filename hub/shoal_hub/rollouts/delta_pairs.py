@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col
 
-from shoal_contract.limits import MAX_DELTAS
+from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_DELTAS
 from shoal_contract.reported import ModelReport, SlotReport
 from shoal_hub.devices.tables import Device
 from shoal_hub.registry.encrypt import travels_as
@@ -33,7 +33,7 @@ def delta_pairs(
         devices: The rollout's devices.
         min_bytes: The smallest file worth a delta.
     """
-    large = {one.target: one for one in variants if one.travelling_bytes >= min_bytes}
+    large = {one.target: one for one in variants if min_bytes <= one.travelling_bytes <= MAX_ARTIFACT_BYTES}
     known = {one.target for one in variants}
     moves: Counter[tuple[SlotReport, str]] = Counter()
     for device in devices:
@@ -67,9 +67,10 @@ def running_files(session: Session, model: str) -> dict[tuple[int, str, str], st
     columns: Any = select_columns(col(Version.number), *map(col, variant), col(Version.is_encrypted))
     joined = columns.join(VariantRow, col(Version.id) == col(VariantRow.version_id))
     sent = joined.where(col(Version.model) == model, col(Version.manifest_sha256).is_not(None))
+    small = sent.where(col(VariantRow.size_bytes) <= MAX_ARTIFACT_BYTES)  # both files of a delta are read into memory
     files = {
         (number, target, sha256): travels_as(sha256, sealed, is_encrypted=is_encrypted)
-        for number, target, sha256, sealed, is_encrypted in session.connection().execute(sent)
+        for number, target, sha256, sealed, is_encrypted in session.connection().execute(small)
     }
     return {key: sha256 for key, sha256 in files.items() if sha256 is not None}
 

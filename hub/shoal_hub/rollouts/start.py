@@ -47,6 +47,7 @@ class Starter:
     retained_budget_bytes: int
     delta_min_bytes: int
     delta_wait_s: float
+    max_artifact_bytes: int = MAX_ARTIFACT_BYTES
 
 
 def starter_of(hub: HubContext) -> Starter:
@@ -60,6 +61,7 @@ def starter_of(hub: HubContext) -> Starter:
         settings.retained_budget_bytes,
         settings.delta_min_bytes,
         settings.delta_wait_s,
+        settings.max_artifact_bytes,
     )
 
 
@@ -80,7 +82,7 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     Raises:
         NotFoundError: No such model, version or device.
         ConflictError: The version has no variants or one that is too large, another rollout of the model is running,
-            the artifacts do not fit at the broker, or the model's versions no longer fit the metadata.
+            or the model's versions no longer fit the metadata.
         InvalidInputError: The waves make no sense.
     """
     found = find_version(session, request.model, request.version)
@@ -90,7 +92,7 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     chosen = choose_devices(session, request, seed, now)
     encrypt_variants(session, starter.artifacts, starter.version_keys, found, now)
     variants = find_variants(session, found)
-    _check_sizes(variants)
+    _check_sizes(variants, starter.max_artifact_bytes)
     manifest = publish_manifest(session, starter.artifacts, starter.trust, starter.director, found)
     artifacts = [manifest.sha256, *_used_artifacts(found, variants, chosen.ahead)]
     make_room(session, artifacts, starter.retained_budget_bytes)
@@ -167,14 +169,14 @@ def _check_none_running(session: Session, model: str) -> None:
         )
 
 
-def _check_sizes(variants: Sequence[VariantRow]) -> None:
+def _check_sizes(variants: Sequence[VariantRow], max_bytes: int) -> None:
     for variant in variants:
         size_bytes = variant.travelling_bytes
-        if size_bytes > MAX_ARTIFACT_BYTES:
+        if size_bytes > max_bytes:
             raise ConflictError(
                 f"starting a rollout: the variant for {variant.target} has {size_bytes} bytes, "
-                f"{MAX_ARTIFACT_BYTES} is the most that travels over the broker",
-                "compress the version further",
+                f"{max_bytes} is the most that travels",
+                "compress the version further, or raise SHOAL_MAX_ARTIFACT_BYTES",
             )
 
 

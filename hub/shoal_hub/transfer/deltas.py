@@ -5,16 +5,18 @@ alone: one that is late, of no use or could not be made holds nothing up, as the
 """
 
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from sqlmodel import Session, col, select
 
 from shoal_contract.limits import MAX_DELTAS
 from shoal_contract.transfer import DeltaRef
-from shoal_hub.database import add_unless_there
-from shoal_hub.jobs.queue import enqueue
+from shoal_hub.database import Database, add_unless_there
+from shoal_hub.jobs.queue import enqueue, give_up
 from shoal_hub.jobs.tables import Job
 from shoal_hub.transfer.tables import Delta, Lease, Retained
 
+_ENDED: Final = "every rollout that wanted the delta has ended"
 Pair = tuple[str, str]
 """Base and result, each by the hash of what travels of the file."""
 
@@ -54,6 +56,20 @@ def has_deltas_to_come(session: Session, user: str) -> bool:
     return any(
         _is_on_its_way(session, row) or (row.artifact_sha256 in leased and not _is_named(session, row)) for row in rows
     )
+
+
+def end_unwanted_deltas(database: Database) -> None:
+    """Give up the making of deltas to files that nobody leases any more: their rollouts have ended."""
+    unwanted = select(Delta).where(Delta.state == "making", col(Delta.result_sha256).not_in(select(Lease.sha256)))
+    with database.session() as session:
+        is_any = session.exec(unwanted.limit(1)).first() is not None
+    if not is_any:
+        return
+    with database.transaction() as session:
+        for row in session.exec(unwanted).all():
+            give_up(session, row.job_id, _ENDED)
+            row.state, row.why = "failed", _ENDED
+            session.add(row)
 
 
 def named_deltas(session: Session) -> dict[str, dict[str, DeltaRef]]:

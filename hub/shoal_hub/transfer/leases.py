@@ -6,8 +6,8 @@ from datetime import datetime
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, func, select
 
+from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_hub.database import announce
-from shoal_hub.errors import ConflictError
 from shoal_hub.registry.tables import Artifact
 from shoal_hub.transfer.tables import Delta, Lease
 
@@ -41,33 +41,19 @@ def lease_users(session: Session) -> Sequence[str]:
 
 
 def make_room(session: Session, artifacts: Collection[str], budget_bytes: int) -> None:
-    """See that artifacts fit at the broker beside what is leased already: deltas give way to them where need be.
+    """Have deltas give way to artifacts that do not fit at the broker beside what is leased already.
 
-    Raises:
-        ConflictError: They do not fit even so.
+    What does not fit even so, the largest, comes to devices over HTTPS alone (`publishing.follow_leases`).
     """
-    if has_room(session, artifacts, budget_bytes):
-        return
-    is_delta = select(Delta.artifact_sha256).where(col(Delta.artifact_sha256).is_not(None))
-    session.exec(delete(Lease).where(col(Lease.sha256).in_(is_delta)))  # devices fetch whole files then
-    total_bytes, in_use = _retained_bytes(session, artifacts)
-    if total_bytes > budget_bytes:
-        raise ConflictError(
-            f"the broker would have to hold {total_bytes} bytes of artifacts, {budget_bytes} are allowed "
-            f"({in_use} artifacts are in use already)",
-            "end other rollouts first, or raise SHOAL_RETAINED_BUDGET_BYTES",
-        )
+    if not has_room(session, artifacts, budget_bytes):
+        is_delta = select(Delta.artifact_sha256).where(col(Delta.artifact_sha256).is_not(None))
+        session.exec(delete(Lease).where(col(Lease.sha256).in_(is_delta)))  # devices fetch whole files then
 
 
 def has_room(session: Session, artifacts: Collection[str], budget_bytes: int) -> bool:
-    """Whether artifacts that could be done without fit at the broker beside what is leased already."""
-    return _retained_bytes(session, artifacts)[0] <= budget_bytes
-
-
-def _retained_bytes(session: Session, artifacts: Iterable[str]) -> tuple[int, int]:
-    """Return the bytes of what is leased and of `artifacts`, and how many are leased."""
+    """Whether artifacts fit at the broker beside what is leased already."""
     leased = set(session.exec(select(Lease.sha256).distinct()).all())
     total = select(func.coalesce(func.sum(Artifact.size_bytes), 0)).where(
-        col(Artifact.sha256).in_(leased | set(artifacts))
+        col(Artifact.sha256).in_(leased | set(artifacts)), col(Artifact.size_bytes) <= MAX_ARTIFACT_BYTES
     )
-    return session.exec(total).one(), len(leased)
+    return int(session.exec(total).one()) <= budget_bytes

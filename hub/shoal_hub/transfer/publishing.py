@@ -1,20 +1,23 @@
 """Puts artifacts to the broker as retained chunks, and takes them away again. Every step can be repeated."""
 
 from collections import deque
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from logging import getLogger
 from typing import Final, Protocol
 
-from sqlmodel import Session, col, delete, select, update
+from sqlmodel import Session, col, delete, func, select, update
 
 from shoal_contract import topics
-from shoal_contract.transfer import chunk_bytes_for, describe, split
+from shoal_contract.limits import MAX_ARTIFACT_BYTES
+from shoal_contract.transfer import DeltaRef, chunk_bytes_for, split
 from shoal_hub.database import Database
 from shoal_hub.errors import ArtifactError
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.registry.tables import Artifact
+from shoal_hub.transfer.chunk_lists import list_chunks
 from shoal_hub.transfer.deltas import named_deltas
 from shoal_hub.transfer.tables import Lease, Retained
 
@@ -22,6 +25,7 @@ _log = getLogger(__name__)
 _WINDOW: Final = 20
 _CONFIRM_TIMEOUT_S: Final = 60.0
 _RETRY: Final = timedelta(minutes=1)
+DEFAULT_BUDGET_BYTES: Final = 256 * 2**20
 
 
 class Publisher(Protocol):
@@ -38,9 +42,13 @@ class Transfers:
         database: Where leases and the state of each artifact are.
         store: Where the bytes come from.
         grace: Between taking the manifest away, when devices stop to begin, and clearing the chunks.
+        budget_bytes: What may stand at the broker; devices have the rest over HTTPS.
     """
 
-    def __init__(self, database: Database, store: ArtifactStore, grace: timedelta) -> None:
+    def __init__(
+        self, database: Database, store: ArtifactStore, grace: timedelta, budget_bytes: int = DEFAULT_BUDGET_BYTES
+    ) -> None:
+        self._budget_bytes = budget_bytes
         self._database = database
         self._store = store
         self._grace = grace
@@ -53,11 +61,12 @@ class Transfers:
             MqttError: The connection went; the work is done again later.
         """
         with self._database.transaction() as session:
-            withdrawn = follow_leases(session, now)
+            withdrawn = follow_leases(session, now, self._budget_bytes)
             # The smallest first: a delta that stands is named as soon as the file that it leads to is published.
             by_size = select(Retained).order_by(col(Retained.size_bytes))
             publishing = session.exec(by_size.where(Retained.state == "publishing")).all()
-            outdated = _outdated(session)
+            named = named_deltas(session)
+            outdated = _outdated(session, named)
             withdrawing = session.exec(
                 select(Retained).where(Retained.state == "withdrawing", col(Retained.changed_at) <= now - self._grace)
             ).all()
@@ -65,7 +74,7 @@ class Transfers:
             publisher.publish(topics.artifact_manifest(sha256), b"", retain=True).result(_CONFIRM_TIMEOUT_S)
         for row in outdated:
             if self._unreadable_until.get(row.sha256, now) <= now:
-                self._publish_manifest_again(publisher, row, now)
+                self._publish_manifest(publisher, row, named.get(row.sha256, {}), now)
                 return True
         for row in publishing:
             if self._unreadable_until.get(row.sha256, now) <= now:
@@ -97,18 +106,22 @@ class Transfers:
                 waiting.popleft().result(_CONFIRM_TIMEOUT_S)
         for one in waiting:
             one.result(_CONFIRM_TIMEOUT_S)
-        self._publish_manifest(publisher, row, data, now)
+        self._publish_manifest(publisher, row, self._named().get(row.sha256, {}), now)
 
-    def _publish_manifest_again(self, publisher: Publisher, row: Retained, now: datetime) -> None:
-        """Have a manifest that stands name the deltas that there are by now."""
-        data = self._read(row, now)
-        if data is not None:
-            self._publish_manifest(publisher, row, data, now)
-
-    def _publish_manifest(self, publisher: Publisher, row: Retained, data: bytes, now: datetime) -> None:
+    def _named(self) -> dict[str, dict[str, DeltaRef]]:
         with self._database.session() as session:
-            deltas = named_deltas(session).get(row.sha256, {})
-        manifest = describe(data, row.chunk_bytes).model_copy(update={"deltas": deltas}).to_bytes()
+            return named_deltas(session)
+
+    def _publish_manifest(
+        self, publisher: Publisher, row: Retained, deltas: dict[str, DeltaRef], now: datetime
+    ) -> None:
+        """Have the manifest name these deltas; the chunks' hashes are made once, and kept."""
+        try:
+            listed = list_chunks(self._database, self._store, row.sha256, row.chunk_bytes)
+        except ArtifactError as error:
+            self._note_unreadable(row, error, now)
+            return
+        manifest = listed.model_copy(update={"deltas": deltas}).to_bytes()
         publisher.publish(topics.artifact_manifest(row.sha256), manifest, retain=True).result(_CONFIRM_TIMEOUT_S)
         with self._database.transaction() as session:
             statement = update(Retained).where(col(Retained.sha256) == row.sha256, col(Retained.state) == row.state)
@@ -119,12 +132,13 @@ class Transfers:
         try:
             return self._store.read(row.sha256)
         except ArtifactError as error:
-            self._unreadable_until[row.sha256] = now + _RETRY
-            with self._database.transaction() as session:
-                record_event(
-                    session, "artifact_unreadable", str(error), subject=f"artifact/{row.sha256}", severity="error"
-                )
+            self._note_unreadable(row, error, now)
             return None
+
+    def _note_unreadable(self, row: Retained, error: ArtifactError, now: datetime) -> None:
+        self._unreadable_until[row.sha256] = now + _RETRY
+        with self._database.transaction() as session:
+            record_event(session, "artifact_unreadable", str(error), subject=f"artifact/{row.sha256}", severity="error")
 
     def _clear(self, publisher: Publisher, row: Retained) -> None:
         publisher.publish(topics.artifact_manifest(row.sha256), b"", retain=True).result(_CONFIRM_TIMEOUT_S)
@@ -137,12 +151,22 @@ class Transfers:
             session.exec(gone)
 
 
-def follow_leases(session: Session, now: datetime) -> list[str]:
-    """Have what is leased published, and what nobody leases any more withdrawn; return the latter."""
+def follow_leases(session: Session, now: datetime, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> list[str]:
+    """Have what is leased published, and what nobody leases any more withdrawn; return the latter.
+
+    The smallest first, as far as all that stands stays within the budget; what is too large for chunks never stands. A
+    file for which there is no room now is published as soon as there is.
+    """
     leased = select(Lease.sha256)
     held = select(Retained.sha256).where(Retained.state != "withdrawing")
     new = select(Artifact).where(col(Artifact.sha256).in_(leased), col(Artifact.sha256).not_in(held))
+    new = new.where(col(Artifact.size_bytes) <= MAX_ARTIFACT_BYTES).order_by(col(Artifact.size_bytes))
+    room_bytes = budget_bytes - session.exec(select(func.coalesce(func.sum(Retained.size_bytes), 0))).one()
     for artifact in session.exec(new).all():
+        returning = session.get(Retained, artifact.sha256)  # its chunks stand until the end of their grace
+        room_bytes -= artifact.size_bytes if returning is None else 0
+        if room_bytes < 0:
+            break
         session.merge(
             Retained(
                 sha256=artifact.sha256,
@@ -160,8 +184,7 @@ def follow_leases(session: Session, now: datetime) -> list[str]:
     return [row.sha256 for row in rows]
 
 
-def _outdated(session: Session) -> list[Retained]:
+def _outdated(session: Session, named: Mapping[str, Collection[str]]) -> list[Retained]:
     """Return what stands under a manifest that names other deltas than there are."""
-    named = named_deltas(session)
     standing = session.exec(select(Retained).where(Retained.state == "standing")).all()
     return [row for row in standing if set(row.deltas) != set(named.get(row.sha256, ()))]

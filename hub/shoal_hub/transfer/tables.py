@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import JSON, BigInteger, String
+from sqlalchemy import JSON, BigInteger, LargeBinary, String
 from sqlmodel import Field, SQLModel
 
 from shoal_contract.encryption import EncryptedFile
@@ -38,6 +38,18 @@ class Retained(SQLModel, table=True):
     state: RetainedState = Field(default="publishing", sa_type=String, index=True)
     deltas: list[str] = Field(default_factory=list, sa_type=JSON, description="bases that its manifest names")
     changed_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ChunkList(SQLModel, table=True):
+    """The hashes of an artifact's chunks of one size, each of 32 bytes, one after the other."""
+
+    __tablename__ = "chunk_lists"
+    __table_args__ = {"info": UNAUDITED}  # follows from the artifact
+
+    sha256: str = Field(primary_key=True, foreign_key="artifacts.sha256", ondelete="CASCADE")
+    chunk_bytes: int = Field(primary_key=True)
+    size_bytes: int = Field(sa_type=BigInteger)
+    digests: bytes = Field(sa_type=LargeBinary)
 
 
 class Delta(SQLModel, table=True):

@@ -236,8 +236,8 @@ async def test_a_bundle_that_is_swept_up_before_it_is_read_is_fetched_again(tmp_
     world.topics.stand(world.hub)
     real, swept = world.artifacts.fetch, list[Path]()
 
-    async def fetch(ref: ArtifactRef) -> Path:
-        path = await real(ref)
+    async def fetch(ref: ArtifactRef, *, is_urgent: bool = False) -> Path:
+        path = await real(ref, is_urgent=is_urgent)
         if not swept:
             path.unlink()
             swept.append(path)

@@ -324,6 +324,21 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
         "groups/canaries",
     ),
     ("DELETE", "/api/v1/groups/{name}"): (_of_a_group("DELETE"), "devices.end_group", "groups/canaries"),
+    ("PUT", "/api/v1/limits/fleet"): (
+        _send("PUT", "/limits/fleet", max_bytes_per_month=10**9),
+        "traffic.limit_fleet",
+        "transfer_limits/fleet,",
+    ),
+    ("PUT", "/api/v1/limits/groups/{name}"): (
+        _send("PUT", "/limits/groups/greenhouse", max_bytes_per_month=10**9),
+        "traffic.limit_group",
+        "limits/groups/greenhouse",
+    ),
+    ("PUT", "/api/v1/limits/devices/{device_id}"): (
+        _send("PUT", "/limits/devices/{device}", max_fetch_bytes_per_s=10_000),
+        "traffic.limit_device",
+        "limits/devices/d-",
+    ),
     ("POST", "/api/v1/sites"): (_make_site, "sites.add_site", "sites/warehouse"),
     ("PUT", "/api/v1/sites/{name}"): (_of_a_site("PUT", members=[]), "sites.set_site", "sites/warehouse"),
     ("DELETE", "/api/v1/sites/{name}"): (_of_a_site("DELETE"), "sites.end_site", "sites/warehouse"),

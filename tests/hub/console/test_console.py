@@ -8,15 +8,24 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import QueuePool
 
+from shoal_contract.ledger import LedgerTotals, Traffic, month_of
 from shoal_hub.api import create_app
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.tables import Device
 from shoal_hub.registry.tables import Model
 from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.traffic.limits import Limits, set_limits
+from shoal_hub.traffic.take import take_totals
 
 DEVICE = "d-" + "a" * 16
-PARTS = ["/console/devices", "/console/rollouts", "/console/rollouts/r-abcdefgh", "/console/stream"]
+PARTS = [
+    "/console/devices",
+    "/console/rollouts",
+    "/console/rollouts/r-abcdefgh",
+    "/console/ledger",
+    "/console/stream",
+]
 
 
 def add_device(hub: HubContext, **columns: Any) -> None:
@@ -207,3 +216,19 @@ async def test_an_open_page_holds_no_connection_to_the_database(hub: HubContext,
         held = pool.checkedout()
         group.cancel_scope.cancel()
     assert held == 0
+
+
+def test_the_bytes_of_the_month_are_shown_beside_the_budget_and_a_name_is_only_text(
+    visitor: TestClient, hub: HubContext
+) -> None:
+    assert "No device has told of its bytes" in visitor.get("/console/ledger").text
+    add_device(hub, name="<b>kitchen</b>")
+    month = month_of(utc_now())
+    traffic = {"telemetry": Traffic(sent_bytes=1500), "artifacts_broker": Traffic(received_bytes=2_500_000)}
+    with hub.database.transaction() as session:
+        take_totals(session, {DEVICE: [LedgerTotals(stream=1, months={month: traffic})]}, utc_now())
+        set_limits(session, "fleet", "", Limits(max_bytes_per_month=10**9), by="ada", now=utc_now())
+    shown = visitor.get("/console/ledger").text
+    assert "<b>kitchen" not in shown
+    assert "&lt;b&gt;kitchen" in shown
+    assert ("2.5 MB by the broker" in shown, "1.5 kB" in shown, "of 1.0 GB" in shown) == (True, True, True)

@@ -54,7 +54,7 @@ def test_the_winner_is_the_strongest_kind_and_then_the_newest(drawn: list[Wanted
             assert name not in composition.models
             continue
         best = max(section, key=lambda one: (PRIORITY[one.kind], one.created_at, one.id))
-        assert composition.models[name].model_dump(mode="json", exclude_none=True) == best.body
+        assert composition.models[name].model_dump(mode="json", exclude_unset=True) == best.body
 
 
 def test_a_pin_beats_a_rollback_beats_a_rollout_beats_ab_beats_a_default() -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from shoal_hub.database import Database
 from shoal_hub.errors import JobError
 from shoal_hub.jobs.child import run_job
 from shoal_hub.jobs.kinds import KINDS, code_of
-from shoal_hub.jobs.queue import enqueue, finish
+from shoal_hub.jobs.queue import enqueue, finish, give_up
 from shoal_hub.jobs.runner import MAX_ATTEMPTS, JobRunner, _is_alive, log_path
 from shoal_hub.jobs.tables import Job
 from shoal_hub.jobs.work import JobWork
@@ -215,3 +216,23 @@ def test_every_kind_has_code_and_an_unknown_one_is_refused() -> None:
         assert callable(code_of(kind))
     with pytest.raises(JobError, match="newer hub"):
         code_of("magic")
+
+
+def test_the_process_of_a_job_that_is_given_up_is_ended(hub: HubContext, new_runner: NewRunner) -> None:
+    runner, job_id = new_runner(hub), start(hub)
+    child = subprocess.Popen(["sleep", "60"])
+    runner._children[job_id] = child
+    with hub.database.transaction() as session:
+        row = session.get_one(Job, job_id)
+        row.state, row.pid = "running", child.pid
+        session.add(row)
+    runner._end_given_up()
+    assert child.poll() is None, "its job runs"
+    with hub.database.transaction() as session:
+        assert give_up(session, job_id, "nobody needs it")
+    runner._end_given_up()
+    assert child.wait(_WAIT_S) == -signal.SIGTERM
+    runner._reap()
+    assert (job(hub, job_id).state, job(hub, job_id).error) == ("failed", "nobody needs it")
+    with hub.database.transaction() as session:
+        assert not give_up(session, job_id, "again")

@@ -27,7 +27,7 @@ from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.progress import note_step
 from shoal_hub.rollouts.start import start_rollout, starter_of
 from shoal_hub.rollouts.tables import Deployment
-from shoal_hub.transfer.deltas import has_deltas_to_come, want_deltas
+from shoal_hub.transfer.deltas import end_unwanted_deltas, has_deltas_to_come, want_deltas
 from shoal_hub.transfer.needs import take_missing
 from shoal_hub.transfer.tables import Lease, Retained
 from shoal_numerics.delta import apply_delta
@@ -107,6 +107,24 @@ def test_a_delta_that_failed_says_why_holds_nothing_up_and_is_made_for_the_next_
 
     path.with_suffix(".gone").rename(path)
     fleet.end()
+    fleet.roll_out(2)
+    fleet.do_jobs()
+    assert [one.state for one in fleet.deltas()] == ["made"]
+
+
+def test_a_delta_whose_rollout_has_ended_is_given_up_and_made_for_the_next_one(fleet: Fleet) -> None:
+    fleet.roll_out(2)
+    end_unwanted_deltas(fleet.hub.database)
+    assert [one.state for one in fleet.deltas()] == ["making"], "its rollout runs"
+    fleet.end()
+    end_unwanted_deltas(fleet.hub.database)
+    (row,) = fleet.deltas()
+    assert row.state == "failed"
+    with fleet.hub.database.session() as session:
+        (job,) = session.exec(select(Job)).all()
+    assert (job.state, job.error) == ("failed", "every rollout that wanted the delta has ended")
+    end_unwanted_deltas(fleet.hub.database)  # and again changes nothing
+
     fleet.roll_out(2)
     fleet.do_jobs()
     assert [one.state for one in fleet.deltas()] == ["made"]

@@ -9,14 +9,17 @@ from tests.simulators.rows import NOON
 
 from shoal_contract import topics
 from shoal_contract.ids import sha256_hex
+from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_contract.transfer import parse_transfer_manifest
 from shoal_hub.context import HubContext
 from shoal_hub.events.tables import EventRow
+from shoal_hub.jobs.queue import enqueue
 from shoal_hub.mqtt import MqttError
 from shoal_hub.registry.artifacts import store_artifact
+from shoal_hub.registry.tables import Artifact
 from shoal_hub.transfer.leases import drop_leases, take_leases
 from shoal_hub.transfer.publishing import Transfers
-from shoal_hub.transfer.tables import Lease, Retained
+from shoal_hub.transfer.tables import Delta, Lease, Retained
 
 GRACE = timedelta(seconds=30)
 DATA = b"0123456789abcdef" * 20_000  # 2.4 chunks
@@ -161,3 +164,65 @@ def test_an_artifact_that_cannot_be_read_is_told_once_and_holds_up_no_other(
     with hub.database.session() as session:
         assert len(session.exec(select(EventRow).where(EventRow.kind == "artifact_unreadable")).all()) == 1
         assert len(session.exec(select(Lease)).all()) == 2
+
+
+def test_what_does_not_fit_at_the_broker_waits_until_there_is_room_and_the_smallest_come_first(
+    hub: HubContext, broker: RetainedTopics, sha256: str
+) -> None:
+    transfers = Transfers(hub.database, hub.artifacts, GRACE, budget_bytes=len(DATA) + 10)
+    with hub.database.transaction() as session:
+        small, large = (
+            store_artifact(session, hub.artifacts, data).sha256 for data in (b"small", bytes(len(DATA) + 1))
+        )
+        take_leases(session, "rollout/b", [small, large], NOON)
+    _run(transfers, broker)
+    assert _is_whole(broker, sha256)
+    assert topics.artifact_manifest(small) in broker.retained
+    assert topics.artifact_manifest(large) not in broker.retained, "devices have it over HTTPS"
+    _drop(hub, "rollout/a")
+    _run(transfers, broker, 2 * GRACE)
+    _run(transfers, broker, 4 * GRACE)
+    assert topics.artifact_manifest(large) in broker.retained
+
+
+def test_an_artifact_that_is_too_large_for_chunks_never_stands_at_the_broker(
+    hub: HubContext, broker: RetainedTopics, sha256: str
+) -> None:
+    transfers = Transfers(hub.database, hub.artifacts, GRACE)
+    with hub.database.transaction() as session:
+        row = session.get_one(Artifact, sha256)
+        row.size_bytes = MAX_ARTIFACT_BYTES + 1
+        session.add(row)
+    _run(transfers, broker)
+    assert broker.retained == {}
+
+
+def test_a_manifest_that_names_another_delta_is_made_without_reading_the_artifact_again(
+    hub: HubContext, broker: RetainedTopics, sha256: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transfers = Transfers(hub.database, hub.artifacts, GRACE)
+    _run(transfers, broker)
+    patch, base = b"patch", "b" * 64
+    with hub.database.transaction() as session:
+        made = store_artifact(session, hub.artifacts, patch).sha256
+        session.add(Artifact(sha256=base, size_bytes=1, created_at=NOON))
+        job = enqueue(session, "delta", "models/m/1", {}, by="ada")
+        session.add(
+            Delta(
+                base_sha256=base,
+                result_sha256=sha256,
+                state="made",
+                job_id=job.id,
+                artifact_sha256=made,
+                sha256=made,
+                size_bytes=len(patch),
+            )
+        )
+        take_leases(session, "rollout/a", [made], NOON)
+    opened: list[str] = []
+    real = hub.artifacts.open
+    monkeypatch.setattr(hub.artifacts, "open", lambda one: (opened.append(one), real(one))[1])
+    _run(transfers, broker)
+    manifest = parse_transfer_manifest(broker.retained[topics.artifact_manifest(sha256)], sha256, len(DATA))
+    assert set(manifest.deltas) == {base}
+    assert sha256 not in opened

@@ -1,0 +1,61 @@
+"""Counts what passes over the link to the broker, each message under the category that its topic tells."""
+
+from typing import Final, Literal
+
+from shoal_agent.ledger.ledger import Ledger
+from shoal_contract import topics
+from shoal_contract.ledger import ByteCategory, Traffic
+from shoal_contract.wire_bytes import (
+    on_wire,
+    puback_bytes,
+    publish_bytes,
+    suback_bytes,
+    subscribe_bytes,
+)
+
+Passage = Literal["connect", "publish", "receive", "subscribe", "unsubscribe"]
+CONNECTING: Final = Traffic(received_bytes=4_000, sent_bytes=4_000)
+"""A mutual TLS handshake with P-256 certificates, and CONNECT with its will; rounded up from what a test measures."""
+_ARTIFACTS: Final = topics.ARTIFACT_FILTER.removesuffix("#")
+_TELEMETRY: Final = "/up/telemetry"
+_BLOBS: Final = "/up/blob/"
+
+
+class LinkMeter:
+    """Puts each passage into the ledger; any thread may call."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def count(self, passage: Passage, topic: str, payload_bytes: int, qos: int) -> None:
+        """Count one passage with its answer.
+
+        Args:
+            passage: What has happened.
+            topic: Of the message or the subscription; empty for a connection.
+            payload_bytes: Of the message.
+            qos: Its quality of service.
+        """
+        self._ledger.count(category_of(topic), cost_of(passage, topic, payload_bytes, qos))
+
+
+def category_of(topic: str) -> ByteCategory:
+    """Return under which category a topic's messages are counted."""
+    if topic.startswith(_ARTIFACTS):
+        return "artifacts_broker"
+    if topic.endswith(_TELEMETRY):
+        return "telemetry"
+    return "federated" if _BLOBS in topic else "control"
+
+
+def cost_of(passage: Passage, topic: str, payload_bytes: int, qos: int) -> Traffic:
+    """Return what one passage takes on the wire, its answer included."""
+    if passage == "connect":
+        return CONNECTING
+    if passage in {"publish", "receive"}:
+        message, answer = on_wire(publish_bytes(topic, payload_bytes, qos)), on_wire(puback_bytes())
+        if passage == "publish":
+            return message.sent().plus(answer.received()) if qos else message.sent()
+        return message.received().plus(answer.sent()) if qos else message.received()
+    asked = on_wire(subscribe_bytes(topic, is_ending=passage == "unsubscribe"))
+    return asked.sent().plus(on_wire(suback_bytes()).received())
