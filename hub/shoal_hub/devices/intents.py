@@ -1,6 +1,6 @@
 """Intents: the one way in which a feature says what it wants of a device."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -99,6 +99,14 @@ def drop_intents_of(session: Session, owner: str) -> None:
     devices = session.exec(select(Intent.device_id).where(Intent.owner == owner).distinct()).all()
     for device_id in devices:
         drop_intents(session, device_id, owner=owner)
+
+
+def intents_of_each(session: Session, device_ids: Collection[str]) -> dict[str, list[Wanted]]:
+    """Return what is wanted of each of these devices, for the composer."""
+    wanted: dict[str, list[Wanted]] = {device_id: [] for device_id in device_ids}
+    for row in session.exec(select(Intent).where(col(Intent.device_id).in_(device_ids))).all():
+        wanted[row.device_id].append(_wanted(row))
+    return wanted
 
 
 def intents_of(session: Session, device_id: str, section: str | None = None) -> list[Wanted]:
