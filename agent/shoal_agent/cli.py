@@ -114,6 +114,13 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
     help="Port of the site's cache.",
 )
 @click.option(
+    "--send-examples",
+    is_flag=True,
+    envvar="SHOAL_AGENT_SEND_EXAMPLES",
+    show_envvar=True,
+    help="Let a few inputs on which two versions disagree leave the device, when a trial in shadow asks for them.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(_LOG_LEVELS, case_sensitive=False),
     default="info",
@@ -121,7 +128,16 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
     help="debug, info, warning or error.",
 )
 @readable
-def run(*, data: Path, port: int, runtimes: tuple[str, ...], site_host: str, site_port: int, log_level: str) -> None:
+def run(
+    *,
+    data: Path,
+    port: int,
+    runtimes: tuple[str, ...],
+    site_host: str,
+    site_port: int,
+    send_examples: bool,
+    log_level: str,
+) -> None:
     """Run the agent: serve the model, follow the hub."""
     import logging
 
@@ -132,7 +148,9 @@ def run(*, data: Path, port: int, runtimes: tuple[str, ...], site_host: str, sit
     from shoal_agent.settings import AgentSettings, SiteSettings
 
     site = SiteSettings(host=site_host, port=site_port)
-    run_agent(AgentSettings(data_dir=data, port=port, runtimes=_runtimes(runtimes), site=site))
+    chosen = _runtimes(runtimes)
+    settings = AgentSettings(data_dir=data, port=port, runtimes=chosen, site=site, send_examples=send_examples)
+    run_agent(settings)
 
 
 @app.command(epilog="Example: shoal-agent status --json")

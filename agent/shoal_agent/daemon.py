@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from logging import getLogger
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
@@ -43,7 +44,8 @@ from shoal_agent.settings import AgentSettings
 from shoal_agent.signer import DeviceSigner
 from shoal_agent.site import Site
 from shoal_agent.slots import open_slot_file
-from shoal_agent.telemetry import Telemetry
+from shoal_agent.telemetry import Telemetry, resident_bytes
+from shoal_agent.trials import Arms, Shadow, Trials
 from shoal_agent.tuf.refresher import Refresher
 from shoal_agent.updater import Profile, Updater
 from shoal_agent.uplink import Uplink
@@ -54,6 +56,7 @@ from shoal_contract.reported import SectionReport
 from shoal_contract.telemetry import EncryptionKeyReplaced, EventBody, MissingArtifact
 
 _log = getLogger(__name__)
+TRIALS = "trials/"
 
 
 class Agent:
@@ -90,10 +93,15 @@ class Agent:
         self._datasets = Datasets(data / "datasets")
         self._server = ModelServer()
         self._monitor = Monitor(self._now)
+        self._arms = Arms(self._server)
+        self._shadow = Shadow(self._monitor, self._arms, self._now, may_send=settings.send_examples)
         self._reporter = self._make_reporter()
         self._models = Models(data / "models", self._make_updater, self._reporter, self._tell)
         self._reporter.models = self._models.reports
-        self._telemetry = Telemetry(self._link, self._outbox, self._monitor, self._now, self._reporter.notice_datasets)
+        self._trials = self._make_trials()
+        self._telemetry = Telemetry(
+            self._link, self._outbox, self._monitor, self._shadow, self._now, self._reporter.notice_datasets
+        )
         self._participant = self._make_participant()
 
     @property
@@ -119,6 +127,7 @@ class Agent:
             raise cause from error
         finally:
             with anyio.CancelScope(shield=True):
+                await self._trials.aclose()
                 await self._server.aclose()
             self._outbox.close()
             self._now.save()
@@ -138,6 +147,7 @@ class Agent:
         """Serve what was served before, with or without a hub."""
         self._encryption_key = await anyio.to_thread.run_sync(self._take_up_encryption_key)
         await self._models.boot()
+        await self._trials.boot()
 
     def _take_up_encryption_key(self) -> EncryptionKey:
         try:
@@ -159,7 +169,7 @@ class Agent:
             self._tell_encryption_key(self._encryption_key.public_hex)
 
     async def _start_serving(self, group: TaskGroup) -> None:
-        app = create_app(self._server, self._monitor)
+        app = create_app(self._server, self._shadow, choose=self._arms.choose)
         port = await group.start(serve, app, self._settings.host, self._settings.port)
         endpoint = {"url": f"http://{self._settings.host}:{port}", "pid": os.getpid(), "device_id": self.device_id}
         path = self._settings.data_dir / "run" / "endpoint.json"
@@ -193,6 +203,8 @@ class Agent:
         group.start_soon(self._uplink.notice_connections)
         group.start_soon(self._uplink.send)
         group.start_soon(self._uploads.send, self._link, self.device_id)
+        group.start_soon(self._shadow.run)
+        group.start_soon(self._trials.run)
         group.start_soon(self._telemetry.beat)
         group.start_soon(self._telemetry.collect_windows)
 
@@ -252,6 +264,8 @@ class Agent:
             self._sections.want(section_of(name), model, model.deployment, converge)
         for run, wanted in state.federated.items():
             self._sections.want(f"federated/{run}", wanted, "", partial(self._participant.converge, wanted))
+        for name, trial in state.trials.items():
+            self._sections.want(f"{TRIALS}{name}", trial, trial.id, self._trials.convergence(name, trial, state.order))
         self._site.follow(state.site, self._sections)
         self._drop_unwanted(state)
 
@@ -259,6 +273,9 @@ class Agent:
         asked = {key.removeprefix("models/") for key in self._sections.keys("models/")}
         for name in (self._models.held() | asked) - state.models.keys():
             self._sections.want(section_of(name), None, "", self._models.removal(name))
+        tried = {key.removeprefix(TRIALS) for key in self._sections.keys(TRIALS)}
+        for name in (self._trials.held() | tried) - state.trials.keys():
+            self._sections.want(f"{TRIALS}{name}", None, "", self._trials.removal(name))
         for key in self._sections.keys("federated/"):
             if key.removeprefix("federated/") not in state.federated:
                 self._sections.want(key, None, "", anyio.lowlevel.checkpoint)
@@ -273,7 +290,7 @@ class Agent:
             _log.debug("deleted artifacts: %s", gone)
 
     def _needed(self) -> set[str]:
-        needed = self._models.artifacts()
+        needed = self._models.artifacts() | self._trials.artifacts()
         state = self._desired.state
         for wanted in state.federated.values() if state else ():
             needed |= self._participant.artifacts(wanted)
@@ -293,12 +310,31 @@ class Agent:
         return self._outbox.next_connection(int(self._now().timestamp() * 1000))
 
     def _make_updater(self, name: str) -> Updater:
+        return self._updater_in(self._settings.data_dir / "models", name, self._server)
+
+    def _make_trials(self) -> Trials:
+        folder = self._settings.data_dir / "trials"
+
+        def make_updater(name: str) -> Updater:
+            return self._updater_in(folder, name, self._arms.candidates)
+
+        return Trials(
+            folder,
+            make_updater,
+            self._arms,
+            self._shadow,
+            resident_bytes=resident_bytes,
+            now=self._now,
+            most_starts=self._settings.boot_attempts,
+        )
+
+    def _updater_in(self, folder: Path, name: str, server: ModelServer) -> Updater:
         return Updater(
             name,
-            open_slot_file(self._settings.data_dir / "models", name),
+            open_slot_file(folder, name),
             self._blobs,
             self._fetcher,
-            self._server,
+            server,
             Profile(self._reporter.targets, self._reporter.runtimes),
             self._trust,
             self._settings.boot_attempts,

@@ -150,6 +150,8 @@ class AgentSettings:
     """Port of the Open Inference Protocol endpoint; 0 takes a free one."""
     runtimes: tuple[Runtime, ...] = ()
     """Runtimes to use; none stands for all that are installed."""
+    send_examples: bool = False
+    """Whether a few inputs on which a trial's versions disagree may leave the device, if the hub asks for them."""
     boot_attempts: int = 3
     """Starts that an unproven version may fail before the previous one comes back."""
     link: LinkSettings = field(default_factory=LinkSettings)

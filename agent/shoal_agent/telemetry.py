@@ -14,6 +14,7 @@ from shoal_agent.errors import DiskError, LinkError
 from shoal_agent.link import Link
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import UNPLACED, Outbox
+from shoal_agent.trials import Shadow
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.telemetry import Heartbeat, TelemetryMessage
 
@@ -28,16 +29,24 @@ class Telemetry:
         link: Heartbeats go out on it at once, and may be lost.
         outbox: Windows wait in it until the hub has them.
         monitor: Has the windows.
+        shadow: Has those of the trials in shadow.
         now: Trusted time.
         before_beat: Called before each heartbeat.
     """
 
     def __init__(
-        self, link: Link, outbox: Outbox, monitor: Monitor, now: Callable[[], datetime], before_beat: Callable[[], None]
+        self,
+        link: Link,
+        outbox: Outbox,
+        monitor: Monitor,
+        shadow: Shadow,
+        now: Callable[[], datetime],
+        before_beat: Callable[[], None],
     ) -> None:
         self._link = link
         self._outbox = outbox
         self._monitor = monitor
+        self._shadow = shadow
         self._now = now
         self._before_beat = before_beat
         self._started_s = time.monotonic()
@@ -80,6 +89,8 @@ class Telemetry:
         for window in self._monitor.take_windows(self._now(), self._config):
             message = TelemetryMessage(body=window.to_message(UNPLACED))
             self._outbox.put("telemetry", "window", message.to_bytes())
+        for compared in self._shadow.take_windows(self._now(), self._config):
+            self._outbox.put("telemetry", "shadow", TelemetryMessage(body=compared).to_bytes())
 
 
 def heartbeat(
@@ -97,7 +108,7 @@ def heartbeat(
     body = Heartbeat(
         at=now,
         uptime_s=time.monotonic() - started_s,
-        memory_bytes=_resident_bytes(root),
+        memory_bytes=resident_bytes(root),
         load=os.getloadavg()[0],
         temperature_c=_temperature_c(root),
         outbox_depth=outbox_depth,
@@ -107,7 +118,8 @@ def heartbeat(
     return TelemetryMessage(body=body)
 
 
-def _resident_bytes(root: Path) -> int:
+def resident_bytes(root: Path = Path("/")) -> int:
+    """Return what this process has in memory."""
     pages = (root / "proc/self/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 

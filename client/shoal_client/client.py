@@ -13,14 +13,18 @@ from shoal_client.audit import Audit
 from shoal_client.enrolment import DeviceCa, Enrolments
 from shoal_client.errors import JobFailedError
 from shoal_client.fleet import Event, Health
+from shoal_client.groups import Groups
 from shoal_client.models import Models
 from shoal_client.operators import Caller
 from shoal_client.people import Approvals, OperatorTokens, Users
+from shoal_client.pins import Pins
 from shoal_client.profile import Profile, read_profile
 from shoal_client.registry import Job
-from shoal_client.resources import Devices, Drift, Federated, Rollouts, Tokens
+from shoal_client.resources import Devices, Drift, Federated, Tokens
+from shoal_client.rollouts import Rollouts
 from shoal_client.sites import Sites
 from shoal_client.transport import Transport
+from shoal_client.trials import Trials
 from shoal_client.tuf import Trust
 
 _LOOK_S = 0.3
@@ -44,11 +48,14 @@ class ShoalClient:
         self._transport = Transport(url, token, ca_path, http)
         self.tokens = Tokens(self._transport)
         self.devices = Devices(self._transport)
+        self.pins = Pins(self._transport)
+        self.groups = Groups(self._transport)
         self.sites = Sites(self._transport)
         self.enrolments = Enrolments(self._transport)
         self.ca = DeviceCa(self._transport)
         self.models = Models(self._transport)
         self.rollouts = Rollouts(self._transport)
+        self.trials = Trials(self._transport)
         self.drift = Drift(self._transport)
         self.federated = Federated(self._transport)
         self.trust = Trust(self._transport)

@@ -1,4 +1,4 @@
-"""What the API says of devices, enrolment tokens, rollouts and drift."""
+"""What the API says of devices, enrolment tokens and drift."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -164,57 +164,6 @@ class CaRotation(Value):
     trusted: list[str]
     devices_left: int
     tokens_left: int
-
-
-class Deployment(Value):
-    """One device's attempt at a rollout."""
-
-    id: str
-    device_id: str
-    wave: int
-    target: str
-    state: str
-    step: str
-    from_version: int | None
-    fetched_bytes: int | None
-    """What the model's file took to travel, by delta or whole; None until the device has told."""
-    whole_bytes: int | None
-    """What the whole file would take."""
-    problem: Problem | None
-    assigned_at: datetime | None
-    ended_at: datetime | None
-
-
-class Rollout(Value):
-    """A rollout; `counts` are its deployments by state."""
-
-    id: str
-    model: str
-    version: int
-    state: str
-    waves: list[int]
-    current_wave: int
-    max_failures: int
-    timeout_s: float
-    created_by: str
-    created_at: datetime
-    ended_at: datetime | None
-    reason: str
-    counts: dict[str, int]
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it will not change any more by itself."""
-        return self.state in {"succeeded", "aborted", "rolled_back"}
-
-
-class RolloutDetail(Rollout):
-    """A rollout with its deployments; its bytes are those of deployments whose devices have told what travelled."""
-
-    is_waiting_for_deltas: bool
-    fetched_bytes: int
-    whole_bytes: int
-    deployments: list[Deployment]
 
 
 class Event(Value):

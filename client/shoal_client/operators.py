@@ -63,7 +63,7 @@ class Approval(Value):
     """One thing that waits for approvals or did; `content` says what exactly."""
 
     id: str
-    kind: Literal["rollout", "production"]
+    kind: Literal["rollout", "production", "wave"]
     model: str
     version: int
     content: dict[str, Any]

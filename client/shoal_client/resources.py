@@ -1,4 +1,4 @@
-"""The API's routes of the fleet as methods: tokens, devices, rollouts, drift, federated runs."""
+"""The API's routes of the fleet as methods: tokens, devices, drift, federated runs."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,6 @@ from shoal_client.fleet import (
     DeviceDetail,
     DriftSignal,
     NewToken,
-    Rollout,
-    RolloutDetail,
     Token,
     Window,
 )
@@ -58,20 +56,38 @@ class Devices:
         self._transport = transport
 
     def list(
-        self, *, limit: int = 1000, offset: int = 0, group: str | None = None, decommissioned: bool = False
+        self,
+        *,
+        limit: int = 1000,
+        offset: int = 0,
+        group: str | None = None,
+        query: str | None = None,
+        decommissioned: bool = False,
     ) -> list[Device]:
-        """List devices by name: all, or those of a group; decommissioned ones only where they are asked for."""
+        """List devices by name: all, or those in a group, those that match a query, or both.
+
+        Args:
+            limit: At most so many, 1,000 at most.
+            offset: So many are left out at the beginning.
+            group: Name of a group; empty for the devices that are at home in none.
+            query: Like `tags.site = paris and presence = online`; it finds no revoked device.
+            decommissioned: Whether decommissioned ones are among them, where no query decides.
+        """
         params: dict[str, Any] = {"limit": limit, "offset": offset}
         if group is not None:
             params["group"] = group
+        if query is not None:
+            params["query"] = query
         if decommissioned:
             params["decommissioned"] = True
         return self._transport.call("GET", "/devices", list[Device], params=params)
 
-    def all(self, *, group: str | None = None, decommissioned: bool = False) -> Iterator[Device]:
+    def all(
+        self, *, group: str | None = None, query: str | None = None, decommissioned: bool = False
+    ) -> Iterator[Device]:
         """Yield every device by name, however many there are; `list` returns one page."""
         offset = 0
-        while page := self.list(limit=_PAGE, offset=offset, group=group, decommissioned=decommissioned):
+        while page := self.list(limit=_PAGE, offset=offset, group=group, query=query, decommissioned=decommissioned):
             yield from page
             offset += len(page)
             if len(page) < _PAGE:
@@ -84,7 +100,7 @@ class Devices:
     def update(
         self, device_id: str, *, name: str | None = None, group: str | None = None, tags: dict[str, str] | None = None
     ) -> DeviceDetail:
-        """Rename or tag a device or move it to another group; what is None stays."""
+        """Rename or tag a device or make another group its home; what is None stays."""
         body: dict[str, Any] = {"name": name, "group": group, "tags": tags}
         return self._transport.call("PATCH", f"/devices/{device_id}", DeviceDetail, json=body)
 
@@ -104,84 +120,6 @@ class Devices:
     def decommission(self, device_id: str, *, reason: str = "") -> DeviceDetail:
         """Revoke a device for good, and clear what hub and broker keep of it."""
         return self._transport.call("POST", f"/devices/{device_id}/decommission", DeviceDetail, json={"reason": reason})
-
-
-class Rollouts:
-    """Versions brought to the fleet."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def start(
-        self,
-        model: str,
-        version: int | str,
-        *,
-        devices: Sequence[str] | None = None,
-        waves: Sequence[int] = (),
-        max_failures: int = 0,
-        timeout_s: float = 600.0,
-    ) -> RolloutDetail:
-        """Start a rollout.
-
-        Args:
-            model: Name of the model.
-            version: Number, `latest`, stage or alias.
-            devices: Ids in the order of the waves; None for all.
-            waves: Devices in each wave; the remainder joins the last.
-            max_failures: How many devices may fail before it is aborted.
-            timeout_s: How long one device may take.
-
-        Raises:
-            ApprovalPendingError: The model's policy wants approvals first; it starts with the last one.
-        """
-        body = {
-            "model": model,
-            "version": str(version),
-            "devices": None if devices is None else list(devices),
-            "waves": list(waves),
-            "max_failures": max_failures,
-            "timeout_s": timeout_s,
-        }
-        return self._transport.propose("POST", "/rollouts", RolloutDetail, json=body)
-
-    def list(self, *, model: str = "", limit: int = 100) -> list[Rollout]:
-        """List rollouts, newest first."""
-        return self._transport.call("GET", "/rollouts", list[Rollout], params={"model": model, "limit": limit})
-
-    def show(self, rollout_id: str) -> RolloutDetail:
-        """Return one rollout with its deployments."""
-        return self._transport.call("GET", f"/rollouts/{rollout_id}", RolloutDetail)
-
-    def pause(self, rollout_id: str) -> RolloutDetail:
-        """Let no further device begin."""
-        return self._do(rollout_id, "pause")
-
-    def resume(self, rollout_id: str) -> RolloutDetail:
-        """Go on with a paused rollout."""
-        return self._do(rollout_id, "resume")
-
-    def abort(self, rollout_id: str) -> RolloutDetail:
-        """End it; its devices go back to what they had."""
-        return self._do(rollout_id, "abort")
-
-    def roll_back(self, rollout_id: str) -> RolloutDetail:
-        """Take every device back to what it had before the rollout."""
-        return self._do(rollout_id, "rollback")
-
-    def watch(self, rollout_id: str) -> Iterator[RolloutDetail]:
-        """Yield the rollout as it changes, until it has ended."""
-        last: RolloutDetail | None = None
-        while last is None or not last.has_ended:
-            now = self.show(rollout_id)
-            if now != last:
-                yield now
-            last = now
-            if not now.has_ended:
-                time.sleep(_LOOK_S)
-
-    def _do(self, rollout_id: str, verb: str) -> RolloutDetail:
-        return self._transport.call("POST", f"/rollouts/{rollout_id}/{verb}", RolloutDetail)
 
 
 class Drift:

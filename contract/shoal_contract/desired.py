@@ -58,6 +58,34 @@ class DesiredRound(WireValue):
     deadline_at: UtcTime
 
 
+class DesiredTrial(WireValue):
+    """Section `trials/<model>`: run a candidate beside the version that serves, and tell how the two compare.
+
+    `shadow`: the candidate sees a share of the requests as well, behind the answer, and nobody gets what it says.
+    `ab`: it answers that share of the request keys; the same key always gets the same version.
+    """
+
+    id: Name
+    mode: Literal["shadow", "ab"]
+    candidate: DesiredModel
+    against: Ordinal
+    """The trial rests while another version than this one serves."""
+    share: float = Field(gt=0, le=1)
+    """Of the requests (shadow) or of the request keys (ab)."""
+    salt: str = Field(pattern=r"^[0-9a-f]{16}$")
+    """Has each trial split keys in a way of its own."""
+    ends_at: UtcTime
+    """The device stops by itself then, whether or not it hears of it."""
+    max_cpu_share: float = Field(default=0.25, gt=0, le=64)
+    """Seconds of running the candidate in shadow for each second; beyond it requests are skipped, and counted."""
+    max_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=1, le=MAX_INTEGER)
+    """What the agent may grow by when the candidate is loaded; one that takes more ends the trial on this device."""
+    tolerance: float = Field(default=0.0, ge=0)
+    """Of outputs that choose no label: the largest absolute difference that counts as agreement."""
+    hard_examples: int = Field(default=0, ge=0, le=16)
+    """Inputs on which the two disagreed that may be sent of each window, if the device's owner lets any out."""
+
+
 class DesiredConfig(WireValue):
     """Section `config`: how the agent behaves."""
 
@@ -91,6 +119,7 @@ class DesiredState(WireMessage):
     expires_at: UtcTime
     models: dict[Name, DesiredModel] = Field(default_factory=dict, max_length=64)
     federated: dict[Name, DesiredRound] = Field(default_factory=dict, max_length=16)
+    trials: dict[Name, DesiredTrial] = Field(default_factory=dict, max_length=16)
     config: DesiredConfig = Field(default_factory=DesiredConfig)
     site: DesiredSite | None = None
 

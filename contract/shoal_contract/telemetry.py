@@ -15,6 +15,7 @@ from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 LATENCY_EDGES_MS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 """Interior edges of every latency histogram, milliseconds; the outer bins are open."""
 MAX_PACKED_CHARS: Final = 64 * 1024
+MAX_EXAMPLE_CHARS: Final = 32 * 1024
 
 
 class OutboxPosition(WireValue):
@@ -71,6 +72,42 @@ class Window(WireMessage):
     predictions: tuple[Count, ...] = Field(max_length=1024)
     confidence: tuple[Count, ...] = Field(max_length=1024)
     latency: tuple[Count, ...] = Field(max_length=64)
+
+
+class HardExample(WireValue):
+    """One sample on which a trial's two versions chose different labels."""
+
+    data: str = Field(max_length=MAX_EXAMPLE_CHARS)
+    """Base64 of the features, float32 little-endian, flattened in the manifest's order of inputs."""
+    label: Count
+    """By the version that serves."""
+    candidate_label: Count
+    confidence: float
+    candidate_confidence: float
+
+
+class ShadowWindow(WireMessage):
+    """How a candidate in shadow compared with the version that served, in one window of time. Counts are of samples.
+
+    What it was asked beyond its budget is `skipped`, in requests.
+    """
+
+    kind: Literal["shadow"] = "shadow"
+    outbox: OutboxPosition
+    trial: Name
+    model: Name
+    version: Ordinal
+    against: Ordinal
+    started_at: UtcTime
+    ended_at: UtcTime
+    compared: Count
+    disagreed: Count
+    errors: Count
+    """Requests that the candidate could not answer, and the version that serves could."""
+    skipped: Count
+    latency: tuple[Count, ...] = Field(max_length=64)
+    """Of the candidate's runs, over `LATENCY_EDGES_MS`; without reading the request and writing the answer."""
+    examples: tuple[HardExample, ...] = Field(default=(), max_length=16)
 
 
 class DeploymentEvent(WireValue):
@@ -146,4 +183,4 @@ class Event(WireMessage):
 class TelemetryMessage(WireMessage):
     """The payload of `up/telemetry`."""
 
-    body: Annotated[Heartbeat | Window, Field(discriminator="kind")]
+    body: Annotated[Heartbeat | Window | ShadowWindow, Field(discriminator="kind")]

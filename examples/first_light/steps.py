@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from shoal_client import ShoalClient
-from shoal_client.fleet import RolloutDetail
 from shoal_client.registry import Job
+from shoal_client.rollouts import RolloutDetail
 from shoal_training.digits import DigitsShift, DigitsSplits, FederatedDefaults, digits_splits, shift
 
 MODEL: Final = "digits"

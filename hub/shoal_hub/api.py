@@ -12,7 +12,7 @@ from shoal_hub.audit.requests import AuditedRequests, watch_request
 from shoal_hub.console.routes import install_console
 from shoal_hub.context import HubContext
 from shoal_hub.dependencies import address_of, check_uploader
-from shoal_hub.devices import enrolment_routes, keyless_routes
+from shoal_hub.devices import enrolment_routes, group_routes, keyless_routes
 from shoal_hub.devices import routes as device_routes
 from shoal_hub.error_response import install_error_handlers
 from shoal_hub.events import routes as event_routes
@@ -20,12 +20,14 @@ from shoal_hub.federation import routes as federation_routes
 from shoal_hub.jobs import routes as job_routes
 from shoal_hub.monitoring import routes as monitoring_routes
 from shoal_hub.operators import routes as operator_routes
+from shoal_hub.pins import routes as pin_routes
 from shoal_hub.registry import lifecycle_routes, record_routes
 from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.settings import Settings
 from shoal_hub.sites import routes as site_routes
+from shoal_hub.trials import routes as trial_routes
 from shoal_hub.trust import ca_routes
 from shoal_hub.trust import routes as trust_routes
 
@@ -72,6 +74,8 @@ def _api(settings: Settings) -> APIRouter:
     api.include_router(enrolment_routes.router, dependencies=[Depends(limit_enrolment)])
     api.include_router(keyless_routes.router)
     api.include_router(device_routes.router)
+    api.include_router(pin_routes.router)
+    api.include_router(group_routes.router)
     api.include_router(site_routes.router)
     api.include_router(ca_routes.router)
     for module in (
@@ -79,6 +83,7 @@ def _api(settings: Settings) -> APIRouter:
         lifecycle_routes,
         record_routes,
         rollout_routes,
+        trial_routes,
         federation_routes,
         monitoring_routes,
     ):

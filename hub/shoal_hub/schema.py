@@ -8,10 +8,12 @@ import shoal_hub.controller.tables
 import shoal_hub.devices.admission_tables
 import shoal_hub.devices.certificates
 import shoal_hub.devices.desired_tables
+import shoal_hub.devices.group_tables
 import shoal_hub.devices.tables
 import shoal_hub.devices.wrapped_keys
 import shoal_hub.events.tables
 import shoal_hub.federation.tables
+import shoal_hub.gates.tables
 import shoal_hub.jobs.tables
 import shoal_hub.monitoring.tables
 import shoal_hub.operators.tables
@@ -20,6 +22,7 @@ import shoal_hub.registry.tables
 import shoal_hub.rollouts.tables
 import shoal_hub.sites.tables
 import shoal_hub.transfer.tables
+import shoal_hub.trials.tables
 import shoal_hub.trust.tables  # noqa: F401 - importing a tables module registers its tables
 
 METADATA = SQLModel.metadata

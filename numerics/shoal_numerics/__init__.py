@@ -1,9 +1,10 @@
-"""What hub and devices compute with alike: sketches, drift tests, delta codec, update coding.
+"""What hub and devices compute with alike: sketches, drift tests, gates, delta codec, update coding.
 
 Pure and vectorised, no I/O; needs numpy and zstd alone. The wire messages that carry these bytes are
 shoal_contract's, the schedule on which they are made is the agent's and the hub's.
 """
 
+from shoal_numerics.alpha_budget import AlphaBudget, Levels
 from shoal_numerics.delta import apply_delta, best_delta, encode_delta
 from shoal_numerics.drift import (
     DriftThresholds,
@@ -19,29 +20,53 @@ from shoal_numerics.errors import (
     CompressedDataError,
     DeltaError,
     DriftError,
+    GateError,
     HistogramError,
     NumericsError,
     PackingError,
     UpdateError,
 )
+from shoal_numerics.gate_evidence import (
+    DeviceTotals,
+    Evidence,
+    histogram_mean,
+    histogram_quantile,
+    histogram_share_over,
+)
+from shoal_numerics.gate_metrics import GateMetric, Verdict
+from shoal_numerics.gate_thresholds import DifferenceLimit, FailureLimit, ThresholdResult
+from shoal_numerics.gates import Arm, GateResult, MetricResult, evaluate_gate, evaluate_metric
 from shoal_numerics.histogram import Histogram
 from shoal_numerics.kolmogorov import kolmogorov_p_value
 from shoal_numerics.packing import pack_counts, unpack_counts
 from shoal_numerics.update_coding import decode_update, encode_update, weighted_mean, weights_sha256
 
 __all__ = [
+    "AlphaBudget",
+    "Arm",
     "CompressedDataError",
     "DeltaError",
+    "DeviceTotals",
+    "DifferenceLimit",
     "DriftError",
     "DriftThresholds",
     "DriftVerdict",
+    "Evidence",
+    "FailureLimit",
     "FeatureDrift",
+    "GateError",
+    "GateMetric",
+    "GateResult",
     "Histogram",
     "HistogramEdges",
     "HistogramError",
+    "Levels",
+    "MetricResult",
     "NumericsError",
     "PackingError",
+    "ThresholdResult",
     "UpdateError",
+    "Verdict",
     "apply_delta",
     "benjamini_hochberg",
     "best_delta",
@@ -49,6 +74,11 @@ __all__ = [
     "detect_drift",
     "encode_delta",
     "encode_update",
+    "evaluate_gate",
+    "evaluate_metric",
+    "histogram_mean",
+    "histogram_quantile",
+    "histogram_share_over",
     "kolmogorov_p_value",
     "ks_distance",
     "pack_counts",

@@ -27,3 +27,7 @@ class DeltaError(NumericsError):
 
 class UpdateError(NumericsError):
     """A federated update (or weights) with wrong shapes, values, base, size or encoding."""
+
+
+class GateError(NumericsError):
+    """Settings or evidence of a gate from which no verdict can be made."""

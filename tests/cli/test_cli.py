@@ -177,7 +177,7 @@ def test_login_keeps_the_profile_only_if_the_hub_takes_the_token(
     ("arguments", "found"),
     [
         (("models", "show", "fish"), "no model fish"),
-        (("models", "promote", "colours", "99", "staging"), "no version 99"),
+        (("models", "promote", "fish", "1", "staging"), "no model fish"),
         (("rollouts", "start", "fish", "1"), "no model fish"),
         (("rollouts", "watch", "r-none"), "no rollout"),
         (("jobs", "log", "j-none"), "no job"),

@@ -1,16 +1,17 @@
-"""What `shoal rollouts show` says of what travelled."""
+"""What `shoal rollouts` draws: waves, waiting, thresholds, what travelled, and what a plan would do."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from shoal_client.fleet import Deployment, RolloutDetail
-from shoal_hub.cli.rollouts import draw
+from shoal_client.rollouts import Deployment, RolloutDetail, RolloutPreview
+from shoal_hub.cli.rollout_view import draw, draw_preview
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+_FIGURES = dict.fromkeys(("accuracy", "latency_p50_ms", "latency_p95_ms", "memory_bytes"))
 
 
 def deployment(fetched_bytes: int | None) -> Deployment:
@@ -52,7 +53,7 @@ def drawn(*fetched: int | None, **changes: Any) -> str:
         "deployments": [deployment(one) for one in fetched],
     }
     text = StringIO()
-    Console(file=text, width=200).print(draw(RolloutDetail(**(fields | changes))))
+    Console(file=text, width=200).print(draw(RolloutDetail.model_validate(fields | changes), NOON))
     return text.getvalue()
 
 
@@ -74,5 +75,83 @@ def test_what_travelled_stands_against_the_whole_files_of_the_devices_that_have_
 
 def test_nothing_is_said_before_a_device_has_told_and_a_wait_is() -> None:
     assert "model files" not in drawn(None)
-    assert "waits for its deltas" in drawn(None, is_waiting_for_deltas=True)
+    assert "waits for its deltas" in drawn(None, waits_for="deltas")
     assert "waits for its deltas" not in drawn(None)
+
+
+def test_waves_are_drawn_with_their_counts_and_those_held_back() -> None:
+    text = drawn(
+        None,
+        waves=[1, 20],
+        current_wave=1,
+        counts={"succeeded": 1, "working": 2, "pending": 18, "held_back": 4},
+        wave_counts=[{"succeeded": 1}, {"working": 2, "pending": 18}],
+        in_flight=2,
+    )
+    lines = [line.split() for line in text.splitlines()]
+    assert ["1", "1", "-", "succeeded=1"] in lines or ["1", "1", "succeeded=1"] in lines
+    assert ["2", "20", "2", "at", "it", "pending=18,", "working=2"] in lines
+    assert ["-", "4", "held", "back"] in lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"waits_for": "soak", "soaks_until": NOON + timedelta(seconds=3725)}, "watched for 1 h 2 min more"),
+        ({"waits_for": "soak", "soaks_until": NOON + timedelta(seconds=65)}, "watched for 1 min 5 s more"),
+        ({"waits_for": "approval"}, "waits for approval: shoal rollouts approve r-1"),
+        ({"waits_for": "start"}, "waits for its start"),
+    ],
+)
+def test_it_says_what_a_rollout_waits_for(changes: dict[str, Any], text: str) -> None:
+    assert text in drawn(None, **changes)
+
+
+def test_thresholds_are_drawn_with_how_far_they_are() -> None:
+    measured = {"description": "abort at 5% failures", "failures": 1, "executed": 10}
+    thresholds = [measured | {"is_crossed": False}, measured | {"failures": 3, "is_crossed": True}]
+    lines = [line.rstrip() for line in drawn(None, thresholds=thresholds).splitlines()]
+    assert "abort at 5% failures: 1 of 10 so far" in lines
+    assert "abort at 5% failures: 3 of 10 so far, crossed" in lines
+
+
+def test_a_plan_is_drawn_with_what_was_not_measured_and_who_is_refused() -> None:
+    planned = {
+        "device_id": "d-abcdefgh234567ab",
+        "name": "garden",
+        "wave": 0,
+        "is_held_back": False,
+        "target": "pi4-onnx-int8",
+        "from_version": 1,
+        "sha256": "0123456789abcdef" * 4,
+        "transfer": "delta",
+        "transfer_bytes": 4000,
+        "disk_bytes": 200_000,
+        "latency_p50_ms": None,
+        "latency_p95_ms": None,
+        "memory_bytes": None,
+        "opens_at": None,
+        "problem": None,
+    }
+    problem = {"code": "no_variant", "message": "it runs esp32", "remedy": "compress again"}
+    preview = RolloutPreview.model_validate(
+        {
+            "model": "digits",
+            "version": 2,
+            "seed": 7,
+            "waves": [1, 60],
+            "held_back": 0,
+            "misfits": 1,
+            "not_reported": 0,
+            "transfer_bytes": 4000,
+            "whole_bytes": 400_000,
+            "variants": [{"target": "pi4-onnx-int8", "devices": 60, "file_bytes": 200_000} | _FIGURES],
+            "devices": [planned, planned | {"problem": problem, "target": ""}, *[planned] * 59],
+        }
+    )
+    text = StringIO()
+    Console(file=text, width=200).print(draw_preview(preview))
+    for part in ("not measured", "1 devices would be refused", "it runs esp32; compress again", "4.0 kB delta"):
+        assert part in text.getvalue()
+    assert "and 11 devices more: --json has all" in text.getvalue()
+    assert "on the air: 4.0 kB, 396.0 kB saved by deltas" in text.getvalue()

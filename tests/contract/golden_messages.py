@@ -12,7 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
-from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredState
+from shoal_contract.desired import (
+    ArtifactRef,
+    DesiredConfig,
+    DesiredModel,
+    DesiredRound,
+    DesiredSite,
+    DesiredState,
+    DesiredTrial,
+)
 from shoal_contract.encryption import EncryptedFile, WrappedKey, encrypted_size
 from shoal_contract.enrolment import (
     EnrolmentPending,
@@ -46,10 +54,12 @@ from shoal_contract.telemetry import (
     EncryptionKeyReplaced,
     Event,
     EventBody,
+    HardExample,
     Heartbeat,
     MissingArtifact,
     OutboxPosition,
     RoundResult,
+    ShadowWindow,
     SketchCounts,
     TelemetryMessage,
     Window,
@@ -134,6 +144,26 @@ def desired_state() -> DesiredState:
                 update_scheme="int8",
                 max_update_bytes=1_048_576,
                 deadline_at=NOON + timedelta(minutes=10),
+            )
+        },
+        trials={
+            "digits": DesiredTrial(
+                id="t-5f6g7h2j",
+                mode="shadow",
+                candidate=DesiredModel(
+                    version=4,
+                    target="pi4-litert-int8",
+                    manifest=ArtifactRef(sha256=_sha("d"), size_bytes=18_112),
+                    deployment="t-5f6g7h2j",
+                ),
+                against=3,
+                share=0.1,
+                salt="0123456789abcdef",
+                ends_at=NOON + timedelta(days=7),
+                max_cpu_share=0.2,
+                max_memory_bytes=268_435_456,
+                tolerance=0.05,
+                hard_examples=4,
             )
         },
         config=DesiredConfig(heartbeat_s=15.0, window_requests=500, window_s=30.0, reconnect_jitter_s=4.5),
@@ -248,6 +278,26 @@ def window() -> Window:
         predictions=(61, 59),
         confidence=(1, 9, 110),
         latency=(0, 0, 4, 90, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+    )
+
+
+def shadow_window() -> ShadowWindow:
+    return ShadowWindow(
+        outbox=_POSITION,
+        trial="t-5f6g7h2j",
+        model="digits",
+        version=4,
+        against=3,
+        started_at=NOON,
+        ended_at=NOON + timedelta(seconds=60),
+        compared=118,
+        disagreed=3,
+        errors=1,
+        skipped=2,
+        latency=(0, 0, 4, 90, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        examples=(
+            HardExample(data="AACAPwAAAAA=", label=0, candidate_label=1, confidence=0.51, candidate_confidence=0.75),
+        ),
     )
 
 
@@ -375,6 +425,7 @@ MESSAGES: Final[dict[str, Golden]] = {
     "reported-state": Golden(reported_state(), ReportedState, limits.MAX_REPORT_BYTES),
     "telemetry-heartbeat": Golden(TelemetryMessage(body=_heartbeat()), TelemetryMessage, limits.MAX_REPORT_BYTES),
     "telemetry-window": Golden(TelemetryMessage(body=window()), TelemetryMessage, limits.MAX_REPORT_BYTES),
+    "telemetry-shadow": Golden(TelemetryMessage(body=shadow_window()), TelemetryMessage, limits.MAX_REPORT_BYTES),
     "event-deployment": Golden(_event(_deployment_event()), Event, limits.MAX_REPORT_BYTES),
     "event-blob-offer": Golden(
         _event(BlobOffer(sha256=_sha("3"), size_bytes=10_240, chunk_bytes=131_072)), Event, limits.MAX_REPORT_BYTES

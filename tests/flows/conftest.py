@@ -16,7 +16,7 @@ from tests.simulators.hub_process import HubProcess
 
 from shoal_agent.enrol import enrol
 from shoal_client import ShoalClient
-from shoal_client.fleet import RolloutDetail
+from shoal_client.rollouts import RolloutDetail
 
 TECHNIQUE = "int8-qdq-onnx"
 MODEL = "colours"

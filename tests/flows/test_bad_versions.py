@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 from tests.fixtures.hostile_files import onnx_that_reads
 from tests.flows.conftest import MODEL, Fleet
 
-from shoal_client.fleet import RolloutDetail
+from shoal_client.rollouts import RolloutDetail
 from shoal_hub.database import Database
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
 from shoal_hub.registry.tables import VariantRow, Version

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from tests.flows.conftest import MODEL, Fleet, running_fleet
 from tests.flows.spy import spying
 
-from shoal_client.fleet import RolloutDetail
+from shoal_client.rollouts import RolloutDetail
 from shoal_hub.database import Database
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.registry.tables import VariantRow, Version

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.flows.conftest import MODEL, Fleet
 
-from shoal_client.fleet import RolloutDetail
+from shoal_client.rollouts import RolloutDetail
 
 PARTS = ["controller", "ingest", "broker", "all", "agent"]
 

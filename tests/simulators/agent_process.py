@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,13 @@ class AgentProcess:
     def log(self) -> str:
         return (self.data / "agent.log").read_text()
 
-    def ask(self, path: str, body: object = None) -> tuple[int, Any]:
+    def ask(self, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
         """Call the local endpoint; return status and JSON, or 0 where nothing answers."""
         url = json.loads((self.data / "run" / "endpoint.json").read_text())["url"]
         data = None if body is None else json.dumps(body).encode()
         try:
-            with urllib.request.urlopen(urllib.request.Request(url + path, data), timeout=10) as response:  # noqa: S310
+            request = urllib.request.Request(url + path, data, dict(headers or {}))  # noqa: S310
+            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
                 return response.status, json.loads(response.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())

@@ -5,10 +5,8 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shoal_agent.engines import Array
+from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.serving.models import ServedModel
@@ -19,6 +17,8 @@ log = logging.getLogger(__name__)
 
 _Key = tuple[str, int, str]
 """Model, version and hash of the manifest."""
+_VERSIONS = 2
+"""Versions of one model whose edges are kept: a trial has two of them answer in turn."""
 
 
 def _now() -> datetime:
@@ -39,7 +39,7 @@ class Monitor:
         self._clock = clock
         self._lock = threading.Lock()
         self._sketches: dict[_Key, WindowSketch] = {}
-        self._edges: dict[str, tuple[_Key, BaselineEdges | None]] = {}
+        self._edges: dict[_Key, BaselineEdges | None] = {}
 
     def observe(
         self, served: ServedModel, inputs: Mapping[str, Array], outputs: Mapping[str, Array], latency_ms: float
@@ -52,8 +52,8 @@ class Monitor:
             outputs: The answer's arrays by name; the first of the manifest's gives label and confidence.
             latency_ms: From the request's last byte to its answer.
         """
-        rows = _rows(served, inputs)
-        scores = _scores(served, outputs, len(rows))
+        rows = rows_of(served, inputs)
+        scores = scores_of(served, outputs, len(rows))
         labels, confidence = scores.argmax(axis=1), scores.max(axis=1)
         with self._lock:
             sketch = self._sketch(served)
@@ -88,42 +88,21 @@ class Monitor:
         return sketch
 
     def _edges_of(self, key: _Key, served: ServedModel) -> BaselineEdges | None:
-        """Return the edges of the version's baseline, None where they are unusable; kept for one version a model."""
-        known = self._edges.get(served.name)
-        if known is not None and known[0] == key:
-            return known[1]
+        """Return the edges of the version's baseline, None where they are unusable; kept for the latest few."""
+        if key in self._edges:
+            return self._edges[key]
         edges: BaselineEdges | None = None
         try:
             edges = BaselineEdges.of(served.manifest.baseline)
         except HistogramError as error:
             log.warning("model %s version %d is served but not watched: %s", served.name, served.version, error)
-        self._edges[served.name] = (key, edges)
+        mine = [one for one in self._edges if one[0] == served.name]
+        for former in mine[: len(mine) + 1 - _VERSIONS]:
+            del self._edges[former]
+        self._edges[key] = edges
         return edges
 
 
 def _is_finished(sketch: WindowSketch, now: datetime, config: DesiredConfig) -> bool:
     is_full = sketch.answers + sketch.errors >= config.window_requests
     return is_full or (now - sketch.started_at).total_seconds() >= config.window_s
-
-
-def _rows(served: ServedModel, inputs: Mapping[str, Array]) -> NDArray[np.float32]:
-    """Return the inputs as (n, features) float32; no rows where they are not n times the baseline's features."""
-    arrays = [inputs[spec.name] for spec in served.manifest.inputs]
-    features = len(served.manifest.baseline.features)
-    samples, rest = divmod(sum(array.size for array in arrays), features)
-    if rest or samples == 0 or any(array.size % samples for array in arrays):
-        return np.empty((0, features), dtype=np.float32)
-    with np.errstate(over="ignore"):
-        flat = [array.reshape(samples, -1).astype(np.float32, copy=False) for array in arrays]
-    return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
-
-
-def _scores(served: ServedModel, outputs: Mapping[str, Array], samples: int) -> NDArray[np.float32]:
-    """Return the first output as (n, classes) float32; no rows where the model gives no classes to choose from."""
-    output = outputs[served.manifest.outputs[0].name]
-    is_scored = samples > 0 and output.size > 0 and output.size % samples == 0
-    if not is_scored or not served.manifest.baseline.predictions:
-        return np.empty((0, 1), dtype=np.float32)
-    with np.errstate(over="ignore"):
-        scores: NDArray[np.float32] = output.reshape(samples, -1).astype(np.float32, copy=False)
-    return scores

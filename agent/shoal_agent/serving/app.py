@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shoal_agent.serving.encode import describe_model
-from shoal_agent.serving.infer import InferEndpoint
+from shoal_agent.serving.infer import Choose, InferEndpoint
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
 from shoal_agent.serving.refusal import INTERNAL, UNAVAILABLE, RequestError, json_response, refuse
 from shoal_agent.serving.resolve import resolve
@@ -32,12 +32,15 @@ def create_app(
     server: ModelServer,
     observer: Observer,
     settings: ServingSettings = ServingSettings(),  # noqa: B008 - frozen
+    choose: Choose | None = None,
 ) -> ASGIApp:
     """Return the app that answers for what `server` serves and shows every answer to `observer`.
 
+    `choose` may have another version answer a request, see `shoal_agent.trials`; only what serves is described.
+
     Inference goes past Starlette's routing and middleware, a quarter of the time of a small request.
     """
-    endpoint = InferEndpoint(server, observer, settings)
+    endpoint = InferEndpoint(server, observer, settings, choose)
     others = _describe(server)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

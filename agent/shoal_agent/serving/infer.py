@@ -5,7 +5,9 @@ the event loop. The hop costs 0.1 to 0.2 ms, so a model that was quick until now
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -22,6 +24,11 @@ from shoal_agent.serving.refusal import UNAVAILABLE, RequestError, refuse
 from shoal_agent.serving.resolve import resolve
 from shoal_agent.serving.settings import ServingSettings
 
+Choose = Callable[[str, str | None, str], ModelServer]
+"""From model, version of the path and the request's key to where the model is borrowed from: a trial's arm, or not."""
+KEY_HEADER: Final = b"shoal-key"
+MAX_KEY_CHARS: Final = 256
+
 
 @dataclass(frozen=True)
 class _Outcome:
@@ -34,8 +41,11 @@ class _Outcome:
 class InferEndpoint:
     """Answers `POST /v2/models/{name}[/versions/{version}]/infer`."""
 
-    def __init__(self, server: ModelServer, observer: Observer, settings: ServingSettings) -> None:
+    def __init__(
+        self, server: ModelServer, observer: Observer, settings: ServingSettings, choose: Choose | None = None
+    ) -> None:
         self._server = server
+        self._choose = choose
         self._observer = observer
         self._settings = settings
         self._admitted = 0
@@ -57,16 +67,17 @@ class InferEndpoint:
             self._admitted -= 1
 
     async def _answer(self, scope: Scope, receive: Receive, name: str, version: str | None) -> Response:
+        server = self._server if self._choose is None else self._choose(name, version, _key_of(scope))
         try:
-            resolve(self._server, self._server.get(name), name, version)
+            resolve(server, server.get(name), name, version)
             body = await read_body(scope, receive, self._settings)
         except RequestError as error:
-            self._note_error(name)
+            self._note_error(server, name)
             return refuse(error)
         # Borrowed only now: a client that sends slowly must not hold up the swap to another version.
-        with self._server.borrow(name) as held:
+        with server.borrow(name) as held:
             try:
-                served = resolve(self._server, held, name, version)
+                served = resolve(server, held, name, version)
             except RequestError as error:
                 return refuse(error)
             outcome = await self._run(served, body)
@@ -74,8 +85,8 @@ class InferEndpoint:
             return refuse(outcome.error)
         return Response(outcome.body, media_type="application/json")
 
-    def _note_error(self, name: str) -> None:
-        served = self._server.get(name)
+    def _note_error(self, server: ModelServer, name: str) -> None:
+        served = server.get(name)
         if served is not None:
             self._observer.observe_error(served)
 
@@ -106,3 +117,11 @@ class InferEndpoint:
         self._pace.note(served, (ended - begun) * 1000)
         self._observer.observe(served, asked.inputs, outputs, (ended - started) * 1000)
         return _Outcome(body=answer)
+
+
+def _key_of(scope: Scope) -> str:
+    """Return what a trial's split sticks to: the header `Shoal-Key`, cut to its bound; empty without one."""
+    for header, value in scope["headers"]:
+        if header == KEY_HEADER:
+            return str(value.decode("latin-1"))[:MAX_KEY_CHARS]
+    return ""

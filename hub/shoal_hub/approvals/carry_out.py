@@ -1,6 +1,7 @@
 """Does what was approved, in its author's name, if it still is what was approved."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Session
 
@@ -11,13 +12,16 @@ from shoal_hub.errors import ConflictError
 from shoal_hub.operators.roles import Role
 from shoal_hub.operators.tables import User
 from shoal_hub.registry.versions import find_version
+from shoal_hub.rollouts.commands import approve_wave
 from shoal_hub.rollouts.promote import promote
-from shoal_hub.rollouts.public import RolloutRequest
-from shoal_hub.rollouts.start import Starter, start_request
+from shoal_hub.rollouts.request import RolloutRequest
+from shoal_hub.rollouts.start import Starter, find_rollout, start_request
 
 
 def carry_out(session: Session, starter: Starter, row: ApprovalRequest, now: datetime) -> None:
-    """Start the rollout or move the version. Where that cannot be, the transaction keeps nothing, the approval neither.
+    """Start the rollout or its wave, or move the version.
+
+    Where that cannot be, the transaction keeps nothing, the approval neither.
 
     Raises:
         ConflictError: What would be done is not what was approved, its author may not do it any more, or something
@@ -36,10 +40,21 @@ def carry_out(session: Session, starter: Starter, row: ApprovalRequest, now: dat
             f"carrying out {row.id}: its author {author.name} is no operator any more",
             "reject it and have somebody else ask",
         )
-    if row.kind == "rollout":
-        request = RolloutRequest.model_validate(plan | {"version": str(row.version)})
-        rollout: str | None = start_request(session, starter, request, by=row.author).id
-    else:
-        version = find_version(session, row.model, str(row.version))
-        rollout = promote(session, starter, version, "production", by=row.author, comment=plan["comment"], now=now)
-    end(session, row, "done", f"rollout {rollout}" if rollout else "moved to production", now)
+    end(session, row, "done", _do(session, starter, row, plan, now), now)
+
+
+def _do(session: Session, starter: Starter, row: ApprovalRequest, plan: dict[str, Any], now: datetime) -> str:
+    """Do it, and return what it came to."""
+    match row.kind:
+        case "rollout":
+            request = RolloutRequest.model_validate(plan | {"version": str(row.version)})
+            return f"rollout {start_request(session, starter, request, by=row.author).id}"
+        case "wave":
+            rollout = find_rollout(session, plan["rollout"], is_locked=True)
+            approve_wave(session, rollout, plan["wave"], by=row.author)
+            return f"wave {plan['wave'] + 1} of rollout {rollout.id}"
+        case "production":
+            version = find_version(session, row.model, str(row.version))
+            comment = plan["comment"]
+            started = promote(session, starter, version, "production", by=row.author, comment=comment, now=now)
+            return f"rollout {started}" if started else "moved to production"

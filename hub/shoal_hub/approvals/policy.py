@@ -51,15 +51,15 @@ def require_none_needed(session: Session, model: str, kind: Kind) -> None:
 
 
 def approvals_needed(session: Session, model: str, kind: Kind) -> int:
-    """Return how many approvals a rollout, or a move to production, of the model needs.
+    """Return how many approvals a rollout, one of its waves, or a move to production, of the model needs.
 
-    A move that starts a rollout needs what a rollout needs, so that no rollout goes around the policy.
+    A wave needs what its rollout needs. So does a move that starts a rollout: no rollout goes around the policy.
 
     Raises:
         NotFoundError: There is no such model.
     """
     policy = read_policy(session, model)
-    if kind == "rollout":
+    if kind in {"rollout", "wave"}:
         return policy.rollout
     starts_rollout = find_model(session, model).rollout_on_production is not None
     return max(policy.production, policy.rollout if starts_rollout else 0)

@@ -53,7 +53,14 @@ def ask(
 
 def describe(row: ApprovalRequest) -> str:
     """Return in a few words what a request is for."""
-    verb = "roll out" if row.kind == "rollout" else "move to production"
+    match row.kind:
+        case "rollout":
+            verb = "roll out"
+        case "production":
+            verb = "move to production"
+        case "wave":
+            plan = row.content["plan"]
+            verb = f"start wave {plan['wave'] + 1} of rollout {plan['rollout']} of"
     return f"{verb} {row.model} version {row.version}"
 
 

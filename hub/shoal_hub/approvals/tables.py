@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel
 
 from shoal_hub.database import UtcDateTime
 
-Kind = Literal["rollout", "production"]
+Kind = Literal["rollout", "production", "wave"]
 State = Literal["pending", "done", "rejected"]
 
 

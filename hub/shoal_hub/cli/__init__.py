@@ -13,13 +13,16 @@ from shoal_hub.cli import (
     devices,
     enrolments,
     federated,
+    groups,
     hub,
     jobs,
     models,
     operator_tokens,
+    pins,
     rollouts,
     sites,
     tokens,
+    trials,
     trust,
     users,
 )
@@ -43,11 +46,14 @@ app.command(epilog="Example: shoal whoami")(users.whoami)
 app.add_typer(users.app, name="users")
 app.add_typer(operator_tokens.app, name="operator-tokens")
 enrolments.add_commands(devices.app)
+pins.add_commands(devices.app)
 app.add_typer(devices.app, name="devices")
+app.add_typer(groups.app, name="groups")
 app.add_typer(sites.app, name="sites")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
 app.add_typer(rollouts.app, name="rollouts")
+app.add_typer(trials.app, name="trials")
 trust.app.add_typer(authority.app, name="ca")
 app.add_typer(trust.app, name="trust")
 app.add_typer(approvals.app, name="approvals")

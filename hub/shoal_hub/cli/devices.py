@@ -14,15 +14,16 @@ Named = Annotated[str, typer.Argument(metavar="DEVICE", help="Id or name of the 
 Reason = Annotated[str, typer.Option(help="Why, for those who read the list later.")]
 
 
-@app.command("list", epilog="Example: shoal devices list --group greenhouse")
+@app.command("list", epilog="Example: shoal devices list --query 'tags.site = paris and presence = online'")
 def list_devices(
-    group: Annotated[str | None, typer.Option(help="Only devices of this group.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only devices in this group; '' for those of no home.")] = None,
+    query: Annotated[str | None, typer.Option(help="Only unrevoked devices that match this query.")] = None,
     decommissioned: Annotated[bool, typer.Option("--decommissioned", help="Also those gone for good.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List devices with what runs on them."""
     with connect() as client:
-        devices = list(client.devices.all(group=group, decommissioned=decommissioned))
+        devices = list(client.devices.all(group=group, query=query, decommissioned=decommissioned))
     rows = [
         (
             one.name,
@@ -37,6 +38,8 @@ def list_devices(
     ]
     columns = ("NAME", "ID", "GROUP", "PRESENCE", "MODELS", "HARDWARE", "SEEN")
     empty = "No device has enrolled yet. Make a token: shoal tokens create"
+    if group is not None or query is not None:
+        empty = "No device is in it."
     show(devices, as_json=as_json, draw=lambda: table(columns, rows, empty=empty))
 
 
@@ -77,7 +80,7 @@ def move(
     group: Annotated[str, typer.Argument(help="The group; '' for none.")],
     as_json: AsJson = False,
 ) -> None:
-    """Put a device into a group."""
+    """Make a group the home of a device; a static group that is not there yet is made."""
     with connect() as client:
         found = client.devices.update(find_device(client, device).id, group=group)
     show(found, as_json=as_json, draw=lambda: facts([("group", found.group)]))

@@ -3,40 +3,43 @@
 from typing import Annotated
 
 import typer
-from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 
 from shoal_client import ClientError
-from shoal_client.fleet import RolloutDetail
-from shoal_hub.cli.connection import connect, find_device
-from shoal_hub.cli.models import parse_waves
-from shoal_hub.cli.output import AsJson, cell, console, errors, print_json, print_line, show, size_text, table
+from shoal_client.rollouts import RolloutDetail
+from shoal_hub.cli.connection import connect
+from shoal_hub.cli.output import AsJson, console, errors, print_json, print_line, show, table
+from shoal_hub.cli.rollout_options import PlanOptions, with_plan_options
+from shoal_hub.cli.rollout_view import draw, draw_history, draw_preview
 
 app = typer.Typer(help="Versions on their way to devices, wave by wave.", no_args_is_help=True)
 
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
+Version = Annotated[str, typer.Argument(help="Number, latest, stage or alias.")]
 RolloutId = Annotated[str, typer.Argument(metavar="ROLLOUT", help="Id of the rollout.")]
 
 
+@app.command(epilog="Example: shoal rollouts plan digits 2 --waves 5%,25%,100%")
+@with_plan_options
+def plan(model: Model, version: Version, options: PlanOptions, as_json: AsJson = False) -> None:
+    """Show what a rollout would do: which device gets which bytes, when, and who is refused. Nothing is kept."""
+    with connect() as client:
+        preview = client.rollouts.plan(model, version, **options.request(client))
+    show(preview, as_json=as_json, draw=lambda: console.print(draw_preview(preview)))
+
+
 @app.command(epilog="Example: shoal rollouts start digits 1 --waves 1,2 --watch")
+@with_plan_options
 def start(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")],
-    version: Annotated[str, typer.Argument(help="Number, latest, stage or alias.")],
-    device: Annotated[
-        list[str] | None, typer.Option(help="A device by id or name; may be repeated. All without it.")
-    ] = None,
-    waves: Annotated[str, typer.Option(help="Devices in each wave, like 1,2; the remainder joins the last.")] = "",
-    max_failures: Annotated[int, typer.Option(help="Failed devices before it is aborted.", min=0)] = 0,
-    timeout_s: Annotated[float, typer.Option(help="Seconds that one device may take.", min=1)] = 600.0,
+    model: Model,
+    version: Version,
+    options: PlanOptions,
     watch: Annotated[bool, typer.Option("--watch", help="Wait for its end.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start a rollout."""
     with connect() as client:
-        devices = [find_device(client, named).id for named in device] if device else None
-        rollout = client.rollouts.start(
-            model, version, devices=devices, waves=parse_waves(waves), max_failures=max_failures, timeout_s=timeout_s
-        )
+        rollout = client.rollouts.start(model, version, **options.request(client))
     if watch:
         follow(rollout.id, as_json=as_json)
     else:
@@ -85,9 +88,43 @@ def resume(rollout: RolloutId, as_json: AsJson = False) -> None:
         _after(client.rollouts.resume(rollout), as_json=as_json)
 
 
+@app.command(epilog="Example: shoal rollouts approve r-abcdefgh")
+def approve(rollout: RolloutId, as_json: AsJson = False) -> None:
+    """Let the next wave start, where waves wait for approval."""
+    with connect() as client:
+        _after(client.rollouts.approve(rollout), as_json=as_json)
+
+
+@app.command(epilog="Example: shoal rollouts history r-abcdefgh")
+def history(
+    rollout: RolloutId,
+    limit: Annotated[int, typer.Option(help="How many of the last.", min=1, max=10_000)] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened to a rollout, in order: what people and the hub did, and what devices told."""
+    with connect() as client:
+        entries = client.rollouts.history(rollout, limit=limit)
+    show(entries, as_json=as_json, draw=lambda: console.print(draw_history(entries)))
+
+
+@app.command(epilog="Example: shoal rollouts forward r-abcdefgh --watch")
+def forward(
+    rollout: RolloutId,
+    watch: Annotated[bool, typer.Option("--watch", help="Wait for its end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Undo a rollback or an abort: start a new rollout of the same version by the same plan."""
+    with connect() as client:
+        found = client.rollouts.forward(rollout)
+    if watch:
+        follow(found.id, as_json=as_json)
+    else:
+        _after(found, as_json=as_json)
+
+
 @app.command(epilog="Example: shoal rollouts abort r-abcdefgh")
 def abort(rollout: RolloutId, as_json: AsJson = False) -> None:
-    """End a rollout; its devices go back to what they had."""
+    """End a rollout; its devices go back to what they had, unless its plan says otherwise."""
     with connect() as client:
         _after(client.rollouts.abort(rollout), as_json=as_json)
 
@@ -127,32 +164,6 @@ def follow(rollout_id: str, *, as_json: bool) -> None:
     if last.state not in {"succeeded", "rolled_back"}:
         reason = f": {last.reason}" if last.reason else ""
         raise ClientError(f"rollout {last.id} ended as {last.state}{reason}", f"see why: shoal rollouts show {last.id}")
-
-
-def draw(rollout: RolloutDetail) -> Group:
-    """Return a rollout as a headline and a table of its deployments."""
-    drawn = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("WAVE", "DEVICE", "STATE", "STEP", "TARGET", "FETCHED", "PROBLEM"):
-        drawn.add_column(column, overflow="fold")
-    for one in rollout.deployments:
-        problem = f"{one.problem.message}; {one.problem.remedy}" if one.problem else ""
-        fetched = size_text(one.fetched_bytes) if one.fetched_bytes is not None else ""
-        row = (one.wave + 1, one.device_id, one.state, one.step, one.target, fetched, problem)
-        drawn.add_row(*(cell(value) for value in row))
-    waves = f"wave {min(rollout.current_wave + 1, len(rollout.waves))} of {len(rollout.waves)}"
-    headline = f"{rollout.id}: {rollout.model} version {rollout.version}, {cell(rollout.state)}, {waves}"
-    if rollout.is_waiting_for_deltas:
-        headline += ", waits for its deltas"
-    return Group(headline + (f"  {cell(rollout.reason)}" if rollout.reason else ""), drawn, *_traffic(rollout))
-
-
-def _traffic(rollout: RolloutDetail) -> list[str]:
-    """Return the line on what travelled, once a device has told."""
-    if not rollout.whole_bytes:
-        return []
-    saved = 1 - rollout.fetched_bytes / rollout.whole_bytes
-    ratio = f", {saved:.0%} saved" if saved > 0 else ""
-    return [f"fetched {size_text(rollout.fetched_bytes)} of {size_text(rollout.whole_bytes)} of model files{ratio}"]
 
 
 def _after(rollout: RolloutDetail, *, as_json: bool) -> None:

@@ -26,6 +26,13 @@ def render(template: str, status: int = 200, *, also: str = "", **values: Any) -
     return HTMLResponse(content, status, headers={**_HEADERS, "content-security-policy": policy})
 
 
+def log_in_again() -> HTMLResponse:
+    """Return the answer that has the page go to the login."""
+    response = HTMLResponse("", 401)
+    response.headers["hx-redirect"] = "/login"
+    return response
+
+
 def ago(at: datetime, now: datetime) -> str:
     """Return how long ago a time is, in the largest unit that fits."""
     seconds = max(0.0, (now - at).total_seconds())

@@ -8,8 +8,8 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
-from shoal_hub.console import account_routes, login_routes
-from shoal_hub.console.pages import render
+from shoal_hub.console import account_routes, login_routes, rollout_routes
+from shoal_hub.console.pages import log_in_again, render
 from shoal_hub.console.visitors import Visitor, may_read
 from shoal_hub.context import HubContext
 from shoal_hub.dependencies import Hub, Reading
@@ -30,7 +30,7 @@ _STATIC: Final = Path(__file__).parent / "static"
 def install_console(app: FastAPI, settings: Settings) -> None:
     """Add the console to the API's application."""
     app.state.login_limits = LoginLimits.of(settings)
-    for one in (router, login_routes.router, account_routes.router):
+    for one in (router, rollout_routes.router, login_routes.router, account_routes.router):
         app.include_router(one)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
@@ -51,7 +51,7 @@ def read_api_docs() -> HTMLResponse:
 def read_devices(request: Request, visitor: Visitor, session: Reading) -> HTMLResponse:
     """Return the table of devices."""
     if visitor is None or not may_read(visitor):
-        return _log_in_again()
+        return log_in_again()
     url = str(request.base_url).rstrip("/")
     return render("devices.html", devices=list_devices(session, visitor.principal), url=url)
 
@@ -60,7 +60,7 @@ def read_devices(request: Request, visitor: Visitor, session: Reading) -> HTMLRe
 def read_rollouts(visitor: Visitor, session: Reading) -> HTMLResponse:
     """Return the table of rollouts."""
     if visitor is None or not may_read(visitor):
-        return _log_in_again()
+        return log_in_again()
     return render("rollouts.html", rollouts=list_rollouts(session, visitor.principal, limit=_ROLLOUTS))
 
 
@@ -68,7 +68,7 @@ def read_rollouts(visitor: Visitor, session: Reading) -> HTMLResponse:
 def stream(visitor: Visitor, hub: Hub) -> Response:
     """Send an event for each thing that has changed: `devices`, `rollouts`, `events`."""
     if visitor is None or not may_read(visitor):
-        return _log_in_again()
+        return log_in_again()
     return StreamingResponse(
         _events(hub, visitor.principal), media_type="text/event-stream", headers={"cache-control": "no-store"}
     )
@@ -77,9 +77,3 @@ def stream(visitor: Visitor, hub: Hub) -> Response:
 async def _events(hub: HubContext, reader: Principal) -> AsyncIterator[str]:
     async for what in watch(hub, reader):
         yield "".join(f"event: {word}\ndata: \n\n" for word in sorted(what)) or ": still here\n\n"
-
-
-def _log_in_again() -> HTMLResponse:
-    response = HTMLResponse("", 401)
-    response.headers["hx-redirect"] = "/login"
-    return response

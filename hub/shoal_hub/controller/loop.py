@@ -37,6 +37,7 @@ from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event,
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.transfer.needs import drop_settled_leases
 from shoal_hub.transfer.publishing import Transfers
+from shoal_hub.trials.settle import settle_trials
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.version_keys import VersionKeys
@@ -268,6 +269,7 @@ class Controller:
             yield lambda: drop_settled_leases(self._database)
             yield lambda: close_orphans(self._database)
             yield lambda: settle_signals(self._database, now)
+            yield lambda: settle_trials(self._database, now)
             yield lambda: note_silence(self._database, now, self._began_at)
         if self._is_told:
             yield lambda: self._signer.publish(self._connection)

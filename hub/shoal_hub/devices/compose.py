@@ -5,27 +5,42 @@ For each section one intent wins, by kind and then by age; the others are shown 
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite
+from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
 from shoal_hub.devices.tables import IntentKind
 
 PRIORITY: Final[Mapping[IntentKind, int]] = {"pin": 4, "rollback": 3, "rollout": 2, "ab": 1, "default": 0}
 MODELS: Final = "models/"
 FEDERATED: Final = "federated/"
+TRIALS: Final = "trials/"
 CONFIG: Final = "config"
 SITE: Final = "site"
-_MAX_MODELS: Final = 64
-_MAX_ROUNDS: Final = 16
 
 _CONTENT: Final = TypeAdapter(
-    tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None]
+    tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None, dict[str, DesiredTrial]]
 )
-_Body = DesiredModel | DesiredRound | DesiredConfig | DesiredSite
+_Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite
+
+
+class _Many(NamedTuple):
+    """Sections of which a device has several, under one prefix."""
+
+    form: type[DesiredModel | DesiredRound | DesiredTrial]
+    most: int
+    called: str
+
+
+_MANY: Final = {
+    MODELS: _Many(DesiredModel, 64, "models"),
+    FEDERATED: _Many(DesiredRound, 16, "rounds at a time"),
+    TRIALS: _Many(DesiredTrial, 16, "trials at a time"),
+}
+_ONE: Final[Mapping[str, type[DesiredConfig | DesiredSite]]] = {CONFIG: DesiredConfig, SITE: DesiredSite}
 
 
 @dataclass(frozen=True)
@@ -61,11 +76,12 @@ class Composition:
     config: DesiredConfig
     conflicts: tuple[Conflict, ...]
     site: DesiredSite | None = None
+    trials: dict[str, DesiredTrial] = field(default_factory=dict)
 
     @property
     def content_sha256(self) -> str:
         """SHA-256 of the content: equal for equal content, whatever the intents behind it."""
-        content = (self.models, self.federated, self.config, self.site)
+        content = (self.models, self.federated, self.config, self.site, self.trials)
         return hashlib.sha256(_CONTENT.dump_json(content)).hexdigest()
 
 
@@ -78,11 +94,12 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
     """
     models: dict[str, DesiredModel] = {}
     federated: dict[str, DesiredRound] = {}
+    trials: dict[str, DesiredTrial] = {}
     config, site = DesiredConfig(), None
     conflicts: list[Conflict] = []
     for section, ranked in _by_section(intents, now).items():
         for wanted in ranked:
-            body = _read(wanted, len(models), len(federated))
+            body = _read(wanted, {MODELS: len(models), FEDERATED: len(federated), TRIALS: len(trials)})
             if isinstance(body, str):
                 conflicts.append(Conflict(section, wanted.owner, wanted.kind, "", body))
                 continue
@@ -91,13 +108,15 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
                     models[section.removeprefix(MODELS)] = body
                 case DesiredRound():
                     federated[section.removeprefix(FEDERATED)] = body
+                case DesiredTrial():
+                    trials[section.removeprefix(TRIALS)] = body
                 case DesiredConfig():
                     config = body
                 case DesiredSite():
                     site = body
             conflicts.extend(_losers(ranked, wanted))
             break
-    return Composition(models, federated, config, tuple(conflicts), site)
+    return Composition(models, federated, config, tuple(conflicts), site, trials)
 
 
 def _by_section(intents: Iterable[Wanted], now: datetime) -> dict[str, list[Wanted]]:
@@ -113,22 +132,18 @@ def _rank(wanted: Wanted) -> tuple[int, datetime, int]:
     return PRIORITY[wanted.kind], wanted.created_at, wanted.id
 
 
-def _read(wanted: Wanted, models: int, rounds: int) -> _Body | str:
-    """Return the intent's body, or why it cannot take effect."""
+def _read(wanted: Wanted, taken: Mapping[str, int]) -> _Body | str:
+    """Return the intent's body, or why it cannot take effect; `taken` counts by prefix what is composed already."""
+    prefix = next((one for one in _MANY if wanted.section.startswith(one)), "")
+    if prefix and taken[prefix] >= _MANY[prefix].most:
+        return f"a device has at most {_MANY[prefix].most} {_MANY[prefix].called}"
+    form = _MANY[prefix].form if prefix else _ONE.get(wanted.section)
+    if form is None:
+        return "no such section: models/<name>, federated/<run>, trials/<model>, config or site is expected"
     try:
-        if wanted.section.startswith(MODELS):
-            full = f"a device serves at most {_MAX_MODELS} models"
-            return full if models >= _MAX_MODELS else DesiredModel.model_validate(wanted.body)
-        if wanted.section.startswith(FEDERATED):
-            full = f"a device takes part in at most {_MAX_ROUNDS} rounds at a time"
-            return full if rounds >= _MAX_ROUNDS else DesiredRound.model_validate(wanted.body)
-        if wanted.section == CONFIG:
-            return DesiredConfig.model_validate(wanted.body)
-        if wanted.section == SITE:
-            return DesiredSite.model_validate(wanted.body)
+        return form.model_validate(wanted.body)
     except ValidationError as error:
         return f"its body is not valid: {error.errors(include_url=False)[0]['msg']}"
-    return "no such section: models/<name>, federated/<run>, config or site is expected"
 
 
 def _losers(ranked: list[Wanted], winner: Wanted) -> list[Conflict]:

@@ -6,14 +6,14 @@ restored from a backup; a state is signed again at half of its life under the sa
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlmodel import Session, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from shoal_contract.desired import DesiredState
+from shoal_contract.desired import DesiredState, DesiredTrial
 from shoal_contract.envelope import DESIRED_STATE_TYPE
 from shoal_hub.database import announce
 from shoal_hub.devices.compose import Composition, compose
@@ -21,6 +21,7 @@ from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.intents import intents_of_each, mark_stale
 from shoal_hub.devices.tables import DesiredRow, Device, Intent
 from shoal_hub.devices.wrapped_keys import encrypted_versions, give_keys
+from shoal_hub.registry.encrypt import VersionRef
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.version_keys import VersionKeys
 
@@ -78,7 +79,8 @@ def refresh_states(
     for device_id, intents in intents_of_each(session, list(reported)).items():
         composition = compose(intents, now)
         models = give_keys(session, version_keys, device_id, composition.models, encrypted, now)
-        composition = dataclasses.replace(composition, models=models)
+        trials = _give_trial_keys(session, version_keys, device_id, composition.trials, encrypted, now)
+        composition = dataclasses.replace(composition, models=models, trials=trials)
         row = rows.get(device_id)
         generation = _next_generation(row, composition, reported[device_id], director.epoch, now, life)
         if generation is not None:
@@ -110,6 +112,7 @@ def _signed(
         expires_at=now + life,
         models=composition.models,
         federated=composition.federated,
+        trials=composition.trials,
         config=composition.config,
         site=composition.site,
     )
@@ -143,6 +146,20 @@ def take_marks(session: Session, device_ids: Sequence[str]) -> list[str]:
     taken = list(session.exec(marked.with_for_update(skip_locked=True)).all())
     session.exec(delete(StaleDesired).where(col(StaleDesired.device_id).in_(taken)))
     return taken
+
+
+def _give_trial_keys(
+    session: Session,
+    keys: VersionKeys,
+    device_id: str,
+    trials: Mapping[str, DesiredTrial],
+    encrypted: Mapping[tuple[str, int], VersionRef],
+    now: datetime,
+) -> dict[str, DesiredTrial]:
+    """Return the trials, candidates of encrypted versions with the version's key for this device."""
+    candidates = {model: trial.candidate for model, trial in trials.items()}
+    given = give_keys(session, keys, device_id, candidates, encrypted, now)
+    return {model: trial.model_copy(update={"candidate": given[model]}) for model, trial in trials.items()}
 
 
 def stale_devices(session: Session, limit: int) -> list[str]:

@@ -19,6 +19,7 @@ from shoal_hub.devices.admission_tables import AuthorisedKey
 from shoal_hub.devices.certificate_request import key_fingerprint, read_certificate_request
 from shoal_hub.devices.certificates import DeviceCertificate, find_certificate, make_row, use_certificate
 from shoal_hub.devices.enrolment_tokens import find_token, take_use
+from shoal_hub.devices.groups import make_home
 from shoal_hub.devices.revocation import check_key_is_welcome
 from shoal_hub.devices.tables import Device, EnrolmentTokenRow, EnrolmentUse
 from shoal_hub.errors import ConflictError, InvalidInputError, RefusedError
@@ -130,6 +131,7 @@ def _note(
     elif (authorised := session.get(AuthorisedKey, key)) is not None:
         authorised.device_id = device.id
         session.add(authorised)
+    make_home(session, device.group, by=admission.why)
     model = (device.hardware or {}).get("model", "")
     message = f"{device.name or device.id} ({model}) enrolled: {admission.why}"
     record_event(session, "device_enrolled", message, device_id=device.id, subject=f"device/{device.id}")

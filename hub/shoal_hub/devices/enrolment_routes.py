@@ -143,7 +143,7 @@ def renew_certificate(
     return RenewalResponse(certificate_pem=renewed.certificate_pem, ca_pem=hub.authority.certificate_pem)
 
 
-@router.post("/tokens", tags=["enrolment"], status_code=201, responses=documented(400, 401, 403, 413, 422))
+@router.post("/tokens", tags=["enrolment"], status_code=201, responses=documented(400, 401, 403, 409, 413, 422))
 def create_enrolment_token(body: TokenCreate, hub: Hub, session: Writing, operator: EnrolOperator) -> TokenCreated:
     """Make an enrolment token. Its text is shown once."""
     terms = TokenTerms(body.label, timedelta(seconds=body.expires_in_s), body.uses, body.group, body.tags)

@@ -8,6 +8,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select, update
 
 from shoal_contract.enrolment import EnrolmentToken
+from shoal_hub.devices.groups import make_home
 from shoal_hub.devices.tables import EnrolmentTokenRow
 from shoal_hub.errors import NotFoundError, RefusedError
 from shoal_hub.events.record import record_event
@@ -41,7 +42,11 @@ class NewToken:
 
 
 def create_token(session: Session, terms: TokenTerms, *, by: str, ca_sha256: str, now: datetime) -> NewToken:
-    """Make a token that pins the CA with the fingerprint `ca_sha256`."""
+    """Make a token that pins the CA with the fingerprint `ca_sha256`.
+
+    Raises:
+        ConflictError: The group that its devices are to get is dynamic.
+    """
     secret = new_secret()
     row = EnrolmentTokenRow(
         id=new_id("et"),
@@ -56,6 +61,7 @@ def create_token(session: Session, terms: TokenTerms, *, by: str, ca_sha256: str
         created_by=by,
     )
     session.add(row)
+    make_home(session, terms.group, by=by)
     record_event(
         session, "token_created", f"enrolment token {row.id} for {terms.uses} by {by}", subject=f"token/{row.id}"
     )

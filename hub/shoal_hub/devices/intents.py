@@ -2,18 +2,22 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Final
 
+from sqlalchemy import or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select
 
-from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite
+from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
 from shoal_hub.database import announce
-from shoal_hub.devices.compose import CONFIG, FEDERATED, MODELS, SITE, Wanted
+from shoal_hub.devices.compose import CONFIG, FEDERATED, MODELS, SITE, TRIALS, Wanted
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import Intent, IntentKind
 from shoal_hub.errors import InvalidInputError
 
-Body = DesiredModel | DesiredRound | DesiredConfig | DesiredSite
+_PART: Final = 500
+"""Devices that one statement names."""
+Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite
 
 
 def set_intent(
@@ -32,7 +36,7 @@ def set_intent(
     Args:
         session: An open transaction; the desired state follows when it has been committed.
         device_id: The device.
-        section: `models/<name>`, `federated/<run>`, `config` or `site`, matching the body.
+        section: `models/<name>`, `federated/<run>`, `trials/<model>`, `config` or `site`, matching the body.
         kind: Decides who wins where several owners want a section.
         owner: Who wants it, like `rollout/r-abcdefgh`.
         body: The section's content.
@@ -42,11 +46,7 @@ def set_intent(
     Raises:
         InvalidInputError: The section is not one for this body.
     """
-    if not _fits(section, body):
-        raise InvalidInputError(
-            f"wanting {type(body).__name__} of section {section!r} of device {device_id}: they do not fit",
-            "use models/<name> for a model, federated/<run> for a round, config for a configuration, site for a site",
-        )
+    _require_fit(device_id, section, body)
     drop_intents(session, device_id, section=section, owner=owner)
     session.add(
         Intent(
@@ -81,6 +81,51 @@ def set_intents_of(
     for device_id, body in sorted(wanted.items()):
         if standing.get(device_id) != body.model_dump(mode="json"):
             set_intent(session, device_id, section, kind=kind, owner=owner, body=body, now=now)
+
+
+def replace_intents(
+    session: Session,
+    section: str,
+    *,
+    kind: IntentKind,
+    owner: str,
+    bodies: Mapping[str, Body],
+    replaces: Collection[IntentKind],
+    now: datetime,
+) -> None:
+    """Say what `owner` wants of one section of many devices, in the place of all intents of some kinds.
+
+    Args:
+        session: An open transaction; the desired states follow when it has been committed.
+        section: The section, matching the bodies.
+        kind: Decides who wins where several owners want the section.
+        owner: Who wants it.
+        bodies: The section's content by device.
+        replaces: Kinds of which no intent is left on these devices, whoever owns it.
+        now: The clock.
+
+    Raises:
+        InvalidInputError: The section is not one for a body.
+    """
+    for device_id, body in bodies.items():
+        _require_fit(device_id, section, body)
+    ids = sorted(bodies)
+    for start in range(0, len(ids), _PART):
+        of_part = col(Intent.device_id).in_(ids[start : start + _PART]), col(Intent.section) == section
+        is_replaced = or_(col(Intent.owner) == owner, col(Intent.kind).in_(sorted(replaces)))
+        session.exec(delete(Intent).where(*of_part, is_replaced))
+    session.add_all(
+        Intent(
+            device_id=device_id,
+            section=section,
+            kind=kind,
+            owner=owner,
+            body=bodies[device_id].model_dump(mode="json"),
+            created_at=now,
+        )
+        for device_id in ids
+    )
+    mark_all_stale(session, ids)
 
 
 def drop_intents(session: Session, device_id: str, *, section: str | None = None, owner: str | None = None) -> None:
@@ -119,13 +164,28 @@ def intents_of(session: Session, device_id: str, section: str | None = None) -> 
 
 def mark_stale(session: Session, device_id: str) -> None:
     """Have the device's desired state composed again."""
+    mark_all_stale(session, [device_id])
+
+
+def mark_all_stale(session: Session, device_ids: Collection[str]) -> None:
+    """Have the desired states of many devices composed again, as `mark_stale` does for one."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    ids = sorted(device_ids)
     # The update locks a mark that is there: the controller, about to take it away, waits and then sees our intents.
-    statement = insert(StaleDesired).values(device_id=device_id)
-    session.connection().execute(
-        statement.on_conflict_do_update(index_elements=["device_id"], set_={"device_id": device_id})
-    )
+    for start in range(0, len(ids), _PART):
+        statement = insert(StaleDesired).values([{"device_id": one} for one in ids[start : start + _PART]])
+        is_marked = {"device_id": statement.excluded.device_id}
+        session.connection().execute(statement.on_conflict_do_update(index_elements=["device_id"], set_=is_marked))
     announce(session, "intents")
+
+
+def _require_fit(device_id: str, section: str, body: Body) -> None:
+    if not _fits(section, body):
+        raise InvalidInputError(
+            f"wanting {type(body).__name__} of section {section!r} of device {device_id}: they do not fit",
+            "use models/<name> for a model, federated/<run> for a round, trials/<model> for a trial, config for a "
+            "configuration, site for a site",
+        )
 
 
 def _fits(section: str, body: Body) -> bool:
@@ -134,6 +194,8 @@ def _fits(section: str, body: Body) -> bool:
             return section.startswith(MODELS)
         case DesiredRound():
             return section == f"{FEDERATED}{body.run}"
+        case DesiredTrial():
+            return section.startswith(TRIALS)
         case DesiredConfig():
             return section == CONFIG
         case DesiredSite():

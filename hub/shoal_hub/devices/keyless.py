@@ -8,6 +8,7 @@ from sqlmodel import Session, col, select
 
 from shoal_hub.database import announce
 from shoal_hub.devices.admission_tables import AuthorisedKey, PendingEnrolment
+from shoal_hub.devices.groups import make_home
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
 
@@ -27,7 +28,7 @@ def authorise_keys(session: Session, terms: Sequence[KeyTerms], *, by: str, now:
     """Let the devices with these keys enrol without a token; who names a key again changes what its device gets.
 
     Raises:
-        ConflictError: A device has enrolled with one of the keys already; none is authorised then.
+        ConflictError: A device has enrolled with one of the keys already, or a group is dynamic; none is authorised.
     """
     rows = [_authorise(session, one, by, now) for one in terms]
     record_event(session, "keys_authorised", f"{len(rows)} keys authorised by {by}")
@@ -45,6 +46,7 @@ def _authorise(session: Session, terms: KeyTerms, by: str, now: datetime) -> Aut
     row.name, row.group, row.tags, row.expires_at = terms.name, terms.group, terms.tags, terms.expires_at
     row.created_at, row.created_by = now, by
     session.add(row)
+    make_home(session, terms.group, by=by)
     return row
 
 
@@ -72,10 +74,13 @@ def accept(session: Session, terms: KeyTerms, *, by: str) -> PendingEnrolment:
 
     Raises:
         NotFoundError: No device with this key has asked.
+        ConflictError: The group that it is to get is dynamic.
     """
     row = _pending(session, terms.key_sha256)
     row.state, row.decided_by = "accepted", by
     row.name, row.group, row.tags = terms.name or row.name, terms.group, terms.tags
+    session.add(row)
+    make_home(session, terms.group, by=by)
     return _decided(session, row)
 
 

@@ -119,7 +119,7 @@ def list_enrolments(
     return [PendingPublic.model_validate(row, from_attributes=True) for row in list_pending(session, limit)]
 
 
-@router.post("/enrolments/{key_sha256}/accept", responses=documented(400, 401, 403, 404, 413, 422))
+@router.post("/enrolments/{key_sha256}/accept", responses=documented(400, 401, 403, 404, 409, 413, 422))
 def accept_enrolment(key_sha256: Fingerprint, body: Given, session: Writing, operator: EnrolOperator) -> PendingPublic:
     """Let a device that waits enrol; compare the fingerprint with what the device shows first."""
     row = accept(session, KeyTerms(key_sha256, body.name, body.group, body.tags), by=operator.name)

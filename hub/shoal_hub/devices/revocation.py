@@ -15,6 +15,7 @@ from shoal_hub.broker.access import Revoked
 from shoal_hub.database import announce
 from shoal_hub.devices.certificates import DeviceCertificate
 from shoal_hub.devices.desired_tables import StaleDesired
+from shoal_hub.devices.groups import leave_groups
 from shoal_hub.devices.tables import DesiredRow, Device, Intent
 from shoal_hub.devices.wrapped_keys import WrappedKeyRow
 from shoal_hub.errors import RefusedError
@@ -53,6 +54,7 @@ def revoke(session: Session, device: Device, *, by: str, reason: str, now: datet
     )
     session.connection().execute(good.values(retired_at=now))
     leave_site(session, device.id, now)
+    leave_groups(session, device.id)
     text = f"{device.name or device.id} revoked by {by}" + (f": {reason}" if reason else "")
     _record(session, "device_revoked", text, device)
 

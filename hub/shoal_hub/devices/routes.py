@@ -4,14 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
-from sqlmodel import col, select
 
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.ids import Name
 from shoal_hub.database import announce, utc_now
 from shoal_hub.dependencies import DeviceOperator, Reading, Viewer, Writing
 from shoal_hub.devices.compose import CONFIG
+from shoal_hub.devices.groups import make_home
 from shoal_hub.devices.intents import set_intent
+from shoal_hub.devices.listing import QueryText, Selection, list_devices_of
 from shoal_hub.devices.public import DeviceDetail, DeviceSummary, detail, summarise
 from shoal_hub.devices.revocation import ENROL_AGAIN, decommission, revoke
 from shoal_hub.devices.tables import Device
@@ -39,24 +40,23 @@ class Farewell(BaseModel):
     reason: Line = ""
 
 
-@router.get("", responses=documented(401, 403, 422))
+@router.get("", responses=documented(401, 403, 404, 422))
 def list_devices(
     session: Reading,
     _viewer: Viewer,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
     group: GroupName | None = None,
+    query: QueryText | None = None,
     decommissioned: bool = False,
 ) -> list[DeviceSummary]:
-    """List devices by name: all, or those of a group (empty: those of none).
+    """List devices by name: all, or those that are in a group (empty: at home in none), match a query, or both.
 
-    Revoked ones are among them, decommissioned ones only where they are asked for.
+    Revoked ones are among them, decommissioned ones only where they are asked for; but a query, and so a dynamic group,
+    finds no revoked one.
     """
-    wanted = select(Device) if group is None else select(Device).where(Device.group == group)
-    if not decommissioned:
-        wanted = wanted.where(col(Device.decommissioned_at).is_(None))
-    rows = session.exec(wanted.order_by(col(Device.name), col(Device.id)).limit(limit).offset(offset))
-    return [summarise(row) for row in rows]
+    which = Selection(group=group, query=query, has_decommissioned=decommissioned)
+    return [summarise(row) for row in list_devices_of(session, which, utc_now(), limit=limit, offset=offset)]
 
 
 @router.get("/{device_id}", responses=documented(401, 403, 404, 422))
@@ -65,13 +65,14 @@ def read_device(device_id: Line, session: Reading, _viewer: Viewer) -> DeviceDet
     return detail(session, _device(session, device_id))
 
 
-@router.patch("/{device_id}", responses=documented(400, 401, 403, 404, 413, 422))
-def update_device(device_id: Line, body: DeviceUpdate, session: Writing, _operator: DeviceOperator) -> DeviceDetail:
-    """Rename or tag a device, or move it to another group."""
+@router.patch("/{device_id}", responses=documented(400, 401, 403, 404, 409, 413, 422))
+def update_device(device_id: Line, body: DeviceUpdate, session: Writing, operator: DeviceOperator) -> DeviceDetail:
+    """Rename or tag a device, or make another group its home."""
     device = _device(session, device_id)
     if body.name is not None:
         device.name = body.name
     if body.group is not None:
+        make_home(session, body.group, by=operator.name)
         device.group = body.group
     if body.tags is not None:
         device.tags = body.tags

@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select, update
 from shoal_contract.ack import Ack
 from shoal_contract.errors import ContractError, MessageError
 from shoal_contract.reported import Presence, ReportedState
-from shoal_contract.telemetry import Event, Heartbeat, TelemetryMessage, Window
+from shoal_contract.telemetry import Event, Heartbeat, ShadowWindow, TelemetryMessage, Window
 from shoal_hub.database import Database, announce
 from shoal_hub.devices.certificates import retire_older
 from shoal_hub.devices.clones import note_instance
@@ -23,6 +23,7 @@ from shoal_hub.devices.silence import SILENT
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
+from shoal_hub.gates.vitals import take_beats
 from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.receive import Received, Unreadable, UpMessage
 from shoal_hub.ingest.record import Lookup, record_device_event
@@ -112,6 +113,7 @@ class Committer:
                 _note_keys(work, by_device[device_id])
             moved = {one for one, ack in acks.items() if _is_further(ack, devices[one])}
             beats = self._fresh_beats(devices, by_device)
+            take_beats(session, _beats_of(devices, by_device))
             _note_seen(session, sorted(moved | beats.keys()), now)
         self._beats |= beats
         self._remember(waiting, now)
@@ -162,7 +164,7 @@ class Committer:
                 if work.lookup.is_new(message):
                     record_device_event(work.session, device_id, message, work.lookup)
                     self._handlers.handle(work.session, device_id, message.body, work.now)
-            case TelemetryMessage(body=Window() as window):
+            case TelemetryMessage(body=Window() | ShadowWindow() as window):
                 self._handlers.handle(work.session, device_id, window, work.now)
             case Unreadable():
                 raise MessageError(message.reason)
@@ -256,6 +258,16 @@ def _beat_of(received: Received) -> tuple[int, int] | None:
     if isinstance(message, TelemetryMessage) and isinstance(message.body, Heartbeat):
         return message.body.connection, message.body.sequence
     return None
+
+
+def _beats_of(devices: Iterable[str], by_device: Mapping[str, list[Received]]) -> dict[str, list[Heartbeat]]:
+    """Return the heartbeats of each device that has sent any."""
+    beats: defaultdict[str, list[Heartbeat]] = defaultdict(list)
+    for device_id in devices:
+        for one in by_device[device_id]:
+            if isinstance(one.message, TelemetryMessage) and isinstance(one.message.body, Heartbeat):
+                beats[device_id].append(one.message.body)
+    return beats
 
 
 def _parts(device_ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -12,11 +12,14 @@ from shoal_contract.telemetry import (
     EncryptionKeyReplaced,
     MissingArtifact,
     RoundResult,
+    ShadowWindow,
     Window,
 )
 
-Body = DeploymentEvent | RoundResult | MissingArtifact | Window | BlobOffer | EncryptionKeyReplaced
-SomeBody = TypeVar("SomeBody", DeploymentEvent, RoundResult, MissingArtifact, Window, BlobOffer, EncryptionKeyReplaced)
+Body = DeploymentEvent | RoundResult | MissingArtifact | Window | ShadowWindow | BlobOffer | EncryptionKeyReplaced
+SomeBody = TypeVar(
+    "SomeBody", DeploymentEvent, RoundResult, MissingArtifact, Window, ShadowWindow, BlobOffer, EncryptionKeyReplaced
+)
 Handler = Callable[[Session, str, SomeBody, datetime], None]
 """Called with (session, device id, body, now) inside the transaction that commits the message.
 

@@ -15,7 +15,7 @@ from shoal_contract.device_signature import SignedChannel, verify_up
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_PACKET_BYTES, MAX_REPORT_BYTES
 from shoal_contract.reported import Presence, ReportedState
-from shoal_contract.telemetry import Event, OutboxPosition, TelemetryMessage, Window
+from shoal_contract.telemetry import Event, OutboxPosition, ShadowWindow, TelemetryMessage, Window
 from shoal_contract.wire import WireMessage, WireValue, parse_message
 
 
@@ -55,7 +55,7 @@ class Received:
         """The message's place in the device's outbox; None for what may be lost."""
         if isinstance(self.message, Event | Unreadable):
             return self.message.outbox
-        if isinstance(self.message, TelemetryMessage) and isinstance(self.message.body, Window):
+        if isinstance(self.message, TelemetryMessage) and isinstance(self.message.body, Window | ShadowWindow):
             return self.message.body.outbox
         return None
 

@@ -16,7 +16,7 @@ from shoal_contract.telemetry import (
 )
 from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import EventRow, Severity
-from shoal_hub.rollouts.facts import owner_of
+from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.tables import Deployment
 
 _QUERY_ROWS: Final = 500

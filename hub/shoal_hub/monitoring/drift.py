@@ -43,6 +43,18 @@ def look_at(windows: Sequence[WindowRow], reference: Histogram) -> Look:
     return Look(detect_drift(reference, window, thresholds), window)
 
 
+def drift_of(row: WindowRow, reference: Histogram) -> float | None:
+    """Return how far one window's inputs lie from the baseline: the largest distance of a feature, 0 to 1.
+
+    None where the window has no samples. It is noisy for few of them; a gate weighs it by their number.
+    """
+    if row.samples == 0:
+        return None
+    distances = [found.ks for found in look_at([row], reference).verdict.features]
+    known = [distance for distance in distances if math.isfinite(distance)]
+    return max(known, default=None)
+
+
 def update_signal(
     session: Session, device_id: str, model: str, version: int, baseline: Baseline, now: datetime
 ) -> DriftSignal | None:

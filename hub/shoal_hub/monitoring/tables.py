@@ -32,6 +32,9 @@ class WindowRow(SQLModel, table=True):
     predictions: list[int] = Field(sa_type=JSON)
     confidence: list[int] = Field(sa_type=JSON)
     latency: list[int] = Field(sa_type=JSON)
+    drift: float | None = Field(
+        default=None, description="largest Kolmogorov-Smirnov distance of a feature from the baseline, 0 to 1"
+    )
 
 
 class DriftSignal(SQLModel, table=True):

@@ -6,6 +6,7 @@ from shoal_contract.telemetry import (
     EncryptionKeyReplaced,
     MissingArtifact,
     RoundResult,
+    ShadowWindow,
     Window,
 )
 from shoal_hub.addresses import Addresses
@@ -25,6 +26,7 @@ from shoal_hub.settings import Settings
 from shoal_hub.transfer.needs import take_missing
 from shoal_hub.transfer.quota import Quota
 from shoal_hub.transfer.uploads import Uploads
+from shoal_hub.trials.shadow import take_shadow_window
 
 
 def build_ingest(settings: Settings, database: Database, addresses: Addresses) -> IngestWorker:
@@ -37,6 +39,7 @@ def build_ingest(settings: Settings, database: Database, addresses: Addresses) -
     handlers.on(BlobOffer, uploads.offer)
     handlers.on(RoundResult, take_result)
     handlers.on(Window, take_window)
+    handlers.on(ShadowWindow, take_shadow_window)
     handlers.on(EncryptionKeyReplaced, take_encryption_key)
     endpoints = Endpoints(
         control=addresses.endpoint(settings, "hub-ingest-control"),

@@ -1,19 +1,24 @@
-"""Decides the next step of a rollout: (rollout, attempts, facts, clock) → (new state, effects). Pure.
+"""Decides the next step of a rollout: (rollout, attempts, what is known, clock) → (new state, effects). Pure.
 
-A wave starts when the one before has ended with no more failures than allowed; one failure more aborts the rollout,
-and every device that it had told goes back to what it had. Ended rollouts are still looked at while they hold
-leases: a device that was away may need the artifacts when it comes back.
+A wave starts when the one before has ended, was watched for its soak time, has crossed no threshold, and was let pass
+by its gate and, where the plan asks for it, by a person. A step is given the attempts that may change and counts of
+all, so that its cost follows what has changed. Ended rollouts are still looked at while they hold leases: a device
+that was away may need the artifacts when it comes back.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem
-from shoal_hub.rollouts.observe import no_encryption_key, no_variant, observe
-from shoal_hub.rollouts.revert import give_up, has_returned, has_stayed, is_waiting_to_return, revert
+from shoal_hub.rollouts.known import Known
+from shoal_hub.rollouts.observe import no_encryption_key, no_variant, observe, relapse, settle
+from shoal_hub.rollouts.records import describe_outcome, name_of
+from shoal_hub.rollouts.revert import ended, give_up, has_returned, has_stayed, is_waiting_to_return, revert
+from shoal_hub.rollouts.tally import OPEN, Tally, is_away
+from shoal_hub.rollouts.thresholds import find_breach
 from shoal_hub.rollouts.views import (
     Advanced,
     Attempt,
@@ -21,22 +26,19 @@ from shoal_hub.rollouts.views import (
     DropIntent,
     DropLeases,
     Effect,
-    Facts,
     Record,
     RolloutView,
     SetIntent,
     TakeLease,
 )
 
-OPEN: Final = frozenset({"pending", "assigned", "working"})
-FAILED: Final = frozenset({"failed", "timed_out"})
 _NOTHING: Final = DeviceFacts()
 
 
 def advance(
     rollout: RolloutView,
     attempts: Iterable[Attempt],
-    facts: Facts,
+    known: Known,
     now: datetime,
     new_id: Callable[[], str],
     *,
@@ -46,13 +48,13 @@ def advance(
 
     Args:
         rollout: The rollout as it is stored.
-        attempts: All of its deployments.
-        facts: What is known of each attempt's device.
+        attempts: Those of its deployments that may change, or a part of them.
+        known: Counts of all deployments, what is known of the attempts' devices, and what the gate says.
         now: The clock.
         new_id: Makes deployment ids.
         abort_reason: Given, a rollout that has not ended is aborted.
     """
-    step = _Step(rollout, list(attempts), facts, now, new_id)
+    step = _Step(rollout, list(attempts), known, now, new_id)
     step.give_up_revoked()
     match rollout.state:
         case "running" | "paused" if abort_reason:
@@ -72,14 +74,16 @@ class _Step:
     """One call of `advance` in the making."""
 
     def __init__(
-        self, rollout: RolloutView, attempts: list[Attempt], facts: Facts, now: datetime, new_id: Callable[[], str]
+        self, rollout: RolloutView, attempts: list[Attempt], known: Known, now: datetime, new_id: Callable[[], str]
     ) -> None:
         self.rollout = rollout
         self.attempts = attempts
         self.effects: list[Effect] = []
-        self._facts = facts
+        self._known = known
+        self._tally = (known.tally or Tally.of(attempts)).copy()
         self._now = now
         self._new_id = new_id
+        self._told_now: set[str] = set()
 
     def give_up_revoked(self) -> None:
         """Settle the attempts of devices that were revoked: they count neither as failed nor as succeeded."""
@@ -87,13 +91,18 @@ class _Step:
 
     def run(self, *, is_paused: bool) -> None:
         self._map(lambda attempt: self._observe(attempt, is_paused=is_paused))
-        if not (is_paused or self.rollout.is_waiting_for_deltas):
+        if self._is_stopped():
+            return
+        if not is_paused and self._may_tell():
             self._map(self._assign)
-        failures = self._failures()
-        if len(failures) > self.rollout.max_failures:
-            self.abort(_failure_reason(failures, len(self.attempts), self.rollout.max_failures))
-        elif not is_paused and self._wave_is_over():
-            self._next_wave(failures)
+            if self._is_stopped():
+                return
+        if self._tally.open_until(self.rollout.current_wave):
+            self.rollout = replace(self.rollout, wave_ended_at=None)
+        elif self.rollout.wave_ended_at is None or self.rollout.wave_ended_at > self._now:  # the clock was set back
+            self.rollout = replace(self.rollout, wave_ended_at=self._now)
+        if not is_paused and self.rollout.wave_ended_at is not None:
+            self._pass_gate()
 
     def abort(self, reason: str) -> None:
         self._end("aborted", reason)
@@ -103,16 +112,62 @@ class _Step:
     def roll_back(self) -> None:
         self._map(self._revert)
         self._map(self._note_return)
-        if not any(is_waiting_to_return(attempt) for attempt in self.attempts):
-            stayed = sum(has_stayed(attempt) for attempt in self.attempts)
+        if not (self._known.has_more or self._tally.returning):
+            stayed = self._tally.stayed
             self._end("rolled_back", f"{stayed} devices could not go back" if stayed else self.rollout.reason)
             self.effects += [Record("rollout_rolled_back", f"{self._name()} is rolled back"), DropLeases()]
 
     def settle(self) -> None:
         """After the end: note who has come back, and let go of the artifacts when nobody may need them."""
+        if self.rollout.state == "aborted":
+            self._map(self._revert)
         self._map(self._note_return)
-        if not any(self._may_need_artifacts(attempt) for attempt in self.attempts):
+        self._map(self._note_answer)
+        if not (self._known.has_more or self._tally.returning or self._tally.away):
             self.effects.append(DropLeases())
+
+    def _is_stopped(self) -> bool:
+        """Abort or pause, if a bound is crossed or the gate says so; return whether the step is over by that."""
+        gate, rollout = self._known.gate, self.rollout
+        if gate is not None and gate.verdict == "abort":
+            self.abort(gate.reason)
+            return True
+        breach = find_breach(rollout.max_failures, rollout.plan.thresholds, rollout.fired, self._tally)
+        if breach is None or (breach.action == "pause" and rollout.state == "paused"):
+            return False
+        reason = breach.reason + _last_problem(self.attempts)
+        if breach.action == "abort":
+            self.abort(reason)
+            return True
+        fired = {**rollout.fired, breach.number: breach.failures}
+        self.rollout = replace(rollout, state="paused", reason=reason, fired=fired)
+        self.effects.append(Record("rollout_paused", f"{self._name()} is paused: {reason}", "warning"))
+        return True
+
+    def _may_tell(self) -> bool:
+        """Whether devices may be told now."""
+        start_at = self.rollout.plan.start_at
+        return not self.rollout.is_waiting_for_deltas and (start_at is None or self._now >= start_at)
+
+    def _pass_gate(self) -> None:
+        """Start the next wave, or end the rollout, if nothing speaks against it."""
+        rollout, gate = self.rollout, self._known.gate
+        if rollout.current_wave + 1 >= rollout.wave_count:
+            failures = self._tally.failures()
+            self._end("succeeded", f"{failures} devices failed" if failures else "")
+            text = f"{self._name()} runs on {self._tally.succeeded} devices"
+            self.effects.append(Record("rollout_succeeded", text))
+            return
+        soaks_until = rollout.soaks_until()
+        is_held = gate is not None and gate.verdict == "hold"
+        if is_held or not rollout.is_next_wave_approved or (soaks_until is not None and self._now < soaks_until):
+            return
+        wave = rollout.current_wave + 1
+        self.rollout = replace(rollout, current_wave=wave, wave_ended_at=None)
+        self.effects.append(Record("wave_started", f"{self._name()}: wave {wave + 1} of {rollout.wave_count}"))
+        if self._may_tell():
+            self._map(self._assign)
+            self._is_stopped()
 
     def _give_up(self, attempt: Attempt) -> Attempt:
         is_waited_for = attempt.state in OPEN and attempt.wave <= self.rollout.current_wave
@@ -124,118 +179,108 @@ class _Step:
         return self._tell(given_up) if has_stayed(given_up) and not has_stayed(attempt) else given_up
 
     def _observe(self, attempt: Attempt, *, is_paused: bool) -> Attempt:
+        facts = self._of(attempt)
+        if attempt.state == "succeeded":
+            seen = replace(relapse(attempt, facts, self._now), seen=facts.report)
+            return self._tell(seen) if seen.state == "failed" else seen
         if attempt.state not in OPEN or attempt.wave > self.rollout.current_wave:
             return attempt
-        timeout = None if is_paused else timedelta(seconds=self.rollout.timeout_s)
-        seen = observe(attempt, self._of(attempt), self.rollout.version, self._now, timeout)
+        seen = observe(attempt, facts, self.rollout, self._now, is_timed=not is_paused)
+        if attempt.state != "pending":
+            seen = replace(seen, seen=facts.report)
         return self._tell(seen) if seen.state not in OPEN else seen
 
     def _assign(self, attempt: Attempt) -> Attempt:
         if attempt.state != "pending" or attempt.wave != self.rollout.current_wave:
             return attempt
-        attempt = replace(attempt, assigned_at=attempt.assigned_at or self._now)
+        if attempt.assigned_at is None and not self._has_room():
+            return attempt
+        begun = replace(attempt, assigned_at=attempt.assigned_at or self._now)
         facts = self._of(attempt)
         if not facts.targets:
-            return attempt  # it has not reported yet; its time runs
+            return begun  # it has not reported yet; its time runs
         target = next((one for one in facts.targets if one in self.rollout.targets), None)
         if target is None:
-            return self._misfit(attempt, no_variant(facts.targets, self.rollout.targets))
+            return self._misfit(begun, no_variant(facts.targets, self.rollout.targets))
         if self.rollout.is_encrypted and not facts.has_encryption_key:
-            return self._misfit(attempt, no_encryption_key())
+            return self._misfit(begun, no_encryption_key())
         body = DesiredModel(
-            version=self.rollout.version, target=target, manifest=self.rollout.manifest, deployment=attempt.id
-        )
-        self.effects += [TakeLease(body), SetIntent(attempt.device_id, "rollout", body)]
-        return replace(
-            attempt,
-            state="assigned",
+            version=self.rollout.version,
             target=target,
-            from_body=facts.current,
-            from_version=facts.current.version if facts.current else None,
+            manifest=self.rollout.manifest,
+            deployment=attempt.id,
+            policy=self.rollout.plan.update_policy,
         )
+        self._want(attempt.device_id, [TakeLease(body), SetIntent(attempt.device_id, "rollout", body)])
+        former = facts.current
+        version = former.version if former else None
+        return replace(
+            begun, state="assigned", target=target, from_body=former, from_version=version, seen=facts.report
+        )
+
+    def _has_room(self) -> bool:
+        """Whether one device more may be at it."""
+        most = self.rollout.plan.max_in_flight
+        return most is None or self._tally.in_flight < most
 
     def _misfit(self, attempt: Attempt, problem: Problem) -> Attempt:
-        return self._tell(replace(attempt, state="failed", problem=problem, ended_at=self._now))
-
-    def _next_wave(self, failures: list[Attempt]) -> None:
-        if self.rollout.current_wave + 1 < self.rollout.wave_count:
-            wave = self.rollout.current_wave + 1
-            self.rollout = replace(self.rollout, current_wave=wave)
-            self.effects.append(Record("wave_started", f"{self._name()}: wave {wave + 1} of {self.rollout.wave_count}"))
-            self._map(self._assign)
-            return
-        succeeded = sum(attempt.state == "succeeded" for attempt in self.attempts)
-        self._end("succeeded", f"{len(failures)} devices failed" if failures else "")
-        self.effects.append(Record("rollout_succeeded", f"{self._name()} runs on {succeeded} devices"))
+        return self._tell(replace(attempt, state="failed", problem=problem, failure="misfit", ended_at=self._now))
 
     def _revert(self, attempt: Attempt) -> Attempt:
-        is_done = attempt.rollback_id is not None or attempt.state in {"cancelled", "rolled_back"}
-        is_taken_over = attempt.target != "" and not self._is_ours(attempt)
-        is_gone = attempt.target != "" and self._of(attempt).is_revoked
-        if is_done or is_taken_over or is_gone:
+        is_done = attempt.rollback_id is not None or attempt.state in {"cancelled", "rolled_back", "held_back"}
+        is_left = self.rollout.state == "aborted" and self.rollout.plan.on_abort == "leave"
+        if is_done or (is_left and attempt.state == "succeeded"):
             return attempt
+        if attempt.target != "" and (not self._is_ours(attempt) or self._of(attempt).is_revoked):
+            return ended(attempt, self._now)
         reverted, effects = revert(attempt, self._new_id, self._now)
-        self.effects += effects
+        self._want(attempt.device_id, effects)
         return reverted
 
     def _note_return(self, attempt: Attempt) -> Attempt:
         if not is_waiting_to_return(attempt):
             return attempt
-        seen = has_returned(attempt, self._of(attempt), self._now)
+        facts = self._of(attempt)
+        seen = replace(has_returned(attempt, facts, self._now), seen=facts.report)
         return self._tell(seen) if has_stayed(seen) else seen
 
-    def _wave_is_over(self) -> bool:
-        return not any(one.state in OPEN for one in self.attempts if one.wave <= self.rollout.current_wave)
-
-    def _may_need_artifacts(self, attempt: Attempt) -> bool:
-        """Whether a device was told and has not said how it went: its intent stands, and it may come back."""
+    def _note_answer(self, attempt: Attempt) -> Attempt:
+        if not is_away(attempt):
+            return attempt
         facts = self._of(attempt)
-        if attempt.rollback_id is not None or facts.is_revoked:
-            return is_waiting_to_return(attempt)
-        is_told = attempt.state == "timed_out" and attempt.target != "" and facts.is_ours
-        section = facts.section
-        has_answered = (
-            section is not None and section.deployment == attempt.id and section.state in {"applied", "failed"}
-        )
-        return is_told and not has_answered
-
-    def _failures(self) -> list[Attempt]:
-        return [attempt for attempt in self.attempts if attempt.state in FAILED]
+        return replace(settle(attempt, facts), seen=facts.report)
 
     def _end(self, state: str, reason: str) -> None:
         self.rollout = replace(self.rollout, state=state, ended_at=self._now, reason=reason)  # type: ignore[arg-type]
 
     def _map(self, change: Callable[[Attempt], Attempt]) -> None:
-        self.attempts = [change(attempt) for attempt in self.attempts]
+        """Change attempts one after the other; the counts follow each change."""
+        for index, attempt in enumerate(self.attempts):
+            changed = change(attempt)
+            if changed is not attempt:
+                self._tally.move(attempt, changed)
+                self.attempts[index] = changed
+
+    def _want(self, device_id: str, effects: list[Effect]) -> None:
+        self._told_now.add(device_id)
+        self.effects += effects
 
     def _is_ours(self, attempt: Attempt) -> bool:
         """Whether the rollout's intent stands on the device, or was set in this very step."""
-        is_set_now = any(isinstance(one, SetIntent) and one.device_id == attempt.device_id for one in self.effects)
-        return is_set_now or self._of(attempt).is_ours
+        return attempt.device_id in self._told_now or self._of(attempt).is_ours
 
     def _tell(self, attempt: Attempt) -> Attempt:
-        self.effects.append(_outcome(self._name(), attempt))
+        self.effects.append(describe_outcome(self.rollout, attempt))
         return attempt
 
     def _of(self, attempt: Attempt) -> DeviceFacts:
-        return self._facts.get(attempt.device_id, _NOTHING)
+        return self._known.devices.get(attempt.device_id, _NOTHING)
 
     def _name(self) -> str:
-        return f"rollout {self.rollout.id} of {self.rollout.model} version {self.rollout.version}"
+        return name_of(self.rollout)
 
 
-def _failure_reason(failures: list[Attempt], devices: int, allowed: int) -> str:
-    problem = failures[-1].problem
-    detail = f": {problem.message}" if problem else ""
-    return f"{len(failures)} of {devices} devices failed, {allowed} allowed{detail}"
-
-
-def _outcome(name: str, attempt: Attempt) -> Record:
-    if attempt.state == "succeeded":
-        return Record("deployment_succeeded", f"{name}: it serves on {attempt.device_id}", "info", attempt.device_id)
-    text = attempt.problem.message if attempt.problem else attempt.state
-    if has_stayed(attempt):
-        return Record(
-            "rollback_failed", f"{name}: {attempt.device_id} can not go back: {text}", "error", attempt.device_id
-        )
-    return Record("deployment_failed", f"{name}: {attempt.device_id}: {text}", "error", attempt.device_id)
+def _last_problem(attempts: list[Attempt]) -> str:
+    """Return what the last of the attempts at hand failed of, to stand behind a reason."""
+    problems = [attempt.problem for attempt in attempts if attempt.failure and attempt.problem is not None]
+    return f": {problems[-1].message}" if problems else ""

@@ -1,15 +1,16 @@
-"""An operator's commands on a rollout: pause, resume, abort, roll back. The controller carries them out."""
+"""An operator's commands on a rollout: pause, resume, approve, abort, roll back. The controller carries them out."""
 
 from datetime import datetime
 
 from sqlmodel import Session, col, select, update
 
 from shoal_hub.database import announce
-from shoal_hub.devices.tables import Intent
+from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.errors import ConflictError
 from shoal_hub.events.record import record_event
-from shoal_hub.rollouts.facts import owner_of
+from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.reconcile import step_rollout
+from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
 
 
@@ -39,6 +40,48 @@ def resume(session: Session, rollout: Rollout, *, by: str, now: datetime) -> Non
     _move(session, rollout, "running", f"resumed by {by}")
 
 
+def approve_wave(session: Session, rollout: Rollout, wave: int, *, by: str) -> None:
+    """Let a rollout's next wave start.
+
+    Args:
+        session: An open transaction.
+        rollout: The rollout, locked.
+        wave: The wave that is meant, from 0: what was looked at was the end of the one before it.
+        by: Who approves.
+
+    Raises:
+        ConflictError: The rollout does not wait for the approval of this wave.
+    """
+    require_waiting_wave(rollout)
+    if wave != rollout.current_wave + 1:
+        raise ConflictError(
+            f"approving wave {wave + 1} of rollout {rollout.id}: it waits for wave {rollout.current_wave + 2}",
+            f"look at it again: shoal rollouts show {rollout.id}",
+        )
+    rollout.approved_wave = wave
+    session.add(rollout)
+    text = f"wave {wave + 1} of rollout {rollout.id} is approved by {by}"
+    record_event(session, "wave_approved", text, subject=owner_of(rollout.id))
+    announce(session, "rollouts")
+
+
+def require_waiting_wave(rollout: Rollout) -> None:
+    """See that a rollout waits for somebody to approve its next wave.
+
+    Raises:
+        ConflictError: It does not.
+    """
+    _require(rollout, "approve", {"running", "paused"})
+    asks = RolloutPlan.model_validate(rollout.plan).wave_approval
+    is_over = rollout.wave_ended_at is not None and rollout.current_wave + 1 < len(rollout.waves)
+    if not (asks and is_over) or rollout.approved_wave > rollout.current_wave:
+        why = "its wave has not ended" if asks and not is_over else "no wave of it waits for approval"
+        raise ConflictError(
+            f"cannot approve rollout {rollout.id}: {why}",
+            "waves wait for it where the rollout was started with --wave-approval, each until the one before has ended",
+        )
+
+
 def abort(session: Session, rollout: Rollout, *, by: str, now: datetime) -> None:
     """End a rollout and take every device that it had told back to what it had.
 
@@ -47,6 +90,21 @@ def abort(session: Session, rollout: Rollout, *, by: str, now: datetime) -> None
     """
     _require(rollout, "abort", {"running", "paused"})
     step_rollout(session, rollout.id, now, abort_reason=f"aborted by {by}")
+
+
+def plan_again(session: Session, rollout: Rollout) -> RolloutRequest:
+    """Return the request that undoes a rollback: the same version by the same plan to the same devices.
+
+    Raises:
+        ConflictError: The rollout was not taken back.
+    """
+    _require(rollout, "forward", {"aborted", "rolling_back", "rolled_back"})
+    wanted = select(Deployment.device_id).join(Device, col(Device.id) == col(Deployment.device_id))
+    mine = wanted.where(Deployment.rollout_id == rollout.id, col(Device.revoked_at).is_(None))
+    devices = session.exec(mine.order_by(col(Deployment.wave), col(Deployment.device_id))).all()
+    same = {"model": rollout.model, "version": str(rollout.version), "seed": rollout.seed, "devices": list(devices)}
+    by_list = {"late_joiners": "ignore", "is_shuffled": False}
+    return RolloutRequest.model_validate(rollout.plan | by_list | same)
 
 
 def roll_back(session: Session, rollout: Rollout, *, by: str, now: datetime) -> None:

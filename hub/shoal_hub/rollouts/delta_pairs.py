@@ -3,15 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col
 
 from shoal_contract.limits import MAX_DELTAS
 from shoal_contract.reported import ModelReport, SlotReport
 from shoal_hub.devices.tables import Device
 from shoal_hub.registry.encrypt import travels_as
 from shoal_hub.registry.tables import VariantRow, Version
-from shoal_hub.rollouts.facts import owner_of
+from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.transfer.deltas import Pair, has_deltas_to_come
 
@@ -39,9 +41,10 @@ def delta_pairs(
         active = _active(device, version.model)
         if active is not None and active.state == "good" and target in large:
             moves[active, target] += 1
+    running = running_files(session, version.model)
     pairs: Counter[Pair] = Counter()
     for (active, target), count in moves.items():
-        base = _running_file(session, version.model, active)
+        base = running.get((active.version, active.target, active.sha256))
         result = travels_as(large[target].sha256, large[target].encrypted_sha256, is_encrypted=version.is_encrypted)
         if base is not None and result is not None and base != result:
             pairs[base, result] += count
@@ -52,6 +55,23 @@ def is_waiting_for_deltas(session: Session, rollout: Rollout, now: datetime) -> 
     """Whether a rollout's devices are not told yet, so that they find its deltas when they are."""
     until = rollout.deltas_until
     return until is not None and now < until and has_deltas_to_come(session, owner_of(rollout.id))
+
+
+def running_files(session: Session, model: str) -> dict[tuple[int, str, str], str]:
+    """Return what travels of the files of a model that the registry has sent, by version, target and the file's hash.
+
+    A device may say that it runs anything. What was never rolled out may yet become encrypted (`mark_encrypted`), and
+    then nothing plain of it may stand at the broker, a delta neither.
+    """
+    variant = (VariantRow.target, VariantRow.sha256, VariantRow.encrypted_sha256)
+    columns: Any = select_columns(col(Version.number), *map(col, variant), col(Version.is_encrypted))
+    joined = columns.join(VariantRow, col(Version.id) == col(VariantRow.version_id))
+    sent = joined.where(col(Version.model) == model, col(Version.manifest_sha256).is_not(None))
+    files = {
+        (number, target, sha256): travels_as(sha256, sealed, is_encrypted=is_encrypted)
+        for number, target, sha256, sealed, is_encrypted in session.connection().execute(sent)
+    }
+    return {key: sha256 for key, sha256 in files.items() if sha256 is not None}
 
 
 def most_frequent(pairs: Counter[Pair]) -> set[Pair]:
@@ -68,21 +88,3 @@ def most_frequent(pairs: Counter[Pair]) -> set[Pair]:
 def _active(device: Device, model: str) -> SlotReport | None:
     report = (device.reported or {}).get("models", {}).get(model)
     return ModelReport.model_validate(report).active if report is not None else None
-
-
-def _running_file(session: Session, model: str, slot: SlotReport) -> str | None:
-    """Return what travels of the file in a slot; None where the registry has never sent that very file.
-
-    A device may say that it runs anything. What was never rolled out may yet become encrypted (`mark_encrypted`), and
-    then nothing plain of it may stand at the broker, a delta neither.
-    """
-    columns = select(VariantRow.sha256, VariantRow.encrypted_sha256, Version.is_encrypted)
-    wanted = columns.join(Version, col(Version.id) == col(VariantRow.version_id)).where(
-        Version.model == model,
-        Version.number == slot.version,
-        VariantRow.target == slot.target,
-        VariantRow.sha256 == slot.sha256,
-        col(Version.manifest_sha256).is_not(None),
-    )
-    found = session.exec(wanted).first()
-    return travels_as(found[0], found[1], is_encrypted=found[2]) if found is not None else None

@@ -1,84 +1,98 @@
-"""Reads what the decision on a rollout needs from the database, device by device and only when asked."""
+"""Reads what the decision on a rollout needs to know of devices, in few queries however many devices there are."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
-from sqlmodel import Session, select
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import ModelReport, SectionReport, SlotReport
-from shoal_hub.devices.compose import PRIORITY, Wanted
-from shoal_hub.devices.intents import intents_of
+from shoal_hub.devices.compose import PRIORITY
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.registry.tables import Version
+from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.views import Attempt, DeviceFacts, RolloutView
 
+QUERY_ROWS: Final = 500
+"""Ids that one query names."""
+_Item = TypeVar("_Item")
 
-def owner_of(rollout_id: str) -> str:
-    """Return the name under which a rollout owns intents and leases."""
-    return f"rollout/{rollout_id}"
+
+def read_facts(session: Session, rollout: RolloutView, attempts: Sequence[Attempt]) -> dict[str, DeviceFacts]:
+    """Return what is known of the devices of these attempts, by device id."""
+    standing = _Standing(session, rollout, [attempt.device_id for attempt in attempts])
+    untold = {attempt.device_id for attempt in attempts if attempt.target == ""}
+    names = ("id", "reported", "reported_connection", "reported_sequence", "revoked_at", "encryption_key")
+    wanted: Any = select_columns(*(getattr(Device, name) for name in names))
+    facts: dict[str, DeviceFacts] = {}
+    for part in parts([attempt.device_id for attempt in attempts]):
+        for device_id, reported, connection, sequence, revoked_at, key in session.exec(
+            wanted.where(col(Device.id).in_(part))
+        ):
+            known = reported or {}
+            section = known.get("sections", {}).get(rollout.section)
+            slots = ModelReport.model_validate(known.get("models", {}).get(rollout.model, {}))
+            facts[device_id] = DeviceFacts(
+                targets=tuple(known.get("targets", ())),
+                section=SectionReport.model_validate(section) if section is not None else None,
+                active=slots.active,
+                candidate=slots.candidate,
+                current=standing.current(device_id, slots.active) if device_id in untold else None,
+                is_ours=device_id in standing.ours,
+                is_revoked=revoked_at is not None,
+                has_encryption_key=key is not None,
+                report=(connection, sequence),
+            )
+    return facts
 
 
-class StoredFacts(Mapping[str, DeviceFacts]):
-    """`DeviceFacts` by device id, read when they are first asked for."""
+def parts(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """Yield items in parts that one query can name."""
+    ordered = list(items)
+    for start in range(0, len(ordered), QUERY_ROWS):
+        yield ordered[start : start + QUERY_ROWS]
 
-    def __init__(self, session: Session, rollout: RolloutView, attempts: Sequence[Attempt]) -> None:
+
+class _Standing:
+    """What rollouts and rollbacks want of the rollout's section on some devices now."""
+
+    def __init__(self, session: Session, rollout: RolloutView, device_ids: Sequence[str]) -> None:
         self._session = session
         self._rollout = rollout
-        self._devices = [attempt.device_id for attempt in attempts]
-        # Only who has not been told yet is asked what it had before: that takes a query each.
-        self._untold = {attempt.device_id for attempt in attempts if attempt.target == ""}
-        self._known: dict[str, DeviceFacts] = {}
+        self._bodies: dict[str, tuple[Any, Mapping[str, Any]]] = {}
+        self._refs: dict[int, ArtifactRef | None] = {}
+        self.ours: set[str] = set()
+        owner = owner_of(rollout.id)
+        for part in parts(device_ids):
+            wanted = select(Intent).where(col(Intent.device_id).in_(part), Intent.section == rollout.section)
+            for intent in session.exec(wanted):
+                if intent.owner == owner:
+                    self.ours.add(intent.device_id)
+                if intent.kind in {"rollout", "rollback"}:
+                    rank = (PRIORITY[intent.kind], intent.created_at, intent.id)
+                    former = self._bodies.get(intent.device_id)
+                    if former is None or rank > former[0]:
+                        self._bodies[intent.device_id] = (rank, intent.body)
 
-    def __getitem__(self, device_id: str) -> DeviceFacts:
-        """Return what is known of one device."""
-        if device_id not in self._known:
-            self._known[device_id] = self._read(self._session.get_one(Device, device_id))
-        return self._known[device_id]
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the rollout's devices."""
-        return iter(self._devices)
-
-    def __len__(self) -> int:
-        """Return the number of the rollout's devices."""
-        return len(self._devices)
-
-    @cached_property
-    def _ours(self) -> set[str]:
-        wanted = select(Intent.device_id).where(Intent.owner == owner_of(self._rollout.id))
-        return set(self._session.exec(wanted).all())
-
-    def _read(self, device: Device) -> DeviceFacts:
-        reported = device.reported or {}
-        section = reported.get("sections", {}).get(self._rollout.section)
-        slots = ModelReport.model_validate(reported.get("models", {}).get(self._rollout.model, {}))
-        return DeviceFacts(
-            targets=tuple(reported.get("targets", ())),
-            section=SectionReport.model_validate(section) if section is not None else None,
-            active=slots.active,
-            current=self._current(device.id, slots.active) if device.id in self._untold else None,
-            is_ours=device.id in self._ours,
-            is_revoked=device.revoked_at is not None,
-            has_encryption_key=device.encryption_key is not None,
-        )
-
-    def _current(self, device_id: str, active: SlotReport | None) -> DesiredModel | None:
+    def current(self, device_id: str, active: SlotReport | None) -> DesiredModel | None:
         """Return what to go back to: what stands, unless the device says that it serves something else."""
-        standing = _standing(intents_of(self._session, device_id, self._rollout.section))
+        found = self._bodies.get(device_id)
+        standing = DesiredModel.model_validate(found[1]) if found is not None else None
         if active is None or active.state != "good" or (standing is not None and standing.version == active.version):
             return standing
-        wanted = select(Version).where(Version.model == self._rollout.model, Version.number == active.version)
-        version = self._session.exec(wanted).one_or_none()
-        if version is None or version.manifest_sha256 is None or version.manifest_size_bytes is None:
+        manifest = self._manifest_of(active.version)
+        if manifest is None:
             return standing
-        manifest = ArtifactRef(sha256=version.manifest_sha256, size_bytes=version.manifest_size_bytes)
         return DesiredModel(version=active.version, target=active.target, manifest=manifest, deployment="")
 
-
-def _standing(intents: list[Wanted]) -> DesiredModel | None:
-    """Return the body that rollouts and rollbacks want of a section now."""
-    ours = [one for one in intents if one.kind in {"rollout", "rollback"}]
-    if not ours:
-        return None
-    return DesiredModel.model_validate(max(ours, key=lambda one: (PRIORITY[one.kind], one.created_at, one.id)).body)
+    def _manifest_of(self, number: int) -> ArtifactRef | None:
+        """Return the manifest of a version that was rolled out, if it was."""
+        if number not in self._refs:
+            wanted = select(Version).where(Version.model == self._rollout.model, Version.number == number)
+            found = self._session.exec(wanted).one_or_none()
+            sha256, size_bytes = (found.manifest_sha256, found.manifest_size_bytes) if found else (None, None)
+            self._refs[number] = (
+                ArtifactRef(sha256=sha256, size_bytes=size_bytes) if sha256 is not None and size_bytes else None
+            )
+        return self._refs[number]

@@ -2,27 +2,53 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
-from shoal_contract.reported import Problem
-from shoal_hub.rollouts.views import Attempt, DeviceFacts
+from shoal_contract.reported import Problem, SlotReport
+from shoal_hub.rollouts.failures import cause_of
+from shoal_hub.rollouts.views import Attempt, DeviceFacts, RolloutView
+
+WAITS: Final = frozenset({"window", "veto", "activate_at"})
+"""Steps at which a device holds a version back by its policy or by its owner's word: its time does not run."""
+_DOWNLOADED: Final = "downloaded"
 
 
-def observe(attempt: Attempt, facts: DeviceFacts, version: int, now: datetime, timeout: timedelta | None) -> Attempt:
+def observe(attempt: Attempt, facts: DeviceFacts, rollout: RolloutView, now: datetime, *, is_timed: bool) -> Attempt:
     """Return an open attempt as its device's report shows it.
 
     Args:
         attempt: Pending, assigned or working.
         facts: The device.
-        version: The version that it should serve in the end.
+        rollout: What it should come to, and how long it may take.
         now: The clock.
-        timeout: How long it may take from the assignment; None while the rollout is paused.
+        is_timed: Whether its time runs, as it does not while the rollout is paused.
     """
-    told = _read_report(attempt, facts, version, now)
-    if told.state in {"succeeded", "failed"}:
+    told = _follow_wait(attempt, _read_report(attempt, facts, rollout, now), now)
+    if told.state in {"succeeded", "failed"} or not is_timed or told.assigned_at is None:
         return told
-    if timeout is not None and attempt.assigned_at is not None and now > attempt.assigned_at + timeout:
-        return replace(told, state="timed_out", ended_at=now, problem=_timeout_problem(told, timeout))
-    return told
+    limit = _time_of(told, told.assigned_at, rollout)
+    if now <= told.assigned_at + limit:
+        return told
+    has_answered = facts.section is not None and facts.section.deployment == attempt.id
+    if not has_answered and told.tries < rollout.plan.offline_attempts:
+        return replace(told, tries=told.tries + 1, assigned_at=now)
+    return replace(told, state="timed_out", failure="timed_out", ended_at=now, problem=_timeout_problem(told, limit))
+
+
+def relapse(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt:
+    """Return an attempt that had succeeded as failed, if its device says so after all: it went back by itself."""
+    section = facts.section
+    if section is None or section.deployment != attempt.id or section.state != "failed":
+        return attempt
+    cause = cause_of(section.step, section.problem)
+    return replace(attempt, state="failed", step=section.step, problem=section.problem, failure=cause, ended_at=now)
+
+
+def settle(attempt: Attempt, facts: DeviceFacts) -> Attempt:
+    """Return an attempt that ran out of time as settled, if its device needs nothing any more for it."""
+    section = facts.section
+    has_answered = section is not None and section.deployment == attempt.id and section.state in {"applied", "failed"}
+    return replace(attempt, is_settled=has_answered or facts.is_revoked or not facts.is_ours)
 
 
 def no_variant(targets: tuple[str, ...], available: frozenset[str]) -> Problem:
@@ -43,26 +69,48 @@ def no_encryption_key() -> Problem:
     )
 
 
-def _read_report(attempt: Attempt, facts: DeviceFacts, version: int, now: datetime) -> Attempt:
+def _read_report(attempt: Attempt, facts: DeviceFacts, rollout: RolloutView, now: datetime) -> Attempt:
     section = facts.section
     if attempt.state == "pending" or section is None or section.deployment != attempt.id:
         return attempt
-    active = facts.active
-    if (
-        section.state == "applied"
-        and active is not None
-        and (active.version, active.target) == (version, attempt.target)
-    ):
+    is_staged = rollout.plan.policy.download_only and section.step == _DOWNLOADED
+    is_there = _is(facts.active, rollout, attempt) or (is_staged and _is(facts.candidate, rollout, attempt))
+    if section.state == "applied" and is_there:
         return replace(attempt, state="succeeded", step="", problem=None, ended_at=now)
     if section.state == "failed":
-        return replace(attempt, state="failed", step=section.step, problem=section.problem, ended_at=now)
+        cause = cause_of(section.step, section.problem)
+        return replace(attempt, state="failed", step=section.step, problem=section.problem, failure=cause, ended_at=now)
     return replace(attempt, state="working", step=section.step or attempt.step, problem=section.problem)
 
 
-def _timeout_problem(attempt: Attempt, timeout: timedelta) -> Problem:
+def _is(slot: SlotReport | None, rollout: RolloutView, attempt: Attempt) -> bool:
+    return slot is not None and (slot.version, slot.target) == (rollout.version, attempt.target)
+
+
+def _follow_wait(before: Attempt, told: Attempt, now: datetime) -> Attempt:
+    """Note what the device waits for; its own time begins anew when it waits no more."""
+    waits_for = told.step if told.state == "working" and told.step in WAITS else ""
+    if before.waits_for and not waits_for:
+        return replace(told, waits_for="", assigned_at=now)
+    return replace(told, waits_for=waits_for)
+
+
+def _time_of(attempt: Attempt, since: datetime, rollout: RolloutView) -> timedelta:
+    """Return how long an attempt may take from `since`."""
+    usual = timedelta(seconds=rollout.timeout_s)
+    if not attempt.waits_for:
+        return usual
+    begins_at = rollout.plan.policy.activate_at
+    until_then = begins_at - since + usual if begins_at is not None else usual
+    return max(timedelta(seconds=rollout.plan.hold_timeout_s), until_then)
+
+
+def _timeout_problem(attempt: Attempt, limit: timedelta) -> Problem:
     if attempt.problem is not None:
         return attempt.problem
-    after = f"not done after {timeout.total_seconds():.0f} s"
+    after = f"not done after {limit.total_seconds():.0f} s"
+    if attempt.tries > 1:
+        after = f"{after} in each of {attempt.tries} tries"
     if attempt.state == "pending":
         remedy = "start its agent, then roll out to it again; or roll out to other devices only, or allow failures"
         return Problem(code="timed_out", message=f"{after}: it has never reported", remedy=remedy)

@@ -31,7 +31,7 @@ def promote(
         starter,
         model=version.model,
         version=str(version.number),
-        waves=plan.waves,
+        waves=list(plan.waves),
         max_failures=plan.max_failures,
         timeout_s=plan.timeout_s,
         by=by,

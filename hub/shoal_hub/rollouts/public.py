@@ -1,35 +1,24 @@
-"""Rollouts as the API shows and takes them."""
+"""Rollouts as the API shows them."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
-from sqlmodel import Session, col, select
+from pydantic import BaseModel
+from sqlmodel import Session
 
-from shoal_contract.ids import DeviceId, Name
 from shoal_contract.reported import Problem
 from shoal_hub.database import utc_now
-from shoal_hub.registry.tables import VariantRow, Version
-from shoal_hub.requests import Line
-from shoal_hub.rollouts.delta_pairs import is_waiting_for_deltas
+from shoal_hub.rollouts.counts import WaveCounts, count_by_state, count_by_wave, travelled_bytes, whole_bytes
+from shoal_hub.rollouts.gate import last_look
+from shoal_hub.rollouts.reconcile import view_rollout
+from shoal_hub.rollouts.request import RolloutPlan, Threshold
 from shoal_hub.rollouts.tables import Deployment, DeploymentState, Rollout, RolloutState
+from shoal_hub.rollouts.thresholds import describe, measure
+from shoal_hub.rollouts.views import RolloutView
+from shoal_hub.rollouts.work import count_deployments
 
-
-class RolloutRequest(BaseModel):
-    """What to roll out, to whom and how."""
-
-    model: Name
-    version: Line
-    """Number, `latest`, stage or alias."""
-    devices: Annotated[list[DeviceId], Field(max_length=100_000)] | None = None
-    """In the order of the waves; left out, all that are enrolled, those online first."""
-    waves: Annotated[list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(max_length=64)] = []
-    """Devices in each wave; the remainder joins the last. None: one wave of all."""
-    max_failures: int = Field(default=0, ge=0, le=1_000_000)
-    timeout_s: float = Field(default=600.0, gt=0, le=30 * 86_400.0)
-    """How long one device may take."""
+Wait = Literal["start", "deltas", "soak", "gate", "approval"]
 
 
 class RolloutSummary(BaseModel):
@@ -41,13 +30,15 @@ class RolloutSummary(BaseModel):
     state: RolloutState
     waves: list[int]
     current_wave: int
-    max_failures: int
+    max_failures: int | None
     timeout_s: float
     created_by: str
     created_at: datetime
     ended_at: datetime | None
     reason: str
     counts: dict[DeploymentState, int]
+    wave_counts: list[dict[DeploymentState, int]]
+    """For each wave, its deployments by state; those held back are in none."""
 
 
 class DeploymentPublic(BaseModel):
@@ -59,6 +50,11 @@ class DeploymentPublic(BaseModel):
     target: str
     state: DeploymentState
     step: str
+    waits_for: str
+    """What its device waits for: its `window`, the time to `activate_at`, its owner's `veto`; empty for nothing."""
+    tries: int
+    failure: str
+    """Of what it failed, by the kinds that thresholds name."""
     from_version: int | None
     fetched_bytes: int | None
     """What the model's file took to travel, by delta or whole; None until the device has told."""
@@ -69,12 +65,46 @@ class DeploymentPublic(BaseModel):
     ended_at: datetime | None
 
 
-class RolloutDetail(RolloutSummary):
-    """A rollout with its deployments.
+class ThresholdPublic(BaseModel):
+    """A bound on failures, and how far it is."""
 
-    `fetched_bytes` and `whole_bytes` are the sums over the deployments whose devices have told what travelled.
+    threshold: Threshold
+    description: str
+    failures: int
+    executed: int
+    is_crossed: bool
+
+
+class GatePublic(BaseModel):
+    """The last look at a wave's gate, with each metric's numbers as JSON."""
+
+    wave: int
+    at: datetime
+    verdict: Literal["advance", "hold", "abort"]
+    tested: str
+    """What the statistics alone say: advance, hold, abort, or not_tested where there is too little for a test."""
+    reason: str
+    alpha_spent: float
+    metrics: list[dict[str, Any]]
+
+
+class RolloutDetail(RolloutSummary):
+    """A rollout with its plan, how far it is, and its deployments, the first ones if there are many.
+
+    `fetched_bytes` and `whole_bytes` are the sums over all deployments whose devices have told what travelled.
     """
 
+    plan: RolloutPlan
+    seed: int
+    """Of the random order and choice of its devices."""
+    waits_for: Wait | None
+    """Why no device is told now: the start's time, deltas, a wave's soak time or gate, the approval of the next one."""
+    soaks_until: datetime | None
+    in_flight: int
+    """Devices that are at it."""
+    thresholds: list[ThresholdPublic]
+    gates: list[GatePublic]
+    """Of each wave that was looked at."""
     is_waiting_for_deltas: bool
     """No device is told yet, as less may have to travel soon."""
     fetched_bytes: int
@@ -82,31 +112,60 @@ class RolloutDetail(RolloutSummary):
     deployments: list[DeploymentPublic]
 
 
-def summarise(row: Rollout, counts: dict[str, int]) -> RolloutSummary:
+def summarise(row: Rollout, waves: WaveCounts) -> RolloutSummary:
     """Return a rollout as lists show it."""
-    return RolloutSummary.model_validate({**row.model_dump(), "counts": counts})
+    by_wave = [waves.get(number, {}) for number in range(len(row.waves))]
+    counts = {"counts": count_by_state(waves), "wave_counts": by_wave}
+    return RolloutSummary.model_validate(row.model_dump() | counts)
 
 
 def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) -> RolloutDetail:
-    """Return a rollout with its deployments."""
-    counts = Counter(one.state for one in deployments)
-    whole = _whole_bytes(session, row)
-    shown = [one.model_dump() | {"whole_bytes": whole.get(one.target)} for one in deployments]
-    told = [one for one in shown if one["fetched_bytes"] is not None]
-    return RolloutDetail.model_validate(
-        {
-            **row.model_dump(),
-            "counts": counts,
-            "is_waiting_for_deltas": is_waiting_for_deltas(session, row, utc_now()),
-            "fetched_bytes": sum(one["fetched_bytes"] for one in told),
-            "whole_bytes": sum(one["whole_bytes"] or 0 for one in told),
-            "deployments": shown,
-        }
+    """Return a rollout with some of its deployments; all are counted."""
+    now = utc_now()
+    view = view_rollout(session, row, now)
+    tally = count_deployments(session, row.id)
+    whole = whole_bytes(session, row)
+    fetched, in_whole = travelled_bytes(session, row, whole)
+    measured = [measure(one, tally) for one in view.plan.thresholds]
+    thresholds = [
+        ThresholdPublic(
+            threshold=one.threshold,
+            description=describe(one.threshold),
+            failures=one.failures,
+            executed=one.executed,
+            is_crossed=one.is_crossed,
+        )
+        for one in measured
+    ]
+    looks = [last_look(session, row.id, wave) for wave in range(row.current_wave + 1)] if view.plan.gate else []
+    gates = [GatePublic.model_validate(look, from_attributes=True) for look in looks if look is not None]
+    return RolloutDetail(
+        **summarise(row, count_by_wave(session, [row.id])[row.id]).model_dump(),
+        plan=view.plan,
+        seed=row.seed,
+        waits_for=_wait_of(view, now, gates[-1].verdict if gates else None),
+        soaks_until=view.soaks_until(),
+        in_flight=tally.in_flight,
+        thresholds=thresholds,
+        gates=gates,
+        is_waiting_for_deltas=view.is_waiting_for_deltas,
+        fetched_bytes=fetched,
+        whole_bytes=in_whole,
+        deployments=[
+            DeploymentPublic.model_validate(one.model_dump() | {"whole_bytes": whole.get(one.target)})
+            for one in deployments
+        ],
     )
 
 
-def _whole_bytes(session: Session, row: Rollout) -> dict[str, int]:
-    """Return, by target, the bytes that travel of a variant of the rollout's version."""
-    joined = select(VariantRow).join(Version, col(Version.id) == col(VariantRow.version_id))
-    variants = session.exec(joined.where(Version.model == row.model, Version.number == row.version))
-    return {one.target: one.travelling_bytes for one in variants}
+def _wait_of(view: RolloutView, now: datetime, verdict: str | None) -> Wait | None:
+    """Return why a rollout that runs tells nobody now; None where it does, or has ended."""
+    soaks_until, start_at = view.soaks_until(), view.plan.start_at
+    waits: list[tuple[Wait, bool]] = [
+        ("start", start_at is not None and now < start_at),
+        ("deltas", view.is_waiting_for_deltas),
+        ("soak", soaks_until is not None and now < soaks_until),
+        ("gate", soaks_until is not None and view.plan.gate is not None and verdict != "advance"),
+        ("approval", soaks_until is not None and not view.is_next_wave_approved),
+    ]
+    return next((name for name, holds in waits if holds), None) if view.state == "running" else None

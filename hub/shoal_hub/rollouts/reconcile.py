@@ -1,6 +1,6 @@
 """Takes every rollout that has something open one step on: reads, has `advance` decide, keeps all at once."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,29 +11,26 @@ from shoal_contract.reported import Problem
 from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
 from shoal_hub.database import Database, announce
-from shoal_hub.devices.intents import drop_intents, intents_of, set_intent
-from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.advance import advance
 from shoal_hub.rollouts.delta_pairs import is_waiting_for_deltas
-from shoal_hub.rollouts.facts import StoredFacts, owner_of
+from shoal_hub.rollouts.effects import carry_out
+from shoal_hub.rollouts.facts import read_facts
+from shoal_hub.rollouts.gate import begin_wave, end_watch, look_at_gate
+from shoal_hub.rollouts.joiners import add_late_joiners
+from shoal_hub.rollouts.known import Known
+from shoal_hub.rollouts.owner import owner_of
+from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.tables import Deployment, Rollout
-from shoal_hub.rollouts.views import (
-    Attempt,
-    DropIntent,
-    DropLeases,
-    Effect,
-    Record,
-    RolloutView,
-    SetIntent,
-    TakeLease,
-)
-from shoal_hub.transfer.leases import drop_leases, lease_users, take_leases
-from shoal_hub.transfer.needs import model_artifacts
+from shoal_hub.rollouts.views import Attempt, RolloutView
+from shoal_hub.rollouts.work import count_deployments, find_work
+from shoal_hub.transfer.leases import lease_users
 
 _PREFIX = owner_of("")
-_ENDS = {"aborted": "rollouts.abort", "succeeded": "rollouts.finish", "rolled_back": "rollouts.finish"}
+_ENDS = {"aborted": "rollouts.abort", "paused": "rollouts.pause"} | dict.fromkeys(
+    ("succeeded", "rolled_back"), "rollouts.finish"
+)
 """What the controller does when it takes a rollout to a state; everything else is `rollouts.advance`."""
 
 
@@ -60,18 +57,28 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
     """
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
     view = view_rollout(session, row, now)
-    wanted = select(Deployment).where(Deployment.rollout_id == rollout_id)
-    deployments = {one.id: one for one in session.exec(wanted.order_by(col(Deployment.wave), col(Deployment.id))).all()}
-    attempts = [view_deployment(one) for one in deployments.values()]
-    facts = StoredFacts(session, view, attempts)
-    advanced = advance(view, attempts, facts, now, lambda: new_id("dp"), abort_reason=abort_reason)
-    changed = [after for before, after in zip(attempts, advanced.attempts, strict=True) if before != after]
-    if not changed and not advanced.effects and advanced.rollout == view:
-        return False
-    for attempt in changed:
-        _keep_attempt(session, deployments[attempt.id], attempt)
+    tally = count_deployments(session, rollout_id)
+    work = find_work(session, view, tally, now, is_aborting=abort_reason != "")
+    attempts = [view_deployment(one) for one in work.deployments]
+    gate = look_at_gate(session, row, view, now)
+    known = Known(read_facts(session, view, attempts), tally, gate=gate, has_more=work.has_more)
+    advanced = advance(view, attempts, known, now, lambda: new_id("dp"), abort_reason=abort_reason)
+    changed = [
+        (deployment, before, after)
+        for deployment, before, after in zip(work.deployments, attempts, advanced.attempts, strict=True)
+        if before != after
+    ]
+    for deployment, _, attempt in changed:
+        _keep_attempt(session, deployment, attempt)
+    is_news = any(replace(before, seen=after.seen) != after for _, before, after in changed)
+    if not is_news and not advanced.effects and advanced.rollout == view:
+        return work.has_more and bool(changed)
     _keep_rollout(session, row, advanced.rollout)
-    _apply(session, view, advanced.effects, now)
+    if advanced.rollout.current_wave != view.current_wave:
+        begin_wave(session, row, now)
+    if advanced.rollout.ended_at is not None and view.ended_at is None:
+        end_watch(session, row)
+    carry_out(session, view, advanced.effects, now)
     announce(session, "rollouts")
     return True
 
@@ -80,7 +87,8 @@ def _step_and_record(session: Session, rollout_id: str, now: datetime) -> bool:
     """Take a step that nobody asked for: where the rollout itself gets further by it, that is audited."""
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
     before = _progress(row)
-    has_changed = step_rollout(session, rollout_id, now)
+    has_changed = add_late_joiners(session, row, now) > 0
+    has_changed |= step_rollout(session, rollout_id, now)
     after = _progress(row)
     changed = [name for name in after if before[name] != after[name]]
     if changed:
@@ -91,7 +99,7 @@ def _step_and_record(session: Session, rollout_id: str, now: datetime) -> bool:
 
 
 def _progress(row: Rollout) -> dict[str, Any]:
-    return {"state": row.state, "current_wave": row.current_wave, "reason": row.reason}
+    return {"state": row.state, "waves": row.waves, "current_wave": row.current_wave, "reason": row.reason}
 
 
 def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
@@ -115,6 +123,10 @@ def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
         timeout_s=row.timeout_s,
         ended_at=row.ended_at,
         reason=row.reason,
+        plan=RolloutPlan.model_validate(row.plan),
+        wave_ended_at=row.wave_ended_at,
+        approved_wave=row.approved_wave,
+        fired={int(number): failures for number, failures in row.fired.items()},
     )
 
 
@@ -131,6 +143,11 @@ def view_deployment(row: Deployment) -> Attempt:
         from_body=DesiredModel.model_validate(row.from_body) if row.from_body is not None else None,
         rollback_id=row.rollback_id,
         problem=Problem.model_validate(row.problem) if row.problem is not None else None,
+        failure=row.failure,  # type: ignore[arg-type]  # nothing but `advance` writes it
+        waits_for=row.waits_for,
+        tries=row.tries,
+        is_settled=row.is_settled,
+        seen=(row.seen_connection, row.seen_sequence),
         assigned_at=row.assigned_at,
         ended_at=row.ended_at,
     )
@@ -143,6 +160,7 @@ def _keep_rollout(session: Session, row: Rollout, view: RolloutView) -> None:
         view.ended_at,
         view.reason,
     )
+    row.wave_ended_at, row.fired = view.wave_ended_at, {str(one): count for one, count in view.fired.items()}
     session.add(row)
 
 
@@ -151,29 +169,12 @@ def _keep_attempt(session: Session, row: Deployment, attempt: Attempt) -> None:
     row.from_version, row.rollback_id = attempt.from_version, attempt.rollback_id
     row.from_body = attempt.from_body.model_dump(mode="json") if attempt.from_body is not None else None
     row.problem = attempt.problem.model_dump(mode="json") if attempt.problem is not None else None
+    row.failure, row.waits_for, row.tries, row.is_settled = (
+        attempt.failure,
+        attempt.waits_for,
+        attempt.tries,
+        attempt.is_settled,
+    )
+    row.seen_connection, row.seen_sequence = attempt.seen
     row.assigned_at, row.ended_at = attempt.assigned_at, attempt.ended_at
     session.add(row)
-
-
-def _apply(session: Session, rollout: RolloutView, effects: Sequence[Effect], now: datetime) -> None:
-    owner = owner_of(rollout.id)
-    for effect in effects:
-        match effect:
-            case SetIntent(device_id, kind, body):
-                _supersede(session, device_id, rollout.section)
-                set_intent(session, device_id, rollout.section, kind=kind, owner=owner, body=body, now=now)
-            case DropIntent(device_id):
-                drop_intents(session, device_id, section=rollout.section, owner=owner)
-            case TakeLease(body):
-                take_leases(session, owner, model_artifacts(session, rollout.model, body), now)
-            case DropLeases():
-                drop_leases(session, owner)
-            case Record(kind, message, severity, device_id):
-                record_event(session, kind, message, subject=owner, severity=severity, device_id=device_id, at=now)
-
-
-def _supersede(session: Session, device_id: str, section: str) -> None:
-    """Take away what earlier rollouts and rollbacks want of the section, so that one stands."""
-    for one in intents_of(session, device_id, section):
-        if one.kind in {"rollout", "rollback"}:
-            drop_intents(session, device_id, section=section, owner=one.owner)

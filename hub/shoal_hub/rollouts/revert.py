@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Final
 
 from shoal_contract.reported import Problem
-from shoal_hub.rollouts.views import Attempt, DeviceFacts, DropIntent, Effect, SetIntent, TakeLease
+from shoal_hub.rollouts.views import NEVER_SEEN, Attempt, DeviceFacts, DropIntent, Effect, SetIntent, TakeLease
 
-_WAY_BACK: Final = "roll_back"
+WAY_BACK: Final = "roll_back"
 """The step of an attempt that has failed on the way back, not on the way there."""
 
 _OPEN: Final = frozenset({"pending", "assigned", "working"})
@@ -19,15 +19,15 @@ def revert(attempt: Attempt, new_id: Callable[[], str], now: datetime) -> tuple[
     """Return the attempt on its way back, and what that takes; one whose device was never told is cancelled.
 
     The way back is an attempt of its own with an id of its own: had the device failed at that version before under
-    the old id, it would not try again.
+    the old id, it would not try again. It has no policy: windows and expiry were for the way there.
     """
     if attempt.target == "":
-        return _ended(attempt, now), []
+        return ended(attempt, now), []
     rollback_id = new_id()
-    reverted = replace(_ended(attempt, now), rollback_id=rollback_id, step="")
+    reverted = replace(ended(attempt, now), rollback_id=rollback_id, step="", waits_for="", seen=NEVER_SEEN)
     if attempt.from_body is None:
         return reverted, [DropIntent(attempt.device_id)]
-    body = attempt.from_body.model_copy(update={"deployment": rollback_id})
+    body = attempt.from_body.model_copy(update={"deployment": rollback_id, "policy": None})
     return reverted, [TakeLease(body), SetIntent(attempt.device_id, "rollback", body)]
 
 
@@ -38,7 +38,7 @@ def is_waiting_to_return(attempt: Attempt) -> bool:
 
 def has_stayed(attempt: Attempt) -> bool:
     """Whether the device could not go back: it does not try again under the same id, so nobody waits for it."""
-    return attempt.rollback_id is not None and (attempt.state, attempt.step) == ("failed", _WAY_BACK)
+    return attempt.rollback_id is not None and (attempt.state, attempt.step) == ("failed", WAY_BACK)
 
 
 def has_returned(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt:
@@ -55,16 +55,17 @@ def has_returned(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt
         is_ours = section is not None and section.deployment == attempt.rollback_id
         is_back = is_ours and section is not None and section.state == "applied"
         if is_ours and section is not None and section.state == "failed":
-            return replace(attempt, state="failed", step=_WAY_BACK, problem=section.problem, ended_at=now)
+            return replace(attempt, state="failed", step=WAY_BACK, problem=section.problem, ended_at=now)
     return replace(attempt, state="rolled_back", ended_at=now) if is_back else attempt
 
 
 def give_up(attempt: Attempt, now: datetime) -> Attempt:
     """Return the attempt of a device that was revoked: cancelled, or on the way back failed, as nobody comes back."""
     if is_waiting_to_return(attempt):
-        return replace(attempt, state="failed", step=_WAY_BACK, problem=_REVOKED, ended_at=now)
-    return replace(_ended(attempt, now), problem=_REVOKED) if attempt.state in _OPEN else attempt
+        return replace(attempt, state="failed", step=WAY_BACK, problem=_REVOKED, ended_at=now)
+    return replace(ended(attempt, now), problem=_REVOKED) if attempt.state in _OPEN else attempt
 
 
-def _ended(attempt: Attempt, now: datetime) -> Attempt:
+def ended(attempt: Attempt, now: datetime) -> Attempt:
+    """Return the attempt as cancelled, if it has not ended."""
     return replace(attempt, state="cancelled", ended_at=now) if attempt.state in _OPEN else attempt

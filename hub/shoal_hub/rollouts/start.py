@@ -1,11 +1,14 @@
 """Starts a rollout, and takes an operator's commands on one."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, Final
 
 from sqlmodel import Session, col, select
 
+from shoal_contract.desired import ArtifactRef
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_hub.context import HubContext
 from shoal_hub.database import announce, utc_now
@@ -19,15 +22,18 @@ from shoal_hub.registry.publish import publish_manifest
 from shoal_hub.registry.tables import Model, VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
 from shoal_hub.rollouts.delta_pairs import delta_pairs
-from shoal_hub.rollouts.facts import owner_of
-from shoal_hub.rollouts.plan import plan_waves
-from shoal_hub.rollouts.public import RolloutRequest
+from shoal_hub.rollouts.gate import begin_wave
+from shoal_hub.rollouts.owner import owner_of
+from shoal_hub.rollouts.request import RolloutRequest
+from shoal_hub.rollouts.selection import Selection, add_deployments, choose_devices
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.transfer.deltas import Pair, want_deltas
 from shoal_hub.transfer.leases import has_room, make_room, take_leases
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.version_keys import VersionKeys
+
+_SEEDS: Final = 2**31
 
 
 @dataclass(frozen=True)
@@ -57,34 +63,18 @@ def starter_of(hub: HubContext) -> Starter:
     )
 
 
+def start_rollout(session: Session, starter: Starter, *, model: str, version: str, by: str, **plan: Any) -> Rollout:  # noqa: ANN401 - the fields of `RolloutRequest`
+    """Start a rollout by the fields of a `RolloutRequest`; see `start_request`."""
+    return start_request(session, starter, RolloutRequest(model=model, version=version, **plan), by=by)
+
+
 def start_request(session: Session, starter: Starter, request: RolloutRequest, *, by: str) -> Rollout:
-    """Start what the API was asked for; see `start_rollout`."""
-    return start_rollout(session, starter, **request.model_dump(), by=by)
-
-
-def start_rollout(
-    session: Session,
-    starter: Starter,
-    *,
-    model: str,
-    version: str,
-    devices: Sequence[str] | None = None,
-    waves: Sequence[int] = (),
-    max_failures: int = 0,
-    timeout_s: float = 600.0,
-    by: str,
-) -> Rollout:
     """Plan a rollout and have it begin when the transaction has been committed.
 
     Args:
         session: An open transaction.
         starter: See `Starter`.
-        model: Name of the model.
-        version: Number, `latest`, stage or alias.
-        devices: Ids in the order of the waves; None for all that are enrolled, those online first.
-        waves: How many devices each wave has; the remainder joins the last.
-        max_failures: How many devices may fail before the rollout is aborted.
-        timeout_s: How long one device may take.
+        request: What to roll out, to whom and how.
         by: Who starts it.
 
     Raises:
@@ -93,41 +83,65 @@ def start_rollout(
             the artifacts do not fit at the broker, or the model's versions no longer fit the metadata.
         InvalidInputError: The waves make no sense.
     """
-    found = find_version(session, model, version)
-    _check_none_running(session, model)
-    chosen = _choose_devices(session, devices)
-    sizes = plan_waves(len(chosen), waves)
+    found = find_version(session, request.model, request.version)
+    _check_none_running(session, request.model)
     now = utc_now()
+    seed = secrets.randbelow(_SEEDS) if request.seed is None else request.seed
+    chosen = choose_devices(session, request, seed, now)
     encrypt_variants(session, starter.artifacts, starter.version_keys, found, now)
     variants = find_variants(session, found)
     _check_sizes(variants)
     manifest = publish_manifest(session, starter.artifacts, starter.trust, starter.director, found)
-    artifacts = [manifest.sha256, *_used_artifacts(found, variants, chosen)]
+    artifacts = [manifest.sha256, *_used_artifacts(found, variants, chosen.ahead)]
     make_room(session, artifacts, starter.retained_budget_bytes)
+    rollout = _add_rollout(session, request, found, manifest, chosen, seed=seed, by=by, now=now)
+    take_leases(session, owner_of(rollout.id), artifacts, now)
+    pairs = delta_pairs(session, found, variants, chosen.ahead, starter.delta_min_bytes)
+    _take_deltas(session, starter, rollout, pairs, now)
+    begin_wave(session, rollout, now)
+    record_event(session, "rollout_started", _started(rollout, chosen), subject=owner_of(rollout.id), at=now)
+    announce(session, "rollouts")
+    return rollout
+
+
+def _add_rollout(
+    session: Session,
+    request: RolloutRequest,
+    version: Version,
+    manifest: ArtifactRef,
+    chosen: Selection,
+    *,
+    seed: int,
+    by: str,
+    now: datetime,
+) -> Rollout:
     rollout = Rollout(
         id=new_id("r"),
-        model=model,
-        version=found.number,
+        model=request.model,
+        version=version.number,
         manifest_sha256=manifest.sha256,
         manifest_size_bytes=manifest.size_bytes,
-        waves=sizes,
-        max_failures=max_failures,
-        timeout_s=timeout_s,
+        waves=chosen.waves,
+        max_failures=request.failures_allowed,
+        timeout_s=request.timeout_s,
+        plan=request.plan(),
+        seed=seed,
+        joined_at=now,
         created_by=by,
         created_at=now,
     )
     session.add(rollout)
     session.flush()
-    _add_deployments(session, rollout, chosen)
-    take_leases(session, owner_of(rollout.id), artifacts, now)
-    pairs = delta_pairs(session, found, variants, chosen, starter.delta_min_bytes)
-    _take_deltas(session, starter, rollout, pairs, now)
-    text = (
-        f"rollout {rollout.id} of {model} version {found.number} to {len(chosen)} devices in waves of {sizes} by {by}"
-    )
-    record_event(session, "rollout_started", text, subject=owner_of(rollout.id), at=now)
-    announce(session, "rollouts")
+    add_deployments(session, rollout, chosen)
     return rollout
+
+
+def _started(rollout: Rollout, chosen: Selection) -> str:
+    held_back = f", {len(chosen.held_back)} held back" if chosen.held_back else ""
+    return (
+        f"rollout {rollout.id} of {rollout.model} version {rollout.version} to {len(chosen.ahead)} devices "
+        f"in waves of {rollout.waves}{held_back} by {rollout.created_by}"
+    )
 
 
 def _take_deltas(session: Session, starter: Starter, rollout: Rollout, pairs: set[Pair], now: datetime) -> None:
@@ -153,18 +167,6 @@ def _check_none_running(session: Session, model: str) -> None:
         )
 
 
-def _choose_devices(session: Session, devices: Sequence[str] | None) -> list[Device]:
-    wanted = select(Device).where(col(Device.revoked_at).is_(None))
-    if devices is None:
-        rows = session.exec(wanted.order_by(col(Device.name), col(Device.id))).all()
-        return sorted(rows, key=lambda row: row.presence != "online")
-    by_id = {row.id: row for row in session.exec(wanted.where(col(Device.id).in_(devices))).all()}
-    unknown = [device_id for device_id in devices if device_id not in by_id]
-    if unknown:
-        raise NotFoundError(f"starting a rollout: no device {', '.join(unknown)}", "list them: shoal devices list")
-    return [by_id[device_id] for device_id in dict.fromkeys(devices)]
-
-
 def _check_sizes(variants: Sequence[VariantRow]) -> None:
     for variant in variants:
         size_bytes = variant.travelling_bytes
@@ -187,13 +189,6 @@ def _used_artifacts(version: Version, variants: Sequence[VariantRow], devices: S
     return {available[target] for target in chosen if target}
 
 
-def _add_deployments(session: Session, rollout: Rollout, devices: Sequence[Device]) -> None:
-    waves = [wave for wave, size in enumerate(rollout.waves) for _ in range(size)]
-    for device, wave in zip(devices, waves, strict=True):
-        session.add(Deployment(id=new_id("dp"), rollout_id=rollout.id, device_id=device.id, wave=wave))
-    session.flush()
-
-
 def find_rollout(session: Session, rollout_id: str, *, is_locked: bool = False) -> Rollout:
     """Return a rollout; locked, nobody else takes a step in it before this transaction has ended.
 
@@ -206,7 +201,7 @@ def find_rollout(session: Session, rollout_id: str, *, is_locked: bool = False) 
     return row
 
 
-def deployments_of(session: Session, rollout_id: str) -> list[Deployment]:
-    """Return a rollout's deployments, by wave."""
+def deployments_of(session: Session, rollout_id: str, *, limit: int | None = None) -> list[Deployment]:
+    """Return a rollout's deployments, by wave; the first `limit` of them, if it is given."""
     wanted = select(Deployment).where(Deployment.rollout_id == rollout_id)
-    return list(session.exec(wanted.order_by(col(Deployment.wave), col(Deployment.device_id))).all())
+    return list(session.exec(wanted.order_by(col(Deployment.wave), col(Deployment.device_id)).limit(limit)))

@@ -3,20 +3,23 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import JSON, BigInteger, String
+from sqlalchemy import JSON, BigInteger, Index, String
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UtcDateTime
+from shoal_hub.database import UNAUDITED, UtcDateTime
 
 RolloutState = Literal["running", "paused", "succeeded", "aborted", "rolling_back", "rolled_back"]
 DeploymentState = Literal[
-    "pending", "assigned", "working", "succeeded", "failed", "timed_out", "cancelled", "rolled_back"
+    "pending", "assigned", "working", "succeeded", "failed", "timed_out", "cancelled", "rolled_back", "held_back"
 ]
 JsonObject = dict[str, Any]
 
 
 class Rollout(SQLModel, table=True):
-    """A plan over devices; `waves` are counts, in the order of the deployments' `wave`, which starts at 0."""
+    """A plan over devices; `waves` are counts, in the order of the deployments' `wave`, which starts at 0.
+
+    `plan` is the contract of `request.RolloutPlan`; what is in columns besides is what the rollout has come to.
+    """
 
     __tablename__ = "rollouts"
 
@@ -28,8 +31,23 @@ class Rollout(SQLModel, table=True):
     state: RolloutState = Field(default="running", sa_type=String, index=True)
     waves: list[int] = Field(sa_type=JSON)
     current_wave: int = 0
-    max_failures: int = 0
+    max_failures: int | None = Field(default=None, description="none: any number, as thresholds decide")
     timeout_s: float
+    plan: JsonObject = Field(default_factory=dict, sa_type=JSON, description="RolloutPlan")
+    seed: int = Field(default=0, sa_type=BigInteger, description="of the devices' random order and choice")
+    wave_started_at: datetime | None = Field(
+        default=None, sa_type=UtcDateTime, description="from when on the current wave's gate counts"
+    )
+    wave_ended_at: datetime | None = Field(
+        default=None, sa_type=UtcDateTime, description="when the last device of the current wave had ended"
+    )
+    approved_wave: int = Field(default=0, description="the last wave that may start, where waves need approval")
+    fired: dict[str, int] = Field(
+        default_factory=dict, sa_type=JSON, description="failures at which each threshold has paused it, by number"
+    )
+    joined_at: datetime | None = Field(
+        default=None, sa_type=UtcDateTime, description="when late joiners were last looked for"
+    )
     deltas_until: datetime | None = Field(
         default=None, sa_type=UtcDateTime, description="until when it waits at most for its deltas"
     )
@@ -43,9 +61,11 @@ class Deployment(SQLModel, table=True):
     """One device's attempt. `from_body` is the section (contract `DesiredModel`) to go back to.
 
     `rollback_id` names the way back, once there is one: a failed attempt is never tried again under its own id.
+    A device that is held back has a row as well, in no wave of the plan; it is never told.
     """
 
     __tablename__ = "deployments"
+    __table_args__ = (Index("ix_deployments_standing", "rollout_id", "state", "wave"),)
 
     id: str = Field(primary_key=True)
     rollout_id: str = Field(foreign_key="rollouts.id", index=True)
@@ -61,5 +81,16 @@ class Deployment(SQLModel, table=True):
         default=None, sa_type=BigInteger, description="what the model's file took to travel, as the device says"
     )
     problem: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    failure: str = Field(default="", description="of what it failed: request.FailureCause")
+    waits_for: str = Field(default="", description="what the device waits for: its window, a time, its owner")
+    tries: int = Field(default=1, description="how many times it was given the time of one device")
+    is_settled: bool = Field(default=False, description="out of time, and heard of since: nobody waits for it")
     assigned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    seen_connection: int = Field(default=-1, sa_type=BigInteger, sa_column_kwargs={"info": UNAUDITED})
+    seen_sequence: int = Field(
+        default=-1,
+        sa_type=BigInteger,
+        sa_column_kwargs={"info": UNAUDITED},
+        description="with the connection, of the device's last report that was looked at",
+    )

@@ -1,13 +1,16 @@
 """What the decision on a rollout is made from and what it may have happen: values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import Problem, SectionReport, SlotReport
+from shoal_hub.rollouts.request import FailureCause, RolloutPlan
 from shoal_hub.rollouts.tables import DeploymentState, RolloutState
+
+NEVER_SEEN: Final = (-1, -1)
 
 
 @dataclass(frozen=True)
@@ -22,23 +25,44 @@ class RolloutView:
     state: RolloutState
     wave_count: int
     current_wave: int
-    max_failures: int
+    max_failures: int | None
     timeout_s: float
     ended_at: datetime | None = None
     reason: str = ""
     is_encrypted: bool = False
     is_waiting_for_deltas: bool = False
     """No device is told yet: what it would fetch may soon be much smaller."""
+    plan: RolloutPlan = field(default_factory=RolloutPlan)
+    wave_ended_at: datetime | None = None
+    approved_wave: int = 0
+    fired: Mapping[int, int] = field(default_factory=dict)
+    """Failures at which each threshold has paused it: it pauses again only for one more."""
 
     @property
     def section(self) -> str:
         """The section of the desired state that it changes."""
         return f"models/{self.model}"
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it may still tell devices: it has not ended and is not on its way back."""
+        return self.state in {"running", "paused"}
+
+    def soaks_until(self) -> datetime | None:
+        """Return until when its current wave is watched, if that wave is over and another one follows."""
+        if self.wave_ended_at is None or self.current_wave + 1 >= self.wave_count:
+            return None
+        return self.wave_ended_at + timedelta(seconds=self.plan.soak_s)
+
+    @property
+    def is_next_wave_approved(self) -> bool:
+        """Whether nobody has to approve the next wave any more."""
+        return not self.plan.wave_approval or self.approved_wave > self.current_wave
+
 
 @dataclass(frozen=True)
 class Attempt:
-    """One deployment as it stands. `target` is set once the device was told."""
+    """One deployment as it stands. `target` is set once the device was told; `seen` is the report last looked at."""
 
     id: str
     device_id: str
@@ -50,6 +74,11 @@ class Attempt:
     from_body: DesiredModel | None = None
     rollback_id: str | None = None
     problem: Problem | None = None
+    failure: FailureCause | Literal[""] = ""
+    waits_for: str = ""
+    tries: int = 1
+    is_settled: bool = False
+    seen: tuple[int, int] = NEVER_SEEN
     assigned_at: datetime | None = None
     ended_at: datetime | None = None
 
@@ -66,6 +95,8 @@ class DeviceFacts:
         is_ours: Whether the rollout's intent stands on the device; a later rollout takes it away.
         is_revoked: Whether the device is out: it can be told nothing, and nobody waits for it.
         has_encryption_key: Whether keys of encrypted versions can be wrapped for it.
+        candidate: What it has staged of the rollout's model, and does not serve.
+        report: The connection and sequence of its last report.
     """
 
     targets: tuple[str, ...] = ()
@@ -75,6 +106,19 @@ class DeviceFacts:
     is_ours: bool = False
     is_revoked: bool = False
     has_encryption_key: bool = False
+    candidate: SlotReport | None = None
+    report: tuple[int, int] = NEVER_SEEN
+
+
+Facts: TypeAlias = Mapping[str, DeviceFacts]
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What the statistics of a gate say of the waves so far."""
+
+    verdict: Literal["advance", "hold", "abort"]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -116,7 +160,6 @@ class Record:
 
 
 Effect: TypeAlias = SetIntent | DropIntent | TakeLease | DropLeases | Record
-Facts: TypeAlias = Mapping[str, DeviceFacts]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select, update
 from shoal_contract.desired import DesiredModel
 from shoal_contract.telemetry import MissingArtifact
 from shoal_hub.database import Database, announce
-from shoal_hub.devices.compose import FEDERATED, MODELS, compose
+from shoal_hub.devices.compose import FEDERATED, MODELS, TRIALS, compose
 from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.registry.encrypt import travels_as
@@ -18,6 +18,11 @@ from shoal_hub.transfer.tables import Retained
 
 _PREFIX = "device/"
 _SETTLED = frozenset({"applied", "failed"})
+
+
+def lease_user(device_id: str) -> str:
+    """Return under whose name a device holds leases of its own; they end when it has converged."""
+    return f"{_PREFIX}{device_id}"
 
 
 def model_artifacts(session: Session, model: str, body: DesiredModel) -> list[str]:
@@ -34,6 +39,8 @@ def needs_of(session: Session, device_id: str, now: datetime) -> set[str]:
     """Return every artifact that the device's desired state leads to."""
     composition = compose(intents_of(session, device_id), now)
     needs = {sha256 for model, body in composition.models.items() for sha256 in model_artifacts(session, model, body)}
+    for model, trial in composition.trials.items():
+        needs |= set(model_artifacts(session, model, trial.candidate))
     needs |= deltas_to(session, needs)
     for one in composition.federated.values():
         needs |= {one.trainer.sha256, one.weights.sha256}
@@ -47,7 +54,7 @@ def answer_missing(session: Session, device_id: str, sha256: str, now: datetime)
     """
     if sha256 not in needs_of(session, device_id, now):
         return False
-    take_leases(session, f"{_PREFIX}{device_id}", [sha256], now)
+    take_leases(session, lease_user(device_id), [sha256], now)
     statement = update(Retained).where(col(Retained.sha256) == sha256, col(Retained.state) == "standing")
     session.connection().execute(statement.values(state="publishing", changed_at=now))
     return True
@@ -75,5 +82,5 @@ def _has_settled(session: Session, user: str) -> bool:
         return True
     is_behind = (device.reported_epoch, device.reported_generation) < (desired.epoch, desired.generation)
     sections = (device.reported or {}).get("sections", {})
-    states = [one["state"] for key, one in sections.items() if key.startswith((MODELS, FEDERATED))]
+    states = [one["state"] for key, one in sections.items() if key.startswith((MODELS, FEDERATED, TRIALS))]
     return not is_behind and all(state in _SETTLED for state in states)

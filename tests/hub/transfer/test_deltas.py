@@ -23,7 +23,7 @@ from shoal_hub.errors import ArtifactError
 from shoal_hub.jobs.tables import Job
 from shoal_hub.registry.encrypt import VersionRef, open_version_key
 from shoal_hub.registry.tables import Artifact, Version
-from shoal_hub.rollouts.facts import owner_of
+from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.progress import note_step
 from shoal_hub.rollouts.start import start_rollout, starter_of
 from shoal_hub.rollouts.tables import Deployment

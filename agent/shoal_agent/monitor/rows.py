@@ -1,0 +1,32 @@
+"""A request's and an answer's arrays as rows, one a sample: what is counted, and what versions are compared by."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoal_agent.engines import Array
+from shoal_agent.serving.models import ServedModel
+
+
+def rows_of(served: ServedModel, inputs: Mapping[str, Array]) -> NDArray[np.float32]:
+    """Return the inputs as (n, features) float32; no rows where they are not n times the baseline's features."""
+    arrays = [inputs[spec.name] for spec in served.manifest.inputs]
+    features = len(served.manifest.baseline.features)
+    samples, rest = divmod(sum(array.size for array in arrays), features)
+    if rest or samples == 0 or any(array.size % samples for array in arrays):
+        return np.empty((0, features), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        flat = [array.reshape(samples, -1).astype(np.float32, copy=False) for array in arrays]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+
+
+def scores_of(served: ServedModel, outputs: Mapping[str, Array], samples: int) -> NDArray[np.float32]:
+    """Return the first output as (n, classes) float32; no rows where the model gives no classes to choose from."""
+    output = outputs[served.manifest.outputs[0].name]
+    is_scored = samples > 0 and output.size > 0 and output.size % samples == 0
+    if not is_scored or not served.manifest.baseline.predictions:
+        return np.empty((0, 1), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        scores: NDArray[np.float32] = output.reshape(samples, -1).astype(np.float32, copy=False)
+    return scores

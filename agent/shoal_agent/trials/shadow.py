@@ -1,0 +1,119 @@
+"""The shadow: what the serving version has answered, shown to the candidate behind it. No request ever waits for it."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from logging import getLogger
+from typing import Final
+
+import anyio
+from anyio import to_thread
+
+from shoal_agent.engines import Array
+from shoal_agent.serving.models import Observer, ServedModel
+from shoal_agent.trials.arms import Arms
+from shoal_agent.trials.comparison import Comparison, Seen
+from shoal_contract.desired import DesiredConfig, DesiredTrial
+from shoal_contract.telemetry import ShadowWindow
+
+_log = getLogger(__name__)
+MAX_WAITING: Final = 16
+"""Requests that may wait for the candidate; more are skipped, and counted."""
+
+
+class Shadow:
+    """An observer between serving and the monitor, and the task that runs candidates.
+
+    Args:
+        watched: Is shown everything as it comes.
+        arms: The trials that run.
+        now: Trusted time.
+        may_send: Whether the device's owner lets inputs out, as hard examples.
+        chance: 0 to 1, evenly.
+    """
+
+    def __init__(
+        self,
+        watched: Observer,
+        arms: Arms,
+        now: Callable[[], datetime],
+        *,
+        may_send: bool = False,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._watched = watched
+        self._arms = arms
+        self._now = now
+        self._may_send = may_send
+        self._chance = chance
+        self._comparisons: dict[str, Comparison] = {}
+        self._waiting: deque[tuple[Comparison, Seen]] = deque()
+        self._wake: Callable[[], None] = lambda: None
+
+    def begin(self, name: str, wanted: DesiredTrial) -> None:
+        """Compare from now on; a trial that goes on keeps its counts."""
+        known = self._comparisons.get(name)
+        if wanted.mode == "shadow" and (known is None or known.wanted != wanted):
+            self._comparisons[name] = Comparison(name, wanted, may_send=self._may_send, now=self._now)
+
+    def end(self, name: str) -> None:
+        """Compare no more; counts that nobody has taken are lost with the trial."""
+        self._comparisons.pop(name, None)
+
+    def observe(
+        self, served: ServedModel, inputs: Mapping[str, Array], outputs: Mapping[str, Array], latency_ms: float
+    ) -> None:
+        """Show one answered request to the monitor, and a share of them to the candidate as well."""
+        self._watched.observe(served, inputs, outputs, latency_ms)
+        comparison = self._comparisons.get(served.name)
+        if comparison is None or served.version != comparison.wanted.against:
+            return
+        if self._chance() >= comparison.wanted.share:
+            return
+        if len(self._waiting) >= MAX_WAITING or not comparison.has_budget():
+            comparison.skip()
+            return
+        self._waiting.append((comparison, Seen(served, inputs, outputs)))
+        self._wake()
+
+    def observe_error(self, served: ServedModel) -> None:
+        """Show the monitor a request that got an error; there is no answer to compare."""
+        self._watched.observe_error(served)
+
+    async def run(self) -> None:
+        """Run candidates on what waits, one request at a time, for ever."""
+        loop, news = asyncio.get_running_loop(), anyio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(news.set)
+
+        while True:
+            news = anyio.Event()
+            self._wake = wake
+            while self._waiting:
+                await self._run_one(*self._waiting.popleft())
+            await news.wait()
+
+    def take_windows(self, now: datetime, config: DesiredConfig) -> list[ShadowWindow]:
+        """Return the windows that are full (`window_requests`) or old enough (`window_s`), and have seen anything."""
+        finished = []
+        for comparison in list(self._comparisons.values()):
+            age_s = (now - comparison.started_at).total_seconds()
+            is_full = comparison.requests >= config.window_requests
+            if comparison.requests and (is_full or age_s >= config.window_s):
+                finished.append(comparison.finish())
+        return finished
+
+    async def _run_one(self, comparison: Comparison, seen: Seen) -> None:
+        if self._arms.running(seen.served.name) != comparison.wanted:
+            return
+        with self._arms.candidates.borrow(seen.served.name) as candidate:
+            if candidate is None:
+                return
+            try:
+                await to_thread.run_sync(partial(comparison.run, candidate, seen))
+            except Exception:  # noqa: BLE001 - logged with its traceback; what serves must not feel it
+                _log.exception("comparing %s in shadow: a defect of the agent", seen.served.name)

@@ -1,0 +1,70 @@
+"""A rollout's gate on the command line: how it is given, and how its looks are drawn."""
+
+from typing import Any, Final
+
+import typer
+from rich.table import Table
+
+from shoal_client.rollouts import Gate, GateMetric
+from shoal_hub.cli.output import cell
+
+_STYLES: Final = {"advance": "green", "abort": "red", "hold": "yellow", "not_tested": "yellow"}
+
+
+def parse_gate(text: str) -> dict[str, Any]:
+    """Return the metric of `error_rate`, `error_rate:0.02` or `memory:100:tolerance=20:weight=0.5`.
+
+    Raises:
+        typer.BadParameter: It is none.
+    """
+    name, *rest = text.split(":")
+    parts = [part.split("=", 1) if "=" in part else ["margin", part] for part in rest]
+    try:
+        numbers = {key: float(value) for key, value in parts}
+    except ValueError:
+        numbers = {"": 0.0}
+    if not numbers.keys() <= {"margin", "tolerance", "weight"}:
+        msg = f"{text!r} is no gate like error_rate, error_rate:0.02 or memory:100:tolerance=20:weight=0.5"
+        raise typer.BadParameter(msg, param_hint="--gate")
+    return {"name": name, **numbers}
+
+
+def draw_gates(gates: list[Gate]) -> list[str | Table]:
+    """Return the latest look: its verdict in a line, and each metric's numbers; of earlier waves the line alone."""
+    if not gates:
+        return []
+    lines: list[str | Table] = [_line(gate) for gate in gates]
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("METRIC", "VERDICT", "CANARIES", "CONTROLS", "EFFECT", "INTERVAL", "MARGIN"):
+        drawn.add_column(column, overflow="fold")
+    for metric in gates[-1].metrics:
+        drawn.add_row(*_row(metric))
+    return [*lines, drawn]
+
+
+def _line(gate: Gate) -> str:
+    style = _STYLES[gate.verdict]
+    tested = "" if gate.tested == gate.verdict else f" ({gate.tested.replace('_', ' ')})"
+    spent = f"alpha spent {gate.alpha_spent:.3g}"
+    return f"gate of wave {gate.wave + 1}: [{style}]{gate.verdict}{tested}[/{style}], {spent}: {cell(gate.reason)}"
+
+
+def _row(metric: GateMetric) -> tuple[str, ...]:
+    verdict = metric.verdict if metric.limit is None else f"not tested; limit: {metric.limit.verdict}"
+    style = _STYLES[metric.limit.verdict if metric.limit else metric.verdict]
+    sides = [
+        f"{_number(one.value)} ({one.devices} devices, {one.samples:g})" for one in (metric.canary, metric.control)
+    ]
+    interval = f"{_number(metric.lower)} to {_number(metric.upper)}" if metric.lower is not None else ""
+    return (
+        f"{metric.name}, {metric.unit}",
+        f"[{style}]{verdict}[/{style}]",
+        *sides,
+        _number(metric.effect),
+        interval,
+        f"{metric.margin:g}",
+    )
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.4g}" if value is not None else "-"

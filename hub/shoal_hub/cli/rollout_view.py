@@ -1,0 +1,167 @@
+"""How the CLI draws rollouts: waves, counts, the time to the next wave, thresholds, bytes; and what a plan would do."""
+
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from shoal_client.rollouts import HistoryEntry, PlannedDevice, RolloutDetail, RolloutPreview
+from shoal_hub.cli.gates import draw_gates
+from shoal_hub.cli.output import cell, size_text
+
+SHOWN = 50
+"""Devices of a plan that are drawn; `--json` has all."""
+_WAITS = {
+    "start": "waits for its start",
+    "deltas": "waits for its deltas",
+    "approval": "waits for approval",
+    "gate": "waits for its gate",
+}
+
+
+def draw(rollout: RolloutDetail, now: datetime | None = None) -> Group:
+    """Return a rollout as a headline, its waves, its thresholds, and a table of its deployments.
+
+    Args:
+        rollout: The rollout.
+        now: The clock, for how long a wave is still watched.
+    """
+    now = now or datetime.now(UTC)
+    head: list[RenderableType] = [_headline(rollout, now), *_waves(rollout), *_thresholds(rollout)]
+    return Group(*head, *draw_gates(rollout.gates), _deployments(rollout), *_traffic(rollout))
+
+
+def draw_preview(preview: RolloutPreview) -> Group:
+    """Return what a rollout would do, the first devices one by one."""
+    headline = (
+        f"{preview.model} version {preview.version}: {sum(preview.waves)} devices in waves of "
+        f"{', '.join(map(str, preview.waves))}, {preview.held_back} held back (seed {preview.seed})"
+    )
+    lines = [headline]
+    if preview.misfits:
+        lines.append(f"[red]{preview.misfits} devices would be refused[/red]")
+    if preview.not_reported:
+        lines.append(f"{preview.not_reported} devices have never reported: what they get is not known yet")
+    variants = _table("TARGET", "DEVICES", "SIZE", "ACCURACY", "P50 ms", "P95 ms", "MEMORY")
+    for one in preview.variants:
+        latency = [_measured(one.latency_p50_ms), _measured(one.latency_p95_ms)]
+        variants.add_row(
+            one.target,
+            str(one.devices),
+            size_text(one.file_bytes),
+            _measured(one.accuracy),
+            *latency,
+            _bytes(one.memory_bytes),
+        )
+    devices = _table("WAVE", "DEVICE", "FROM", "TARGET", "FILE", "TRAVELS", "OPENS", "PROBLEM")
+    for planned in preview.devices[:SHOWN]:
+        devices.add_row(*_planned(planned))
+    rest = len(preview.devices) - SHOWN
+    more = [f"[dim]and {rest} devices more: --json has all[/dim]"] if rest > 0 else []
+    saved = preview.whole_bytes - preview.transfer_bytes
+    total = f"on the air: {size_text(preview.transfer_bytes)}" + (
+        f", {size_text(saved)} saved by deltas" if saved > 0 else ""
+    )
+    return Group(*lines, variants, devices, *more, total)
+
+
+def draw_history(entries: list[HistoryEntry]) -> Table:
+    """Return what happened, a line each."""
+    drawn = _table("AT", "BY", "WHAT", "MESSAGE")
+    for one in entries:
+        style = {"error": "red", "warning": "yellow"}.get(one.severity, "")
+        drawn.add_row(f"{one.at:%Y-%m-%d %H:%M:%S}", cell(one.by), cell(one.what), cell(one.message), style=style)
+    return drawn
+
+
+def _headline(rollout: RolloutDetail, now: datetime) -> str:
+    wave = f"wave {min(rollout.current_wave + 1, len(rollout.waves))} of {len(rollout.waves)}"
+    text = f"{rollout.id}: {rollout.model} version {rollout.version}, {cell(rollout.state)}, {wave}"
+    if rollout.waits_for == "soak" and rollout.soaks_until is not None:
+        text += f", watched for {_span((rollout.soaks_until - now).total_seconds())} more"
+    elif rollout.waits_for is not None:
+        text += f", {_WAITS[rollout.waits_for]}"
+        if rollout.waits_for == "approval":
+            text += f": shoal rollouts approve {rollout.id}"
+    return text + (f"  {cell(rollout.reason)}" if rollout.reason else "")
+
+
+def _waves(rollout: RolloutDetail) -> list[Table]:
+    """Return the table of waves; one wave alone is told by the headline."""
+    if len(rollout.waves) == 1 and "held_back" not in rollout.counts:
+        return []
+    drawn = _table("WAVE", "DEVICES", "NOW", "COUNTS")
+    for number, (size, counts) in enumerate(zip(rollout.waves, rollout.wave_counts, strict=False)):
+        is_now = not rollout.has_ended and number == rollout.current_wave
+        now = f"{rollout.in_flight} at it" if is_now else ""
+        drawn.add_row(str(number + 1), str(size), now, cell(dict(sorted(counts.items()))))
+    if held_back := rollout.counts.get("held_back"):
+        drawn.add_row("-", str(held_back), "", "held back")
+    return [drawn]
+
+
+def _thresholds(rollout: RolloutDetail) -> list[str]:
+    return [
+        f"{one.description}: {one.failures} of {one.executed} so far{', [red]crossed[/red]' if one.is_crossed else ''}"
+        for one in rollout.thresholds
+    ]
+
+
+def _deployments(rollout: RolloutDetail) -> Table:
+    drawn = _table("WAVE", "DEVICE", "STATE", "STEP", "TARGET", "FETCHED", "PROBLEM")
+    for one in rollout.deployments:
+        problem = f"{one.problem.message}; {one.problem.remedy}" if one.problem else ""
+        fetched = size_text(one.fetched_bytes) if one.fetched_bytes is not None else ""
+        wave = "" if one.state == "held_back" else one.wave + 1
+        step = f"waits for {one.waits_for}" if one.waits_for else one.step
+        row = (wave, one.device_id, one.state, step, one.target, fetched, problem)
+        drawn.add_row(*(cell(value) for value in row))
+    return drawn
+
+
+def _traffic(rollout: RolloutDetail) -> list[str]:
+    """Return the line on what travelled, once a device has told."""
+    if not rollout.whole_bytes:
+        return []
+    saved = 1 - rollout.fetched_bytes / rollout.whole_bytes
+    ratio = f", {saved:.0%} saved" if saved > 0 else ""
+    return [f"fetched {size_text(rollout.fetched_bytes)} of {size_text(rollout.whole_bytes)} of model files{ratio}"]
+
+
+def _planned(one: PlannedDevice) -> list[str]:
+    problem = f"{one.problem.message}; {one.problem.remedy}" if one.problem else ""
+    travels = (
+        "" if one.problem or one.is_held_back else f"{size_text(one.transfer_bytes)} {one.transfer.replace('_', ' ')}"
+    )
+    row = (
+        "" if one.wave is None else one.wave + 1,
+        one.name or one.device_id,
+        one.from_version,
+        "held back" if one.is_held_back else one.target,
+        one.sha256[:12] if one.sha256 and not one.is_held_back else "",
+        travels,
+        one.opens_at,
+        problem,
+    )
+    return [cell(value) for value in row]
+
+
+def _measured(value: float | None) -> str:
+    return "[dim]not measured[/dim]" if value is None else cell(value)
+
+
+def _bytes(value: int | None) -> str:
+    return "[dim]not measured[/dim]" if value is None else size_text(value)
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _table(*columns: str) -> Table:
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    return drawn

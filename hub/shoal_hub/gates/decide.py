@@ -1,0 +1,130 @@
+"""From evidence to what the rollout does: the statistics where they can tell, else hard limits, else time. Pure."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shoal_hub.gates.plan import FORMS, GatePlan
+from shoal_hub.gates.tables import GateVerdict
+from shoal_numerics import (
+    Arm,
+    DifferenceLimit,
+    Evidence,
+    GateMetric,
+    GateResult,
+    MetricResult,
+    ThresholdResult,
+    evaluate_gate,
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a look comes to.
+
+    Attributes:
+        verdict: What the rollout goes by.
+        tested: What the statistics alone say: advance, hold, abort or not_tested.
+        reason: Why, for a person.
+        alpha_spent: What the gates up to this one may have spent of the budget.
+        metrics: Each metric's numbers, as JSON.
+    """
+
+    verdict: GateVerdict
+    tested: str
+    reason: str
+    alpha_spent: float
+    metrics: list[dict[str, Any]]
+
+
+def decide(
+    plan: GatePlan, evidence: Sequence[tuple[GateMetric, Evidence]], *, gates: int, wave: int, is_overdue: bool
+) -> Decision:
+    """Return what the rollout does.
+
+    Harm that is shown aborts. A metric without enough for a test is left to its hard limit, the margin, and so is the
+    whole gate where that is what the plan says of a wave that was held for its time.
+
+    Args:
+        plan: The gate's plan.
+        evidence: Each metric with what both sides have counted.
+        gates: Gates of the rollout, between which alpha is split.
+        wave: This one's place among them.
+        is_overdue: Whether the wave was held as long as the plan allows.
+    """
+    result = evaluate_gate(evidence, plan.budget(gates), wave)
+    limits = {metric.name: _limit(metric, found) for metric, found in evidence if metric.name in result.untested}
+    verdict, reason = _combine(result, limits)
+    if verdict == "hold" and is_overdue and plan.undecided != "hold":
+        verdict, reason = _overdue(plan, evidence)
+    metrics = [_shown(one, limits.get(one.metric.name)) for one in result.metrics]
+    return Decision(verdict, result.verdict, reason, result.alpha_spent, metrics)
+
+
+def _combine(result: GateResult, limits: dict[str, ThresholdResult]) -> tuple[GateVerdict, str]:
+    """Return what the statistics say, and the hard limits of what they could not test."""
+    if result.verdict == "abort":
+        return "abort", _reason(result, "abort")
+    broken = {name: found for name, found in limits.items() if found.verdict == "abort"}
+    if broken:
+        return "abort", "; ".join(f"{name}: not tested, {found.reason}" for name, found in broken.items())
+    waiting = {name: found for name, found in limits.items() if found.verdict == "hold"}
+    if result.verdict == "hold":
+        return "hold", _reason(result, "hold")
+    if waiting:
+        return "hold", "; ".join(f"{name}: not tested, {found.reason}" for name, found in waiting.items())
+    untested = f"not tested, within their limits: {', '.join(limits)}" if limits else ""
+    parts = [_reason(result, "advance") if result.verdict == "advance" else "", untested]
+    return "advance", "; ".join(part for part in parts if part)
+
+
+def _overdue(plan: GatePlan, evidence: Sequence[tuple[GateMetric, Evidence]]) -> tuple[GateVerdict, str]:
+    if plan.undecided == "abort":
+        return "abort", f"nothing was shown within {plan.max_hold_s:g} s, and the plan aborts then"
+    found = {metric.name: _limit(metric, one) for metric, one in evidence}
+    broken = [f"{name}: {one.reason}" for name, one in found.items() if one.verdict == "abort"]
+    if broken:
+        return "abort", f"nothing was shown within {plan.max_hold_s:g} s, by hard limits: {'; '.join(broken)}"
+    return "advance", f"nothing was shown within {plan.max_hold_s:g} s, and all is within the hard limits: not tested"
+
+
+def _limit(metric: GateMetric, evidence: Evidence) -> ThresholdResult:
+    return DifferenceLimit(metric.margin, metric.worse, metric.min_samples).check(evidence)
+
+
+def _reason(result: GateResult, verdict: str) -> str:
+    return "; ".join(f"{one.metric.name}: {one.reason}" for one in result.metrics if one.verdict == verdict)
+
+
+def _shown(result: MetricResult, limit: ThresholdResult | None) -> dict[str, Any]:
+    metric = result.metric
+    return {
+        "name": metric.name,
+        "unit": FORMS[metric.name].unit,  # type: ignore[index]  # the plan's names alone come here
+        "verdict": result.verdict,
+        "reason": result.reason,
+        "limit": {"verdict": limit.verdict, "reason": limit.reason} if limit else None,
+        "margin": metric.margin,
+        "tolerance": metric.tolerance,
+        "worse": metric.worse,
+        "effect": _finite(result.effect),
+        "lower": _finite(result.lower),
+        "upper": _finite(result.upper),
+        "alpha": result.levels.abort,
+        "canary": _arm(result.canary),
+        "control": _arm(result.control),
+    }
+
+
+def _arm(arm: Arm) -> dict[str, float | int | None]:
+    return {
+        "devices": arm.devices,
+        "samples": arm.samples,
+        "value": _finite(arm.value),
+        "before": _finite(arm.before),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

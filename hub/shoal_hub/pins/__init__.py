@@ -1,0 +1,1 @@
+"""Pins: a device stays on one version of a model, whatever rollouts want."""

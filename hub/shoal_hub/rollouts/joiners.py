@@ -1,0 +1,50 @@
+"""Late joiners: devices that come to belong to a running rollout's devices join its last wave, if its plan says so."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlmodel import Session, select
+
+from shoal_hub.database import announce
+from shoal_hub.events.record import record_event
+from shoal_hub.ids import new_id
+from shoal_hub.rollouts.owner import owner_of
+from shoal_hub.rollouts.request import RolloutPlan
+from shoal_hub.rollouts.selection import find_candidates
+from shoal_hub.rollouts.tables import Deployment, Rollout
+
+LOOK_EVERY_S: Final = 60.0
+"""Between two looks for late joiners of one rollout: a query over a large fleet takes seconds."""
+
+
+def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
+    """Add devices that a running rollout is for by now to its last wave, and return how many.
+
+    They are never held back: who is, was drawn at the start.
+
+    Args:
+        session: An open transaction.
+        rollout: The rollout, locked.
+        now: The clock.
+    """
+    plan = RolloutPlan.model_validate(rollout.plan)
+    is_due = rollout.joined_at is None or abs(now - rollout.joined_at) >= timedelta(seconds=LOOK_EVERY_S)
+    if plan.late_joiners != "last_wave" or rollout.state != "running" or not is_due:
+        return 0
+    wanted = select(Deployment.device_id).where(Deployment.rollout_id == rollout.id)
+    known = set(session.exec(wanted).all())
+    late = [device.id for device in find_candidates(session, plan, now) if device.id not in known]
+    rollout.joined_at = now
+    session.add(rollout)
+    if not late:
+        return 0
+    last = len(rollout.waves) - 1
+    session.add_all(
+        Deployment(id=new_id("dp"), rollout_id=rollout.id, device_id=device_id, wave=last) for device_id in late
+    )
+    rollout.waves = [*rollout.waves[:-1], rollout.waves[-1] + len(late)]
+    text = f"{len(late)} devices join the last wave of rollout {rollout.id}"
+    record_event(session, "rollout_joined", text, subject=owner_of(rollout.id), body={"devices": sorted(late)[:100]})
+    announce(session, "rollouts")
+    session.flush()
+    return len(late)

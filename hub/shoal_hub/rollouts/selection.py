@@ -1,0 +1,90 @@
+"""Which devices a rollout is for, in which waves, and who is held back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from shoal_hub.devices.tables import Device
+from shoal_hub.errors import InvalidInputError, NotFoundError
+from shoal_hub.ids import new_id
+from shoal_hub.rollouts.facts import parts
+from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
+from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.rollouts.waves import choose_held_back, plan_waves, shuffled
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The devices of a rollout: those that go ahead in the order of the waves, and those held back."""
+
+    ahead: list[Device]
+    held_back: list[Device]
+    waves: list[int]
+
+
+def choose_devices(session: Session, request: RolloutRequest, seed: int, now: datetime) -> Selection:
+    """Return a request's devices; revoked ones are never among them.
+
+    A list stays in its order unless it is to be shuffled. Everybody else is in random order, so that the first waves
+    are a fair sample; those online come first, as the others could not be compared anyway.
+
+    Raises:
+        NotFoundError: A named device is not there.
+        InvalidInputError: There is no device, or the waves make no sense.
+    """
+    if request.devices is not None:
+        found = _named(session, request.devices)
+        ordered = _shuffle(found, seed) if request.is_shuffled else found
+    else:
+        ordered = sorted(
+            _shuffle(find_candidates(session, request, now), seed), key=lambda one: one.presence != "online"
+        )
+    back = choose_held_back([one.id for one in ordered], request.holdback_percent, seed) if ordered else frozenset()
+    if request.holdback_percent and ordered and not back:
+        raise InvalidInputError(
+            f"planning a rollout: {request.holdback_percent:g}% of {len(ordered)} devices is none to hold back",
+            "hold a larger share back, or none",
+        )
+    ahead = [one for one in ordered if one.id not in back]
+    return Selection(
+        ahead=ahead,
+        held_back=[one for one in ordered if one.id in back],
+        waves=plan_waves(len(ahead), request.waves, request.rate),
+    )
+
+
+def find_candidates(session: Session, plan: RolloutPlan, now: datetime) -> list[Device]:  # noqa: ARG001
+    """Return the devices that a plan without a list is for."""
+    return list(session.exec(select(Device).where(col(Device.revoked_at).is_(None))).all())
+
+
+def add_deployments(session: Session, rollout: Rollout, chosen: Selection) -> None:
+    """Add a deployment for each device; one that is held back is in no wave of the plan."""
+    waves = [wave for wave, size in enumerate(rollout.waves) for _ in range(size)]
+    session.add_all(
+        Deployment(id=new_id("dp"), rollout_id=rollout.id, device_id=device.id, wave=wave)
+        for device, wave in zip(chosen.ahead, waves, strict=True)
+    )
+    session.add_all(
+        Deployment(id=new_id("dp"), rollout_id=rollout.id, device_id=one.id, wave=len(rollout.waves), state="held_back")
+        for one in chosen.held_back
+    )
+    session.flush()
+
+
+def _named(session: Session, device_ids: Sequence[str]) -> list[Device]:
+    by_id: dict[str, Device] = {}
+    for part in parts(dict.fromkeys(device_ids)):
+        wanted = select(Device).where(col(Device.id).in_(part), col(Device.revoked_at).is_(None))
+        by_id |= {row.id: row for row in session.exec(wanted)}
+    unknown = [device_id for device_id in dict.fromkeys(device_ids) if device_id not in by_id]
+    if unknown:
+        raise NotFoundError(f"starting a rollout: no device {', '.join(unknown[:20])}", "list them: shoal devices list")
+    return [by_id[device_id] for device_id in dict.fromkeys(device_ids)]
+
+
+def _shuffle(devices: Sequence[Device], seed: int) -> list[Device]:
+    by_id = {device.id: device for device in devices}
+    return [by_id[device_id] for device_id in shuffled(by_id.keys(), seed)]

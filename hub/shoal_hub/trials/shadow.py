@@ -1,0 +1,91 @@
+"""Takes in what a device in shadow tells: held against its trial, counted once, stored."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlmodel import Session, col, select
+
+from shoal_contract.telemetry import LATENCY_EDGES_MS, ShadowWindow
+from shoal_hub.database import announce
+from shoal_hub.events.record import record_event
+from shoal_hub.trials.start import owner_of
+from shoal_hub.trials.tables import ShadowRow, Trial, TrialDevice
+
+MAX_EXAMPLES: Final = 200
+"""Hard examples that are kept of one trial."""
+_REMEMBERED: Final = 128
+"""Windows of one device that a new one is compared with: a broker may have a device say one again."""
+
+
+def take_shadow_window(session: Session, device_id: str, window: ShadowWindow, now: datetime) -> None:
+    """Store one window; one that fits no trial of this device is told as an event and never counted."""
+    trial = session.get(Trial, window.trial)
+    placed = session.get(TrialDevice, (window.trial, device_id)) if trial is not None else None
+    reason = _misfit(trial, placed, window)
+    if trial is None or reason:
+        record_event(
+            session,
+            "window_quarantined",
+            f"reading a window in shadow of trial {window.trial}: {reason}",
+            subject=owner_of(window.trial),
+            device_id=device_id,
+            severity="warning",
+            at=now,
+        )
+        return
+    row = ShadowRow(
+        trial_id=trial.id,
+        device_id=device_id,
+        started_at=window.started_at,
+        ended_at=min(window.ended_at, now),
+        compared=window.compared,
+        disagreed=window.disagreed,
+        errors=window.errors,
+        skipped=window.skipped,
+        latency=list(window.latency),
+    )
+    if _is_known(session, row):
+        return
+    row.examples = _examples(session, trial, window)
+    session.add(row)
+    announce(session, "trials")
+
+
+def _misfit(trial: Trial | None, placed: TrialDevice | None, window: ShadowWindow) -> str:
+    """Return why a window is no word of this trial; empty if it is."""
+    if trial is None:
+        return "there is no such trial"
+    if placed is None or not placed.target:
+        return "the device does not take part in it"
+    if trial.mode != "shadow":
+        return "it is none in shadow"
+    named = (window.model, window.version, window.against)
+    if named != (trial.model, trial.version, trial.against):
+        return f"{named} found, {(trial.model, trial.version, trial.against)} expected"
+    if window.disagreed > window.compared or len(window.latency) != len(LATENCY_EDGES_MS) + 1:
+        return "its counts contradict each other"
+    return ""
+
+
+def _is_known(session: Session, row: ShadowRow) -> bool:
+    latest = (
+        select(ShadowRow)
+        .where(ShadowRow.trial_id == row.trial_id, ShadowRow.device_id == row.device_id)
+        .order_by(col(ShadowRow.id).desc())
+        .limit(_REMEMBERED)
+    )
+    return any(_counts(one) == _counts(row) for one in session.exec(latest))
+
+
+def _counts(row: ShadowRow) -> tuple[object, ...]:
+    return row.started_at, row.compared, row.disagreed, row.errors, row.skipped, row.latency
+
+
+def _examples(session: Session, trial: Trial, window: ShadowWindow) -> list[dict[str, Any]]:
+    """Return what is kept of a window's examples: no more than were asked for, and of a trial no more than a bound."""
+    if not trial.hard_examples or not window.examples:
+        return []
+    kept = session.exec(select(ShadowRow.examples).where(ShadowRow.trial_id == trial.id)).all()
+    room = MAX_EXAMPLES - sum(map(len, kept))
+    most = max(0, min(room, trial.hard_examples))
+    return [one.model_dump() for one in window.examples[:most]]

@@ -1,0 +1,72 @@
+"""Trials, the devices of each, and what devices in shadow have told."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import JSON, BigInteger, Index, Integer, String
+from sqlmodel import Field, SQLModel
+
+from shoal_hub.database import UNAUDITED, UtcDateTime
+
+TrialMode = Literal["shadow", "ab"]
+TrialSplit = Literal["device", "key"]
+TrialState = Literal["running", "ended"]
+TrialArm = Literal["candidate", "control", "both"]
+
+
+class Trial(SQLModel, table=True):
+    """A candidate against the version that serves. At most one runs for a model."""
+
+    __tablename__ = "trials"
+
+    id: str = Field(primary_key=True)
+    model: str = Field(foreign_key="models.name", index=True)
+    version: int = Field(description="the candidate")
+    against: int = Field(description="the version that serves on its devices")
+    manifest_sha256: str
+    manifest_size_bytes: int = Field(sa_type=BigInteger)
+    mode: TrialMode = Field(sa_type=String)
+    split: TrialSplit = Field(sa_type=String, description="what sticks to an arm in an A/B trial")
+    share: float
+    salt: str
+    max_cpu_share: float
+    max_memory_bytes: int = Field(sa_type=BigInteger)
+    tolerance: float
+    hard_examples: int
+    stop_after_samples: int | None = Field(default=None, sa_type=BigInteger)
+    state: TrialState = Field(default="running", sa_type=String, index=True)
+    reason: str = ""
+    created_by: str
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    ends_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class TrialDevice(SQLModel, table=True):
+    """A device of a trial; in control it is told nothing and only compared with."""
+
+    __tablename__ = "trial_devices"
+
+    trial_id: str = Field(primary_key=True, foreign_key="trials.id")
+    device_id: str = Field(primary_key=True, foreign_key="devices.id", index=True)
+    arm: TrialArm = Field(sa_type=String)
+    target: str = Field(default="", description="of the candidate's variant; empty in control")
+
+
+class ShadowRow(SQLModel, table=True):
+    """What one device's candidate in shadow came to in one window."""
+
+    __tablename__ = "shadow_windows"
+    __table_args__ = (Index("ix_shadow_windows_stream", "trial_id", "device_id", "id"), {"info": UNAUDITED})
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))
+    trial_id: str = Field(foreign_key="trials.id")
+    device_id: str = Field(foreign_key="devices.id")
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime = Field(sa_type=UtcDateTime)
+    compared: int
+    disagreed: int
+    errors: int
+    skipped: int
+    latency: list[int] = Field(sa_type=JSON)
+    examples: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)

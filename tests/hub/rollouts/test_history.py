@@ -1,0 +1,71 @@
+"""The history of a rollout, and who joins it late, on both engines."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from tests.hub.rollouts.test_plan_routes import start
+from tests.hub.rollouts.test_rollout_routes import URL, Fleet
+from tests.simulators.rows import add_device
+
+from shoal_hub.context import HubContext
+from shoal_hub.database import utc_now
+from shoal_hub.rollouts.joiners import LOOK_EVERY_S
+from shoal_hub.rollouts.reconcile import reconcile_rollouts
+
+
+@pytest.fixture
+def fleet(hub: HubContext) -> Fleet:
+    return Fleet(hub, 2)
+
+
+def history(client: TestClient, rollout: Any, **params: int) -> list[Any]:
+    answer = client.get(f"{URL}/{rollout['id']}/history", params=params)
+    assert answer.status_code == 200
+    return list(answer.json())
+
+
+def test_the_history_has_what_people_did_and_what_came_of_it_in_order(client: TestClient, fleet: Fleet) -> None:
+    rollout = start(client, devices=fleet.ids, waves=[1, 1])
+    fleet.settle()
+    fleet.obey()
+    fleet.settle()
+    client.post(f"{URL}/{rollout['id']}/pause")
+    client.post(f"{URL}/{rollout['id']}/abort")
+    told = history(client, rollout)
+    whats = [one["what"] for one in told]
+    for earlier, later in [
+        ("rollouts.create_rollout", "deployment_succeeded"),
+        ("deployment_succeeded", "wave_started"),
+        ("wave_started", "rollouts.pause_rollout"),
+        ("rollouts.pause_rollout", "rollouts.abort_rollout"),
+    ]:
+        assert whats.index(earlier) < whats.index(later), whats
+    assert [one["at"] for one in told] == sorted(one["at"] for one in told)
+    paused = told[whats.index("rollouts.pause_rollout")]
+    assert paused["by"] == "ada"
+    assert paused["before"][f"rollouts/{rollout['id']}"]["state"] == "running"
+    assert told[whats.index("deployment_succeeded")]["by"] == fleet.ids[0]
+    assert history(client, rollout, limit=2) == told[-2:]
+
+
+def test_an_unknown_rollout_has_no_history(client: TestClient) -> None:
+    assert client.get(f"{URL}/r-none/history").status_code == 404
+
+
+@pytest.mark.parametrize(("policy", "devices"), [("last_wave", 3), ("ignore", 2)])
+def test_who_is_enrolled_meanwhile_joins_the_last_wave_only_if_the_plan_says_so(
+    client: TestClient, hub: HubContext, fleet: Fleet, policy: str, devices: int
+) -> None:
+    rollout = start(client, waves=[1, 1], late_joiners=policy)
+    with hub.database.transaction() as session:
+        late = add_device(session).id
+    fleet.settle()
+    counted = client.get(f"{URL}/{rollout['id']}").json()
+    assert counted["waves"] == [1, 1] if policy == "ignore" else [1, 2]
+    reconcile_rollouts(hub.database, utc_now() + timedelta(seconds=LOOK_EVERY_S))
+    counted = client.get(f"{URL}/{rollout['id']}").json()
+    waves = {one["device_id"]: one["wave"] for one in counted["deployments"]}
+    assert (sum(counted["counts"].values()), sum(counted["waves"])) == (devices, devices)
+    assert waves.get(late) == (1 if policy == "last_wave" else None)

@@ -1,0 +1,194 @@
+"""A rollout whose waves pass a gate: windows of canaries and controls decide, on both engines."""
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from sqlmodel import col, select
+from tests.hub.rollouts.test_rollout_routes import TARGET, URL, Fleet
+
+from shoal_contract.reported import ModelReport, SlotReport
+from shoal_contract.telemetry import LATENCY_EDGES_MS
+from shoal_hub.context import HubContext
+from shoal_hub.database import utc_now
+from shoal_hub.gates.tables import GateLook, Vitals
+from shoal_hub.monitoring.tables import WindowRow
+from shoal_hub.rollouts.reconcile import reconcile_rollouts
+from shoal_hub.rollouts.tables import Deployment
+
+DEVICES, CANARIES, REQUESTS = 24, 12, 400
+GATE = {"metrics": [{"name": "error_rate", "margin": 0.02}], "min_devices": 10}
+
+
+@pytest.fixture
+def fleet(hub: HubContext) -> Fleet:
+    """Devices that serve version 1 well."""
+    fleet = Fleet(hub, DEVICES)
+    active = ModelReport(active=SlotReport(version=1, target=TARGET, sha256="0" * 64, state="good"))
+    for device_id in fleet.ids:
+        fleet.report(device_id, models={"digits": active})
+    return fleet
+
+
+def start(client: TestClient, fleet: Fleet, **changes: Any) -> str:
+    body = {"model": "digits", "version": "2", "devices": fleet.ids, "waves": [CANARIES, 1], "gate": GATE} | changes
+    answer = client.post(URL, json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def step(hub: HubContext, seconds: float = 0) -> None:
+    for _ in range(20):
+        if not reconcile_rollouts(hub.database, utc_now() + timedelta(seconds=seconds)):
+            return
+
+
+def canaries_of(hub: HubContext, rollout: str) -> list[str]:
+    with hub.database.session() as session:
+        wanted = select(Deployment.device_id).where(Deployment.rollout_id == rollout, Deployment.wave == 0)
+        return list(session.exec(wanted.order_by(col(Deployment.device_id))))
+
+
+def tell_windows(hub: HubContext, devices: list[str], version: int, rate: float, *, at_s: float, seed: int = 0) -> None:
+    """Have each device tell a window with errors drawn at a rate."""
+    random, at = np.random.default_rng(seed), utc_now() + timedelta(seconds=at_s)
+    latency = [0] * (len(LATENCY_EDGES_MS) + 1)
+    latency[3] = REQUESTS
+    with hub.database.transaction() as session:
+        for device_id in devices:
+            session.add(
+                WindowRow(
+                    device_id=device_id,
+                    model="digits",
+                    version=version,
+                    started_at=at,
+                    ended_at=at,
+                    requests=REQUESTS,
+                    samples=REQUESTS,
+                    errors=int(random.binomial(REQUESTS, rate)),
+                    features=b"",
+                    missing=b"",
+                    predictions=[],
+                    confidence=[],
+                    latency=latency,
+                )
+            )
+
+
+def first_wave_serves(client: TestClient, hub: HubContext, fleet: Fleet, **changes: Any) -> tuple[str, list[str]]:
+    tell_windows(hub, fleet.ids, 1, 0.05, at_s=-600, seed=1)
+    rollout = start(client, fleet, **changes)
+    step(hub)
+    canaries = canaries_of(hub, rollout)
+    fleet.obey(*canaries)
+    step(hub)
+    return rollout, canaries
+
+
+def shown(client: TestClient, rollout: str) -> Any:
+    return client.get(f"{URL}/{rollout}").json()
+
+
+def test_a_wave_is_held_until_something_is_shown_and_then_the_next_one_begins(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    rollout, canaries = first_wave_serves(client, hub, fleet)
+    found = shown(client, rollout)
+    assert (found["state"], found["current_wave"], found["waits_for"]) == ("running", 0, "gate")
+    controls = sorted(set(fleet.ids) - set(canaries))
+    for number in range(6):
+        tell_windows(hub, canaries, 2, 0.05, at_s=10 + number, seed=2 + number)
+        tell_windows(hub, controls, 1, 0.05, at_s=10 + number, seed=20 + number)
+    step(hub, 120)
+    found = shown(client, rollout)
+    assert (found["state"], found["current_wave"]) == ("running", 1)
+    assert [one["verdict"] for one in found["gates"]] == ["advance"]
+    (metric,) = found["gates"][0]["metrics"]
+    assert (metric["canary"]["devices"], metric["control"]["devices"]) == (CANARIES, DEVICES - CANARIES)
+    assert metric["canary"]["before"] == pytest.approx(0.05, abs=0.02)
+
+
+def test_harm_on_canaries_aborts_and_takes_them_back(client: TestClient, hub: HubContext, fleet: Fleet) -> None:
+    rollout, canaries = first_wave_serves(client, hub, fleet)
+    controls = sorted(set(fleet.ids) - set(canaries))
+    for number in range(6):
+        tell_windows(hub, canaries, 2, 0.12, at_s=10 + number, seed=2 + number)
+        tell_windows(hub, controls, 1, 0.05, at_s=10 + number, seed=20 + number)
+    step(hub, 120)
+    found = shown(client, rollout)
+    assert found["state"] == "aborted"
+    assert "error_rate: harm above the tolerance" in found["reason"]
+    assert [fleet.wanted(device_id) for device_id in canaries] == [[]] * CANARIES, "it wants nothing of them any more"
+
+
+def test_a_bad_day_for_everybody_is_no_harm(client: TestClient, hub: HubContext, fleet: Fleet) -> None:
+    rollout, canaries = first_wave_serves(client, hub, fleet)
+    controls = sorted(set(fleet.ids) - set(canaries))
+    for number in range(6):
+        tell_windows(hub, canaries, 2, 0.2, at_s=10 + number, seed=2 + number)
+        tell_windows(hub, controls, 1, 0.2, at_s=10 + number, seed=20 + number)
+    step(hub, 120)
+    assert shown(client, rollout)["state"] == "running"
+
+
+def test_what_a_canary_served_before_its_update_says_nothing_of_the_new_version(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    rollout, canaries = first_wave_serves(client, hub, fleet)
+    controls = sorted(set(fleet.ids) - set(canaries))
+    for number in range(6):
+        tell_windows(hub, canaries, 1, 0.5, at_s=10 + number, seed=2 + number)
+        tell_windows(hub, controls, 1, 0.05, at_s=10 + number, seed=20 + number)
+    step(hub, 120)
+    found = shown(client, rollout)
+    assert found["state"] == "running"
+    assert found["gates"][-1]["metrics"][0]["canary"]["samples"] == 0
+
+
+def test_a_gate_is_looked_at_as_often_as_the_plan_says(client: TestClient, hub: HubContext, fleet: Fleet) -> None:
+    rollout, _ = first_wave_serves(client, hub, fleet, gate=GATE | {"look_s": 600})
+    for seconds in (10, 20, 500, 700, 710):
+        step(hub, seconds)
+    with hub.database.session() as session:
+        looks = session.exec(select(GateLook).where(GateLook.rollout_id == rollout)).all()
+    assert len(looks) == 2
+
+
+def test_a_small_fleet_is_decided_by_the_hard_limits_and_that_is_said(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    fleet.ids = fleet.ids[:4]
+    tell_windows(hub, fleet.ids, 1, 0.05, at_s=-600)
+    rollout = start(client, fleet, waves=[2, 1], gate=GATE)
+    step(hub)
+    canaries = canaries_of(hub, rollout)
+    fleet.obey(*canaries)
+    step(hub)
+    tell_windows(hub, canaries, 2, 0.05, at_s=10)
+    tell_windows(hub, sorted(set(fleet.ids) - set(canaries)), 1, 0.05, at_s=10)
+    step(hub, 120)
+    found = shown(client, rollout)
+    assert (found["current_wave"], found["gates"][0]["tested"]) == (1, "not_tested")
+    assert "not tested" in found["gates"][0]["reason"]
+
+
+def test_nothing_is_shown_for_the_plans_time_and_a_stated_rule_decides(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    rollout, _ = first_wave_serves(client, hub, fleet, gate=GATE | {"max_hold_s": 3600, "undecided": "abort"})
+    step(hub, 3000)
+    assert shown(client, rollout)["state"] == "running"
+    step(hub, 4000)
+    found = shown(client, rollout)
+    assert (found["state"], "nothing was shown within 3600 s" in found["reason"]) == ("aborted", True)
+
+
+def test_vital_signs_are_watched_from_the_start_to_the_end(client: TestClient, hub: HubContext, fleet: Fleet) -> None:
+    rollout = start(client, fleet, gate={"metrics": [{"name": "memory"}]})
+    with hub.database.session() as session:
+        assert len(session.exec(select(Vitals)).all()) == DEVICES
+    client.post(f"{URL}/{rollout}/abort").raise_for_status()
+    with hub.database.session() as session:
+        assert session.exec(select(Vitals)).all() == []
