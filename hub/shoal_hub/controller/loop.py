@@ -14,24 +14,22 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Final
 
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Session
 
 from shoal_contract import topics
 from shoal_contract.errors import ContractError
 from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
+from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import Election, FencedError
 from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
-from shoal_hub.devices.desired import due_devices, mark_due, new_devices, refresh_desired, stale_devices
+from shoal_hub.devices.desired import due_devices, mark_due, new_devices
 from shoal_hub.devices.resign import BATCH, sign_states, states_to_sign
 from shoal_hub.devices.silence import note_silence
 from shoal_hub.errors import HubError
-from shoal_hub.events.record import record_event
 from shoal_hub.federation.close import close_orphans
 from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.monitoring.settle import settle_signals
@@ -48,7 +46,6 @@ from shoal_hub.wake import read_wake, wake
 
 log = logging.getLogger(__name__)
 
-_STALE_BATCH: Final = 100
 _MAX_ROLLOUT_STEPS: Final = 100
 _QUIET_S: Final = 0.02
 """After a word, wait this long for more of them: a fleet reports all at once."""
@@ -86,7 +83,6 @@ class Controller:
     ) -> None:
         self._database = database
         self._director = director
-        self._version_keys = version_keys
         self._trust = trust
         self._election = election
         self._transfers = transfers
@@ -103,6 +99,7 @@ class Controller:
             Subscription(topics.HUB_AUDIT),
         ]
         self._connection = Connection(endpoint, subscriptions, self._events)
+        self._composer = DesiredComposer(database, director, version_keys, desired_life)
         self._desired = DesiredPublisher(database, director.epoch)
         self._metadata = TrustPublisher(database, trust)
         self._stopping = threading.Event()
@@ -112,7 +109,6 @@ class Controller:
         self._probe = ""
         self._is_told = False
         self._is_busy = False
-        self._broken: dict[str, str] = {}
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until `stop`; `on_ready` is called once the broker has been compared with the database.
@@ -320,52 +316,5 @@ class Controller:
                 mark_due(session, due, now)
 
     def _refresh_desired(self, now: datetime) -> None:
-        tried: set[str] = set()
-        while not self._stopping.is_set():
-            with self._database.session() as session:
-                stale = set(stale_devices(session, _STALE_BATCH + len(tried & self._broken.keys()))) - tried
-            if not stale:
-                return
-            tried |= stale
-            self._refresh_all(sorted(stale), now)
-
-    def _refresh_all(self, device_ids: list[str], now: datetime) -> None:
-        """Compose devices' states in one transaction; where one of them cannot be composed, each in its own."""
-        is_apart = len(device_ids) == 1 or not self._broken.keys().isdisjoint(device_ids)
-        if not is_apart:
-            try:
-                with self._database.transaction() as session:
-                    new = [one for one in device_ids if self._compose(session, one, now)]
-            except (ValidationError, HubError) as error:
-                log.info("composing desired states one by one, as one of %d failed: %s", len(device_ids), error)
-                is_apart = True
-            else:
-                self._desired.add(new)
-        if is_apart:
-            for device_id in device_ids:
-                self._refresh_one(device_id, now)
-
-    def _compose(self, session: Session, device_id: str, now: datetime) -> bool:
-        return refresh_desired(session, self._director, self._version_keys, device_id, now, self._desired_life)
-
-    def _refresh_one(self, device_id: str, now: datetime) -> None:
-        """Compose one device's state; one that cannot be composed must not hold up the others."""
-        try:
-            with self._database.transaction() as session:
-                is_new = self._compose(session, device_id, now)
-        except (ValidationError, HubError) as error:
-            self._note_broken(device_id, str(error)[:1000])
-        else:
-            self._broken.pop(device_id, None)
-            if is_new:
-                self._desired.add([device_id])
-
-    def _note_broken(self, device_id: str, reason: str) -> None:
-        """Tell once for each reason that a device's state cannot be composed; it is tried again at each step."""
-        if self._broken.get(device_id) == reason:
-            return
-        self._broken[device_id] = reason
-        text = f"the desired state of {device_id} cannot be composed: {reason}"
-        log.error("%s", text)
-        with self._database.transaction() as session:
-            record_event(session, "desired_broken", text, device_id=device_id, severity="error")
+        for new in self._composer.step(now, self._stopping.is_set):
+            self._desired.add(new)

@@ -7,6 +7,7 @@ it; where it is another, or none, the broker has lost something, and everything 
 from collections import deque
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from pydantic import Field
@@ -95,7 +96,7 @@ class DesiredPublisher:
         Raises:
             MqttError: The connection went; what was not confirmed stays to be done.
         """
-        batch = list(self._pending)[:_BATCH]
+        batch = list(islice(self._pending, _BATCH))
         if batch:
             self._publish(publisher, batch)
         if not self._pending:

@@ -6,9 +6,9 @@ restored from a backup; a state is signed again at half of its life under the sa
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlmodel import Session, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -18,10 +18,11 @@ from shoal_contract.envelope import DESIRED_STATE_TYPE
 from shoal_hub.database import announce
 from shoal_hub.devices.compose import Composition, compose
 from shoal_hub.devices.desired_tables import StaleDesired
-from shoal_hub.devices.intents import intents_of, mark_stale
+from shoal_hub.devices.intents import intents_of_each, mark_stale
 from shoal_hub.devices.tables import DesiredRow, Device, Intent
-from shoal_hub.devices.wrapped_keys import give_keys
-from shoal_hub.traffic.limits import with_limits
+from shoal_hub.devices.wrapped_keys import encrypted_versions, give_keys
+from shoal_hub.registry.encrypt import VersionRef
+from shoal_hub.traffic.limits import limits_by_device, with_limits
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.version_keys import VersionKeys
 
@@ -50,28 +51,63 @@ def refresh_desired(
         Whether there is a new envelope to publish.
     """
     session.exec(delete(StaleDesired).where(col(StaleDesired.device_id) == device_id))
-    device = session.get_one(Device, device_id)
-    if device.revoked_at is not None:
-        return False  # nobody may read it
-    row = session.get(DesiredRow, device_id)
-    composition = compose(intents_of(session, device_id), now)
-    models = give_keys(session, version_keys, device_id, composition.models, now)
-    trials = _give_trial_keys(session, version_keys, device_id, composition.trials, now)
-    config = with_limits(session, device, composition.config)
-    composition = dataclasses.replace(composition, models=models, trials=trials, config=config)
-    conflicts = [dataclasses.asdict(conflict) for conflict in composition.conflicts]
-    is_overtaken = session.exec(_overtaken().where(Device.id == device_id)).first() is not None
-    if row is not None and not is_overtaken and not _must_sign(row, composition, director.epoch, now, life):
-        if row.conflicts != conflicts:
+    return bool(refresh_states(session, director, version_keys, [device_id], now, life))
+
+
+def refresh_states(
+    session: Session,
+    director: Director,
+    version_keys: VersionKeys,
+    device_ids: Sequence[str],
+    now: datetime,
+    life: timedelta,
+) -> list[str]:
+    """Compose the desired states of many devices as `refresh_desired` does for one, with a few statements for all.
+
+    The marks that they are stale have been taken away before, by `take_marks`; whatever one of the states raises ends
+    all of them.
+
+    Returns:
+        The devices with a new envelope to publish.
+    """
+    known = select(Device.id, Device.group, Device.reported_epoch, Device.reported_generation)
+    is_meant = col(Device.id).in_(device_ids), col(Device.revoked_at).is_(None)  # what is revoked may read nothing
+    found = session.exec(known.where(*is_meant)).all()
+    reported = {device_id: (epoch, number) for device_id, _, epoch, number in found}
+    limits = limits_by_device(session, {device_id: group for device_id, group, _, _ in found})
+    standing = session.exec(select(DesiredRow).where(col(DesiredRow.device_id).in_(reported))).all()
+    rows = {row.device_id: row for row in standing}
+    encrypted = encrypted_versions(session)
+    new = []
+    for device_id, intents in intents_of_each(session, list(reported)).items():
+        composition = compose(intents, now)
+        models = give_keys(session, version_keys, device_id, composition.models, encrypted, now)
+        trials = _give_trial_keys(session, version_keys, device_id, composition.trials, encrypted, now)
+        config = with_limits(composition.config, limits[device_id])
+        composition = dataclasses.replace(composition, models=models, trials=trials, config=config)
+        row = rows.get(device_id)
+        generation = _next_generation(row, composition, reported[device_id], director.epoch, now, life)
+        if generation is not None:
+            session.add(_signed(row, device_id, composition, director, generation, now, life))
+            new.append(device_id)
+        elif row is not None and row.conflicts != (conflicts := _conflicts(composition)):
             row.conflicts = conflicts
             session.add(row)
-        return False
-    stands = row is not None and (row.epoch, row.content_sha256) == (director.epoch, composition.content_sha256)
-    generation = (
-        row.generation
-        if row is not None and stands and not is_overtaken
-        else _next_generation(session, row, device_id, director.epoch, now)
-    )
+    if new:
+        announce(session, "devices")
+    return new
+
+
+def _signed(
+    row: DesiredRow | None,
+    device_id: str,
+    composition: Composition,
+    director: Director,
+    generation: int,
+    now: datetime,
+    life: timedelta,
+) -> DesiredRow:
+    """Return the device's row, the one that stands or a first one, with a state that was signed now."""
     state = DesiredState(
         device_id=device_id,
         epoch=director.epoch,
@@ -84,29 +120,49 @@ def refresh_desired(
         config=composition.config,
         site=composition.site,
     )
-    envelope = director.sign(state.to_bytes(), DESIRED_STATE_TYPE)
-    session.merge(
-        DesiredRow(
-            device_id=device_id,
-            epoch=state.epoch,
-            generation=generation,
-            content_sha256=composition.content_sha256,
-            envelope=envelope,
-            issued_at=now,
-            expires_at=state.expires_at,
-            conflicts=conflicts,
-        )
-    )
-    announce(session, "devices")
-    return True
+    fields: dict[str, Any] = {
+        "epoch": state.epoch,
+        "generation": generation,
+        "content_sha256": composition.content_sha256,
+        "envelope": director.sign(state.to_bytes(), DESIRED_STATE_TYPE),
+        "issued_at": now,
+        "expires_at": state.expires_at,
+        "conflicts": _conflicts(composition),
+    }
+    if row is None:
+        return DesiredRow(device_id=device_id, **fields)
+    for name, value in fields.items():
+        setattr(row, name, value)
+    return row
+
+
+def _conflicts(composition: Composition) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(conflict) for conflict in composition.conflicts]
+
+
+def take_marks(session: Session, device_ids: Sequence[str]) -> list[str]:
+    """Take away the marks that these devices' states are stale; return the devices whose mark was free to be taken.
+
+    A mark that another transaction holds just now stays, and is seen again when that one has committed: to wait for
+    it, with many marks in hand, could be to wait for one who waits for us.
+    """
+    marked = select(StaleDesired.device_id).where(col(StaleDesired.device_id).in_(device_ids))
+    taken = list(session.exec(marked.with_for_update(skip_locked=True)).all())
+    session.exec(delete(StaleDesired).where(col(StaleDesired.device_id).in_(taken)))
+    return taken
 
 
 def _give_trial_keys(
-    session: Session, keys: VersionKeys, device_id: str, trials: Mapping[str, DesiredTrial], now: datetime
+    session: Session,
+    keys: VersionKeys,
+    device_id: str,
+    trials: Mapping[str, DesiredTrial],
+    encrypted: Mapping[tuple[str, int], VersionRef],
+    now: datetime,
 ) -> dict[str, DesiredTrial]:
     """Return the trials, candidates of encrypted versions with the version's key for this device."""
     candidates = {model: trial.candidate for model, trial in trials.items()}
-    given = give_keys(session, keys, device_id, candidates, now)
+    given = give_keys(session, keys, device_id, candidates, encrypted, now)
     return {model: trial.model_copy(update={"candidate": given[model]}) for model, trial in trials.items()}
 
 
@@ -153,25 +209,29 @@ def _overtaken() -> SelectOfScalar[str]:
     )
 
 
-def _must_sign(row: DesiredRow, composition: Composition, epoch: int, now: datetime, life: timedelta) -> bool:
-    is_same = (row.epoch, row.content_sha256) == (epoch, composition.content_sha256)
-    return not is_same or is_due(row.device_id, row.issued_at, now, life)
-
-
 def is_due(device_id: str, issued_at: datetime, now: datetime, life: timedelta) -> bool:
     """Whether a state is past half of its life, plus up to a tenth by device: a fleet is not signed all at once."""
     share = zlib.crc32(device_id.encode()) % _SPREAD / _SPREAD
     return now > issued_at + life / 2 + share * life / 10
 
 
-def _next_generation(session: Session, row: DesiredRow | None, device_id: str, epoch: int, now: datetime) -> int:
-    """Return a generation above every earlier one, also of a hub that was restored from an older backup.
+def _next_generation(
+    row: DesiredRow | None,
+    composition: Composition,
+    reported: tuple[int, int],
+    epoch: int,
+    now: datetime,
+    life: timedelta,
+) -> int | None:
+    """Return the number of the state to sign, None where the one that stands will do.
 
-    Only those of the same epoch count: what an attacker has signed with an earlier key binds nobody.
+    A new number is above every earlier one, also of a hub that was restored from an older backup. Only those of the
+    same epoch count: what an attacker has signed with an earlier key binds nobody.
     """
-    device = session.get_one(Device, device_id)
-    previous = max(
-        row.generation if row is not None and row.epoch == epoch else 0,
-        device.reported_generation if device.reported_epoch == epoch else 0,
-    )
-    return max(previous + 1, int(now.timestamp() * 1000))
+    known = reported[1] if reported[0] == epoch else 0
+    if row is not None and row.epoch == epoch:
+        is_overtaken = known > row.generation
+        if not is_overtaken and row.content_sha256 == composition.content_sha256:
+            return row.generation if is_due(row.device_id, row.issued_at, now, life) else None
+        known = max(known, row.generation)
+    return max(known + 1, int(now.timestamp() * 1000))

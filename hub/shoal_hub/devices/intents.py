@@ -150,6 +150,14 @@ def drop_intents_of(session: Session, owner: str) -> None:
         drop_intents(session, device_id, owner=owner)
 
 
+def intents_of_each(session: Session, device_ids: Collection[str]) -> dict[str, list[Wanted]]:
+    """Return what is wanted of each of these devices, for the composer."""
+    wanted: dict[str, list[Wanted]] = {device_id: [] for device_id in device_ids}
+    for row in session.exec(select(Intent).where(col(Intent.device_id).in_(device_ids))).all():
+        wanted[row.device_id].append(_wanted(row))
+    return wanted
+
+
 def intents_of(session: Session, device_id: str, section: str | None = None) -> list[Wanted]:
     """Return what is wanted of a device, for the composer; of one section if it is given."""
     statement = select(Intent).where(Intent.device_id == device_id)

@@ -36,25 +36,32 @@ class WrappedKeyRow(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
+def encrypted_versions(session: Session) -> dict[tuple[str, int], VersionRef]:
+    """Return every encrypted version by model and number."""
+    wanted = select(Version.id, Version.model, Version.number).where(col(Version.is_encrypted))
+    rows = session.exec(wanted).all()
+    return {(model, number): VersionRef(row_id or 0, model, number) for row_id, model, number in rows}
+
+
 def give_keys(
-    session: Session, keys: VersionKeys, device_id: str, models: Mapping[str, DesiredModel], now: datetime
+    session: Session,
+    keys: VersionKeys,
+    device_id: str,
+    models: Mapping[str, DesiredModel],
+    encrypted: Mapping[tuple[str, int], VersionRef],
+    now: datetime,
 ) -> dict[str, DesiredModel]:
     """Return what a device is to serve, that of encrypted versions with the version's key for this device.
 
     A revoked device, and one that has told no encryption key, get none.
     """
-    if not models:
-        return {}
     given = dict(models)
-    wanted = select(Version.id, Version.model, Version.number).where(
-        col(Version.is_encrypted), col(Version.model).in_(models)
-    )
-    versions = [VersionRef(row_id or 0, model, number) for row_id, model, number in session.exec(wanted).all()]
-    encrypted = [one for one in versions if models[one.model].version == one.number]
-    device = session.get_one(Device, device_id) if encrypted else None
+    wanted = [(name, model.version) for name, model in models.items()]
+    versions = [encrypted[one] for one in wanted if one in encrypted]
+    device = session.get_one(Device, device_id) if versions else None
     if device is None or device.encryption_key is None or device.revoked_at is not None:
         return given
-    for version in encrypted:
+    for version in versions:
         key = _wrapped(session, keys, device.id, device.encryption_key, version, now)
         given[version.model] = models[version.model].model_copy(update={"key": key})
     return given

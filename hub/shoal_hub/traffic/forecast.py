@@ -86,7 +86,7 @@ def forecast_bytes(
         now: The clock, for the month's budgets.
     """
     known = _know(session, version, devices)
-    limits, spent = limits_by_device(session, list(devices)), _spent(session, devices, now)
+    limits, spent = limits_by_device(session, {one.id: one.group for one in devices}), _spent(session, devices, now)
     return [_forecast(known, version, one, limits[one.id], spent.get(one.id, 0)) for one in devices]
 
 

@@ -82,7 +82,7 @@ def csv_lines(months: Sequence[DeviceMonth]) -> Iterator[str]:
 
 
 def _shown(session: Session, rows: Sequence[tuple[MonthLedger, Device]]) -> list[DeviceMonth]:
-    limits = limits_by_device(session, [device for _, device in rows])
+    limits = limits_by_device(session, {device.id: device.group for _, device in rows})
     shown = []
     for row, device in rows:
         total = account_of(row).total

@@ -1,5 +1,6 @@
 """Limits of what devices take: set for the fleet, a group or a device, and told to each device in its configuration."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,9 +29,14 @@ class Limits:
         )
 
 
-def limits_by_device(session: Session, devices: list[Device]) -> dict[str, Limits]:
-    """Return what holds for each device: its own limits, then its group's, then the fleet's, value by value."""
-    names = {one.id for one in devices} | {one.group for one in devices if one.group}
+def limits_by_device(session: Session, groups: Mapping[str, str]) -> dict[str, Limits]:
+    """Return what holds for each device: its own limits, then its group's, then the fleet's, value by value.
+
+    Args:
+        session: An open session.
+        groups: The devices, with the group that each is at home in; empty for none.
+    """
+    names = groups.keys() | {group for group in groups.values() if group}
     wanted = select(TransferLimit).where(or_(TransferLimit.scope == "fleet", col(TransferLimit.name).in_(names)))
     found = {
         (row.scope, row.name): Limits(row.max_fetch_bytes_per_s, row.max_bytes_per_month)
@@ -38,16 +44,15 @@ def limits_by_device(session: Session, devices: list[Device]) -> dict[str, Limit
     }
     nothing = Limits()
 
-    def limits_of(device: Device) -> Limits:
-        fleet, group = found.get(("fleet", ""), nothing), found.get(("groups", device.group), nothing)
-        return found.get(("devices", device.id), nothing).before(group).before(fleet)
+    def limits_of(device_id: str, home: str) -> Limits:
+        fleet, group = found.get(("fleet", ""), nothing), found.get(("groups", home), nothing)
+        return found.get(("devices", device_id), nothing).before(group).before(fleet)
 
-    return {device.id: limits_of(device) for device in devices}
+    return {device_id: limits_of(device_id, home) for device_id, home in groups.items()}
 
 
-def with_limits(session: Session, device: Device, config: DesiredConfig) -> DesiredConfig:
+def with_limits(config: DesiredConfig, limits: Limits) -> DesiredConfig:
     """Return a device's configuration with the limits that hold for it; what the configuration names itself stays."""
-    limits = limits_by_device(session, [device])[device.id]
     own = Limits(config.max_fetch_bytes_per_s, config.max_bytes_per_month)
     merged = own.before(limits)
     if merged == own:
