@@ -32,7 +32,7 @@ TRUST = topics.TRUST_FILTER.removesuffix("#")
 MARK = f"{topics.ROOT}/hub/test-mark"
 """Comes back after all that was retained when it was published."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300, method="signal")]  # cleans up, too
 
 
 @pytest.fixture

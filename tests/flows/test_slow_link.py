@@ -16,7 +16,7 @@ from tests.hub.registry.bundles import replace_model, wide_onnx, write_bundle
 from tests.simulators.agent_process import AgentProcess
 from tests.simulators.broker import Listening, listening
 from tests.simulators.hub_process import HubProcess
-from tests.simulators.slow_link import SlowLink, slow_link, within
+from tests.simulators.slow_link import SlowLink, ip, slow_link, within
 
 from shoal_agent.enrol import enrol
 from shoal_contract.limits import DEFAULT_CHUNK_BYTES
@@ -31,7 +31,7 @@ COUNTED_S = 40.0
 SILENCE_S = 5.0
 SUBSCRIPTIONS = "$SYS/broker/subscriptions/count"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400, method="signal")]  # cleans up, too
 
 
 class SlowAgent(AgentProcess):
@@ -178,3 +178,17 @@ def test_a_rollback_in_the_middle_of_a_transfer_acts_within_a_minute_and_ends_th
     assert setting.chunks_held() < 3
     wait_for_count(broker, while_it_fetches - 1)  # no chunk is subscribed to any more
     wait_for_silence(link)
+
+
+def test_a_test_that_fails_leaves_no_namespace_behind() -> None:
+    def fail_inside(links: list[SlowLink]) -> None:
+        with slow_link() as link:
+            link.shape(RATE_KBIT_PER_S, LOSS_RATIO)
+            links.append(link)
+            raise RuntimeError("the test fails")
+
+    made: list[SlowLink] = []
+    with pytest.raises(RuntimeError, match="the test fails"):
+        fail_inside(made)
+    assert made[0].air not in ip("netns", "list")
+    assert made[0].device not in ip("netns", "list")

@@ -1,6 +1,7 @@
 """A disk that loses power: what was not synced is gone, and the process ends between two steps of a write.
 
-Stands in for the calls of `os` and of pathlib's rename, so that the code under test is the production code.
+Stands in for the calls of `os` and of pathlib's rename, so that the code under test is the production code. It is for
+one write at a time; `power_cut_matrix` has whole updates, and what a disk may do with every operation of theirs.
 """
 
 import os
