@@ -27,7 +27,8 @@ class TimeZone:
 
     def name(self, at: datetime) -> str:
         """Return the IANA name, or where there is none the offset at that time as `+02:00`."""
-        return self._name or f"{self.to_local(at):%z}"[:3] + ":" + f"{self.to_local(at):%z}"[3:5]
+        offset = f"{self.to_local(at):%z}"
+        return self._name or f"{offset[:3]}:{offset[3:5]}"
 
 
 def find_time_zone(name: str = "", localtime: Path = _LOCALTIME) -> TimeZone:

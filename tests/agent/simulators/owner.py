@@ -18,6 +18,7 @@ class Owner:
     """The surroundings of a device's updaters: `now`, `hold`, and probes in `<folder>/probes.toml`."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.now = NOON
         self.hold: Hold | None = None
         self.probes_file = folder / "probes.toml"
