@@ -1,6 +1,7 @@
 """Who asks for an artifact over HTTPS: a device by a request that its key has signed just now, for what it is told."""
 
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlmodel import Session
 
@@ -17,22 +18,49 @@ _BY_AGENT = "let shoal-agent make the request"
 _RENEW = "let the agent renew its certificate, or enrol the device again"
 
 
-def check_request(session: Session, authorization: str, sha256: str, clock_s: float, now: datetime) -> str:
-    """Return the id of the device that may have a part of an artifact.
+class SignedRequest(NamedTuple):
+    """A request, and the certificate of the key that has signed it; what it asks for is not checked yet."""
+
+    certificate: DeviceCertificate
+    request: ArtifactRequest
+
+
+def read_request(session: Session, authorization: str) -> SignedRequest:
+    """Return what a device has signed.
 
     Args:
         session: An open session.
         authorization: The header as it came.
+
+    Raises:
+        UnauthenticatedError: The header is no signed request by a key that the hub knows.
+    """
+    try:
+        envelope = envelope_of(authorization)
+        found = next(filter(None, (find_certificate(session, one) for one in _names(envelope))), None)
+        if found is None:
+            raise UnauthenticatedError("fetching an artifact: the hub knows no device with this key", _RENEW)
+        keys = {found.key_sha256: load_key(found.public_key)}
+        return SignedRequest(found, verify_request(envelope, keys))
+    except (EnvelopeError, MessageError) as error:
+        raise UnauthenticatedError(f"fetching an artifact: {error}", _BY_AGENT) from error
+
+
+def check_request(session: Session, signed: SignedRequest, sha256: str, clock_s: float, now: datetime) -> str:
+    """Return the id of the device that may have a part of an artifact.
+
+    Args:
+        session: An open session.
+        signed: What came of `read_request`.
         sha256: What is asked for.
         clock_s: How far the request's time may be from the hub's, in seconds.
         now: The clock.
 
     Raises:
-        UnauthenticatedError: The header is no signed request by a key that the hub knows.
         RefusedError: The key speaks for no device any more, or the device is not told of the artifact.
         ClockError: The request was not signed at about this time.
     """
-    certificate, request = _read(session, authorization)
+    certificate, request = signed
     _check_device(session, certificate, now)
     if (request.device_id, request.sha256) != (certificate.device_id, sha256):
         raise RefusedError(f"fetching {sha256[:12]}: what was signed is for another device or artifact", _BY_AGENT)
@@ -48,17 +76,6 @@ def check_request(session: Session, authorization: str, sha256: str, clock_s: fl
             "nothing to do: the agent goes by its newest desired state",
         )
     return certificate.device_id
-
-
-def _read(session: Session, authorization: str) -> tuple[DeviceCertificate, ArtifactRequest]:
-    try:
-        envelope = envelope_of(authorization)
-        found = next(filter(None, (find_certificate(session, one) for one in _names(envelope))), None)
-        if found is None:
-            raise UnauthenticatedError("fetching an artifact: the hub knows no device with this key", _RENEW)
-        return found, verify_request(envelope, {found.key_sha256: load_key(found.public_key)})
-    except (EnvelopeError, MessageError) as error:
-        raise UnauthenticatedError(f"fetching an artifact: {error}", _BY_AGENT) from error
 
 
 def _names(envelope: bytes) -> list[str]:

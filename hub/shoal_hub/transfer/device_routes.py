@@ -6,7 +6,7 @@ The same hashes as over MQTT, so that a transfer goes on over the other way wher
 import re
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, HTTPException, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Response
 from sqlmodel import Session
 
 from shoal_contract.ids import Sha256
@@ -21,7 +21,7 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.registry.tables import Artifact
 from shoal_hub.transfer.chunk_lists import list_chunks
 from shoal_hub.transfer.deltas import named_deltas
-from shoal_hub.transfer.device_proof import check_request
+from shoal_hub.transfer.device_proof import SignedRequest, check_request, read_request
 from shoal_hub.transfer.tables import Retained
 
 router = APIRouter(prefix="/device/artifacts", tags=["devices' own"])
@@ -35,9 +35,14 @@ _RANGES: Final[dict[int | str, dict[str, Any]]] = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-Authorization = Annotated[
-    str, Header(description="`Shoal-Device` and the base64 of a signed ArtifactRequest (DSSE)", max_length=8192)
-]
+_HEADER: Final = "`Shoal-Device` and the base64 of a signed ArtifactRequest (DSSE)"
+
+
+def _signed(session: Reading, authorization: Annotated[str, Header(description=_HEADER)] = "") -> SignedRequest:
+    return read_request(session, authorization)
+
+
+Signed = Annotated[SignedRequest, Depends(_signed)]
 
 
 @router.get(
@@ -50,11 +55,11 @@ def read_range(
     sha256: Sha256,
     hub: Hub,
     session: Reading,
-    authorization: Authorization,
+    signed: Signed,
     range_: Annotated[str, Header(alias="Range", max_length=64, description="One range, `bytes=FIRST-LAST`")] = "",
 ) -> Response:
     """Return one range of an artifact that the device's desired state leads to, of a mebibyte at most."""
-    artifact = _allowed(hub, session, authorization, sha256)
+    artifact = _allowed(hub, session, signed, sha256)
     first, last = _range_of(range_, artifact.size_bytes)
     headers = {
         "content-range": f"bytes {first}-{last}/{artifact.size_bytes}",
@@ -66,9 +71,9 @@ def read_range(
 
 
 @router.get("/{sha256}/chunks", response_class=Response, responses=documented(401, 403, 404, 409, 422, 429))
-def read_chunk_list(sha256: Sha256, hub: Hub, session: Reading, authorization: Authorization) -> Response:
+def read_chunk_list(sha256: Sha256, hub: Hub, session: Reading, signed: Signed) -> Response:
     """Return the transfer manifest of an artifact, as it stands or would stand at the broker."""
-    artifact = _allowed(hub, session, authorization, sha256)
+    artifact = _allowed(hub, session, signed, sha256)
     retained = session.get(Retained, sha256)
     chunk_bytes = retained.chunk_bytes if retained is not None else chunk_bytes_for(artifact.size_bytes)
     manifest = list_chunks(hub.database, hub.artifacts, sha256, chunk_bytes)
@@ -77,8 +82,8 @@ def read_chunk_list(sha256: Sha256, hub: Hub, session: Reading, authorization: A
     return Response(listed, media_type="application/json", headers={"cache-control": "no-store"})
 
 
-def _allowed(hub: HubContext, session: Session, authorization: str, sha256: str) -> Artifact:
-    device_id = check_request(session, authorization, sha256, hub.settings.renew_clock_s, utc_now())
+def _allowed(hub: HubContext, session: Session, signed: SignedRequest, sha256: str) -> Artifact:
+    device_id = check_request(session, signed, sha256, hub.settings.renew_clock_s, utc_now())
     hub.device_fetches.take(device_id, f"device {device_id}")
     artifact = session.get(Artifact, sha256)
     if artifact is None or not hub.artifacts.has(sha256):
