@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class Spread:
@@ -58,7 +60,7 @@ def spread_of(
     total = weight.sum(axis=-1, keepdims=True)
     devices = np.count_nonzero(weight, axis=-1, keepdims=True)
     scale = total - (weight**2).sum(axis=-1, keepdims=True) / np.where(total > 0, total, 1.0)
-    excess = np.maximum(heterogeneity - (devices - fitted) * within, 0.0)
+    excess = _less(heterogeneity, (devices - fitted) * within)
     return Spread(np.divide(excess, scale, out=np.zeros_like(excess), where=scale > 0), within)
 
 
@@ -74,7 +76,14 @@ def _by_regression(deviations: NDArray[np.float64], weight: NDArray[np.float64])
     is_told = scale > (1e-6 * mean_inverse) ** 2 * devices
     slope = np.divide((centred * square).sum(axis=-1, keepdims=True), scale, out=np.zeros_like(scale), where=is_told)
     within = np.clip(slope, 0.0, mean_square / np.where(mean_inverse > 0, mean_inverse, 1.0))
-    return Spread(np.maximum(mean_square - within * mean_inverse, 0.0), within)
+    return Spread(_less(mean_square, within * mean_inverse), within)
+
+
+def _less(whole: NDArray[np.float64], part: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what the part leaves, at least 0, and 0 where it would be rounding: "devices are alike" is exact."""
+    left = whole - part
+    remaining: NDArray[np.float64] = np.where(left > _ROUNDING * whole, left, 0.0)
+    return remaining
 
 
 def bounded(weight: NDArray[np.float64], max_share: float) -> NDArray[np.float64]:

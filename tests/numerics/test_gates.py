@@ -22,6 +22,8 @@ from shoal_numerics import (
 )
 from shoal_numerics.device_comparison import compare
 from shoal_numerics.effect_bounds import EffectBounds, effect_bounds
+from shoal_numerics.sequential import boundary, mixing_precision
+from shoal_numerics.student_t import student_score
 
 ERRORS = GateMetric("error_rate", "share", margin=0.01)
 HEAT = GateMetric("temperature", "mean", margin=2.0)
@@ -135,7 +137,10 @@ def test_lower_is_worse_is_the_mirror_of_higher_is_worse(seed: int, shift: float
 def test_a_shift_to_either_side_is_harm_where_either_is_worse(shift: float, verdict: str) -> None:
     found = evaluated(measured(1, shift, devices=300), replace(HEAT, worse="either"))
     assert found.verdict == verdict
+    z = boundary(1 / found.standard_error**2, LEVELS.abort / 2, mixing_precision(LEVELS.abort / 2, HEAT.margin))
+    farthest = found.standard_error * student_score(z, found.degrees)
     assert found.upper - found.effect == pytest.approx(found.effect - found.lower)
+    assert found.upper - found.effect >= farthest * (1 - 1e-9)
 
 
 @given(SEEDS, st.floats(-1e9, 1e9), st.floats(1.0, 1e9))
@@ -152,7 +157,9 @@ def test_one_device_alone_never_aborts_whatever_it_says_and_how_often(seed: int,
 
 def test_a_tolerated_harm_does_not_abort() -> None:
     evidence = measured(1, 1.0, devices=3000)
-    assert evaluated(evidence).verdict == "abort"
+    found = evaluated(evidence)
+    assert found.verdict == "abort"
+    assert 0 < found.lower < found.upper < HEAT.margin
     assert evaluated(evidence, replace(HEAT, tolerance=1.5)).verdict == "advance"
 
 
@@ -161,8 +168,8 @@ def test_no_error_at_all_advances_only_after_enough_requests() -> None:
         none = DeviceTotals(np.zeros(20), np.full(20, requests))
         return Evidence(none, none, np.arange(20) < 10)
 
-    # With the rate at the margin, 60 requests would have no error with probability 0.55, and 3,000 with 1e-13.
-    assert evaluated(silent(6.0), replace(ERRORS, min_samples=1)).verdict == "hold"
+    # With the rate at the margin, 300 requests would have no error with probability 0.05, and 3,000 with 1e-13.
+    assert evaluated(silent(30.0), ERRORS).verdict == "hold"
     assert evaluated(silent(300.0), ERRORS).verdict == "advance"
 
 
@@ -189,6 +196,26 @@ def test_too_little_evidence_is_not_tested_and_says_why(evidence: Evidence, metr
     assert found.verdict == "not_tested"
     assert found.reason.startswith(reason)
     assert math.isnan(found.effect)
+
+
+def test_a_comparison_that_two_devices_carry_is_not_tested() -> None:
+    requests = np.where(np.arange(20) % 10 < 2, 10_000.0, 20.0)
+    errors = np.round(requests * 0.05 + np.arange(20) % 2)
+    evidence = Evidence(DeviceTotals(np.zeros(20), np.zeros(20)), DeviceTotals(errors, requests), np.arange(20) < 10)
+    found = evaluated(evidence, replace(ERRORS, max_device_share=0.5))
+    assert found.verdict == "not_tested"
+    assert found.reason.startswith("so few devices carry the comparison that it has 2.1 degrees of freedom")
+    assert evaluated(evidence, replace(ERRORS, max_device_share=0.1)).verdict == "hold"
+
+
+def test_the_interval_of_few_devices_is_that_of_students_law() -> None:
+    found = evaluated(measured(2, devices=60))
+    z_harm, z_margin = (
+        boundary(1 / found.standard_error**2, 0.05, mixing_precision(0.05, distance)) for distance in (4.0, 2.0)
+    )
+    assert found.degrees < 60
+    assert found.effect - found.lower == pytest.approx(found.standard_error * student_score(z_harm, found.degrees))
+    assert found.upper - found.effect == pytest.approx(found.standard_error * student_score(z_margin, found.degrees))
 
 
 def test_canaries_that_all_fail_abort() -> None:
