@@ -19,6 +19,7 @@ from shoal_contract.reported import (
     ReportedState,
     Runtime,
     SectionReport,
+    SectionState,
     TrustReport,
 )
 
@@ -75,6 +76,10 @@ class Reporter:
     def working(self, prefix: str) -> int:
         """How many sections under `prefix` are on their way."""
         return sum(key.startswith(prefix) and report.state == "working" for key, report in self._sections.items())
+
+    def states(self, prefix: str) -> list[SectionState]:
+        """How far each section under `prefix` is."""
+        return [report.state for key, report in self._sections.items() if key.startswith(prefix)]
 
     def accepted(self, order: tuple[int, int]) -> None:
         """Note the (epoch, generation) of the desired state in force; a problem with it is over."""

@@ -18,7 +18,7 @@ from anyio import to_thread
 from shoal_agent.blobs import BlobStore
 from shoal_agent.deltas import Deltas
 from shoal_agent.encryption_key import EncryptionKey, OtherRecipientError
-from shoal_agent.engines import load_engine, run_golden
+from shoal_agent.engines import LoadEngine, load_engine, run_golden
 from shoal_agent.errors import AgentError, ArtifactError, DiskError, FetchError, HeldError, LinkError
 from shoal_agent.fetch import Fetcher
 from shoal_agent.plain_file import plain_file
@@ -83,6 +83,7 @@ class Updater:
     trust: ManifestTrust
     boot_attempts: int
     encryption_key: EncryptionKey
+    load_engine: LoadEngine = load_engine
 
     async def boot(self) -> None:
         """Serve the active version again after a start; an unproven one must pass its self-test first.
@@ -250,7 +251,7 @@ class Updater:
     ) -> ServedModel:
         def load() -> ServedModel:
             with self._readable(variant, wanted, is_known=is_known) as path:
-                engine = load_engine(path, variant, manifest.inputs, manifest.outputs)
+                engine = self.load_engine(path, variant, manifest.inputs, manifest.outputs)
             try:
                 run_golden(engine, manifest, variant)
             except AgentError:
