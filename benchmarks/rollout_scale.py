@@ -11,11 +11,13 @@ Run it as `python benchmarks/rollout_scale.py`; 5,000 devices with `--full`, whi
 import argparse
 import json
 import os
+import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,9 +118,10 @@ def fanned_out(hub: HubProcess, client: ShoalClient, simulation: Simulation, ver
     (variant,) = client.models.version(MODEL, version).variants
     canary = next(iter(client.devices.all())).id
     others = [device.id for device in client.devices.all() if device.id != canary]
-    rollout = client.rollouts.start(MODEL, version, devices=[canary, *others], waves=[1], timeout_s=WAIT_S)
+    waves = [1, len(others)]  # the first may get it before the pause
+    rollout = client.rollouts.start(MODEL, version, devices=[canary, *others], waves=waves, timeout_s=WAIT_S)
     client.rollouts.pause(rollout.id)
-    wait_until(simulation, lambda: client.rollouts.show(rollout.id).counts.get("succeeded") == 1)
+    wait_until(simulation, lambda: is_standing(hub, variant.sha256))
     before_cpu = cpu_of(hub)
     parts = simulation.fan_out(
         variant.sha256, -(-variant.size_bytes // chunk_bytes_for(variant.size_bytes)), WINDOW, WAIT_S
@@ -212,6 +215,13 @@ def cpu_of(hub: HubProcess) -> dict[str, float]:
         tasks = Path(f"/proc/{hub.pid_of(part)}/task").iterdir()
         found[part] = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
     return found
+
+
+def is_standing(hub: HubProcess, sha256: str) -> bool:
+    """Whether the hub has published all of an artifact."""
+    with closing(sqlite3.connect(f"file:{hub.data / 'hub.sqlite'}?mode=ro", uri=True)) as database:
+        found = database.execute("SELECT state FROM retained WHERE sha256 = ?", (sha256,)).fetchone()
+    return found is not None and found[0] == "standing"
 
 
 def wait_until(simulation: Simulation, holds: Callable[[], bool]) -> None:

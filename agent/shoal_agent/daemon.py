@@ -307,7 +307,8 @@ class Agent:
 
     def _make_reporter(self) -> Reporter:
         hardware, runtimes = detect(), self._settings.runtimes or available_runtimes()
-        reporter = Reporter(hardware, runtimes, targets_for(hardware, runtimes), __version__, self._now)
+        pause_s = self._settings.link.report_pause_s
+        reporter = Reporter(hardware, runtimes, targets_for(hardware, runtimes), __version__, self._now, pause_s)
         reporter.datasets = self._datasets.sizes
         reporter.trust = self._trust.report
         return reporter

@@ -37,6 +37,7 @@ class Reporter:
         targets: Targets that it can run, best first.
         agent_version: The agent's version.
         now: The clock.
+        pause_s: Between two reports: what changes meanwhile goes into one, and a step of a deployment takes a moment.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class Reporter:
         targets: tuple[str, ...],
         agent_version: str,
         now: Callable[[], datetime],
+        pause_s: float = 0.0,
     ) -> None:
+        self._pause_s = pause_s
         self.hardware = hardware
         self.runtimes = runtimes
         self.targets = targets
@@ -154,6 +157,7 @@ class Reporter:
                 group.cancel_scope.cancel()
 
             group.start_soon(ended)
+            await anyio.sleep(self._pause_s)
             await self._changed.wait()
             group.cancel_scope.cancel()
 

@@ -102,7 +102,9 @@ class Life:
         self._desired = MemoryDesired(mount, lambda: world.trust.directors, identity.device_id)
         self._held: bytes | None = None
         self._server = ModelServer()
-        self.reporter = Reporter(world.hardware, world.runtimes, world.targets, __version__, world.clock)
+        self.reporter = Reporter(
+            world.hardware, world.runtimes, world.targets, __version__, world.clock, settings.link.report_pause_s
+        )
         self._models = Models(Path("models"), self._make_updater, self.reporter, self._tell, lambda _: self._known())
         self.reporter.models, self.reporter.trust = self._models.reports, world.trust.report
         monitor = Monitor(world.clock)
