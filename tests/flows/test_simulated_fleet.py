@@ -15,7 +15,6 @@ from tests.simulators.hub_process import HubProcess
 
 from shoal_agent.simulated.faults import DeviceFaults, FaultRates, FaultTimes
 from shoal_client import ShoalClient
-from shoal_client.fleet import RolloutDetail
 from shoal_hub.cli.simulation import FleetState, Simulation, SimulationPlan, simulating
 
 DEVICES = 24
@@ -77,9 +76,11 @@ def is_settled(state: FleetState) -> bool:
     return state.sections == {"applied": DEVICES}
 
 
-def finished(hub: Fleet, version: int, waves: list[int]) -> RolloutDetail:
-    """Roll a version out, however many fail, and return the rollout when it has ended."""
-    return hub.watch(hub.client.rollouts.start(MODEL, version, waves=waves, max_failures=DEVICES).id, "succeeded")
+def roll_out(hub: Fleet, version: int, waves: list[int]) -> str:
+    """Roll a version out, however many fail, and return the rollout's id when it has ended."""
+    rollout_id = hub.client.rollouts.start(MODEL, version, waves=waves, max_failures=DEVICES).id
+    hub.watch(rollout_id, "succeeded")
+    return rollout_id
 
 
 def versions_by_the_hub(client: ShoalClient) -> dict[str, int | None]:
@@ -88,14 +89,14 @@ def versions_by_the_hub(client: ShoalClient) -> dict[str, int | None]:
 
 def test_a_rollout_in_waves_ends_with_every_device_active(hub: Fleet, tmp_path: Path) -> None:
     with simulated(hub, tmp_path) as simulation:
-        rollout = finished(hub, 1, [4, 8])
+        rollout = hub.client.rollouts.show(roll_out(hub, 1, [4, 8]))
         assert (rollout.waves, rollout.counts) == ([4, 20], {"succeeded": DEVICES})
         ends = [one.ended_at for one in rollout.deployments if one.wave == 0 and one.ended_at]
         starts = [one.assigned_at for one in rollout.deployments if one.wave == 1 and one.assigned_at]
         assert (len(ends), len(starts)) == (4, 20)
         assert max(ends) <= min(starts)
 
-        finished(hub, 2, [])
+        roll_out(hub, 2, [])
         state = simulation.stop()
         assert (state.active, state.activated_twice, state.faults) == ({f"{MODEL}/2": DEVICES}, 0, {})
         assert {(one.version, one.devices) for one in state.versions} == {(1, DEVICES), (2, DEVICES)}
@@ -107,7 +108,7 @@ def test_a_rollout_in_waves_ends_with_every_device_active(hub: Fleet, tmp_path: 
 def test_a_fleet_comes_to_rest_on_the_version_whatever_its(fault: str, hub: Fleet, tmp_path: Path) -> None:
     with simulated(hub, tmp_path, f"--fault={fault}") as simulation:
         for version in (1, 2):
-            finished(hub, version, [4])
+            roll_out(hub, version, [4])
         state = at_rest(simulation, 2)
         assert state.faults[fault.partition("=")[0]] > 0
         wait_until(lambda: set(versions_by_the_hub(hub.client).values()) == {2}, lambda: "the hub does not know")
@@ -123,7 +124,7 @@ def test_the_devices_on_which_a_version_fails_are_those_of_the_seed(hub: Fleet, 
     }
     assert 0 < len(expected) < DEVICES
     with simulated(hub, tmp_path, "--fault=failing_model=0.4") as simulation:
-        rollout = finished(hub, 1, [])
+        rollout = hub.client.rollouts.show(roll_out(hub, 1, []))
         names = {device.id: device.name for device in hub.client.devices.all()}
         assert {names[one.device_id] for one in rollout.deployments if one.state == "failed"} == expected
         state = simulation.stop()
@@ -135,10 +136,10 @@ def test_power_cuts_and_bad_disks_in_a_rollback_leave_no_device_on_the_wrong_ver
     hub: Fleet, tmp_path: Path
 ) -> None:
     with simulated(hub, tmp_path, "--fault=power_cut=0.5", "--fault=bad_disk=0.1") as simulation:
-        finished(hub, 1, [])
-        update = finished(hub, 2, [8])
-        hub.client.rollouts.roll_back(update.id)
-        hub.watch(update.id, "rolled_back")
+        roll_out(hub, 1, [])
+        update = roll_out(hub, 2, [8])
+        hub.client.rollouts.roll_back(update)
+        hub.watch(update, "rolled_back")
         state = at_rest(simulation, 1)
         assert state.faults["power_cut"] > 0
 

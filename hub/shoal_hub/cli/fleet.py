@@ -16,7 +16,6 @@ from pydantic import BaseModel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shoal_client import ApiError, ShoalClient
-from shoal_client.fleet import Rollout
 from shoal_client.profile import read_profile
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, console, errors, facts, print_json, size_text
@@ -117,7 +116,7 @@ def simulate(
             gone = 0 if keep else _decommission(client, _identities(folder))
         report = SimulationReport(
             fleet=state,
-            rollouts=list(_outcomes(client.rollouts.list(), state, began_s)),
+            rollouts=list(_outcomes(client, state, began_s)),
             wall_s=time.time() - began_s,
             processes=len(simulation.pids),
             decommissioned=gone,
@@ -184,10 +183,10 @@ def _decommission(client: ShoalClient, identities: Sequence[Path]) -> int:
     return len(identities)
 
 
-def _outcomes(rollouts: Sequence[Rollout], state: FleetState, since_s: float) -> Iterator[RolloutOutcome]:
+def _outcomes(client: ShoalClient, state: FleetState, since_s: float) -> Iterator[RolloutOutcome]:
     """Yield the rollouts that began since then, with how long they took to the last simulated device."""
     times = {(one.model, one.version): one.last_active_at_s for one in state.versions}
-    for one in rollouts:
+    for one in client.rollouts.list():
         started_at_s = one.created_at.timestamp()
         if started_at_s < since_s:
             continue
