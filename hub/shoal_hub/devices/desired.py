@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -48,15 +49,16 @@ def refresh_desired(
     Returns:
         Whether there is a new envelope to publish.
     """
-    session.exec(delete(StaleDesired).where(col(StaleDesired.device_id) == device_id))
-    if session.get_one(Device, device_id).revoked_at is not None:
+    this = {"device": device_id}
+    session.connection().execute(_NO_LONGER_STALE, this)
+    if session.connection().execute(_REVOKED_AT, this).scalar_one() is not None:
         return False  # nobody may read it
     row = session.get(DesiredRow, device_id)
     composition = compose(intents_of(session, device_id), now)
     models = give_keys(session, version_keys, device_id, composition.models, now)
     composition = dataclasses.replace(composition, models=models)
     conflicts = [dataclasses.asdict(conflict) for conflict in composition.conflicts]
-    is_overtaken = session.exec(_overtaken().where(Device.id == device_id)).first() is not None
+    is_overtaken = session.connection().execute(_IS_OVERTAKEN, this).first() is not None
     if row is not None and not is_overtaken and not _must_sign(row, composition, director.epoch, now, life):
         if row.conflicts != conflicts:
             row.conflicts = conflicts
@@ -137,6 +139,12 @@ def _overtaken() -> SelectOfScalar[str]:
         col(Device.reported_epoch) == col(DesiredRow.epoch),
         col(Device.reported_generation) > col(DesiredRow.generation),
     )
+
+
+# Built once: a rollout composes a state for each of its devices.
+_NO_LONGER_STALE: Final = delete(StaleDesired).where(col(StaleDesired.device_id) == bindparam("device"))
+_REVOKED_AT: Final = select(Device.revoked_at).where(col(Device.id) == bindparam("device"))
+_IS_OVERTAKEN: Final = _overtaken().where(col(Device.id) == bindparam("device"))
 
 
 def _must_sign(row: DesiredRow, composition: Composition, epoch: int, now: datetime, life: timedelta) -> bool:
