@@ -119,10 +119,10 @@ class Agent:
             self._link,
             self._outbox,
             self._monitor,
-            self._shadow,
             self._now,
             self._reporter.notice_datasets,
-            LedgerReports(self._ledger, settings.ledger),
+            shadow=self._shadow,
+            ledger=LedgerReports(self._ledger, settings.ledger),
         )
         self._participant = self._make_participant()
 
@@ -377,7 +377,8 @@ class Agent:
 
     def _make_reporter(self) -> Reporter:
         hardware, runtimes = detect(), self._settings.runtimes or available_runtimes()
-        reporter = Reporter(hardware, runtimes, targets_for(hardware, runtimes), __version__, self._now)
+        pause_s = self._settings.link.report_pause_s
+        reporter = Reporter(hardware, runtimes, targets_for(hardware, runtimes), __version__, self._now, pause_s)
         reporter.datasets = self._datasets.sizes
         reporter.trust = self._trust.report
         return reporter

@@ -53,13 +53,13 @@ class DesiredFile:
             TrustError: The stored envelope does not verify; the device waits for the hub's.
             DiskError: It can not be read.
         """
-        if self._path.exists():
+        content = self._read()
+        if content is not None:
             try:
-                kept = _Kept.model_validate_json(self._path.read_bytes())
+                kept = _Kept.model_validate_json(content)
                 key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(kept.key))
-            except (OSError, ValueError) as error:
-                message = f"reading the stored desired state: {error}"
-                raise DiskError(message, "the hub publishes it again by itself; check the disk") from error
+            except ValueError as error:
+                raise _unreadable(error) from error
             envelope, keys = kept.envelope.encode(), {kept.key_id: key}
             self.state, self._kept = read_desired(envelope, keys=keys, device_id=self._device_id), kept
         return self.state
@@ -78,8 +78,24 @@ class DesiredFile:
         kept = _Kept(envelope=envelope.decode(), key_id=director, key=key)
         if kept != self._kept:
             try:
-                replace_file(self._path, kept.model_dump_json().encode())
+                self._write(kept.model_dump_json().encode())
             except OSError as error:
                 raise DiskError(f"keeping desired state {state.order}: {error}", "free some disk space") from error
         self.state, self._kept = state, kept
         return state
+
+    def _read(self) -> bytes | None:
+        """Return what is kept, None where nothing is."""
+        try:
+            return self._path.read_bytes() if self._path.exists() else None
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    def _write(self, content: bytes) -> None:
+        """Keep it, durably."""
+        replace_file(self._path, content)
+
+
+def _unreadable(error: Exception) -> DiskError:
+    message = f"reading the stored desired state: {error}"
+    return DiskError(message, "the hub publishes it again by itself; check the disk")

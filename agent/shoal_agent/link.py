@@ -9,7 +9,6 @@ import asyncio
 import random
 import secrets
 import ssl
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -68,6 +67,7 @@ class Link:
         next_connection: Gives each connection its number.
         now: Trusted time.
         jitter: Uniform random number in [0, 1).
+        client: Makes what speaks MQTT: paho in a thread of its own, unless it is given another.
     """
 
     def __init__(
@@ -79,7 +79,9 @@ class Link:
         next_connection: Callable[[], int],
         now: Clock,
         jitter: Callable[[], float] = random.random,
+        client: Callable[..., MqttClient] = MqttClient,
     ) -> None:
+        self._new_client = client
         self._identity = identity
         self._signer = signer
         self._settings = settings
@@ -138,11 +140,10 @@ class Link:
 
     async def watch(self) -> None:
         """Raise what went wrong in paho's thread, should it ever end by itself: it does so without a word."""
-        name = f"paho-mqtt-client-{self._identity.device_id}"
         while not self._crashed.is_set():
             with anyio.move_on_after(_WATCH_S):
                 await self._crashed.wait()
-            is_alive = self._is_moving or name in {thread.name for thread in threading.enumerate()}
+            is_alive = self._is_moving or self._client.is_driven
             if not self._crashed.is_set() and not is_alive:
                 raise LinkError("running the MQTT thread: it has ended", _RESTART)
         raise LinkError(f"running the MQTT thread: {self._crash!r}", _RESTART) from self._crash
@@ -246,7 +247,7 @@ class Link:
         return message.to_bytes()
 
     def _make_client(self) -> MqttClient:
-        client = MqttClient(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
+        client = self._new_client(CallbackAPIVersion.VERSION2, client_id=self._identity.device_id, protocol=MQTTv5)
         self._identity.tls_context(self._now, self._pair)  # what is damaged is told at the start
         client.tls_set_context(LatestContext(self._tls_context, self._tell_refused))
         client.connect_timeout = self._settings.connect_timeout_s

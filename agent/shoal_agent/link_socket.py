@@ -1,11 +1,12 @@
 """What the link needs below paho-mqtt: why a connection failed, bounds on what is read, the socket's silence and speed.
 
-Tests pin the private names of paho-mqtt: `_sock_recv`, `_packet_handle`, `_in_packet`.
+Tests pin the private names of paho-mqtt: `_sock_recv`, `_packet_handle`, `_in_packet`, `_client_id`.
 """
 
 import math
 import socket
 import struct
+import threading
 
 from paho.mqtt.client import PUBLISH, Client
 from paho.mqtt.enums import MQTTErrorCode
@@ -24,6 +25,12 @@ class MqttClient(Client):
     """
 
     connect_error: "OSError | None" = None
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether something moves this client's packets: its thread, which may have ended without a word."""
+        name = f"paho-mqtt-client-{self._client_id.decode()}"
+        return name in {thread.name for thread in threading.enumerate()}
 
     def reconnect(self) -> MQTTErrorCode:
         """Connect, as paho does."""

@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore
 from shoal_agent.encryption_key import EncryptionKey
-from shoal_agent.engines import EngineError, load_engine, run_golden
+from shoal_agent.engines import EngineError, LoadEngine, load_engine, run_golden
 from shoal_agent.errors import AgentError
 from shoal_agent.plain_file import plain_file
 from shoal_agent.serving import ServedModel
@@ -69,6 +69,7 @@ class Loader:
     blobs: BlobStore
     profile: Profile
     encryption_key: EncryptionKey
+    load_engine: LoadEngine = load_engine
 
     async def choose(self, wanted: DesiredModel) -> Chosen:
         """Read a stored manifest and choose the variant that the hub asks for.
@@ -118,7 +119,7 @@ class Loader:
     def _load(self, chosen: Chosen, wanted: DesiredModel, *, is_known: bool) -> ServedModel:
         manifest, variant = chosen
         with self._readable(variant, wanted, is_known=is_known) as path:
-            engine = load_engine(path, variant, manifest.inputs, manifest.outputs)
+            engine = self.load_engine(path, variant, manifest.inputs, manifest.outputs)
         try:
             run_golden(engine, manifest, variant)
         except AgentError:

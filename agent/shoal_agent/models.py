@@ -25,6 +25,7 @@ class Models:
         make_updater: Opens the updater of a model.
         reporter: Takes the sections' reports.
         tell: Queues a step for the hub; raises a DiskError where the disk does not take it.
+        known: Names of the models that have roles in a folder.
     """
 
     def __init__(
@@ -33,7 +34,9 @@ class Models:
         make_updater: Callable[[str], Updater],
         reporter: Reporter,
         tell: Callable[[DeploymentEvent], None],
+        known: Callable[[Path], list[str]] = known_models,
     ) -> None:
+        self._known = known
         self._folder = folder
         self._make_updater = make_updater
         self._reporter = reporter
@@ -43,7 +46,7 @@ class Models:
 
     async def boot(self) -> None:
         """Serve what was served before, with or without a hub."""
-        for name in known_models(self._folder):
+        for name in self._known(self._folder):
             try:
                 await self._updater(name).boot(partial(self._on_step, name))
             except AgentError as error:

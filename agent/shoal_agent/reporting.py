@@ -19,6 +19,7 @@ from shoal_contract.reported import (
     ReportedState,
     Runtime,
     SectionReport,
+    SectionState,
     TrustReport,
 )
 
@@ -36,6 +37,7 @@ class Reporter:
         targets: Targets that it can run, best first.
         agent_version: The agent's version.
         now: The clock.
+        pause_s: Between two reports: what changes meanwhile goes into one, and a step of a deployment takes a moment.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class Reporter:
         targets: tuple[str, ...],
         agent_version: str,
         now: Callable[[], datetime],
+        pause_s: float = 0.0,
     ) -> None:
+        self._pause_s = pause_s
         self.hardware = hardware
         self.runtimes = runtimes
         self.targets = targets
@@ -80,6 +84,10 @@ class Reporter:
     def working(self, prefix: str) -> int:
         """How many sections under `prefix` are on their way."""
         return sum(key.startswith(prefix) and report.state == "working" for key, report in self._sections.items())
+
+    def states(self, prefix: str) -> list[SectionState]:
+        """How far each section under `prefix` is."""
+        return [report.state for key, report in self._sections.items() if key.startswith(prefix)]
 
     def accepted(self, order: tuple[int, int]) -> None:
         """Note the (epoch, generation) of the desired state in force; a problem with it is over."""
@@ -155,6 +163,7 @@ class Reporter:
                 group.cancel_scope.cancel()
 
             group.start_soon(ended)
+            await anyio.sleep(self._pause_s)
             await self._changed.wait()
             group.cancel_scope.cancel()
 

@@ -25,6 +25,8 @@ class LinkSettings:
     """How long the broker waits before it tells the hub that the device is gone."""
     receive_maximum: int = 4
     """Unconfirmed messages that the broker may send at a time."""
+    report_pause_s: float = 0.25
+    """Between two reported states: what changes meanwhile goes into one."""
     inbox_messages: int = 64
     """Messages per topic that may wait for their reader; beyond it the oldest is dropped with a warning."""
 

@@ -31,10 +31,10 @@ class Telemetry:
         link: Heartbeats go out on it at once, and may be lost.
         outbox: Windows wait in it until the hub has them.
         monitor: Has the windows.
-        shadow: Has those of the trials in shadow.
         now: Trusted time.
         before_beat: Called before each heartbeat.
-        ledger: Goes along with a heartbeat now and then.
+        shadow: Has the windows of trials in shadow; None where there are no trials.
+        ledger: Goes along with a heartbeat now and then; None where nobody counts.
     """
 
     def __init__(
@@ -42,10 +42,11 @@ class Telemetry:
         link: Link,
         outbox: Outbox,
         monitor: Monitor,
-        shadow: Shadow,
         now: Callable[[], datetime],
         before_beat: Callable[[], None],
-        ledger: LedgerReports,
+        *,
+        shadow: Shadow | None = None,
+        ledger: LedgerReports | None = None,
     ) -> None:
         self._link = link
         self._outbox = outbox
@@ -71,14 +72,15 @@ class Telemetry:
             connection = await self._link.wait_connected()
             place = (connection, place[1] + 1 if connection == place[0] else 0)
             self._before_beat()
-            totals = await to_thread.run_sync(self._ledger.due, connection)
+            totals = await to_thread.run_sync(self._ledger.due, connection) if self._ledger else None
             message = heartbeat(self._started_s, self._outbox.depth(), self._now(), place, totals)
             try:
                 await self._link.say("telemetry", message.to_bytes())
             except LinkError as error:
                 _log.debug("heartbeat lost: %s", error)
             else:
-                self._ledger.told(connection, totals)
+                if self._ledger:
+                    self._ledger.told(connection, totals)
             self._config_changed = anyio.Event()
             with anyio.move_on_after(self._config.heartbeat_s):
                 await self._config_changed.wait()
@@ -97,7 +99,7 @@ class Telemetry:
         for window in self._monitor.take_windows(self._now(), self._config):
             message = TelemetryMessage(body=window.to_message(UNPLACED))
             self._outbox.put("telemetry", "window", message.to_bytes())
-        for compared in self._shadow.take_windows(self._now(), self._config):
+        for compared in self._shadow.take_windows(self._now(), self._config) if self._shadow else ():
             self._outbox.put("telemetry", "shadow", TelemetryMessage(body=compared).to_bytes())
 
 

@@ -20,6 +20,7 @@ from shoal_agent.bringing import Files
 from shoal_agent.conditions import Conditions
 from shoal_agent.encryption_key import EncryptionKey, OtherRecipientError
 from shoal_agent.engine_watch import WatchedEngine
+from shoal_agent.engines import LoadEngine, load_engine
 from shoal_agent.errors import (
     AgentError,
     DeploymentFailedError,
@@ -89,6 +90,7 @@ class Updater:
     boot_attempts: int
     encryption_key: EncryptionKey
     conditions: Conditions = field(default_factory=Conditions)
+    load_engine: LoadEngine = load_engine
 
     async def boot(self, on_step: OnStep = _tell_nobody) -> None:
         """Serve the active version again after a start, see `Keeper.boot`.
@@ -359,7 +361,7 @@ class Updater:
 
     @property
     def _loader(self) -> Loader:
-        return Loader(self.name, self.blobs, self.profile, self.encryption_key)
+        return Loader(self.name, self.blobs, self.profile, self.encryption_key, self.load_engine)
 
     @property
     def _keeper(self) -> Keeper:

@@ -75,3 +75,20 @@ async def test_it_goes_out_at_each_connection_and_each_change_and_not_otherwise(
         places = [(read(data).connection, read(data).sequence) for topic, data in link.sent if topic == reported]
         assert places == [(1, 0), (1, 1), (2, 0)]
         group.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_what_changes_within_the_pause_goes_into_one_report_and_the_last_of_it_is_said() -> None:
+    reporter = Reporter(HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc), pause_s=0.2)
+    link, reported = MemoryLink(), topics.up(DEVICE, "reported")
+    async with anyio.create_task_group() as group:
+        group.start_soon(reporter.publish_changes, link)
+        link.connect()
+        await link.wait_for(2)
+        for number in range(10):
+            reporter.section("models/m", SectionReport(state="working", deployment=f"dp-{number}"))
+            await wait_all_tasks_blocked()
+        sent = [read(data) for topic, data in await link.wait_for(3) if topic == reported]
+        group.cancel_scope.cancel()
+    assert [state.sequence for state in sent] == [0, 1]
+    assert sent[-1].sections["models/m"].deployment == "dp-9"

@@ -33,9 +33,9 @@ class Fleet(NamedTuple):
     def device_ids(self) -> list[str]:
         return [agent.device_id for agent in self.agents]
 
-    def add_version(self, folder: Path, seed: int) -> int:
-        """Register a version of the tiny model and compress it for ONNX Runtime."""
-        return self.register(write_bundle(folder, seed=seed))
+    def add_version(self, folder: Path, seed: int, model_onnx: bytes | None = None) -> int:
+        """Register a version of the tiny model, or of a larger file that answers alike, compressed for ONNX Runtime."""
+        return self.register(write_bundle(folder, seed=seed, model_onnx=model_onnx))
 
     def register(self, bundle: Path) -> int:
         """Register a bundle as the next version and compress it for ONNX Runtime."""

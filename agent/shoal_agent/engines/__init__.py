@@ -5,7 +5,7 @@ Knows nothing of HTTP or of slots. `load_engine` is the one way in; `shoal_agent
 
 from shoal_agent.engines.engine import Engine, EngineError
 from shoal_agent.engines.golden import GoldenMismatchError, run_golden
-from shoal_agent.engines.load import load_engine
+from shoal_agent.engines.load import LoadEngine, load_engine
 from shoal_agent.engines.tensors import NUMPY_TYPES, Array, from_tensor_data, to_tensor_data
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "GoldenMismatchError",
+    "LoadEngine",
     "from_tensor_data",
     "load_engine",
     "run_golden",

@@ -1,6 +1,7 @@
 """Load a variant's file with the runtime that its manifest names."""
 
 import mmap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,8 @@ from shoal_contract.formats import RUNTIME_LIMITS, FormatError, check_device_fil
 from shoal_contract.manifest import TensorSpec, Variant
 from shoal_contract.reported import Runtime
 
+LoadEngine = Callable[[Path, Variant, tuple[TensorSpec, ...], tuple[TensorSpec, ...]], Engine]
+"""Loads a variant's file; see `load_engine`."""
 _FORMATS: Final[dict[Runtime, str]] = {"onnxruntime": "onnx", "litert": "tflite"}
 _EXTRAS: Final[dict[Runtime, str]] = {"onnxruntime": "onnx", "litert": "litert"}
 

@@ -13,6 +13,7 @@ from shoal_hub.cli import (
     devices,
     enrolments,
     federated,
+    fleet,
     groups,
     hub,
     jobs,
@@ -45,6 +46,7 @@ app.command(epilog="Example: shoal login https://hub.example:8443 --ca ca.pem")(
 app.command(epilog="Example: shoal whoami")(users.whoami)
 app.add_typer(users.app, name="users")
 app.add_typer(operator_tokens.app, name="operator-tokens")
+app.add_typer(fleet.app, name="fleet")
 enrolments.add_commands(devices.app)
 pins.add_commands(devices.app)
 app.add_typer(devices.app, name="devices")

@@ -238,6 +238,17 @@ def test_presence_report_and_heartbeat_reach_the_row(committer: Committer, datab
     assert (row.presence, row.reported_generation, row.last_seen_at) == ("online", 5, later)
 
 
+def test_of_the_reports_in_a_batch_the_latest_is_kept_in_whatever_order_they_came(
+    committer: Committer, database: Database, device_id: str
+) -> None:
+    places = [(1, 4), (2, 0), (1, 5)]
+    reports = [make_report(connection=connection, sequence=sequence) for connection, sequence in places]
+    committer.commit([Received(device_id, report) for report in reports], NOON)
+    with database.session() as session:
+        row = session.get_one(Device, device_id)
+    assert (row.reported_connection, row.reported_sequence) == (2, 0)
+
+
 def test_a_repeated_heartbeat_or_event_keeps_no_device_alive(
     committer: Committer, database: Database, device_id: str
 ) -> None:

@@ -25,8 +25,15 @@ LABELS = ["red", "green", "blue"]
 DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3, "activation": "softmax"}}
 
 
-def write_bundle(folder: Path, *, seed: int = 0, extra: dict[str, bytes] | None = None, **changes: Any) -> Path:
-    """Write a bundle with `extra` files; `changes` go into bundle.json after all else."""
+def write_bundle(
+    folder: Path,
+    *,
+    seed: int = 0,
+    extra: dict[str, bytes] | None = None,
+    model_onnx: bytes | None = None,
+    **changes: Any,
+) -> Path:
+    """Write a bundle with `extra` files and this ONNX file; `changes` go into bundle.json after all else."""
     folder.mkdir(parents=True)
     for name, content in (extra or {}).items():
         (folder / name).write_bytes(content)
@@ -35,7 +42,7 @@ def write_bundle(folder: Path, *, seed: int = 0, extra: dict[str, bytes] | None 
     y = (x @ WEIGHTS).argmax(axis=1).astype(np.int32)
     np.savez_compressed(folder / "calibration.npz", x=x[:150])
     np.savez_compressed(folder / "test.npz", x=x[150:], y=y[150:])
-    (folder / "model.onnx").write_bytes(make_onnx(WEIGHTS + seed))
+    (folder / "model.onnx").write_bytes(model_onnx or make_onnx(WEIGHTS + seed))
     description = {
         "name": "colours",
         "algorithm": "linear classifier",

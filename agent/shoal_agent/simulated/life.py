@@ -1,0 +1,262 @@
+"""One life of a simulated device, from boot to power cut: the daemon's parts, on a mounted disk and a driven client.
+
+It leaves out what a fleet's load does not depend on: the local endpoint and its windows, certificates' renewal, the
+site's cache and federated training. docs/adr/0018 lists it.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from shoal_agent.encryption_key import EncryptionKey
+from shoal_agent.errors import ArtifactError, DiskError, HeldError, LinkError, TrustError
+from shoal_agent.fetch import Fetcher
+from shoal_agent.identity import Identity, load_or_make_key
+from shoal_agent.link import Link
+from shoal_agent.models import Models, section_of
+from shoal_agent.monitor import Monitor
+from shoal_agent.pairs import Pairs
+from shoal_agent.reporting import Reporter
+from shoal_agent.sections import Sections
+from shoal_agent.serving import ModelServer
+from shoal_agent.signer import DeviceSigner
+from shoal_agent.simulated.disk import Mount
+from shoal_agent.simulated.network import LoopClient
+from shoal_agent.simulated.shared_engines import DeviceEngines
+from shoal_agent.simulated.shared_trust import FOLLOWED
+from shoal_agent.simulated.stores import MemoryBlobs, MemoryDesired, MemorySlots
+from shoal_agent.simulated.world import World
+from shoal_agent.telemetry import Telemetry
+from shoal_agent.updater import Profile, Updater
+from shoal_agent.uplink import Uplink
+from shoal_agent.uploads import Uploads
+from shoal_contract import __version__, topics
+from shoal_contract.desired import DesiredModel, DesiredState
+from shoal_contract.reported import SectionReport
+from shoal_contract.telemetry import EventBody, MissingArtifact
+
+if TYPE_CHECKING:
+    from shoal_agent.engines import LoadEngine
+
+_log = getLogger(__name__)
+
+
+class Witness(Protocol):
+    """Sees what a device is asked for and what becomes of it."""
+
+    def wished(self, name: str, wanted: DesiredModel) -> None:
+        """The device has been asked for a version."""
+
+    def became_active(self, name: str, wanted: DesiredModel) -> None:
+        """It serves that version."""
+
+
+class Life:
+    """A device while its power is on.
+
+    Args:
+        identity: Who it is.
+        encryption_key: For encrypted versions.
+        mount: Its disk.
+        world: What it shares with the others.
+        fails_model: Whether a variant, by its file's hash, can not run on it.
+        bytes_per_s: What its line carries down; None has no limit.
+        witness: Told of each deployment that it is asked for, and of each that has become active.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        encryption_key: EncryptionKey,
+        mount: Mount,
+        world: World,
+        fails_model: Callable[[str], bool],
+        bytes_per_s: float | None,
+        witness: Witness,
+    ) -> None:
+        settings, outbox = world.settings, mount.disk.outbox
+        self._identity, self._encryption_key = identity, encryption_key
+        self._mount, self._world, self._witness = mount, world, witness
+        self._load_engine: LoadEngine = DeviceEngines(world.engines, fails_model).load
+        self.clients: list[LoopClient] = []
+        self._bytes_per_s = bytes_per_s
+        self.link = Link(
+            identity,
+            Pairs(identity.folder),
+            DeviceSigner(load_or_make_key(identity.folder)),
+            settings.link,
+            lambda: outbox.next_connection(int(world.clock().timestamp() * 1000)),
+            world.clock,
+            client=self._make_client,
+        )
+        self._blobs = MemoryBlobs(mount)
+        self._fetcher = Fetcher(self.link, self._blobs, self._ask_again, settings.fetch)
+        uploads = Uploads(Path(world.blobs.folder / "uploads"), outbox, self._tell)
+        self._uplink = Uplink(self.link, outbox, uploads, identity.device_id, settings.outbox)
+        self._desired = MemoryDesired(mount, lambda: world.trust.directors, identity.device_id)
+        self._held: bytes | None = None
+        self._server = ModelServer()
+        self.reporter = Reporter(
+            world.hardware, world.runtimes, world.targets, __version__, world.clock, settings.link.report_pause_s
+        )
+        self._models = Models(Path("models"), self._make_updater, self.reporter, self._tell, lambda _: self._known())
+        self.reporter.models, self.reporter.trust = self._models.reports, world.trust.report
+        monitor = Monitor(world.clock)
+        self._telemetry = Telemetry(self.link, outbox, monitor, world.clock, self.reporter.notice_datasets)
+
+    @property
+    def client(self) -> LoopClient:
+        """The client that speaks MQTT for it now."""
+        return self.clients[-1]
+
+    @property
+    def serves(self) -> dict[str, int]:
+        """The versions that serve, by model."""
+        found = ((name, self._server.get(name)) for name in self._server.names())
+        return {name: served.version for name, served in found if served is not None}
+
+    async def run(self) -> None:
+        """Boot, and converge until cancelled."""
+        self._mount.disk.outbox.on_change = lambda: self._world.network.call(self._uplink.notify)
+        try:
+            await self._models.boot()
+            async with self.link.running(), anyio.create_task_group() as group:
+                retry = self._world.settings.fetch
+                self._sections = Sections(group, self.reporter, retry.retry_min_s, retry.retry_max_s, self._collect)
+                self._resume()
+                self._start_tasks(group)
+                self._world.trust.listen(self._on_trust)
+                self._world.trust.topics.links.add(self.link)
+        finally:
+            self._mount.disk.outbox.on_change = lambda: None
+            self._world.trust.leave(self._on_trust)
+            self._world.trust.topics.links.discard(self.link)
+            with anyio.CancelScope(shield=True):
+                await self._server.aclose()
+
+    async def say_farewell(self) -> None:
+        """Tell the hub that the device stops; without a connection the broker does."""
+        try:
+            await self.link.say("presence", self.link.presence("offline", "stopped"), retain=True)
+        except LinkError as error:
+            _log.info("%s: stopping without a farewell: %s", self._identity.device_id, error)
+
+    def _start_tasks(self, group: TaskGroup) -> None:
+        group.start_soon(self.link.watch)
+        for topic in FOLLOWED:
+            group.start_soon(self._follow_trust, topic)
+        group.start_soon(self._follow_desired)
+        group.start_soon(self.reporter.publish_changes, self.link)
+        group.start_soon(self._uplink.take_acknowledgements)
+        group.start_soon(self._uplink.notice_connections)
+        group.start_soon(self._uplink.send)
+        group.start_soon(self._telemetry.beat)
+
+    def _resume(self) -> None:
+        """Go on with the desired state of before the boot."""
+        try:
+            state = self._desired.load()
+        except (TrustError, DiskError) as error:
+            _log.error("%s: the stored desired state was refused: %s", self._identity.device_id, error)
+            self.reporter.refused(error.to_problem())
+        else:
+            if state is not None:
+                self._apply(state)
+
+    async def _follow_trust(self, topic: str) -> None:
+        async with self.link.subscription(topic) as messages:
+            async for payload in messages:
+                self._world.trust.topics.pass_on(topic, payload)
+
+    async def _follow_desired(self) -> None:
+        async with self.link.subscription(topics.down_desired(self._identity.device_id)) as envelopes:
+            async for envelope in envelopes:
+                if envelope:
+                    self._take_desired(envelope)
+
+    def _take_desired(self, envelope: bytes) -> None:
+        self._held = None
+        try:
+            state = self._desired.accept(envelope, self._world.clock())
+        except HeldError as error:
+            self._held = envelope
+            self.reporter.refused(error.to_problem())
+            self._world.trust.request()
+        except (TrustError, DiskError) as error:
+            _log.warning("%s: desired state refused: %s", self._identity.device_id, error)
+            self.reporter.refused(error.to_problem())
+        else:
+            self._apply(state)
+
+    def _on_trust(self) -> None:
+        """Check again what was held, now that something else is trusted."""
+        self.reporter.touch()
+        self._sections.retry_now()
+        if self._held is not None:
+            self._take_desired(self._held)
+
+    def _apply(self, state: DesiredState) -> None:
+        """Set every section on its way."""
+        self._telemetry.configure(state.config)
+        self.link.reconnect_jitter_s = state.config.reconnect_jitter_s
+        self.reporter.accepted(state.order)
+        self.reporter.section("config", SectionReport(state="applied"))
+        for name, model in state.models.items():
+            self._witness.wished(name, model)
+            converge = partial(self._converge, name, model, state.order)
+            self._sections.want(section_of(name), model, model.deployment, converge)
+        for run, wanted in state.federated.items():
+            self._sections.want(f"federated/{run}", wanted, "", _does_not_train)
+        asked = {key.removeprefix("models/") for key in self._sections.keys("models/")}
+        for name in (self._models.held() | asked) - state.models.keys():
+            self._sections.want(section_of(name), None, "", self._models.removal(name))
+
+    async def _converge(self, name: str, wanted: DesiredModel, order: tuple[int, int]) -> None:
+        await self._models.convergence(name, wanted, order)()
+        self._witness.became_active(name, wanted)
+
+    def _collect(self) -> None:
+        """Delete the artifacts that no role needs any more."""
+        try:
+            self._blobs.collect(self._models.artifacts())
+        except DiskError as error:
+            _log.info("%s: deleting artifacts: %s", self._identity.device_id, error)
+
+    def _tell(self, body: EventBody) -> None:
+        """Queue an event for the hub."""
+        self._mount.write("an event")
+        self._mount.disk.outbox.put_event(body, self._world.clock())
+
+    async def _ask_again(self, sha256: str, detail: str) -> None:
+        self._tell(MissingArtifact(sha256=sha256, detail=detail))
+
+    def _known(self) -> list[str]:
+        return sorted(self._mount.disk.slots)
+
+    def _make_client(self, *arguments: object, **options: object) -> LoopClient:
+        self.clients.append(LoopClient(self._world.network, self._bytes_per_s, *arguments, **options))
+        return self.clients[-1]
+
+    def _make_updater(self, name: str) -> Updater:
+        return Updater(
+            name=name,
+            file=MemorySlots(self._mount, name),
+            blobs=self._blobs,
+            fetcher=self._fetcher,
+            server=self._server,
+            profile=Profile(self._world.targets, self._world.runtimes),
+            trust=self._world.trust,
+            boot_attempts=self._world.settings.boot_attempts,
+            encryption_key=self._encryption_key,
+            load_engine=self._load_engine,
+        )
+
+
+async def _does_not_train() -> None:
+    raise ArtifactError("joining a federated round: simulated devices do not train", "run the round on real devices")
