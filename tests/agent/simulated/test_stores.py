@@ -116,7 +116,11 @@ def test_a_failed_write_changes_nothing(shared: SharedBlobs) -> None:
     with pytest.raises(DiskError, match="disk fails it"):
         MemoryBlobs(mounted(disk, lambda: True)).put(REF, [DATA])
     with pytest.raises(DiskError, match="disk fails it"):
-        MemorySlots(mounted(disk, lambda: True), "tiny").put(Slots().failed(FAILURE))
+        MemorySlots(mounted(disk, lambda: True), "tiny").put(
+            Slots().failed(
+                Failure(deployment="dp-1", version=1, problem=DiskError("x").to_problem(), manifest="0" * 64)
+            )
+        )
     assert (disk.artifacts, disk.slots, files(shared)) == (set(), {}, [])
 
 
