@@ -16,7 +16,7 @@ from shoal_agent.settings import OutboxSettings
 from shoal_agent.simulated.disk import Activation, Disk, Mount
 from shoal_agent.simulated.shared_blobs import SharedBlobs
 from shoal_agent.simulated.stores import MemoryBlobs, MemorySlots
-from shoal_agent.slots import Slots, slot_for
+from shoal_agent.slots import Failure, Slots, slot_for
 
 
 def empty_disk(shared: SharedBlobs) -> Disk:
