@@ -160,6 +160,24 @@ def false_aborts(rollouts: int, fleet: Traffic) -> None:
             report(name, ours, peer, peer_name, rollouts, f"<= {ALPHA}", ours <= ALPHA)
 
 
+def odd_false_aborts(rollouts: int) -> None:
+    """Print the same for fleets that keep less to what the bounds assume, over 100 looks."""
+    base = Traffic(windows=100, device_sd=0.3)
+    odd = {
+        "uneven_requests": replace(base, requests_spread=1.5),
+        "wandering": replace(base, wander_sd=0.5),
+        "own_hours": replace(base, has_day=True, has_own_hours=True),
+        "bursts": replace(base, burst_sd=1.0),
+        "rare_errors": replace(base, rate=0.002, new_rate=0.002),
+        "10_against_100": replace(base, canaries=10, controls=100),
+        "unknown_before": replace(base, before_windows=0),
+    }
+    for name, traffic in odd.items():
+        found = run(traffic, rollouts, ALONE)
+        ours, peer = share(found.ours), share(found.threshold)
+        report(f"false_aborts_{name}", ours, peer, THRESHOLD, rollouts, f"<= {ALPHA}", ours <= ALPHA)
+
+
 def power(rollouts: int, fleet: Traffic) -> None:
     """Print how often a known regression aborts within MAX_PREDICTIONS an arm."""
     for traffic in kinds(replace(fleet, new_rate=REGRESSED)):
@@ -300,6 +318,7 @@ def main() -> None:
         # 500 requests each of 20 + 20 devices, and as many together of more.
         false_aborts(asked.rollouts, replace(fleet_of(devices), requests=400 / devices))
     false_advances(asked.rollouts)
+    odd_false_aborts(asked.rollouts)
     one_budget(asked.rollouts)
     needs(asked.rollouts)
 

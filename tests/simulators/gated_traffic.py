@@ -17,6 +17,8 @@ DAY = 24
 
 _CYCLE_LOGIT = 0.5
 _TRAFFIC_SWING = 0.5
+_KEPT = 0.98
+"""Of what wanders, from one window to the next."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Traffic:
         rate: share of errors under the old version.
         new_rate: the same under the new one.
         before_windows: how long devices were watched under the old version.
+        requests_spread: standard deviation of the logarithm of devices' requests.
+        has_own_hours: whether each device has its own hour; else they share one.
+        wander_sd: standard deviation of a part of each device's effect that changes slowly, logit.
+        burst_sd: standard deviation of a part that is drawn anew in each window, logit.
     """
 
     canaries: int = 20
@@ -44,6 +50,10 @@ class Traffic:
     rate: float = 0.05
     new_rate: float = 0.05
     before_windows: int = 2 * DAY
+    requests_spread: float = 0.0
+    has_own_hours: bool = False
+    wander_sd: float = 0.0
+    burst_sd: float = 0.0
 
     @property
     def is_canary(self) -> NDArray[np.bool_]:
@@ -53,34 +63,44 @@ class Traffic:
 
 def looks(traffic: Traffic, rollouts: int, seed: int) -> Iterator[Evidence]:
     """Yield what the devices have counted after each window, with arrays of (rollouts, devices)."""
-    random = np.random.default_rng(seed)
-    shape = (rollouts, traffic.canaries + traffic.controls)
-    level = np.where(traffic.is_canary, _level(traffic, traffic.new_rate), _level(traffic, traffic.rate))
-    own = random.normal(0.0, 1.0, shape) * traffic.device_sd
-    start = random.integers(0, DAY, (rollouts, 1))
-    errors, requests = np.zeros(shape), np.zeros(shape)
+    fleet = _Fleet(traffic, rollouts, np.random.default_rng(seed))
+    old, new = _level(traffic, traffic.rate), _level(traffic, traffic.new_rate)
+    before = fleet.nothing()
     for window in range(-traffic.before_windows, 0):
-        _count(traffic, random, _level(traffic, traffic.rate) + own, start + window, errors, requests)
-    before = DeviceTotals(errors, requests)
-    errors, requests = np.zeros(shape), np.zeros(shape)
+        before = fleet.counted(before, window, np.array(old))
+    after = fleet.nothing()
     for window in range(traffic.windows):
-        _count(traffic, random, level + own, start + window, errors, requests)
-        yield Evidence(before, DeviceTotals(errors.copy(), requests.copy()), traffic.is_canary)
+        after = fleet.counted(after, window, np.where(traffic.is_canary, new, old))
+        yield Evidence(before, after, traffic.is_canary)
 
 
-def _count(
-    traffic: Traffic,
-    random: np.random.Generator,
-    logit: NDArray[np.float64],
-    hour: NDArray[np.int64],
-    errors: NDArray[np.float64],
-    requests: NDArray[np.float64],
-) -> None:
-    """Add one window's counts in place."""
-    effect, demand = _of_hour(traffic, hour)
-    made = random.poisson(np.broadcast_to(traffic.requests * demand, logit.shape))
-    requests += made
-    errors += random.binomial(made, _chance(logit + effect))
+class _Fleet:
+    """The devices of many rollouts. Draws come in the same order for each seed."""
+
+    def __init__(self, traffic: Traffic, rollouts: int, random: np.random.Generator) -> None:
+        self.traffic, self.random = traffic, random
+        self.shape = (rollouts, traffic.canaries + traffic.controls)
+        self.own = random.normal(0.0, 1.0, self.shape) * traffic.device_sd
+        self.start = random.integers(0, DAY, self.shape if traffic.has_own_hours else (rollouts, 1))
+        self.busy = np.exp(self._drawn(traffic.requests_spread) - traffic.requests_spread**2 / 2)
+        self.wander = self._drawn(traffic.wander_sd)
+
+    def nothing(self) -> DeviceTotals:
+        """Return totals before any window."""
+        return DeviceTotals(np.zeros(self.shape), np.zeros(self.shape))
+
+    def counted(self, totals: DeviceTotals, window: int, level: NDArray[np.float64]) -> DeviceTotals:
+        """Return the totals with one more window."""
+        effect, demand = _of_hour(self.traffic, self.start + window)
+        self.wander = _KEPT * self.wander + np.sqrt(1 - _KEPT**2) * self._drawn(self.traffic.wander_sd)
+        logit = level + self.own + effect + self.wander + self._drawn(self.traffic.burst_sd)
+        made = self.random.poisson(np.broadcast_to(self.traffic.requests * demand * self.busy, self.shape))
+        errors = self.random.binomial(made, _chance(logit))
+        return DeviceTotals(totals.numerator + errors, totals.weight + made)
+
+    def _drawn(self, sd: float) -> NDArray[np.float64]:
+        """Return a draw for each device; none is made for 0, so that it changes no other."""
+        return self.random.normal(0.0, sd, self.shape) if sd else np.zeros(self.shape)
 
 
 def _of_hour(traffic: Traffic, hour: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -303,3 +303,12 @@ class AnyFleet(RuleBasedStateMachine):
 
 AnyFleet.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestAnyFleet = AnyFleet.TestCase
+
+
+def test_a_device_that_had_nothing_and_stays_silent_after_an_abort_is_done_with() -> None:
+    """Nothing is reported after the way back began, so that it has to be looked at once without a report."""
+    fleet = PartOfFleet([1], current=None)
+    fleet.facts["device-0"] = replace(fleet.facts["device-0"], report=(1, 1))
+    fleet.step()
+    fleet.step(abort_reason="by hand")
+    assert (fleet.rollout.state, fleet.states(), fleet.holds_leases) == ("aborted", ["rolled_back"], False)
