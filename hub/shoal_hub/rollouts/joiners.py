@@ -11,6 +11,7 @@ from shoal_hub.errors import NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import Severity
 from shoal_hub.ids import new_id
+from shoal_hub.pins.pin import pinned_devices
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.selection import find_candidates
@@ -42,7 +43,8 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     rollout.joined_at = now
     session.add(rollout)
     try:
-        late = [device.id for device in find_candidates(session, plan, now) if device.id not in known]
+        out = known | pinned_devices(session, rollout.model, now)
+        late = [device.id for device in find_candidates(session, plan, now) if device.id not in out]
     except (NotFoundError, QueryError) as error:
         _tell(session, rollout, f"nobody joins rollout {rollout.id} any more: {error.message}", "warning", [])
         return 0

@@ -1,6 +1,6 @@
 """Which devices a rollout is for, in which waves, and who is held back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,8 +9,9 @@ from sqlmodel import Session, col, select
 from shoal_hub.devices.groups import find_group, members_of
 from shoal_hub.devices.matching import matching_devices
 from shoal_hub.devices.tables import Device
-from shoal_hub.errors import InvalidInputError, NotFoundError
+from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
 from shoal_hub.ids import new_id
+from shoal_hub.pins.pin import pinned_devices
 from shoal_hub.rollouts.facts import parts
 from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
@@ -19,30 +20,37 @@ from shoal_hub.rollouts.waves import choose_held_back, plan_waves, shuffled
 
 @dataclass(frozen=True)
 class Selection:
-    """The devices of a rollout: those that go ahead in the order of the waves, and those held back."""
+    """A rollout's devices: those that go ahead, in the order of the waves, those held back, and how many are pinned."""
 
     ahead: list[Device]
     held_back: list[Device]
     waves: list[int]
+    pinned: int = 0
 
 
 def choose_devices(session: Session, request: RolloutRequest, seed: int, now: datetime) -> Selection:
     """Return a request's devices; revoked ones are never among them.
 
     A list stays in its order unless it is to be shuffled. Everybody else is in random order, so that the first waves
-    are a fair sample; those online come first, as the others could not be compared anyway.
+    are a fair sample; those online come first, as the others could not be compared anyway. A device that is pinned to
+    a version of the model stays out.
 
     Raises:
         NotFoundError: A named device is not there.
+        ConflictError: A named device is pinned.
         InvalidInputError: There is no device, or the waves make no sense.
     """
+    pinned = pinned_devices(session, request.model, now)
+    out = 0
     if request.devices is not None:
         found = _named(session, request.devices)
+        _check_none_pinned(request.model, found, pinned)
         ordered = _shuffle(found, seed) if request.is_shuffled else found
     else:
-        ordered = sorted(
-            _shuffle(find_candidates(session, request, now), seed), key=lambda one: one.presence != "online"
-        )
+        found = find_candidates(session, request, now)
+        free = [one for one in found if one.id not in pinned]
+        out = len(found) - len(free)
+        ordered = sorted(_shuffle(free, seed), key=lambda one: one.presence != "online")
     back = choose_held_back([one.id for one in ordered], request.holdback_percent, seed) if ordered else frozenset()
     if request.holdback_percent and ordered and not back:
         raise InvalidInputError(
@@ -54,7 +62,17 @@ def choose_devices(session: Session, request: RolloutRequest, seed: int, now: da
         ahead=ahead,
         held_back=[one for one in ordered if one.id in back],
         waves=plan_waves(len(ahead), request.waves, request.rate),
+        pinned=out,
     )
+
+
+def _check_none_pinned(model: str, devices: Sequence[Device], pinned: Collection[str]) -> None:
+    held = [one.id for one in devices if one.id in pinned]
+    if held:
+        raise ConflictError(
+            f"starting a rollout of {model}: {', '.join(held[:20])} stay on a version by a pin",
+            f"let them go first, or leave them out: shoal devices unpin {held[0]} {model}",
+        )
 
 
 def find_candidates(session: Session, plan: RolloutPlan, now: datetime) -> list[Device]:

@@ -140,6 +140,7 @@ def _add_rollout(
 
 def _started(rollout: Rollout, chosen: Selection) -> str:
     held_back = f", {len(chosen.held_back)} held back" if chosen.held_back else ""
+    held_back += f", {chosen.pinned} left out as they are pinned" if chosen.pinned else ""
     return (
         f"rollout {rollout.id} of {rollout.model} version {rollout.version} to {len(chosen.ahead)} devices "
         f"in waves of {rollout.waves}{held_back} by {rollout.created_by}"

@@ -45,12 +45,24 @@ def wanted(hub: HubContext, device: str, after: timedelta = timedelta()) -> int 
 def test_a_pin_wins_over_a_later_rollout_and_gives_way_when_it_is_taken_away(
     client: TestClient, hub: HubContext, device: str
 ) -> None:
-    assert pin(client, device, "1")["version"] == 1
     client.post("/api/v1/rollouts", json={"model": "digits", "version": "2"}).raise_for_status()
+    assert pin(client, device, "1")["version"] == 1
     assert wanted(hub, device) == 1
     assert client.delete(url(device)).json()["version"] == 1
     assert wanted(hub, device) in {2, None}
     assert client.delete(url(device)).status_code == 404
+
+
+def test_a_rollout_leaves_pinned_devices_out_and_says_so(client: TestClient, hub: HubContext, device: str) -> None:
+    with hub.database.transaction() as session:
+        other = add_device(session, name="garden", reported=make_report().model_dump(mode="json")).id
+    pin(client, device, "1")
+    refused = client.post("/api/v1/rollouts", json={"model": "digits", "version": "2", "devices": [device, other]})
+    assert (refused.status_code, device in refused.json()["error"]["message"]) == (409, True)
+    started = client.post("/api/v1/rollouts", json={"model": "digits", "version": "2"}).json()
+    assert [one["device_id"] for one in started["deployments"]] == [other]
+    events = client.get("/api/v1/events").json()
+    assert any("1 left out as they are pinned" in event["message"] for event in events)
 
 
 def test_a_pin_has_what_the_device_fetches_stand_at_the_broker(
