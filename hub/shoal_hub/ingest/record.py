@@ -76,7 +76,7 @@ def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
 
 def _severity(body: EventBody) -> Severity:
     if isinstance(body, DeploymentEvent):
-        return "error" if body.step == "fail" else "info"
+        return "error" if body.step == "fail" else "warning" if body.step == "roll_back" else "info"
     is_fine = isinstance(body, BlobOffer | EncryptionKeyReplaced) or (
         isinstance(body, RoundResult) and body.outcome == "trained"
     )

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 from tests.simulators.rows import NOON, add_device, make_report
 
 from shoal_contract.ids import new_device_id
-from shoal_contract.reported import Presence
+from shoal_contract.reported import Presence, Problem
 from shoal_contract.telemetry import (
     DeploymentEvent,
     Event,
@@ -280,3 +280,14 @@ def test_one_kind_of_body_has_one_handler() -> None:
     handlers.on(MissingArtifact, lambda *_: None)
     with pytest.raises(ValueError, match="MissingArtifact"):
         handlers.on(MissingArtifact, lambda *_: None)
+
+
+def test_a_device_that_went_back_by_itself_is_told_as_a_warning_with_the_problem(
+    committer: Committer, database: Database, device_id: str
+) -> None:
+    problem = Problem(code="probe", message="probe 'camera' did not pass", remedy="see what it checks")
+    body = DeploymentEvent(model="digits", version=2, deployment="dp-1", step="roll_back", problem=problem)
+    place = OutboxPosition(stream=STREAM, sequence=1, oldest=1)
+    committer.commit([Received(device_id, Event(event_id="e" * 32, outbox=place, at=NOON, body=body))], NOON)
+    row = rows(database, "deployment")[0]
+    assert (row.severity, "roll_back: probe 'camera' did not pass" in row.message) == ("warning", True)
