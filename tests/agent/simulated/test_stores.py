@@ -129,8 +129,9 @@ def test_roles_are_kept_across_mounts_and_each_activation_is_noted_once(shared: 
     wanted = device.publish(version(1), "dp-1")
     slot = slot_for(version(1).variants[0], wanted, (1, 1))
     slots = MemorySlots(mounted(disk), "tiny")
-    for step in (Slots().staged(slot), Slots().staged(slot).activated(), Slots().staged(slot).activated().committed()):
-        slots.put(step)
+    staged = Slots().staged(slot)
+    for step in (staged, staged.activated(), staged.activated().booted(), staged.activated().committed()):
+        slots.put(step)  # a boot that finds the version unproven activates nothing either
     slots.put(slots.slots.proved("dp-2", (1, 2)))  # the same version for another deployment is no activation
     assert disk.activations == [Activation("tiny", 1, "dp-1")]
 
