@@ -190,7 +190,8 @@ class Agent:
 
     def _note_foreign_keys(self, state: DesiredState) -> None:
         """Tell the hub which encryption key this device has, if it was sent a version's key for another one."""
-        keys = [model.key for model in state.models.values() if model.key is not None]
+        models = [*state.models.values(), *(trial.candidate for trial in state.trials.values())]
+        keys = [model.key for model in models if model.key is not None]
         if any(self._encryption_key.is_for_another(key) for key in keys):
             self._tell_encryption_key(self._encryption_key.public_hex)
 

@@ -74,7 +74,9 @@ class InferEndpoint:
         except RequestError as error:
             self._note_error(server, name)
             return refuse(error)
-        # Borrowed only now: a client that sends slowly must not hold up the swap to another version.
+        # Chosen and borrowed only now: a client that sends slowly must not hold up the swap to another version, and a
+        # trial may have ended meanwhile.
+        server = self._server if self._choose is None else self._choose(name, version, _key_of(scope))
         with server.borrow(name) as held:
             try:
                 served = resolve(server, held, name, version)

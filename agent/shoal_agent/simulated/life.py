@@ -217,9 +217,11 @@ class Life:
         for name in (self._models.held() | asked) - state.models.keys():
             self._sections.want(section_of(name), None, "", self._models.removal(name))
 
-    async def _converge(self, name: str, wanted: DesiredModel, order: tuple[int, int]) -> None:
-        await self._models.convergence(name, wanted, order)()
-        self._witness.became_active(name, wanted)
+    async def _converge(self, name: str, wanted: DesiredModel, order: tuple[int, int]) -> str | None:
+        step = await self._models.convergence(name, wanted, order)()
+        if step is None:  # else it waits as a candidate
+            self._witness.became_active(name, wanted)
+        return step
 
     def _collect(self) -> None:
         """Delete the artifacts that no role needs any more."""

@@ -126,6 +126,7 @@ class Comparison:
         self._latency: NDArray[np.int64] = np.zeros(len(LATENCY_EDGES_MS) + 1, dtype=np.int64)
         self._examples: list[tuple[float, int, HardExample]] = []
         self._example_chars = 0
+        self._kept = 0
 
     def _compare(self, candidate: ServedModel, seen: Seen, outputs: Mapping[str, Array]) -> None:
         rows = rows_of(seen.served, seen.inputs)
@@ -149,7 +150,8 @@ class Comparison:
         example = HardExample(
             data=data, label=label, candidate_label=other, confidence=confidence, candidate_confidence=others
         )
-        heapq.heappush(self._examples, (others, self.disagreed * 1000 + len(self._examples), example))
+        self._kept += 1  # no two are alike, so that no two examples are ever compared
+        heapq.heappush(self._examples, (others, self._kept, example))
         self._example_chars += len(data)
         while len(self._examples) > self._most_examples or self._example_chars > _WINDOW_EXAMPLE_CHARS:
             self._example_chars -= len(heapq.heappop(self._examples)[2].data)

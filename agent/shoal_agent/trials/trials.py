@@ -66,6 +66,7 @@ class Trials:
         self._most_starts = most_starts
         self._updaters: dict[str, Updater] = {}
         self._since_s: dict[str, float] = {}
+        self._counted: dict[str, str] = {}
 
     async def boot(self) -> None:
         """Take up what was tried before; it is loaded when the desired state is read, if that still asks for it."""
@@ -97,7 +98,7 @@ class Trials:
             await anyio.sleep(SETTLE_S / 10)
             settled = [name for name, since_s in self._since_s.items() if time.monotonic() - since_s >= SETTLE_S]
             for name in settled:
-                del self._since_s[name]
+                self._since_s.pop(name, None)
                 await to_thread.run_sync(self._forget_starts, name)
 
     async def aclose(self) -> None:
@@ -117,14 +118,17 @@ class Trials:
             found = f"version {served.version}" if served else "nothing"
             message = f"trying {name} version {wanted.candidate.version} against {wanted.against}: {found} serves"
             raise HeldError(message, "the trial begins as soon as that version serves here")
-        await to_thread.run_sync(self._count_start, name, wanted)
-        before_bytes = self._resident_bytes()
-        await self._updater(name).converge(wanted.candidate, order, partial(_note, name))
+        if self._counted.get(name) != wanted.id:  # once for each start of the agent, however often it is tried
+            await to_thread.run_sync(self._count_start, name, wanted)
+            self._counted[name] = wanted.id
+        grown = _Growth(self._resident_bytes, partial(_note, name))
+        await self._updater(name).converge(wanted.candidate, order, grown.on_step)
         candidate = self._arms.candidates.get(name)
         try:
-            _check_fits(name, wanted, served, candidate, self._resident_bytes() - before_bytes)
+            _check_fits(name, wanted, served, candidate, grown.grown_bytes())
         except TrialError:
             await self._arms.candidates.swap(name, None)
+            await to_thread.run_sync(self._forget_starts, name)
             raise
         self._shadow.begin(name, wanted)
         self._arms.start(name, wanted, self._now())
@@ -166,6 +170,25 @@ class Trials:
         if name not in self._updaters:
             self._updaters[name] = self._make_updater(name)
         return self._updaters[name]
+
+
+class _Growth:
+    """What the process has grown by since the candidate began to be loaded, once all was fetched."""
+
+    def __init__(self, resident_bytes: Callable[[], int], note: Callable[[DeploymentEvent], None]) -> None:
+        self._resident_bytes = resident_bytes
+        self._note = note
+        self._before_bytes: int | None = None
+
+    def on_step(self, event: DeploymentEvent) -> None:
+        """Note a step; at `verify` the files are there, and loading begins."""
+        if event.step == "verify":
+            self._before_bytes = self._resident_bytes()
+        self._note(event)
+
+    def grown_bytes(self) -> int:
+        """Return the growth; 0 where nothing was loaded now."""
+        return self._resident_bytes() - self._before_bytes if self._before_bytes is not None else 0
 
 
 def _check_fits(

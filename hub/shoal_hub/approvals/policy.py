@@ -46,7 +46,8 @@ def require_none_needed(session: Session, model: str, kind: Kind) -> None:
     session.get(Model, model, with_for_update=True)  # as `set_policy` does
     if approvals_needed(session, model, kind):
         raise ConflictError(
-            f"{model}: its policy has come to ask for approvals while this was under way", "ask again, and it waits"
+            f"{model}: its policy asks for approvals, which this does not wait for",
+            f"roll it out instead, and it waits: shoal rollouts start {model} VERSION --device DEVICE; or ask again",
         )
 
 

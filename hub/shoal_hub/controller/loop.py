@@ -246,7 +246,7 @@ class Controller:
                 raise
             except MqttError as error:
                 log.info("%s", error)
-            except (SQLAlchemyError, HubError, ContractError, OSError):
+            except (SQLAlchemyError, HubError, ContractError, OSError, ValueError):
                 log.exception("a step of the controller failed; it is tried again")
 
     def _parts(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], None]]:

@@ -50,8 +50,7 @@ def set_intent(
     """
     _require_fit(device_id, section, body)
     drop_intents(session, device_id, section=section, owner=owner)
-    if isinstance(body, DesiredModel):
-        body = body.model_copy(update={"is_urgent": kind in _URGENT})
+    body = _urgent_if(kind, body)
     session.add(
         Intent(
             device_id=device_id,
@@ -113,7 +112,8 @@ def replace_intents(
     """
     for device_id, body in bodies.items():
         _require_fit(device_id, section, body)
-    ids = sorted(bodies)
+    told = {device_id: _urgent_if(kind, body) for device_id, body in bodies.items()}
+    ids = sorted(told)
     for start in range(0, len(ids), _PART):
         of_part = col(Intent.device_id).in_(ids[start : start + _PART]), col(Intent.section) == section
         is_replaced = or_(col(Intent.owner) == owner, col(Intent.kind).in_(sorted(replaces)))
@@ -124,7 +124,7 @@ def replace_intents(
             section=section,
             kind=kind,
             owner=owner,
-            body=bodies[device_id].model_dump(mode="json"),
+            body=told[device_id].model_dump(mode="json"),
             created_at=now,
         )
         for device_id in ids
@@ -181,6 +181,11 @@ def mark_all_stale(session: Session, device_ids: Collection[str]) -> None:
         is_marked = {"device_id": statement.excluded.device_id}
         session.connection().execute(statement.on_conflict_do_update(index_elements=["device_id"], set_=is_marked))
     announce(session, "intents")
+
+
+def _urgent_if(kind: IntentKind, body: Body) -> Body:
+    """Return a body that says whether it is fetched although the month's byte budget is spent."""
+    return body.model_copy(update={"is_urgent": kind in _URGENT}) if isinstance(body, DesiredModel) else body
 
 
 def _require_fit(device_id: str, section: str, body: Body) -> None:

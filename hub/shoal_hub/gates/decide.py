@@ -86,6 +86,12 @@ def _overdue(plan: GatePlan, evidence: Sequence[tuple[GateMetric, Evidence]]) ->
     broken = [f"{name}: {one.reason}" for name, one in found.items() if one.verdict == "abort"]
     if broken:
         return "abort", f"nothing was shown within {plan.max_hold_s:g} s, by hard limits: {'; '.join(broken)}"
+    waiting = [f"{name}: {one.reason}" for name, one in found.items() if one.verdict == "hold"]
+    if waiting:
+        return (
+            "hold",
+            f"too little was heard within {plan.max_hold_s:g} s for a limit; a person decides: {'; '.join(waiting)}",
+        )
     return "advance", f"nothing was shown within {plan.max_hold_s:g} s, and all is within the hard limits: not tested"
 
 

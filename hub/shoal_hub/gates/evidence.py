@@ -23,20 +23,22 @@ _BINS: Final = len(LATENCY_EDGES_MS) + 1
 
 
 class Sides(NamedTuple):
-    """Who is compared: canaries serve `version`, controls do not."""
+    """Who is compared: canaries serve `version`, controls `against`, or any other one where that is None."""
 
     model: str
     version: int
+    against: int | None
     canaries: Sequence[str]
     controls: Sequence[str]
 
 
 class Times(NamedTuple):
-    """The two stretches: `[before, began)` up to the rollout's start, and from the wave's start on."""
+    """Two stretches: `[before, began)` up to the rollout's start; and from the wave's start on, to an end if any."""
 
     before_at: datetime
     began_at: datetime
     wave_at: datetime
+    until_at: datetime | None = None
 
 
 @dataclass
@@ -60,7 +62,7 @@ class _Sums:
     def add(self, place: int, row: Any, middles: NDArray[np.float64] | None) -> None:  # noqa: ANN401 - selected columns
         """Add one window."""
         self.requests[place] += row.requests
-        self.errors[place] += row.errors
+        self.errors[place] += min(row.errors, row.requests)
         if len(row.latency) == _BINS:
             self.latency[place] += row.latency
         if middles is not None and len(row.confidence) == len(middles):
@@ -85,7 +87,9 @@ class _Sums:
                 return DeviceTotals(self.drift, self.drifted)
 
 
-def collect(session: Session, sides: Sides, times: Times, plan: GatePlan) -> list[tuple[GateMetric, Evidence]]:
+def collect(
+    session: Session, sides: Sides, times: Times, plan: GatePlan, rollout_id: str = ""
+) -> list[tuple[GateMetric, Evidence]]:
     """Return each metric of a plan with what both sides have counted.
 
     What a canary served before its update, and a control's windows of the version under test, if it has any, count
@@ -96,6 +100,7 @@ def collect(session: Session, sides: Sides, times: Times, plan: GatePlan) -> lis
         sides: Who is compared.
         times: Before the rollout, and since its wave began.
         plan: The gate's metrics.
+        rollout_id: The rollout that watches the devices' vital signs, if the plan looks at any.
     """
     device_ids = [*sides.canaries, *sides.controls]
     is_canary = np.arange(len(device_ids)) < len(sides.canaries)
@@ -103,7 +108,7 @@ def collect(session: Session, sides: Sides, times: Times, plan: GatePlan) -> lis
     found = []
     for planned in plan.metrics:
         if planned.name in VITALS:
-            totals = vital_totals(session, device_ids, planned.name)
+            totals = vital_totals(session, rollout_id, device_ids, planned.name)
         else:
             totals = tuple(one.totals(planned.name, plan.latency_bound_ms) for one in (before, after))  # type: ignore[assignment]
         found.append((plan.metric(planned), Evidence(totals[0], totals[1], is_canary)))
@@ -137,9 +142,20 @@ def _add_windows(session: Session, sides: Sides, times: Times, device_ids: Seque
             is_new = row.version == sides.version
             if row.started_at < times.began_at and not is_new:
                 before.add(index, row, middles.get(row.version))
-            elif row.started_at >= times.wave_at and is_new == (index < first_control):
+            elif _counts(row, sides, times, is_canary=index < first_control):
                 after.add(index, row, middles.get(row.version))
     return before, after
+
+
+def _counts(row: Any, sides: Sides, times: Times, *, is_canary: bool) -> bool:  # noqa: ANN401 - selected columns
+    """Whether a window is of its device's side, in the time that is compared."""
+    started_at: datetime = row.started_at
+    version: int = row.version
+    if started_at < times.wave_at or (times.until_at is not None and started_at > times.until_at):
+        return False
+    if is_canary:
+        return version == sides.version
+    return version != sides.version and sides.against in {None, version}
 
 
 def _middles(session: Session, model: str) -> dict[int, NDArray[np.float64]]:

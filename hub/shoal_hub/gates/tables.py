@@ -30,12 +30,13 @@ class GateLook(SQLModel, table=True):
 
 
 class Vitals(SQLModel, table=True):
-    """Sums over the heartbeats of one device since it is watched, and the same when the present wave began."""
+    """Sums over the heartbeats of one device since a rollout watches it, and the same when what is compared began."""
 
     __tablename__ = "device_vitals"
     __table_args__ = ({"info": UNAUDITED},)  # what devices say of themselves
 
-    device_id: str = Field(primary_key=True, foreign_key="devices.id")
+    rollout_id: str = Field(primary_key=True, foreign_key="rollouts.id")
+    device_id: str = Field(primary_key=True, foreign_key="devices.id", index=True)
     beats: int = 0
     warm_beats: int = Field(default=0, description="with a temperature")
     temperature_c: float = Field(default=0.0, description="sum over them")

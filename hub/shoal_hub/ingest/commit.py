@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Final
 
 from sqlalchemy import bindparam
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select, update
 
@@ -39,7 +39,7 @@ _HOLD: Final = timedelta(seconds=2)
 """How long a message that is ahead of a gap waits for the one before; then the device sends both again."""
 _MAX_HELD: Final = 64
 _QUERY_ROWS: Final = 500
-_HANDLER_ERRORS: Final = (HubError, ContractError, ValueError, LookupError, IntegrityError)
+_HANDLER_ERRORS: Final = (HubError, ContractError, ValueError, LookupError, IntegrityError, DataError)
 
 
 class RaceError(HubError):
@@ -118,7 +118,7 @@ class Committer:
             moved = {one for one, ack in acks.items() if _is_further(ack, devices[one])}
             beats = self._fresh_beats(devices, by_device)
             sent = _beats_of(devices, by_device)
-            take_beats(session, sent)
+            take_beats(session, sent, now)
             take_totals(session, _totals_of(sent), now)
             _note_seen(session, sorted(moved | beats.keys()), now)
         self._beats |= beats

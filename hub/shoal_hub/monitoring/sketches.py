@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import SketchCounts, Window
 from shoal_hub.errors import InvalidInputError
 from shoal_numerics import Histogram, HistogramEdges, NumericsError, unpack_counts
+
+MAX_WINDOW_COUNT: Final = 2**31 - 1
+"""Requests and samples of one window; the columns take no more."""
 
 
 class Packed(NamedTuple):
@@ -34,6 +37,10 @@ def check_window(window: Window, reference: Histogram) -> Packed:
         InvalidInputError: They do not; the window must not be merged.
     """
     where = f"reading a window of {window.model} version {window.version}"
+    answers = sum(window.latency)
+    if max(window.errors, answers) > window.requests or max(window.requests, window.samples) > MAX_WINDOW_COUNT:
+        told = f"{window.requests} requests, {window.errors} errors, {answers} latencies, {window.samples} samples"
+        raise InvalidInputError(f"{where}: {told} found, which can not be of one window")
     rows, bins = reference.edges.padded_shape
     found = (window.features.rows, window.features.bins, window.missing.rows, window.missing.bins)
     if found != (rows, bins, rows, 1):

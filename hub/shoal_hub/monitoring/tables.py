@@ -16,7 +16,11 @@ class WindowRow(SQLModel, table=True):
 
     __tablename__ = "windows"
     # What devices saw.
-    __table_args__ = (Index("ix_windows_stream", "device_id", "model", "version", "id"), {"info": UNAUDITED})
+    __table_args__ = (
+        Index("ix_windows_stream", "device_id", "model", "version", "id"),
+        Index("ix_windows_time", "model", "started_at", "device_id"),
+        {"info": UNAUDITED},
+    )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))
     device_id: str = Field(foreign_key="devices.id")

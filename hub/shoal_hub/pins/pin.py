@@ -47,7 +47,7 @@ def pin(
 
     Raises:
         NotFoundError: No such device, model or version.
-        ConflictError: The device was revoked or can run no variant of it, or the artifacts do not fit at the broker.
+        ConflictError: The device was revoked or can run no variant of it.
     """
     device, found = _device(session, device_id), find_version(session, model, version)
     encrypt_variants(session, hub.artifacts, hub.version_keys, found, now)

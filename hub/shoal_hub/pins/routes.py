@@ -6,8 +6,9 @@ from fastapi import APIRouter
 from pydantic import AwareDatetime, BaseModel
 
 from shoal_contract.ids import Name
+from shoal_hub.approvals.policy import require_none_needed
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import DeviceOperator, Hub, Reading, Viewer, Writing
+from shoal_hub.dependencies import Hub, Reading, RolloutOperator, Viewer, Writing
 from shoal_hub.devices.compose import MODELS
 from shoal_hub.devices.tables import Intent
 from shoal_hub.error_response import documented
@@ -45,15 +46,16 @@ def list_pins(session: Reading, _viewer: Viewer, model: Line = "") -> list[PinPu
 
 @router.put("/devices/{device_id}/pins/{model}", responses=documented(400, 401, 403, 404, 409, 413, 422))
 def pin_device(
-    device_id: Line, model: Name, body: PinRequest, hub: Hub, session: Writing, operator: DeviceOperator
+    device_id: Line, model: Name, body: PinRequest, hub: Hub, session: Writing, operator: RolloutOperator
 ) -> PinPublic:
     """Have a device stay on one version of a model, whatever rollouts want."""
     now = utc_now()
+    require_none_needed(session, model, "rollout")  # no way around what a rollout needs
     return _public(pin(session, hub, device_id, model, body.version, by=operator.name, now=now, until=body.until))
 
 
 @router.delete("/devices/{device_id}/pins/{model}", responses=documented(401, 403, 404, 422))
-def unpin_device(device_id: Line, model: Name, session: Writing, operator: DeviceOperator) -> PinPublic:
+def unpin_device(device_id: Line, model: Name, session: Writing, operator: RolloutOperator) -> PinPublic:
     """Let a device go, and return what it was pinned to: what rollouts want of it holds again."""
     return _public(unpin(session, device_id, model, by=operator.name))
 

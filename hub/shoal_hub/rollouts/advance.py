@@ -16,7 +16,7 @@ from shoal_contract.reported import Problem
 from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.observe import no_encryption_key, no_variant, observe, relapse, settle
 from shoal_hub.rollouts.records import describe_outcome, name_of
-from shoal_hub.rollouts.revert import ended, give_up, has_returned, has_stayed, is_waiting_to_return, revert
+from shoal_hub.rollouts.revert import ended, give_up, has_returned, has_stayed, is_waiting_to_return, revert, stay_away
 from shoal_hub.rollouts.tally import OPEN, Tally, is_away
 from shoal_hub.rollouts.thresholds import find_breach
 from shoal_hub.rollouts.views import (
@@ -86,7 +86,7 @@ class _Step:
         self._told_now: set[str] = set()
 
     def give_up_revoked(self) -> None:
-        """Settle the attempts of devices that were revoked: they count neither as failed nor as succeeded."""
+        """Settle the attempts of devices that were revoked or pinned: they count neither as failed nor as succeeded."""
         self._map(self._give_up)
 
     def run(self, *, is_paused: bool) -> None:
@@ -171,6 +171,10 @@ class _Step:
 
     def _give_up(self, attempt: Attempt) -> Attempt:
         is_waited_for = attempt.state in OPEN and attempt.wave <= self.rollout.current_wave
+        if is_waited_for and self._of(attempt).is_pinned and not self._of(attempt).is_revoked:
+            if self._of(attempt).is_ours:
+                self.effects.append(DropIntent(attempt.device_id))
+            return stay_away(attempt, self._now)
         if not (is_waited_for or is_waiting_to_return(attempt)) or not self._of(attempt).is_revoked:
             return attempt
         given_up = give_up(attempt, self._now)

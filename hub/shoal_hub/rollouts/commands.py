@@ -104,7 +104,9 @@ def plan_again(session: Session, rollout: Rollout) -> RolloutRequest:
     devices = session.exec(mine.order_by(col(Deployment.wave), col(Deployment.device_id))).all()
     same = {"model": rollout.model, "version": str(rollout.version), "seed": rollout.seed, "devices": list(devices)}
     by_list = {"group": None, "query": None, "late_joiners": "ignore", "is_shuffled": False}
-    return RolloutRequest.model_validate(rollout.plan | by_list | same)
+    # Before there were plans, these three were all of one.
+    bare = {"waves": rollout.waves, "max_failures": rollout.max_failures, "timeout_s": rollout.timeout_s}
+    return RolloutRequest.model_validate((rollout.plan or bare) | by_list | same)
 
 
 def roll_back(session: Session, rollout: Rollout, *, by: str, now: datetime) -> None:
@@ -113,7 +115,8 @@ def roll_back(session: Session, rollout: Rollout, *, by: str, now: datetime) -> 
     Raises:
         ConflictError: It is on its way back or was aborted, or a later rollout has taken over all of its devices.
     """
-    _require(rollout, "rollback", {"running", "paused", "succeeded"})
+    is_left = RolloutPlan.model_validate(rollout.plan).on_abort == "leave"
+    _require(rollout, "rollback", {"running", "paused", "succeeded", *({"aborted"} if is_left else ())})
     ours = session.exec(select(Intent.id).where(Intent.owner == owner_of(rollout.id))).first()
     if ours is None and rollout.state == "succeeded":
         raise ConflictError(

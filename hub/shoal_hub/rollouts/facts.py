@@ -1,6 +1,7 @@
 """Reads what the decision on a rollout needs to know of devices, in few queries however many devices there are."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import select as select_columns
@@ -19,9 +20,11 @@ QUERY_ROWS: Final = 500
 _Item = TypeVar("_Item")
 
 
-def read_facts(session: Session, rollout: RolloutView, attempts: Sequence[Attempt]) -> dict[str, DeviceFacts]:
+def read_facts(
+    session: Session, rollout: RolloutView, attempts: Sequence[Attempt], now: datetime
+) -> dict[str, DeviceFacts]:
     """Return what is known of the devices of these attempts, by device id."""
-    standing = _Standing(session, rollout, [attempt.device_id for attempt in attempts])
+    standing = _Standing(session, rollout, [attempt.device_id for attempt in attempts], now)
     untold = {attempt.device_id for attempt in attempts if attempt.target == ""}
     names = ("id", "reported", "reported_connection", "reported_sequence", "revoked_at", "encryption_key")
     wanted: Any = select_columns(*(getattr(Device, name) for name in names))
@@ -41,6 +44,7 @@ def read_facts(session: Session, rollout: RolloutView, attempts: Sequence[Attemp
                 current=standing.current(device_id, slots.active) if device_id in untold else None,
                 is_ours=device_id in standing.ours,
                 is_revoked=revoked_at is not None,
+                is_pinned=device_id in standing.pinned,
                 has_encryption_key=key is not None,
                 report=(connection, sequence),
             )
@@ -57,18 +61,21 @@ def parts(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 class _Standing:
     """What rollouts and rollbacks want of the rollout's section on some devices now."""
 
-    def __init__(self, session: Session, rollout: RolloutView, device_ids: Sequence[str]) -> None:
+    def __init__(self, session: Session, rollout: RolloutView, device_ids: Sequence[str], now: datetime) -> None:
         self._session = session
         self._rollout = rollout
         self._bodies: dict[str, tuple[Any, Mapping[str, Any]]] = {}
         self._refs: dict[int, ArtifactRef | None] = {}
         self.ours: set[str] = set()
+        self.pinned: set[str] = set()
         owner = owner_of(rollout.id)
         for part in parts(device_ids):
             wanted = select(Intent).where(col(Intent.device_id).in_(part), Intent.section == rollout.section)
             for intent in session.exec(wanted):
                 if intent.owner == owner:
                     self.ours.add(intent.device_id)
+                if intent.kind == "pin" and (intent.until is None or intent.until > now):
+                    self.pinned.add(intent.device_id)
                 if intent.kind in {"rollout", "rollback"}:
                     rank = (PRIORITY[intent.kind], intent.created_at, intent.id)
                     former = self._bodies.get(intent.device_id)

@@ -1,5 +1,7 @@
 """Looks at the gate of a rollout's wave: who is compared, how often, and what is kept of each look."""
 
+import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
@@ -12,7 +14,9 @@ from shoal_hub.gates.tables import GateLook
 from shoal_hub.gates.vitals import forget, watch
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.views import GateResult, RolloutView
+from shoal_numerics import NumericsError
 
+log = logging.getLogger(__name__)
 _NOTHING_YET = "no device serves the new version yet"
 
 
@@ -28,9 +32,18 @@ def look_at_gate(session: Session, row: Rollout, view: RolloutView, now: datetim
     if last is not None and last.at <= now < last.at + timedelta(seconds=plan.look_s):
         return GateResult(last.verdict, last.reason)
     canaries, controls = _sides(session, row)
-    if not canaries:
+    if not canaries and view.wave_ended_at is None:
         return GateResult("hold", _NOTHING_YET)
-    look = _look(session, row, view, plan, Sides(row.model, row.version, canaries, controls), now)
+    sides = Sides(row.model, row.version, None, canaries, controls)
+    try:
+        look = _look(session, row, view, plan, sides, now)
+    except NumericsError as error:  # of a gate that can not be read nothing follows by itself
+        log.exception("looking at the gate of rollout %s", row.id)
+        return GateResult("hold", f"what devices say can not be compared: {error}")
+    if last is not None and (last.verdict, last.reason) == (look.verdict, look.reason):
+        last.at, last.metrics = now, look.metrics
+        session.add(last)
+        return GateResult(last.verdict, last.reason)
     session.add(look)
     announce(session, "rollouts")
     return GateResult(look.verdict, look.reason)
@@ -47,21 +60,28 @@ def begin_wave(session: Session, row: Rollout, now: datetime) -> None:
     row.wave_started_at = now
     session.add(row)
     if _watches_vitals(row):
-        watch(session, _devices(session, row.id))
+        watch(session, row.id, _devices(session, row.id))
+
+
+def begin_serving(session: Session, row: Rollout, device_ids: Sequence[str]) -> None:
+    """Note that devices serve the new version from now on: their vital signs before this are of the old one."""
+    if device_ids and _watches_vitals(row):
+        watch(session, row.id, device_ids)
 
 
 def end_watch(session: Session, row: Rollout) -> None:
     """Watch the devices' vital signs no more: the rollout has ended."""
-    if _watches_vitals(row):
-        forget(session, _devices(session, row.id))
+    forget(session, row.id)
 
 
 def _look(session: Session, row: Rollout, view: RolloutView, plan: GatePlan, sides: Sides, now: datetime) -> GateLook:
     wave_at = row.wave_started_at or row.created_at
     times = Times(before_of(row.created_at, plan), row.created_at, wave_at)
     soaks_until = view.soaks_until()
-    is_overdue = soaks_until is not None and now >= soaks_until + timedelta(seconds=plan.max_hold_s)
-    evidence = collect(session, sides, times, plan)
+    is_overdue = (
+        view.state == "running" and soaks_until is not None and now >= soaks_until + timedelta(seconds=plan.max_hold_s)
+    )
+    evidence = collect(session, sides, times, plan, row.id)
     gates = max(1, view.wave_count - 1)
     found = decide(plan, evidence, gates=gates, wave=min(view.current_wave, gates - 1), is_overdue=is_overdue)
     return GateLook(

@@ -8,8 +8,8 @@ from shoal_contract.reported import Problem, SlotReport
 from shoal_hub.rollouts.failures import cause_of
 from shoal_hub.rollouts.views import Attempt, DeviceFacts, RolloutView
 
-WAITS: Final = frozenset({"window", "veto", "activate_at"})
-"""Steps at which a device holds a version back by its policy or by its owner's word: its time does not run."""
+WAITS: Final = frozenset({"window", "veto", "activate_at", "budget"})
+"""What a device holds a version back for: its policy, its owner's word, its month's bytes. Its time does not run."""
 _DOWNLOADED: Final = "downloaded"
 
 
@@ -91,7 +91,9 @@ def _is(slot: SlotReport | None, rollout: RolloutView, attempt: Attempt, *, stat
 
 def _follow_wait(before: Attempt, told: Attempt, now: datetime) -> Attempt:
     """Note what the device waits for; its own time begins anew when it waits no more."""
-    waits_for = told.step if told.state == "working" and told.step in WAITS else ""
+    is_out_of_budget = told.problem is not None and told.problem.code == "budget"
+    step = "budget" if is_out_of_budget else told.step
+    waits_for = step if told.state == "working" and step in WAITS else ""
     if before.waits_for and not waits_for:
         return replace(told, waits_for="", assigned_at=now)
     return replace(told, waits_for=waits_for)

@@ -51,7 +51,7 @@ class DeploymentPublic(BaseModel):
     state: DeploymentState
     step: str
     waits_for: str
-    """What its device waits for: its `window`, the time to `activate_at`, its owner's `veto`; empty for nothing."""
+    """What its device waits for: `window`, `activate_at`, its owner's `veto`, its month's `budget`; empty: nothing."""
     tries: int
     failure: str
     """Of what it failed, by the kinds that thresholds name."""

@@ -1,5 +1,6 @@
 """Takes every rollout that has something open one step on: reads, has `advance` decide, keeps all at once."""
 
+import logging
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.errors import ContractError
 from shoal_contract.reported import Problem
 from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
@@ -17,7 +19,7 @@ from shoal_hub.rollouts.advance import advance
 from shoal_hub.rollouts.delta_pairs import is_waiting_for_deltas
 from shoal_hub.rollouts.effects import carry_out
 from shoal_hub.rollouts.facts import read_facts
-from shoal_hub.rollouts.gate import begin_wave, end_watch, look_at_gate
+from shoal_hub.rollouts.gate import begin_serving, begin_wave, end_watch, look_at_gate
 from shoal_hub.rollouts.joiners import add_late_joiners
 from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.owner import owner_of
@@ -26,6 +28,8 @@ from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.views import Attempt, RolloutView
 from shoal_hub.rollouts.work import count_deployments, find_work
 from shoal_hub.transfer.leases import lease_users
+
+log = logging.getLogger(__name__)
 
 _PREFIX = owner_of("")
 _ENDS = {"aborted": "rollouts.abort", "paused": "rollouts.pause"} | dict.fromkeys(
@@ -41,8 +45,11 @@ def reconcile_rollouts(database: Database, now: datetime) -> bool:
         leased = {user.removeprefix(_PREFIX) for user in lease_users(session) if user.startswith(_PREFIX)}
     has_changed = False
     for rollout_id in sorted(open_ids | leased):
-        with database.transaction() as session:
-            has_changed |= _step_and_record(session, rollout_id, now)
+        try:
+            with database.transaction() as session:
+                has_changed |= _step_and_record(session, rollout_id, now)
+        except (ContractError, ValueError):  # of this one alone: the others, a rollback among them, go on
+            log.exception("a step of rollout %s failed; it is tried again", rollout_id)
     return has_changed
 
 
@@ -60,8 +67,8 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
     tally = count_deployments(session, rollout_id)
     work = find_work(session, view, tally, now, is_aborting=abort_reason != "")
     attempts = [view_deployment(one) for one in work.deployments]
-    gate = look_at_gate(session, row, view, now)
-    known = Known(read_facts(session, view, attempts), tally, gate=gate, has_more=work.has_more)
+    gate = look_at_gate(session, row, view, now) if not abort_reason else None
+    known = Known(read_facts(session, view, attempts, now), tally, gate=gate, has_more=work.has_more)
     advanced = advance(view, attempts, known, now, lambda: new_id("dp"), abort_reason=abort_reason)
     changed = [
         (deployment, before, after)
@@ -70,6 +77,8 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
     ]
     for deployment, _, attempt in changed:
         _keep_attempt(session, deployment, attempt)
+    served = [after.device_id for _, before, after in changed if after.state == "succeeded" != before.state]
+    begin_serving(session, row, served)
     is_news = any(replace(before, seen=after.seen) != after for _, before, after in changed)
     if not is_news and not advanced.effects and advanced.rollout == view:
         return work.has_more and bool(changed)

@@ -133,6 +133,9 @@ class RolloutRequest(RolloutPlan):
         if sum(one is not None for one in (self.devices, self.group, self.query)) > 1:
             msg = "devices, group and query exclude each other"
             raise ValueError(msg)
+        if self.gate is not None and self.policy.download_only:
+            msg = "gate: what is only downloaded serves nobody, so there is nothing to compare"
+            raise ValueError(msg)
         if self.waves and self.rate is not None:
             msg = "waves and rate exclude each other"
             raise ValueError(msg)

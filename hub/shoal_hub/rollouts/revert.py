@@ -13,6 +13,11 @@ WAY_BACK: Final = "roll_back"
 
 _OPEN: Final = frozenset({"pending", "assigned", "working"})
 _REVOKED: Final = Problem(code="revoked", message="the device was revoked", remedy="enrol the board again as a new one")
+_PINNED: Final = Problem(
+    code="pinned",
+    message="the device was pinned to a version while the rollout ran",
+    remedy="let it go (shoal devices unpin) and roll out to it again, or leave it where it is",
+)
 
 
 def revert(attempt: Attempt, new_id: Callable[[], str], now: datetime) -> tuple[Attempt, list[Effect]]:
@@ -48,8 +53,8 @@ def has_returned(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt
     """
     section = facts.section
     if attempt.from_body is None:
-        is_back = section is None or section.deployment != attempt.id
-    elif not facts.is_ours:
+        is_back = section is None or section.deployment != attempt.id or facts.is_pinned
+    elif not facts.is_ours or facts.is_pinned:
         is_back = True
     else:
         is_ours = section is not None and section.deployment == attempt.rollback_id
@@ -57,6 +62,11 @@ def has_returned(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt
         if is_ours and section is not None and section.state == "failed":
             return replace(attempt, state="failed", step=WAY_BACK, problem=section.problem, ended_at=now)
     return replace(attempt, state="rolled_back", ended_at=now) if is_back else attempt
+
+
+def stay_away(attempt: Attempt, now: datetime) -> Attempt:
+    """Return the open attempt of a device that was pinned meanwhile as cancelled: it stays where its pin says."""
+    return replace(ended(attempt, now), problem=_PINNED) if attempt.state in _OPEN else attempt
 
 
 def give_up(attempt: Attempt, now: datetime) -> Attempt:

@@ -94,6 +94,7 @@ class DeviceFacts:
         current: The section to go back to, if this rollout changes it now.
         is_ours: Whether the rollout's intent stands on the device; a later rollout takes it away.
         is_revoked: Whether the device is out: it can be told nothing, and nobody waits for it.
+        is_pinned: Whether the device stays on a version by a pin, which no rollout changes: nobody waits for it.
         has_encryption_key: Whether keys of encrypted versions can be wrapped for it.
         candidate: What it has staged of the rollout's model, and does not serve.
         report: The connection and sequence of its last report.
@@ -105,6 +106,7 @@ class DeviceFacts:
     current: DesiredModel | None = None
     is_ours: bool = False
     is_revoked: bool = False
+    is_pinned: bool = False
     has_encryption_key: bool = False
     candidate: SlotReport | None = None
     report: tuple[int, int] = NEVER_SEEN

@@ -95,7 +95,7 @@ def _find(session: Session, rollout: RolloutView, condition: ColumnElement[bool]
 def _changes(rollout: RolloutView, now: datetime, *, is_aborting: bool) -> list[ColumnElement[bool]]:
     """Return, for each kind of change, which deployments it may concern."""
     ours = exists().where(col(Intent.owner) == owner_of(rollout.id), col(Intent.device_id) == col(Deployment.device_id))
-    is_back = or_(_changed(), _revoked(), and_(col(Deployment.from_body).is_not(null()), ~ours))
+    is_back = or_(_changed(), _out(rollout), and_(col(Deployment.from_body).is_not(null()), ~ours))
     returning = and_(_returning(), is_back)
     if rollout.state in {"running", "paused"} and not is_aborting:
         return [*_on_the_way(rollout, now)]
@@ -120,12 +120,12 @@ def _on_the_way(rollout: RolloutView, now: datetime) -> list[ColumnElement[bool]
         is_late = or_(not_waiting, assigned_at < now - max(held, usual))
     has_reported = col(Device.reported_connection) >= 0 if is_timed and _may_tell(rollout, now) else false()
     return [
-        and_(_is("assigned", "working"), or_(_changed(), _revoked(), is_late)),
+        and_(_is("assigned", "working"), or_(_changed(), _out(rollout), is_late)),
         and_(
             _is("pending"),
             col(Deployment.wave) <= rollout.current_wave,
             _begun(),
-            or_(has_reported, _revoked(), is_late),
+            or_(has_reported, _out(rollout), is_late),
         ),
         and_(_is("succeeded"), _changed()),
     ]
@@ -150,6 +150,16 @@ def _changed() -> ColumnElement[bool]:
         col(Device.reported_connection) != col(Deployment.seen_connection),
         col(Device.reported_sequence) != col(Deployment.seen_sequence),
     )
+
+
+def _out(rollout: RolloutView) -> ColumnElement[bool]:
+    """Whether no rollout reaches the device any more: it was revoked, or is pinned to a version of the model."""
+    pin = exists().where(
+        col(Intent.device_id) == col(Deployment.device_id),
+        col(Intent.kind) == "pin",
+        col(Intent.section) == rollout.section,
+    )
+    return or_(_revoked(), pin)
 
 
 def _revoked() -> ColumnElement[bool]:

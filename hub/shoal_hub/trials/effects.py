@@ -38,9 +38,9 @@ def _evidence(session: Session, trial: Trial) -> list[tuple[GateMetric, Evidence
     arms = dict(session.exec(wanted.order_by(TrialDevice.device_id)).all())
     canaries = [device_id for device_id, arm in arms.items() if arm in {"candidate", "both"}]
     controls = [device_id for device_id, arm in arms.items() if arm in {"control", "both"}]
-    times = Times(before_of(trial.created_at, PLAN), trial.created_at, trial.created_at)
-    ours = collect(session, Sides(trial.model, trial.version, canaries, ()), times, PLAN)
-    theirs = collect(session, Sides(trial.model, trial.version, (), controls), times, PLAN)
+    times = Times(before_of(trial.created_at, PLAN), trial.created_at, trial.created_at, trial.ended_at)
+    ours = collect(session, Sides(trial.model, trial.version, trial.against, canaries, ()), times, PLAN)
+    theirs = collect(session, Sides(trial.model, trial.version, trial.against, (), controls), times, PLAN)
     return [(metric, _joined(one, other)) for (metric, one), (_, other) in zip(ours, theirs, strict=True)]
 
 

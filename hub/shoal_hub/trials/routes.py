@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlmodel import col, select
 
+from shoal_hub.approvals.policy import require_none_needed
 from shoal_hub.database import utc_now
 from shoal_hub.dependencies import Hub, Reading, RolloutOperator, Viewer, Writing
 from shoal_hub.error_response import documented
@@ -20,6 +21,8 @@ router = APIRouter(prefix="/trials", tags=["trials"])
 @router.post("", status_code=201, responses=documented(400, 401, 403, 404, 409, 413, 422))
 def create_trial(body: TrialRequest, hub: Hub, session: Writing, operator: RolloutOperator) -> TrialDetail:
     """Start a trial: the candidate runs beside what serves, in shadow or for a share of devices or request keys."""
+    if body.mode == "ab":  # its answers go out, as a rollout's do
+        require_none_needed(session, body.model, "rollout")
     return detail(session, start_trial(session, hub, body, by=operator.name, now=utc_now()))
 
 

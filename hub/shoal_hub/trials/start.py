@@ -19,6 +19,7 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
+from shoal_hub.pins.pin import pinned_devices
 from shoal_hub.registry.encrypt import encrypt_variants
 from shoal_hub.registry.publish import publish_manifest
 from shoal_hub.registry.tables import Model
@@ -53,12 +54,14 @@ def start_trial(session: Session, hub: HubContext, request: TrialRequest, *, by:
 
     Raises:
         NotFoundError: No such model, version or device.
-        ConflictError: A trial of the model runs, the version is the one that serves, no device fits, or the artifacts
-            do not fit at the broker.
+        ConflictError: A trial of the model runs, the version is the one that serves, or no device fits.
     """
     found = find_version(session, request.model, request.version)
     _check_none_running(session, request.model)
     devices = _enrolled(session, request.devices)
+    if request.mode == "ab":  # a pinned device answers by its version alone
+        pinned = pinned_devices(session, request.model, now)
+        devices = [one for one in devices if one.id not in pinned]
     against = request.against or _most_served(devices, request.model)
     if found.number == against:
         raise ConflictError(

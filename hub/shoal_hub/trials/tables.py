@@ -41,6 +41,9 @@ class Trial(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
     ends_at: datetime = Field(sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    looked_at: datetime | None = Field(
+        default=None, sa_type=UtcDateTime, description="when its stop rule was last looked at"
+    )
 
 
 class TrialDevice(SQLModel, table=True):
@@ -65,9 +68,9 @@ class ShadowRow(SQLModel, table=True):
     device_id: str = Field(foreign_key="devices.id")
     started_at: datetime = Field(sa_type=UtcDateTime)
     ended_at: datetime = Field(sa_type=UtcDateTime)
-    compared: int
-    disagreed: int
-    errors: int
-    skipped: int
+    compared: int = Field(sa_type=BigInteger)
+    disagreed: int = Field(sa_type=BigInteger)
+    errors: int = Field(sa_type=BigInteger)
+    skipped: int = Field(sa_type=BigInteger)
     latency: list[int] = Field(sa_type=JSON)
     examples: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)

@@ -157,3 +157,20 @@ async def test_outputs_that_choose_no_label_agree_within_the_tolerance(differenc
     comparison.run(candidate, Seen(served, {"x": x}, given))
     window = comparison.finish()
     assert (window.compared, window.disagreed) == (1, disagreed)
+
+
+async def test_batches_whose_examples_are_all_alike_are_kept_to_the_bound() -> None:
+    asked = trial(hard_examples=4)
+    comparison = Comparison("tiny", asked, may_send=True, now=lambda: START)
+    x = np.full((16, 4), 50.0, dtype=np.float32)
+    given, other = np.tile([1.0, 0.0, 0.0], (16, 1)), np.tile([0.0, 1.0, 0.0], (16, 1))
+
+    class Fixed(SlowEngine):
+        def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+            return {"probabilities": other[: len(inputs["x"])].astype(np.float32)}
+
+    for _ in range(3):
+        seen = Seen(served_tiny(1), {"x": x}, {"probabilities": given.astype(np.float32)})
+        comparison.run(served_tiny(2, Fixed([0.0], 0.0)), seen)
+    window = comparison.finish()
+    assert (window.disagreed, len(window.examples)) == (48, 4)

@@ -11,7 +11,7 @@ from tests.agent.simulators.device import Device, file_of, version
 from tests.agent.trials.conftest import START
 from tests.agent.trials.conftest import trial as wanted_trial
 
-from shoal_agent.errors import HeldError
+from shoal_agent.errors import HeldError, LinkError
 from shoal_agent.monitor import Monitor
 from shoal_agent.slots import SlotFile
 from shoal_agent.trials import Arms, Shadow, Trials
@@ -150,6 +150,17 @@ async def test_a_candidate_that_ends_the_agent_again_and_again_is_tried_no_more(
         await trying.converge(wanted)
     assert trying.device.serves == 1
     await trying.converge(wanted.model_copy(update={"id": "t-2"}))
+    assert trying.tried == 2
+
+
+async def test_tries_within_one_start_of_the_agent_are_no_crashes(trying: Trying) -> None:
+    wanted = asked(trying)
+    trying.device.source.is_down = True
+    for _ in range(6):
+        with pytest.raises(LinkError):
+            await trying.converge(wanted)
+    trying.device.source.is_down = False
+    await trying.converge(wanted)
     assert trying.tried == 2
 
 

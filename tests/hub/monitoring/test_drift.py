@@ -193,8 +193,11 @@ def test_small_windows_are_looked_at_together(hub: HubContext, baseline: Baselin
         {"features": SketchCounts(rows=4, bins=7, data="AAAA")},
         {"features": SketchCounts(rows=4, bins=20, data="AAAA")},
         {"missing": SketchCounts(rows=4, bins=1, data="====")},
+        {"requests": 1, "errors": 2},
+        {"latency": (2**62, 2**62)},
+        {"requests": 2**31},
     ],
-    ids=["sum", "version", "model", "labels", "shape", "garbage", "base64"],
+    ids=["sum", "version", "model", "labels", "shape", "garbage", "base64", "errors", "latency", "requests"],
 )
 def test_a_window_that_does_not_add_up_is_quarantined_and_never_merged(
     hub: HubContext, baseline: Baseline, changes: dict[str, Any]

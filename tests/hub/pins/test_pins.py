@@ -13,6 +13,7 @@ from shoal_hub.devices.compose import compose
 from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.tables import Device
 from shoal_hub.pins.pin import pinned_devices
+from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.transfer.leases import lease_users
 
 TARGET = "generic-onnx-int8"
@@ -108,3 +109,32 @@ def test_what_makes_no_sense_is_refused(client: TestClient, hub: HubContext, dev
     with hub.database.transaction() as session:
         session.get_one(Device, device).revoked_at = utc_now()
     assert "revoked" in client.put(url(device), json={"version": "1"}).json()["error"]["message"]
+
+
+def test_a_device_that_is_pinned_while_a_rollout_runs_holds_nobody_up(
+    client: TestClient, hub: HubContext, device: str
+) -> None:
+    started = client.post("/api/v1/rollouts", json={"model": "digits", "version": "2"}).json()
+    reconcile_rollouts(hub.database, utc_now())
+    pin(client, device, "1")
+    for _ in range(3):
+        reconcile_rollouts(hub.database, utc_now() + timedelta(hours=1))
+    found = client.get(f"/api/v1/rollouts/{started['id']}").json()
+    assert (found["state"], found["deployments"][0]["state"]) == ("succeeded", "cancelled")
+    assert found["deployments"][0]["problem"]["code"] == "pinned"
+
+
+def test_a_rollback_does_not_wait_for_a_pinned_device(client: TestClient, hub: HubContext, device: str) -> None:
+    started = client.post("/api/v1/rollouts", json={"model": "digits", "version": "2"}).json()
+    reconcile_rollouts(hub.database, utc_now())
+    pin(client, device, "2")
+    client.post(f"/api/v1/rollouts/{started['id']}/rollback").raise_for_status()
+    for _ in range(3):
+        reconcile_rollouts(hub.database, utc_now())
+    assert client.get(f"/api/v1/rollouts/{started['id']}").json()["state"] == "rolled_back"
+
+
+def test_a_pin_is_no_way_around_approvals(client: TestClient, device: str) -> None:
+    client.put("/api/v1/models/digits/approval-policy", json={"rollout": 1, "production": 0}).raise_for_status()
+    refused = client.put(url(device), json={"version": "1"})
+    assert (refused.status_code, "asks for approvals" in refused.json()["error"]["message"]) == (409, True)

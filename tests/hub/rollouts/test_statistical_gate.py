@@ -1,6 +1,6 @@
 """A rollout whose waves pass a gate: windows of canaries and controls decide, on both engines."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -149,11 +149,13 @@ def test_what_a_canary_served_before_its_update_says_nothing_of_the_new_version(
 
 def test_a_gate_is_looked_at_as_often_as_the_plan_says(client: TestClient, hub: HubContext, fleet: Fleet) -> None:
     rollout, _ = first_wave_serves(client, hub, fleet, gate=GATE | {"look_s": 600})
+    looked: set[tuple[int, datetime]] = set()
     for seconds in (10, 20, 500, 700, 710):
         step(hub, seconds)
-    with hub.database.session() as session:
-        looks = session.exec(select(GateLook).where(GateLook.rollout_id == rollout)).all()
-    assert len(looks) == 2
+        with hub.database.session() as session:
+            looks = session.exec(select(GateLook).where(GateLook.rollout_id == rollout)).all()
+            looked.add((len(looks), looks[-1].at))
+    assert [count for count, _ in sorted(looked)] == [1, 1], "two looks, of which the second says the same"
 
 
 def test_a_small_fleet_is_decided_by_the_hard_limits_and_that_is_said(
@@ -192,3 +194,50 @@ def test_vital_signs_are_watched_from_the_start_to_the_end(client: TestClient, h
     client.post(f"{URL}/{rollout}/abort").raise_for_status()
     with hub.database.session() as session:
         assert session.exec(select(Vitals)).all() == []
+
+
+def test_a_wave_in_which_every_device_failed_is_not_held_for_ever(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    undecided = GATE | {"max_hold_s": 3600, "undecided": "abort"}
+    rollout = start(client, fleet, waves=[1, 23], max_failures=1, gate=undecided)
+    step(hub)
+    fleet.obey(*canaries_of(hub, rollout), state="failed")
+    step(hub)
+    assert shown(client, rollout)["waits_for"] == "gate"
+    step(hub, 4000)
+    assert shown(client, rollout)["state"] == "aborted"
+
+
+def test_canaries_that_have_gone_silent_let_no_wave_pass(client: TestClient, hub: HubContext, fleet: Fleet) -> None:
+    rollout, canaries = first_wave_serves(client, hub, fleet, gate=GATE | {"max_hold_s": 3600})
+    tell_windows(hub, sorted(set(fleet.ids) - set(canaries)), 1, 0.05, at_s=10)
+    step(hub, 4000)
+    found = shown(client, rollout)
+    assert (found["state"], found["current_wave"]) == ("running", 0)
+    assert "a person decides" in found["gates"][0]["reason"]
+
+
+def test_one_rollout_whose_evidence_can_not_be_read_holds_and_the_others_go_on(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    rollout, canaries = first_wave_serves(client, hub, fleet)
+    with hub.database.transaction() as session:
+        for row in session.exec(select(WindowRow)).all():
+            row.latency = [-(2**40)] * len(row.latency)
+    tell_windows(hub, canaries, 2, 0.05, at_s=10)
+    step(hub, 120)
+    assert shown(client, rollout)["state"] == "running"
+    client.post(f"{URL}/{rollout}/abort").raise_for_status()
+
+
+def test_a_paused_rollout_is_not_aborted_by_time(client: TestClient, hub: HubContext, fleet: Fleet) -> None:
+    rollout, _ = first_wave_serves(client, hub, fleet, gate=GATE | {"max_hold_s": 3600, "undecided": "abort"})
+    client.post(f"{URL}/{rollout}/pause").raise_for_status()
+    step(hub, 40_000)
+    assert shown(client, rollout)["state"] == "paused"
+
+
+def test_what_is_only_downloaded_has_no_gate(client: TestClient, fleet: Fleet) -> None:
+    body = {"model": "digits", "version": "2", "devices": fleet.ids, "gate": GATE, "policy": {"download_only": True}}
+    assert client.post(URL, json=body).status_code == 422

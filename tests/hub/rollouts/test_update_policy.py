@@ -8,7 +8,7 @@ from tests.hub.rollouts.test_advance import OLD, TARGET, TIMEOUT, Fleet
 from tests.hub.rollouts.test_wave_gates import planned
 from tests.simulators.rows import section
 
-from shoal_contract.reported import SlotReport
+from shoal_contract.reported import Problem, SlotReport
 from shoal_contract.update_policy import MaintenanceWindow, UpdatePolicy
 
 NIGHT = UpdatePolicy(windows=(MaintenanceWindow(start="02:00", minutes=60),))
@@ -69,6 +69,20 @@ def test_a_device_that_is_held_without_a_reason_of_its_own_runs_out_of_time() ->
     fleet.now += TIMEOUT + timedelta(seconds=1)
     fleet.step()
     assert fleet.states() == ["timed_out"]
+
+
+def test_a_device_whose_months_bytes_are_spent_is_waited_for() -> None:
+    fleet = Fleet([1])
+    fleet.step()
+    says(fleet, 0, "held", "wait")
+    facts = fleet.facts["device-0"]
+    assert facts.section is not None
+    spent = Problem(code="budget", message="the month's bytes are spent", remedy="wait")
+    fleet.facts["device-0"] = replace(facts, section=facts.section.model_copy(update={"problem": spent}))
+    fleet.step()
+    fleet.now += 10 * HOUR
+    fleet.step()
+    assert (fleet.states(), fleet.attempts[0].waits_for) == (["working"], "budget")
 
 
 def test_waiting_ends_at_its_own_limit_but_not_before_the_time_to_activate() -> None:

@@ -13,7 +13,7 @@ from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, Des
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.desired import refresh_desired, stale_devices
-from shoal_hub.devices.intents import set_intent
+from shoal_hub.devices.intents import replace_intents, set_intent
 from shoal_hub.devices.tables import DesiredRow, IntentKind
 
 
@@ -112,6 +112,19 @@ def test_a_rollback_and_a_pin_are_urgent_and_nothing_else_is(fleet: Fleet, kind:
     body = DesiredModel(version=1, target="t", manifest=manifest, deployment="dp-1", is_urgent=not is_urgent)
     with fleet.hub.database.transaction() as session:
         set_intent(session, fleet.one, "models/digits", kind=kind, owner="rollout/r-1", body=body, now=NOON)
+    fleet.told()
+    assert fleet.state(fleet.one).models["digits"].is_urgent is is_urgent
+
+
+@pytest.mark.parametrize(("kind", "is_urgent"), [("rollout", False), ("rollback", True)])
+def test_what_a_rollout_tells_many_devices_is_urgent_on_the_way_back_alone(
+    fleet: Fleet, kind: IntentKind, is_urgent: bool
+) -> None:
+    manifest = ArtifactRef(sha256="0" * 64, size_bytes=1)
+    body = DesiredModel(version=1, target="t", manifest=manifest, deployment="dp-1")
+    with fleet.hub.database.transaction() as session:
+        bodies = {fleet.one: body}
+        replace_intents(session, "models/digits", kind=kind, owner="rollout/r-1", bodies=bodies, replaces=(), now=NOON)
     fleet.told()
     assert fleet.state(fleet.one).models["digits"].is_urgent is is_urgent
 

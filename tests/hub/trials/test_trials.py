@@ -282,7 +282,8 @@ def test_a_trial_ends_with_its_time_or_when_both_sides_have_seen_enough(
     add_window(hub, fleet[0], 2, 99, 0, 1)
     assert state_after(timedelta()) == ("running", "")
     add_window(hub, fleet[1], 2, 1, 0, 1)
-    assert state_after(timedelta()) == ("ended", "ended after 100 samples on each side")
+    assert state_after(timedelta(seconds=30)) == ("running", ""), "looked at once a minute"
+    assert state_after(timedelta(minutes=2)) == ("ended", "ended after 100 samples on each side")
     trial = start(client, duration_s=3600)
     assert state_after(timedelta(seconds=3500)) == ("running", "")
     assert state_after(timedelta(seconds=3700)) == ("ended", "ended with its time")
