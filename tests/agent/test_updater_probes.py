@@ -92,6 +92,12 @@ async def test_a_probe_that_this_device_does_not_have_fails_the_deployment_befor
     assert (device.serves, device.source.delivered.total()) == (1, 0)
 
 
+async def test_a_broken_file_of_probes_fails_no_deployment_that_asks_for_none(device: Device, owner: Owner) -> None:
+    owner.define("[good")
+    await device.converge(device.publish(version(2), "dp-2"))
+    assert device.serves == 2
+
+
 async def test_probes_end_with_the_time_for_an_activation(device: Device) -> None:
     wanted = under(device.publish(version(2), "dp-2"), probes=("stuck",), activate_timeout_s=1.0)
     with (
