@@ -38,6 +38,7 @@ from shoal_agent.keeper import Keeper
 from shoal_agent.loading import Chosen, Loader, Profile
 from shoal_agent.serving import ModelServer, ServedModel
 from shoal_agent.slots import SlotFile, failure_of, failure_to_get, slot_for
+from shoal_agent.turns import WAY_BACK
 from shoal_agent.update_rules import (
     check_activation,
     check_expiry,
@@ -218,7 +219,8 @@ class Updater:
         await self.trust.check_manifest(self.name, attempt.wanted.version, attempt.wanted.manifest)
         try:
             with anyio.fail_after(None if is_here else open_s(policy, moment)):
-                async with nullcontext() if is_here else self.conditions.turns.take(policy.priority):
+                priority = WAY_BACK if attempt.wanted.is_urgent else policy.priority
+                async with nullcontext() if is_here else self.conditions.turns.take(priority):
                     attempt.on("go")
                     with anyio.fail_after(policy.fetch_timeout_s):
                         chosen, attempt.fetched_bytes = await self._files.bring(
@@ -290,6 +292,7 @@ class Updater:
                 limit_s = attempt.policy.activate_timeout_s
                 message = f"probes {', '.join(names)} of {attempt.what}: not done {limit_s:g} s after it was loaded"
                 raise ProbeError(message, "allow more time (activate_timeout_s), or make the probes quicker") from error
+            check_expiry(attempt.policy, self.conditions.now(), attempt.what)  # probes take their time
         with anyio.CancelScope(shield=True):
             await self._commit(attempt)
 
