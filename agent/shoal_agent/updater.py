@@ -30,6 +30,7 @@ from shoal_agent.errors import (
     FetchError,
     HeldError,
     LinkError,
+    NoRoomError,
     ProbeError,
     WaitingError,
 )
@@ -92,6 +93,8 @@ class Updater:
     encryption_key: EncryptionKey
     conditions: Conditions = field(default_factory=Conditions)
     load_engine: LoadEngine = load_engine
+    claimant: str = ""
+    """Who it is among those that fetch; the model's name, if nothing is said."""
 
     async def boot(self, on_step: OnStep = _tell_nobody) -> None:
         """Serve the active version again after a start, see `Keeper.boot`.
@@ -120,6 +123,18 @@ class Updater:
             WaitingError: Not yet; it says when to look again.
             DeploymentFailedError: The version can not serve here; the last good one does.
         """
+        self._files.begin(wanted)
+        is_over = True
+        try:
+            return await self._converge(wanted, order, on_step)
+        except (WaitingError, *RETRYABLE) as error:
+            is_over = error.to_problem().code == NoRoomError.code  # else what has come is not for others to delete
+            raise
+        finally:
+            if is_over:
+                self._files.end()
+
+    async def _converge(self, wanted: DesiredModel, order: tuple[int, int], on_step: OnStep) -> str | None:
         failure = self.file.slots.forbidding(wanted)
         if failure is not None:
             raise DeploymentFailedError(failure.problem, "roll_back" if failure.is_rolled_back else "")
@@ -132,11 +147,10 @@ class Updater:
         except AgentError as error:
             await self._retry_or_give_up(error, attempt)
             raise
-        finally:
-            self._files.end()
 
     async def remove(self) -> None:
         """Stop serving the model: the hub no longer wants it here."""
+        self._files.end()
         await self.server.swap(self.name, None)
         await to_thread.run_sync(self.file.forget)
 
@@ -244,6 +258,7 @@ class Updater:
     async def _load_candidate(self, chosen: Chosen, attempt: Attempt) -> ServedModel:
         """Note the candidate, then load it: a file that ends the whole process is not tried for ever."""
         slots = await self._keeper.put(self.file.slots.staged(slot_for(chosen.variant, attempt.wanted, attempt.order)))
+        self._files.end()  # its role keeps its files from here on, and a delta is needed no more
         boots = slots.candidate.boots if slots.candidate else 0
         if boots > starts_allowed(attempt.policy, self.boot_attempts):
             raise EndedError(f"loading {attempt.what}: the agent ended {boots} times while it was tried")
@@ -372,4 +387,5 @@ class Updater:
 
     @property
     def _files(self) -> Files:
-        return Files(self.name, self.blobs, self.fetcher, self.encryption_key, self.conditions.room)
+        room, claimant = self.conditions.room, self.claimant or self.name
+        return Files(self.name, self.blobs, self.fetcher, self.encryption_key, room, claimant)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -314,7 +315,7 @@ async def test_a_start_on_a_damaged_file_tells_that_it_went_back_and_mends_it(de
     await again.server.aclose()
 
 
-async def test_a_file_that_takes_for_ever_to_load_is_given_up(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_takes_for_ever_to_load_is_given_up(device: Device) -> None:
     let_go, closed = threading.Event(), threading.Event()
 
     def slow(*arguments: Any) -> Engine:
@@ -329,11 +330,10 @@ async def test_a_file_that_takes_for_ever_to_load_is_given_up(device: Device, mo
         engine.close = note_close  # type: ignore[method-assign]
         return engine
 
-    with monkeypatch.context() as runtime:
-        runtime.setattr("shoal_agent.loading.load_engine", slow)
-        wanted = under(device.publish(version(2), "dp-2"), activate_timeout_s=0.2)
-        with anyio.fail_after(10), pytest.raises(DeploymentFailedError, match="not done after 0.2 s"):
-            await device.converge(wanted)
+    wanted = under(device.publish(version(2), "dp-2"), activate_timeout_s=0.2)
+    slow_updater = replace(device.updater, load_engine=slow)
+    with anyio.fail_after(10), pytest.raises(DeploymentFailedError, match="not done after 0.2 s"):
+        await slow_updater.converge(wanted, (1, 1), device.steps.append)
     assert (device.serves, roles(device)) == (1, (1, None, None))
     let_go.set()
     assert await anyio.to_thread.run_sync(closed.wait, 10), "what was made in the end is closed"
