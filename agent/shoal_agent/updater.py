@@ -44,6 +44,7 @@ from shoal_agent.update_rules import (
     check_activation,
     check_expiry,
     check_fetch,
+    check_hold,
     kind_of,
     open_s,
     seconds_left,
@@ -147,6 +148,17 @@ class Updater:
         except AgentError as error:
             await self._retry_or_give_up(error, attempt)
             raise
+
+    async def take_off(self) -> None:
+        """Stop serving the model once the device's owner lets it go; what does not serve goes at once.
+
+        Raises:
+            WaitingError: The owner holds what serves.
+            DiskError: The roles could not be deleted.
+        """
+        if self.server.get(self.name) is not None:
+            check_hold(self.conditions.moment(), f"taking {self.name} off this device")
+        await self.remove()
 
     async def remove(self) -> None:
         """Stop serving the model: the hub no longer wants it here."""

@@ -202,6 +202,16 @@ async def test_a_rollback_by_the_hub_waits_for_the_owner_unless_what_is_held_can
     assert device.serves == 1
 
 
+async def test_a_model_that_serves_is_not_taken_off_while_its_owner_holds_it(device: Device, owner: Owner) -> None:
+    owner.hold = Hold(reason="stocktaking")
+    with pytest.raises(WaitingError, match="taking tiny off this device.*stocktaking") as waiting:
+        await device.updater.take_off()
+    assert (waiting.value.step, device.serves, roles(device)) == ("veto", 1, (1, None, None))
+    await device.server.swap("tiny", None)  # it can not serve: the veto protects nothing
+    await device.updater.take_off()
+    assert roles(device) == (None, None, None)
+
+
 async def test_a_first_version_waits_for_the_owner_too(tmp_path: Path, owner: Owner) -> None:
     device = Device(tmp_path, conditions=owner.conditions)
     owner.hold = Hold()
