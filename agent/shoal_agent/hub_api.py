@@ -2,9 +2,10 @@
 
 import http.client
 import json
+import socket
 import ssl
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -79,6 +80,12 @@ class HubConnection:
                 raise HungUpError(message, "ask again on a new connection") from error
             raise HubUnreachableError(message, "check the hub's address, its port and the network") from error
         return Answer(response.status, content, _date(response.getheader("Date")))
+
+    def interrupt(self) -> None:
+        """End a request that is being answered in another thread: it raises there. From any thread."""
+        if (sock := self._connection.sock) is not None:
+            with suppress(OSError):  # it has ended already
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of TCP: TLS belongs to the other thread
 
     def close(self) -> None:
         """Hang up."""

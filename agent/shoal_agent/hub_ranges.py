@@ -49,6 +49,8 @@ class HubRanges:
         self._lock = threading.Lock()
         self._connection: HubConnection | None = None
         self._is_closing = False
+        self._in_flight: threading.Event | None = None
+        """Of the request that is being answered: set when nobody waits for it any more."""
 
     async def chunk_list(self, ref: ArtifactRef) -> bytes:
         """Return the artifact's transfer manifest, which nobody has signed.
@@ -56,7 +58,7 @@ class HubRanges:
         Raises:
             FetchError: The hub can not be reached or refuses.
         """
-        answer = await to_thread.run_sync(self._read, ref.sha256, "/chunks", {}, abandon_on_cancel=True)
+        answer = await self._read(ref.sha256, "/chunks", {})
         if answer.status != http.client.OK:
             raise self._refused(ref.sha256, answer)
         return answer.body
@@ -68,7 +70,7 @@ class HubRanges:
             FetchError: The hub can not be reached or refuses.
         """
         wanted = {"Range": f"bytes={start}-{start + size_bytes - 1}"}
-        answer = await to_thread.run_sync(self._read, sha256, "", wanted, abandon_on_cancel=True)
+        answer = await self._read(sha256, "", wanted)
         if answer.status != _PARTIAL:
             raise self._refused(sha256, answer)
         return answer.body
@@ -76,7 +78,7 @@ class HubRanges:
     def close(self) -> None:
         """Hang up, at once or after the request that is being answered; the next request connects again.
 
-        Waits for nothing: a rollback must not wait for a range, nor the agent's end.
+        Waits for nothing, as it is called in the event loop.
         """
         self._is_closing = True
         self._hang_up_if_free()
@@ -92,17 +94,33 @@ class HubRanges:
             finally:
                 self._lock.release()
 
-    def _read(self, sha256: str, tail: str, headers: dict[str, str]) -> Answer:
-        """Ask once, and again with the hub's time if this device's clock is off."""
+    async def _read(self, sha256: str, tail: str, headers: dict[str, str]) -> Answer:
+        """Ask in a thread; who is cancelled waits for no answer, and nobody else does for that one."""
+        dropped = threading.Event()
+        try:
+            return await to_thread.run_sync(self._read_in_turn, sha256, tail, headers, dropped, abandon_on_cancel=True)
+        finally:
+            dropped.set()
+            if self._in_flight is dropped and (connection := self._connection) is not None:
+                connection.interrupt()
+
+    def _read_in_turn(self, sha256: str, tail: str, headers: dict[str, str], dropped: threading.Event) -> Answer:
         try:
             with self._lock:
-                return self._ask_in_time(sha256, tail, headers)
+                if dropped.is_set():
+                    raise FetchError(f"fetching {sha256[:12]} over HTTPS: nobody waits for it any more")
+                self._in_flight = dropped
+                try:
+                    return self._ask_in_time(sha256, tail, headers)
+                finally:
+                    self._in_flight = None
         except HubError as error:
             raise FetchError(f"fetching {sha256[:12]} over HTTPS: {error}", error.remedy) from error
         finally:
             self._hang_up_if_free()
 
     def _ask_in_time(self, sha256: str, tail: str, headers: dict[str, str]) -> Answer:
+        """Ask once, and again with the hub's time if this device's clock is off."""
         answer = self._ask(sha256, tail, headers, self._now())
         is_late = answer.status == http.client.CONFLICT and refusal(self._identity.api_url, answer).answer == _CLOCK
         if is_late and answer.date is not None:
@@ -118,6 +136,8 @@ class HubRanges:
         try:
             answer = self._connected().ask("GET", path, headers=headers | signed)
         except HungUpError:  # servers end what is idle for a few seconds: between two versions' files, or amid a limit
+            if self._in_flight is not None and self._in_flight.is_set():
+                raise  # it was this device that has dropped the request
             answer = self._connected().ask("GET", path, headers=headers | signed)
         self._count(range_cost(sum(map(len, signed.values())), len(answer.body)))
         return answer

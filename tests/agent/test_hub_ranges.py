@@ -43,8 +43,9 @@ class Server:
                 outer.connections += 1
 
             def do_GET(self) -> None:
+                gate = outer.gate
                 outer.asked.set()
-                outer.gate.wait(20)
+                gate.wait(20)
                 self.send_response(206)
                 self.send_header("Content-Length", str(len(DATA)))
                 self.end_headers()
@@ -129,15 +130,27 @@ async def test_a_connection_is_made_with_the_trust_of_now(
 
 
 async def test_neither_a_rollback_nor_the_agent_s_end_waits_for_a_range(server: Server, ranges: HubRanges) -> None:
-    server.gate.clear()
+    shut = server.gate = threading.Event()
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             group.start_soon(ranges.read, SHA, 0, len(DATA))
             assert await to_thread.run_sync(server.asked.wait, 10)
             group.cancel_scope.cancel()
+        server.gate = threading.Event()
+        server.gate.set()
+        assert await ranges.read(SHA, 0, len(DATA)) == DATA, "what has to be fetched does not wait either"
         ranges.close()
-    assert not server.gate.is_set(), "the hub has not answered yet"
-    server.gate.set()
-    await server.idle()
-    assert await ranges.read(SHA, 0, len(DATA)) == DATA
-    assert server.connections == 2, "the connection of the request that nobody waited for is hung up"
+    assert not shut.is_set(), "the hub has not answered yet"
+    assert server.connections == 2
+    shut.set()
+
+
+async def test_to_hang_up_waits_for_no_answer_and_comes_after_it(server: Server, ranges: HubRanges) -> None:
+    server.gate.clear()
+    async with anyio.create_task_group() as group:
+        group.start_soon(ranges.read, SHA, 0, len(DATA))
+        assert await to_thread.run_sync(server.asked.wait, 10)
+        ranges.close()
+        assert not server.gate.is_set()
+        server.gate.set()
+    assert ranges._connection is None
