@@ -49,7 +49,7 @@ test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agent
 
 .PHONY: test-slow
 test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the wheel on Python 3.10; about 10 minutes
-	pytest -m slow
+	pytest -n 2 --dist loadfile -m slow
 
 .PHONY: test-py310
 test-py310: setup-test  ## of these, the wheel alone: its size and the device's tests on Python 3.10

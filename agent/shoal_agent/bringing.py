@@ -8,7 +8,7 @@ from anyio import to_thread
 from shoal_agent.blobs import BlobStore
 from shoal_agent.deltas import Deltas
 from shoal_agent.encryption_key import EncryptionKey
-from shoal_agent.errors import ArtifactError
+from shoal_agent.errors import ArtifactError, NoRoomError
 from shoal_agent.fetch import Fetcher
 from shoal_agent.loading import Chosen, Loader
 from shoal_agent.room import Room
@@ -28,6 +28,13 @@ class Files:
     fetcher: Fetcher
     encryption_key: EncryptionKey
     room: Room | None
+    claimant: str
+    """Who it is in the room: the model's name says not whether it serves or is tried."""
+
+    def begin(self, wanted: DesiredModel) -> None:
+        """Something is about to be fetched for a deployment, again or for the first time."""
+        if self.room is not None:
+            self.room.begin(self.claimant, wanted.deployment)
 
     async def bring(self, wanted: DesiredModel, slots: Slots, loader: Loader) -> tuple[Chosen, int]:
         """Have the manifest and the variant's file in the store.
@@ -69,7 +76,7 @@ class Files:
     def end(self) -> None:
         """Nothing more is fetched for now: what is not in a role may be deleted for others."""
         if self.room is not None:
-            self.room.release(self.name)
+            self.room.release(self.claimant)
 
     async def _bring_file(self, variant: Variant, wanted: DesiredModel, slots: Slots) -> int:
         """Have the variant's file in the store, by a delta or as a whole; return the bytes that travelled for it."""
@@ -80,8 +87,12 @@ class Files:
         def has_room(delta: ArtifactRef) -> bool:
             if room is None:
                 return True
-            room.claim(self.name, [delta])
-            return room.has([ref, delta])
+            room.claim(self.claimant, [delta])
+            try:
+                room.make(f"fetching a delta to {self.name} version {wanted.version}", [ref, delta])
+            except NoRoomError:
+                return False
+            return True
 
         deltas = Deltas(self.name, self.blobs, self.fetcher, self.encryption_key, has_room)
         fetched_bytes = await deltas.bring(variant, wanted, slots)
@@ -92,5 +103,5 @@ class Files:
 
     def _make_room(self, wanted: DesiredModel, ref: ArtifactRef) -> None:
         if self.room is not None:  # in the event loop: nobody may need a file between the look and its deletion
-            self.room.claim(self.name, [ref])
+            self.room.claim(self.claimant, [ref])
             self.room.make(f"fetching {self.name} version {wanted.version}", [ref])

@@ -1,8 +1,9 @@
 """What the updaters of one device share: its clock and time zone, its owner's veto and probes, its disk."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from logging import getLogger
 from typing import TypeAlias
 
 from shoal_agent.blobs import BlobStore
@@ -15,6 +16,7 @@ from shoal_agent.time_zone import TimeZone, find_time_zone
 from shoal_agent.turns import Turns
 from shoal_agent.update_rules import Moment
 
+_log = getLogger(__name__)
 OnFailing: TypeAlias = Callable[[str], None]
 """Told the name of a model whose engine fails again and again, in any thread."""
 
@@ -73,7 +75,18 @@ class Conditions:
             settings=settings.update,
         )
 
+    def for_trials(self) -> "Conditions":
+        """Return the same for candidates that are tried: one that keeps failing has no version that serves tested.
+
+        The trial's own windows show its errors.
+        """
+        return replace(self, on_failing=_log_failing_candidate)
+
     def moment(self) -> Moment:
         """Return what the rules look at, as it is now."""
         now = self.now()
         return Moment(now, self.zone.to_local(now), self.hold(), self.settings.recheck_s)
+
+
+def _log_failing_candidate(name: str) -> None:
+    _log.warning("trial of %s: the candidate's runtime fails again and again", name)

@@ -344,13 +344,13 @@ class Agent:
         return self._outbox.next_connection(int(self._now().timestamp() * 1000))
 
     def _make_updater(self, name: str) -> Updater:
-        return self._updater_in(self._settings.data_dir / "models", name, self._server)
+        return self._updater_in(self._settings.data_dir / "models", name, self._server, self._conditions)
 
     def _make_trials(self) -> Trials:
-        folder = self._settings.data_dir / "trials"
+        folder, conditions = self._settings.data_dir / "trials", self._conditions.for_trials()
 
         def make_updater(name: str) -> Updater:
-            return self._updater_in(folder, name, self._arms.candidates)
+            return self._updater_in(folder, name, self._arms.candidates, conditions)
 
         return Trials(
             folder,
@@ -362,7 +362,7 @@ class Agent:
             most_starts=self._settings.boot_attempts,
         )
 
-    def _updater_in(self, folder: Path, name: str, server: ModelServer) -> Updater:
+    def _updater_in(self, folder: Path, name: str, server: ModelServer, conditions: Conditions) -> Updater:
         return Updater(
             name,
             open_slot_file(folder, name),
@@ -373,7 +373,8 @@ class Agent:
             self._trust,
             self._settings.boot_attempts,
             self._encryption_key,
-            self._conditions,
+            conditions,
+            claimant=f"{folder.name}/{name}",
         )
 
     def _make_reporter(self) -> Reporter:

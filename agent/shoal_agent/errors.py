@@ -59,6 +59,10 @@ class HubUnreachableError(HubError):
     """No hub answered, or it could not for now. It is worth asking again."""
 
 
+class HungUpError(HubUnreachableError):
+    """The hub has ended a connection that was open for long; what only reads is asked again at once, on a new one."""
+
+
 class RenewalError(AgentError):
     """The device's certificate could not be renewed yet. It is tried again."""
 

@@ -62,11 +62,14 @@ class HoldFile:
         """Make a veto that begins now and ends after a while, or when it is released.
 
         Raises:
-            DiskError: The reason is longer than can be shown.
+            DiskError: The reason is longer than can be shown, or the time than `MAX_HOLD_S`.
         """
         if len(reason) > MAX_REASON_CHARS:
             message = f"holding what serves: a reason of {len(reason)} characters found, at most {MAX_REASON_CHARS}"
             raise DiskError(message, "give a shorter reason")
+        if how_long is not None and not 0 < how_long.total_seconds() <= MAX_HOLD_S:
+            message = f"holding what serves: {how_long.total_seconds():.0f} s found, at most {MAX_HOLD_S} s expected"
+            raise DiskError(message, "give a shorter time, or none: it then holds until it is released")
         return Hold(reason=reason, until=self._now() + how_long if how_long else None)
 
     def put(self, hold: Hold) -> None:

@@ -2,16 +2,17 @@
 
 import http.client
 import json
+import socket
 import ssl
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from shoal_agent.errors import HubError, HubUnreachableError
+from shoal_agent.errors import HubError, HubUnreachableError, HungUpError
 
 TIMEOUT_S = 20.0
 DEFAULT_PORT = 443
@@ -62,8 +63,10 @@ class HubConnection:
         """Send one request, and return an answer of any status.
 
         Raises:
+            HungUpError: The connection was open before, and the hub has hung up meanwhile.
             HubUnreachableError: No hub answered, or it is not one that the context trusts.
         """
+        was_open = self.is_open
         try:
             self._connection.request(method, path, body, {**headers, **({"Content-Type": _JSON} if body else {})})
             response = self._connection.getresponse()
@@ -73,8 +76,16 @@ class HubConnection:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             message = f"asking the hub at {self._hub_url}: {error}"
+            if was_open and isinstance(error, ConnectionError | ssl.SSLEOFError):  # RemoteDisconnected is one, too
+                raise HungUpError(message, "ask again on a new connection") from error
             raise HubUnreachableError(message, "check the hub's address, its port and the network") from error
         return Answer(response.status, content, _date(response.getheader("Date")))
+
+    def interrupt(self) -> None:
+        """End a request that is being answered in another thread: it raises there. From any thread."""
+        if (sock := self._connection.sock) is not None:
+            with suppress(OSError):  # it has ended already
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of TCP: TLS belongs to the other thread
 
     def close(self) -> None:
         """Hang up."""

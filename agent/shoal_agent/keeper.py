@@ -13,10 +13,10 @@ from shoal_agent.attempt import Attempt, OnStep
 from shoal_agent.blobs import BlobStore
 from shoal_agent.conditions import Conditions
 from shoal_agent.engines import EngineError, run_golden
-from shoal_agent.errors import AgentError, DeploymentFailedError, DiskError, EndedError
+from shoal_agent.errors import AgentError, DeploymentFailedError, DiskError, EndedError, ExpiredError
 from shoal_agent.loading import Loader
 from shoal_agent.serving import ModelServer
-from shoal_agent.slots import Slot, SlotFile, Slots, failure_of
+from shoal_agent.slots import Slot, SlotFile, Slots, failure_of, failure_to_get
 from shoal_agent.update_rules import check_expiry, starts_allowed
 from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem
@@ -119,7 +119,9 @@ class Keeper:
         """Serve the version before. A version that is bad stays out; damage on the disk is mended by the next wish."""
         slots, problem = self.file.slots, error.to_problem()
         if active.state == "unproven":
-            after = slots.failed(failure_of(active, problem))
+            is_bad = not isinstance(error, ExpiredError)
+            failure = failure_of(active, problem) if is_bad else failure_to_get(_wanted_in(active), problem)
+            after = slots.failed(failure)
         elif slots.previous is None:
             raise error
         else:

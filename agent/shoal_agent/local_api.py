@@ -2,9 +2,11 @@
 
 `GET`, `PUT` and `DELETE /shoal/v1/hold`, on the loopback endpoint alone. A web page in a browser on the device reaches
 loopback, too: it can send neither JSON by PUT nor a DELETE without a permission that is never given, and a name that
-was made to lead here is refused by the `Host` header.
+was made to lead here is refused by the `Host` header. Where the endpoint is open to the network, who asks from there is
+refused by the address that it asks from.
 """
 
+import ipaddress
 import json
 from datetime import timedelta
 from typing import Any, Final
@@ -53,9 +55,22 @@ def hold_routes(file: HoldFile) -> list[Route]:
 def _check_local(request: Request) -> None:
     host = request.headers.get("host", "")
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    client = request.client.host if request.client else ""
+    if not _is_loopback(client):
+        message = f"{request.method} {_PATH}: asked from {client or 'nowhere'}, only programs on this device may"
+        raise RequestError(message, _FORBIDDEN, "ask from the device itself, or use shoal-agent hold there")
     if name not in _LOCAL or "origin" in request.headers:
         message = f"{request.method} {_PATH}: asked of {host[:100]!r}, programs on this device ask 127.0.0.1"
         raise RequestError(message, _FORBIDDEN, "ask from the device itself, or use shoal-agent hold there")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)  # of a socket for both, which is loopback no more in its long form
+    return (mapped or address).is_loopback
 
 
 async def _read(request: Request, file: HoldFile) -> Hold:

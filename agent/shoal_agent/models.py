@@ -62,8 +62,8 @@ class Models:
         return partial(self._updater(name).check_engine, partial(self._on_step, name))
 
     def removal(self, name: str) -> Converge:
-        """Return what stops serving a model."""
-        return self._updater(name).remove
+        """Return what stops serving a model, once the device's owner lets it go."""
+        return self._updater(name).take_off
 
     def held(self) -> set[str]:
         """Names of the models that have a version in a role, or a failure noted."""

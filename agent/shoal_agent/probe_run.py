@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import anyio
 from anyio import to_thread
@@ -75,12 +75,34 @@ async def ask(
     """Send one request; it passes with the expected status. No redirect is followed.
 
     Raises:
-        ProbeSetupError: The address is none, or lies beyond this device and its LAN.
+        ProbeSetupError: The address is none, or lies beyond this device and its LAN, or what is to be sent is none of
+            HTTP.
+    """
+    try:
+        return await _ask(name, url, method, body, content_type, status, timeout_s)
+    except ValueError as error:  # of a name, a path or a header that can not be sent at all
+        raise ProbeSetupError(f"probe {name!r}: {method} {url[:200]!r}: {error}") from error
+
+
+def parse_address(url: str) -> SplitResult:
+    """Return the parts of a probe's address.
+
+    Raises:
+        ValueError: It is none.
     """
     parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise ProbeSetupError(f"probe {name!r}: {url[:200]!r} found, an address http://host:port/path expected")
-    address = await _near_address(name, parts.hostname, parts.port or 80)
+    is_plain = all("!" <= one <= "~" for one in url)
+    if parts.scheme != "http" or not parts.hostname or not is_plain or parts.port == 0:
+        msg = f"{url[:200]!r} found, an address http://host:port/path in ASCII expected"
+        raise ValueError(msg)
+    return parts
+
+
+async def _ask(
+    name: str, url: str, method: str, body: str, content_type: str, status: int, timeout_s: float
+) -> ProbeAnswer:
+    parts = parse_address(url)
+    address = await _near_address(name, str(parts.hostname), parts.port or http.client.HTTP_PORT)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {"Host": parts.netloc.rpartition("@")[2], "Connection": "close"}
     if method == "POST":

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from typing_extensions import Self
 
 from shoal_agent.errors import ProbeError, ProbeSetupError
-from shoal_agent.probe_run import ProbeAnswer, ask, execute
+from shoal_agent.probe_run import ProbeAnswer, ask, execute, parse_address
 from shoal_contract.ids import Name
 
 if sys.version_info >= (3, 11):
@@ -41,7 +41,7 @@ class Probe(BaseModel):
     """An address on this device or its LAN."""
     method: Literal["GET", "POST"] = "GET"
     body: str = Field(default="", max_length=16 * 1024)
-    content_type: str = Field(default="application/json", max_length=128)
+    content_type: str = Field(default="application/json", max_length=128, pattern=r"^[\x20-\x7e]*$")
     status: int = Field(default=200, ge=100, le=599)
     """That the answer has to have."""
     timeout_s: float = Field(default=10.0, gt=0, le=3600)
@@ -55,6 +55,8 @@ class Probe(BaseModel):
         if bool(self.exec) == bool(self.http):
             msg = "give either exec or http"
             raise ValueError(msg)
+        if self.http:
+            parse_address(self.http)
         return self
 
 
@@ -91,11 +93,13 @@ class Probes:
         Raises:
             ProbeSetupError: The file is none of its form, or others than its owner could have written to it.
         """
-        if self.path is None or not self.path.exists():
+        if self.path is None:
             return {}
         try:
             data = _read_own(self.path)
             return _FILE.validate_python(tomllib.loads(data.decode()))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ProbeSetupError(f"reading the probes in {self.path}: {error}", _HOW) from error
         except ValidationError as error:
@@ -104,11 +108,13 @@ class Probes:
             raise ProbeSetupError(f"reading the probes in {self.path}: {where}: {first['msg']}", _HOW) from error
 
     def check(self, names: Sequence[str]) -> dict[str, Probe]:
-        """Return the probes of these names.
+        """Return the probes of these names; who names none does not depend on the file.
 
         Raises:
-            ProbeSetupError: One is not defined on this device.
+            ProbeSetupError: One is not defined on this device, or the file can not be read.
         """
+        if not names:
+            return {}
         defined = self.defined()
         for name in names:
             if name not in defined:

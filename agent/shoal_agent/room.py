@@ -71,14 +71,27 @@ class Room:
     settings: UpdateSettings
     needed: Callable[[], Collection[str]]
     _claims: dict[str, set[str]] = field(default_factory=dict)
+    _deployments: dict[str, str] = field(default_factory=dict)
 
-    def claim(self, model: str, refs: Iterable[ArtifactRef]) -> None:
-        """Note what a model's update fetches: it is nobody else's to delete."""
-        self._claims.setdefault(model, set()).update(ref.sha256 for ref in refs)
+    def begin(self, claimant: str, deployment: str) -> None:
+        """Let go of what another deployment had the claimant fetch; what this one has claimed before stays claimed."""
+        if self._deployments.get(claimant) != deployment:
+            self.release(claimant)
+            self._deployments[claimant] = deployment
 
-    def release(self, model: str) -> None:
-        """Forget what a model's update fetches; what it needs is in its roles by now, or not needed."""
-        self._claims.pop(model, None)
+    def claim(self, claimant: str, refs: Iterable[ArtifactRef]) -> None:
+        """Note what an update fetches: it is nobody else's to delete.
+
+        Args:
+            claimant: Whose update; a model that serves and a candidate of the same name that is tried are two.
+            refs: The files.
+        """
+        self._claims.setdefault(claimant, set()).update(ref.sha256 for ref in refs)
+
+    def release(self, claimant: str) -> None:
+        """Forget what an update fetches; what it needs is in its model's roles by now, or not needed."""
+        self._claims.pop(claimant, None)
+        self._deployments.pop(claimant, None)
 
     def look(self, refs: Iterable[ArtifactRef] = ()) -> Shortage:
         """Return how things stand for files that are to be had: what is there of them already is not needed again.

@@ -5,6 +5,7 @@ the attempt at the old one at once: a rollback does not wait for a transfer.
 """
 
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from logging import getLogger
 
@@ -49,7 +50,8 @@ class Sections:
         self._on_settled = on_settled
         self._running: dict[str, tuple[WireValue | None, anyio.CancelScope]] = {}
         self._locks: dict[str, anyio.Lock] = {}
-        self._unsettled = 0
+        self._unsettled: Counter[str] = Counter()
+        self._intervening: set[str] = set()
         self._again = anyio.Event()
 
     def want(self, key: str, body: WireValue | None, deployment: str, converge: Converge) -> None:
@@ -68,28 +70,50 @@ class Sections:
             scope.cancel()
         scope = anyio.CancelScope()
         self._running[key] = (body, scope)
-        self._unsettled += 1
+        self._unsettled[key] += 1
         self._group.start_soon(self._run, key, body, deployment, converge, scope)
 
     def intervene(self, key: str, action: Converge) -> None:
-        """Do something to a section besides converging on its wish, after what runs of it; report if it fails.
+        """Do something to a section besides converging on its wish, after the step that runs of it.
+
+        It does not wait for what the wish waits for. While it has not ended, another one of the section is left out.
+        If it fails, that is reported, unless the wish is on its way: then the section goes on to say how that stands.
 
         Args:
             key: The section.
             action: Raises an AgentError if the section is worse off than was reported.
         """
-        self._group.start_soon(self._intervene, key, action)
+        if key not in self._intervening:
+            self._intervening.add(key)
+            self._group.start_soon(self._intervene, key, action)
 
     async def _intervene(self, key: str, action: Converge) -> None:
-        async with self._locks.setdefault(key, anyio.Lock()):
-            try:
+        try:
+            async with self._lock(key):
                 await action()
-            except AgentError as error:
-                _log.error("section %s: %s", key, error)
-                self._fail(key, self._deployment(key), error)
-            except Exception as error:  # noqa: BLE001 - logged with its traceback and reported, as above
-                _log.exception("section %s: a defect of the agent", key)
-                self._fail(key, self._deployment(key), AgentError(f"checking {key}: {error!r}", _DEFECT_REMEDY))
+        except AgentError as error:
+            _log.error("section %s: %s", key, error)
+            self._fail_if_settled(key, error)
+        except Exception as error:  # noqa: BLE001 - logged with its traceback and reported, as above
+            _log.exception("section %s: a defect of the agent", key)
+            self._fail_if_settled(key, AgentError(f"checking {key}: {error!r}", _DEFECT_REMEDY))
+        finally:
+            self._intervening.discard(key)
+            self._drop_lock(key)
+
+    def _fail_if_settled(self, key: str, error: AgentError) -> None:
+        if self._unsettled[key]:
+            self.retry_now()  # so that it reports anew, as what serves is another
+        else:
+            self._fail(key, self._deployment(key), error)
+
+    def _lock(self, key: str) -> anyio.Lock:
+        return self._locks.setdefault(key, anyio.Lock())
+
+    def _drop_lock(self, key: str) -> None:
+        """Forget the lock of a section that is no longer wanted, once nobody holds it or waits for it."""
+        if key not in self._running and key not in self._intervening:
+            self._locks.pop(key, None)
 
     def _deployment(self, key: str) -> str:
         said = self._reporter.said(key)
@@ -108,21 +132,25 @@ class Sections:
         self, key: str, body: WireValue | None, deployment: str, converge: Converge, scope: anyio.CancelScope
     ) -> None:
         with scope:
-            async with self._locks.setdefault(key, anyio.Lock()):
-                await self._attempts(key, deployment, converge)
+            await self._attempts(key, deployment, converge)
         if body is None and self._running.get(key) == (body, scope):
-            del self._running[key], self._locks[key]
+            del self._running[key]
+            self._drop_lock(key)
             self._reporter.drop_section(key)
-        self._unsettled -= 1
-        if self._unsettled == 0:
+        self._unsettled -= Counter([key])
+        if not self._unsettled:
             self._on_settled()
 
     async def _attempts(self, key: str, deployment: str, converge: Converge) -> None:
-        self._reporter.section(key, SectionReport(state="working", deployment=deployment))
+        begun: SectionReport | None = SectionReport(state="working", deployment=deployment)
         delay_s, ceiling_s = self._retry_s
         while True:
             try:
-                step = await converge()
+                async with self._lock(key):  # not while it waits: the device's own way back may come in between
+                    if begun is not None:  # not before: what ran until now may still report
+                        self._reporter.section(key, begun)
+                        begun = None
+                    step = await converge()
             except WaitingError as error:
                 _log.info("section %s: %s", key, error)
                 if (report := _waiting(error, deployment)) != self._reporter.said(key):  # it looks again often

@@ -3,8 +3,14 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import anyio
+
+from shoal_contract.update_policy import MAX_PRIORITY
+
+WAY_BACK: Final = MAX_PRIORITY + 1
+"""Of a rollback that has to fetch: no policy asks for more."""
 
 
 class Turns:

@@ -91,14 +91,24 @@ def check_activation(policy: UpdatePolicy, moment: Moment, what: str, *, is_bad:
     Raises:
         WaitingError: Not yet; its step says for what: `veto`, `activate_at` or `window`.
     """
-    if moment.hold is not None and not is_bad:
-        message = f"{what}: the device's owner holds what serves{moment.hold.said()}"
-        remedy = "wait, or ask the owner; on the device: shoal-agent release"
-        raise WaitingError("veto", message, moment.recheck_s, remedy)
+    if not is_bad:
+        check_hold(moment, what)
     if policy.activate_at is not None and moment.now < policy.activate_at:
         message = f"{what}: it may serve from {policy.activate_at:%Y-%m-%d %H:%M:%S} UTC on"
         raise WaitingError("activate_at", message, moment.until(policy.activate_at))
     _check_window(policy, moment, f"{what}: letting it serve")
+
+
+def check_hold(moment: Moment, what: str) -> None:
+    """Return if the device's owner lets what serves change.
+
+    Raises:
+        WaitingError: Not now; its step is `veto`.
+    """
+    if moment.hold is not None:
+        message = f"{what}: the device's owner holds what serves{moment.hold.said()}"
+        remedy = "wait, or ask the owner; on the device: shoal-agent release"
+        raise WaitingError("veto", message, moment.recheck_s, remedy)
 
 
 def open_s(policy: UpdatePolicy, moment: Moment) -> float | None:

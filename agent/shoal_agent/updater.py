@@ -30,6 +30,7 @@ from shoal_agent.errors import (
     FetchError,
     HeldError,
     LinkError,
+    NoRoomError,
     ProbeError,
     WaitingError,
 )
@@ -38,10 +39,12 @@ from shoal_agent.keeper import Keeper
 from shoal_agent.loading import Chosen, Loader, Profile
 from shoal_agent.serving import ModelServer, ServedModel
 from shoal_agent.slots import SlotFile, failure_of, failure_to_get, slot_for
+from shoal_agent.turns import WAY_BACK
 from shoal_agent.update_rules import (
     check_activation,
     check_expiry,
     check_fetch,
+    check_hold,
     kind_of,
     open_s,
     seconds_left,
@@ -91,6 +94,8 @@ class Updater:
     encryption_key: EncryptionKey
     conditions: Conditions = field(default_factory=Conditions)
     load_engine: LoadEngine = load_engine
+    claimant: str = ""
+    """Who it is among those that fetch; the model's name, if nothing is said."""
 
     async def boot(self, on_step: OnStep = _tell_nobody) -> None:
         """Serve the active version again after a start, see `Keeper.boot`.
@@ -119,6 +124,18 @@ class Updater:
             WaitingError: Not yet; it says when to look again.
             DeploymentFailedError: The version can not serve here; the last good one does.
         """
+        self._files.begin(wanted)
+        is_over = True
+        try:
+            return await self._converge(wanted, order, on_step)
+        except (WaitingError, *RETRYABLE) as error:
+            is_over = error.to_problem().code == NoRoomError.code  # else what has come is not for others to delete
+            raise
+        finally:
+            if is_over:
+                self._files.end()
+
+    async def _converge(self, wanted: DesiredModel, order: tuple[int, int], on_step: OnStep) -> str | None:
         failure = self.file.slots.forbidding(wanted)
         if failure is not None:
             raise DeploymentFailedError(failure.problem, "roll_back" if failure.is_rolled_back else "")
@@ -131,11 +148,21 @@ class Updater:
         except AgentError as error:
             await self._retry_or_give_up(error, attempt)
             raise
-        finally:
-            self._files.end()
+
+    async def take_off(self) -> None:
+        """Stop serving the model once the device's owner lets it go; what does not serve goes at once.
+
+        Raises:
+            WaitingError: The owner holds what serves.
+            DiskError: The roles could not be deleted.
+        """
+        if self.server.get(self.name) is not None:
+            check_hold(self.conditions.moment(), f"taking {self.name} off this device")
+        await self.remove()
 
     async def remove(self) -> None:
         """Stop serving the model: the hub no longer wants it here."""
+        self._files.end()
         await self.server.swap(self.name, None)
         await to_thread.run_sync(self.file.forget)
 
@@ -218,7 +245,8 @@ class Updater:
         await self.trust.check_manifest(self.name, attempt.wanted.version, attempt.wanted.manifest)
         try:
             with anyio.fail_after(None if is_here else open_s(policy, moment)):
-                async with nullcontext() if is_here else self.conditions.turns.take(policy.priority):
+                priority = WAY_BACK if attempt.wanted.is_urgent else policy.priority
+                async with nullcontext() if is_here else self.conditions.turns.take(priority):
                     attempt.on("go")
                     with anyio.fail_after(policy.fetch_timeout_s):
                         chosen, attempt.fetched_bytes = await self._files.bring(
@@ -242,6 +270,7 @@ class Updater:
     async def _load_candidate(self, chosen: Chosen, attempt: Attempt) -> ServedModel:
         """Note the candidate, then load it: a file that ends the whole process is not tried for ever."""
         slots = await self._keeper.put(self.file.slots.staged(slot_for(chosen.variant, attempt.wanted, attempt.order)))
+        self._files.end()  # its role keeps its files from here on, and a delta is needed no more
         boots = slots.candidate.boots if slots.candidate else 0
         if boots > starts_allowed(attempt.policy, self.boot_attempts):
             raise EndedError(f"loading {attempt.what}: the agent ended {boots} times while it was tried")
@@ -290,6 +319,7 @@ class Updater:
                 limit_s = attempt.policy.activate_timeout_s
                 message = f"probes {', '.join(names)} of {attempt.what}: not done {limit_s:g} s after it was loaded"
                 raise ProbeError(message, "allow more time (activate_timeout_s), or make the probes quicker") from error
+            check_expiry(attempt.policy, self.conditions.now(), attempt.what)  # probes take their time
         with anyio.CancelScope(shield=True):
             await self._commit(attempt)
 
@@ -369,4 +399,5 @@ class Updater:
 
     @property
     def _files(self) -> Files:
-        return Files(self.name, self.blobs, self.fetcher, self.encryption_key, self.conditions.room)
+        room, claimant = self.conditions.room, self.claimant or self.name
+        return Files(self.name, self.blobs, self.fetcher, self.encryption_key, room, claimant)

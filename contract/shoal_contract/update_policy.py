@@ -21,6 +21,7 @@ owner, the agent's own end while the version was tried."""
 MAX_WINDOWS: Final = 14
 MAX_PROBES: Final = 8
 MAX_ATTEMPTS: Final = 100
+MAX_PRIORITY: Final = 100
 _DAY_MINUTES: Final = 24 * 60
 
 
@@ -64,7 +65,7 @@ class UpdatePolicy(WireValue):
     A device takes none of it on trust: what it bounds, it bounds further by its own settings and its owner's veto.
     """
 
-    priority: int = Field(default=0, ge=-100, le=100)
+    priority: int = Field(default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY)
     """Of several models whose files wait, the one with the highest is fetched first."""
     download_only: bool = False
     """Fetch, verify and stage, and stop there: the version waits as `candidate`."""

@@ -41,6 +41,11 @@ def test_a_time_of_another_form_is_refused(tmp_path: Path, time: str) -> None:
     assert not (tmp_path / "hold").exists()
 
 
+def test_a_hold_for_longer_than_it_may_last_is_refused(tmp_path: Path) -> None:
+    assert "at most 31622400 s expected" in refused("hold", "--data", tmp_path, "--for", "9999999d")
+    assert not (tmp_path / "hold").exists()
+
+
 def test_a_hold_on_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
     assert "no such folder" in refused("hold", "--data", tmp_path / "nowhere")
 

@@ -81,7 +81,7 @@ async def test_requests_that_are_wrong_themselves_take_no_version_back(device: D
     assert (device.serves, roles(device), device.told) == (2, (2, 1, None), [])
 
 
-async def _break(device: Device, owner: Owner) -> DesiredModel:
+async def break_engine(device: Device, owner: Owner) -> DesiredModel:
     """Serve version 2, whose runtime then fails on whatever it is asked."""
     wanted = device.publish(version(2), "dp-2")
     await device.converge(wanted)
@@ -99,7 +99,7 @@ async def _break(device: Device, owner: Owner) -> DesiredModel:
 
 
 async def test_a_runtime_that_fails_takes_the_version_back_and_tells_it(device: Device, owner: Owner) -> None:
-    wanted = await _break(device, owner)
+    wanted = await break_engine(device, owner)
     with pytest.raises(DeploymentFailedError, match="out of memory") as failed:
         await device.updater.check_engine(device.steps.append)
     assert failed.value.step == "roll_back"
@@ -114,7 +114,7 @@ async def test_a_runtime_that_fails_takes_the_version_back_and_tells_it(device: 
 
 async def test_a_device_s_own_way_back_does_not_wait_for_its_owner(device: Device, owner: Owner) -> None:
 
-    await _break(device, owner)
+    await break_engine(device, owner)
     owner.hold = Hold(reason="stocktaking")
     with pytest.raises(DeploymentFailedError):
         await device.updater.check_engine(device.steps.append)
@@ -123,7 +123,7 @@ async def test_a_device_s_own_way_back_does_not_wait_for_its_owner(device: Devic
 
 async def test_where_nothing_is_before_it_a_failing_version_serves_on(tmp_path: Path, owner: Owner) -> None:
     device = Device(tmp_path / "new", conditions=owner.conditions)
-    await _break(device, owner)
+    await break_engine(device, owner)
     await device.updater.check_engine(device.steps.append)
     assert (device.serves, device.told) == (2, [])
     await device.server.aclose()

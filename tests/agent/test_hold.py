@@ -65,6 +65,13 @@ def test_a_hold_that_can_not_be_read_holds(tmp_path: Path) -> None:
         HoldFile(tmp_path, Clock()).release()
 
 
+@pytest.mark.parametrize("how_long", [timedelta(days=367), timedelta.max, timedelta(0), timedelta(seconds=-1)])
+def test_a_hold_for_longer_than_it_may_be_is_refused(tmp_path: Path, how_long: timedelta) -> None:
+    with pytest.raises(DiskError, match="31622400 s expected") as refused:
+        HoldFile(tmp_path, Clock()).hold_for("", how_long)
+    assert "until it is released" in refused.value.remedy
+
+
 def test_a_reason_that_can_not_be_shown_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match="257 characters"):
         HoldFile(tmp_path, Clock()).hold_for("x" * (MAX_REASON_CHARS + 1), None)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 from starlette.applications import Starlette
 
@@ -56,6 +57,20 @@ async def test_a_request_that_says_something_else_is_refused_and_changes_nothing
     with pytest.raises(AgentError, match="PUT /shoal/v1/hold"):
         await sent(url, "PUT", body)
     assert file.read() is None
+
+
+@pytest.mark.parametrize(
+    ("client", "status"),
+    [("127.0.0.1", 200), ("127.8.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200)]
+    + [(far, 403) for far in ("192.168.1.7", "::ffff:192.168.1.7", "2001:db8::1", "no-address")],
+)
+async def test_who_asks_from_another_device_is_refused_whatever_host_it_names(
+    file: HoldFile, client: str, status: int
+) -> None:
+    transport = httpx.ASGITransport(Starlette(routes=hold_routes(file)), client=(client, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as http:
+        answer = await http.put(PATH, json={"reason": "mine"})
+    assert (answer.status_code, file.read() is not None) == (status, status == 200)
 
 
 async def test_a_name_that_leads_to_loopback_and_a_web_page_are_refused(url: str, file: HoldFile) -> None:

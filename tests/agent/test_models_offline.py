@@ -10,6 +10,8 @@ from tests.agent.simulators.device import Device, version
 from tests.agent.simulators.owner import Owner, under
 from tests.agent.test_updater import ALL_STEPS
 
+from shoal_agent.errors import WaitingError
+from shoal_agent.hold import Hold
 from shoal_agent.models import Models
 from shoal_agent.outbox import Outbox
 from shoal_agent.reporting import Reporter
@@ -67,3 +69,18 @@ async def test_steps_and_a_way_back_wait_for_the_hub_over_restarts_each_once(tmp
     assert len({one.event_id for one in events}) == len(events)
     assert (report.active.version, report.candidate.version, report.candidate.state) == (1, 2, "bad")  # type: ignore[union-attr]
     await again.server.aclose()
+
+
+async def test_a_model_that_the_hub_wants_no_more_serves_on_while_its_owner_holds_it(tmp_path: Path) -> None:
+    owner = Owner(tmp_path)
+    device = Device(tmp_path, conditions=owner.conditions)
+    with closing(Outbox(tmp_path / "outbox.sqlite", OutboxSettings())) as outbox:
+        models, _ = models_of(device, outbox)
+        await models.convergence("tiny", device.publish(version(1), "dp-1"), (1, 1))()
+        owner.hold = Hold(reason="stocktaking")
+        with pytest.raises(WaitingError, match="stocktaking"):
+            await models.removal("tiny")()
+        assert (device.serves, models.held()) == (1, {"tiny"})
+        owner.hold = None
+        await models.removal("tiny")()
+        assert (device.serves, models.held()) == (None, set())

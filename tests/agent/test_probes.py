@@ -12,7 +12,7 @@ import pytest
 from tests.agent.simulators.owner import Owner
 
 from shoal_agent.errors import ProbeError, ProbeSetupError
-from shoal_agent.probe_run import MAX_SAID_CHARS
+from shoal_agent.probe_run import MAX_SAID_CHARS, ask
 from shoal_agent.probes import Probes
 
 pytestmark = pytest.mark.anyio
@@ -163,6 +163,11 @@ async def test_an_http_probe_stays_on_the_lan(owner: Owner, address: str) -> Non
         ('[x]\nexec = ["a"]\nshell = true', "x.shell"),
         ('[x]\nexec = ["a"]\ntimeout_s = 0', "x.timeout_s"),
         ('["A B"]\nexec = ["a"]', "pattern"),
+        ('[x]\nhttp = "http://127.0.0.1:99999/"', "Port out of range"),
+        ('[x]\nhttp = "http://127.0.0.1/k\u00fcche"', "in ASCII expected"),
+        ('[x]\nhttp = "http://127.0.0.1/a b"', "in ASCII expected"),
+        ('[x]\nhttp = "http://[::1/"', "Invalid IPv6"),
+        ('[x]\nhttp = "http://a/"\ncontent_type = "a\\nX-B: c"', "x.content_type"),
         ("# " + "x" * 70_000, "more than 65536 bytes"),
     ],
 )
@@ -170,6 +175,21 @@ def test_a_file_that_is_none_of_its_form_says_where(owner: Owner, text: str, com
     owner.define(text)
     with pytest.raises(ProbeSetupError, match=complaint):
         Probes(owner.probes_file).defined()
+
+
+async def test_what_can_not_be_sent_as_http_is_a_mistake_of_the_definition() -> None:
+    with pytest.raises(ProbeSetupError, match="probe 'x': POST 'http://127.0.0.1:9/': Invalid header value"):
+        await ask("x", "http://127.0.0.1:9/", "POST", "", "a\nb", 200, 1.0)
+
+
+def test_a_broken_file_is_no_matter_of_who_asks_for_no_probes(owner: Owner) -> None:
+    owner.define("[x")
+    assert Probes(owner.probes_file).check([]) == {}
+
+
+def test_a_file_that_the_disk_does_not_give_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ProbeSetupError, match="reading the probes.*name too long"):
+        Probes(tmp_path / ("x" * 300)).defined()
 
 
 def test_a_file_that_others_may_write_is_refused(owner: Owner) -> None:

@@ -1,6 +1,7 @@
 """Room for an update: what is needed, what is free, and that only what nothing needs goes for it."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from tests.agent.simulators.director import ref_of
 from tests.agent.simulators.owner import Owner
 
 from shoal_agent.blobs import BlobStore
-from shoal_agent.errors import NoRoomError
+from shoal_agent.errors import FetchError, NoRoomError
 from shoal_agent.room import Room, Shortage
 from shoal_agent.settings import UpdateSettings
+from shoal_agent.slots import SlotFile
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.transfer import describe
 
@@ -113,6 +115,54 @@ async def test_an_update_that_does_not_fit_says_so_before_a_byte_of_it_is_fetche
     room.settings = UpdateSettings(reserve_bytes=0)
     await device.converge(wanted)
     assert device.serves == 2
+
+
+def test_what_another_deployment_fetched_is_let_go_and_what_this_one_did_is_not(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path)
+    first = put(blobs, b"1" * BLOCK)
+    room = Room(blobs, UpdateSettings(), set)
+    room.begin("models/tiny", "dp-1")
+    room.claim("models/tiny", [first])
+    room.begin("models/tiny", "dp-1")
+    assert room.look().evictable == {}
+    room.begin("trials/tiny", "t-1")
+    room.release("trials/tiny")
+    assert room.look().evictable == {}, "a trial of the same model is another's"
+    room.begin("models/tiny", "dp-2")
+    assert room.look().evictable == {first.sha256: BLOCK}
+
+
+async def test_what_has_come_stays_claimed_while_the_attempt_waits_to_be_tried_again(device: Device) -> None:
+    await device.converge(device.publish(version(1), "dp-1"))
+    room, wanted = device.updater.conditions.room, device.publish(version(2), "dp-2")
+    assert room is not None
+    last = max(topic for topic in device.source.messages if ref_of(file_of(2)).sha256 in topic)
+    chunk = device.source.messages.pop(last)
+    with pytest.raises(FetchError):
+        await device.converge(wanted)
+    assert wanted.manifest.sha256 not in room.look().evictable
+
+    trial = replace(device.updater, claimant="trials/tiny", file=SlotFile(device.folder / "trials", "tiny"))
+    await trial.converge(device.publish(version(3), "t-1"), (1, 1), device.steps.append)
+    assert wanted.manifest.sha256 not in room.look().evictable, "what a trial lets go of is its own"
+
+    device.source.messages[last] = chunk
+    await device.converge(wanted)
+    assert (device.serves, room._claims) == (2, {})
+
+
+async def test_a_wish_that_is_dropped_leaves_nothing_claimed(device: Device) -> None:
+    await device.converge(device.publish(version(1), "dp-1"))
+    room, wanted = device.updater.conditions.room, device.publish(version(2), "dp-2")
+    assert room is not None
+    lost = [topic for topic in device.source.messages if ref_of(file_of(2)).sha256 in topic]
+    for topic in lost:
+        del device.source.messages[topic]
+    with pytest.raises(FetchError):
+        await device.converge(wanted)
+    assert room._claims
+    await device.updater.remove()
+    assert room._claims == {}
 
 
 async def test_older_versions_files_go_for_an_update_and_those_in_roles_stay(device: Device) -> None:

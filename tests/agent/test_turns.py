@@ -71,4 +71,8 @@ async def test_the_way_back_waits_for_no_other_model_s_transfer_nor_for_a_window
         with anyio.move_on_after(0.2) as waiting:
             await device.converge(under(device.publish(version(3), "dp-4"), priority=-1))
         assert waiting.cancelled_caught, "what has to travel waits"
+        with anyio.fail_after(5):
+            back = under(device.publish(version(4), "dp-5"), priority=-1).model_copy(update={"is_urgent": True})
+            await device.converge(back)
+        assert device.serves == 4, "unless it is a rollback"
     await device.server.aclose()

@@ -202,6 +202,16 @@ async def test_a_rollback_by_the_hub_waits_for_the_owner_unless_what_is_held_can
     assert device.serves == 1
 
 
+async def test_a_model_that_serves_is_not_taken_off_while_its_owner_holds_it(device: Device, owner: Owner) -> None:
+    owner.hold = Hold(reason="stocktaking")
+    with pytest.raises(WaitingError, match="taking tiny off this device.*stocktaking") as waiting:
+        await device.updater.take_off()
+    assert (waiting.value.step, device.serves, roles(device)) == ("veto", 1, (1, None, None))
+    await device.server.swap("tiny", None)  # it can not serve: the veto protects nothing
+    await device.updater.take_off()
+    assert roles(device) == (None, None, None)
+
+
 async def test_a_first_version_waits_for_the_owner_too(tmp_path: Path, owner: Owner) -> None:
     device = Device(tmp_path, conditions=owner.conditions)
     owner.hold = Hold()
@@ -330,10 +340,10 @@ async def test_a_file_that_takes_for_ever_to_load_is_given_up(device: Device) ->
         engine.close = note_close  # type: ignore[method-assign]
         return engine
 
-    device.updater = replace(device.updater, load_engine=slow)
     wanted = under(device.publish(version(2), "dp-2"), activate_timeout_s=0.2)
+    slow_updater = replace(device.updater, load_engine=slow)
     with anyio.fail_after(10), pytest.raises(DeploymentFailedError, match="not done after 0.2 s"):
-        await device.converge(wanted)
+        await slow_updater.converge(wanted, (1, 1), device.steps.append)
     assert (device.serves, roles(device)) == (1, (1, None, None))
     let_go.set()
     assert await anyio.to_thread.run_sync(closed.wait, 10), "what was made in the end is closed"

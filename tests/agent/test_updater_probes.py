@@ -92,6 +92,12 @@ async def test_a_probe_that_this_device_does_not_have_fails_the_deployment_befor
     assert (device.serves, device.source.delivered.total()) == (1, 0)
 
 
+async def test_a_broken_file_of_probes_fails_no_deployment_that_asks_for_none(device: Device, owner: Owner) -> None:
+    owner.define("[good")
+    await device.converge(device.publish(version(2), "dp-2"))
+    assert device.serves == 2
+
+
 async def test_probes_end_with_the_time_for_an_activation(device: Device) -> None:
     wanted = under(device.publish(version(2), "dp-2"), probes=("stuck",), activate_timeout_s=1.0)
     with (
@@ -160,7 +166,24 @@ async def test_an_unproven_version_does_not_outlive_its_deployment_s_time(device
     with pytest.raises(DeploymentFailedError) as failed:
         await again.converge(wanted)
     assert failed.value.problem.code == "expired"
+    assert again.updater.file.slots.to_report().candidate is None, "late, and not bad"
     await again.server.aclose()
+
+
+async def test_a_version_whose_probes_end_after_its_deployment_s_time_is_not_committed(
+    device: Device, owner: Owner
+) -> None:
+    wanted = under(device.publish(version(2), "dp-2"), probes=("good",), expires_at=NOON + timedelta(hours=1))
+
+    def on_step(event: DeploymentEvent) -> None:
+        device.steps.append(event)
+        if event.step == "probe":
+            owner.passes(hours=1)
+
+    with pytest.raises(DeploymentFailedError, match="was to be done by") as failed:
+        await device.updater.converge(wanted, (1, 1), on_step)
+    assert (failed.value.problem.code, failed.value.step) == ("expired", "roll_back")
+    assert (device.serves, roles(device), device.told[-3:]) == (1, (1, None, None), ["probe", "roll_back", "fail"])
 
 
 async def test_what_another_deployment_asks_for_amid_its_probes_is_rolled_back_too(device: Device) -> None:

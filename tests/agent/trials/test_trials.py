@@ -5,12 +5,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.agent.serving.conftest import served_tiny
 from tests.agent.simulators.device import Device, file_of, version
+from tests.agent.simulators.owner import Owner
 from tests.agent.trials.conftest import START
 from tests.agent.trials.conftest import trial as wanted_trial
 
+from shoal_agent.engines import EngineError
 from shoal_agent.errors import HeldError, LinkError
 from shoal_agent.monitor import Monitor
 from shoal_agent.slots import SlotFile
@@ -46,6 +49,7 @@ class Trying:
                 own.trust,
                 own.boot_attempts,
                 own.encryption_key,
+                own.conditions.for_trials(),
             )
 
         self.trials = Trials(
@@ -180,3 +184,18 @@ async def test_a_trial_that_is_over_is_not_begun(trying: Trying) -> None:
     trying.now = START + timedelta(days=2)
     await trying.converge(wanted)
     assert (trying.tried, trying.trials.artifacts()) == (None, set())
+
+
+async def test_a_candidate_that_keeps_failing_has_no_version_tested_that_serves(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, watch_failures=1)
+    device = Device(tmp_path, conditions=owner.conditions)
+    await device.converge(device.publish(version(1), "dp-1"))
+    trying = Trying(device)
+    await trying.converge(asked(trying))
+    wrong = {"x": np.zeros((1, 1), dtype=np.float32)}
+    for server, told in ((trying.arms.candidates, []), (device.server, ["tiny"])):
+        served = server.get("tiny")
+        assert served is not None
+        with pytest.raises(EngineError):
+            served.engine.infer(wrong)
+        assert owner.failing == told
