@@ -21,6 +21,7 @@ from shoal_contract import topics
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.ids import sha256_hex
 from shoal_contract.reported import Problem
+from shoal_contract.telemetry import Heartbeat, TelemetryMessage
 
 CHUNK = 16 * 1024
 NO_WAIT = DesiredConfig(reconnect_jitter_s=0)
@@ -34,6 +35,11 @@ def roll_out(hub: HubStandIn, version: TinyVersion, skip: frozenset[int] = froze
     deployment = f"dp-{version.number}"
     hub.want({"tiny": version.wanted(deployment)}, config=changes.pop("config", NO_WAIT), **changes)
     return deployment
+
+
+def is_empty(beat: TelemetryMessage) -> bool:
+    """Whether a heartbeat says that nothing waits in the outbox."""
+    return isinstance(beat.body, Heartbeat) and beat.body.outbox_depth == 0
 
 
 def publish_chunk(hub: HubStandIn, data: bytes, index: int, chunk: bytes | None = None) -> None:
@@ -218,10 +224,11 @@ def test_what_the_hub_has_not_acknowledged_is_sent_after_a_restart_and_nothing_i
     hub: HubStandIn, agent: AgentProcess
 ) -> None:
     hub.acknowledges = False
-    deployment = roll_out(hub, TinyVersion(1))
+    deployment = roll_out(hub, TinyVersion(1), config=NO_WAIT.model_copy(update={"heartbeat_s": 1.0}))
     hub.wait_for_section("models/tiny", "applied", deployment)
     agent.kill()
     hub.events.clear()
+    hub.telemetry.clear()
 
     hub.acknowledges = True
     agent.start()
@@ -229,6 +236,7 @@ def test_what_the_hub_has_not_acknowledged_is_sent_after_a_restart_and_nothing_i
     hub.wait_until(lambda seen: steps(seen, deployment) == ["fetch", "verify", "stage", "activate", "commit"])
     sequences = sorted({event.outbox.sequence for event in hub.events})
     assert sequences == list(range(1, len(sequences) + 1))
+    hub.wait_until(lambda seen: any(is_empty(beat) for beat in seen.telemetry))  # it has heard that the hub has all
     assert agent.stop() == 0
     with sqlite3.connect(agent.data / "outbox.sqlite") as outbox:
         assert outbox.execute("SELECT count(*) FROM messages").fetchone() == (0,)

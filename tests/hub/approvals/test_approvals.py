@@ -233,4 +233,4 @@ def test_a_policy_that_is_set_while_a_request_is_under_way_binds_it(
     ask_for(admin, **{kind: 1})
     answer = roll_out(author) if kind == "rollout" else promote(author)
     assert answer.status_code == 409
-    assert "has come to ask for approvals" in answer.json()["error"]["message"]
+    assert "asks for approvals" in answer.json()["error"]["message"]
