@@ -29,9 +29,7 @@ class PlanOptions:
     ] = None
     prefer: Annotated[
         str,
-        typer.Option(
-            help="Of what a device can run: device (by its own order), smallest, fastest, most_accurate."
-        ),
+        typer.Option(help="Of what a device can run: device (by its own order), smallest, fastest, most_accurate."),
     ] = "device"
     waves: Annotated[
         str, typer.Option(help="Devices in each wave, like 1,20, or shares, like 5%,25%,100%; the rest joins the last.")
