@@ -1,15 +1,17 @@
 """The web API under /api/v1, with its OpenAPI description at /api/docs."""
 
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel
+from starlette.routing import BaseRoute
 
 from shoal_contract import __version__
 from shoal_hub.approvals import routes as approval_routes
 from shoal_hub.audit import routes as audit_routes
 from shoal_hub.audit.requests import AuditedRequests, watch_request
-from shoal_hub.console.routes import install_console
+from shoal_hub.console.routes import console_routers, install_console
 from shoal_hub.context import HubContext
 from shoal_hub.dependencies import address_of, check_uploader
 from shoal_hub.devices import enrolment_routes, group_routes, keyless_routes
@@ -25,7 +27,6 @@ from shoal_hub.registry import lifecycle_routes, record_routes
 from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
-from shoal_hub.settings import Settings
 from shoal_hub.sites import routes as site_routes
 from shoal_hub.traffic import routes as traffic_routes
 from shoal_hub.transfer import device_routes as device_fetch_routes
@@ -55,8 +56,9 @@ def create_app(hub: HubContext) -> FastAPI:
         openapi_url="/api/openapi.json",
     )
     app.state.hub = hub
+    app.state.enrolment_limit = RateLimit(hub.settings.enrol_per_minute, "enrolments", "SHOAL_ENROL_PER_MINUTE")
     install_error_handlers(app)
-    app.include_router(_api(hub.settings), prefix=API)
+    app.router.routes.extend(_routes())
     install_console(app, hub.settings)
     app.add_middleware(BodyLimit, limit_of=_limit_of(hub))
     app.add_middleware(AuditedRequests)
@@ -64,16 +66,30 @@ def create_app(hub: HubContext) -> FastAPI:
     return app
 
 
-def _api(settings: Settings) -> APIRouter:
-    limit = RateLimit(settings.enrol_per_minute, "enrolments", "SHOAL_ENROL_PER_MINUTE")
+@cache
+def _routes() -> list[BaseRoute]:
+    """Return every route of the API and the console, the same ones for each application of this process.
 
-    async def limit_enrolment(request: Request) -> None:  # a thread for this would cost more than it does
-        if request.url.path == f"{API}/enrol":
-            limit.take(network_of(address_of(request)), f"address {address_of(request)}")
+    FastAPI works a route's parameters and models out when it is first asked for, 0.3 s of CPU for all of these. What
+    they need of a hub they find by `request.app.state`, so that applications can share them.
+    """
+    every = APIRouter()
+    every.include_router(_api(), prefix=API)
+    for router in console_routers:
+        every.include_router(router)
+    return every.routes
 
+
+async def _limit_enrolment(request: Request) -> None:  # a thread for this would cost more than it does
+    if request.url.path == f"{API}/enrol":
+        limit: RateLimit = request.app.state.enrolment_limit
+        limit.take(network_of(address_of(request)), f"address {address_of(request)}")
+
+
+def _api() -> APIRouter:
     api = APIRouter()
     api.add_api_route("/health", _health, tags=["hub"], summary="Whether the API answers")
-    api.include_router(enrolment_routes.router, dependencies=[Depends(limit_enrolment)])
+    api.include_router(enrolment_routes.router, dependencies=[Depends(_limit_enrolment)])
     api.include_router(keyless_routes.router)
     api.include_router(device_routes.router)
     api.include_router(pin_routes.router)

@@ -24,6 +24,7 @@ from shoal_hub.settings import Settings
 from shoal_hub.traffic.ledger import ledger_of
 
 router = APIRouter(include_in_schema=False)
+console_routers: Final = (router, rollout_routes.router, login_routes.router, account_routes.router)
 
 _ROLLOUTS: Final = 20
 _LEDGER_ROWS: Final = 1000
@@ -32,10 +33,8 @@ _STATIC: Final = Path(__file__).parent / "static"
 
 
 def install_console(app: FastAPI, settings: Settings) -> None:
-    """Add the console to the API's application."""
+    """Add what the console's routes need to the API's application: its limits and its static files."""
     app.state.login_limits = LoginLimits.of(settings)
-    for one in (router, rollout_routes.router, login_routes.router, account_routes.router):
-        app.include_router(one)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
 
