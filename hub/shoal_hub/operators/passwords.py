@@ -1,5 +1,6 @@
 """Passwords: kept as argon2id hashes, and compared in a time that does not tell whether there is one."""
 
+from functools import cache
 from typing import Annotated, Final
 
 from argon2 import PasswordHasher
@@ -43,10 +44,14 @@ def is_password(password: str, stored: str | None) -> bool:
     """
     with _turns.taken():
         try:
-            _hasher.verify(stored or _NOBODYS, password.encode("utf-8", "surrogatepass"))
+            nobodys = _nobodys()
+            _hasher.verify(stored or nobodys, password.encode("utf-8", "surrogatepass"))
         except (VerificationError, InvalidHashError):
             return False
     return stored is not None
 
 
-_NOBODYS: Final = _hasher.hash(b"nobody has this one")
+@cache
+def _nobodys() -> str:
+    """Return what a password is compared with where none is stored; made at the first question, with or without one."""
+    return _hasher.hash(b"nobody has this one")

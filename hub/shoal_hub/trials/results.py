@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from scipy import stats
 from sqlmodel import Session, col, select
 
 from shoal_contract.manifest import Baseline
@@ -25,6 +24,7 @@ from shoal_hub.trials.public import (
     TrialSummary,
 )
 from shoal_hub.trials.tables import ShadowRow, Trial, TrialArm, TrialDevice
+from shoal_numerics.proportion import wilson_interval
 
 _CONFIDENCE: Final = 0.95
 
@@ -144,14 +144,14 @@ def _shadow(rows: Sequence[ShadowRow]) -> ShadowResult:
     latency: list[int] = []
     for row in rows:
         latency = _sum(latency, row.latency)
-    interval = stats.binomtest(disagreed, compared).proportion_ci(_CONFIDENCE, "wilson") if compared else None
+    low, high = wilson_interval(disagreed, compared, _CONFIDENCE) if compared else (None, None)
     return ShadowResult(
         devices=len({row.device_id for row in rows}),
         compared=compared,
         disagreed=disagreed,
         disagreement_rate=disagreed / compared if compared else None,
-        low=float(interval.low) if interval else None,
-        high=float(interval.high) if interval else None,
+        low=low,
+        high=high,
         errors=sum(row.errors for row in rows),
         skipped=sum(row.skipped for row in rows),
         p95_ms=quantile_ms(latency, 0.95),
