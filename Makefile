@@ -45,11 +45,11 @@ format: setup  ## put the code into the house's form
 
 .PHONY: test
 test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agents; about 10 minutes
-	pytest -n 2 -m "not slow"
+	pytest -n 4 -m "not slow"
 
 .PHONY: test-slow
 test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the wheel on Python 3.10; about 10 minutes
-	pytest -n 2 --dist loadfile -m slow
+	pytest -n 3 --dist loadfile -m slow
 
 .PHONY: test-py310
 test-py310: setup-test  ## of these, the wheel alone: its size and the device's tests on Python 3.10
