@@ -57,7 +57,9 @@ class PlanOptions:
     undecided: Annotated[str, typer.Option(help="Then: thresholds, hold or abort.")] = "thresholds"
     gate_min_devices: Annotated[int, typer.Option(help="Devices on each side that a test needs.", min=2)] = 10
     on_abort: Annotated[str, typer.Option(help="roll_back, or leave what has succeeded.")] = "roll_back"
-    holdback_percent: Annotated[float, typer.Option(help="Share that stays as it is, to compare with to the end.", min=0)] = 0.0
+    holdback_percent: Annotated[
+        float, typer.Option(help="Share that stays as it is to the end, as controls.", min=0)
+    ] = 0.0
     seed: Annotated[int | None, typer.Option(help="Of the random order and choice; drawn without it.", min=0)] = None
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Put the devices named into random order, too.")] = False
     late_joiners: Annotated[str, typer.Option(help="ignore, or add to the last_wave.")] = "ignore"
