@@ -35,6 +35,7 @@ from shoal_agent.hold import HoldFile
 from shoal_agent.hub_ranges import HubRanges
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
 from shoal_agent.key_rotation import take_up_encryption_key
+from shoal_agent.label_api import label_routes
 from shoal_agent.ledger import Ledger, LedgerReports, LinkMeter
 from shoal_agent.link import Link
 from shoal_agent.local_api import hold_routes
@@ -196,7 +197,8 @@ class Agent:
             self._tell_encryption_key(self._encryption_key.public_hex)
 
     async def _start_serving(self, group: TaskGroup) -> None:
-        app = create_app(self._server, self._shadow, choose=self._arms.choose, more_routes=hold_routes(self._hold))
+        routes = [*hold_routes(self._hold), *label_routes(self._monitor)]
+        app = create_app(self._server, self._shadow, choose=self._arms.choose, more_routes=routes)
         port = await group.start(serve, app, self._settings.host, self._settings.port)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = f"http://{self._settings.host}:{port}"
         endpoint = {"url": f"http://{self._settings.host}:{port}", "pid": os.getpid(), "device_id": self.device_id}

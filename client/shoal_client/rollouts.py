@@ -132,6 +132,8 @@ class RolloutDetail(Rollout):
     in_flight: int = 0
     thresholds: list[MeasuredThreshold] = Field(default_factory=list)
     gates: list[Gate] = Field(default_factory=list)
+    why_no_last_gate: str = ""
+    """Why the last wave has no gate, where the others have one."""
     is_waiting_for_deltas: bool
     fetched_bytes: int
     whole_bytes: int

@@ -41,6 +41,9 @@ class ArmResult(Value):
     errors: int
     error_rate: float | None
     samples: int
+    labelled: int = 0
+    """Samples whose true label came back."""
+    accuracy: float | None = None
     p50_ms: float | None
     p95_ms: float | None
     mean_confidence: float | None

@@ -77,6 +77,10 @@ class Window(WireMessage):
     predictions: tuple[Count, ...] = Field(max_length=1024)
     confidence: tuple[Count, ...] = Field(max_length=1024)
     latency: tuple[Count, ...] = Field(max_length=64)
+    labelled: Count = 0
+    """Samples whose true label came back in this window; they may have been answered in an earlier one."""
+    correct: Count = 0
+    """Of those, the ones whose predicted label was the true one."""
 
 
 class HardExample(WireValue):

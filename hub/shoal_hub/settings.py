@@ -125,6 +125,13 @@ class Settings(BaseModel):
     desired_life_s: float = _setting(
         "SHOAL_DESIRED_LIFE_S", 30 * 86_400.0, "s", "How long a device may start to act on a desired state.", ge=60
     )
+    window_retention_s: float = _setting(
+        "SHOAL_WINDOW_RETENTION_S",
+        35 * 86_400.0,
+        "s",
+        "How long windows of telemetry are kept; what a running rollout or trial compares with stays until it ends.",
+        ge=3600,
+    )
     passphrase_file: str = _setting(
         "SHOAL_PASSPHRASE_FILE",
         "",

@@ -289,6 +289,8 @@ def window() -> Window:
         predictions=(61, 59),
         confidence=(1, 9, 110),
         latency=(0, 0, 4, 90, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        labelled=40,
+        correct=37,
     )
 
 

@@ -46,6 +46,20 @@ def ask(fleet: Fleet, index: int, x: list[float], key: str = "") -> int:
     return int(body["model_version"])
 
 
+def label(fleet: Fleet, index: int, x: list[float], key: str, *, is_right: bool) -> int:
+    """Ask one agent once, then tell it the true label of its answer; return the version that answered."""
+    tensor = {"name": "features", "datatype": "FP32", "shape": [1, 4], "data": x}
+    status, body = fleet.agents[index].ask(f"/v2/models/{MODEL}/infer", {"inputs": [tensor]}, {"Shoal-Key": key})
+    assert status == 200, body
+    scores = body["outputs"][0]["data"]
+    chosen = scores.index(max(scores))
+    told = {"model": MODEL, "id": body["id"], "labels": [chosen if is_right else (chosen + 1) % len(scores)]}
+    status, counted = fleet.agents[index].ask("/shoal/v1/labels", told)
+    assert (status, counted["correct"]) == (200, int(is_right)), counted
+    assert counted["version"] == int(body["model_version"])
+    return int(body["model_version"])
+
+
 def answers_to(fleet: Fleet, index: int, version: int) -> bool:
     """Whether one agent has a version loaded, to be asked by its number."""
     tensor = {"name": "features", "datatype": "FP32", "shape": [1, 4], "data": [0.1, 0.2, 0.3, 0.4]}
@@ -102,8 +116,16 @@ def test_in_an_ab_trial_keys_stick_to_a_side_on_every_device_and_after_a_restart
     assert {key: ask(fleet, 0, [0.1, 0.2, 0.3, 0.4], key) for key in KEYS} == sides
     by_version = {number: sum(side == number for side in sides.values()) for number in (first, second)}
 
-    def heard(found: TrialDetail) -> bool:
-        arms = {arm.version: arm.requests for arm in found.arms}
-        return all(arms.get(number, 0) >= 2 * count for number, count in by_version.items())
+    rights = {key: number % 3 > 0 for number, key in enumerate(KEYS)}
+    answered = [label(fleet, 1, [0.1, 0.2, 0.3, 0.4], key, is_right=is_right) for key, is_right in rights.items()]
+    assert answered == list(sides.values())
 
-    until(fleet, trial.id, heard)
+    def heard(found: TrialDetail) -> bool:
+        arms = {arm.version: (arm.requests, arm.labelled) for arm in found.arms}
+        counts = [(*arms.get(number, (0, 0)), count) for number, count in by_version.items()]
+        return all(requests >= 3 * count and labelled == count for requests, labelled, count in counts)
+
+    accuracy = {arm.version: arm.accuracy for arm in until(fleet, trial.id, heard).arms}
+    for number in {first, second} & set(sides.values()):
+        mine = [is_right for key, is_right in rights.items() if sides[key] == number]
+        assert accuracy[number] == sum(mine) / len(mine), "each arm's labels are its own"

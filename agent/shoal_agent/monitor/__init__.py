@@ -3,7 +3,8 @@
 Raw inputs never leave this package. Finished windows go to the outbox; drift is decided at the hub.
 """
 
-from shoal_agent.monitor.monitor import Monitor
+from shoal_agent.monitor.answers import Fate, LabelError, LabelSettings
+from shoal_agent.monitor.monitor import Labelled, Monitor
 from shoal_agent.monitor.window import FinishedWindow
 
-__all__ = ["FinishedWindow", "Monitor"]
+__all__ = ["Fate", "FinishedWindow", "LabelError", "LabelSettings", "Labelled", "Monitor"]

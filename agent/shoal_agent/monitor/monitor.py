@@ -2,10 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from shoal_agent.engines import Array
+from shoal_agent.monitor.answers import REFUSED, Answers, Fate, LabelError, LabelSettings, StreamKey
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
 from shoal_agent.monitor.window import FinishedWindow
@@ -15,8 +18,6 @@ from shoal_numerics import HistogramError
 
 log = logging.getLogger(__name__)
 
-_Key = tuple[str, int, str]
-"""Model, version and hash of the manifest."""
 _VERSIONS = 2
 """Versions of one model whose edges are kept: a trial has two of them answer in turn."""
 
@@ -25,24 +26,48 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """What labels came to: the version that had answered, samples with a label, and those that were predicted right."""
+
+    version: int
+    labelled: int
+    correct: int
+
+
 class Monitor:
     """One sketch for each version that answers requests; safe for use by several threads.
 
-    A window begins with its first request and ends when `take_windows` finds it full or old enough, so an idle
-    model sends nothing. What a client sent wrong is counted as an error and never sketched.
+    A window begins with its first request, or the first label that comes back, and ends when `take_windows` finds it
+    full or old enough, so an idle model sends nothing. What a client sent wrong is counted as an error and never
+    sketched.
 
     Args:
         clock: Gives the time at which a window begins, aware UTC.
+        labels: Bounds of the answers that are remembered until their labels come back.
+        monotonic: Seconds that only rise, for their age.
     """
 
-    def __init__(self, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], datetime] = _now,
+        labels: LabelSettings = LabelSettings(),  # noqa: B008 - frozen
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._sketches: dict[_Key, WindowSketch] = {}
-        self._edges: dict[_Key, BaselineEdges | None] = {}
+        self._sketches: dict[StreamKey, WindowSketch] = {}
+        self._edges: dict[StreamKey, BaselineEdges | None] = {}
+        self._answers = Answers(labels, monotonic)
+        self._fates: dict[Fate, int] = dict.fromkeys(("taken", *REFUSED), 0)
 
     def observe(
-        self, served: ServedModel, inputs: Mapping[str, Array], outputs: Mapping[str, Array], latency_ms: float
+        self,
+        served: ServedModel,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        latency_ms: float,
+        answer_id: str,
     ) -> None:
         """Count one answered request.
 
@@ -51,6 +76,7 @@ class Monitor:
             inputs: The request's arrays by name; flattened sample by sample in the manifest's order of inputs.
             outputs: The answer's arrays by name; the first of the manifest's gives label and confidence.
             latency_ms: From the request's last byte to its answer.
+            answer_id: What the answer is called: its labels come back under this.
         """
         rows = rows_of(served, inputs)
         scores = scores_of(served, outputs, len(rows))
@@ -59,6 +85,7 @@ class Monitor:
             sketch = self._sketch(served)
             if sketch is not None:
                 sketch.add(rows, labels, confidence, latency_ms)
+                self._answers.remember(_stream_of(served), answer_id, labels)
 
     def observe_error(self, served: ServedModel) -> None:
         """Count one request that got an error instead of an answer."""
@@ -66,6 +93,48 @@ class Monitor:
             sketch = self._sketch(served)
             if sketch is not None:
                 sketch.errors += 1
+
+    def label(self, model: str, answer_id: str, labels: Sequence[int], version: int | None = None) -> Labelled:
+        """Count the true labels of one answer in the current window of the version that gave it, also of a trial's.
+
+        Args:
+            model: What was asked.
+            answer_id: What the answer is called.
+            labels: The true label of each of its samples, as places among the model's outputs from 0.
+            version: Which version must have answered, if the application says so.
+
+        Raises:
+            LabelError: They can not be counted; that is counted by its kind.
+        """
+        doing = f"taking the labels of answer {answer_id[:64]!r} of {model}"
+        with self._lock:
+            try:
+                counted = self._label(model, answer_id, labels, version, doing)
+            except LabelError as error:
+                self._fates[error.fate] += 1
+                raise
+            self._fates["taken"] += 1
+        return counted
+
+    def label_fates(self) -> dict[Fate, int]:
+        """Return what became of the labels that have come since the start, in answers."""
+        with self._lock:
+            return dict(self._fates)
+
+    def _label(self, model: str, answer_id: str, labels: Sequence[int], version: int | None, doing: str) -> Labelled:
+        answer = self._answers.find(model, answer_id, version, doing)
+        edges = self._edges.get(answer.stream)
+        if edges is None:
+            message = f"{doing}: version {answer.stream[1]} has answered, which is watched no more"
+            raise LabelError("late", message)
+        correct = answer.correct(labels, edges.classes, doing)
+        self._answers.settle(answer)
+        sketch = self._sketches.get(answer.stream)
+        if sketch is None:
+            sketch = self._sketches[answer.stream] = WindowSketch(edges, self._clock())
+        sketch.labelled += len(labels)
+        sketch.correct += correct
+        return Labelled(answer.stream[1], len(labels), correct)
 
     def take_windows(self, now: datetime, config: DesiredConfig) -> list[FinishedWindow]:
         """Return the windows that are full (`window_requests`) or old enough (`window_s`), and forget them.
@@ -78,7 +147,7 @@ class Monitor:
         return [sketch.finish(*key, ended_at=now) for key, sketch in taken]
 
     def _sketch(self, served: ServedModel) -> WindowSketch | None:
-        key = (served.name, served.version, served.manifest_sha256)
+        key = _stream_of(served)
         sketch = self._sketches.get(key)
         if sketch is None:
             edges = self._edges_of(key, served)
@@ -87,7 +156,7 @@ class Monitor:
             sketch = self._sketches[key] = WindowSketch(edges, self._clock())
         return sketch
 
-    def _edges_of(self, key: _Key, served: ServedModel) -> BaselineEdges | None:
+    def _edges_of(self, key: StreamKey, served: ServedModel) -> BaselineEdges | None:
         """Return the edges of the version's baseline, None where they are unusable; kept for the latest few."""
         if key in self._edges:
             return self._edges[key]
@@ -103,6 +172,10 @@ class Monitor:
         return edges
 
 
+def _stream_of(served: ServedModel) -> StreamKey:
+    return (served.name, served.version, served.manifest_sha256)
+
+
 def _is_finished(sketch: WindowSketch, now: datetime, config: DesiredConfig) -> bool:
-    is_full = sketch.answers + sketch.errors >= config.window_requests
+    is_full = max(sketch.answers + sketch.errors, sketch.labelled) >= config.window_requests
     return is_full or (now - sketch.started_at).total_seconds() >= config.window_s

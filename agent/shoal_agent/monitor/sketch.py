@@ -54,6 +54,8 @@ class WindowSketch:
         self.started_at = started_at
         self.answers = 0
         self.errors = 0
+        self.labelled = 0
+        self.correct = 0
         self._samples = 0
         self._edges = edges
         self._features = Histogram.empty(edges.features)
@@ -110,6 +112,8 @@ class WindowSketch:
             predictions=tuple(self._predictions.tolist()),
             confidence=tuple(self._confidence.counts.tolist()),
             latency=tuple(self._latency.counts.tolist()),
+            labelled=self.labelled,
+            correct=self.correct,
         )
 
     def _flush(self) -> None:

@@ -23,6 +23,8 @@ class FinishedWindow:
     predictions: tuple[int, ...]
     confidence: tuple[int, ...]
     latency: tuple[int, ...]
+    labelled: int
+    correct: int
 
     def to_message(self, outbox: OutboxPosition) -> Window:
         """Return the wire message at its place in the outbox."""
@@ -41,4 +43,6 @@ class FinishedWindow:
             predictions=self.predictions,
             confidence=self.confidence,
             latency=self.latency,
+            labelled=self.labelled,
+            correct=self.correct,
         )

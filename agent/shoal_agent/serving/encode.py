@@ -15,16 +15,14 @@ from shoal_contract.manifest import TensorSpec
 _PLATFORMS: Final = {"onnxruntime": "onnxruntime_onnx", "litert": "litert_tflite"}
 
 
-def encode_answer(served: ServedModel, request: InferRequest, outputs: Mapping[str, Array]) -> bytes:
-    """Return the body of `$inference_response`.
+def encode_answer(served: ServedModel, request: InferRequest, outputs: Mapping[str, Array], answer_id: str) -> bytes:
+    """Return the body of `$inference_response`, with the id by which its true label may come back.
 
     Raises:
         RequestError: The model answered NaN or infinity, for which JSON has no form.
     """
     datatypes = {spec.name: spec.datatype for spec in served.engine.outputs}
-    answer: dict[str, Any] = {"model_name": served.name, "model_version": str(served.version)}
-    if request.id is not None:
-        answer["id"] = request.id
+    answer: dict[str, Any] = {"model_name": served.name, "model_version": str(served.version), "id": answer_id}
     answer["outputs"] = [
         {
             "name": name,

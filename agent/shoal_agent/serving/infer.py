@@ -4,6 +4,8 @@ Decoding, inference and encoding run together in a worker thread, so that a larg
 the event loop. The hop costs 0.1 to 0.2 ms, so a model that was quick until now answers a small request in place.
 """
 
+import itertools
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +54,8 @@ class InferEndpoint:
         self._workers: CapacityLimiter | None = None
         self._working = 0
         self._pace = Pace(settings)
+        self._start = secrets.token_hex(4)  # an id of an earlier start names no answer of this one
+        self._answers = itertools.count(1)
 
     async def answer(self, scope: Scope, receive: Receive, name: str, version: str | None) -> Response:
         """Answer one request for a model, by name and optional version; every failure becomes an `{"error": ...}`."""
@@ -111,13 +115,14 @@ class InferEndpoint:
         try:
             asked = decode_request(body, served.engine.inputs, served.engine.outputs)
             outputs = served.engine.infer(asked.inputs)
-            answer = encode_answer(served, asked, outputs)
+            answer_id = asked.id if asked.id is not None else f"{self._start}-{next(self._answers)}"
+            answer = encode_answer(served, asked, outputs, answer_id)
         except AgentError as error:
             self._observer.observe_error(served)
             return _Outcome(error=error)
         ended = time.perf_counter()
         self._pace.note(served, (ended - begun) * 1000)
-        self._observer.observe(served, asked.inputs, outputs, (ended - started) * 1000)
+        self._observer.observe(served, asked.inputs, outputs, (ended - started) * 1000, answer_id)
         return _Outcome(body=answer)
 
 

@@ -27,9 +27,14 @@ class Observer(Protocol):
     """Sees what is served; called from worker threads, must be quick and never raise on what a client sent."""
 
     def observe(
-        self, served: ServedModel, inputs: Mapping[str, Array], outputs: Mapping[str, Array], latency_ms: float
+        self,
+        served: ServedModel,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        latency_ms: float,
+        answer_id: str,
     ) -> None:
-        """Take note of one answered request."""
+        """Take note of one answered request; `answer_id` is what the answer is called, by its asker or by us."""
 
     def observe_error(self, served: ServedModel) -> None:
         """Take note of one request to a model that got an error instead of an answer."""

@@ -64,10 +64,15 @@ class Shadow:
         self._comparisons.pop(name, None)
 
     def observe(
-        self, served: ServedModel, inputs: Mapping[str, Array], outputs: Mapping[str, Array], latency_ms: float
+        self,
+        served: ServedModel,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        latency_ms: float,
+        answer_id: str,
     ) -> None:
         """Show one answered request to the monitor, and a share of them to the candidate as well."""
-        self._watched.observe(served, inputs, outputs, latency_ms)
+        self._watched.observe(served, inputs, outputs, latency_ms, answer_id)
         comparison = self._comparisons.get(served.name)
         if comparison is None or served.version != comparison.wanted.against:
             return

@@ -51,8 +51,10 @@ def _do(session: Session, starter: Starter, row: ApprovalRequest, plan: dict[str
             return f"rollout {start_request(session, starter, request, by=row.author).id}"
         case "wave":
             rollout = find_rollout(session, plan["rollout"], is_locked=True)
-            approve_wave(session, rollout, plan["wave"], by=row.author)
-            return f"wave {plan['wave'] + 1} of rollout {rollout.id}"
+            is_past_gate = plan.get("is_past_gate", False)
+            approve_wave(session, rollout, plan["wave"], by=row.author, now=now, is_past_gate=is_past_gate)
+            what = f"wave {plan['wave']} past its gate" if is_past_gate else f"wave {plan['wave'] + 1}"
+            return f"{what} of rollout {rollout.id}"
         case "production":
             version = find_version(session, row.model, str(row.version))
             comment = plan["comment"]

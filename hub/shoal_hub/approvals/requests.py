@@ -60,7 +60,9 @@ def describe(row: ApprovalRequest) -> str:
             verb = "move to production"
         case "wave":
             plan = row.content["plan"]
-            verb = f"start wave {plan['wave'] + 1} of rollout {plan['rollout']} of"
+            is_past_gate = plan.get("is_past_gate", False)
+            what = f"let wave {plan['wave']} past the gate" if is_past_gate else f"start wave {plan['wave'] + 1}"
+            verb = f"{what} of rollout {plan['rollout']} of"
     return f"{verb} {row.model} version {row.version}"
 
 

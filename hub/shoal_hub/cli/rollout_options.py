@@ -50,14 +50,16 @@ class PlanOptions:
     ] = None
     gate: Annotated[
         list[str] | None,
-        typer.Option(help="A metric that each wave has to pass, like error_rate or error_rate:0.02; may be repeated."),
+        typer.Option(help="A metric that each wave has to pass, like error_rate or accuracy:0.02; may be repeated."),
     ] = None
     alpha: Annotated[float, typer.Option(help="Of the gates: any wrong verdict of the whole rollout.")] = 0.05
     max_hold_s: Annotated[float, typer.Option(help="Seconds that a wave of which nothing is shown is held.")] = 86_400.0
     undecided: Annotated[str, typer.Option(help="Then: thresholds, hold or abort.")] = "thresholds"
     gate_min_devices: Annotated[int, typer.Option(help="Devices on each side that a test needs.", min=2)] = 10
     on_abort: Annotated[str, typer.Option(help="roll_back, or leave what has succeeded.")] = "roll_back"
-    holdback_percent: Annotated[float, typer.Option(help="Share that stays as it is, to compare with.", min=0)] = 0.0
+    holdback_percent: Annotated[
+        float, typer.Option(help="Share that stays as it is to the end, as controls.", min=0)
+    ] = 0.0
     seed: Annotated[int | None, typer.Option(help="Of the random order and choice; drawn without it.", min=0)] = None
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Put the devices named into random order, too.")] = False
     late_joiners: Annotated[str, typer.Option(help="ignore, or add to the last_wave.")] = "ignore"

@@ -28,7 +28,8 @@ def draw(rollout: RolloutDetail, now: datetime | None = None) -> Group:
     """
     now = now or datetime.now(UTC)
     head: list[RenderableType] = [_headline(rollout, now), *_waves(rollout), *_thresholds(rollout)]
-    return Group(*head, *draw_gates(rollout.gates), _deployments(rollout), *_traffic(rollout))
+    without = [f"[dim]{cell(rollout.why_no_last_gate)}[/dim]"] if rollout.why_no_last_gate else []
+    return Group(*head, *draw_gates(rollout.gates), *without, _deployments(rollout), *_traffic(rollout))
 
 
 def draw_preview(preview: RolloutPreview) -> Group:

@@ -90,7 +90,7 @@ def resume(rollout: RolloutId, as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: shoal rollouts approve r-abcdefgh")
 def approve(rollout: RolloutId, as_json: AsJson = False) -> None:
-    """Let the next wave start, where waves wait for approval."""
+    """Let the next wave start, where waves wait for approval, or a wave past a gate that was undecided for its time."""
     with connect() as client:
         _after(client.rollouts.approve(rollout), as_json=as_json)
 

@@ -119,12 +119,14 @@ def _results(trial: TrialDetail) -> list[str | Table]:
         more = f"{found.errors} errors, {found.skipped} skipped, p95 {_ms(found.p95_ms)}"
         return [f"{found.compared} compared on {found.devices} devices: {rate}; {more}"]
     drawn = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("ARM", "VERSION", "DEVICES", "REQUESTS", "ERRORS", "P50", "P95", "CONFIDENCE"):
+    for column in ("ARM", "VERSION", "DEVICES", "REQUESTS", "ERRORS", "P50", "P95", "CONFIDENCE", "ACCURACY"):
         drawn.add_column(column)
     for arm in trial.arms:
         rate = f"{arm.error_rate:.2%}" if arm.error_rate is not None else ""
         confidence = f"{arm.mean_confidence:.3f}" if arm.mean_confidence is not None else ""
-        row = (arm.arm, arm.version, arm.devices, arm.requests, rate, _ms(arm.p50_ms), _ms(arm.p95_ms), confidence)
+        accuracy = f"{arm.accuracy:.2%} of {arm.labelled}" if arm.accuracy is not None else ""
+        latency = (_ms(arm.p50_ms), _ms(arm.p95_ms))
+        row = (arm.arm, arm.version, arm.devices, arm.requests, rate, *latency, confidence, accuracy)
         drawn.add_row(*(cell(value) for value in row))
     return [drawn, *map(_effect, trial.effects)]
 

@@ -32,6 +32,7 @@ from shoal_hub.devices.silence import note_silence
 from shoal_hub.errors import HubError
 from shoal_hub.federation.close import close_orphans
 from shoal_hub.jobs.runner import JobRunner
+from shoal_hub.monitoring.prune import WindowPruner
 from shoal_hub.monitoring.settle import settle_signals
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
@@ -80,6 +81,7 @@ class Controller:
         *,
         tick_s: float,
         desired_life: timedelta,
+        window_retention: timedelta,
     ) -> None:
         self._database = database
         self._director = director
@@ -91,6 +93,7 @@ class Controller:
         self._signer = signer
         self._tick_s = tick_s
         self._desired_life = desired_life
+        self._window_pruner = WindowPruner(database, window_retention)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         subscriptions = [
             Subscription(topics.HUB_WAKE, qos=0),
@@ -273,6 +276,7 @@ class Controller:
             yield lambda: settle_signals(self._database, now)
             yield lambda: settle_trials(self._database, now)
             yield lambda: note_silence(self._database, now, self._began_at)
+            yield lambda: self._prune_windows(now)
         if self._is_told:
             yield lambda: self._signer.publish(self._connection)
             yield lambda: self._publish(now)
@@ -281,6 +285,9 @@ class Controller:
         for _ in range(_MAX_ROLLOUT_STEPS):
             if not reconcile_rollouts(self._database, now):
                 return
+
+    def _prune_windows(self, now: datetime) -> None:
+        self._window_pruner.step(now)
 
     def _follow_director(self) -> None:
         with self._database.session() as session:

@@ -52,11 +52,13 @@ class _Sums:
     answers: NDArray[np.float64]
     drift: NDArray[np.float64]
     drifted: NDArray[np.float64]
+    labelled: NDArray[np.float64]
+    correct: NDArray[np.float64]
 
     @classmethod
     def zeros(cls, devices: int) -> "_Sums":
         """Return sums over nothing."""
-        single = [np.zeros(devices) for _ in range(6)]
+        single = [np.zeros(devices) for _ in range(8)]
         return cls(single[0], single[1], np.zeros((devices, _BINS), dtype=np.int64), *single[2:])
 
     def add(self, place: int, row: Any, middles: NDArray[np.float64] | None) -> None:  # noqa: ANN401 - selected columns
@@ -71,6 +73,8 @@ class _Sums:
         if row.drift is not None and row.samples:
             self.drift[place] += row.drift * row.samples
             self.drifted[place] += row.samples
+        self.labelled[place] += row.labelled
+        self.correct[place] += min(row.correct, row.labelled)
 
     def totals(self, name: MetricName, bound_ms: float) -> DeviceTotals:
         """Return one metric's totals."""
@@ -83,6 +87,8 @@ class _Sums:
                 return histogram_quantile(self.latency, LATENCY_EDGES_MS, 0.95)
             case "confidence":
                 return DeviceTotals(self.confidence, self.answers)
+            case "accuracy":
+                return DeviceTotals(self.correct, self.labelled)
             case _:
                 return DeviceTotals(self.drift, self.drifted)
 
@@ -129,6 +135,8 @@ def _add_windows(session: Session, sides: Sides, times: Times, device_ids: Seque
         col(WindowRow.latency),
         col(WindowRow.confidence),
         col(WindowRow.drift),
+        col(WindowRow.labelled),
+        col(WindowRow.correct),
     )
     for start in range(0, len(device_ids), _PART):
         part = device_ids[start : start + _PART]

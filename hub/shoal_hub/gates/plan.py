@@ -12,7 +12,7 @@ from shoal_numerics.gate_metrics import Worse
 from shoal_numerics.sequential import MAX_ALPHA
 
 MetricName = Literal[
-    "error_rate", "slow_requests", "p95_latency", "confidence", "drift", "temperature", "memory", "restarts"
+    "error_rate", "slow_requests", "p95_latency", "confidence", "drift", "accuracy", "temperature", "memory", "restarts"
 ]
 Undecided = Literal["thresholds", "hold", "abort"]
 
@@ -32,6 +32,7 @@ FORMS: Final[dict[MetricName, _Form]] = {
     "p95_latency": _Form("mean", "higher", 20.0, "ms"),
     "confidence": _Form("mean", "either", 0.05, "mean probability"),
     "drift": _Form("mean", "higher", 0.1, "largest Kolmogorov-Smirnov distance of a feature"),
+    "accuracy": _Form("share", "lower", 0.02, "of labelled samples"),
     "temperature": _Form("mean", "higher", 5.0, "°C"),
     "memory": _Form("mean", "higher", 100.0, "MB"),
     "restarts": _Form("count", "higher", 1.0, "starts of the agent a day"),
@@ -68,11 +69,13 @@ class GateMetricPlan(BaseModel):
 
 
 class GatePlan(BaseModel):
-    """The gate that each wave but the last has to pass."""
+    """The gate that each wave has to pass; the last one only where devices are held back to compare it with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metrics: Annotated[list[GateMetricPlan], Field(min_length=1, max_length=8)] = [GateMetricPlan(name="error_rate")]
+    metrics: Annotated[list[GateMetricPlan], Field(min_length=1, max_length=len(FORMS))] = [
+        GateMetricPlan(name="error_rate")
+    ]
     alpha: float = Field(default=0.05, gt=0, le=MAX_ALPHA)
     """The probability of any wrong verdict of the whole rollout: all metrics, waves and looks together."""
     latency_bound_ms: float = 128.0

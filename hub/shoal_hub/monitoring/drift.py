@@ -91,6 +91,7 @@ def _recent(session: Session, device_id: str, model: str, version: int, now: dat
             WindowRow.device_id == device_id,
             WindowRow.model == model,
             WindowRow.version == version,
+            col(WindowRow.samples) > 0,  # labels come in windows without any, too
             col(WindowRow.ended_at) > now - LOOKBACK,
         )
         .order_by(col(WindowRow.id).desc())

@@ -53,6 +53,9 @@ class WindowPublic(BaseModel):
     errors: int
     predictions: list[int]
     latency: list[int]
+    labelled: int
+    """Samples whose true label came back."""
+    correct: int
 
 
 @router.get("", responses=documented(401, 403, 422))

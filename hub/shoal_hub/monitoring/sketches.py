@@ -13,7 +13,7 @@ from shoal_hub.errors import InvalidInputError
 from shoal_numerics import Histogram, HistogramEdges, NumericsError, unpack_counts
 
 MAX_WINDOW_COUNT: Final = 2**31 - 1
-"""Requests and samples of one window; the columns take no more."""
+"""Requests, samples and labelled samples of one window; the columns take no more."""
 
 
 class Packed(NamedTuple):
@@ -40,6 +40,9 @@ def check_window(window: Window, reference: Histogram) -> Packed:
     answers = sum(window.latency)
     if max(window.errors, answers) > window.requests or max(window.requests, window.samples) > MAX_WINDOW_COUNT:
         told = f"{window.requests} requests, {window.errors} errors, {answers} latencies, {window.samples} samples"
+        raise InvalidInputError(f"{where}: {told} found, which can not be of one window")
+    if window.correct > window.labelled or window.labelled > MAX_WINDOW_COUNT:
+        told = f"{window.correct} of {window.labelled} labelled samples correct"
         raise InvalidInputError(f"{where}: {told} found, which can not be of one window")
     rows, bins = reference.edges.padded_shape
     found = (window.features.rows, window.features.bins, window.missing.rows, window.missing.bins)

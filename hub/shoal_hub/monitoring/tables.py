@@ -6,7 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, String
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UNAUDITED, UtcDateTime
+from shoal_hub.database import UNAUDITED, UtcDateTime, utc_now
 
 SignalState = Literal["active", "cleared"]
 
@@ -19,6 +19,7 @@ class WindowRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_windows_stream", "device_id", "model", "version", "id"),
         Index("ix_windows_time", "model", "started_at", "device_id"),
+        Index("ix_windows_received", "received_at"),
         {"info": UNAUDITED},
     )
 
@@ -36,6 +37,13 @@ class WindowRow(SQLModel, table=True):
     predictions: list[int] = Field(sa_type=JSON)
     confidence: list[int] = Field(sa_type=JSON)
     latency: list[int] = Field(sa_type=JSON)
+    labelled: int = Field(default=0, description="samples whose true label came back in this time")
+    correct: int = Field(default=0, description="of those, the ones that were predicted right")
+    received_at: datetime = Field(
+        default_factory=utc_now,
+        sa_type=UtcDateTime,
+        description="by the hub's clock; it is kept for some time from then on",
+    )
     drift: float | None = Field(
         default=None, description="largest Kolmogorov-Smirnov distance of a feature from the baseline, 0 to 1"
     )

@@ -2,8 +2,9 @@
 
 import logging
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from shoal_contract.manifest import Baseline
@@ -55,6 +56,9 @@ def take_window(session: Session, device_id: str, window: Window, now: datetime)
         predictions=list(window.predictions),
         confidence=list(window.confidence),
         latency=list(window.latency),
+        labelled=window.labelled,
+        correct=window.correct,
+        received_at=now,
     )
     if _is_known(session, row):
         return
@@ -66,13 +70,26 @@ def take_window(session: Session, device_id: str, window: Window, now: datetime)
 
 def _is_known(session: Session, row: WindowRow) -> bool:
     """Whether the same window is among the latest: its time alone does not tell, as a clock may stand still."""
-    latest = (
-        select(WindowRow.started_at, WindowRow.requests, WindowRow.features, WindowRow.missing)
-        .where(WindowRow.device_id == row.device_id, WindowRow.model == row.model, WindowRow.version == row.version)
+    columns: Any = (
+        col(WindowRow.started_at),
+        col(WindowRow.requests),
+        col(WindowRow.features),
+        col(WindowRow.missing),
+        col(WindowRow.labelled),
+        col(WindowRow.correct),
+    )
+    latest: Any = (
+        select_columns(*columns)
+        .where(
+            col(WindowRow.device_id) == row.device_id,
+            col(WindowRow.model) == row.model,
+            col(WindowRow.version) == row.version,
+        )
         .order_by(col(WindowRow.id).desc())
         .limit(_REMEMBERED)
     )
-    return (row.started_at, row.requests, row.features, row.missing) in map(tuple, session.exec(latest))
+    mine = (row.started_at, row.requests, row.features, row.missing, row.labelled, row.correct)
+    return mine in map(tuple, session.connection().execute(latest))
 
 
 def _version(session: Session, window: Window) -> Version:

@@ -1,9 +1,10 @@
 """Decides the next step of a rollout: (rollout, attempts, what is known, clock) → (new state, effects). Pure.
 
 A wave starts when the one before has ended, was watched for its soak time, has crossed no threshold, and was let pass
-by its gate and, where the plan asks for it, by a person. A step is given the attempts that may change and counts of
-all, so that its cost follows what has changed. Ended rollouts are still looked at while they hold leases: a device
-that was away may need the artifacts when it comes back.
+by its gate and, where the plan asks for it, by a person. The last wave has a gate as well where devices are held back
+to compare it with: the rollout has succeeded once it is let pass. A step is given the attempts that may change and
+counts of all, so that its cost follows what has changed. Ended rollouts are still looked at while they hold leases: a
+device that was away may need the artifacts when it comes back.
 """
 
 from collections.abc import Callable, Iterable
@@ -153,16 +154,23 @@ class _Step:
     def _pass_gate(self) -> None:
         """Start the next wave, or end the rollout, if nothing speaks against it."""
         rollout, gate = self.rollout, self._known.gate
-        if rollout.current_wave + 1 >= rollout.wave_count:
-            failures = self._tally.failures()
-            self._end("succeeded", f"{failures} devices failed" if failures else "")
-            text = f"{self._name()} runs on {self._tally.succeeded} devices"
-            self.effects.append(Record("rollout_succeeded", text))
-            return
         soaks_until = rollout.soaks_until()
-        is_held = gate is not None and gate.verdict == "hold"
-        if is_held or not rollout.is_next_wave_approved or (soaks_until is not None and self._now < soaks_until):
+        is_held = gate is not None and gate.verdict == "hold" and not rollout.is_gate_passed
+        if is_held or (soaks_until is not None and self._now < soaks_until):
             return
+        if rollout.is_last_wave:
+            self._succeed()
+        elif rollout.is_next_wave_approved:
+            self._start_wave()
+
+    def _succeed(self) -> None:
+        failures, why = self._tally.failures(), self.rollout.why_no_last_gate
+        self._end("succeeded", f"{failures} devices failed" if failures else "")
+        text = f"{self._name()} runs on {self._tally.succeeded} devices" + (f"; {why}" if why else "")
+        self.effects.append(Record("rollout_succeeded", text))
+
+    def _start_wave(self) -> None:
+        rollout = self.rollout
         wave = rollout.current_wave + 1
         self.rollout = replace(rollout, current_wave=wave, wave_ended_at=None)
         self.effects.append(Record("wave_started", f"{self._name()}: wave {wave + 1} of {rollout.wave_count}"))

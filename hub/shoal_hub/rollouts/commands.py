@@ -8,8 +8,9 @@ from shoal_hub.database import announce
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.errors import ConflictError
 from shoal_hub.events.record import record_event
+from shoal_hub.rollouts.gate import waits_for_person
 from shoal_hub.rollouts.owner import owner_of
-from shoal_hub.rollouts.reconcile import step_rollout
+from shoal_hub.rollouts.reconcile import step_rollout, view_rollout
 from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
 
@@ -40,46 +41,57 @@ def resume(session: Session, rollout: Rollout, *, by: str, now: datetime) -> Non
     _move(session, rollout, "running", f"resumed by {by}")
 
 
-def approve_wave(session: Session, rollout: Rollout, wave: int, *, by: str) -> None:
-    """Let a rollout's next wave start.
+def approve_wave(
+    session: Session, rollout: Rollout, wave: int, *, by: str, now: datetime, is_past_gate: bool = False
+) -> None:
+    """Let a rollout's next wave start, or a wave past its gate that was undecided for its time.
 
     Args:
         session: An open transaction.
         rollout: The rollout, locked.
         wave: The wave that is meant, from 0: what was looked at was the end of the one before it.
         by: Who approves.
+        now: The clock.
+        is_past_gate: Whether what is approved is to pass the gate of the wave before it.
 
     Raises:
         ConflictError: The rollout does not wait for the approval of this wave.
     """
-    require_waiting_wave(rollout)
-    if wave != rollout.current_wave + 1:
+    is_at_gate = require_waiting_wave(session, rollout, now)
+    if wave != rollout.current_wave + 1 or is_past_gate != is_at_gate:
         raise ConflictError(
             f"approving wave {wave + 1} of rollout {rollout.id}: it waits for wave {rollout.current_wave + 2}",
             f"look at it again: shoal rollouts show {rollout.id}",
         )
     rollout.approved_wave = wave
-    session.add(rollout)
     text = f"wave {wave + 1} of rollout {rollout.id} is approved by {by}"
+    if is_past_gate:
+        rollout.gate_passed_wave = rollout.current_wave
+        text = f"wave {wave} of rollout {rollout.id} is let past its undecided gate by {by}"
+    session.add(rollout)
     record_event(session, "wave_approved", text, subject=owner_of(rollout.id))
     announce(session, "rollouts")
 
 
-def require_waiting_wave(rollout: Rollout) -> None:
-    """See that a rollout waits for somebody to approve its next wave.
+def require_waiting_wave(session: Session, rollout: Rollout, now: datetime) -> bool:
+    """See that a rollout waits for a person; return whether it is at its gate, else it is before its next wave.
 
     Raises:
         ConflictError: It does not.
     """
     _require(rollout, "approve", {"running", "paused"})
+    if waits_for_person(session, view_rollout(session, rollout, now), now):
+        return True
     asks = RolloutPlan.model_validate(rollout.plan).wave_approval
     is_over = rollout.wave_ended_at is not None and rollout.current_wave + 1 < len(rollout.waves)
     if not (asks and is_over) or rollout.approved_wave > rollout.current_wave:
         why = "its wave has not ended" if asks and not is_over else "no wave of it waits for approval"
         raise ConflictError(
             f"cannot approve rollout {rollout.id}: {why}",
-            "waves wait for it where the rollout was started with --wave-approval, each until the one before has ended",
+            "waves wait for it where the rollout was started with --wave-approval, each until the one before has "
+            "ended, and where a gate was undecided for its time",
         )
+    return False
 
 
 def abort(session: Session, rollout: Rollout, *, by: str, now: datetime) -> None:

@@ -1,9 +1,12 @@
 """Looks at the gate of a rollout's wave: who is compared, how often, and what is kept of each look."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 
+from sqlalchemy import ColumnElement, and_, or_
 from sqlmodel import Session, col, select
 
 from shoal_hub.database import announce
@@ -12,41 +15,138 @@ from shoal_hub.gates.evidence import Sides, Times, before_of, collect
 from shoal_hub.gates.plan import GatePlan
 from shoal_hub.gates.tables import GateLook
 from shoal_hub.gates.vitals import forget, watch
-from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.rollouts.tables import Deployment, Rollout, RolloutState
 from shoal_hub.rollouts.views import GateResult, RolloutView
 from shoal_numerics import NumericsError
 
 log = logging.getLogger(__name__)
-_NOTHING_YET = "no device serves the new version yet"
+_NOTHING_YET: Final = "no device serves the new version yet"
+_SOON: Final = "it is looked at in a moment"
+_LOOKED_AT: Final = frozenset({"running", "paused"})
 
 
-def look_at_gate(session: Session, row: Rollout, view: RolloutView, now: datetime) -> GateResult | None:
-    """Return what the gate of the current wave says; None where the plan has none, or no wave follows.
+class Standing(NamedTuple):
+    """What of a rollout a look was made from: if it has changed meanwhile, the look says nothing."""
 
-    It is looked at as often as the plan says; in between the last look holds.
+    state: RolloutState
+    wave: int
+    wave_started_at: datetime | None
+    wave_ended_at: datetime | None
+    last: tuple[int | None, datetime] | None
+    """Id and time of the look before it."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a gate says, judged outside of the transaction that acts on it.
+
+    Attributes:
+        standing: What it was made from.
+        result: What follows.
+        look: What is kept of it; None where there was nothing to look at.
     """
-    plan = view.plan.gate
-    if plan is None or view.state not in {"running", "paused"} or view.current_wave + 1 >= view.wave_count:
+
+    standing: Standing
+    result: GateResult
+    look: GateLook | None = None
+
+
+def may_look() -> ColumnElement[bool]:
+    """Return the condition of rollouts that may have a gate to be looked at."""
+    is_gated = or_(col(Rollout.gate_count).is_(None), col(Rollout.gate_count) > col(Rollout.current_wave))
+    return and_(col(Rollout.state).in_(_LOOKED_AT), is_gated)
+
+
+def windows_needed(session: Session) -> list[tuple[str, datetime]]:
+    """Return, for each gate that may still be looked at, its model and from when on it reads windows."""
+    found = []
+    for row in session.exec(select(Rollout).where(may_look())):
+        plan = row.plan.get("gate")
+        if plan is not None:
+            found.append((row.model, before_of(row.created_at, GatePlan.model_validate(plan))))
+    return found
+
+
+def prepare_look(session: Session, row: Rollout, view_of: Callable[[], RolloutView], now: datetime) -> Prepared | None:
+    """Judge the gate of a rollout's current wave; None where it has none, or is not to be looked at yet.
+
+    It reads the windows of all devices, so it is done before the transaction in which `look_at_gate` takes it up.
+
+    Args:
+        session: An open session; nothing is written.
+        row: The rollout.
+        view_of: Makes the view of the rollout, if there is something to look at.
+        now: The clock.
+    """
+    found = row.plan.get("gate")
+    if found is None:
         return None
-    last = last_look(session, row.id, view.current_wave)
-    if last is not None and last.at <= now < last.at + timedelta(seconds=plan.look_s):
-        return GateResult(last.verdict, last.reason)
+    last = last_look(session, row.id, row.current_wave)
+    if _is_fresh(last, GatePlan.model_validate(found), now):
+        return None
+    view = view_of()
+    if view.plan.gate is None or not view.is_gated:
+        return None
+    standing = _standing(row, last)
     canaries, controls = _sides(session, row)
     if not canaries and view.wave_ended_at is None:
-        return GateResult("hold", _NOTHING_YET)
+        return Prepared(standing, GateResult("hold", _NOTHING_YET))
     sides = Sides(row.model, row.version, None, canaries, controls)
     try:
-        look = _look(session, row, view, plan, sides, now)
+        look = _look(session, row, view, view.plan.gate, sides, now)
     except NumericsError as error:  # of a gate that can not be read nothing follows by itself
         log.exception("looking at the gate of rollout %s", row.id)
-        return GateResult("hold", f"what devices say can not be compared: {error}")
-    if last is not None and (last.verdict, last.reason) == (look.verdict, look.reason):
-        last.at, last.metrics = now, look.metrics
-        session.add(last)
+        return Prepared(standing, GateResult("hold", f"what devices say can not be compared: {error}"))
+    return Prepared(standing, GateResult(look.verdict, look.reason), look)
+
+
+def look_at_gate(
+    session: Session, row: Rollout, view: RolloutView, prepared: Prepared | None, now: datetime
+) -> GateResult | None:
+    """Return what the gate of the current wave says, and keep the look; None where the wave has no gate.
+
+    It is looked at as often as the plan says; in between the last look holds. A look that was prepared while the
+    rollout stood otherwise is dropped, and the gate holds until the next one.
+    """
+    plan = view.plan.gate
+    if plan is None or view.state not in _LOOKED_AT or not view.is_gated:
+        return None
+    last = last_look(session, row.id, view.current_wave)
+    if prepared is not None and prepared.standing == _standing(row, last):
+        if prepared.look is not None:
+            _keep(session, prepared.look, last)
+        return prepared.result
+    if last is not None and _is_fresh(last, plan, now):
         return GateResult(last.verdict, last.reason)
+    return GateResult("hold", _SOON)
+
+
+def waits_for_person(session: Session, view: RolloutView, now: datetime) -> bool:
+    """Whether a person decides on the current wave: its gate was undecided for its time, by the plan's rule as well."""
+    overdue_at = view.gate_overdue_at()
+    if view.state != "running" or overdue_at is None or now < overdue_at or view.is_gate_passed:
+        return False
+    last = last_look(session, view.id, view.current_wave)
+    return last is not None and last.verdict == "hold" and last.at >= overdue_at
+
+
+def _standing(row: Rollout, last: GateLook | None) -> Standing:
+    seen = (last.id, last.at) if last is not None else None
+    return Standing(row.state, row.current_wave, row.wave_started_at, row.wave_ended_at, seen)
+
+
+def _is_fresh(last: GateLook | None, plan: GatePlan, now: datetime) -> bool:
+    return last is not None and last.at <= now < last.at + timedelta(seconds=plan.look_s)
+
+
+def _keep(session: Session, look: GateLook, last: GateLook | None) -> None:
+    """Keep a look: as a row of its own where it says something else than the one before it."""
+    if last is not None and (last.verdict, last.reason) == (look.verdict, look.reason):
+        last.at, last.metrics = look.at, look.metrics
+        session.add(last)
+        return
     session.add(look)
     announce(session, "rollouts")
-    return GateResult(look.verdict, look.reason)
 
 
 def last_look(session: Session, rollout_id: str, wave: int) -> GateLook | None:
@@ -77,13 +177,10 @@ def end_watch(session: Session, row: Rollout) -> None:
 def _look(session: Session, row: Rollout, view: RolloutView, plan: GatePlan, sides: Sides, now: datetime) -> GateLook:
     wave_at = row.wave_started_at or row.created_at
     times = Times(before_of(row.created_at, plan), row.created_at, wave_at)
-    soaks_until = view.soaks_until()
-    is_overdue = (
-        view.state == "running" and soaks_until is not None and now >= soaks_until + timedelta(seconds=plan.max_hold_s)
-    )
+    overdue_at = view.gate_overdue_at()
+    is_overdue = view.state == "running" and overdue_at is not None and now >= overdue_at
     evidence = collect(session, sides, times, plan, row.id)
-    gates = max(1, view.wave_count - 1)
-    found = decide(plan, evidence, gates=gates, wave=min(view.current_wave, gates - 1), is_overdue=is_overdue)
+    found = decide(plan, evidence, gates=view.gate_count, wave=view.current_wave, is_overdue=is_overdue)
     return GateLook(
         rollout_id=row.id,
         wave=view.current_wave,

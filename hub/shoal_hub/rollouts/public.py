@@ -9,8 +9,9 @@ from sqlmodel import Session
 
 from shoal_contract.reported import Problem
 from shoal_hub.database import utc_now
+from shoal_hub.gates.tables import GateLook
 from shoal_hub.rollouts.counts import WaveCounts, count_by_state, count_by_wave, travelled_bytes, whole_bytes
-from shoal_hub.rollouts.gate import last_look
+from shoal_hub.rollouts.gate import last_look, waits_for_person
 from shoal_hub.rollouts.reconcile import view_rollout
 from shoal_hub.rollouts.request import RolloutPlan, Threshold
 from shoal_hub.rollouts.tables import Deployment, DeploymentState, Rollout, RolloutState
@@ -98,13 +99,16 @@ class RolloutDetail(RolloutSummary):
     seed: int
     """Of the random order and choice of its devices."""
     waits_for: Wait | None
-    """Why no device is told now: the start's time, deltas, a wave's soak time or gate, the approval of the next one."""
+    """Why no device is told now: the start's time, deltas, a wave's soak time or gate, or somebody's approval: of the
+    next wave, or of a gate that was undecided for its time."""
     soaks_until: datetime | None
     in_flight: int
     """Devices that are at it."""
     thresholds: list[ThresholdPublic]
     gates: list[GatePublic]
     """Of each wave that was looked at."""
+    why_no_last_gate: str
+    """Why the last wave has no gate, where the others have one; empty where it has, or where the plan has none."""
     is_waiting_for_deltas: bool
     """No device is told yet, as less may have to travel soon."""
     fetched_bytes: int
@@ -137,17 +141,19 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) ->
         )
         for one in measured
     ]
-    looks = [last_look(session, row.id, wave) for wave in range(row.current_wave + 1)] if view.plan.gate else []
+    has_gate = view.plan.gate is not None
+    looks = [last_look(session, row.id, wave) for wave in range(row.current_wave + 1)] if has_gate else []
     gates = [GatePublic.model_validate(look, from_attributes=True) for look in looks if look is not None]
     return RolloutDetail(
         **summarise(row, count_by_wave(session, [row.id])[row.id]).model_dump(),
         plan=view.plan,
         seed=row.seed,
-        waits_for=_wait_of(view, now, gates[-1].verdict if gates else None),
+        waits_for=_wait_of(view, now, looks[-1] if looks else None, is_for_person=waits_for_person(session, view, now)),
         soaks_until=view.soaks_until(),
         in_flight=tally.in_flight,
         thresholds=thresholds,
         gates=gates,
+        why_no_last_gate=view.why_no_last_gate,
         is_waiting_for_deltas=view.is_waiting_for_deltas,
         fetched_bytes=fetched,
         whole_bytes=in_whole,
@@ -158,14 +164,17 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) ->
     )
 
 
-def _wait_of(view: RolloutView, now: datetime, verdict: str | None) -> Wait | None:
+def _wait_of(view: RolloutView, now: datetime, look: GateLook | None, *, is_for_person: bool) -> Wait | None:
     """Return why a rollout that runs tells nobody now; None where it does, or has ended."""
     soaks_until, start_at = view.soaks_until(), view.plan.start_at
+    is_let_pass = view.is_gate_passed or (look is not None and look.verdict == "advance")
+    needs_approval = not view.is_last_wave and not view.is_next_wave_approved
     waits: list[tuple[Wait, bool]] = [
         ("start", start_at is not None and now < start_at),
         ("deltas", view.is_waiting_for_deltas),
         ("soak", soaks_until is not None and now < soaks_until),
-        ("gate", soaks_until is not None and view.plan.gate is not None and verdict != "advance"),
-        ("approval", soaks_until is not None and not view.is_next_wave_approved),
+        ("approval", is_for_person),
+        ("gate", soaks_until is not None and view.is_gated and not is_let_pass),
+        ("approval", soaks_until is not None and needs_approval),
     ]
     return next((name for name, holds in waits if holds), None) if view.state == "running" else None

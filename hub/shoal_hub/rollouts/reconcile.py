@@ -20,7 +20,7 @@ from shoal_hub.rollouts.advance import advance
 from shoal_hub.rollouts.delta_pairs import is_waiting_for_deltas
 from shoal_hub.rollouts.effects import carry_out
 from shoal_hub.rollouts.facts import read_facts
-from shoal_hub.rollouts.gate import begin_serving, begin_wave, end_watch, look_at_gate
+from shoal_hub.rollouts.gate import Prepared, begin_serving, begin_wave, end_watch, look_at_gate, may_look, prepare_look
 from shoal_hub.rollouts.joiners import add_late_joiners
 from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.owner import owner_of
@@ -45,17 +45,35 @@ def reconcile_rollouts(database: Database, now: datetime) -> bool:
     with database.session() as session:
         open_ids = set(session.exec(select(Rollout.id).where(col(Rollout.ended_at).is_(None))).all())
         leased = {user.removeprefix(_PREFIX) for user in lease_users(session) if user.startswith(_PREFIX)}
+    looks = _prepare_looks(database, now)
     has_changed = False
     for rollout_id in sorted(open_ids | leased):
         try:
             with database.transaction() as session:
-                has_changed |= _step_and_record(session, rollout_id, now)
+                has_changed |= _step_and_record(session, rollout_id, now, looks.get(rollout_id))
         except (ContractError, ValueError):  # of this one alone: the others, a rollback among them, go on
             log.exception("a step of rollout %s failed; it is tried again", rollout_id)
     return has_changed
 
 
-def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reason: str = "") -> bool:
+def _prepare_looks(database: Database, now: datetime) -> dict[str, Prepared]:
+    """Judge the gates that are due, outside of the transactions that act on it: for large fleets it takes a while."""
+    found: dict[str, Prepared] = {}
+    with database.session() as session:
+        for row in session.exec(select(Rollout).where(may_look())):
+            try:
+                look = prepare_look(session, row, lambda row=row: view_rollout(session, row, now), now)  # type: ignore[misc]
+            except (ContractError, ValueError):  # of this one alone, as above
+                log.exception("looking at the gate of rollout %s failed; it is tried again", row.id)
+                continue
+            if look is not None:
+                found[row.id] = look
+    return found
+
+
+def step_rollout(
+    session: Session, rollout_id: str, now: datetime, *, abort_reason: str = "", look: Prepared | None = None
+) -> bool:
     """Take one step in one rollout, inside the session's transaction; return whether anything changed.
 
     Args:
@@ -63,13 +81,14 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
         rollout_id: The rollout.
         now: The clock.
         abort_reason: Given, the step is to abort it.
+        look: What its gate was found to say just before; it counts only if the rollout still stands as it did then.
     """
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
     view = view_rollout(session, row, now)
     tally = count_deployments(session, rollout_id)
     work = find_work(session, view, tally, now, is_aborting=abort_reason != "")
     attempts = [view_deployment(one) for one in work.deployments]
-    gate = look_at_gate(session, row, view, now) if not abort_reason else None
+    gate = look_at_gate(session, row, view, look, now) if not abort_reason else None
     known = Known(read_facts(session, view, attempts, now), tally, gate=gate, has_more=work.has_more)
     advanced = advance(view, attempts, known, now, lambda: new_id("dp"), abort_reason=abort_reason)
     changed = [
@@ -94,12 +113,12 @@ def step_rollout(session: Session, rollout_id: str, now: datetime, *, abort_reas
     return True
 
 
-def _step_and_record(session: Session, rollout_id: str, now: datetime) -> bool:
+def _step_and_record(session: Session, rollout_id: str, now: datetime, look: Prepared | None) -> bool:
     """Take a step that nobody asked for: where the rollout itself gets further by it, that is audited."""
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
     before = _progress(row)
     has_changed = add_late_joiners(session, row, now) > 0
-    has_changed |= step_rollout(session, rollout_id, now)
+    has_changed |= step_rollout(session, rollout_id, now, look=look)
     after = _progress(row)
     changed = [name for name in after if before[name] != after[name]]
     if changed:
@@ -139,8 +158,17 @@ def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
         plan=plan,
         wave_ended_at=row.wave_ended_at,
         approved_wave=row.approved_wave,
+        gate_count=_gate_count(row),
+        gate_passed_wave=row.gate_passed_wave,
         fired={int(number): failures for number, failures in row.fired.items()},
     )
+
+
+def _gate_count(row: Rollout) -> int:
+    """Return how many waves have a gate; those of rollouts from before there was one after the last wave as then."""
+    if row.gate_count is not None:
+        return row.gate_count
+    return len(row.waves) - 1 if row.plan.get("gate") is not None else 0
 
 
 def view_deployment(row: Deployment) -> Attempt:

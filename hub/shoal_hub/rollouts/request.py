@@ -97,7 +97,8 @@ class RolloutPlan(BaseModel):
     """Failed devices beyond which it is aborted; left out, none where there are no thresholds, else any number."""
     thresholds: list[Threshold] = Field(default=[], max_length=MAX_THRESHOLDS)
     gate: GatePlan | None = None
-    """What each wave but the last has to show of the new version next to the old one; none: failures alone count."""
+    """What each wave has to show of the new version next to the old one, the last one where devices are held back;
+    none: failures alone count."""
     on_abort: OnAbort = "roll_back"
     """What an abort does with devices that have the new version: takes them back, or leaves them."""
     holdback_percent: float = Field(default=0.0, ge=0, lt=100)

@@ -126,15 +126,19 @@ def roll_back_rollout(rollout_id: Line, session: Writing, operator: RolloutOpera
     responses=WAITING | documented(401, 403, 404, 409, 422),
 )
 def approve_wave(rollout_id: Line, hub: Hub, session: Writing, operator: RolloutOperator) -> RolloutDetail | Response:
-    """Let the next wave start, or ask for the approvals that the model's policy wants first."""
-    row = find_rollout(session, rollout_id, is_locked=True)
-    commands.require_waiting_wave(row)
+    """Let the next wave start, or a wave past its gate that was undecided for its time.
+
+    Where the model's policy wants approvals, they are asked for first.
+    """
+    row, now = find_rollout(session, rollout_id, is_locked=True), utc_now()
+    is_past_gate = commands.require_waiting_wave(session, row, now)
     wave = row.current_wave + 1
     if approvals_needed(session, row.model, "wave"):
         plan = {"model": row.model, "version": row.version, "rollout": row.id, "wave": wave}
+        plan |= {"is_past_gate": True} if is_past_gate else {}
         return _ask(hub, session, "wave", plan, operator)
     require_none_needed(session, row.model, "wave")
-    commands.approve_wave(session, row, wave, by=operator.name)
+    commands.approve_wave(session, row, wave, by=operator.name, now=now, is_past_gate=is_past_gate)
     return _show(session, row)
 
 

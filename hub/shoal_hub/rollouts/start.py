@@ -130,6 +130,7 @@ def _add_rollout(
         timeout_s=request.timeout_s,
         plan=request.plan(),
         seed=seed,
+        gate_count=_gate_count(request, chosen),
         joined_at=now,
         created_by=by,
         created_at=now,
@@ -138,6 +139,13 @@ def _add_rollout(
     session.flush()
     add_deployments(session, rollout, chosen)
     return rollout
+
+
+def _gate_count(request: RolloutRequest, chosen: Selection) -> int:
+    """Return how many waves have a gate: after the last one nobody is left to compare with but those held back."""
+    if request.gate is None:
+        return 0
+    return len(chosen.waves) - (0 if chosen.held_back else 1)
 
 
 def _started(rollout: Rollout, chosen: Selection) -> str:

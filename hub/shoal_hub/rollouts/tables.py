@@ -42,6 +42,10 @@ class Rollout(SQLModel, table=True):
         default=None, sa_type=UtcDateTime, description="when the last device of the current wave had ended"
     )
     approved_wave: int = Field(default=0, description="the last wave that may start, where waves need approval")
+    gate_count: int | None = Field(
+        default=None, description="waves with a gate, which share its alpha; none: all but the last, as of old"
+    )
+    gate_passed_wave: int = Field(default=-1, description="the last wave whose undecided gate a person has passed")
     fired: dict[str, int] = Field(
         default_factory=dict, sa_type=JSON, description="failures at which each threshold has paused it, by number"
     )

@@ -35,6 +35,10 @@ class RolloutView:
     plan: RolloutPlan = field(default_factory=RolloutPlan)
     wave_ended_at: datetime | None = None
     approved_wave: int = 0
+    gate_count: int = 0
+    """Waves with a gate, from the first on: all, where devices are held back to compare the last one with."""
+    gate_passed_wave: int = -1
+    """The last wave whose gate was undecided for its time and let pass by a person."""
     fired: Mapping[int, int] = field(default_factory=dict)
     """Failures at which each threshold has paused it: it pauses again only for one more."""
 
@@ -48,11 +52,40 @@ class RolloutView:
         """Whether it may still tell devices: it has not ended and is not on its way back."""
         return self.state in {"running", "paused"}
 
+    @property
+    def is_last_wave(self) -> bool:
+        """Whether no wave follows the current one."""
+        return self.current_wave + 1 >= self.wave_count
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether the current wave has a gate."""
+        return self.current_wave < self.gate_count
+
+    @property
+    def is_gate_passed(self) -> bool:
+        """Whether a person has let the current wave past its gate, which was undecided for its time."""
+        return self.gate_passed_wave >= self.current_wave
+
+    @property
+    def why_no_last_gate(self) -> str:
+        """Why the last wave has no gate, where the others have one; empty where it has, or where there are none."""
+        if self.plan.gate is None or self.gate_count >= self.wave_count:
+            return ""
+        return "the last wave has no gate: no device is held back to compare it with"
+
     def soaks_until(self) -> datetime | None:
-        """Return until when its current wave is watched, if that wave is over and another one follows."""
-        if self.wave_ended_at is None or self.current_wave + 1 >= self.wave_count:
+        """Return until when its current wave is watched, if it is over and another one or its gate follows."""
+        if self.wave_ended_at is None or (self.is_last_wave and not self.is_gated):
             return None
         return self.wave_ended_at + timedelta(seconds=self.plan.soak_s)
+
+    def gate_overdue_at(self) -> datetime | None:
+        """Return from when on the plan's rule for undecided gates holds for the current wave; None without a gate."""
+        soaks_until, gate = self.soaks_until(), self.plan.gate
+        if soaks_until is None or gate is None or not self.is_gated:
+            return None
+        return soaks_until + timedelta(seconds=gate.max_hold_s)
 
     @property
     def is_next_wave_approved(self) -> bool:

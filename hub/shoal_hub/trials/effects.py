@@ -4,6 +4,7 @@ The statistics are those of a rollout's gate, with one gate and the trial's whol
 device; where keys are split, each device is on both sides, which only makes the intervals wider than they had to be.
 """
 
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,9 @@ from shoal_hub.trials.public import Effect
 from shoal_hub.trials.tables import Trial, TrialDevice
 from shoal_numerics import DeviceTotals, Evidence, GateMetric, MetricResult, evaluate_metric
 
-PLAN: Final = GatePlan(metrics=[GateMetricPlan(name=name) for name in ("error_rate", "p95_latency", "confidence")])
+PLAN: Final = GatePlan(
+    metrics=[GateMetricPlan(name=name) for name in ("error_rate", "p95_latency", "confidence", "accuracy")]
+)
 
 
 def effects_of(session: Session, trial: Trial) -> list[Effect]:
@@ -31,6 +34,12 @@ def effects_of(session: Session, trial: Trial) -> list[Effect]:
 def shows_harm(effects: list[Effect]) -> str:
     """Return why the candidate is harmful; empty if that is not shown."""
     return "; ".join(f"{one.metric}: {one.reason}" for one in effects if one.verdict == "abort")
+
+
+def windows_needed(session: Session) -> list[tuple[str, datetime]]:
+    """Return, for each running A/B trial, its model and from when on it reads windows."""
+    running = session.exec(select(Trial).where(Trial.state == "running", Trial.mode == "ab"))
+    return [(trial.model, before_of(trial.created_at, PLAN)) for trial in running]
 
 
 def _evidence(session: Session, trial: Trial) -> list[tuple[GateMetric, Evidence]]:

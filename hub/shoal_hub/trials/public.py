@@ -85,6 +85,10 @@ class ArmResult(BaseModel):
     errors: int
     error_rate: float | None
     samples: int
+    labelled: int
+    """Samples whose true label came back."""
+    accuracy: float | None
+    """Of those, the share that was predicted right."""
     p50_ms: float | None
     p95_ms: float | None
     mean_confidence: float | None

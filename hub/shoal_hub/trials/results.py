@@ -37,6 +37,8 @@ class Side:
     requests: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     samples: int = 0
+    labelled: int = 0
+    correct: int = 0
     latency: list[int] = field(default_factory=list)
     confidence: list[int] = field(default_factory=list)
 
@@ -45,6 +47,8 @@ class Side:
         self.requests[row.device_id] = self.requests.get(row.device_id, 0) + row.requests
         self.errors[row.device_id] = self.errors.get(row.device_id, 0) + row.errors
         self.samples += row.samples
+        self.labelled += row.labelled
+        self.correct += row.correct
         self.latency = _sum(self.latency, row.latency)
         self.confidence = _sum(self.confidence, row.confidence)
 
@@ -116,6 +120,8 @@ def _arm(arm: TrialArm, side: Side, edges: dict[int, Sequence[float]]) -> ArmRes
         errors=errors,
         error_rate=errors / requests if requests else None,
         samples=side.samples,
+        labelled=side.labelled,
+        accuracy=side.correct / side.labelled if side.labelled else None,
         p50_ms=quantile_ms(side.latency, 0.5),
         p95_ms=quantile_ms(side.latency, 0.95),
         mean_confidence=_mean(side.confidence, edges.get(side.version, ())),

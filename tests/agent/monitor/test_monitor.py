@@ -57,7 +57,7 @@ def _served(manifest: VersionManifest, manifest_sha256: str = "a" * 64) -> Serve
 
 
 def _observe(monitor: Monitor, served: ServedModel, x: Array, latency_ms: float = 1.5) -> None:
-    monitor.observe(served, {"x": x}, {"probabilities": tiny.probabilities(x)}, latency_ms)
+    monitor.observe(served, {"x": x}, {"probabilities": tiny.probabilities(x)}, latency_ms, "a-1")
 
 
 def _counts(sketch: SketchCounts) -> NDArray[np.int64]:
@@ -111,7 +111,7 @@ def test_a_batch_that_the_caller_reuses_is_not_counted_twice(clock: Clock, serve
 def test_missing_values_are_counted_by_feature(clock: Clock, served: ServedModel) -> None:
     monitor, x = Monitor(clock), _data(3)
     x[1, 2] = np.nan
-    monitor.observe(served, {"x": x}, {"probabilities": tiny.probabilities(_data(3))}, 1.0)
+    monitor.observe(served, {"x": x}, {"probabilities": tiny.probabilities(_data(3))}, 1.0, "a-1")
     window = _take(monitor, clock)
     assert _counts(window.missing).ravel().tolist() == [0, 0, 1, 0]
     assert _counts(window.features).sum(axis=1).tolist() == [3, 3, 2, 3]
@@ -265,7 +265,7 @@ def test_a_sketch_too_large_for_a_message_is_sent_empty(
     wide = replace(served, manifest=served.manifest.model_copy(update={"baseline": baseline}))
     monitor = Monitor(clock)
     x = np.random.default_rng(0).uniform(0, 1000, size=(1500, many)).astype(np.float32)
-    monitor.observe(wide, {"x": x}, {"probabilities": tiny.probabilities(_data(1500))}, 1.0)
+    monitor.observe(wide, {"x": x}, {"probabilities": tiny.probabilities(_data(1500))}, 1.0, "a-1")
     window = _take(monitor, clock)
     assert (window.samples, _counts(window.features).sum(), sum(window.predictions)) == (1500, 0, 1500)
     assert "sent empty" in caplog.text
@@ -283,5 +283,5 @@ def test_several_inputs_are_flattened_in_the_manifests_order(clock: Clock) -> No
     pair = replace(served, manifest=manifest.model_copy(update=changes))
     monitor = Monitor(clock)
     inputs = {"factor": np.array([[5], [5]], dtype=np.int32), "values": np.array([[-1, 1], [-1, 1]], dtype=np.float32)}
-    monitor.observe(pair, inputs, {"scaled": np.zeros((2, 2), "f4"), "negated": np.zeros((2, 1), "i4")}, 1.0)
+    monitor.observe(pair, inputs, {"scaled": np.zeros((2, 2), "f4"), "negated": np.zeros((2, 1), "i4")}, 1.0, "a-1")
     assert _counts(_take(monitor, clock).features).tolist() == [[2, 0], [0, 2], [0, 2]]

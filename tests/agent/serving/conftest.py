@@ -22,10 +22,17 @@ class SeenRequests:
 
     answered: list[tuple[dict[str, Array], dict[str, Array], float]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
 
     def observe(
-        self, _: ServedModel, inputs: Mapping[str, Array], outputs: Mapping[str, Array], latency_ms: float
+        self,
+        _: ServedModel,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        latency_ms: float,
+        answer_id: str,
     ) -> None:
+        self.ids.append(answer_id)
         self.answered.append((dict(inputs), dict(outputs), latency_ms))
 
     def observe_error(self, served: ServedModel) -> None:

@@ -18,7 +18,7 @@ from shoal_hub.monitoring.tables import WindowRow
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.rollouts.tables import Deployment
 
-DEVICES, CANARIES, REQUESTS = 24, 12, 400
+DEVICES, CANARIES, REQUESTS, LABELLED = 24, 12, 400, 100
 GATE = {"metrics": [{"name": "error_rate", "margin": 0.02}], "min_devices": 10}
 
 
@@ -51,8 +51,10 @@ def canaries_of(hub: HubContext, rollout: str) -> list[str]:
         return list(session.exec(wanted.order_by(col(Deployment.device_id))))
 
 
-def tell_windows(hub: HubContext, devices: list[str], version: int, rate: float, *, at_s: float, seed: int = 0) -> None:
-    """Have each device tell a window with errors drawn at a rate."""
+def tell_windows(
+    hub: HubContext, devices: list[str], version: int, rate: float, *, at_s: float, seed: int = 0, wrong: float = 0.0
+) -> None:
+    """Have each device tell a window with errors drawn at a rate, and with wrong labels, as far as any came back."""
     random, at = np.random.default_rng(seed), utc_now() + timedelta(seconds=at_s)
     latency = [0] * (len(LATENCY_EDGES_MS) + 1)
     latency[3] = REQUESTS
@@ -73,6 +75,8 @@ def tell_windows(hub: HubContext, devices: list[str], version: int, rate: float,
                     predictions=[],
                     confidence=[],
                     latency=latency,
+                    labelled=LABELLED if wrong else 0,
+                    correct=int(random.binomial(LABELLED, 1 - wrong)) if wrong else 0,
                 )
             )
 

@@ -210,7 +210,9 @@ def test_no_more_examples_are_kept_than_were_asked_for(client: TestClient, hub: 
     assert (found[0]["label"], found[0]["candidate_label"], found[0]["device_id"]) == (0, 1, fleet[0])
 
 
-def add_window(hub: HubContext, device_id: str, version: int, requests: int, errors: int, bin_index: int) -> None:
+def add_window(
+    hub: HubContext, device_id: str, version: int, requests: int, errors: int, bin_index: int, **labels: int
+) -> None:
     latency = [0] * BINS
     latency[bin_index] = requests
     now = utc_now() + timedelta(seconds=1)
@@ -230,6 +232,7 @@ def add_window(hub: HubContext, device_id: str, version: int, requests: int, err
                 predictions=[],
                 confidence=[],
                 latency=latency,
+                **labels,
             )
         )
 
@@ -237,13 +240,15 @@ def add_window(hub: HubContext, device_id: str, version: int, requests: int, err
 def test_each_arm_has_its_own_counts_by_version(client: TestClient, hub: HubContext, fleet: list[str]) -> None:
     trial = start(client, mode="ab", share=0.5, devices=fleet[:2])
     for device_id in fleet[:2]:
-        add_window(hub, device_id, 1, 100, 5, 4)
+        add_window(hub, device_id, 1, 100, 5, 4, labelled=20, correct=18)
         add_window(hub, device_id, 2, 50, 10, 6)
     add_window(hub, fleet[7], 2, 1000, 1000, 6)
     control, candidate = client.get(f"{URL}/{trial['id']}").json()["arms"]
     assert (control["version"], control["requests"], control["error_rate"]) == (1, 200, 0.05)
     assert (candidate["version"], candidate["requests"], candidate["error_rate"]) == (2, 100, 0.2)
     assert (control["devices"], control["p95_ms"], candidate["p95_ms"]) == (2, 4.0, 16.0)
+    labels = [(arm["labelled"], arm["accuracy"]) for arm in (control, candidate)]
+    assert labels == [(40, 0.9), (0, None)]
 
 
 @pytest.mark.parametrize(("rate", "verdict", "state"), [(0.2, "abort", "ended"), (0.05, "advance", "running")])
@@ -263,7 +268,7 @@ def test_effects_hold_at_any_time_and_harm_ends_a_trial_that_was_told_to(
         add_window(hub, device_id, 2, 3000, int(3000 * rate), 4)
     effects = {one["metric"]: one for one in client.get(f"{URL}/{trial['id']}").json()["effects"]}
     found = effects["error_rate"]
-    assert found["verdict"] == verdict
+    assert (found["verdict"], effects["accuracy"]["verdict"]) == (verdict, "not_tested")
     assert found["low"] <= rate - 0.05 <= found["high"]
     settle_trials(hub.database, utc_now())
     assert client.get(f"{URL}/{trial['id']}").json()["state"] == state

@@ -1,0 +1,155 @@
+"""True labels that come back are held against what was predicted, in constant memory, and are counted once."""
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.agent.monitor.test_monitor import CONFIG, NOW_ALL, Clock, _data, _served
+from tests.fixtures import tiny
+
+from shoal_agent.monitor import FinishedWindow, LabelError, LabelSettings, Monitor
+from shoal_agent.monitor.answers import Answers
+from shoal_agent.serving import ServedModel
+from shoal_contract.telemetry import OutboxPosition
+
+STREAM = ("tiny", 1, "a" * 64)
+
+
+@dataclass
+class Device:
+    """A monitor on a clock of its own, and the answers that it has seen."""
+
+    bounds: LabelSettings = LabelSettings()  # noqa: RUF009 - frozen
+    clock: Clock = field(default_factory=Clock)
+    age_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.monitor = Monitor(self.clock, self.bounds, lambda: self.age_s)
+
+    def answer(self, served: ServedModel, answer_id: str, samples: int = 1, seed: int = 0) -> list[int]:
+        """Answer one request; return the labels that were predicted."""
+        x = _data(samples, seed)
+        scores = tiny.probabilities(x)
+        self.monitor.observe(served, {"x": x}, {"probabilities": scores}, 1.0, answer_id)
+        return [int(label) for label in scores.argmax(axis=1)]
+
+    def windows(self) -> list[FinishedWindow]:
+        return self.monitor.take_windows(self.clock.advance(100), NOW_ALL)
+
+    def fate(self, answer_id: str, labels: list[int], version: int | None = None) -> str:
+        with pytest.raises(LabelError) as caught:
+            self.monitor.label("tiny", answer_id, labels, version)
+        return caught.value.fate
+
+
+@pytest.fixture
+def served() -> ServedModel:
+    return _served(tiny.tiny_manifest())
+
+
+def test_labels_of_a_batch_are_counted_sample_by_sample(served: ServedModel) -> None:
+    device = Device()
+    predicted = device.answer(served, "a-1", samples=5)
+    truth = [predicted[0], *((label + 1) % 3 for label in predicted[1:3]), *predicted[3:]]
+    counted = device.monitor.label("tiny", "a-1", truth, version=1)
+    assert (counted.version, counted.labelled, counted.correct) == (1, 5, 3)
+    [window] = device.windows()
+    message = window.to_message(OutboxPosition(stream="0" * 16, sequence=1, oldest=1))
+    assert (message.requests, message.labelled, message.correct) == (1, 5, 3)
+
+
+def test_a_label_that_comes_after_its_window_makes_one_of_its_own(served: ServedModel) -> None:
+    device = Device()
+    predicted = device.answer(served, "a-1")
+    [first] = device.windows()
+    device.monitor.label("tiny", "a-1", predicted)
+    assert device.monitor.take_windows(device.clock.now, CONFIG) == [], "it is neither full nor old enough"
+    [second] = device.windows()
+    assert (first.labelled, second.requests, second.samples, second.labelled, second.correct) == (0, 0, 0, 1, 1)
+    assert second.started_at >= first.ended_at
+
+
+def test_labels_alone_fill_a_window(served: ServedModel) -> None:
+    device = Device()
+    answers = [(f"a-{number}", device.answer(served, f"a-{number}", seed=number)) for number in range(10)]
+    device.windows()
+    for answer_id, predicted in answers:
+        device.monitor.label("tiny", answer_id, predicted)
+    [window] = device.monitor.take_windows(device.clock.now, CONFIG)
+    assert (window.labelled, window.correct) == (CONFIG.window_requests, CONFIG.window_requests)
+
+
+def test_a_label_is_counted_for_the_version_that_answered_whatever_serves_now(served: ServedModel) -> None:
+    device, second = Device(), _served(tiny.tiny_manifest(2), "b" * 64)
+    predicted = device.answer(served, "a-1")
+    device.answer(second, "a-2")
+    device.monitor.label("tiny", "a-1", predicted)
+    labelled = {window.version: window.labelled for window in device.windows()}
+    assert labelled == {1: 1, 2: 0}
+
+
+def test_what_can_not_be_counted_is_refused_and_counted_by_its_kind(served: ServedModel) -> None:
+    device = Device()
+    predicted = device.answer(served, "a-1", samples=2)
+    assert device.fate("a-9", [0]) == "unknown"
+    assert device.fate("a-1", predicted, version=2) == "wrong_version"
+    assert [device.fate("a-1", labels) for labels in ([0], [0, 0, 0], [0, 3], [-1, 0])] == ["misfit"] * 4
+    device.monitor.label("tiny", "a-1", predicted)
+    assert device.fate("a-1", predicted) == "repeated"
+    expected = {"taken": 1, "unknown": 1, "late": 0, "repeated": 1, "wrong_version": 1, "misfit": 4}
+    assert device.monitor.label_fates() == expected
+    [window] = device.windows()
+    assert (window.labelled, window.correct) == (2, 2), "what was refused counts nowhere"
+
+
+def test_a_label_that_comes_too_late_counts_no_more(served: ServedModel) -> None:
+    device = Device()
+    predicted = device.answer(served, "a-1")
+    device.age_s = device.bounds.max_age_s + 1
+    assert device.fate("a-1", predicted) == "late"
+
+
+def test_a_label_of_a_version_that_is_watched_no_more_is_late() -> None:
+    device = Device()
+    predicted = device.answer(_served(tiny.tiny_manifest(1), "1" * 64), "a-1")
+    for version in (2, 3):
+        device.answer(_served(tiny.tiny_manifest(version), str(version) * 64), f"a-{version}")
+    assert device.fate("a-1", predicted) == "late"
+
+
+def test_an_id_that_is_used_again_names_the_latest_answer(served: ServedModel) -> None:
+    device = Device()
+    device.answer(served, "same", samples=3)
+    device.answer(served, "same", samples=1)
+    assert device.fate("same", [0, 0, 0]) == "misfit"
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 9), st.booleans()), max_size=60))
+def test_what_is_remembered_is_bounded_and_the_latest(steps: list[tuple[int, int, bool]]) -> None:
+    bounds = LabelSettings(max_answers=5, max_samples=12, max_samples_each=6)
+    answers, serial = Answers(bounds, lambda: 0.0), itertools.count()
+    waiting: dict[str, int] = {}
+    for samples, number, is_labelled in steps:
+        answer_id = f"{number}" if number < 3 else f"n{next(serial)}"
+        waiting.pop(answer_id, None)
+        answers.remember(STREAM, answer_id, np.zeros(samples, dtype=np.int64))
+        if 0 < samples <= bounds.max_samples_each:
+            waiting[answer_id] = samples
+        while len(waiting) > bounds.max_answers or sum(waiting.values()) > bounds.max_samples:
+            del waiting[next(iter(waiting))]
+        if is_labelled and answer_id in waiting:
+            answers.settle(answers.find("tiny", answer_id, None, "finding it"))
+            waiting[answer_id] = 0
+        assert (len(answers), answers.samples) == (len(waiting), sum(waiting.values()))
+        for known in waiting:
+            assert answers.find("tiny", known, None, "finding it").stream == STREAM
+
+
+def test_an_id_that_is_too_long_is_not_remembered(served: ServedModel) -> None:
+    device = Device()
+    long = "x" * (device.bounds.max_id_chars + 1)
+    predicted = device.answer(served, long)
+    assert device.fate(long, predicted) == "unknown"
