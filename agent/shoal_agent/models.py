@@ -59,7 +59,7 @@ class Models:
 
     def check(self, name: str) -> Converge:
         """Return what tests the version that serves again, and goes back to the one before if it fails."""
-        return partial(self._updater(name).check_engine, partial(self._on_step, name))
+        return partial(self._updater(name).check_engine, partial(self._tell_step, name))
 
     def removal(self, name: str) -> Converge:
         """Return what stops serving a model, once the device's owner lets it go."""
@@ -83,7 +83,14 @@ class Models:
         return self._updaters[name]
 
     def _on_step(self, name: str, event: DeploymentEvent) -> None:
-        """Tell the hub and report a step; a step that is only tried again is not told twice."""
+        """Tell the hub and report a step of what is wanted."""
+        self._tell_step(name, event)
+        if event.step not in {"commit", "fail"}:
+            report = SectionReport(state="working", step=event.step, deployment=event.deployment)
+            self._reporter.section(section_of(name), report)
+
+    def _tell_step(self, name: str, event: DeploymentEvent) -> None:
+        """Tell the hub of a step; one that is only tried again is not told twice."""
         step = (event.deployment, event.step)
         if self._last_steps.get(name) != step:
             self._last_steps[name] = step
@@ -91,9 +98,6 @@ class Models:
                 self._tell(event)
             except DiskError as error:  # the reported state still says what is true
                 _log.error("a step of %s could not be noted for the hub: %s", name, error)
-        if event.step not in {"commit", "fail"}:
-            report = SectionReport(state="working", step=event.step, deployment=event.deployment)
-            self._reporter.section(section_of(name), report)
 
 
 def section_of(name: str) -> str:
