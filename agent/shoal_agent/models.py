@@ -8,7 +8,7 @@ from pathlib import Path
 from shoal_agent.errors import AgentError, DiskError
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Converge
-from shoal_agent.slots import known_models
+from shoal_agent.slots import Slot, known_models
 from shoal_agent.updater import Updater
 from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import ModelReport, SectionReport
@@ -68,6 +68,10 @@ class Models:
     def held(self) -> set[str]:
         """Names of the models that have a version in a role, or a failure noted."""
         return {name for name, updater in self._updaters.items() if not updater.file.slots.is_empty()}
+
+    def bases(self, name: str) -> list[Slot]:
+        """Return the versions of a model that a delta may go from."""
+        return self._updaters[name].file.slots.bases() if name in self._updaters else []
 
     def artifacts(self) -> set[str]:
         """Hashes of the files that the roles need."""

@@ -7,7 +7,7 @@ deployment's failure.
 One step of a model is taken at a time, but for what has to travel: a transfer holds up no way back.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,7 +41,7 @@ from shoal_agent.fetch import Fetcher
 from shoal_agent.keeper import Keeper
 from shoal_agent.loading import Chosen, Loader, Profile
 from shoal_agent.serving import ModelServer, ServedModel
-from shoal_agent.slots import SlotFile, failure_of, failure_to_get, slot_for
+from shoal_agent.slots import Slot, SlotFile, failure_of, failure_to_get, slot_for
 from shoal_agent.turns import WAY_BACK
 from shoal_agent.update_rules import (
     check_activation,
@@ -110,6 +110,8 @@ class Updater:
     load_engine: LoadEngine = load_engine
     claimant: str = ""
     """Who it is among those that fetch; the model's name, if nothing is said."""
+    serving_bases: Callable[[], list[Slot]] = list
+    """Of a candidate that is tried: what serves beside it, for deltas."""
     _lock: anyio.Lock = field(default_factory=anyio.Lock, init=False, repr=False, compare=False)
     """Held by who changes the roles, or goes by them."""
 
@@ -276,7 +278,7 @@ class Updater:
                     attempt.on("go")
                     with anyio.fail_after(policy.fetch_timeout_s):
                         chosen, attempt.fetched_bytes = await self._files.bring(
-                            attempt.wanted, self.file.slots, self._loader
+                            attempt.wanted, [*self.serving_bases(), *self.file.slots.bases()], self._loader
                         )
         except TimeoutError as error:
             check_expiry(policy, self.conditions.now(), attempt.what)

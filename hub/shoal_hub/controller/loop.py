@@ -39,6 +39,7 @@ from shoal_hub.transfer.deltas import end_unwanted_deltas
 from shoal_hub.transfer.needs import drop_settled_leases
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trials.settle import settle_trials
+from shoal_hub.trials.tell import tell_trials
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.version_keys import VersionKeys
@@ -80,6 +81,7 @@ class Controller:
         *,
         tick_s: float,
         desired_life: timedelta,
+        delta_wait: timedelta,
     ) -> None:
         self._database = database
         self._director = director
@@ -91,6 +93,7 @@ class Controller:
         self._signer = signer
         self._tick_s = tick_s
         self._desired_life = desired_life
+        self._delta_wait = delta_wait
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         subscriptions = [
             Subscription(topics.HUB_WAKE, qos=0),
@@ -272,6 +275,7 @@ class Controller:
             yield lambda: close_orphans(self._database)
             yield lambda: settle_signals(self._database, now)
             yield lambda: settle_trials(self._database, now)
+            yield lambda: tell_trials(self._database, now, self._delta_wait)
             yield lambda: note_silence(self._database, now, self._began_at)
         if self._is_told:
             yield lambda: self._signer.publish(self._connection)

@@ -52,6 +52,7 @@ def build_controller(
         signer,
         tick_s=settings.tick_s,
         desired_life=timedelta(seconds=settings.desired_life_s),
+        delta_wait=timedelta(seconds=settings.delta_wait_s),
     )
     database.on_commit = controller.wake
     return controller
