@@ -1,5 +1,6 @@
 """Brings the files of one version into the store: room on the disk first, then a delta or the whole file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import getLogger
 
@@ -12,7 +13,7 @@ from shoal_agent.errors import ArtifactError, NoRoomError
 from shoal_agent.fetch import Fetcher
 from shoal_agent.loading import Chosen, Loader
 from shoal_agent.room import Room
-from shoal_agent.slots import Slots
+from shoal_agent.slots import Slot
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.manifest import Variant
 
@@ -36,12 +37,12 @@ class Files:
         if self.room is not None:
             self.room.begin(self.claimant, wanted.deployment)
 
-    async def bring(self, wanted: DesiredModel, slots: Slots, loader: Loader) -> tuple[Chosen, int]:
+    async def bring(self, wanted: DesiredModel, held: Sequence[Slot], loader: Loader) -> tuple[Chosen, int]:
         """Have the manifest and the variant's file in the store.
 
         Args:
             wanted: Names both.
-            slots: What the device has of the model, for deltas.
+            held: What the device has of the model, for deltas.
             loader: Chooses the variant.
 
         Returns:
@@ -58,7 +59,7 @@ class Files:
         chosen = await loader.choose(wanted)
         if chosen.variant.encrypted:
             self.encryption_key.open(wanted.key, self.name, wanted.version)  # nothing is fetched that can not be read
-        return chosen, await self._bring_file(chosen.variant, wanted, slots)
+        return chosen, await self._bring_file(chosen.variant, wanted, held)
 
     async def check_stored(self, ref: ArtifactRef) -> bool:
         """Hash what is in the store already, as disks do fail; a damaged file is thrown away.
@@ -78,7 +79,7 @@ class Files:
         if self.room is not None:
             self.room.release(self.claimant)
 
-    async def _bring_file(self, variant: Variant, wanted: DesiredModel, slots: Slots) -> int:
+    async def _bring_file(self, variant: Variant, wanted: DesiredModel, held: Sequence[Slot]) -> int:
         """Have the variant's file in the store, by a delta or as a whole; return the bytes that travelled for it."""
         ref, room = variant.travels_as, self.room
         await self.check_stored(ref)
@@ -95,7 +96,7 @@ class Files:
             return True
 
         deltas = Deltas(self.name, self.blobs, self.fetcher, self.encryption_key, has_room)
-        fetched_bytes = await deltas.bring(variant, wanted, slots)
+        fetched_bytes = await deltas.bring(variant, wanted, held)
         if not self.blobs.has(ref.sha256):
             fetched_bytes += ref.size_bytes
             await self.fetcher.fetch(ref, is_urgent=wanted.is_urgent)

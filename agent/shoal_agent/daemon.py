@@ -9,6 +9,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from logging import getLogger
@@ -352,7 +353,8 @@ class Agent:
         folder, conditions = self._settings.data_dir / "trials", self._conditions.for_trials()
 
         def make_updater(name: str) -> Updater:
-            return self._updater_in(folder, name, self._arms.candidates, conditions)
+            updater = self._updater_in(folder, name, self._arms.candidates, conditions)
+            return replace(updater, serving_bases=partial(self._models.bases, name))
 
         return Trials(
             folder,

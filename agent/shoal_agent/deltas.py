@@ -4,7 +4,7 @@ A delta is untrusted: what it makes has to be the very file that the signed mani
 memory than that file has bytes. Whatever is wrong with it, the whole file is fetched in its place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from logging import getLogger
 
@@ -14,7 +14,7 @@ from shoal_agent.blobs import BlobStore
 from shoal_agent.encryption_key import EncryptionKey
 from shoal_agent.errors import AgentError, ArtifactError, BudgetError, DiskError, LinkError
 from shoal_agent.fetch import Fetcher
-from shoal_agent.slots import Slot, Slots
+from shoal_agent.slots import Slot
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.encryption import CHUNK_BYTES, WrappedKey, decrypt_file, delta_key, encrypt_chunks
 from shoal_contract.errors import ContractError
@@ -38,13 +38,13 @@ class Deltas:
     has_room: Callable[[ArtifactRef], bool] = lambda _: True
     """Whether a delta may lie beside the file that it makes."""
 
-    async def bring(self, variant: Variant, wanted: DesiredModel, slots: Slots) -> int:
+    async def bring(self, variant: Variant, wanted: DesiredModel, held: Iterable[Slot]) -> int:
         """Put the variant's file into the store by a delta, if the hub offers one from a file that is here.
 
         Args:
             variant: From the signed manifest.
             wanted: Carries the version's key, where it is encrypted.
-            slots: What the device has of the model.
+            held: What the device has of the model; of the same file, the last one counts.
 
         Returns:
             Bytes of the delta that travelled, whether or not it was of use; 0 if none was offered or it did not come.
@@ -54,8 +54,7 @@ class Deltas:
             DiskError: The disk does not take it.
         """
         ref = variant.travels_as
-        held = {slot.file_sha256: slot for slot in (slots.previous, slots.active) if slot is not None}
-        bases = {sha256: slot for sha256, slot in held.items() if self.blobs.has(sha256)}
+        bases = {slot.file_sha256: slot for slot in held if self.blobs.has(slot.file_sha256)}
         if not bases or self.blobs.has(ref.sha256) or self.blobs.has_partial(ref.sha256):
             return 0
         found = (await self.fetcher.manifest(ref)).smallest_delta(bases)

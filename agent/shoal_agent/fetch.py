@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 import anyio
@@ -13,6 +13,7 @@ from shoal_agent.errors import AgentError, BudgetError, FetchError, LinkError
 from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.fetch_ways import FetchWays, RangeSource, RetainedSource
 from shoal_agent.settings import FetchSettings
+from shoal_agent.turns import RightOfWay
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.errors import ContractError
 from shoal_contract.errors import TransferError as WrongSizeError
@@ -58,6 +59,7 @@ class Fetcher:
         self._settings = settings
         self._nearby = nearby
         self._limits = limits
+        self._right_of_way = RightOfWay()
         self._held: dict[str, tuple[TransferManifest, float]] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
@@ -68,7 +70,8 @@ class Fetcher:
 
         Args:
             ref: The artifact.
-            is_urgent: Whether it may come although the month's byte budget does not allow it.
+            is_urgent: Whether it may come although the month's byte budget does not allow it, and other transfers stop
+                for it between two chunks.
 
         Raises:
             BudgetError: It does not, and it is not urgent.
@@ -111,7 +114,8 @@ class Fetcher:
             partial = await to_thread.run_sync(self._blobs.open_partial, manifest)
             try:
                 for _ in range(self._settings.chunk_attempts):
-                    await self._fill(partial, is_urgent)
+                    with self._right_of_way.taken() if is_urgent else nullcontext():
+                        await self._fill(partial, is_urgent)
                     await to_thread.run_sync(partial.find_wrong)
                     if not partial.missing:
                         path = await to_thread.run_sync(self._blobs.finish, partial, ref)
@@ -172,6 +176,8 @@ class Fetcher:
         for _ in range(self._settings.chunk_attempts):
             data = await ask(index)
             if not data:
+                if not is_urgent:
+                    await self._right_of_way.give()
                 await self._admit(partial, index, is_urgent)
                 data = await self._ways.chunk(partial.manifest, index)
             try:

@@ -49,9 +49,10 @@ _RESTART = "restart the agent and report what its log says"
 
 
 class _Confirmation:
-    """A publish that waits for its PUBACK; `problem` says why it will not count."""
+    """A publish that waits for its PUBACK since `asked_s`; `problem` says why it will not count."""
 
     def __init__(self) -> None:
+        self.asked_s = time.monotonic()
         self.done = anyio.Event()
         self.problem = ""
 
@@ -100,6 +101,9 @@ class Link:
         self._inboxes = Inboxes(settings.inbox_messages)
         self._confirmations: dict[int, _Confirmation] = {}
         self._up = anyio.Event()
+        self._up_s = 0.0
+        self._answered_s = 0.0
+        """When the last thing was asked of the broker that it has answered."""
         self._down = anyio.Event()
         self._attempts = 0
         self._is_stopping = False
@@ -216,8 +220,8 @@ class Link:
         """Return the retained message of `topic`, at QoS 0: whoever asks asks again if it is lost.
 
         Raises:
-            FetchError: The connection received nothing at all for `timeout_s`, or other things only for much longer;
-                a slow message is waited for.
+            FetchError: The connection received nothing at all for `timeout_s`, or an answer to what was sent that long
+                after the question, or other things only for much longer; a slow message is waited for.
             LinkError: The link is down.
         """
         async with self.subscription(topic, qos=0) as messages:
@@ -228,12 +232,21 @@ class Link:
                     if payload:
                         return payload
                     continue  # cleared just now
-                # The bound on the whole is for a device on which other messages arrive all the time.
-                most_s = _PATIENCE * timeout_s - (time.monotonic() - started_s)
-                left_s = min(most_s, timeout_s - idle_s(self._client.socket())) if self.is_connected else 0.0
+                left_s = self._patience_s(started_s, timeout_s) if self.is_connected else 0.0
         if not self.is_connected:
             raise LinkError(f"waiting for {topic}: {self.last_problem}")
         raise FetchError(f"waiting for {topic}: silent for {timeout_s} s")
+
+    def _patience_s(self, started_s: float, timeout_s: float) -> float:
+        """Return for how long a retained message is still waited for, as something slow may be on its way.
+
+        One connection brings everything in turn: what the broker answers to something sent later comes after it. The
+        bound on the whole is for a device that sends nothing while other messages arrive all the time.
+        """
+        if self._answered_s >= max(started_s, self._up_s) + timeout_s:
+            return 0.0
+        most_s = _PATIENCE * timeout_s - (time.monotonic() - started_s)
+        return min(most_s, timeout_s - idle_s(self._client.socket()))
 
     def presence(self, state: str, reason: str = "") -> bytes:
         """Return this connection's presence message."""
@@ -344,6 +357,7 @@ class Link:
 
     def _set_up(self, connection: int) -> None:
         self.connection = connection
+        self._up_s = time.monotonic()
         self._attempts = 0
         self._down = anyio.Event()
         for topic, qos in self._inboxes.wanted().items():
@@ -383,5 +397,6 @@ class Link:
     def _confirm(self, mid: int, reason: ReasonCode) -> None:
         confirmation = self._confirmations.get(mid)
         if confirmation is not None:
+            self._answered_s = max(self._answered_s, confirmation.asked_s)
             confirmation.problem = f"the broker refused it: {reason}" if reason.value >= _MIN_ERROR_CODE else ""
             confirmation.done.set()

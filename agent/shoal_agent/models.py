@@ -8,7 +8,7 @@ from pathlib import Path
 from shoal_agent.errors import AgentError, DiskError
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Converge
-from shoal_agent.slots import known_models
+from shoal_agent.slots import Slot, known_models
 from shoal_agent.updater import Updater
 from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import ModelReport, SectionReport
@@ -59,7 +59,7 @@ class Models:
 
     def check(self, name: str) -> Converge:
         """Return what tests the version that serves again, and goes back to the one before if it fails."""
-        return partial(self._updater(name).check_engine, partial(self._on_step, name))
+        return partial(self._updater(name).check_engine, partial(self._tell_step, name))
 
     def removal(self, name: str) -> Converge:
         """Return what stops serving a model, once the device's owner lets it go."""
@@ -68,6 +68,10 @@ class Models:
     def held(self) -> set[str]:
         """Names of the models that have a version in a role, or a failure noted."""
         return {name for name, updater in self._updaters.items() if not updater.file.slots.is_empty()}
+
+    def bases(self, name: str) -> list[Slot]:
+        """Return the versions of a model that a delta may go from."""
+        return self._updaters[name].file.slots.bases() if name in self._updaters else []
 
     def artifacts(self) -> set[str]:
         """Hashes of the files that the roles need."""
@@ -83,7 +87,14 @@ class Models:
         return self._updaters[name]
 
     def _on_step(self, name: str, event: DeploymentEvent) -> None:
-        """Tell the hub and report a step; a step that is only tried again is not told twice."""
+        """Tell the hub and report a step of what is wanted."""
+        self._tell_step(name, event)
+        if event.step not in {"commit", "fail"}:
+            report = SectionReport(state="working", step=event.step, deployment=event.deployment)
+            self._reporter.section(section_of(name), report)
+
+    def _tell_step(self, name: str, event: DeploymentEvent) -> None:
+        """Tell the hub of a step; one that is only tried again is not told twice."""
         step = (event.deployment, event.step)
         if self._last_steps.get(name) != step:
             self._last_steps[name] = step
@@ -91,9 +102,6 @@ class Models:
                 self._tell(event)
             except DiskError as error:  # the reported state still says what is true
                 _log.error("a step of %s could not be noted for the hub: %s", name, error)
-        if event.step not in {"commit", "fail"}:
-            report = SectionReport(state="working", step=event.step, deployment=event.deployment)
-            self._reporter.section(section_of(name), report)
 
 
 def section_of(name: str) -> str:

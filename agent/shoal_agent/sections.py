@@ -74,10 +74,11 @@ class Sections:
         self._group.start_soon(self._run, key, body, deployment, converge, scope)
 
     def intervene(self, key: str, action: Converge) -> None:
-        """Do something to a section besides converging on its wish, after the step that runs of it.
+        """Do something to a section besides converging on its wish.
 
-        It does not wait for what the wish waits for. While it has not ended, another one of the section is left out.
-        If it fails, that is reported, unless the wish is on its way: then the section goes on to say how that stands.
+        It does not wait for what the wish waits for, nor for its transfer: the action itself keeps apart what must not
+        happen at once. While it has not ended, another one of the section is left out. If it fails, that is reported,
+        unless the wish is on its way: then the section goes on to say how that stands.
 
         Args:
             key: The section.
@@ -89,8 +90,7 @@ class Sections:
 
     async def _intervene(self, key: str, action: Converge) -> None:
         try:
-            async with self._lock(key):
-                await action()
+            await action()
         except AgentError as error:
             _log.error("section %s: %s", key, error)
             self._fail_if_settled(key, error)
@@ -99,21 +99,16 @@ class Sections:
             self._fail_if_settled(key, AgentError(f"checking {key}: {error!r}", _DEFECT_REMEDY))
         finally:
             self._intervening.discard(key)
-            self._drop_lock(key)
 
     def _fail_if_settled(self, key: str, error: AgentError) -> None:
         if self._unsettled[key]:
-            self.retry_now()  # so that it reports anew, as what serves is another
+            self.retry_now()  # what it waits for may be over, now that another version serves
+            self._reporter.touch()
         else:
             self._fail(key, self._deployment(key), error)
 
     def _lock(self, key: str) -> anyio.Lock:
         return self._locks.setdefault(key, anyio.Lock())
-
-    def _drop_lock(self, key: str) -> None:
-        """Forget the lock of a section that is no longer wanted, once nobody holds it or waits for it."""
-        if key not in self._running and key not in self._intervening:
-            self._locks.pop(key, None)
 
     def _deployment(self, key: str) -> str:
         said = self._reporter.said(key)
@@ -135,7 +130,7 @@ class Sections:
             await self._attempts(key, deployment, converge)
         if body is None and self._running.get(key) == (body, scope):
             del self._running[key]
-            self._drop_lock(key)
+            self._locks.pop(key, None)
             self._reporter.drop_section(key)
         self._unsettled -= Counter([key])
         if not self._unsettled:
@@ -146,7 +141,7 @@ class Sections:
         delay_s, ceiling_s = self._retry_s
         while True:
             try:
-                async with self._lock(key):  # not while it waits: the device's own way back may come in between
+                async with self._lock(key):  # what ran of the wish before may still be on its way out
                     if begun is not None:  # not before: what ran until now may still report
                         self._reporter.section(key, begun)
                         begun = None

@@ -219,6 +219,10 @@ class Slots(BaseModel):
         """Return the versions in the roles."""
         return [slot for slot in (self.active, self.previous, self.candidate) if slot is not None]
 
+    def bases(self) -> list[Slot]:
+        """Return the versions that a delta may go from, the one that serves last."""
+        return [slot for slot in (self.previous, self.active) if slot is not None]
+
     def with_keys(self, keys: Mapping[int, WrappedKey]) -> "Slots":
         """Take over other wrappings of the keys of encrypted versions, by version."""
 

@@ -3,9 +3,12 @@
 Each step is durable before the next begins, so that a start after a power cut finds the old version or the new
 one. What can be mended by waiting raises FetchError, LinkError or WaitingError; what can not is noted as the
 deployment's failure.
+
+One step of a model is taken at a time, but for what has to travel: a transfer holds up no way back.
 """
 
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from logging import getLogger
@@ -38,7 +41,7 @@ from shoal_agent.fetch import Fetcher
 from shoal_agent.keeper import Keeper
 from shoal_agent.loading import Chosen, Loader, Profile
 from shoal_agent.serving import ModelServer, ServedModel
-from shoal_agent.slots import SlotFile, failure_of, failure_to_get, slot_for
+from shoal_agent.slots import Slot, SlotFile, failure_of, failure_to_get, slot_for
 from shoal_agent.turns import WAY_BACK
 from shoal_agent.update_rules import (
     check_activation,
@@ -79,6 +82,17 @@ def _tell_nobody(_: DeploymentEvent) -> None:
     """Stands in where nobody wants to know."""
 
 
+@asynccontextmanager
+async def _released(lock: anyio.Lock) -> AsyncIterator[None]:
+    """Let go of a lock for the length of the block; who is cancelled in it has the lock again, too."""
+    lock.release()
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await lock.acquire()
+
+
 @dataclass(frozen=True)
 class Updater:
     """The updater of one model."""
@@ -96,6 +110,10 @@ class Updater:
     load_engine: LoadEngine = load_engine
     claimant: str = ""
     """Who it is among those that fetch; the model's name, if nothing is said."""
+    serving_bases: Callable[[], list[Slot]] = list
+    """Of a candidate that is tried: what serves beside it, for deltas."""
+    _lock: anyio.Lock = field(default_factory=anyio.Lock, init=False, repr=False, compare=False)
+    """Held by who changes the roles, or goes by them."""
 
     async def boot(self, on_step: OnStep = _tell_nobody) -> None:
         """Serve the active version again after a start, see `Keeper.boot`.
@@ -106,12 +124,13 @@ class Updater:
         await self._keeper.boot(on_step)
 
     async def check_engine(self, on_step: OnStep) -> None:
-        """Test the version that serves again, see `Keeper.check_engine`.
+        """Test the version that serves again, see `Keeper.check_engine`; what is being fetched goes on meanwhile.
 
         Raises:
             DeploymentFailedError: It has failed, and the version before serves.
         """
-        await self._keeper.check_engine(on_step)
+        async with self._lock:
+            await self._keeper.check_engine(on_step)
 
     async def converge(self, wanted: DesiredModel, order: tuple[int, int], on_step: OnStep) -> str | None:
         """Make `wanted` the version that serves.
@@ -124,6 +143,11 @@ class Updater:
             WaitingError: Not yet; it says when to look again.
             DeploymentFailedError: The version can not serve here; the last good one does.
         """
+        async with self._lock:
+            return await self._keep_files(wanted, order, on_step)
+
+    async def _keep_files(self, wanted: DesiredModel, order: tuple[int, int], on_step: OnStep) -> str | None:
+        """Converge, and keep what has come for as long as it may be needed."""
         self._files.begin(wanted)
         is_over = True
         try:
@@ -156,9 +180,10 @@ class Updater:
             WaitingError: The owner holds what serves.
             DiskError: The roles could not be deleted.
         """
-        if self.server.get(self.name) is not None:
-            check_hold(self.conditions.moment(), f"taking {self.name} off this device")
-        await self.remove()
+        async with self._lock:
+            if self.server.get(self.name) is not None:
+                check_hold(self.conditions.moment(), f"taking {self.name} off this device")
+            await self.remove()
 
     async def remove(self) -> None:
         """Stop serving the model: the hub no longer wants it here."""
@@ -179,7 +204,10 @@ class Updater:
             attempt.begin_activation()
             await self._prove(attempt)
             return None
-        chosen = await self._take_candidate(attempt) or await self._fetch(attempt)
+        chosen = await self._take_candidate(attempt)
+        if chosen is None:
+            async with _released(self._lock):  # it may take hours, and what serves may have to go back meanwhile
+                chosen = await self._fetch(attempt)
         served = await self._load_candidate(chosen, attempt)
         with anyio.CancelScope(shield=True):  # from here on the engine belongs to somebody
             if attempt.policy.download_only:
@@ -250,7 +278,7 @@ class Updater:
                     attempt.on("go")
                     with anyio.fail_after(policy.fetch_timeout_s):
                         chosen, attempt.fetched_bytes = await self._files.bring(
-                            attempt.wanted, self.file.slots, self._loader
+                            attempt.wanted, [*self.serving_bases(), *self.file.slots.bases()], self._loader
                         )
         except TimeoutError as error:
             check_expiry(policy, self.conditions.now(), attempt.what)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from shoal_client.fleet import Value
+from shoal_client.fleet import Problem, Value
 from shoal_client.transport import Transport
 
 Mode = Literal["shadow", "ab"]
@@ -102,13 +102,27 @@ class TrialDevice(Value):
 
 
 class TrialDetail(Trial):
-    """A trial with what it has come to."""
+    """A trial with what it has come to; while it waits for deltas, no device is told of it."""
 
+    is_waiting_for_deltas: bool
     devices: list[TrialDevice]
     arms: list[ArmResult]
     effects: list[Effect]
     shadow: ShadowResult | None
     examples: list[HardExample]
+
+
+class Misfit(Value):
+    """A device that a trial does not fit, and why."""
+
+    device_id: str
+    problem: Problem
+
+
+class StartedTrial(TrialDetail):
+    """A trial that was just started, with the devices that were left out."""
+
+    misfits: list[Misfit]
 
 
 class Trials:
@@ -134,8 +148,8 @@ class Trials:
         mode: Mode = "shadow",
         devices: Sequence[str] | None = None,
         **more: float | str | None,
-    ) -> TrialDetail:
-        """Start a trial.
+    ) -> StartedTrial:
+        """Start a trial; devices that it does not fit are left out.
 
         Args:
             model: Name of the model.
@@ -147,7 +161,7 @@ class Trials:
         """
         body = {"model": model, "version": version, "against": against, "mode": mode, "devices": devices} | more
         given = {name: value for name, value in body.items() if value is not None}
-        return self._transport.call("POST", "/trials", TrialDetail, json=given)
+        return self._transport.call("POST", "/trials", StartedTrial, json=given)
 
     def stop(self, trial_id: str) -> TrialDetail:
         """End a trial; its devices let the candidate go."""

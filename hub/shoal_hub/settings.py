@@ -113,7 +113,7 @@ class Settings(BaseModel):
         "SHOAL_DELTA_WAIT_S",
         120.0,
         "s",
-        "How long a rollout waits at most until its deltas are made and at the broker; then whole files go out.",
+        "How long a rollout or a trial waits at most until its deltas are made and at the broker; then whole files go.",
         ge=0,
     )
     withdraw_grace_s: float = _setting(

@@ -4,9 +4,10 @@ import itertools
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -130,18 +131,29 @@ async def test_a_retained_message_is_read_and_a_silent_topic_is_an_error(hub: Hu
             await link.read_retained(topics.down_ack(hub.device_id), 0.3)
 
 
+async def chatter(tell: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await tell()
+        await anyio.sleep(0.05)
+
+
 async def test_a_silent_topic_is_noticed_though_other_messages_arrive_all_the_time(
     hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shoal_agent.link, "_PATIENCE", 3)
+    async with linked(hub, tmp_path) as link, link.subscription(desired_topic(hub)), anyio.create_task_group() as group:
+        group.start_soon(chatter, partial(anyio.to_thread.run_sync, hub.publish, desired_topic(hub), b"x"))
+        with anyio.fail_after(5), pytest.raises(FetchError, match="silent"):
+            await link.read_retained(topics.down_ack(hub.device_id), 0.3)
+        group.cancel_scope.cancel()
+
+
+async def test_a_topic_is_silent_where_the_broker_answers_what_was_sent_long_after_the_question(
+    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shoal_agent.link, "_PATIENCE", 10_000)
     async with linked(hub, tmp_path) as link, anyio.create_task_group() as group:
-
-        async def chatter() -> None:
-            while True:
-                await link.publish(topics.up(hub.device_id, "telemetry"), b"x")
-                await anyio.sleep(0.05)
-
-        group.start_soon(chatter)
+        group.start_soon(chatter, partial(link.publish, topics.up(hub.device_id, "telemetry"), b"x"))
         with anyio.fail_after(5), pytest.raises(FetchError, match="silent"):
             await link.read_retained(topics.down_ack(hub.device_id), 0.3)
         group.cancel_scope.cancel()

@@ -345,6 +345,7 @@ async def test_a_defect_in_an_intervention_ends_no_other_section() -> None:
 
     async with running() as ran:
         ran.sections.want("models/a", body(1), "dp-1", done)
+        await ran.until("models/a", "applied")
         ran.sections.intervene("models/a", defect)
         report = await ran.until("models/a", "failed")
         assert report is not None

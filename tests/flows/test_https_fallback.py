@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 from tests.flows.conftest import MODEL, Fleet, running_fleet
-from tests.flows.test_site_cache import add_large_version, with_options
+from tests.flows.test_site_cache import add_large_version
 from tests.simulators.agent_process import AgentProcess
 from tests.simulators.tcp_proxy import TcpProxy, relaying
 
@@ -47,11 +47,14 @@ def narrow(tmp_path: Path) -> Iterator[Narrow]:
             kitchen.stop()
             described = kitchen.data / "identity" / "hub.json"
             described.write_text(json.dumps(json.loads(described.read_text()) | {"broker_port": broker.port}))
-            with with_options(kitchen) as agent:
-                yield Narrow(fleet, agent, broker)
+            agent = AgentProcess(kitchen.data, is_quick=True)
+            agent.device_id = kitchen.device_id
+            try:
+                yield Narrow(fleet, agent.start(), broker)
+            finally:
+                agent.close()
 
 
-@pytest.mark.timeout(300)
 def test_a_file_about_which_the_broker_is_silent_comes_over_https_and_is_counted_there(
     narrow: Narrow, tmp_path: Path
 ) -> None:

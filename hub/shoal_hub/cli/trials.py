@@ -6,7 +6,7 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from shoal_client.trials import Effect, TrialDetail
+from shoal_client.trials import Effect, StartedTrial, TrialDetail
 from shoal_hub.cli.connection import connect, find_device
 from shoal_hub.cli.output import AsJson, cell, console, show, table
 
@@ -68,7 +68,7 @@ def start(
             tolerance=tolerance,
             hard_examples=hard_examples,
         )
-    show(trial, as_json=as_json, draw=lambda: console.print(draw(trial)))
+    show(trial, as_json=as_json, draw=lambda: console.print(Group(draw(trial), *_misfits(trial))))
 
 
 @app.command("list", epilog="Example: shoal trials list --model digits")
@@ -107,7 +107,16 @@ def draw(trial: TrialDetail) -> Group:
         f"{trial.id}: {trial.model} version {trial.version} against {trial.against}, {trial.share:.0%} {what}, "
         f"{cell(trial.state)}  {cell(trial.reason)}"
     )
-    return Group(headline, *_results(trial), _devices(trial))
+    waits = ["Devices are told once the deltas to it are made."] if trial.is_waiting_for_deltas else []
+    return Group(headline, *waits, *_results(trial), _devices(trial))
+
+
+def _misfits(trial: StartedTrial) -> list[str]:
+    """Return a line for each device that was left out."""
+    return [
+        f"left out: {cell(one.device_id)}: {cell(one.problem.message)}; {cell(one.problem.remedy)}"
+        for one in trial.misfits
+    ]
 
 
 def _results(trial: TrialDetail) -> list[str | Table]:

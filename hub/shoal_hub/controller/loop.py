@@ -40,6 +40,7 @@ from shoal_hub.transfer.deltas import end_unwanted_deltas
 from shoal_hub.transfer.needs import drop_settled_leases
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trials.settle import settle_trials
+from shoal_hub.trials.tell import tell_trials
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.version_keys import VersionKeys
@@ -82,6 +83,7 @@ class Controller:
         tick_s: float,
         desired_life: timedelta,
         window_retention: timedelta,
+        delta_wait: timedelta,
     ) -> None:
         self._database = database
         self._director = director
@@ -94,6 +96,7 @@ class Controller:
         self._tick_s = tick_s
         self._desired_life = desired_life
         self._window_pruner = WindowPruner(database, window_retention)
+        self._delta_wait = delta_wait
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         subscriptions = [
             Subscription(topics.HUB_WAKE, qos=0),
@@ -275,6 +278,7 @@ class Controller:
             yield lambda: close_orphans(self._database)
             yield lambda: settle_signals(self._database, now)
             yield lambda: settle_trials(self._database, now)
+            yield lambda: tell_trials(self._database, now, self._delta_wait)
             yield lambda: note_silence(self._database, now, self._began_at)
             yield lambda: self._prune_windows(now)
         if self._is_told:

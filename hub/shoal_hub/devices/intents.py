@@ -95,6 +95,7 @@ def replace_intents(
     bodies: Mapping[str, Body],
     replaces: Collection[IntentKind],
     now: datetime,
+    until: datetime | None = None,
 ) -> None:
     """Say what `owner` wants of one section of many devices, in the place of all intents of some kinds.
 
@@ -106,6 +107,7 @@ def replace_intents(
         bodies: The section's content by device.
         replaces: Kinds of which no intent is left on these devices, whoever owns it.
         now: The clock.
+        until: When the intents end by themselves.
 
     Raises:
         InvalidInputError: The section is not one for a body.
@@ -126,6 +128,7 @@ def replace_intents(
             owner=owner,
             body=told[device_id].model_dump(mode="json"),
             created_at=now,
+            until=until,
         )
         for device_id in ids
     )

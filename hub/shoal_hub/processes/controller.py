@@ -53,6 +53,7 @@ def build_controller(
         tick_s=settings.tick_s,
         desired_life=timedelta(seconds=settings.desired_life_s),
         window_retention=timedelta(seconds=settings.window_retention_s),
+        delta_wait=timedelta(seconds=settings.delta_wait_s),
     )
     database.on_commit = controller.wake
     return controller

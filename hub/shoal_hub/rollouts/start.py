@@ -94,7 +94,7 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     encrypt_variants(session, starter.artifacts, starter.version_keys, found, now)
     variants = find_variants(session, found)
     check_targets(variants, request)
-    _check_sizes(variants, starter.max_artifact_bytes)
+    check_sizes(variants, starter.max_artifact_bytes)
     manifest = publish_manifest(session, starter.artifacts, starter.trust, starter.director, found)
     artifacts = [manifest.sha256, *_used_artifacts(found, variants, request, chosen.ahead)]
     make_room(session, artifacts, starter.retained_budget_bytes)
@@ -180,17 +180,6 @@ def _check_none_running(session: Session, model: str) -> None:
         )
 
 
-def _check_sizes(variants: Sequence[VariantRow], max_bytes: int) -> None:
-    for variant in variants:
-        size_bytes = variant.travelling_bytes
-        if size_bytes > max_bytes:
-            raise ConflictError(
-                f"starting a rollout: the variant for {variant.target} has {size_bytes} bytes, "
-                f"{max_bytes} is the most that travels",
-                "compress the version further, or raise SHOAL_MAX_ARTIFACT_BYTES",
-            )
-
-
 def _used_artifacts(
     version: Version, variants: Sequence[VariantRow], plan: RolloutPlan, devices: Sequence[Device]
 ) -> set[str]:
@@ -201,6 +190,22 @@ def _used_artifacts(
     ranks = rank_variants(variants, plan)
     chosen = {choose_target((device.reported or {}).get("targets", ()), ranks) for device in devices}
     return {sha256 for target in chosen if (sha256 := files.get(target)) is not None}
+
+
+def check_sizes(variants: Sequence[VariantRow], max_bytes: int) -> None:
+    """Check that every variant may travel.
+
+    Raises:
+        ConflictError: One is larger than `max_bytes`.
+    """
+    for variant in variants:
+        size_bytes = variant.travelling_bytes
+        if size_bytes > max_bytes:
+            raise ConflictError(
+                f"bringing a version to devices: the variant for {variant.target} has {size_bytes} bytes, "
+                f"{max_bytes} is the most that travels",
+                "compress the version further, or raise SHOAL_MAX_ARTIFACT_BYTES",
+            )
 
 
 def find_rollout(session: Session, rollout_id: str, *, is_locked: bool = False) -> Rollout:

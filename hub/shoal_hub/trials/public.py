@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
 from shoal_contract.ids import DeviceId, Name
+from shoal_contract.reported import Problem
 from shoal_hub.requests import Line
 from shoal_hub.trials.tables import TrialArm, TrialMode, TrialSplit, TrialState
 
@@ -151,8 +152,23 @@ class TrialDevicePublic(BaseModel):
 class TrialDetail(TrialSummary):
     """A trial with what it has come to."""
 
+    is_waiting_for_deltas: bool
+    """No device is told yet, as less may have to travel soon."""
     devices: list[TrialDevicePublic]
     arms: list[ArmResult]
     effects: list[Effect]
     shadow: ShadowResult | None
     examples: list[HardExamplePublic]
+
+
+class MisfitPublic(BaseModel):
+    """A device that a trial does not fit, and why."""
+
+    device_id: str
+    problem: Problem
+
+
+class StartedTrial(TrialDetail):
+    """A trial that was just started, with the devices that were left out."""
+
+    misfits: list[MisfitPublic]

@@ -24,6 +24,7 @@ from shoal_hub.trials.public import (
     TrialSummary,
 )
 from shoal_hub.trials.tables import ShadowRow, Trial, TrialArm, TrialDevice
+from shoal_hub.trials.tell import is_told
 from shoal_numerics.proportion import wilson_interval
 
 _CONFIDENCE: Final = 0.95
@@ -87,7 +88,13 @@ def detail(session: Session, trial: Trial) -> TrialDetail:
         rows = session.exec(select(ShadowRow).where(ShadowRow.trial_id == trial.id).order_by(col(ShadowRow.id))).all()
         shadow, examples = _shadow(rows), _examples(rows)
     return TrialDetail(
-        **summarise(trial).model_dump(), devices=devices, arms=arms, effects=effects, shadow=shadow, examples=examples
+        **summarise(trial).model_dump(),
+        is_waiting_for_deltas=trial.state == "running" and not is_told(session, trial),
+        devices=devices,
+        arms=arms,
+        effects=effects,
+        shadow=shadow,
+        examples=examples,
     )
 
 

@@ -10,7 +10,7 @@ from shoal_hub.database import utc_now
 from shoal_hub.dependencies import Hub, Reading, RolloutOperator, Viewer, Writing
 from shoal_hub.error_response import documented
 from shoal_hub.requests import Line
-from shoal_hub.trials.public import TrialDetail, TrialRequest, TrialSummary
+from shoal_hub.trials.public import MisfitPublic, StartedTrial, TrialDetail, TrialRequest, TrialSummary
 from shoal_hub.trials.results import detail, summarise
 from shoal_hub.trials.start import end_trial, find_trial, start_trial
 from shoal_hub.trials.tables import Trial
@@ -19,11 +19,16 @@ router = APIRouter(prefix="/trials", tags=["trials"])
 
 
 @router.post("", status_code=201, responses=documented(400, 401, 403, 404, 409, 413, 422))
-def create_trial(body: TrialRequest, hub: Hub, session: Writing, operator: RolloutOperator) -> TrialDetail:
-    """Start a trial: the candidate runs beside what serves, in shadow or for a share of devices or request keys."""
+def create_trial(body: TrialRequest, hub: Hub, session: Writing, operator: RolloutOperator) -> StartedTrial:
+    """Start a trial: the candidate runs beside what serves, in shadow or for a share of devices or request keys.
+
+    Devices that it does not fit are left out, and told with the reason.
+    """
     if body.mode == "ab":  # its answers go out, as a rollout's do
         require_none_needed(session, body.model, "rollout")
-    return detail(session, start_trial(session, hub, body, by=operator.name, now=utc_now()))
+    trial, misfits = start_trial(session, hub, body, by=operator.name, now=utc_now())
+    left_out = [MisfitPublic(device_id=one.device_id, problem=one.problem) for one in misfits]
+    return StartedTrial(**detail(session, trial).model_dump(), misfits=left_out)
 
 
 @router.get("", responses=documented(401, 403, 422))

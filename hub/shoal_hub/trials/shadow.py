@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 from shoal_contract.telemetry import LATENCY_EDGES_MS, ShadowWindow
 from shoal_hub.database import announce
 from shoal_hub.events.record import record_event
-from shoal_hub.trials.start import owner_of
+from shoal_hub.trials.owner import owner_of
 from shoal_hub.trials.tables import ShadowRow, Trial, TrialDevice
 
 MAX_EXAMPLES: Final = 200

@@ -3,18 +3,14 @@
 import secrets
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
-from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredTrial
-from shoal_contract.reported import ModelReport
-from shoal_contract.split import falls_within
+from shoal_contract.desired import ArtifactRef
 from shoal_hub.context import HubContext
 from shoal_hub.database import announce
-from shoal_hub.devices.compose import TRIALS
-from shoal_hub.devices.intents import drop_intents_of, set_intent
+from shoal_hub.devices.intents import drop_intents_of
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
@@ -22,27 +18,24 @@ from shoal_hub.ids import new_id
 from shoal_hub.pins.pin import pinned_devices
 from shoal_hub.registry.encrypt import encrypt_variants
 from shoal_hub.registry.publish import publish_manifest
-from shoal_hub.registry.tables import Model
+from shoal_hub.registry.tables import Model, VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
-from shoal_hub.transfer.leases import drop_leases, make_room, take_leases
+from shoal_hub.rollouts.delta_pairs import delta_pairs
+from shoal_hub.rollouts.request import RolloutPlan
+from shoal_hub.rollouts.start import check_sizes
+from shoal_hub.transfer.deltas import want_deltas
+from shoal_hub.transfer.leases import drop_leases, has_room, make_room, take_leases
 from shoal_hub.transfer.needs import model_artifacts
+from shoal_hub.trials.owner import owner_of
+from shoal_hub.trials.placing import Candidate, Misfit, Placed, Placing, place, served_version
 from shoal_hub.trials.public import TrialRequest
-from shoal_hub.trials.tables import Trial, TrialArm, TrialDevice
+from shoal_hub.trials.tables import Trial, TrialDevice
+from shoal_hub.trials.tell import bodies_of, tell_trial
 
 
-@dataclass(frozen=True)
-class _Placed:
-    device: Device
-    arm: TrialArm
-    target: str
-
-
-def owner_of(trial_id: str) -> str:
-    """Return the name under which a trial owns intents and leases."""
-    return f"trial/{trial_id}"
-
-
-def start_trial(session: Session, hub: HubContext, request: TrialRequest, *, by: str, now: datetime) -> Trial:
+def start_trial(
+    session: Session, hub: HubContext, request: TrialRequest, *, by: str, now: datetime
+) -> tuple[Trial, list[Misfit]]:
     """Start a trial when the transaction has been committed.
 
     Args:
@@ -52,36 +45,36 @@ def start_trial(session: Session, hub: HubContext, request: TrialRequest, *, by:
         by: Who starts it.
         now: The clock.
 
+    Returns:
+        The trial, and the devices that take no part in it, as it does not fit them.
+
     Raises:
         NotFoundError: No such model, version or device.
-        ConflictError: A trial of the model runs, the version is the one that serves, or no device fits.
+        ConflictError: A trial of the model runs, the version is the one that serves or is too large, or no device fits.
     """
     found = find_version(session, request.model, request.version)
     _check_none_running(session, request.model)
     devices = _enrolled(session, request.devices)
-    if request.mode == "ab":  # a pinned device answers by its version alone
-        pinned = pinned_devices(session, request.model, now)
-        devices = [one for one in devices if one.id not in pinned]
-    against = request.against or _most_served(devices, request.model)
+    pinned = pinned_devices(session, request.model, now) if request.mode == "ab" else set()
+    against = request.against or _most_served([one for one in devices if one.id not in pinned], request.model)
     if found.number == against:
         raise ConflictError(
             f"starting a trial of {request.model} version {found.number}: that is the version that serves",
             "try another version against it",
         )
     encrypt_variants(session, hub.artifacts, hub.version_keys, found, now)
-    targets = {one.target for one in find_variants(session, found)}
-    salt = secrets.token_hex(8)
-    placed = _place(devices, request, against, targets, salt)
+    variants = find_variants(session, found)
+    check_sizes(variants, hub.settings.max_artifact_bytes)
+    candidate = Candidate(found, against, {one.target: one for one in variants})
+    placing = place(devices, request, candidate, pinned, secrets.token_hex(8))
     manifest = publish_manifest(session, hub.artifacts, hub.trust, hub.director, found)
-    trial = _row(request, found.number, against, manifest, salt, by, now)
+    trial = _row(request, found.number, against, manifest, placing.salt, by, now)
     session.add(trial)
     session.flush()
-    _tell(session, hub, trial, manifest, placed, now)
-    counts = Counter(one.arm for one in placed)
-    text = f"trial {trial.id} of {trial.model} version {trial.version} against {against} by {by}: {dict(counts)}"
-    record_event(session, "trial_started", text, subject=owner_of(trial.id), at=now)
+    _bring(session, hub, trial, found, variants, placing.placed, now)
+    record_event(session, "trial_started", _started(trial, placing), subject=owner_of(trial.id), at=now)
     announce(session, "trials")
-    return trial
+    return trial, placing.misfits
 
 
 def end_trial(session: Session, trial: Trial, reason: str, now: datetime) -> None:
@@ -132,43 +125,14 @@ def _enrolled(session: Session, devices: Sequence[str] | None) -> list[Device]:
     return found
 
 
-def _served(device: Device, model: str) -> int | None:
-    report = (device.reported or {}).get("models", {}).get(model)
-    active = ModelReport.model_validate(report).active if report is not None else None
-    return active.version if active is not None and active.state == "good" else None
-
-
 def _most_served(devices: Sequence[Device], model: str) -> int:
-    counts = Counter(version for device in devices if (version := _served(device, model)) is not None)
+    counts = Counter(version for device in devices if (version := served_version(device, model)) is not None)
     if not counts:
         raise ConflictError(
             f"starting a trial of {model}: none of the {len(devices)} devices serves any version of it",
             f"roll one out first: shoal rollouts start {model} VERSION",
         )
     return counts.most_common(1)[0][0]
-
-
-def _place(
-    devices: Sequence[Device], request: TrialRequest, against: int, targets: set[str], salt: str
-) -> list[_Placed]:
-    placed = []
-    for device in devices:
-        if _served(device, request.model) != against:
-            continue
-        target = next((one for one in (device.reported or {}).get("targets", ()) if one in targets), None)
-        if target is None:
-            continue
-        arm: TrialArm = "both"
-        if request.mode == "ab" and request.split == "device":
-            arm = "candidate" if falls_within(request.share, salt, device.id) else "control"
-        placed.append(_Placed(device, arm, "" if arm == "control" else target))
-    if not any(one.target for one in placed):
-        raise ConflictError(
-            f"starting a trial of {request.model}: {len(placed)} of {len(devices)} devices serve version {against} and "
-            f"run a variant for {', '.join(sorted(targets))}, and none of them would get the candidate",
-            "compress the version for the devices' targets, name other devices, or give a larger share",
-        )
-    return placed
 
 
 def _row(
@@ -189,37 +153,33 @@ def _row(
     )
 
 
-def _tell(
-    session: Session, hub: HubContext, trial: Trial, manifest: ArtifactRef, placed: Sequence[_Placed], now: datetime
+def _bring(
+    session: Session,
+    hub: HubContext,
+    trial: Trial,
+    version: Version,
+    variants: Sequence[VariantRow],
+    placed: Sequence[Placed],
+    now: datetime,
 ) -> None:
-    """Lease what the devices will fetch, and have each want its side of the trial."""
-    owner, bodies = owner_of(trial.id), _bodies(trial, manifest, {one.target for one in placed if one.target})
+    """Lease what the devices will fetch, have deltas to it made, and tell the devices once there are none to come."""
+    session.add_all(
+        TrialDevice(trial_id=trial.id, device_id=one.device.id, arm=one.arm, target=one.target) for one in placed
+    )
+    owner, bodies = owner_of(trial.id), bodies_of(trial, {one.target for one in placed if one.target})
     artifacts = {sha256 for body in bodies.values() for sha256 in model_artifacts(session, trial.model, body.candidate)}
     make_room(session, artifacts, hub.settings.retained_budget_bytes)
     take_leases(session, owner, sorted(artifacts), now)
-    for one in placed:
-        session.add(TrialDevice(trial_id=trial.id, device_id=one.device.id, arm=one.arm, target=one.target))
-        if one.target:
-            section, body = f"{TRIALS}{trial.model}", bodies[one.target]
-            set_intent(session, one.device.id, section, kind="ab", owner=owner, body=body, now=now, until=trial.ends_at)
+    devices = [one.device for one in placed if one.target]
+    pairs = delta_pairs(session, version, variants, RolloutPlan(), devices, hub.settings.delta_min_bytes)
+    made = want_deltas(session, pairs, subject=f"models/{trial.model}/{trial.version}", by=trial.created_by)
+    if has_room(session, made, hub.settings.retained_budget_bytes):
+        take_leases(session, owner, made, now)
+    tell_trial(session, trial, now, timedelta(seconds=hub.settings.delta_wait_s))
 
 
-def _bodies(trial: Trial, manifest: ArtifactRef, targets: set[str]) -> dict[str, DesiredTrial]:
-    """Return the section by the target of the candidate's variant."""
-    is_by_device = trial.mode == "ab" and trial.split == "device"
-    return {
-        target: DesiredTrial(
-            id=trial.id,
-            mode=trial.mode,
-            candidate=DesiredModel(version=trial.version, target=target, manifest=manifest, deployment=trial.id),
-            against=trial.against,
-            share=1.0 if is_by_device else trial.share,
-            salt=trial.salt,
-            ends_at=trial.ends_at,
-            max_cpu_share=trial.max_cpu_share,
-            max_memory_bytes=trial.max_memory_bytes,
-            tolerance=trial.tolerance,
-            hard_examples=trial.hard_examples,
-        )
-        for target in targets
-    }
+def _started(trial: Trial, placing: Placing) -> str:
+    counts = dict(Counter(one.arm for one in placing.placed))
+    out = f", {len(placing.misfits)} left out as it does not fit them" if placing.misfits else ""
+    what = f"trial {trial.id} of {trial.model} version {trial.version} against {trial.against}"
+    return f"{what} by {trial.created_by}: {counts}{out}"

@@ -84,6 +84,8 @@ class Tried:
     seen: SeenRequests
     client: httpx.AsyncClient
     candidate: OtherEngine
+    chosen: anyio.Event
+    """Set once a side has been chosen for a request."""
 
     async def infer(self, x: list[float], key: str = "", version: str = "") -> str:
         """Ask once; return the version that answered."""
@@ -100,14 +102,19 @@ async def trying(**settings: Any) -> AsyncIterator[Tried]:
     server, seen = ModelServer(), SeenRequests()
     arms = Arms(server)
     shadow = Shadow(seen, arms, lambda: START, **settings)
-    candidate = OtherEngine(served_tiny().engine)
+    candidate, chosen = OtherEngine(served_tiny().engine), anyio.Event()
+
+    def choose(name: str, version: str | None, key: str) -> ModelServer:
+        chosen.set()
+        return arms.choose(name, version, key)
+
     async with anyio.create_task_group() as group:
         group.start_soon(shadow.run)
-        port = await group.start(serve, create_app(server, shadow, choose=arms.choose), "127.0.0.1", 0)
+        port = await group.start(serve, create_app(server, shadow, choose=choose), "127.0.0.1", 0)
         await server.swap("tiny", served_tiny(1))
         await arms.candidates.swap("tiny", served_tiny(2, candidate))
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-            yield Tried(server, arms, shadow, seen, client, candidate)
+            yield Tried(server, arms, shadow, seen, client, candidate, chosen)
         await arms.candidates.aclose()
         await server.aclose()
         group.cancel_scope.cancel()

@@ -50,6 +50,7 @@ class Trying:
                 own.boot_attempts,
                 own.encryption_key,
                 own.conditions.for_trials(),
+                serving_bases=lambda: own.file.slots.bases(),  # noqa: PLW0108 - what the slots hold when it is asked
             )
 
         self.trials = Trials(

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from sqlmodel import Session, col, delete, select
 from tests.simulators.rows import NOON, add_device, add_version
 
-from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredState
+from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredState, DesiredTrial
 from shoal_contract.encryption import KeyUse, WrappedKey, key_sha256, unwrap_key
 from shoal_contract.errors import EncryptionError
 from shoal_contract.telemetry import EncryptionKeyReplaced
@@ -133,6 +133,25 @@ def test_after_its_key_was_replaced_a_device_gets_keys_for_the_new_one(fleet: Fl
     assert fleet.state(device_id).generation > before.generation
     with hub.database.session() as session:
         assert [row.data for row in session.exec(select(WrappedKeyRow))] == [wrapped.data], "the former one is gone"
+
+
+def test_after_a_keys_replacement_a_trials_candidate_comes_with_a_key_for_the_new_one(
+    fleet: Fleet, hub: HubContext
+) -> None:
+    device_id = fleet.device(hex_of(FIRST), version=2)
+    with hub.database.transaction() as session:
+        candidate = DesiredModel(version=1, target="t", manifest=REF, deployment="t-1")
+        ends_at = NOON + timedelta(days=1)
+        body = DesiredTrial(
+            id="t-1", mode="shadow", candidate=candidate, against=2, share=0.1, salt="0" * 16, ends_at=ends_at
+        )
+        set_intent(session, device_id, "trials/digits", kind="ab", owner="trial/t-1", body=body, now=NOON)
+    for key in (FIRST, SECOND):
+        fleet.tell(device_id, hex_of(key))
+        assert fleet.refresh(device_id)
+        wrapped = fleet.state(device_id).trials["digits"].candidate.key
+        assert wrapped is not None
+        assert unwrap_key(wrapped, key, KeyUse(device_id, "digits", 1)) == fleet.version_key
 
 
 def test_a_replaced_key_is_audited_with_the_old_and_the_new_one(fleet: Fleet, hub: HubContext) -> None:
