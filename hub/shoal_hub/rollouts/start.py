@@ -17,8 +17,8 @@ from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.registry.artifacts import ArtifactStore
-from shoal_hub.registry.encrypt import encrypt_variants, travels_as
-from shoal_hub.registry.publish import publish_manifest
+from shoal_hub.registry.encrypt import encrypt_variants, travelling_size, travels_as
+from shoal_hub.registry.publish import publish_manifest, rehearse_manifest
 from shoal_hub.registry.tables import Model, VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
 from shoal_hub.rollouts.delta_pairs import delta_pairs
@@ -48,10 +48,17 @@ class Starter:
     delta_min_bytes: int
     delta_wait_s: float
     max_artifact_bytes: int = MAX_ARTIFACT_BYTES
+    is_rehearsal: bool = False
+    """Whether the session is not kept: nothing is written beside it."""
 
 
-def starter_of(hub: HubContext) -> Starter:
-    """Return what a start needs of an open hub."""
+def starter_of(hub: HubContext, *, is_rehearsal: bool = False) -> Starter:
+    """Return what a start needs of an open hub.
+
+    Args:
+        hub: The hub.
+        is_rehearsal: Whether the start is only tried, in a session that is not kept.
+    """
     settings = hub.settings
     return Starter(
         hub.artifacts,
@@ -62,6 +69,7 @@ def starter_of(hub: HubContext) -> Starter:
         settings.delta_min_bytes,
         settings.delta_wait_s,
         settings.max_artifact_bytes,
+        is_rehearsal,
     )
 
 
@@ -90,10 +98,11 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     now = utc_now()
     seed = secrets.randbelow(_SEEDS) if request.seed is None else request.seed
     chosen = choose_devices(session, request, seed, now)
-    encrypt_variants(session, starter.artifacts, starter.version_keys, found, now)
+    if not starter.is_rehearsal:
+        encrypt_variants(session, starter.artifacts, starter.version_keys, found, now)
     variants = find_variants(session, found)
-    _check_sizes(variants, starter.max_artifact_bytes)
-    manifest = publish_manifest(session, starter.artifacts, starter.trust, starter.director, found)
+    _check_sizes(found, variants, starter.max_artifact_bytes)
+    manifest = _manifest(session, starter, found)
     artifacts = [manifest.sha256, *_used_artifacts(found, variants, chosen.ahead)]
     make_room(session, artifacts, starter.retained_budget_bytes)
     rollout = _add_rollout(session, request, found, manifest, chosen, seed=seed, by=by, now=now)
@@ -138,6 +147,12 @@ def _add_rollout(
     return rollout
 
 
+def _manifest(session: Session, starter: Starter, version: Version) -> ArtifactRef:
+    if starter.is_rehearsal:
+        return rehearse_manifest(session, starter.trust, version)
+    return publish_manifest(session, starter.artifacts, starter.trust, starter.director, version)
+
+
 def _started(rollout: Rollout, chosen: Selection) -> str:
     held_back = f", {len(chosen.held_back)} held back" if chosen.held_back else ""
     held_back += f", {chosen.pinned} left out as they are pinned" if chosen.pinned else ""
@@ -170,9 +185,9 @@ def _check_none_running(session: Session, model: str) -> None:
         )
 
 
-def _check_sizes(variants: Sequence[VariantRow], max_bytes: int) -> None:
+def _check_sizes(version: Version, variants: Sequence[VariantRow], max_bytes: int) -> None:
     for variant in variants:
-        size_bytes = variant.travelling_bytes
+        size_bytes = travelling_size(variant, is_encrypted=version.is_encrypted)
         if size_bytes > max_bytes:
             raise ConflictError(
                 f"starting a rollout: the variant for {variant.target} has {size_bytes} bytes, "

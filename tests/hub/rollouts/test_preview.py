@@ -55,6 +55,28 @@ def test_nothing_of_a_plan_is_kept(client: TestClient, hub: HubContext, tmp_path
     assert fleet.deltas() == []
 
 
+def _files(hub: HubContext) -> dict[str, bytes]:
+    """Return what lies in the hub's data folder beside its database: artifacts, keys."""
+    found = {one for one in hub.settings.data.rglob("*") if one.is_file() and not one.name.startswith("hub.sqlite")}
+    return {str(one): one.read_bytes() for one in found}
+
+
+def test_a_plan_of_an_encrypted_version_that_was_never_started_writes_no_file_and_no_key(
+    client: TestClient, hub: HubContext
+) -> None:
+    fleet = Fleet(hub, 1)
+    with hub.database.transaction() as session:
+        session.get_one(Device, fleet.ids[0]).encryption_key = OWN_KEY
+        add_version(session, hub.artifacts, 3, {TARGET: b"secret" * 1000}, is_encrypted=True)
+        add_version(session, hub.artifacts, 1, {TARGET: b"other" * 1000}, "other", is_encrypted=True)
+    client.post(URL, json={"model": "digits", "version": "1"}).raise_for_status()  # makes the trust's first keys
+    before = _files(hub)
+    assert plan(client, model="other", version="1")["devices"][0]["target"] == TARGET
+    assert _files(hub) == before
+    client.post(URL, json={"model": "other", "version": "1"}).raise_for_status()
+    assert len(_files(hub)) > len(before), "a start does write"
+
+
 def test_each_device_is_shown_with_the_bytes_that_would_travel(
     client: TestClient, hub: HubContext, tmp_path: Path
 ) -> None:
