@@ -21,6 +21,7 @@ from shoal_hub.rollouts.tally import OPEN, Tally, is_away
 from shoal_hub.rollouts.thresholds import find_breach
 from shoal_hub.rollouts.variants import choose_target
 from shoal_hub.rollouts.views import (
+    NEVER_SEEN,
     Advanced,
     Attempt,
     DeviceFacts,
@@ -202,7 +203,7 @@ class _Step:
             return attempt
         begun = replace(attempt, assigned_at=attempt.assigned_at or self._now)
         facts = self._of(attempt)
-        if not facts.targets:
+        if facts.report == NEVER_SEEN and not facts.targets:
             return begun  # it has not reported yet; its time runs
         target = choose_target(facts.targets, self.rollout.targets)
         if not target:

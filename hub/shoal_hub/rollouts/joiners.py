@@ -27,7 +27,7 @@ _TOLD: Final = 100
 def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     """Add devices that a running rollout is for by now to its last wave, and return how many.
 
-    They are never held back: who is, was drawn at the start.
+    They are never held back: who is, was drawn at the start. Where its group has ended, nobody joins any more.
 
     Args:
         session: An open transaction.
@@ -46,6 +46,7 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
         out = known | pinned_devices(session, rollout.model, now)
         late = [device.id for device in find_candidates(session, plan, now) if device.id not in out]
     except (NotFoundError, QueryError) as error:
+        rollout.plan = {**rollout.plan, "late_joiners": "ignore"}  # said once; a later group of the name is another one
         _tell(session, rollout, f"nobody joins rollout {rollout.id} any more: {error.message}", "warning", [])
         return 0
     if not late:

@@ -14,7 +14,8 @@ from shoal_contract.split import falls_within
 from shoal_hub.context import HubContext
 from shoal_hub.database import announce
 from shoal_hub.devices.compose import TRIALS
-from shoal_hub.devices.intents import drop_intents_of, set_intent
+from shoal_hub.devices.intents import drop_intents_of, replace_intents
+from shoal_hub.devices.matching import load_devices
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
@@ -123,10 +124,10 @@ def _check_none_running(session: Session, model: str) -> None:
 
 
 def _enrolled(session: Session, devices: Sequence[str] | None) -> list[Device]:
-    wanted = select(Device).where(col(Device.revoked_at).is_(None)).order_by(col(Device.id))
     if devices is None:
+        wanted = select(Device).where(col(Device.revoked_at).is_(None)).order_by(col(Device.id))
         return list(session.exec(wanted).all())
-    found = list(session.exec(wanted.where(col(Device.id).in_(devices))).all())
+    found = [one for one in load_devices(session, sorted(set(devices))) if one.revoked_at is None]
     if unknown := sorted(set(devices) - {one.id for one in found}):
         raise NotFoundError(f"starting a trial: no device {', '.join(unknown)}", "list them: shoal devices list")
     return found
@@ -197,11 +198,19 @@ def _tell(
     artifacts = {sha256 for body in bodies.values() for sha256 in model_artifacts(session, trial.model, body.candidate)}
     make_room(session, artifacts, hub.settings.retained_budget_bytes)
     take_leases(session, owner, sorted(artifacts), now)
-    for one in placed:
-        session.add(TrialDevice(trial_id=trial.id, device_id=one.device.id, arm=one.arm, target=one.target))
-        if one.target:
-            section, body = f"{TRIALS}{trial.model}", bodies[one.target]
-            set_intent(session, one.device.id, section, kind="ab", owner=owner, body=body, now=now, until=trial.ends_at)
+    session.add_all(
+        TrialDevice(trial_id=trial.id, device_id=one.device.id, arm=one.arm, target=one.target) for one in placed
+    )
+    replace_intents(
+        session,
+        f"{TRIALS}{trial.model}",
+        kind="ab",
+        owner=owner,
+        bodies={one.device.id: bodies[one.target] for one in placed if one.target},
+        replaces=(),
+        now=now,
+        until=trial.ends_at,
+    )
 
 
 def _bodies(trial: Trial, manifest: ArtifactRef, targets: set[str]) -> dict[str, DesiredTrial]:
