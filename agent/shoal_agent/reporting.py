@@ -66,6 +66,7 @@ class Reporter:
         self._told_datasets: dict[str, int] = {}
         self.trust: Callable[[], TrustReport | None] = lambda: None
         self.time_zone: Callable[[], str] = str
+        self.memory_available: Callable[[], int | None] = lambda: None
 
     def section(self, key: str, report: SectionReport) -> None:
         """Note how far one section is."""
@@ -121,6 +122,7 @@ class Reporter:
             agent_version=self._agent_version,
             time_zone=self.time_zone(),
             hardware=self.hardware,
+            memory_available_bytes=self.memory_available(),
             runtimes=self.runtimes,
             targets=self.targets,
             datasets=self._told_datasets,
