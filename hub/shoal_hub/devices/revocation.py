@@ -20,6 +20,7 @@ from shoal_hub.devices.tables import DesiredRow, Device, Intent
 from shoal_hub.devices.wrapped_keys import WrappedKeyRow
 from shoal_hub.errors import RefusedError
 from shoal_hub.events.record import record_event
+from shoal_hub.registry.cost_tables import CostRow
 from shoal_hub.sites.membership import leave_site
 
 WORD: Final = "revocations"
@@ -71,7 +72,7 @@ def decommission(session: Session, device: Device, *, by: str, reason: str, now:
     device.reported, device.hardware, device.group, device.tags = None, None, "", {}
     device.encryption_key = None
     session.add(device)
-    for table in (Intent, StaleDesired, DesiredRow, WrappedKeyRow):
+    for table in (Intent, StaleDesired, DesiredRow, WrappedKeyRow, CostRow):
         session.exec(delete(table).where(col(table.device_id) == device.id))
     _record(session, "device_decommissioned", f"{device.name or device.id} decommissioned by {by}", device)
 

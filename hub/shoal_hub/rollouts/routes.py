@@ -49,7 +49,8 @@ def plan_rollout(body: RolloutRequest, hub: Hub, operator: RolloutOperator) -> R
     """Show what a rollout would do, device by device, with the bytes that it would send. Nothing of it is kept."""
     with hub.database.rehearsal() as trial:
         now = utc_now()
-        return preview(trial, start_request(trial, starter_of(hub, is_rehearsal=True), body, by=operator.name), now)
+        rollout = start_request(trial, starter_of(hub, is_rehearsal=True), body, by=operator.name)
+        return preview(trial, rollout, now, hub.settings.retained_budget_bytes)
 
 
 @router.get("", responses=documented(401, 403, 422))

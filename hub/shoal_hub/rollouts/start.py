@@ -22,6 +22,7 @@ from shoal_hub.registry.publish import publish_manifest, rehearse_manifest
 from shoal_hub.registry.tables import Model, VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
 from shoal_hub.rollouts.delta_pairs import delta_pairs
+from shoal_hub.rollouts.expect import expected_bytes
 from shoal_hub.rollouts.gate import begin_wave
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
@@ -111,6 +112,9 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     take_leases(session, owner_of(rollout.id), artifacts, now)
     pairs = delta_pairs(session, found, variants, request, chosen.ahead, starter.delta_min_bytes)
     _take_deltas(session, starter, rollout, pairs, now)
+    budget_bytes = starter.retained_budget_bytes
+    expected = expected_bytes(session, found, request, chosen.placed(), retained_budget_bytes=budget_bytes)
+    add_deployments(session, rollout, chosen, expected)
     begin_wave(session, rollout, now)
     record_event(session, "rollout_started", _started(rollout, chosen), subject=owner_of(rollout.id), at=now)
     announce(session, "rollouts")
@@ -145,7 +149,6 @@ def _add_rollout(
     )
     session.add(rollout)
     session.flush()
-    add_deployments(session, rollout, chosen)
     return rollout
 
 
