@@ -7,7 +7,7 @@ from typing import cast
 from shoal_agent.update_states import TOLD, Happening, State, next_state
 from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem
-from shoal_contract.telemetry import DeploymentEvent, DeploymentStep
+from shoal_contract.telemetry import DeploymentEvent, DeploymentStep, VersionCost
 from shoal_contract.update_policy import UpdatePolicy
 
 OnStep = Callable[[DeploymentEvent], None]
@@ -34,6 +34,8 @@ class Attempt:
         self.what = f"{name} version {wanted.version}"
         self.state: State = state
         self.fetched_bytes = 0
+        self.cost: VersionCost | None = None
+        """What the version was found to cost here, until the hub has been told."""
         self._name = name
         self._on_step = on_step
         self._started_s = time.monotonic()
@@ -61,6 +63,8 @@ class Attempt:
             step=cast("DeploymentStep", self.state),
             fetched_bytes=self.fetched_bytes,
             duration_s=time.monotonic() - self._started_s,
+            cost=self.cost,
             problem=problem,
         )
+        self.cost = None
         self._on_step(event)

@@ -26,12 +26,13 @@ from shoal_agent.conditions import Conditions
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.durable import replace_file
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
+from shoal_agent.engines import CostMeter
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.folder_lock import only_one
-from shoal_agent.hardware import available_runtimes, detect, targets_for
+from shoal_agent.hardware import available_memory_bytes, available_runtimes, detect, targets_for
 from shoal_agent.hold import HoldFile
 from shoal_agent.hub_ranges import HubRanges
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
@@ -347,7 +348,8 @@ class Agent:
         return self._outbox.next_connection(int(self._now().timestamp() * 1000))
 
     def _make_updater(self, name: str) -> Updater:
-        return self._updater_in(self._settings.data_dir / "models", name, self._server, self._conditions)
+        updater = self._updater_in(self._settings.data_dir / "models", name, self._server, self._conditions)
+        return replace(updater, cost_meter=CostMeter(resident_bytes))
 
     def _make_trials(self) -> Trials:
         folder, conditions = self._settings.data_dir / "trials", self._conditions.for_trials()
@@ -395,6 +397,7 @@ class Agent:
         )
         reporter.datasets = self._datasets.sizes
         reporter.trust = self._trust.report
+        reporter.memory_available = available_memory_bytes
         return reporter
 
     def _make_participant(self) -> Participant:

@@ -94,6 +94,12 @@ def _cpu_name(cpuinfo: str) -> str:
     return match[1].strip() if match else platform.machine() or "unknown"
 
 
+def available_memory_bytes(root: Path = Path("/")) -> int | None:
+    """Return what programs could still take without swapping, by the kernel's estimate; None where it makes none."""
+    match = re.search(r"^MemAvailable:\s*(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
+
+
 def _memory_bytes(meminfo: str) -> int:
     match = re.search(r"^MemTotal:\s*(\d+) kB", meminfo, re.MULTILINE)
     return int(match[1]) * 1024 if match else 0

@@ -3,6 +3,7 @@
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore
 from shoal_agent.encryption_key import EncryptionKey
-from shoal_agent.engines import EngineError, LoadEngine, load_engine, run_golden
+from shoal_agent.engines import CostMeter, Engine, EngineError, LoadEngine, load_engine, run_golden
 from shoal_agent.errors import AgentError
 from shoal_agent.plain_file import plain_file
 from shoal_agent.serving import ServedModel
@@ -20,6 +21,9 @@ from shoal_contract.desired import DesiredModel
 from shoal_contract.limits import MAX_MANIFEST_BYTES
 from shoal_contract.manifest import Variant, VersionManifest
 from shoal_contract.reported import Runtime
+from shoal_contract.telemetry import VersionCost
+
+_log = getLogger(__name__)
 
 
 class Profile(NamedTuple):
@@ -70,6 +74,8 @@ class Loader:
     profile: Profile
     encryption_key: EncryptionKey
     load_engine: LoadEngine = load_engine
+    cost_meter: CostMeter | None = None
+    """Measures what a version costs as it is loaded for the first time; None: nobody wants to know."""
 
     async def choose(self, wanted: DesiredModel) -> Chosen:
         """Read a stored manifest and choose the variant that the hub asks for.
@@ -118,6 +124,8 @@ class Loader:
 
     def _load(self, chosen: Chosen, wanted: DesiredModel, *, is_known: bool) -> ServedModel:
         manifest, variant = chosen
+        meter = None if is_known else self.cost_meter
+        before_bytes = meter.held_bytes() if meter is not None else 0
         with self._readable(variant, wanted, is_known=is_known) as path:
             engine = self.load_engine(path, variant, manifest.inputs, manifest.outputs)
         try:
@@ -125,7 +133,8 @@ class Loader:
         except AgentError:
             engine.close()
             raise
-        return ServedModel(self.name, manifest.version, variant.target, manifest, wanted.manifest.sha256, engine)
+        cost = _measured(meter, engine, chosen, before_bytes) if meter is not None else None
+        return ServedModel(self.name, manifest.version, variant.target, manifest, wanted.manifest.sha256, engine, cost)
 
     def _manifest(self, wanted: DesiredModel) -> VersionManifest:
         return read_manifest(self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES), name=self.name, wanted=wanted)
@@ -137,3 +146,13 @@ class Loader:
             return nullcontext(stored)
         version_key = self.encryption_key.open(wanted.key, self.name, wanted.version)
         return plain_file(stored, variant, version_key, is_known=is_known)
+
+
+def _measured(meter: CostMeter, engine: Engine, chosen: Chosen, before_bytes: int) -> VersionCost | None:
+    """Return what a loaded version costs. That it can not be measured is no reason not to serve it."""
+    manifest, variant = chosen
+    try:
+        return meter.measure(engine, manifest, variant, before_bytes)
+    except EngineError as error:
+        _log.warning("measuring %s version %d (%s): %s", manifest.model, manifest.version, variant.target, error)
+        return None

@@ -70,6 +70,7 @@ class Reporter:
         self._told_datasets: dict[str, int] = {}
         self.trust: Callable[[], TrustReport | None] = lambda: None
         self.time_zone: Callable[[], str] = str
+        self.memory_available: Callable[[], int | None] = lambda: None
 
     def section(self, key: str, report: SectionReport) -> None:
         """Note how far one section is; how an attempt ended is published at once, and so is a problem."""
@@ -129,6 +130,7 @@ class Reporter:
             agent_version=self._agent_version,
             time_zone=self.time_zone(),
             hardware=self.hardware,
+            memory_available_bytes=self.memory_available(),
             runtimes=self.runtimes,
             targets=self.targets,
             datasets=self._told_datasets,

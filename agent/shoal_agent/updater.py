@@ -23,7 +23,7 @@ from shoal_agent.bringing import Files
 from shoal_agent.conditions import Conditions
 from shoal_agent.encryption_key import EncryptionKey, OtherRecipientError
 from shoal_agent.engine_watch import WatchedEngine
-from shoal_agent.engines import LoadEngine, load_engine
+from shoal_agent.engines import CostMeter, LoadEngine, load_engine
 from shoal_agent.errors import (
     AgentError,
     DeploymentFailedError,
@@ -112,6 +112,8 @@ class Updater:
     """Who it is among those that fetch; the model's name, if nothing is said."""
     serving_bases: Callable[[], list[Slot]] = list
     """Of a candidate that is tried: what serves beside it, for deltas."""
+    cost_meter: CostMeter | None = None
+    """Measures what a new version costs here, for the hub to predict by; None: it is not measured."""
     _lock: anyio.Lock = field(default_factory=anyio.Lock, init=False, repr=False, compare=False)
     """Held by who changes the roles, or goes by them."""
 
@@ -304,6 +306,7 @@ class Updater:
             raise EndedError(f"loading {attempt.what}: the agent ended {boots} times while it was tried")
         attempt.begin_activation()
         served = await self._load(chosen, attempt.wanted, attempt.policy.activate_timeout_s)
+        attempt.cost = served.cost
         if attempt.state == "verify":
             attempt.on("done")
         return served
@@ -419,7 +422,7 @@ class Updater:
 
     @property
     def _loader(self) -> Loader:
-        return Loader(self.name, self.blobs, self.profile, self.encryption_key, self.load_engine)
+        return Loader(self.name, self.blobs, self.profile, self.encryption_key, self.load_engine, self.cost_meter)
 
     @property
     def _keeper(self) -> Keeper:

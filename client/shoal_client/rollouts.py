@@ -31,6 +31,8 @@ class Deployment(Value):
     from_version: int | None
     fetched_bytes: int | None
     """What the model's file took to travel, by delta or whole; None until the device has told."""
+    forecast_bytes: int | None = None
+    """What was forecast of that at the start, at most; None where it was not known what the device can run."""
     whole_bytes: int | None
     """What the whole file would take."""
     problem: Problem | None
@@ -137,6 +139,10 @@ class RolloutDetail(Rollout):
     is_waiting_for_deltas: bool
     fetched_bytes: int
     whole_bytes: int
+    forecast_bytes: int = 0
+    """What was forecast at the start for the devices that have told, at most."""
+    forecast_total_bytes: int = 0
+    """The same for all devices."""
     deployments: list[Deployment]
 
 
@@ -151,15 +157,31 @@ class PlannedDevice(Value):
     target: str
     from_version: int | None
     sha256: str | None
-    transfer: Literal["none", "delta", "delta_to_come", "whole"]
+    transfer: Literal["none", "cache", "delta", "delta_to_come", "broker", "https"]
+    """How the file comes: it is there, from the site's cache, as a delta, or as a whole."""
     transfer_bytes: int
+    """Manifest and file, without what the protocols add."""
+    uplink_bytes: int
+    """What the device's uplink carries for it, with what they add."""
+    budget_left_bytes: int | None
+    """Of its byte budget of this month; None without one."""
+    is_held_by_budget: bool
+    held_until: datetime | None
+    """When its budget lets it go; None if it is not held, or if no month has room for it."""
     disk_bytes: int | None
     latency_p50_ms: float | None
-    latency_p95_ms: float | None
     memory_bytes: int | None
-    """As these four, None where it was not measured."""
+    """As these three, None where it was not measured."""
+    measured_on: Literal["same_hardware", "compression", "nothing"]
+    """Where latency and memory were measured."""
+    measured_devices: int
+    """On how many devices of the same hardware."""
+    memory_available_bytes: int | None
+    """What the device last reported free."""
     opens_at: datetime | None
     """When its policy first lets it activate; None where its time zone is not known."""
+    warning: Problem | None
+    """Why it may fail, though it would be told."""
     problem: Problem | None
     """Why it would be refused."""
 
@@ -187,8 +209,13 @@ class RolloutPreview(Value):
     held_back: int
     misfits: int
     not_reported: int
+    warnings: int
+    held_by_budget: int
+    """Devices that their month's byte budgets would hold back."""
     transfer_bytes: int
     whole_bytes: int
+    uplink_bytes: int
+    """On the air: what all uplinks carry."""
     variants: list[PlannedVariant]
     devices: list[PlannedDevice]
 

@@ -12,6 +12,7 @@ from shoal_compression.errors import TechniqueError
 from shoal_compression.evaluate import Latency, accuracy, latencies
 from shoal_compression.int8_litert import Int8Litert
 from shoal_compression.int8_qdq_onnx import Int8QdqOnnx
+from shoal_compression.memory import memory_bytes
 from shoal_compression.report import CompressionReport, FileReport, VariantReport, tensor_data
 from shoal_compression.runners import Runner, load_runner
 from shoal_compression.source import Source, read_source
@@ -100,6 +101,13 @@ def _variant(
         golden_tolerance=technique.golden_tolerance,
         tool_versions={tool: installed_version(tool) for tool in technique.tools},
         seed=source.seed,
+        memory_bytes=memory_bytes(
+            technique.runtime,
+            _path(out_dir, source, technique),
+            source.input.name,
+            source.output.name,
+            source.test_x.shape[1:],
+        ),
     )
 
 

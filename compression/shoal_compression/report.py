@@ -43,6 +43,9 @@ class VariantReport(FileReport):
     golden_tolerance: float = Field(ge=0)
     tool_versions: dict[str, str]
     seed: int
+    memory_bytes: int | None = Field(default=None, ge=0)
+    """What a fresh process grows by at its peak, on the machine that compressed; None in reports from before it was
+    measured."""
 
 
 class CompressionReport(_Value):

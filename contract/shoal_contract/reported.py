@@ -99,6 +99,8 @@ class ReportedState(WireMessage):
     time_zone: str = Field(default="", max_length=64)
     """IANA name, or the offset as `+02:00`, of the device's local time; empty if it has not said."""
     hardware: Hardware
+    memory_available_bytes: Count | None = None
+    """What programs could still take as the report was made (Linux's `MemAvailable`); None where it is not known."""
     runtimes: tuple[Runtime, ...]
     targets: tuple[Name, ...] = Field(max_length=64)
     """Targets that this device can run, best first."""

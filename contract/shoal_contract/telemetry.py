@@ -119,6 +119,19 @@ class ShadowWindow(WireMessage):
     examples: tuple[HardExample, ...] = Field(default=(), max_length=16)
 
 
+class VersionCost(WireValue):
+    """What a version costs on the device that says so, measured in its self-test."""
+
+    sha256: Sha256
+    """The variant's plain file, which is what was measured."""
+    latency_p50_ms: float = Field(ge=0, le=1e9)
+    """Of one request with one sample, where the model takes batches of any size; else with the golden input's."""
+    runs: Ordinal
+    """Of which that is the median."""
+    memory_bytes: Count
+    """What the process had grown by when the model had been loaded and run."""
+
+
 class DeploymentEvent(WireValue):
     """A step of one deployment."""
 
@@ -129,6 +142,8 @@ class DeploymentEvent(WireValue):
     step: DeploymentStep
     fetched_bytes: Count = 0
     duration_s: float = Field(default=0.0, ge=0)
+    cost: VersionCost | None = None
+    """Once a deployment, with the first step after the version was loaded."""
     problem: Problem | None = None
 
 

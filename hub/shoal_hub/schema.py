@@ -17,6 +17,7 @@ import shoal_hub.gates.tables
 import shoal_hub.jobs.tables
 import shoal_hub.monitoring.tables
 import shoal_hub.operators.tables
+import shoal_hub.registry.cost_tables
 import shoal_hub.registry.encrypt
 import shoal_hub.registry.tables
 import shoal_hub.rollouts.tables

@@ -54,6 +54,9 @@ def test_a_version_is_fetched_proved_served_and_reported(hub: HubStandIn, agent:
     hub.wait_until(lambda seen: any(event.body.step == "commit" for event in seen.events))  # type: ignore[union-attr]
     steps = [event.body.step for event in hub.events]  # type: ignore[union-attr]
     assert steps == ["fetch", "verify", "stage", "activate", "commit"]
+    (cost,) = [event.body.cost for event in hub.events if event.body.cost is not None]  # type: ignore[union-attr]
+    assert (cost.sha256, cost.runs) == (sha256_hex(version.file), 21)
+    assert report.memory_available_bytes is not None
 
 
 def test_an_agent_with_a_damaged_encryption_key_serves_what_is_not_encrypted_and_says_how_to_mend_it(

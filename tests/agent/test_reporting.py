@@ -61,6 +61,12 @@ def test_a_device_on_which_everything_fails_at_length_can_still_report(reporter:
     assert problem.message.strip() == (letter * 1024).encode()[:100].decode(errors="ignore").strip('\x01"')
 
 
+def test_a_report_says_what_memory_is_left_as_it_is_made(reporter: Reporter) -> None:
+    left = iter([3000, None])
+    reporter.memory_available = lambda: next(left)
+    assert [read(reporter.message(1)).memory_available_bytes for _ in range(2)] == [3000, None]
+
+
 def test_a_short_problem_is_reported_as_it_is(reporter: Reporter) -> None:
     reporter.section("models/m", SectionReport(state="failed", problem=LONGEST))
     assert read(reporter.message(1)).sections["models/m"].problem == LONGEST

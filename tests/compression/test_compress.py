@@ -95,6 +95,12 @@ def test_weights_of_the_onnx_variant_are_eight_bits_per_channel(made: Made) -> N
     assert {(16,), (32,)} <= set(scales.values())
 
 
+def test_each_variant_s_memory_is_measured(made: Made) -> None:
+    for variant in made[1].variants:
+        assert variant.memory_bytes is not None
+        assert variant.size_bytes / 2 < variant.memory_bytes < 100_000_000
+
+
 def test_the_report_comes_back_from_its_file(made: Made) -> None:
     out, report = made
     assert CompressionReport.model_validate_json((out / REPORT_FILE).read_bytes()) == report

@@ -65,6 +65,7 @@ from shoal_contract.telemetry import (
     ShadowWindow,
     SketchCounts,
     TelemetryMessage,
+    VersionCost,
     Window,
 )
 from shoal_contract.transfer import DeltaRef, TransferManifest, describe
@@ -245,6 +246,7 @@ def reported_state() -> ReportedState:
         agent_version="0.1.0",
         time_zone="Europe/Berlin",
         hardware=_HARDWARE,
+        memory_available_bytes=3_221_225_472,
         runtimes=("onnxruntime",),
         targets=("jetson-orin-onnx-fp16", "onnx-int8"),
         datasets={"labelled": 240},
@@ -363,6 +365,7 @@ def _deployment_event() -> DeploymentEvent:
         step="fail",
         fetched_bytes=21_504,
         duration_s=1.25,
+        cost=VersionCost(sha256=_sha("e"), latency_p50_ms=2.5, runs=21, memory_bytes=8_388_608),
         problem=_PROBLEM,
     )
 

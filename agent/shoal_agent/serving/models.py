@@ -9,6 +9,7 @@ import anyio
 
 from shoal_agent.engines import Array, Engine
 from shoal_contract.manifest import VersionManifest
+from shoal_contract.telemetry import VersionCost
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,8 @@ class ServedModel:
     manifest: VersionManifest
     manifest_sha256: str
     engine: Engine
+    cost: VersionCost | None = None
+    """What it took to load and takes to run here, where that was measured."""
 
 
 class Observer(Protocol):

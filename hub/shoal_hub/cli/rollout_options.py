@@ -57,6 +57,9 @@ class PlanOptions:
     undecided: Annotated[str, typer.Option(help="Then: thresholds, hold or abort.")] = "thresholds"
     gate_min_devices: Annotated[int, typer.Option(help="Devices on each side that a test needs.", min=2)] = 10
     on_abort: Annotated[str, typer.Option(help="roll_back, or leave what has succeeded.")] = "roll_back"
+    on_low_memory: Annotated[
+        str, typer.Option(help="warn, or refuse devices with less memory free than the version is predicted to take.")
+    ] = "warn"
     holdback_percent: Annotated[
         float, typer.Option(help="Share that stays as it is to the end, as controls.", min=0)
     ] = 0.0
@@ -105,6 +108,7 @@ class PlanOptions:
             "thresholds": [parse_threshold(text) for text in self.threshold or ()],
             "gate": self._gate(),
             "on_abort": self.on_abort,
+            "on_low_memory": self.on_low_memory,
             "holdback_percent": self.holdback_percent,
             "seed": self.seed,
             "is_shuffled": self.shuffle,

@@ -11,6 +11,14 @@ from shoal_hub.cli.output import cell, size_text
 
 SHOWN = 50
 """Devices of a plan that are drawn; `--json` has all."""
+_WAYS = {
+    "none": "none: it is there",
+    "cache": "from its cache",
+    "delta_to_come": "whole, or a delta that is being made",
+    "broker": "whole",
+    "https": "whole over HTTPS",
+}
+"""How a file comes, where the word alone would not say it."""
 _WAITS = {
     "start": "waits for its start",
     "deltas": "waits for its deltas",
@@ -41,6 +49,10 @@ def draw_preview(preview: RolloutPreview) -> Group:
     lines = [headline]
     if preview.misfits:
         lines.append(f"[red]{preview.misfits} devices would be refused[/red]")
+    if preview.warnings:
+        lines.append(f"[yellow]{preview.warnings} devices may lack the memory[/yellow]")
+    if preview.held_by_budget:
+        lines.append(f"[yellow]{preview.held_by_budget} devices would wait for the byte budget of a month[/yellow]")
     if preview.not_reported:
         lines.append(f"{preview.not_reported} devices have never reported: what they get is not known yet")
     variants = _table("TARGET", "DEVICES", "SIZE", "ACCURACY", "P50 ms", "P95 ms", "MEMORY")
@@ -54,13 +66,14 @@ def draw_preview(preview: RolloutPreview) -> Group:
             *latency,
             _bytes(one.memory_bytes),
         )
-    devices = _table("WAVE", "DEVICE", "FROM", "TARGET", "FILE", "TRAVELS", "OPENS", "PROBLEM")
+    columns = ("WAVE", "DEVICE", "FROM", "TARGET", "FILE", "TRAVELS", "UPLINK", "P50 ms", "MEMORY", "MEASURED", "OPENS")
+    devices = _table(*columns, "PROBLEM")
     for planned in preview.devices[:SHOWN]:
         devices.add_row(*_planned(planned))
     rest = len(preview.devices) - SHOWN
     more = [f"[dim]and {rest} devices more: --json has all[/dim]"] if rest > 0 else []
     saved = preview.whole_bytes - preview.transfer_bytes
-    total = f"on the air: {size_text(preview.transfer_bytes)}" + (
+    total = f"on the air: {size_text(preview.uplink_bytes)} for {size_text(preview.transfer_bytes)} of files" + (
         f", {size_text(saved)} saved by deltas" if saved > 0 else ""
     )
     return Group(*lines, variants, devices, *more, total)
@@ -109,13 +122,13 @@ def _thresholds(rollout: RolloutDetail) -> list[str]:
 
 
 def _deployments(rollout: RolloutDetail) -> Table:
-    drawn = _table("WAVE", "DEVICE", "STATE", "STEP", "TARGET", "FETCHED", "PROBLEM")
+    drawn = _table("WAVE", "DEVICE", "STATE", "STEP", "TARGET", "FORECAST", "FETCHED", "PROBLEM")
     for one in rollout.deployments:
         problem = f"{one.problem.message}; {one.problem.remedy}" if one.problem else ""
-        fetched = size_text(one.fetched_bytes) if one.fetched_bytes is not None else ""
+        fetched, forecast = _size(one.fetched_bytes), _size(one.forecast_bytes)
         wave = "" if one.state == "held_back" else one.wave + 1
         step = f"waits for {one.waits_for}" if one.waits_for else one.step
-        row = (wave, one.device_id, one.state, step, one.target, fetched, problem)
+        row = (wave, one.device_id, one.state, step, one.target, forecast, fetched, problem)
         drawn.add_row(*(cell(value) for value in row))
     return drawn
 
@@ -126,14 +139,16 @@ def _traffic(rollout: RolloutDetail) -> list[str]:
         return []
     saved = 1 - rollout.fetched_bytes / rollout.whole_bytes
     ratio = f", {saved:.0%} saved" if saved > 0 else ""
-    return [f"fetched {size_text(rollout.fetched_bytes)} of {size_text(rollout.whole_bytes)} of model files{ratio}"]
+    fetched = f"fetched {size_text(rollout.fetched_bytes)} of {size_text(rollout.whole_bytes)} of model files{ratio}"
+    told, of_all = size_text(rollout.forecast_bytes), size_text(rollout.forecast_total_bytes)
+    return [f"{fetched}; forecast: {told} for these devices, {of_all} for all"]
 
 
 def _planned(one: PlannedDevice) -> list[str]:
-    problem = f"{one.problem.message}; {one.problem.remedy}" if one.problem else ""
-    travels = (
-        "" if one.problem or one.is_held_back else f"{size_text(one.transfer_bytes)} {one.transfer.replace('_', ' ')}"
-    )
+    found = one.problem or one.warning
+    problem = f"{found.message}; {found.remedy}" if found else ""
+    is_told = not (one.problem or one.is_held_back)
+    travels = f"{size_text(one.transfer_bytes)} {_WAYS.get(one.transfer, one.transfer)}" if is_told else ""
     row = (
         "" if one.wave is None else one.wave + 1,
         one.name or one.device_id,
@@ -141,10 +156,37 @@ def _planned(one: PlannedDevice) -> list[str]:
         "held back" if one.is_held_back else one.target,
         one.sha256[:12] if one.sha256 and not one.is_held_back else "",
         travels,
+        _uplink(one) if is_told else "",
+        _rounded(one.latency_p50_ms),
+        _size(one.memory_bytes),
+        _measured_on(one),
         one.opens_at,
         problem,
     )
     return [cell(value) for value in row]
+
+
+def _uplink(one: PlannedDevice) -> str:
+    """Return what the uplink carries, and until when the month's budget holds it back."""
+    text = size_text(one.uplink_bytes)
+    if not one.is_held_by_budget:
+        return text
+    until = f"until {one.held_until:%Y-%m-%d}" if one.held_until else "for good: no month has room for it"
+    return f"{text}, held by its budget {until}"
+
+
+def _measured_on(one: PlannedDevice) -> str:
+    if one.measured_on == "same_hardware":
+        return f"{one.measured_devices} like it"
+    return "hub's machine" if one.measured_on == "compression" else "not measured"
+
+
+def _rounded(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _size(value: int | None) -> str:
+    return "" if value is None else size_text(value)
 
 
 def _measured(value: float | None) -> str:

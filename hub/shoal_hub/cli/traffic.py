@@ -44,7 +44,7 @@ def ledger(
 
 def limit(
     device: Annotated[str | None, typer.Argument(metavar="[DEVICE]", help="Id or name of the device.")] = None,
-    group: Annotated[str | None, typer.Option(help="Limit each device of this group instead.")] = None,
+    group: Annotated[str | None, typer.Option(help="Limit each device of this static group instead.")] = None,
     fleet: Annotated[bool, typer.Option("--fleet", help="Limit every device instead.")] = False,
     bytes_per_s: PerSecond = None,
     bytes_per_month: PerMonth = None,
@@ -52,7 +52,8 @@ def limit(
 ) -> None:
     """Set what a device, each of a group or every device may take; what is not given bounds nothing.
 
-    The device's own limits come before its group's, and those before the fleet's, value by value.
+    The device's own limits come before its groups', and those before the fleet's, value by value; of several groups
+    the tightest value counts. A group has to be a static one.
     """
     if sum((device is not None, group is not None, fleet)) != 1:
         raise typer.BadParameter("name a device, or give --group or --fleet", param_hint="DEVICE")

@@ -72,8 +72,9 @@ def read_ledger(visitor: Visitor, session: Reading) -> HTMLResponse:
     """Return the table of what devices have taken of their uplinks this month."""
     if visitor is None or not may_read(visitor):
         return log_in_again()
-    month = month_of(utc_now())
-    return render("ledger.html", months=ledger_of(session, month, limit=_LEDGER_ROWS), month=month)
+    now = utc_now()
+    month = month_of(now)
+    return render("ledger.html", months=ledger_of(session, month, now, limit=_LEDGER_ROWS), month=month)
 
 
 @router.get("/console/stream")

@@ -18,7 +18,7 @@ from shoal_contract.envelope import DESIRED_STATE_TYPE
 from shoal_hub.database import announce
 from shoal_hub.devices.compose import Composition, compose
 from shoal_hub.devices.desired_tables import StaleDesired
-from shoal_hub.devices.intents import intents_of_each, mark_stale
+from shoal_hub.devices.intents import intents_of_each, mark_all_stale
 from shoal_hub.devices.tables import DesiredRow, Device, Intent
 from shoal_hub.devices.wrapped_keys import encrypted_versions, give_keys
 from shoal_hub.registry.encrypt import VersionRef
@@ -195,8 +195,7 @@ def due_devices(session: Session, now: datetime, life: timedelta) -> set[str]:
 
 def mark_due(session: Session, device_ids: Iterable[str], now: datetime) -> None:
     """Have these devices' states composed again, without the intents that have ended."""
-    for device_id in sorted(device_ids):
-        mark_stale(session, device_id)
+    mark_all_stale(session, list(device_ids))
     session.exec(delete(Intent).where(col(Intent.until) <= now))
 
 

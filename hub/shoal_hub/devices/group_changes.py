@@ -18,6 +18,7 @@ from shoal_hub.devices.query import parse_query
 from shoal_hub.devices.tables import Device, EnrolmentTokenRow
 from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
 from shoal_hub.events.record import record_event
+from shoal_hub.traffic.limits import drop_group_limits, follow_listing
 
 MAX_LISTED_DEVICES: Final = 10_000
 """Devices that one static group may list, besides those whose home it is; a larger selection is a query."""
@@ -95,12 +96,13 @@ def change_group(session: Session, name: str, change: GroupChange, *, by: str) -
         gone = col(GroupDevice.device_id).in_(change.remove)
         session.exec(delete(GroupDevice).where(col(GroupDevice.group) == name, gone))
     _list(session, name, change.add)
+    follow_listing(session, name, {*change.add, *_unrevoked(session, change.remove)})
     _record(session, "group_changed", f"group {name} changed by {by}", name)
     return group
 
 
 def delete_group(session: Session, name: str, *, by: str, now: datetime) -> DeviceGroup:
-    """End a group; its devices stay.
+    """End a group, with its limits; its devices stay.
 
     Raises:
         ConflictError: It is the home of devices, or of devices that may still enrol.
@@ -110,6 +112,7 @@ def delete_group(session: Session, name: str, *, by: str, now: datetime) -> Devi
     _check_is_no_home(session, name, now)
     revoked = update(Device).where(col(Device.group) == name, col(Device.revoked_at).is_not(None))
     session.connection().execute(revoked.values(group=""))
+    drop_group_limits(session, name)
     session.exec(delete(GroupDevice).where(col(GroupDevice.group) == name))
     session.delete(group)
     _record(session, "group_deleted", f"group {name} ended by {by}", name)
@@ -141,6 +144,11 @@ def _check_devices(session: Session, name: str, device_ids: Collection[str]) -> 
         )
     if revoked := sorted(one for one, revoked_at in found.items() if revoked_at is not None):
         raise ConflictError(f"putting devices into the group {name}: {revoked[0]} was revoked", "leave it out")
+
+
+def _unrevoked(session: Session, device_ids: Collection[str]) -> list[str]:
+    wanted = select(Device.id).where(col(Device.id).in_(device_ids), col(Device.revoked_at).is_(None))
+    return list(session.exec(wanted)) if device_ids else []
 
 
 def _check_homes(session: Session, name: str, device_ids: Collection[str]) -> None:

@@ -1,6 +1,6 @@
 """Intents: the one way in which a feature says what it wants of a device."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -79,11 +79,10 @@ def set_intents_of(
     """
     rows = select(Intent.device_id, Intent.body).where(Intent.owner == owner, Intent.section == section)
     standing = dict(session.exec(rows).all())
-    for device_id in sorted(standing.keys() - wanted.keys()):
-        drop_intents(session, device_id, section=section, owner=owner)
-    for device_id, body in sorted(wanted.items()):
-        if standing.get(device_id) != body.model_dump(mode="json"):
-            set_intent(session, device_id, section, kind=kind, owner=owner, body=body, now=now)
+    _drop(session, sorted(standing.keys() - wanted.keys()), owner, section)
+    told = {device_id: _urgent_if(kind, body).model_dump(mode="json") for device_id, body in wanted.items()}
+    bodies = {device_id: body for device_id, body in wanted.items() if standing.get(device_id) != told[device_id]}
+    replace_intents(session, section, kind=kind, owner=owner, bodies=bodies, replaces=(), now=now)
 
 
 def replace_intents(
@@ -97,7 +96,7 @@ def replace_intents(
     now: datetime,
     until: datetime | None = None,
 ) -> None:
-    """Say what `owner` wants of one section of many devices, in the place of all intents of some kinds.
+    """Say what `owner` wants of one section of many devices, in the place of its own and all intents of some kinds.
 
     Args:
         session: An open transaction; the desired states follow when it has been committed.
@@ -149,8 +148,16 @@ def drop_intents(session: Session, device_id: str, *, section: str | None = None
 def drop_intents_of(session: Session, owner: str) -> None:
     """Take back everything that `owner` wants, on all devices."""
     devices = session.exec(select(Intent.device_id).where(Intent.owner == owner).distinct()).all()
-    for device_id in devices:
-        drop_intents(session, device_id, owner=owner)
+    session.exec(delete(Intent).where(col(Intent.owner) == owner))
+    mark_all_stale(session, devices)
+
+
+def _drop(session: Session, device_ids: Sequence[str], owner: str, section: str) -> None:
+    """Take back what `owner` wants of a section of many devices."""
+    for start in range(0, len(device_ids), _PART):
+        is_its = col(Intent.device_id).in_(device_ids[start : start + _PART]), col(Intent.section) == section
+        session.exec(delete(Intent).where(*is_its, col(Intent.owner) == owner))
+    mark_all_stale(session, device_ids)
 
 
 def intents_of_each(session: Session, device_ids: Collection[str]) -> dict[str, list[Wanted]]:

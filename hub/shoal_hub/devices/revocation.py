@@ -3,7 +3,7 @@
 What is written here is the decision; the controller makes the broker follow (`controller/revocations.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -20,6 +20,7 @@ from shoal_hub.devices.tables import DesiredRow, Device, Intent
 from shoal_hub.devices.wrapped_keys import WrappedKeyRow
 from shoal_hub.errors import RefusedError
 from shoal_hub.events.record import record_event
+from shoal_hub.registry.cost_tables import CostRow
 from shoal_hub.sites.membership import leave_site
 
 WORD: Final = "revocations"
@@ -31,6 +32,9 @@ EXPIRY_SLACK: Final = timedelta(days=1)
 """The broker's clock decides on expiry, and may be behind the hub's."""
 _ON_ITS_WAY: Final = timedelta(seconds=10)
 """What a device had sent before it was cut off may reach the hub this much later."""
+
+_PART: Final = 500
+"""Devices that one statement names."""
 
 
 def revoke(session: Session, device: Device, *, by: str, reason: str, now: datetime) -> None:
@@ -68,7 +72,7 @@ def decommission(session: Session, device: Device, *, by: str, reason: str, now:
     device.reported, device.hardware, device.group, device.tags = None, None, "", {}
     device.encryption_key = None
     session.add(device)
-    for table in (Intent, StaleDesired, DesiredRow, WrappedKeyRow):
+    for table in (Intent, StaleDesired, DesiredRow, WrappedKeyRow, CostRow):
         session.exec(delete(table).where(col(table.device_id) == device.id))
     _record(session, "device_decommissioned", f"{device.name or device.id} decommissioned by {by}", device)
 
@@ -166,19 +170,27 @@ def note_cleared(session: Session, device_ids: Iterable[str], now: datetime) -> 
 
 def note_heard(session: Session, device_ids: Iterable[str], now: datetime) -> None:
     """Have devices cut off again of which something was heard though the broker should refuse them."""
-    statement = update(Device).where(
-        col(Device.id).in_(sorted(device_ids)),
-        col(Device.revoked_at).is_not(None),
-        col(Device.cut_off_at) < now - _ON_ITS_WAY,
-    )
-    if session.connection().execute(statement.values(cut_off_at=None)).rowcount:
-        announce(session, WORD)
+    for part in _parts(device_ids):
+        statement = update(Device).where(
+            col(Device.id).in_(part),
+            col(Device.revoked_at).is_not(None),
+            col(Device.cut_off_at) < now - _ON_ITS_WAY,
+        )
+        if session.connection().execute(statement.values(cut_off_at=None)).rowcount:
+            announce(session, WORD)
 
 
 def _set(session: Session, device_ids: Iterable[str], **values: datetime) -> None:
-    statement = update(Device).where(col(Device.id).in_(sorted(device_ids)))
-    session.connection().execute(statement.values(**values))
+    for part in _parts(device_ids):
+        session.connection().execute(update(Device).where(col(Device.id).in_(part)).values(**values))
     announce(session, "devices")
+
+
+def _parts(device_ids: Iterable[str]) -> Iterator[list[str]]:
+    """Yield devices in parts that one statement can name."""
+    ordered = sorted(device_ids)
+    for start in range(0, len(ordered), _PART):
+        yield ordered[start : start + _PART]
 
 
 def _record(session: Session, kind: str, text: str, device: Device) -> None:

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from shoal_hub.database import Database
-from shoal_hub.devices.tables import Device
+from shoal_hub.devices.matching import load_devices
 from shoal_hub.monitoring.drift import lift, serves
 from shoal_hub.monitoring.tables import DriftSignal
 
@@ -25,5 +25,5 @@ def settle_signals(database: Database, now: datetime) -> None:
 
 def _left(session: Session, signal: DriftSignal) -> list[str]:
     """Return the signal's devices that are gone or have said that they serve something else."""
-    found = {row.id: row for row in session.exec(select(Device).where(col(Device.id).in_(signal.devices))).all()}
+    found = {row.id: row for row in load_devices(session, signal.devices)}
     return [device_id for device_id in signal.devices if not serves(found.get(device_id), signal.model, signal.version)]

@@ -126,7 +126,7 @@ def _put_variant(session: Session, version_id: int, report: VariantReport, sha25
         latency_p95_ms=report.latency_ms.p95,
         golden_outputs={name: tensor.model_dump(mode="json") for name, tensor in report.golden_outputs.items()},
         golden_tolerance=report.golden_tolerance,
-        report={"technique": report.technique, "tool_versions": report.tool_versions, "seed": report.seed},
+        report=report.model_dump(mode="json", include={"technique", "tool_versions", "seed", "memory_bytes"}),
         created_at=utc_now(),
     )
     session.add(row)

@@ -8,7 +8,7 @@ from sqlalchemy import LargeBinary, and_, or_
 from sqlmodel import Field, Session, SQLModel, col, select
 from typing_extensions import Self
 
-from shoal_contract.encryption import KEY_BYTES, encrypt_file
+from shoal_contract.encryption import KEY_BYTES, encrypt_file, encrypted_size
 from shoal_hub.audit.actor import COMMAND_LINE
 from shoal_hub.audit.record import record
 from shoal_hub.database import SECRET, Database, UtcDateTime, announce
@@ -129,6 +129,12 @@ def travels_as(sha256: str, encrypted_sha256: str | None, *, is_encrypted: bool)
     None before there is one: the plain file never stands in for it.
     """
     return encrypted_sha256 if is_encrypted else sha256
+
+
+def travelling_size(variant: VariantRow, *, is_encrypted: bool) -> int:
+    """Return the bytes of what travels of a variant, also where its ciphertext is still to be made."""
+    is_to_come = is_encrypted and variant.encrypted_sha256 is None
+    return encrypted_size(variant.size_bytes) if is_to_come else variant.travelling_bytes
 
 
 def find_file(session: Session, sha256: str) -> VariantFile | None:

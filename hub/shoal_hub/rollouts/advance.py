@@ -15,6 +15,7 @@ from typing import Final
 from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem
 from shoal_hub.rollouts.known import Known
+from shoal_hub.rollouts.memory import no_memory
 from shoal_hub.rollouts.observe import no_encryption_key, no_variant, observe, relapse, settle
 from shoal_hub.rollouts.records import describe_outcome, name_of
 from shoal_hub.rollouts.revert import ended, give_up, has_returned, has_stayed, is_waiting_to_return, revert, stay_away
@@ -22,6 +23,7 @@ from shoal_hub.rollouts.tally import OPEN, Tally, is_away
 from shoal_hub.rollouts.thresholds import find_breach
 from shoal_hub.rollouts.variants import choose_target
 from shoal_hub.rollouts.views import (
+    NEVER_SEEN,
     Advanced,
     Attempt,
     DeviceFacts,
@@ -210,13 +212,12 @@ class _Step:
             return attempt
         begun = replace(attempt, assigned_at=attempt.assigned_at or self._now)
         facts = self._of(attempt)
-        if not facts.targets:
+        if facts.report == NEVER_SEEN and not facts.targets:
             return begun  # it has not reported yet; its time runs
         target = choose_target(facts.targets, self.rollout.targets)
-        if not target:
-            return self._misfit(begun, no_variant(facts.targets, self.rollout.targets))
-        if self.rollout.is_encrypted and not facts.has_encryption_key:
-            return self._misfit(begun, no_encryption_key())
+        problem = self._misfits(facts, target)
+        if problem is not None:
+            return self._misfit(begun, problem)
         body = DesiredModel(
             version=self.rollout.version,
             target=target,
@@ -230,6 +231,17 @@ class _Step:
         return replace(
             begun, state="assigned", target=target, from_body=former, from_version=version, seen=facts.report
         )
+
+    def _misfits(self, facts: DeviceFacts, target: str) -> Problem | None:
+        """Return why a device is refused; what serves the version already has the memory for it."""
+        if not target:
+            return no_variant(facts.targets, self.rollout.targets)
+        if self.rollout.is_encrypted and not facts.has_encryption_key:
+            return no_encryption_key()
+        costs, active = self.rollout.costs, facts.active
+        if costs is None or (active and (active.version, active.target) == (self.rollout.version, target)):
+            return None
+        return no_memory(costs.predict(target, facts.hardware), facts.memory_available_bytes)
 
     def _has_room(self) -> bool:
         """Whether one device more may be at it."""

@@ -1,6 +1,7 @@
 """Counts of deployments and of bytes, as the API shows them; by SQL, so that a large fleet costs little more."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select as select_columns
@@ -32,14 +33,36 @@ def count_by_state(waves: WaveCounts) -> dict[str, int]:
     return total
 
 
-def travelled_bytes(session: Session, row: Rollout, whole: dict[str, int]) -> tuple[int, int]:
-    """Return what has travelled, and what the whole files would have been, of the devices that have told."""
-    columns: Any = (col(Deployment.target), func.sum(Deployment.fetched_bytes), func.count())
-    told: Any = select_columns(*columns).where(
-        col(Deployment.rollout_id) == row.id, col(Deployment.fetched_bytes).is_not(None)
+@dataclass(frozen=True)
+class Travelled:
+    """Bytes of a rollout's model files.
+
+    Attributes:
+        fetched_bytes: What has travelled to the devices that have told.
+        whole_bytes: What the whole files would have been for them.
+        forecast_bytes: What was forecast for them, at most.
+        forecast_total_bytes: The same for all devices.
+    """
+
+    fetched_bytes: int
+    whole_bytes: int
+    forecast_bytes: int
+    forecast_total_bytes: int
+
+
+def travelled_bytes(session: Session, row: Rollout, whole: dict[str, int]) -> Travelled:
+    """Return what has travelled, beside what was forecast and what the whole files would have been."""
+    has_told = col(Deployment.fetched_bytes).is_not(None)
+    sums = (func.sum(Deployment.fetched_bytes), func.sum(Deployment.forecast_bytes), func.count())
+    wanted: Any = select_columns(has_told, col(Deployment.target), *sums).where(col(Deployment.rollout_id) == row.id)
+    rows = session.connection().execute(wanted.group_by(has_told, col(Deployment.target))).all()
+    told = [one for one in rows if one[0]]
+    return Travelled(
+        fetched_bytes=sum(int(fetched) for _, _, fetched, _, _ in told),
+        whole_bytes=sum(whole.get(target, 0) * count for _, target, _, _, count in told),
+        forecast_bytes=sum(int(forecast or 0) for _, _, _, forecast, _ in told),
+        forecast_total_bytes=sum(int(forecast or 0) for _, _, _, forecast, _ in rows),
     )
-    rows = session.connection().execute(told.group_by(col(Deployment.target))).all()
-    return sum(int(fetched) for _, fetched, _ in rows), sum(whole.get(target, 0) * count for target, _, count in rows)
 
 
 def whole_bytes(session: Session, row: Rollout) -> dict[str, int]:

@@ -3,10 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import select as select_columns
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_DELTAS
 from shoal_contract.reported import ModelReport, SlotReport
@@ -17,7 +15,7 @@ from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.rollouts.variants import choose_target, rank_variants
-from shoal_hub.transfer.deltas import Pair, has_deltas_to_come
+from shoal_hub.transfer.deltas import Pair, has_deltas_to_come, running_files
 
 
 def delta_pairs(
@@ -63,24 +61,6 @@ def is_waiting_for_deltas(session: Session, rollout: Rollout, now: datetime) -> 
     """Whether a rollout's devices are not told yet, so that they find its deltas when they are."""
     until = rollout.deltas_until
     return until is not None and now < until and has_deltas_to_come(session, owner_of(rollout.id))
-
-
-def running_files(session: Session, model: str) -> dict[tuple[int, str, str], str]:
-    """Return what travels of the files of a model that the registry has sent, by version, target and the file's hash.
-
-    A device may say that it runs anything. What was never rolled out may yet become encrypted (`mark_encrypted`), and
-    then nothing plain of it may stand at the broker, a delta neither.
-    """
-    variant = (VariantRow.target, VariantRow.sha256, VariantRow.encrypted_sha256)
-    columns: Any = select_columns(col(Version.number), *map(col, variant), col(Version.is_encrypted))
-    joined = columns.join(VariantRow, col(Version.id) == col(VariantRow.version_id))
-    sent = joined.where(col(Version.model) == model, col(Version.manifest_sha256).is_not(None))
-    small = sent.where(col(VariantRow.size_bytes) <= MAX_ARTIFACT_BYTES)  # both files of a delta are read into memory
-    files = {
-        (number, target, sha256): travels_as(sha256, sealed, is_encrypted=is_encrypted)
-        for number, target, sha256, sealed, is_encrypted in session.connection().execute(small)
-    }
-    return {key: sha256 for key, sha256 in files.items() if sha256 is not None}
 
 
 def most_frequent(pairs: Counter[Pair]) -> set[Pair]:

@@ -11,6 +11,7 @@ from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import ModelReport, SectionReport, SlotReport
 from shoal_hub.devices.compose import PRIORITY
 from shoal_hub.devices.tables import Device, Intent
+from shoal_hub.registry.costs import hardware_class
 from shoal_hub.registry.tables import Version
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.views import Attempt, DeviceFacts, RolloutView
@@ -46,6 +47,8 @@ def read_facts(
                 is_revoked=revoked_at is not None,
                 is_pinned=device_id in standing.pinned,
                 has_encryption_key=key is not None,
+                hardware=hardware_class(known.get("hardware")) if rollout.costs is not None else "",
+                memory_available_bytes=known.get("memory_available_bytes"),
                 report=(connection, sequence),
             )
     return facts

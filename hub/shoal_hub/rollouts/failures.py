@@ -23,6 +23,7 @@ _BY_CODE: Final[Mapping[str, FailureCause]] = {
     "expired": "expired",
     "no_variant": "misfit",
     "no_encryption_key": "misfit",
+    "no_memory": "misfit",
     "timed_out": "timed_out",
 }
 _BY_STEP: Final[Mapping[str, FailureCause]] = {"fetch": "fetch", "verify": "fetch", "stage": "load", "probe": "probe"}

@@ -12,6 +12,8 @@ from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import Severity
 from shoal_hub.ids import new_id
 from shoal_hub.pins.pin import pinned_devices
+from shoal_hub.registry.tables import Version
+from shoal_hub.rollouts.expect import expected_bytes
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.selection import find_candidates
@@ -27,7 +29,7 @@ _TOLD: Final = 100
 def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     """Add devices that a running rollout is for by now to its last wave, and return how many.
 
-    They are never held back: who is, was drawn at the start.
+    They are never held back: who is, was drawn at the start. Where its group has ended, nobody joins any more.
 
     Args:
         session: An open transaction.
@@ -44,18 +46,35 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     session.add(rollout)
     try:
         out = known | pinned_devices(session, rollout.model, now)
-        late = [device.id for device in find_candidates(session, plan, now) if device.id not in out]
+        late = [device for device in find_candidates(session, plan, now) if device.id not in out]
     except (NotFoundError, QueryError) as error:
+        rollout.plan = {**rollout.plan, "late_joiners": "ignore"}  # said once; a later group of the name is another one
         _tell(session, rollout, f"nobody joins rollout {rollout.id} any more: {error.message}", "warning", [])
         return 0
     if not late:
         return 0
     last = len(rollout.waves) - 1
+    wanted_version = select(Version).where(Version.model == rollout.model, Version.number == rollout.version)
+    version = session.exec(wanted_version).one()
+    expected = expected_bytes(session, version, plan, [(device, last) for device in late])
     session.add_all(
-        Deployment(id=new_id("dp"), rollout_id=rollout.id, device_id=device_id, wave=last) for device_id in late
+        Deployment(
+            id=new_id("dp"),
+            rollout_id=rollout.id,
+            device_id=device.id,
+            wave=last,
+            forecast_bytes=expected.get(device.id),
+        )
+        for device in late
     )
     rollout.waves = [*rollout.waves[:-1], rollout.waves[-1] + len(late)]
-    _tell(session, rollout, f"{len(late)} devices join the last wave of rollout {rollout.id}", "info", sorted(late))
+    _tell(
+        session,
+        rollout,
+        f"{len(late)} devices join the last wave of rollout {rollout.id}",
+        "info",
+        sorted(device.id for device in late),
+    )
     announce(session, "rollouts")
     session.flush()
     return len(late)

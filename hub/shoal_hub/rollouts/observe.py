@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from shoal_contract.reported import Problem, SlotReport
 from shoal_hub.rollouts.failures import cause_of
+from shoal_hub.rollouts.patience import ends_at
 from shoal_hub.rollouts.views import Attempt, DeviceFacts, RolloutView
 
 WAITS: Final = frozenset({"window", "veto", "activate_at", "budget"})
@@ -27,13 +28,13 @@ def observe(attempt: Attempt, facts: DeviceFacts, rollout: RolloutView, now: dat
     told = _follow_wait(attempt, _read_report(attempt, facts, rollout, now), now)
     if told.state in {"succeeded", "failed"} or not is_timed or told.assigned_at is None:
         return told
-    limit = _time_of(told, told.assigned_at, rollout)
-    if now <= told.assigned_at + limit:
+    over_at = ends_at(rollout, told.assigned_at, is_held=told.waits_for != "")
+    if now <= over_at:
         return told
     has_answered = facts.section is not None and facts.section.deployment == attempt.id
     if not has_answered and told.tries < rollout.plan.offline_attempts:
         return replace(told, tries=told.tries + 1, assigned_at=now)
-    return replace(told, state="timed_out", failure="timed_out", ended_at=now, problem=_timeout_problem(told, limit))
+    return replace(told, state="timed_out", failure="timed_out", ended_at=now, problem=_timeout_problem(told, over_at))
 
 
 def relapse(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt:
@@ -100,20 +101,11 @@ def _follow_wait(before: Attempt, told: Attempt, now: datetime) -> Attempt:
     return replace(told, waits_for=waits_for)
 
 
-def _time_of(attempt: Attempt, since: datetime, rollout: RolloutView) -> timedelta:
-    """Return how long an attempt may take from `since`."""
-    usual = timedelta(seconds=rollout.timeout_s)
-    if not attempt.waits_for:
-        return usual
-    begins_at = rollout.plan.policy.activate_at
-    until_then = begins_at - since + usual if begins_at is not None else usual
-    return max(timedelta(seconds=rollout.plan.hold_timeout_s), until_then)
-
-
-def _timeout_problem(attempt: Attempt, limit: timedelta) -> Problem:
+def _timeout_problem(attempt: Attempt, over_at: datetime) -> Problem:
     if attempt.problem is not None:
         return attempt.problem
-    after = f"not done after {limit.total_seconds():.0f} s"
+    took_s = (over_at - (attempt.assigned_at or over_at)).total_seconds()
+    after = f"not done after {took_s:.0f} s"
     if attempt.tries > 1:
         after = f"{after} in each of {attempt.tries} tries"
     if attempt.state == "pending":

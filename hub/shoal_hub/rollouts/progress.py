@@ -7,11 +7,12 @@ from sqlmodel import Session, col, update
 
 from shoal_contract.telemetry import DeploymentEvent
 from shoal_hub.database import announce
+from shoal_hub.registry.costs import take_costs
 from shoal_hub.rollouts.tables import Deployment
 
 
-def note_step(session: Session, device_id: str, body: DeploymentEvent, now: datetime) -> None:  # noqa: ARG001
-    """Show a device's latest step in its open deployment."""
+def note_step(session: Session, device_id: str, body: DeploymentEvent, now: datetime) -> None:
+    """Show a device's latest step in its open deployment, and keep what it has measured."""
     statement = update(Deployment).where(
         col(Deployment.id) == body.deployment,
         col(Deployment.device_id) == device_id,
@@ -20,6 +21,8 @@ def note_step(session: Session, device_id: str, body: DeploymentEvent, now: date
     session.connection().execute(statement.values(state="working", step=body.step))
     if body.step != "fetch":  # told before anything has travelled
         _note_bytes(session, device_id, body)
+    if body.cost is not None:
+        take_costs(session, [(device_id, body.cost)], now)
     announce(session, "rollouts")
 
 

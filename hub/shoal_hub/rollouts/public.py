@@ -1,6 +1,7 @@
 """Rollouts as the API shows them."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
@@ -59,6 +60,8 @@ class DeploymentPublic(BaseModel):
     from_version: int | None
     fetched_bytes: int | None
     """What the model's file took to travel, by delta or whole; None until the device has told."""
+    forecast_bytes: int | None
+    """What was forecast of that at the start, at most; None where it was not known what the device can run."""
     whole_bytes: int | None
     """What the whole file would take."""
     problem: Problem | None
@@ -113,6 +116,11 @@ class RolloutDetail(RolloutSummary):
     """No device is told yet, as less may have to travel soon."""
     fetched_bytes: int
     whole_bytes: int
+    forecast_bytes: int
+    """What was forecast at the start for the devices that have told; a delta that was still to be made is in it as the
+    whole file."""
+    forecast_total_bytes: int
+    """The same for all devices."""
     deployments: list[DeploymentPublic]
 
 
@@ -129,7 +137,7 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) ->
     view = view_rollout(session, row, now)
     tally = count_deployments(session, row.id)
     whole = whole_bytes(session, row)
-    fetched, in_whole = travelled_bytes(session, row, whole)
+    travelled = travelled_bytes(session, row, whole)
     measured = [measure(one, tally) for one in view.plan.thresholds]
     thresholds = [
         ThresholdPublic(
@@ -155,8 +163,7 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) ->
         gates=gates,
         why_no_last_gate=view.why_no_last_gate,
         is_waiting_for_deltas=view.is_waiting_for_deltas,
-        fetched_bytes=fetched,
-        whole_bytes=in_whole,
+        **asdict(travelled),
         deployments=[
             DeploymentPublic.model_validate(one.model_dump() | {"whole_bytes": whole.get(one.target)})
             for one in deployments

@@ -15,6 +15,7 @@ from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
 from shoal_hub.database import Database, announce
 from shoal_hub.ids import new_id
+from shoal_hub.registry.costs import read_costs
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.advance import advance
 from shoal_hub.rollouts.delta_pairs import is_waiting_for_deltas
@@ -34,6 +35,8 @@ from shoal_hub.transfer.leases import lease_users
 log = logging.getLogger(__name__)
 
 _PREFIX = owner_of("")
+_VARIANT = ("target", "size_bytes", "latency_p50_ms", "accuracy", "sha256", "report")
+"""What the decision needs of a variant."""
 _ENDS = {"aborted": "rollouts.abort", "paused": "rollouts.pause"} | dict.fromkeys(
     ("succeeded", "rolled_back"), "rollouts.finish"
 )
@@ -134,7 +137,7 @@ def _progress(row: Rollout) -> dict[str, Any]:
 
 def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
     """Return a rollout as a value, with the targets that its version has variants for."""
-    columns = (col(getattr(VariantRow, name)) for name in ("target", "size_bytes", "latency_p50_ms", "accuracy"))
+    columns = (col(getattr(VariantRow, name)) for name in _VARIANT)
     wanted: Any = select_columns(*columns, col(Version.is_encrypted)).join(
         Version, col(Version.id) == col(VariantRow.version_id)
     )
@@ -156,6 +159,7 @@ def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
         ended_at=row.ended_at,
         reason=row.reason,
         plan=plan,
+        costs=read_costs(session, found) if plan.on_low_memory == "refuse" and row.state == "running" else None,
         wave_ended_at=row.wave_ended_at,
         approved_wave=row.approved_wave,
         gate_count=_gate_count(row),

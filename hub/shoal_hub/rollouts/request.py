@@ -26,6 +26,7 @@ Percent = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?%$")]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 LateJoiners = Literal["ignore", "last_wave"]
 OnAbort = Literal["roll_back", "leave"]
+OnLowMemory = Literal["warn", "refuse"]
 Preference = Literal["device", "smallest", "fastest", "most_accurate"]
 
 
@@ -99,6 +100,9 @@ class RolloutPlan(BaseModel):
     gate: GatePlan | None = None
     """What each wave has to show of the new version next to the old one, the last one where devices are held back;
     none: failures alone count."""
+    on_low_memory: OnLowMemory = "warn"
+    """What becomes of a device whose predicted memory exceeds what it reported free: it gets the version all the same,
+    or is refused as a misfit."""
     on_abort: OnAbort = "roll_back"
     """What an abort does with devices that have the new version: takes them back, or leaves them."""
     holdback_percent: float = Field(default=0.0, ge=0, lt=100)

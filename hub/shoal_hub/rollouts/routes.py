@@ -49,7 +49,8 @@ def plan_rollout(body: RolloutRequest, hub: Hub, operator: RolloutOperator) -> R
     """Show what a rollout would do, device by device, with the bytes that it would send. Nothing of it is kept."""
     with hub.database.rehearsal() as trial:
         now = utc_now()
-        return preview(trial, start_request(trial, starter_of(hub), body, by=operator.name), now)
+        rollout = start_request(trial, starter_of(hub, is_rehearsal=True), body, by=operator.name)
+        return preview(trial, rollout, now, hub.settings.retained_budget_bytes)
 
 
 @router.get("", responses=documented(401, 403, 422))
@@ -170,7 +171,7 @@ def _version_that_waits(hub: HubContext, body: RolloutRequest, by: str) -> int |
     with hub.database.rehearsal() as trial:
         if not approvals_needed(trial, body.model, "rollout"):
             return None
-        return start_request(trial, starter_of(hub), body, by=by).version
+        return start_request(trial, starter_of(hub, is_rehearsal=True), body, by=by).version
 
 
 def _ask(hub: HubContext, session: Session, kind: Kind, plan: dict[str, Any], operator: Principal) -> Response:

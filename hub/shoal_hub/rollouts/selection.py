@@ -1,6 +1,6 @@
 """Which devices a rollout is for, in which waves, and who is held back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,6 +26,11 @@ class Selection:
     held_back: list[Device]
     waves: list[int]
     pinned: int = 0
+
+    def placed(self) -> list[tuple[Device, int]]:
+        """Return those that go ahead, each with its wave."""
+        waves = [wave for wave, size in enumerate(self.waves) for _ in range(size)]
+        return list(zip(self.ahead, waves, strict=True))
 
 
 def choose_devices(session: Session, request: RolloutRequest, seed: int, now: datetime) -> Selection:
@@ -89,12 +94,24 @@ def find_candidates(session: Session, plan: RolloutPlan, now: datetime) -> list[
     return list(session.exec(select(Device).where(col(Device.revoked_at).is_(None))).all())
 
 
-def add_deployments(session: Session, rollout: Rollout, chosen: Selection) -> None:
-    """Add a deployment for each device; one that is held back is in no wave of the plan."""
-    waves = [wave for wave, size in enumerate(rollout.waves) for _ in range(size)]
+def add_deployments(session: Session, rollout: Rollout, chosen: Selection, expected: Mapping[str, int]) -> None:
+    """Add a deployment for each device; one that is held back is in no wave of the plan.
+
+    Args:
+        session: An open transaction.
+        rollout: The rollout.
+        chosen: Its devices.
+        expected: What each is going to fetch of the model's file, as far as that is known.
+    """
     session.add_all(
-        Deployment(id=new_id("dp"), rollout_id=rollout.id, device_id=device.id, wave=wave)
-        for device, wave in zip(chosen.ahead, waves, strict=True)
+        Deployment(
+            id=new_id("dp"),
+            rollout_id=rollout.id,
+            device_id=device.id,
+            wave=wave,
+            forecast_bytes=expected.get(device.id),
+        )
+        for device, wave in chosen.placed()
     )
     session.add_all(
         Deployment(id=new_id("dp"), rollout_id=rollout.id, device_id=one.id, wave=len(rollout.waves), state="held_back")

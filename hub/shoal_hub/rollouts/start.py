@@ -17,11 +17,12 @@ from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.registry.artifacts import ArtifactStore
-from shoal_hub.registry.encrypt import encrypt_variants, travels_as
-from shoal_hub.registry.publish import publish_manifest
+from shoal_hub.registry.encrypt import encrypt_variants, travelling_size, travels_as
+from shoal_hub.registry.publish import publish_manifest, rehearse_manifest
 from shoal_hub.registry.tables import Model, VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
 from shoal_hub.rollouts.delta_pairs import delta_pairs
+from shoal_hub.rollouts.expect import expected_bytes
 from shoal_hub.rollouts.gate import begin_wave
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
@@ -49,10 +50,17 @@ class Starter:
     delta_min_bytes: int
     delta_wait_s: float
     max_artifact_bytes: int = MAX_ARTIFACT_BYTES
+    is_rehearsal: bool = False
+    """Whether the session is not kept: nothing is written beside it."""
 
 
-def starter_of(hub: HubContext) -> Starter:
-    """Return what a start needs of an open hub."""
+def starter_of(hub: HubContext, *, is_rehearsal: bool = False) -> Starter:
+    """Return what a start needs of an open hub.
+
+    Args:
+        hub: The hub.
+        is_rehearsal: Whether the start is only tried, in a session that is not kept.
+    """
     settings = hub.settings
     return Starter(
         hub.artifacts,
@@ -63,6 +71,7 @@ def starter_of(hub: HubContext) -> Starter:
         settings.delta_min_bytes,
         settings.delta_wait_s,
         settings.max_artifact_bytes,
+        is_rehearsal,
     )
 
 
@@ -91,17 +100,21 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     now = utc_now()
     seed = secrets.randbelow(_SEEDS) if request.seed is None else request.seed
     chosen = choose_devices(session, request, seed, now)
-    encrypt_variants(session, starter.artifacts, starter.version_keys, found, now)
+    if not starter.is_rehearsal:
+        encrypt_variants(session, starter.artifacts, starter.version_keys, found, now)
     variants = find_variants(session, found)
     check_targets(variants, request)
-    check_sizes(variants, starter.max_artifact_bytes)
-    manifest = publish_manifest(session, starter.artifacts, starter.trust, starter.director, found)
+    check_sizes(found, variants, starter.max_artifact_bytes)
+    manifest = _manifest(session, starter, found)
     artifacts = [manifest.sha256, *_used_artifacts(found, variants, request, chosen.ahead)]
     make_room(session, artifacts, starter.retained_budget_bytes)
     rollout = _add_rollout(session, request, found, manifest, chosen, seed=seed, by=by, now=now)
     take_leases(session, owner_of(rollout.id), artifacts, now)
     pairs = delta_pairs(session, found, variants, request, chosen.ahead, starter.delta_min_bytes)
     _take_deltas(session, starter, rollout, pairs, now)
+    budget_bytes = starter.retained_budget_bytes
+    expected = expected_bytes(session, found, request, chosen.placed(), retained_budget_bytes=budget_bytes)
+    add_deployments(session, rollout, chosen, expected)
     begin_wave(session, rollout, now)
     record_event(session, "rollout_started", _started(rollout, chosen), subject=owner_of(rollout.id), at=now)
     announce(session, "rollouts")
@@ -137,7 +150,6 @@ def _add_rollout(
     )
     session.add(rollout)
     session.flush()
-    add_deployments(session, rollout, chosen)
     return rollout
 
 
@@ -146,6 +158,12 @@ def _gate_count(request: RolloutRequest, chosen: Selection) -> int:
     if request.gate is None:
         return 0
     return len(chosen.waves) - (0 if chosen.held_back else 1)
+
+
+def _manifest(session: Session, starter: Starter, version: Version) -> ArtifactRef:
+    if starter.is_rehearsal:
+        return rehearse_manifest(session, starter.trust, version)
+    return publish_manifest(session, starter.artifacts, starter.trust, starter.director, version)
 
 
 def _started(rollout: Rollout, chosen: Selection) -> str:
@@ -192,14 +210,14 @@ def _used_artifacts(
     return {sha256 for target in chosen if (sha256 := files.get(target)) is not None}
 
 
-def check_sizes(variants: Sequence[VariantRow], max_bytes: int) -> None:
+def check_sizes(version: Version, variants: Sequence[VariantRow], max_bytes: int) -> None:
     """Check that every variant may travel.
 
     Raises:
         ConflictError: One is larger than `max_bytes`.
     """
     for variant in variants:
-        size_bytes = variant.travelling_bytes
+        size_bytes = travelling_size(variant, is_encrypted=version.is_encrypted)
         if size_bytes > max_bytes:
             raise ConflictError(
                 f"bringing a version to devices: the variant for {variant.target} has {size_bytes} bytes, "

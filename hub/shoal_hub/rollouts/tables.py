@@ -84,6 +84,9 @@ class Deployment(SQLModel, table=True):
     fetched_bytes: int | None = Field(
         default=None, sa_type=BigInteger, description="what the model's file took to travel, as the device says"
     )
+    forecast_bytes: int | None = Field(
+        default=None, sa_type=BigInteger, description="what the hub forecast of that at the start, at most"
+    )
     problem: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))
     failure: str = Field(default="", description="of what it failed: request.FailureCause")
     waits_for: str = Field(default="", description="what the device waits for: its window, a time, its owner")

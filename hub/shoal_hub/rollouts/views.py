@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import Problem, SectionReport, SlotReport
+from shoal_hub.registry.costs import Costs
 from shoal_hub.rollouts.request import FailureCause, RolloutPlan
 from shoal_hub.rollouts.tables import DeploymentState, RolloutState
 
@@ -33,6 +34,8 @@ class RolloutView:
     is_waiting_for_deltas: bool = False
     """No device is told yet: what it would fetch may soon be much smaller."""
     plan: RolloutPlan = field(default_factory=RolloutPlan)
+    costs: Costs | None = None
+    """What its variants cost, where devices without the memory are refused; None where nobody asks."""
     wave_ended_at: datetime | None = None
     approved_wave: int = 0
     gate_count: int = 0
@@ -130,6 +133,8 @@ class DeviceFacts:
         is_pinned: Whether the device stays on a version by a pin, which no rollout changes: nobody waits for it.
         has_encryption_key: Whether keys of encrypted versions can be wrapped for it.
         candidate: What it has staged of the rollout's model, and does not serve.
+        hardware: Its class of hardware, where the rollout has costs to go by; see `registry.costs.hardware_class`.
+        memory_available_bytes: What it reported free; None where it has not.
         report: The connection and sequence of its last report.
     """
 
@@ -142,6 +147,8 @@ class DeviceFacts:
     is_pinned: bool = False
     has_encryption_key: bool = False
     candidate: SlotReport | None = None
+    hardware: str = ""
+    memory_available_bytes: int | None = None
     report: tuple[int, int] = NEVER_SEEN
 
 

@@ -5,7 +5,7 @@ Each device's report is looked at once: a deployment notes which one it has seen
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, case, exists, false, null, or_
@@ -14,6 +14,7 @@ from sqlmodel import Session, col, func, select
 
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.rollouts.owner import owner_of
+from shoal_hub.rollouts.patience import begun_before
 from shoal_hub.rollouts.revert import WAY_BACK
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.rollouts.tally import OPEN, Standing, Tally
@@ -112,12 +113,7 @@ def _changes(rollout: RolloutView, now: datetime, *, is_aborting: bool) -> list[
 
 def _on_the_way(rollout: RolloutView, now: datetime) -> list[ColumnElement[bool]]:
     is_timed = rollout.state == "running"
-    assigned_at = col(Deployment.assigned_at)
-    is_late: ColumnElement[bool] = false()
-    if is_timed:
-        usual, held = timedelta(seconds=rollout.timeout_s), timedelta(seconds=rollout.plan.hold_timeout_s)
-        not_waiting = and_(col(Deployment.waits_for) == "", assigned_at < now - usual)
-        is_late = or_(not_waiting, assigned_at < now - max(held, usual))
+    is_late = _is_late(rollout, now) if is_timed else false()
     has_reported = col(Device.reported_connection) >= 0 if is_timed and _may_tell(rollout, now) else false()
     return [
         and_(_is("assigned", "working"), or_(_changed(), _out(rollout), is_late)),
@@ -129,6 +125,16 @@ def _on_the_way(rollout: RolloutView, now: datetime) -> list[ColumnElement[bool]
         ),
         and_(_is("succeeded"), _changed()),
     ]
+
+
+def _is_late(rollout: RolloutView, now: datetime) -> ColumnElement[bool]:
+    """Whether a deployment's time is over, as `observe` finds: one that is found and stays would be in others' way."""
+    begun_at, is_held = col(Deployment.assigned_at), col(Deployment.waits_for) != ""
+    usual, held = (begun_before(rollout, now, is_held=one) for one in (False, True))
+    return or_(
+        and_(~is_held, begun_at < usual) if usual is not None else false(),
+        and_(is_held, begun_at < held) if held is not None else false(),
+    )
 
 
 def _may_tell(rollout: RolloutView, now: datetime) -> bool:

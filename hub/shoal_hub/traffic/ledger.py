@@ -3,18 +3,26 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from pydantic import BaseModel
+from sqlalchemy import exists
 from sqlmodel import Session, col, select
 
 from shoal_contract.ledger import CATEGORIES, Traffic, uplink_bytes
+from shoal_hub.devices.groups import find_group, is_home_or_listed
+from shoal_hub.devices.matching import matching_ids
+from shoal_hub.devices.query import Query, parse_query
 from shoal_hub.devices.tables import Device
 from shoal_hub.traffic.limits import limits_by_device
 from shoal_hub.traffic.tables import MonthLedger
 from shoal_hub.traffic.take import account_of
 
+_PART: Final = 500
+"""Devices that one statement names."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet takes for the beginning of a formula: a device's name is its owner's text."""
 
@@ -36,26 +44,57 @@ class DeviceMonth(BaseModel):
 
 
 def ledger_of(
-    session: Session, month: str, *, device_id: str | None = None, group: str | None = None, limit: int, offset: int = 0
+    session: Session,
+    month: str,
+    now: datetime,
+    *,
+    device_id: str | None = None,
+    group: str | None = None,
+    limit: int,
+    offset: int = 0,
 ) -> list[DeviceMonth]:
     """Return what devices have told of a month, by name and id.
 
     Args:
         session: An open session.
         month: `YYYY-MM`, UTC.
+        now: The clock, for the ages in a dynamic group's query.
         device_id: Of this device alone.
-        group: Of this group's devices alone.
+        group: Of this group's devices alone; empty: of those that are at home in none.
         limit: At most so many.
         offset: How many to pass over.
+
+    Raises:
+        NotFoundError: There is no such group.
     """
     wanted = select(MonthLedger, Device).join(Device, col(Device.id) == col(MonthLedger.device_id))
     wanted = wanted.where(MonthLedger.month == month)
     if device_id is not None:
         wanted = wanted.where(Device.id == device_id)
-    if group is not None:
-        wanted = wanted.where(Device.group == group)
+    if group:
+        found = find_group(session, group)
+        if found.query is not None:
+            return _of_query(session, month, parse_query(found.query), now, slice(offset, offset + limit))
+        wanted = wanted.where(is_home_or_listed(group))
+    elif group is not None:
+        wanted = wanted.where(Device.group == "")
     rows = session.exec(wanted.order_by(col(Device.name), col(Device.id)).limit(limit).offset(offset)).all()
     return _shown(session, rows)
+
+
+def _of_query(session: Session, month: str, query: Query, now: datetime, page: slice) -> list[DeviceMonth]:
+    """Return one page of the months of the devices that match a query."""
+    has_told = exists().where(col(MonthLedger.device_id) == col(Device.id), col(MonthLedger.month) == month)
+    with closing(matching_ids(session, query, now, has_told)) as matching:
+        ids = list(islice(matching, page.start, page.stop))
+    rows: dict[str, tuple[MonthLedger, Device]] = {}
+    wanted = select(MonthLedger, Device).join(Device, col(Device.id) == col(MonthLedger.device_id))
+    for start in range(0, len(ids), _PART):
+        part = col(MonthLedger.device_id).in_(ids[start : start + _PART])
+        rows |= {
+            device.id: (row, device) for row, device in session.exec(wanted.where(part, MonthLedger.month == month))
+        }
+    return _shown(session, [rows[one] for one in ids if one in rows])
 
 
 def csv_lines(months: Sequence[DeviceMonth]) -> Iterator[str]:

@@ -1,17 +1,24 @@
 """Limits of what devices take: set for the fleet, a group or a device, and told to each device in its configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlmodel import Session, col, or_, select
+from sqlalchemy import and_
+from sqlmodel import Session, col, select
 
 from shoal_contract.desired import DesiredConfig
-from shoal_hub.devices.intents import mark_stale
+from shoal_hub.devices.group_tables import GroupDevice
+from shoal_hub.devices.groups import find_group, is_home_or_listed
+from shoal_hub.devices.intents import mark_all_stale
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.traffic.tables import LimitScope, TransferLimit
+
+_PART: Final = 500
+"""Devices that one statement names."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +36,52 @@ class Limits:
         )
 
 
-def limits_by_device(session: Session, groups: Mapping[str, str]) -> dict[str, Limits]:
-    """Return what holds for each device: its own limits, then its group's, then the fleet's, value by value.
+def limits_by_device(session: Session, homes: Mapping[str, str]) -> dict[str, Limits]:
+    """Return what holds for each device, value by value: its own limit, then its groups', then the fleet's.
+
+    Of several groups, the one that it is at home in and those that list it, the tightest value holds.
 
     Args:
         session: An open session.
-        groups: The devices, with the group that each is at home in; empty for none.
+        homes: The devices, with the group that each is at home in; empty for none.
     """
-    names = groups.keys() | {group for group in groups.values() if group}
-    wanted = select(TransferLimit).where(or_(TransferLimit.scope == "fleet", col(TransferLimit.name).in_(names)))
-    found = {
-        (row.scope, row.name): Limits(row.max_fetch_bytes_per_s, row.max_bytes_per_month)
-        for row in session.exec(wanted).all()
-    }
-    nothing = Limits()
+    wide = select(TransferLimit).where(col(TransferLimit.scope).in_(("fleet", "groups")))
+    found = {(row.scope, row.name): _limits_of(row) for row in session.exec(wide)}
+    fleet = found.pop(("fleet", ""), Limits())
+    groups = {name: limits for (_, name), limits in found.items()}
+    limits: dict[str, Limits] = {}
+    ids = list(homes)
+    for start in range(0, len(ids), _PART):
+        part = ids[start : start + _PART]
+        narrow = select(TransferLimit).where(TransferLimit.scope == "devices", col(TransferLimit.name).in_(part))
+        own = {row.name: _limits_of(row) for row in session.exec(narrow)}
+        listing = _limited_groups(session, part) if groups else {}
+        for device_id in part:
+            names = {homes[device_id], *listing.get(device_id, ())}
+            of_groups = _tightest([groups[name] for name in names if name in groups])
+            limits[device_id] = own.get(device_id, Limits()).before(of_groups).before(fleet)
+    return limits
 
-    def limits_of(device_id: str, home: str) -> Limits:
-        fleet, group = found.get(("fleet", ""), nothing), found.get(("groups", home), nothing)
-        return found.get(("devices", device_id), nothing).before(group).before(fleet)
 
-    return {device_id: limits_of(device_id, home) for device_id, home in groups.items()}
+def _limits_of(row: TransferLimit) -> Limits:
+    return Limits(row.max_fetch_bytes_per_s, row.max_bytes_per_month)
+
+
+def _tightest(limits: Sequence[Limits]) -> Limits:
+    """Return the smallest of each value; None where none of these says anything."""
+    rates = [one.max_fetch_bytes_per_s for one in limits if one.max_fetch_bytes_per_s is not None]
+    budgets = [one.max_bytes_per_month for one in limits if one.max_bytes_per_month is not None]
+    return Limits(min(rates, default=None), min(budgets, default=None))
+
+
+def _limited_groups(session: Session, device_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return the groups with limits that list each of these devices."""
+    is_limited = and_(col(TransferLimit.name) == col(GroupDevice.group), col(TransferLimit.scope) == "groups")
+    wanted = select(GroupDevice.device_id, GroupDevice.group).join(TransferLimit, is_limited)
+    listing: dict[str, list[str]] = {}
+    for device_id, group in session.exec(wanted.where(col(GroupDevice.device_id).in_(device_ids))):
+        listing.setdefault(device_id, []).append(group)
+    return listing
 
 
 def with_limits(config: DesiredConfig, limits: Limits) -> DesiredConfig:
@@ -78,18 +111,19 @@ def set_limits(
         now: The clock.
 
     Raises:
-        NotFoundError: There is no such device.
-        ConflictError: The device was revoked.
+        NotFoundError: There is no such device or group.
+        ConflictError: The device was revoked, or the group is dynamic.
     """
     if scope == "devices":
         _check_device(session, name)
+    elif scope == "groups":
+        _check_group(session, name)
     row = session.get(TransferLimit, (scope, name), with_for_update=True)
     row = row or TransferLimit(scope=scope, name=name, set_by=by, set_at=now)
     row.max_fetch_bytes_per_s, row.max_bytes_per_month = limits.max_fetch_bytes_per_s, limits.max_bytes_per_month
     row.set_by, row.set_at = by, now
     session.add(row)
-    for device_id in _devices_of(session, scope, name):
-        mark_stale(session, device_id)
+    mark_all_stale(session, _devices_of(session, scope, name))
     whose = "the fleet" if scope == "fleet" else name
     text = (
         f"{whose} may fetch {_said(limits.max_fetch_bytes_per_s, 'bytes/s')} and take "
@@ -97,6 +131,40 @@ def set_limits(
     )
     record_event(session, "limits_set", text, subject="/".join(filter(None, ("limits", scope, name))), at=now)
     return row
+
+
+def drop_group_limits(session: Session, name: str) -> None:
+    """Take a group's limits away as it ends, while its devices are still in it: they are told.
+
+    Args:
+        session: An open transaction.
+        name: The group, locked.
+    """
+    row = session.get(TransferLimit, ("groups", name), with_for_update=True)
+    if row is not None:
+        mark_all_stale(session, _devices_of(session, "groups", name))
+        session.delete(row)
+
+
+def follow_listing(session: Session, name: str, device_ids: Collection[str]) -> None:
+    """Have devices that a group has begun or ceased to list go by its limits from now on, if it has any.
+
+    Args:
+        session: An open transaction.
+        name: The group, locked.
+        device_ids: The devices, none of them revoked.
+    """
+    if device_ids and session.get(TransferLimit, ("groups", name)) is not None:
+        mark_all_stale(session, device_ids)
+
+
+def _check_group(session: Session, name: str) -> None:
+    group = find_group(session, name, is_locked=True)
+    if group.query is not None:
+        raise ConflictError(
+            f"limiting the group {name}: it is dynamic, and its devices are others with each report",
+            "limit a static group that lists them, the devices one by one, or the fleet",
+        )
 
 
 def _check_device(session: Session, device_id: str) -> None:
@@ -110,7 +178,7 @@ def _check_device(session: Session, device_id: str) -> None:
 def _devices_of(session: Session, scope: LimitScope, name: str) -> list[str]:
     wanted = select(Device.id).where(col(Device.revoked_at).is_(None))
     if scope == "groups":
-        wanted = wanted.where(Device.group == name)
+        wanted = wanted.where(is_home_or_listed(name))
     elif scope == "devices":
         wanted = wanted.where(Device.id == name)
     return list(session.exec(wanted.order_by(col(Device.id))).all())

@@ -45,7 +45,7 @@ class LimitPublic(LimitUpdate):
     set_at: datetime
 
 
-@router.get("/ledger", responses=documented(401, 403, 422))
+@router.get("/ledger", responses=documented(401, 403, 404, 422))
 def read_ledger(
     session: Reading,
     _viewer: Viewer,
@@ -56,17 +56,19 @@ def read_ledger(
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> list[DeviceMonth]:
     """Return what devices have received and sent in a month of UTC, this one where none is given, by name."""
-    when = month or month_of(utc_now())
-    return ledger_of(session, when, device_id=device, group=group, limit=limit, offset=offset)
+    now = utc_now()
+    when = month or month_of(now)
+    return ledger_of(session, when, now, device_id=device, group=group, limit=limit, offset=offset)
 
 
-@router.get("/ledger/export", response_class=StreamingResponse, responses=documented(401, 403, 422))
+@router.get("/ledger/export", response_class=StreamingResponse, responses=documented(401, 403, 404, 422))
 def export_ledger(
     session: Reading, _viewer: Viewer, month: Month | None = None, group: GroupName | None = None
 ) -> StreamingResponse:
     """Return a month's ledger as CSV."""
-    when = month or month_of(utc_now())
-    lines = csv_lines(ledger_of(session, when, group=group, limit=_ALL))
+    now = utc_now()
+    when = month or month_of(now)
+    lines = csv_lines(ledger_of(session, when, now, group=group, limit=_ALL))
     headers = {"content-disposition": f'attachment; filename="ledger-{when}.csv"', "cache-control": "no-store"}
     return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -84,9 +86,9 @@ def limit_fleet(body: LimitUpdate, session: Writing, operator: DeviceOperator) -
     return _public(set_limits(session, "fleet", "", body.limits(), by=operator.name, now=utc_now()))
 
 
-@router.put("/limits/groups/{name}", responses=documented(400, 401, 403, 413, 422))
+@router.put("/limits/groups/{name}", responses=documented(400, 401, 403, 404, 409, 413, 422))
 def limit_group(name: Name, body: LimitUpdate, session: Writing, operator: DeviceOperator) -> LimitPublic:
-    """Set what each device of a group may take."""
+    """Set what each device of a static group may take; of several groups of a device the tightest value counts."""
     return _public(set_limits(session, "groups", name, body.limits(), by=operator.name, now=utc_now()))
 
 

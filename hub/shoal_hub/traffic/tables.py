@@ -31,7 +31,7 @@ class MonthLedger(SQLModel, table=True):
 
 
 class TransferLimit(SQLModel, table=True):
-    """What the fleet, a group or a device may take; each value of a device comes before its group's and the fleet's."""
+    """What the fleet, a static group or a device may take; the narrowest counts, value by value, see `limits.py`."""
 
     __tablename__ = "transfer_limits"
 

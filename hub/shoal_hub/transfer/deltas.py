@@ -5,15 +5,18 @@ alone: one that is late, of no use or could not be made holds nothing up, as the
 """
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Any, Final
 
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from shoal_contract.limits import MAX_DELTAS
+from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_DELTAS
 from shoal_contract.transfer import DeltaRef
 from shoal_hub.database import Database, add_unless_there
 from shoal_hub.jobs.queue import enqueue, give_up
 from shoal_hub.jobs.tables import Job
+from shoal_hub.registry.encrypt import travels_as
+from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.transfer.tables import Delta, Lease, Retained
 
 _ENDED: Final = "every rollout that wanted the delta has ended"
@@ -88,6 +91,24 @@ def deltas_to(session: Session, results: Collection[str]) -> set[str]:
     """Return the artifacts of all deltas to these files."""
     wanted = select(Delta.artifact_sha256).where(col(Delta.result_sha256).in_(results))
     return {sha256 for sha256 in session.exec(wanted) if sha256 is not None}
+
+
+def running_files(session: Session, model: str) -> dict[tuple[int, str, str], str]:
+    """Return what travels of the files of a model that the registry has sent, by version, target and the file's hash.
+
+    A device may say that it runs anything. What was never rolled out may yet become encrypted (`mark_encrypted`), and
+    then nothing plain of it may stand at the broker, a delta neither.
+    """
+    variant = (VariantRow.target, VariantRow.sha256, VariantRow.encrypted_sha256)
+    columns: Any = select_columns(col(Version.number), *map(col, variant), col(Version.is_encrypted))
+    joined = columns.join(VariantRow, col(Version.id) == col(VariantRow.version_id))
+    sent = joined.where(col(Version.model) == model, col(Version.manifest_sha256).is_not(None))
+    small = sent.where(col(VariantRow.size_bytes) <= MAX_ARTIFACT_BYTES)  # both files of a delta are read into memory
+    files = {
+        (number, target, sha256): travels_as(sha256, sealed, is_encrypted=is_encrypted)
+        for number, target, sha256, sealed, is_encrypted in session.connection().execute(small)
+    }
+    return {key: sha256 for key, sha256 in files.items() if sha256 is not None}
 
 
 def _is_on_its_way(session: Session, row: Delta) -> bool:

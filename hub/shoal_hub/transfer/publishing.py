@@ -1,7 +1,7 @@
 """Puts artifacts to the broker as retained chunks, and takes them away again. Every step can be repeated."""
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from logging import getLogger
@@ -157,16 +157,8 @@ def follow_leases(session: Session, now: datetime, budget_bytes: int = DEFAULT_B
     The smallest first, as far as all that stands stays within the budget; what is too large for chunks never stands. A
     file for which there is no room now is published as soon as there is.
     """
-    leased = select(Lease.sha256)
-    held = select(Retained.sha256).where(Retained.state != "withdrawing")
-    new = select(Artifact).where(col(Artifact.sha256).in_(leased), col(Artifact.sha256).not_in(held))
-    new = new.where(col(Artifact.size_bytes) <= MAX_ARTIFACT_BYTES).order_by(col(Artifact.size_bytes))
-    room_bytes = budget_bytes - session.exec(select(func.coalesce(func.sum(Retained.size_bytes), 0))).one()
-    for artifact in session.exec(new).all():
-        returning = session.get(Retained, artifact.sha256)  # its chunks stand until the end of their grace
-        room_bytes -= artifact.size_bytes if returning is None else 0
-        if room_bytes < 0:
-            break
+    new = _new_artifacts(session)
+    for artifact in new[: _fitting(session, new, budget_bytes)]:
         session.merge(
             Retained(
                 sha256=artifact.sha256,
@@ -176,12 +168,38 @@ def follow_leases(session: Session, now: datetime, budget_bytes: int = DEFAULT_B
                 changed_at=now,
             )
         )
-    over = select(Retained).where(col(Retained.sha256).not_in(leased), Retained.state != "withdrawing")
+    over = select(Retained).where(col(Retained.sha256).not_in(select(Lease.sha256)), Retained.state != "withdrawing")
     rows = session.exec(over).all()
     for row in rows:
         row.state, row.changed_at = "withdrawing", now
         session.add(row)
     return [row.sha256 for row in rows]
+
+
+def without_room(session: Session, budget_bytes: int) -> frozenset[str]:
+    """Return what is leased and has no room at the broker now, by `follow_leases`: it comes over HTTPS alone."""
+    new = _new_artifacts(session)
+    return frozenset(one.sha256 for one in new[_fitting(session, new, budget_bytes) :])
+
+
+def _new_artifacts(session: Session) -> Sequence[Artifact]:
+    """Return what is leased, does not stand and could, the smallest first."""
+    held = select(Retained.sha256).where(Retained.state != "withdrawing")
+    new = select(Artifact).where(col(Artifact.sha256).in_(select(Lease.sha256)), col(Artifact.sha256).not_in(held))
+    return session.exec(
+        new.where(col(Artifact.size_bytes) <= MAX_ARTIFACT_BYTES).order_by(col(Artifact.size_bytes))
+    ).all()
+
+
+def _fitting(session: Session, new: Sequence[Artifact], budget_bytes: int) -> int:
+    """Return how many of these, from the first on, fit beside what stands."""
+    room_bytes = budget_bytes - session.exec(select(func.coalesce(func.sum(Retained.size_bytes), 0))).one()
+    for number, artifact in enumerate(new):
+        returning = session.get(Retained, artifact.sha256)  # its chunks stand until the end of their grace
+        room_bytes -= artifact.size_bytes if returning is None else 0
+        if room_bytes < 0:
+            return number
+    return len(new)
 
 
 def _outdated(session: Session, named: Mapping[str, Collection[str]]) -> list[Retained]:

@@ -7,9 +7,9 @@ from shoal_contract.reported import ModelReport, Problem
 from shoal_contract.split import falls_within
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError
+from shoal_hub.registry.costs import memory_of
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.observe import no_encryption_key, no_variant
-from shoal_hub.rollouts.preview import memory_of
 from shoal_hub.trials.public import TrialRequest
 from shoal_hub.trials.tables import TrialArm
 
@@ -109,7 +109,7 @@ def _problem(
         return no_variant(tuple((device.reported or {}).get("targets", ())), frozenset(candidate.variants))
     if candidate.version.is_encrypted and device.encryption_key is None:
         return no_encryption_key()
-    memory_bytes = memory_of(candidate.variants[target])
+    memory_bytes = memory_of(candidate.variants[target].report)
     if memory_bytes is not None and memory_bytes > request.max_memory_bytes:
         allowed = f"the trial allows {request.max_memory_bytes}"
         message = f"the variant for {target} took {memory_bytes} bytes of memory when it was measured, {allowed}"

@@ -11,6 +11,7 @@ from shoal_contract.desired import ArtifactRef
 from shoal_hub.context import HubContext
 from shoal_hub.database import announce
 from shoal_hub.devices.intents import drop_intents_of
+from shoal_hub.devices.matching import load_devices
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
@@ -64,7 +65,7 @@ def start_trial(
         )
     encrypt_variants(session, hub.artifacts, hub.version_keys, found, now)
     variants = find_variants(session, found)
-    check_sizes(variants, hub.settings.max_artifact_bytes)
+    check_sizes(found, variants, hub.settings.max_artifact_bytes)
     candidate = Candidate(found, against, {one.target: one for one in variants})
     placing = place(devices, request, candidate, pinned, secrets.token_hex(8))
     manifest = publish_manifest(session, hub.artifacts, hub.trust, hub.director, found)
@@ -116,10 +117,10 @@ def _check_none_running(session: Session, model: str) -> None:
 
 
 def _enrolled(session: Session, devices: Sequence[str] | None) -> list[Device]:
-    wanted = select(Device).where(col(Device.revoked_at).is_(None)).order_by(col(Device.id))
     if devices is None:
+        wanted = select(Device).where(col(Device.revoked_at).is_(None)).order_by(col(Device.id))
         return list(session.exec(wanted).all())
-    found = list(session.exec(wanted.where(col(Device.id).in_(devices))).all())
+    found = [one for one in load_devices(session, sorted(set(devices))) if one.revoked_at is None]
     if unknown := sorted(set(devices) - {one.id for one in found}):
         raise NotFoundError(f"starting a trial: no device {', '.join(unknown)}", "list them: shoal devices list")
     return found

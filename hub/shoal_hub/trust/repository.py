@@ -103,10 +103,7 @@ class TrustRepository(Repository):
         try:
             self.delegator(role).verify_delegate(role, md.signed_bytes, md.signatures)
         except UnsignedMetadataError as error:
-            raise SignerError(
-                f"signing the metadata of the role {role}: none of its keys is at this hub",
-                f"give it a new key: shoal trust rotate {role}",
-            ) from error
+            raise _unsigned(role) from error
         self.store(role, md)
 
     @property
@@ -254,6 +251,21 @@ class TrustRepository(Repository):
         self.do_snapshot()
         self.do_timestamp()
 
+    def check_manifest(self, model: str, version: int, data: bytes) -> None:
+        """See that `list_manifest` could list a manifest; nothing is made, signed or stored.
+
+        Raises:
+            SignerError, ConflictError: As by `list_manifest`.
+        """
+        role, path = model_role(model), manifest_target(model, version, sha256_hex(data))
+        if self.newest(ROOT) is None or role not in self.online_targets() or path in self.targets(role).targets:
+            return
+        md = self.open(role)
+        md.signed.targets[path] = TargetFile.from_data(path, data, ["sha256"])
+        self.prepare(role, md)
+        if next(self.signers(role), None) is None:
+            raise _unsigned(role)
+
     def director_epoch(self) -> int:
         """Return the epoch of the director key that the targets metadata in force names; 0 for none."""
         return newest_epoch(self.targets(TARGETS))
@@ -298,6 +310,13 @@ class TrustRepository(Repository):
             msg = f"the role {role} has no metadata"
             raise RepositoryError(msg)
         return MetaFile(row.version, len(row.content), {"sha256": sha256_hex(row.content)})
+
+
+def _unsigned(role: str) -> SignerError:
+    return SignerError(
+        f"signing the metadata of the role {role}: none of its keys is at this hub",
+        f"give it a new key: shoal trust rotate {role}",
+    )
 
 
 def _check_size(role: str, md: Metadata[Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal_agent.hardware import available_runtimes, detect, targets_for
+from shoal_agent.hardware import available_memory_bytes, available_runtimes, detect, targets_for
 from shoal_contract.reported import Hardware, Runtime
 
 PI4 = {
@@ -41,6 +41,12 @@ def test_a_raspberry_pi_is_known_by_its_device_tree(root: Path) -> None:
     hardware = detect(root)
     assert (hardware.kind, hardware.model) == ("raspberry-pi", "Raspberry Pi 4 Model B Rev 1.4")
     assert (hardware.cores, hardware.memory_bytes, hardware.l4t) == (4, 3884372 * 1024, None)
+
+
+@pytest.mark.parametrize("root", [{"proc/meminfo": "MemTotal: 9 kB\nMemAvailable:    2048 kB\n"}, PI4], indirect=True)
+def test_what_programs_can_still_take_is_the_kernel_s_estimate_and_unknown_where_it_makes_none(root: Path) -> None:
+    has_estimate = "MemAvailable" in (root / "proc/meminfo").read_text()
+    assert available_memory_bytes(root) == (2048 * 1024 if has_estimate else None)
 
 
 @pytest.mark.parametrize("root", [ORIN], indirect=True)

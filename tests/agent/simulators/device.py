@@ -69,6 +69,7 @@ class Device:
             "runtimes": ("onnxruntime",),
             "boot_attempts": 3,
             "conditions": Conditions(),
+            "cost_meter": None,
         } | settings
         self.updater = Updater(
             "tiny",
@@ -81,6 +82,7 @@ class Device:
             fields["boot_attempts"],
             load_or_make_encryption_key(folder / "identity", DEVICE),
             fields["conditions"],
+            cost_meter=fields["cost_meter"],
         )
 
     async def _ask(self, sha256: str, _detail: str) -> None:

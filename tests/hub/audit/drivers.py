@@ -180,6 +180,11 @@ def _of_a_group(method: str, **body: Any) -> Callable[[Site], Callable[[], Any]]
     return prepare
 
 
+def _limit_group(site: Site) -> Callable[[], Any]:
+    site.send("POST", "/groups", json={"name": "canaries"})
+    return lambda: site.send("PUT", "/limits/groups/canaries", json={"max_bytes_per_month": 10**9})
+
+
 def _stop(site: Site) -> Callable[[], Any]:
     run = site.federated_run()
     return lambda: site.send("POST", f"/federated/{run}/stop")
@@ -330,9 +335,9 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
         "transfer_limits/fleet,",
     ),
     ("PUT", "/api/v1/limits/groups/{name}"): (
-        _send("PUT", "/limits/groups/greenhouse", max_bytes_per_month=10**9),
+        _limit_group,
         "traffic.limit_group",
-        "limits/groups/greenhouse",
+        "limits/groups/canaries",
     ),
     ("PUT", "/api/v1/limits/devices/{device_id}"): (
         _send("PUT", "/limits/devices/{device}", max_fetch_bytes_per_s=10_000),

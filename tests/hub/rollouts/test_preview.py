@@ -55,6 +55,28 @@ def test_nothing_of_a_plan_is_kept(client: TestClient, hub: HubContext, tmp_path
     assert fleet.deltas() == []
 
 
+def _files(hub: HubContext) -> dict[str, bytes]:
+    """Return what lies in the hub's data folder beside its database: artifacts, keys."""
+    found = {one for one in hub.settings.data.rglob("*") if one.is_file() and not one.name.startswith("hub.sqlite")}
+    return {str(one): one.read_bytes() for one in found}
+
+
+def test_a_plan_of_an_encrypted_version_that_was_never_started_writes_no_file_and_no_key(
+    client: TestClient, hub: HubContext
+) -> None:
+    fleet = Fleet(hub, 1)
+    with hub.database.transaction() as session:
+        session.get_one(Device, fleet.ids[0]).encryption_key = OWN_KEY
+        add_version(session, hub.artifacts, 3, {TARGET: b"secret" * 1000}, is_encrypted=True)
+        add_version(session, hub.artifacts, 1, {TARGET: b"other" * 1000}, "other", is_encrypted=True)
+    client.post(URL, json={"model": "digits", "version": "1"}).raise_for_status()  # makes the trust's first keys
+    before = _files(hub)
+    assert plan(client, model="other", version="1")["devices"][0]["target"] == TARGET
+    assert _files(hub) == before
+    client.post(URL, json={"model": "other", "version": "1"}).raise_for_status()
+    assert len(_files(hub)) > len(before), "a start does write"
+
+
 def test_each_device_is_shown_with_the_bytes_that_would_travel(
     client: TestClient, hub: HubContext, tmp_path: Path
 ) -> None:
@@ -72,7 +94,7 @@ def test_each_device_is_shown_with_the_bytes_that_would_travel(
     with hub.database.session() as session:
         rollout = session.exec(select(Rollout).where(Rollout.version == 2)).one()
     manifest_bytes = rollout.manifest_size_bytes
-    assert [shown[one]["transfer"] for one in (old, fresh, there)] == ["delta", "whole", "none"]
+    assert [shown[one]["transfer"] for one in (old, fresh, there)] == ["delta", "broker", "none"]
     assert (shown[old]["sha256"], shown[old]["from_version"]) == (delta.artifact_sha256, 1)
     assert delta.size_bytes is not None
     assert shown[old]["transfer_bytes"] == manifest_bytes + delta.size_bytes
@@ -106,15 +128,18 @@ def test_figures_are_those_of_the_registry_and_what_was_not_measured_is_not_made
     client: TestClient, hub: HubContext
 ) -> None:
     Fleet(hub, 1)
-    assert plan(client)["variants"][0]["latency_p95_ms"] is None
+    unmeasured = plan(client)
+    assert unmeasured["variants"][0]["latency_p95_ms"] is None
+    assert unmeasured["devices"][0]["measured_on"] == "nothing"
     with hub.database.transaction() as session:
         for row in session.exec(select(VariantRow)):
             row.latency_p50_ms, row.latency_p95_ms, row.report = 1.5, 2.5, {"memory_bytes": 4096}
             session.add(row)
     planned = plan(client)
-    for shown in (planned["variants"][0], planned["devices"][0]):
-        assert (shown["latency_p50_ms"], shown["latency_p95_ms"], shown["memory_bytes"]) == (1.5, 2.5, 4096)
-    assert planned["devices"][0]["disk_bytes"] == 1000
+    variant, device = planned["variants"][0], planned["devices"][0]
+    assert (variant["latency_p50_ms"], variant["latency_p95_ms"], variant["memory_bytes"]) == (1.5, 2.5, 4096)
+    assert (device["latency_p50_ms"], device["memory_bytes"], device["measured_on"]) == (1.5, 4096, "compression")
+    assert (device["disk_bytes"], device["measured_devices"]) == (1000, 0)
 
 
 def test_the_first_window_is_told_where_the_devices_time_zone_is_known(client: TestClient, hub: HubContext) -> None:

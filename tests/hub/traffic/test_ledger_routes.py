@@ -50,7 +50,7 @@ class Telling:
     def tell(self, device_id: str, *beats: TelemetryMessage) -> None:
         self.committer.commit([Received(device_id, one) for one in beats], NOON)
 
-    def months(self, **params: str) -> list[Any]:
+    def months(self, **params: Any) -> list[Any]:
         answer = self.client.get("/api/v1/ledger", params={"month": MONTH} | params)
         assert answer.status_code == 200, answer.text
         return list(answer.json())
@@ -106,10 +106,24 @@ def test_a_device_that_tells_absurd_totals_breaks_nothing_and_nobody_else(tellin
 
 
 def test_the_list_is_of_a_device_or_a_group_if_asked(telling: Telling) -> None:
-    for name, group in (("a", "greenhouse"), ("b", ""), ("c", "greenhouse")):
-        telling.tell(telling.add(name=name, group=group), telling.beat(1, _sent(1)))
+    ids = {}
+    for name, group in (("a", "greenhouse"), ("b", ""), ("c", "greenhouse"), ("silent", "greenhouse")):
+        ids[name] = telling.add(name=name, group=group)
+        if name != "silent":
+            telling.tell(ids[name], telling.beat(1, _sent(1)))
+    groups: dict[str, dict[str, Any]] = {
+        "greenhouse": {},
+        "meadow": {"devices": [ids["b"], ids["c"]]},
+        "lettered": {"query": "name in (a, b, silent)"},
+    }
+    for name, body in groups.items():
+        telling.client.post("/api/v1/groups", json={"name": name} | body).raise_for_status()
     assert [one["name"] for one in telling.months()] == ["a", "b", "c"]
-    assert [one["name"] for one in telling.months(group="greenhouse")] == ["a", "c"]
+    for group, names in (("greenhouse", "ac"), ("meadow", "bc"), ("lettered", "ab"), ("", "b")):
+        assert [one["name"] for one in telling.months(group=group)] == list(names)
+    page = telling.months(group="lettered", limit=1, offset=1)
+    assert [one["name"] for one in page] == ["b"]
+    assert telling.client.get("/api/v1/ledger", params={"group": "nowhere"}).status_code == 404
     device_id = telling.months()[1]["device_id"]
     assert [one["name"] for one in telling.months(device=device_id)] == ["b"]
     assert telling.client.get("/api/v1/ledger", params={"month": "2026-13"}).status_code == 422

@@ -22,11 +22,15 @@ class Fleet:
 
     def __init__(self, hub: HubContext, client: TestClient) -> None:
         self.hub, self.client = hub, client
+        self.make_group("greenhouse")
         with hub.database.transaction() as session:
             self.one = add_device(session, group="greenhouse").id
             self.two = add_device(session, group="greenhouse").id
             self.alone = add_device(session).id
         self.compose(self.one, self.two, self.alone)
+
+    def make_group(self, name: str, **body: Any) -> None:
+        self.client.post("/api/v1/groups", json={"name": name} | body).raise_for_status()
 
     def limit(self, path: str, status: int = 200, **limits: int) -> Any:
         answer = self.client.put(f"/api/v1/limits/{path}", json=limits)
@@ -94,6 +98,50 @@ def test_a_device_that_moves_to_another_group_is_told_of_that_group_s_limits(fle
     fleet.client.patch(f"/api/v1/devices/{fleet.alone}", json={"group": "greenhouse"}).raise_for_status()
     assert fleet.told() == {fleet.alone}
     assert fleet.caps() == [2000, 2000, 2000]
+
+
+def test_of_the_groups_that_a_device_is_in_the_tightest_limit_holds_value_by_value(fleet: Fleet) -> None:
+    fleet.make_group("meadow", devices=[fleet.one, fleet.alone])
+    fleet.make_group("orchard", devices=[fleet.one])
+    fleet.limit("groups/greenhouse", max_fetch_bytes_per_s=2000, max_bytes_per_month=900)
+    fleet.limit("groups/meadow", max_fetch_bytes_per_s=1000)
+    fleet.told()
+    fleet.limit("groups/orchard", max_bytes_per_month=500, max_fetch_bytes_per_s=5000)
+    assert fleet.told() == {fleet.one}
+    assert fleet.caps() == [1000, 2000, 1000]
+    assert [fleet.config(one).max_bytes_per_month for one in (fleet.one, fleet.two)] == [500, 900]
+
+
+def test_a_device_that_a_group_begins_or_ceases_to_list_is_told_of_its_limits(fleet: Fleet) -> None:
+    fleet.make_group("meadow")
+    fleet.limit("groups/meadow", max_fetch_bytes_per_s=1000)
+    assert fleet.told() == set()
+    fleet.client.patch("/api/v1/groups/meadow", json={"add": [fleet.alone]}).raise_for_status()
+    assert fleet.told() == {fleet.alone}
+    assert fleet.caps() == [None, None, 1000]
+    fleet.client.patch("/api/v1/groups/meadow", json={"remove": [fleet.alone]}).raise_for_status()
+    assert fleet.told() == {fleet.alone}
+    assert fleet.caps() == [None, None, None]
+
+
+def test_a_group_that_ends_takes_its_limits_along(fleet: Fleet) -> None:
+    fleet.make_group("meadow", devices=[fleet.alone])
+    fleet.limit("groups/meadow", max_fetch_bytes_per_s=1000)
+    fleet.told()
+    fleet.client.delete("/api/v1/groups/meadow").raise_for_status()
+    assert fleet.told() == {fleet.alone}
+    assert fleet.caps() == [None, None, None]
+    assert fleet.client.get("/api/v1/limits").json() == []
+    fleet.make_group("meadow", devices=[fleet.alone])
+    fleet.told()
+    assert fleet.caps() == [None, None, None], "another group of the name begins without"
+
+
+def test_a_group_that_is_not_there_or_dynamic_has_no_limits_and_says_why(fleet: Fleet) -> None:
+    fleet.make_group("online", query="presence = online")
+    assert "it is dynamic" in fleet.limit("groups/online", 409, max_bytes_per_month=5)["error"]["message"]
+    assert "no group nowhere" in fleet.limit("groups/nowhere", 404, max_bytes_per_month=5)["error"]["message"]
+    assert fleet.client.get("/api/v1/limits").json() == []
 
 
 def test_what_a_device_s_configuration_names_itself_stays(fleet: Fleet) -> None:
