@@ -24,6 +24,13 @@ class PlanOptions:
     device: Annotated[list[str] | None, typer.Option(help="A device by id or name; may be repeated. All without it.")]
     group: Annotated[str, typer.Option(help="The devices of a group: shoal groups list.")] = ""
     query: Annotated[str, typer.Option(help="The devices that match, like 'tags.site = paris'.")] = ""
+    target: Annotated[
+        list[str] | None, typer.Option(help="A variant that may be given out; may be repeated. All without it.")
+    ] = None
+    prefer: Annotated[
+        str,
+        typer.Option(help="Of what a device can run: device (by its own order), smallest, fastest, most_accurate."),
+    ] = "device"
     waves: Annotated[
         str, typer.Option(help="Devices in each wave, like 1,20, or shares, like 5%,25%,100%; the rest joins the last.")
     ] = ""
@@ -84,6 +91,8 @@ class PlanOptions:
             "devices": devices,
             "group": self.group or None,
             "query": self.query or None,
+            "targets": self.target or [],
+            "prefer": self.prefer,
             "waves": parse_waves(self.waves),
             "rate": parse_rate(self.rate) if self.rate else None,
             "max_in_flight": self.max_in_flight,

@@ -19,6 +19,7 @@ from shoal_hub.rollouts.records import describe_outcome, name_of
 from shoal_hub.rollouts.revert import ended, give_up, has_returned, has_stayed, is_waiting_to_return, revert, stay_away
 from shoal_hub.rollouts.tally import OPEN, Tally, is_away
 from shoal_hub.rollouts.thresholds import find_breach
+from shoal_hub.rollouts.variants import choose_target
 from shoal_hub.rollouts.views import (
     Advanced,
     Attempt,
@@ -203,8 +204,8 @@ class _Step:
         facts = self._of(attempt)
         if not facts.targets:
             return begun  # it has not reported yet; its time runs
-        target = next((one for one in facts.targets if one in self.rollout.targets), None)
-        if target is None:
+        target = choose_target(facts.targets, self.rollout.targets)
+        if not target:
             return self._misfit(begun, no_variant(facts.targets, self.rollout.targets))
         if self.rollout.is_encrypted and not facts.has_encryption_key:
             return self._misfit(begun, no_encryption_key())

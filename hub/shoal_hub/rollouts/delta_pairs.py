@@ -14,12 +14,19 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.registry.encrypt import travels_as
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.owner import owner_of
+from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.tables import Rollout
+from shoal_hub.rollouts.variants import choose_target, rank_variants
 from shoal_hub.transfer.deltas import Pair, has_deltas_to_come
 
 
 def delta_pairs(
-    session: Session, version: Version, variants: Sequence[VariantRow], devices: Sequence[Device], min_bytes: int
+    session: Session,
+    version: Version,
+    variants: Sequence[VariantRow],
+    plan: RolloutPlan,
+    devices: Sequence[Device],
+    min_bytes: int,
 ) -> set[Pair]:
     """Return the pairs of files between which these devices would go, the most frequent ones to each file.
 
@@ -30,14 +37,15 @@ def delta_pairs(
         session: An open transaction.
         version: What is rolled out.
         variants: Its variants.
+        plan: The rollout's plan.
         devices: The rollout's devices.
         min_bytes: The smallest file worth a delta.
     """
     large = {one.target: one for one in variants if min_bytes <= one.travelling_bytes <= MAX_ARTIFACT_BYTES}
-    known = {one.target for one in variants}
+    ranks = rank_variants(variants, plan)
     moves: Counter[tuple[SlotReport, str]] = Counter()
     for device in devices:
-        target = next((one for one in (device.reported or {}).get("targets", ()) if one in known), "")
+        target = choose_target((device.reported or {}).get("targets", ()), ranks)
         active = _active(device, version.model)
         if active is not None and active.state == "good" and target in large:
             moves[active, target] += 1

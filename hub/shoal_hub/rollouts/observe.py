@@ -1,5 +1,6 @@
 """Reads from a device's report how its attempt goes. Pure."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -51,7 +52,7 @@ def settle(attempt: Attempt, facts: DeviceFacts) -> Attempt:
     return replace(attempt, is_settled=has_answered or facts.is_revoked or not facts.is_ours)
 
 
-def no_variant(targets: tuple[str, ...], available: frozenset[str]) -> Problem:
+def no_variant(targets: tuple[str, ...], available: Collection[str]) -> Problem:
     """Return the problem of a device that can run none of the version's variants."""
     return Problem(
         code="no_variant",

@@ -18,6 +18,7 @@ from shoal_hub.rollouts.observe import no_encryption_key, no_variant
 from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.start import deployments_of
 from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.rollouts.variants import choose_target, rank_variants
 from shoal_hub.rollouts.windows import find_zone, next_opening
 from shoal_hub.transfer.tables import Delta
 
@@ -121,11 +122,13 @@ class _Planner:
         self, session: Session, rollout: Rollout, devices: Mapping[str, Mapping[str, Any]], now: datetime
     ) -> None:
         self._rollout, self._devices, self._now = rollout, devices, now
-        self._policy = RolloutPlan.model_validate(rollout.plan).policy
+        plan = RolloutPlan.model_validate(rollout.plan)
+        self._policy = plan.policy
         wanted = select(Version).where(Version.model == rollout.model, Version.number == rollout.version)
         self._version = session.exec(wanted).one()
         rows = session.exec(select(VariantRow).where(VariantRow.version_id == self._version.id)).all()
-        self.variants = {row.target: row for row in rows}
+        self._ranks = rank_variants(rows, plan)
+        self.variants = {row.target: row for row in rows if row.target in self._ranks}
         self._running = running_files(session, rollout.model)
         results = [self._travels(row) for row in rows]
         found = session.exec(select(Delta).where(col(Delta.result_sha256).in_(results))).all()
@@ -137,7 +140,7 @@ class _Planner:
         reported = device["reported"] or {}
         slots = ModelReport.model_validate(reported.get("models", {}).get(self._rollout.model, {}))
         targets = tuple(reported.get("targets", ()))
-        target = next((one for one in targets if one in self.variants), "")
+        target = choose_target(targets, self._ranks)
         problem = self._problem(device, targets, target)
         variant = self.variants.get(target) if problem is None else None
         is_held_back = deployment.state == "held_back"
@@ -181,7 +184,7 @@ class _Planner:
         if not targets:
             return None
         if not target:
-            return no_variant(targets, frozenset(self.variants))
+            return no_variant(targets, self.variants)
         return no_encryption_key() if self._version.is_encrypted and device["encryption_key"] is None else None
 
     def _transfer(self, slots: ModelReport, variant: VariantRow | None) -> tuple[Transfer, str | None, int]:

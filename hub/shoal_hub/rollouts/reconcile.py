@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
@@ -25,6 +26,7 @@ from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.rollouts.variants import rank_variants
 from shoal_hub.rollouts.views import Attempt, RolloutView
 from shoal_hub.rollouts.work import count_deployments, find_work
 from shoal_hub.transfer.leases import lease_users
@@ -113,17 +115,19 @@ def _progress(row: Rollout) -> dict[str, Any]:
 
 def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
     """Return a rollout as a value, with the targets that its version has variants for."""
-    wanted = select(VariantRow.target, Version.is_encrypted).join(
+    columns = (col(getattr(VariantRow, name)) for name in ("target", "size_bytes", "latency_p50_ms", "accuracy"))
+    wanted: Any = select_columns(*columns, col(Version.is_encrypted)).join(
         Version, col(Version.id) == col(VariantRow.version_id)
     )
-    found = session.exec(wanted.where(Version.model == row.model, Version.number == row.version)).all()
+    found = session.connection().execute(wanted.where(Version.model == row.model, Version.number == row.version)).all()
+    plan = RolloutPlan.model_validate(row.plan)
     return RolloutView(
         id=row.id,
         model=row.model,
         version=row.version,
         manifest=ArtifactRef(sha256=row.manifest_sha256, size_bytes=row.manifest_size_bytes),
-        targets=frozenset(target for target, _ in found),
-        is_encrypted=any(is_encrypted for _, is_encrypted in found),
+        targets=rank_variants(found, plan),
+        is_encrypted=any(one.is_encrypted for one in found),
         is_waiting_for_deltas=is_waiting_for_deltas(session, row, now),
         state=row.state,
         wave_count=len(row.waves),
@@ -132,7 +136,7 @@ def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
         timeout_s=row.timeout_s,
         ended_at=row.ended_at,
         reason=row.reason,
-        plan=RolloutPlan.model_validate(row.plan),
+        plan=plan,
         wave_ended_at=row.wave_ended_at,
         approved_wave=row.approved_wave,
         fired={int(number): failures for number, failures in row.fired.items()},

@@ -15,6 +15,7 @@ from shoal_hub.requests import Line
 MAX_DEVICES: Final = 100_000
 MAX_WAVES: Final = 64
 MAX_THRESHOLDS: Final = 16
+MAX_TARGETS: Final = 64
 _YEAR_S: Final = 365 * 86_400.0
 
 FailureCause = Literal[
@@ -25,6 +26,7 @@ Percent = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?%$")]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 LateJoiners = Literal["ignore", "last_wave"]
 OnAbort = Literal["roll_back", "leave"]
+Preference = Literal["device", "smallest", "fastest", "most_accurate"]
 
 
 class _Value(BaseModel):
@@ -71,6 +73,11 @@ class RolloutPlan(BaseModel):
     """The devices of a group, instead of a list."""
     query: QueryText | None = None
     """The devices that match a query, instead of a list."""
+    targets: list[Name] = Field(default=[], max_length=MAX_TARGETS)
+    """Variants that may be given out; none: all that the version has."""
+    prefer: Preference = "device"
+    """Of several variants that a device can run: the one that stands first in the device's own list, which its hardware
+    orders, or the one with the smallest file, the lowest measured latency or the highest measured accuracy."""
     late_joiners: LateJoiners = "ignore"
     """Of devices that come to be in the group, to match or to be enrolled while it runs: left alone, or added to the
     last wave."""

@@ -24,9 +24,10 @@ from shoal_hub.registry.versions import find_variants, find_version
 from shoal_hub.rollouts.delta_pairs import delta_pairs
 from shoal_hub.rollouts.gate import begin_wave
 from shoal_hub.rollouts.owner import owner_of
-from shoal_hub.rollouts.request import RolloutRequest
+from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.selection import Selection, add_deployments, choose_devices
 from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.rollouts.variants import check_targets, choose_target, rank_variants
 from shoal_hub.transfer.deltas import Pair, want_deltas
 from shoal_hub.transfer.leases import has_room, make_room, take_leases
 from shoal_hub.trust.director import Director
@@ -92,13 +93,14 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     chosen = choose_devices(session, request, seed, now)
     encrypt_variants(session, starter.artifacts, starter.version_keys, found, now)
     variants = find_variants(session, found)
+    check_targets(variants, request)
     _check_sizes(variants, starter.max_artifact_bytes)
     manifest = publish_manifest(session, starter.artifacts, starter.trust, starter.director, found)
-    artifacts = [manifest.sha256, *_used_artifacts(found, variants, chosen.ahead)]
+    artifacts = [manifest.sha256, *_used_artifacts(found, variants, request, chosen.ahead)]
     make_room(session, artifacts, starter.retained_budget_bytes)
     rollout = _add_rollout(session, request, found, manifest, chosen, seed=seed, by=by, now=now)
     take_leases(session, owner_of(rollout.id), artifacts, now)
-    pairs = delta_pairs(session, found, variants, chosen.ahead, starter.delta_min_bytes)
+    pairs = delta_pairs(session, found, variants, request, chosen.ahead, starter.delta_min_bytes)
     _take_deltas(session, starter, rollout, pairs, now)
     begin_wave(session, rollout, now)
     record_event(session, "rollout_started", _started(rollout, chosen), subject=owner_of(rollout.id), at=now)
@@ -181,15 +183,16 @@ def _check_sizes(variants: Sequence[VariantRow], max_bytes: int) -> None:
             )
 
 
-def _used_artifacts(version: Version, variants: Sequence[VariantRow], devices: Sequence[Device]) -> set[str]:
+def _used_artifacts(
+    version: Version, variants: Sequence[VariantRow], plan: RolloutPlan, devices: Sequence[Device]
+) -> set[str]:
     """Return the variants that these devices would take, as far as they have said what they can run."""
     files = {
         one.target: travels_as(one.sha256, one.encrypted_sha256, is_encrypted=version.is_encrypted) for one in variants
     }
-    available = {target: sha256 for target, sha256 in files.items() if sha256 is not None}
-    targets = [(device.reported or {}).get("targets", ()) for device in devices]
-    chosen = {next((target for target in mine if target in available), "") for mine in targets}
-    return {available[target] for target in chosen if target}
+    ranks = rank_variants(variants, plan)
+    chosen = {choose_target((device.reported or {}).get("targets", ()), ranks) for device in devices}
+    return {sha256 for target in chosen if (sha256 := files.get(target)) is not None}
 
 
 def find_rollout(session: Session, rollout_id: str, *, is_locked: bool = False) -> Rollout:

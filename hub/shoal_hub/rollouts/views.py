@@ -15,13 +15,13 @@ NEVER_SEEN: Final = (-1, -1)
 
 @dataclass(frozen=True)
 class RolloutView:
-    """A rollout as it stands; `targets` are those that the version has a variant for."""
+    """A rollout as it stands; `targets` are those that it gives variants out for, with their ranks."""
 
     id: str
     model: str
     version: int
     manifest: ArtifactRef
-    targets: frozenset[str]
+    targets: Mapping[str, float]
     state: RolloutState
     wave_count: int
     current_wave: int

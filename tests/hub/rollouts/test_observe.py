@@ -16,7 +16,7 @@ VIEW = RolloutView(
     model="digits",
     version=2,
     manifest=ArtifactRef(sha256="0" * 64, size_bytes=1),
-    targets=frozenset({"pi"}),
+    targets={"pi": 0.0},
     state="running",
     wave_count=1,
     current_wave=0,
