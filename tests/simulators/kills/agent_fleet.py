@@ -9,6 +9,7 @@ from tests.simulators.kills.evidence import DiskFacts
 from tests.simulators.kills.plan import Kill
 
 from shoal_agent.enrol import enrol
+from shoal_agent.slots import known_models
 
 _PROGRAM = "tests.simulators.kills.journalling_agent"
 
@@ -62,7 +63,7 @@ class AgentFleet:
         """Ask each agent's endpoint about each model."""
         found: Counter[str] = Counter()
         for agent in self._agents:
-            for model in sorted(path.name for path in (agent.data / "models").iterdir()):
+            for model in known_models(agent.data / "models"):
                 version = agent.serves(model)
                 found.update([f"{model}/{version}"] if version is not None else [])
         return found
