@@ -59,6 +59,10 @@ test-py310: setup-test  ## of these, the wheel alone: its size and the device's 
 power-cut-matrix: setup-test  ## what a device serves after a power cut at each disk operation of each update, as a table
 	@$(PYTHON) -m tests.agent.simulators.power_cut_matrix
 
+.PHONY: kill-matrix
+kill-matrix: setup-test  ## kill -9 of hub, broker and devices amid 200 + 20 rollouts, as a table; about 15 minutes
+	@$(PYTHON) -m tests.simulators.kills
+
 .PHONY: tuf-conformance
 tuf-conformance:  ## the TUF project's own conformance suite against `shoal-agent tuf`; SUITE=a checkout of it
 	@[ -f "$(SUITE)/tuf_conformance/conftest.py" ] || { echo "tuf-conformance: SUITE='$(SUITE)' holds no" \

@@ -21,34 +21,40 @@ class AgentProcess:
     """`shoal-agent run` on a data folder; its log goes to `<data>/agent.log`. A `quick` one waits less, see there.
 
     `clock_error` is how wrong a quick one's clock is at its next start; `environment` are more variables of it.
-    `within` is a command that runs another one, and runs this one.
+    `within` is a command that runs another one, and runs this one. `program` stands in for the quick one's module.
     """
 
-    def __init__(self, data: Path, *options: str, is_quick: bool = False, within: Sequence[str] = ()) -> None:
+    def __init__(
+        self, data: Path, *options: str, is_quick: bool = False, within: Sequence[str] = (), program: str = ""
+    ) -> None:
         self.data = data
         self.clock_error = timedelta()
         self.environment: dict[str, str] = {}
         run = ("shoal_agent", "run", "--data", str(data), "--port", "0", *options)
-        quick = ("tests.simulators.quick_agent", str(data))
+        quick = (program or "tests.simulators.quick_agent", str(data))
         self._is_quick = is_quick
-        self._command = [*within, sys.executable, "-m", *(quick if is_quick else run)]
+        self._command = [*within, sys.executable, "-m", *(quick if is_quick or program else run)]
         self.process: subprocess.Popen[bytes] | None = None
         self.device_id = ""
 
     def start(self) -> "AgentProcess":
         """Start it and wait until its endpoint answers."""
-        (self.data / "run" / "endpoint.json").unlink(missing_ok=True)
-        self.data.mkdir(parents=True, exist_ok=True)
-        clock = [str(self.clock_error.total_seconds())] if self._is_quick else []
-        with (self.data / "agent.log").open("ab") as log:
-            variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **self.environment}
-            self.process = subprocess.Popen([*self._command, *clock], stderr=log, env=variables)
+        self.begin()
         try:
             self.wait_until_live()
         except BaseException:
             self.close()
             raise
         return self
+
+    def begin(self) -> None:
+        """Start it and wait for nothing."""
+        (self.data / "run" / "endpoint.json").unlink(missing_ok=True)
+        self.data.mkdir(parents=True, exist_ok=True)
+        clock = [str(self.clock_error.total_seconds())] if self._is_quick else []
+        with (self.data / "agent.log").open("ab") as log:
+            variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **self.environment}
+            self.process = subprocess.Popen([*self._command, *clock], stderr=log, env=variables)
 
     def wait_until_live(self) -> None:
         deadline_s = time.monotonic() + START_S

@@ -35,18 +35,22 @@ class HubProcess:
 
     def start(self) -> "HubProcess":
         """Start it and wait until every part serves."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.data / "run" / "ready").unlink(missing_ok=True)  # of a hub that was killed
-        with (self.folder / "hub.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "shoal_hub", "hub", "up"], stdout=log, stderr=log, env=self.environment
-            )
+        self.begin()
         try:
             self.wait_until_ready()
         except BaseException:
             self.close()
             raise
         return self
+
+    def begin(self) -> None:
+        """Start it and wait for nothing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.data / "run" / "ready").unlink(missing_ok=True)  # of a hub that was killed
+        with (self.folder / "hub.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "shoal_hub", "hub", "up"], stdout=log, stderr=log, env=self.environment
+            )
 
     def wait_until_ready(self) -> None:
         deadline_s = time.monotonic() + START_S

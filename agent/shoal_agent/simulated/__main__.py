@@ -25,7 +25,9 @@ from shoal_contract import topics
 from shoal_contract.ids import Sha256
 
 _SPARE_FILES = 256
-"""Open files of the process besides its connections."""
+"""Open files of the process besides those of its devices."""
+_FILES_OF_A_KEPT_DISK = 6
+"""An outbox, its log, and what is being written."""
 
 
 class Command(BaseModel):
@@ -37,6 +39,8 @@ class Command(BaseModel):
     sha256: Sha256 = "0" * 64
     chunks: int = 0
     window: int = 4
+    device: int = 0
+    write: int = 0
 
 
 def parse_fault(text: str) -> tuple[str, float]:
@@ -72,6 +76,7 @@ def parse_fault(text: str) -> tuple[str, float]:
 @click.option("--power-off-s", default=2.0, help="From a power cut to the next boot.")
 @click.option("--slow-bytes-per-s", default=64_000.0, help="What a slow line carries.")
 @click.option("--retry-max-s", default=60.0, help="Longest wait before an agent tries something again.")
+@click.option("--keep-disks", is_flag=True, help="Keep the disks in the folder, too; they outlive this process.")
 @click.option("--tell-s", default=0.5, help="Seconds between two lines on how the devices are.")
 def main(
     *,
@@ -87,12 +92,14 @@ def main(
     power_off_s: float,
     slow_bytes_per_s: float,
     retry_max_s: float,
+    keep_disks: bool,
     tell_s: float,
 ) -> None:
     """Simulate devices; prints JSON lines, takes commands on standard input and ends with it.
 
     The enrolment token is read from SHOAL_TOKEN. Commands: {"do": "stop"}, and {"do": "fan_out", "sha256": …, "chunks":
-    …, "window": …}, which has every device read an artifact's chunks and throw them away.
+    …, "window": …}, which has every device read an artifact's chunks and throw them away; {"do": "power_cut",
+    "device": …, "write": …}, which cuts a device's power right before a coming write of its disk, or now (0).
     """
     logging.basicConfig(level=os.environ.get("SHOAL_LOG_LEVEL", "ERROR").upper(), stream=sys.stderr)
     try:
@@ -100,7 +107,7 @@ def main(
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
     times = FaultTimes(online_s, offline_s, power_off_s, slow_bytes_per_s)
-    raise_file_limit(devices)
+    raise_file_limit(devices * (1 + keep_disks * _FILES_OF_A_KEPT_DISK))
     data.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="shoal-simulated-") as scratch:
         plan = FleetPlan(
@@ -114,6 +121,7 @@ def main(
             seed=seed,
             rates=rates,
             times=times,
+            keeps_disks=keep_disks,
         )
         try:
             anyio.run(simulate, Fleet(plan), tell_s)
@@ -139,16 +147,16 @@ def settings_for(scratch: Path, retry_max_s: float) -> AgentSettings:
     )
 
 
-def raise_file_limit(devices: int) -> None:
-    """Let this process open a socket for each device.
+def raise_file_limit(files: int) -> None:
+    """Let this process open its devices' sockets and files.
 
     Raises:
         click.ClickException: The machine does not allow so many.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = devices + _SPARE_FILES
+    wanted = files + _SPARE_FILES
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        msg = f"simulating {devices} devices: this process may open {hard} files, {wanted} are needed"
+        msg = f"simulating devices: this process may open {hard} files, {wanted} are needed"
         raise click.ClickException(f"{msg}; raise the limit (ulimit -n), or use more processes")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(wanted, min(hard, wanted)), hard))
 
@@ -180,6 +188,8 @@ async def _take_commands(fleet: Fleet) -> None:
             continue
         if command.do == "stop":
             return
+        if command.do == "power_cut":
+            fleet.cut_power(command.device, command.write)
         if command.do == "fan_out":
             chunks = [topics.artifact_chunk(command.sha256, index) for index in range(command.chunks)]
             tell(await fleet.fan_out(chunks, command.window))

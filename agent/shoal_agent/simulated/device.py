@@ -3,6 +3,7 @@
 import random
 import time
 from logging import getLogger
+from pathlib import Path
 
 import anyio
 
@@ -10,6 +11,7 @@ from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.identity import Identity
 from shoal_agent.simulated.disk import Disk, Mount
 from shoal_agent.simulated.faults import DeviceFaults
+from shoal_agent.simulated.kept import KeptDisk
 from shoal_agent.simulated.life import Life
 from shoal_agent.simulated.world import World
 from shoal_contract.desired import DesiredModel
@@ -25,16 +27,19 @@ class SimulatedDevice:
         index: Its number in the simulation.
         faults: What goes wrong with it.
         world: What it shares with the others.
+        kept_in: The folder of its disk, which then outlives this process; None for a disk in memory.
     """
 
-    def __init__(self, identity: Identity, index: int, faults: DeviceFaults, world: World) -> None:
+    def __init__(
+        self, identity: Identity, index: int, faults: DeviceFaults, world: World, kept_in: Path | None = None
+    ) -> None:
         self.index = index
         self.identity = identity
         self._encryption_key = load_or_make_encryption_key(identity.folder, identity.device_id)
         self._faults = faults
         self._world = world
         self._chance = random.Random(index)  # noqa: S311 - which chunks a cut loses is no secret
-        self.disk = Disk.empty(world.blobs, world.settings.outbox, lambda: int(world.clock().timestamp() * 1e9))
+        self.disk = _disk_of(world, kept_in)
         self.life: Life | None = None
         self._wished: set[str] = set()
         self._active: set[str] = set()
@@ -81,6 +86,17 @@ class SimulatedDevice:
         if at is not None and self._mount is not None:
             self._mount.cut_power_at(at)
 
+    def cut_power(self, write: int) -> None:
+        """Cut its power now, or right before a coming write of its disk.
+
+        Args:
+            write: Which one, counted from 1; 0 for now. Without power nothing happens.
+        """
+        if self._mount is not None and write:
+            self._mount.cut_power_at(write)
+        elif self._mount is not None:
+            self._mount.cut_power()
+
     def became_active(self, name: str, wanted: DesiredModel) -> None:
         """Take note that a version serves."""
         if wanted.deployment not in self._active:
@@ -112,8 +128,8 @@ class SimulatedDevice:
             self.life = self._mount = None
 
     def _lose_power(self, scope: anyio.CancelScope) -> None:
-        if self.life is not None:
-            self.life.client.unplug()
+        for client in self.life.clients if self.life is not None else ():
+            client.unplug()
         scope.cancel()
 
     async def _lose_line(self, life: Life) -> None:
@@ -135,3 +151,10 @@ class SimulatedDevice:
         if fails:
             self._world.faults["failing_model"] += 1
         return fails
+
+
+def _disk_of(world: World, kept_in: Path | None) -> Disk:
+    outbox, clock_ns = world.settings.outbox, lambda: int(world.clock().timestamp() * 1e9)
+    if kept_in is None:
+        return Disk.empty(world.blobs, outbox, clock_ns)
+    return KeptDisk.open(world.blobs, outbox, clock_ns, kept_in)

@@ -8,24 +8,16 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from shoal_agent.errors import DiskError
 from shoal_agent.outbox import Outbox
 from shoal_agent.settings import OutboxSettings
+from shoal_agent.simulated.journal import Activation
 from shoal_agent.simulated.shared_blobs import SharedBlobs
 from shoal_agent.slots import Slots
 
 IN_MEMORY = Path(":memory:")
 """SQLite's own name of a database that has no file."""
-
-
-class Activation(NamedTuple):
-    """A version that a disk's roles made active, and for which deployment."""
-
-    model: str
-    version: int
-    deployment: str
 
 
 @dataclass
@@ -91,6 +83,12 @@ class Mount:
         """Cut the power right before a coming write, counted from 1."""
         self._writes_left = write
 
+    def cut_power(self) -> None:
+        """Cut it now, whatever is going on; what is off stays off."""
+        if self.is_on:
+            self.is_on = False
+            self._on_power_cut()
+
     def write(self, what: str) -> None:
         """Let one write happen.
 
@@ -100,8 +98,7 @@ class Mount:
         if self._writes_left is not None:
             self._writes_left -= 1
             if self._writes_left == 0:
-                self.is_on = False
-                self._on_power_cut()
+                self.cut_power()
         if not self.is_on:
             raise DiskError(f"writing {what}: the simulated power is off")
         if self._fails_write():

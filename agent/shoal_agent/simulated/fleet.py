@@ -19,7 +19,7 @@ from shoal_agent.simulated.device import SimulatedDevice
 from shoal_agent.simulated.fan_out import fan_out
 from shoal_agent.simulated.faults import DeviceFaults, FaultRates, FaultTimes
 from shoal_agent.simulated.progress import FanOut, FleetState
-from shoal_agent.simulated.world import World, folder_of
+from shoal_agent.simulated.world import World, disk_of, folder_of
 
 _log = getLogger(__name__)
 _ATTEMPTS = 5
@@ -44,6 +44,7 @@ class FleetPlan:
         times: How long faults last.
         enrolling: Devices that enrol at a time.
         handshakes: Connections that are being made at a time.
+        keeps_disks: Whether the disks lie in the folder too, and outlive this process.
     """
 
     hub_url: str
@@ -58,6 +59,7 @@ class FleetPlan:
     times: FaultTimes = field(default_factory=FaultTimes)
     enrolling: int = 4
     handshakes: int = 8
+    keeps_disks: bool = False
 
 
 class Fleet:
@@ -94,7 +96,13 @@ class Fleet:
         identities = [self._identities[index] for index in sorted(self._identities)]
         self._world = world = World.around(identities[0], plan.settings, plan.handshakes)
         self.devices = [
-            SimulatedDevice(identity, index, DeviceFaults(plan.seed, index, plan.rates, plan.times), world)
+            SimulatedDevice(
+                identity,
+                index,
+                DeviceFaults(plan.seed, index, plan.rates, plan.times),
+                world,
+                disk_of(plan.data, index) if plan.keeps_disks else None,
+            )
             for index, identity in sorted(self._identities.items())
         ]
         async with anyio.create_task_group() as group:
@@ -118,6 +126,12 @@ class Fleet:
             received_bytes=self.state().received_bytes - before_bytes,
             cpu_s=time.process_time() - before_cpu_s,
         )
+
+    def cut_power(self, index: int, write: int) -> None:
+        """Cut the power of a device, see `SimulatedDevice.cut_power`; one that is not there is passed over."""
+        for device in self.devices:
+            if device.index == index:
+                device.cut_power(write)
 
     async def say_farewell(self) -> None:
         """Have every device that is online tell the hub that it stops."""

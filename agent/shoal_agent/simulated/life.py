@@ -26,10 +26,10 @@ from shoal_agent.sections import Sections
 from shoal_agent.serving import ModelServer
 from shoal_agent.signer import DeviceSigner
 from shoal_agent.simulated.disk import Mount
+from shoal_agent.simulated.kept import stores_on
 from shoal_agent.simulated.network import LoopClient
 from shoal_agent.simulated.shared_engines import DeviceEngines
 from shoal_agent.simulated.shared_trust import FOLLOWED
-from shoal_agent.simulated.stores import MemoryBlobs, MemoryDesired, MemorySlots
 from shoal_agent.simulated.world import World
 from shoal_agent.telemetry import Telemetry
 from shoal_agent.updater import Profile, Updater
@@ -95,11 +95,12 @@ class Life:
             world.clock,
             client=self._make_client,
         )
-        self._blobs = MemoryBlobs(mount)
+        self._stores = stores_on(mount)
+        self._blobs = self._stores.blobs()
         self._fetcher = Fetcher(self.link, self._blobs, self._ask_again, settings.fetch)
         uploads = Uploads(Path(world.blobs.folder / "uploads"), outbox, self._tell)
         self._uplink = Uplink(self.link, outbox, uploads, identity.device_id, settings.outbox)
-        self._desired = MemoryDesired(mount, lambda: world.trust.directors, identity.device_id)
+        self._desired = self._stores.desired(lambda: world.trust.directors, identity.device_id)
         self._held: bytes | None = None
         self._server = ModelServer()
         self.reporter = Reporter(
@@ -111,7 +112,9 @@ class Life:
             pause_s=settings.link.report_pause_s,
             linger_s=settings.link.report_linger_s,
         )
-        self._models = Models(Path("models"), self._make_updater, self.reporter, self._tell, lambda _: self._known())
+        self._models = Models(
+            Path("models"), self._make_updater, self.reporter, self._tell, lambda _: self._stores.models()
+        )
         self.reporter.models, self.reporter.trust = self._models.reports, world.trust.report
         monitor = Monitor(world.clock)
         self._telemetry = Telemetry(self.link, outbox, monitor, world.clock, self.reporter.notice_datasets)
@@ -245,9 +248,6 @@ class Life:
     async def _ask_again(self, sha256: str, detail: str) -> None:
         self._tell(MissingArtifact(sha256=sha256, detail=detail))
 
-    def _known(self) -> list[str]:
-        return sorted(self._mount.disk.slots)
-
     def _make_client(self, *arguments: object, **options: object) -> LoopClient:
         self.clients.append(LoopClient(self._world.network, self._bytes_per_s, *arguments, **options))
         return self.clients[-1]
@@ -255,7 +255,7 @@ class Life:
     def _make_updater(self, name: str) -> Updater:
         return Updater(
             name=name,
-            file=MemorySlots(self._mount, name),
+            file=self._stores.slots(name),
             blobs=self._blobs,
             fetcher=self._fetcher,
             server=self._server,

@@ -3,18 +3,36 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from typing_extensions import override
 
 from shoal_agent.blobs import BlobStore, PartialBlob
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.errors import ArtifactError, DiskError, FetchError
-from shoal_agent.simulated.disk import Activation, Mount
+from shoal_agent.simulated.disk import Mount
+from shoal_agent.simulated.journal import Change
 from shoal_agent.simulated.shared_blobs import SharedBlobs
 from shoal_agent.slots import SlotFile, Slots
 from shoal_agent.trust import Keys
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.transfer import TransferManifest
+
+
+class Stores(Protocol):
+    """What a life keeps on its disk."""
+
+    def blobs(self) -> BlobStore:
+        """Open the store of artifacts."""
+
+    def slots(self, name: str) -> SlotFile:
+        """Open the roles of a model."""
+
+    def desired(self, keys: Callable[[], Keys], device_id: str) -> DesiredFile:
+        """Open the desired state in force; see `DesiredFile`."""
+
+    def models(self) -> list[str]:
+        """Names of the models that have roles."""
 
 
 class MemoryPartial(PartialBlob):
@@ -156,7 +174,9 @@ class MemorySlots(SlotFile):
         if slots == self.slots:
             return slots
         self._mount.write(f"the roles of {self._name}")
-        self._note_activation(slots)
+        change = Change(model=self._name, before=self.slots, after=slots)
+        if change.activation is not None:
+            self._mount.disk.activations.append(change.activation)
         self.slots = self._mount.disk.slots[self._name] = slots
         return slots
 
@@ -165,13 +185,6 @@ class MemorySlots(SlotFile):
         self._mount.write(f"that {self._name} has no roles")
         self._mount.disk.slots.pop(self._name, None)
         self.slots = Slots()
-
-    def _note_activation(self, slots: Slots) -> None:
-        before, now = self.slots.active, slots.active
-        if now is None or now.state != "unproven":
-            return
-        if before is None or (before.version, before.deployment) != (now.version, now.deployment):
-            self._mount.disk.activations.append(Activation(self._name, now.version, now.deployment))
 
 
 class MemoryDesired(DesiredFile):
@@ -189,3 +202,26 @@ class MemoryDesired(DesiredFile):
     def _write(self, content: bytes) -> None:
         self._mount.write("the desired state")
         self._mount.disk.desired = content
+
+
+class MemoryStores(Stores):
+    """The stores of a disk in memory."""
+
+    def __init__(self, mount: Mount) -> None:
+        self._mount = mount
+
+    @override
+    def blobs(self) -> BlobStore:
+        return MemoryBlobs(self._mount)
+
+    @override
+    def slots(self, name: str) -> SlotFile:
+        return MemorySlots(self._mount, name)
+
+    @override
+    def desired(self, keys: Callable[[], Keys], device_id: str) -> DesiredFile:
+        return MemoryDesired(self._mount, keys, device_id)
+
+    @override
+    def models(self) -> list[str]:
+        return sorted(self._mount.disk.slots)

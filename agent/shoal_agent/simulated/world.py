@@ -77,3 +77,8 @@ def _blobs_of_all(blobs: SharedBlobs, settings: AgentSettings) -> MemoryBlobs:
 def folder_of(data: Path, index: int) -> Path:
     """Return the folder of a device's identity."""
     return data / "devices" / f"{index:06d}" / "identity"
+
+
+def disk_of(data: Path, index: int) -> Path:
+    """Return the folder of a device's disk, where disks are kept."""
+    return data / "devices" / f"{index:06d}" / "disk"

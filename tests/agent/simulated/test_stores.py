@@ -13,7 +13,8 @@ from tests.checks.blobs import CHUNKS, DATA, MANIFEST, REF, BlobChecks, fill
 from shoal_agent.blobs import BlobStore
 from shoal_agent.errors import DiskError
 from shoal_agent.settings import OutboxSettings
-from shoal_agent.simulated.disk import Activation, Disk, Mount
+from shoal_agent.simulated.disk import Disk, Mount
+from shoal_agent.simulated.journal import Activation
 from shoal_agent.simulated.shared_blobs import SharedBlobs
 from shoal_agent.simulated.stores import MemoryBlobs, MemorySlots
 from shoal_agent.slots import Failure, Slots, slot_for
