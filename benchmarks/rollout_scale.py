@@ -30,6 +30,7 @@ from tests.flows.conftest import MODEL, Fleet  # noqa: E402
 from tests.hub.registry.bundles import WEIGHTS  # noqa: E402
 from tests.simulators.hub_process import HubProcess  # noqa: E402
 
+from shoal_agent.settings import FetchSettings  # noqa: E402
 from shoal_client import ShoalClient  # noqa: E402
 from shoal_contract.transfer import chunk_bytes_for  # noqa: E402
 from shoal_hub.cli.simulation import Simulation, SimulationPlan, simulating  # noqa: E402
@@ -38,7 +39,7 @@ HIDDEN, WIDE = 1130, 4400
 """Of the layers; in int8 the file has 5.0 MB."""
 MAX_RATIO = 1.5
 MAX_HUB_SHARE = 0.2
-WINDOW = 4
+WINDOW = FetchSettings().window
 WAIT_S = 1500.0
 FEW, MANY, MOST = 100, 1000, 5000
 PARTS = ("api", "ingest", "controller")

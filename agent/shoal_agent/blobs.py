@@ -9,9 +9,12 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+from anyio import to_thread
 
 from shoal_agent.durable import make_folder, sync_folder
 from shoal_agent.errors import ArtifactError, DiskError, FetchError
@@ -19,6 +22,7 @@ from shoal_contract.desired import ArtifactRef
 from shoal_contract.ids import sha256_hex
 from shoal_contract.transfer import TransferManifest
 
+Result = TypeVar("Result")
 _READ_BYTES = 1024 * 1024
 _BLOCK_BYTES = 512
 """Unit of `st_blocks`, whatever the file system's blocks are."""
@@ -137,6 +141,10 @@ class BlobStore:
         for left in folder.glob("*.new"):  # by a process that was cut off in `put`
             with suppress(OSError):  # a disk that has turned read-only still serves what it holds
                 left.unlink()
+
+    async def work(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Do what waits for this store's disk, in a thread."""
+        return await to_thread.run_sync(function, *arguments)
 
     def path(self, sha256: str) -> Path:
         """Where the verified artifact lies, if it is there."""

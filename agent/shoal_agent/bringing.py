@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import getLogger
 
-from anyio import to_thread
-
 from shoal_agent.blobs import BlobStore
 from shoal_agent.deltas import Deltas
 from shoal_agent.encryption_key import EncryptionKey
@@ -69,7 +67,7 @@ class Files:
         """
         if self.blobs.has(ref.sha256):
             try:
-                await to_thread.run_sync(self.blobs.check, ref.sha256)
+                await self.blobs.work(self.blobs.check, ref.sha256)
             except ArtifactError as error:
                 _log.warning("model %s: %s", self.name, error)
         return self.blobs.has(ref.sha256)

@@ -6,12 +6,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from pathlib import Path
 
 import anyio
-from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore, PartialBlob
 from shoal_agent.errors import AgentError, BudgetError, FetchError, LinkError
 from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.fetch_ways import FetchWays, RangeSource, RetainedSource
+from shoal_agent.pace import Pace
 from shoal_agent.settings import FetchSettings
 from shoal_agent.turns import RightOfWay
 from shoal_contract.desired import ArtifactRef
@@ -111,14 +111,14 @@ class Fetcher:
     async def _bring(self, ref: ArtifactRef, is_urgent: bool) -> Path:
         manifest = await self.manifest(ref)
         try:
-            partial = await to_thread.run_sync(self._blobs.open_partial, manifest)
+            partial = await self._blobs.work(self._blobs.open_partial, manifest)
             try:
                 for _ in range(self._settings.chunk_attempts):
                     with self._right_of_way.taken() if is_urgent else nullcontext():
                         await self._fill(partial, is_urgent)
-                    await to_thread.run_sync(partial.find_wrong)
+                    await self._blobs.work(partial.find_wrong)
                     if not partial.missing:
-                        path = await to_thread.run_sync(self._blobs.finish, partial, ref)
+                        path = await self._blobs.work(self._blobs.finish, partial, ref)
                         self._held.pop(ref.sha256, None)
                         self._ways.succeeded(ref.sha256)
                         return path
@@ -146,20 +146,21 @@ class Fetcher:
     async def _fill(self, partial: PartialBlob, is_urgent: bool) -> None:
         todo = sorted(partial.missing, reverse=True)
         window = self._window(partial)
-        limiter = anyio.CapacityLimiter(1)
+        pace = Pace(window)
         failures: list[AgentError] = []
 
         async def worker(ask: AskNearby) -> None:
             while todo and not failures:
-                async with limiter:
-                    if todo:
+                await pace.wait()
+                try:
+                    if todo and not failures:
                         started_s = time.monotonic()
-                        try:
-                            await self._chunk(partial, todo.pop(), ask, is_urgent)
-                        except AgentError as error:  # raised below: a task group would wrap it
-                            failures.append(error)
-                        is_fast = time.monotonic() - started_s < self._settings.fast_chunk_s
-                        limiter.total_tokens = window if is_fast else 1
+                        await self._chunk(partial, todo.pop(), ask, is_urgent)
+                        pace.measured(is_fast=time.monotonic() - started_s < self._settings.fast_chunk_s)
+                except AgentError as error:  # raised below: a task group would wrap it
+                    failures.append(error)
+                finally:
+                    pace.done()
 
         async with self._nearby(partial.manifest) as ask, anyio.create_task_group() as group:
             for _ in range(min(window, len(todo))):
@@ -181,7 +182,7 @@ class Fetcher:
                 await self._admit(partial, index, is_urgent)
                 data = await self._ways.chunk(partial.manifest, index)
             try:
-                await to_thread.run_sync(partial.write, index, data)
+                await self._blobs.work(partial.write, index, data)
             except WrongSizeError as error:
                 problem = str(error)
             else:

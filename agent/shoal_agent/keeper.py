@@ -95,7 +95,7 @@ class Keeper:
 
     async def put(self, slots: Slots) -> Slots:
         """Make a transition durable in a thread: an fsync on an SD card takes as long as many requests."""
-        return await to_thread.run_sync(self.file.put, slots)
+        return await self.blobs.work(self.file.put, slots)
 
     def serves(self, slot: Slot) -> bool:
         """Whether a version is the one that answers now."""
@@ -156,9 +156,9 @@ class Keeper:
                 await to_thread.run_sync(run_golden, served.engine, served.manifest, variant)
 
     async def _serve(self, slot: Slot) -> None:
-        await to_thread.run_sync(self.blobs.check, slot.manifest.sha256)
+        await self.blobs.work(self.blobs.check, slot.manifest.sha256)
         if slot.encrypted is None:  # else opening it checks each byte
-            await to_thread.run_sync(self.blobs.check, slot.sha256)
+            await self.blobs.work(self.blobs.check, slot.sha256)
         wanted = _wanted_in(slot)
         chosen = await self.loader.choose(wanted)
         timeout_s = slot.policy.activate_timeout_s if slot.policy and slot.state == "unproven" else None

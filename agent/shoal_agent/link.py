@@ -10,8 +10,9 @@ import random
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from shoal_agent.asks import Asks
 from shoal_agent.clock import Clock
 from shoal_agent.errors import DiskError, FetchError, LinkError
 from shoal_agent.identity import Identity, load_key
@@ -99,6 +101,7 @@ class Link:
         self.on_passage: Callable[[Passage, str, int, int], None] = lambda *_: None
         """Told of what passes: (what, topic, payload bytes, QoS); in any thread."""
         self._inboxes = Inboxes(settings.inbox_messages)
+        self._asks = Asks(self._subscribe, self._unsubscribe)
         self._confirmations: dict[int, _Confirmation] = {}
         self._up = anyio.Event()
         self._up_s = 0.0
@@ -207,14 +210,13 @@ class Link:
         """Receive what arrives on exactly `topic`, across reconnections, until the block ends."""
         messages = self._inboxes.open(topic, qos)
         if self.is_connected:
-            self._subscribe(topic, qos)
+            self._asks.begin({topic: qos})
         try:
             yield messages
         finally:
             self._inboxes.close(topic)
             if self.is_connected:
-                self.on_passage("unsubscribe", topic, 0, 0)
-                self._client.unsubscribe(topic)
+                self._asks.end(topic)
 
     async def read_retained(self, topic: str, timeout_s: float) -> bytes:
         """Return the retained message of `topic`, at QoS 0: whoever asks asks again if it is lost.
@@ -348,6 +350,7 @@ class Link:
 
     def _set_down(self, problem: str) -> None:
         self.last_problem = problem
+        self._asks.forget()
         if self._up.is_set():
             self._up = anyio.Event()
             self._down.set()
@@ -360,13 +363,19 @@ class Link:
         self._up_s = time.monotonic()
         self._attempts = 0
         self._down = anyio.Event()
-        for topic, qos in self._inboxes.wanted().items():
-            self._subscribe(topic, qos)
+        self._asks.forget()
+        self._asks.begin(self._inboxes.wanted())
         self._up.set()
 
-    def _subscribe(self, topic: str, qos: int) -> None:
-        self.on_passage("subscribe", topic, 0, 0)
-        self._client.subscribe(topic, options=SubscribeOptions(qos=qos))
+    def _subscribe(self, wanted: Mapping[str, int]) -> None:
+        for topic in wanted:  # counted as if each had a packet of its own, which is a little too much
+            self.on_passage("subscribe", topic, 0, 0)
+        self._client.subscribe([(topic, SubscribeOptions(qos=qos)) for topic, qos in wanted.items()])
+
+    def _unsubscribe(self, left: Sequence[str]) -> None:
+        for topic in left:
+            self.on_passage("unsubscribe", topic, 0, 0)
+        self._client.unsubscribe(list(left))
 
     def _on_connect(self, _c: Client, _u: object, _f: ConnectFlags, reason: ReasonCode, _p: Properties | None) -> None:
         if reason.is_failure:
@@ -389,10 +398,10 @@ class Link:
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         self.on_passage("receive", message.topic, len(message.payload), message.qos)
-        self._inboxes.hand_over(self._loop, message.topic, bytes(message.payload))
+        self._inboxes.hand_over(partial(self._client.call_in, self._loop), message.topic, bytes(message.payload))
 
     def _on_publish(self, _c: Client, _u: object, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
-        self._loop.call_soon_threadsafe(self._confirm, mid, reason)
+        self._client.call_in(self._loop, self._confirm, mid, reason)
 
     def _confirm(self, mid: int, reason: ReasonCode) -> None:
         confirmation = self._confirmations.get(mid)

@@ -1,6 +1,6 @@
 """Where the link's messages wait for their readers: bounded twice, as a broker may send faster than anybody reads."""
 
-import asyncio
+from collections.abc import Callable
 from logging import getLogger
 from typing import NamedTuple
 
@@ -48,8 +48,14 @@ class Inboxes:
         """Return the quality of service to subscribe to each topic with."""
         return {topic: inbox.qos for topic, inbox in self._inboxes.items()}
 
-    def hand_over(self, loop: asyncio.AbstractEventLoop, topic: str, payload: bytes) -> None:
-        """Give a message to the event loop; called in paho's thread, which must not wait. Too many are dropped."""
+    def hand_over(self, call: Callable[..., object], topic: str, payload: bytes) -> None:
+        """Give a message to the event loop; called in paho's thread, which must not wait. Too many are dropped.
+
+        Args:
+            call: Calls a function in the event loop, later.
+            topic: The message's.
+            payload: The message.
+        """
         waiting = self._handed_over - self._delivered
         if waiting >= self._most:
             if not self._is_dropping:  # once a flood, so that the log is not flooded instead
@@ -58,7 +64,7 @@ class Inboxes:
             return
         self._is_dropping = False
         self._handed_over += 1
-        loop.call_soon_threadsafe(self._deliver, topic, payload)
+        call(self._deliver, topic, payload)
 
     def _deliver(self, topic: str, payload: bytes) -> None:
         self._delivered += 1

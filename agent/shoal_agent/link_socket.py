@@ -3,10 +3,12 @@
 Tests pin the private names of paho-mqtt: `_sock_recv`, `_packet_handle`, `_in_packet`, `_client_id`.
 """
 
+import asyncio
 import math
 import socket
 import struct
 import threading
+from collections.abc import Callable
 
 from paho.mqtt.client import PUBLISH, Client
 from paho.mqtt.enums import MQTTErrorCode
@@ -31,6 +33,10 @@ class MqttClient(Client):
         """Whether something moves this client's packets: its thread, which may have ended without a word."""
         name = f"paho-mqtt-client-{self._client_id.decode()}"
         return name in {thread.name for thread in threading.enumerate()}
+
+    def call_in(self, loop: asyncio.AbstractEventLoop, function: Callable[..., object], *arguments: object) -> None:
+        """Have the event loop call a function; for callbacks, which are called in this client's thread."""
+        loop.call_soon_threadsafe(function, *arguments)
 
     def reconnect(self) -> MQTTErrorCode:
         """Connect, as paho does."""

@@ -83,7 +83,7 @@ class Loader:
         Raises:
             ArtifactError: The manifest is another's, or has no variant that this device can run.
         """
-        manifest = await to_thread.run_sync(self._manifest, wanted)
+        manifest = await self.blobs.work(self._manifest, wanted)
         profile = self.profile
         return Chosen(manifest, choose_variant(manifest, wanted, targets=profile.targets, runtimes=profile.runtimes))
 

@@ -40,8 +40,9 @@ class FetchSettings:
     silence_s: float = 10.0
     """A retained topic that stays silent this long is missing."""
     fast_chunk_s: float = 3.0
-    """While a chunk takes less, up to `window` chunks are asked for at once; else one."""
-    window: int = 4
+    """While a chunk takes less, more and more are under way at a time, up to `window`; else fewer, down to one."""
+    window: int = 16
+    """Chunks under way at a time, at most; half of them are asked for in one packet."""
     chunk_attempts: int = 3
     https_after: int = 2
     """Tries at the broker that fail before one goes to the hub over HTTPS; from there on they take turns."""

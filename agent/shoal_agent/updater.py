@@ -15,7 +15,6 @@ from logging import getLogger
 from typing import Protocol
 
 import anyio
-from anyio import to_thread
 
 from shoal_agent.attempt import Attempt, OnStep
 from shoal_agent.blobs import BlobStore
@@ -191,7 +190,7 @@ class Updater:
         """Stop serving the model: the hub no longer wants it here."""
         self._files.end()
         await self.server.swap(self.name, None)
-        await to_thread.run_sync(self.file.forget)
+        await self.blobs.work(self.file.forget)
 
     async def _deploy(self, attempt: Attempt) -> str | None:
         if await self._is_settled(attempt):

@@ -35,9 +35,9 @@ MAX_BLOB_BYTES: Final = 64 * 1024 * 1024
 CHUNK_SIZES_BYTES: Final = (16 * 1024, 128 * 1024, 512 * 1024)
 """The chunk sizes that a transfer manifest may name."""
 DEFAULT_CHUNK_BYTES: Final = 128 * 1024
+"""Of what travels over MQTT: at 64 kbit/s a chunk keeps what the hub says next waiting for 16 seconds."""
 LARGE_CHUNK_BYTES: Final = 512 * 1024
-LARGE_ARTIFACT_BYTES: Final = 1024 * 1024
-"""Above it an artifact travels in large chunks, unless the hub's setting says otherwise."""
+"""Of what is larger than `MAX_ARTIFACT_BYTES`: over HTTPS, on a connection of its own, a chunk delays no message."""
 MAX_DELTAS: Final = 64
 """Deltas to one artifact that its transfer manifest may name."""
 MAX_ACK_BLOBS: Final = 64

@@ -15,7 +15,6 @@ from shoal_contract.ids import Sha256, sha256_hex
 from shoal_contract.limits import (
     CHUNK_SIZES_BYTES,
     DEFAULT_CHUNK_BYTES,
-    LARGE_ARTIFACT_BYTES,
     LARGE_CHUNK_BYTES,
     MAX_ARTIFACT_BYTES,
     MAX_CHUNK_LIST_BYTES,
@@ -104,8 +103,8 @@ class TransferManifest(WireMessage):
 
 
 def chunk_bytes_for(size_bytes: int) -> int:
-    """Return the chunk size for an artifact: each chunk costs six small packets, so a large artifact has large ones."""
-    return LARGE_CHUNK_BYTES if size_bytes > LARGE_ARTIFACT_BYTES else DEFAULT_CHUNK_BYTES
+    """Return the chunk size for an artifact: small over MQTT, where no message overtakes a chunk."""
+    return LARGE_CHUNK_BYTES if size_bytes > MAX_ARTIFACT_BYTES else DEFAULT_CHUNK_BYTES
 
 
 def describe(data: bytes, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> TransferManifest:

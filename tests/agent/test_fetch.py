@@ -125,11 +125,11 @@ async def test_a_chunk_list_that_lies_only_delays(transfer: Transfer) -> None:
     assert (await transfer.fetcher.fetch(REF)).read_bytes() == DATA
 
 
-async def test_the_window_rises_to_four_while_chunks_are_fast(tmp_path: Path) -> None:
-    transfer = Transfer(tmp_path, fast_chunk_s=10.0)
+async def test_the_window_rises_to_its_bound_while_chunks_are_fast(tmp_path: Path) -> None:
+    transfer = Transfer(tmp_path, fast_chunk_s=10.0, window=3)
     transfer.source.delay_s = lambda _: 0.01
     await transfer.fetcher.fetch(REF)
-    assert transfer.source.most_at_once == 4
+    assert transfer.source.most_at_once == 3
 
 
 async def test_the_window_stays_at_one_while_chunks_are_slow(tmp_path: Path) -> None:

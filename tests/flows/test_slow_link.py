@@ -29,6 +29,8 @@ ROLLBACK_S = 60.0
 WAIT_S = 180.0
 COUNTED_S = 40.0
 SILENCE_S = 5.0
+THREE_CHUNKS, OVER_A_MEBIBYTE = 30_000, 100_000
+"""Widths of the model's layer: 384 KiB and 1.3 MB in int8."""
 SUBSCRIPTIONS = "$SYS/broker/subscriptions/count"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400, method="signal")]  # cleans up, too
@@ -54,10 +56,10 @@ class Setting(NamedTuple):
     agent: SlowAgent
     folder: Path
 
-    def add_version(self, seed: int) -> int:
-        """Register a version of three chunks, a minute's worth of this link."""
+    def add_version(self, seed: int, width: int = THREE_CHUNKS) -> int:
+        """Register a version, of three chunks where nothing else is said: a minute's worth of this link."""
         bundle = write_bundle(self.folder / f"bundle-{seed}", seed=seed)
-        replace_model(bundle, wide_onnx(seed))
+        replace_model(bundle, wide_onnx(seed, width))
         return self.fleet.register(bundle)
 
     def parts(self) -> list[bytes]:
@@ -158,13 +160,14 @@ def test_a_transfer_that_a_restart_interrupts_goes_on_with_the_chunks_that_are_m
     assert link.dropped_packets() > 0
 
 
+@pytest.mark.parametrize(("seed", "width"), [(2, THREE_CHUNKS), (3, OVER_A_MEBIBYTE)], ids=["384 KiB", "1.3 MB"])
 def test_a_rollback_in_the_middle_of_a_transfer_acts_within_a_minute_and_ends_the_transfer(
-    setting: Setting, broker: Listening
+    setting: Setting, broker: Listening, seed: int, width: int
 ) -> None:
     fleet, link, agent = setting.fleet, setting.link, setting.agent
-    serving, number = agent.serves(MODEL), setting.add_version(seed=2)
+    serving, number = agent.serves(MODEL), setting.add_version(seed, width)
     rollout = fleet.client.rollouts.start(MODEL, number)
-    wait_until(lambda: setting.chunks_held() == 1, "one chunk of three is there", agent)
+    wait_until(lambda: setting.chunks_held() == 1, "one chunk is there", agent)
     while_it_fetches = newest_count(broker)  # counted since the transfer began, as a chunk takes longer than that
 
     started_s = time.monotonic()
@@ -174,6 +177,8 @@ def test_a_rollback_in_the_middle_of_a_transfer_acts_within_a_minute_and_ends_th
 
     logging.getLogger(__name__).info("the rollback acted after %.1f s", took_s)
     assert took_s <= ROLLBACK_S
+    size_bytes = fleet.client.rollouts.show(rollout.id).deployments[0].whole_bytes or 0
+    assert (size_bytes > 2**20) == (width == OVER_A_MEBIBYTE)
     assert agent.serves(MODEL) == serving
     assert setting.chunks_held() < 3
     wait_for_count(broker, while_it_fetches - 1)  # no chunk is subscribed to any more

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import anyio
 
 from shoal_agent.link import Link
+from shoal_agent.pace import Pace
 
 
 async def fan_out(link: Link, topics: Sequence[str], window: int, silence_s: float) -> None:
@@ -13,18 +14,24 @@ async def fan_out(link: Link, topics: Sequence[str], window: int, silence_s: flo
     Args:
         link: The device's.
         topics: What to read.
-        window: Topics that are asked for at a time.
+        window: Topics that are under way at a time.
         silence_s: How long one may stay silent.
 
     Raises:
         FetchError: One stayed silent.
         LinkError: The link is down.
     """
-    todo = list(reversed(topics))
+    todo, pace = list(reversed(topics)), Pace(window)
 
     async def worker() -> None:
         while todo:
-            await link.read_retained(todo.pop(), silence_s)
+            await pace.wait()
+            try:
+                if todo:
+                    await link.read_retained(todo.pop(), silence_s)
+                    pace.measured(is_fast=True)
+            finally:
+                pace.done()
 
     async with anyio.create_task_group() as group:
         for _ in range(min(window, len(todo))):

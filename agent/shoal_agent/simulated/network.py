@@ -35,6 +35,7 @@ class Network:
 
     def __init__(self, handshakes: int) -> None:
         self.loop = asyncio.get_running_loop()
+        self.thread = threading.get_ident()
         self.handshakes = asyncio.Semaphore(handshakes)
         self._clients: set[LoopClient] = set()
         self._drives: set[asyncio.Task[None]] = set()
@@ -49,7 +50,8 @@ class Network:
 
     def call(self, function: Callable[..., None], *arguments: object) -> None:
         """Call a function in the event loop, from whatever thread."""
-        self.loop.call_soon_threadsafe(function, *arguments)
+        is_inside = threading.get_ident() == self.thread
+        (self.loop.call_soon if is_inside else self.loop.call_soon_threadsafe)(function, *arguments)
 
     def drive(self, client: "LoopClient") -> None:
         """Keep a client connected until it is stopped."""
@@ -97,6 +99,13 @@ class LoopClient(MqttClient):
     def is_driven(self) -> bool:
         """Whether the event loop drives it."""
         return not self._ended.is_set()
+
+    def call_in(self, loop: asyncio.AbstractEventLoop, function: Callable[..., object], *arguments: object) -> None:
+        """Have the event loop call a function; packets are read in its own thread, where nothing has to wake it."""
+        if threading.get_ident() == self._network.thread:
+            loop.call_soon(function, *arguments)
+        else:
+            super().call_in(loop, function, *arguments)
 
     def reconnect_delay_set(self, min_delay: float = 1, max_delay: float = 120) -> None:
         """Set how long it waits before it connects again; the link gives the same for both."""

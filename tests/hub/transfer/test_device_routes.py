@@ -93,7 +93,7 @@ def test_other_ranges_are_refused_with_the_size(asking: Asking, range_: str | No
 def test_the_chunk_list_is_the_one_that_stands_at_the_broker(asking: Asking) -> None:
     for _ in range(2):  # hashed, and kept
         listed = parse_transfer_manifest(asking.get(None, tail="/chunks").content, SHA256, len(DATA))
-        assert listed == describe(DATA, 512 * 1024)
+        assert listed == describe(DATA)
 
 
 def test_what_the_device_is_not_told_of_is_refused_whether_or_not_it_exists(asking: Asking) -> None:
