@@ -179,7 +179,10 @@ def odd_false_aborts(rollouts: int) -> None:
 
 
 def power(rollouts: int, fleet: Traffic) -> None:
-    """Print how often a known regression aborts within MAX_PREDICTIONS an arm."""
+    """Print how often a known regression aborts within MAX_PREDICTIONS an arm.
+
+    Where devices differ, what the same power takes is the goal: `needs` tells it.
+    """
     for traffic in kinds(replace(fleet, new_rate=REGRESSED)):
         found = run(traffic, rollouts, ALONE)
         ours, peer = found.power_within(MAX_PREDICTIONS), share(found.threshold)
@@ -189,7 +192,10 @@ def power(rollouts: int, fleet: Traffic) -> None:
             "median_predictions": round(float(found.predictions[int(median)])) if math.isfinite(median) else None,
             "fixed_sample_test_needs": FIXED_SAMPLE,
         }
-        report(f"power_{label(traffic)}", ours, peer, THRESHOLD, rollouts, goal, ours >= POWER, extra)
+        is_goal = traffic.device_sd == 0
+        told = goal if is_goal else f"told by power_needs_sd{traffic.device_sd}_day"
+        name = f"power_{label(traffic)}"
+        report(name, ours, peer, THRESHOLD, rollouts, told, ours >= POWER if is_goal else None, extra)
 
 
 def false_advances(rollouts: int) -> None:
@@ -201,21 +207,45 @@ def false_advances(rollouts: int) -> None:
 
 
 def needs(rollouts: int) -> None:
-    """Print what the same power takes where devices differ, and how long a good version takes to advance."""
+    """Print what the same power takes where devices differ, and how long a good version takes to advance.
+
+    The devices and the predictions are found on one lot of rollouts, and have to hold on another.
+    """
+    least = POWER - 2 * math.sqrt(POWER * (1 - POWER) / rollouts)
     for sd in DEVICE_SDS:
         base = Traffic(requests=20, windows=200, device_sd=sd, has_day=True)
-        worse = run(replace(base, new_rate=REGRESSED, windows=100), rollouts, ALONE)
-        tell(f"predictions_needed_20+20_sd{sd}_day", "predictions an arm", worse.needed(worse.ours), rollouts)
-        few, enough = METRIC.min_devices - 1, 640
-        while enough - few > max(1, few // 20):
-            devices = (few + enough) // 2
-            traffic = replace(fleet_of(devices), new_rate=REGRESSED, device_sd=sd, has_day=True)
-            is_enough = run(traffic, rollouts, ALONE).power_within(MAX_PREDICTIONS) >= POWER
-            few, enough = (few, devices) if is_enough else (devices, enough)
-        name = f"devices_needed_for_{MAX_PREDICTIONS}_predictions_sd{sd}_day"
-        tell(name, "devices an arm", enough, rollouts)
+        worse = replace(base, new_rate=REGRESSED, windows=100)
+        found = run(worse, rollouts, ALONE)
+        predictions = found.needed(np.where(found.ours < found.advanced, found.ours, math.inf))
+        devices = devices_needed(rollouts, sd)
+        by_devices = power_of(devices, rollouts, sd, seed=2)
+        by_predictions = run(worse, rollouts, ALONE, seed=2).power_within(predictions or 0)
+        confirmed = {
+            "power_of_these_devices": by_devices,
+            "predictions_an_arm_of_20+20": predictions,
+            "power_of_these_predictions": by_predictions,
+        }
+        holds = min(by_devices, by_predictions) >= least
+        name, goal = f"power_needs_sd{sd}_day", f">= {POWER} by both, on other rollouts (>= {least:.3f} of {rollouts})"
+        unit = f"devices an arm, for {MAX_PREDICTIONS} predictions an arm"
+        tell(name, unit, devices, rollouts, goal, holds=holds, extra=confirmed)
         good = run(base, rollouts, ALONE)
         tell(f"predictions_to_advance_20+20_sd{sd}_day", "predictions an arm", good.needed(good.advanced), rollouts)
+
+
+def devices_needed(rollouts: int, sd: float) -> int:
+    """Return the fewest devices an arm, to within a twentieth, that have POWER within MAX_PREDICTIONS an arm."""
+    few, enough = METRIC.min_devices - 1, 640
+    while enough - few > max(1, few // 20):
+        devices = (few + enough) // 2
+        few, enough = (few, devices) if power_of(devices, rollouts, sd) >= POWER else (devices, enough)
+    return enough
+
+
+def power_of(devices: int, rollouts: int, sd: float, seed: int = 1) -> float:
+    """Return the power of so many devices an arm that differ, with a day cycle, within MAX_PREDICTIONS an arm."""
+    traffic = replace(fleet_of(devices), new_rate=REGRESSED, device_sd=sd, has_day=True)
+    return run(traffic, rollouts, ALONE, seed).power_within(MAX_PREDICTIONS)
 
 
 def one_budget(rollouts: int) -> None:
@@ -288,7 +318,7 @@ def report(
     peer_name: str,
     n: int,
     goal: str,
-    holds: bool,
+    holds: bool | None,
     extra: Mapping[str, float | None] | None = None,
 ) -> None:
     """Print one line of shares of rollouts; the ratio is ours over the peer's for power, the peer's over ours else."""
@@ -299,11 +329,18 @@ def report(
 
 
 def tell(
-    name: str, unit: str, ours: float | None, n: int, goal: str | None = None, *, holds: bool | None = None
+    name: str,
+    unit: str,
+    ours: float | None,
+    n: int,
+    goal: str | None = None,
+    *,
+    holds: bool | None = None,
+    extra: Mapping[str, float | None] | None = None,
 ) -> None:
     """Print one line that has no peer."""
     line = {"name": name, "unit": unit, "ours": ours, "peer": None, "peer_name": "none", "ratio": None}
-    print(json.dumps({**line, "n": n, "goal": goal, "holds": holds}), flush=True)
+    print(json.dumps({**line, "n": n, "goal": goal, "holds": holds, **(extra or {})}), flush=True)
 
 
 def main() -> None:

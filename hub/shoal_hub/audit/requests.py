@@ -98,7 +98,7 @@ def _own(made: dict[str, str], feature: str, difference: Difference) -> list[str
 
 def _subject(scope: Scope, candidates: list[str], difference: Difference) -> str:
     """Return what the path names, up to its last parameter; without one, the first candidate, or what was changed."""
-    path = scope["path"].removeprefix(_API).split("/")
+    path = scope["path"].removeprefix(_API).removeprefix("/").split("/")
     template: list[str] = getattr(scope.get("route"), "path", "").split("/")
     # Counted from the end: the template may be without the prefix that its router was mounted with.
     behind = next((number for number, part in enumerate(reversed(template)) if part.startswith("{")), None)

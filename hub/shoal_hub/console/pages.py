@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from shoal_hub.console.interval import WIDTH, interval_of
 from shoal_hub.traffic.ledger import DeviceMonth
 
 _POLICY: Final = (
@@ -49,6 +50,11 @@ def size(size_bytes: int) -> str:
     return f"{size_bytes / unit_bytes:.1f} {unit}" if unit_bytes > 1 else f"{size_bytes} B"
 
 
+def number(value: float | None) -> str:
+    """Return a number in four digits, a dash for none."""
+    return f"{value:.4g}" if value is not None else "-"
+
+
 def size_of(month: DeviceMonth, category: str) -> str:
     """Return what a device has received and sent of a category, both together."""
     traffic = month.categories.get(category)
@@ -58,4 +64,5 @@ def size_of(month: DeviceMonth, category: str) -> str:
 _environment = Environment(
     loader=PackageLoader("shoal_hub.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
-_environment.filters |= {"ago": ago, "size": size, "size_of": size_of}
+_environment.filters |= {"ago": ago, "size": size, "size_of": size_of, "number": number, "interval": interval_of}
+_environment.globals["interval_width"] = WIDTH

@@ -70,3 +70,4 @@ def test_windows_that_hold_labels_alone_hide_no_drift(hub: HubContext, baseline:
     with hub.database.session() as session:
         (signal,) = signals(session)
     assert signal.samples == 150
+    assert len(stored(hub)) == 32, "none of them is taken for one that came before"

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from tests.hub.rollouts.test_advance import ROLLOUT, TIMEOUT, Fleet
 
 from shoal_contract.reported import Problem
+from shoal_hub.gates.plan import GatePlan
 from shoal_hub.rollouts.request import RolloutPlan, Threshold
 from shoal_hub.rollouts.tally import Tally
 from shoal_hub.rollouts.thresholds import measure
@@ -187,6 +188,51 @@ def test_a_gate_holds_a_wave_lets_it_pass_or_aborts_in_the_middle_of_one() -> No
     fleet.gate = GateResult("abort", "errors rose by 2 %")
     fleet.step()
     assert (fleet.rollout.state, fleet.rollout.reason) == ("aborted", "errors rose by 2 %")
+
+
+def last_wave_has_ended(**plan: Any) -> Fleet:
+    """Return a fleet of one wave with a gate, of which the one device has the version."""
+    fleet = Fleet([1], replace(planned(gate=GatePlan(), **plan), gate_count=1))
+    fleet.gate = GateResult("hold", "too few samples")
+    fleet.step()
+    fleet.report(0, "applied")
+    fleet.step()
+    return fleet
+
+
+def test_the_last_wave_is_held_by_its_gate_and_has_succeeded_once_it_is_let_pass() -> None:
+    fleet = last_wave_has_ended(soak_s=60)
+    fleet.now += timedelta(seconds=61)
+    fleet.step()
+    assert (fleet.rollout.state, fleet.holds_leases) == ("running", True)
+    fleet.gate = GateResult("advance", "no worse by more than 1 %")
+    fleet.step()
+    assert fleet.rollout.state == "succeeded"
+
+
+def test_a_last_wave_with_a_gate_is_watched_for_its_soak_time_too() -> None:
+    fleet = last_wave_has_ended(soak_s=60)
+    fleet.gate = GateResult("advance", "no worse by more than 1 %")
+    fleet.step()
+    assert fleet.rollout.state == "running"
+    fleet.now += timedelta(seconds=61)
+    fleet.step()
+    assert fleet.rollout.state == "succeeded"
+
+
+def test_a_person_lets_only_the_wave_past_its_gate_that_was_looked_at() -> None:
+    fleet = Fleet([1, 1], replace(planned(gate=GatePlan()), gate_count=2))
+    fleet.gate = GateResult("hold", "too few samples")
+    fleet.rollout = replace(fleet.rollout, gate_passed_wave=0)
+    for wave in (0, 1):
+        fleet.step()
+        fleet.report(wave, "applied")
+        fleet.step()
+    fleet.step()
+    assert (fleet.rollout.current_wave, fleet.rollout.state) == (1, "running")
+    fleet.rollout = replace(fleet.rollout, gate_passed_wave=1)
+    fleet.step()
+    assert fleet.rollout.state == "succeeded"
 
 
 def test_a_plan_without_thresholds_allows_no_failure_and_one_with_them_leaves_it_to_them() -> None:
