@@ -24,6 +24,7 @@ def deployment(fetched_bytes: int | None) -> Deployment:
         step="",
         from_version=1,
         fetched_bytes=fetched_bytes,
+        forecast_bytes=5000,
         whole_bytes=200_000,
         problem=None,
         assigned_at=NOON,
@@ -50,6 +51,8 @@ def drawn(*fetched: int | None, **changes: Any) -> str:
         "is_waiting_for_deltas": False,
         "fetched_bytes": sum(told),
         "whole_bytes": 200_000 * len(told),
+        "forecast_bytes": 5000 * len(told),
+        "forecast_total_bytes": 5000 * len(fetched),
         "deployments": [deployment(one) for one in fetched],
     }
     text = StringIO()
@@ -70,7 +73,11 @@ def test_what_travelled_stands_against_the_whole_files_of_the_devices_that_have_
     fetched: tuple[int | None, ...], line: str
 ) -> None:
     lines = [one.rstrip() for one in drawn(*fetched).splitlines()]
-    assert line in lines
+    told = sum(one is not None for one in fetched)
+    forecast = f"{5 * told}.0 kB for these devices, {5 * len(fetched)}.0 kB for all"
+    assert f"{line}; forecast: {forecast}" in lines
+    row = next(one for one in lines if "pi4-onnx-int8" in one)
+    assert row.split()[-5:-1] == ["5.0", "kB", *f"{(fetched[0] or 0) / 1000:.1f} kB".split()]
 
 
 def test_nothing_is_said_before_a_device_has_told_and_a_wait_is() -> None:
@@ -126,14 +133,25 @@ def test_a_plan_is_drawn_with_what_was_not_measured_and_who_is_refused() -> None
         "sha256": "0123456789abcdef" * 4,
         "transfer": "delta",
         "transfer_bytes": 4000,
+        "uplink_bytes": 4400,
+        "budget_left_bytes": None,
+        "is_held_by_budget": False,
+        "held_until": None,
         "disk_bytes": 200_000,
         "latency_p50_ms": None,
-        "latency_p95_ms": None,
         "memory_bytes": None,
+        "measured_on": "nothing",
+        "measured_devices": 0,
+        "memory_available_bytes": None,
         "opens_at": None,
+        "warning": None,
         "problem": None,
     }
     problem = {"code": "no_variant", "message": "it runs esp32", "remedy": "compress again"}
+    held = {"is_held_by_budget": True, "held_until": NOON.replace(month=2, day=1), "transfer": "https"}
+    measured = {"measured_on": "same_hardware", "measured_devices": 12, "latency_p50_ms": 3.14159, "memory_bytes": 5e7}
+    lacking = {"warning": {"code": "no_memory", "message": "it has 9 MB", "remedy": "stop something"}}
+    others = [planned | held | measured, planned | held | {"held_until": None}, planned | lacking]
     preview = RolloutPreview.model_validate(
         {
             "model": "digits",
@@ -143,15 +161,22 @@ def test_a_plan_is_drawn_with_what_was_not_measured_and_who_is_refused() -> None
             "held_back": 0,
             "misfits": 1,
             "not_reported": 0,
+            "warnings": 1,
+            "held_by_budget": 2,
             "transfer_bytes": 4000,
             "whole_bytes": 400_000,
+            "uplink_bytes": 4400,
             "variants": [{"target": "pi4-onnx-int8", "devices": 60, "file_bytes": 200_000} | _FIGURES],
-            "devices": [planned, planned | {"problem": problem, "target": ""}, *[planned] * 59],
+            "devices": [planned, planned | {"problem": problem, "target": ""}, *others, *[planned] * 56],
         }
     )
     text = StringIO()
-    Console(file=text, width=200).print(draw_preview(preview))
+    Console(file=text, width=400).print(draw_preview(preview))
     for part in ("not measured", "1 devices would be refused", "it runs esp32; compress again", "4.0 kB delta"):
         assert part in text.getvalue()
     assert "and 11 devices more: --json has all" in text.getvalue()
-    assert "on the air: 4.0 kB, 396.0 kB saved by deltas" in text.getvalue()
+    assert "on the air: 4.4 kB for 4.0 kB of files, 396.0 kB saved by deltas" in text.getvalue()
+    assert "1 devices may lack the memory" in text.getvalue()
+    assert "2 devices would wait for the byte budget of a month" in text.getvalue()
+    for part in ("until 2026-02-01", "no month has room", "whole over HTTPS", "3.14", "50.00 MB", "12 like it", "9 MB"):
+        assert part in text.getvalue()

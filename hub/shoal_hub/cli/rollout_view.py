@@ -66,7 +66,7 @@ def draw_preview(preview: RolloutPreview) -> Group:
             *latency,
             _bytes(one.memory_bytes),
         )
-    columns = ("WAVE", "DEVICE", "FROM", "TARGET", "FILE", "TRAVELS", "UPLINK", "P50 ms", "MEMORY", "MEASURED", "OPENS")
+    columns = ("WAVE", "DEVICE", "FROM", "TARGET", "TRAVELS", "UPLINK", "P50 ms", "MEMORY", "MEASURED", "OPENS")
     devices = _table(*columns, "PROBLEM")
     for planned in preview.devices[:SHOWN]:
         devices.add_row(*_planned(planned))
@@ -154,7 +154,6 @@ def _planned(one: PlannedDevice) -> list[str]:
         one.name or one.device_id,
         one.from_version,
         "held back" if one.is_held_back else one.target,
-        one.sha256[:12] if one.sha256 and not one.is_held_back else "",
         travels,
         _uplink(one) if is_told else "",
         _rounded(one.latency_p50_ms),

@@ -136,11 +136,14 @@ def take_costs(session: Session, told: Sequence[tuple[str, VersionCost]], now: d
         for sha256, device_id in sorted(latest)
         if sha256 in known and hardware.get(device_id)
     ]
+    if not rows:
+        return
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    for part in _parts(rows):
-        statement = insert(CostRow).values(part)
-        new = {name: statement.excluded[name] for name in ("hardware", "latency_p50_ms", "memory_bytes", "measured_at")}
-        session.connection().execute(statement.on_conflict_do_update(index_elements=["sha256", "device_id"], set_=new))
+    statement = insert(CostRow)
+    new = {name: statement.excluded[name] for name in ("hardware", "latency_p50_ms", "memory_bytes", "measured_at")}
+    session.connection().execute(
+        statement.on_conflict_do_update(index_elements=["sha256", "device_id"], set_=new), rows
+    )
 
 
 def _measured(files: Iterable[str]) -> Any:  # noqa: ANN401 - a statement over five columns

@@ -15,7 +15,7 @@ from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
 from shoal_hub.database import Database, announce
 from shoal_hub.ids import new_id
-from shoal_hub.registry.costs import read_costs
+from shoal_hub.registry.costs import Costs, read_costs
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.advance import advance
 from shoal_hub.rollouts.delta_pairs import is_waiting_for_deltas
@@ -35,8 +35,6 @@ from shoal_hub.transfer.leases import lease_users
 log = logging.getLogger(__name__)
 
 _PREFIX = owner_of("")
-_VARIANT = ("target", "size_bytes", "latency_p50_ms", "accuracy", "sha256", "report")
-"""What the decision needs of a variant."""
 _ENDS = {"aborted": "rollouts.abort", "paused": "rollouts.pause"} | dict.fromkeys(
     ("succeeded", "rolled_back"), "rollouts.finish"
 )
@@ -91,6 +89,8 @@ def step_rollout(
     tally = count_deployments(session, rollout_id)
     work = find_work(session, view, tally, now, is_aborting=abort_reason != "")
     attempts = [view_deployment(one) for one in work.deployments]
+    if view.plan.on_low_memory == "refuse" and any(one.state == "pending" for one in attempts):
+        view = replace(view, costs=_costs_of(session, view))
     gate = look_at_gate(session, row, view, look, now) if not abort_reason else None
     known = Known(read_facts(session, view, attempts, now), tally, gate=gate, has_more=work.has_more)
     advanced = advance(view, attempts, known, now, lambda: new_id("dp"), abort_reason=abort_reason)
@@ -137,7 +137,7 @@ def _progress(row: Rollout) -> dict[str, Any]:
 
 def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
     """Return a rollout as a value, with the targets that its version has variants for."""
-    columns = (col(getattr(VariantRow, name)) for name in _VARIANT)
+    columns = (col(getattr(VariantRow, name)) for name in ("target", "size_bytes", "latency_p50_ms", "accuracy"))
     wanted: Any = select_columns(*columns, col(Version.is_encrypted)).join(
         Version, col(Version.id) == col(VariantRow.version_id)
     )
@@ -159,7 +159,6 @@ def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
         ended_at=row.ended_at,
         reason=row.reason,
         plan=plan,
-        costs=read_costs(session, found) if plan.on_low_memory == "refuse" and row.state == "running" else None,
         wave_ended_at=row.wave_ended_at,
         approved_wave=row.approved_wave,
         gate_count=_gate_count(row),
@@ -173,6 +172,14 @@ def _gate_count(row: Rollout) -> int:
     if row.gate_count is not None:
         return row.gate_count
     return len(row.waves) - 1 if row.plan.get("gate") is not None else 0
+
+
+def _costs_of(session: Session, view: RolloutView) -> Costs:
+    """Return what the variants of a rollout's version are known to cost by now."""
+    wanted = select(VariantRow).join(Version, col(Version.id) == col(VariantRow.version_id))
+    return read_costs(
+        session, session.exec(wanted.where(Version.model == view.model, Version.number == view.version)).all()
+    )
 
 
 def view_deployment(row: Deployment) -> Attempt:

@@ -1,0 +1,129 @@
+"""Predicted memory: who lacks it is warned of or refused, and what a first wave measured counts for the rest."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlmodel import select
+from tests.hub.rollouts.test_preview import plan
+from tests.hub.rollouts.test_rollout_routes import TARGET, URL, Fleet
+from tests.simulators.rows import HARDWARE, NOON
+
+from shoal_contract.ids import sha256_hex
+from shoal_contract.telemetry import DeploymentEvent, VersionCost
+from shoal_hub.context import HubContext
+from shoal_hub.devices.intents import intents_of
+from shoal_hub.registry.costs import Prediction
+from shoal_hub.registry.tables import VariantRow
+from shoal_hub.rollouts.memory import no_memory
+from shoal_hub.rollouts.progress import note_step
+
+COST = VersionCost(sha256=sha256_hex(bytes([2]) * 1000), latency_p50_ms=7.5, runs=21, memory_bytes=50_000_000)
+
+
+@pytest.fixture
+def fleet(hub: HubContext) -> Fleet:
+    made = Fleet(hub, 3)
+    with hub.database.transaction() as session:
+        for row in session.exec(select(VariantRow)):
+            row.latency_p50_ms, row.report = 1.5, {"memory_bytes": 10_000_000}
+    return made
+
+
+def measure(hub: HubContext, device_id: str, cost: VersionCost = COST) -> None:
+    """Have a device tell what the version that it was given costs it, as its agent does."""
+    with hub.database.transaction() as session:
+        deployment = intents_of(session, device_id, "models/digits")[0].body["deployment"]
+        told = DeploymentEvent(model="digits", version=2, deployment=deployment, step="stage", cost=cost)
+        note_step(session, device_id, told, NOON)
+
+
+def start(client: TestClient, **changes: Any) -> Any:
+    answer = client.post(URL, json={"model": "digits", "version": "2"} | changes)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def figures(planned: Any) -> list[tuple[Any, ...]]:
+    names = ("latency_p50_ms", "memory_bytes", "measured_on", "measured_devices")
+    return [tuple(one[name] for name in names) for one in planned["devices"]]
+
+
+def test_after_a_first_wave_the_prediction_for_the_rest_is_what_it_measured(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    first, *rest = fleet.ids
+    assert figures(plan(client, devices=rest)) == [(1.5, 10_000_000, "compression", 0)] * 2
+    start(client, devices=[first])
+    fleet.settle()
+    measure(hub, first)
+    fleet.obey(first)
+    fleet.settle()
+    assert figures(plan(client, devices=rest)) == [(7.5, 50_000_000, "same_hardware", 1)] * 2
+    fleet.report(rest[0], hardware=HARDWARE.model_copy(update={"model": "another board"}))
+    assert figures(plan(client, devices=rest[:1])) == [(1.5, 10_000_000, "compression", 0)]
+
+
+def test_a_running_rollout_refuses_in_its_next_wave_who_has_less_memory_than_the_first_one_measured(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    first, enough, less = fleet.ids
+    for device_id, free_bytes in ((first, 20_000_000), (enough, 50_000_000), (less, 49_999_999)):
+        fleet.report(device_id, memory_available_bytes=free_bytes)
+    rollout = start(client, devices=fleet.ids, waves=[1, 2], on_low_memory="refuse", max_failures=3)
+    fleet.settle()
+    measure(hub, first)
+    fleet.obey(first)
+    fleet.settle()
+    assert (fleet.wanted(enough), fleet.wanted(less)) == ([("rollout", 2)], [])
+    shown = client.get(f"{URL}/{rollout['id']}").json()["deployments"]
+    (refused,) = [one for one in shown if one["device_id"] == less]
+    assert (refused["state"], refused["failure"], refused["problem"]["code"]) == ("failed", "misfit", "no_memory")
+    assert "on 1 devices of the same hardware" in refused["problem"]["message"]
+
+
+@pytest.mark.parametrize("policy", ["warn", "refuse"])
+def test_who_lacks_the_memory_is_warned_of_or_refused_as_the_plan_says(
+    client: TestClient, fleet: Fleet, policy: str
+) -> None:
+    lacking, enough, silent = fleet.ids
+    fleet.report(lacking, memory_available_bytes=9_999_999)
+    fleet.report(enough, memory_available_bytes=10_000_000)
+    planned = plan(client, devices=fleet.ids, on_low_memory=policy)
+    shown = {one["device_id"]: one for one in planned["devices"]}
+    is_refused = policy == "refuse"
+    assert (planned["warnings"], planned["misfits"]) == ((0, 1) if is_refused else (1, 0))
+    assert shown[lacking]["problem" if is_refused else "warning"]["code"] == "no_memory"
+    assert shown[lacking]["target"] == ("" if is_refused else TARGET)
+    assert (shown[lacking]["uplink_bytes"] == 0) == is_refused
+    assert [shown[one]["problem"] or shown[one]["warning"] for one in (enough, silent)] == [None, None]
+    start(client, devices=fleet.ids, on_low_memory=policy, max_failures=3)
+    fleet.settle()
+    assert bool(fleet.wanted(lacking)) != is_refused
+
+
+def test_who_serves_the_version_already_has_the_memory_for_it(client: TestClient, fleet: Fleet) -> None:
+    start(client, devices=fleet.ids[:1])
+    fleet.settle()
+    fleet.obey(fleet.ids[0])
+    fleet.settle()
+    fleet.report(
+        fleet.ids[0],
+        memory_available_bytes=1,
+        models={"digits": {"active": {"version": 2, "target": TARGET, "sha256": "0" * 64, "state": "good"}}},
+    )
+    assert plan(client, devices=fleet.ids[:1], on_low_memory="refuse")["misfits"] == 0
+    start(client, devices=fleet.ids[:1], on_low_memory="refuse")
+    fleet.settle()
+    assert fleet.wanted(fleet.ids[0]) == [("rollout", 2)]
+
+
+def test_nothing_is_said_of_what_is_not_known() -> None:
+    known = Prediction(1.0, 1000, "compression")
+    assert no_memory(known, None) is None
+    assert no_memory(replace(known, memory_bytes=None), 0) is None
+    assert no_memory(known, 1000) is None
+    problem = no_memory(known, 999)
+    assert problem is not None
+    assert "where it was compressed" in problem.message
