@@ -138,7 +138,7 @@ class Agent:
             AgentError: The endpoint can not be opened, or the MQTT thread died.
         """
         loop = asyncio.get_running_loop()
-        self._outbox.on_change = partial(_call_soon, loop, self._uplink.notify)
+        self._outbox.on_change = lambda can_wait: _call_soon(loop, partial(self._uplink.notify, can_wait=can_wait))
         self._conditions.on_failing = lambda name: _call_soon(loop, partial(self._check_model, name))
         try:
             await self._boot()
@@ -379,8 +379,16 @@ class Agent:
 
     def _make_reporter(self) -> Reporter:
         hardware, runtimes = detect(), self._settings.runtimes or available_runtimes()
-        pause_s = self._settings.link.report_pause_s
-        reporter = Reporter(hardware, runtimes, targets_for(hardware, runtimes), __version__, self._now, pause_s)
+        link = self._settings.link
+        reporter = Reporter(
+            hardware,
+            runtimes,
+            targets_for(hardware, runtimes),
+            __version__,
+            self._now,
+            pause_s=link.report_pause_s,
+            linger_s=link.report_linger_s,
+        )
         reporter.datasets = self._datasets.sizes
         reporter.trust = self._trust.report
         return reporter

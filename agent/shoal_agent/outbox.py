@@ -18,13 +18,13 @@ from typing import Literal, NamedTuple
 from shoal_agent.durable import make_folder
 from shoal_agent.errors import DiskError
 from shoal_agent.settings import OutboxSettings
-from shoal_contract.telemetry import Event, EventBody, OutboxPosition
+from shoal_contract.telemetry import DeploymentEvent, Event, EventBody, OutboxPosition
 
 _log = getLogger(__name__)
 Channel = Literal["event", "telemetry"]
 _LAST_STREAM = 16**16 - 1
 UNPLACED = OutboxPosition(stream="0" * 16, sequence=1, oldest=1)
-"""Stands in a queued message until it is sent; `uplink.with_position` puts the true place in."""
+"""Stands in a queued message until it is sent; `outbox_batches.sealed` puts the true place in."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS messages (
@@ -34,6 +34,10 @@ CREATE TABLE IF NOT EXISTS uploads (sha256 TEXT PRIMARY KEY, size_bytes INTEGER 
 """
 
 _COUNT = "SELECT count(*), coalesce(sum(length(body)), 0) FROM messages"
+
+
+_PASSING_STEPS = frozenset({"fetch", "verify", "stage", "activate", "probe"})
+"""Steps of a deployment after which another one comes; how it ended is told at once, and takes them along."""
 
 
 class Queued(NamedTuple):
@@ -60,25 +64,34 @@ class Outbox:
         make_folder(path.parent)
         self._database = _open(path)
         self.stream = self._fact("stream", lambda: f"{clock_ns():016x}")
-        self.on_change: Callable[[], None] = lambda: None
+        self.on_change: Callable[[bool], None] = lambda _: None
+        """Called after each message with whether it can wait for others to travel with."""
         self.dropped = 0
         self._count, self._bytes = self._database.execute(_COUNT).fetchone()
 
-    def put(self, channel: Channel, kind: str, body: bytes) -> int:
-        """Queue a message durably and return its sequence; `on_change` is called in the same thread."""
+    def put(self, channel: Channel, kind: str, body: bytes, *, can_wait: bool = False) -> int:
+        """Queue a message durably and return its sequence; `on_change` is called in the same thread.
+
+        Args:
+            channel: Where it goes.
+            kind: What it is, for people who look into the file.
+            body: JSON, with any place in the outbox.
+            can_wait: Whether it may be sent a moment later, together with what comes meanwhile.
+        """
         with self._writing("queueing a message"):
             cursor = self._database.execute(
                 "INSERT INTO messages (channel, kind, body) VALUES (?, ?, ?)", (channel, kind, body)
             )
             self._count, self._bytes = self._count + 1, self._bytes + len(body)
             self._trim()
-        self.on_change()
+        self.on_change(can_wait)
         return int(cursor.lastrowid or 0)
 
     def put_event(self, body: EventBody, now: datetime) -> int:
         """Queue an event with an id of its own, see `put`."""
         event = Event(event_id=secrets.token_hex(16), outbox=UNPLACED, at=now, body=body)
-        return self.put("event", body.kind, event.to_bytes())
+        can_wait = isinstance(body, DeploymentEvent) and body.step in _PASSING_STEPS
+        return self.put("event", body.kind, event.to_bytes(), can_wait=can_wait)
 
     def after(self, sequence: int, limit: int) -> list[Queued]:
         """Return up to `limit` messages beyond `sequence`, in order."""

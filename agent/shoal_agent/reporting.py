@@ -37,7 +37,8 @@ class Reporter:
         targets: Targets that it can run, best first.
         agent_version: The agent's version.
         now: The clock.
-        pause_s: Between two reports: what changes meanwhile goes into one, and a step of a deployment takes a moment.
+        pause_s: Between two reports: what changes meanwhile goes into one.
+        linger_s: How long a change waits that another one will follow, such as a step of a deployment.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Reporter:
         agent_version: str,
         now: Callable[[], datetime],
         pause_s: float = 0.0,
+        linger_s: float = 0.0,
     ) -> None:
         self._pause_s = pause_s
+        self._linger_s = linger_s
         self.hardware = hardware
         self.runtimes = runtimes
         self.targets = targets
@@ -57,6 +60,7 @@ class Reporter:
         self._now = now
         self._sections: dict[str, SectionReport] = {}
         self._changed = anyio.Event()
+        self._is_urgent = anyio.Event()
         self._sequence = 0
         self._connection = 0
         self._order = (0, 0)
@@ -68,9 +72,11 @@ class Reporter:
         self.time_zone: Callable[[], str] = str
 
     def section(self, key: str, report: SectionReport) -> None:
-        """Note how far one section is."""
+        """Note how far one section is; how an attempt ended is published at once, and so is a problem."""
+        before = self._sections.get(key)
         self._sections[key] = report
-        self.touch()
+        has_ended = before is not None and before.state == "working" and report.state != "working"
+        self.touch(can_wait=not has_ended and report.problem is None)
 
     def said(self, key: str) -> SectionReport | None:
         """Return the report of one section, if there is one."""
@@ -92,7 +98,7 @@ class Reporter:
     def accepted(self, order: tuple[int, int]) -> None:
         """Note the (epoch, generation) of the desired state in force; a problem with it is over."""
         self._order, self._problem = order, None
-        self.touch()
+        self.touch(can_wait=True)
 
     def refused(self, problem: Problem) -> None:
         """Note that a desired state was refused; the one before stays in force."""
@@ -104,9 +110,11 @@ class Reporter:
         if self.datasets() != self._told_datasets:
             self.touch()
 
-    def touch(self) -> None:
-        """Publish soon."""
+    def touch(self, *, can_wait: bool = False) -> None:
+        """Publish soon, or a moment later together with what changes meanwhile."""
         self._changed.set()
+        if not can_wait:
+            self._is_urgent.set()
 
     def snapshot(self, connection: int) -> ReportedState:
         """Return the reported state; each call takes the next sequence of the connection."""
@@ -147,7 +155,7 @@ class Reporter:
             try:
                 if connection != seen:
                     await link.say("presence", link.presence("online"), retain=True)
-                self._changed = anyio.Event()
+                self._changed, self._is_urgent = anyio.Event(), anyio.Event()
                 await link.say("reported", self.message(connection), retain=True)
             except LinkError:
                 await anyio.sleep(0.2)  # the link is about to notice that it is down
@@ -165,6 +173,8 @@ class Reporter:
             group.start_soon(ended)
             await anyio.sleep(self._pause_s)
             await self._changed.wait()
+            with anyio.move_on_after(self._linger_s):
+                await self._is_urgent.wait()
             group.cancel_scope.cancel()
 
 

@@ -27,6 +27,8 @@ class LinkSettings:
     """Unconfirmed messages that the broker may send at a time."""
     report_pause_s: float = 0.25
     """Between two reported states: what changes meanwhile goes into one."""
+    report_linger_s: float = 1.0
+    """How long a change that another one will follow waits for it; how a deployment ended, or a problem, does not."""
     inbox_messages: int = 64
     """Messages per topic that may wait for their reader; beyond it the oldest is dropped with a warning."""
 
@@ -70,8 +72,15 @@ class OutboxSettings:
 
     max_messages: int = 20_000
     max_bytes: int = 64 * 1024 * 1024
-    window: int = 20
+    window: int = 64
     """Messages sent but not yet acknowledged by the hub."""
+    batch_messages: int = 32
+    """Messages that travel together at most."""
+    batch_bytes: int = 16 * 1024
+    """What they may come to; a larger message travels alone. At 64 kbit/s this takes three seconds."""
+    linger_s: float = 1.0
+    """How long a step of a deployment, or a window, waits for others to travel with; how a deployment ended and all
+    that the hub has to act on do not wait, and take along what does."""
     resend_min_s: float = 5.0
     resend_max_s: float = 60.0
 

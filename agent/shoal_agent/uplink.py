@@ -1,6 +1,9 @@
-"""Empties the outbox: sends in order, a window at a time, and drops only what the hub says it has committed."""
+"""Empties the outbox: sends in order, a window at a time, and drops only what the hub says it has committed.
 
-import json
+What another message will soon follow lingers, so that several travel in one. What the hub has to act on goes at once,
+and takes along what waits before it.
+"""
+
 import math
 import time
 from logging import getLogger
@@ -9,7 +12,8 @@ import anyio
 
 from shoal_agent.errors import DiskError, LinkError
 from shoal_agent.link import Link
-from shoal_agent.outbox import Outbox, Queued
+from shoal_agent.outbox import Outbox
+from shoal_agent.outbox_batches import sealed, split
 from shoal_agent.settings import OutboxSettings
 from shoal_agent.uploads import Uploads
 from shoal_contract import topics
@@ -32,6 +36,8 @@ class Uplink:
         self._settings = settings
         self._wake = anyio.Event()
         self._acknowledged = outbox.acknowledged()
+        self._due_s = 0.0
+        self._is_full = False
 
     async def send(self) -> None:
         """Send what waits, for ever; what is not acknowledged in time is sent again from the oldest."""
@@ -40,17 +46,20 @@ class Uplink:
             current = await self._link.wait_connected()
             before, self._wake = self._acknowledged, anyio.Event()
             if current != connection:
-                connection, sent, deadline_s = current, before, time.monotonic() + delay_s
-            sent = await self._send_window(max(sent, before))
-            waits = self._outbox.depth() > 0  # sent and not acknowledged, or not sent as the link refused it
-            with anyio.move_on_after(max(0.0, deadline_s - time.monotonic()) if waits else math.inf):
-                await self._wake.wait()
+                connection, sent, deadline_s, self._due_s = current, before, time.monotonic() + delay_s, 0.0
+            sent = max(sent, before)
+            if self._is_full or time.monotonic() >= self._due_s:
+                sent = await self._send_window(sent)
+            lingers = sent <= self._acknowledged and self._due_s < math.inf
+            # Sent and not acknowledged, or not sent as the link refused it:
+            waits = self._outbox.depth() > 0 and not lingers
+            await self._wait(deadline_s if waits else math.inf)
             if self._acknowledged > before or not waits:
                 delay_s = self._settings.resend_min_s
                 deadline_s = time.monotonic() + delay_s
             elif time.monotonic() >= deadline_s:
                 sent, delay_s = self._acknowledged, min(2 * delay_s, self._settings.resend_max_s)
-                deadline_s = time.monotonic() + delay_s
+                deadline_s, self._due_s = time.monotonic() + delay_s, 0.0
 
     async def notice_connections(self) -> None:
         """Wake the sender at each new connection, for ever."""
@@ -73,8 +82,9 @@ class Uplink:
                 except (DiskError, OSError) as error:
                     _log.error("acknowledgement not kept, the hub gives it again: %s", error)
 
-    def notify(self) -> None:
-        """There is something to send."""
+    def notify(self, *, can_wait: bool = False) -> None:
+        """There is something to send, at once or together with what comes within a moment."""
+        self._due_s = min(self._due_s, time.monotonic() + (self._settings.linger_s if can_wait else 0.0))
         self._wake.set()
 
     def _take(self, ack: Ack) -> None:
@@ -97,21 +107,22 @@ class Uplink:
         self._outbox.acknowledge(sequence)
         self._acknowledged = sequence
 
+    async def _wait(self, deadline_s: float) -> None:
+        """Wait for news, until it is time to send again, or until what lingers is due."""
+        until_s = deadline_s if self._is_full else min(deadline_s, self._due_s)
+        with anyio.move_on_after(max(0.0, until_s - time.monotonic())):
+            await self._wake.wait()
+
     async def _send_window(self, sent: int) -> int:
         """Send until the window is full, nothing waits or the link is down; return the last sequence sent."""
-        room = self._settings.window - (sent - self._acknowledged)
+        room = max(0, self._settings.window - (sent - self._acknowledged))
+        self._due_s = math.inf  # before it is read what waits: what is put from now on sets it again
         try:
-            for queued in self._outbox.after(sent, max(0, room)):
-                await self._link.say(queued.channel, with_position(queued))
-                sent = queued.position.sequence
+            queued = self._outbox.after(sent, room)
+            self._is_full = len(queued) == room
+            for part in split(queued, self._settings.batch_messages, self._settings.batch_bytes):
+                await self._link.say(*sealed(part))
+                sent = part[-1].position.sequence
         except (LinkError, DiskError) as error:
             _log.info("outbox: %s", error)
         return sent
-
-
-def with_position(queued: Queued) -> bytes:
-    """Return the message as it is sent: telemetry keeps its position inside the body, an event beside it."""
-    message = json.loads(queued.body)
-    place = message["body"] if queued.channel == "telemetry" else message
-    place["outbox"] = queued.position.model_dump()
-    return json.dumps(message, separators=(",", ":")).encode()

@@ -6,20 +6,23 @@ message worthless are inside: (connection, sequence), or the place in the outbox
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shoal_contract.envelope import Verified, sign, verify
 from shoal_contract.limits import MAX_SIGNED_REPORT_BYTES
+from shoal_contract.topics import UpMessageChannel
 
-SignedChannel = Literal["presence", "reported", "telemetry", "event"]
+SignedChannel: TypeAlias = UpMessageChannel
 PAYLOAD_TYPES: Final[Mapping[SignedChannel, str]] = {
     "presence": "application/vnd.shoal.presence+json",
     "reported": "application/vnd.shoal.reported+json",
     "telemetry": "application/vnd.shoal.telemetry+json",
     "event": "application/vnd.shoal.event+json",
+    "windows": "application/vnd.shoal.windows+json",
+    "events": "application/vnd.shoal.events+json",
 }
 
 

@@ -7,7 +7,9 @@ MAX_PACKET_BYTES: Final = 1_048_576
 MAX_ENVELOPE_BYTES: Final = 256 * 1024
 """A signed desired state or task, envelope included."""
 MAX_REPORT_BYTES: Final = 128 * 1024
-"""Presence, reported state, one event or one telemetry message."""
+"""Presence, reported state, one event, one telemetry message, or several of the outbox in one."""
+MAX_BATCH_MESSAGES: Final = 64
+"""Messages of the outbox that travel in one; together they are bounded by `MAX_REPORT_BYTES`."""
 MAX_SIGNED_REPORT_BYTES: Final = 4 * MAX_REPORT_BYTES // 3 + 1024
 """The same in the device's envelope, which carries it as base64."""
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024

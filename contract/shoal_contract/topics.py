@@ -8,10 +8,12 @@ from shoal_contract.errors import TopicError
 from shoal_contract.ids import DEVICE_ID_PATTERN, SHA256_PATTERN
 
 ROOT: Final = "shoal/1"
-UP_CHANNELS: Final = ("presence", "reported", "telemetry", "event")
+UpMessageChannel = Literal["presence", "reported", "telemetry", "event", "windows", "events"]
+UP_CHANNELS: Final[tuple[UpMessageChannel, ...]] = ("presence", "reported", "telemetry", "event", "windows", "events")
+"""`windows` and `events` carry several messages of the outbox in one, `telemetry` and `event` one each."""
 BLOB_TAIL: Final = "blob/+/+"
 """What follows `up/` for blob chunks, as a filter: hash and index."""
-UpChannel = Literal["presence", "reported", "telemetry", "event", "blob"]
+UpChannel = Literal["presence", "reported", "telemetry", "event", "windows", "events", "blob"]
 
 ARTIFACT_FILTER: Final = f"{ROOT}/artifact/#"
 TRUST_FILTER: Final = f"{ROOT}/trust/#"
@@ -59,7 +61,7 @@ def down_ack(device_id: str) -> str:
     return f"{_device(device_id)}/down/ack"
 
 
-def up(device_id: str, channel: Literal["presence", "reported", "telemetry", "event"]) -> str:
+def up(device_id: str, channel: UpMessageChannel) -> str:
     """One of the device's own channels."""
     return f"{_device(device_id)}/up/{channel}"
 
@@ -118,7 +120,7 @@ def parse_up(topic: str) -> UpTopic:
     is_up = len(parts) >= _UP_PARTS and parts[:3] == ["shoal", "1", "device"] and parts[4] == "up"
     if is_up and _DEVICE_ID.fullmatch(parts[3]):
         if len(parts) == _UP_PARTS and parts[5] in UP_CHANNELS:
-            return UpTopic(parts[3], parts[5])  # type: ignore[arg-type]
+            return UpTopic(parts[3], parts[5])
         if len(parts) == _UP_BLOB_PARTS and parts[5] == "blob" and _SHA256.fullmatch(parts[6]):
             return UpTopic(parts[3], "blob", parts[6], _parse_index(parts[7]))
     msg = f"reading topic {topic[:200]!r}: expected {ROOT}/device/<id>/up/<channel>"

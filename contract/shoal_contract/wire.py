@@ -65,19 +65,59 @@ def parse_message(kind: type[Message], data: bytes, max_bytes: int) -> Message:
         MessageError: The payload is larger than `max_bytes`, no JSON, not of the form of `kind`, or holds a NUL
             character, which no database of the hub's can store as text.
     """
+    message = parse_outer(kind, data, max_bytes)
+    return _without_nul(message) if may_hold_nul(data) else message
+
+
+def parse_outer(kind: type[Message], data: bytes, max_bytes: int) -> Message:
+    """Read a message whose parts are read by `read_part`: as `parse_message`, but a NUL character passes.
+
+    Raises:
+        MessageError: The payload is larger than `max_bytes`, no JSON, or not of the form of `kind`.
+    """
     if len(data) > max_bytes:
         msg = f"reading {kind.__name__}: {len(data)} bytes found, at most {max_bytes} allowed; the sender must split it"
         raise MessageError(msg)
     try:
-        message = kind.model_validate_json(data)
+        return kind.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole message"
-        detail = f"{where[:_MAX_DETAIL_CHARS]}: {first['msg'][:_MAX_DETAIL_CHARS]}"
-        msg = f"reading {kind.__name__}: {detail} ({error.error_count()} problems)"
-        raise MessageError(msg) from error
+        raise _told(kind, error) from error
+
+
+def read_part(kind: type[Message], part: object, *, has_nul: bool) -> Message:
+    """Read a message that stands inside another one, whose size has been checked.
+
+    Args:
+        kind: The message class that the outer message asks for.
+        part: It, as values of JSON.
+        has_nul: What `may_hold_nul` says of the outer message.
+
+    Raises:
+        MessageError: As `parse_message`.
+    """
+    try:
+        message = kind.model_validate(part)
+    except ValidationError as error:
+        raise _told(kind, error) from error
+    return _without_nul(message) if has_nul else message
+
+
+def may_hold_nul(data: bytes) -> bool:
+    """Whether a text in JSON may hold a NUL character, or only look as if it did."""
+    return b"\\u0000" in data
+
+
+def _without_nul(message: Message) -> Message:
     # Asked of what was read: a field that this side ignores may hold what it likes.
-    if b"\\u0000" in data and _NUL.search(message.to_bytes()):
-        msg = f"reading {kind.__name__}: a text holds the NUL character (\\u0000); the sender must leave it out"
+    if _NUL.search(message.to_bytes()):
+        name = type(message).__name__
+        msg = f"reading {name}: a text holds the NUL character (\\u0000); the sender must leave it out"
         raise MessageError(msg)
     return message
+
+
+def _told(kind: type[WireMessage], error: ValidationError) -> MessageError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the whole message"
+    detail = f"{where[:_MAX_DETAIL_CHARS]}: {first['msg'][:_MAX_DETAIL_CHARS]}"
+    return MessageError(f"reading {kind.__name__}: {detail} ({error.error_count()} problems)")

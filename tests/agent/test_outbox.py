@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from shoal_agent.errors import DiskError
 from shoal_agent.outbox import Outbox
 from shoal_agent.settings import OutboxSettings
+from shoal_contract.telemetry import BlobOffer, DeploymentEvent, EventBody, MissingArtifact
 
 
 @pytest.fixture
@@ -193,3 +195,22 @@ def test_it_opens_and_reads_on_a_disk_that_is_full(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     opened = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert opened.stdout == "[b'{}']\n", opened.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "can_wait"),
+    [
+        (DeploymentEvent(model="m", version=1, deployment="dp", step="stage"), True),
+        (DeploymentEvent(model="m", version=1, deployment="dp", step="commit"), False),
+        (DeploymentEvent(model="m", version=1, deployment="dp", step="fail"), False),
+        (DeploymentEvent(model="m", version=1, deployment="dp", step="roll_back"), False),
+        (MissingArtifact(sha256="0" * 64), False),
+        (BlobOffer(sha256="0" * 64, size_bytes=1, chunk_bytes=1), False),
+    ],
+    ids=["stage", "commit", "fail", "roll back", "missing artifact", "offer"],
+)
+def test_only_a_step_that_another_follows_can_wait(outbox: Outbox, body: EventBody, can_wait: bool) -> None:
+    told: list[bool] = []
+    outbox.on_change = told.append
+    outbox.put_event(body, datetime(2026, 1, 1, tzinfo=timezone.utc))
+    assert told == [can_wait]

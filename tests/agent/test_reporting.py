@@ -11,11 +11,20 @@ from tests.agent.simulators.link import MemoryLink
 from shoal_agent.reporting import Reporter
 from shoal_contract import topics
 from shoal_contract.limits import MAX_REPORT_BYTES
-from shoal_contract.reported import Hardware, ModelReport, Problem, ReportedState, SectionReport, SlotReport
+from shoal_contract.reported import (
+    Hardware,
+    ModelReport,
+    Problem,
+    ReportedState,
+    SectionReport,
+    SectionState,
+    SlotReport,
+)
 from shoal_contract.wire import parse_message
 
 HARDWARE = Hardware(kind="generic", model="test", architecture="x86_64", cores=1, memory_bytes=1)
 LONGEST = Problem(code="c" * 64, message="m" * 1024, remedy="r" * 512)
+SECTION_STATES: dict[str, SectionState] = {"failed": "failed", "held": "held", "trying again": "working"}
 SLOT = SlotReport(version=2**62, target="t" * 63, sha256="0" * 64, state="unproven")
 
 
@@ -92,3 +101,59 @@ async def test_what_changes_within_the_pause_goes_into_one_report_and_the_last_o
         group.cancel_scope.cancel()
     assert [state.sequence for state in sent] == [0, 1]
     assert sent[-1].sections["models/m"].deployment == "dp-9"
+
+
+@pytest.mark.anyio
+async def test_steps_linger_and_how_it_ended_is_said_at_once_in_one_report() -> None:
+    reporter = Reporter(HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc), linger_s=60)
+    link = MemoryLink()
+    async with anyio.create_task_group() as group:
+        group.start_soon(reporter.publish_changes, link)
+        link.connect()
+        await link.wait_for(2)
+        reporter.accepted((1, 7))
+        reporter.section("config", SectionReport(state="applied"))
+        for step in ("fetch", "stage"):
+            reporter.section("models/m", SectionReport(state="working", step=step))
+            await wait_all_tasks_blocked()
+        assert len(link.sent) == 2
+        reporter.section("models/m", SectionReport(state="applied"))
+        await link.wait_for(3)
+        await wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert len(link.sent) == 3
+    state = read(link.sent[-1][1])
+    assert (state.generation, state.sections["models/m"].state) == (7, "applied")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("what", ["failed", "held", "refused", "trying again"])
+async def test_a_problem_does_not_linger(what: str) -> None:
+    reporter = Reporter(HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc), linger_s=60)
+    link = MemoryLink()
+    async with anyio.create_task_group() as group:
+        group.start_soon(reporter.publish_changes, link)
+        link.connect()
+        await link.wait_for(2)
+        if what == "refused":
+            reporter.refused(LONGEST)
+        else:
+            state = SECTION_STATES[what]
+            reporter.section("models/m", SectionReport(state=state, problem=LONGEST))
+        await link.wait_for(3)
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_a_step_that_nothing_follows_is_reported_after_a_moment() -> None:
+    reporter = Reporter(HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc), linger_s=0.1)
+    link = MemoryLink()
+    async with anyio.create_task_group() as group:
+        group.start_soon(reporter.publish_changes, link)
+        link.connect()
+        await link.wait_for(2)
+        started_s = anyio.current_time()
+        reporter.section("models/m", SectionReport(state="working", step="fetch"))
+        await link.wait_for(3)
+        assert anyio.current_time() - started_s >= 0.1
+        group.cancel_scope.cancel()

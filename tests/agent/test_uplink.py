@@ -24,22 +24,24 @@ class Sender:
     """An outbox with its uplink on a link in memory."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        bounds = OutboxSettings(**({"window": 4, "resend_min_s": 0.05, "resend_max_s": 0.2} | settings))
+        usual = {"window": 4, "resend_min_s": 0.05, "resend_max_s": 0.2, "batch_messages": 1}
+        bounds = OutboxSettings(**(usual | settings))
         self.link = MemoryLink()
         self.outbox = Outbox(folder / "outbox.sqlite", bounds)
         uploads = Uploads(folder / "uploads", self.outbox, lambda _: None)
         self.uplink = Uplink(self.link, self.outbox, uploads, DEVICE, bounds)  # type: ignore[arg-type]
-        self.outbox.on_change = self.uplink.notify
+        self.outbox.on_change = lambda can_wait: self.uplink.notify(can_wait=can_wait)
 
-    def put(self, *names: str) -> None:
+    def put(self, *names: str, can_wait: bool = False) -> None:
         for name in names:
-            self.outbox.put("event", "deployment", json.dumps({"name": name, "outbox": None}).encode())
+            body = json.dumps({"name": name, "outbox": None}).encode()
+            self.outbox.put("event", "deployment", body, can_wait=can_wait)
 
     async def acknowledge(self, sequence: int) -> None:
         await self.link.acknowledge(self.outbox.stream, sequence)
 
     def names(self) -> list[str]:
-        return [json.loads(payload)["name"] for _, payload in self.link.sent]
+        return [message["name"] for _, message in self.link.outbox_messages()]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -82,6 +84,87 @@ async def test_telemetry_carries_its_place_inside_the_body(make: Callable[..., S
         ((topic, payload),) = await sender.link.wait_for(1)
     assert topic == topics.up(DEVICE, "telemetry")
     assert json.loads(payload)["body"]["outbox"]["sequence"] == 1
+
+
+async def test_what_waits_together_travels_in_one_message_under_the_places_of_each(
+    make: Callable[..., Sender],
+) -> None:
+    sender = make(batch_messages=32, resend_min_s=60)
+    sender.put("a", "b", "c")
+    async with sender.running():
+        ((topic, _),) = await sender.link.wait_for(1)
+        await anyio.wait_all_tasks_blocked()
+    assert topic == topics.up(DEVICE, "events")
+    assert (sender.names(), sender.link.sequences()) == (list("abc"), [1, 2, 3])
+
+
+async def test_a_step_lingers_and_what_cannot_wait_takes_it_along_at_once(make: Callable[..., Sender]) -> None:
+    sender = make(batch_messages=32, window=32, resend_min_s=60, linger_s=60)
+    async with sender.running():
+        await anyio.wait_all_tasks_blocked()  # what waits at a connection is sent without lingering
+        sender.put("fetch", "stage", can_wait=True)
+        await anyio.wait_all_tasks_blocked()
+        assert sender.link.sent == []
+        sender.put("commit")
+        await sender.link.wait_for(1)
+        await anyio.wait_all_tasks_blocked()
+    assert len(sender.link.sent) == 1
+    assert sender.names() == ["fetch", "stage", "commit"]
+
+
+async def test_a_step_that_nothing_follows_goes_after_a_moment_and_with_the_next_connection(
+    make: Callable[..., Sender],
+) -> None:
+    sender = make(batch_messages=32, resend_min_s=60, linger_s=0.1)
+    async with sender.running():
+        await anyio.wait_all_tasks_blocked()
+        started_s = anyio.current_time()
+        sender.put("fetch", can_wait=True)
+        await sender.link.wait_for(1)
+        assert anyio.current_time() - started_s >= 0.1
+        sender.link.disconnect()
+        sender.put("stage", can_wait=True)
+        await anyio.wait_all_tasks_blocked()
+        sender.link.connect()
+        await sender.link.wait_for(2)
+    assert sender.names() == ["fetch", "fetch", "stage"]
+
+
+async def test_what_comes_while_another_is_being_sent_is_not_forgotten(make: Callable[..., Sender]) -> None:
+    sender = make(batch_messages=32, window=100, resend_min_s=60, linger_s=0.05)
+    async with sender.running():
+        for number in range(30):
+            sender.put(f"{number}", can_wait=number % 3 > 0)
+            await anyio.sleep(0.001)
+        await sender.link.wait_for_outbox_messages(30)
+    assert sender.names() == [f"{number}" for number in range(30)]
+    assert len(sender.link.sent) < 30
+
+
+async def test_what_lingered_when_the_power_went_is_sent_after_the_restart(make: Callable[..., Sender]) -> None:
+    sender = make(batch_messages=32, linger_s=60)
+    async with sender.running():
+        await anyio.wait_all_tasks_blocked()
+        sender.put("fetch", "stage", can_wait=True)
+        await anyio.wait_all_tasks_blocked()
+    assert sender.link.sent == []
+    sender.outbox.close()
+
+    again = make(batch_messages=32, resend_min_s=60, linger_s=60)
+    async with again.running():
+        await again.link.wait_for(1)
+    assert (again.names(), again.link.sequences()) == (["fetch", "stage"], [1, 2])
+
+
+async def test_an_acknowledgement_inside_a_batch_has_the_rest_sent_again(make: Callable[..., Sender]) -> None:
+    sender = make(batch_messages=32)
+    sender.put("a", "b", "c")
+    async with sender.running():
+        await sender.link.wait_for(1)
+        await sender.acknowledge(2)
+        await sender.link.wait_for(2)
+        assert sender.names() == ["a", "b", "c", "c"]
+        assert sender.link.sequences() == [1, 2, 3, 3]
 
 
 async def test_no_more_than_a_window_is_sent_before_the_hub_acknowledges(make: Callable[..., Sender]) -> None:

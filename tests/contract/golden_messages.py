@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
+from shoal_contract.batch import BatchChannel, OutboxBatch, pack
 from shoal_contract.desired import (
     ArtifactRef,
     DesiredConfig,
@@ -69,7 +70,7 @@ from shoal_contract.telemetry import (
 from shoal_contract.transfer import DeltaRef, TransferManifest, describe
 from shoal_contract.trust import TrustIndex
 from shoal_contract.update_policy import MaintenanceWindow, Retry, UpdatePolicy
-from shoal_contract.wire import WireMessage
+from shoal_contract.wire import WireMessage, parse_message
 
 DEVICE: Final = "d-abcdefgh234567ab"
 DIRECTOR: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -380,6 +381,11 @@ def _round_result() -> RoundResult:
     )
 
 
+def _batch(channel: BatchChannel, *messages: WireMessage) -> Golden:
+    payload = pack(_POSITION, channel, [message.to_bytes() for message in messages])
+    return Golden(parse_message(OutboxBatch, payload, limits.MAX_REPORT_BYTES), OutboxBatch, limits.MAX_REPORT_BYTES)
+
+
 def _ack() -> Ack:
     return Ack(
         stream="0123456789abcdef",
@@ -461,6 +467,8 @@ MESSAGES: Final[dict[str, Golden]] = {
     "event-encryption-key-replaced": Golden(
         _event(EncryptionKeyReplaced(encryption_key=_sha("8"))), Event, limits.MAX_REPORT_BYTES
     ),
+    "events": _batch("events", _event(_deployment_event()), _event(_round_result())),
+    "windows": _batch("windows", TelemetryMessage(body=window()), TelemetryMessage(body=shadow_window())),
     "ack": Golden(_ack(), Ack, limits.MAX_REPORT_BYTES),
     "enrolment-request": Golden(_enrolment_request(), EnrolmentRequest, limits.MAX_REPORT_BYTES),
     "enrolment-response": Golden(_enrolment_response(), EnrolmentResponse, limits.MAX_REPORT_BYTES),

@@ -23,6 +23,7 @@ from shoal_agent.encryption_key import load_or_make_encryption_key
 from shoal_agent.identity import load_or_make_key, make_signing_request, save_identity
 from shoal_contract import topics
 from shoal_contract.ack import Ack
+from shoal_contract.batch import unpack
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredState
 from shoal_contract.device_signature import device_key_id, verify_up
 from shoal_contract.enrolment import EnrolmentResponse
@@ -30,7 +31,7 @@ from shoal_contract.envelope import DESIRED_STATE_TYPE, sign
 from shoal_contract.ids import new_device_id
 from shoal_contract.manifest import VersionManifest
 from shoal_contract.reported import Presence, ReportedState, TrustReport
-from shoal_contract.telemetry import Event, TelemetryMessage
+from shoal_contract.telemetry import Event, OutboxPosition, TelemetryMessage
 from shoal_contract.transfer import describe, split
 from shoal_contract.trust import director_role
 from shoal_hub.devices.certificates import DeviceKeys
@@ -177,16 +178,19 @@ class HubStandIn:
             self.reported = ReportedState.model_validate_json(payload)
         elif channel == "presence":
             self.presences.append(Presence.model_validate_json(payload))
+        elif channel in {"events", "windows"}:
+            for place, found in unpack(payload, channel):  # type: ignore[arg-type]
+                assert isinstance(found, Event | TelemetryMessage), found
+                self._keep(found, place)
         else:
             kind = Event if channel == "event" else TelemetryMessage
-            parsed = kind.model_validate_json(payload)
-            (self.events if channel == "event" else self.telemetry).append(parsed)  # type: ignore[attr-defined]
-            self._acknowledge(json.loads(payload))
+            place = json.loads(payload).get("outbox") or json.loads(payload).get("body", {}).get("outbox")
+            self._keep(kind.model_validate_json(payload), place and OutboxPosition.model_validate(place))
 
-    def _acknowledge(self, message: dict[str, Any]) -> None:
-        place = message.get("outbox") or message.get("body", {}).get("outbox")
+    def _keep(self, message: Event | TelemetryMessage, place: OutboxPosition | None) -> None:
+        (self.events if isinstance(message, Event) else self.telemetry).append(message)  # type: ignore[arg-type]
         if self.acknowledges and place is not None:
-            ack = Ack(stream=place["stream"], sequence=place["sequence"])
+            ack = Ack(stream=place.stream, sequence=place.sequence)
             self.publish(topics.down_ack(self.device_id), ack.to_bytes(), retain=False)
 
 

@@ -17,7 +17,7 @@ Passage = Literal["connect", "publish", "receive", "subscribe", "unsubscribe"]
 CONNECTING: Final = Traffic(received_bytes=4_000, sent_bytes=4_000)
 """A mutual TLS handshake with P-256 certificates, and CONNECT with its will; rounded up from what a test measures."""
 _ARTIFACTS: Final = topics.ARTIFACT_FILTER.removesuffix("#")
-_TELEMETRY: Final = "/up/telemetry"
+_TELEMETRY: Final = ("/up/telemetry", "/up/windows")
 _BLOBS: Final = "/up/blob/"
 
 

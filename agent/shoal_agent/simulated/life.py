@@ -103,7 +103,13 @@ class Life:
         self._held: bytes | None = None
         self._server = ModelServer()
         self.reporter = Reporter(
-            world.hardware, world.runtimes, world.targets, __version__, world.clock, settings.link.report_pause_s
+            world.hardware,
+            world.runtimes,
+            world.targets,
+            __version__,
+            world.clock,
+            pause_s=settings.link.report_pause_s,
+            linger_s=settings.link.report_linger_s,
         )
         self._models = Models(Path("models"), self._make_updater, self.reporter, self._tell, lambda _: self._known())
         self.reporter.models, self.reporter.trust = self._models.reports, world.trust.report
@@ -123,7 +129,8 @@ class Life:
 
     async def run(self) -> None:
         """Boot, and converge until cancelled."""
-        self._mount.disk.outbox.on_change = lambda: self._world.network.call(self._uplink.notify)
+        outbox, call = self._mount.disk.outbox, self._world.network.call
+        outbox.on_change = lambda can_wait: call(partial(self._uplink.notify, can_wait=can_wait))
         try:
             await self._models.boot()
             async with self.link.running(), anyio.create_task_group() as group:
@@ -134,7 +141,7 @@ class Life:
                 self._world.trust.listen(self._on_trust)
                 self._world.trust.topics.links.add(self.link)
         finally:
-            self._mount.disk.outbox.on_change = lambda: None
+            outbox.on_change = lambda _: None
             self._world.trust.leave(self._on_trust)
             self._world.trust.topics.links.discard(self.link)
             with anyio.CancelScope(shield=True):

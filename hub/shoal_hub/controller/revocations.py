@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _AT_ONCE: Final = 16
 _FIRST_RETRY: Final = timedelta(seconds=2)
 _LAST_RETRY: Final = timedelta(minutes=1)
-STRAYS: Final = tuple(topics.up_filter(channel) for channel in ("event", "telemetry", "blob"))
+STRAYS: Final = tuple(topics.up_filter(channel) for channel in ("event", "telemetry", "events", "windows", "blob"))
 """No device has a reason to leave these retained; ingest clears what it sees, this what came while it was away."""
 
 

@@ -42,3 +42,14 @@ class DeviceRates:
         if len(self._buckets) > _MAX_DEVICES:
             self._buckets.popitem(last=False)
         return is_allowed
+
+    def count_more(self, device_id: str, messages: int) -> None:
+        """Take into account what a message that was read has held besides one: the next ones wait for it.
+
+        Args:
+            device_id: Who has sent it.
+            messages: How many more.
+        """
+        if messages and device_id in self._buckets:
+            left, since_s = self._buckets[device_id]
+            self._buckets[device_id] = (left - messages, since_s)

@@ -55,7 +55,9 @@ class Reader:
         for message, source in sources:
             try:
                 if source.device_id in keys:
-                    received.append(read(source, message.payload, keys[source.device_id]))
+                    several = read(source, message.payload, keys[source.device_id])
+                    self._rates.count_more(source.device_id, len(several) - 1)
+                    received += several
             except ContractError as error:
                 self._warn(sender(message.topic), str(error))
         return Read(received, frozenset(device_ids - keys.keys()))

@@ -2,15 +2,16 @@
 
 What the device's own key has not signed is dropped, whatever the broker says of its source. A signed message
 of the outbox whose content cannot be read keeps its place: were it dropped, the device would send it for ever, and
-nothing after it would ever be committed.
+nothing after it would ever be committed. That holds for each message of several that came in one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shoal_contract import topics
+from shoal_contract.batch import BatchChannel, unpack
 from shoal_contract.device_signature import SignedChannel, verify_up
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_PACKET_BYTES, MAX_REPORT_BYTES
@@ -60,8 +61,10 @@ class Received:
         return None
 
 
-def read(source: topics.UpTopic, envelope: bytes, keys: Mapping[str, ec.EllipticCurvePublicKey]) -> Received:
-    """Read one message.
+def read(
+    source: topics.UpTopic, envelope: bytes, keys: Mapping[str, ec.EllipticCurvePublicKey]
+) -> tuple[Received, ...]:
+    """Read what came in one envelope: one message, or several of the outbox.
 
     Args:
         source: What its topic says.
@@ -75,19 +78,27 @@ def read(source: topics.UpTopic, envelope: bytes, keys: Mapping[str, ec.Elliptic
     if source.channel == "blob":
         raise MessageError("reading a message: a blob's chunk came over a connection that is not for blobs")
     verified = verify_up(envelope, source.channel, keys)
-    return Received(source.device_id, _parse(source.channel, verified.payload), verified.key_id)
+    messages = _parse(source.channel, verified.payload)
+    return tuple(Received(source.device_id, message, verified.key_id) for message in messages)
 
 
-def _parse(channel: SignedChannel, payload: bytes) -> UpMessage:
+def _parse(channel: SignedChannel, payload: bytes) -> Iterable[UpMessage]:
     match channel:
         case "presence":
-            return parse_message(Presence, payload, MAX_REPORT_BYTES)
+            return (parse_message(Presence, payload, MAX_REPORT_BYTES),)
         case "reported":
-            return parse_message(ReportedState, payload, MAX_REPORT_BYTES)
+            return (parse_message(ReportedState, payload, MAX_REPORT_BYTES),)
         case "event":
-            return _read_event(payload)
+            return (_read_event(payload),)
         case "telemetry":
-            return _read_telemetry(payload)
+            return (_read_telemetry(payload),)
+        case "events" | "windows":
+            return _read_batch(payload, channel)
+
+
+def _read_batch(payload: bytes, channel: BatchChannel) -> Iterable[UpMessage]:
+    for place, message in unpack(payload, channel):
+        yield Unreadable(place, str(message)) if isinstance(message, MessageError) else message
 
 
 def _read_event(payload: bytes) -> Event | Unreadable:

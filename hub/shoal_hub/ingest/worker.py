@@ -74,7 +74,8 @@ class IngestWorker:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._blob_events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._control = Connection(endpoints.control, _control_subscriptions(shared_group), self._events)
-        self._telemetry = Connection(endpoints.telemetry, [_shared(shared_group, "telemetry")], self._events)
+        telemetry = [_shared(shared_group, channel) for channel in ("telemetry", "windows")]
+        self._telemetry = Connection(endpoints.telemetry, telemetry, self._events)
         self._blobs = Connection(endpoints.blobs, [_shared(shared_group, "blob")], self._blob_events)
         self._stopping = threading.Event()
         self._gathers_until_s = 0.0
@@ -121,8 +122,8 @@ class IngestWorker:
         received, strangers = self._reader.read(messages)
         if strangers and not self._stopping.is_set():
             self._refuse(strangers, utc_now())
-        if received:
-            self._commit(received)
+        for start in range(0, len(received), BATCH_MESSAGES):  # one message may hold many
+            self._commit(received[start : start + BATCH_MESSAGES])
         for message in messages:
             message.acknowledge()
         if messages:
@@ -252,7 +253,7 @@ def _drain(events: "queue.SimpleQueue[Event]", until_s: float = 0.0) -> list[Eve
 def _control_subscriptions(shared_group: str) -> list[Subscription]:
     # Presence and reported states are retained, and a shared subscription is given no retained messages.
     plain = [Subscription(topics.up_filter("presence")), Subscription(topics.up_filter("reported"))]
-    return [*plain, _shared(shared_group, "event")]
+    return [*plain, _shared(shared_group, "event"), _shared(shared_group, "events")]
 
 
 def _shared(group: str, channel: topics.UpChannel) -> Subscription:

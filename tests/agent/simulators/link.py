@@ -86,11 +86,26 @@ class MemoryLink:
                 await self._news.wait()
         return self.sent
 
+    async def wait_for_outbox_messages(self, count: int) -> None:
+        """Wait until `count` messages of the outbox have been sent in all, alone or several in one."""
+        with anyio.fail_after(5):
+            while len(self.outbox_messages()) < count:
+                self._news = anyio.Event()
+                await self._news.wait()
+
     def sequences(self) -> list[int]:
         """Return the outbox sequences as they were sent."""
-        return [_place(json.loads(payload))["sequence"] for topic, payload in self.sent if not topic.endswith("blob")]
+        return [place["sequence"] for place, _ in self.outbox_messages()]
+
+    def outbox_messages(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Return each message of the outbox with its place, as they were sent, whether alone or several in one."""
+        sent = [json.loads(payload) for topic, payload in self.sent if not topic.endswith("blob")]
+        return [one for message in sent for one in _placed(message)]
 
 
-def _place(message: dict[str, Any]) -> dict[str, Any]:
+def _placed(message: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     place: dict[str, Any] = message.get("outbox") or message["body"]["outbox"]
-    return place
+    if "messages" not in message:
+        return [(place, message)]
+    first = place["sequence"]
+    return [({**place, "sequence": first + index}, one) for index, one in enumerate(message["messages"])]

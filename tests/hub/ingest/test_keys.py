@@ -115,3 +115,15 @@ def test_a_batch_by_the_key_that_is_known_to_be_in_use_asks_for_no_certificates(
 
     monkeypatch.setattr("shoal_hub.ingest.commit.retire_older", fail)
     assert ingest.hears(key)
+
+
+def test_a_device_pays_for_each_message_that_its_batches_hold(ingest: Ingest, database: Database) -> None:
+    key, warned = ingest.certify(), list[str]()
+    reader = Reader(database, 2.0, lambda source, _why: warned.append(source), threading.Event())
+    place, inside = b'{"stream":"%b","sequence":1,"oldest":1}' % (b"a" * 16), b",".join([b"1"] * 10)
+    envelope = sign_up(
+        b'{"outbox":%b,"messages":[%b]}' % (place, inside), "events", key, device_key_id(key.public_key())
+    )
+    message = Message(topics.up(ingest.device_id, "events"), envelope, is_retained=False, acknowledge=lambda: None)
+    assert [len(reader.read([message]).received) for _ in range(3)] == [10, 10, 0]
+    assert warned == [f"device {ingest.device_id}"]

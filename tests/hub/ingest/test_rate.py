@@ -30,6 +30,19 @@ def test_a_large_message_counts_as_several() -> None:
     assert large == 9
 
 
+def test_what_a_message_held_besides_one_is_paid_by_those_that_come_after_it() -> None:
+    rates = DeviceRates(per_s=10)
+    taken = 0
+    while rates.allows("d", 0, 0.0):
+        rates.count_more("d", 63)
+        taken += 1
+    assert taken == 2  # a hundred at once, and what is begun is read to its end
+    assert not rates.allows("d", 0, 2.0)
+    assert rates.allows("d", 0, 4.0)
+    rates.count_more("never heard of", 5)
+    assert rates.allows("never heard of", 0, 4.0)
+
+
 @given(st.lists(st.tuples(st.integers(0, 200_000), st.floats(0, 5)), max_size=200))
 def test_never_more_than_the_burst_and_the_rate_allow(messages: list[tuple[int, float]]) -> None:
     rates, now_s, taken = DeviceRates(per_s=5), 0.0, 0

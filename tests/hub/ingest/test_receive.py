@@ -9,7 +9,7 @@ from shoal_contract.device_signature import SignedChannel, device_key_id, sign_u
 from shoal_contract.errors import EnvelopeError, MessageError
 from shoal_contract.ids import new_device_id
 from shoal_contract.reported import Presence
-from shoal_contract.telemetry import OutboxPosition
+from shoal_contract.telemetry import Event, MissingArtifact, OutboxPosition
 from shoal_contract.topics import UpTopic
 from shoal_hub.ingest.receive import Received, Unreadable, read
 
@@ -34,7 +34,7 @@ def source(channel: SignedChannel) -> UpTopic:
 def test_a_signed_message_is_read_and_tells_which_key_signed_it() -> None:
     report = make_report()
     received = read(source("reported"), sealed("reported", report.to_bytes()), KEYS)
-    assert received == Received(DEVICE, report, device_key_id(KEY.public_key()))
+    assert received == (Received(DEVICE, report, device_key_id(KEY.public_key())),)
 
 
 def test_a_broker_can_not_forge_a_reported_state() -> None:
@@ -58,7 +58,7 @@ def test_a_broker_can_not_pass_a_message_off_as_one_of_another_channel() -> None
 
 
 def test_a_signed_kind_that_this_hub_does_not_know_is_unreadable_but_has_its_place() -> None:
-    received = read(source("event"), sealed("event", UNKNOWN_KIND), KEYS)
+    (received,) = read(source("event"), sealed("event", UNKNOWN_KIND), KEYS)
     assert isinstance(received.message, Unreadable)
     assert received.outbox == OutboxPosition(stream=STREAM, sequence=4, oldest=2)
 
@@ -69,9 +69,33 @@ def test_an_unsigned_message_gets_no_place_so_that_nothing_true_is_passed_over()
 
 
 def test_signed_garbage_is_refused() -> None:
-    for channel, message in (("event", b"\xff\x00"), ("presence", b"{}"), ("telemetry", b"[]")):
+    garbage = (("event", b"\xff\x00"), ("presence", b"{}"), ("telemetry", b"[]"), ("events", b"{}"), ("windows", b"7"))
+    for channel, message in garbage:
         with pytest.raises(MessageError):
             read(source(channel), sealed(channel, message), KEYS)  # type: ignore[arg-type]
+
+
+def batch(*messages: bytes) -> bytes:
+    place = b'{"stream":"%b","sequence":4,"oldest":2}' % STREAM.encode()
+    return b'{"outbox":%b,"messages":[%b]}' % (place, b",".join(messages))
+
+
+def test_several_messages_in_one_are_read_each_by_itself_and_the_unreadable_keeps_its_place() -> None:
+    body = MissingArtifact(sha256="1" * 64)
+    place = OutboxPosition(stream=STREAM, sequence=99, oldest=1)
+    good = Event(event_id="0" * 32, outbox=place, at=NOON, body=body).to_bytes()
+    received = read(source("events"), sealed("events", batch(good, UNKNOWN_KIND, b"7", good)), KEYS)
+    assert [type(one.message) for one in received] == [Event, Unreadable, Unreadable, Event]
+    assert [one.outbox and (one.outbox.sequence, one.outbox.oldest) for one in received] == [
+        (4, 2), (5, 2), (6, 2), (7, 2)
+    ]  # fmt: skip
+    assert {one.key_id for one in received} == {device_key_id(KEY.public_key())}
+
+
+def test_several_messages_in_one_are_believed_under_their_own_type_alone() -> None:
+    for channel in ("event", "telemetry", "windows"):
+        with pytest.raises(EnvelopeError, match="type"):
+            read(source("events"), sealed(channel, batch(UNKNOWN_KIND)), KEYS)  # type: ignore[arg-type]
 
 
 def test_a_chunk_does_not_pass_for_a_message() -> None:

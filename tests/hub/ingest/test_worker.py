@@ -16,7 +16,7 @@ from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.reading import Read
 from shoal_hub.ingest.receive import Received
-from shoal_hub.ingest.worker import Endpoints, IngestWorker
+from shoal_hub.ingest.worker import BATCH_MESSAGES, Endpoints, IngestWorker
 from shoal_hub.mqtt import Endpoint, Message
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.trust.ca import Identity
@@ -84,6 +84,20 @@ def test_the_broker_is_told_of_a_message_once_it_is_committed_and_not_before(
     worker._take_batch()
 
     assert done == ["committed", topic]
+
+
+def test_messages_that_hold_many_are_committed_in_parts_that_do_not_hold_the_database_for_long(
+    worker: IngestWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    several = [Received(DEVICE, make_report())] * (2 * BATCH_MESSAGES + 1)
+    monkeypatch.setattr(worker._reader, "read", lambda _messages: Read(several, frozenset()))
+    monkeypatch.setattr(worker, "_commit", lambda received: done.append(f"{len(received)}"))
+    worker._events.put(message("topic", done))
+
+    worker._take_batch()
+
+    assert done == [f"{BATCH_MESSAGES}", f"{BATCH_MESSAGES}", "1", "topic"]
 
 
 def test_a_database_that_is_away_costs_the_word_that_something_was_dropped_and_nothing_else(
