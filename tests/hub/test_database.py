@@ -10,9 +10,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 from sqlalchemy.exc import IntegrityError, StatementError
-from sqlmodel import select
+from sqlmodel import col, select
 
-from shoal_hub.database import Database, announce
+from shoal_hub.database import Database, JsonText, announce, is_among
 from shoal_hub.errors import DatabaseError
 from shoal_hub.events.tables import EventRow
 from shoal_hub.registry.tables import Alias, Artifact
@@ -125,6 +125,27 @@ def test_writers_that_read_first_wait_for_each_other(database: Database) -> None
         thread.join()
     with database.session() as session:
         assert len(session.exec(select(EventRow)).all()) == 40
+
+
+def test_rows_are_found_by_any_number_of_texts_whatever_is_in_them(database: Database) -> None:
+    texts = ["plain", "it's", 'a "quoted" one', "back\\slash", "ä, [1]", ""]
+    with database.transaction() as session:
+        session.add_all([EventRow(at=NOON, received_at=NOON, kind=text, subject="", message="") for text in texts])
+    with database.session() as session:
+        every = select(EventRow.kind).where(is_among(col(EventRow.kind), [*texts, *map(str, range(100_000))]))
+        assert sorted(session.exec(every).all()) == sorted(texts)
+        some = select(EventRow.kind).where(is_among(col(EventRow.kind), ["it's", "lost"]))
+        assert session.exec(some).all() == ["it's"]
+        assert session.exec(select(EventRow.kind).where(is_among(col(EventRow.kind), []))).all() == []
+
+
+def test_a_json_column_takes_what_is_json_already_as_it_is(database: Database) -> None:
+    with database.transaction() as session:
+        for body in ({"a": [1, "ä"]}, JsonText('{"a":[1,"ä"]}')):
+            session.add(EventRow(at=NOON, received_at=NOON, kind="told", subject="", message="", body=body))
+    with database.session() as session:
+        first, second = session.exec(select(EventRow.body).where(EventRow.kind == "told")).all()
+        assert first == second == {"a": [1, "ä"]}
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/shoal"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sqlmodel import select, update
 from tests.simulators.retained_topics import RetainedTopics
-from tests.simulators.rows import NOON, add_device, add_version, make_report
+from tests.simulators.rows import NOON, add_device, add_version, apply_reported, make_report
 
 from shoal_contract import topics
 from shoal_contract.ids import sha256_hex
@@ -16,7 +16,6 @@ from shoal_contract.reported import ModelReport, SlotReport
 from shoal_contract.transfer import TransferManifest
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
-from shoal_hub.devices.presence import apply_reported
 from shoal_hub.jobs.tables import Job
 from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.tables import VariantRow, Version

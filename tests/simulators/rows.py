@@ -8,6 +8,7 @@ from sqlmodel import Session
 
 from shoal_contract.ids import new_device_id
 from shoal_contract.reported import Hardware, ReportedState, SectionReport
+from shoal_hub.devices.presence import apply_reports
 from shoal_hub.devices.tables import Device
 from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
 from shoal_hub.registry.tables import Model, VariantRow, Version
@@ -30,6 +31,11 @@ def add_device(session: Session, device_id: str = "", **changes: Any) -> Device:
     session.add(device)
     session.flush()
     return device
+
+
+def apply_reported(session: Session, device_id: str, report: ReportedState, now: datetime) -> bool:
+    """Keep a device's reported state as ingest would; return whether it was newer than the one kept."""
+    return apply_reports(session, {device_id: report}, now) == 1
 
 
 def make_report(**changes: Any) -> ReportedState:

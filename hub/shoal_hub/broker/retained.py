@@ -62,7 +62,7 @@ def _retained_topics(connection: Connection, events: "queue.SimpleQueue[Event]")
             case Disconnected(reason):
                 raise MqttError(f"looking for retained messages: {reason}", "it is tried again")
             case Message(topic, payload) if topic == topics.HUB_WAKE:
-                if mark in read_wake(payload):
+                if mark in read_wake(payload).what:
                     return list(found)
             case Message(topic, payload, is_retained) if is_retained and payload:
                 found[topic] = None

@@ -5,6 +5,7 @@ to the broker has its own.
 """
 
 import logging
+import math
 import queue
 import secrets
 import threading
@@ -22,6 +23,7 @@ from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import Election, FencedError
+from shoal_hub.controller.pace import Pace
 from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.controller.revocations import Revocations
@@ -44,15 +46,13 @@ from shoal_hub.trials.tell import tell_trials
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.version_keys import VersionKeys
-from shoal_hub.wake import read_wake, wake
+from shoal_hub.wake import Wake, read_wake, wake
 
 log = logging.getLogger(__name__)
 
 _MAX_ROLLOUT_STEPS: Final = 100
-_QUIET_S: Final = 0.02
-"""After a word, wait this long for more of them: a fleet reports all at once."""
-_LONGEST_QUIET_S: Final = 0.2
-"""And no longer than this in all: one device can have words said without an end."""
+_LONGEST_DRAIN_S: Final = 0.2
+"""How long, amid work, words are read before it goes on."""
 _TRUST_PREFIX: Final = topics.TRUST_FILTER.removesuffix("#")
 _STAND_S: Final = 1.0
 """Between two tries to be elected."""
@@ -109,6 +109,8 @@ class Controller:
         self._desired = DesiredPublisher(database, director.epoch)
         self._metadata = TrustPublisher(database, trust)
         self._stopping = threading.Event()
+        self._pace = Pace()
+        self._name = f"controller-{secrets.token_hex(8)}"
         self._began_at = utc_now()
         self._retained_mark: bytes | None = None
         self._retained_anchor: bytes | None = None
@@ -136,12 +138,15 @@ class Controller:
                 if self._revocations.has_ended:
                     raise ControllerError("the thread that follows revocations has ended; its error is above")
                 what = self._wait(next_tick)
-                is_tick = time.monotonic() >= next_tick
+                began_s = time.monotonic()
+                is_tick = began_s >= next_tick
                 if not (what or is_tick or self._is_busy):
                     continue
                 if is_tick:
-                    next_tick = time.monotonic() + self._tick_s
+                    next_tick = began_s + self._tick_s
                 self._reconcile_safely(utc_now(), what, is_tick=is_tick)
+                if what or is_tick:
+                    self._pace.rest(began_s, time.monotonic())
                 if self._is_told and not is_ready:
                     is_ready = True
                     on_ready()
@@ -156,7 +161,7 @@ class Controller:
     def wake(self, what: frozenset[str]) -> None:
         """Tell the hub's other processes, and this one, what changed."""
         self._revocations.hear(what)
-        wake(self._connection, what)
+        wake(self._connection, what, self._name)
 
     def _end(self) -> None:
         with ExitStack() as ending:  # each of them, whatever one raises
@@ -178,69 +183,61 @@ class Controller:
         return False
 
     def _wait(self, next_tick: float) -> frozenset[str]:
-        """Wait for words until the next tick; return them. Words without an end do not hold it up for long."""
-        what: set[str] = set()
-        now_s = time.monotonic()
-        until_s = now_s + _LONGEST_QUIET_S if self._is_busy else next_tick
-        quiet_s = 0.0 if self._is_busy else max(0.0, next_tick - now_s)
-        while True:
+        """Wait until words are to be followed or the next tick, amid work only to read what there is; return words."""
+        latest_s = time.monotonic() + _LONGEST_DRAIN_S if self._is_busy else math.inf
+        while not self._stopping.is_set():
+            due_s, now_s = min(next_tick, self._pace.due_s, latest_s), time.monotonic()
+            if now_s >= due_s:
+                break
             try:
-                what |= self._take(self._events.get(timeout=quiet_s))
+                self._take(self._events.get(timeout=0.0 if self._is_busy else due_s - now_s))
             except queue.Empty:
-                return frozenset(what)
-            now_s = time.monotonic()
-            if what and not self._is_busy:
-                until_s = min(until_s, now_s + _LONGEST_QUIET_S)
-                quiet_s = _QUIET_S
-            elif not self._is_busy:
-                quiet_s = max(0.0, until_s - now_s)
-            if now_s >= until_s:
-                return frozenset(what)
+                break
+        is_due = time.monotonic() >= min(next_tick, self._pace.due_s)
+        return self._pace.take() if is_due else frozenset()
 
-    def _take(self, event: Event) -> frozenset[str]:
+    def _take(self, event: Event) -> None:
         match event:
             case Connected():
-                return self._begin_comparison()
+                self._begin_comparison()
             case Disconnected(reason):
                 log.info("%s", reason)
                 self._is_told = False
-                return frozenset()
             case Message(topic, payload, is_retained) if topic == topics.HUB_WATERMARK:
                 if is_retained:
                     self._retained_mark = payload
                 event.acknowledge()
-                return frozenset()
             case Message(topic, payload) if topic.startswith(_TRUST_PREFIX):
                 self._metadata.hear(topic, payload)
                 event.acknowledge()
-                return frozenset({"trust"})
+                self._pace.hear(frozenset({"trust"}), time.monotonic())
             case Message(topic, payload, is_retained) if topic == topics.HUB_AUDIT:
                 if is_retained:
                     self._retained_anchor = payload
                 event.acknowledge()
-                return frozenset()
             case Message(_, payload):
-                return self._hear(read_wake(payload))
+                self._hear(read_wake(payload))
 
-    def _begin_comparison(self) -> frozenset[str]:
+    def _begin_comparison(self) -> None:
         """Send a word to ourselves: retained messages come before it, so that silence then means that there is none."""
         self._retained_mark, self._retained_anchor, self._is_told = None, None, False
         self._metadata.forget()
         self._probe = f"probe-{secrets.token_hex(8)}"
         wake(self._connection, frozenset({self._probe}))
-        return frozenset()
 
-    def _hear(self, what: frozenset[str]) -> frozenset[str]:
-        if self._probe not in what:
-            self._revocations.hear(what)
-            return frozenset(word for word in what if not word.startswith("probe-"))
+    def _hear(self, word: Wake) -> None:
+        if self._probe not in word.what:
+            self._revocations.hear(word.what)
+            what = frozenset(one for one in word.what if not one.startswith("probe-"))
+            self._pace.hear(what, time.monotonic(), is_ours=word.by == self._name)
+            return
         self._probe = ""
         if not self._desired.compare(self._retained_mark):
             log.info("the broker does not have what it was told: everything is published again")
             self._transfers.assert_all()
         self._signer.compare(self._retained_anchor)
         self._is_told = True
-        return frozenset({"broker"})
+        self._pace.hear(frozenset({"broker"}), time.monotonic())
 
     def _reconcile_safely(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
         """Reconcile part by part; one that fails holds up no other and is tried again, since all goes by level."""
@@ -256,6 +253,14 @@ class Controller:
                 log.exception("a step of the controller failed; it is tried again")
 
     def _parts(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], None]]:
+        if what or is_tick:
+            yield from self._looks(now, what, is_tick=is_tick)
+        if self._is_told:
+            yield lambda: self._signer.publish(self._connection)
+            yield lambda: self._publish(now)
+
+    def _looks(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], None]]:
+        """Yield what brings the database in line; amid the publication of many messages there is nothing to look at."""
         if is_tick:
             yield self._election.confirm
         if is_tick or "jobs" in what:
@@ -281,9 +286,6 @@ class Controller:
             yield lambda: tell_trials(self._database, now, self._delta_wait)
             yield lambda: note_silence(self._database, now, self._began_at)
             yield lambda: self._prune_windows(now)
-        if self._is_told:
-            yield lambda: self._signer.publish(self._connection)
-            yield lambda: self._publish(now)
 
     def _advance_rollouts(self, now: datetime) -> None:
         for _ in range(_MAX_ROLLOUT_STEPS):

@@ -16,7 +16,7 @@ from sqlmodel import Session, and_, col, func, or_, select
 from shoal_contract import topics
 from shoal_contract.errors import MessageError
 from shoal_contract.wire import WireMessage, parse_message
-from shoal_hub.database import Database
+from shoal_hub.database import Database, is_among
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.transfer.publishing import Publisher
 from shoal_hub.transfer.tables import Watermark
@@ -105,7 +105,7 @@ class DesiredPublisher:
 
     def _publish(self, publisher: Publisher, batch: list[str]) -> None:
         with self._database.session() as session:
-            wanted = select(DesiredRow.device_id, DesiredRow.envelope).where(col(DesiredRow.device_id).in_(batch))
+            wanted = select(DesiredRow.device_id, DesiredRow.envelope).where(is_among(col(DesiredRow.device_id), batch))
             rows = session.exec(wanted).all()
         waiting: deque[tuple[str, Future[None]]] = deque()
         for device_id, envelope in rows:

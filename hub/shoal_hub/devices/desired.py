@@ -6,16 +6,18 @@ restored from a backup; a state is signed again at half of its life under the sa
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlmodel import Session, col, delete, select
+from sqlalchemy import Update, bindparam, insert
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, delete, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
 from shoal_contract.desired import DesiredState, DesiredTrial
 from shoal_contract.envelope import DESIRED_STATE_TYPE
-from shoal_hub.database import announce
+from shoal_hub.database import announce, is_among
 from shoal_hub.devices.compose import Composition, compose
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.intents import intents_of_each, mark_all_stale
@@ -70,15 +72,15 @@ def refresh_states(
     Returns:
         The devices with a new envelope to publish.
     """
+    # What is revoked may read nothing.
     known = select(Device.id, Device.group, Device.reported_epoch, Device.reported_generation)
-    is_meant = col(Device.id).in_(device_ids), col(Device.revoked_at).is_(None)  # what is revoked may read nothing
-    found = session.exec(known.where(*is_meant)).all()
+    found = session.exec(known.where(is_among(col(Device.id), device_ids), col(Device.revoked_at).is_(None))).all()
     reported = {device_id: (epoch, number) for device_id, _, epoch, number in found}
     limits = limits_by_device(session, {device_id: group for device_id, group, _, _ in found})
-    standing = session.exec(select(DesiredRow).where(col(DesiredRow.device_id).in_(reported))).all()
-    rows = {row.device_id: row for row in standing}
+    rows = _standing(session, reported)
     encrypted = encrypted_versions(session)
-    new = []
+    signed: list[dict[str, Any]] = []
+    noted: list[dict[str, Any]] = []
     for device_id, intents in intents_of_each(session, list(reported)).items():
         composition = compose(intents, now)
         models = give_keys(session, version_keys, device_id, composition.models, encrypted, now)
@@ -88,26 +90,36 @@ def refresh_states(
         row = rows.get(device_id)
         generation = _next_generation(row, composition, reported[device_id], director.epoch, now, life)
         if generation is not None:
-            session.add(_signed(row, device_id, composition, director, generation, now, life))
-            new.append(device_id)
+            signed.append(_sign(device_id, composition, director, generation, now, life))
         elif row is not None and row.conflicts != (conflicts := _conflicts(composition)):
-            row.conflicts = conflicts
-            session.add(row)
-    if new:
+            noted.append({"device_id": device_id, "conflicts": conflicts})
+    _keep(session, signed, noted, rows.keys())
+    if signed:
         announce(session, "devices")
-    return new
+    return [one["device_id"] for one in signed]
 
 
-def _signed(
-    row: DesiredRow | None,
-    device_id: str,
-    composition: Composition,
-    director: Director,
-    generation: int,
-    now: datetime,
-    life: timedelta,
-) -> DesiredRow:
-    """Return the device's row, the one that stands or a first one, with a state that was signed now."""
+class _Standing(NamedTuple):
+    """What of the state that stands decides whether another one takes its place."""
+
+    device_id: str
+    epoch: int
+    generation: int
+    content_sha256: str
+    issued_at: datetime
+    conflicts: list[dict[str, Any]]
+
+
+def _standing(session: Session, device_ids: Iterable[str]) -> dict[str, _Standing]:
+    columns: Any = select_columns(*(getattr(DesiredRow, name) for name in _Standing._fields))
+    found = session.connection().execute(columns.where(is_among(col(DesiredRow.device_id), device_ids)))
+    return {row.device_id: _Standing(*row) for row in found}
+
+
+def _sign(
+    device_id: str, composition: Composition, director: Director, generation: int, now: datetime, life: timedelta
+) -> dict[str, Any]:
+    """Return the values of a device's row with a state that was signed now."""
     state = DesiredState(
         device_id=device_id,
         epoch=director.epoch,
@@ -120,7 +132,8 @@ def _signed(
         config=composition.config,
         site=composition.site,
     )
-    fields: dict[str, Any] = {
+    return {
+        "device_id": device_id,
         "epoch": state.epoch,
         "generation": generation,
         "content_sha256": composition.content_sha256,
@@ -129,11 +142,35 @@ def _signed(
         "expires_at": state.expires_at,
         "conflicts": _conflicts(composition),
     }
-    if row is None:
-        return DesiredRow(device_id=device_id, **fields)
-    for name, value in fields.items():
-        setattr(row, name, value)
-    return row
+
+
+def _keep(
+    session: Session,
+    signed: Sequence[dict[str, Any]],
+    noted: Sequence[dict[str, Any]],
+    standing: Collection[str],
+) -> None:
+    """Write the rows of states that were signed, and of those that stand and leave out something else than before."""
+    session.flush()
+    first = [one for one in signed if one["device_id"] not in standing]
+    if first:
+        session.connection().execute(insert(DesiredRow), first)
+    for statement, rows in ((_SIGNED, signed), (_NOTED, noted)):
+        values = [{f"new_{name}": one[name] for name in one} for one in rows if one["device_id"] in standing]
+        if values:
+            session.connection().execute(statement, values)
+    for row in list(session.identity_map.values()):
+        if isinstance(row, DesiredRow):
+            session.expire(row)
+
+
+def _update(*names: str) -> Update:
+    statement = update(DesiredRow).where(col(DesiredRow.device_id) == bindparam("new_device_id"))
+    return statement.values({name: bindparam(f"new_{name}") for name in names})
+
+
+_SIGNED: Final = _update("epoch", "generation", "content_sha256", "envelope", "issued_at", "expires_at", "conflicts")
+_NOTED: Final = _update("conflicts")
 
 
 def _conflicts(composition: Composition) -> list[dict[str, Any]]:
@@ -146,9 +183,9 @@ def take_marks(session: Session, device_ids: Sequence[str]) -> list[str]:
     A mark that another transaction holds just now stays, and is seen again when that one has committed: to wait for
     it, with many marks in hand, could be to wait for one who waits for us.
     """
-    marked = select(StaleDesired.device_id).where(col(StaleDesired.device_id).in_(device_ids))
+    marked = select(StaleDesired.device_id).where(is_among(col(StaleDesired.device_id), device_ids))
     taken = list(session.exec(marked.with_for_update(skip_locked=True)).all())
-    session.exec(delete(StaleDesired).where(col(StaleDesired.device_id).in_(taken)))
+    session.connection().execute(delete(StaleDesired).where(is_among(col(StaleDesired.device_id), taken)))
     return taken
 
 
@@ -215,7 +252,7 @@ def is_due(device_id: str, issued_at: datetime, now: datetime, life: timedelta) 
 
 
 def _next_generation(
-    row: DesiredRow | None,
+    row: _Standing | None,
     composition: Composition,
     reported: tuple[int, int],
     epoch: int,

@@ -2,14 +2,15 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import or_
+from sqlalchemy import select as select_columns
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select
 
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
-from shoal_hub.database import announce
+from shoal_hub.database import announce, is_among
 from shoal_hub.devices.compose import CONFIG, FEDERATED, MODELS, SITE, TRIALS, Wanted
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import Intent, IntentKind
@@ -163,8 +164,11 @@ def _drop(session: Session, device_ids: Sequence[str], owner: str, section: str)
 def intents_of_each(session: Session, device_ids: Collection[str]) -> dict[str, list[Wanted]]:
     """Return what is wanted of each of these devices, for the composer."""
     wanted: dict[str, list[Wanted]] = {device_id: [] for device_id in device_ids}
-    for row in session.exec(select(Intent).where(col(Intent.device_id).in_(device_ids))).all():
-        wanted[row.device_id].append(_wanted(row))
+    names = ("device_id", "id", "section", "kind", "owner", "body", "created_at", "until")
+    columns: Any = select_columns(*(getattr(Intent, name) for name in names))
+    session.flush()
+    for device_id, *intent in session.connection().execute(columns.where(is_among(col(Intent.device_id), device_ids))):
+        wanted[device_id].append(Wanted(*intent))
     return wanted
 
 

@@ -3,6 +3,7 @@
 The statements are built once: building one takes several times as long as executing it, and there is one a message.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from sqlalchemy import BindParameter, Update, and_, bindparam, or_, update
 from sqlmodel import Session, col
 
 from shoal_contract.reported import Presence, ReportedState
-from shoal_hub.database import announce
+from shoal_hub.database import JsonText, announce
 from shoal_hub.devices.tables import Device
 
 
@@ -28,24 +29,34 @@ def apply_presence(session: Session, device_id: str, presence: Presence, now: da
         "new_reason": presence.reason,
     }
     if presence.state == "online":
-        return _changed(session, _CAME, values | {"new_seen": now})
-    return _changed(session, _WENT, values)
+        is_news = session.connection().execute(_CAME, values | {"new_seen": now}).rowcount > 0
+    else:
+        is_news = session.connection().execute(_WENT, values).rowcount > 0
+    if is_news:
+        announce(session, "devices")
+    return is_news
 
 
-def apply_reported(session: Session, device_id: str, reported: ReportedState, now: datetime) -> bool:
-    """Keep a device's reported state; return whether it was newer than the one kept."""
-    values = {
-        "of_device": device_id,
-        "at_connection": reported.connection,
-        "at_sequence": reported.sequence,
-        "new_reported": reported.model_dump(mode="json", exclude_none=True),
-        "new_at": reported.at,
-        "new_epoch": reported.epoch,
-        "new_generation": reported.generation,
-        "new_hardware": reported.hardware.model_dump(mode="json"),
-        "new_seen": now,
-    }
-    return _changed(session, _REPORTED, values)
+def apply_reports(session: Session, reports: Mapping[str, ReportedState], now: datetime) -> int:
+    """Keep devices' reported states, by device id, where they are newer than the ones kept; return how many were."""
+    values = [
+        {
+            "of_device": device_id,
+            "at_connection": reported.connection,
+            "at_sequence": reported.sequence,
+            "new_reported": JsonText(reported.model_dump_json(exclude_none=True)),
+            "new_at": reported.at,
+            "new_epoch": reported.epoch,
+            "new_generation": reported.generation,
+            "new_hardware": JsonText(reported.hardware.model_dump_json()),
+            "new_seen": now,
+        }
+        for device_id, reported in sorted(reports.items())
+    ]
+    newer = session.connection().execute(_REPORTED, values).rowcount if values else 0
+    if newer:
+        announce(session, "devices")
+    return newer
 
 
 def _newer(connection: Any, sequence: Any) -> Update:  # noqa: ANN401 - columns
@@ -74,10 +85,3 @@ _REPORTED: Final = _newer(Device.reported_connection, Device.reported_sequence).
     hardware=bindparam("new_hardware"),
     last_seen_at=bindparam("new_seen"),
 )
-
-
-def _changed(session: Session, statement: Update, values: dict[str, Any]) -> bool:
-    is_news = session.connection().execute(statement, values).rowcount > 0
-    if is_news:
-        announce(session, "devices")
-    return is_news

@@ -1,8 +1,10 @@
-"""The one writer of events."""
+"""The writer of events; those that devices tell of themselves are written by ingest."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+from sqlalchemy import insert
 from sqlmodel import Session, select
 
 from shoal_hub.database import announce, utc_now
@@ -54,3 +56,24 @@ def record_event(
     session.add(row)
     announce(session, "events")
     return row
+
+
+class Happening(NamedTuple):
+    """One of many events; the fields are those of `record_event`."""
+
+    kind: str
+    message: str
+    subject: str
+    severity: Severity
+    device_id: str | None
+
+
+def record_events(session: Session, happened: Sequence[Happening], at: datetime) -> None:
+    """Record many events in their order, as `record_event` does one."""
+    if not happened:
+        return
+    session.flush()  # those that were recorded before come before
+    now = utc_now()
+    rows = [{**one._asdict(), "at": at, "received_at": now, "body": {}} for one in happened]
+    session.connection().execute(insert(EventRow), rows)
+    announce(session, "events")

@@ -2,35 +2,28 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam
 from sqlalchemy.exc import DataError, IntegrityError
-from sqlalchemy.orm import defer
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session
 
 from shoal_contract.ack import Ack
 from shoal_contract.errors import ContractError, MessageError
 from shoal_contract.ledger import LedgerTotals
-from shoal_contract.reported import Presence, ReportedState
 from shoal_contract.telemetry import Event, Heartbeat, ShadowWindow, TelemetryMessage, Window
-from shoal_hub.database import Database, announce
+from shoal_hub.database import Database
 from shoal_hub.devices.certificates import retire_older
-from shoal_hub.devices.clones import note_instance
-from shoal_hub.devices.presence import apply_presence, apply_reported
-from shoal_hub.devices.silence import SILENT
-from shoal_hub.devices.tables import Device
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.gates.vitals import take_beats
-from shoal_hub.ingest.handlers import Handlers
+from shoal_hub.ingest.devices import Move, Sender, load_senders, move_outboxes, note_seen, take_states
+from shoal_hub.ingest.handlers import Body, Handlers
 from shoal_hub.ingest.receive import Received, Unreadable, UpMessage
-from shoal_hub.ingest.record import Lookup, record_device_event
-from shoal_hub.ingest.sequence import Plan, Position, plan
+from shoal_hub.ingest.record import Lookup, record_device_events
+from shoal_hub.ingest.sequence import Plan, plan
 from shoal_hub.traffic.take import take_totals
 
 log = logging.getLogger(__name__)
@@ -38,7 +31,6 @@ log = logging.getLogger(__name__)
 _HOLD: Final = timedelta(seconds=2)
 """How long a message that is ahead of a gap waits for the one before; then the device sends both again."""
 _MAX_HELD: Final = 64
-_QUERY_ROWS: Final = 500
 _HANDLER_ERRORS: Final = (HubError, ContractError, ValueError, LookupError, IntegrityError, DataError)
 
 
@@ -52,14 +44,27 @@ _Waiting = list[tuple[Received, datetime]]
 """What came of one device ahead of a gap, and when; losing it costs a resend, never a message."""
 
 
-@dataclass(frozen=True)
-class _Work:
-    """One device's part of a batch."""
+class _Taken(NamedTuple):
+    """What a batch takes of one device's outbox."""
 
-    session: Session
-    device: Device
-    lookup: Lookup
-    now: datetime
+    sender: Sender
+    planned: Plan
+    candidates: Sequence[tuple[Received, datetime]]
+
+    @property
+    def messages(self) -> list[tuple[str, UpMessage]]:
+        """What is to be committed, in its order, by the device's id."""
+        return [(self.sender.id, self.candidates[index][0].message) for index in self.planned.commit]
+
+    @property
+    def waiting(self) -> _Waiting:
+        """What is ahead of a gap."""
+        return [self.candidates[index] for index in self.planned.wait][:_MAX_HELD]
+
+    @property
+    def move(self) -> Move:
+        """The outbox's position before and after."""
+        return Move(self.sender.id, self.sender.position, self.planned.position)
 
 
 @dataclass(frozen=True)
@@ -102,88 +107,83 @@ class Committer:
             return self._commit(by_device, now, is_careful=True)
 
     def _commit(self, by_device: Mapping[str, list[Received]], now: datetime, *, is_careful: bool) -> Committed:
-        acks: dict[str, Ack] = {}
-        waiting: dict[str, _Waiting] = {}
-        handle = self._handle_carefully if is_careful else self._handle
+        """Commit all in one transaction, kind by kind: a statement for each message would be most of the work."""
+        handle = self._handle_each if is_careful else self._handle
         with self._database.transaction() as session:
-            devices = _load_devices(session, by_device)
-            lookup = Lookup(session, self._events_of(by_device))
-            for device_id, device in devices.items():
-                work = _Work(session, device, lookup, now)
-                _take_state(work, by_device[device_id])
-                taken = self._take_outbox(work, by_device[device_id], handle)
-                if taken is not None:
-                    acks[device_id], waiting[device_id] = taken
-                _note_keys(work, by_device[device_id])
-            moved = {one for one, ack in acks.items() if _is_further(ack, devices[one])}
-            beats = self._fresh_beats(devices, by_device)
-            sent = _beats_of(devices, by_device)
+            senders = load_senders(session, by_device)
+            known = {device_id: by_device[device_id] for device_id in senders}
+            take_states(session, senders, known, now)
+            taken = [one for sender in senders.values() if (one := self._take_outbox(sender, known[sender.id], now))]
+            messages = [message for one in taken for message in one.messages]
+            handle(session, messages, Lookup(session, [one for _, one in messages if isinstance(one, Event)]), now)
+            for one in taken:
+                _note_lost(session, one)
+            moves = [one.move for one in taken if one.move.before != one.move.after]
+            if not move_outboxes(session, moves, now):
+                raise RaceError(
+                    f"committing messages of {len(moves)} devices: somebody else has committed of one of them",
+                    "nothing to do: the batch is tried again",
+                )
+            _note_keys(session, senders, known, now)
+            beats = self._fresh_beats(senders, known)
+            sent = _beats_of(known)
             take_beats(session, sent, now)
             take_totals(session, _totals_of(sent), now)
-            _note_seen(session, sorted(moved | beats.keys()), now)
+            note_seen(session, [one.device_id for one in moves], beats, now)
         self._beats |= beats
-        self._remember(waiting, now)
-        return Committed(acks, frozenset(by_device) - frozenset(devices))
-
-    def _events_of(self, by_device: Mapping[str, list[Received]]) -> list[Event]:
-        """Return all events that this batch may come to commit."""
-        waiting = (one for device_id in by_device for one, _ in self._waiting[device_id])
-        new = (one for received in by_device.values() for one in received)
-        return [one.message for one in chain(waiting, new) if isinstance(one.message, Event)]
+        self._remember({one.sender.id: one.waiting for one in taken}, now)
+        return Committed({one.sender.id: _ack_of(one) for one in taken}, frozenset(by_device) - frozenset(senders))
 
     def _fresh_beats(
-        self, devices: Mapping[str, Device], by_device: Mapping[str, list[Received]]
+        self, senders: Mapping[str, Sender], received: Mapping[str, list[Received]]
     ) -> dict[str, tuple[int, int]]:
         """Return the latest heartbeat of each device that has a new one: a repeated one keeps no device alive."""
         fresh: dict[str, tuple[int, int]] = {}
-        for device_id, device in devices.items():
-            places = [place for one in by_device[device_id] if (place := _beat_of(one)) is not None]
+        for device_id, sender in senders.items():
+            places = [place for one in received[device_id] if (place := _beat_of(one)) is not None]
             latest = max(places, default=(-1, -1))
-            if latest > self._beats.get(device_id, (device.presence_connection, -1)):
+            if latest > self._beats.get(device_id, (sender.presence_connection, -1)):
                 fresh[device_id] = latest
         return fresh
 
-    def _take_outbox(
-        self, work: _Work, received: Iterable[Received], handle: Callable[[_Work, UpMessage], None]
-    ) -> tuple[Ack, _Waiting] | None:
-        new = [(one, work.now) for one in received if one.outbox is not None]
+    def _take_outbox(self, sender: Sender, received: Iterable[Received], now: datetime) -> _Taken | None:
+        new = [(one, now) for one in received if one.outbox is not None]
         if not new:
             return None
-        device = work.device
-        candidates = [*((one, at) for one, at in self._waiting[device.id] if at > work.now - _HOLD), *new]
-        before = Position(device.outbox_stream, device.outbox_sequence)
-        planned = plan(before, [one.outbox for one, _ in candidates if one.outbox is not None])
-        if not planned.position.stream:
-            return None
-        for index in planned.commit:
-            handle(work, candidates[index][0].message)
-        _note_lost(work.session, device.id, planned)
-        _move(work.session, device.id, before, planned.position)
-        waiting = [candidates[index] for index in planned.wait][:_MAX_HELD]
-        ack = Ack(stream=planned.position.stream, sequence=planned.position.sequence)
-        return ack, waiting
+        candidates = [*((one, at) for one, at in self._waiting.get(sender.id, ()) if at > now - _HOLD), *new]
+        planned = plan(sender.position, [one.outbox for one, _ in candidates if one.outbox is not None])
+        return _Taken(sender, planned, candidates) if planned.position.stream else None
 
-    def _handle(self, work: _Work, message: UpMessage) -> None:
-        device_id = work.device.id
-        match message:
-            case Event():
-                if work.lookup.is_new(message):
-                    record_device_event(work.session, device_id, message, work.lookup)
-                    self._handlers.handle(work.session, device_id, message.body, work.now)
-            case TelemetryMessage(body=Window() | ShadowWindow() as window):
-                self._handlers.handle(work.session, device_id, window, work.now)
-            case Unreadable():
-                raise MessageError(message.reason)
+    def _handle(
+        self, session: Session, messages: Sequence[tuple[str, UpMessage]], lookup: Lookup, now: datetime
+    ) -> None:
+        events: list[tuple[str, Event]] = []
+        told: list[tuple[str, Body]] = []
+        for device_id, message in messages:
+            match message:
+                case Event():
+                    if lookup.is_new(message):
+                        events.append((device_id, message))
+                        told.append((device_id, message.body))
+                case TelemetryMessage(body=Window() | ShadowWindow() as window):
+                    told.append((device_id, window))
+                case Unreadable():
+                    raise MessageError(message.reason)
+        record_device_events(session, events, lookup, now)
+        self._handlers.handle(session, told, now)
 
-    def _handle_carefully(self, work: _Work, message: UpMessage) -> None:
-        """Handle one message; what its handler refuses is undone and told, and does not stop what comes after it."""
-        try:
-            with work.session.begin_nested():
-                self._handle(work, message)
-        except _HANDLER_ERRORS as error:
-            log.warning("a message of device %s was refused: %s", work.device.id, error)
-            text = f"a message of device {work.device.id} was refused: {error}"
-            record_event(work.session, "message_refused", text[:1000], device_id=work.device.id, severity="warning")
+    def _handle_each(
+        self, session: Session, messages: Sequence[tuple[str, UpMessage]], lookup: Lookup, now: datetime
+    ) -> None:
+        """Handle one after the other; what a handler refuses is undone and told, and does not stop what comes next."""
+        for device_id, message in messages:
+            try:
+                with session.begin_nested():
+                    self._handle(session, [(device_id, message)], lookup, now)
+            except _HANDLER_ERRORS as error:
+                log.warning("a message of device %s was refused: %s", device_id, error)
+                text = f"a message of device {device_id} was refused: {error}"
+                record_event(session, "message_refused", text[:1000], device_id=device_id, severity="warning")
 
     def _remember(self, waiting: dict[str, _Waiting], now: datetime) -> None:
         self._waiting.update(waiting)
@@ -193,86 +193,25 @@ class Committer:
                 del self._waiting[device_id]
 
 
-_UNREAD: Final = [defer(getattr(Device, name)) for name in ("reported", "hardware")]
-"""What nobody reads of a device here, and takes most of the time to load: JSON."""
+def _ack_of(taken: _Taken) -> Ack:
+    position = taken.planned.position
+    return Ack(stream=position.stream, sequence=position.sequence)
 
 
-def _load_devices(session: Session, device_ids: Iterable[str]) -> dict[str, Device]:
-    """Return the devices that are enrolled and not revoked."""
-    found: dict[str, Device] = {}
-    for part in _parts(sorted(device_ids)):
-        wanted = select(Device).where(col(Device.id).in_(part), col(Device.revoked_at).is_(None))
-        found |= {device.id: device for device in session.exec(wanted.options(*_UNREAD)).all()}
-    return found
-
-
-def _move(session: Session, device_id: str, before: Position, after: Position) -> None:
-    if before == after:
-        return
-    values = {
-        "of_device": device_id,
-        "before_stream": before.stream,
-        "before_sequence": before.sequence,
-        "after_stream": after.stream,
-        "after_sequence": after.sequence,
-    }
-    if session.connection().execute(_MOVE, values).rowcount != 1:
-        raise RaceError(
-            f"committing messages of device {device_id}: somebody else has committed beyond {before}",
-            "nothing to do: the batch is tried again",
-        )
-
-
-_MOVE: Final = (  # built once: building it takes several times as long as executing it
-    update(Device)
-    .where(
-        col(Device.id) == bindparam("of_device"),
-        col(Device.outbox_stream) == bindparam("before_stream"),
-        col(Device.outbox_sequence) == bindparam("before_sequence"),
-    )
-    .values(outbox_stream=bindparam("after_stream"), outbox_sequence=bindparam("after_sequence"))
-    .execution_options(synchronize_session=False)
-)
-
-
-def _note_lost(session: Session, device_id: str, planned: Plan) -> None:
-    if planned.lost:
-        text = f"device {device_id} has dropped {planned.lost} messages that the hub never got"
+def _note_lost(session: Session, taken: _Taken) -> None:
+    if taken.planned.lost:
+        device_id = taken.sender.id
+        text = f"device {device_id} has dropped {taken.planned.lost} messages that the hub never got"
         record_event(session, "messages_lost", text, device_id=device_id, severity="warning")
 
 
-def _note_seen(session: Session, device_ids: Sequence[str], now: datetime) -> None:
-    for part in _parts(device_ids):
-        heard = update(Device).where(col(Device.id).in_(part))
-        session.connection().execute(heard.values(last_seen_at=now))
-        back = heard.where(col(Device.presence) == "offline", col(Device.presence_reason) == SILENT)
-        values = {"presence": "online", "presence_since": now, "presence_reason": ""}
-        if session.connection().execute(back.values(**values)).rowcount:
-            announce(session, "devices")
-
-
-def _take_state(work: _Work, received: Iterable[Received]) -> None:
-    """Keep presence, and the latest reported state: each one is whole, so those before it in the batch say no more."""
-    session, device = work.session, work.device
-    reports = [one.message for one in received if isinstance(one.message, ReportedState)]
-    if reports:
-        latest = max(reports, key=lambda report: (report.connection, report.sequence))
-        apply_reported(session, device.id, latest, work.now)
-    for one in received:
-        if isinstance(one.message, Presence):
-            is_news = apply_presence(session, device.id, one.message, work.now)
-            if is_news and one.message.state == "online":
-                note_instance(session, device, one.message, work.now)
-
-
-def _note_keys(work: _Work, received: Iterable[Received]) -> None:
+def _note_keys(
+    session: Session, senders: Mapping[str, Sender], received: Mapping[str, list[Received]], now: datetime
+) -> None:
     """Retire what a device had before, once it has signed with its renewed key."""
-    for key_id in {one.key_id for one in received} - {"", work.device.public_key_sha256}:
-        retire_older(work.session, work.device.id, key_id, work.now)
-
-
-def _is_further(ack: Ack, device: Device) -> bool:
-    return (ack.stream, ack.sequence) != (device.outbox_stream, device.outbox_sequence)
+    for device_id, sender in senders.items():
+        for key_id in {one.key_id for one in received[device_id]} - {"", sender.public_key_sha256}:
+            retire_older(session, device_id, key_id, now)
 
 
 def _beat_of(received: Received) -> tuple[int, int] | None:
@@ -282,11 +221,11 @@ def _beat_of(received: Received) -> tuple[int, int] | None:
     return None
 
 
-def _beats_of(devices: Iterable[str], by_device: Mapping[str, list[Received]]) -> dict[str, list[Heartbeat]]:
+def _beats_of(received: Mapping[str, list[Received]]) -> dict[str, list[Heartbeat]]:
     """Return the heartbeats of each device that has sent any."""
     beats: defaultdict[str, list[Heartbeat]] = defaultdict(list)
-    for device_id in devices:
-        for one in by_device[device_id]:
+    for device_id, several in received.items():
+        for one in several:
             if isinstance(one.message, TelemetryMessage) and isinstance(one.message.body, Heartbeat):
                 beats[device_id].append(one.message.body)
     return beats
@@ -296,8 +235,3 @@ def _totals_of(beats: Mapping[str, list[Heartbeat]]) -> dict[str, list[LedgerTot
     """Return what devices tell of their byte ledgers."""
     told = {one: [beat.ledger for beat in sent if beat.ledger is not None] for one, sent in beats.items()}
     return {device_id: totals for device_id, totals in told.items() if totals}
-
-
-def _parts(device_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(device_ids), _QUERY_ROWS):
-        yield device_ids[start : start + _QUERY_ROWS]

@@ -1,6 +1,6 @@
 """Who does something with what devices send: one function a kind of body, given where the process is composed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -26,16 +26,31 @@ Handler = Callable[[Session, str, SomeBody, datetime], None]
 What it writes to the session is kept once for each message. It does nothing else: a transaction that another message
 spoils is undone, and its handlers are called again.
 """
+ManyHandler = Callable[[Session, Sequence[tuple[str, SomeBody]], datetime], None]
+"""The same for all bodies of its kind in a batch at once, as (device id, body), each device's in their order."""
 
 
 class Handlers:
     """Handlers by the type of body."""
 
     def __init__(self) -> None:
-        self._by_type: dict[type[Any], Callable[[Session, str, Any, datetime], None]] = {}
+        self._by_type: dict[type[Any], ManyHandler[Any]] = {}
 
     def on(self, body: type[SomeBody], handler: Handler[SomeBody]) -> None:
         """Have `handler` called for each body of this type; there is one for each type.
+
+        Raises:
+            ValueError: The type has a handler.
+        """
+
+        def handle_each(session: Session, told: Sequence[tuple[str, SomeBody]], now: datetime) -> None:
+            for device_id, one in told:
+                handler(session, device_id, one, now)
+
+        self.on_many(body, handle_each)
+
+    def on_many(self, body: type[SomeBody], handler: ManyHandler[SomeBody]) -> None:
+        """Have `handler` called with all bodies of this type in a batch; there is one for each type.
 
         Raises:
             ValueError: The type has a handler.
@@ -44,8 +59,12 @@ class Handlers:
             raise ValueError(f"composing ingest: {body.__name__} has a handler already")
         self._by_type[body] = handler
 
-    def handle(self, session: Session, device_id: str, body: Body, now: datetime) -> None:
-        """Call the handler of this body, if there is one."""
-        handler = self._by_type.get(type(body))
-        if handler is not None:
-            handler(session, device_id, body, now)
+    def handle(self, session: Session, told: Iterable[tuple[str, Body]], now: datetime) -> None:
+        """Call the handlers of these bodies, kind by kind; what has no handler is passed over."""
+        by_type: dict[type[Any], list[tuple[str, Body]]] = {}
+        for device_id, body in told:
+            by_type.setdefault(type(body), []).append((device_id, body))
+        for kind, bodies in by_type.items():
+            handler = self._by_type.get(kind)
+            if handler is not None:
+                handler(session, bodies, now)

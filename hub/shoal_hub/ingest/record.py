@@ -1,9 +1,12 @@
 """Turns a device's event into a row that a person can read."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlalchemy import insert
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col
 
 from shoal_contract.telemetry import (
     BlobOffer,
@@ -14,12 +17,10 @@ from shoal_contract.telemetry import (
     MissingArtifact,
     RoundResult,
 )
-from shoal_hub.events.record import record_event
+from shoal_hub.database import JsonText, announce, is_among
 from shoal_hub.events.tables import EventRow, Severity
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.tables import Deployment
-
-_QUERY_ROWS: Final = 500
 
 
 class Lookup:
@@ -30,12 +31,16 @@ class Lookup:
         deployments = {body.deployment for body in bodies if isinstance(body, DeploymentEvent)}
         self._known: set[str] = set()
         self._rollouts: dict[str, str] = {}
-        for part in _parts({event.event_id for event in events}):
-            found = session.exec(select(EventRow.event_id).where(col(EventRow.event_id).in_(part)))
-            self._known.update(one for one in found if one is not None)
-        for part in _parts(deployments):
-            rows = session.exec(select(Deployment.id, Deployment.rollout_id).where(col(Deployment.id).in_(part)))
-            self._rollouts.update(rows.all())
+        if events:
+            ids: Any = select_columns(col(EventRow.event_id)).where(
+                is_among(col(EventRow.event_id), {event.event_id for event in events})
+            )
+            self._known.update(session.connection().execute(ids).scalars())
+        if deployments:
+            rows: Any = select_columns(col(Deployment.id), col(Deployment.rollout_id)).where(
+                is_among(col(Deployment.id), deployments)
+            )
+            self._rollouts.update(map(tuple, session.connection().execute(rows)))
 
     def is_new(self, event: Event) -> bool:
         """Whether the event was not recorded before; asking counts as recording."""
@@ -50,28 +55,29 @@ class Lookup:
         return f"federated/{body.run}" if isinstance(body, RoundResult) else f"device/{device_id}"
 
 
-def record_device_event(session: Session, device_id: str, event: Event, lookup: Lookup) -> None:
-    """Record an event that is new. An offer is none: it may be made any number of times, and its refusal is told."""
-    if isinstance(event.body, BlobOffer):
-        return
-    row = record_event(
-        session,
-        event.body.kind,
-        _sentence(device_id, event.body),
-        subject=lookup.subject_of(device_id, event.body),
-        device_id=device_id,
-        severity=_severity(event.body),
-        body=event.body.model_dump(mode="json", exclude_none=True),
-        at=event.at,
-    )
-    if row is not None:
-        row.event_id = event.event_id  # that it is new was looked up for the whole batch
+def record_device_events(session: Session, events: Sequence[tuple[str, Event]], lookup: Lookup, now: datetime) -> None:
+    """Record events that are new, by device id.
 
-
-def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
-    ordered = sorted(ids)
-    for start in range(0, len(ordered), _QUERY_ROWS):
-        yield ordered[start : start + _QUERY_ROWS]
+    An offer is none: it may be made any number of times, and its refusal is told.
+    """
+    rows = [
+        {
+            "event_id": event.event_id,
+            "at": event.at,
+            "received_at": now,
+            "device_id": device_id,
+            "kind": event.body.kind,
+            "subject": lookup.subject_of(device_id, event.body),
+            "severity": _severity(event.body),
+            "message": _sentence(device_id, event.body),
+            "body": JsonText(event.body.model_dump_json(exclude_none=True)),
+        }
+        for device_id, event in events
+        if not isinstance(event.body, BlobOffer)
+    ]
+    if rows:
+        session.connection().execute(insert(EventRow), rows)
+        announce(session, "events")
 
 
 def _severity(body: EventBody) -> Severity:

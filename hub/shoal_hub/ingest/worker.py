@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,8 @@ from shoal_hub.wake import wake
 log = logging.getLogger(__name__)
 
 BATCH_MESSAGES: Final = 500
+_GATHER_S: Final = 0.25
+"""After a batch, what comes is gathered for this long or until it fills one: batches cost more than what is in them."""
 _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.5
 _IDLE: Final = timedelta(seconds=5)
@@ -75,6 +78,7 @@ class IngestWorker:
         self._telemetry = Connection(endpoints.telemetry, telemetry, self._events)
         self._blobs = Connection(endpoints.blobs, [_shared(shared_group, "blob")], self._blob_events)
         self._stopping = threading.Event()
+        self._gathers_until_s = 0.0
         self._warned: dict[str, datetime] = {}
         self._reader = Reader(database, messages_per_s, self._warn, self._stopping)
 
@@ -111,7 +115,8 @@ class IngestWorker:
         wake(self._control, what)
 
     def _take_batch(self) -> None:
-        messages = [event for event in _drain(self._events) if isinstance(event, Message)]
+        events = _drain(self._events, self._gathers_until_s)
+        messages = [event for event in events if isinstance(event, Message)]
         for message in messages:
             self._clear_stray(self._control, message)
         received, strangers = self._reader.read(messages)
@@ -121,6 +126,8 @@ class IngestWorker:
             self._commit(received[start : start + BATCH_MESSAGES])
         for message in messages:
             message.acknowledge()
+        if messages:
+            self._gathers_until_s = time.monotonic() + _GATHER_S
 
     def _commit(self, received: list[Received]) -> None:
         now = utc_now()
@@ -228,13 +235,13 @@ class IngestWorker:
         self._acknowledge(device_id, Ack(stream=device.outbox_stream, sequence=device.outbox_sequence, blobs=blobs))
 
 
-def _drain(events: "queue.SimpleQueue[Event]") -> list[Event]:
-    """Wait for an event, and take what else is there, up to a batch."""
+def _drain(events: "queue.SimpleQueue[Event]", until_s: float = 0.0) -> list[Event]:
+    """Wait for an event, and take what else is there or comes until then (monotonic clock), up to a batch."""
     batch: list[Event] = []
     try:
         batch.append(events.get(timeout=_POLL_S))
         while len(batch) < BATCH_MESSAGES:
-            batch.append(events.get_nowait())
+            batch.append(events.get(timeout=max(0.0, until_s - time.monotonic())))
     except queue.Empty:
         pass
     for event in batch:

@@ -67,7 +67,7 @@ class Words:
                 self._kept.envelope = event.payload
                 event.acknowledge()
             elif isinstance(event, Message):
-                self._changes.tell(read_wake(event.payload))
+                self._changes.tell(read_wake(event.payload).what)
 
 
 class _Server(uvicorn.Server):

@@ -21,7 +21,7 @@ from shoal_hub.monitoring.windows import take_window
 from shoal_hub.processes.ready import mark_ready
 from shoal_hub.processes.signals import stop_on_signals
 from shoal_hub.registry.artifacts import ArtifactStore
-from shoal_hub.rollouts.progress import note_step
+from shoal_hub.rollouts.progress import note_steps
 from shoal_hub.settings import Settings
 from shoal_hub.transfer.needs import take_missing
 from shoal_hub.transfer.quota import Quota
@@ -34,7 +34,7 @@ def build_ingest(settings: Settings, database: Database, addresses: Addresses) -
     store = ArtifactStore(settings.artifacts)
     uploads = Uploads(database, store, settings.data / "uploads", refusal_of, Quota.of(settings))
     handlers = Handlers()
-    handlers.on(DeploymentEvent, note_step)
+    handlers.on_many(DeploymentEvent, note_steps)
     handlers.on(MissingArtifact, take_missing)
     handlers.on(BlobOffer, uploads.offer)
     handlers.on(RoundResult, take_result)

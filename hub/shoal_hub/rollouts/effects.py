@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from shoal_contract.desired import DesiredModel
 from shoal_hub.devices.intents import drop_intents, replace_intents
-from shoal_hub.events.record import record_event
+from shoal_hub.events.record import Happening, record_events
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.views import DropIntent, DropLeases, Effect, Record, RolloutView, SetIntent, TakeLease
 from shoal_hub.transfer.leases import drop_leases, take_leases
@@ -30,12 +30,10 @@ def carry_out(session: Session, rollout: RolloutView, effects: Sequence[Effect],
     for one in last.values():
         if isinstance(one, DropIntent):
             drop_intents(session, one.device_id, section=rollout.section, owner=owner)
-    for effect in effects:
-        match effect:
-            case DropLeases():
-                drop_leases(session, owner)
-            case Record(kind=what, message=message, severity=severity, device_id=device_id):
-                record_event(session, what, message, subject=owner, severity=severity, device_id=device_id, at=now)
+    if any(isinstance(one, DropLeases) for one in effects):
+        drop_leases(session, owner)
+    told = (one for one in effects if isinstance(one, Record))
+    record_events(session, [Happening(one.kind, one.message, owner, one.severity, one.device_id) for one in told], now)
 
 
 def _take(session: Session, rollout: RolloutView, bodies: Iterable[DesiredModel], now: datetime) -> None:

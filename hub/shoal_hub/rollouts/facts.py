@@ -1,6 +1,6 @@
 """Reads what the decision on a rollout needs to know of devices, in few queries however many devices there are."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -18,6 +18,7 @@ from shoal_hub.rollouts.views import Attempt, DeviceFacts, RolloutView
 
 QUERY_ROWS: Final = 500
 """Ids that one query names."""
+_INTENT: Final = tuple(getattr(Intent, name) for name in ("id", "device_id", "owner", "kind", "until", "created_at"))
 _Item = TypeVar("_Item")
 
 
@@ -25,8 +26,8 @@ def read_facts(
     session: Session, rollout: RolloutView, attempts: Sequence[Attempt], now: datetime
 ) -> dict[str, DeviceFacts]:
     """Return what is known of the devices of these attempts, by device id."""
-    standing = _Standing(session, rollout, [attempt.device_id for attempt in attempts], now)
     untold = {attempt.device_id for attempt in attempts if attempt.target == ""}
+    standing = _Standing(session, rollout, [attempt.device_id for attempt in attempts], untold, now)
     names = ("id", "reported", "reported_connection", "reported_sequence", "revoked_at", "encryption_key")
     wanted: Any = select_columns(*(getattr(Device, name) for name in names))
     facts: dict[str, DeviceFacts] = {}
@@ -64,7 +65,14 @@ def parts(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 class _Standing:
     """What rollouts and rollbacks want of the rollout's section on some devices now."""
 
-    def __init__(self, session: Session, rollout: RolloutView, device_ids: Sequence[str], now: datetime) -> None:
+    def __init__(
+        self,
+        session: Session,
+        rollout: RolloutView,
+        device_ids: Sequence[str],
+        untold: Collection[str],
+        now: datetime,
+    ) -> None:
         self._session = session
         self._rollout = rollout
         self._bodies: dict[str, tuple[Any, Mapping[str, Any]]] = {}
@@ -72,18 +80,23 @@ class _Standing:
         self.ours: set[str] = set()
         self.pinned: set[str] = set()
         owner = owner_of(rollout.id)
+        of_section = col(Intent.section) == rollout.section
+        wanted: Any = select_columns(*_INTENT).where(of_section)
         for part in parts(device_ids):
-            wanted = select(Intent).where(col(Intent.device_id).in_(part), Intent.section == rollout.section)
-            for intent in session.exec(wanted):
+            for intent in session.connection().execute(wanted.where(col(Intent.device_id).in_(part))):
                 if intent.owner == owner:
                     self.ours.add(intent.device_id)
                 if intent.kind == "pin" and (intent.until is None or intent.until > now):
                     self.pinned.add(intent.device_id)
-                if intent.kind in {"rollout", "rollback"}:
-                    rank = (PRIORITY[intent.kind], intent.created_at, intent.id)
-                    former = self._bodies.get(intent.device_id)
-                    if former is None or rank > former[0]:
-                        self._bodies[intent.device_id] = (rank, intent.body)
+        bodies: Any = select_columns(*_INTENT, col(Intent.body)).where(
+            of_section, col(Intent.kind).in_(("rollout", "rollback"))
+        )
+        for part in parts(untold):
+            for intent in session.connection().execute(bodies.where(col(Intent.device_id).in_(part))):
+                rank = (PRIORITY[intent.kind], intent.created_at, intent.id)
+                former = self._bodies.get(intent.device_id)
+                if former is None or rank > former[0]:
+                    self._bodies[intent.device_id] = (rank, intent.body)
 
     def current(self, device_id: str, active: SlotReport | None) -> DesiredModel | None:
         """Return what to go back to: what stands, unless the device says that it serves something else."""

@@ -1,6 +1,7 @@
 """Takes every rollout that has something open one step on: reads, has `advance` decide, keeps all at once."""
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -8,9 +9,8 @@ from typing import Any
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.desired import ArtifactRef
 from shoal_contract.errors import ContractError
-from shoal_contract.reported import Problem
 from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
 from shoal_hub.database import Database, announce
@@ -18,6 +18,7 @@ from shoal_hub.ids import new_id
 from shoal_hub.registry.costs import Costs, read_costs
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.advance import advance
+from shoal_hub.rollouts.attempts import Change, keep_attempts, keep_audited
 from shoal_hub.rollouts.delta_pairs import is_waiting_for_deltas
 from shoal_hub.rollouts.effects import carry_out
 from shoal_hub.rollouts.facts import read_facts
@@ -26,9 +27,9 @@ from shoal_hub.rollouts.joiners import add_late_joiners
 from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
-from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.rollouts.variants import rank_variants
-from shoal_hub.rollouts.views import Attempt, RolloutView
+from shoal_hub.rollouts.views import RolloutView
 from shoal_hub.rollouts.work import count_deployments, find_work
 from shoal_hub.transfer.leases import lease_users
 
@@ -42,19 +43,19 @@ _ENDS = {"aborted": "rollouts.abort", "paused": "rollouts.pause"} | dict.fromkey
 
 
 def reconcile_rollouts(database: Database, now: datetime) -> bool:
-    """Take one step in each rollout that is not over; return whether anything changed."""
+    """Take one step in each rollout that is not over; return whether another step may find more to do."""
     with database.session() as session:
         open_ids = set(session.exec(select(Rollout.id).where(col(Rollout.ended_at).is_(None))).all())
         leased = {user.removeprefix(_PREFIX) for user in lease_users(session) if user.startswith(_PREFIX)}
     looks = _prepare_looks(database, now)
-    has_changed = False
+    has_more = False
     for rollout_id in sorted(open_ids | leased):
         try:
             with database.transaction() as session:
-                has_changed |= _step_and_record(session, rollout_id, now, looks.get(rollout_id))
+                has_more |= _step_and_record(session, rollout_id, now, looks.get(rollout_id))
         except (ContractError, ValueError):  # of this one alone: the others, a rollback among them, go on
             log.exception("a step of rollout %s failed; it is tried again", rollout_id)
-    return has_changed
+    return has_more
 
 
 def _prepare_looks(database: Database, now: datetime) -> dict[str, Prepared]:
@@ -73,9 +74,18 @@ def _prepare_looks(database: Database, now: datetime) -> dict[str, Prepared]:
 
 
 def step_rollout(
-    session: Session, rollout_id: str, now: datetime, *, abort_reason: str = "", look: Prepared | None = None
+    session: Session,
+    rollout_id: str,
+    now: datetime,
+    *,
+    abort_reason: str = "",
+    look: Prepared | None = None,
+    keep: Callable[[Session, Sequence[Change]], None] = keep_audited,
 ) -> bool:
-    """Take one step in one rollout, inside the session's transaction; return whether anything changed.
+    """Take one step in one rollout, inside the session's transaction; return whether another one may find more to do.
+
+    It may where there was more than one step takes, where the rollout itself got further, and where devices have made
+    room for others. A step of devices alone leads to no other.
 
     Args:
         session: An open transaction; the rollout stays locked until its end.
@@ -83,27 +93,24 @@ def step_rollout(
         now: The clock.
         abort_reason: Given, the step is to abort it.
         look: What its gate was found to say just before; it counts only if the rollout still stands as it did then.
+        keep: Writes what has changed of deployments.
     """
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
+    session.flush()  # deployments are read by column
     view = view_rollout(session, row, now)
     tally = count_deployments(session, rollout_id)
     work = find_work(session, view, tally, now, is_aborting=abort_reason != "")
-    attempts = [view_deployment(one) for one in work.deployments]
-    if view.plan.on_low_memory == "refuse" and any(one.state == "pending" for one in attempts):
+    if view.plan.on_low_memory == "refuse" and any(one.state == "pending" for one in work.attempts):
         view = replace(view, costs=_costs_of(session, view))
     gate = look_at_gate(session, row, view, look, now) if not abort_reason else None
-    known = Known(read_facts(session, view, attempts, now), tally, gate=gate, has_more=work.has_more)
-    advanced = advance(view, attempts, known, now, lambda: new_id("dp"), abort_reason=abort_reason)
-    changed = [
-        (deployment, before, after)
-        for deployment, before, after in zip(work.deployments, attempts, advanced.attempts, strict=True)
-        if before != after
-    ]
-    for deployment, _, attempt in changed:
-        _keep_attempt(session, deployment, attempt)
-    served = [after.device_id for _, before, after in changed if after.state == "succeeded" != before.state]
-    begin_serving(session, row, served)
-    is_news = any(replace(before, seen=after.seen) != after for _, before, after in changed)
+    known = Known(read_facts(session, view, work.attempts, now), tally, gate=gate, has_more=work.has_more)
+    advanced = advance(view, work.attempts, known, now, lambda: new_id("dp"), abort_reason=abort_reason)
+    changed = [one for one in zip(work.attempts, advanced.attempts, strict=True) if one[0] != one[1]]
+    keep(session, changed)
+    begin_serving(
+        session, row, [after.device_id for before, after in changed if after.state == "succeeded" != before.state]
+    )
+    is_news = any(replace(before, seen=after.seen) != after for before, after in changed)
     if not is_news and not advanced.effects and advanced.rollout == view:
         return work.has_more and bool(changed)
     _keep_rollout(session, row, advanced.rollout)
@@ -113,22 +120,23 @@ def step_rollout(
         end_watch(session, row)
     carry_out(session, view, advanced.effects, now)
     announce(session, "rollouts")
-    return True
+    has_made_room = row.plan.get("max_in_flight") is not None
+    return work.has_more or has_made_room or advanced.rollout != view
 
 
 def _step_and_record(session: Session, rollout_id: str, now: datetime, look: Prepared | None) -> bool:
     """Take a step that nobody asked for: where the rollout itself gets further by it, that is audited."""
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
     before = _progress(row)
-    has_changed = add_late_joiners(session, row, now) > 0
-    has_changed |= step_rollout(session, rollout_id, now, look=look)
+    add_late_joiners(session, row, now)
+    has_more = step_rollout(session, rollout_id, now, look=look, keep=keep_attempts)
     after = _progress(row)
     changed = [name for name in after if before[name] != after[name]]
     if changed:
         was, is_now = {name: before[name] for name in changed}, {name: after[name] for name in changed}
         action = _ENDS.get(row.state, "rollouts.advance")
         record(session, CONTROLLER, action, f"rollouts/{rollout_id}", was, is_now)
-    return has_changed
+    return has_more
 
 
 def _progress(row: Rollout) -> dict[str, Any]:
@@ -182,29 +190,6 @@ def _costs_of(session: Session, view: RolloutView) -> Costs:
     )
 
 
-def view_deployment(row: Deployment) -> Attempt:
-    """Return a deployment as a value."""
-    return Attempt(
-        id=row.id,
-        device_id=row.device_id,
-        wave=row.wave,
-        state=row.state,
-        target=row.target,
-        step=row.step,
-        from_version=row.from_version,
-        from_body=DesiredModel.model_validate(row.from_body) if row.from_body is not None else None,
-        rollback_id=row.rollback_id,
-        problem=Problem.model_validate(row.problem) if row.problem is not None else None,
-        failure=row.failure,  # type: ignore[arg-type]  # nothing but `advance` writes it
-        waits_for=row.waits_for,
-        tries=row.tries,
-        is_settled=row.is_settled,
-        seen=(row.seen_connection, row.seen_sequence),
-        assigned_at=row.assigned_at,
-        ended_at=row.ended_at,
-    )
-
-
 def _keep_rollout(session: Session, row: Rollout, view: RolloutView) -> None:
     row.state, row.current_wave, row.ended_at, row.reason = (
         view.state,
@@ -213,20 +198,4 @@ def _keep_rollout(session: Session, row: Rollout, view: RolloutView) -> None:
         view.reason,
     )
     row.wave_ended_at, row.fired = view.wave_ended_at, {str(one): count for one, count in view.fired.items()}
-    session.add(row)
-
-
-def _keep_attempt(session: Session, row: Deployment, attempt: Attempt) -> None:
-    row.state, row.target, row.step = attempt.state, attempt.target, attempt.step
-    row.from_version, row.rollback_id = attempt.from_version, attempt.rollback_id
-    row.from_body = attempt.from_body.model_dump(mode="json") if attempt.from_body is not None else None
-    row.problem = attempt.problem.model_dump(mode="json") if attempt.problem is not None else None
-    row.failure, row.waits_for, row.tries, row.is_settled = (
-        attempt.failure,
-        attempt.waits_for,
-        attempt.tries,
-        attempt.is_settled,
-    )
-    row.seen_connection, row.seen_sequence = attempt.seen
-    row.assigned_at, row.ended_at = attempt.assigned_at, attempt.ended_at
     session.add(row)

@@ -10,15 +10,16 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, case, exists, false, null, or_
 from sqlalchemy import select as select_columns
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, func
 
 from shoal_hub.devices.tables import Device, Intent
+from shoal_hub.rollouts.attempts import COLUMNS, view_attempt
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.patience import begun_before
 from shoal_hub.rollouts.revert import WAY_BACK
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.rollouts.tally import OPEN, Standing, Tally
-from shoal_hub.rollouts.views import RolloutView
+from shoal_hub.rollouts.views import Attempt, RolloutView
 
 BATCH: Final = 2000
 """Deployments of one kind of change that one step takes; the rest follows in the next one."""
@@ -28,7 +29,7 @@ BATCH: Final = 2000
 class Work:
     """The deployments of one step, and whether there are more."""
 
-    deployments: list[Deployment]
+    attempts: list[Attempt]
     has_more: bool
 
 
@@ -56,7 +57,7 @@ def find_work(
         most = rollout.plan.max_in_flight
         room = batch if most is None else max(0, min(batch, most - tally.in_flight))
         kinds.append((and_(_is("pending"), ~_begun(), col(Deployment.wave) == rollout.current_wave), room))
-    found: dict[str, Deployment] = {}
+    found: dict[str, Attempt] = {}
     has_more = False
     for condition, limit in kinds:
         rows = _find(session, rollout, condition, limit)
@@ -85,12 +86,13 @@ def count_deployments(session: Session, rollout_id: str) -> Tally:
     return Tally(counts)
 
 
-def _find(session: Session, rollout: RolloutView, condition: ColumnElement[bool], limit: int) -> list[Deployment]:
+def _find(session: Session, rollout: RolloutView, condition: ColumnElement[bool], limit: int) -> list[Attempt]:
     if limit == 0:
         return []
-    wanted = select(Deployment).join(Device, col(Device.id) == col(Deployment.device_id))
+    wanted: Any = select_columns(*COLUMNS).join(Device, col(Device.id) == col(Deployment.device_id))
     chosen = wanted.where(Deployment.rollout_id == rollout.id, condition)
-    return list(session.exec(chosen.order_by(col(Deployment.wave), col(Deployment.id)).limit(limit)))
+    ordered = chosen.order_by(col(Deployment.wave), col(Deployment.id)).limit(limit)
+    return [view_attempt(row) for row in session.connection().execute(ordered)]
 
 
 def _changes(rollout: RolloutView, now: datetime, *, is_aborting: bool) -> list[ColumnElement[bool]]:

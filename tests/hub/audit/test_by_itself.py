@@ -10,14 +10,13 @@ from fastapi.testclient import TestClient
 from sqlmodel import col, select
 from tests.hub.audit.drivers import TARGET, Site
 from tests.hub.audit.trail import read, write
-from tests.simulators.rows import NOON, make_report, section
+from tests.simulators.rows import NOON, apply_reported, make_report, section
 
 from shoal_contract.reported import ModelReport, SlotReport
 from shoal_hub.audit.actor import CONTROLLER, DEVICE_ROLE, ENROLMENT_ROLE, JOBS, Actor
 from shoal_hub.audit.entry import Entry
 from shoal_hub.context import HubContext
 from shoal_hub.database import Database, utc_now
-from shoal_hub.devices.presence import apply_reported
 from shoal_hub.federation.close import close_orphans, close_run
 from shoal_hub.federation.tables import FederatedRun
 from shoal_hub.jobs.queue import finish

@@ -25,7 +25,7 @@ from tests.hub.devices.requests_of import (
     renew,
     renewal,
 )
-from tests.simulators.rows import NOON, add_device, add_version, make_report
+from tests.simulators.rows import NOON, add_device, add_version, apply_reported, make_report
 
 import shoal_hub
 from shoal_hub.api import create_app
@@ -35,7 +35,6 @@ from shoal_hub.audit.requests import watch_request
 from shoal_hub.context import HubContext
 from shoal_hub.database import SECRET
 from shoal_hub.dependencies import _writing
-from shoal_hub.devices.presence import apply_reported
 from shoal_hub.devices.tables import EnrolmentTokenRow
 from shoal_hub.events.record import record_event
 from shoal_hub.rollouts.reconcile import reconcile_rollouts

@@ -4,11 +4,11 @@ from datetime import timedelta
 from typing import Literal
 
 import pytest
-from tests.simulators.rows import NOON, add_device, make_report
+from tests.simulators.rows import NOON, add_device, apply_reported, make_report
 
 from shoal_contract.reported import Presence
 from shoal_hub.database import Database
-from shoal_hub.devices.presence import apply_presence, apply_reported
+from shoal_hub.devices.presence import apply_presence
 from shoal_hub.devices.tables import Device
 
 

@@ -19,7 +19,7 @@ from tests.hub.devices.requests_of import (
     renew,
     renewal,
 )
-from tests.simulators.rows import make_report
+from tests.simulators.rows import apply_reported, make_report
 
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.reported import Presence
@@ -30,7 +30,7 @@ from shoal_hub.devices.certificates import DeviceCertificate, device_keys
 from shoal_hub.devices.desired import due_devices, new_devices, refresh_desired
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.intents import mark_stale, set_intent
-from shoal_hub.devices.presence import apply_presence, apply_reported
+from shoal_hub.devices.presence import apply_presence
 from shoal_hub.devices.revocation import (
     note_cleared,
     note_cut_off,

@@ -25,6 +25,7 @@ from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import EventRow
 from shoal_hub.ingest.commit import Committer, RaceError
+from shoal_hub.ingest.devices import Sender, load_senders
 from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.receive import Received, Unreadable
 
@@ -200,7 +201,7 @@ def test_a_batch_that_fails_leaves_nothing_and_can_be_tried_again(
         raise RaceError("somebody was faster", "try again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("shoal_hub.ingest.commit._note_seen", race)
+        patch.setattr("shoal_hub.ingest.commit.note_seen", race)
         with pytest.raises(RaceError):
             committer.commit([event(device_id, 1), event(other, 1)], NOON)
     assert rows(database, "deployment") == []
@@ -211,10 +212,16 @@ def test_a_batch_that_fails_leaves_nothing_and_can_be_tried_again(
 def test_a_position_that_somebody_else_has_moved_stops_the_batch(
     committer: Committer, database: Database, device_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stale = Device(id=device_id, public_key_sha256="", certificate_serial="", enrolled_at=NOON, outbox_sequence=7)
-    monkeypatch.setattr("shoal_hub.ingest.commit._load_devices", lambda *_: {device_id: stale})
+    with database.transaction() as session:
+        other = add_device(session).id
+
+    def load(session: Session, device_ids: Any) -> dict[str, Sender]:
+        found = load_senders(session, device_ids)
+        return found | {device_id: found[device_id]._replace(outbox_sequence=7)}
+
+    monkeypatch.setattr("shoal_hub.ingest.commit.load_senders", load)
     with pytest.raises(RaceError):
-        committer.commit([event(device_id, 1)], NOON)
+        committer.commit([event(other, 1), event(device_id, 8)], NOON)
     assert rows(database, "deployment") == []
 
 

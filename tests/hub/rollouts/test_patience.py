@@ -53,7 +53,7 @@ def test_devices_that_wait_for_their_time_past_the_hold_time_keep_nobody_from_be
     with hub.database.session() as session:
         view = view_rollout(session, find_rollout(session, rollout_id), later)
         found = find_work(session, view, count_deployments(session, rollout_id), later, batch=1)
-    assert [one.device_id for one in found.deployments] == [silent]
+    assert [one.device_id for one in found.attempts] == [silent]
     fleet.settle(seconds=86_400)
     shown = client.get(f"{URL}/{rollout_id}").json()
     states = {one["device_id"]: one["state"] for one in shown["deployments"]}

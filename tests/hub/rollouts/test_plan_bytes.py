@@ -18,7 +18,7 @@ from shoal_contract.telemetry import DeploymentEvent
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.rollouts.preview import preview
-from shoal_hub.rollouts.progress import note_step
+from shoal_hub.rollouts.progress import note_steps
 from shoal_hub.rollouts.request import RolloutRequest
 from shoal_hub.rollouts.start import start_request, starter_of
 from shoal_hub.rollouts.tables import Deployment
@@ -113,7 +113,7 @@ def test_a_rollout_keeps_the_plan_s_forecast_beside_what_was_fetched(
         deployment = session.exec(
             select(Deployment).where(Deployment.device_id == first, Deployment.rollout_id == rollout_id)
         ).one()
-        note_step(session, first, DeploymentEvent(deployment=deployment.id, **told), NOON)
+        note_steps(session, [(first, DeploymentEvent(deployment=deployment.id, **told))], NOON)
     shown = client.get(f"{URL}/{rollout_id}").json()
     names = ("fetched_bytes", "forecast_bytes", "whole_bytes", "forecast_total_bytes")
     assert [shown[name] for name in names] == [SIZE + 7, SIZE, 0, 2 * SIZE]

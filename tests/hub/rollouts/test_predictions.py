@@ -17,7 +17,7 @@ from shoal_hub.devices.intents import intents_of
 from shoal_hub.registry.costs import Prediction
 from shoal_hub.registry.tables import VariantRow
 from shoal_hub.rollouts.memory import no_memory
-from shoal_hub.rollouts.progress import note_step
+from shoal_hub.rollouts.progress import note_steps
 
 COST = VersionCost(sha256=sha256_hex(bytes([2]) * 1000), latency_p50_ms=7.5, runs=21, memory_bytes=50_000_000)
 
@@ -36,7 +36,7 @@ def measure(hub: HubContext, device_id: str, cost: VersionCost = COST) -> None:
     with hub.database.transaction() as session:
         deployment = intents_of(session, device_id, "models/digits")[0].body["deployment"]
         told = DeploymentEvent(model="digits", version=2, deployment=deployment, step="stage", cost=cost)
-        note_step(session, device_id, told, NOON)
+        note_steps(session, [(device_id, told)], NOON)
 
 
 def start(client: TestClient, **changes: Any) -> Any:

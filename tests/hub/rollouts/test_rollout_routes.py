@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fastapi.testclient import TestClient
 from sqlmodel import col, select
-from tests.simulators.rows import NOON, add_device, add_version, make_report, section
+from tests.simulators.rows import NOON, add_device, add_version, apply_reported, make_report, section
 from tuf.api.metadata import Metadata
 
 from shoal_contract.ids import new_device_id
@@ -18,7 +18,6 @@ from shoal_contract.reported import ModelReport, SlotReport
 from shoal_contract.wire import parse_message
 from shoal_hub.context import HubContext
 from shoal_hub.devices.intents import intents_of
-from shoal_hub.devices.presence import apply_reported
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.errors import ConflictError
 from shoal_hub.events.tables import EventRow

@@ -24,7 +24,7 @@ from shoal_hub.jobs.tables import Job
 from shoal_hub.registry.encrypt import VersionRef, open_version_key
 from shoal_hub.registry.tables import Artifact, Version
 from shoal_hub.rollouts.owner import owner_of
-from shoal_hub.rollouts.progress import note_step
+from shoal_hub.rollouts.progress import note_steps
 from shoal_hub.rollouts.start import start_rollout, starter_of
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.transfer.deltas import end_unwanted_deltas, has_deltas_to_come, want_deltas
@@ -319,8 +319,8 @@ def test_what_travelled_is_shown_against_the_whole_file_and_a_later_word_takes_n
         first = next(one for one in mine if one.device_id == fleet.ids[0])
         told = [("fetch", 0), ("verify", 3000), ("verify", 0), ("commit", 3000)]
         for step, fetched in told:
-            note_step(session, fleet.ids[0], _event(first.id, step, fetched), NOON)
-        note_step(session, fleet.ids[1], _event(first.id, "commit", 99_999), NOON)  # another's deployment
+            note_steps(session, [(fleet.ids[0], _event(first.id, step, fetched))], NOON)
+        note_steps(session, [(fleet.ids[1], _event(first.id, "commit", 99_999))], NOON)  # another's deployment
     shown = client.get(f"/api/v1/rollouts/{rollout_id}").json()
     assert (shown["is_waiting_for_deltas"], shown["fetched_bytes"], shown["whole_bytes"]) == (False, 3000, SIZE)
     by_device = {one["device_id"]: (one["fetched_bytes"], one["whole_bytes"]) for one in shown["deployments"]}

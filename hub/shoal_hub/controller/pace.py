@@ -1,0 +1,71 @@
+"""When the controller looks at everything again: soon after a word, and not all the time in a fleet that never rests.
+
+An operator's word is followed at once. What devices say, and what the controller has changed itself, is gathered for a
+while after each look: a look costs as much for one report as for a hundred.
+"""
+
+import math
+from typing import Final
+
+from shoal_hub.rollouts.progress import STEPS
+
+_QUIET_S: Final = 0.02
+"""After a word, wait this long for more of them: a fleet reports all at once."""
+_LONGEST_QUIET_S: Final = 0.2
+"""And no longer than this in all: one device can have words said without an end."""
+_REST_RATIO: Final = 30.0
+"""After a look, devices' words wait for this many times what it took, so that looking takes 3 % of the time."""
+_LONGEST_REST_S: Final = 1.0
+"""But no longer than this."""
+_LEAST_REST_RATIO: Final = 4.0
+"""Unless a look itself takes long."""
+_UNHEARD: Final = frozenset({"events", STEPS})
+"""Words for people who watch: nothing that the controller decides depends on them."""
+_OF_DEVICES: Final = frozenset({"devices"})
+_OF_OURS: Final = frozenset({"devices", "intents", "leases", "rollouts"})
+"""Words that follow from a look itself: what they stand for was done in it, but for what comes last in it."""
+
+
+class Pace:
+    """Words that wait to be followed. Times are seconds of a monotonic clock."""
+
+    def __init__(self) -> None:
+        self._what: set[str] = set()
+        self._since_s = self._last_s = self._urgent_since_s = math.inf
+        self._rests_until_s = -math.inf
+
+    def hear(self, what: frozenset[str], now_s: float, *, is_ours: bool = False) -> None:
+        """Take note of words.
+
+        Args:
+            what: The words.
+            now_s: The clock.
+            is_ours: Whether the controller has said them itself.
+        """
+        heard = what - _UNHEARD
+        if not heard:
+            return
+        self._what |= heard
+        self._since_s, self._last_s = min(self._since_s, now_s), now_s
+        if heard - (_OF_OURS if is_ours else _OF_DEVICES):
+            self._urgent_since_s = min(self._urgent_since_s, now_s)
+
+    @property
+    def due_s(self) -> float:
+        """When to look; never, where no word waits."""
+        quiet_s = self._last_s + _QUIET_S
+        gathered_s = max(min(quiet_s, self._since_s + _LONGEST_QUIET_S), self._rests_until_s)
+        at_once_s = min(quiet_s, self._urgent_since_s + _LONGEST_QUIET_S)
+        return min(gathered_s, at_once_s) if self._urgent_since_s < math.inf else gathered_s
+
+    def take(self) -> frozenset[str]:
+        """Return the words that wait, to follow them now."""
+        what = frozenset(self._what)
+        self._what.clear()
+        self._since_s = self._last_s = self._urgent_since_s = math.inf
+        return what
+
+    def rest(self, began_s: float, ended_s: float) -> None:
+        """Note that everything was looked at in this time."""
+        took_s = ended_s - began_s
+        self._rests_until_s = ended_s + max(_LEAST_REST_RATIO * took_s, min(_REST_RATIO * took_s, _LONGEST_REST_S))

@@ -1,0 +1,92 @@
+"""Deployments as the values that the decision works with, and back: read and written by column, many at once.
+
+Only what has changed is written: ingest notes devices' steps in the same rows.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Update, bindparam
+from sqlmodel import Session, col, select, update
+
+from shoal_contract.desired import DesiredModel
+from shoal_contract.reported import Problem
+from shoal_hub.rollouts.tables import Deployment
+from shoal_hub.rollouts.views import Attempt
+
+Change: TypeAlias = tuple[Attempt, Attempt]
+"""An attempt before and after a step."""
+
+_SAME: Final = (
+    "state",
+    "target",
+    "step",
+    "from_version",
+    "rollback_id",
+    "failure",
+    "waits_for",
+    "tries",
+    "is_settled",
+    "assigned_at",
+    "ended_at",
+)
+"""Fields that are columns as they are."""
+_SEEN: Final = ("seen_connection", "seen_sequence")
+_FIXED: Final = ("id", "device_id", "wave")
+COLUMNS: Final = tuple(getattr(Deployment, name) for name in (*_FIXED, *_SAME, *_SEEN, "from_body", "problem"))
+"""What `view_attempt` reads of a deployment."""
+_ROWS: Final = 500
+
+
+def view_attempt(row: Any) -> Attempt:  # noqa: ANN401 - a row of COLUMNS, or a Deployment
+    """Return a deployment as a value."""
+    fields = {name: getattr(row, name) for name in (*_FIXED, *_SAME)}
+    return Attempt(
+        **fields,
+        from_body=DesiredModel.model_validate(row.from_body) if row.from_body is not None else None,
+        problem=Problem.model_validate(row.problem) if row.problem is not None else None,
+        seen=(row.seen_connection, row.seen_sequence),
+    )
+
+
+def keep_attempts(session: Session, changes: Iterable[Change]) -> None:
+    """Write what has changed of attempts, with a statement for all in which the same columns have."""
+    by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for before, after in changes:
+        values = _changed(before, after)
+        if values:
+            named = {f"new_{name}": value for name, value in values.items()}
+            by_columns.setdefault(tuple(values), []).append(named | {"of_deployment": after.id})
+    for names, rows in by_columns.items():
+        session.connection().execute(_update(names), rows)
+
+
+def keep_audited(session: Session, changes: Sequence[Change]) -> None:
+    """Write the same through the session's objects, as a transaction must that the audit trail follows row by row."""
+    values = {after.id: _changed(before, after) for before, after in changes}
+    ids = list(values)
+    for start in range(0, len(ids), _ROWS):
+        wanted = select(Deployment).where(col(Deployment.id).in_(ids[start : start + _ROWS]))
+        for row in session.exec(wanted):
+            for name, value in values[row.id].items():
+                setattr(row, name, value)
+            session.add(row)
+
+
+def _changed(before: Attempt, after: Attempt) -> dict[str, Any]:
+    """Return the columns that differ, with what is in them after."""
+    values = {name: getattr(after, name) for name in _SAME if getattr(before, name) != getattr(after, name)}
+    if before.seen != after.seen:
+        values |= zip(_SEEN, after.seen, strict=True)
+    for name in ("from_body", "problem"):
+        value: DesiredModel | Problem | None = getattr(after, name)
+        if value != getattr(before, name):
+            values[name] = value.model_dump(mode="json") if value is not None else None
+    return values
+
+
+@lru_cache(maxsize=256)
+def _update(names: tuple[str, ...]) -> Update:
+    statement = update(Deployment).where(col(Deployment.id) == bindparam("of_deployment"))
+    return statement.values({name: bindparam(f"new_{name}") for name in names})
