@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import anyio
 
+from shoal_agent.fetch_window import FetchWindow
 from shoal_agent.link import Link
-from shoal_agent.pace import Pace
 
 
 async def fan_out(link: Link, topics: Sequence[str], window: int, silence_s: float) -> None:
@@ -21,17 +21,17 @@ async def fan_out(link: Link, topics: Sequence[str], window: int, silence_s: flo
         FetchError: One stayed silent.
         LinkError: The link is down.
     """
-    todo, pace = list(reversed(topics)), Pace(window)
+    todo, turns = list(reversed(topics)), FetchWindow(window)
 
     async def worker() -> None:
         while todo:
-            await pace.wait()
+            await turns.wait()
             try:
                 if todo:
                     await link.read_retained(todo.pop(), silence_s)
-                    pace.measured(is_fast=True)
+                    turns.measured(is_fast=True)
             finally:
-                pace.done()
+                turns.done()
 
     async with anyio.create_task_group() as group:
         for _ in range(min(window, len(todo))):
