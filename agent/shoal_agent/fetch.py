@@ -11,7 +11,7 @@ from shoal_agent.blobs import BlobStore, PartialBlob
 from shoal_agent.errors import AgentError, BudgetError, FetchError, LinkError
 from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.fetch_ways import FetchWays, RangeSource, RetainedSource
-from shoal_agent.pace import Pace
+from shoal_agent.fetch_window import FetchWindow
 from shoal_agent.settings import FetchSettings
 from shoal_agent.turns import RightOfWay
 from shoal_contract.desired import ArtifactRef
@@ -145,31 +145,31 @@ class Fetcher:
 
     async def _fill(self, partial: PartialBlob, is_urgent: bool) -> None:
         todo = sorted(partial.missing, reverse=True)
-        window = self._window(partial)
-        pace = Pace(window)
+        most = self._most_at_a_time(partial)
+        window = FetchWindow(most)
         failures: list[AgentError] = []
 
         async def worker(ask: AskNearby) -> None:
             while todo and not failures:
-                await pace.wait()
+                await window.wait()
                 try:
                     if todo and not failures:
                         started_s = time.monotonic()
                         await self._chunk(partial, todo.pop(), ask, is_urgent)
-                        pace.measured(is_fast=time.monotonic() - started_s < self._settings.fast_chunk_s)
+                        window.measured(is_fast=time.monotonic() - started_s < self._settings.fast_chunk_s)
                 except AgentError as error:  # raised below: a task group would wrap it
                     failures.append(error)
                 finally:
-                    pace.done()
+                    window.done()
 
         async with self._nearby(partial.manifest) as ask, anyio.create_task_group() as group:
-            for _ in range(min(window, len(todo))):
+            for _ in range(min(most, len(todo))):
                 group.start_soon(worker, ask)
         if failures:
             raise failures[0]
 
-    def _window(self, partial: PartialBlob) -> int:
-        most, chunk_bytes = self._settings.window, partial.manifest.chunk_bytes
+    def _most_at_a_time(self, partial: PartialBlob) -> int:
+        most, chunk_bytes = self._ways.window(partial.manifest), partial.manifest.chunk_bytes
         return most if self._limits is None else self._limits.window(chunk_bytes, most, self._settings.fast_chunk_s)
 
     async def _chunk(self, partial: PartialBlob, index: int, ask: AskNearby, is_urgent: bool) -> None:

@@ -5,13 +5,15 @@ topics are silent or wrong, or the link is down. A transfer goes on over the oth
 """
 
 from collections import Counter
-from typing import Protocol
+from typing import Final, Protocol
 
 from shoal_agent.settings import FetchSettings
 from shoal_contract import topics
 from shoal_contract.desired import ArtifactRef
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_contract.transfer import TransferManifest
+
+_RANGES_AT_A_TIME: Final = 4
 
 
 class RetainedSource(Protocol):
@@ -83,6 +85,11 @@ class FetchWays:
             return await ranges.read(manifest.sha256, index * manifest.chunk_bytes, manifest.size_of(index))
         topic = topics.artifact_chunk(manifest.sha256, index)
         return await self._source.read_retained(topic, self._settings.silence_s)
+
+    def window(self, manifest: TransferManifest) -> int:
+        """Return how many chunks this try may have under way: over HTTPS each waits in a thread for the one before."""
+        ranges = self._over_https(manifest.sha256, manifest.size_bytes)
+        return self._settings.window if ranges is None else min(self._settings.window, _RANGES_AT_A_TIME)
 
     def failed(self, sha256: str) -> None:
         """Note that a try to fetch the artifact has failed."""

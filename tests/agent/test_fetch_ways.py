@@ -10,6 +10,7 @@ from tests.agent.simulators.retained import CHUNK, RetainedTopics
 from shoal_agent.blobs import BlobStore
 from shoal_agent.errors import FetchError, LinkError
 from shoal_agent.fetch import Fetcher
+from shoal_agent.fetch_ways import FetchWays
 from shoal_agent.settings import FetchSettings
 from shoal_contract import topics
 from shoal_contract.desired import ArtifactRef
@@ -144,3 +145,12 @@ async def test_what_is_too_large_for_chunks_is_not_looked_for_at_the_broker(tmp_
     assert await transfer.tries(whole) == []
     assert transfer.source.delivered == {}
     assert transfer.asked == []
+
+
+def test_few_ranges_wait_for_each_other_in_threads_and_more_chunks_are_under_way_at_the_broker() -> None:
+    settings, manifest = FetchSettings(), describe(DATA, CHUNK)
+    ways = FetchWays(RetainedTopics(), Ranges(DATA), settings)
+    assert ways.window(manifest) == settings.window > 4
+    for _ in range(settings.https_after):
+        ways.failed(manifest.sha256)
+    assert ways.window(manifest) == 4

@@ -81,3 +81,11 @@ def test_the_report_names_what_became_of_the_devices_and_of_each_rollout(capsys:
     for part in ("3 enrolled of 3", "online=3", "digits/2=3", "power_cut=1", "in 2 processes", "decommissioned 3"):
         assert part in told
     assert "digits version 2 succeeded, last active after 4.2 s" in told
+
+
+def test_a_process_that_ends_while_all_wait_for_its_fan_out_is_told_at_once(tmp_path: Path) -> None:
+    plan = SimulationPlan("https://127.0.0.1:1", "sht-no", tmp_path, 1, 1)
+    started_s = time.monotonic()
+    with simulating(plan) as simulation, pytest.raises(ClientError, match="ended with status"):
+        simulation.fan_out("0" * 64, 1, 1, timeout_s=600)
+    assert time.monotonic() - started_s < 300

@@ -118,7 +118,7 @@ class Fleet:
         async with anyio.create_task_group() as group:
             for device in self.devices:
                 if device.life is not None:
-                    group.start_soon(fan_out, device.life.link, topics, window, self.plan.settings.fetch.silence_s)
+                    group.start_soon(fan_out, device.life.link, topics, window, self.plan.settings.fetch)
         return FanOut(
             started_at_s=started_at_s,
             ended_at_s=time.time(),

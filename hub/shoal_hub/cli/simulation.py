@@ -187,6 +187,7 @@ class _Process:
     def __init__(self, plan: SimulationPlan, first: int, devices: int) -> None:
         self.state = FleetState(devices=devices)
         self._fan_out: FanOut | None = None
+        self._has_ended = False
         self._news = threading.Condition()
         self._log = plan.data / f"simulated-{first:06d}.log"
         plan.data.mkdir(parents=True, exist_ok=True)
@@ -224,8 +225,10 @@ class _Process:
 
     def wait_for_fan_out(self, timeout_s: float) -> FanOut:
         with self._news:
-            self._news.wait_for(lambda: self._fan_out is not None, timeout_s)
+            self._news.wait_for(lambda: self._fan_out is not None or self._has_ended, timeout_s)
         if self._fan_out is None:
+            if self._has_ended:  # what it wrote to has been closed, so that its status is about to be known
+                self._process.wait(_STOP_S)
             self.check()
             raise ClientError(f"simulating devices: no fan-out within {timeout_s} s", f"see {self._log}")
         return self._fan_out
@@ -265,6 +268,9 @@ class _Process:
                     self._news.notify_all()
             except (ValueError, ValidationError):
                 continue  # cut off by the end of the process, of which `check` tells
+        with self._news:
+            self._has_ended = True
+            self._news.notify_all()
 
     def _told(self) -> str:
         return self._log.read_bytes()[-_LOG_BYTES:].decode(errors="replace").strip()

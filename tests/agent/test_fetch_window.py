@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_agent.pace import Pace
+from shoal_agent.fetch_window import FetchWindow
 
 pytestmark = pytest.mark.anyio
 
@@ -23,22 +23,22 @@ class Transfer:
     """Workers that each take a turn for every chunk; a chunk is under way until it is let come."""
 
     def __init__(self, most: int, chunks: int) -> None:
-        self.pace = Pace(most)
+        self.window = FetchWindow(most)
         self.left = chunks
         self.under_way: list[anyio.Event] = []
         self.is_fast = True
 
     async def work(self) -> None:
         while self.left:
-            await self.pace.wait()
+            await self.window.wait()
             try:
                 if self.left:
                     self.left -= 1
                     self.under_way.append(anyio.Event())
                     await self.under_way[-1].wait()
-                    self.pace.measured(is_fast=self.is_fast)
+                    self.window.measured(is_fast=self.is_fast)
             finally:
-                self.pace.done()
+                self.window.done()
 
     async def come(self, count: int, *, is_fast: bool = True) -> int:
         """Let the oldest chunks come, and return how many are under way then."""
@@ -100,15 +100,15 @@ def test_every_chunk_has_its_turn_however_they_come(most: int, chunks: int, data
 
 
 async def test_who_is_cancelled_while_waiting_or_just_let_go_takes_no_turn_with_it() -> None:
-    pace, went_on = Pace(1), anyio.Event()
-    await pace.wait()
+    window, went_on = FetchWindow(1), anyio.Event()
+    await window.wait()
 
     async def wait_for_long() -> None:
-        await pace.wait()
-        pace.done()
+        await window.wait()
+        window.done()
 
     async def wait_and_tell() -> None:
-        await pace.wait()
+        await window.wait()
         went_on.set()
 
     async with anyio.create_task_group() as group:
@@ -121,7 +121,7 @@ async def test_who_is_cancelled_while_waiting_or_just_let_go_takes_no_turn_with_
         await settled()
         scopes[0].cancel()  # it waits
         await settled()
-        pace.done()
+        window.done()
         scopes[1].cancel()  # it has its turn, and has not heard of it
         with anyio.fail_after(5):
             await went_on.wait()

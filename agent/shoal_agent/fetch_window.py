@@ -9,7 +9,7 @@ from collections import deque
 import anyio
 
 
-class Pace:
+class FetchWindow:
     """Turns to ask for a chunk.
 
     Args:
