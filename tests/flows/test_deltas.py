@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from tests.flows.conftest import MODEL, Fleet, running_fleet
 from tests.flows.spy import spying
 
-from shoal_client.rollouts import RolloutDetail
+from shoal_client.rollouts import PlannedDevice, RolloutDetail
 from shoal_hub.database import Database
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.registry.tables import VariantRow, Version
@@ -62,6 +62,16 @@ def roll_out(fleet: Fleet, number: int) -> RolloutDetail:
     return rollout
 
 
+def planned_by_measurement(fleet: Fleet, number: int, device_id: str) -> PlannedDevice:
+    """Return what a dry run says of a device once another one has told what the version costs it."""
+    tick = threading.Event()
+    while True:
+        (planned,) = fleet.client.rollouts.plan(MODEL, number, devices=[device_id]).devices
+        if planned.measured_on == "same_hardware":
+            return planned
+        tick.wait(0.1)
+
+
 @pytest.mark.parametrize("is_encrypted", [False, True], ids=["plain", "encrypted"])
 def test_a_second_version_travels_as_a_delta(fleet: Fleet, tmp_path: Path, *, is_encrypted: bool) -> None:
     kitchen, garden = fleet.agents
@@ -69,7 +79,10 @@ def test_a_second_version_travels_as_a_delta(fleet: Fleet, tmp_path: Path, *, is
     for number in numbers if is_encrypted else ():
         fleet.client.models.encrypt(MODEL, number)
     first = roll_out(fleet, numbers[0])
-    assert first.fetched_bytes == first.whole_bytes > 0
+    assert first.fetched_bytes == first.whole_bytes == first.forecast_total_bytes > 0
+    planned = planned_by_measurement(fleet, numbers[0], garden.device_id)
+    assert (planned.measured_devices, planned.warning, planned.transfer) == (1, None, "broker")
+    assert planned.memory_available_bytes is not None
     before = fleet.predict(0, X)
 
     assert garden.stop() == 0
