@@ -32,7 +32,7 @@ def read_rollout_part(rollout_id: Line, visitor: Visitor, session: Reading) -> H
     if visitor is None or not may_read(visitor):
         return log_in_again()
     try:
-        rollout = read_rollout(rollout_id, session, visitor.principal, limit=_SHOWN)
+        rollout = read_rollout(rollout_id, session, visitor.principal, limit=_SHOWN, order="concern")
     except NotFoundError as error:
         return render("rollout.html", 404, rollout=None, missing=error.message)
     return render("rollout.html", rollout=rollout)
