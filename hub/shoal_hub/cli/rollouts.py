@@ -160,7 +160,7 @@ def follow(rollout_id: str, *, as_json: bool) -> None:
     """
     last: RolloutDetail | None = None
     with connect() as client, Live(console=errors, transient=True, refresh_per_second=4) as live:
-        for last in client.rollouts.watch(rollout_id, limit=WATCHED, order="concern"):
+        for last in client.rollouts.watch(rollout_id, limit=1000 if as_json else WATCHED, order="concern"):
             if as_json:
                 print_line(last)
             else:
