@@ -19,6 +19,7 @@ class Deployment(Value):
 
     id: str
     device_id: str
+    device_name: str = ""
     wave: int
     target: str
     state: str
@@ -288,9 +289,16 @@ class Rollouts:
         """List rollouts, newest first."""
         return self._transport.call("GET", "/rollouts", list[Rollout], params={"model": model, "limit": limit})
 
-    def show(self, rollout_id: str, *, limit: int = 1000) -> RolloutDetail:
-        """Return one rollout with its first `limit` deployments by wave; the counts are of all."""
-        return self._transport.call("GET", f"/rollouts/{rollout_id}", RolloutDetail, params={"limit": limit})
+    def show(self, rollout_id: str, *, limit: int = 1000, order: Literal["wave", "concern"] = "wave") -> RolloutDetail:
+        """Return one rollout with its first `limit` deployments; the counts are of all.
+
+        Args:
+            rollout_id: The rollout.
+            limit: How many deployments.
+            order: By wave; or by concern: first what has failed, then what is at it, then what has yet to begin.
+        """
+        params: dict[str, str | int] = {"limit": limit, "order": order}
+        return self._transport.call("GET", f"/rollouts/{rollout_id}", RolloutDetail, params=params)
 
     def pause(self, rollout_id: str) -> RolloutDetail:
         """Let no further device begin."""
@@ -324,11 +332,13 @@ class Rollouts:
         """
         return self._transport.propose("POST", f"/rollouts/{rollout_id}/forward", RolloutDetail)
 
-    def watch(self, rollout_id: str) -> Iterator[RolloutDetail]:
-        """Yield the rollout as it changes, until it has ended."""
+    def watch(
+        self, rollout_id: str, *, limit: int = 1000, order: Literal["wave", "concern"] = "wave"
+    ) -> Iterator[RolloutDetail]:
+        """Yield the rollout as it changes, until it has ended; `limit` and `order` are those of `show`."""
         last: RolloutDetail | None = None
         while last is None or not last.has_ended:
-            now = self.show(rollout_id)
+            now = self.show(rollout_id, limit=limit, order=order)
             if now != last:
                 yield now
             last = now

@@ -289,6 +289,8 @@ def test_every_command_has_help_an_example_and_json() -> None:
         assert name.split(" ", 1)[1] in (command.epilog or ""), name
         if not name.startswith("shoal hub") and name != "shoal jobs log":
             assert any("--json" in parameter.opts for parameter in command.params), name
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), (name, parameter.name)
 
 
 def test_a_device_is_revoked_shown_as_such_and_decommissioned(shoal: Shoal, served: ServedHub) -> None:

@@ -95,3 +95,18 @@ def test_a_policy_file_has_to_be_a_json_object(tmp_path: Path, text: str) -> Non
     (tmp_path / "policy.json").write_text(text)
     with pytest.raises(typer.BadParameter, match="JSON"):
         request(policy=tmp_path / "policy.json")
+
+
+def test_a_gate_is_given_as_a_whole_by_a_file_in_the_place_of_its_options(tmp_path: Path) -> None:
+    gate = {"metrics": [{"name": "slow_requests"}], "latency_bound_ms": 64.0, "min_samples": 20, "look_s": 5}
+    (tmp_path / "gate.json").write_text(json.dumps(gate))
+    made = request(gate_file=tmp_path / "gate.json").gate
+    assert made is not None
+    assert (made.latency_bound_ms, made.min_samples, made.look_s) == (64.0, 20, 5)
+    with pytest.raises(typer.BadParameter, match="--gate or by --gate-file"):
+        request(gate_file=tmp_path / "gate.json", gate=["error_rate"])
+
+
+def test_whatever_the_api_takes_the_command_line_can_say() -> None:
+    plan = PlanOptions(device=None).request(NoClient())
+    assert plan.keys() | {"model", "version"} == RolloutRequest.model_fields.keys()

@@ -8,6 +8,7 @@ import typer
 from shoal_client import ClientError
 from shoal_hub.cli import (
     approvals,
+    argument_help,
     audit,
     authority,
     devices,
@@ -32,7 +33,7 @@ from shoal_hub.cli.output import cell, errors
 from shoal_hub.cli.watching import drift_app, events
 from shoal_hub.errors import HubError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "argument_help", "main"]
 
 app = typer.Typer(
     name="shoal",

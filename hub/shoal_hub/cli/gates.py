@@ -53,7 +53,8 @@ def _row(metric: GateMetric) -> tuple[str, ...]:
     verdict = metric.verdict if metric.limit is None else f"not tested; limit: {metric.limit.verdict}"
     style = _STYLES[metric.limit.verdict if metric.limit else metric.verdict]
     sides = [
-        f"{_number(one.value)} ({one.devices} devices, {one.samples:g})" for one in (metric.canary, metric.control)
+        f"{_number(one.value)} ({one.devices} devices, {_count(one.samples)})"
+        for one in (metric.canary, metric.control)
     ]
     interval = f"{_number(metric.lower)} to {_number(metric.upper)}" if metric.lower is not None else ""
     return (
@@ -64,6 +65,10 @@ def _row(metric: GateMetric) -> tuple[str, ...]:
         interval,
         f"{metric.margin:g}",
     )
+
+
+def _count(samples: float) -> str:
+    return f"{samples:.0f}" if samples >= 100 else f"{samples:.3g}"  # noqa: PLR2004 - days of a device are few
 
 
 def _number(value: float | None) -> str:

@@ -56,6 +56,10 @@ class PlanOptions:
     max_hold_s: Annotated[float, typer.Option(help="Seconds that a wave of which nothing is shown is held.")] = 86_400.0
     undecided: Annotated[str, typer.Option(help="Then: thresholds, hold or abort.")] = "thresholds"
     gate_min_devices: Annotated[int, typer.Option(help="Devices on each side that a test needs.", min=2)] = 10
+    gate_file: Annotated[
+        Path | None,
+        typer.Option(help="JSON of the whole gate, in the place of the options above.", exists=True, dir_okay=False),
+    ] = None
     on_abort: Annotated[str, typer.Option(help="roll_back, or leave what has succeeded.")] = "roll_back"
     on_low_memory: Annotated[
         str, typer.Option(help="warn, or refuse devices with less memory free than the version is predicted to take.")
@@ -121,6 +125,10 @@ class PlanOptions:
         return plan
 
     def _gate(self) -> dict[str, Any] | None:
+        if self.gate_file is not None:
+            if self.gate:
+                raise typer.BadParameter("a gate is given by --gate or by --gate-file", param_hint="--gate-file")
+            return _read_object(self.gate_file, "--gate-file")
         if not self.gate:
             return None
         return {
@@ -133,7 +141,7 @@ class PlanOptions:
         }
 
     def _policy(self) -> dict[str, Any]:
-        policy = _read_policy(self.policy) if self.policy is not None else {}
+        policy = _read_object(self.policy, "--policy") if self.policy is not None else {}
         given = {
             "windows": [parse_window(text) for text in self.window or ()],
             "activate_at": self.activate_at,
@@ -246,11 +254,12 @@ def parse_window(text: str) -> dict[str, Any]:
     return {"days": named, "start": start, "minutes": int(minutes)}
 
 
-def _read_policy(path: Path) -> dict[str, Any]:
+def _read_object(path: Path, option: str) -> dict[str, Any]:
+    """Return the JSON object of the file that an option names."""
     try:
-        policy = json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except ValueError as error:
-        raise typer.BadParameter(f"{path} is no JSON: {error}", param_hint="--policy") from error
-    if not isinstance(policy, dict):
-        raise typer.BadParameter(f"{path} is no JSON object", param_hint="--policy")
-    return policy
+        raise typer.BadParameter(f"{path} is no JSON: {error}", param_hint=option) from error
+    if not isinstance(found, dict):
+        raise typer.BadParameter(f"{path} is no JSON object", param_hint=option)
+    return found

@@ -1,16 +1,19 @@
 """How the CLI draws rollouts: waves, counts, the time to the next wave, thresholds, bytes; and what a plan would do."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
+from rich.text import Text
 
-from shoal_client.rollouts import HistoryEntry, PlannedDevice, RolloutDetail, RolloutPreview
+from shoal_client.rollouts import Deployment, HistoryEntry, PlannedDevice, RolloutDetail, RolloutPreview
 from shoal_hub.cli.gates import draw_gates
 from shoal_hub.cli.output import cell, size_text
 
 SHOWN = 50
-"""Devices of a plan that are drawn; `--json` has all."""
+"""Devices of a plan, or after a command, that are drawn; `--json` has all."""
 _WAYS = {
     "none": "none: it is there",
     "cache": "from its cache",
@@ -19,6 +22,11 @@ _WAYS = {
     "https": "whole over HTTPS",
 }
 """How a file comes, where the word alone would not say it."""
+_OF_CONCERN = {"failed", "timed_out", "working", "assigned"}
+WATCHED = 200
+"""Devices that are read of a rollout while it is watched: more than a screen has lines."""
+_AROUND = 3
+"""Lines of a screen beside head and devices: the table's own head, how many more there are, the cursor's."""
 _WAITS = {
     "start": "waits for its start",
     "deltas": "waits for its deltas",
@@ -34,10 +42,27 @@ def draw(rollout: RolloutDetail, now: datetime | None = None) -> Group:
         rollout: The rollout.
         now: The clock, for how long a wave is still watched.
     """
-    now = now or datetime.now(UTC)
-    head: list[RenderableType] = [_headline(rollout, now), *_waves(rollout), *_thresholds(rollout)]
-    without = [f"[dim]{cell(rollout.why_no_last_gate)}[/dim]"] if rollout.why_no_last_gate else []
-    return Group(*head, *draw_gates(rollout.gates), *without, _deployments(rollout), *_traffic(rollout))
+    return Group(*_head(rollout, now or datetime.now(UTC)), *_deployments(rollout, rollout.deployments))
+
+
+def draw_briefly(rollout: RolloutDetail) -> Group:
+    """Return a rollout with the first of its devices that have failed or are at it: after a command, or at its end."""
+    shown = [one for one in rollout.deployments if one.state in _OF_CONCERN][:SHOWN]
+    return Group(*_head(rollout, datetime.now(UTC)), *_deployments(rollout, shown))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A rollout as it is watched: it fills the screen and no more, with as many devices as there is room for."""
+
+    rollout: RolloutDetail
+
+    def __rich_console__(self, terminal: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the head as a whole, and a line for each of the first devices below it."""
+        head = Group(*_head(self.rollout, datetime.now(UTC)))
+        room = options.max_height - len(terminal.render_lines(head, options.update(height=None))) - _AROUND
+        yield head
+        yield from _deployments(self.rollout, self.rollout.deployments[: max(0, room)], is_short=True)
 
 
 def draw_preview(preview: RolloutPreview) -> Group:
@@ -121,16 +146,38 @@ def _thresholds(rollout: RolloutDetail) -> list[str]:
     ]
 
 
-def _deployments(rollout: RolloutDetail) -> Table:
-    drawn = _table("WAVE", "DEVICE", "STATE", "STEP", "TARGET", "FORECAST", "FETCHED", "PROBLEM")
-    for one in rollout.deployments:
+def _head(rollout: RolloutDetail, now: datetime) -> list[RenderableType]:
+    """Return everything but the devices: the wave, its gate and the bytes are to be seen however many there are."""
+    lines: list[RenderableType] = [_headline(rollout, now), *_waves(rollout), *_thresholds(rollout)]
+    without = [f"[dim]{cell(rollout.why_no_last_gate)}[/dim]"] if rollout.why_no_last_gate else []
+    return [*lines, *draw_gates(rollout.gates), *without, *_traffic(rollout)]
+
+
+def _deployments(
+    rollout: RolloutDetail, shown: Sequence[Deployment], *, is_short: bool = False
+) -> list[RenderableType]:
+    """Return the table of some deployments, each in a line if it is to be short, and how many others there are."""
+    ids = [] if is_short else ["ID"]
+    drawn = _table("WAVE", "DEVICE", *ids, "STATE", "STEP", "TARGET", "FORECAST", "FETCHED", is_short=is_short)
+    drawn.add_column("PROBLEM", overflow="fold")
+    for one in shown:
         problem = f"{one.problem.message}; {one.problem.remedy}" if one.problem else ""
         fetched, forecast = _size(one.fetched_bytes), _size(one.forecast_bytes)
         wave = "" if one.state == "held_back" else one.wave + 1
         step = f"waits for {one.waits_for}" if one.waits_for else one.step
-        row = (wave, one.device_id, one.state, step, one.target, forecast, fetched, problem)
-        drawn.add_row(*(cell(value) for value in row))
-    return drawn
+        device = [one.device_name or one.device_id, *([] if is_short else [one.device_id])]
+        row = (wave, *device, one.state, step, one.target, forecast, fetched)
+        drawn.add_row(*(cell(value) for value in row), _in_a_line(cell(problem)) if is_short else cell(problem))
+    others = sum(rollout.counts.values()) - len(shown)
+    more = [f"[dim]and {others} devices more: shoal rollouts show {rollout.id}[/dim]"] if others > 0 else []
+    return [*([drawn] if shown else []), *more]
+
+
+def _in_a_line(markup: str) -> Text:
+    """Return a text that is cut where its column ends; the column gives way to the others."""
+    text = Text.from_markup(markup, overflow="ellipsis")
+    text.no_wrap = True
+    return text
 
 
 def _traffic(rollout: RolloutDetail) -> list[str]:
@@ -138,7 +185,7 @@ def _traffic(rollout: RolloutDetail) -> list[str]:
     if not rollout.whole_bytes:
         return []
     saved = 1 - rollout.fetched_bytes / rollout.whole_bytes
-    ratio = f", {saved:.0%} saved" if saved > 0 else ""
+    ratio = f", {int(100 * saved)}% saved" if saved > 0 else ""  # rounded down: something has travelled
     fetched = f"fetched {size_text(rollout.fetched_bytes)} of {size_text(rollout.whole_bytes)} of model files{ratio}"
     told, of_all = size_text(rollout.forecast_bytes), size_text(rollout.forecast_total_bytes)
     return [f"{fetched}; forecast: {told} for these devices, {of_all} for all"]
@@ -202,8 +249,8 @@ def _span(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, is_short: bool = False) -> Table:
     drawn = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        drawn.add_column(column, overflow="fold")
+        drawn.add_column(column, overflow="ellipsis" if is_short else "fold", no_wrap=is_short)
     return drawn

@@ -8,9 +8,9 @@ from rich.live import Live
 from shoal_client import ClientError
 from shoal_client.rollouts import RolloutDetail
 from shoal_hub.cli.connection import connect
-from shoal_hub.cli.output import AsJson, console, errors, print_json, print_line, show, table
+from shoal_hub.cli.output import AsJson, console, errors, print_line, show, table
 from shoal_hub.cli.rollout_options import PlanOptions, with_plan_options
-from shoal_hub.cli.rollout_view import draw, draw_history, draw_preview
+from shoal_hub.cli.rollout_view import WATCHED, Watched, draw, draw_briefly, draw_history, draw_preview
 
 app = typer.Typer(help="Versions on their way to devices, wave by wave.", no_args_is_help=True)
 
@@ -43,14 +43,18 @@ def start(
     if watch:
         follow(rollout.id, as_json=as_json)
     else:
-        show(rollout, as_json=as_json, draw=lambda: console.print(draw(rollout)))
+        _after(rollout, as_json=as_json)
 
 
 @app.command("list", epilog="Example: shoal rollouts list --model digits")
-def list_rollouts(model: Annotated[str, typer.Option(help="Of one model only.")] = "", as_json: AsJson = False) -> None:
+def list_rollouts(
+    model: Annotated[str, typer.Option(help="Of one model only.")] = "",
+    limit: Annotated[int, typer.Option(help="How many of the newest.", min=1, max=1000)] = 100,
+    as_json: AsJson = False,
+) -> None:
     """List rollouts, newest first."""
     with connect() as client:
-        rollouts = client.rollouts.list(model=model)
+        rollouts = client.rollouts.list(model=model, limit=limit)
     rows = [
         (one.id, f"{one.model} {one.version}", one.state, one.waves, one.counts, one.created_by, one.created_at)
         for one in rollouts
@@ -60,11 +64,15 @@ def list_rollouts(model: Annotated[str, typer.Option(help="Of one model only.")]
     show(rollouts, as_json=as_json, draw=lambda: table(columns, rows, empty=empty))
 
 
-@app.command("show", epilog="Example: shoal rollouts show r-abcdefgh")
-def show_rollout(rollout: RolloutId, as_json: AsJson = False) -> None:
-    """Show a rollout with each device's attempt."""
+@app.command("show", epilog="Example: shoal rollouts show r-abcdefgh --limit 20")
+def show_rollout(
+    rollout: RolloutId,
+    limit: Annotated[int, typer.Option(help="Devices to show.", min=0, max=100_000)] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Show a rollout with each device's attempt: first what has failed, then what is at it."""
     with connect() as client:
-        found = client.rollouts.show(rollout)
+        found = client.rollouts.show(rollout, limit=limit, order="concern")
     show(found, as_json=as_json, draw=lambda: console.print(draw(found)))
 
 
@@ -152,22 +160,19 @@ def follow(rollout_id: str, *, as_json: bool) -> None:
     """
     last: RolloutDetail | None = None
     with connect() as client, Live(console=errors, transient=True, refresh_per_second=4) as live:
-        for last in client.rollouts.watch(rollout_id):
+        for last in client.rollouts.watch(rollout_id, limit=1000 if as_json else WATCHED, order="concern"):
             if as_json:
                 print_line(last)
             else:
-                live.update(draw(last))
+                live.update(Watched(last))
     if last is None:
         return
     if not as_json:
-        console.print(draw(last))
+        console.print(draw_briefly(last))
     if last.state not in {"succeeded", "rolled_back"}:
         reason = f": {last.reason}" if last.reason else ""
         raise ClientError(f"rollout {last.id} ended as {last.state}{reason}", f"see why: shoal rollouts show {last.id}")
 
 
 def _after(rollout: RolloutDetail, *, as_json: bool) -> None:
-    if as_json:
-        print_json(rollout)
-    else:
-        console.print(draw(rollout))
+    show(rollout, as_json=as_json, draw=lambda: console.print(draw_briefly(rollout)))

@@ -11,6 +11,8 @@ from shoal_hub.cli.connection import connect, find_device
 from shoal_hub.cli.output import AsJson, cell, console, show, table
 
 app = typer.Typer(help="A version beside the one that serves: in shadow, or for a share (A/B).", no_args_is_help=True)
+SHOWN = 20
+"""Devices that were left out that are drawn; `--json` has all."""
 
 TrialId = Annotated[str, typer.Argument(metavar="TRIAL", help="Id of the trial.")]
 
@@ -112,11 +114,13 @@ def draw(trial: TrialDetail) -> Group:
 
 
 def _misfits(trial: StartedTrial) -> list[str]:
-    """Return a line for each device that was left out."""
-    return [
+    """Return a line for each of the first devices that were left out."""
+    lines = [
         f"left out: {cell(one.device_id)}: {cell(one.problem.message)}; {cell(one.problem.remedy)}"
-        for one in trial.misfits
+        for one in trial.misfits[:SHOWN]
     ]
+    rest = len(trial.misfits) - SHOWN
+    return [*lines, f"[dim]and {rest} more are left out: --json has all[/dim]"] if rest > 0 else lines
 
 
 def _results(trial: TrialDetail) -> list[str | Table]:

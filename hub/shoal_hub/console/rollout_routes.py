@@ -88,7 +88,7 @@ def _part(session: Session, visit: Visit, rollout_id: str, *, notice: str = "", 
     may_act = visit.principal.may(Role.OPERATOR, Scope.ROLLOUTS)
     said: dict[str, Any] = {"notice": notice, "problem": problem, "may_act": may_act}
     try:
-        rollout = api.read_rollout(rollout_id, session, visit.principal, limit=_SHOWN)
+        rollout = api.read_rollout(rollout_id, session, visit.principal, limit=_SHOWN, order="concern")
     except NotFoundError as error:
         return render("rollout.html", 404, rollout=None, missing=error.message, **said)
     return render("rollout.html", rollout=rollout, **said)

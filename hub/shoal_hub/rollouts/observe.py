@@ -58,7 +58,7 @@ def no_variant(targets: tuple[str, ...], available: Collection[str]) -> Problem:
     return Problem(
         code="no_variant",
         message=f"it runs {', '.join(targets) or 'no target'}; variants are for {', '.join(sorted(available))}",
-        remedy="compress the version for one of the device's targets and start the rollout again",
+        remedy="compress the version for one of the device's targets and start again",
     )
 
 

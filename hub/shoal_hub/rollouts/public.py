@@ -13,6 +13,7 @@ from shoal_hub.database import utc_now
 from shoal_hub.gates.tables import GateLook
 from shoal_hub.rollouts.counts import WaveCounts, count_by_state, count_by_wave, travelled_bytes, whole_bytes
 from shoal_hub.rollouts.gate import last_look, waits_for_person
+from shoal_hub.rollouts.listing import device_names
 from shoal_hub.rollouts.reconcile import view_rollout
 from shoal_hub.rollouts.request import RolloutPlan, Threshold
 from shoal_hub.rollouts.tables import Deployment, DeploymentState, Rollout, RolloutState
@@ -48,6 +49,7 @@ class DeploymentPublic(BaseModel):
 
     id: str
     device_id: str
+    device_name: str
     wave: int
     target: str
     state: DeploymentState
@@ -151,6 +153,7 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) ->
     ]
     has_gate = view.plan.gate is not None
     looks = [last_look(session, row.id, wave) for wave in range(row.current_wave + 1)] if has_gate else []
+    names = device_names(session, deployments)
     gates = [GatePublic.model_validate(look, from_attributes=True) for look in looks if look is not None]
     return RolloutDetail(
         **summarise(row, count_by_wave(session, [row.id])[row.id]).model_dump(),
@@ -165,7 +168,10 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) ->
         is_waiting_for_deltas=view.is_waiting_for_deltas,
         **asdict(travelled),
         deployments=[
-            DeploymentPublic.model_validate(one.model_dump() | {"whole_bytes": whole.get(one.target)})
+            DeploymentPublic.model_validate(
+                one.model_dump()
+                | {"whole_bytes": whole.get(one.target), "device_name": names.get(one.device_id, one.device_id)}
+            )
             for one in deployments
         ],
     )

@@ -19,10 +19,11 @@ from shoal_hub.requests import Line
 from shoal_hub.rollouts import commands
 from shoal_hub.rollouts.counts import count_by_wave
 from shoal_hub.rollouts.history import HistoryEntry, read_history
+from shoal_hub.rollouts.listing import Order, first_deployments
 from shoal_hub.rollouts.preview import RolloutPreview, preview
 from shoal_hub.rollouts.public import RolloutDetail, RolloutSummary, detail, summarise
 from shoal_hub.rollouts.request import RolloutRequest
-from shoal_hub.rollouts.start import deployments_of, find_rollout, start_request, starter_of
+from shoal_hub.rollouts.start import find_rollout, start_request, starter_of
 from shoal_hub.rollouts.tables import Rollout
 
 router = APIRouter(prefix="/rollouts", tags=["rollouts"])
@@ -73,9 +74,13 @@ def read_rollout(
     session: Reading,
     _viewer: Viewer,
     limit: Annotated[int, Query(ge=0, le=100_000)] = SHOWN,
+    order: Order = "wave",
 ) -> RolloutDetail:
-    """Return one rollout with its first `limit` deployments by wave; the counts are of all."""
-    return _show(session, find_rollout(session, rollout_id), limit)
+    """Return one rollout with its first `limit` deployments; the counts are of all.
+
+    They come by wave, or by `concern`: first what has failed, then what is at it, then what has yet to begin.
+    """
+    return _show(session, find_rollout(session, rollout_id), limit, order)
 
 
 @router.get("/{rollout_id}/history", responses=documented(401, 403, 404, 422))
@@ -179,5 +184,5 @@ def _ask(hub: HubContext, session: Session, kind: Kind, plan: dict[str, Any], op
     return waiting(session, ask(session, kind, plan, author=operator, life=life, now=now), now)
 
 
-def _show(session: Session, row: Rollout, limit: int = SHOWN) -> RolloutDetail:
-    return detail(session, row, deployments_of(session, row.id, limit=limit))
+def _show(session: Session, row: Rollout, limit: int = SHOWN, order: Order = "wave") -> RolloutDetail:
+    return detail(session, row, first_deployments(session, row.id, order, limit))
