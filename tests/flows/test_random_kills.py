@@ -15,7 +15,7 @@ FLEETS = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("fleet", FLEETS)
 def test_nothing_is_lost_done_twice_or_wrong_at_rest_with(fleet: str, tmp_path: Path) -> None:
     rollouts, scene = FLEETS[fleet]

@@ -144,6 +144,25 @@ def test_power_cuts_and_bad_disks_in_a_rollback_leave_no_device_on_the_wrong_ver
         assert state.faults["power_cut"] > 0
 
 
+def artifact_bytes(client: ShoalClient, device: str) -> int:
+    months = client.traffic.months(device=device)
+    return sum(one.categories["artifacts_broker"].received_bytes for one in months if one.categories)
+
+
+def test_a_budget_holds_what_it_does_not_allow_and_the_ledger_tells_what_came(hub: Fleet, tmp_path: Path) -> None:
+    (variant,) = hub.client.models.version(MODEL, 1).variants
+    with simulated(hub, tmp_path) as simulation:
+        short, free = [device.id for device in hub.client.devices.all()][:2]
+        hub.client.traffic.limit("devices", short, max_bytes_per_month=1)
+        hub.client.devices.configure(free, heartbeat_s=1)
+        rollout_id = hub.client.rollouts.start(MODEL, 1, devices=[short, free]).id
+        wait_until(lambda: simulation.state().sections == {"applied": 1, "held": 1}, simulation.state)
+
+        hub.client.traffic.limit("devices", short)
+        hub.watch(rollout_id, "succeeded")
+        wait_until(lambda: artifact_bytes(hub.client, free) >= variant.size_bytes, lambda: "the ledger is not told")
+
+
 def shoal(hub: Fleet, *arguments: str) -> dict[str, object]:
     """Run the operators' command line with `--json`."""
     variables = {**os.environ, **hub.hub.environment}

@@ -61,7 +61,7 @@ class Ledger:
         self._certain = certain
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._kept = _read(path) or _Kept(stream=begin())
+        self._kept = self._read() or _Kept(stream=begin())
         self._months = {month: dict(traffic) for month, traffic in self._kept.months.items()}
         self._lost = {
             month: max(0, reserved - uplink_bytes(self._months.get(month, {})))
@@ -139,13 +139,31 @@ class Ledger:
                 kept = _Kept(stream=self._kept.stream, months=months, reserved=self._kept.reserved | reserved)
                 unsaved_bytes = self._unsaved_bytes
             try:
-                replace_file(self._path, kept.model_dump_json().encode())
+                self._replace(kept.model_dump_json().encode())
             except OSError as error:
                 raise DiskError(f"keeping the byte ledger in {self._path}: {error}", "free some disk space") from error
             with self._lock:
                 self._kept = kept
                 self._unsaved_bytes -= unsaved_bytes
                 self._saved_s = time.monotonic()
+
+    def _read(self) -> _Kept | None:
+        """Return what is kept; None where there is nothing, or nothing that can be read."""
+        try:
+            return _Kept.model_validate_json(self._load())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            _log.error("reading %s: %s; it is put aside, and the month's budget begins anew", self._path, error)
+            _put_aside(self._path)
+            return None
+
+    def _load(self) -> bytes:
+        return self._path.read_bytes()
+
+    def _replace(self, content: bytes) -> None:
+        """Keep it, durably, in place of what was kept."""
+        replace_file(self._path, content)
 
     def _forget_old(self) -> None:
         for month in sorted(self._months)[:-_MAX_MONTHS]:
@@ -154,18 +172,6 @@ class Ledger:
         self._kept = self._kept.model_copy(
             update={"reserved": {month: size for month, size in self._kept.reserved.items() if month in known}}
         )
-
-
-def _read(path: Path) -> _Kept | None:
-    """Return what is kept; None where there is nothing, or nothing that can be read."""
-    try:
-        return _Kept.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        _log.error("reading %s: %s; it is put aside, and the month's budget begins anew", path, error)
-        _put_aside(path)
-        return None
 
 
 def _put_aside(path: Path) -> None:

@@ -31,6 +31,7 @@ class Disk:
         partials: Chunks of transfers by artifact and index.
         slots: Roles by model.
         desired: The desired state in force, as it is kept.
+        ledger: What has travelled, as it is kept.
         activations: All that there were, in order.
     """
 
@@ -40,6 +41,7 @@ class Disk:
     partials: dict[str, dict[int, bytes]] = field(default_factory=dict)
     slots: dict[str, Slots] = field(default_factory=dict)
     desired: bytes | None = None
+    ledger: bytes | None = None
     activations: list[Activation] = field(default_factory=list)
 
     @classmethod

@@ -6,14 +6,16 @@
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from typing_extensions import override
 
 from shoal_agent.blobs import BlobStore, PartialBlob
 from shoal_agent.desired_file import DesiredFile
+from shoal_agent.ledger import Ledger
 from shoal_agent.outbox import Outbox
-from shoal_agent.settings import OutboxSettings
+from shoal_agent.settings import LedgerSettings, OutboxSettings
 from shoal_agent.simulated.disk import Disk, Mount
 from shoal_agent.simulated.journal import JournalledSlots, made, read_changes
 from shoal_agent.simulated.shared_blobs import SharedBlobs
@@ -32,7 +34,7 @@ class KeptDisk(Disk):
     """A disk in a folder; the fields of a disk in memory stay empty, but for the activations.
 
     Attributes:
-        folder: `models/`, `blobs/`, `desired.json`, `outbox.sqlite` and the journal of the roles, `roles.jsonl`.
+        folder: `models/`, `blobs/`, `desired.json`, `ledger.json`, `outbox.sqlite` and `roles.jsonl`, the journal.
     """
 
     folder: Path = Path()
@@ -147,6 +149,26 @@ class KeptDesired(DesiredFile):
         super()._write(content)
 
 
+class KeptLedger(Ledger):
+    """The byte ledger on a kept disk."""
+
+    def __init__(
+        self,
+        mount: Mount,
+        path: Path,
+        settings: LedgerSettings,
+        certain: Callable[[], datetime],
+        begin: Callable[[], int],
+    ) -> None:
+        self._mount = mount
+        super().__init__(path, settings, certain, begin)
+
+    @override
+    def _replace(self, content: bytes) -> None:
+        self._mount.write("the byte ledger")
+        super()._replace(content)
+
+
 class KeptStores(Stores):
     """The stores of a kept disk."""
 
@@ -165,6 +187,10 @@ class KeptStores(Stores):
     @override
     def desired(self, keys: Callable[[], Keys], device_id: str) -> DesiredFile:
         return KeptDesired(self._mount, self._disk.folder / "desired.json", keys, device_id)
+
+    @override
+    def ledger(self, settings: LedgerSettings, certain: Callable[[], datetime], begin: Callable[[], int]) -> Ledger:
+        return KeptLedger(self._mount, self._disk.folder / "ledger.json", settings, certain, begin)
 
     @override
     def models(self) -> list[str]:

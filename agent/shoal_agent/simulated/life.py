@@ -16,10 +16,13 @@ from anyio.abc import TaskGroup
 from shoal_agent.encryption_key import EncryptionKey
 from shoal_agent.errors import ArtifactError, DiskError, HeldError, LinkError, TrustError
 from shoal_agent.fetch import Fetcher
+from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.identity import Identity, load_or_make_key
+from shoal_agent.ledger import LedgerReports, LinkMeter
 from shoal_agent.link import Link
 from shoal_agent.models import Models, section_of
 from shoal_agent.monitor import Monitor
+from shoal_agent.outbox import Outbox
 from shoal_agent.pairs import Pairs
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
@@ -86,18 +89,22 @@ class Life:
         self._load_engine: LoadEngine = DeviceEngines(world.engines, fails_model).load
         self.clients: list[LoopClient] = []
         self._bytes_per_s = bytes_per_s
+        begin = partial(_next_connection, outbox, world)
         self.link = Link(
             identity,
             Pairs(identity.folder),
             DeviceSigner(load_or_make_key(identity.folder)),
             settings.link,
-            lambda: outbox.next_connection(int(world.clock().timestamp() * 1000)),
+            begin,
             world.clock,
             client=self._make_client,
         )
         self._stores = stores_on(mount)
+        self._ledger = self._stores.ledger(settings.ledger, lambda: world.clock.floor, begin)
+        self.link.on_passage = LinkMeter(self._ledger).count
+        self._limits = FetchLimits(self._ledger)
         self._blobs = self._stores.blobs()
-        self._fetcher = Fetcher(self.link, self._blobs, self._ask_again, settings.fetch)
+        self._fetcher = Fetcher(self.link, self._blobs, self._ask_again, settings.fetch, limits=self._limits)
         uploads = Uploads(Path(world.blobs.folder / "uploads"), outbox, self._tell)
         self._uplink = Uplink(self.link, outbox, uploads, identity.device_id, settings.outbox)
         self._desired = self._stores.desired(lambda: world.trust.directors, identity.device_id)
@@ -117,7 +124,14 @@ class Life:
         )
         self.reporter.models, self.reporter.trust = self._models.reports, world.trust.report
         monitor = Monitor(world.clock)
-        self._telemetry = Telemetry(self.link, outbox, monitor, world.clock, self.reporter.notice_datasets)
+        self._telemetry = Telemetry(
+            self.link,
+            outbox,
+            monitor,
+            world.clock,
+            self.reporter.notice_datasets,
+            ledger=LedgerReports(self._ledger, settings.ledger),
+        )
 
     @property
     def client(self) -> LoopClient:
@@ -214,6 +228,8 @@ class Life:
     def _apply(self, state: DesiredState) -> None:
         """Set every section on its way."""
         self._telemetry.configure(state.config)
+        if self._limits.configure(state.config):
+            self._sections.retry_now()  # what the budget held back may fit
         self.link.reconnect_jitter_s = state.config.reconnect_jitter_s
         self.reporter.accepted(state.order)
         self.reporter.section("config", SectionReport(state="applied"))
@@ -265,6 +281,10 @@ class Life:
             encryption_key=self._encryption_key,
             load_engine=self._load_engine,
         )
+
+
+def _next_connection(outbox: Outbox, world: World) -> int:
+    return outbox.next_connection(int(world.clock().timestamp() * 1000))
 
 
 async def _does_not_train() -> None:

@@ -1,7 +1,8 @@
-"""The agent's stores on a simulated disk: artifacts, roles and desired state behind the interfaces of the real ones."""
+"""The agent's stores on a simulated disk: artifacts, roles, desired state, ledger, behind the real ones' interfaces."""
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,8 @@ from typing_extensions import override
 from shoal_agent.blobs import BlobStore, PartialBlob, Result
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.errors import ArtifactError, DiskError, FetchError
+from shoal_agent.ledger import Ledger
+from shoal_agent.settings import LedgerSettings
 from shoal_agent.simulated.disk import Mount
 from shoal_agent.simulated.journal import Change
 from shoal_agent.simulated.shared_blobs import SharedBlobs
@@ -30,6 +33,9 @@ class Stores(Protocol):
 
     def desired(self, keys: Callable[[], Keys], device_id: str) -> DesiredFile:
         """Open the desired state in force; see `DesiredFile`."""
+
+    def ledger(self, settings: LedgerSettings, certain: Callable[[], datetime], begin: Callable[[], int]) -> Ledger:
+        """Open the byte ledger; see `Ledger`."""
 
     def models(self) -> list[str]:
         """Names of the models that have roles."""
@@ -55,6 +61,11 @@ class MemoryPartial(PartialBlob):
         self._chunks[index] = data if right is None else right
         (self._right.discard if right is None else self._right.add)(index)
         self.missing.discard(index)
+
+    @property
+    @override
+    def missing_bytes(self) -> int:
+        return sum(self.manifest.size_of(index) for index in tuple(self.missing))
 
     @override
     def find_wrong(self) -> None:
@@ -209,6 +220,27 @@ class MemoryDesired(DesiredFile):
         self._mount.disk.desired = content
 
 
+class MemoryLedger(Ledger):
+    """The byte ledger on a simulated disk."""
+
+    def __init__(
+        self, mount: Mount, settings: LedgerSettings, certain: Callable[[], datetime], begin: Callable[[], int]
+    ) -> None:
+        self._mount = mount
+        super().__init__(Path("ledger.json"), settings, certain, begin)
+
+    @override
+    def _load(self) -> bytes:
+        if self._mount.disk.ledger is None:
+            raise FileNotFoundError
+        return self._mount.disk.ledger
+
+    @override
+    def _replace(self, content: bytes) -> None:
+        self._mount.write("the byte ledger")
+        self._mount.disk.ledger = content
+
+
 class MemoryStores(Stores):
     """The stores of a disk in memory."""
 
@@ -226,6 +258,10 @@ class MemoryStores(Stores):
     @override
     def desired(self, keys: Callable[[], Keys], device_id: str) -> DesiredFile:
         return MemoryDesired(self._mount, keys, device_id)
+
+    @override
+    def ledger(self, settings: LedgerSettings, certain: Callable[[], datetime], begin: Callable[[], int]) -> Ledger:
+        return MemoryLedger(self._mount, settings, certain, begin)
 
     @override
     def models(self) -> list[str]:

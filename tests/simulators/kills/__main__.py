@@ -4,9 +4,11 @@ import argparse
 import os
 import sys
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
+from tests.simulators.kills.matrix import Matrix
 from tests.simulators.kills.scene import agent_matrix, simulated_matrix
 from tests.simulators.kills.table import print_sums
 
@@ -22,17 +24,22 @@ def main() -> int:
     sys.stdout.write(f"seed {options.seed}; everything lies in {folder}\n")
     found = []
     if options.simulated:
-        made = simulated_matrix(folder / "simulated", models=8, devices=16, processes=2, out=sys.stdout)
-        with made as matrix:
-            matrix.run(options.seed, options.simulated, options.first_round)
-        print_sums("simulated devices", matrix.sums, sys.stdout)
-        found += matrix.sums.problems
+        scene = simulated_matrix(folder / "simulated", models=8, devices=16, processes=2, out=sys.stdout)
+        found += _run(scene, "simulated devices", options.simulated, options)
     if options.agents:
-        with agent_matrix(folder / "agents", models=4, devices=4, out=sys.stdout) as matrix:
-            matrix.run(options.seed, options.agents, options.first_round)
-        print_sums("agents", matrix.sums, sys.stdout)
-        found += matrix.sums.problems
+        scene = agent_matrix(folder / "agents", models=4, devices=4, out=sys.stdout)
+        found += _run(scene, "agents", options.agents, options)
     return 1 if found else 0
+
+
+def _run(scene: AbstractContextManager[Matrix], name: str, rollouts: int, options: argparse.Namespace) -> list[str]:
+    """Run the rounds of one fleet, and print the table whatever happens; return what is wrong."""
+    with scene as matrix:
+        try:
+            matrix.run(options.seed, rollouts, options.first_round)
+        finally:
+            print_sums(name, matrix.sums, sys.stdout)
+        return matrix.sums.problems
 
 
 def _options() -> argparse.Namespace:

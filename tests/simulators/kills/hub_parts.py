@@ -10,7 +10,7 @@ from tests.simulators.hub_process import HubProcess
 from shoal_hub.processes.ready import is_ready
 from shoal_hub.settings import Settings
 
-_START_S = 90.0
+_START_S = 180.0
 _PARTS = ("ingest", "controller", "api")
 
 

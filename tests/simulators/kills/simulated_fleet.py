@@ -17,7 +17,7 @@ from tests.simulators.kills.plan import Kill
 from shoal_agent.identity import load_identity
 from shoal_agent.simulated.world import disk_of, folder_of
 
-_WAIT_S = 90.0
+_WAIT_S = 180.0
 _OPTIONS = ("--keep-disks", "--retry-max-s=1", "--power-off-s=0.3", "--tell-s=0.2")
 
 
