@@ -23,12 +23,13 @@ from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import Election, FencedError
-from shoal_hub.controller.pace import Pace
+from shoal_hub.controller.pace import OF_DEVICES, Pace
 from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.desired import due_devices, mark_due, new_devices
+from shoal_hub.devices.desired_tables import ENROLLED
 from shoal_hub.devices.resign import BATCH, sign_states, states_to_sign
 from shoal_hub.devices.silence import note_silence
 from shoal_hub.errors import HubError
@@ -38,6 +39,7 @@ from shoal_hub.monitoring.settle import settle_signals
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.transfer.deltas import end_unwanted_deltas
+from shoal_hub.transfer.leases import LEASES
 from shoal_hub.transfer.needs import drop_settled_leases
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trials.settle import settle_trials
@@ -111,6 +113,7 @@ class Controller:
         self._probe = ""
         self._is_told = False
         self._is_busy = False
+        self._has_artifacts_to_move = False
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until `stop`; `on_ready` is called once the broker has been compared with the database.
@@ -155,6 +158,7 @@ class Controller:
     def wake(self, what: frozenset[str]) -> None:
         """Tell the hub's other processes, and this one, what changed."""
         self._revocations.hear(what)
+        self._has_artifacts_to_move |= LEASES in what
         wake(self._connection, what, self._name)
 
     def _end(self) -> None:
@@ -251,7 +255,7 @@ class Controller:
             yield from self._looks(now, what, is_tick=is_tick)
         if self._is_told:
             yield lambda: self._signer.publish(self._connection)
-            yield lambda: self._publish(now)
+            yield lambda: self._publish(now, looks_at_leases=is_tick or what != OF_DEVICES)
 
     def _looks(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], None]]:
         """Yield what brings the database in line; amid the publication of many messages there is nothing to look at."""
@@ -303,15 +307,18 @@ class Controller:
     def _anchor(self, now: datetime, *, is_urgent: bool) -> None:
         self._signer.step(now, is_urgent=is_urgent)
 
-    def _publish(self, now: datetime) -> None:
+    def _publish(self, now: datetime, *, looks_at_leases: bool) -> None:
         """Publish metadata before what it vouches for, desired states before artifacts, one of those at a time."""
         self._metadata.step(self._connection, now)
-        is_more = self._desired.step(self._connection)
-        self._is_busy = self._transfers.step(self._connection, now) or is_more
+        self._is_busy = self._desired.step(self._connection)
+        if looks_at_leases or self._has_artifacts_to_move:
+            self._has_artifacts_to_move = True  # until it has looked: the connection may go
+            self._has_artifacts_to_move = self._transfers.step(self._connection, now)
+            self._is_busy |= self._has_artifacts_to_move
 
     def _mark_due(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
         with self._database.session() as session:
-            due = new_devices(session) if is_tick or "devices" in what else set()
+            due = new_devices(session) if is_tick or ENROLLED in what else set()
             due |= due_devices(session, now, self._desired_life) if is_tick else set()
         if due:
             with self._database.transaction() as session:

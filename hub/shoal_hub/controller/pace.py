@@ -8,6 +8,7 @@ import math
 from typing import Final
 
 from shoal_hub.rollouts.progress import STEPS
+from shoal_hub.transfer.leases import LEASES
 
 _QUIET_S: Final = 0.02
 """After a word, wait this long for more of them: a fleet reports all at once."""
@@ -21,8 +22,9 @@ _LEAST_REST_RATIO: Final = 4.0
 """Unless a look itself takes long."""
 _UNHEARD: Final = frozenset({"events", STEPS})
 """Words for people who watch: nothing that the controller decides depends on them."""
-_OF_DEVICES: Final = frozenset({"devices"})
-_OF_OURS: Final = frozenset({"devices", "intents", "leases", "rollouts"})
+OF_DEVICES: Final = frozenset({"devices"})
+"""What is said when devices come, go and report."""
+_OF_OURS: Final = frozenset({"devices", "intents", LEASES, "rollouts"})
 """Words that follow from a look itself: what they stand for was done in it, but for what comes last in it."""
 
 
@@ -47,7 +49,7 @@ class Pace:
             return
         self._what |= heard
         self._since_s, self._last_s = min(self._since_s, now_s), now_s
-        if heard - (_OF_OURS if is_ours else _OF_DEVICES):
+        if heard - (_OF_OURS if is_ours else OF_DEVICES):
             self._urgent_since_s = min(self._urgent_since_s, now_s)
 
     @property
