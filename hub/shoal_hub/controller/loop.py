@@ -23,7 +23,7 @@ from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import Election, FencedError
-from shoal_hub.controller.pace import OF_DEVICES, Pace
+from shoal_hub.controller.pace import LEASING_NOTHING, Pace
 from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.controller.revocations import Revocations
@@ -255,7 +255,7 @@ class Controller:
             yield from self._looks(now, what, is_tick=is_tick)
         if self._is_told:
             yield lambda: self._signer.publish(self._connection)
-            yield lambda: self._publish(now, looks_at_leases=is_tick or what != OF_DEVICES)
+            yield lambda: self._publish(now, looks_at_leases=is_tick or not what <= LEASING_NOTHING)
 
     def _looks(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], None]]:
         """Yield what brings the database in line; amid the publication of many messages there is nothing to look at."""

@@ -22,10 +22,12 @@ _LEAST_REST_RATIO: Final = 4.0
 """Unless a look itself takes long."""
 _UNHEARD: Final = frozenset({"events", STEPS})
 """Words for people who watch: nothing that the controller decides depends on them."""
-OF_DEVICES: Final = frozenset({"devices"})
+_OF_DEVICES: Final = frozenset({"devices"})
 """What is said when devices come, go and report."""
 _OF_OURS: Final = frozenset({"devices", "intents", LEASES, "rollouts"})
 """Words that follow from a look itself: what they stand for was done in it, but for what comes last in it."""
+LEASING_NOTHING: Final = frozenset({"devices", "intents", "rollouts"})
+"""Words for which no other artifact has to stand at the broker: whoever leases one says so besides."""
 
 
 class Pace:
@@ -49,7 +51,7 @@ class Pace:
             return
         self._what |= heard
         self._since_s, self._last_s = min(self._since_s, now_s), now_s
-        if heard - (_OF_OURS if is_ours else OF_DEVICES):
+        if heard - (_OF_OURS if is_ours else _OF_DEVICES):
             self._urgent_since_s = min(self._urgent_since_s, now_s)
 
     @property
