@@ -23,7 +23,7 @@ from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import Election, FencedError
-from shoal_hub.controller.pace import LEASING_NOTHING, Pace
+from shoal_hub.controller.pace import LEASING_NOTHING, Pace, Speaker
 from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.controller.revocations import Revocations
@@ -46,7 +46,7 @@ from shoal_hub.trials.settle import settle_trials
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.version_keys import VersionKeys
-from shoal_hub.wake import Wake, read_wake, wake
+from shoal_hub.wake import INGEST, Wake, read_wake, wake
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ class Controller:
             case Message(topic, payload) if topic.startswith(_TRUST_PREFIX):
                 self._metadata.hear(topic, payload)
                 event.acknowledge()
-                self._pace.hear(frozenset({"trust"}), time.monotonic())
+                self._pace.hear(frozenset({"trust"}), time.monotonic(), Speaker.OPERATOR)
             case Message(topic, payload, is_retained) if topic == topics.HUB_AUDIT:
                 if is_retained:
                     self._retained_anchor = payload
@@ -227,7 +227,8 @@ class Controller:
         if self._probe not in word.what:
             self._revocations.hear(word.what)
             what = frozenset(one for one in word.what if not one.startswith("probe-"))
-            self._pace.hear(what, time.monotonic(), is_ours=word.by == self._name)
+            said_by = {self._name: Speaker.CONTROLLER, INGEST: Speaker.DEVICES}.get(word.by, Speaker.OPERATOR)
+            self._pace.hear(what, time.monotonic(), said_by)
             return
         self._probe = ""
         if not self._desired.compare(self._retained_mark):
@@ -235,7 +236,7 @@ class Controller:
             self._transfers.assert_all()
         self._signer.compare(self._retained_anchor)
         self._is_told = True
-        self._pace.hear(frozenset({"broker"}), time.monotonic())
+        self._pace.hear(frozenset({"broker"}), time.monotonic(), Speaker.OPERATOR)
 
     def _reconcile_safely(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
         """Reconcile part by part; one that fails holds up no other and is tried again, since all goes by level."""

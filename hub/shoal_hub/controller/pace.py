@@ -5,6 +5,7 @@ while after each look: a look costs as much for one report as for a hundred.
 """
 
 import math
+from enum import StrEnum, unique
 from typing import Final
 
 from shoal_hub.rollouts.progress import STEPS
@@ -22,12 +23,28 @@ _LEAST_REST_RATIO: Final = 4.0
 """Unless a look itself takes long."""
 _UNHEARD: Final = frozenset({"events", STEPS})
 """Words for people who watch: nothing that the controller decides depends on them."""
-_OF_DEVICES: Final = frozenset({"devices"})
-"""What is said when devices come, go and report."""
-_OF_OURS: Final = frozenset({"devices", "intents", LEASES, "rollouts"})
-"""Words that follow from a look itself: what they stand for was done in it, but for what comes last in it."""
 LEASING_NOTHING: Final = frozenset({"devices", "intents", "rollouts"})
 """Words for which no other artifact has to stand at the broker: whoever leases one says so besides."""
+
+
+@unique
+class Speaker(StrEnum):
+    """Who has said a word."""
+
+    OPERATOR = "operator"
+    """The API, for somebody; or another process of the hub."""
+    DEVICES = "devices"
+    """Ingest, of what devices have sent."""
+    CONTROLLER = "controller"
+    """The controller itself."""
+
+
+_CALM: Final[dict[Speaker, frozenset[str]]] = {
+    Speaker.OPERATOR: frozenset(),
+    Speaker.DEVICES: frozenset({"devices", "drift", "trials"}),
+    Speaker.CONTROLLER: frozenset({"devices", "intents", LEASES, "rollouts"}),
+}
+"""Words that can wait. Those of the controller follow from a look: what they stand for was done in it, but its end."""
 
 
 class Pace:
@@ -38,20 +55,20 @@ class Pace:
         self._since_s = self._last_s = self._urgent_since_s = math.inf
         self._rests_until_s = -math.inf
 
-    def hear(self, what: frozenset[str], now_s: float, *, is_ours: bool = False) -> None:
+    def hear(self, what: frozenset[str], now_s: float, said_by: Speaker) -> None:
         """Take note of words.
 
         Args:
             what: The words.
             now_s: The clock.
-            is_ours: Whether the controller has said them itself.
+            said_by: Who has said them.
         """
         heard = what - _UNHEARD
         if not heard:
             return
         self._what |= heard
         self._since_s, self._last_s = min(self._since_s, now_s), now_s
-        if heard - (_OF_OURS if is_ours else _OF_DEVICES):
+        if heard - _CALM[said_by]:
             self._urgent_since_s = min(self._urgent_since_s, now_s)
 
     @property

@@ -26,7 +26,7 @@ from shoal_hub.ingest.reading import Reader, sender
 from shoal_hub.ingest.receive import Received
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
-from shoal_hub.wake import wake
+from shoal_hub.wake import INGEST, wake
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class IngestWorker:
 
     def wake(self, what: frozenset[str]) -> None:
         """Tell the hub's other processes what changed; a lost word costs them one slow tick."""
-        wake(self._control, what)
+        wake(self._control, what, INGEST)
 
     def _take_batch(self) -> None:
         events = _drain(self._events, self._gathers_until_s)
