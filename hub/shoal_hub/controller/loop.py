@@ -135,7 +135,7 @@ class Controller:
                 if self._revocations.has_ended:
                     raise ControllerError("the thread that follows revocations has ended; its error is above")
                 what = self._wait(next_tick)
-                began_s = time.monotonic()
+                began_s, began_cpu_s = time.monotonic(), time.thread_time()
                 is_tick = began_s >= next_tick
                 if not (what or is_tick or self._is_busy):
                     continue
@@ -143,7 +143,7 @@ class Controller:
                     next_tick = began_s + self._tick_s
                 self._reconcile_safely(utc_now(), what, is_tick=is_tick)
                 if what or is_tick:
-                    self._pace.rest(began_s, time.monotonic())
+                    self._pace.rest(time.thread_time() - began_cpu_s, time.monotonic())
                 if self._is_told and not is_ready:
                     is_ready = True
                     on_ready()

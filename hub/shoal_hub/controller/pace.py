@@ -16,8 +16,8 @@ _QUIET_S: Final = 0.02
 _LONGEST_QUIET_S: Final = 0.2
 """And no longer than this in all: one device can have words said without an end."""
 _REST_RATIO: Final = 30.0
-"""After a look, devices' words wait for this many times what it took, so that looking takes 3 % of the time."""
-_LONGEST_REST_S: Final = 1.0
+"""After a look, devices' words wait for this many times the CPU that it took, so that looking takes 3 % of it."""
+_LONGEST_REST_S: Final = 2.0
 """But no longer than this."""
 _LEAST_REST_RATIO: Final = 4.0
 """Unless a look itself takes long."""
@@ -86,7 +86,6 @@ class Pace:
         self._since_s = self._last_s = self._urgent_since_s = math.inf
         return what
 
-    def rest(self, began_s: float, ended_s: float) -> None:
-        """Note that everything was looked at in this time."""
-        took_s = ended_s - began_s
-        self._rests_until_s = ended_s + max(_LEAST_REST_RATIO * took_s, min(_REST_RATIO * took_s, _LONGEST_REST_S))
+    def rest(self, took_s: float, now_s: float) -> None:
+        """Note that everything was looked at, and how much CPU it took."""
+        self._rests_until_s = now_s + max(_LEAST_REST_RATIO * took_s, min(_REST_RATIO * took_s, _LONGEST_REST_S))

@@ -31,8 +31,10 @@ from shoal_hub.wake import INGEST, wake
 log = logging.getLogger(__name__)
 
 BATCH_MESSAGES: Final = 500
-_GATHER_S: Final = 0.25
-"""After a batch, what comes is gathered for this long or until it fills one: batches cost more than what is in them."""
+_GATHER_RATIO: Final = 30.0
+"""After a batch, what comes is gathered for this many times the CPU that it took: few batches cost less than many."""
+_LONGEST_GATHER_S: Final = 0.5
+"""But no longer than this, and not once there is a whole batch."""
 _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.5
 _IDLE: Final = timedelta(seconds=5)
@@ -116,6 +118,7 @@ class IngestWorker:
 
     def _take_batch(self) -> None:
         events = _drain(self._events, self._gathers_until_s)
+        began_cpu_s = time.thread_time()
         messages = [event for event in events if isinstance(event, Message)]
         for message in messages:
             self._clear_stray(self._control, message)
@@ -127,7 +130,8 @@ class IngestWorker:
         for message in messages:
             message.acknowledge()
         if messages:
-            self._gathers_until_s = time.monotonic() + _GATHER_S
+            gather_s = min(_GATHER_RATIO * (time.thread_time() - began_cpu_s), _LONGEST_GATHER_S)
+            self._gathers_until_s = time.monotonic() + gather_s
 
     def _commit(self, received: list[Received]) -> None:
         now = utc_now()

@@ -1,5 +1,6 @@
 """The ingest process's worker: what it tells the broker and when, and what must not end it."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -104,7 +105,8 @@ def test_messages_that_hold_many_are_committed_in_parts_that_do_not_hold_the_dat
 def test_what_comes_soon_after_a_batch_is_committed_together_and_a_full_batch_waits_for_nothing(
     worker: IngestWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shoal_hub.ingest.worker._GATHER_S", 3600.0)
+    for name in ("_GATHER_RATIO", "_LONGEST_GATHER_S"):
+        monkeypatch.setattr(f"shoal_hub.ingest.worker.{name}", 1e9)
     done: list[str] = []
     batches: list[int] = []
 
@@ -117,9 +119,14 @@ def test_what_comes_soon_after_a_batch_is_committed_together_and_a_full_batch_wa
     worker._events.put(message("first", done))
 
     worker._take_batch()
-    for number in range(BATCH_MESSAGES):
+    gathering = threading.Thread(target=worker._take_batch)
+    worker._events.put(message("second", done))
+    gathering.start()
+    while not worker._events.empty():
+        gathering.join(0.001)
+    for number in range(BATCH_MESSAGES - 1):
         worker._events.put(message(f"{number}", done))
-    worker._take_batch()
+    gathering.join(10.0)
 
     assert len(drained) == 1
     assert batches == [1, BATCH_MESSAGES]
