@@ -1,5 +1,7 @@
 """What a large rollout costs the controller: looking at 100,000 devices once, and telling 10,000 what they shall do.
 
+A look at a rollout with a gate compares the windows of all its devices, before and since; it comes once a minute.
+
 The hub's own code does the work, on SQLite and on PostgreSQL, and publishes to a real Mosquitto. There is no peer: what
 others' servers do for a rollout is spread over their APIs, and no part of it can be called alone.
 
@@ -24,7 +26,8 @@ sys.path[:0] = [
     *(str(ROOT / name) for name in ("contract", "numerics", "agent", "hub", "client", "training", "compression")),
 ]
 
-from sqlalchemy import bindparam, insert  # noqa: E402 - the paths above come first
+import numpy as np  # noqa: E402 - the paths above come first
+from sqlalchemy import bindparam, insert  # noqa: E402
 from sqlmodel import col, delete, func, select, update  # noqa: E402
 from tests.hub.conftest import open_hub  # noqa: E402
 from tests.hub.postgres_cluster import PostgresCluster  # noqa: E402
@@ -33,11 +36,14 @@ from tests.simulators.rows import add_version, make_report, section  # noqa: E40
 
 from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel  # noqa: E402
 from shoal_contract.ids import new_device_id  # noqa: E402
+from shoal_contract.telemetry import LATENCY_EDGES_MS  # noqa: E402
 from shoal_hub.controller.compose_desired import DesiredComposer  # noqa: E402
 from shoal_hub.controller.publish_desired import DesiredPublisher  # noqa: E402
 from shoal_hub.database import Database, utc_now  # noqa: E402
 from shoal_hub.devices.desired_tables import StaleDesired  # noqa: E402
 from shoal_hub.devices.tables import DesiredRow, Device, Intent  # noqa: E402
+from shoal_hub.gates.tables import GateLook  # noqa: E402
+from shoal_hub.monitoring.tables import WindowRow  # noqa: E402
 from shoal_hub.rollouts.reconcile import reconcile_rollouts  # noqa: E402
 from shoal_hub.rollouts.start import start_rollout, starter_of  # noqa: E402
 from shoal_hub.rollouts.tables import Deployment  # noqa: E402
@@ -48,6 +54,7 @@ LIFE = timedelta(days=30)
 MAX_EVALUATION_S = 1.0
 MAX_TELLING_S = 10.0
 REPORTS = 1000
+REQUESTS, OLD_VERSION, GATE_LOOK_S = 400, 7, 60.0
 PART = 5000
 
 
@@ -87,13 +94,20 @@ class Fleet:
             ),
         )
 
-    def roll_out(self) -> None:
-        """Start a rollout to all, and let it tell all of them."""
+    def roll_out(self, **plan: Any) -> None:  # noqa: ANN401 - fields of a RolloutRequest
+        """Start a rollout to all, and let it tell all of its first wave."""
         with self.database.transaction() as session:
             add_version(session, self.hub.artifacts, 1, {TARGET: b"model"})
         with self.database.transaction() as session:
             start_rollout(
-                session, starter_of(self.hub), model=MODEL, version="1", timeout_s=10**6, max_failures=0, by="bench"
+                session,
+                starter_of(self.hub),
+                model=MODEL,
+                version="1",
+                timeout_s=10**6,
+                max_failures=0,
+                by="bench",
+                **plan,
             )
         self.settle()
 
@@ -102,14 +116,29 @@ class Fleet:
         while self.look():
             pass
 
-    def look(self) -> bool:
-        """Have the controller look at the rollout once; return whether anything changed."""
-        return reconcile_rollouts(self.database, utc_now())
+    def look(self, later_s: float = 0.0) -> bool:
+        """Have the controller look at the rollout once, so much later; return whether there may be more to do."""
+        return reconcile_rollouts(self.database, utc_now() + timedelta(seconds=later_s))
+
+    def tell_windows(self, devices: Sequence[str], version: int, later_s: float) -> None:
+        """Have each device tell what a version saw there: requests, of which one in twenty failed."""
+        at, random = utc_now() + timedelta(seconds=later_s), np.random.default_rng(0)
+        latency = [0, 0, 0, REQUESTS, *[0] * (len(LATENCY_EDGES_MS) - 3)]
+        errors = random.binomial(REQUESTS, 0.05, len(devices))
+        common = {
+            "model": MODEL, "version": version, "started_at": at, "ended_at": at, "requests": REQUESTS,
+            "samples": REQUESTS, "features": b"", "missing": b"", "predictions": [], "confidence": [],
+            "latency": latency,
+        }  # fmt: skip
+        self._insert(
+            WindowRow,
+            ({"device_id": one, "errors": int(count), **common} for one, count in zip(devices, errors, strict=True)),
+        )
 
     def report(self, count: int, sequence: int) -> None:
         """Have so many devices report that they serve the version, as ingest keeps it."""
         with self.database.transaction() as session:
-            wanted = select(Deployment.id, Deployment.device_id).where(Deployment.state != "succeeded")
+            wanted = select(Deployment.id, Deployment.device_id).where(Deployment.state == "assigned")
             told = session.exec(wanted.order_by(Deployment.id).limit(count)).all()
             rows = [
                 {"of": device_id, "new": self._serving(deployment), "at": utc_now()} for deployment, device_id in told
@@ -155,20 +184,22 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=100_000, help="of the rollout that is looked at")
     parser.add_argument("--told", type=int, default=10_000, help="devices that are told their state")
     parser.add_argument("--runs", type=int, default=5, help="runs behind each median (default 5)")
-    parser.add_argument("--only", choices=("evaluation", "telling"), help="one of the two figures")
+    parser.add_argument("--only", choices=("evaluation", "gate", "telling"), help="one of the figures")
     parser.add_argument("--on", choices=("sqlite", "postgresql"), nargs="+", default=["sqlite", "postgresql"])
     options = parser.parse_args()
     for engine in options.on:
         with databases(engine) as new_url, tempfile.TemporaryDirectory(prefix="shoal-controller-") as name:
             folder = Path(name)
-            if options.only != "evaluation":
+            if options.only in {None, "telling"}:
                 with running_broker(folder / "broker") as broker:
                     fleet = Fleet(new_url("told"), folder / "told", options.told)
                     report_telling(fleet, broker, engine, options.runs)
-            if options.only != "telling":
+            if options.only in {None, "evaluation"}:
                 report_evaluation(
                     Fleet(new_url("evaluated"), folder / "evaluated", options.devices), engine, options.runs
                 )
+            if options.only in {None, "gate"}:
+                report_gate(Fleet(new_url("gated"), folder / "gated", options.devices), engine, options.runs)
 
 
 @contextmanager
@@ -198,6 +229,25 @@ def report_evaluation(fleet: Fleet, engine: str, runs: int) -> None:
         busy.append(timed(fleet.look))
         fleet.settle()
     print_figure(f"{name}_after_{reports}_reports", engine, busy, MAX_EVALUATION_S)
+
+
+def report_gate(fleet: Fleet, engine: str, runs: int) -> None:
+    """Look at a rollout whose first wave serves and is held at the gate: nothing so small can be ruled out."""
+    devices = len(fleet.ids)
+    canaries = devices // 100
+    fleet.tell_windows(fleet.ids, OLD_VERSION, -GATE_LOOK_S)
+    gate = {"metrics": [{"name": "error_rate", "margin": 1e-5}], "look_s": GATE_LOOK_S}
+    fleet.roll_out(waves=[canaries, devices - canaries], gate=gate)
+    fleet.report(canaries, sequence=2)
+    fleet.settle()
+    with fleet.database.session() as session:
+        served = list(session.exec(select(Deployment.device_id).where(Deployment.wave == 0)))
+    fleet.tell_windows(served, 1, 1.0)
+    fleet.tell_windows(sorted(set(fleet.ids) - set(served)), OLD_VERSION, 1.0)
+    spent = [timed(lambda later_s=(run + 2) * GATE_LOOK_S: fleet.look(later_s)) for run in range(runs)]  # type: ignore[misc]
+    with fleet.database.session() as session:
+        assert {look.verdict for look in session.exec(select(GateLook))} == {"hold"}
+    print_figure(f"controller_evaluation_{devices}_devices_with_a_gate", engine, spent, MAX_EVALUATION_S)
 
 
 def report_telling(fleet: Fleet, broker: Broker, engine: str, runs: int) -> None:

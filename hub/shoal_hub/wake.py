@@ -1,10 +1,13 @@
 """Words between the hub's processes: something was committed, look again. A lost word costs one slow tick."""
 
 import json
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shoal_contract import topics
 from shoal_hub.mqtt import Connection, MqttError
+
+INGEST: Final = "ingest"
+"""Who says what follows from devices' messages."""
 
 
 class Wake(NamedTuple):

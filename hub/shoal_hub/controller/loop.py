@@ -23,12 +23,13 @@ from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import Election, FencedError
-from shoal_hub.controller.pace import Pace
+from shoal_hub.controller.pace import LEASING_NOTHING, Pace, Speaker
 from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.desired import due_devices, mark_due, new_devices
+from shoal_hub.devices.desired_tables import ENROLLED
 from shoal_hub.devices.resign import BATCH, sign_states, states_to_sign
 from shoal_hub.devices.silence import note_silence
 from shoal_hub.errors import HubError
@@ -39,6 +40,7 @@ from shoal_hub.monitoring.settle import settle_signals
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.transfer.deltas import end_unwanted_deltas
+from shoal_hub.transfer.leases import LEASES
 from shoal_hub.transfer.needs import drop_settled_leases
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trials.settle import settle_trials
@@ -46,7 +48,7 @@ from shoal_hub.trials.tell import tell_trials
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.version_keys import VersionKeys
-from shoal_hub.wake import Wake, read_wake, wake
+from shoal_hub.wake import INGEST, Wake, read_wake, wake
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +119,7 @@ class Controller:
         self._probe = ""
         self._is_told = False
         self._is_busy = False
+        self._has_artifacts_to_move = False
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until `stop`; `on_ready` is called once the broker has been compared with the database.
@@ -138,7 +141,7 @@ class Controller:
                 if self._revocations.has_ended:
                     raise ControllerError("the thread that follows revocations has ended; its error is above")
                 what = self._wait(next_tick)
-                began_s = time.monotonic()
+                began_s, began_cpu_s = time.monotonic(), time.thread_time()
                 is_tick = began_s >= next_tick
                 if not (what or is_tick or self._is_busy):
                     continue
@@ -146,7 +149,7 @@ class Controller:
                     next_tick = began_s + self._tick_s
                 self._reconcile_safely(utc_now(), what, is_tick=is_tick)
                 if what or is_tick:
-                    self._pace.rest(began_s, time.monotonic())
+                    self._pace.rest(time.thread_time() - began_cpu_s, time.monotonic())
                 if self._is_told and not is_ready:
                     is_ready = True
                     on_ready()
@@ -161,6 +164,7 @@ class Controller:
     def wake(self, what: frozenset[str]) -> None:
         """Tell the hub's other processes, and this one, what changed."""
         self._revocations.hear(what)
+        self._has_artifacts_to_move |= LEASES in what
         wake(self._connection, what, self._name)
 
     def _end(self) -> None:
@@ -210,7 +214,7 @@ class Controller:
             case Message(topic, payload) if topic.startswith(_TRUST_PREFIX):
                 self._metadata.hear(topic, payload)
                 event.acknowledge()
-                self._pace.hear(frozenset({"trust"}), time.monotonic())
+                self._pace.hear(frozenset({"trust"}), time.monotonic(), Speaker.OPERATOR)
             case Message(topic, payload, is_retained) if topic == topics.HUB_AUDIT:
                 if is_retained:
                     self._retained_anchor = payload
@@ -229,7 +233,8 @@ class Controller:
         if self._probe not in word.what:
             self._revocations.hear(word.what)
             what = frozenset(one for one in word.what if not one.startswith("probe-"))
-            self._pace.hear(what, time.monotonic(), is_ours=word.by == self._name)
+            said_by = {self._name: Speaker.CONTROLLER, INGEST: Speaker.DEVICES}.get(word.by, Speaker.OPERATOR)
+            self._pace.hear(what, time.monotonic(), said_by)
             return
         self._probe = ""
         if not self._desired.compare(self._retained_mark):
@@ -237,7 +242,7 @@ class Controller:
             self._transfers.assert_all()
         self._signer.compare(self._retained_anchor)
         self._is_told = True
-        self._pace.hear(frozenset({"broker"}), time.monotonic())
+        self._pace.hear(frozenset({"broker"}), time.monotonic(), Speaker.OPERATOR)
 
     def _reconcile_safely(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
         """Reconcile part by part; one that fails holds up no other and is tried again, since all goes by level."""
@@ -257,7 +262,7 @@ class Controller:
             yield from self._looks(now, what, is_tick=is_tick)
         if self._is_told:
             yield lambda: self._signer.publish(self._connection)
-            yield lambda: self._publish(now)
+            yield lambda: self._publish(now, looks_at_leases=is_tick or not what <= LEASING_NOTHING)
 
     def _looks(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], None]]:
         """Yield what brings the database in line; amid the publication of many messages there is nothing to look at."""
@@ -314,15 +319,18 @@ class Controller:
     def _anchor(self, now: datetime, *, is_urgent: bool) -> None:
         self._signer.step(now, is_urgent=is_urgent)
 
-    def _publish(self, now: datetime) -> None:
+    def _publish(self, now: datetime, *, looks_at_leases: bool) -> None:
         """Publish metadata before what it vouches for, desired states before artifacts, one of those at a time."""
         self._metadata.step(self._connection, now)
-        is_more = self._desired.step(self._connection)
-        self._is_busy = self._transfers.step(self._connection, now) or is_more
+        self._is_busy = self._desired.step(self._connection)
+        if looks_at_leases or self._has_artifacts_to_move:
+            self._has_artifacts_to_move = True  # until it has looked: the connection may go
+            self._has_artifacts_to_move = self._transfers.step(self._connection, now)
+            self._is_busy |= self._has_artifacts_to_move
 
     def _mark_due(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
         with self._database.session() as session:
-            due = new_devices(session) if is_tick or "devices" in what else set()
+            due = new_devices(session) if is_tick or ENROLLED in what else set()
             due |= due_devices(session, now, self._desired_life) if is_tick else set()
         if due:
             with self._database.transaction() as session:

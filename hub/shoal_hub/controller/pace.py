@@ -5,25 +5,46 @@ while after each look: a look costs as much for one report as for a hundred.
 """
 
 import math
+from enum import StrEnum, unique
 from typing import Final
 
 from shoal_hub.rollouts.progress import STEPS
+from shoal_hub.transfer.leases import LEASES
 
 _QUIET_S: Final = 0.02
 """After a word, wait this long for more of them: a fleet reports all at once."""
 _LONGEST_QUIET_S: Final = 0.2
 """And no longer than this in all: one device can have words said without an end."""
 _REST_RATIO: Final = 30.0
-"""After a look, devices' words wait for this many times what it took, so that looking takes 3 % of the time."""
-_LONGEST_REST_S: Final = 1.0
+"""After a look, devices' words wait for this many times the CPU that it took, so that looking takes 3 % of it."""
+_LONGEST_REST_S: Final = 2.0
 """But no longer than this."""
 _LEAST_REST_RATIO: Final = 4.0
 """Unless a look itself takes long."""
 _UNHEARD: Final = frozenset({"events", STEPS})
 """Words for people who watch: nothing that the controller decides depends on them."""
-_OF_DEVICES: Final = frozenset({"devices"})
-_OF_OURS: Final = frozenset({"devices", "intents", "leases", "rollouts"})
-"""Words that follow from a look itself: what they stand for was done in it, but for what comes last in it."""
+LEASING_NOTHING: Final = frozenset({"devices", "intents", "rollouts"})
+"""Words for which no other artifact has to stand at the broker: whoever leases one says so besides."""
+
+
+@unique
+class Speaker(StrEnum):
+    """Who has said a word."""
+
+    OPERATOR = "operator"
+    """The API, for somebody; or another process of the hub."""
+    DEVICES = "devices"
+    """Ingest, of what devices have sent."""
+    CONTROLLER = "controller"
+    """The controller itself."""
+
+
+_CALM: Final[dict[Speaker, frozenset[str]]] = {
+    Speaker.OPERATOR: frozenset(),
+    Speaker.DEVICES: frozenset({"devices", "drift", "trials"}),
+    Speaker.CONTROLLER: frozenset({"devices", "intents", LEASES, "rollouts"}),
+}
+"""Words that can wait. Those of the controller follow from a look: what they stand for was done in it, but its end."""
 
 
 class Pace:
@@ -34,20 +55,20 @@ class Pace:
         self._since_s = self._last_s = self._urgent_since_s = math.inf
         self._rests_until_s = -math.inf
 
-    def hear(self, what: frozenset[str], now_s: float, *, is_ours: bool = False) -> None:
+    def hear(self, what: frozenset[str], now_s: float, said_by: Speaker) -> None:
         """Take note of words.
 
         Args:
             what: The words.
             now_s: The clock.
-            is_ours: Whether the controller has said them itself.
+            said_by: Who has said them.
         """
         heard = what - _UNHEARD
         if not heard:
             return
         self._what |= heard
         self._since_s, self._last_s = min(self._since_s, now_s), now_s
-        if heard - (_OF_OURS if is_ours else _OF_DEVICES):
+        if heard - _CALM[said_by]:
             self._urgent_since_s = min(self._urgent_since_s, now_s)
 
     @property
@@ -65,7 +86,6 @@ class Pace:
         self._since_s = self._last_s = self._urgent_since_s = math.inf
         return what
 
-    def rest(self, began_s: float, ended_s: float) -> None:
-        """Note that everything was looked at in this time."""
-        took_s = ended_s - began_s
-        self._rests_until_s = ended_s + max(_LEAST_REST_RATIO * took_s, min(_REST_RATIO * took_s, _LONGEST_REST_S))
+    def rest(self, took_s: float, now_s: float) -> None:
+        """Note that everything was looked at, and how much CPU it took."""
+        self._rests_until_s = now_s + max(_LEAST_REST_RATIO * took_s, min(_REST_RATIO * took_s, _LONGEST_REST_S))

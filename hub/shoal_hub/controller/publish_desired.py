@@ -48,12 +48,14 @@ class DesiredPublisher:
         self._database = database
         self.epoch = epoch
         self._pending: dict[str, None] = {}
+        self._is_mark_due = True
         self._told = Mark(epoch=0, sequence=0)
         self._repeats: dict[str, tuple[datetime, timedelta]] = {}
 
     def add(self, device_ids: list[str]) -> None:
         """Have these devices' states published."""
         self._pending |= dict.fromkeys(device_ids)
+        self._is_mark_due = True
 
     def compare(self, retained: bytes | None) -> bool:
         """Compare the broker's watermark with the database's, and have published what the broker lacks.
@@ -99,8 +101,9 @@ class DesiredPublisher:
         batch = list(islice(self._pending, _BATCH))
         if batch:
             self._publish(publisher, batch)
-        if not self._pending:
+        if not self._pending and self._is_mark_due:
             self._publish_mark(publisher)
+            self._is_mark_due = False
         return bool(self._pending)
 
     def _publish(self, publisher: Publisher, batch: list[str]) -> None:

@@ -3,21 +3,21 @@
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import LargeBinary, distinct, func
+from sqlalchemy import select as select_columns
 from sqlmodel import Field, Session, SQLModel, col, select, update
 
 from shoal_contract.device_signature import device_key_id
-from shoal_hub.database import UtcDateTime, announce
+from shoal_hub.database import UtcDateTime, announce, is_among
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.record import record_event
 
 DeviceKeys: TypeAlias = dict[str, ec.EllipticCurvePublicKey]
-_QUERY_ROWS: Final = 500
 _CACHED_KEYS: Final = 20_000
 """Reading a key costs as much as a signature's check: the keys of a fleet's size stay in memory (about 1 KB each)."""
 
@@ -129,15 +129,13 @@ def device_keys(session: Session, device_ids: Iterable[str]) -> dict[str, Device
     A certificate's expiry does not matter here: a device that was off for long still says the truth.
     """
     found: dict[str, DeviceKeys] = {}
-    ordered = sorted(device_ids)
-    columns = (DeviceCertificate.device_id, DeviceCertificate.key_sha256, DeviceCertificate.public_key)
-    for start in range(0, len(ordered), _QUERY_ROWS):
-        part = ordered[start : start + _QUERY_ROWS]
-        wanted = select(*columns).where(
-            col(DeviceCertificate.device_id).in_(part), col(DeviceCertificate.retired_at).is_(None)
-        )
-        for device_id, key_id, encoded in session.exec(wanted).all():
-            found.setdefault(device_id, {})[key_id] = load_key(encoded)
+    names = ("device_id", "key_sha256", "public_key")
+    columns: Any = select_columns(*(getattr(DeviceCertificate, name) for name in names))
+    wanted = columns.where(
+        is_among(col(DeviceCertificate.device_id), device_ids), col(DeviceCertificate.retired_at).is_(None)
+    )
+    for device_id, key_id, encoded in session.connection().execute(wanted):
+        found.setdefault(device_id, {})[key_id] = load_key(encoded)
     return found
 
 

@@ -1,8 +1,13 @@
 """Devices whose desired state has to be composed again: a queue that is written with the intents themselves."""
 
+from typing import Final
+
 from sqlmodel import Field, SQLModel
 
 from shoal_hub.database import UNAUDITED
+
+ENROLLED: Final = "enrolled"
+"""The word for the controller that a device has come that has no desired state yet."""
 
 
 class StaleDesired(SQLModel, table=True):

@@ -18,6 +18,7 @@ from shoal_hub.devices.admission import Admission, Asking, admit_by_token, admit
 from shoal_hub.devices.admission_tables import AuthorisedKey
 from shoal_hub.devices.certificate_request import key_fingerprint, read_certificate_request
 from shoal_hub.devices.certificates import DeviceCertificate, find_certificate, make_row, use_certificate
+from shoal_hub.devices.desired_tables import ENROLLED
 from shoal_hub.devices.enrolment_tokens import find_token, take_use
 from shoal_hub.devices.groups import make_home
 from shoal_hub.devices.revocation import check_key_is_welcome
@@ -136,6 +137,7 @@ def _note(
     message = f"{device.name or device.id} ({model}) enrolled: {admission.why}"
     record_event(session, "device_enrolled", message, device_id=device.id, subject=f"device/{device.id}")
     announce(session, "devices")
+    announce(session, ENROLLED)
 
 
 def _flush(session: Session) -> None:

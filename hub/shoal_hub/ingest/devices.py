@@ -43,10 +43,15 @@ class Move(NamedTuple):
 
 
 def load_senders(session: Session, device_ids: Iterable[str]) -> dict[str, Sender]:
-    """Return the devices that are enrolled and not revoked, in the order of their ids."""
+    """Return the devices that are enrolled and not revoked, in the order of their ids, and keep their rows locked.
+
+    Locked in one order, another ingest with some of the same devices waits, and neither for the other. What refers to a
+    device can be written meanwhile.
+    """
     columns: Any = select_columns(*(getattr(Device, name) for name in Sender._fields))
     wanted = columns.where(is_among(col(Device.id), device_ids), col(Device.revoked_at).is_(None))
-    return {row.id: Sender(*row) for row in session.connection().execute(wanted.order_by(Device.id))}
+    locked = wanted.order_by(Device.id).with_for_update(key_share=True)
+    return {row.id: Sender(*row) for row in session.connection().execute(locked)}
 
 
 def take_states(

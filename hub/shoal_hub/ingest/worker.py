@@ -26,13 +26,15 @@ from shoal_hub.ingest.reading import Reader, sender
 from shoal_hub.ingest.receive import Received
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
-from shoal_hub.wake import wake
+from shoal_hub.wake import INGEST, wake
 
 log = logging.getLogger(__name__)
 
 BATCH_MESSAGES: Final = 500
-_GATHER_S: Final = 0.25
-"""After a batch, what comes is gathered for this long or until it fills one: batches cost more than what is in them."""
+_GATHER_RATIO: Final = 30.0
+"""After a batch, what comes is gathered for this many times the CPU that it took: few batches cost less than many."""
+_LONGEST_GATHER_S: Final = 0.5
+"""But no longer than this, and not once there is a whole batch."""
 _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.5
 _IDLE: Final = timedelta(seconds=5)
@@ -112,10 +114,11 @@ class IngestWorker:
 
     def wake(self, what: frozenset[str]) -> None:
         """Tell the hub's other processes what changed; a lost word costs them one slow tick."""
-        wake(self._control, what)
+        wake(self._control, what, INGEST)
 
     def _take_batch(self) -> None:
         events = _drain(self._events, self._gathers_until_s)
+        began_cpu_s = time.thread_time()
         messages = [event for event in events if isinstance(event, Message)]
         for message in messages:
             self._clear_stray(self._control, message)
@@ -127,7 +130,8 @@ class IngestWorker:
         for message in messages:
             message.acknowledge()
         if messages:
-            self._gathers_until_s = time.monotonic() + _GATHER_S
+            gather_s = min(_GATHER_RATIO * (time.thread_time() - began_cpu_s), _LONGEST_GATHER_S)
+            self._gathers_until_s = time.monotonic() + gather_s
 
     def _commit(self, received: list[Received]) -> None:
         now = utc_now()

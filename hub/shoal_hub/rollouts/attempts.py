@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select, update
 
 from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem
+from shoal_hub.database import is_among
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.rollouts.views import Attempt
 
@@ -58,6 +59,10 @@ def keep_attempts(session: Session, changes: Iterable[Change]) -> None:
         if values:
             named = {f"new_{name}": value for name, value in values.items()}
             by_columns.setdefault(tuple(values), []).append(named | {"of_deployment": after.id})
+    if len(by_columns) > 1:  # ingest writes these rows by their order: two writers then wait for each other in turn
+        ids = [row["of_deployment"] for rows in by_columns.values() for row in rows]
+        locking: Any = select(Deployment.id).where(is_among(col(Deployment.id), ids))
+        session.exec(locking.order_by(Deployment.id).with_for_update()).all()
     for names, rows in by_columns.items():
         session.connection().execute(_update(names), rows)
 

@@ -5,10 +5,11 @@ Each device's report is looked at once: a deployment notes which one it has seen
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final, NamedTuple, Self
 
-from sqlalchemy import ColumnElement, and_, case, exists, false, null, or_
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, exists, false, null, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, func
 
@@ -17,12 +18,14 @@ from shoal_hub.rollouts.attempts import COLUMNS, view_attempt
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.patience import begun_before
 from shoal_hub.rollouts.revert import WAY_BACK
-from shoal_hub.rollouts.tables import Deployment
+from shoal_hub.rollouts.tables import Deployment, RolloutState
 from shoal_hub.rollouts.tally import OPEN, Standing, Tally
 from shoal_hub.rollouts.views import Attempt, RolloutView
 
 BATCH: Final = 2000
 """Deployments of one kind of change that one step takes; the rest follows in the next one."""
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before any deployment began."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +55,80 @@ def find_work(
         is_aborting: Whether the step is to abort it.
         batch: Deployments of one kind of change that are taken at most.
     """
-    kinds = [(one, batch) for one in _changes(rollout, now, is_aborting=is_aborting)]
-    if rollout.state == "running" and not is_aborting and _may_tell(rollout, now):
+    is_running = rollout.state == "running" and not is_aborting
+    may_tell = is_running and _may_tell(rollout, now)
+    searches = [(one, batch) for one in _searches(_Shape.of(rollout, is_aborting=is_aborting, may_tell=may_tell))]
+    if may_tell:
         most = rollout.plan.max_in_flight
         room = batch if most is None else max(0, min(batch, most - tally.in_flight))
-        kinds.append((and_(_is("pending"), ~_begun(), col(Deployment.wave) == rollout.current_wave), room))
+        searches.append((_untold(), room))
+    values = _values(rollout, now)
     found: dict[str, Attempt] = {}
     has_more = False
-    for condition, limit in kinds:
-        rows = _find(session, rollout, condition, limit)
-        found |= {row.id: row for row in rows}
+    for search, limit in searches:
+        rows = session.connection().execute(search, values | {"most": limit}).all() if limit else []
+        found |= {row.id: view_attempt(row) for row in rows}
         has_more |= len(rows) == batch
     return Work(list(found.values()), has_more)
 
 
 def count_deployments(session: Session, rollout_id: str) -> Tally:
     """Count all deployments of a rollout by how they stand."""
+    counts: Counter[Standing] = Counter()
+    for wave, state, failure, begun, returning, away, stayed, count in session.connection().execute(
+        _counting(), {"of_rollout": rollout_id}
+    ):
+        counts[Standing(wave, state, failure, bool(begun), bool(returning), bool(away), bool(stayed))] += count
+    return Tally(counts)
+
+
+class _Shape(NamedTuple):
+    """What of a rollout the form of its searches depends on: each form is built once, its values are parameters."""
+
+    state: RolloutState
+    is_aborting: bool
+    may_tell: bool
+    is_left: bool
+
+    @classmethod
+    def of(cls, rollout: RolloutView, *, is_aborting: bool, may_tell: bool) -> Self:
+        """Return the shape of a rollout's searches."""
+        is_left = rollout.state != "rolling_back" and rollout.plan.on_abort == "leave"
+        return cls(rollout.state, is_aborting, may_tell, is_left)
+
+
+def _values(rollout: RolloutView, now: datetime) -> dict[str, Any]:
+    return {
+        "of_rollout": rollout.id,
+        "owner": owner_of(rollout.id),
+        "section": rollout.section,
+        "current_wave": rollout.current_wave,
+        "usual_since": begun_before(rollout, now, is_held=False) or _NEVER,
+        "held_since": begun_before(rollout, now, is_held=True) or _NEVER,
+    }
+
+
+@cache
+def _searches(shape: _Shape) -> tuple[Select[Any], ...]:
+    """Return a search for each kind of change."""
+    return tuple(_search(condition) for condition in _changes(shape))
+
+
+@cache
+def _untold() -> Select[Any]:
+    """Return the search for who is to be told next."""
+    return _search(and_(_is("pending"), ~_begun(), col(Deployment.wave) == bindparam("current_wave")))
+
+
+def _search(condition: ColumnElement[bool]) -> Select[Any]:
+    wanted: Any = select_columns(*COLUMNS).join(Device, col(Device.id) == col(Deployment.device_id))
+    chosen = wanted.where(col(Deployment.rollout_id) == bindparam("of_rollout"), condition)
+    ordered: Select[Any] = chosen.order_by(col(Deployment.wave), col(Deployment.id))
+    return ordered.limit(bindparam("most", type_=Integer))
+
+
+@cache
+def _counting() -> Select[Any]:
     columns = (
         col(Deployment.wave),
         col(Deployment.state),
@@ -77,34 +138,20 @@ def count_deployments(session: Session, rollout_id: str) -> Tally:
         _flag(_away()),
         _flag(_stayed()),
     )
-    wanted: Any = (
-        select_columns(*columns, func.count()).where(col(Deployment.rollout_id) == rollout_id).group_by(*columns)
-    )
-    counts: Counter[Standing] = Counter()
-    for wave, state, failure, begun, returning, away, stayed, count in session.exec(wanted):
-        counts[Standing(wave, state, failure, bool(begun), bool(returning), bool(away), bool(stayed))] += count
-    return Tally(counts)
+    wanted: Any = select_columns(*columns, func.count()).where(col(Deployment.rollout_id) == bindparam("of_rollout"))
+    counting: Select[Any] = wanted.group_by(*columns)
+    return counting
 
 
-def _find(session: Session, rollout: RolloutView, condition: ColumnElement[bool], limit: int) -> list[Attempt]:
-    if limit == 0:
-        return []
-    wanted: Any = select_columns(*COLUMNS).join(Device, col(Device.id) == col(Deployment.device_id))
-    chosen = wanted.where(Deployment.rollout_id == rollout.id, condition)
-    ordered = chosen.order_by(col(Deployment.wave), col(Deployment.id)).limit(limit)
-    return [view_attempt(row) for row in session.connection().execute(ordered)]
-
-
-def _changes(rollout: RolloutView, now: datetime, *, is_aborting: bool) -> list[ColumnElement[bool]]:
+def _changes(shape: _Shape) -> list[ColumnElement[bool]]:
     """Return, for each kind of change, which deployments it may concern."""
-    ours = exists().where(col(Intent.owner) == owner_of(rollout.id), col(Intent.device_id) == col(Deployment.device_id))
-    is_back = or_(_changed(), _out(rollout), and_(col(Deployment.from_body).is_not(null()), ~ours))
+    ours = exists().where(col(Intent.owner) == bindparam("owner"), col(Intent.device_id) == col(Deployment.device_id))
+    is_back = or_(_changed(), _out(), and_(col(Deployment.from_body).is_not(null()), ~ours))
     returning = and_(_returning(), is_back)
-    if rollout.state in {"running", "paused"} and not is_aborting:
-        return [*_on_the_way(rollout, now)]
-    if is_aborting or rollout.state in {"aborted", "rolling_back"}:
-        is_left = rollout.state != "rolling_back" and rollout.plan.on_abort == "leave"
-        told = ("failed", "timed_out") if is_left else ("failed", "timed_out", "succeeded")
+    if shape.state in {"running", "paused"} and not shape.is_aborting:
+        return _on_the_way(shape)
+    if shape.is_aborting or shape.state in {"aborted", "rolling_back"}:
+        told = ("failed", "timed_out") if shape.is_left else ("failed", "timed_out", "succeeded")
         to_revert = [
             and_(_is(*OPEN), col(Deployment.rollback_id).is_(None)),
             and_(_is(*told), col(Deployment.rollback_id).is_(None), col(Deployment.target) != "", ours, ~_revoked()),
@@ -113,30 +160,26 @@ def _changes(rollout: RolloutView, now: datetime, *, is_aborting: bool) -> list[
     return [returning, and_(_away(), or_(_changed(), _revoked(), ~ours))]
 
 
-def _on_the_way(rollout: RolloutView, now: datetime) -> list[ColumnElement[bool]]:
-    is_timed = rollout.state == "running"
-    is_late = _is_late(rollout, now) if is_timed else false()
-    has_reported = col(Device.reported_connection) >= 0 if is_timed and _may_tell(rollout, now) else false()
+def _on_the_way(shape: _Shape) -> list[ColumnElement[bool]]:
+    is_timed = shape.state == "running"
+    is_late = _is_late() if is_timed else false()
+    has_reported = col(Device.reported_connection) >= 0 if shape.may_tell else false()
     return [
-        and_(_is("assigned", "working"), or_(_changed(), _out(rollout), is_late)),
+        and_(_is("assigned", "working"), or_(_changed(), _out(), is_late)),
         and_(
             _is("pending"),
-            col(Deployment.wave) <= rollout.current_wave,
+            col(Deployment.wave) <= bindparam("current_wave"),
             _begun(),
-            or_(has_reported, _out(rollout), is_late),
+            or_(has_reported, _out(), is_late),
         ),
         and_(_is("succeeded"), _changed()),
     ]
 
 
-def _is_late(rollout: RolloutView, now: datetime) -> ColumnElement[bool]:
+def _is_late() -> ColumnElement[bool]:
     """Whether a deployment's time is over, as `observe` finds: one that is found and stays would be in others' way."""
     begun_at, is_held = col(Deployment.assigned_at), col(Deployment.waits_for) != ""
-    usual, held = (begun_before(rollout, now, is_held=one) for one in (False, True))
-    return or_(
-        and_(~is_held, begun_at < usual) if usual is not None else false(),
-        and_(is_held, begun_at < held) if held is not None else false(),
-    )
+    return or_(and_(~is_held, begun_at < bindparam("usual_since")), and_(is_held, begun_at < bindparam("held_since")))
 
 
 def _may_tell(rollout: RolloutView, now: datetime) -> bool:
@@ -160,12 +203,12 @@ def _changed() -> ColumnElement[bool]:
     )
 
 
-def _out(rollout: RolloutView) -> ColumnElement[bool]:
+def _out() -> ColumnElement[bool]:
     """Whether no rollout reaches the device any more: it was revoked, or is pinned to a version of the model."""
     pin = exists().where(
         col(Intent.device_id) == col(Deployment.device_id),
         col(Intent.kind) == "pin",
-        col(Intent.section) == rollout.section,
+        col(Intent.section) == bindparam("section"),
     )
     return or_(_revoked(), pin)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, func, select
@@ -10,6 +11,9 @@ from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_hub.database import announce
 from shoal_hub.registry.tables import Artifact
 from shoal_hub.transfer.tables import Delta, Lease
+
+LEASES: Final = "leases"
+"""The word that what is to stand at the broker may have changed."""
 
 
 def take_leases(session: Session, user: str, artifacts: Iterable[str], now: datetime) -> None:
@@ -26,13 +30,13 @@ def take_leases(session: Session, user: str, artifacts: Iterable[str], now: date
     for sha256 in artifacts:
         statement = insert(Lease).values(sha256=sha256, user=user, created_at=now)
         session.connection().execute(statement.on_conflict_do_nothing())
-    announce(session, "leases")
+    announce(session, LEASES)
 
 
 def drop_leases(session: Session, user: str) -> None:
     """Let go of everything that `user` holds."""
     session.exec(delete(Lease).where(col(Lease.user) == user))
-    announce(session, "leases")
+    announce(session, LEASES)
 
 
 def lease_users(session: Session) -> Sequence[str]:

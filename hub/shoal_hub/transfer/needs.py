@@ -13,7 +13,7 @@ from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.registry.encrypt import travels_as
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.transfer.deltas import deltas_to
-from shoal_hub.transfer.leases import drop_leases, lease_users, take_leases
+from shoal_hub.transfer.leases import LEASES, drop_leases, lease_users, take_leases
 from shoal_hub.transfer.tables import Retained
 
 _PREFIX = "device/"
@@ -63,7 +63,7 @@ def answer_missing(session: Session, device_id: str, sha256: str, now: datetime)
 def take_missing(session: Session, device_id: str, body: MissingArtifact, now: datetime) -> None:
     """Answer a device that found an artifact's topics silent; what it has no need of is not published."""
     if answer_missing(session, device_id, body.sha256, now):
-        announce(session, "leases")
+        announce(session, LEASES)
 
 
 def drop_settled_leases(database: Database) -> None:

@@ -5,16 +5,17 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_hub.controller.pace import Pace
+from shoal_hub.controller.pace import Pace, Speaker
 from shoal_hub.rollouts.progress import STEPS
 
-OPERATORS, DEVICES, UNHEARD = frozenset({"rollouts"}), frozenset({"devices"}), frozenset({"events", STEPS})
+ROLLOUTS, DEVICES, UNHEARD = frozenset({"rollouts"}), frozenset({"devices"}), frozenset({"events", STEPS})
+FROM = {ROLLOUTS: Speaker.OPERATOR, DEVICES: Speaker.DEVICES, UNHEARD: Speaker.DEVICES}
 
 
 def test_a_word_after_silence_is_followed_within_a_moment() -> None:
-    for what in (OPERATORS, DEVICES):
+    for what in (ROLLOUTS, DEVICES):
         pace = Pace()
-        pace.hear(what, 100.0)
+        pace.hear(what, 100.0, FROM[what])
         assert 100.0 < pace.due_s < 100.05
         assert pace.take() == what
         assert pace.due_s == math.inf
@@ -22,43 +23,43 @@ def test_a_word_after_silence_is_followed_within_a_moment() -> None:
 
 def test_words_for_people_who_watch_are_not_followed() -> None:
     pace = Pace()
-    pace.hear(UNHEARD, 100.0)
+    pace.hear(UNHEARD, 100.0, Speaker.OPERATOR)
     assert (pace.due_s, pace.take()) == (math.inf, frozenset())
 
 
 def test_what_devices_say_after_a_look_is_gathered_and_an_operators_word_is_not() -> None:
     pace = Pace()
-    pace.rest(99.98, 100.0)
-    pace.hear(DEVICES, 100.1)
+    pace.rest(0.02, 100.0)
+    pace.hear(DEVICES, 100.1, Speaker.DEVICES)
     assert 100.5 < pace.due_s <= 101.0
-    pace.hear(OPERATORS, 100.2)
+    pace.hear(ROLLOUTS, 100.2, Speaker.OPERATOR)
     assert pace.due_s < 100.25
-    assert pace.take() == OPERATORS | DEVICES
+    assert pace.take() == ROLLOUTS | DEVICES
 
 
 def test_what_the_controller_says_itself_is_gathered_and_the_same_word_of_another_is_not() -> None:
     ours, others = Pace(), Pace()
-    for pace, is_ours in ((ours, True), (others, False)):
-        pace.rest(99.98, 100.0)
-        pace.hear(OPERATORS, 100.0, is_ours=is_ours)
+    for pace, said_by in ((ours, Speaker.CONTROLLER), (others, Speaker.OPERATOR)):
+        pace.rest(0.02, 100.0)
+        pace.hear(ROLLOUTS, 100.0, said_by)
     assert ours.due_s > 100.5
     assert others.due_s < 100.05
 
 
 def test_a_quick_look_is_followed_by_a_short_rest_and_a_slow_one_never_fills_the_time() -> None:
-    for took_s, least_s, most_s in ((0.005, 0.1, 0.2), (0.1, 0.9, 1.0), (2.0, 7.9, 8.1)):
+    for took_s, least_s, most_s in ((0.005, 0.1, 0.2), (0.1, 1.9, 2.0), (2.0, 7.9, 8.1)):
         pace = Pace()
-        pace.rest(100.0 - took_s, 100.0)
-        pace.hear(DEVICES, 100.0)
+        pace.rest(took_s, 100.0)
+        pace.hear(DEVICES, 100.0, Speaker.DEVICES)
         assert least_s < pace.due_s - 100.0 < most_s + 0.1
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from([OPERATORS, DEVICES, UNHEARD])), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from([ROLLOUTS, DEVICES, UNHEARD])), max_size=60))
 def test_words_without_an_end_are_followed_all_the_same(words: list[tuple[int, frozenset[str]]]) -> None:
     pace, now_s, first_s = Pace(), 0.0, math.inf
     for gap_ms, what in words:
         now_s += gap_ms / 1000
-        pace.hear(what, now_s)
+        pace.hear(what, now_s, FROM[what])
         if what != UNHEARD:
             first_s = min(first_s, now_s)
         assert pace.due_s <= first_s + 0.21

@@ -1,5 +1,7 @@
 """The ingest process's worker: what it tells the broker and when, and what must not end it."""
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +18,7 @@ from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.reading import Read
 from shoal_hub.ingest.receive import Received
-from shoal_hub.ingest.worker import BATCH_MESSAGES, Endpoints, IngestWorker
+from shoal_hub.ingest.worker import BATCH_MESSAGES, Endpoints, IngestWorker, _drain
 from shoal_hub.mqtt import Endpoint, Message
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.trust.ca import Identity
@@ -98,6 +100,37 @@ def test_messages_that_hold_many_are_committed_in_parts_that_do_not_hold_the_dat
     worker._take_batch()
 
     assert done == [f"{BATCH_MESSAGES}", f"{BATCH_MESSAGES}", "1", "topic"]
+
+
+def test_what_comes_soon_after_a_batch_is_committed_together_and_a_full_batch_waits_for_nothing(
+    worker: IngestWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_GATHER_RATIO", "_LONGEST_GATHER_S"):
+        monkeypatch.setattr(f"shoal_hub.ingest.worker.{name}", 1e9)
+    done: list[str] = []
+    batches: list[int] = []
+
+    def read(messages: Sequence[Message]) -> Read:
+        batches.append(len(messages))
+        return Read([], frozenset())
+
+    monkeypatch.setattr(worker._reader, "read", read)
+    drained = _drain(worker._events)  # what stopped the worker
+    worker._events.put(message("first", done))
+
+    worker._take_batch()
+    gathering = threading.Thread(target=worker._take_batch)
+    worker._events.put(message("second", done))
+    gathering.start()
+    while not worker._events.empty():
+        gathering.join(0.001)
+    for number in range(BATCH_MESSAGES - 1):
+        worker._events.put(message(f"{number}", done))
+    gathering.join(10.0)
+
+    assert len(drained) == 1
+    assert batches == [1, BATCH_MESSAGES]
+    assert len(done) == BATCH_MESSAGES + 1
 
 
 def test_a_database_that_is_away_costs_the_word_that_something_was_dropped_and_nothing_else(
