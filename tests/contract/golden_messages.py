@@ -5,10 +5,19 @@ Each is built with a value for every field, so that a renamed, dropped or reorde
 
 import base64
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.contract.golden_enrolment import (
+    DEVICE,
+    HARDWARE,
+    NOON,
+    enrolment_request,
+    enrolment_response,
+    renewal_request,
+    renewal_response,
+)
 
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
@@ -42,7 +51,6 @@ from shoal_contract.manifest import (
     VersionManifest,
 )
 from shoal_contract.reported import (
-    Hardware,
     ModelReport,
     Presence,
     Problem,
@@ -73,22 +81,12 @@ from shoal_contract.trust import TrustIndex
 from shoal_contract.update_policy import MaintenanceWindow, Retry, UpdatePolicy
 from shoal_contract.wire import WireMessage, parse_message
 
-DEVICE: Final = "d-abcdefgh234567ab"
 DIRECTOR: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 """RFC 8032 signatures are deterministic: the same key and payload always give the same envelope."""
-NOON: Final = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 _PROBLEM: Final = Problem(
     code="golden_mismatch",
     message="self-test of digits version 4: largest difference 0.31 found, at most 0.05 expected",
     remedy="compress the version again for pi4-litert-int8, and compare its golden outputs",
-)
-_HARDWARE: Final = Hardware(
-    kind="jetson",
-    model="NVIDIA Jetson Orin Nano Developer Kit",
-    architecture="aarch64",
-    cores=6,
-    memory_bytes=8_005_033_984,
-    l4t="36.4.0",
 )
 _POLICY: Final = UpdatePolicy(
     priority=5,
@@ -245,7 +243,7 @@ def reported_state() -> ReportedState:
         generation=1_772_366_400_000,
         agent_version="0.1.0",
         time_zone="Europe/Berlin",
-        hardware=_HARDWARE,
+        hardware=HARDWARE,
         memory_available_bytes=3_221_225_472,
         runtimes=("onnxruntime",),
         targets=("jetson-orin-onnx-fp16", "onnx-int8"),
@@ -403,44 +401,6 @@ def _ack() -> Ack:
     )
 
 
-def _enrolment_request() -> EnrolmentRequest:
-    return EnrolmentRequest(
-        token="c2VjcmV0LW9mLWEtdG9rZW4tZm9yLXRlc3Rz",
-        csr_pem="-----BEGIN CERTIFICATE REQUEST-----\nMIHa\n-----END CERTIFICATE REQUEST-----\n",
-        name="greenhouse north",
-        hardware=_HARDWARE,
-        encryption_key="8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
-    )
-
-
-def _enrolment_response() -> EnrolmentResponse:
-    return EnrolmentResponse(
-        device_id=DEVICE,
-        certificate_pem="-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
-        ca_pem="-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n",
-        broker_host="hub.example.org",
-        broker_port=8883,
-        api_url="https://hub.example.org:8443",
-        trust_root='{"signatures":[],"signed":{"_type":"root"}}',
-    )
-
-
-def _renewal_request() -> RenewalRequest:
-    return RenewalRequest(
-        device_id=DEVICE,
-        csr_pem="-----BEGIN CERTIFICATE REQUEST-----\nMIHb\n-----END CERTIFICATE REQUEST-----\n",
-        at=NOON,
-        nonce="0123456789abcdef0123456789abcdef",
-    )
-
-
-def _renewal_response() -> RenewalResponse:
-    return RenewalResponse(
-        certificate_pem="-----BEGIN CERTIFICATE-----\nMIID\n-----END CERTIFICATE-----\n",
-        ca_pem="-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n",
-    )
-
-
 MESSAGES: Final[dict[str, Golden]] = {
     "desired-state": Golden(desired_state(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "version-manifest": Golden(manifest(), VersionManifest, limits.MAX_MANIFEST_BYTES),
@@ -475,13 +435,13 @@ MESSAGES: Final[dict[str, Golden]] = {
     "events": _batch("events", _event(_deployment_event()), _event(_round_result())),
     "windows": _batch("windows", TelemetryMessage(body=window()), TelemetryMessage(body=shadow_window())),
     "ack": Golden(_ack(), Ack, limits.MAX_REPORT_BYTES),
-    "enrolment-request": Golden(_enrolment_request(), EnrolmentRequest, limits.MAX_REPORT_BYTES),
-    "enrolment-response": Golden(_enrolment_response(), EnrolmentResponse, limits.MAX_REPORT_BYTES),
+    "enrolment-request": Golden(enrolment_request(), EnrolmentRequest, limits.MAX_REPORT_BYTES),
+    "enrolment-response": Golden(enrolment_response(), EnrolmentResponse, limits.MAX_REPORT_BYTES),
     "enrolment-pending": Golden(
         EnrolmentPending(key_sha256=_sha("e"), retry_after_s=5.0), EnrolmentPending, limits.MAX_REPORT_BYTES
     ),
-    "renewal-request": Golden(_renewal_request(), RenewalRequest, limits.MAX_REPORT_BYTES),
-    "renewal-response": Golden(_renewal_response(), RenewalResponse, limits.MAX_REPORT_BYTES),
+    "renewal-request": Golden(renewal_request(), RenewalRequest, limits.MAX_REPORT_BYTES),
+    "renewal-response": Golden(renewal_response(), RenewalResponse, limits.MAX_REPORT_BYTES),
     "artifact-request": Golden(
         ArtifactRequest(device_id=DEVICE, sha256=_sha("a"), at=NOON), ArtifactRequest, limits.MAX_DEVICE_REQUEST_BYTES
     ),

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.contract.golden_messages import MESSAGES, NOON, window
+from tests.contract.golden_enrolment import NOON
+from tests.contract.golden_messages import MESSAGES, window
 
 from shoal_contract.batch import BatchChannel, pack, unpack
 from shoal_contract.errors import MessageError

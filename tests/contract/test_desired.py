@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.contract.golden_messages import NOON, desired_state
+from tests.contract.golden_enrolment import NOON
+from tests.contract.golden_messages import desired_state
 
 from shoal_contract.desired import DesiredState
 from shoal_contract.errors import MessageError

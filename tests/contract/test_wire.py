@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.contract.golden_messages import MESSAGES, NOON
+from tests.contract.golden_enrolment import NOON
+from tests.contract.golden_messages import MESSAGES
 
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.errors import MessageError
