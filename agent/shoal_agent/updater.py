@@ -306,6 +306,7 @@ class Updater:
         attempt.begin_activation()
         served = await self._load(chosen, attempt.wanted, attempt.policy.activate_timeout_s)
         attempt.cost = served.cost
+        attempt.put_off(served.measured_s)
         if attempt.state == "verify":
             attempt.on("done")
         return served
