@@ -180,6 +180,8 @@ class Fetcher:
                 if not is_urgent:
                     await self._right_of_way.give()
                 await self._admit(partial, index, is_urgent)
+                if not is_urgent:  # what became urgent while this waited for the cap goes first all the same
+                    await self._right_of_way.give()
                 data = await self._ways.chunk(partial.manifest, index)
             try:
                 await self._blobs.work(partial.write, index, data)
