@@ -1,7 +1,7 @@
 """What is urgent has the link to itself: other transfers stop between two chunks, and go on when it has ended."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -15,6 +15,7 @@ from shoal_agent.errors import FetchError
 from shoal_agent.fetch import AskNearby, Fetcher
 from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.settings import FetchSettings
+from shoal_agent.turns import RightOfWay
 from shoal_contract import topics
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.transfer import TransferManifest, split
@@ -135,6 +136,51 @@ async def test_a_chunk_whose_turn_comes_while_an_urgent_transfer_runs_waits_all_
             await capped.fetch(ref_of(URGENT), is_urgent=True)
     assert len(asked_meanwhile) == 11
     assert asked_meanwhile[-1] <= 8, "the chunk whose turn came while the urgent list did"
+
+
+async def test_the_time_for_a_transfer_stands_still_while_it_gives_way(link: SlowLink, fetcher: Fetcher) -> None:
+    link.delay_s = lambda topic: 0.2 if ref_of(URGENT).sha256 in topic else CHUNK_S
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: fetcher.fetch(ref_of(URGENT), is_urgent=True))
+            await until_asked(link, 1)
+            with fetcher.within(0.5, is_urgent=False):
+                await fetcher.fetch(ref_of(ORDINARY))
+            assert "ordinary" not in link.asked[: link.asked.index("urgent") + 11]
+
+
+async def test_what_is_left_of_the_time_for_a_transfer_counts_when_it_goes_on() -> None:
+    way, started_s = RightOfWay(), anyio.current_time()
+
+    async def give_way() -> None:
+        with way.within(0.2):
+            with way.taken(), way.taken():
+                await anyio.sleep(0.3)
+            await anyio.sleep(5)
+
+    with pytest.raises(TimeoutError):
+        await give_way()
+    assert 0.5 <= anyio.current_time() - started_s < 2
+
+
+async def test_a_time_that_has_run_out_before_something_urgent_began_has_run_out() -> None:
+    way = RightOfWay()
+
+    async def give_way() -> None:
+        with ExitStack() as until_later, way.within(0.01):
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.05)
+            until_later.enter_context(way.taken())
+            await anyio.sleep(5)
+
+    with pytest.raises(TimeoutError):
+        await give_way()
+
+
+async def test_an_urgent_transfer_has_its_own_time(link: SlowLink, fetcher: Fetcher) -> None:
+    link.delay_s = lambda _: 0.2
+    with pytest.raises(TimeoutError), fetcher.within(0.1, is_urgent=True):
+        await fetcher.fetch(ref_of(URGENT), is_urgent=True)
 
 
 async def test_an_urgent_transfer_that_fails_or_is_given_up_holds_up_nobody(link: SlowLink, fetcher: Fetcher) -> None:
