@@ -55,6 +55,10 @@ class Attempt:
         """Loading, self-test and probes begin: their time runs from here."""
         self._activate_until_s = time.monotonic() + self.policy.activate_timeout_s
 
+    def put_off(self, by_s: float) -> None:
+        """Let what is left of an activation have so much more time: something else has taken it."""
+        self._activate_until_s += by_s
+
     def _tell(self, problem: Problem | None) -> None:
         event = DeploymentEvent(
             model=self._name,

@@ -363,7 +363,7 @@ class Agent:
             make_updater,
             self._arms,
             self._shadow,
-            resident_bytes=resident_bytes,
+            memory=CostMeter(resident_bytes),
             now=self._now,
             most_starts=self._settings.boot_attempts,
         )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 import anyio
@@ -87,6 +87,18 @@ class Fetcher:
         finally:
             if not lock.locked():
                 self._locks.pop(ref.sha256, None)
+
+    def within(self, limit_s: float | None, *, is_urgent: bool) -> AbstractContextManager[object]:
+        """Limit the time of a block that fetches; while others have right of way, it stands still.
+
+        Args:
+            limit_s: Seconds; None for no limit.
+            is_urgent: Whether what is fetched has it, too.
+
+        Raises:
+            TimeoutError: The block took longer.
+        """
+        return anyio.fail_after(limit_s) if is_urgent else self._right_of_way.within(limit_s)
 
     async def manifest(self, ref: ArtifactRef) -> TransferManifest:
         """Return the artifact's transfer manifest, which nobody has signed; of what is held back, the one that it had.
@@ -180,6 +192,8 @@ class Fetcher:
                 if not is_urgent:
                     await self._right_of_way.give()
                 await self._admit(partial, index, is_urgent)
+                if not is_urgent:  # what became urgent while this waited for the cap goes first all the same
+                    await self._right_of_way.give()
                 data = await self._ways.chunk(partial.manifest, index)
             try:
                 await self._blobs.work(partial.write, index, data)

@@ -1,8 +1,8 @@
 """What a transfer may take of the uplink: so much a second by a token bucket, and so much a month by the byte ledger.
 
 A chunk on its way can not be slowed down, so the pace is kept between chunks, and few are asked for at a time. What the
-month's budget does not allow waits for the next month with a problem that says so; what is urgent passes. A rollback to
-a version on disk fetches nothing, so it costs nothing.
+month's budget does not allow waits for the next month with a problem that says so; what is urgent passes both, and the
+others wait the longer. A rollback to a version on disk fetches nothing, so it costs nothing.
 """
 
 from typing import Final, Protocol
@@ -81,19 +81,29 @@ class FetchLimits:
             chunk_bytes: Its size.
             left_bytes: What is left to fetch of the file, with this chunk: a file is not begun that can not be ended.
             doing: What is being done, for the error.
-            is_urgent: Whether it may come although the month's budget is spent.
+            is_urgent: Whether it may come although the month's budget is spent, and at once: it waits for no other
+                chunk, nor for the cap, and the others pay for it.
 
         Raises:
             BudgetError: The month's budget does not allow it.
             DiskError: What is about to be spent can not be noted.
         """
+        if is_urgent:
+            await self._pass_all(chunk_bytes)
+            return
         async with self._turn:
             await self._wait_for_turn(chunk_bytes)
             budget = self._bytes_per_month
             if budget is None:
                 return
-            if not is_urgent:
-                self._check(budget, left_bytes, doing)
+            self._check(budget, left_bytes, doing)
+            await to_thread.run_sync(self._spending.reserve, chunk_bytes)
+
+    async def _pass_all(self, chunk_bytes: int) -> None:
+        """Let a chunk pass at once; the others wait until what it has taken has come in again."""
+        if self._bucket is not None:
+            self._bucket.take(chunk_bytes, anyio.current_time())
+        if self._bytes_per_month is not None:
             await to_thread.run_sync(self._spending.reserve, chunk_bytes)
 
     async def _wait_for_turn(self, chunk_bytes: int) -> None:

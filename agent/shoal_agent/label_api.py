@@ -14,6 +14,7 @@ from starlette.routing import Route
 from shoal_agent.local_caller import check_local, read_json
 from shoal_agent.monitor import Fate, LabelError, Monitor
 from shoal_agent.serving.refusal import RequestError, json_response, refuse
+from shoal_agent.serving.settings import ServingSettings
 from shoal_contract.limits import MAX_INTEGER
 
 _PATH: Final = "/shoal/v1/labels"
@@ -21,7 +22,14 @@ _MAX_BODY_BYTES: Final = 64 * 1024
 _MAX_LABELS: Final = 8192
 _MAX_TEXT_CHARS: Final = 256
 _EXAMPLE: Final = '{"model": "digits", "id": "5f1c2a90-17", "labels": [3]}'
-_STATUS: Final[dict[Fate, int]] = {"unknown": 404, "late": 410, "repeated": 409, "wrong_version": 409, "misfit": 422}
+_STATUS: Final[dict[Fate, int]] = {
+    "unknown": 404,
+    "late": 410,
+    "repeated": 409,
+    "ambiguous": 409,
+    "wrong_version": 409,
+    "misfit": 422,
+}
 
 
 class _Told(BaseModel):
@@ -35,15 +43,20 @@ class _Told(BaseModel):
     version: Annotated[int, Field(ge=1, le=MAX_INTEGER)] | None = None
 
 
-def label_routes(monitor: Monitor) -> list[Route]:
-    """Return the routes by which programs on this device tell true labels."""
+def label_routes(monitor: Monitor, body_timeout_s: float = ServingSettings.body_timeout_s) -> list[Route]:
+    """Return the routes by which programs on this device tell true labels.
+
+    Args:
+        monitor: Counts them.
+        body_timeout_s: Who has not sent a whole request by then gets 408.
+    """
 
     async def answer(request: Request) -> Response:
         try:
             check_local(request, _PATH)
             if request.method == "GET":
                 return json_response(monitor.label_fates())
-            told: _Told = await read_json(request, _PATH, _Told, _MAX_BODY_BYTES, _EXAMPLE)
+            told = await read_json(request, _PATH, _Told, _MAX_BODY_BYTES, _EXAMPLE, body_timeout_s)
             counted = monitor.label(told.model, told.id, told.labels, told.version)
         except LabelError as error:
             return refuse(RequestError(str(error), _STATUS[error.fate], error.remedy))

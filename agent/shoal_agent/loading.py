@@ -1,18 +1,21 @@
 """From a stored file to an engine that has passed its self-test, in a thread and within a time."""
 
 import threading
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from logging import getLogger
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import anyio
 from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore
 from shoal_agent.encryption_key import EncryptionKey
-from shoal_agent.engines import CostMeter, Engine, EngineError, LoadEngine, load_engine, run_golden
+from shoal_agent.engines import BeforeUse, CostMeter, EngineError, LoadEngine, load_engine, run_golden
 from shoal_agent.errors import AgentError
 from shoal_agent.plain_file import plain_file
 from shoal_agent.serving import ServedModel
@@ -21,9 +24,9 @@ from shoal_contract.desired import DesiredModel
 from shoal_contract.limits import MAX_MANIFEST_BYTES
 from shoal_contract.manifest import Variant, VersionManifest
 from shoal_contract.reported import Runtime
-from shoal_contract.telemetry import VersionCost
 
 _log = getLogger(__name__)
+Result = TypeVar("Result")
 
 
 class Profile(NamedTuple):
@@ -47,6 +50,7 @@ class _Handover:
         self._lock = threading.Lock()
         self._made: ServedModel | None = None
         self._has_ended = False
+        self._is_used = False
         self.has_arrived = False
 
     def give(self, served: ServedModel) -> ServedModel:
@@ -57,12 +61,28 @@ class _Handover:
                 served.engine.close()
         return served
 
+    def use(self, work: Callable[[], Result]) -> Result | None:
+        """Do something with the engine, in a thread, unless nobody waits any more; it is not closed meanwhile."""
+        with self._lock:
+            if self._has_ended:
+                return None
+            self._is_used = True
+        try:
+            return work()
+        finally:
+            with self._lock:
+                self._is_used = False
+                self._close_if_left()
+
     def end(self) -> None:
         """Wait no longer; close what was made and has not arrived."""
         with self._lock:
             self._has_ended = True
-            if self._made is not None and not self.has_arrived:
-                self._made.engine.close()
+            self._close_if_left()
+
+    def _close_if_left(self) -> None:
+        if self._made is not None and self._has_ended and not self._is_used and not self.has_arrived:
+            self._made.engine.close()
 
 
 @dataclass(frozen=True)
@@ -98,7 +118,7 @@ class Loader:
         Args:
             chosen: From `choose`.
             wanted: Carries the version's key, where it is encrypted.
-            timeout_s: For both together; None: no limit.
+            timeout_s: For both together; None: no limit. What the version costs is measured after that, outside of it.
             is_known: Whether the version is in a slot that it can have only by having been loaded from this file.
 
         Raises:
@@ -107,12 +127,17 @@ class Loader:
         """
         handover = _Handover()
 
-        def load() -> ServedModel:
-            return handover.give(self._load(chosen, wanted, is_known=is_known))
+        meter = None if is_known else self.cost_meter
+
+        def load() -> tuple[ServedModel, BeforeUse]:
+            served, before = self._load(chosen, wanted, meter, is_known=is_known)
+            return handover.give(served), before
 
         try:
             with anyio.fail_after(timeout_s):
-                served = await to_thread.run_sync(load, abandon_on_cancel=True)
+                served, before = await to_thread.run_sync(load, abandon_on_cancel=True)
+            if meter is not None:
+                served = await _measured(meter, served, chosen, before, handover)
             handover.has_arrived = True
         except TimeoutError as error:
             message = f"loading {self.name} version {wanted.version}: not done after {timeout_s:g} s"
@@ -122,19 +147,22 @@ class Loader:
             handover.end()
         return served
 
-    def _load(self, chosen: Chosen, wanted: DesiredModel, *, is_known: bool) -> ServedModel:
+    def _load(
+        self, chosen: Chosen, wanted: DesiredModel, meter: CostMeter | None, *, is_known: bool
+    ) -> tuple[ServedModel, BeforeUse]:
         manifest, variant = chosen
-        meter = None if is_known else self.cost_meter
         before_bytes = meter.held_bytes() if meter is not None else 0
         with self._readable(variant, wanted, is_known=is_known) as path:
             engine = self.load_engine(path, variant, manifest.inputs, manifest.outputs)
+        started_s = time.perf_counter()
         try:
             run_golden(engine, manifest, variant)
         except AgentError:
             engine.close()
             raise
-        cost = _measured(meter, engine, chosen, before_bytes) if meter is not None else None
-        return ServedModel(self.name, manifest.version, variant.target, manifest, wanted.manifest.sha256, engine, cost)
+        before = BeforeUse(before_bytes, time.perf_counter() - started_s)
+        served = ServedModel(self.name, manifest.version, variant.target, manifest, wanted.manifest.sha256, engine)
+        return served, before
 
     def _manifest(self, wanted: DesiredModel) -> VersionManifest:
         return read_manifest(self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES), name=self.name, wanted=wanted)
@@ -148,11 +176,18 @@ class Loader:
         return plain_file(stored, variant, version_key, is_known=is_known)
 
 
-def _measured(meter: CostMeter, engine: Engine, chosen: Chosen, before_bytes: int) -> VersionCost | None:
-    """Return what a loaded version costs. That it can not be measured is no reason not to serve it."""
+async def _measured(
+    meter: CostMeter, served: ServedModel, chosen: Chosen, before: BeforeUse, handover: _Handover
+) -> ServedModel:
+    """Add what a loaded version costs. That it can not be measured is no reason not to serve it."""
     manifest, variant = chosen
-    try:
-        return meter.measure(engine, manifest, variant, before_bytes)
-    except EngineError as error:
-        _log.warning("measuring %s version %d (%s): %s", manifest.model, manifest.version, variant.target, error)
-        return None
+    started_s, cost, problem = time.monotonic(), None, f"not done after {meter.patience_s:g} s"
+    work = partial(meter.measure, served.engine, manifest, variant, before)
+    with anyio.move_on_after(meter.patience_s):
+        try:
+            cost = await to_thread.run_sync(handover.use, work, abandon_on_cancel=True)
+        except EngineError as error:
+            problem = str(error)
+    if cost is None:
+        _log.warning("measuring %s version %d (%s): %s", manifest.model, manifest.version, variant.target, problem)
+    return replace(served, cost=cost, measured_s=time.monotonic() - started_s)

@@ -15,6 +15,7 @@ from shoal_agent.errors import DiskError
 from shoal_agent.hold import MAX_HOLD_S, MAX_REASON_CHARS, Hold, HoldFile
 from shoal_agent.local_caller import check_local, read_json
 from shoal_agent.serving.refusal import RequestError, json_response, refuse
+from shoal_agent.serving.settings import ServingSettings
 
 _PATH: Final = "/shoal/v1/hold"
 _MAX_BODY_BYTES: Final = 4096
@@ -30,14 +31,19 @@ class _Asked(BaseModel):
     for_s: float | None = Field(default=None, gt=0, le=MAX_HOLD_S)
 
 
-def hold_routes(file: HoldFile) -> list[Route]:
-    """Return the routes by which programs on this device hold and release what serves."""
+def hold_routes(file: HoldFile, body_timeout_s: float = ServingSettings.body_timeout_s) -> list[Route]:
+    """Return the routes by which programs on this device hold and release what serves.
+
+    Args:
+        file: Where the hold is kept.
+        body_timeout_s: Who has not sent a whole request by then gets 408.
+    """
 
     async def answer(request: Request) -> Response:
         try:
             check_local(request, _PATH)
             if request.method == "PUT":
-                asked: _Asked = await read_json(request, _PATH, _Asked, _MAX_BODY_BYTES, _EXAMPLE)
+                asked = await read_json(request, _PATH, _Asked, _MAX_BODY_BYTES, _EXAMPLE, body_timeout_s)
                 file.put(file.hold_for(asked.reason, timedelta(seconds=asked.for_s) if asked.for_s else None))
             elif request.method == "DELETE":
                 file.release()

@@ -1,21 +1,24 @@
 """Who asks the local endpoint: a program on this device, or a web page in its browser, or another device.
 
-A web page reaches loopback, too: it can send neither JSON by PUT or POST nor a DELETE without a permission that is
-never given, and a name that was made to lead here is refused by the `Host` header. Where the endpoint is open to the
+A web page reaches loopback, too. Before a PUT or DELETE its browser asks for a permission that is never given, but a
+POST of plain text it sends at once: what refuses that is the `Origin` header, which a page can neither leave out of a
+POST nor choose. A name that was made to lead here is refused by the `Host` header. Where the endpoint is open to the
 network, who asks from there is refused by the address that it asks from.
 """
 
 import ipaddress
 import json
-from typing import Any, Final
+from typing import Final, TypeVar
 
+import anyio
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from shoal_agent.serving.refusal import RequestError
+from shoal_agent.serving.refusal import REQUEST_TIMEOUT, RequestError
 
 _LOCAL: Final = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 _FORBIDDEN: Final = 403
+Form = TypeVar("Form", bound=BaseModel)
 
 
 def check_local(request: Request, path: str) -> None:
@@ -40,7 +43,9 @@ def check_local(request: Request, path: str) -> None:
         raise RequestError(message, _FORBIDDEN, remedy)
 
 
-async def read_json(request: Request, path: str, kind: type[BaseModel], max_bytes: int, example: str) -> Any:  # noqa: ANN401 - of the kind asked for
+async def read_json(
+    request: Request, path: str, kind: type[Form], max_bytes: int, example: str, timeout_s: float
+) -> Form:
     """Read a request's body; an empty one stands for `{}`.
 
     Args:
@@ -49,15 +54,21 @@ async def read_json(request: Request, path: str, kind: type[BaseModel], max_byte
         kind: What the body has to be.
         max_bytes: A larger body is refused as it comes.
         example: A body that is right, for the error.
+        timeout_s: A body that has not ended by then is refused, so that nobody holds a connection for ever.
 
     Raises:
-        RequestError: The body is too large, no JSON or of another form.
+        RequestError: The body is too large, too slow, no JSON or of another form.
     """
     body, doing = bytearray(), f"{request.method} {path}"
-    async for part in request.stream():
-        body += part
-        if len(body) > max_bytes:
-            raise RequestError(f"{doing}: more than {max_bytes} bytes sent")
+    try:
+        with anyio.fail_after(timeout_s):
+            async for part in request.stream():
+                body += part
+                if len(body) > max_bytes:
+                    raise RequestError(f"{doing}: more than {max_bytes} bytes sent")
+    except TimeoutError as error:
+        message = f"{doing}: the request did not end within {timeout_s:g} s"
+        raise RequestError(message, REQUEST_TIMEOUT, "send the whole request at once") from error
     remedy = f"send JSON such as {example}"
     try:
         return kind.model_validate(json.loads(body or b"{}"))

@@ -277,7 +277,7 @@ class Updater:
                 priority = WAY_BACK if attempt.wanted.is_urgent else policy.priority
                 async with nullcontext() if is_here else self.conditions.turns.take(priority):
                     attempt.on("go")
-                    with anyio.fail_after(policy.fetch_timeout_s):
+                    with self.fetcher.within(policy.fetch_timeout_s, is_urgent=attempt.wanted.is_urgent):
                         chosen, attempt.fetched_bytes = await self._files.bring(
                             attempt.wanted, [*self.serving_bases(), *self.file.slots.bases()], self._loader
                         )
@@ -306,6 +306,7 @@ class Updater:
         attempt.begin_activation()
         served = await self._load(chosen, attempt.wanted, attempt.policy.activate_timeout_s)
         attempt.cost = served.cost
+        attempt.put_off(served.measured_s)
         if attempt.state == "verify":
             attempt.on("done")
         return served

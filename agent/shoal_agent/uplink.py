@@ -1,18 +1,20 @@
 """Empties the outbox: sends in order, a window at a time, and drops only what the hub says it has committed.
 
 What another message will soon follow lingers, so that several travel in one. What the hub has to act on goes at once,
-and takes along what waits before it.
+and takes along what waits before it. A hub that seems not to hear several in one, an older one, gets them one by one.
 """
 
 import math
 import time
+from collections.abc import Sequence
 from logging import getLogger
+from typing import Final
 
 import anyio
 
 from shoal_agent.errors import DiskError, LinkError
 from shoal_agent.link import Link
-from shoal_agent.outbox import Outbox
+from shoal_agent.outbox import Outbox, Queued
 from shoal_agent.outbox_batches import sealed, split
 from shoal_agent.settings import OutboxSettings
 from shoal_agent.uploads import Uploads
@@ -23,6 +25,8 @@ from shoal_contract.limits import MAX_REPORT_BYTES
 from shoal_contract.wire import parse_message
 
 _log = getLogger(__name__)
+_MAX_SILENCES: Final = 2
+"""Batches that are sent again for want of an acknowledgement, before messages are sent one by one."""
 
 
 class Uplink:
@@ -38,6 +42,8 @@ class Uplink:
         self._acknowledged = outbox.acknowledged()
         self._due_s = 0.0
         self._is_full = False
+        self._has_batched = False
+        self._silences = 0
 
     async def send(self) -> None:
         """Send what waits, for ever; what is not acknowledged in time is sent again from the oldest."""
@@ -58,6 +64,8 @@ class Uplink:
                 delay_s = self._settings.resend_min_s
                 deadline_s = time.monotonic() + delay_s
             elif time.monotonic() >= deadline_s:
+                self._silences += self._has_batched
+                self._has_batched = False
                 sent, delay_s = self._acknowledged, min(2 * delay_s, self._settings.resend_max_s)
                 deadline_s, self._due_s = time.monotonic() + delay_s, 0.0
 
@@ -106,6 +114,7 @@ class Uplink:
             return
         self._outbox.acknowledge(sequence)
         self._acknowledged = sequence
+        self._silences, self._has_batched = 0, False
 
     async def _wait(self, deadline_s: float) -> None:
         """Wait for news, until it is time to send again, or until what lingers is due."""
@@ -120,9 +129,24 @@ class Uplink:
         try:
             queued = self._outbox.after(sent, room)
             self._is_full = len(queued) == room
-            for part in split(queued, self._settings.batch_messages, self._settings.batch_bytes):
-                await self._link.say(*sealed(part))
+            for part in split(queued, self._most_together, self._settings.batch_bytes):
+                await self._say(part)
                 sent = part[-1].position.sequence
         except (LinkError, DiskError) as error:
             _log.info("outbox: %s", error)
         return sent
+
+    @property
+    def _most_together(self) -> int:
+        """Messages in one: a hub before they could travel so hears nothing of them, and acknowledges nothing."""
+        return 1 if self._silences >= _MAX_SILENCES else self._settings.batch_messages
+
+    async def _say(self, part: Sequence[Queued]) -> None:
+        is_batch = len(part) > 1
+        self._has_batched = self._has_batched or is_batch
+        try:
+            await self._link.say(*sealed(part))
+        except LinkError:
+            if is_batch and self._link.is_connected:  # a broker that lets nobody write to that topic
+                self._silences = _MAX_SILENCES
+            raise

@@ -158,30 +158,31 @@ class PlannedDevice(Value):
     target: str
     from_version: int | None
     sha256: str | None
-    transfer: Literal["none", "cache", "delta", "delta_to_come", "broker", "https"]
-    """How the file comes: it is there, from the site's cache, as a delta, or as a whole."""
+    transfer: Literal["none", "cache", "delta", "delta_to_come", "broker", "https", "whole"]
+    """How the file comes: it is there, from the site's cache, as a delta, or as a whole; an older hub does not say by
+    which way that comes."""
     transfer_bytes: int
     """Manifest and file, without what the protocols add."""
-    uplink_bytes: int
-    """What the device's uplink carries for it, with what they add."""
-    budget_left_bytes: int | None
+    uplink_bytes: int | None = None
+    """What the device's uplink carries for it, with what they add; None from an older hub."""
+    budget_left_bytes: int | None = None
     """Of its byte budget of this month; None without one."""
-    is_held_by_budget: bool
-    held_until: datetime | None
+    is_held_by_budget: bool = False
+    held_until: datetime | None = None
     """When its budget lets it go; None if it is not held, or if no month has room for it."""
     disk_bytes: int | None
     latency_p50_ms: float | None
     memory_bytes: int | None
     """As these three, None where it was not measured."""
-    measured_on: Literal["same_hardware", "compression", "nothing"]
-    """Where latency and memory were measured."""
-    measured_devices: int
+    measured_on: Literal["same_hardware", "compression", "nothing"] = "compression"
+    """Where latency and memory were measured; an older hub knows compression alone."""
+    measured_devices: int = 0
     """On how many devices of the same hardware."""
-    memory_available_bytes: int | None
+    memory_available_bytes: int | None = None
     """What the device last reported free."""
     opens_at: datetime | None
     """When its policy first lets it activate; None where its time zone is not known."""
-    warning: Problem | None
+    warning: Problem | None = None
     """Why it may fail, though it would be told."""
     problem: Problem | None
     """Why it would be refused."""
@@ -210,13 +211,13 @@ class RolloutPreview(Value):
     held_back: int
     misfits: int
     not_reported: int
-    warnings: int
-    held_by_budget: int
+    warnings: int = 0
+    held_by_budget: int = 0
     """Devices that their month's byte budgets would hold back."""
     transfer_bytes: int
     whole_bytes: int
-    uplink_bytes: int
-    """On the air: what all uplinks carry."""
+    uplink_bytes: int | None = None
+    """On the air: what all uplinks carry; None from an older hub."""
     variants: list[PlannedVariant]
     devices: list[PlannedDevice]
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
+
 from shoal_client.fleet import Problem, Value
 from shoal_client.transport import Transport
 
@@ -104,7 +106,7 @@ class TrialDevice(Value):
 class TrialDetail(Trial):
     """A trial with what it has come to; while it waits for deltas, no device is told of it."""
 
-    is_waiting_for_deltas: bool
+    is_waiting_for_deltas: bool = False
     devices: list[TrialDevice]
     arms: list[ArmResult]
     effects: list[Effect]
@@ -122,7 +124,7 @@ class Misfit(Value):
 class StartedTrial(TrialDetail):
     """A trial that was just started, with the devices that were left out."""
 
-    misfits: list[Misfit]
+    misfits: list[Misfit] = Field(default_factory=list)
 
 
 class Trials:

@@ -1,5 +1,6 @@
 """The application tells true labels over loopback, by the id that each answer carries; hostile input is bounded."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -71,6 +72,13 @@ async def test_the_clients_own_id_names_its_answer(endpoint: Endpoint) -> None:
     assert (await endpoint.tell("order-7", predicted)).json()["correct"] == 2
 
 
+async def test_labels_of_an_id_that_two_answers_had_are_refused(endpoint: Endpoint) -> None:
+    for _ in range(2):
+        _, predicted = await endpoint.infer(id="1")
+    refused = await endpoint.tell("1", predicted)
+    assert (refused.status_code, "id of its own" in refused.json()["error"]) == (409, True)
+
+
 async def test_after_a_swap_the_label_is_of_the_version_that_answered(endpoint: Endpoint) -> None:
     answer_id, predicted = await endpoint.infer()
     await endpoint.server.swap("tiny", served_tiny(2))
@@ -112,23 +120,47 @@ async def test_a_body_that_is_no_label_is_refused(endpoint: Endpoint, body: byte
     assert (await endpoint.client.post(PATH, content=body)).status_code == 400
 
 
+async def test_a_body_that_never_ends_holds_no_connection() -> None:
+    monitor = Monitor(lambda: START)
+    app = create_app(ModelServer(), monitor, more_routes=label_routes(monitor, body_timeout_s=0.2))
+    async with anyio.create_task_group() as group:
+        port = await group.start(serve, app)
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{{".encode())
+            with anyio.fail_after(5):
+                answer = b"".join([part async for part in stream])
+        group.cancel_scope.cancel()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"did not end within 0.2 s" in answer
+
+
 async def test_what_became_of_labels_can_be_asked(endpoint: Endpoint) -> None:
     answer_id, predicted = await endpoint.infer()
     for labels in (predicted, predicted):
         await endpoint.tell(answer_id, labels)
     await endpoint.tell("nobody-1", predicted)
     found = (await endpoint.client.get(PATH)).json()
-    assert found == {"taken": 1, "unknown": 1, "late": 0, "repeated": 1, "wrong_version": 0, "misfit": 0}
+    assert found == {
+        "taken": 1,
+        "unknown": 1,
+        "late": 0,
+        "repeated": 1,
+        "ambiguous": 0,
+        "wrong_version": 0,
+        "misfit": 0,
+    }
 
 
 async def test_a_web_page_and_another_device_are_refused(endpoint: Endpoint) -> None:
     answer_id, predicted = await endpoint.infer()
     body = {"model": "tiny", "id": answer_id, "labels": predicted}
+    text = {"origin": "https://evil.example", "content-type": "text/plain"}
+    simple = await endpoint.client.post(PATH, content=json.dumps(body), headers=text)  # sent without asking before
     page = await endpoint.client.post(PATH, json=body, headers={"origin": "https://evil.example"})
     named = await endpoint.client.post(PATH, json=body, headers={"host": "evil.example"})
     app = create_app(endpoint.server, endpoint.monitor, more_routes=label_routes(endpoint.monitor))
     far = httpx.ASGITransport(app, client=("192.168.1.7", 1))
     async with httpx.AsyncClient(transport=far, base_url="http://127.0.0.1") as http:
         other = await http.post(PATH, json=body)
-    assert [page.status_code, named.status_code, other.status_code] == [403, 403, 403]
+    assert [one.status_code for one in (simple, page, named, other)] == [403] * 4
     assert endpoint.monitor.label_fates()["taken"] == 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 from tests.agent.simulators.device import Device, version
+from tests.agent.simulators.director import ref_of
 from tests.agent.simulators.owner import Owner, under
 
 from shoal_agent.turns import Turns
@@ -56,6 +57,20 @@ async def test_who_gives_up_waiting_or_fails_holds_up_nobody() -> None:
             group.cancel_scope.cancel()
         async with turns.take(0):
             pass
+
+
+async def test_a_transfer_that_gives_way_to_another_models_rollback_does_not_run_out_of_time(tmp_path: Path) -> None:
+    device, rollback = Device(tmp_path), b"of another model"
+    await device.converge(device.publish(version(1), "dp-1"))
+    device.source.publish(rollback)
+    device.source.delay_s = lambda topic: 2.0 if ref_of(rollback).sha256 in topic and "manifest" not in topic else 0.0
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: device.updater.fetcher.fetch(ref_of(rollback), is_urgent=True))
+        await anyio.wait_all_tasks_blocked()
+        await device.converge(under(device.publish(version(2), "dp-2"), fetch_timeout_s=1.0))
+        assert device.blobs.has(ref_of(rollback).sha256), "it has given way"
+    assert device.serves == 2
+    await device.server.aclose()
 
 
 async def test_the_way_back_waits_for_no_other_model_s_transfer_nor_for_a_window_to_fetch_in(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 Knows nothing of HTTP or of slots. `load_engine` is the one way in; `shoal_agent.serving` serves what it returns.
 """
 
-from shoal_agent.engines.cost import CostMeter
+from shoal_agent.engines.cost import BeforeUse, CostMeter
 from shoal_agent.engines.engine import Engine, EngineError
 from shoal_agent.engines.golden import GoldenMismatchError, run_golden
 from shoal_agent.engines.load import LoadEngine, load_engine
@@ -12,6 +12,7 @@ from shoal_agent.engines.tensors import NUMPY_TYPES, Array, from_tensor_data, to
 __all__ = [
     "NUMPY_TYPES",
     "Array",
+    "BeforeUse",
     "CostMeter",
     "Engine",
     "EngineError",

@@ -16,9 +16,9 @@ from shoal_agent.errors import AgentError
 
 StreamKey = tuple[str, int, str]
 """Model, version and hash of the manifest."""
-Fate = Literal["taken", "unknown", "late", "repeated", "wrong_version", "misfit"]
+Fate = Literal["taken", "unknown", "late", "repeated", "ambiguous", "wrong_version", "misfit"]
 """What became of the labels of one request; see `LabelError` for all but the first."""
-REFUSED: Final[tuple[Fate, ...]] = ("unknown", "late", "repeated", "wrong_version", "misfit")
+REFUSED: Final[tuple[Fate, ...]] = ("unknown", "late", "repeated", "ambiguous", "wrong_version", "misfit")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class LabelError(AgentError):
 
     Args:
         fate: `unknown`: no answer of this id is remembered; `late`: it is too old, or of a version that is watched no
-            more; `repeated`: it was labelled before; `wrong_version`: another version has answered; `misfit`: another
-            number of labels, or a label that the model does not know.
+            more; `repeated`: it was labelled before; `ambiguous`: several answers had this id; `wrong_version`: another
+            version has answered; `misfit`: another number of labels, or a label that the model does not know.
         message: What was found and what was expected.
         remedy: What the application should do.
     """
@@ -63,6 +63,8 @@ class Answer:
     stream: StreamKey
     predicted: NDArray[np.int32] | None
     answered_s: float
+    is_ambiguous: bool = False
+    """Whether another answer of this id still waited for its labels: nobody can say whose are whose."""
 
     def correct(self, labels: Sequence[int], classes: int, doing: str) -> int:
         """Return how many samples were predicted right.
@@ -110,20 +112,23 @@ class Answers:
         return self._samples
 
     def remember(self, stream: StreamKey, answer_id: str, predicted: NDArray[np.int64]) -> None:
-        """Remember an answer; one of the same model and id stands for the earlier one from now on.
+        """Remember an answer; if an earlier one of its id waits for labels, the id names neither from now on.
 
         Args:
             stream: What answered.
             answer_id: What the answer is called.
             predicted: (samples,) int64 labels that were chosen.
         """
-        place = (stream[0], answer_id)
+        place, bounds, now_s = (stream[0], answer_id), self._settings, self._monotonic()
+        is_ambiguous = self._waits(place, now_s)
         self._forget(place)
-        bounds = self._settings
-        if not 0 < len(predicted) <= bounds.max_samples_each or not 0 < len(answer_id) <= bounds.max_id_chars:
+        if not 0 < len(answer_id) <= bounds.max_id_chars:
             return
-        self._answers[place] = Answer(stream, predicted.astype(np.int32), self._monotonic())
-        self._samples += len(predicted)
+        if is_ambiguous:
+            self._answers[place] = Answer(stream, None, now_s, is_ambiguous=True)
+        elif 0 < len(predicted) <= bounds.max_samples_each:
+            self._answers[place] = Answer(stream, predicted.astype(np.int32), now_s)
+            self._samples += len(predicted)
         while len(self._answers) > bounds.max_answers or self._samples > bounds.max_samples:
             self._forget(next(iter(self._answers)))
 
@@ -137,12 +142,15 @@ class Answers:
             doing: How an error begins.
 
         Raises:
-            LabelError: It is not remembered, too old, or of another version.
+            LabelError: It is not remembered, too old, one of several of its id, or of another version.
         """
         found = self._answers.get((model, answer_id))
         if found is None:
             message = f"{doing}: no such answer among the last {self._settings.max_answers} since the agent's start"
             raise LabelError("unknown", message, "send labels by the id of the answer, before so many later ones")
+        if found.is_ambiguous:
+            message = f"{doing}: several answers had this id before their labels came"
+            raise LabelError("ambiguous", message, "give each request an id of its own, or none: the agent gives one")
         if version is not None and version != found.stream[1]:
             raise LabelError("wrong_version", f"{doing}: version {found.stream[1]} has answered, not {version}")
         if self._monotonic() - found.answered_s > self._settings.max_age_s:
@@ -153,6 +161,13 @@ class Answers:
         """Note that an answer was labelled; only that is remembered of it."""
         self._samples -= 0 if answer.predicted is None else len(answer.predicted)
         answer.predicted = None
+
+    def _waits(self, place: tuple[str, str], now_s: float) -> bool:
+        """Whether labels may still come for an earlier answer of a model and id, of which nobody knows which it was."""
+        found = self._answers.get(place)
+        if found is None or now_s - found.answered_s > self._settings.max_age_s:
+            return False
+        return found.is_ambiguous or found.predicted is not None
 
     def _forget(self, place: tuple[str, str]) -> None:
         gone = self._answers.pop(place, None)

@@ -39,8 +39,8 @@ class Monitor:
     """One sketch for each version that answers requests; safe for use by several threads.
 
     A window begins with its first request, or the first label that comes back, and ends when `take_windows` finds it
-    full or old enough, so an idle model sends nothing. What a client sent wrong is counted as an error and never
-    sketched.
+    full or old enough, so an idle model sends nothing. Requests fill it, or answers whose labels came, however many
+    samples they hold. What a client sent wrong is counted as an error and never sketched.
 
     Args:
         clock: Gives the time at which a window begins, aware UTC.
@@ -132,6 +132,7 @@ class Monitor:
         sketch = self._sketches.get(answer.stream)
         if sketch is None:
             sketch = self._sketches[answer.stream] = WindowSketch(edges, self._clock())
+        sketch.labelled_answers += 1
         sketch.labelled += len(labels)
         sketch.correct += correct
         return Labelled(answer.stream[1], len(labels), correct)
@@ -148,18 +149,19 @@ class Monitor:
 
     def _sketch(self, served: ServedModel) -> WindowSketch | None:
         key = _stream_of(served)
+        edges = self._edges_of(key, served)
         sketch = self._sketches.get(key)
         if sketch is None:
-            edges = self._edges_of(key, served)
             if edges is None:
                 return None
             sketch = self._sketches[key] = WindowSketch(edges, self._clock())
         return sketch
 
     def _edges_of(self, key: StreamKey, served: ServedModel) -> BaselineEdges | None:
-        """Return the edges of the version's baseline, None where they are unusable; kept for the latest few."""
+        """Return the edges of a version's baseline, None where they are unusable; the last few that answered stay."""
         if key in self._edges:
-            return self._edges[key]
+            found = self._edges[key] = self._edges.pop(key)
+            return found
         edges: BaselineEdges | None = None
         try:
             edges = BaselineEdges.of(served.manifest.baseline)
@@ -177,5 +179,5 @@ def _stream_of(served: ServedModel) -> StreamKey:
 
 
 def _is_finished(sketch: WindowSketch, now: datetime, config: DesiredConfig) -> bool:
-    is_full = max(sketch.answers + sketch.errors, sketch.labelled) >= config.window_requests
+    is_full = max(sketch.answers + sketch.errors, sketch.labelled_answers) >= config.window_requests
     return is_full or (now - sketch.started_at).total_seconds() >= config.window_s

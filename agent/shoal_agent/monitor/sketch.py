@@ -54,6 +54,7 @@ class WindowSketch:
         self.started_at = started_at
         self.answers = 0
         self.errors = 0
+        self.labelled_answers = 0
         self.labelled = 0
         self.correct = 0
         self._samples = 0

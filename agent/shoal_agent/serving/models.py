@@ -24,6 +24,8 @@ class ServedModel:
     engine: Engine
     cost: VersionCost | None = None
     """What it took to load and takes to run here, where that was measured."""
+    measured_s: float = 0.0
+    """How long that was measured, once it had been loaded and tested."""
 
 
 class Observer(Protocol):

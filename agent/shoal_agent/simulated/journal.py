@@ -4,7 +4,10 @@ A line is written before a change is made, as the process may be killed right af
 from the lines themselves: each says what the roles were.
 """
 
+import fcntl
+import os
 from collections.abc import Iterable, Mapping
+from io import SEEK_END, FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +101,16 @@ class JournalledSlots(SlotFile):
         """Write down what is about to be made of the roles, in one piece that no other model's line can part."""
         change = Change(model=self._name, before=self.slots, after=slots)
         line = change.model_dump_json(exclude_none=True).encode() + b"\n"
-        with self._journal.open("ab", buffering=0) as file:
+        with self._journal.open("a+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed: what another model is writing is not cut off
+            _cut_torn(file)
             file.write(line)
         return change
+
+
+def _cut_torn(file: FileIO) -> None:
+    """Cut off a last line that a kill has left without its end: the next one would begin in its middle."""
+    size_bytes = file.seek(0, SEEK_END)
+    if size_bytes and os.pread(file.fileno(), 1, size_bytes - 1) != b"\n":
+        content = os.pread(file.fileno(), size_bytes, 0)
+        file.truncate(content.rfind(b"\n") + 1)

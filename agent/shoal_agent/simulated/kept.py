@@ -4,7 +4,7 @@
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -107,9 +107,26 @@ class KeptBlobs(BlobStore):
         return super().finish(partial, ref)
 
     @override
+    def mark_passing(self, sha256: str) -> None:
+        self._mount.write(f"that {sha256[:12]} is a delta")
+        super().mark_passing(sha256)
+
+    @override
     def discard(self, sha256: str) -> None:
         self._mount.write(f"that {sha256[:12]} is deleted")
         super().discard(sha256)
+
+    @override
+    def check(self, sha256: str) -> None:
+        if self.is_passing(sha256):
+            self._mount.write(f"that {sha256[:12]} is no delta")
+        super().check(sha256)
+
+    @override
+    def collect(self, keep: Collection[str]) -> list[str]:
+        if any(sha256 not in keep for sha256, _ in self._entries()):
+            self._mount.write("that artifacts are deleted")
+        return super().collect(keep)
 
 
 class KeptSlots(JournalledSlots):

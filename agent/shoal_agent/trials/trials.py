@@ -12,6 +12,7 @@ import anyio
 from anyio import to_thread
 
 from shoal_agent.durable import replace_file
+from shoal_agent.engines import CostMeter
 from shoal_agent.errors import ArtifactError, DiskError, HeldError
 from shoal_agent.sections import Converge
 from shoal_agent.serving.models import ServedModel
@@ -42,7 +43,8 @@ class Trials:
         make_updater: Opens the updater of a model's candidate, which loads it into the arms.
         arms: Where candidates run.
         shadow: Compares those in shadow.
-        resident_bytes: What this process has in memory.
+        memory: Reads what this process has in memory. It gives back first what is free: what a delta has left in the
+            heap would else be what the candidate is loaded into, and nothing would seem to grow.
         now: Trusted time.
         most_starts: Times that the agent may end while a candidate runs before it is tried no more.
     """
@@ -53,7 +55,7 @@ class Trials:
         make_updater: Callable[[str], Updater],
         arms: Arms,
         shadow: Shadow,
-        resident_bytes: Callable[[], int],
+        memory: CostMeter,
         now: Callable[[], datetime],
         most_starts: int,
     ) -> None:
@@ -61,7 +63,7 @@ class Trials:
         self._make_updater = make_updater
         self._arms = arms
         self._shadow = shadow
-        self._resident_bytes = resident_bytes
+        self._memory = memory
         self._now = now
         self._most_starts = most_starts
         self._updaters: dict[str, Updater] = {}
@@ -121,7 +123,7 @@ class Trials:
         if self._counted.get(name) != wanted.id:  # once for each start of the agent, however often it is tried
             await to_thread.run_sync(self._count_start, name, wanted)
             self._counted[name] = wanted.id
-        grown = _Growth(self._resident_bytes, partial(_note, name))
+        grown = _Growth(self._memory, partial(_note, name))
         await self._updater(name).converge(wanted.candidate, order, grown.on_step)
         candidate = self._arms.candidates.get(name)
         try:
@@ -175,20 +177,20 @@ class Trials:
 class _Growth:
     """What the process has grown by since the candidate began to be loaded, once all was fetched."""
 
-    def __init__(self, resident_bytes: Callable[[], int], note: Callable[[DeploymentEvent], None]) -> None:
-        self._resident_bytes = resident_bytes
+    def __init__(self, memory: CostMeter, note: Callable[[DeploymentEvent], None]) -> None:
+        self._memory = memory
         self._note = note
         self._before_bytes: int | None = None
 
     def on_step(self, event: DeploymentEvent) -> None:
         """Note a step; at `verify` the files are there, and loading begins."""
         if event.step == "verify":
-            self._before_bytes = self._resident_bytes()
+            self._before_bytes = self._memory.held_bytes()
         self._note(event)
 
     def grown_bytes(self) -> int:
         """Return the growth; 0 where nothing was loaded now."""
-        return self._resident_bytes() - self._before_bytes if self._before_bytes is not None else 0
+        return self._memory.held_bytes() - self._before_bytes if self._before_bytes is not None else 0
 
 
 def _check_fits(

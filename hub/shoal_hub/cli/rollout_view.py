@@ -98,7 +98,8 @@ def draw_preview(preview: RolloutPreview) -> Group:
     rest = len(preview.devices) - SHOWN
     more = [f"[dim]and {rest} devices more: --json has all[/dim]"] if rest > 0 else []
     saved = preview.whole_bytes - preview.transfer_bytes
-    total = f"on the air: {size_text(preview.uplink_bytes)} for {size_text(preview.transfer_bytes)} of files" + (
+    on_the_air = "" if preview.uplink_bytes is None else f"on the air: {size_text(preview.uplink_bytes)} for "
+    total = f"{on_the_air}{size_text(preview.transfer_bytes)} of files" + (
         f", {size_text(saved)} saved by deltas" if saved > 0 else ""
     )
     return Group(*lines, variants, devices, *more, total)
@@ -214,7 +215,7 @@ def _planned(one: PlannedDevice) -> list[str]:
 
 def _uplink(one: PlannedDevice) -> str:
     """Return what the uplink carries, and until when the month's budget holds it back."""
-    text = size_text(one.uplink_bytes)
+    text = _size(one.uplink_bytes)
     if not one.is_held_by_budget:
         return text
     until = f"until {one.held_until:%Y-%m-%d}" if one.held_until else "for good: no month has room for it"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.fixtures import tiny
 
-from shoal_agent.engines import Array, CostMeter
+from shoal_agent.engines import Array, BeforeUse, CostMeter
 from shoal_agent.telemetry import resident_bytes
 from shoal_contract.manifest import TensorSpec
 
@@ -34,10 +34,10 @@ class _Slow:
         """Hold nothing."""
 
 
-def _measure(engine: _Slow, readings: tuple[int, ...] = (0,)) -> tuple[float, int, int]:
+def _measure(engine: _Slow, readings: tuple[int, ...] = (0,), self_test_s: float = 0.001) -> tuple[float, int, int]:
     left = iter(readings)
     meter = CostMeter(lambda: next(left), release=lambda: None, clock_s=lambda: engine.now_s)
-    cost = meter.measure(engine, tiny.tiny_manifest(), tiny.onnx_variant(), 100)
+    cost = meter.measure(engine, tiny.tiny_manifest(), tiny.onnx_variant(), BeforeUse(100, self_test_s))
     assert cost.sha256 == tiny.onnx_variant().sha256
     return cost.latency_p50_ms, cost.runs, cost.memory_bytes
 
@@ -57,6 +57,14 @@ def test_a_model_that_takes_one_size_of_batch_alone_is_timed_with_the_golden_inp
 
 def test_a_slow_model_is_run_once_and_no_more() -> None:
     assert _measure(_Slow(40.0))[:2] == (pytest.approx(40_000.0), 1)
+
+
+def test_a_slow_model_that_was_tested_on_the_same_input_is_not_run_again() -> None:
+    fixed = tuple(spec.model_copy(update={"shape": tiny.GOLDEN.shape}) for spec in tiny.INPUTS)
+    slow, batched = _Slow(40.0, inputs=fixed), _Slow(1.5)
+    assert _measure(slow, self_test_s=30.0)[:2] == (pytest.approx(30_000.0), 1)
+    assert slow.shapes == []
+    assert _measure(batched, self_test_s=30.0)[:2] == (pytest.approx(1500.0), 1), "one sample of a batch was not timed"
 
 
 def test_what_the_process_has_shrunk_by_costs_nothing() -> None:
@@ -79,6 +87,6 @@ def test_what_is_loaded_into_memory_that_was_freed_before_counts_all_the_same() 
     del former
     before_bytes = meter.held_bytes()
     loaded = _fill()
-    cost = meter.measure(_Slow(0.001), tiny.tiny_manifest(), tiny.onnx_variant(), before_bytes)
+    cost = meter.measure(_Slow(0.001), tiny.tiny_manifest(), tiny.onnx_variant(), BeforeUse(before_bytes, 0.001))
     size_bytes = ARRAY_BYTES * len(loaded) + 0 * len(pin)
     assert 0.9 * size_bytes < cost.memory_bytes < 1.5 * size_bytes

@@ -99,7 +99,7 @@ def test_what_can_not_be_counted_is_refused_and_counted_by_its_kind(served: Serv
     assert [device.fate("a-1", labels) for labels in ([0], [0, 0, 0], [0, 3], [-1, 0])] == ["misfit"] * 4
     device.monitor.label("tiny", "a-1", predicted)
     assert device.fate("a-1", predicted) == "repeated"
-    expected = {"taken": 1, "unknown": 1, "late": 0, "repeated": 1, "wrong_version": 1, "misfit": 4}
+    expected = {"taken": 1, "unknown": 1, "late": 0, "repeated": 1, "ambiguous": 0, "wrong_version": 1, "misfit": 4}
     assert device.monitor.label_fates() == expected
     [window] = device.windows()
     assert (window.labelled, window.correct) == (2, 2), "what was refused counts nowhere"
@@ -120,11 +120,44 @@ def test_a_label_of_a_version_that_is_watched_no_more_is_late() -> None:
     assert device.fate("a-1", predicted) == "late"
 
 
-def test_an_id_that_is_used_again_names_the_latest_answer(served: ServedModel) -> None:
+def test_an_id_that_several_answers_had_before_their_labels_came_names_none_of_them(served: ServedModel) -> None:
     device = Device()
-    device.answer(served, "same", samples=3)
-    device.answer(served, "same", samples=1)
-    assert device.fate("same", [0, 0, 0]) == "misfit"
+    for samples in (1, 1, 1, 0, device.bounds.max_samples_each + 1):
+        predicted = device.answer(served, "same", samples=samples)
+        device.answer(served, "other", samples=1, seed=samples)
+    assert device.fate("same", predicted) == "ambiguous"
+    assert device.fate("same", [0]) == "ambiguous", "it stays so, whichever version or number of labels is meant"
+    assert device.monitor.label_fates()["ambiguous"] == 2
+
+
+def test_an_id_whose_earlier_answer_was_labelled_or_is_too_old_names_the_new_one(served: ServedModel) -> None:
+    device = Device()
+    device.monitor.label("tiny", "same", device.answer(served, "same"))
+    predicted = device.answer(served, "same")
+    assert device.monitor.label("tiny", "same", predicted).labelled == 1
+    device.answer(served, "old")
+    device.age_s = device.bounds.max_age_s + 1
+    assert device.monitor.label("tiny", "old", device.answer(served, "old")).labelled == 1
+
+
+def test_labels_of_the_version_that_serves_count_however_many_candidates_came_and_went() -> None:
+    device = Device()
+    versions = {number: _served(tiny.tiny_manifest(number), f"{number}" * 64) for number in range(1, 6)}
+    predicted = device.answer(versions[1], "a-1")
+    for candidate in range(2, 6):
+        device.answer(versions[candidate], f"c-{candidate}")
+        assert device.monitor.label("tiny", f"a-{candidate - 1}", predicted).version == 1
+        predicted = device.answer(versions[1], f"a-{candidate}")
+
+
+def test_labels_of_large_answers_fill_a_window_no_sooner_than_the_answers_do(served: ServedModel) -> None:
+    device = Device()
+    taken = []
+    for number in range(2 * CONFIG.window_requests):
+        predicted = device.answer(served, f"a-{number}", samples=3 * CONFIG.window_requests, seed=number)
+        device.monitor.label("tiny", f"a-{number}", predicted)
+        taken += device.monitor.take_windows(device.clock.now, CONFIG)
+    assert [window.requests for window in taken] == [CONFIG.window_requests] * 2
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 9), st.booleans()), max_size=60))
@@ -132,19 +165,25 @@ def test_what_is_remembered_is_bounded_and_the_latest(steps: list[tuple[int, int
     bounds = LabelSettings(max_answers=5, max_samples=12, max_samples_each=6)
     answers, serial = Answers(bounds, lambda: 0.0), itertools.count()
     waiting: dict[str, int] = {}
+    ambiguous: set[str] = set()
     for samples, number, is_labelled in steps:
         answer_id = f"{number}" if number < 3 else f"n{next(serial)}"
-        waiting.pop(answer_id, None)
+        if waiting.pop(answer_id, 0):
+            ambiguous.add(answer_id)
         answers.remember(STREAM, answer_id, np.zeros(samples, dtype=np.int64))
-        if 0 < samples <= bounds.max_samples_each:
+        if answer_id in ambiguous:
+            waiting[answer_id] = 0
+        elif 0 < samples <= bounds.max_samples_each:
             waiting[answer_id] = samples
         while len(waiting) > bounds.max_answers or sum(waiting.values()) > bounds.max_samples:
-            del waiting[next(iter(waiting))]
-        if is_labelled and answer_id in waiting:
+            gone = next(iter(waiting))
+            del waiting[gone]
+            ambiguous.discard(gone)
+        if is_labelled and answer_id in waiting and answer_id not in ambiguous:
             answers.settle(answers.find("tiny", answer_id, None, "finding it"))
             waiting[answer_id] = 0
         assert (len(answers), answers.samples) == (len(waiting), sum(waiting.values()))
-        for known in waiting:
+        for known in waiting.keys() - ambiguous:
             assert answers.find("tiny", known, None, "finding it").stream == STREAM
 
 

@@ -87,6 +87,17 @@ def test_a_line_that_a_kill_has_cut_off_is_none(candidates: list[Slot], tmp_path
     journal = tmp_path / "roles.jsonl"
     journal.write_bytes(journal.read_bytes() + b'{"model": "ti')
     assert len(read_changes(journal)) == 1
+    again = open_journalled(tmp_path)
+    again.put(again.slots.activated())
+    assert activations(tmp_path) == [Activation(MODEL, 1, "dp-1")], "the next life writes a line of its own"
+
+
+def test_a_journal_that_a_kill_has_left_without_a_whole_line_begins_anew(
+    candidates: list[Slot], tmp_path: Path
+) -> None:
+    (tmp_path / "roles.jsonl").write_bytes(b'{"model": "ti')
+    open_journalled(tmp_path).put(Slots().staged(candidates[0]))
+    assert len(read_changes(tmp_path / "roles.jsonl")) == 1
 
 
 def test_taking_a_model_off_is_written_down(candidates: list[Slot], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A kept disk is the agent's own stores in a folder: it outlives its process, and a cut ends what writes to it."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,13 +62,25 @@ def test_after_a_power_cut_nothing_of_the_old_life_is_written(tmp_path: Path) ->
     blobs, slots = stores.blobs(), stores.slots(MODEL)
     partial = blobs.open_partial(MANIFEST)
     fill(partial, {0, 1})
+    blobs.mark_passing(REF.sha256)
+    before = sorted((path.name, path.stat().st_size) for path in (tmp_path / "disk" / "blobs").iterdir())
     mount.cut_power()
-    with pytest.raises(DiskError, match="power is off"):
-        partial.write(2, CHUNKS[2])
-    for write in (lambda: blobs.put(REF, [DATA]), lambda: blobs.finish(partial, REF), slots.forget):
+    writes: list[Callable[[], object]] = [
+        lambda: partial.write(2, CHUNKS[2]),
+        lambda: blobs.put(REF, [DATA]),
+        lambda: blobs.finish(partial, REF),
+        lambda: blobs.collect(()),
+        lambda: blobs.evict(REF.sha256),
+        lambda: blobs.discard(REF.sha256),
+        lambda: blobs.mark_passing(REF.sha256),
+        lambda: blobs.check(REF.sha256),
+        slots.forget,
+    ]
+    for write in writes:
         with pytest.raises(DiskError, match="power is off"):
             write()
     partial.close()
+    assert before == sorted((path.name, path.stat().st_size) for path in (tmp_path / "disk" / "blobs").iterdir())
 
     disk.lose_unsynced(random.Random(1))  # noqa: S311 - of a test
     again = stores_on(mounted(disk)).blobs().open_partial(MANIFEST)

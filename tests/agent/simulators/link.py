@@ -18,11 +18,12 @@ from shoal_contract.reported import Presence
 
 
 class MemoryLink:
-    """Publishes into a list; `refuses` makes the next publications fail."""
+    """Publishes into a list; `refuses` makes the next publications fail, `forbidden` all to these topics."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes]] = []
         self.refuses = 0
+        self.forbidden: set[str] = set()
         self.connection = 0
         self._up = anyio.Event()
         self._down = anyio.Event()
@@ -38,6 +39,10 @@ class MemoryLink:
         self._up = anyio.Event()
         self._down.set()
 
+    @property
+    def is_connected(self) -> bool:
+        return self._up.is_set()
+
     async def wait_connected(self) -> int:
         await self._up.wait()
         return self.connection
@@ -48,6 +53,8 @@ class MemoryLink:
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:  # noqa: ARG002
         await anyio.lowlevel.checkpoint()
+        if topic in self.forbidden:
+            raise LinkError(f"publishing to {topic}: not authorized")
         if not self._up.is_set() or self.refuses > 0:
             self.refuses -= 1
             raise LinkError("publishing: refused")

@@ -13,7 +13,7 @@ from tests.agent.simulators.owner import Owner
 from tests.agent.trials.conftest import START
 from tests.agent.trials.conftest import trial as wanted_trial
 
-from shoal_agent.engines import EngineError
+from shoal_agent.engines import CostMeter, EngineError, LoadEngine, load_engine
 from shoal_agent.errors import HeldError, LinkError
 from shoal_agent.monitor import Monitor
 from shoal_agent.slots import SlotFile
@@ -29,9 +29,9 @@ pytestmark = pytest.mark.anyio
 class Trying:
     """A device that serves version 1, and its trials; `restart` keeps what is on disk."""
 
-    def __init__(self, device: Device, resident: list[int] | None = None) -> None:
+    def __init__(self, device: Device, memory: CostMeter | None = None, load_engine: LoadEngine = load_engine) -> None:
         self.device = device
-        self.resident = resident or [0]
+        self.resident = [0]
         self.now = START
         self.arms = Arms(device.server)
         self.shadow = Shadow(Monitor(), self.arms, lambda: START)
@@ -50,6 +50,7 @@ class Trying:
                 own.boot_attempts,
                 own.encryption_key,
                 own.conditions.for_trials(),
+                load_engine,
                 serving_bases=lambda: own.file.slots.bases(),  # noqa: PLW0108 - what the slots hold when it is asked
             )
 
@@ -58,10 +59,13 @@ class Trying:
             make_updater,
             self.arms,
             self.shadow,
-            resident_bytes=lambda: self.resident[0] if len(self.resident) == 1 else self.resident.pop(0),
+            memory=memory or CostMeter(self._resident_bytes, release=lambda: None),
             now=lambda: self.now,
             most_starts=3,
         )
+
+    def _resident_bytes(self) -> int:
+        return self.resident[0] if len(self.resident) == 1 else self.resident.pop(0)
 
     async def converge(self, wanted: DesiredTrial) -> None:
         await self.trials.convergence("tiny", wanted, (1, 1))()
