@@ -29,7 +29,8 @@ _TOLD: Final = 100
 def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     """Add devices that a running rollout is for by now to its last wave, and return how many.
 
-    They are never held back: who is, was drawn at the start. Where its group has ended, nobody joins any more.
+    They are never held back: who is, was drawn at the start. Where its group has ended, nobody joins any more; nor does
+    anybody join a last wave that has ended: its gate could wait for one device after the other.
 
     Args:
         session: An open transaction.
@@ -38,7 +39,8 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     """
     plan = RolloutPlan.model_validate(rollout.plan)
     is_due = rollout.joined_at is None or abs(now - rollout.joined_at) >= timedelta(seconds=LOOK_EVERY_S)
-    if plan.late_joiners != "last_wave" or rollout.state != "running" or not is_due:
+    is_over = rollout.wave_ended_at is not None and rollout.current_wave + 1 >= len(rollout.waves)
+    if plan.late_joiners != "last_wave" or rollout.state != "running" or is_over or not is_due:
         return 0
     wanted = select(Deployment.device_id).where(Deployment.rollout_id == rollout.id)
     known = set(session.exec(wanted).all())

@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 from sqlmodel import select
 from tests.hub.rollouts.test_rollout_routes import TARGET, URL, Fleet
 from tests.hub.rollouts.test_statistical_gate import DEVICES, GATE, step, tell_windows
+from tests.simulators.rows import add_device
 
 from shoal_contract.reported import ModelReport, SlotReport
 from shoal_hub.context import HubContext
@@ -170,6 +171,17 @@ def test_harm_that_is_shown_after_a_person_let_the_wave_pass_still_aborts(
     tell(hub, canaries, held_back, rate=0.12)
     step(hub, 120)
     assert shown(client, rollout)["state"] == "aborted"
+
+
+def test_nobody_joins_a_last_wave_that_has_ended_and_waits_for_its_gate(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    rollout, *_ = serve(client, hub, fleet, devices=None, late_joiners="last_wave")
+    with hub.database.transaction() as session:
+        add_device(session, name="late")
+    step(hub, 3600)
+    found = shown(client, rollout)
+    assert (found["waits_for"], sum(found["counts"].values())) == ("gate", DEVICES)
 
 
 def test_the_model_s_policy_wants_others_to_let_a_wave_past_its_gate(
