@@ -10,11 +10,13 @@ from sqlalchemy import ColumnElement, and_, or_
 from sqlmodel import Session, col, select
 
 from shoal_hub.database import announce
+from shoal_hub.events.record import record_event
 from shoal_hub.gates.decide import ArmSizes, decide
 from shoal_hub.gates.evidence import Sides, Times, before_of, collect
 from shoal_hub.gates.plan import GatePlan
 from shoal_hub.gates.tables import GateLook
 from shoal_hub.gates.vitals import forget, watch
+from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.tables import Deployment, Rollout, RolloutState
 from shoal_hub.rollouts.views import GateResult, RolloutView
 from shoal_numerics import NumericsError
@@ -102,7 +104,7 @@ def prepare_look(session: Session, row: Rollout, view_of: Callable[[], RolloutVi
         look = _look(session, row, view, view.plan.gate, compared, now)
     except NumericsError as error:  # of a gate that can not be read nothing follows by itself
         log.exception("looking at the gate of rollout %s", row.id)
-        return Prepared(standing, GateResult("hold", f"what devices say can not be compared: {error}"))
+        look = _unreadable(row, view, view.plan.gate, error, now)
     return Prepared(standing, GateResult(look.verdict, look.reason), look)
 
 
@@ -121,10 +123,24 @@ def look_at_gate(
     if prepared is not None and prepared.standing == _standing(row, last):
         if prepared.look is not None:
             _keep(session, prepared.look, last)
+            _ask(session, row, view, prepared.look, now)
         return prepared.result
     if last is not None and _is_fresh(last, plan, now):
         return GateResult(last.verdict, last.reason)
     return GateResult("hold", _SOON)
+
+
+def _ask(session: Session, row: Rollout, view: RolloutView, look: GateLook, now: datetime) -> None:
+    """Tell operators, once a wave, that its gate waits for a person."""
+    if row.asked_wave >= view.current_wave or not waits_for_person(session, view, now):
+        return
+    row.asked_wave = view.current_wave
+    session.add(row)
+    text = (
+        f"rollout {row.id}: the gate of wave {view.current_wave + 1} was undecided for its time, and a person decides, "
+        f"by shoal rollouts approve {row.id} or abort {row.id}: {look.reason}"
+    )
+    record_event(session, "gate_undecided", text, subject=owner_of(row.id), severity="warning", at=now)
 
 
 def waits_for_person(session: Session, view: RolloutView, now: datetime) -> bool:
@@ -202,12 +218,29 @@ def _look(
     )
 
 
+def _unreadable(row: Rollout, view: RolloutView, plan: GatePlan, error: NumericsError, now: datetime) -> GateLook:
+    """Return the look at a gate whose evidence can not be compared: it holds, until a person decides."""
+    return GateLook(
+        rollout_id=row.id,
+        wave=view.current_wave,
+        at=now,
+        verdict="hold",
+        tested="not_tested",
+        reason=f"what devices say can not be compared: {error}",
+        alpha_spent=plan.budget(view.gate_count).spent(view.current_wave),
+        metrics=[],
+    )
+
+
 def _compared(session: Session, row: Rollout) -> _Compared:
     """Return who serves the new version by this rollout, and who was not told yet or is held back.
 
+    Late joiners are on neither side: nobody drew them, and what is new in the fleet may differ from the rest.
     Canaries of a wave that has not ended are all that it was drawn for: those that have the version first are few.
     """
-    wanted = select(Deployment.device_id, Deployment.state, Deployment.wave).where(Deployment.rollout_id == row.id)
+    wanted = select(Deployment.device_id, Deployment.state, Deployment.wave).where(
+        Deployment.rollout_id == row.id, ~col(Deployment.is_late_joiner)
+    )
     found = session.exec(wanted.order_by(Deployment.device_id)).all()
     canaries = [device_id for device_id, state, _ in found if state == "succeeded"]
     controls = [device_id for device_id, state, _ in found if state in {"pending", "held_back"}]
