@@ -57,8 +57,8 @@ def decide(
     """Return what the rollout does.
 
     Harm that is shown aborts. Where a side is too small for a test by the plan, an untested metric is left to its hard
-    limit, the margin; where it only has not been heard of enough, it is held, since a limit knows no alpha. The whole
-    gate is left to limits where that is what the plan says of a wave that was held for its time.
+    limit, the margin; what is untested for another reason is held, since a limit knows no alpha. The whole gate is left
+    to limits where that is what the plan says of a wave that was held for its time.
 
     Args:
         plan: The gate's plan.

@@ -84,6 +84,23 @@ def test_a_wave_that_ends_during_a_pause_has_the_whole_of_its_gate_s_time(
     assert shown(client, rollout)["state"] == "aborted"
 
 
+def test_the_time_stands_still_as_well_where_failures_have_paused_it(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    pausing = [{"count": 1, "action": "pause"}]
+    rollout, canaries, _ = serve(client, hub, fleet, gate=TIMED, thresholds=pausing)
+    fleet.obey(canaries[0], state="failed")
+    step(hub, 3000)
+    assert shown(client, rollout)["state"] == "paused"
+    with hub.database.transaction() as session:
+        later = utc_now() + timedelta(seconds=200_000)
+        commands.resume(session, session.get_one(Rollout, rollout), by="ada", now=later)
+    step(hub, 200_100)
+    assert shown(client, rollout)["state"] == "running"
+    step(hub, 200_700)
+    assert shown(client, rollout)["state"] == "aborted"
+
+
 def test_late_joiners_are_compared_on_neither_side(client: TestClient, hub: HubContext, fleet: Fleet) -> None:
     body: dict[str, Any] = {"model": "digits", "version": "2", "waves": [1.0], "gate": GATE, "holdback_percent": 50}
     rollout = client.post(URL, json=body | {"late_joiners": "last_wave"}).json()["id"]
