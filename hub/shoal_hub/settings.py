@@ -130,7 +130,7 @@ class Settings(BaseModel):
         35 * 86_400.0,
         "s",
         "How long windows of telemetry are kept; what a running rollout or trial compares with stays until it ends.",
-        ge=3600,
+        ge=86_400,
     )
     passphrase_file: str = _setting(
         "SHOAL_PASSPHRASE_FILE",

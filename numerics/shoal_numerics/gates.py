@@ -56,6 +56,7 @@ class MetricResult:
         standard_error: of the effect.
         degrees: degrees of freedom of the standard error.
         largest_share: the largest share of its arm that one device carries.
+        is_certain: not tested although enough devices told enough, as nothing varies, or nothing can get worse.
     """
 
     metric: GateMetric
@@ -70,6 +71,7 @@ class MetricResult:
     standard_error: float = float("nan")
     degrees: float = float("nan")
     largest_share: float = float("nan")
+    is_certain: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,12 +152,16 @@ def evaluate_metric(metric: GateMetric, evidence: Evidence, levels: Levels) -> M
     for totals in (evidence.before, evidence.after):
         _check_possible(metric, totals)
     canary, control = _arms(evidence)
-    lacking = _lacking(metric, canary, control)
-    if lacking:
+    if lacking := _lacking(metric, canary, control):
         return MetricResult(metric, "not_tested", lacking, levels, canary, control)
     comparison = compare(evidence, metric.kind, metric.max_device_share)
-    lacking = _not_comparable(metric, comparison, evidence)
-    if lacking:
+    if certain := _certain(metric, control, comparison, evidence):
+        return MetricResult(metric, "not_tested", certain, levels, canary, control, is_certain=True)
+    if comparison.degrees < MIN_DEGREES:
+        lacking = (
+            f"so few devices carry the comparison that it has {float(comparison.degrees):.1f} degrees of freedom, "
+            f"a test needs {MIN_DEGREES:g}"
+        )
         return MetricResult(metric, "not_tested", lacking, levels, canary, control)
     bounds = effect_bounds(metric, comparison, levels)
     verdict = _verdict(bounds)
@@ -219,22 +225,16 @@ def _lacking(metric: GateMetric, canary: Arm, control: Arm) -> str:
             return f"{arm.devices} {name} have samples, a test needs {metric.min_devices}"
         if arm.samples < metric.min_samples:
             return f"the {name} have {arm.samples:g} samples, a test needs {metric.min_samples:g}"
-    if metric.kind == "share" and control.value == {"higher": 1.0, "lower": 0.0}.get(metric.worse):
-        return f"the controls are at {control.value:g} already, which cannot get worse"
     return ""
 
 
-def _not_comparable(metric: GateMetric, comparison: Comparison, evidence: Evidence) -> str:
-    """Return why the comparison says nothing, "" if it does."""
+def _certain(metric: GateMetric, control: Arm, comparison: Comparison, evidence: Evidence) -> str:
+    """Return why there is nothing to be unsure of, "" if there is."""
+    if metric.kind == "share" and control.value == {"higher": 1.0, "lower": 0.0}.get(metric.worse):
+        return f"the controls are at {control.value:g} already, which cannot get worse"
     size = float(np.abs(evidence.after.values).max(initial=0.0))
-    no_variation = np.sqrt(comparison.variance) <= _ROUNDING * size
-    if metric.kind == "mean" and no_variation:
+    if metric.kind == "mean" and np.sqrt(comparison.variance) <= _ROUNDING * size:
         return "all devices of an arm have the same value, so there is no variance to compare with"
-    if comparison.degrees < MIN_DEGREES:
-        return (
-            f"so few devices carry the comparison that it has {float(comparison.degrees):.1f} degrees of freedom, "
-            f"a test needs {MIN_DEGREES:g}"
-        )
     return ""
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from shoal_hub.gates.plan import FORMS, GatePlan
 from shoal_hub.gates.tables import GateVerdict
@@ -17,6 +17,13 @@ from shoal_numerics import (
     ThresholdResult,
     evaluate_gate,
 )
+
+
+class ArmSizes(NamedTuple):
+    """Devices of the plan on each side of a gate, whether or not they have told anything yet."""
+
+    canaries: int
+    controls: int
 
 
 @dataclass(frozen=True)
@@ -39,22 +46,34 @@ class Decision:
 
 
 def decide(
-    plan: GatePlan, evidence: Sequence[tuple[GateMetric, Evidence]], *, gates: int, wave: int, is_overdue: bool
+    plan: GatePlan,
+    evidence: Sequence[tuple[GateMetric, Evidence]],
+    *,
+    arms: ArmSizes,
+    gates: int,
+    wave: int,
+    is_overdue: bool,
 ) -> Decision:
     """Return what the rollout does.
 
-    Harm that is shown aborts. A metric without enough for a test is left to its hard limit, the margin, and so is the
-    whole gate where that is what the plan says of a wave that was held for its time.
+    Harm that is shown aborts. Where a side is too small for a test by the plan, or nothing varies, an untested metric
+    is left to its hard limit, the margin; what is untested for another reason is held, since a limit knows no alpha.
+    The whole gate is left to limits where that is what the plan says of a wave that was held for its time.
 
     Args:
         plan: The gate's plan.
         evidence: Each metric with what both sides have counted.
+        arms: How many devices may come to have samples.
         gates: Gates of the rollout, between which alpha is split.
         wave: This one's place among them.
         is_overdue: Whether the wave was held as long as the plan allows.
     """
     result = evaluate_gate(evidence, plan.budget(gates), wave)
-    limits = {metric.name: _limit(metric, found) for metric, found in evidence if metric.name in result.untested}
+    limits = {
+        one.metric.name: _limit_of_untested(one, found, arms)
+        for one, (_, found) in zip(result.metrics, evidence, strict=True)
+        if one.verdict == "not_tested"
+    }
     verdict, reason = _combine(result, limits)
     if verdict == "hold" and is_overdue and plan.undecided != "hold":
         verdict, reason = _overdue(plan, evidence)
@@ -93,6 +112,20 @@ def _overdue(plan: GatePlan, evidence: Sequence[tuple[GateMetric, Evidence]]) ->
             f"too little was heard within {plan.max_hold_s:g} s for a limit; a person decides: {'; '.join(waiting)}",
         )
     return "advance", f"nothing was shown within {plan.max_hold_s:g} s, and all is within the hard limits: not tested"
+
+
+def _limit_of_untested(result: MetricResult, evidence: Evidence, arms: ArmSizes) -> ThresholdResult:
+    """Return what the hard limit says of a metric; a hold, where a test may still come and would be less sure."""
+    metric, least = result.metric, result.metric.min_devices
+    sides = ((result.canary.devices, arms.canaries), (result.control.devices, arms.controls))
+    is_small = any(planned < least for _, planned in sides)
+    is_awaited = any(heard < least <= planned for heard, planned in sides)
+    if result.is_certain or (is_small and not is_awaited):
+        return _limit(metric, evidence)
+    told = (
+        f"{result.reason}; before the wave's time is over a limit decides only on sides of fewer than {least} devices"
+    )
+    return ThresholdResult("hold", told, math.nan)
 
 
 def _limit(metric: GateMetric, evidence: Evidence) -> ThresholdResult:

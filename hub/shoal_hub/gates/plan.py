@@ -81,7 +81,7 @@ class GatePlan(BaseModel):
     latency_bound_ms: float = 128.0
     """What counts as slow; one of the edges of the latency histograms."""
     min_devices: int = Field(default=10, ge=2, le=100_000)
-    """Devices with samples on each side that a test needs; with fewer the hard thresholds decide."""
+    """Devices with samples on each side that a test needs; on sides that are smaller the hard thresholds decide."""
     min_samples: float = Field(default=100.0, gt=0, le=1e12)
     """Requests on each side that a test needs."""
     max_device_share: float = Field(default=0.2, gt=0, le=1)

@@ -1,6 +1,6 @@
 """An operator's commands on a rollout: pause, resume, approve, abort, roll back. The controller carries them out."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select, update
 
@@ -15,18 +15,21 @@ from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
 
 
-def pause(session: Session, rollout: Rollout, *, by: str) -> None:
+def pause(session: Session, rollout: Rollout, *, by: str, now: datetime) -> None:
     """Let no further device begin; those that have begun go on, and their time stands still.
 
     Raises:
         ConflictError: It is not running.
     """
     _require(rollout, "pause", {"running"})
+    rollout.paused_at = now
     _move(session, rollout, "paused", f"paused by {by}")
 
 
 def resume(session: Session, rollout: Rollout, *, by: str, now: datetime) -> None:
-    """Go on with a paused rollout; the time of open deployments starts anew.
+    """Go on with a paused rollout.
+
+    The time of open deployments starts anew; of a wave's soak time and its gate's, what was left at the pause runs on.
 
     Raises:
         ConflictError: It is not paused.
@@ -38,6 +41,10 @@ def resume(session: Session, rollout: Rollout, *, by: str, now: datetime) -> Non
     )
     session.connection().execute(statement.values(assigned_at=now))
     session.expire_all()
+    if rollout.wave_ended_at is not None:
+        stood_since = max(rollout.paused_at or rollout.wave_ended_at, rollout.wave_ended_at)
+        rollout.wave_ended_at += max(now - stood_since, timedelta(0))
+    rollout.paused_at = None
     _move(session, rollout, "running", f"resumed by {by}")
 
 

@@ -10,11 +10,13 @@ from sqlalchemy import ColumnElement, and_, or_
 from sqlmodel import Session, col, select
 
 from shoal_hub.database import announce
-from shoal_hub.gates.decide import decide
+from shoal_hub.events.record import record_event
+from shoal_hub.gates.decide import ArmSizes, decide
 from shoal_hub.gates.evidence import Sides, Times, before_of, collect
 from shoal_hub.gates.plan import GatePlan
 from shoal_hub.gates.tables import GateLook
 from shoal_hub.gates.vitals import forget, watch
+from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.tables import Deployment, Rollout, RolloutState
 from shoal_hub.rollouts.views import GateResult, RolloutView
 from shoal_numerics import NumericsError
@@ -34,6 +36,13 @@ class Standing(NamedTuple):
     wave_ended_at: datetime | None
     last: tuple[int | None, datetime] | None
     """Id and time of the look before it."""
+
+
+class _Compared(NamedTuple):
+    """Who is compared now, and how many may come to be compared."""
+
+    sides: Sides
+    arms: ArmSizes
 
 
 @dataclass(frozen=True)
@@ -88,15 +97,14 @@ def prepare_look(session: Session, row: Rollout, view_of: Callable[[], RolloutVi
     if view.plan.gate is None or not view.is_gated:
         return None
     standing = _standing(row, last)
-    canaries, controls = _sides(session, row)
-    if not canaries and view.wave_ended_at is None:
+    compared = _compared(session, row)
+    if not compared.sides.canaries and view.wave_ended_at is None:
         return Prepared(standing, GateResult("hold", _NOTHING_YET))
-    sides = Sides(row.model, row.version, None, canaries, controls)
     try:
-        look = _look(session, row, view, view.plan.gate, sides, now)
+        look = _look(session, row, view, view.plan.gate, compared, now)
     except NumericsError as error:  # of a gate that can not be read nothing follows by itself
         log.exception("looking at the gate of rollout %s", row.id)
-        return Prepared(standing, GateResult("hold", f"what devices say can not be compared: {error}"))
+        look = _unreadable(row, view, view.plan.gate, error, now)
     return Prepared(standing, GateResult(look.verdict, look.reason), look)
 
 
@@ -115,10 +123,24 @@ def look_at_gate(
     if prepared is not None and prepared.standing == _standing(row, last):
         if prepared.look is not None:
             _keep(session, prepared.look, last)
+            _ask(session, row, view, prepared.look, now)
         return prepared.result
     if last is not None and _is_fresh(last, plan, now):
         return GateResult(last.verdict, last.reason)
     return GateResult("hold", _SOON)
+
+
+def _ask(session: Session, row: Rollout, view: RolloutView, look: GateLook, now: datetime) -> None:
+    """Tell operators, once a wave, that its gate waits for a person."""
+    if row.asked_wave >= view.current_wave or not waits_for_person(session, view, now):
+        return
+    row.asked_wave = view.current_wave
+    session.add(row)
+    text = (
+        f"rollout {row.id}: the gate of wave {view.current_wave + 1} was undecided for its time, and a person decides, "
+        f"by shoal rollouts approve {row.id} or abort {row.id}: {look.reason}"
+    )
+    record_event(session, "gate_undecided", text, subject=owner_of(row.id), severity="warning", at=now)
 
 
 def waits_for_person(session: Session, view: RolloutView, now: datetime) -> bool:
@@ -174,13 +196,16 @@ def end_watch(session: Session, row: Rollout) -> None:
     forget(session, row.id)
 
 
-def _look(session: Session, row: Rollout, view: RolloutView, plan: GatePlan, sides: Sides, now: datetime) -> GateLook:
+def _look(
+    session: Session, row: Rollout, view: RolloutView, plan: GatePlan, compared: _Compared, now: datetime
+) -> GateLook:
     wave_at = row.wave_started_at or row.created_at
     times = Times(before_of(row.created_at, plan), row.created_at, wave_at)
     overdue_at = view.gate_overdue_at()
     is_overdue = view.state == "running" and overdue_at is not None and now >= overdue_at
-    evidence = collect(session, sides, times, plan, row.id)
-    found = decide(plan, evidence, gates=view.gate_count, wave=view.current_wave, is_overdue=is_overdue)
+    evidence = collect(session, compared.sides, times, plan, row.id)
+    gates, wave = view.gate_count, view.current_wave
+    found = decide(plan, evidence, arms=compared.arms, gates=gates, wave=wave, is_overdue=is_overdue)
     return GateLook(
         rollout_id=row.id,
         wave=view.current_wave,
@@ -193,14 +218,37 @@ def _look(session: Session, row: Rollout, view: RolloutView, plan: GatePlan, sid
     )
 
 
-def _sides(session: Session, row: Rollout) -> tuple[list[str], list[str]]:
-    """Return who serves the new version by this rollout, and who was not told yet or is held back."""
-    wanted = select(Deployment.device_id, Deployment.state).where(
-        Deployment.rollout_id == row.id, col(Deployment.state).in_(("succeeded", "pending", "held_back"))
+def _unreadable(row: Rollout, view: RolloutView, plan: GatePlan, error: NumericsError, now: datetime) -> GateLook:
+    """Return the look at a gate whose evidence can not be compared: it holds, until a person decides."""
+    return GateLook(
+        rollout_id=row.id,
+        wave=view.current_wave,
+        at=now,
+        verdict="hold",
+        tested="not_tested",
+        reason=f"what devices say can not be compared: {error}",
+        alpha_spent=plan.budget(view.gate_count).spent(view.current_wave),
+        metrics=[],
+    )
+
+
+def _compared(session: Session, row: Rollout) -> _Compared:
+    """Return who serves the new version by this rollout, and who was not told yet or is held back.
+
+    Late joiners are on neither side: nobody drew them, and what is new in the fleet may differ from the rest.
+    Canaries of a wave that has not ended are all that it was drawn for: those that have the version first are few.
+    """
+    wanted = select(Deployment.device_id, Deployment.state, Deployment.wave).where(
+        Deployment.rollout_id == row.id, ~col(Deployment.is_late_joiner)
     )
     found = session.exec(wanted.order_by(Deployment.device_id)).all()
-    canaries = [device_id for device_id, state in found if state == "succeeded"]
-    return canaries, [device_id for device_id, state in found if state != "succeeded"]
+    canaries = [device_id for device_id, state, _ in found if state == "succeeded"]
+    controls = [device_id for device_id, state, _ in found if state in {"pending", "held_back"}]
+    later = row.current_wave + 1
+    drawn = sum(state != "held_back" and wave < later for _, state, wave in found)
+    left = sum(state == "held_back" or (state == "pending" and wave >= later) for _, state, wave in found)
+    arms = ArmSizes(drawn if row.wave_ended_at is None else len(canaries), left)
+    return _Compared(Sides(row.model, row.version, None, canaries, controls), arms)
 
 
 def _devices(session: Session, rollout_id: str) -> list[str]:

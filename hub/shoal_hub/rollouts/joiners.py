@@ -29,8 +29,9 @@ _TOLD: Final = 100
 def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     """Add devices that a running rollout is for by now to its last wave, and return how many.
 
-    They are never held back: who is, was drawn at the start. Where its group has ended, nobody joins any more; nor once
-    the last wave has ended: its gate could wait for one device after the other.
+    They are never held back, and no gate compares them: who is, was drawn at the start. Where its group has ended,
+    nobody joins any more; nor does anybody join a last wave that has ended: its gate could wait for one device after
+    the other.
 
     Args:
         session: An open transaction.
@@ -65,6 +66,7 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
             rollout_id=rollout.id,
             device_id=device.id,
             wave=last,
+            is_late_joiner=True,
             forecast_bytes=expected.get(device.id),
         )
         for device in late

@@ -113,7 +113,7 @@ def step_rollout(
     is_news = any(replace(before, seen=after.seen) != after for before, after in changed)
     if not is_news and not advanced.effects and advanced.rollout == view:
         return work.has_more and bool(changed)
-    _keep_rollout(session, row, advanced.rollout)
+    _keep_rollout(session, row, advanced.rollout, now)
     if advanced.rollout.current_wave != view.current_wave:
         begin_wave(session, row, now)
     if advanced.rollout.ended_at is not None and view.ended_at is None:
@@ -190,7 +190,11 @@ def _costs_of(session: Session, view: RolloutView) -> Costs:
     )
 
 
-def _keep_rollout(session: Session, row: Rollout, view: RolloutView) -> None:
+def _keep_rollout(session: Session, row: Rollout, view: RolloutView, now: datetime) -> None:
+    if view.state == "paused" and row.state != "paused":
+        row.paused_at = now
+    elif view.state != "paused":
+        row.paused_at = None
     row.state, row.current_wave, row.ended_at, row.reason = (
         view.state,
         view.current_wave,

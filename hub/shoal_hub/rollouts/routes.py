@@ -98,7 +98,7 @@ def read_rollout_history(
 def pause_rollout(rollout_id: Line, session: Writing, operator: RolloutOperator) -> RolloutDetail:
     """Let no further device begin."""
     row = find_rollout(session, rollout_id, is_locked=True)
-    commands.pause(session, row, by=operator.name)
+    commands.pause(session, row, by=operator.name, now=utc_now())
     return _show(session, row)
 
 

@@ -1,5 +1,6 @@
 """Starts a rollout, and takes an operator's commands on one."""
 
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_hub.context import HubContext
 from shoal_hub.database import announce, utc_now
 from shoal_hub.devices.tables import Device
-from shoal_hub.errors import ConflictError, NotFoundError
+from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.registry.artifacts import ArtifactStore
@@ -50,6 +51,8 @@ class Starter:
     delta_min_bytes: int
     delta_wait_s: float
     max_artifact_bytes: int = MAX_ARTIFACT_BYTES
+    window_retention_s: float = math.inf
+    """How long the windows are kept that a gate compares with."""
     is_rehearsal: bool = False
     """Whether the session is not kept: nothing is written beside it."""
 
@@ -71,6 +74,7 @@ def starter_of(hub: HubContext, *, is_rehearsal: bool = False) -> Starter:
         settings.delta_min_bytes,
         settings.delta_wait_s,
         settings.max_artifact_bytes,
+        settings.window_retention_s,
         is_rehearsal,
     )
 
@@ -93,8 +97,9 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
         NotFoundError: No such model, version or device.
         ConflictError: The version has no variants or one that is too large, another rollout of the model is running,
             or the model's versions no longer fit the metadata.
-        InvalidInputError: The waves make no sense.
+        InvalidInputError: The waves make no sense, or the gate compares with windows that are gone.
     """
+    _check_before(request, starter.window_retention_s)
     found = find_version(session, request.model, request.version)
     _check_none_running(session, request.model)
     now = utc_now()
@@ -151,6 +156,15 @@ def _add_rollout(
     session.add(rollout)
     session.flush()
     return rollout
+
+
+def _check_before(request: RolloutRequest, retention_s: float) -> None:
+    if request.gate is not None and request.gate.before_s > retention_s:
+        raise InvalidInputError(
+            f"planning a rollout: its gate compares with {request.gate.before_s:g} s before it, and windows are kept "
+            f"for {retention_s:g} s",
+            "set the gate's before_s to that or less, or keep windows longer: SHOAL_WINDOW_RETENTION_S",
+        )
 
 
 def _gate_count(request: RolloutRequest, chosen: Selection) -> int:

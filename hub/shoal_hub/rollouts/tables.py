@@ -41,11 +41,15 @@ class Rollout(SQLModel, table=True):
     wave_ended_at: datetime | None = Field(
         default=None, sa_type=UtcDateTime, description="when the last device of the current wave had ended"
     )
+    paused_at: datetime | None = Field(
+        default=None, sa_type=UtcDateTime, description="since when it is paused; none: it is not"
+    )
     approved_wave: int = Field(default=0, description="the last wave that may start, where waves need approval")
     gate_count: int | None = Field(
         default=None, description="waves with a gate, which share its alpha; none: all but the last, as of old"
     )
     gate_passed_wave: int = Field(default=-1, description="the last wave whose undecided gate a person has passed")
+    asked_wave: int = Field(default=-1, description="the last wave of whose undecided gate a person was told")
     fired: dict[str, int] = Field(
         default_factory=dict, sa_type=JSON, description="failures at which each threshold has paused it, by number"
     )
@@ -75,6 +79,7 @@ class Deployment(SQLModel, table=True):
     rollout_id: str = Field(foreign_key="rollouts.id", index=True)
     device_id: str = Field(foreign_key="devices.id", index=True)
     wave: int
+    is_late_joiner: bool = Field(default=False, description="came while it ran: nobody drew it, so no gate compares it")
     target: str = ""
     state: DeploymentState = Field(default="pending", sa_type=String, index=True)
     step: str = ""

@@ -31,6 +31,15 @@ def effects_of(session: Session, trial: Trial) -> list[Effect]:
     return found
 
 
+def untested_effects(reason: str) -> list[Effect]:
+    """Return each metric as not tested, for one reason."""
+    nothing = {"estimate": None, "low": None, "high": None, "confidence": 1 - PLAN.alpha, "verdict": "not_tested"}
+    return [
+        Effect.model_validate(nothing | {"metric": one.name, "unit": FORMS[one.name].unit, "reason": reason})
+        for one in PLAN.metrics
+    ]
+
+
 def shows_harm(effects: list[Effect]) -> str:
     """Return why the candidate is harmful; empty if that is not shown."""
     return "; ".join(f"{one.metric}: {one.reason}" for one in effects if one.verdict == "abort")

@@ -112,6 +112,13 @@ class Effect(BaseModel):
     reason: str
 
 
+class TrialResults(BaseModel):
+    """What both sides of an A/B trial have come to; none of a trial in shadow."""
+
+    arms: list[ArmResult] = []
+    effects: list[Effect] = []
+
+
 class ShadowResult(BaseModel):
     """How often the candidate disagreed, over all devices; the interval is Wilson's at 95 %, requests as the unit."""
 

@@ -1,5 +1,6 @@
 """What a trial has come to: each side's counts, and how often a candidate in shadow disagreed."""
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,18 +15,22 @@ from shoal_hub.devices.compose import TRIALS
 from shoal_hub.devices.tables import Device
 from shoal_hub.monitoring.tables import WindowRow
 from shoal_hub.registry.tables import Version
-from shoal_hub.trials.effects import effects_of
+from shoal_hub.trials.effects import effects_of, untested_effects
 from shoal_hub.trials.public import (
     ArmResult,
     HardExamplePublic,
     ShadowResult,
     TrialDetail,
     TrialDevicePublic,
+    TrialResults,
     TrialSummary,
 )
 from shoal_hub.trials.tables import ShadowRow, Trial, TrialArm, TrialDevice
 from shoal_hub.trials.tell import is_told
+from shoal_numerics import NumericsError
 from shoal_numerics.proportion import wilson_interval
+
+log = logging.getLogger(__name__)
 
 _CONFIDENCE: Final = 0.95
 
@@ -78,24 +83,36 @@ def sides_of(session: Session, trial: Trial) -> tuple[Side, Side]:
 def detail(session: Session, trial: Trial) -> TrialDetail:
     """Return a trial with all that it has come to."""
     devices = _devices(session, trial)
-    arms, effects, shadow, examples = [], [], None, []
-    if trial.mode == "ab":
-        control, candidate = sides_of(session, trial)
-        baselines = _confidence_edges(session, trial)
-        arms = [_arm("control", control, baselines), _arm("candidate", candidate, baselines)]
-        effects = effects_of(session, trial)
-    else:
+    results, shadow, examples = read_results(session, trial), None, []
+    if trial.mode == "shadow":
         rows = session.exec(select(ShadowRow).where(ShadowRow.trial_id == trial.id).order_by(col(ShadowRow.id))).all()
         shadow, examples = _shadow(rows), _examples(rows)
     return TrialDetail(
         **summarise(trial).model_dump(),
         is_waiting_for_deltas=trial.state == "running" and not is_told(session, trial),
         devices=devices,
-        arms=arms,
-        effects=effects,
+        arms=results.arms,
+        effects=results.effects,
         shadow=shadow,
         examples=examples,
     )
+
+
+def read_results(session: Session, trial: Trial) -> TrialResults:
+    """Return what the sides of a trial have come to: of one that has ended, what they had then."""
+    if trial.results is not None:
+        return TrialResults.model_validate(trial.results)
+    if trial.mode != "ab":
+        return TrialResults()
+    control, candidate = sides_of(session, trial)
+    baselines = _confidence_edges(session, trial)
+    arms = [_arm("control", control, baselines), _arm("candidate", candidate, baselines)]
+    try:
+        effects = effects_of(session, trial)
+    except NumericsError as error:  # the counts are shown all the same, and the trial can end
+        log.exception("reading the effects of trial %s", trial.id)
+        effects = untested_effects(f"what devices say can not be compared: {error}")
+    return TrialResults(arms=arms, effects=effects)
 
 
 def summarise(trial: Trial) -> TrialSummary:

@@ -11,7 +11,7 @@ from shoal_hub.dependencies import Hub, Reading, RolloutOperator, Viewer, Writin
 from shoal_hub.error_response import documented
 from shoal_hub.requests import Line
 from shoal_hub.trials.public import MisfitPublic, StartedTrial, TrialDetail, TrialRequest, TrialSummary
-from shoal_hub.trials.results import detail, summarise
+from shoal_hub.trials.results import detail, read_results, summarise
 from shoal_hub.trials.start import end_trial, find_trial, start_trial
 from shoal_hub.trials.tables import Trial
 
@@ -50,8 +50,10 @@ def read_trial(trial_id: Line, session: Reading, _viewer: Viewer) -> TrialDetail
 
 
 @router.post("/{trial_id}/stop", responses=documented(401, 403, 404, 409, 422))
-def stop_trial(trial_id: Line, session: Writing, operator: RolloutOperator) -> TrialDetail:
+def stop_trial(trial_id: Line, hub: Hub, session: Writing, operator: RolloutOperator) -> TrialDetail:
     """End a trial; its devices let the candidate go."""
+    with hub.database.session() as reading:  # all of its windows, for which no writer has to wait
+        results = read_results(reading, find_trial(reading, trial_id))
     trial = find_trial(session, trial_id, is_locked=True)
-    end_trial(session, trial, f"stopped by {operator.name}", utc_now())
+    end_trial(session, trial, f"stopped by {operator.name}", results, utc_now())
     return detail(session, trial)

@@ -10,7 +10,8 @@ from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
 from shoal_hub.database import Database
 from shoal_hub.trials.effects import effects_of, shows_harm
-from shoal_hub.trials.results import sides_of
+from shoal_hub.trials.public import TrialResults
+from shoal_hub.trials.results import read_results, sides_of
 from shoal_hub.trials.start import end_trial, find_trial
 from shoal_hub.trials.tables import ShadowRow, Trial
 from shoal_numerics import NumericsError
@@ -25,14 +26,14 @@ def settle_trials(database: Database, now: datetime) -> None:
     with database.session() as session:
         running = session.exec(select(Trial).where(Trial.state == "running")).all()
         due = [trial for trial in running if now >= trial.ends_at or _is_due(trial, now)]
-        looked = [(trial.id, _reason(session, trial, now)) for trial in due]
-    for trial_id, reason in looked:
+        looked = [(trial.id, *_outcome(session, trial, now)) for trial in due]
+    for trial_id, reason, results in looked:
         with database.transaction() as session:
             trial = find_trial(session, trial_id, is_locked=True)
             trial.looked_at = now
             session.add(trial)
             if reason and trial.state == "running":
-                end_trial(session, trial, reason, now)
+                end_trial(session, trial, reason, results, now)
                 after = {"state": trial.state, "reason": reason}
                 record(session, CONTROLLER, "trials.finish", f"trials/{trial_id}", {"state": "running"}, after)
 
@@ -41,6 +42,12 @@ def _is_due(trial: Trial, now: datetime) -> bool:
     """Whether a trial that ends by what it has seen is to be looked at again: that reads all of its windows."""
     ends_by_itself = trial.stop_on_harm or trial.stop_after_samples is not None
     return ends_by_itself and (trial.looked_at is None or abs(now - trial.looked_at) >= LOOK_EVERY)
+
+
+def _outcome(session: Session, trial: Trial, now: datetime) -> tuple[str, TrialResults]:
+    """Return why a trial ends, empty if it goes on, and what it has come to by then."""
+    reason = _reason(session, trial, now)
+    return reason, read_results(session, trial) if reason else TrialResults()
 
 
 def _reason(session: Session, trial: Trial, now: datetime) -> str:

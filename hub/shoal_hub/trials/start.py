@@ -1,5 +1,6 @@
 """Starts and ends trials. What devices are told follows by intents of the section `trials/<model>`."""
 
+import json
 import secrets
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from shoal_hub.transfer.leases import drop_leases, has_room, make_room, take_lea
 from shoal_hub.transfer.needs import model_artifacts
 from shoal_hub.trials.owner import owner_of
 from shoal_hub.trials.placing import Candidate, Misfit, Placed, Placing, place, served_version
-from shoal_hub.trials.public import TrialRequest
+from shoal_hub.trials.public import TrialRequest, TrialResults
 from shoal_hub.trials.tables import Trial, TrialDevice
 from shoal_hub.trials.tell import bodies_of, tell_trial
 
@@ -78,8 +79,15 @@ def start_trial(
     return trial, placing.misfits
 
 
-def end_trial(session: Session, trial: Trial, reason: str, now: datetime) -> None:
+def end_trial(session: Session, trial: Trial, reason: str, results: TrialResults, now: datetime) -> None:
     """End a running trial: devices let the candidate go, and what serves goes on.
+
+    Args:
+        session: An open transaction.
+        trial: The trial, locked.
+        reason: Why it ends.
+        results: What it has come to, read just before: what it is shown with from now on.
+        now: The clock.
 
     Raises:
         ConflictError: It has ended.
@@ -87,6 +95,8 @@ def end_trial(session: Session, trial: Trial, reason: str, now: datetime) -> Non
     if trial.state == "ended":
         raise ConflictError(f"ending trial {trial.id}: it has ended, {trial.reason}", "nothing to do")
     trial.state, trial.reason, trial.ended_at = "ended", reason, now
+    if trial.mode == "ab":
+        trial.results = json.loads(results.model_dump_json())  # bounds that are not finite are null
     session.add(trial)
     drop_intents_of(session, owner_of(trial.id))
     drop_leases(session, owner_of(trial.id))

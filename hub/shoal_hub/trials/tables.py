@@ -41,6 +41,12 @@ class Trial(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
     ends_at: datetime = Field(sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    results: dict[str, Any] | None = Field(
+        default=None,
+        sa_type=JSON(none_as_null=True),
+        sa_column_kwargs={"info": UNAUDITED},
+        description="TrialResults when it ended, as its windows are deleted some day; none: read from windows",
+    )
     looked_at: datetime | None = Field(
         default=None, sa_type=UtcDateTime, description="when its stop rule was last looked at"
     )

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoal_hub.gates.decide import Decision, decide
+from shoal_hub.gates.decide import ArmSizes, Decision, decide
 from shoal_hub.gates.plan import GatePlan
 from shoal_numerics import DeviceTotals, Evidence
 
@@ -20,9 +20,20 @@ def errors(canary: float, control: float, *, devices: int = 20, requests: int = 
     return Evidence(before, DeviceTotals(random.binomial(requests, rates).astype(float), weight), is_canary)
 
 
-def decided(evidence: Evidence, *, is_overdue: bool = False, **plan: Any) -> Decision:
+def decided(evidence: Evidence, *, is_overdue: bool = False, arms: ArmSizes | None = None, **plan: Any) -> Decision:
     made = GatePlan.model_validate({"metrics": [{"name": "error_rate", "margin": 0.02}]} | plan)
-    return decide(made, [(made.metric(made.metrics[0]), evidence)], gates=2, wave=0, is_overdue=is_overdue)
+    canaries = int(evidence.is_canary.sum())
+    sizes = arms or ArmSizes(canaries, len(evidence.is_canary) - canaries)
+    read = [(made.metric(made.metrics[0]), evidence)]
+    return decide(made, read, arms=sizes, gates=2, wave=0, is_overdue=is_overdue)
+
+
+def heard_of(evidence: Evidence, canaries: int, controls: int) -> Evidence:
+    """Return the same with samples of so many devices of each side only."""
+    place = np.where(evidence.is_canary, np.cumsum(evidence.is_canary), np.cumsum(~evidence.is_canary))
+    is_heard = place <= np.where(evidence.is_canary, canaries, controls)
+    after = DeviceTotals(evidence.after.numerator * is_heard, evidence.after.weight * is_heard)
+    return Evidence(evidence.before, after, evidence.is_canary)
 
 
 def test_harm_that_is_shown_aborts_with_its_numbers() -> None:
@@ -59,6 +70,37 @@ def test_a_fleet_too_small_for_a_test_is_decided_by_the_hard_limit_and_shown_as_
 def test_without_samples_a_small_fleet_waits() -> None:
     found = decided(errors(0.05, 0.05, devices=3, requests=10))
     assert (found.verdict, found.tested) == ("hold", "not_tested")
+
+
+@pytest.mark.parametrize("canary", [0.02, 0.05, 0.3])
+def test_the_first_canaries_of_a_large_wave_decide_nothing_as_they_arrive_one_by_one(canary: float) -> None:
+    evidence = errors(canary, 0.05, devices=40)
+    for arrived in range(1, 10):
+        found = decided(heard_of(evidence, arrived, 40))
+        assert (found.verdict, found.tested, found.metrics[0]["limit"]["verdict"]) == ("hold", "not_tested", "hold")
+    assert f"{arrived} canaries have samples" in found.reason
+    assert decided(heard_of(evidence, 40, 40)).verdict == ("abort" if canary > 0.05 else "advance")
+
+
+def test_where_labels_come_back_from_few_of_many_devices_only_the_wave_s_time_lets_the_limit_decide() -> None:
+    few = heard_of(errors(0.3, 0.05, devices=40), 5, 5)
+    assert decided(few).verdict == "hold"
+    assert (decided(few, is_overdue=True).verdict, decided(few, is_overdue=True).tested) == ("abort", "not_tested")
+
+
+@pytest.mark.parametrize(("canary", "verdict"), [(50.0, "advance"), (50.5, "advance"), (60.0, "abort")])
+def test_where_all_devices_of_a_side_say_the_same_the_limit_decides_at_once(canary: float, verdict: str) -> None:
+    is_canary, weight = np.arange(40) < 20, np.full(40, 100.0)
+    degrees = DeviceTotals(np.where(is_canary, canary, 50.0) * weight, weight)
+    before = DeviceTotals(np.full(40, 50.0) * weight, weight)
+    found = decided(Evidence(before, degrees, is_canary), metrics=[{"name": "temperature"}])
+    assert (found.verdict, found.tested) == (verdict, "not_tested")
+
+
+def test_few_controls_leave_it_to_the_limit_but_not_before_enough_of_many_canaries_are_heard_of() -> None:
+    evidence, arms = errors(0.3, 0.05, devices=40), ArmSizes(40, 3)
+    assert decided(heard_of(evidence, 9, 3), arms=arms).verdict == "hold"
+    assert (decided(heard_of(evidence, 10, 3), arms=arms).verdict) == "abort"
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ from tests.simulators.rows import NOON as LONG_AGO
 from tests.simulators.rows import add_device, add_version, make_report
 
 from shoal_contract.reported import ModelReport, SlotReport
+from shoal_contract.telemetry import LATENCY_EDGES_MS
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.monitoring.prune import BATCH, BATCHES, LOOK_EVERY, WindowPruner
 from shoal_hub.monitoring.tables import WindowRow
 from shoal_hub.rollouts.tables import Rollout
-from shoal_hub.trials.tables import Trial
+from shoal_hub.trials.settle import settle_trials
+from shoal_hub.trials.tables import Trial, TrialDevice
 
 RETENTION = timedelta(days=2)
 TARGET = "generic-onnx-int8"
@@ -129,3 +131,40 @@ def test_what_a_running_trial_compares_with_stays_until_its_end(
     assert pruner.step(now + LOOK_EVERY) == 1
     with hub.database.session() as session:
         assert session.exec(select(func.count()).select_from(WindowRow)).one() == 0
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_an_ended_trial_shows_what_it_came_to_when_its_windows_are_gone(
+    client: TestClient, hub: HubContext, device: str, is_stopped: bool
+) -> None:
+    def results() -> tuple[Any, Any]:
+        found = client.get(f"/api/v1/trials/{trial}").json()
+        return found["arms"], found["effects"]
+
+    trial = client.post("/api/v1/trials", json={"model": "digits", "version": "2", "mode": "ab"}).json()["id"]
+    with hub.database.transaction() as session:
+        row = session.get_one(Trial, trial)
+        row.created_at, row.ends_at = utc_now() - timedelta(days=10), utc_now() - timedelta(seconds=1)
+        session.exec(select(TrialDevice).where(TrialDevice.device_id == device)).one().arm = "both"
+    add_windows(hub, device, 4, age=timedelta(days=9))
+    add_windows(hub, device, 3, age=timedelta(days=9), version=2)
+    before = results()
+    assert [(arm["arm"], arm["samples"]) for arm in before[0]] == [("control", 4), ("candidate", 3)]
+    assert {one["metric"] for one in before[1]} == {"error_rate", "p95_latency", "confidence", "accuracy"}
+    if is_stopped:
+        client.post(f"/api/v1/trials/{trial}/stop").raise_for_status()
+    settle_trials(hub.database, utc_now())
+    assert client.get(f"/api/v1/trials/{trial}").json()["state"] == "ended"
+    assert WindowPruner(hub.database, RETENTION).step(utc_now()) == 7
+    assert results() == before
+
+
+def test_a_trial_whose_windows_can_not_be_compared_is_shown_and_ends_all_the_same(
+    client: TestClient, hub: HubContext, device: str
+) -> None:
+    trial = client.post("/api/v1/trials", json={"model": "digits", "version": "2", "mode": "ab"}).json()["id"]
+    add_windows(hub, device, 1, age=-timedelta(hours=2), latency=[-1] * (len(LATENCY_EDGES_MS) + 1))
+    ended = client.post(f"/api/v1/trials/{trial}/stop")
+    assert (ended.status_code, ended.json()["state"]) == (200, "ended"), ended.text
+    assert {one["verdict"] for one in ended.json()["effects"]} == {"not_tested"}
+    assert "can not be compared" in ended.json()["effects"][0]["reason"]

@@ -180,6 +180,23 @@ def test_a_small_fleet_is_decided_by_the_hard_limits_and_that_is_said(
     assert "not tested" in found["gates"][0]["reason"]
 
 
+def test_the_first_canaries_of_a_wave_that_is_large_enough_for_a_test_do_not_abort_it(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    rollout = start(client, fleet)
+    step(hub)
+    canaries = canaries_of(hub, rollout)
+    fleet.obey(*canaries[:3])
+    step(hub)
+    tell_windows(hub, canaries[:3], 2, 0.2, at_s=10)
+    tell_windows(hub, sorted(set(fleet.ids) - set(canaries)), 1, 0.05, at_s=10)
+    step(hub, 120)
+    found = shown(client, rollout)
+    (gate,) = found["gates"]
+    assert (found["state"], gate["verdict"], gate["tested"]) == ("running", "hold", "not_tested")
+    assert "3 canaries have samples, a test needs 10" in gate["reason"]
+
+
 def test_nothing_is_shown_for_the_plans_time_and_a_stated_rule_decides(
     client: TestClient, hub: HubContext, fleet: Fleet
 ) -> None:
