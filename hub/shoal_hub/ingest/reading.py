@@ -1,4 +1,4 @@
-"""From what the broker delivers to what can be believed: rates first, then the devices' keys, then the signatures."""
+"""From what the broker delivers to what can be believed: the devices' keys, then their rates, then the signatures."""
 
 import logging
 import threading
@@ -49,31 +49,42 @@ class Reader:
     def read(self, messages: Sequence[Message]) -> Read:
         """Return what of the messages can be believed."""
         sources = [found for message in messages if (found := self._source_of(message)) is not None]
-        device_ids = {source.device_id for _, source in sources}
-        keys = self._keys_of(device_ids)
+        keys = self._keys_of({source.device_id for _, source in sources})
         received: list[Received] = []
+        strangers: set[str] = set()
         for message, source in sources:
-            try:
-                if source.device_id in keys:
-                    several = read(source, message.payload, keys[source.device_id])
-                    self._rates.count_more(source.device_id, len(several) - 1)
-                    received += several
-            except ContractError as error:
-                self._warn(sender(message.topic), str(error))
-        return Read(received, frozenset(device_ids - keys.keys()))
+            if not self._allows(source.device_id, len(message.payload)):
+                continue
+            if source.device_id in keys:
+                received += self._open(message, source, keys[source.device_id])
+            else:
+                strangers.add(source.device_id)
+        return Read(received, frozenset(strangers))
+
+    def _open(self, message: Message, source: topics.UpTopic, keys: DeviceKeys) -> Sequence[Received]:
+        try:
+            found = read(source, message.payload, keys)
+        except ContractError as error:
+            self._warn(sender(message.topic), str(error))
+            return ()
+        self._rates.count_more(source.device_id, len(found) - 1)
+        return found
+
+    def _allows(self, device_id: str, size_bytes: int) -> bool:
+        """Whether a message may be opened, asked just before: those in front of it in the same drain are paid for."""
+        if self._rates.allows(device_id, size_bytes, time.monotonic()):
+            return True
+        self._warn(f"device {device_id}", "it sends more than SHOAL_DEVICE_MESSAGES_PER_S")
+        return False
 
     def _source_of(self, message: Message) -> tuple[Message, topics.UpTopic] | None:
         if not message.payload:
             return None  # a retained message that was cleared
         try:
-            source = topics.parse_up(message.topic)
+            return message, topics.parse_up(message.topic)
         except ContractError as error:
             self._warn(sender(message.topic), str(error))
             return None
-        if self._rates.allows(source.device_id, len(message.payload), time.monotonic()):
-            return message, source
-        self._warn(f"device {source.device_id}", "it sends more than SHOAL_DEVICE_MESSAGES_PER_S")
-        return None
 
     def _keys_of(self, device_ids: set[str]) -> dict[str, DeviceKeys]:
         """Return the devices' keys; a database that is away is waited for, as nothing can be believed without it."""

@@ -1,7 +1,7 @@
 """What a variant costs a device, in memory and time: measured on devices as they load it, or predicted from others.
 
 A prediction goes by the hardware: the median over devices of the same kind that have loaded the very same file; where
-there is none, what compression measured when the file was made.
+there are too few of them, what compression measured when the file was made.
 """
 
 import re
@@ -24,6 +24,8 @@ from shoal_hub.registry.tables import VariantRow
 Basis = Literal["same_hardware", "compression", "nothing"]
 _MOST: Final = 501
 """Devices of one kind, those measured last, over which a median is taken."""
+LEAST_MEASURED: Final = 3
+"""Devices of one kind that have to have measured before it counts: a single one that lies is outvoted."""
 _PART: Final = 500
 """Ids that one statement names."""
 _REVISION: Final = re.compile(r" Rev [0-9.]+$")
@@ -97,7 +99,10 @@ def hardware_class(hardware: Mapping[str, Any] | None) -> str:
 
 
 def read_costs(session: Session, variants: Sequence[Made]) -> Costs:
-    """Return what is known of these variants of one version; what revoked devices have measured does not count."""
+    """Return what is known of these variants of one version.
+
+    What revoked devices have measured does not count, nor what fewer than `LEAST_MEASURED` have.
+    """
     files = {one.target: one.sha256 for one in variants}
     measured: dict[tuple[str, str], list[tuple[float, int, int]]] = {}
     rows = session.connection().execute(_measured(set(files.values())))
@@ -114,7 +119,7 @@ def memory_of(report: Mapping[str, Any]) -> int | None:
 
 
 def take_costs(session: Session, told: Sequence[tuple[str, VersionCost]], now: datetime) -> None:
-    """Keep what devices have measured, of files that the registry has.
+    """Keep what devices have measured, of files that the registry has. Whether they were to load them is not asked.
 
     Args:
         session: An open transaction.
@@ -164,7 +169,9 @@ def _measured(files: Iterable[str]) -> Any:  # noqa: ANN401 - a statement over f
         .subquery()
     )
     names = ("sha256", "hardware", "latency_p50_ms", "memory_bytes", "devices")
-    return select_columns(*(numbered.c[name] for name in names)).where(numbered.c.number <= _MOST)
+    return select_columns(*(numbered.c[name] for name in names)).where(
+        numbered.c.number <= _MOST, numbered.c.devices >= LEAST_MEASURED
+    )
 
 
 def _median(measured: Sequence[tuple[float, int, int]]) -> Prediction:

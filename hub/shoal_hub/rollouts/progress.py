@@ -5,21 +5,26 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, BindParameter, and_, bindparam, case, or_
-from sqlmodel import Session, col, update
+from sqlmodel import Session, col, select, update
 
 from shoal_contract.telemetry import DeploymentEvent
 from shoal_hub.database import announce
 from shoal_hub.registry.costs import take_costs
-from shoal_hub.rollouts.tables import Deployment
+from shoal_hub.registry.tables import VariantRow, Version
+from shoal_hub.rollouts.tables import Deployment, Rollout
 
 STEPS: Final = "steps"
 """The word for readers that a step was noted. No rollout gets further by one, so the controller does not look."""
+
+_PART: Final = 500
+"""Ids that one statement names."""
 
 
 def note_steps(session: Session, told: Sequence[tuple[str, DeploymentEvent]], now: datetime) -> None:
     """Show devices' latest steps in their open deployments, and keep what has travelled and what they have measured.
 
     What has travelled is noted also after the end; a later attempt that found the file there takes nothing back of it.
+    A measurement counts for the file that the device was given by the deployment that it names, and for no other.
 
     Args:
         session: An open transaction.
@@ -40,8 +45,38 @@ def note_steps(session: Session, told: Sequence[tuple[str, DeploymentEvent]], no
         # In the order in which the controller writes them: two writers then wait for each other in turn.
         session.connection().execute(_NOTE, [latest[place] for place in sorted(latest)])
         announce(session, STEPS)
-    if costs := [(device_id, body.cost) for device_id, body in told if body.cost is not None]:
+    if measured := [one for one in told if one[1].cost is not None]:
+        _take_costs(session, measured, now)
+
+
+def _take_costs(session: Session, measured: Sequence[tuple[str, DeploymentEvent]], now: datetime) -> None:
+    given = _given_files(session, sorted({body.deployment for _, body in measured}))
+    costs = [
+        (device_id, body.cost)
+        for device_id, body in measured
+        if body.cost is not None and given.get((body.deployment, device_id)) == body.cost.sha256
+    ]
+    if costs:
         take_costs(session, costs, now)
+
+
+def _given_files(session: Session, deployments: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Return the file of the variant that each of these deployments gave its device, by deployment and device."""
+    wanted = (
+        select(Deployment.id, Deployment.device_id, VariantRow.sha256)
+        .join(Rollout, col(Rollout.id) == col(Deployment.rollout_id))
+        .join(Version, and_(col(Version.model) == col(Rollout.model), col(Version.number) == col(Rollout.version)))
+        .join(
+            VariantRow,
+            and_(col(VariantRow.version_id) == col(Version.id), col(VariantRow.target) == col(Deployment.target)),
+        )
+    )
+    found: dict[tuple[str, str], str] = {}
+    for start in range(0, len(deployments), _PART):
+        part = deployments[start : start + _PART]
+        rows = session.exec(wanted.where(col(Deployment.id).in_(part)))
+        found |= {(deployment, device_id): sha256 for deployment, device_id, sha256 in rows}
+    return found
 
 
 _is_open: Final = or_(col(Deployment.state) == "assigned", col(Deployment.state) == "working")  # IN takes no many rows

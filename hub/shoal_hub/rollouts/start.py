@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -117,13 +117,21 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     take_leases(session, owner_of(rollout.id), artifacts, now)
     pairs = delta_pairs(session, found, variants, request, chosen.ahead, starter.delta_min_bytes)
     _take_deltas(session, starter, rollout, pairs, now)
-    budget_bytes = starter.retained_budget_bytes
-    expected = expected_bytes(session, found, request, chosen.placed(), retained_budget_bytes=budget_bytes)
-    add_deployments(session, rollout, chosen, expected)
+    add_deployments(session, rollout, chosen, _expected(session, starter, found, request, chosen))
     begin_wave(session, rollout, now)
     record_event(session, "rollout_started", _started(rollout, chosen), subject=owner_of(rollout.id), at=now)
     announce(session, "rollouts")
     return rollout
+
+
+def _expected(
+    session: Session, starter: Starter, version: Version, plan: RolloutPlan, chosen: Selection
+) -> Mapping[str, int]:
+    """Return what devices are expected to fetch; nothing at a rehearsal, which forecasts it by itself."""
+    if starter.is_rehearsal:
+        return {}
+    budget_bytes = starter.retained_budget_bytes
+    return expected_bytes(session, version, plan, chosen.placed(), retained_budget_bytes=budget_bytes)
 
 
 def _add_rollout(

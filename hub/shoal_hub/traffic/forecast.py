@@ -8,6 +8,7 @@ out otherwise costs more: a device that has lost its file, a cache that is away.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 from sqlmodel import Session, col, select
@@ -33,6 +34,8 @@ Way = Literal["none", "cache", "delta", "delta_to_come", "broker", "https"]
 in time, or as a whole over MQTT or HTTPS."""
 _PART: Final = 500
 """Devices that one statement names."""
+_KEPT_COSTS: Final = 1024
+"""Files whose cost is kept: it is counted chunk by chunk, and a fleet fetches a few files."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ def _forecast(known: _Known, receiver: Receiver) -> Forecast:
     way, sha256, size_bytes = _way(known, receiver, file)
     cost_bytes = known.manifest_cost_bytes
     if way == "https":
-        cost_bytes += ranges_cost(size_bytes, chunk_bytes_for(size_bytes)).total_bytes
+        cost_bytes += _https_bytes(size_bytes)
     elif way not in {"none", "cache"}:
         cost_bytes += _broker_bytes(sha256, size_bytes)
     return Forecast(way, sha256, size_bytes, cost_bytes)
@@ -247,6 +250,12 @@ def _key(slot: Mapping[str, Any]) -> tuple[int, str, str]:
     return slot["version"], slot["target"], slot["sha256"]
 
 
+@lru_cache(_KEPT_COSTS)
+def _https_bytes(size_bytes: int) -> int:
+    return ranges_cost(size_bytes, chunk_bytes_for(size_bytes)).total_bytes
+
+
+@lru_cache(_KEPT_COSTS)
 def _broker_bytes(sha256: str, size_bytes: int) -> int:
     return artifact_cost(sha256, size_bytes, chunk_bytes_for(size_bytes)).total_bytes
 

@@ -117,13 +117,26 @@ def test_a_batch_by_the_key_that_is_known_to_be_in_use_asks_for_no_certificates(
     assert ingest.hears(key)
 
 
-def test_a_device_pays_for_each_message_that_its_batches_hold(ingest: Ingest, database: Database) -> None:
+@pytest.mark.parametrize("is_one_drain", [True, False])
+def test_a_device_pays_for_each_message_that_its_batches_hold(
+    ingest: Ingest, database: Database, is_one_drain: bool
+) -> None:
     key, warned = ingest.certify(), list[str]()
-    reader = Reader(database, 2.0, lambda source, _why: warned.append(source), threading.Event())
+    reader = Reader(database, 1.2, lambda source, _why: warned.append(source), threading.Event())
     place, inside = b'{"stream":"%b","sequence":1,"oldest":1}' % (b"a" * 16), b",".join([b"1"] * 10)
     envelope = sign_up(
         b'{"outbox":%b,"messages":[%b]}' % (place, inside), "events", key, device_key_id(key.public_key())
     )
     message = Message(topics.up(ingest.device_id, "events"), envelope, is_retained=False, acknowledge=lambda: None)
-    assert [len(reader.read([message]).received) for _ in range(3)] == [10, 10, 0]
+    drains = [[message] * 3] if is_one_drain else [[message]] * 3
+    assert [len(reader.read(drain).received) for drain in drains] == ([20] if is_one_drain else [10, 10, 0])
     assert warned == [f"device {ingest.device_id}"]
+
+
+def test_an_unknown_device_that_floods_is_no_stranger_any_more_than_its_rate_allows(database: Database) -> None:
+    """Each drain with strangers is written down."""
+    reader = Reader(database, 0.11, lambda *_: None, threading.Event())
+    topic = topics.up("d-abcdefgh234567ab", "event")
+    message = Message(topic, b"x", is_retained=False, acknowledge=lambda: None)
+    found = [reader.read([message] * 10).strangers for _ in range(3)]
+    assert found == [{"d-abcdefgh234567ab"}, frozenset(), frozenset()]

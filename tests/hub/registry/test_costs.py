@@ -52,13 +52,16 @@ def test_what_devices_of_the_same_hardware_measured_counts_as_their_median(hub: 
         assert predict(session, None) == Prediction()
 
 
-def test_where_no_such_device_has_it_goes_by_what_compression_measured(hub: HubContext) -> None:
+def test_until_three_such_devices_have_it_goes_by_what_compression_measured(hub: HubContext) -> None:
     with hub.database.transaction() as session:
         row = session.exec(select(VariantRow)).one()
         row.latency_p50_ms, row.report = 0.5, {"memory_bytes": 4096}
+        for _ in range(2):
+            take_costs(session, [(board(session).id, cost(2.0, 2**50))], NOON)
+            assert predict(session) == Prediction(0.5, 4096, "compression", 0)
         take_costs(session, [(board(session).id, cost(2.0, 300))], NOON)
+        assert predict(session) == Prediction(2.0, 2**50, "same_hardware", 3)
         assert predict(session, OTHER) == Prediction(0.5, 4096, "compression", 0)
-        assert predict(session) == Prediction(2.0, 300, "same_hardware", 1)
 
 
 def test_a_board_s_revision_makes_no_other_hardware() -> None:
@@ -70,11 +73,11 @@ def test_a_board_s_revision_makes_no_other_hardware() -> None:
 
 def test_a_device_counts_once_with_what_it_measured_last(hub: HubContext) -> None:
     with hub.database.transaction() as session:
-        device_id = board(session).id
-        take_costs(session, [(device_id, cost(1.0, 1)), (device_id, cost(2.0, 2))], NOON)
-        assert predict(session) == Prediction(2.0, 2, "same_hardware", 1)
-        take_costs(session, [(device_id, cost(3.0, 2**62))], NOON)
-        assert predict(session) == Prediction(3.0, 2**62, "same_hardware", 1)
+        ids = [board(session).id for _ in range(3)]
+        for latency_ms, memory_bytes in ((2.0, 2), (3.0, 2**62)):
+            take_costs(session, [(one, cost(1.0, 1)) for one in ids], NOON)
+            take_costs(session, [(one, cost(latency_ms, memory_bytes)) for one in ids], NOON)
+            assert predict(session) == Prediction(latency_ms, memory_bytes, "same_hardware", 3)
 
 
 def test_files_that_the_registry_has_not_and_boards_that_have_not_said_what_they_are_leave_nothing(
@@ -90,11 +93,13 @@ def test_files_that_the_registry_has_not_and_boards_that_have_not_said_what_they
 def test_what_a_revoked_device_measured_does_not_count_and_goes_when_it_is_decommissioned(hub: HubContext) -> None:
     with hub.database.transaction() as session:
         device = board(session)
-        take_costs(session, [(device.id, cost(1.0, 1))], NOON)
+        others = [board(session).id for _ in range(3)]
+        take_costs(session, [(device.id, cost(1.0, 1)), *((one, cost(5.0, 5)) for one in others)], NOON)
+        assert predict(session).devices == 4
         revoke(session, device, by="ada", reason="", now=NOON)
-        assert predict(session) == Prediction()
+        assert predict(session) == Prediction(5.0, 5, "same_hardware", 3)
         decommission(session, device, by="ada", reason="", now=NOON)
-        assert session.exec(select(CostRow)).all() == []
+        assert {row.device_id for row in session.exec(select(CostRow))} == set(others)
 
 
 def test_of_a_large_fleet_the_last_measured_count_and_all_are_counted(

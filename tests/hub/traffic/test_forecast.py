@@ -19,6 +19,7 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.jobs.queue import enqueue
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.sites.membership import Layout, create_site
+from shoal_hub.traffic import forecast
 from shoal_hub.traffic.forecast import Budget, Forecast, Receiver, budgets_of, forecast_bytes
 from shoal_hub.traffic.limits import Limits, set_limits
 from shoal_hub.traffic.take import take_totals
@@ -83,6 +84,36 @@ def test_a_whole_file_takes_its_bytes_and_what_the_device_will_count_beside_them
         cost = artifact_cost(sha256_hex(FILES[2]), 300_000, chunk_bytes_for(300_000)).total_bytes
         assert (one.way, one.file_bytes, one.uplink_bytes) == ("broker", 300_000, cost)
         assert 300_000 < cost < 1.08 * 300_000
+
+    in_world(check)
+
+
+def test_the_cost_of_a_file_is_counted_once_and_not_for_each_device(
+    in_world: InWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted chunk by chunk, inside the transaction that starts a rollout."""
+    counted: list[int] = []
+
+    def spy(name: str, place: int) -> None:
+        real = getattr(forecast, name)
+
+        def count(*args: Any) -> Traffic:
+            counted.append(args[place])
+            cost: Traffic = real(*args)
+            return cost
+
+        monkeypatch.setattr(forecast, name, count)
+
+    spy("artifact_cost", 1)
+    spy("ranges_cost", 0)
+
+    def check(world: World) -> None:
+        for budget_bytes in (None, 0):
+            counted.clear()
+            take_leases(world.session, "rollout/r-1", [sha256_hex(FILES[2])], NOON)
+            found = world.forecast(*(world.add() for _ in range(5)), budget_bytes=budget_bytes)
+            assert len({(one.way, one.uplink_bytes) for one in found}) == 1
+            assert counted.count(300_000) <= 1, "no more often than there are files"
 
     in_world(check)
 
