@@ -12,6 +12,8 @@ def test_limits_are_set_for_a_device_a_group_and_the_fleet_and_listed(shoal: Sho
     made = json.loads(shoal("devices", "limit", "garden", "--bytes-per-s", "65536", "--json").out)
     assert (made["scope"], made["name"], made["max_fetch_bytes_per_s"]) == ("devices", GARDEN, 65536)
     assert shoal("devices", "limit", "--fleet", "--bytes-per-month", "1000000").status == 0
+    assert "no group greenhouse" in shoal("devices", "limit", "--group", "greenhouse", "--bytes-per-month", "5").err
+    shoal("groups", "create", "greenhouse", "--device", "garden")
     assert shoal("devices", "limit", "--group", "greenhouse", "--bytes-per-month", "5").status == 0
     listed = json.loads(shoal("devices", "limits", "--json").out)
     assert {(one["scope"], one["max_bytes_per_month"]) for one in listed} == {
