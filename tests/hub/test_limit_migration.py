@@ -1,4 +1,4 @@
-"""Limits of groups that hold for nobody are gone after the migration, with a word; listed devices are told of theirs."""
+"""Limits of groups that hold for nobody are gone after the migration, with a word; listed devices are told theirs."""
 
 from alembic import command
 from sqlmodel import col, delete, select

@@ -37,7 +37,7 @@ from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.rollouts.variants import rank_variants
-from shoal_hub.rollouts.views import RolloutView
+from shoal_hub.rollouts.views import Attempt, RolloutView
 from shoal_hub.rollouts.work import count_deployments, find_work
 from shoal_hub.transfer.leases import lease_users
 
@@ -154,7 +154,7 @@ def step_rollout(
     view = view_rollout(session, row, now)
     tally = count_deployments(session, rollout_id)
     work = find_work(session, view, tally, now, is_aborting=abort_reason != "")
-    if view.plan.on_low_memory == "refuse" and any(one.state == "pending" for one in work.attempts):
+    if view.plan.on_low_memory == "refuse" and not abort_reason and _may_tell_any(view, work.attempts):
         view = replace(view, costs=_costs_of(session, view))
     gate = look_at_gate(session, row, view, look, now) if not abort_reason else None
     known = Known(read_facts(session, view, work.attempts, now), tally, gate=gate, has_more=work.has_more)
@@ -234,6 +234,11 @@ def _gate_count(row: Rollout) -> int:
     if row.gate_count is not None:
         return row.gate_count
     return len(row.waves) - 1 if row.plan.get("gate") is not None else 0
+
+
+def _may_tell_any(view: RolloutView, attempts: Sequence[Attempt]) -> bool:
+    """Whether some of these devices may be told, and have to have the memory for it."""
+    return view.state == "running" and any(one.state == "pending" for one in attempts)
 
 
 def _costs_of(session: Session, view: RolloutView) -> Costs:
