@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import NoReturn, cast
 
 import pytest
+from tests.simulators.hub_process import HubProcess
 from tests.simulators.kills.claims import Book, problems, unrest
 from tests.simulators.kills.evidence import DeploymentRow, DiskFacts, Evidence, RolloutRow, Tables, Told, Wanted
 from tests.simulators.kills.matrix import moment_of
-from tests.simulators.kills.plan import HUB_PARTS, plan_round
+from tests.simulators.kills.operator import Operator
+from tests.simulators.kills.plan import HUB_PARTS, PlannedRollout, plan_round
 
 from shoal_agent.simulated.journal import Change
 from shoal_agent.slots import Slot, Slots
@@ -94,6 +97,7 @@ def told(**changes: object) -> Harm:
 
 HARMS: dict[str, tuple[Harm, str]] = {
     "a rollout is gone": (with_tables(rollouts={}, deployments=[]), "lost: rollout"),
+    "a rollout is gone, its attempts are not": (with_tables(rollouts={}), "is of rollout r-1, which is gone"),
     "a device was left out": (with_tables(deployments=[deployment(DEVICES[1])]), "lost: rollout"),
     "an attempt never ended": (with_first(deployment(DEVICES[0], "working")), "lost: dp-d-1 is working"),
     "an attempt has failed": (with_first(deployment(DEVICES[0], "failed", problem="fetch")), "has failed"),
@@ -121,8 +125,21 @@ def test_nothing_is_wrong_with_a_fleet_that_is_well() -> None:
 @pytest.mark.parametrize("name", HARMS)
 def test_harm_is_seen(name: str) -> None:
     harm, words = HARMS[name]
-    found = problems(harm(well()), book_of(well()))
+    harmed, book = harm(well()), book_of(well())
+    book.close(ROLLOUT, harmed.tables)
+    found = problems(harmed, book)
     assert any(words in one for one in found), found
+
+
+def test_an_operator_says_whatever_ends_its_work() -> None:
+    class Broken:
+        def client(self) -> NoReturn:
+            raise RuntimeError("no memory")
+
+    operator = Operator(cast("HubProcess", Broken()), [MODEL], DEVICES, Book())
+    for thread in operator.carry_out([PlannedRollout(0, (0,), (1,), 0.0, "nothing", 0.0)]):
+        thread.join(timeout=10)
+    assert operator.problems == ["operator: nothing: RuntimeError: no memory"]
 
 
 def test_a_device_may_give_up_a_version_at_which_its_agent_was_killed_again_and_again() -> None:

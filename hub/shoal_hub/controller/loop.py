@@ -38,7 +38,7 @@ from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.monitoring.prune import WindowPruner
 from shoal_hub.monitoring.settle import settle_signals
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
-from shoal_hub.rollouts.reconcile import reconcile_rollouts
+from shoal_hub.rollouts.reconcile import pass_rollouts
 from shoal_hub.transfer.deltas import end_unwanted_deltas
 from shoal_hub.transfer.leases import LEASES
 from shoal_hub.transfer.needs import drop_settled_leases
@@ -293,9 +293,14 @@ class Controller:
             yield lambda: self._prune_windows(now)
 
     def _advance_rollouts(self, now: datetime) -> None:
+        """Take rollouts as far as they go, with one look at a gate: what it comes to is told before the next one."""
+        found = pass_rollouts(self._database, now)
+        if found.has_looks:
+            self._pace.hear(frozenset({"rollouts"}), time.monotonic(), Speaker.CONTROLLER)
         for _ in range(_MAX_ROLLOUT_STEPS):
-            if not reconcile_rollouts(self._database, now):
+            if not found.has_more:
                 return
+            found = pass_rollouts(self._database, now, may_look=False)
 
     def _prune_windows(self, now: datetime) -> None:
         self._window_pruner.step(now)

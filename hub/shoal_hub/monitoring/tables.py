@@ -18,7 +18,7 @@ class WindowRow(SQLModel, table=True):
     # What devices saw.
     __table_args__ = (
         Index("ix_windows_stream", "device_id", "model", "version", "id"),
-        Index("ix_windows_time", "model", "started_at", "device_id"),
+        Index("ix_windows_device", "model", "device_id", "started_at"),
         Index("ix_windows_received", "received_at"),
         {"info": UNAUDITED},
     )

@@ -157,7 +157,7 @@ class _Step:
         """Start the next wave, or end the rollout, if nothing speaks against it."""
         rollout, gate = self.rollout, self._known.gate
         soaks_until = rollout.soaks_until()
-        is_held = gate is not None and gate.verdict == "hold" and not rollout.is_gate_passed
+        is_held = gate is not None and gate.verdict == "hold" and (gate.is_due or not rollout.is_gate_passed)
         if is_held or (soaks_until is not None and self._now < soaks_until):
             return
         if rollout.is_last_wave:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import Final, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, or_
@@ -76,6 +77,21 @@ def windows_needed(session: Session) -> list[tuple[str, datetime]]:
     return found
 
 
+def due_looks(session: Session, now: datetime) -> list[str]:
+    """Return the rollouts whose gate is to be looked at again, those first that were not for the longest."""
+    found: list[tuple[float, str]] = []
+    for row in session.exec(select(Rollout).where(may_look())):
+        last = last_look(session, row.id, row.current_wave)
+        try:
+            plan = GatePlan.model_validate(row.plan["gate"]) if row.plan.get("gate") is not None else None
+        except ValueError:  # of this one alone
+            log.exception("reading the gate of rollout %s", row.id)
+            continue
+        if plan is not None and not _is_fresh(last, plan, now):
+            found.append((last.at.timestamp() if last is not None else -inf, row.id))
+    return [rollout_id for _, rollout_id in sorted(found)]
+
+
 def prepare_look(session: Session, row: Rollout, view_of: Callable[[], RolloutView], now: datetime) -> Prepared | None:
     """Judge the gate of a rollout's current wave; None where it has none, or is not to be looked at yet.
 
@@ -127,7 +143,7 @@ def look_at_gate(
         return prepared.result
     if last is not None and _is_fresh(last, plan, now):
         return GateResult(last.verdict, last.reason)
-    return GateResult("hold", _SOON)
+    return GateResult("hold", _SOON, is_due=True)
 
 
 def _ask(session: Session, row: Rollout, view: RolloutView, look: GateLook, now: datetime) -> None:

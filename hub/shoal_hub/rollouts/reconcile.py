@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
@@ -22,14 +22,22 @@ from shoal_hub.rollouts.attempts import Change, keep_attempts, keep_audited
 from shoal_hub.rollouts.delta_pairs import is_waiting_for_deltas
 from shoal_hub.rollouts.effects import carry_out
 from shoal_hub.rollouts.facts import read_facts
-from shoal_hub.rollouts.gate import Prepared, begin_serving, begin_wave, end_watch, look_at_gate, may_look, prepare_look
+from shoal_hub.rollouts.gate import (
+    Prepared,
+    begin_serving,
+    begin_wave,
+    due_looks,
+    end_watch,
+    look_at_gate,
+    prepare_look,
+)
 from shoal_hub.rollouts.joiners import add_late_joiners
 from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.rollouts.variants import rank_variants
-from shoal_hub.rollouts.views import RolloutView
+from shoal_hub.rollouts.views import Attempt, RolloutView
 from shoal_hub.rollouts.work import count_deployments, find_work
 from shoal_hub.transfer.leases import lease_users
 
@@ -42,35 +50,81 @@ _ENDS = {"aborted": "rollouts.abort", "paused": "rollouts.pause"} | dict.fromkey
 """What the controller does when it takes a rollout to a state; everything else is `rollouts.advance`."""
 
 
+class Pass(NamedTuple):
+    """What a pass over all rollouts has left.
+
+    Attributes:
+        has_more: Whether another step may find more to do.
+        has_looks: Whether further gates may have to be looked at: one is in a pass.
+    """
+
+    has_more: bool
+    has_looks: bool
+
+
 def reconcile_rollouts(database: Database, now: datetime) -> bool:
-    """Take one step in each rollout that is not over; return whether another step may find more to do."""
+    """Take one step in each rollout that is not over; return whether another pass may find more to do."""
+    return any(pass_rollouts(database, now))
+
+
+def pass_rollouts(database: Database, now: datetime, *, may_look: bool = True) -> Pass:
+    """Take one step in each rollout that is not over, and then look at one gate that is due.
+
+    A look reads what all devices of a rollout have told, which takes a while for large fleets: no other rollout, which
+    may have to go back, waits for more than one.
+
+    Args:
+        database: The hub's.
+        now: The clock.
+        may_look: Whether a gate is looked at in this pass.
+    """
     with database.session() as session:
         open_ids = set(session.exec(select(Rollout.id).where(col(Rollout.ended_at).is_(None))).all())
         leased = {user.removeprefix(_PREFIX) for user in lease_users(session) if user.startswith(_PREFIX)}
-    looks = _prepare_looks(database, now)
     has_more = False
     for rollout_id in sorted(open_ids | leased):
-        try:
-            with database.transaction() as session:
-                has_more |= _step_and_record(session, rollout_id, now, looks.get(rollout_id))
-        except (ContractError, ValueError):  # of this one alone: the others, a rollback among them, go on
-            log.exception("a step of rollout %s failed; it is tried again", rollout_id)
-    return has_more
+        has_more |= _step_safely(database, rollout_id, now)
+    if not may_look:
+        return Pass(has_more, has_looks=False)
+    looked = _look_once(database, now)
+    return Pass(has_more or looked.has_more, looked.has_looks)
 
 
-def _prepare_looks(database: Database, now: datetime) -> dict[str, Prepared]:
-    """Judge the gates that are due, outside of the transactions that act on it: for large fleets it takes a while."""
-    found: dict[str, Prepared] = {}
+def _look_once(database: Database, now: datetime) -> Pass:
+    """Look at the gate that is due for the longest, outside of the transaction that acts on it.
+
+    Those at which there is nothing to look at yet, or whose look fails, are gone past.
+    """
     with database.session() as session:
-        for row in session.exec(select(Rollout).where(may_look())):
-            try:
-                look = prepare_look(session, row, lambda row=row: view_rollout(session, row, now), now)  # type: ignore[misc]
-            except (ContractError, ValueError):  # of this one alone, as above
-                log.exception("looking at the gate of rollout %s failed; it is tried again", row.id)
-                continue
-            if look is not None:
-                found[row.id] = look
-    return found
+        due = due_looks(session, now)
+    has_more = False
+    for number, rollout_id in enumerate(due, start=1):
+        look = _prepare_look(database, rollout_id, now)
+        if look is None:
+            continue
+        has_more |= _step_safely(database, rollout_id, now, look)
+        if look.look is not None:
+            return Pass(has_more, has_looks=number < len(due))
+    return Pass(has_more, has_looks=False)
+
+
+def _prepare_look(database: Database, rollout_id: str, now: datetime) -> Prepared | None:
+    with database.session() as session:
+        row = session.get_one(Rollout, rollout_id)
+        try:
+            return prepare_look(session, row, lambda: view_rollout(session, row, now), now)
+        except (ContractError, ValueError):  # of this one alone
+            log.exception("looking at the gate of rollout %s failed; it is tried again", rollout_id)
+            return None
+
+
+def _step_safely(database: Database, rollout_id: str, now: datetime, look: Prepared | None = None) -> bool:
+    try:
+        with database.transaction() as session:
+            return _step_and_record(session, rollout_id, now, look)
+    except (ContractError, ValueError):  # of this one alone: the others, a rollback among them, go on
+        log.exception("a step of rollout %s failed; it is tried again", rollout_id)
+        return False
 
 
 def step_rollout(
@@ -100,7 +154,7 @@ def step_rollout(
     view = view_rollout(session, row, now)
     tally = count_deployments(session, rollout_id)
     work = find_work(session, view, tally, now, is_aborting=abort_reason != "")
-    if view.plan.on_low_memory == "refuse" and any(one.state == "pending" for one in work.attempts):
+    if view.plan.on_low_memory == "refuse" and not abort_reason and _may_tell_any(view, work.attempts):
         view = replace(view, costs=_costs_of(session, view))
     gate = look_at_gate(session, row, view, look, now) if not abort_reason else None
     known = Known(read_facts(session, view, work.attempts, now), tally, gate=gate, has_more=work.has_more)
@@ -180,6 +234,11 @@ def _gate_count(row: Rollout) -> int:
     if row.gate_count is not None:
         return row.gate_count
     return len(row.waves) - 1 if row.plan.get("gate") is not None else 0
+
+
+def _may_tell_any(view: RolloutView, attempts: Sequence[Attempt]) -> bool:
+    """Whether some of these devices may be told, and have to have the memory for it."""
+    return view.state == "running" and any(one.state == "pending" for one in attempts)
 
 
 def _costs_of(session: Session, view: RolloutView) -> Costs:

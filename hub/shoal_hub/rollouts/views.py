@@ -157,10 +157,17 @@ Facts: TypeAlias = Mapping[str, DeviceFacts]
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the statistics of a gate say of the waves so far."""
+    """What the statistics of a gate say of the waves so far.
+
+    Attributes:
+        verdict: What follows of it.
+        reason: Why, for a person.
+        is_due: Whether it is to be looked at again first: until then nobody has let the wave pass, either.
+    """
 
     verdict: Literal["advance", "hold", "abort"]
     reason: str
+    is_due: bool = False
 
 
 @dataclass(frozen=True)

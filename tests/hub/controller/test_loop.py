@@ -1,13 +1,20 @@
 """The controller's loop over a real broker: nothing that others say or break keeps it from its work unnoticed."""
 
 import threading
+from datetime import datetime
+from pathlib import Path
+from typing import cast
 
 import pytest
-from tests.simulators.broker import listening
-from tests.simulators.hub_threads import Hub
+from tests.simulators.broker import listening, running_broker
+from tests.simulators.hub_threads import Hub, running_hub
 
+from shoal_hub.controller import loop
+from shoal_hub.controller.loop import Controller
+from shoal_hub.database import Database
 from shoal_hub.devices.revocation import WORD
 from shoal_hub.devices.tables import DesiredRow
+from shoal_hub.rollouts.reconcile import Pass
 from shoal_hub.wake import wake
 
 
@@ -28,6 +35,35 @@ def test_words_that_never_end_keep_the_controller_from_nothing(hub: Hub) -> None
         finally:
             is_over.set()
             noise.join()
+
+
+def test_gates_that_wait_are_looked_at_without_a_tick_and_desired_states_are_composed_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one look comes to, or the way back of another rollout, is told before the next look, which takes a while."""
+    done: list[str] = []
+    is_over = threading.Event()
+
+    def look(_database: Database, _now: datetime, *, may_look: bool = True) -> Pass:
+        done.append("look" if may_look else "step")
+        if done.count("look") == 3:
+            is_over.set()
+        return Pass(has_more=may_look, has_looks=done.count("look") < 3)
+
+    with running_broker(tmp_path) as broker, running_hub(tmp_path, broker, tick_s=30.0) as hub:
+        controller = cast("Controller", hub.controller.worker)
+        compose = controller._refresh_desired
+
+        def compose_noted(now: datetime) -> None:
+            done.append("compose")
+            compose(now)
+
+        monkeypatch.setattr(controller, "_refresh_desired", compose_noted)
+        monkeypatch.setattr(loop, "pass_rollouts", look)
+        controller.wake(frozenset({"rollouts"}))
+        assert is_over.wait(10.0)
+    looks = [one for one in done if one != "step"]
+    assert looks[looks.index("look") :][:5] == ["look", "compose", "look", "compose", "look"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

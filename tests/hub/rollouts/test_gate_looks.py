@@ -6,9 +6,10 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 from sqlalchemy import event, text
-from sqlmodel import select
-from tests.hub.rollouts.test_rollout_routes import URL, Fleet
+from sqlmodel import col, select, update
+from tests.hub.rollouts.test_rollout_routes import TARGET, URL, Fleet
 from tests.hub.rollouts.test_statistical_gate import (
+    GATE,
     canaries_of,
     first_wave_serves,
     fleet,
@@ -16,13 +17,14 @@ from tests.hub.rollouts.test_statistical_gate import (
     step,
     tell_windows,
 )
+from tests.simulators.rows import add_version
 
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.gates.tables import GateLook
 from shoal_hub.rollouts.gate import prepare_look
-from shoal_hub.rollouts.reconcile import reconcile_rollouts, step_rollout, view_rollout
-from shoal_hub.rollouts.tables import Rollout
+from shoal_hub.rollouts.reconcile import pass_rollouts, reconcile_rollouts, step_rollout, view_rollout
+from shoal_hub.rollouts.tables import Deployment, Rollout
 
 __all__ = ["fleet"]
 
@@ -99,3 +101,51 @@ def test_a_rollout_s_windows_are_not_read_between_two_looks(client: TestClient, 
     with while_windows_are_read(hub, lambda: None) as times:
         reconcile_rollouts(hub.database, utc_now())
     assert times == []
+
+
+def start_another(client: TestClient, hub: HubContext, fleet: Fleet, **plan: Any) -> str:
+    """Start a rollout of another model."""
+    with hub.database.transaction() as session:
+        add_version(session, hub.artifacts, 1, {TARGET: b"letters"}, "letters")
+    body = {"model": "letters", "version": "1", "devices": fleet.ids} | plan
+    answer = client.post(URL, json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def states(hub: HubContext, rollout: str) -> set[str]:
+    with hub.database.session() as session:
+        return set(session.exec(select(Deployment.state).where(Deployment.rollout_id == rollout)))
+
+
+def test_no_rollout_waits_for_the_look_at_another_s_gate(client: TestClient, hub: HubContext, fleet: Fleet) -> None:
+    """The look of a large fleet takes a while, and the one that waits may have to go back."""
+    both_sides_are_well(hub, fleet, first_wave_serves(client, hub, fleet)[0])
+    another, seen = start_another(client, hub, fleet), set[str]()
+    with while_windows_are_read(hub, lambda: seen.update(states(hub, another))) as times:
+        reconcile_rollouts(hub.database, utc_now().replace(year=utc_now().year + 1))
+    assert (times, seen) == ([1], {"assigned"})
+
+
+def test_one_gate_is_looked_at_in_a_pass_and_the_one_that_waits_for_the_longest_is_the_next(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    first, canaries = first_wave_serves(client, hub, fleet)
+    second = start_another(client, hub, fleet, waves=[12, 1], gate=GATE)
+    with hub.database.transaction() as session:
+        session.connection().execute(
+            update(Deployment)
+            .where(col(Deployment.rollout_id) == second, col(Deployment.wave) == 0)
+            .values(state="succeeded")
+        )
+    later = utc_now().replace(year=utc_now().year + 1)
+    looked = []
+    for _ in range(3):
+        with hub.database.session() as session:
+            before = {row.rollout_id: row.at for row in session.exec(select(GateLook))}
+        found = pass_rollouts(hub.database, later)
+        with hub.database.session() as session:
+            at = {row.rollout_id: row.at for row in session.exec(select(GateLook))}
+        looked.append(({one for one in at if before.get(one) != at[one]}, found.has_looks))
+    assert looked == [({second}, True), ({first}, False), (set(), False)]
+    assert canaries

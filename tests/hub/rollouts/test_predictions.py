@@ -1,10 +1,13 @@
 """Predicted memory: who lacks it is warned of or refused, and what a first wave measured counts for the rest."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from sqlmodel import select
 from tests.hub.rollouts.test_preview import plan
 from tests.hub.rollouts.test_rollout_routes import TARGET, URL, Fleet
@@ -90,6 +93,49 @@ def test_a_running_rollout_refuses_in_its_next_wave_who_has_less_memory_than_the
     (refused,) = [one for one in shown if one["device_id"] == less]
     assert (refused["state"], refused["failure"], refused["problem"]["code"]) == ("failed", "misfit", "no_memory")
     assert "on 3 devices of the same hardware" in refused["problem"]["message"]
+
+
+@contextmanager
+def costs_read(hub: HubContext) -> Iterator[list[str]]:
+    """What comes is a list with a statement for each time at which measurements are read."""
+    read: list[str] = []
+
+    def before(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if "FROM version_costs" in statement:
+            read.append(statement)
+
+    event.listen(hub.database.engine, "before_cursor_execute", before)
+    try:
+        yield read
+    finally:
+        event.remove(hub.database.engine, "before_cursor_execute", before)
+
+
+def test_measurements_are_read_where_devices_wait_to_be_told_and_for_nothing_else(
+    client: TestClient, hub: HubContext, fleet: Fleet
+) -> None:
+    """A median over a large fleet takes a while."""
+    plan = {"on_low_memory": "refuse", "wave_approval": True, "waves": [3, 3]}
+    rollout = start(client, devices=fleet.ids, **plan)
+    with costs_read(hub) as read:
+        fleet.settle()
+        assert read, "the first wave waits to be told"
+        read.clear()
+        fleet.obey(*fleet.ids[:3])
+        fleet.settle()
+        client.get(f"{URL}/{rollout['id']}").raise_for_status()
+        client.post(f"{URL}/{rollout['id']}/approve").raise_for_status()
+        assert read == []
+        fleet.settle()
+        assert read, "the second wave waits to be told"
+        read.clear()
+        fleet.obey()
+        fleet.settle()
+        assert client.get(f"{URL}/{rollout['id']}").json()["state"] == "succeeded"
+        another = start(client, devices=fleet.ids, version="1", on_low_memory="refuse")
+        client.post(f"{URL}/{another['id']}/abort").raise_for_status()
+        fleet.settle()
+        assert read == []
 
 
 def test_a_measurement_counts_for_the_file_that_the_named_deployment_gave_this_device_alone(

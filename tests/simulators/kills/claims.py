@@ -26,9 +26,12 @@ class Book:
     """Versions by (device, model)."""
 
     def close(self, rollout: str, tables: Tables) -> None:
-        """Enter how a rollout has ended: ahead, its devices have its version but for those that failed."""
-        row = tables.rollouts[rollout]
-        if row.state == "succeeded":
+        """Enter how a rollout has ended: ahead, its devices have its version but for those that failed.
+
+        One that the hub has lost is not entered; `problems` says that it is lost.
+        """
+        row = tables.rollouts.get(rollout)
+        if row is not None and row.state == "succeeded":
             done = [one for one in tables.deployments if one.rollout == rollout and one.state == "succeeded"]
             self.serving |= {(one.device, row.model): row.version for one in done}
 
@@ -104,7 +107,11 @@ def _untrue(evidence: Evidence) -> Iterator[str]:
     }
     for one in evidence.tables.deployments:
         proved = {version for deployment, version in gone.get(one.device, []) if deployment == one.id}
-        version = evidence.tables.rollouts[one.rollout].version
+        row = evidence.tables.rollouts.get(one.rollout)
+        if row is None:
+            yield f"lost: {one.id} on {one.device} is of rollout {one.rollout}, which is gone"
+            continue
+        version = row.version
         if proved - {version}:
             yield f"untrue: {one.id} of version {version} has had {proved} good on {one.device}"
         if one.state == "succeeded" and version not in proved:
