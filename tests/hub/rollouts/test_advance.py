@@ -94,14 +94,14 @@ class Fleet:
         device_id = self.attempts[index].device_id
         body = self.intents.get(device_id)
         facts = self.facts[device_id]
+        at = (facts.report[0], facts.report[1] + 1)
         if body is None:
-            self.facts[device_id] = replace(facts, section=None, active=None)
+            self.facts[device_id] = replace(facts, section=None, active=None, report=at)
             return
         active = facts.active
         if state == "applied":
             active = SlotReport(version=body.version, target=body.target, sha256="0" * 64, state="good")
         report = section(state, body.deployment, problem=problem)
-        at = (facts.report[0], facts.report[1] + 1)
         self.facts[device_id] = replace(facts, section=report, active=active, report=at)
 
     def states(self) -> list[str]:

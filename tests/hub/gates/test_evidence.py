@@ -1,0 +1,33 @@
+"""What a gate reads: the windows of its own devices, found by an index, however many others there are."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import event
+from tests.simulators.rows import NOON
+
+from shoal_hub.context import HubContext
+from shoal_hub.gates.evidence import Sides, Times, collect
+from shoal_hub.gates.plan import GatePlan
+
+PLAN = GatePlan.model_validate({"metrics": [{"name": "error_rate", "margin": 0.02}], "min_devices": 10})
+
+
+def test_windows_are_found_by_device_and_time_and_no_others_are_gone_through(sqlite_hub: HubContext) -> None:
+    read: list[tuple[str, Any]] = []
+
+    def before(_connection: Any, _cursor: Any, statement: str, values: Any, *_more: Any) -> None:
+        if "FROM windows" in statement:
+            read.append((statement, values))
+
+    event.listen(sqlite_hub.database.engine, "before_cursor_execute", before)
+    sides = Sides(
+        "digits", 2, 1, [f"d-{number}" for number in range(300)], [f"d-{number}" for number in range(300, 600)]
+    )
+    with sqlite_hub.database.session() as session:
+        collect(session, sides, Times(NOON - timedelta(days=1), NOON, NOON), PLAN)
+        event.remove(sqlite_hub.database.engine, "before_cursor_execute", before)
+        assert len(read) == 2, "devices are asked for part by part"
+        for statement, values in read:
+            steps = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+            assert "ix_windows_device (model=? AND device_id=? AND started_at>?)" in str(steps)
