@@ -76,7 +76,7 @@ def main() -> None:
                     )
         finally:
             hub.close()
-    if not options.full:
+    if MOST not in counts:
         print_null()
 
 
