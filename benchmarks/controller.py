@@ -32,6 +32,7 @@ from sqlmodel import col, delete, func, select, update  # noqa: E402
 from tests.hub.conftest import open_hub  # noqa: E402
 from tests.hub.postgres_cluster import PostgresCluster  # noqa: E402
 from tests.simulators.broker import Broker, listening, running_broker  # noqa: E402
+from tests.simulators.reconcile import reconcile_rollouts  # noqa: E402
 from tests.simulators.rows import add_version, make_report, section  # noqa: E402
 
 from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel  # noqa: E402
@@ -44,7 +45,6 @@ from shoal_hub.devices.desired_tables import StaleDesired  # noqa: E402
 from shoal_hub.devices.tables import DesiredRow, Device, Intent  # noqa: E402
 from shoal_hub.gates.tables import GateLook  # noqa: E402
 from shoal_hub.monitoring.tables import WindowRow  # noqa: E402
-from shoal_hub.rollouts.reconcile import reconcile_rollouts  # noqa: E402
 from shoal_hub.rollouts.start import start_rollout, starter_of  # noqa: E402
 from shoal_hub.rollouts.tables import Deployment  # noqa: E402
 from shoal_hub.transfer.publishing import Publisher  # noqa: E402

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum, unique
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, DateTime, Dialect, Engine, String, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
@@ -25,8 +25,11 @@ from shoal_hub.errors import DatabaseError
 
 BUSY_TIMEOUT_MS: Final = 15_000
 """How long a SQLite writer waits for the other process's transaction to end."""
+_PART: Final = 500
+"""Items that one statement names one by one."""
 _CACHE_KIB: Final = 16_384
 """What one connection to SQLite keeps of the file: the rows of some thousand devices."""
+Item = TypeVar("Item")
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -110,6 +113,13 @@ def is_among(column: SQLCoreOperations[Any], texts: Iterable[str]) -> ColumnElem
     and has a limit.
     """
     return column.op("IN", is_comparison=True)(_TextsOf(json.dumps(sorted(texts))))
+
+
+def in_parts(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield items in parts that one statement can name: databases bound how many parameters one may have."""
+    ordered = list(items)
+    for start in range(0, len(ordered), _PART):
+        yield ordered[start : start + _PART]
 
 
 def utc_now() -> datetime:

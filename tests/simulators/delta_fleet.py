@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sqlmodel import select, update
+from tests.simulators.reconcile import reconcile_rollouts
 from tests.simulators.retained_topics import RetainedTopics
 from tests.simulators.rows import NOON, add_device, add_version, apply_reported, make_report
 
@@ -19,7 +20,6 @@ from shoal_hub.database import utc_now
 from shoal_hub.jobs.tables import Job
 from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.tables import VariantRow, Version
-from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.rollouts.start import start_rollout, starter_of
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.transfer.make_delta import run

@@ -257,14 +257,14 @@ class Controller:
             except (SQLAlchemyError, HubError, ContractError, OSError, ValueError):
                 log.exception("a step of the controller failed; it is tried again")
 
-    def _parts(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], None]]:
+    def _parts(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], object]]:
         if what or is_tick:
             yield from self._looks(now, what, is_tick=is_tick)
         if self._is_told:
             yield lambda: self._signer.publish(self._connection)
             yield lambda: self._publish(now, looks_at_leases=is_tick or not what <= LEASING_NOTHING)
 
-    def _looks(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], None]]:
+    def _looks(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], object]]:
         """Yield what brings the database in line; amid the publication of many messages there is nothing to look at."""
         if is_tick:
             yield self._election.confirm
@@ -290,7 +290,7 @@ class Controller:
             yield lambda: settle_trials(self._database, now)
             yield lambda: tell_trials(self._database, now, self._delta_wait)
             yield lambda: note_silence(self._database, now, self._began_at)
-            yield lambda: self._prune_windows(now)
+            yield lambda: self._window_pruner.step(now)
 
     def _advance_rollouts(self, now: datetime) -> None:
         """Take rollouts as far as they go, with one look at a gate: what it comes to is told before the next one."""
@@ -301,9 +301,6 @@ class Controller:
             if not found.has_more:
                 return
             found = pass_rollouts(self._database, now, may_look=False)
-
-    def _prune_windows(self, now: datetime) -> None:
-        self._window_pruner.step(now)
 
     def _follow_director(self) -> None:
         with self._database.session() as session:

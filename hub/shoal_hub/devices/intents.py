@@ -10,14 +10,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select
 
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
-from shoal_hub.database import announce, is_among
+from shoal_hub.database import announce, in_parts, is_among
 from shoal_hub.devices.compose import CONFIG, FEDERATED, MODELS, SITE, TRIALS, Wanted
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import Intent, IntentKind
 from shoal_hub.errors import InvalidInputError
 
-_PART: Final = 500
-"""Devices that one statement names."""
 _URGENT: Final[frozenset[IntentKind]] = frozenset({"pin", "rollback"})
 """What a device fetches although its month's byte budget is spent."""
 Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite
@@ -116,8 +114,8 @@ def replace_intents(
         _require_fit(device_id, section, body)
     told = {device_id: _urgent_if(kind, body) for device_id, body in bodies.items()}
     ids = sorted(told)
-    for start in range(0, len(ids), _PART):
-        of_part = col(Intent.device_id).in_(ids[start : start + _PART]), col(Intent.section) == section
+    for part in in_parts(ids):
+        of_part = col(Intent.device_id).in_(part), col(Intent.section) == section
         is_replaced = or_(col(Intent.owner) == owner, col(Intent.kind).in_(sorted(replaces)))
         session.exec(delete(Intent).where(*of_part, is_replaced))
     session.add_all(
@@ -155,8 +153,8 @@ def drop_intents_of(session: Session, owner: str) -> None:
 
 def _drop(session: Session, device_ids: Sequence[str], owner: str, section: str) -> None:
     """Take back what `owner` wants of a section of many devices."""
-    for start in range(0, len(device_ids), _PART):
-        is_its = col(Intent.device_id).in_(device_ids[start : start + _PART]), col(Intent.section) == section
+    for part in in_parts(device_ids):
+        is_its = col(Intent.device_id).in_(part), col(Intent.section) == section
         session.exec(delete(Intent).where(*is_its, col(Intent.owner) == owner))
     mark_all_stale(session, device_ids)
 
@@ -190,8 +188,8 @@ def mark_all_stale(session: Session, device_ids: Collection[str]) -> None:
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     ids = sorted(device_ids)
     # The update locks a mark that is there: the controller, about to take it away, waits and then sees our intents.
-    for start in range(0, len(ids), _PART):
-        statement = insert(StaleDesired).values([{"device_id": one} for one in ids[start : start + _PART]])
+    for part in in_parts(ids):
+        statement = insert(StaleDesired).values([{"device_id": one} for one in part])
         is_marked = {"device_id": statement.excluded.device_id}
         session.connection().execute(statement.on_conflict_do_update(index_elements=["device_id"], set_=is_marked))
     announce(session, "intents")

@@ -3,7 +3,7 @@
 What is written here is the decision; the controller makes the broker follow (`controller/revocations.py`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,7 +12,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, delete, or_, select
 
 from shoal_hub.broker.access import Revoked
-from shoal_hub.database import announce
+from shoal_hub.database import announce, in_parts
 from shoal_hub.devices.certificates import DeviceCertificate
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.groups import leave_groups
@@ -32,9 +32,6 @@ EXPIRY_SLACK: Final = timedelta(days=1)
 """The broker's clock decides on expiry, and may be behind the hub's."""
 _ON_ITS_WAY: Final = timedelta(seconds=10)
 """What a device had sent before it was cut off may reach the hub this much later."""
-
-_PART: Final = 500
-"""Devices that one statement names."""
 
 
 def revoke(session: Session, device: Device, *, by: str, reason: str, now: datetime) -> None:
@@ -170,7 +167,7 @@ def note_cleared(session: Session, device_ids: Iterable[str], now: datetime) -> 
 
 def note_heard(session: Session, device_ids: Iterable[str], now: datetime) -> None:
     """Have devices cut off again of which something was heard though the broker should refuse them."""
-    for part in _parts(device_ids):
+    for part in in_parts(sorted(device_ids)):
         statement = update(Device).where(
             col(Device.id).in_(part),
             col(Device.revoked_at).is_not(None),
@@ -181,16 +178,9 @@ def note_heard(session: Session, device_ids: Iterable[str], now: datetime) -> No
 
 
 def _set(session: Session, device_ids: Iterable[str], **values: datetime) -> None:
-    for part in _parts(device_ids):
+    for part in in_parts(sorted(device_ids)):
         session.connection().execute(update(Device).where(col(Device.id).in_(part)).values(**values))
     announce(session, "devices")
-
-
-def _parts(device_ids: Iterable[str]) -> Iterator[list[str]]:
-    """Yield devices in parts that one statement can name."""
-    ordered = sorted(device_ids)
-    for start in range(0, len(ordered), _PART):
-        yield ordered[start : start + _PART]
 
 
 def _record(session: Session, kind: str, text: str, device: Device) -> None:

@@ -12,13 +12,13 @@ from sqlmodel import Session, col, select
 
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import LATENCY_EDGES_MS
+from shoal_hub.database import in_parts
 from shoal_hub.gates.plan import VITALS, GatePlan, MetricName
 from shoal_hub.gates.vitals import vital_totals
 from shoal_hub.monitoring.tables import WindowRow
 from shoal_hub.registry.tables import Version
 from shoal_numerics import DeviceTotals, Evidence, GateMetric, histogram_quantile, histogram_share_over
 
-_PART: Final = 500
 _BINS: Final = len(LATENCY_EDGES_MS) + 1
 
 
@@ -138,8 +138,7 @@ def _add_windows(session: Session, sides: Sides, times: Times, device_ids: Seque
         col(WindowRow.labelled),
         col(WindowRow.correct),
     )
-    for start in range(0, len(device_ids), _PART):
-        part = device_ids[start : start + _PART]
+    for part in in_parts(device_ids):
         wanted: Any = select_columns(*columns).where(
             col(WindowRow.model) == sides.model,
             col(WindowRow.device_id).in_(part),

@@ -1,6 +1,6 @@
 """Adds heartbeats up, device by device, for as long as a rollout's gate looks at vital signs."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,6 +10,7 @@ from sqlmodel import Session, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from shoal_contract.telemetry import Heartbeat
+from shoal_hub.database import in_parts
 from shoal_hub.gates.tables import Vitals
 from shoal_numerics import DeviceTotals
 
@@ -21,7 +22,6 @@ _AHEAD: Final = timedelta(minutes=5)
 """A heartbeat from further ahead than this is of a wrong clock, and would make all that follow late."""
 _HOTTEST_C: Final = 200.0
 _LARGEST_MB: Final = 10.0**9
-_PART: Final = 500
 _SUMS: Final = ("beats", "warm_beats", "temperature_c", "memory_mb", "restarts", "observed_s")
 _OF_METRIC: Final = {
     "temperature": ("temperature_c", "warm_beats", 1.0),
@@ -34,7 +34,7 @@ _OF_METRIC: Final = {
 def watch(session: Session, rollout_id: str, device_ids: Collection[str]) -> None:
     """Add up the heartbeats of a rollout's devices, and mark where they stand: what is compared begins now."""
     known: dict[str, Vitals] = {}
-    for part in _parts(sorted(device_ids)):
+    for part in in_parts(sorted(device_ids)):
         known |= {row.device_id: row for row in session.exec(_of(rollout_id).where(col(Vitals.device_id).in_(part)))}
     for device_id in sorted(device_ids):
         row = known.get(device_id) or Vitals(rollout_id=rollout_id, device_id=device_id)
@@ -49,7 +49,7 @@ def forget(session: Session, rollout_id: str) -> None:
 
 def take_beats(session: Session, beats: Mapping[str, Sequence[Heartbeat]], now: datetime) -> None:
     """Add up heartbeats of devices that are watched; those of others cost a look into the table."""
-    for part in _parts(sorted(beats)):
+    for part in in_parts(sorted(beats)):
         for row in session.exec(select(Vitals).where(col(Vitals.device_id).in_(part))):
             for beat in beats[row.device_id]:
                 _add(row, beat, now)
@@ -99,8 +99,3 @@ def _add(row: Vitals, beat: Heartbeat, now: datetime) -> None:
 
 def _of(rollout_id: str) -> SelectOfScalar[Vitals]:
     return select(Vitals).where(Vitals.rollout_id == rollout_id)
-
-
-def _parts(device_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(device_ids), _PART):
-        yield device_ids[start : start + _PART]

@@ -5,7 +5,7 @@ there are too few of them, what compression measured when the file was made.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
@@ -17,17 +17,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from shoal_contract.telemetry import VersionCost
+from shoal_hub.database import in_parts
 from shoal_hub.devices.tables import Device
 from shoal_hub.registry.cost_tables import CostRow
-from shoal_hub.registry.tables import VariantRow
 
 Basis = Literal["same_hardware", "compression", "nothing"]
 _MOST: Final = 501
 """Devices of one kind, those measured last, over which a median is taken."""
 LEAST_MEASURED: Final = 3
 """Devices of one kind that have to have measured before it counts: a single one that lies is outvoted."""
-_PART: Final = 500
-"""Ids that one statement names."""
 _REVISION: Final = re.compile(r" Rev [0-9.]+$")
 
 
@@ -119,7 +117,7 @@ def memory_of(report: Mapping[str, Any]) -> int | None:
 
 
 def take_costs(session: Session, told: Sequence[tuple[str, VersionCost]], now: datetime) -> None:
-    """Keep what devices have measured, of files that the registry has. Whether they were to load them is not asked.
+    """Keep what devices have measured. Whether they were to load those files is not asked.
 
     Args:
         session: An open transaction.
@@ -127,8 +125,7 @@ def take_costs(session: Session, told: Sequence[tuple[str, VersionCost]], now: d
         now: The clock.
     """
     latest = {(cost.sha256, device_id): cost for device_id, cost in told}
-    known = _known_files(session, {sha256 for sha256, _ in latest})
-    hardware = _hardware_of(session, {device_id for sha256, device_id in latest if sha256 in known})
+    hardware = _hardware_of(session, {device_id for _, device_id in latest})
     rows = [
         {
             "sha256": sha256,
@@ -139,7 +136,7 @@ def take_costs(session: Session, told: Sequence[tuple[str, VersionCost]], now: d
             "measured_at": now,
         }
         for sha256, device_id in sorted(latest)
-        if sha256 in known and hardware.get(device_id)
+        if hardware.get(device_id)
     ]
     if not rows:
         return
@@ -189,21 +186,9 @@ def _of_compression(variant: Made) -> Prediction:
     return Prediction(variant.latency_p50_ms, memory_bytes, "compression" if is_known else "nothing")
 
 
-def _known_files(session: Session, files: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    for part in _parts(sorted(files)):
-        found.update(session.exec(select(VariantRow.sha256).where(col(VariantRow.sha256).in_(part))))
-    return found
-
-
 def _hardware_of(session: Session, device_ids: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for part in _parts(sorted(device_ids)):
+    for part in in_parts(sorted(device_ids)):
         rows = session.exec(select(Device.id, Device.hardware).where(col(Device.id).in_(part)))
         found |= {device_id: hardware_class(hardware) for device_id, hardware in rows}
     return found
-
-
-def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), _PART):
-        yield items[start : start + _PART]

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select, update
 
 from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem
-from shoal_hub.database import is_among
+from shoal_hub.database import in_parts, is_among
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.rollouts.views import Attempt
 
@@ -37,7 +37,6 @@ _SEEN: Final = ("seen_connection", "seen_sequence")
 _FIXED: Final = ("id", "device_id", "wave")
 COLUMNS: Final = tuple(getattr(Deployment, name) for name in (*_FIXED, *_SAME, *_SEEN, "from_body", "problem"))
 """What `view_attempt` reads of a deployment."""
-_ROWS: Final = 500
 
 
 def view_attempt(row: Any) -> Attempt:  # noqa: ANN401 - a row of COLUMNS, or a Deployment
@@ -70,9 +69,8 @@ def keep_attempts(session: Session, changes: Iterable[Change]) -> None:
 def keep_audited(session: Session, changes: Sequence[Change]) -> None:
     """Write the same through the session's objects, as a transaction must that the audit trail follows row by row."""
     values = {after.id: _changed(before, after) for before, after in changes}
-    ids = list(values)
-    for start in range(0, len(ids), _ROWS):
-        wanted = select(Deployment).where(col(Deployment.id).in_(ids[start : start + _ROWS]))
+    for part in in_parts(values):
+        wanted = select(Deployment).where(col(Deployment.id).in_(part))
         for row in session.exec(wanted):
             for name, value in values[row.id].items():
                 setattr(row, name, value)

@@ -1,14 +1,15 @@
 """Reads what the decision on a rollout needs to know of devices, in few queries however many devices there are."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import ModelReport, SectionReport, SlotReport
+from shoal_hub.database import in_parts
 from shoal_hub.devices.compose import PRIORITY
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.registry.costs import hardware_class
@@ -16,10 +17,7 @@ from shoal_hub.registry.tables import Version
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.views import Attempt, DeviceFacts, RolloutView
 
-QUERY_ROWS: Final = 500
-"""Ids that one query names."""
 _INTENT: Final = tuple(getattr(Intent, name) for name in ("id", "device_id", "owner", "kind", "until", "created_at"))
-_Item = TypeVar("_Item")
 
 
 def read_facts(
@@ -31,7 +29,7 @@ def read_facts(
     names = ("id", "reported", "reported_connection", "reported_sequence", "revoked_at", "encryption_key")
     wanted: Any = select_columns(*(getattr(Device, name) for name in names))
     facts: dict[str, DeviceFacts] = {}
-    for part in parts([attempt.device_id for attempt in attempts]):
+    for part in in_parts([attempt.device_id for attempt in attempts]):
         for device_id, reported, connection, sequence, revoked_at, key in session.exec(
             wanted.where(col(Device.id).in_(part))
         ):
@@ -55,13 +53,6 @@ def read_facts(
     return facts
 
 
-def parts(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    """Yield items in parts that one query can name."""
-    ordered = list(items)
-    for start in range(0, len(ordered), QUERY_ROWS):
-        yield ordered[start : start + QUERY_ROWS]
-
-
 class _Standing:
     """What rollouts and rollbacks want of the rollout's section on some devices now."""
 
@@ -82,7 +73,7 @@ class _Standing:
         owner = owner_of(rollout.id)
         of_section = col(Intent.section) == rollout.section
         wanted: Any = select_columns(*_INTENT).where(of_section)
-        for part in parts(device_ids):
+        for part in in_parts(device_ids):
             for intent in session.connection().execute(wanted.where(col(Intent.device_id).in_(part))):
                 if intent.owner == owner:
                     self.ours.add(intent.device_id)
@@ -91,7 +82,7 @@ class _Standing:
         bodies: Any = select_columns(*_INTENT, col(Intent.body)).where(
             of_section, col(Intent.kind).in_(("rollout", "rollback"))
         )
-        for part in parts(untold):
+        for part in in_parts(untold):
             for intent in session.connection().execute(bodies.where(col(Intent.device_id).in_(part))):
                 rank = (PRIORITY[intent.kind], intent.created_at, intent.id)
                 former = self._bodies.get(intent.device_id)

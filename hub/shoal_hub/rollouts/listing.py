@@ -6,8 +6,8 @@ from typing import Final, Literal, get_args
 from sqlalchemy import case
 from sqlmodel import Session, col, select
 
+from shoal_hub.database import in_parts
 from shoal_hub.devices.tables import Device
-from shoal_hub.rollouts.facts import parts
 from shoal_hub.rollouts.tables import Deployment, DeploymentState
 
 Order = Literal["wave", "concern"]
@@ -35,6 +35,6 @@ def first_deployments(session: Session, rollout_id: str, order: Order, limit: in
 def device_names(session: Session, deployments: Sequence[Deployment]) -> dict[str, str]:
     """Return how the devices of these deployments are called, by id."""
     names: dict[str, str] = {}
-    for part in parts([one.device_id for one in deployments]):
+    for part in in_parts([one.device_id for one in deployments]):
         names |= dict(session.exec(select(Device.id, Device.name).where(col(Device.id).in_(part))).all())
     return names

@@ -9,12 +9,12 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from shoal_contract.reported import ModelReport, Problem
+from shoal_hub.database import in_parts
 from shoal_hub.devices.tables import Device
 from shoal_hub.registry.costs import Basis, Prediction, hardware_class, memory_of, read_costs
 from shoal_hub.registry.encrypt import travelling_size
 from shoal_hub.registry.tables import Version
 from shoal_hub.registry.versions import find_variants
-from shoal_hub.rollouts.facts import parts
 from shoal_hub.rollouts.memory import no_memory
 from shoal_hub.rollouts.observe import no_encryption_key, no_variant
 from shoal_hub.rollouts.request import RolloutPlan
@@ -266,7 +266,7 @@ def _read_devices(session: Session, device_ids: Sequence[str]) -> dict[str, Mapp
     columns = (col(Device.id), col(Device.name), col(Device.group), col(Device.reported), col(Device.encryption_key))
     wanted: Any = select_columns(*columns)
     found: dict[str, Mapping[str, Any]] = {}
-    for part in parts(device_ids):
+    for part in in_parts(device_ids):
         rows = session.connection().execute(wanted.where(col(Device.id).in_(part))).mappings()
         found |= {row["id"]: row for row in rows}
     return found

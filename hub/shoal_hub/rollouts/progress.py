@@ -8,16 +8,13 @@ from sqlalchemy import BigInteger, BindParameter, and_, bindparam, case, or_
 from sqlmodel import Session, col, select, update
 
 from shoal_contract.telemetry import DeploymentEvent
-from shoal_hub.database import announce
+from shoal_hub.database import announce, in_parts
 from shoal_hub.registry.costs import take_costs
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.tables import Deployment, Rollout
 
 STEPS: Final = "steps"
 """The word for readers that a step was noted. No rollout gets further by one, so the controller does not look."""
-
-_PART: Final = 500
-"""Ids that one statement names."""
 
 
 def note_steps(session: Session, told: Sequence[tuple[str, DeploymentEvent]], now: datetime) -> None:
@@ -72,8 +69,7 @@ def _given_files(session: Session, deployments: Sequence[str]) -> dict[tuple[str
         )
     )
     found: dict[tuple[str, str], str] = {}
-    for start in range(0, len(deployments), _PART):
-        part = deployments[start : start + _PART]
+    for part in in_parts(deployments):
         rows = session.exec(wanted.where(col(Deployment.id).in_(part)))
         found |= {(deployment, device_id): sha256 for deployment, device_id, sha256 in rows}
     return found

@@ -62,11 +62,6 @@ class Pass(NamedTuple):
     has_looks: bool
 
 
-def reconcile_rollouts(database: Database, now: datetime) -> bool:
-    """Take one step in each rollout that is not over; return whether another pass may find more to do."""
-    return any(pass_rollouts(database, now))
-
-
 def pass_rollouts(database: Database, now: datetime, *, may_look: bool = True) -> Pass:
     """Take one step in each rollout that is not over, and then look at one gate that is due.
 

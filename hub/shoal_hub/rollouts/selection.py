@@ -6,13 +6,13 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
+from shoal_hub.database import in_parts
 from shoal_hub.devices.groups import find_group, members_of
 from shoal_hub.devices.matching import matching_devices
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
 from shoal_hub.ids import new_id
 from shoal_hub.pins.pin import pinned_devices
-from shoal_hub.rollouts.facts import parts
 from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.waves import choose_held_back, plan_waves, shuffled
@@ -122,7 +122,7 @@ def add_deployments(session: Session, rollout: Rollout, chosen: Selection, expec
 
 def _named(session: Session, device_ids: Sequence[str]) -> list[Device]:
     by_id: dict[str, Device] = {}
-    for part in parts(dict.fromkeys(device_ids)):
+    for part in in_parts(dict.fromkeys(device_ids)):
         wanted = select(Device).where(col(Device.id).in_(part), col(Device.revoked_at).is_(None))
         by_id |= {row.id: row for row in session.exec(wanted)}
     unknown = [device_id for device_id in dict.fromkeys(device_ids) if device_id not in by_id]

@@ -5,7 +5,7 @@ then, over HTTPS where the broker has no room for it. The same formulas count th
 out otherwise costs more: a device that has lost its file, a cache that is away.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -17,6 +17,7 @@ from shoal_contract.ledger import month_of, next_month, uplink_bytes
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_contract.transfer import chunk_bytes_for
 from shoal_contract.wire_bytes import artifact_cost, ranges_cost
+from shoal_hub.database import in_parts
 from shoal_hub.devices.matching import load_devices
 from shoal_hub.registry.encrypt import travelling_size, travels_as
 from shoal_hub.registry.tables import Version
@@ -32,8 +33,6 @@ from shoal_hub.transfer.tables import Delta
 Way = Literal["none", "cache", "delta", "delta_to_come", "broker", "https"]
 """How the file comes: it is there already or there is none, from the LAN, as a delta, as a whole unless a delta is made
 in time, or as a whole over MQTT or HTTPS."""
-_PART: Final = 500
-"""Devices that one statement names."""
 _KEPT_COSTS: Final = 1024
 """Files whose cost is kept: it is counted chunk by chunk, and a fleet fetches a few files."""
 
@@ -152,7 +151,7 @@ def budgets_of(session: Session, homes: Mapping[str, str], now: datetime) -> dic
     limits = limits_by_device(session, homes)
     budgets = {one: held.max_bytes_per_month for one, held in limits.items() if held.max_bytes_per_month is not None}
     spent: dict[str, int] = {}
-    for part in _parts(list(budgets)):
+    for part in in_parts(budgets):
         wanted = select(MonthLedger).where(col(MonthLedger.device_id).in_(part), MonthLedger.month == month_of(now))
         spent |= {row.device_id: uplink_bytes(account_of(row).total) for row in session.exec(wanted)}
     return {one: Budget(limit, max(0, limit - spent.get(one, 0))) for one, limit in budgets.items()}
@@ -258,8 +257,3 @@ def _https_bytes(size_bytes: int) -> int:
 @lru_cache(_KEPT_COSTS)
 def _broker_bytes(sha256: str, size_bytes: int) -> int:
     return artifact_cost(sha256, size_bytes, chunk_bytes_for(size_bytes)).total_bytes
-
-
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _PART):
-        yield ids[start : start + _PART]

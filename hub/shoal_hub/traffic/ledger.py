@@ -13,6 +13,7 @@ from sqlalchemy import exists
 from sqlmodel import Session, col, select
 
 from shoal_contract.ledger import CATEGORIES, Traffic, uplink_bytes
+from shoal_hub.database import in_parts
 from shoal_hub.devices.groups import find_group, is_home_or_listed
 from shoal_hub.devices.matching import matching_ids
 from shoal_hub.devices.query import Query, parse_query
@@ -21,8 +22,6 @@ from shoal_hub.traffic.limits import limits_by_device
 from shoal_hub.traffic.tables import MonthLedger
 from shoal_hub.traffic.take import account_of
 
-_PART: Final = 500
-"""Devices that one statement names."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet takes for the beginning of a formula: a device's name is its owner's text."""
 
@@ -89,11 +88,9 @@ def _of_query(session: Session, month: str, query: Query, now: datetime, page: s
         ids = list(islice(matching, page.start, page.stop))
     rows: dict[str, tuple[MonthLedger, Device]] = {}
     wanted = select(MonthLedger, Device).join(Device, col(Device.id) == col(MonthLedger.device_id))
-    for start in range(0, len(ids), _PART):
-        part = col(MonthLedger.device_id).in_(ids[start : start + _PART])
-        rows |= {
-            device.id: (row, device) for row, device in session.exec(wanted.where(part, MonthLedger.month == month))
-        }
+    for part in in_parts(ids):
+        of_part = wanted.where(col(MonthLedger.device_id).in_(part), MonthLedger.month == month)
+        rows |= {device.id: (row, device) for row, device in session.exec(of_part)}
     return _shown(session, [rows[one] for one in ids if one in rows])
 
 

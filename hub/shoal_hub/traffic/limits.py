@@ -3,12 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from sqlalchemy import and_
 from sqlmodel import Session, col, select
 
 from shoal_contract.desired import DesiredConfig
+from shoal_hub.database import in_parts
 from shoal_hub.devices.group_tables import GroupDevice
 from shoal_hub.devices.groups import find_group, is_home_or_listed
 from shoal_hub.devices.intents import mark_all_stale
@@ -16,9 +16,6 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.traffic.tables import LimitScope, TransferLimit
-
-_PART: Final = 500
-"""Devices that one statement names."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +47,7 @@ def limits_by_device(session: Session, homes: Mapping[str, str]) -> dict[str, Li
     fleet = found.pop(("fleet", ""), Limits())
     groups = {name: limits for (_, name), limits in found.items()}
     limits: dict[str, Limits] = {}
-    ids = list(homes)
-    for start in range(0, len(ids), _PART):
-        part = ids[start : start + _PART]
+    for part in in_parts(homes):
         narrow = select(TransferLimit).where(TransferLimit.scope == "devices", col(TransferLimit.name).in_(part))
         own = {row.name: _limits_of(row) for row in session.exec(narrow)}
         listing = _limited_groups(session, part) if groups else {}

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from sqlmodel import col, select
 from tests.hub.audit.drivers import TARGET, Site
 from tests.hub.audit.trail import read, write
+from tests.simulators.reconcile import reconcile_rollouts
 from tests.simulators.rows import NOON, apply_reported, make_report, section
 
 from shoal_contract.reported import ModelReport, SlotReport
@@ -21,7 +22,6 @@ from shoal_hub.federation.close import close_orphans, close_run
 from shoal_hub.federation.tables import FederatedRun
 from shoal_hub.jobs.queue import finish
 from shoal_hub.jobs.tables import Job
-from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.trust.renewal import renew_due, sign_all_again
 

@@ -25,6 +25,7 @@ from tests.hub.devices.requests_of import (
     renew,
     renewal,
 )
+from tests.simulators.reconcile import reconcile_rollouts
 from tests.simulators.rows import NOON, add_device, add_version, apply_reported, make_report
 
 import shoal_hub
@@ -37,7 +38,6 @@ from shoal_hub.database import SECRET
 from shoal_hub.dependencies import _writing
 from shoal_hub.devices.tables import EnrolmentTokenRow
 from shoal_hub.events.record import record_event
-from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.schema import METADATA
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from tests.simulators.reconcile import reconcile_rollouts
 from tests.simulators.rows import add_device, add_version, make_report
 
 from shoal_hub.context import HubContext
@@ -13,7 +14,6 @@ from shoal_hub.devices.compose import compose
 from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.tables import Device
 from shoal_hub.pins.pin import pinned_devices
-from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.transfer.leases import lease_users
 
 TARGET = "generic-onnx-int8"

@@ -17,13 +17,14 @@ from tests.hub.rollouts.test_statistical_gate import (
     step,
     tell_windows,
 )
+from tests.simulators.reconcile import reconcile_rollouts
 from tests.simulators.rows import add_version
 
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.gates.tables import GateLook
 from shoal_hub.rollouts.gate import prepare_look
-from shoal_hub.rollouts.reconcile import pass_rollouts, reconcile_rollouts, step_rollout, view_rollout
+from shoal_hub.rollouts.reconcile import pass_rollouts, step_rollout, view_rollout
 from shoal_hub.rollouts.tables import Deployment, Rollout
 
 __all__ = ["fleet"]

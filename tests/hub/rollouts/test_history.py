@@ -7,13 +7,13 @@ import pytest
 from fastapi.testclient import TestClient
 from tests.hub.rollouts.test_plan_routes import start
 from tests.hub.rollouts.test_rollout_routes import URL, Fleet
+from tests.simulators.reconcile import reconcile_rollouts
 from tests.simulators.rows import add_device
 
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.tables import Device
 from shoal_hub.rollouts.joiners import LOOK_EVERY_S
-from shoal_hub.rollouts.reconcile import reconcile_rollouts
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fastapi.testclient import TestClient
 from sqlmodel import col, select
+from tests.simulators.reconcile import reconcile_rollouts
 from tests.simulators.rows import NOON, add_device, add_version, apply_reported, make_report, section
 from tuf.api.metadata import Metadata
 
@@ -22,7 +23,6 @@ from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.errors import ConflictError
 from shoal_hub.events.tables import EventRow
 from shoal_hub.registry.tables import VariantRow
-from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.rollouts.start import start_rollout, starter_of
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.transfer.publishing import follow_leases

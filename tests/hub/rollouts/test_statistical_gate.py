@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlmodel import col, select
 from tests.hub.rollouts.test_rollout_routes import TARGET, URL, Fleet
+from tests.simulators.reconcile import reconcile_rollouts
 
 from shoal_contract.reported import ModelReport, SlotReport
 from shoal_contract.telemetry import LATENCY_EDGES_MS
@@ -15,7 +16,6 @@ from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.gates.tables import GateLook, Vitals
 from shoal_hub.monitoring.tables import WindowRow
-from shoal_hub.rollouts.reconcile import reconcile_rollouts
 from shoal_hub.rollouts.tables import Deployment
 
 DEVICES, CANARIES, REQUESTS, LABELLED = 24, 12, 400, 100
