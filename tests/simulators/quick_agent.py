@@ -26,9 +26,7 @@ def settings(data_dir: Path) -> AgentSettings:
         data_dir=data_dir,
         port=0,
         runtimes=("onnxruntime",),
-        link=LinkSettings(
-            confirm_timeout_s=3.0, reconnect_min_s=0.1, reconnect_max_s=0.3, will_delay_s=1, report_linger_s=0.1
-        ),
+        link=LinkSettings(confirm_timeout_s=3.0, reconnect_min_s=0.1, reconnect_max_s=0.3, report_linger_s=0.1),
         fetch=FetchSettings(silence_s=0.5, retry_min_s=0.1, retry_max_s=0.3),
         outbox=OutboxSettings(resend_min_s=0.3, resend_max_s=1.0, linger_s=0.05),
         renewal=RenewalSettings(look_s=0.2, retry_min_s=0.5, retry_max_s=1.0),

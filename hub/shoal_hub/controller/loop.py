@@ -30,6 +30,7 @@ from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.desired import due_devices, mark_due, new_devices
 from shoal_hub.devices.desired_tables import ENROLLED
+from shoal_hub.devices.lost import note_lost
 from shoal_hub.devices.resign import BATCH, sign_states, states_to_sign
 from shoal_hub.devices.silence import note_silence
 from shoal_hub.errors import HubError
@@ -83,6 +84,7 @@ class Controller:
         signer: AuditSigner,
         *,
         tick_s: float,
+        presence_grace: timedelta,
         desired_life: timedelta,
         window_retention: timedelta,
         delta_wait: timedelta,
@@ -96,6 +98,7 @@ class Controller:
         self._revocations = revocations
         self._signer = signer
         self._tick_s = tick_s
+        self._presence_grace = presence_grace
         self._desired_life = desired_life
         self._window_pruner = WindowPruner(database, window_retention)
         self._delta_wait = delta_wait
@@ -289,6 +292,7 @@ class Controller:
             yield lambda: settle_signals(self._database, now)
             yield lambda: settle_trials(self._database, now)
             yield lambda: tell_trials(self._database, now, self._delta_wait)
+            yield lambda: note_lost(self._database, now, self._began_at, self._presence_grace)
             yield lambda: note_silence(self._database, now, self._began_at)
             yield lambda: self._window_pruner.step(now)
 

@@ -16,6 +16,7 @@ from shoal_contract.ledger import LedgerTotals
 from shoal_contract.telemetry import Event, Heartbeat, ShadowWindow, TelemetryMessage, Window
 from shoal_hub.database import Database
 from shoal_hub.devices.certificates import retire_older
+from shoal_hub.devices.presence import note_return
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.gates.vitals import take_beats
@@ -126,6 +127,7 @@ class Committer:
                 )
             _note_keys(session, senders, known, now)
             beats = self._fresh_beats(senders, known)
+            note_return(session, {one: at for one, (at, _) in beats.items() if at > senders[one].presence_connection})
             sent = _beats_of(known)
             take_beats(session, sent, now)
             take_totals(session, _totals_of(sent), now)
