@@ -1,7 +1,7 @@
 """A lost connection begins a grace, on both engines: who comes back within it was never away."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -72,7 +72,7 @@ class Hub:
 
 
 @pytest.fixture
-def hub(database: Database) -> Iterator[Hub]:
+def hub(database: Database) -> Hub:
     return Hub(database)
 
 
