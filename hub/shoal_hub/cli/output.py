@@ -94,6 +94,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
         console.print(f"[dim]{escape(empty)}[/dim]")
 
 
+def table_of(*columns: str) -> Table:
+    """Return an empty table whose cells stay in their line and are cut where there is no room for them."""
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        drawn.add_column(column, overflow="ellipsis", no_wrap=True)
+    return drawn
+
+
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
     """Draw names and values below each other."""
     drawn = Table(box=None, show_header=False, pad_edge=False)
@@ -139,6 +147,11 @@ def ago(at: datetime, now: datetime) -> str:
     )
     count = round(abs(seconds) / size)
     return f"{count} {unit} ago" if seconds >= 0 else f"in {count} {unit}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: 1 device, 2 devices."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def size_text(size_bytes: int) -> str:
