@@ -75,8 +75,14 @@ def test_what_travelled_stands_against_the_whole_files_of_the_devices_that_have_
     told = sum(one is not None for one in fetched)
     forecast = f"{5 * told}.0 kB for these devices, {5 * len(fetched)}.0 kB for all"
     assert f"{line}; forecast: {forecast}" in lines
-    row = next(one for one in lines if "pi4-onnx-int8" in one)
-    assert row.split()[-5:-1] == ["5.0", "kB", *f"{(fetched[0] or 0) / 1000:.1f} kB".split()]
+    said = next(one for one in lines if one.startswith("for each: "))
+    assert "STATE succeeded, TARGET pi4-onnx-int8, FORECAST 5.0 kB" in said
+    if len(set(fetched)) == 1:
+        assert said.endswith(f"FETCHED {(fetched[0] or 0) / 1000:.1f} kB")
+    else:
+        table = next(at for at, one in enumerate(lines) if "FETCHED" in one and "DEVICE" in one)
+        sizes = ["-" if one is None else f"{one / 1000:.1f} kB" for one in fetched]
+        assert [" ".join(one.split()[2:-1]) for one in lines[table + 1 :]] == sizes
 
 
 def test_nothing_is_said_before_a_device_has_told_and_a_wait_is() -> None:

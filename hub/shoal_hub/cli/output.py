@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -100,6 +100,20 @@ def table_of(*columns: str) -> Table:
     for column in columns:
         drawn.add_column(column, overflow="ellipsis", no_wrap=True)
     return drawn
+
+
+def split_alike(columns: Mapping[str, Sequence[str]]) -> tuple[list[str], dict[str, Sequence[str]]]:
+    """Part the columns of a table into those that are the same in every row, and those that are not.
+
+    Args:
+        columns: The cells of each column, by its name.
+
+    Returns:
+        For each column that is the same throughout, and not empty, a phrase that says so once; and the others.
+    """
+    different = {name: cells for name, cells in columns.items() if len(set(cells)) > 1}
+    alike = {name: cells[0] for name, cells in columns.items() if name not in different and cells}
+    return [f"{name} {text}" for name, text in alike.items() if text != cell(None)], different
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 
 from shoal_client.fleet import Problem
 from shoal_client.rollouts import PlannedDevice, RolloutPreview
-from shoal_hub.cli.output import cell, counted, size_text, table_of
+from shoal_hub.cli.output import cell, counted, size_text, split_alike, table_of
 
 SHOWN: Final = 50
 """Devices that are drawn one by one; `--json` has all."""
@@ -99,20 +99,13 @@ def _devices(told: Sequence[PlannedDevice]) -> list[RenderableType]:
         "MEASURED": _measured_on,
         "OPENS": lambda one: "now" if one.opens_at and one.opens_at <= now else cell(one.opens_at),
     }
-    texts = {name: [text(one) for one in told] for name, text in columns.items()}
-    alike = {name: column[0] for name, column in texts.items() if len(set(column)) == 1}
-    drawn = table_of("WAVE", "DEVICE", *(name for name in columns if name not in alike))
+    alike, different = split_alike({name: [text(one) for one in told] for name, text in columns.items()})
+    drawn = table_of("WAVE", "DEVICE", *different)
     for index, one in enumerate(told[:SHOWN]):
-        different = (column[index] for name, column in texts.items() if name not in alike)
-        drawn.add_row(str((one.wave or 0) + 1), _name(one), *different)
+        drawn.add_row(str((one.wave or 0) + 1), _name(one), *(cells[index] for cells in different.values()))
     rest = len(told) - SHOWN
-    return [*_alike(alike), drawn, *([f"[dim]and {rest} devices more: --json has all[/dim]"] if rest > 0 else [])]
-
-
-def _alike(alike: dict[str, str]) -> list[str]:
-    """Return the line on what is the same for all; nothing is said of what no device has."""
-    said = [f"{name} {text}" for name, text in alike.items() if text != cell(None)]
-    return [f"for each: {', '.join(said)}"] if said else []
+    more = [f"[dim]and {rest} devices more: --json has all[/dim]"] if rest > 0 else []
+    return [*([f"for each: {', '.join(alike)}"] if alike else []), drawn, *more]
 
 
 def _held_back(names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from shoal_client.rollouts import Deployment, RolloutDetail
 from shoal_hub.cli.gates import draw_gates
-from shoal_hub.cli.output import cell, size_text, table_of
+from shoal_hub.cli.output import cell, size_text, split_alike, table_of
 
 SHOWN = 50
 """Devices after a command that are drawn; `--json` has all."""
@@ -101,18 +101,26 @@ def _deployments(
     rollout: RolloutDetail, shown: Sequence[Deployment], *, is_short: bool = False
 ) -> list[RenderableType]:
     """Return the table of some deployments, each in a line if it is to be short, and how many others there are."""
-    drawn = table_of("WAVE", "DEVICE", "STATE", "STEP", "TARGET", "FORECAST", "FETCHED")
-    drawn.add_column("PROBLEM", overflow="fold", min_width=len("PROBLEM"))
-    for one in shown:
+    steps = [f"waits for {one.waits_for}" if one.waits_for else one.step for one in shown]
+    columns = {
+        "STATE": [cell(one.state) for one in shown],
+        "STEP": [cell(one) for one in steps],
+        "TARGET": [cell(one.target) for one in shown],
+        "FORECAST": [cell(_size(one.forecast_bytes)) for one in shown],
+        "FETCHED": [cell(_size(one.fetched_bytes)) for one in shown],
+    }
+    alike, different = ([], columns) if is_short else split_alike(columns)  # a table that is watched keeps its columns
+    drawn = table_of("WAVE", "DEVICE", *different)
+    drawn.add_column("PROBLEM", overflow="fold")
+    for index, one in enumerate(shown):
         problem = cell(f"{one.problem.message}; {one.problem.remedy}" if one.problem else "")
-        fetched, forecast = _size(one.fetched_bytes), _size(one.forecast_bytes)
         wave = "" if one.state == "held_back" else one.wave + 1
-        step = f"waits for {one.waits_for}" if one.waits_for else one.step
-        row = (wave, one.device_name or one.device_id, one.state, step, one.target, forecast, fetched)
-        drawn.add_row(*(cell(value) for value in row), _in_a_line(problem) if is_short else problem)
+        row = (cell(wave), cell(one.device_name or one.device_id), *(cells[index] for cells in different.values()))
+        drawn.add_row(*row, _in_a_line(problem) if is_short else problem)
     others = sum(rollout.counts.values()) - len(shown)
     more = [f"[dim]and {others} devices more: shoal rollouts show {rollout.id}[/dim]"] if others > 0 else []
-    return [*([drawn] if shown else []), *more]
+    said = [f"for each: {', '.join(alike)}"] if alike else []
+    return [*said, *([drawn] if shown else []), *more]
 
 
 def _in_a_line(markup: str) -> Text:
