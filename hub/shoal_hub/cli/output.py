@@ -30,6 +30,8 @@ class _SafeConsole(Console):
         super().print(*(printable(one) if isinstance(one, str) else one for one in objects), **options)
 
 
+_UNBOUNDED = 10_000
+"""Columns of a terminal in which any table has room."""
 console = _SafeConsole(emoji=False)
 errors = _SafeConsole(stderr=True, emoji=False)
 
@@ -82,16 +84,28 @@ def _json_text(text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Draw a table, or say what to do where there is nothing to show."""
+    """Draw a table, or say what to do where there is nothing to show.
+
+    Columns that have nothing in any row are left out if the terminal has no room for them.
+    """
+    cells = [[cell(value) for value in row] for row in rows]
+    if not cells:
+        console.print(f"[dim]{escape(empty)}[/dim]")
+        return
+    drawn = _folding(columns, cells)
+    if console.measure(drawn, options=console.options.update(width=_UNBOUNDED)).maximum > console.width:
+        filled = [at for at in range(len(columns)) if any(row[at] != cell(None) for row in cells)]
+        drawn = _folding([columns[at] for at in filled], [[row[at] for at in filled] for row in cells])
+    console.print(drawn)
+
+
+def _folding(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     drawn = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*(cell(value) for value in row))
-    if drawn.row_count:
-        console.print(drawn)
-    else:
-        console.print(f"[dim]{escape(empty)}[/dim]")
+        drawn.add_row(*row)
+    return drawn
 
 
 def table_of(*columns: str) -> Table:
