@@ -93,7 +93,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
         console.print(f"[dim]{escape(empty)}[/dim]")
         return
     drawn = _folding(columns, cells)
-    if console.measure(drawn, options=console.options.update(width=_UNBOUNDED)).maximum > console.width:
+    if not has_room(console, drawn, console.width):
         filled = [at for at in range(len(columns)) if any(row[at] != cell(None) for row in cells)]
         drawn = _folding([columns[at] for at in filled], [[row[at] for at in filled] for row in cells])
     console.print(drawn)
@@ -106,6 +106,11 @@ def _folding(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         drawn.add_row(*row)
     return drawn
+
+
+def has_room(terminal: Console, drawn: Table, width: int) -> bool:
+    """Whether a table is shown in that many columns of a terminal without cutting or folding a cell."""
+    return terminal.measure(drawn, options=terminal.options.update(width=_UNBOUNDED)).maximum <= width
 
 
 def table_of(*columns: str) -> Table:
