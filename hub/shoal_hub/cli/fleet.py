@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -88,6 +89,7 @@ def simulate(
     decommissioned. docs/guides/simulator.md says what is real and what is not.
     """
     began_s = time.time()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a service manager sends ends it like Ctrl-C
     given = {
         "seed": seed,
         "retry-max-s": retry_max_s,
