@@ -10,7 +10,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 
 import anyio
@@ -25,6 +24,7 @@ from shoal_agent.identity import load_identity, load_or_make_key
 from shoal_agent.link import Link
 from shoal_agent.pairs import Pairs
 from shoal_agent.signer import DeviceSigner
+from shoal_contract import topics
 from shoal_contract.ids import new_device_id
 from shoal_contract.reported import CONNECTION_LOST
 
@@ -149,4 +149,4 @@ async def test_no_order_of_cuts_takeovers_moves_and_reloads_ends_the_broker(hub:
                 if number % 10 == 9:
                     await anyio.sleep(AT_REST_S)
                 assert hub.broker.process.pid is not None, f"the broker has crashed in round {number}"
-            hub.publish(f"shoal/1/hub/test-{datetime.now(timezone.utc):%s}", b"it still answers", retain=False)
+            hub.publish(topics.down_ack(hub.device_id), b"it still answers", retain=False)
