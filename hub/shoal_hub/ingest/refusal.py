@@ -89,6 +89,8 @@ def size_of(message: UpMessage) -> int | None:
 
 
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # nothing keeps causes from going round
         yield error
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
