@@ -101,7 +101,7 @@ class Supervisor:
         addresses.write(self._settings)
         profile = ensure_operator(self._settings, addresses)
         if profile is not None:
-            unusual = f", as {profile_path()} is of another hub: export SHOAL_PROFILE={profile}"
+            unusual = f", as {profile_path()} is of another hub: SHOAL_PROFILE={profile} shoal …"
             self._say(f"operator's profile {profile}{unusual if profile != profile_path() else ''}")
         return addresses
 

@@ -91,6 +91,13 @@ def test_nothing_is_said_before_a_device_has_told_and_a_wait_is() -> None:
     assert "waits for its deltas" not in drawn(None)
 
 
+def test_devices_on_their_way_back_are_said_also_of_a_rollout_that_was_aborted() -> None:
+    assert "aborted, wave 1 of 1, 1 device on the way back  too many errors" in drawn(
+        None, state="aborted", reason="too many errors", returning=1
+    )
+    assert "on the way back" not in drawn(None, state="aborted", reason="too many errors")
+
+
 def test_waves_are_drawn_with_their_counts_and_those_held_back() -> None:
     text = drawn(
         None,

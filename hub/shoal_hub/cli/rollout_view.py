@@ -10,7 +10,7 @@ from rich.text import Text
 
 from shoal_client.rollouts import Deployment, RolloutDetail
 from shoal_hub.cli.gates import draw_gates
-from shoal_hub.cli.output import cell, size_text, split_alike, table_of
+from shoal_hub.cli.output import cell, counted, size_text, split_alike, table_of
 
 SHOWN = 50
 """Devices after a command that are drawn; `--json` has all."""
@@ -66,6 +66,8 @@ def _headline(rollout: RolloutDetail, now: datetime) -> str:
         text += f", {_WAITS[rollout.waits_for]}"
         if rollout.waits_for == "approval":
             text += f": shoal rollouts approve {rollout.id}"
+    if rollout.returning:
+        text += f", {counted(rollout.returning, 'device')} on the way back"
     return text + (f"  {cell(rollout.reason)}" if rollout.reason else "")
 
 
