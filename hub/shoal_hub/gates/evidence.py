@@ -13,7 +13,16 @@ from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import LATENCY_EDGES_MS
 from shoal_hub.gates.plan import VITALS, GatePlan, MetricName
 from shoal_hub.gates.vitals import vital_totals
-from shoal_hub.gates.window_sums import Count, Windows, mean, part, sum_counts, sum_histograms, sum_weighted
+from shoal_hub.gates.window_sums import (
+    Count,
+    HistogramSums,
+    WeightedSums,
+    Windows,
+    add_histograms,
+    mean,
+    part,
+    sum_counts,
+)
 from shoal_hub.monitoring.tables import WindowRow
 from shoal_hub.registry.tables import Version
 from shoal_numerics import DeviceTotals, Evidence, GateMetric, histogram_quantile, histogram_share_over
@@ -26,7 +35,7 @@ _COUNTS: Final[dict[MetricName, Count]] = {
     "accuracy": part(WindowRow.correct, of=WindowRow.labelled),
 }
 """What the database adds up by itself."""
-_OF_LATENCY: Final[frozenset[MetricName]] = frozenset({"slow_requests", "p95_latency"})
+_OF_HISTOGRAMS: Final[frozenset[MetricName]] = frozenset({"slow_requests", "p95_latency", "confidence"})
 
 
 class Sides(NamedTuple):
@@ -88,13 +97,8 @@ def _totals(session: Session, windows: Windows, plan: GatePlan, rollout_id: str)
     counted = [name for name in _COUNTS if name in names]
     sums = sum_counts(session, windows, [_COUNTS[name] for name in counted])
     found = {name: _of_sums(of_name) for name, of_name in zip(counted, sums, strict=True)}
-    if not _OF_LATENCY.isdisjoint(names):
-        latency = sum_histograms(session, windows, WindowRow.latency, len(LATENCY_EDGES_MS) + 1)
-        found |= {name: _of_latency(name, latency, plan) for name in _OF_LATENCY.intersection(names)}
-    if "confidence" in names:
-        found["confidence"] = _of_sums(
-            sum_weighted(session, windows, WindowRow.confidence, _middles(session, windows.model))
-        )
+    if not _OF_HISTOGRAMS.isdisjoint(names):
+        found |= _of_histograms(session, windows, plan)
     return found | vital_totals(session, rollout_id, windows.devices, VITALS.intersection(names))
 
 
@@ -104,16 +108,24 @@ def _of_sums(sums: NDArray[np.float64]) -> _Totals:
     return DeviceTotals(*before), DeviceTotals(*after)
 
 
-def _of_latency(name: MetricName, sums: NDArray[np.int64], plan: GatePlan) -> _Totals:
-    """Return one metric of histograms of (2, devices, bins)."""
-    before, after = sums
-    if name == "slow_requests":
-        bound_ms = plan.latency_bound_ms
-        return (
+def _of_histograms(session: Session, windows: Windows, plan: GatePlan) -> dict[MetricName, _Totals]:
+    """Return the metrics of both histograms: they are read in one go."""
+    latency = HistogramSums(WindowRow.latency, len(LATENCY_EDGES_MS) + 1)
+    confidence = WeightedSums(WindowRow.confidence, _middles(session, windows.model))
+    add_histograms(session, windows, [latency, confidence])
+    before, after = latency.sums
+    bound_ms = plan.latency_bound_ms
+    return {
+        "slow_requests": (
             histogram_share_over(before, LATENCY_EDGES_MS, bound_ms),
             histogram_share_over(after, LATENCY_EDGES_MS, bound_ms),
-        )
-    return histogram_quantile(before, LATENCY_EDGES_MS, 0.95), histogram_quantile(after, LATENCY_EDGES_MS, 0.95)
+        ),
+        "p95_latency": (
+            histogram_quantile(before, LATENCY_EDGES_MS, 0.95),
+            histogram_quantile(after, LATENCY_EDGES_MS, 0.95),
+        ),
+        "confidence": _of_sums(confidence.sums.transpose(0, 2, 1)),
+    }
 
 
 def _windows(sides: Sides, times: Times, *, is_canary: bool) -> Windows:

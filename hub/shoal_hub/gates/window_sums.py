@@ -1,14 +1,14 @@
 """Adds windows up device by device: counts in the database, a row a device; histograms in arrays, a batch at a time.
 
-A look at a large fleet's gate goes through as many windows as there are devices, and more: here nothing is done in
-Python for each of them but to take it in.
+A look at a large fleet's gate goes through hundreds of thousands of windows, so nothing is done for one alone that can
+be done for many. What the sums come to, and whose they are, is `evidence`'s.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, count, islice
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -72,6 +72,22 @@ class Windows:
         )
 
 
+class _Batch(NamedTuple):
+    """Some windows whose histograms are added up.
+
+    Attributes:
+        devices: How many devices there have been, with those of the batches before.
+        places: (windows,) int64, of each one's device among them.
+        versions: (windows,) int64.
+        stretches: (windows,) int64, 0 for before and 1 for after.
+    """
+
+    devices: int
+    places: NDArray[np.int64]
+    versions: NDArray[np.int64]
+    stretches: NDArray[np.int64]
+
+
 def sum_counts(session: Session, windows: Windows, counts: Sequence[Count]) -> NDArray[np.float64]:
     """Return the sums of each count, (counts, 2, 2, devices) float64: before and after, numerator and weight.
 
@@ -85,61 +101,85 @@ def sum_counts(session: Session, windows: Windows, counts: Sequence[Count]) -> N
     if not counts:
         return np.zeros((0, 2, 2, 0))
     columns = [
-        func.coalesce(func.sum(one).filter(stretch), 0)
-        for count in counts
+        func.coalesce(func.sum(column).filter(stretch), 0)
+        for one in counts
         for stretch in (windows.before, windows.after)
-        for one in count
+        for column in one
     ]
     found = session.connection().execute(windows.select(*columns).group_by(col(WindowRow.device_id)))
     sums = [np.array(_columns(rows), dtype=np.float64) for rows in found.partitions(ROWS_AT_A_TIME)]
     return np.concatenate([np.zeros((len(columns), 0)), *sums], axis=1).reshape(len(counts), 2, 2, -1)
 
 
-def sum_histograms(session: Session, windows: Windows, column: Any, bins: int) -> NDArray[np.int64]:  # noqa: ANN401
-    """Return the sums of a column of histograms, (2, devices, bins) int64: before and after.
-
-    The devices are those that have told any window that counts, in no order.
+class HistogramSums:
+    """Sums of histograms that all have the same bins; windows with other ones are left out.
 
     Args:
-        session: An open session.
-        windows: What is added up.
-        column: The column, a list of counts as JSON.
-        bins: How many counts each has; windows with others are left out.
+        column: Their column, a list of counts as JSON.
+        bins: How many counts each has.
+
+    Attributes:
+        sums: (2, devices, bins) int64, before and after.
     """
-    sums = np.zeros((2, 0, bins), dtype=np.int64)
-    for batch in _read(session, windows, column):
-        sums = _widened(sums, batch.devices)
-        counted = _counts(batch.texts, bins)
-        np.add.at(sums, (batch.stretches[counted.rows], batch.places[counted.rows]), counted.values)
-    return sums
+
+    def __init__(self, column: Any, bins: int) -> None:  # noqa: ANN401 - a mapped column
+        self.column = column
+        self.sums: NDArray[np.int64] = np.zeros((2, 0, bins), dtype=np.int64)
+
+    def add(self, batch: _Batch, texts: Sequence[str]) -> None:
+        """Add a batch's histograms."""
+        self.sums = _widened(self.sums, batch.devices)
+        rows, counts = _counts(texts, self.sums.shape[-1])
+        np.add.at(self.sums, (batch.stretches[rows], batch.places[rows]), counts)
 
 
-def sum_weighted(
-    session: Session,
-    windows: Windows,
-    column: Any,  # noqa: ANN401 - a mapped column
-    values: Mapping[int, NDArray[np.float64]],
-) -> NDArray[np.float64]:
-    """Return sums over histograms of their values and of their counts, (2, 2, devices) float64: before and after.
-
-    The devices are those that have told any window that counts, in no order.
+class WeightedSums:
+    """Sums over histograms of their values and of their counts, for means.
 
     Args:
-        session: An open session.
-        windows: What is added up.
-        column: The column, a list of counts as JSON.
+        column: Their column, a list of counts as JSON.
         values: By version, what one of each bin counts as; windows of other versions or bins are left out.
+
+    Attributes:
+        sums: (2, devices, 2) float64, before and after, values and counts.
     """
-    sums = np.zeros((2, 0, 2))
-    for batch in _read(session, windows, column):
-        sums = _widened(sums, batch.devices)
-        for version in values.keys() & set(batch.versions.tolist()):
+
+    def __init__(self, column: Any, values: Mapping[int, NDArray[np.float64]]) -> None:  # noqa: ANN401
+        self.column = column
+        self.sums: NDArray[np.float64] = np.zeros((2, 0, 2))
+        self._values = values
+
+    def add(self, batch: _Batch, texts: Sequence[str]) -> None:
+        """Add a batch's histograms."""
+        self.sums = _widened(self.sums, batch.devices)
+        for version in self._values.keys() & set(batch.versions.tolist()):
             of_version = np.flatnonzero(batch.versions == version)
-            counted = _counts([batch.texts[row] for row in of_version.tolist()], len(values[version]))
-            rows = of_version[counted.rows]
-            both = np.stack([counted.values @ values[version], counted.values.sum(axis=1)], axis=-1)
-            np.add.at(sums, (batch.stretches[rows], batch.places[rows]), both)
-    return sums.transpose(0, 2, 1)
+            of_bins = self._values[version]
+            found, counts = _counts([texts[row] for row in of_version.tolist()], len(of_bins))
+            rows, shares = of_version[found], counts.astype(np.float64)  # their sum may be no integer of 64 bits
+            both = np.stack([shares @ of_bins, shares.sum(axis=1)], axis=-1)
+            np.add.at(self.sums, (batch.stretches[rows], batch.places[rows]), both)
+
+
+def add_histograms(session: Session, windows: Windows, sums: Sequence[HistogramSums | WeightedSums]) -> None:
+    """Add up histograms, all columns in one go.
+
+    The devices of the sums are those that have told any window that counts, in no order.
+
+    Args:
+        session: An open session.
+        windows: What is added up.
+        sums: What it is added to.
+    """
+    stretch = case((windows.before, 0), else_=1)
+    texts = [cast(col(one.column), String) for one in sums]
+    wanted = windows.select(col(WindowRow.device_id), col(WindowRow.version), stretch, *texts)
+    places: defaultdict[str, int] = defaultdict(itertools.count().__next__)
+    for device_ids, versions, stretches, *columns in _read(session, wanted.where(or_(windows.before, windows.after))):
+        of_rows = np.array([places[device_id] for device_id in device_ids])
+        batch = _Batch(len(places), of_rows, np.array(versions), np.array(stretches))
+        for one, column in zip(sums, columns, strict=True):
+            one.add(batch, column)
 
 
 def _widened(sums: NDArray[_Number], devices: int) -> NDArray[_Number]:
@@ -150,35 +190,11 @@ def _widened(sums: NDArray[_Number], devices: int) -> NDArray[_Number]:
     return np.concatenate([sums, np.zeros((2, missing, *sums.shape[2:]), dtype=sums.dtype)], axis=1)
 
 
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """Some windows' histograms.
-
-    Attributes:
-        devices: How many devices there have been, with those of the batches before.
-        places: (windows,) int64, of each one's device among them.
-        versions: (windows,) int64.
-        stretches: (windows,) int64, 0 for before and 1 for after.
-        texts: The histograms as JSON.
-    """
-
-    devices: int
-    places: NDArray[np.int64]
-    versions: NDArray[np.int64]
-    stretches: NDArray[np.int64]
-    texts: Sequence[str]
-
-
-def _read(session: Session, windows: Windows, column: Any) -> Iterator[_Batch]:  # noqa: ANN401 - a mapped column
-    wanted = windows.select(
-        col(WindowRow.device_id), col(WindowRow.version), case((windows.before, 0), else_=1), cast(col(column), String)
-    ).where(or_(windows.before, windows.after))
+def _read(session: Session, wanted: Any) -> Iterator[list[list[Any]]]:  # noqa: ANN401 - a statement over columns
+    """Yield an answer's columns, a batch of rows at a time."""
     found = session.connection().execute(wanted.execution_options(yield_per=ROWS_AT_A_TIME)).partitions()
-    places: defaultdict[str, int] = defaultdict(count().__next__)
-    while parts := list(islice(map(_columns, found), BATCH // ROWS_AT_A_TIME)):
-        device_ids, versions, stretches, texts = (list(chain.from_iterable(one)) for one in zip(*parts, strict=True))
-        of_rows = np.array([places[one] for one in device_ids])
-        yield _Batch(len(places), of_rows, np.array(versions), np.array(stretches), texts)
+    while parts := list(itertools.islice(map(_columns, found), BATCH // ROWS_AT_A_TIME)):
+        yield [list(itertools.chain.from_iterable(column)) for column in zip(*parts, strict=True)]
 
 
 def _columns(rows: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:
@@ -186,16 +202,13 @@ def _columns(rows: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:
     return list(zip(*rows, strict=True))
 
 
-class _Counts(NamedTuple):
-    """Histograms of the number of bins that was asked for, (rows, bins) int64, and which of the texts they were."""
+def _counts(texts: Sequence[str], bins: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Read lists of counts all at once, which takes a fraction of what it takes one by one.
 
-    rows: NDArray[np.int64]
-    values: NDArray[np.int64]
-
-
-def _counts(texts: Sequence[str], bins: int) -> _Counts:
-    """Read lists of counts all at once, which takes a fraction of what it takes one by one."""
+    Returns:
+        Which of the texts have so many bins, (found,) int64, and their counts, (found, bins) int64.
+    """
     rows = [row for row, text in enumerate(texts) if text.count(",") + 1 == bins and text != "[]"]
     digits = ",".join([texts[row] for row in rows]).replace("[", "").replace("]", "")
-    values = np.fromstring(digits, dtype=np.int64, sep=",")
-    return _Counts(np.array(rows, dtype=np.int64), values.reshape(len(rows), bins))
+    counts = np.fromstring(digits, dtype=np.int64, sep=",")
+    return np.array(rows, dtype=np.int64), counts.reshape(len(rows), bins)

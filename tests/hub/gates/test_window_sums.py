@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sqlmodel import Session, col, delete, select
 from tests.hub.gates.plain_evidence import BINS, Compared, plain_evidence
 from tests.simulators.rows import NOON, add_device, add_version
 
+from shoal_contract.limits import MAX_INTEGER
 from shoal_hub.context import HubContext
 from shoal_hub.devices.tables import Device
 from shoal_hub.gates import window_sums
@@ -61,7 +62,7 @@ def windows(draw: st.DrawFn) -> tuple[int, dict[str, Any]]:
     version = draw(st.sampled_from([1, 1, 2, 2, 3, 4, 5]))
     started_at = NOON + timedelta(seconds=draw(st.sampled_from(STARTS)))
     told: dict[str, Any] = {name: draw(COUNT) for name in ("requests", "errors", "samples", "labelled", "correct")}
-    told |= {"model": draw(st.sampled_from(["digits", "digits", "digits", "letters"])), "version": version}
+    told |= {"model": draw(st.sampled_from(["digits"] * 5 + ["letters"])), "version": version}
     told |= {"latency": draw(histograms(BINS)), "confidence": draw(histograms(len(MIDDLES.get(version, ()))))}
     told |= {"drift": draw(st.none() | st.floats(0, 1)), "started_at": started_at, "ended_at": started_at}
     return draw(st.integers(0, 7)), told
@@ -76,7 +77,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
     until_at = draw(st.sampled_from([None, NOON + timedelta(seconds=900)]))
     times = draw(st.sampled_from([TIMES, TIMES, SET_BACK]))._replace(until_at=until_at)
-    told = draw(st.lists(windows(), max_size=40))
+    told = draw(st.lists(windows(), min_size=15, max_size=40))  # so many that most examples have some of each kind
     late, deleted = draw(st.lists(windows(), max_size=10)), draw(st.frozensets(st.integers(0, 39), max_size=10))
     return Case(canaries, controls, told, late, deleted, times, draw(st.sampled_from([None, 1])))
 
@@ -139,7 +140,12 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # each example is many statements: a shrink takes minutes
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(case=cases())
 def test_evidence_is_that_of_plain_sums_over_single_windows_at_each_look(
     hub: HubContext, device_ids: list[str], case: Case
@@ -156,3 +162,30 @@ def test_evidence_is_that_of_plain_sums_over_single_windows_at_each_look(
         tell(session, late)
         left = [row for number, row in enumerate(rows) if number not in case.deleted]
         check(session, [*left, *late], compared, case.times)
+
+
+def test_counts_whose_sum_has_more_than_64_bits_leave_the_gate_readable(hub: HubContext, device_ids: list[str]) -> None:
+    """A device may send them, and its own mean is all that it can spoil by that."""
+    edges = np.linspace(0, 1, 1025)[1:-1].tolist()
+    told: dict[str, Any] = {
+        "requests": 1,
+        "errors": 0,
+        "samples": 1,
+        "latency": [],
+        "started_at": NOON,
+        "ended_at": NOON,
+    }
+    with hub.database.transaction() as session:
+        version = add_version(session, hub.artifacts, 9, {})
+        version.baseline = version.baseline | {
+            "confidence": {"name": "confidence", "edges": edges, "counts": [1] * 1024}
+        }
+        session.add(version)
+        tell(
+            session,
+            [row_of(device_ids[0], told | {"model": "digits", "version": 9, "confidence": [MAX_INTEGER] * 1024})],
+        )
+        sides = Sides("digits", 9, None, of_ids(device_ids[:1]), of_ids(device_ids[1:]))
+        found = {metric.name: one for metric, one in collect(session, sides, TIMES._replace(wave_at=NOON), PLAN)}
+    assert found["confidence"].after.weight.tolist() == pytest.approx([1024 * MAX_INTEGER])
+    assert found["confidence"].after.values.tolist() == pytest.approx([0.5])
