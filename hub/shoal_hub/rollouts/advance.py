@@ -201,7 +201,7 @@ class _Step:
         if attempt.state not in OPEN or attempt.wave > self.rollout.current_wave:
             return attempt
         seen = observe(attempt, facts, self.rollout, self._now, is_timed=not is_paused)
-        if attempt.state != "pending":
+        if attempt.state != "pending" and seen.seen != facts.report:
             seen = replace(seen, seen=facts.report)
         return self._tell(seen) if seen.state not in OPEN else seen
 

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from shoal_hub.rollouts.revert import has_stayed, is_waiting_to_return
 from shoal_hub.rollouts.tables import DeploymentState
@@ -14,8 +13,7 @@ FAILED: Final = frozenset({"failed", "timed_out"})
 _EXECUTED: Final = FAILED | {"succeeded", "rolled_back"}
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """Where one deployment stands, as far as it is counted.
 
     Attributes:
@@ -73,8 +71,10 @@ class Tally:
 
     def move(self, before: Attempt, after: Attempt) -> None:
         """Count an attempt as it is after a change."""
-        self._counts[Standing.of(before)] -= 1
-        self._counts[Standing.of(after)] += 1
+        was, is_now = Standing.of(before), Standing.of(after)
+        if was != is_now:
+            self._counts[was] -= 1
+            self._counts[is_now] += 1
 
     @property
     def devices(self) -> int:

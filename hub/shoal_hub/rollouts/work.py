@@ -15,6 +15,7 @@ from sqlmodel import Session, col, func
 
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.rollouts.attempts import COLUMNS, view_attempt
+from shoal_hub.rollouts.facts import DEVICE_COLUMNS, DeviceRow
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.patience import begun_before
 from shoal_hub.rollouts.revert import WAY_BACK
@@ -30,9 +31,10 @@ _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Work:
-    """The deployments of one step, and whether there are more."""
+    """The deployments of one step, their devices as they stood at that moment by id, and whether there are more."""
 
     attempts: list[Attempt]
+    devices: dict[str, DeviceRow]
     has_more: bool
 
 
@@ -64,12 +66,16 @@ def find_work(
         searches.append((_untold(), room))
     values = _values(rollout, now)
     found: dict[str, Attempt] = {}
+    devices: dict[str, DeviceRow] = {}
     has_more = False
     for search, limit in searches:
         rows = session.connection().execute(search, values | {"most": limit}).all() if limit else []
-        found |= {row.id: view_attempt(row) for row in rows}
+        for row in rows:
+            attempt = view_attempt(row)
+            found[attempt.id] = attempt
+            devices[attempt.device_id] = DeviceRow(*row[len(COLUMNS) :])
         has_more |= len(rows) == batch
-    return Work(list(found.values()), has_more)
+    return Work(list(found.values()), devices, has_more)
 
 
 def count_deployments(session: Session, rollout_id: str) -> Tally:
@@ -121,7 +127,7 @@ def _untold() -> Select[Any]:
 
 
 def _search(condition: ColumnElement[bool]) -> Select[Any]:
-    wanted: Any = select_columns(*COLUMNS).join(Device, col(Device.id) == col(Deployment.device_id))
+    wanted: Any = select_columns(*COLUMNS, *DEVICE_COLUMNS).join(Device, col(Device.id) == col(Deployment.device_id))
     chosen = wanted.where(col(Deployment.rollout_id) == bindparam("of_rollout"), condition)
     ordered: Select[Any] = chosen.order_by(col(Deployment.wave), col(Deployment.id))
     return ordered.limit(bindparam("most", type_=Integer))
