@@ -49,7 +49,7 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     session.add(rollout)
     try:
         out = known | pinned_devices(session, rollout.model, now)
-        late = [device for device in find_candidates(session, plan, now) if device.id not in out]
+        late = find_candidates(session, plan, now, leave_out=out)
     except (NotFoundError, QueryError) as error:
         rollout.plan = {**rollout.plan, "late_joiners": "ignore"}  # said once; a later group of the name is another one
         _tell(session, rollout, f"nobody joins rollout {rollout.id} any more: {error.message}", "warning", [])

@@ -13,7 +13,6 @@ from shoal_contract.desired import ArtifactRef
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_hub.context import HubContext
 from shoal_hub.database import announce, utc_now
-from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
@@ -27,7 +26,7 @@ from shoal_hub.rollouts.expect import expected_bytes
 from shoal_hub.rollouts.gate import begin_wave
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
-from shoal_hub.rollouts.selection import Selection, add_deployments, choose_devices
+from shoal_hub.rollouts.selection import Candidate, Selection, add_deployments, choose_devices
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.variants import check_targets, choose_target, rank_variants
 from shoal_hub.transfer.deltas import Pair, want_deltas
@@ -221,7 +220,7 @@ def _check_none_running(session: Session, model: str) -> None:
 
 
 def _used_artifacts(
-    version: Version, variants: Sequence[VariantRow], plan: RolloutPlan, devices: Sequence[Device]
+    version: Version, variants: Sequence[VariantRow], plan: RolloutPlan, devices: Sequence[Candidate]
 ) -> set[str]:
     """Return the variants that these devices would take, as far as they have said what they can run."""
     files = {
