@@ -277,9 +277,9 @@ class Controller:
             yield self._runner.tick
         if is_tick or "trust" in what:
             yield self._follow_director
-            if is_sweep or "trust" in what:
-                yield lambda: self._trust.mend_ca_bundle(self._database)
             yield self._metadata.look
+        if is_sweep or "trust" in what:
+            yield lambda: self._trust.mend_ca_bundle(self._database)
             yield lambda: self._metadata.renew(now)
         yield lambda: self._advance_rollouts(now)
         if is_sweep:
@@ -292,8 +292,6 @@ class Controller:
         if is_tick or AUDIT_WAKE in what:
             yield lambda: self._anchor(now, is_urgent=AUDIT_WAKE in what)
         if is_tick:
-            yield lambda: end_unwanted_deltas(self._database)
-            yield lambda: settle_signals(self._database, now)
             yield lambda: settle_trials(self._database, now)
             yield lambda: tell_trials(self._database, now, self._delta_wait)
             yield lambda: self._window_pruner.step(now)
@@ -306,7 +304,9 @@ class Controller:
         yield lambda: self._mark(lambda session: due_devices(session, now, self._desired_life), now)
         yield lambda: self._desired.repeat_for_those_behind(now)
         yield lambda: drop_settled_leases(self._database)
+        yield lambda: end_unwanted_deltas(self._database)
         yield lambda: close_orphans(self._database)
+        yield lambda: settle_signals(self._database, now)
         yield lambda: note_silence(self._database, now, self._began_at)
         self._sweep_pace.rest(time.thread_time() - began_cpu_s, time.monotonic())
 
