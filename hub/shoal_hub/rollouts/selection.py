@@ -1,7 +1,7 @@
 """Which devices a rollout is for, in which waves, and who is held back."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from shoal_hub.devices.tables import Device, JsonObject, Presence
 from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
 from shoal_hub.ids import new_id
 from shoal_hub.pins.pin import pinned_devices
-from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
+from shoal_hub.rollouts.request import RolloutAgain, RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.waves import choose_held_back, plan_waves, shuffled
 
@@ -31,17 +31,31 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """A rollout's devices: those that go ahead, in the order of the waves, those held back, and how many are pinned."""
+    """A rollout's devices.
+
+    Attributes:
+        ahead: Those that go ahead, in the order of the waves.
+        held_back: Those that stay as they are.
+        waves: The sizes of the waves, the late ones in the last.
+        pinned: How many are left out as they are pinned.
+        late: Those that go ahead in the last wave, and that no gate compares, as nobody drew them.
+    """
 
     ahead: list[Candidate]
     held_back: list[Candidate]
     waves: list[int]
     pinned: int = 0
+    late: list[Candidate] = field(default_factory=list)
+
+    @property
+    def told(self) -> list[Candidate]:
+        """All that get the version, in the order of the waves."""
+        return [*self.ahead, *self.late]
 
     def placed(self) -> list[tuple[Candidate, int]]:
         """Return those that go ahead, each with its wave."""
         waves = [wave for wave, size in enumerate(self.waves) for _ in range(size)]
-        return list(zip(self.ahead, waves, strict=True))
+        return list(zip(self.told, waves, strict=True))
 
 
 def choose_devices(session: Session, request: RolloutRequest, seed: int, now: datetime) -> Selection:
@@ -74,11 +88,15 @@ def choose_devices(session: Session, request: RolloutRequest, seed: int, now: da
             "hold a larger share back, or none",
         )
     ahead = [one for one in ordered if one.id not in back]
+    *waves, last = plan_waves(len(ahead), request.waves, request.rate)
+    late = _named(session, request.late) if isinstance(request, RolloutAgain) else []
+    _check_none_pinned(request.model, late, pinned)
     return Selection(
         ahead=ahead,
         held_back=[one for one in ordered if one.id in back],
-        waves=plan_waves(len(ahead), request.waves, request.rate),
+        waves=[*waves, last + len(late)],
         pinned=out,
+        late=late,
     )
 
 
@@ -136,12 +154,14 @@ def add_deployments(session: Session, rollout: Rollout, chosen: Selection, expec
         chosen: Its devices.
         expected: What each is going to fetch of the model's file, as far as that is known.
     """
+    late = {one.id for one in chosen.late}
     session.add_all(
         Deployment(
             id=new_id("dp"),
             rollout_id=rollout.id,
             device_id=device.id,
             wave=wave,
+            is_late_joiner=device.id in late,
             forecast_bytes=expected.get(device.id),
         )
         for device, wave in chosen.placed()

@@ -25,6 +25,7 @@ from shoal_hub.rollouts.delta_pairs import delta_pairs
 from shoal_hub.rollouts.expect import expected_bytes
 from shoal_hub.rollouts.gate import begin_wave
 from shoal_hub.rollouts.owner import owner_of
+from shoal_hub.rollouts.records import counted
 from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.selection import Candidate, Selection, add_deployments, choose_devices
 from shoal_hub.rollouts.tables import Deployment, Rollout
@@ -110,11 +111,11 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     check_targets(variants, request)
     check_sizes(found, variants, starter.max_artifact_bytes)
     manifest = _manifest(session, starter, found)
-    artifacts = [manifest.sha256, *_used_artifacts(found, variants, request, chosen.ahead)]
+    artifacts = [manifest.sha256, *_used_artifacts(found, variants, request, chosen.told)]
     make_room(session, artifacts, starter.retained_budget_bytes)
     rollout = _add_rollout(session, request, found, manifest, chosen, seed=seed, by=by, now=now)
     take_leases(session, owner_of(rollout.id), artifacts, now)
-    pairs = delta_pairs(session, found, variants, request, chosen.ahead, starter.delta_min_bytes)
+    pairs = delta_pairs(session, found, variants, request, chosen.told, starter.delta_min_bytes)
     _take_deltas(session, starter, rollout, pairs, now)
     add_deployments(session, rollout, chosen, _expected(session, starter, found, request, chosen))
     begin_wave(session, rollout, now)
@@ -191,7 +192,7 @@ def _started(rollout: Rollout, chosen: Selection) -> str:
     held_back = f", {len(chosen.held_back)} held back" if chosen.held_back else ""
     held_back += f", {chosen.pinned} left out as they are pinned" if chosen.pinned else ""
     return (
-        f"rollout {rollout.id} of {rollout.model} version {rollout.version} to {len(chosen.ahead)} devices "
+        f"rollout {rollout.id} of {rollout.model} version {rollout.version} to {counted(len(chosen.told), 'device')} "
         f"in waves of {rollout.waves}{held_back} by {rollout.created_by}"
     )
 
