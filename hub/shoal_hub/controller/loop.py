@@ -319,7 +319,7 @@ class Controller:
             self._at_it = found.at_it
             if not found.has_more:
                 return
-            found = pass_rollouts(self._database, now, may_look=False)
+            found = pass_rollouts(self._database, now, looks=False)
 
     def _follow_director(self) -> None:
         with self._database.session() as session:

@@ -29,6 +29,7 @@ from shoal_hub.rollouts.gate import (
     due_looks,
     end_watch,
     look_at_gate,
+    may_look,
     prepare_look,
 )
 from shoal_hub.rollouts.joiners import add_late_joiners
@@ -36,7 +37,7 @@ from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.tables import Rollout
-from shoal_hub.rollouts.tally import Tally
+from shoal_hub.rollouts.tally import Tally, is_at_it
 from shoal_hub.rollouts.variants import rank_variants
 from shoal_hub.rollouts.views import Advanced, Attempt, RolloutView
 from shoal_hub.rollouts.work import count_deployments, find_work
@@ -78,7 +79,7 @@ class Step(NamedTuple):
     at_it: int | None = None
 
 
-def pass_rollouts(database: Database, now: datetime, *, may_look: bool = True) -> Pass:
+def pass_rollouts(database: Database, now: datetime, *, looks: bool = True) -> Pass:
     """Take one step in each rollout that is not over, and then look at one gate that is due.
 
     A look reads what all devices of a rollout have told, which takes a while for large fleets: no other rollout, which
@@ -87,15 +88,16 @@ def pass_rollouts(database: Database, now: datetime, *, may_look: bool = True) -
     Args:
         database: The hub's.
         now: The clock.
-        may_look: Whether a gate is looked at in this pass.
+        looks: Whether a gate is looked at in this pass.
     """
     with database.session() as session:
-        open_ids = set(session.exec(select(Rollout.id).where(col(Rollout.ended_at).is_(None))).all())
+        found = session.exec(select(Rollout.id, may_look()).where(col(Rollout.ended_at).is_(None))).all()
+        open_ids, has_gates = {one for one, _ in found}, any(is_gated for _, is_gated in found)
         leased = {user.removeprefix(_PREFIX) for user in lease_users(session) if user.startswith(_PREFIX)}
     steps = [_step_safely(database, rollout_id, now) for rollout_id in sorted(open_ids | leased)]
     has_more = any(one.has_more for one in steps)
     at_it = min((one.at_it for one in steps if one.at_it is not None), default=0)
-    if not may_look:
+    if not looks or not has_gates:
         return Pass(has_more, has_looks=False, at_it=at_it)
     looked = _look_once(database, now)
     return Pass(has_more or looked.has_more, looked.has_looks, at_it)
@@ -161,9 +163,22 @@ def step_rollout(
         keep: Writes what has changed of deployments.
     """
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
+    return _step(session, row, now, abort_reason=abort_reason, look=look, keep=keep)
+
+
+def _step(
+    session: Session,
+    row: Rollout,
+    now: datetime,
+    *,
+    abort_reason: str,
+    look: Prepared | None,
+    keep: Callable[[Session, Sequence[Change]], None],
+) -> Step:
+    """Take a step in a rollout that is locked."""
     session.flush()  # deployments are read by column
     view = view_rollout(session, row, now)
-    tally = count_deployments(session, rollout_id)
+    tally = count_deployments(session, row.id)
     work = find_work(session, view, tally, now, is_aborting=abort_reason != "")
     if view.plan.on_low_memory == "refuse" and not abort_reason and _may_tell_any(view, work.attempts):
         view = replace(view, costs=_costs_of(session, view))
@@ -191,14 +206,13 @@ def step_rollout(
 
 
 def _at_it(advanced: Advanced, tally: Tally, changed: Sequence[Change]) -> int | None:
-    """Return `Step.at_it`, of counts from before these changes, which are counted in."""
+    """Return `Step.at_it`, by counts from before these changes."""
     if advanced.rollout.ended_at is not None:
         return None
     if advanced.rollout.plan.max_in_flight is not None:
         return 0
-    for before, after in changed:
-        tally.move(before, after)
-    return tally.in_flight + tally.returning
+    more = sum(is_at_it(after) - is_at_it(before) for before, after in changed)
+    return tally.in_flight + tally.returning + more
 
 
 def _step_and_record(session: Session, rollout_id: str, now: datetime, look: Prepared | None) -> Step:
@@ -206,7 +220,7 @@ def _step_and_record(session: Session, rollout_id: str, now: datetime, look: Pre
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
     before = _progress(row)
     add_late_joiners(session, row, now)
-    step = step_rollout(session, rollout_id, now, look=look, keep=keep_attempts)
+    step = _step(session, row, now, abort_reason="", look=look, keep=keep_attempts)
     after = _progress(row)
     changed = [name for name in after if before[name] != after[name]]
     if changed:

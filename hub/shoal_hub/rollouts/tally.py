@@ -48,6 +48,11 @@ class Standing(NamedTuple):
         )
 
 
+def is_at_it(attempt: Attempt) -> bool:
+    """Whether a device has begun and not ended, on its way there or back."""
+    return (attempt.state in OPEN and attempt.assigned_at is not None) or is_waiting_to_return(attempt)
+
+
 def is_away(attempt: Attempt) -> bool:
     """Whether a device was told, ran out of time, and has not been heard of since: it may come back."""
     is_told = attempt.state == "timed_out" and attempt.target != ""
@@ -80,6 +85,10 @@ class Tally:
     def devices(self) -> int:
         """Deployments in waves: all but those held back."""
         return sum(count for one, count in self._counts.items() if one.state != "held_back")
+
+    def has_any(self, states: Collection[DeploymentState]) -> bool:
+        """Whether any deployment is in one of these states; in any at all, where none is named."""
+        return any(count and (not states or one.state in states) for one, count in self._counts.items())
 
     @property
     def in_flight(self) -> int:
