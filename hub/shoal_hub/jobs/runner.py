@@ -79,11 +79,9 @@ class JobRunner:
 
     def _has_open(self) -> bool:
         """Whether there is a job to look after: to see that there is none takes no turn as the one who writes."""
+        is_open = col(Job.state).in_(("queued", "running"))
         with self._database.session() as session:
-            return (
-                session.exec(select(Job.id).where(col(Job.state).in_(("queued", "running"))).limit(1)).first()
-                is not None
-            )
+            return session.exec(select(Job.id).where(is_open).limit(1)).first() is not None
 
     def _requeue_orphans(self) -> None:
         with self._database.transaction() as session:
