@@ -130,6 +130,15 @@ class Settings(BaseModel):
     tick_s: float = _setting(
         "SHOAL_TICK_S", 2.0, "s", "How often the controller looks at the database when nobody wakes it.", gt=0, le=30
     )
+    longest_rest_s: float = _setting(
+        "SHOAL_LONGEST_REST_S",
+        2.0,
+        "s",
+        "How long the controller gathers at most what devices report before it looks at rollouts again, while many of "
+        "their devices are at it; operators' commands never wait.",
+        ge=0,
+        le=30,
+    )
     desired_life_s: float = _setting(
         "SHOAL_DESIRED_LIFE_S", 30 * 86_400.0, "s", "How long a device may start to act on a desired state.", ge=60
     )

@@ -55,6 +55,7 @@ def build_controller(
         desired_life=timedelta(seconds=settings.desired_life_s),
         window_retention=timedelta(seconds=settings.window_retention_s),
         delta_wait=timedelta(seconds=settings.delta_wait_s),
+        longest_rest_s=settings.longest_rest_s,
     )
     database.on_commit = controller.wake
     return controller

@@ -17,7 +17,7 @@ from shoal_contract.reported import Problem
 from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.memory import no_memory
 from shoal_hub.rollouts.observe import no_encryption_key, no_variant, observe, relapse, settle
-from shoal_hub.rollouts.records import describe_outcome, name_of
+from shoal_hub.rollouts.records import counted, describe_outcome, name_of
 from shoal_hub.rollouts.revert import ended, give_up, has_returned, has_stayed, is_waiting_to_return, revert, stay_away
 from shoal_hub.rollouts.tally import OPEN, Tally, is_away
 from shoal_hub.rollouts.thresholds import find_breach
@@ -118,7 +118,9 @@ class _Step:
         self._map(self._note_return)
         if not (self._known.has_more or self._tally.returning):
             stayed = self._tally.stayed
-            self._end("rolled_back", f"{stayed} devices could not go back" if stayed else self.rollout.reason)
+            self._end(
+                "rolled_back", f"{counted(stayed, 'device')} could not go back" if stayed else self.rollout.reason
+            )
             self.effects += [Record("rollout_rolled_back", f"{self._name()} is rolled back"), DropLeases()]
 
     def settle(self) -> None:
@@ -167,8 +169,8 @@ class _Step:
 
     def _succeed(self) -> None:
         failures, why = self._tally.failures(), self.rollout.why_no_last_gate
-        self._end("succeeded", f"{failures} devices failed" if failures else "")
-        text = f"{self._name()} runs on {self._tally.succeeded} devices" + (f"; {why}" if why else "")
+        self._end("succeeded", f"{counted(failures, 'device')} failed" if failures else "")
+        text = f"{self._name()} runs on {counted(self._tally.succeeded, 'device')}" + (f"; {why}" if why else "")
         self.effects.append(Record("rollout_succeeded", text))
 
     def _start_wave(self) -> None:
@@ -201,7 +203,7 @@ class _Step:
         if attempt.state not in OPEN or attempt.wave > self.rollout.current_wave:
             return attempt
         seen = observe(attempt, facts, self.rollout, self._now, is_timed=not is_paused)
-        if attempt.state != "pending":
+        if attempt.state != "pending" and seen.seen != facts.report:
             seen = replace(seen, seen=facts.report)
         return self._tell(seen) if seen.state not in OPEN else seen
 
