@@ -11,7 +11,8 @@ from rich.console import Group
 from rich.table import Table
 
 from shoal_client.rollouts import HistoryEntry
-from shoal_hub.cli.output import cell, counted
+from shoal_hub.cli.output import cell
+from shoal_hub.words import counted
 
 
 def draw_history(entries: Sequence[HistoryEntry], *, is_each: bool = False) -> Group:

@@ -182,11 +182,6 @@ def ago(at: datetime, now: datetime) -> str:
     return f"{count} {unit} ago" if seconds >= 0 else f"in {count} {unit}"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun: 1 device, 2 devices."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def size_text(size_bytes: int) -> str:
     """Return a size in bytes, kB or MB."""
     if size_bytes < 1000:  # noqa: PLR2004 - a kilobyte

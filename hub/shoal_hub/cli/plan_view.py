@@ -11,7 +11,8 @@ from rich.console import Group, RenderableType
 
 from shoal_client.fleet import Problem
 from shoal_client.rollouts import PlannedDevice, RolloutPreview
-from shoal_hub.cli.output import cell, counted, size_text, split_alike, table_of
+from shoal_hub.cli.output import cell, size_text, split_alike, table_of
+from shoal_hub.words import counted
 
 SHOWN: Final = 50
 """Devices that are drawn one by one; `--json` has all."""

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from shoal_client.rollouts import Deployment, RolloutDetail
 from shoal_hub.cli.gates import draw_gates
-from shoal_hub.cli.output import cell, counted, size_text, split_alike, table_of
+from shoal_hub.cli.output import cell, size_text, split_alike, table_of
+from shoal_hub.words import counted
 
 SHOWN = 50
 """Devices after a command that are drawn; `--json` has all."""

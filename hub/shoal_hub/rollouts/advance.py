@@ -17,7 +17,7 @@ from shoal_contract.reported import Problem
 from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.memory import no_memory
 from shoal_hub.rollouts.observe import no_encryption_key, no_variant, observe, relapse, settle
-from shoal_hub.rollouts.records import counted, describe_outcome, name_of
+from shoal_hub.rollouts.records import describe_outcome, name_of
 from shoal_hub.rollouts.revert import ended, give_up, has_returned, has_stayed, is_waiting_to_return, revert, stay_away
 from shoal_hub.rollouts.tally import OPEN, Tally, is_away
 from shoal_hub.rollouts.thresholds import find_breach
@@ -35,6 +35,7 @@ from shoal_hub.rollouts.views import (
     SetIntent,
     TakeLease,
 )
+from shoal_hub.words import counted
 
 _NOTHING: Final = DeviceFacts()
 

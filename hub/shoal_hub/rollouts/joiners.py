@@ -15,10 +15,10 @@ from shoal_hub.pins.pin import pinned_devices
 from shoal_hub.registry.tables import Version
 from shoal_hub.rollouts.expect import expected_bytes
 from shoal_hub.rollouts.owner import owner_of
-from shoal_hub.rollouts.records import counted
 from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.selection import find_candidates
 from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.words import counted
 
 LOOK_EVERY_S: Final = 60.0
 """Between two looks for late joiners of one rollout: a query over a large fleet takes seconds."""

@@ -9,11 +9,6 @@ def name_of(rollout: RolloutView) -> str:
     return f"rollout {rollout.id} of {rollout.model} version {rollout.version}"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number of things in words, by a noun whose plural ends in s: `1 device`, `2 devices`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def describe_outcome(rollout: RolloutView, attempt: Attempt) -> Record:
     """Return the record of how an attempt has ended."""
     name, device_id = name_of(rollout), attempt.device_id

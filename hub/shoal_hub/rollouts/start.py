@@ -25,7 +25,6 @@ from shoal_hub.rollouts.delta_pairs import delta_pairs
 from shoal_hub.rollouts.expect import expected_bytes
 from shoal_hub.rollouts.gate import begin_wave
 from shoal_hub.rollouts.owner import owner_of
-from shoal_hub.rollouts.records import counted
 from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.selection import Candidate, Selection, add_deployments, choose_devices
 from shoal_hub.rollouts.tables import Deployment, Rollout
@@ -35,6 +34,7 @@ from shoal_hub.transfer.leases import has_room, make_room, take_leases
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.version_keys import VersionKeys
+from shoal_hub.words import counted
 
 _SEEDS: Final = 2**31
 

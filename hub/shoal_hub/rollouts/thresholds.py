@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shoal_hub.rollouts.records import counted
 from shoal_hub.rollouts.request import Threshold
 from shoal_hub.rollouts.tally import Tally
+from shoal_hub.words import counted
 
 MAX_FAILURES = -1
 """The number of the bound that `max_failures` is."""

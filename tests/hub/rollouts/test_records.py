@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from shoal_hub.rollouts.records import counted
 from shoal_hub.rollouts.request import Threshold
 from shoal_hub.rollouts.tally import Standing, Tally
 from shoal_hub.rollouts.thresholds import find_breach
+from shoal_hub.words import counted
 
 
 def test_one_is_counted_in_the_singular_and_any_other_number_in_the_plural() -> None:
