@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 import typer
+from rich.console import Console
 from tests.cli.conftest import DEVICES, Shoal
 from tests.hub.registry.bundles import write_bundle
 from tests.hub.served import ServedHub
@@ -16,7 +17,7 @@ from tests.simulators.rows import add_device
 
 from shoal_client.profile import read_profile
 from shoal_contract.manifest import TensorData
-from shoal_hub.cli import app
+from shoal_hub.cli import app, output
 from shoal_hub.cli.output import table
 from shoal_hub.database import utc_now
 from shoal_hub.devices.tables import Device
@@ -317,8 +318,8 @@ def test_a_table_leaves_out_empty_columns_only_where_the_terminal_has_no_room_fo
 ) -> None:
     columns, rows = ("DEVICE", "BUDGET", "UPLINK"), [("a-device-of-site-0001", None, "1.53 MB"), ("b", None, "")]
     heads = {}
-    for width in ("80", "35"):
-        monkeypatch.setenv("COLUMNS", width)
+    for width in (80, 35):
+        monkeypatch.setattr(output, "console", Console(width=width))
         table(columns, rows, empty="nothing")
         heads[width] = capsys.readouterr().out.splitlines()[0].split()
-    assert heads == {"80": ["DEVICE", "BUDGET", "UPLINK"], "35": ["DEVICE", "UPLINK"]}
+    assert heads == {80: ["DEVICE", "BUDGET", "UPLINK"], 35: ["DEVICE", "UPLINK"]}
