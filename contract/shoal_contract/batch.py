@@ -73,7 +73,22 @@ def unpack(
         MessageError: The payload is too large, holds too many messages, or is no batch.
     """
     batch = parse_outer(OutboxBatch, payload, MAX_REPORT_BYTES)
-    has_nul = may_hold_nul(payload)
+    yield from open_batch(batch, channel, has_nul=may_hold_nul(payload))
+
+
+def open_batch(
+    batch: OutboxBatch, channel: BatchChannel, *, has_nul: bool
+) -> Iterator[tuple[OutboxPosition, Event | TelemetryMessage | MessageError]]:
+    """Read what a batch holds.
+
+    Args:
+        batch: A batch whose payload was within its bound.
+        channel: What its messages are.
+        has_nul: What `may_hold_nul` says of the payload.
+
+    Yields:
+        Each message's place, and the message, or why it cannot be read.
+    """
     for index, part in enumerate(batch.messages):
         place = batch.place(index)
         try:

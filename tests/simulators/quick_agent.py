@@ -27,7 +27,12 @@ def settings(data_dir: Path) -> AgentSettings:
         port=0,
         runtimes=("onnxruntime",),
         link=LinkSettings(
-            confirm_timeout_s=3.0, reconnect_min_s=0.1, reconnect_max_s=0.3, will_delay_s=1, report_linger_s=0.1
+            confirm_timeout_s=3.0,
+            reconnect_min_s=0.1,
+            reconnect_max_s=0.3,
+            will_delay_s=1,
+            report_linger_s=0.1,
+            report_progress_s=0.1,
         ),
         fetch=FetchSettings(silence_s=0.5, retry_min_s=0.1, retry_max_s=0.3),
         outbox=OutboxSettings(resend_min_s=0.3, resend_max_s=1.0, linger_s=0.05),
