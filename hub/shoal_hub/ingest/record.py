@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import insert
+from sqlalchemy import bindparam, insert
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col
 
@@ -17,6 +17,7 @@ from shoal_contract.telemetry import (
     MissingArtifact,
     RoundResult,
 )
+from shoal_hub.bulk import Bulk
 from shoal_hub.database import JsonText, announce, is_among
 from shoal_hub.events.tables import EventRow, Severity
 from shoal_hub.rollouts.owner import owner_of
@@ -76,8 +77,14 @@ def record_device_events(session: Session, events: Sequence[tuple[str, Event]], 
         if not isinstance(event.body, BlobOffer)
     ]
     if rows:
-        session.connection().execute(insert(EventRow), rows)
+        _ADD.execute(session, rows)
         announce(session, "events")
+
+
+_COLUMNS: Final = (
+    "event_id", "at", "received_at", "device_id", "kind", "subject", "severity", "message", "body",
+)  # fmt: skip
+_ADD: Final = Bulk(insert(EventRow).values({name: bindparam(name) for name in _COLUMNS}))
 
 
 def _severity(body: EventBody) -> Severity:
