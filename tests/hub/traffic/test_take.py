@@ -30,7 +30,8 @@ def statements(database: Database) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        seen.append(statement.split(maxsplit=1)[0])
+        if not statement.startswith("BEGIN"):  # of SQLite alone
+            seen.append(statement.split(maxsplit=1)[0])
 
     event.listen(database.engine, "before_cursor_execute", note)
     try:
