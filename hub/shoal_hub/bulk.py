@@ -1,13 +1,13 @@
-"""One statement for many rows at the speed of the driver: what SQLAlchemy does a row takes longer than the database.
+"""Statements at the speed of the driver: what SQLAlchemy does for each, and each row, takes longer than the database.
 
-For statements that are executed thousands of times a second. Everything else says what it has to say in the usual way.
+For what is executed for every message or every batch of them. Everything else says what it has to say in the usual way.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Unpack
 
-from sqlalchemy import BindParameter, Dialect, Insert, Update
+from sqlalchemy import BindParameter, Dialect, Insert, Select, Update
 from sqlmodel import Session
 
 from shoal_hub.database import UtcDateTime
@@ -45,6 +45,41 @@ class _Form(NamedTuple):
 _BY_ROW: Final = object()
 
 
+class Query:
+    """A SELECT of columns that is put into words once for each database.
+
+    Args:
+        statement: Each value that differs is a `bindparam` of its own; no IN but `is_among` with a parameter.
+    """
+
+    def __init__(self, statement: Select[Unpack[tuple[Any, ...]]]) -> None:
+        self._statement: Final = statement
+        self._forms: dict[str, tuple[_Form, Sequence[Process | None]]] = {}
+
+    def rows(self, session: Session, **values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any value of a column
+        """Return the rows.
+
+        Args:
+            session: An open session.
+            values: The values by parameter; all of them.
+
+        Raises:
+            KeyError: A value lacks.
+        """
+        connection = session.connection()
+        dialect = connection.dialect
+        if dialect.name not in self._forms:
+            types = (column.type.dialect_impl(dialect) for column in self._statement.selected_columns)
+            processes: list[Process | None] = [one.result_processor(dialect, None) for one in types]
+            self._forms[dialect.name] = _form_of(self._statement, dialect), processes
+        form, results = self._forms[dialect.name]
+        rows = connection.exec_driver_sql(form.sql, form.values(values))
+        return [
+            tuple(value if process is None else process(value) for value, process in zip(row, results, strict=True))
+            for row in rows
+        ]
+
+
 class Bulk:
     """A statement whose parameters are given row by row.
 
@@ -76,7 +111,7 @@ class Bulk:
         return connection.exec_driver_sql(form.sql, [form.values(row) for row in rows]).rowcount
 
 
-def _form_of(statement: Insert | Update, dialect: Dialect) -> _Form:
+def _form_of(statement: Insert | Update | Select[Unpack[tuple[Any, ...]]], dialect: Dialect) -> _Form:
     compiled: Any = statement.compile(dialect=dialect)
     names = compiled.positiontup if compiled.positional else list(compiled.binds)
     return _Form(

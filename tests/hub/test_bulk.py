@@ -1,16 +1,17 @@
-"""A statement for many rows: on both engines it does what SQLAlchemy's own way does."""
+"""Statements at the speed of the driver: on both engines they do what SQLAlchemy's own way does."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, case, insert
+from sqlalchemy import String, bindparam, case, insert
+from sqlalchemy import select as select_columns
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
 from tests.simulators.rows import NOON, add_device
 
-from shoal_hub.bulk import Bulk
-from shoal_hub.database import Database, JsonText
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import Database, JsonText, as_texts, is_among
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
 
@@ -107,3 +108,23 @@ def test_a_row_without_one_of_the_values_is_refused(database: Database) -> None:
     del values["message"]
     with database.transaction() as session, pytest.raises(KeyError, match="message"):
         Bulk(ADD).execute(session, [values])
+
+
+def test_a_query_reads_what_sqlalchemy_reads_for_any_number_of_texts(database: Database) -> None:
+    with database.transaction() as session:
+        ids = sorted(
+            add_device(session, last_seen_at=NOON + timedelta(seconds=n), name=f"'{n}%").id for n in range(600)
+        )
+    columns = select_columns(col(Device.id), col(Device.name), col(Device.last_seen_at), col(Device.reported_epoch))
+    wanted = columns.order_by(col(Device.id)).with_for_update(key_share=True)
+    query = Query(wanted.where(is_among(col(Device.id), bindparam("ids", type_=String()))))
+    with database.transaction() as session:
+        for some in (ids, ids[:1], [], ["d-aaaaaaaaaaaaaaaa"]):
+            expected = session.connection().execute(wanted.where(is_among(col(Device.id), some)))
+            assert query.rows(session, ids=as_texts(some)) == list(map(tuple, expected))
+
+
+def test_a_query_without_one_of_its_values_is_refused(database: Database) -> None:
+    query = Query(select_columns(col(Device.id)).where(col(Device.name) == bindparam("name")))
+    with database.session() as session, pytest.raises(KeyError, match="name"):
+        query.rows(session)
