@@ -19,11 +19,12 @@ _KEPT = {"SHOAL_MOSQUITTO", "SHOAL_REQUIRE_PY310"}
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_personal_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hide `SHOAL_` settings of the shell, so that no test reaches a real hub or reads a real device's data."""
+    """Hide `SHOAL_` settings of the shell and the operator's profile: no test reaches a real hub, device or home."""
     hidden = {name: value for name, value in os.environ.items() if name.startswith("SHOAL_") and name not in _KEPT}
     for name in hidden:
         del os.environ[name]
-    os.environ["SHOAL_PASSPHRASE_FILE"] = str(tmp_path_factory.mktemp("passphrase") / "passphrase")
+    own = tmp_path_factory.mktemp("operator")
+    os.environ |= {"SHOAL_PASSPHRASE_FILE": str(own / "passphrase"), "SHOAL_PROFILE": str(own / "profile.json")}
     yield
-    del os.environ["SHOAL_PASSPHRASE_FILE"]
+    del os.environ["SHOAL_PASSPHRASE_FILE"], os.environ["SHOAL_PROFILE"]
     os.environ.update(hidden)

@@ -41,7 +41,7 @@ from shoal_agent.tls import LatestContext
 from shoal_contract import topics
 from shoal_contract.device_signature import SignedChannel
 from shoal_contract.limits import MAX_PACKET_BYTES
-from shoal_contract.reported import Presence
+from shoal_contract.reported import CONNECTION_LOST, Presence
 
 _log = getLogger(__name__)
 _MIN_ERROR_CODE = 128
@@ -319,11 +319,10 @@ class Link:
         self._pair = self._pairs.choose()
         self._sign_by(self._pair)
         self._upcoming = self._next_connection()
-        properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
-        properties.WillDelayInterval = self._settings.will_delay_s
-        will = self._signer.seal("presence", self._presence(self._upcoming, "offline", "connection lost"))
+        will = self._signer.seal("presence", self._presence(self._upcoming, "offline", CONNECTION_LOST))
         topic = topics.up(self._identity.device_id, "presence")
-        self._client.will_set(topic, will, qos=1, retain=True, properties=properties)
+        # Without a delay: the grace is the hub's. Mosquitto 2.0.11 uses delayed wills after they are freed: ADR 21.
+        self._client.will_set(topic, will, qos=1, retain=True)
 
     def _sign_by(self, pair: Path) -> None:
         """What is said on a connection is signed by the key that the connection was made with."""

@@ -21,8 +21,6 @@ class LinkSettings:
     """Publications that may wait for their PUBACK at a time; beyond it none is taken."""
     reconnect_min_s: float = 0.5
     reconnect_max_s: float = 60.0
-    will_delay_s: int = 30
-    """How long the broker waits before it tells the hub that the device is gone."""
     receive_maximum: int = 4
     """Unconfirmed messages that the broker may send at a time."""
     report_pause_s: float = 0.25

@@ -61,7 +61,7 @@ class Rollout(Value):
 
     @property
     def has_ended(self) -> bool:
-        """Whether it will not change any more by itself."""
+        """Whether no device is told of its version any more; of one that was aborted some may be on their way back."""
         return self.state in {"succeeded", "aborted", "rolled_back"}
 
 
@@ -133,6 +133,8 @@ class RolloutDetail(Rollout):
     """Why no device is told now."""
     soaks_until: datetime | None = None
     in_flight: int = 0
+    returning: int = 0
+    """Devices that were told to go back and have not said how that went."""
     thresholds: list[MeasuredThreshold] = Field(default_factory=list)
     gates: list[Gate] = Field(default_factory=list)
     why_no_last_gate: str = ""

@@ -11,13 +11,17 @@ Runtime = Literal["onnxruntime", "litert"]
 SectionState = Literal["applied", "working", "failed", "held"]
 MAX_REPORTED_MODELS: Final = 64
 MAX_REPORTED_SECTIONS: Final = 128
+CONNECTION_LOST: Final = "connection lost"
+"""The reason in a will: the broker says it, not the device, which may be on its way back."""
 
 
 class Presence(WireMessage):
     """The payload of `up/presence`; the offline form is also the connection's will.
 
-    `connection` counts the device's connections; an `offline` of an older one is ignored. `instance` is made anew at
-    each start of the agent: one that comes back after another was there means that two places use one identity.
+    `connection` counts the device's connections; an `offline` of an older one is ignored. An `offline` whose reason is
+    `connection lost` is a will, which the broker publishes at once: the hub shows the device as offline only if it has
+    not come back within a grace. `instance` is made anew at each start of the agent: one that comes back after another
+    was there means that two places use one identity.
     """
 
     state: Literal["online", "offline"]

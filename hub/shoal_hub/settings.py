@@ -119,8 +119,25 @@ class Settings(BaseModel):
     withdraw_grace_s: float = _setting(
         "SHOAL_WITHDRAW_GRACE_S", 30.0, "s", "Between withdrawing an artifact's manifest and clearing its chunks.", ge=0
     )
+    presence_grace_s: float = _setting(
+        "SHOAL_PRESENCE_GRACE_S",
+        30.0,
+        "s",
+        "How long a device that has lost its connection still counts as online, as most come back within that time.",
+        ge=0,
+        le=86_400,
+    )
     tick_s: float = _setting(
         "SHOAL_TICK_S", 2.0, "s", "How often the controller looks at the database when nobody wakes it.", gt=0, le=30
+    )
+    longest_rest_s: float = _setting(
+        "SHOAL_LONGEST_REST_S",
+        2.0,
+        "s",
+        "How long the controller gathers at most what devices report before it looks at rollouts again, while many of "
+        "their devices are at it; operators' commands never wait.",
+        ge=0,
+        le=30,
     )
     desired_life_s: float = _setting(
         "SHOAL_DESIRED_LIFE_S", 30 * 86_400.0, "s", "How long a device may start to act on a desired state.", ge=60

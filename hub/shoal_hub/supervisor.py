@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from shoal_client.profile import profile_path
 from shoal_hub.addresses import Addresses
 from shoal_hub.broker.errors import BrokerError
 from shoal_hub.broker.process import BrokerProcess, write_files
@@ -100,7 +101,8 @@ class Supervisor:
         addresses.write(self._settings)
         profile = ensure_operator(self._settings, addresses)
         if profile is not None:
-            self._say(f"operator's profile {profile}")
+            unusual = f", as {profile_path()} is of another hub: SHOAL_PROFILE={profile} shoal …"
+            self._say(f"operator's profile {profile}{unusual if profile != profile_path() else ''}")
         return addresses
 
     def _start_broker(self, addresses: Addresses) -> None:

@@ -59,8 +59,8 @@ def gate(**changes: Any) -> Gate:
     return Gate.model_validate(fields | changes)
 
 
-def drawn(*gates: Gate) -> str:
-    console = Console(width=200, record=True)
+def drawn(*gates: Gate, width: int = 200) -> str:
+    console = Console(width=width, record=True)
     for one in draw_gates(list(gates)):
         console.print(one)
     return console.export_text()
@@ -80,3 +80,11 @@ def test_what_was_not_tested_is_said() -> None:
     text = drawn(gate(tested="not_tested", metric=nothing | limit))
     assert "advance (not tested)" in text
     assert "not tested; limit: advance" in text
+
+
+def test_a_narrow_terminal_has_the_numbers_of_a_metric_in_one_line_without_units_and_samples() -> None:
+    lines = drawn(gate(metric={"name": "slow_requests"}), width=80).splitlines()
+    assert [line.split() for line in lines[-2:]] == [
+        ["METRIC", "VERDICT", "CANARIES", "CONTROLS", "EFFECT", "INTERVAL", "MARGIN"],
+        ["slow_requests", "advance", "0.05", "(12)", "0.05", "(12)", "0.001", "-0.004", "to", "0.006", "0.02"],
+    ]

@@ -1,4 +1,4 @@
-"""What `shoal rollouts` draws: waves, waiting, thresholds, what travelled, and what a plan would do."""
+"""What `shoal rollouts` draws: waves, waiting, thresholds, and what travelled."""
 
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from shoal_client.rollouts import Deployment, RolloutDetail, RolloutPreview
-from shoal_hub.cli.rollout_view import draw, draw_preview
+from shoal_client.rollouts import Deployment, RolloutDetail
+from shoal_hub.cli.rollout_view import draw
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-_FIGURES = dict.fromkeys(("accuracy", "latency_p50_ms", "latency_p95_ms", "memory_bytes"))
 
 
 def deployment(fetched_bytes: int | None) -> Deployment:
@@ -76,14 +75,27 @@ def test_what_travelled_stands_against_the_whole_files_of_the_devices_that_have_
     told = sum(one is not None for one in fetched)
     forecast = f"{5 * told}.0 kB for these devices, {5 * len(fetched)}.0 kB for all"
     assert f"{line}; forecast: {forecast}" in lines
-    row = next(one for one in lines if "pi4-onnx-int8" in one)
-    assert row.split()[-5:-1] == ["5.0", "kB", *f"{(fetched[0] or 0) / 1000:.1f} kB".split()]
+    said = next(one for one in lines if one.startswith("for each: "))
+    assert "STATE succeeded, TARGET pi4-onnx-int8, FORECAST 5.0 kB" in said
+    if len(set(fetched)) == 1:
+        assert said.endswith(f"FETCHED {(fetched[0] or 0) / 1000:.1f} kB")
+    else:
+        table = next(at for at, one in enumerate(lines) if "FETCHED" in one and "DEVICE" in one)
+        sizes = ["-" if one is None else f"{one / 1000:.1f} kB" for one in fetched]
+        assert [" ".join(one.split()[2:-1]) for one in lines[table + 1 :]] == sizes
 
 
 def test_nothing_is_said_before_a_device_has_told_and_a_wait_is() -> None:
     assert "model files" not in drawn(None)
     assert "waits for its deltas" in drawn(None, waits_for="deltas")
     assert "waits for its deltas" not in drawn(None)
+
+
+def test_devices_on_their_way_back_are_said_also_of_a_rollout_that_was_aborted() -> None:
+    assert "aborted, wave 1 of 1, 1 device on the way back  too many errors" in drawn(
+        None, state="aborted", reason="too many errors", returning=1
+    )
+    assert "on the way back" not in drawn(None, state="aborted", reason="too many errors")
 
 
 def test_waves_are_drawn_with_their_counts_and_those_held_back() -> None:
@@ -120,63 +132,3 @@ def test_thresholds_are_drawn_with_how_far_they_are() -> None:
     lines = [line.rstrip() for line in drawn(None, thresholds=thresholds).splitlines()]
     assert "abort at 5% failures: 1 of 10 so far" in lines
     assert "abort at 5% failures: 3 of 10 so far, crossed" in lines
-
-
-def test_a_plan_is_drawn_with_what_was_not_measured_and_who_is_refused() -> None:
-    planned = {
-        "device_id": "d-abcdefgh234567ab",
-        "name": "garden",
-        "wave": 0,
-        "is_held_back": False,
-        "target": "pi4-onnx-int8",
-        "from_version": 1,
-        "sha256": "0123456789abcdef" * 4,
-        "transfer": "delta",
-        "transfer_bytes": 4000,
-        "uplink_bytes": 4400,
-        "budget_left_bytes": None,
-        "is_held_by_budget": False,
-        "held_until": None,
-        "disk_bytes": 200_000,
-        "latency_p50_ms": None,
-        "memory_bytes": None,
-        "measured_on": "nothing",
-        "measured_devices": 0,
-        "memory_available_bytes": None,
-        "opens_at": None,
-        "warning": None,
-        "problem": None,
-    }
-    problem = {"code": "no_variant", "message": "it runs esp32", "remedy": "compress again"}
-    held = {"is_held_by_budget": True, "held_until": NOON.replace(month=2, day=1), "transfer": "https"}
-    measured = {"measured_on": "same_hardware", "measured_devices": 12, "latency_p50_ms": 3.14159, "memory_bytes": 5e7}
-    lacking = {"warning": {"code": "no_memory", "message": "it has 9 MB", "remedy": "stop something"}}
-    others = [planned | held | measured, planned | held | {"held_until": None}, planned | lacking]
-    preview = RolloutPreview.model_validate(
-        {
-            "model": "digits",
-            "version": 2,
-            "seed": 7,
-            "waves": [1, 60],
-            "held_back": 0,
-            "misfits": 1,
-            "not_reported": 0,
-            "warnings": 1,
-            "held_by_budget": 2,
-            "transfer_bytes": 4000,
-            "whole_bytes": 400_000,
-            "uplink_bytes": 4400,
-            "variants": [{"target": "pi4-onnx-int8", "devices": 60, "file_bytes": 200_000} | _FIGURES],
-            "devices": [planned, planned | {"problem": problem, "target": ""}, *others, *[planned] * 56],
-        }
-    )
-    text = StringIO()
-    Console(file=text, width=400).print(draw_preview(preview))
-    for part in ("not measured", "1 devices would be refused", "it runs esp32; compress again", "4.0 kB delta"):
-        assert part in text.getvalue()
-    assert "and 11 devices more: --json has all" in text.getvalue()
-    assert "on the air: 4.4 kB for 4.0 kB of files, 396.0 kB saved by deltas" in text.getvalue()
-    assert "1 devices may lack the memory" in text.getvalue()
-    assert "2 devices would wait for the byte budget of a month" in text.getvalue()
-    for part in ("until 2026-02-01", "no month has room", "whole over HTTPS", "3.14", "50.00 MB", "12 like it", "9 MB"):
-        assert part in text.getvalue()

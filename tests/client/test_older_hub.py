@@ -6,7 +6,7 @@ from rich.console import Console
 
 from shoal_client.rollouts import RolloutPreview
 from shoal_client.trials import StartedTrial
-from shoal_hub.cli.rollout_view import draw_preview
+from shoal_hub.cli.plan_view import draw_preview
 
 DEVICE = {
     "device_id": "d-" + "a" * 16,

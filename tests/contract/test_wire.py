@@ -59,7 +59,8 @@ def test_any_value_in_the_place_of_any_field_raises_nothing_but_a_message_error(
     place[key] = data.draw(JSON)
     with contextlib.suppress(MessageError):
         message = parse_message(golden.kind, json.dumps(document).encode(), 100_000)
-        assert parse_message(golden.kind, message.to_bytes(), 100_000) == message
+        # by their bytes, as a batch carries what it does not look into, and a NaN is not equal to itself
+        assert parse_message(golden.kind, message.to_bytes(), 100_000).to_bytes() == message.to_bytes()
 
 
 @pytest.mark.parametrize("name", sorted(MESSAGES))

@@ -163,14 +163,24 @@ def test_a_budget_holds_what_it_does_not_allow_and_the_ledger_tells_what_came(hu
         wait_until(lambda: artifact_bytes(hub.client, free) >= variant.size_bytes, lambda: "the ledger is not told")
 
 
-def shoal(hub: Fleet, *arguments: str) -> dict[str, object]:
-    """Run the operators' command line with `--json`."""
-    variables = {**os.environ, **hub.hub.environment}
+def shoal_command(hub: Fleet, *arguments: str) -> "subprocess.Popen[str]":
+    """Start the operators' command line with `--json`."""
     command = [sys.executable, "-m", "shoal_hub", *arguments, "--json"]
-    ran = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=WAIT_S, check=False)
-    assert ran.returncode == 0, ran.stderr
-    found: dict[str, object] = json.loads(ran.stdout)
+    variables = {**os.environ, **hub.hub.environment}
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def told_by(command: "subprocess.Popen[str]") -> dict[str, object]:
+    """Wait for the end of a command that was started; return what it says."""
+    with command:
+        out, err = command.communicate(timeout=WAIT_S)
+    assert command.returncode == 0, err
+    found: dict[str, object] = json.loads(out)
     return found
+
+
+def shoal(hub: Fleet, *arguments: str) -> dict[str, object]:
+    return told_by(shoal_command(hub, *arguments))
 
 
 def test_the_command_cleans_up_after_itself_and_goes_on_with_the_devices_that_it_kept(
@@ -189,3 +199,13 @@ def test_the_command_cleans_up_after_itself_and_goes_on_with_the_devices_that_it
     assert {one.id for one in hub.client.devices.all(decommissioned=True)} >= ids
     assert all(token.revoked_at or token.uses_left == 0 for token in hub.client.tokens.list()[:2])
     assert shoal(hub, *simulate)["decommissioned"] == 4
+
+
+def test_a_service_manager_ends_the_command_like_ctrl_c(hub: Fleet) -> None:
+    running = shoal_command(hub, "fleet", "simulate", "--devices=4", "--processes=1")
+    try:
+        wait_until(lambda: len(list(hub.client.devices.all())) == 4, lambda: "not all are enrolled")
+    finally:
+        running.terminate()
+    assert told_by(running)["decommissioned"] == 4
+    assert list(hub.client.devices.all()) == []

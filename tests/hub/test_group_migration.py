@@ -13,13 +13,14 @@ from shoal_hub.devices.tables import EnrolmentTokenRow
 
 
 def test_every_name_in_use_becomes_a_static_group_with_the_devices_that_name_it(database: Database) -> None:
+    with database.transaction() as session:
+        add_device(session, name="one", group="greenhouse")
+        add_device(session, name="two", group="greenhouse")
+        add_device(session, name="three")
     with database._writer.begin() as connection:
         command.downgrade(database.alembic_config(connection), "0017")
     assert "device_groups" not in sa.inspect(database.engine).get_table_names()
     with database.session() as session:
-        add_device(session, name="one", group="greenhouse")
-        add_device(session, name="two", group="greenhouse")
-        add_device(session, name="three")
         session.add(AuthorisedKey(key_sha256="0" * 64, group="yard", created_at=NOON, created_by="ada"))
         token = {"id": "et-1", "secret_sha256": "x", "group": "shed", "uses_left": 1, "created_by": "ada"}
         session.add(EnrolmentTokenRow(**token, created_at=NOON, expires_at=NOON))

@@ -31,10 +31,11 @@ def test_limits_of_no_group_and_of_dynamic_ones_go_and_all_others_stay(database:
 
 
 def test_devices_that_a_limited_group_lists_are_told_of_its_limits(database: Database) -> None:
+    with database.transaction() as session:
+        listed, known, other = (add_device(session).id for _ in range(3))
     with database._writer.begin() as connection:
         command.downgrade(database.alembic_config(connection), "0022")
     with database.session() as session:
-        listed, known, other = (add_device(session).id for _ in range(3))
         for name in ("yard", "shed", "free"):
             session.add(DeviceGroup(name=name, created_at=NOON, created_by="ada"))
         session.flush()

@@ -33,7 +33,15 @@ from shoal_contract.device_signature import SignedChannel, device_key_id, sign_u
 from shoal_contract.envelope import DESIRED_STATE_TYPE, verify
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import VersionManifest
-from shoal_contract.reported import ModelReport, Presence, Problem, ReportedState, SectionReport, SlotReport
+from shoal_contract.reported import (
+    CONNECTION_LOST,
+    ModelReport,
+    Presence,
+    Problem,
+    ReportedState,
+    SectionReport,
+    SlotReport,
+)
 from shoal_contract.telemetry import DeploymentEvent, Event, EventBody, MissingArtifact, OutboxPosition
 from shoal_contract.transfer import TransferManifest
 from shoal_contract.wire import WireMessage, parse_message
@@ -166,7 +174,9 @@ class SimulatedDevice:
             keyfile=str(self._identity.key),
         )
         client.reconnect_delay_set(0.1, 0.2)  # type: ignore[arg-type]  # paho is fine with fractions
-        client.will_set(topics.up(self.device_id, "presence"), self._presence("offline"), qos=1, retain=True)
+        client.will_set(
+            topics.up(self.device_id, "presence"), self._presence("offline", CONNECTION_LOST), qos=1, retain=True
+        )
         client.on_connect = self._on_connect
         client.on_message = self._on_message
         return client
@@ -301,11 +311,16 @@ class SimulatedDevice:
         )
         self._client.publish(topics.up(self.device_id, "reported"), self._seal("reported", state), qos=1, retain=True)
 
-    def _presence(self, state: Any) -> bytes:
+    def _presence(self, state: Any, reason: str = "") -> bytes:
         sequence = 0 if state == "online" else 1
         since = datetime.now(UTC)
         presence = Presence(
-            state=state, connection=self._connection, sequence=sequence, since=since, instance=self._instance
+            state=state,
+            connection=self._connection,
+            sequence=sequence,
+            since=since,
+            reason=reason,
+            instance=self._instance,
         )
         return self._seal("presence", presence)
 

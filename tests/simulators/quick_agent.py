@@ -30,7 +30,6 @@ def settings(data_dir: Path) -> AgentSettings:
             confirm_timeout_s=3.0,
             reconnect_min_s=0.1,
             reconnect_max_s=0.3,
-            will_delay_s=1,
             report_linger_s=0.1,
             report_progress_s=0.1,
         ),

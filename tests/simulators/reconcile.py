@@ -8,4 +8,5 @@ from shoal_hub.rollouts.reconcile import pass_rollouts
 
 def reconcile_rollouts(database: Database, now: datetime) -> bool:
     """Take one step in each rollout that is not over, and one look; return whether another pass may find more to do."""
-    return any(pass_rollouts(database, now))
+    left = pass_rollouts(database, now)
+    return left.has_more or left.has_looks

@@ -21,6 +21,7 @@ from shoal_agent.errors import AgentError, cause_of
 from shoal_agent.settings import AgentSettings, FetchSettings, LinkSettings, OutboxSettings
 from shoal_agent.simulated.faults import FaultTimes, parse_rates
 from shoal_agent.simulated.fleet import Fleet, FleetPlan
+from shoal_agent.simulated.traffic import TrafficPlan
 from shoal_contract import topics
 from shoal_contract.ids import Sha256
 
@@ -57,6 +58,20 @@ def parse_fault(text: str) -> tuple[str, float]:
         raise click.BadParameter(msg) from error
 
 
+def parse_harm(text: str) -> tuple[int, float]:
+    """Return the version and what it adds to the error rate, of `VERSION=RATE`.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    version, _, rate = text.partition("=")
+    try:
+        return int(version), float(rate)
+    except ValueError as error:
+        msg = f"{text!r} found, VERSION=RATE expected, such as 4=0.02"
+        raise click.BadParameter(msg) from error
+
+
 @click.command(
     context_settings={"max_content_width": 120},
     epilog="Example: SHOAL_TOKEN=… python -m shoal_agent.simulated --hub https://hub:8443 --devices 20 --data /tmp/sim",
@@ -75,6 +90,13 @@ def parse_fault(text: str) -> tuple[str, float]:
 @click.option("--offline-s", default=10.0, help="Mean time without.")
 @click.option("--power-off-s", default=2.0, help="From a power cut to the next boot.")
 @click.option("--slow-bytes-per-s", default=64_000.0, help="What a slow line carries.")
+@click.option("--requests-per-s", default=0.0, help="Requests that each model of a device is asked, on average.")
+@click.option("--error-rate", default=0.02, help="Share of them that get an error, on the middle device.")
+@click.option("--device-sd", default=0.3, help="Standard deviation of the devices' own error rates, in logits.")
+@click.option(
+    "--harm", "harms", multiple=True, metavar="VERSION=RATE",
+    help="What a version adds to the error rate, such as 4=0.02; may be repeated.",
+)  # fmt: skip
 @click.option("--retry-max-s", default=60.0, help="Longest wait before an agent tries something again.")
 @click.option("--keep-disks", is_flag=True, help="Keep the disks in the folder, too; they outlive this process.")
 @click.option("--tell-s", default=0.5, help="Seconds between two lines on how the devices are.")
@@ -91,6 +113,10 @@ def main(
     offline_s: float,
     power_off_s: float,
     slow_bytes_per_s: float,
+    requests_per_s: float,
+    error_rate: float,
+    device_sd: float,
+    harms: tuple[str, ...],
     retry_max_s: float,
     keep_disks: bool,
     tell_s: float,
@@ -104,6 +130,7 @@ def main(
     logging.basicConfig(level=os.environ.get("SHOAL_LOG_LEVEL", "ERROR").upper(), stream=sys.stderr)
     try:
         rates = parse_rates(dict(map(parse_fault, faults)))
+        traffic = TrafficPlan(requests_per_s, error_rate, device_sd, dict(map(parse_harm, harms)))
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
     times = FaultTimes(online_s, offline_s, power_off_s, slow_bytes_per_s)
@@ -121,6 +148,7 @@ def main(
             seed=seed,
             rates=rates,
             times=times,
+            traffic=traffic,
             keeps_disks=keep_disks,
         )
         try:

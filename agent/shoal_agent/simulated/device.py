@@ -13,6 +13,7 @@ from shoal_agent.simulated.disk import Disk, Mount
 from shoal_agent.simulated.faults import DeviceFaults
 from shoal_agent.simulated.kept import KeptDisk
 from shoal_agent.simulated.life import Life
+from shoal_agent.simulated.traffic import Traffic
 from shoal_agent.simulated.world import World
 from shoal_contract.desired import DesiredModel
 
@@ -27,17 +28,25 @@ class SimulatedDevice:
         index: Its number in the simulation.
         faults: What goes wrong with it.
         world: What it shares with the others.
+        traffic: Makes its requests.
         kept_in: The folder of its disk, which then outlives this process; None for a disk in memory.
     """
 
     def __init__(
-        self, identity: Identity, index: int, faults: DeviceFaults, world: World, kept_in: Path | None = None
+        self,
+        identity: Identity,
+        index: int,
+        faults: DeviceFaults,
+        world: World,
+        traffic: Traffic,
+        kept_in: Path | None = None,
     ) -> None:
         self.index = index
         self.identity = identity
         self._encryption_key = load_or_make_encryption_key(identity.folder, identity.device_id)
         self._faults = faults
         self._world = world
+        self._traffic = traffic
         self._chance = random.Random(index)  # noqa: S311 - which chunks a cut loses is no secret
         self.disk = _disk_of(world, kept_in)
         self.life: Life | None = None
@@ -116,6 +125,7 @@ class SimulatedDevice:
             fails_model=self._fails_model,
             bytes_per_s=self._faults.bytes_per_s,
             witness=self,
+            traffic=self._traffic,
         )
         try:
             with scope:

@@ -19,6 +19,7 @@ from shoal_agent.simulated.device import SimulatedDevice
 from shoal_agent.simulated.fan_out import fan_out
 from shoal_agent.simulated.faults import DeviceFaults, FaultRates, FaultTimes
 from shoal_agent.simulated.progress import FanOut, FleetState
+from shoal_agent.simulated.traffic import Traffic, TrafficPlan
 from shoal_agent.simulated.world import World, disk_of, folder_of
 
 _log = getLogger(__name__)
@@ -42,6 +43,7 @@ class FleetPlan:
         seed: Of all faults.
         rates: How probable each fault is.
         times: How long faults last.
+        traffic: What the devices' models are asked.
         enrolling: Devices that enrol at a time.
         handshakes: Connections that are being made at a time.
         keeps_disks: Whether the disks lie in the folder too, and outlive this process.
@@ -57,6 +59,7 @@ class FleetPlan:
     seed: int = 0
     rates: FaultRates = field(default_factory=FaultRates)
     times: FaultTimes = field(default_factory=FaultTimes)
+    traffic: TrafficPlan = field(default_factory=TrafficPlan)
     enrolling: int = 4
     handshakes: int = 8
     keeps_disks: bool = False
@@ -101,6 +104,7 @@ class Fleet:
                 index,
                 DeviceFaults(plan.seed, index, plan.rates, plan.times),
                 world,
+                Traffic(plan.traffic, plan.seed, index, world.samplers),
                 disk_of(plan.data, index) if plan.keeps_disks else None,
             )
             for index, identity in sorted(self._identities.items())

@@ -1,7 +1,7 @@
 """One life of a simulated device, from boot to power cut: the daemon's parts, on a mounted disk and a driven client.
 
-It leaves out what a fleet's load does not depend on: the local endpoint and its windows, certificates' renewal, the
-site's cache and federated training. docs/adr/0018 lists it.
+It leaves out what a fleet's load does not depend on: the local endpoint (requests are made beside it), certificates'
+renewal, the site's cache and federated training. docs/adr/0018 lists it.
 """
 
 from collections.abc import Callable
@@ -33,6 +33,7 @@ from shoal_agent.simulated.kept import stores_on
 from shoal_agent.simulated.network import LoopClient
 from shoal_agent.simulated.shared_engines import DeviceEngines
 from shoal_agent.simulated.shared_trust import FOLLOWED
+from shoal_agent.simulated.traffic import Traffic
 from shoal_agent.simulated.world import World
 from shoal_agent.telemetry import Telemetry
 from shoal_agent.updater import Profile, Updater
@@ -70,6 +71,7 @@ class Life:
         fails_model: Whether a variant, by its file's hash, can not run on it.
         bytes_per_s: What its line carries down; None has no limit.
         witness: Told of each deployment that it is asked for, and of each that has become active.
+        traffic: Makes its requests.
     """
 
     def __init__(
@@ -82,10 +84,11 @@ class Life:
         fails_model: Callable[[str], bool],
         bytes_per_s: float | None,
         witness: Witness,
+        traffic: Traffic,
     ) -> None:
         settings, outbox = world.settings, mount.disk.outbox
         self._identity, self._encryption_key = identity, encryption_key
-        self._mount, self._world, self._witness = mount, world, witness
+        self._mount, self._world, self._witness, self._traffic = mount, world, witness, traffic
         self._load_engine: LoadEngine = DeviceEngines(world.engines, fails_model).load
         self.clients: list[LoopClient] = []
         self._bytes_per_s = bytes_per_s
@@ -125,11 +128,11 @@ class Life:
             Path("models"), self._make_updater, self.reporter, self._tell, lambda _: self._stores.models()
         )
         self.reporter.models, self.reporter.trust = self._models.reports, world.trust.report
-        monitor = Monitor(world.clock)
+        self._monitor = Monitor(world.clock)
         self._telemetry = Telemetry(
             self.link,
             outbox,
-            monitor,
+            self._monitor,
             world.clock,
             self.reporter.notice_datasets,
             ledger=LedgerReports(self._ledger, settings.ledger),
@@ -183,6 +186,9 @@ class Life:
         group.start_soon(self._uplink.notice_connections)
         group.start_soon(self._uplink.send)
         group.start_soon(self._telemetry.beat)
+        if self._traffic.is_any:
+            group.start_soon(self._telemetry.collect_windows)
+            group.start_soon(self._traffic.run, self._server, self._monitor)
 
     def _resume(self) -> None:
         """Go on with the desired state of before the boot."""

@@ -15,6 +15,7 @@ from shoal_agent.simulated.shared_blobs import SharedBlobs
 from shoal_agent.simulated.shared_engines import SharedEngines
 from shoal_agent.simulated.shared_trust import SharedTrust
 from shoal_agent.simulated.stores import MemoryBlobs
+from shoal_agent.simulated.traffic import Sampler
 from shoal_contract.reported import Hardware, Runtime
 
 
@@ -31,6 +32,7 @@ class World:
         trust: Verified metadata.
         milestones: When versions were wanted and active.
         faults: How many of each kind have been made.
+        samplers: Draw the requests of each version that devices serve, by its manifest's hash.
     """
 
     settings: AgentSettings
@@ -44,6 +46,7 @@ class World:
     targets: tuple[str, ...]
     milestones: Milestones = field(default_factory=Milestones)
     faults: Counter[str] = field(default_factory=Counter)
+    samplers: dict[str, Sampler] = field(default_factory=dict)
 
     @classmethod
     def around(cls, identity: Identity, settings: AgentSettings, handshakes: int) -> "World":

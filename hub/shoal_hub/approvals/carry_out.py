@@ -14,7 +14,7 @@ from shoal_hub.operators.tables import User
 from shoal_hub.registry.versions import find_version
 from shoal_hub.rollouts.commands import approve_wave
 from shoal_hub.rollouts.promote import promote
-from shoal_hub.rollouts.request import RolloutRequest
+from shoal_hub.rollouts.request import RolloutAgain
 from shoal_hub.rollouts.start import Starter, find_rollout, start_request
 
 
@@ -47,7 +47,7 @@ def _do(session: Session, starter: Starter, row: ApprovalRequest, plan: dict[str
     """Do it, and return what it came to."""
     match row.kind:
         case "rollout":
-            request = RolloutRequest.model_validate(plan | {"version": str(row.version)})
+            request = RolloutAgain.model_validate(plan | {"version": str(row.version)})
             return f"rollout {start_request(session, starter, request, by=row.author).id}"
         case "wave":
             rollout = find_rollout(session, plan["rollout"], is_locked=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -74,6 +75,21 @@ def simulate(
     data: Annotated[
         Path | None, typer.Option(help="Folder that keeps their identities, so that a later run has the same devices.")
     ] = None,
+    requests_per_s: Annotated[
+        float, typer.Option(help="Requests that each model of a device is asked, on average; 0: none.", min=0)
+    ] = 0.0,
+    error_rate: Annotated[
+        float, typer.Option(help="Share of them that get an error, on the middle device.", min=0, max=1)
+    ] = 0.02,
+    device_sd: Annotated[
+        float, typer.Option(help="Standard deviation of the devices' own error rates, in logits.", min=0)
+    ] = 0.3,
+    harm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VERSION=RATE", help="What a version adds to the error rate, such as 4=0.02; may be repeated."
+        ),
+    ] = None,
     retry_max_s: Annotated[float, typer.Option(help="Longest wait before a device tries again.", min=0.05)] = 60.0,
     offline_s: Annotated[float, typer.Option(help="Mean seconds without a line, where that is lost.", min=0.1)] = 10.0,
     online_s: Annotated[float, typer.Option(help="Mean seconds between two such losses.", min=0.1)] = 20.0,
@@ -88,6 +104,7 @@ def simulate(
     decommissioned. docs/guides/simulator.md says what is real and what is not.
     """
     began_s = time.time()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a service manager sends ends it like Ctrl-C
     given = {
         "seed": seed,
         "retry-max-s": retry_max_s,
@@ -95,8 +112,12 @@ def simulate(
         "online-s": online_s,
         "power-off-s": power_off_s,
         "slow-bytes-per-s": slow_bytes_per_s,
+        "requests-per-s": requests_per_s,
+        "error-rate": error_rate,
+        "device-sd": device_sd,
     }
     options = [f"--{name}={value}" for name, value in given.items()] + [f"--fault={one}" for one in fault or ()]
+    options += [f"--harm={one}" for one in harm or ()]
     with connect() as client, _folder(data) as folder:
         token = client.tokens.create(label="simulated", uses=devices, group=group, tags={"simulated": "yes"})
         plan = SimulationPlan(

@@ -1,12 +1,15 @@
 """A rollout's gate on the command line: how it is given, and how its looks are drawn."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import typer
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 
 from shoal_client.rollouts import Gate, GateMetric
-from shoal_hub.cli.output import cell
+from shoal_hub.cli.output import cell, has_room, table_of
 
 _STYLES: Final = {"advance": "green", "abort": "red", "hold": "yellow", "not_tested": "yellow"}
 
@@ -29,17 +32,28 @@ def parse_gate(text: str) -> dict[str, Any]:
     return {"name": name, **numbers}
 
 
-def draw_gates(gates: list[Gate]) -> list[str | Table]:
+def draw_gates(gates: list[Gate]) -> list[RenderableType]:
     """Return the latest look: its verdict in a line, and each metric's numbers; of earlier waves the line alone."""
     if not gates:
         return []
-    lines: list[str | Table] = [_line(gate) for gate in gates]
-    drawn = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("METRIC", "VERDICT", "CANARIES", "CONTROLS", "EFFECT", "INTERVAL", "MARGIN"):
-        drawn.add_column(column, overflow="fold")
-    for metric in gates[-1].metrics:
-        drawn.add_row(*_row(metric))
-    return [*lines, drawn]
+    return [*(_line(gate) for gate in gates), _Metrics(gates[-1].metrics)]
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """The numbers of one look, a line for each metric; where there is no room for them, without units and samples."""
+
+    metrics: Sequence[GateMetric]
+
+    def __rich_console__(self, terminal: Console, options: ConsoleOptions) -> RenderResult:
+        wide = self._table(is_short=False)
+        yield wide if has_room(terminal, wide, options.max_width) else self._table(is_short=True)
+
+    def _table(self, *, is_short: bool) -> Table:
+        drawn = table_of("METRIC", "VERDICT", "CANARIES", "CONTROLS", "EFFECT", "INTERVAL", "MARGIN")
+        for metric in self.metrics:
+            drawn.add_row(*_row(metric, is_short=is_short))
+        return drawn
 
 
 def _line(gate: Gate) -> str:
@@ -49,16 +63,18 @@ def _line(gate: Gate) -> str:
     return f"gate of wave {gate.wave + 1}: [{style}]{gate.verdict}{tested}[/{style}], {spent}: {cell(gate.reason)}"
 
 
-def _row(metric: GateMetric) -> tuple[str, ...]:
-    verdict = metric.verdict if metric.limit is None else f"not tested; limit: {metric.limit.verdict}"
+def _row(metric: GateMetric, *, is_short: bool) -> tuple[str, ...]:
+    verdict: str = metric.verdict
+    if metric.limit is not None:
+        verdict = "not tested" if is_short else f"not tested; limit: {metric.limit.verdict}"
     style = _STYLES[metric.limit.verdict if metric.limit else metric.verdict]
     sides = [
-        f"{_number(one.value)} ({one.devices} devices, {_count(one.samples)})"
+        f"{_number(one.value)} ({one.devices}{'' if is_short else f' devices, {_count(one.samples)}'})"
         for one in (metric.canary, metric.control)
     ]
     interval = f"{_number(metric.lower)} to {_number(metric.upper)}" if metric.lower is not None else ""
     return (
-        f"{metric.name}, {metric.unit}",
+        metric.name if is_short else f"{metric.name}, {metric.unit}",
         f"[{style}]{verdict}[/{style}]",
         *sides,
         _number(metric.effect),
@@ -72,4 +88,4 @@ def _count(samples: float) -> str:
 
 
 def _number(value: float | None) -> str:
-    return f"{value:.4g}" if value is not None else "-"
+    return f"{value:.3g}" if value is not None else "-"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -30,6 +30,8 @@ class _SafeConsole(Console):
         super().print(*(printable(one) if isinstance(one, str) else one for one in objects), **options)
 
 
+_UNBOUNDED = 10_000
+"""Columns of a terminal in which any table has room."""
 console = _SafeConsole(emoji=False)
 errors = _SafeConsole(stderr=True, emoji=False)
 
@@ -82,16 +84,55 @@ def _json_text(text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Draw a table, or say what to do where there is nothing to show."""
+    """Draw a table, or say what to do where there is nothing to show.
+
+    Columns that have nothing in any row are left out if the terminal has no room for them.
+    """
+    cells = [[cell(value) for value in row] for row in rows]
+    if not cells:
+        console.print(f"[dim]{escape(empty)}[/dim]")
+        return
+    drawn = _folding(columns, cells)
+    if not has_room(console, drawn, console.width):
+        filled = [at for at in range(len(columns)) if any(row[at] != cell(None) for row in cells)]
+        drawn = _folding([columns[at] for at in filled], [[row[at] for at in filled] for row in cells])
+    console.print(drawn)
+
+
+def _folding(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     drawn = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*(cell(value) for value in row))
-    if drawn.row_count:
-        console.print(drawn)
-    else:
-        console.print(f"[dim]{escape(empty)}[/dim]")
+        drawn.add_row(*row)
+    return drawn
+
+
+def has_room(terminal: Console, drawn: Table, width: int) -> bool:
+    """Whether a table is shown in that many columns of a terminal without cutting or folding a cell."""
+    return terminal.measure(drawn, options=terminal.options.update(width=_UNBOUNDED)).maximum <= width
+
+
+def table_of(*columns: str) -> Table:
+    """Return an empty table whose cells stay in their line and are cut where there is no room for them."""
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        drawn.add_column(column, overflow="ellipsis", no_wrap=True)
+    return drawn
+
+
+def split_alike(columns: Mapping[str, Sequence[str]]) -> tuple[list[str], dict[str, Sequence[str]]]:
+    """Part the columns of a table into those that are the same in every row, and those that are not.
+
+    Args:
+        columns: The cells of each column, by its name.
+
+    Returns:
+        For each column that is the same throughout, and not empty, a phrase that says so once; and the others.
+    """
+    different = {name: cells for name, cells in columns.items() if len(set(cells)) > 1}
+    alike = {name: cells[0] for name, cells in columns.items() if name not in different and cells}
+    return [f"{name} {text}" for name, text in alike.items() if text != cell(None)], different
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:

@@ -1,4 +1,4 @@
-"""How the CLI draws rollouts: waves, counts, the time to the next wave, thresholds, bytes; and what a plan would do."""
+"""How the CLI draws rollouts: waves, counts, the time to the next wave, thresholds, bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,20 +8,13 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from shoal_client.rollouts import Deployment, HistoryEntry, PlannedDevice, RolloutDetail, RolloutPreview
+from shoal_client.rollouts import Deployment, RolloutDetail
 from shoal_hub.cli.gates import draw_gates
-from shoal_hub.cli.output import cell, size_text
+from shoal_hub.cli.output import cell, size_text, split_alike, table_of
+from shoal_hub.words import counted
 
 SHOWN = 50
-"""Devices of a plan, or after a command, that are drawn; `--json` has all."""
-_WAYS = {
-    "none": "none: it is there",
-    "cache": "from its cache",
-    "delta_to_come": "whole, or a delta that is being made",
-    "broker": "whole",
-    "https": "whole over HTTPS",
-}
-"""How a file comes, where the word alone would not say it."""
+"""Devices after a command that are drawn; `--json` has all."""
 _OF_CONCERN = {"failed", "timed_out", "working", "assigned"}
 WATCHED = 200
 """Devices that are read of a rollout while it is watched: more than a screen has lines."""
@@ -65,55 +58,6 @@ class Watched:
         yield from _deployments(self.rollout, self.rollout.deployments[: max(0, room)], is_short=True)
 
 
-def draw_preview(preview: RolloutPreview) -> Group:
-    """Return what a rollout would do, the first devices one by one."""
-    headline = (
-        f"{preview.model} version {preview.version}: {sum(preview.waves)} devices in waves of "
-        f"{', '.join(map(str, preview.waves))}, {preview.held_back} held back (seed {preview.seed})"
-    )
-    lines = [headline]
-    if preview.misfits:
-        lines.append(f"[red]{preview.misfits} devices would be refused[/red]")
-    if preview.warnings:
-        lines.append(f"[yellow]{preview.warnings} devices may lack the memory[/yellow]")
-    if preview.held_by_budget:
-        lines.append(f"[yellow]{preview.held_by_budget} devices would wait for the byte budget of a month[/yellow]")
-    if preview.not_reported:
-        lines.append(f"{preview.not_reported} devices have never reported: what they get is not known yet")
-    variants = _table("TARGET", "DEVICES", "SIZE", "ACCURACY", "P50 ms", "P95 ms", "MEMORY")
-    for one in preview.variants:
-        latency = [_measured(one.latency_p50_ms), _measured(one.latency_p95_ms)]
-        variants.add_row(
-            one.target,
-            str(one.devices),
-            size_text(one.file_bytes),
-            _measured(one.accuracy),
-            *latency,
-            _bytes(one.memory_bytes),
-        )
-    columns = ("WAVE", "DEVICE", "FROM", "TARGET", "TRAVELS", "UPLINK", "P50 ms", "MEMORY", "MEASURED", "OPENS")
-    devices = _table(*columns, "PROBLEM")
-    for planned in preview.devices[:SHOWN]:
-        devices.add_row(*_planned(planned))
-    rest = len(preview.devices) - SHOWN
-    more = [f"[dim]and {rest} devices more: --json has all[/dim]"] if rest > 0 else []
-    saved = preview.whole_bytes - preview.transfer_bytes
-    on_the_air = "" if preview.uplink_bytes is None else f"on the air: {size_text(preview.uplink_bytes)} for "
-    total = f"{on_the_air}{size_text(preview.transfer_bytes)} of files" + (
-        f", {size_text(saved)} saved by deltas" if saved > 0 else ""
-    )
-    return Group(*lines, variants, devices, *more, total)
-
-
-def draw_history(entries: list[HistoryEntry]) -> Table:
-    """Return what happened, a line each."""
-    drawn = _table("AT", "BY", "WHAT", "MESSAGE")
-    for one in entries:
-        style = {"error": "red", "warning": "yellow"}.get(one.severity, "")
-        drawn.add_row(f"{one.at:%Y-%m-%d %H:%M:%S}", cell(one.by), cell(one.what), cell(one.message), style=style)
-    return drawn
-
-
 def _headline(rollout: RolloutDetail, now: datetime) -> str:
     wave = f"wave {min(rollout.current_wave + 1, len(rollout.waves))} of {len(rollout.waves)}"
     text = f"{rollout.id}: {rollout.model} version {rollout.version}, {cell(rollout.state)}, {wave}"
@@ -123,6 +67,8 @@ def _headline(rollout: RolloutDetail, now: datetime) -> str:
         text += f", {_WAITS[rollout.waits_for]}"
         if rollout.waits_for == "approval":
             text += f": shoal rollouts approve {rollout.id}"
+    if rollout.returning:
+        text += f", {counted(rollout.returning, 'device')} on the way back"
     return text + (f"  {cell(rollout.reason)}" if rollout.reason else "")
 
 
@@ -130,7 +76,7 @@ def _waves(rollout: RolloutDetail) -> list[Table]:
     """Return the table of waves; one wave alone is told by the headline."""
     if len(rollout.waves) == 1 and "held_back" not in rollout.counts:
         return []
-    drawn = _table("WAVE", "DEVICES", "NOW", "COUNTS")
+    drawn = table_of("WAVE", "DEVICES", "NOW", "COUNTS")
     for number, (size, counts) in enumerate(zip(rollout.waves, rollout.wave_counts, strict=False)):
         is_now = not rollout.has_ended and number == rollout.current_wave
         now = f"{rollout.in_flight} at it" if is_now else ""
@@ -158,20 +104,26 @@ def _deployments(
     rollout: RolloutDetail, shown: Sequence[Deployment], *, is_short: bool = False
 ) -> list[RenderableType]:
     """Return the table of some deployments, each in a line if it is to be short, and how many others there are."""
-    ids = [] if is_short else ["ID"]
-    drawn = _table("WAVE", "DEVICE", *ids, "STATE", "STEP", "TARGET", "FORECAST", "FETCHED", is_short=is_short)
+    steps = [f"waits for {one.waits_for}" if one.waits_for else one.step for one in shown]
+    columns = {
+        "STATE": [cell(one.state) for one in shown],
+        "STEP": [cell(one) for one in steps],
+        "TARGET": [cell(one.target) for one in shown],
+        "FORECAST": [cell(_size(one.forecast_bytes)) for one in shown],
+        "FETCHED": [cell(_size(one.fetched_bytes)) for one in shown],
+    }
+    alike, different = ([], columns) if is_short else split_alike(columns)  # a table that is watched keeps its columns
+    drawn = table_of("WAVE", "DEVICE", *different)
     drawn.add_column("PROBLEM", overflow="fold")
-    for one in shown:
-        problem = f"{one.problem.message}; {one.problem.remedy}" if one.problem else ""
-        fetched, forecast = _size(one.fetched_bytes), _size(one.forecast_bytes)
+    for index, one in enumerate(shown):
+        problem = cell(f"{one.problem.message}; {one.problem.remedy}" if one.problem else "")
         wave = "" if one.state == "held_back" else one.wave + 1
-        step = f"waits for {one.waits_for}" if one.waits_for else one.step
-        device = [one.device_name or one.device_id, *([] if is_short else [one.device_id])]
-        row = (wave, *device, one.state, step, one.target, forecast, fetched)
-        drawn.add_row(*(cell(value) for value in row), _in_a_line(cell(problem)) if is_short else cell(problem))
+        row = (cell(wave), cell(one.device_name or one.device_id), *(cells[index] for cells in different.values()))
+        drawn.add_row(*row, _in_a_line(problem) if is_short else problem)
     others = sum(rollout.counts.values()) - len(shown)
     more = [f"[dim]and {others} devices more: shoal rollouts show {rollout.id}[/dim]"] if others > 0 else []
-    return [*([drawn] if shown else []), *more]
+    said = [f"for each: {', '.join(alike)}"] if alike else []
+    return [*said, *([drawn] if shown else []), *more]
 
 
 def _in_a_line(markup: str) -> Text:
@@ -192,66 +144,11 @@ def _traffic(rollout: RolloutDetail) -> list[str]:
     return [f"{fetched}; forecast: {told} for these devices, {of_all} for all"]
 
 
-def _planned(one: PlannedDevice) -> list[str]:
-    found = one.problem or one.warning
-    problem = f"{found.message}; {found.remedy}" if found else ""
-    is_told = not (one.problem or one.is_held_back)
-    travels = f"{size_text(one.transfer_bytes)} {_WAYS.get(one.transfer, one.transfer)}" if is_told else ""
-    row = (
-        "" if one.wave is None else one.wave + 1,
-        one.name or one.device_id,
-        one.from_version,
-        "held back" if one.is_held_back else one.target,
-        travels,
-        _uplink(one) if is_told else "",
-        _rounded(one.latency_p50_ms),
-        _size(one.memory_bytes),
-        _measured_on(one),
-        one.opens_at,
-        problem,
-    )
-    return [cell(value) for value in row]
-
-
-def _uplink(one: PlannedDevice) -> str:
-    """Return what the uplink carries, and until when the month's budget holds it back."""
-    text = _size(one.uplink_bytes)
-    if not one.is_held_by_budget:
-        return text
-    until = f"until {one.held_until:%Y-%m-%d}" if one.held_until else "for good: no month has room for it"
-    return f"{text}, held by its budget {until}"
-
-
-def _measured_on(one: PlannedDevice) -> str:
-    if one.measured_on == "same_hardware":
-        return f"{one.measured_devices} like it"
-    return "hub's machine" if one.measured_on == "compression" else "not measured"
-
-
-def _rounded(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
-
-
 def _size(value: int | None) -> str:
     return "" if value is None else size_text(value)
-
-
-def _measured(value: float | None) -> str:
-    return "[dim]not measured[/dim]" if value is None else cell(value)
-
-
-def _bytes(value: int | None) -> str:
-    return "[dim]not measured[/dim]" if value is None else size_text(value)
 
 
 def _span(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _table(*columns: str, is_short: bool = False) -> Table:
-    drawn = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        drawn.add_column(column, overflow="ellipsis" if is_short else "fold", no_wrap=is_short)
-    return drawn

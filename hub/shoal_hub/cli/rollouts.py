@@ -8,9 +8,11 @@ from rich.live import Live
 from shoal_client import ClientError
 from shoal_client.rollouts import RolloutDetail
 from shoal_hub.cli.connection import connect
+from shoal_hub.cli.history_view import draw_history
 from shoal_hub.cli.output import AsJson, console, errors, print_line, show, table
+from shoal_hub.cli.plan_view import draw_preview
 from shoal_hub.cli.rollout_options import PlanOptions, with_plan_options
-from shoal_hub.cli.rollout_view import WATCHED, Watched, draw, draw_briefly, draw_history, draw_preview
+from shoal_hub.cli.rollout_view import WATCHED, Watched, draw, draw_briefly
 
 app = typer.Typer(help="Versions on their way to devices, wave by wave.", no_args_is_help=True)
 
@@ -107,12 +109,13 @@ def approve(rollout: RolloutId, as_json: AsJson = False) -> None:
 def history(
     rollout: RolloutId,
     limit: Annotated[int, typer.Option(help="How many of the last.", min=1, max=10_000)] = 1000,
+    each: Annotated[bool, typer.Option("--each", help="Each step of each device in a line of its own.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what happened to a rollout, in order: what people and the hub did, and what devices told."""
     with connect() as client:
         entries = client.rollouts.history(rollout, limit=limit)
-    show(entries, as_json=as_json, draw=lambda: console.print(draw_history(entries)))
+    show(entries, as_json=as_json, draw=lambda: console.print(draw_history(entries, is_each=each)))
 
 
 @app.command(epilog="Example: shoal rollouts forward r-abcdefgh --watch")

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
 
 from shoal_contract import topics
 from shoal_contract.errors import ContractError
@@ -23,13 +24,14 @@ from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import Election, FencedError
-from shoal_hub.controller.pace import LEASING_NOTHING, Pace, Speaker
+from shoal_hub.controller.pace import LEASING_NOTHING, Pace, Speaker, SweepPace
 from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.desired import due_devices, mark_due, new_devices
 from shoal_hub.devices.desired_tables import ENROLLED
+from shoal_hub.devices.lost import note_lost
 from shoal_hub.devices.resign import BATCH, sign_states, states_to_sign
 from shoal_hub.devices.silence import note_silence
 from shoal_hub.errors import HubError
@@ -83,9 +85,11 @@ class Controller:
         signer: AuditSigner,
         *,
         tick_s: float,
+        presence_grace: timedelta,
         desired_life: timedelta,
         window_retention: timedelta,
         delta_wait: timedelta,
+        longest_rest_s: float,
     ) -> None:
         self._database = database
         self._director = director
@@ -96,6 +100,7 @@ class Controller:
         self._revocations = revocations
         self._signer = signer
         self._tick_s = tick_s
+        self._presence_grace = presence_grace
         self._desired_life = desired_life
         self._window_pruner = WindowPruner(database, window_retention)
         self._delta_wait = delta_wait
@@ -111,7 +116,9 @@ class Controller:
         self._desired = DesiredPublisher(database, director.epoch)
         self._metadata = TrustPublisher(database, trust)
         self._stopping = threading.Event()
-        self._pace = Pace()
+        self._pace = Pace(longest_rest_s)
+        self._sweep_pace = SweepPace()
+        self._at_it = 0
         self._name = f"controller-{secrets.token_hex(8)}"
         self._began_at = utc_now()
         self._retained_mark: bytes | None = None
@@ -149,7 +156,7 @@ class Controller:
                     next_tick = began_s + self._tick_s
                 self._reconcile_safely(utc_now(), what, is_tick=is_tick)
                 if what or is_tick:
-                    self._pace.rest(time.thread_time() - began_cpu_s, time.monotonic())
+                    self._pace.rest(time.thread_time() - began_cpu_s, time.monotonic(), self._at_it)
                 if self._is_told and not is_ready:
                     is_ready = True
                     on_ready()
@@ -266,31 +273,46 @@ class Controller:
 
     def _looks(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], object]]:
         """Yield what brings the database in line; amid the publication of many messages there is nothing to look at."""
+        is_sweep = is_tick and self._sweep_pace.is_due(time.monotonic())
         if is_tick:
             yield self._election.confirm
         if is_tick or "jobs" in what:
             yield self._runner.tick
         if is_tick or "trust" in what:
             yield self._follow_director
-            yield lambda: self._trust.mend_ca_bundle(self._database)
             yield self._metadata.look
+        if is_sweep or "trust" in what:
+            yield lambda: self._trust.mend_ca_bundle(self._database)
             yield lambda: self._metadata.renew(now)
-            yield lambda: self._sign_again(now)
         yield lambda: self._advance_rollouts(now)
-        yield lambda: self._mark_due(now, what, is_tick=is_tick)
+        if is_sweep:
+            yield from self._sweep(now)
+        elif "trust" in what:
+            yield lambda: self._sign_again(now)
+        if ENROLLED in what and not is_sweep:
+            yield lambda: self._mark(new_devices, now)
         yield lambda: self._refresh_desired(now)
         if is_tick or AUDIT_WAKE in what:
             yield lambda: self._anchor(now, is_urgent=AUDIT_WAKE in what)
         if is_tick:
-            yield lambda: self._desired.repeat_for_those_behind(now)
-            yield lambda: drop_settled_leases(self._database)
-            yield lambda: end_unwanted_deltas(self._database)
-            yield lambda: close_orphans(self._database)
-            yield lambda: settle_signals(self._database, now)
             yield lambda: settle_trials(self._database, now)
             yield lambda: tell_trials(self._database, now, self._delta_wait)
-            yield lambda: note_silence(self._database, now, self._began_at)
+            yield lambda: note_lost(self._database, now, self._began_at, self._presence_grace)
             yield lambda: self._window_pruner.step(now)
+
+    def _sweep(self, now: datetime) -> Iterator[Callable[[], object]]:
+        """Yield what goes through all devices or all that is wanted of them, and note what it took altogether."""
+        began_cpu_s = time.thread_time()
+        yield lambda: self._sign_again(now)
+        yield lambda: self._mark(new_devices, now)
+        yield lambda: self._mark(lambda session: due_devices(session, now, self._desired_life), now)
+        yield lambda: self._desired.repeat_for_those_behind(now)
+        yield lambda: drop_settled_leases(self._database)
+        yield lambda: end_unwanted_deltas(self._database)
+        yield lambda: close_orphans(self._database)
+        yield lambda: settle_signals(self._database, now)
+        yield lambda: note_silence(self._database, now, self._began_at)
+        self._sweep_pace.rest(time.thread_time() - began_cpu_s, time.monotonic())
 
     def _advance_rollouts(self, now: datetime) -> None:
         """Take rollouts as far as they go, with one look at a gate: what it comes to is told before the next one."""
@@ -298,9 +320,10 @@ class Controller:
         if found.has_looks:
             self._pace.hear(frozenset({"rollouts"}), time.monotonic(), Speaker.CONTROLLER)
         for _ in range(_MAX_ROLLOUT_STEPS):
+            self._at_it = found.at_it
             if not found.has_more:
                 return
-            found = pass_rollouts(self._database, now, may_look=False)
+            found = pass_rollouts(self._database, now, looks=False)
 
     def _follow_director(self) -> None:
         with self._database.session() as session:
@@ -330,10 +353,10 @@ class Controller:
             self._has_artifacts_to_move = self._transfers.step(self._connection, now)
             self._is_busy |= self._has_artifacts_to_move
 
-    def _mark_due(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
+    def _mark(self, find: Callable[[Session], set[str]], now: datetime) -> None:
+        """Have the states of the devices that are found composed again."""
         with self._database.session() as session:
-            due = new_devices(session) if is_tick or ENROLLED in what else set()
-            due |= due_devices(session, now, self._desired_life) if is_tick else set()
+            due = find(session)
         if due:
             with self._database.transaction() as session:
                 mark_due(session, due, now)

@@ -1,7 +1,9 @@
 """When the controller looks at everything again: soon after a word, and not all the time in a fleet that never rests.
 
 An operator's word is followed at once. What devices say, and what the controller has changed itself, is gathered for a
-while after each look: a look costs as much for one report as for a hundred.
+while after each look: a look costs as much for one report as for a hundred. While many devices are at it and nobody
+waits for one of them, it is gathered for longer: a look goes through all that are at it, and each of them reports
+several times on its way.
 """
 
 import math
@@ -17,10 +19,14 @@ _LONGEST_QUIET_S: Final = 0.2
 """And no longer than this in all: one device can have words said without an end."""
 _REST_RATIO: Final = 30.0
 """After a look, devices' words wait for this many times the CPU that it took, so that looking takes 3 % of it."""
-_LONGEST_REST_S: Final = 2.0
-"""But no longer than this."""
+_REST_A_DEVICE_S: Final = 0.005
+"""And for this much for each device that is at it: so a look finds a good part of them further, however many."""
 _LEAST_REST_RATIO: Final = 4.0
 """Unless a look itself takes long."""
+_SWEEP_REST_RATIO: Final = 300.0
+"""After a sweep the next one waits for this many times the CPU that it took, so that sweeping takes 0.3 % of it."""
+_LONGEST_SWEEP_REST_S: Final = 60.0
+"""But no longer than this."""
 _UNHEARD: Final = frozenset({"events", STEPS})
 """Words for people who watch: nothing that the controller decides depends on them."""
 LEASING_NOTHING: Final = frozenset({"devices", "intents", "rollouts"})
@@ -48,9 +54,14 @@ _CALM: Final[dict[Speaker, frozenset[str]]] = {
 
 
 class Pace:
-    """Words that wait to be followed. Times are seconds of a monotonic clock."""
+    """Words that wait to be followed. Times are seconds of a monotonic clock.
 
-    def __init__(self) -> None:
+    Args:
+        longest_rest_s: How long devices' words wait at most after a look, unless the look itself took long.
+    """
+
+    def __init__(self, longest_rest_s: float) -> None:
+        self._longest_rest_s = longest_rest_s
         self._what: set[str] = set()
         self._since_s = self._last_s = self._urgent_since_s = math.inf
         self._rests_until_s = -math.inf
@@ -86,6 +97,32 @@ class Pace:
         self._since_s = self._last_s = self._urgent_since_s = math.inf
         return what
 
+    def rest(self, took_s: float, now_s: float, at_it: int = 0) -> None:
+        """Note that everything was looked at.
+
+        Args:
+            took_s: How much CPU it took.
+            now_s: The clock.
+            at_it: How many devices are at it, and nobody waits for one of them.
+        """
+        wanted_s = max(_REST_RATIO * took_s, _REST_A_DEVICE_S * at_it)
+        self._rests_until_s = now_s + max(_LEAST_REST_RATIO * took_s, min(wanted_s, self._longest_rest_s))
+
+
+class SweepPace:
+    """When the controller goes through all devices again, for what no word tells: time that has passed, a lost word.
+
+    A sweep of a small fleet comes with each tick; one of a large fleet costs more the larger it is, and comes seldom.
+    Times are seconds of a monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        self._rests_until_s = -math.inf
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether it is time."""
+        return now_s >= self._rests_until_s
+
     def rest(self, took_s: float, now_s: float) -> None:
-        """Note that everything was looked at, and how much CPU it took."""
-        self._rests_until_s = now_s + max(_LEAST_REST_RATIO * took_s, min(_REST_RATIO * took_s, _LONGEST_REST_S))
+        """Note that all devices were gone through, and how much CPU it took."""
+        self._rests_until_s = now_s + min(_SWEEP_REST_RATIO * took_s, _LONGEST_SWEEP_REST_S)

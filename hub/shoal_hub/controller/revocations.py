@@ -7,6 +7,7 @@ own: a device that is stolen must not wait for an artifact that is being publish
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 _AT_ONCE: Final = 16
 _FIRST_RETRY: Final = timedelta(seconds=2)
 _LAST_RETRY: Final = timedelta(minutes=1)
+_REST_RATIO: Final = 300.0
+"""Without a word it looks again after this many times the CPU that a look took: all certificates are gone through."""
+_LONGEST_REST_S: Final = 10.0
+"""But no later than this, and with each tick while a look is cheap."""
 STRAYS: Final = tuple(topics.up_filter(channel) for channel in ("event", "telemetry", "events", "windows", "blob"))
 """No device has a reason to leave these retained; ingest clears what it sees, this what came while it was away."""
 
@@ -38,7 +43,7 @@ class Revocations:
         access: The files that the broker reads.
         cut_off: Ends a device's connection; returns why it may still have one, or nothing.
         clear: Clears what is retained under topic filters.
-        tick_s: How often it looks when nobody wakes it.
+        tick_s: How often it looks at most when nobody wakes it.
         clock: Tells the time.
     """
 
@@ -147,13 +152,15 @@ class Revocations:
 
     def _run(self) -> None:
         while not self._is_stopping:
+            began_cpu_s = time.thread_time()
             try:
                 self.step()
             except (HubError, OSError) as error:
                 log.info("the broker does not follow a revocation yet: %s; it is tried again", error)
             except SQLAlchemyError:
                 log.exception("a revocation could not be followed; it is tried again")
-            self._word.wait(self._tick_s)
+            took_s = time.thread_time() - began_cpu_s
+            self._word.wait(max(self._tick_s, min(_REST_RATIO * took_s, _LONGEST_REST_S)))
             self._word.clear()
 
 

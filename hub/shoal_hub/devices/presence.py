@@ -10,16 +10,17 @@ from typing import Any, Final
 from sqlalchemy import BindParameter, Update, and_, bindparam, or_, update
 from sqlmodel import Session, col
 
-from shoal_contract.reported import Presence, ReportedState
+from shoal_contract.reported import CONNECTION_LOST, Presence, ReportedState
 from shoal_hub.bulk import Bulk
 from shoal_hub.database import JsonText, announce
 from shoal_hub.devices.tables import Device
 
 
 def apply_presence(session: Session, device_id: str, presence: Presence, now: datetime) -> bool:
-    """Note that a device came or went; return whether it was news.
+    """Note that a device came, went or lost its connection; return whether it was news.
 
-    An `offline` of an older connection, which the broker sends long after a new one was made, is not.
+    An `offline` of an older connection, which may arrive after the `online` of a new one, is not. Who loses the
+    connection stays online for now: `note_lost` ends that unless the device comes back.
     """
     values = {
         "of_device": device_id,
@@ -29,6 +30,11 @@ def apply_presence(session: Session, device_id: str, presence: Presence, now: da
         "new_since": presence.since,
         "new_reason": presence.reason,
     }
+    if presence.state == "offline" and presence.reason == CONNECTION_LOST:
+        places = {name: values[name] for name in ("of_device", "at_connection", "at_sequence")}
+        if session.connection().execute(_LOST, places | {"lost_at": now}).rowcount:
+            return True  # nothing that is shown has changed
+        values["new_since"] = now  # the will was written when the connection was made
     if presence.state == "online":
         is_news = session.connection().execute(_CAME, values | {"new_seen": now}).rowcount > 0
     else:
@@ -36,6 +42,18 @@ def apply_presence(session: Session, device_id: str, presence: Presence, now: da
     if is_news:
         announce(session, "devices")
     return is_news
+
+
+def note_return(session: Session, beats: Mapping[str, int]) -> None:
+    """Note that devices are back whose heartbeats are of a later connection than the one that was lost.
+
+    Args:
+        session: An open transaction.
+        beats: The connection of the latest heartbeat, by device id.
+    """
+    values = [{"of_device": one, "at_connection": connection} for one, connection in sorted(beats.items())]
+    if values:
+        session.connection().execute(_RETURNED, values)
 
 
 def apply_reports(session: Session, reports: Mapping[str, ReportedState], now: datetime) -> int:
@@ -74,6 +92,25 @@ _WENT: Final = _newer(Device.presence_connection, Device.presence_sequence).valu
     presence_sequence=bindparam("at_sequence"),
     presence_since=bindparam("new_since"),
     presence_reason=bindparam("new_reason"),
+    presence_lost_at=None,
+)
+_LOST: Final = (
+    _newer(Device.presence_connection, Device.presence_sequence)
+    .where(col(Device.presence) == "online")
+    .values(
+        presence_connection=bindparam("at_connection"),
+        presence_sequence=bindparam("at_sequence"),
+        presence_lost_at=bindparam("lost_at"),
+    )
+)
+_RETURNED: Final = (
+    update(Device)
+    .where(
+        col(Device.id) == bindparam("of_device"),
+        col(Device.presence_lost_at).is_not(None),
+        col(Device.presence_connection) < bindparam("at_connection"),
+    )
+    .values(presence_lost_at=None)
 )
 _CAME: Final = _WENT.values(last_seen_at=bindparam("new_seen"))
 _REPORTED: Final = Bulk(

@@ -49,6 +49,7 @@ def revoke(session: Session, device: Device, *, by: str, reason: str, now: datet
     device.revoked_at, device.revoked_by, device.revoke_reason = now, by, reason
     if device.presence != "never":
         device.presence, device.presence_since, device.presence_reason = "offline", now, "revoked"
+        device.presence_lost_at = None
     session.add(device)
     good = update(DeviceCertificate).where(
         col(DeviceCertificate.device_id) == device.id, col(DeviceCertificate.retired_at).is_(None)

@@ -28,7 +28,9 @@ def note_silence(database: Database, now: datetime, since: datetime) -> None:
     """
     if now - since < SHORTEST:
         return
-    quiet = select(Device.id, Device.last_seen_at).where(Device.presence == "online")
+    quiet = select(Device.id, Device.last_seen_at).where(
+        Device.presence == "online", col(Device.presence_lost_at).is_(None)
+    )
     with database.session() as session:
         rows = session.exec(quiet.where(col(Device.last_seen_at) < now - SHORTEST)).all()
         silent = [(one, seen) for one, seen in rows if seen and now - max(seen, since) > _patience(session, one, now)]

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import JSON, BigInteger, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, Index, LargeBinary, String, text
 from sqlmodel import Field, SQLModel
 
 from shoal_hub.database import SECRET, UNAUDITED, UtcDateTime
@@ -17,6 +17,14 @@ class Device(SQLModel, table=True):
     """One enrolled board. Presence and reported columns only move forward, by (connection, sequence)."""
 
     __tablename__ = "devices"
+    __table_args__ = (
+        Index(
+            "ix_devices_lost",
+            "presence_lost_at",
+            sqlite_where=text("presence_lost_at IS NOT NULL"),
+            postgresql_where=text("presence_lost_at IS NOT NULL"),
+        ),
+    )
 
     id: str = Field(primary_key=True)
     name: str = Field(default="", index=True)
@@ -42,6 +50,8 @@ class Device(SQLModel, table=True):
     presence_sequence: int = Field(default=-1, sa_type=BigInteger)
     presence_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     presence_reason: str = ""
+    presence_lost_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the hub heard that the connection of a device that still counts as online was lost."""
     last_seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     reported: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))
     reported_connection: int = Field(default=-1, sa_type=BigInteger)

@@ -1,35 +1,54 @@
 """Adds the windows of a gate's devices up: before the rollout, and since its wave began, on both sides alike."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select as select_columns
+from sqlalchemy import and_
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import LATENCY_EDGES_MS
-from shoal_hub.database import in_parts
 from shoal_hub.gates.plan import VITALS, GatePlan, MetricName
 from shoal_hub.gates.vitals import vital_totals
+from shoal_hub.gates.window_sums import (
+    Count,
+    HistogramSums,
+    WeightedSums,
+    Windows,
+    add_histograms,
+    mean,
+    part,
+    sum_counts,
+)
 from shoal_hub.monitoring.tables import WindowRow
 from shoal_hub.registry.tables import Version
 from shoal_numerics import DeviceTotals, Evidence, GateMetric, histogram_quantile, histogram_share_over
 
-_BINS: Final = len(LATENCY_EDGES_MS) + 1
+_Totals = tuple[DeviceTotals, DeviceTotals]
+"""Before and after."""
+_COUNTS: Final[dict[MetricName, Count]] = {
+    "error_rate": part(WindowRow.errors, of=WindowRow.requests),
+    "drift": mean(WindowRow.drift, WindowRow.samples),
+    "accuracy": part(WindowRow.correct, of=WindowRow.labelled),
+}
+"""What the database adds up by itself."""
+_OF_HISTOGRAMS: Final[frozenset[MetricName]] = frozenset({"slow_requests", "p95_latency", "confidence"})
 
 
 class Sides(NamedTuple):
-    """Who is compared: canaries serve `version`, controls `against`, or any other one where that is None."""
+    """Who is compared: canaries serve `version`, controls `against`, or any other one where that is None.
+
+    Both are statements that select device ids; a device may be on both sides.
+    """
 
     model: str
     version: int
     against: int | None
-    canaries: Sequence[str]
-    controls: Sequence[str]
+    canaries: SelectOfScalar[str]
+    controls: SelectOfScalar[str]
 
 
 class Times(NamedTuple):
@@ -41,65 +60,13 @@ class Times(NamedTuple):
     until_at: datetime | None = None
 
 
-@dataclass
-class _Sums:
-    """Sums over the windows of (devices,) each."""
-
-    requests: NDArray[np.float64]
-    errors: NDArray[np.float64]
-    latency: NDArray[np.int64]
-    confidence: NDArray[np.float64]
-    answers: NDArray[np.float64]
-    drift: NDArray[np.float64]
-    drifted: NDArray[np.float64]
-    labelled: NDArray[np.float64]
-    correct: NDArray[np.float64]
-
-    @classmethod
-    def zeros(cls, devices: int) -> "_Sums":
-        """Return sums over nothing."""
-        single = [np.zeros(devices) for _ in range(8)]
-        return cls(single[0], single[1], np.zeros((devices, _BINS), dtype=np.int64), *single[2:])
-
-    def add(self, place: int, row: Any, middles: NDArray[np.float64] | None) -> None:  # noqa: ANN401 - selected columns
-        """Add one window."""
-        self.requests[place] += row.requests
-        self.errors[place] += min(row.errors, row.requests)
-        if len(row.latency) == _BINS:
-            self.latency[place] += row.latency
-        if middles is not None and len(row.confidence) == len(middles):
-            self.confidence[place] += float(np.dot(row.confidence, middles))
-            self.answers[place] += sum(row.confidence)
-        if row.drift is not None and row.samples:
-            self.drift[place] += row.drift * row.samples
-            self.drifted[place] += row.samples
-        self.labelled[place] += row.labelled
-        self.correct[place] += min(row.correct, row.labelled)
-
-    def totals(self, name: MetricName, bound_ms: float) -> DeviceTotals:
-        """Return one metric's totals."""
-        match name:
-            case "error_rate":
-                return DeviceTotals(self.errors, self.requests)
-            case "slow_requests":
-                return histogram_share_over(self.latency, LATENCY_EDGES_MS, bound_ms)
-            case "p95_latency":
-                return histogram_quantile(self.latency, LATENCY_EDGES_MS, 0.95)
-            case "confidence":
-                return DeviceTotals(self.confidence, self.answers)
-            case "accuracy":
-                return DeviceTotals(self.correct, self.labelled)
-            case _:
-                return DeviceTotals(self.drift, self.drifted)
-
-
 def collect(
     session: Session, sides: Sides, times: Times, plan: GatePlan, rollout_id: str = ""
 ) -> list[tuple[GateMetric, Evidence]]:
     """Return each metric of a plan with what both sides have counted.
 
     What a canary served before its update, and a control's windows of the version under test, if it has any, count
-    for neither side.
+    for neither side. Devices that have told nothing are left out: they weigh nothing.
 
     Args:
         session: An open session.
@@ -108,61 +75,73 @@ def collect(
         plan: The gate's metrics.
         rollout_id: The rollout that watches the devices' vital signs, if the plan looks at any.
     """
-    device_ids = [*sides.canaries, *sides.controls]
-    is_canary = np.arange(len(device_ids)) < len(sides.canaries)
-    before, after = _add_windows(session, sides, times, device_ids)
-    found = []
-    for planned in plan.metrics:
-        if planned.name in VITALS:
-            totals = vital_totals(session, rollout_id, device_ids, planned.name)
-        else:
-            totals = tuple(one.totals(planned.name, plan.latency_bound_ms) for one in (before, after))  # type: ignore[assignment]
-        found.append((plan.metric(planned), Evidence(totals[0], totals[1], is_canary)))
-    return found
-
-
-def _add_windows(session: Session, sides: Sides, times: Times, device_ids: Sequence[str]) -> tuple[_Sums, _Sums]:
-    place = {device_id: index for index, device_id in enumerate(device_ids)}
-    before, after = _Sums.zeros(len(device_ids)), _Sums.zeros(len(device_ids))
-    middles, first_control = _middles(session, sides.model), len(sides.canaries)
-    columns: Any = (
-        col(WindowRow.device_id),
-        col(WindowRow.version),
-        col(WindowRow.started_at),
-        col(WindowRow.requests),
-        col(WindowRow.errors),
-        col(WindowRow.samples),
-        col(WindowRow.latency),
-        col(WindowRow.confidence),
-        col(WindowRow.drift),
-        col(WindowRow.labelled),
-        col(WindowRow.correct),
+    canaries, controls = (
+        _totals(session, _windows(sides, times, is_canary=is_canary), plan, rollout_id) for is_canary in (True, False)
     )
-    for part in in_parts(device_ids):
-        wanted: Any = select_columns(*columns).where(
-            col(WindowRow.model) == sides.model,
-            col(WindowRow.device_id).in_(part),
-            col(WindowRow.started_at) >= times.before_at,
+    return [(plan.metric(one), _evidence(canaries[one.name], controls[one.name])) for one in plan.metrics]
+
+
+def _evidence(canaries: _Totals, controls: _Totals) -> Evidence:
+    before, after = (
+        DeviceTotals(
+            np.concatenate([canary.numerator, control.numerator]), np.concatenate([canary.weight, control.weight])
         )
-        for row in session.connection().execute(wanted):
-            index = place[row.device_id]
-            is_new = row.version == sides.version
-            if row.started_at < times.began_at and not is_new:
-                before.add(index, row, middles.get(row.version))
-            elif _counts(row, sides, times, is_canary=index < first_control):
-                after.add(index, row, middles.get(row.version))
-    return before, after
+        for canary, control in zip(canaries, controls, strict=True)
+    )
+    return Evidence(before, after, np.arange(len(after.weight)) < len(canaries[1].weight))
 
 
-def _counts(row: Any, sides: Sides, times: Times, *, is_canary: bool) -> bool:  # noqa: ANN401 - selected columns
-    """Whether a window is of its device's side, in the time that is compared."""
-    started_at: datetime = row.started_at
-    version: int = row.version
-    if started_at < times.wave_at or (times.until_at is not None and started_at > times.until_at):
-        return False
+def _totals(session: Session, windows: Windows, plan: GatePlan, rollout_id: str) -> dict[MetricName, _Totals]:
+    """Return what one side's devices tell of each metric; only what the plan looks at is read."""
+    names = [one.name for one in plan.metrics]
+    counted = [name for name in _COUNTS if name in names]
+    sums = sum_counts(session, windows, [_COUNTS[name] for name in counted])
+    found = {name: _of_sums(of_name) for name, of_name in zip(counted, sums, strict=True)}
+    if not _OF_HISTOGRAMS.isdisjoint(names):
+        found |= _of_histograms(session, windows, plan)
+    return found | vital_totals(session, rollout_id, windows.devices, VITALS.intersection(names))
+
+
+def _of_sums(sums: NDArray[np.float64]) -> _Totals:
+    """Return sums of (2, 2, devices), before and after, numerator and weight, as totals."""
+    before, after = sums
+    return DeviceTotals(*before), DeviceTotals(*after)
+
+
+def _of_histograms(session: Session, windows: Windows, plan: GatePlan) -> dict[MetricName, _Totals]:
+    """Return the metrics of both histograms: they are read in one go."""
+    latency = HistogramSums(WindowRow.latency, len(LATENCY_EDGES_MS) + 1)
+    confidence = WeightedSums(WindowRow.confidence, _middles(session, windows.model))
+    add_histograms(session, windows, [latency, confidence])
+    before, after = latency.sums
+    bound_ms = plan.latency_bound_ms
+    return {
+        "slow_requests": (
+            histogram_share_over(before, LATENCY_EDGES_MS, bound_ms),
+            histogram_share_over(after, LATENCY_EDGES_MS, bound_ms),
+        ),
+        "p95_latency": (
+            histogram_quantile(before, LATENCY_EDGES_MS, 0.95),
+            histogram_quantile(after, LATENCY_EDGES_MS, 0.95),
+        ),
+        "confidence": _of_sums(confidence.sums.transpose(0, 2, 1)),
+    }
+
+
+def _windows(sides: Sides, times: Times, *, is_canary: bool) -> Windows:
+    """Return which windows of a side's devices count: before under an old version, after under the side's own."""
+    version, started_at = col(WindowRow.version), col(WindowRow.started_at)
+    is_old = version != sides.version
+    before = and_(started_at < times.began_at, is_old)
     if is_canary:
-        return version == sides.version
-    return version != sides.version and sides.against in {None, version}
+        after = [version == sides.version, started_at >= times.wave_at]
+    else:
+        after = [is_old if sides.against is None else and_(is_old, version == sides.against)]
+        after.append(started_at >= max(times.wave_at, times.began_at))  # what is before the rollout is not since then
+    if times.until_at is not None:
+        after.append(started_at <= times.until_at)
+    devices = sides.canaries if is_canary else sides.controls
+    return Windows(sides.model, devices, times.before_at, before, and_(*after))
 
 
 def _middles(session: Session, model: str) -> dict[int, NDArray[np.float64]]:

@@ -1,17 +1,22 @@
 """Adds heartbeats up, device by device, for as long as a rollout's gate looks at vital signs."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import String, cast
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from shoal_contract.telemetry import Heartbeat
 from shoal_hub.database import in_parts
+from shoal_hub.gates.plan import MetricName
 from shoal_hub.gates.tables import Vitals
+from shoal_hub.gates.window_sums import ROWS_AT_A_TIME
 from shoal_numerics import DeviceTotals
 
 _MB: Final = 1_000_000
@@ -23,7 +28,7 @@ _AHEAD: Final = timedelta(minutes=5)
 _HOTTEST_C: Final = 200.0
 _LARGEST_MB: Final = 10.0**9
 _SUMS: Final = ("beats", "warm_beats", "temperature_c", "memory_mb", "restarts", "observed_s")
-_OF_METRIC: Final = {
+_OF_METRIC: Final[dict[MetricName, tuple[str, str, float]]] = {
     "temperature": ("temperature_c", "warm_beats", 1.0),
     "memory": ("memory_mb", "beats", 1.0),
     "restarts": ("restarts", "observed_s", _DAY_S),
@@ -57,29 +62,45 @@ def take_beats(session: Session, beats: Mapping[str, Sequence[Heartbeat]], now: 
 
 
 def vital_totals(
-    session: Session, rollout_id: str, device_ids: Sequence[str], metric: str
-) -> tuple[DeviceTotals, DeviceTotals]:
-    """Return one metric's totals before and since the mark, of (devices,) float64 each, in the order given.
+    session: Session, rollout_id: str, devices: SelectOfScalar[str], metrics: Collection[MetricName]
+) -> dict[MetricName, tuple[DeviceTotals, DeviceTotals]]:
+    """Return each metric's totals before and since the mark, of (devices,) float64 each, by the devices' ids.
 
     There is nothing before: devices are watched from the rollout's start on, and what earlier canaries said since then
-    is of the new version.
+    is of the new version. Devices that are not watched are left out.
 
     Args:
         session: An open session.
         rollout_id: The rollout that watches them.
-        device_ids: The devices.
-        metric: `temperature`, `memory` (means over heartbeats) or `restarts` (a day).
+        devices: Selects the devices' ids.
+        metrics: Of `temperature`, `memory` (means over heartbeats) and `restarts` (a day).
     """
-    numerator, weight, unit = _OF_METRIC[metric]
-    place = {device_id: index for index, device_id in enumerate(device_ids)}
-    sums: NDArray[np.float64] = np.zeros((2, len(device_ids)))
-    for row in session.exec(_of(rollout_id)):
-        if row.device_id in place:
-            sums[:, place[row.device_id]] = [
-                float(getattr(row, name)) - row.marked.get(name, 0.0) for name in (numerator, weight)
-            ]
-    nothing = np.zeros(len(device_ids))
-    return DeviceTotals(nothing, nothing), DeviceTotals(sums[0], sums[1] / unit)
+    if not metrics:
+        return {}
+    sums = dict(zip(_SUMS, _since_mark(session, _selected(rollout_id, devices)), strict=True))
+    found = {}
+    for metric in metrics:
+        numerator, weight, unit = _OF_METRIC[metric]
+        nothing = np.zeros_like(sums[weight])
+        found[metric] = DeviceTotals(nothing, nothing), DeviceTotals(sums[numerator], sums[weight] / unit)
+    return found
+
+
+def _selected(rollout_id: str, devices: SelectOfScalar[str]) -> Any:  # noqa: ANN401 - a statement over columns
+    wanted: Any = select_columns(*(col(getattr(Vitals, name)) for name in _SUMS), cast(col(Vitals.marked), String))
+    is_among = (col(Vitals.rollout_id) == rollout_id, col(Vitals.device_id).in_(devices))
+    return wanted.where(*is_among).order_by(col(Vitals.device_id))
+
+
+def _since_mark(session: Session, wanted: Any) -> NDArray[np.float64]:  # noqa: ANN401 - a statement over columns
+    """Return what each of the sums has grown by, (sums, devices); a batch of marks is read in one go."""
+    grown = [np.zeros((len(_SUMS), 0))]
+    for rows in session.connection().execute(wanted).partitions(ROWS_AT_A_TIME):
+        *sums, marked = zip(*rows, strict=True)
+        marks = json.loads(f"[{','.join(marked)}]")
+        at_mark = [[mark.get(name, 0.0) for mark in marks] for name in _SUMS]
+        grown.append(np.array(sums, dtype=np.float64) - np.array(at_mark, dtype=np.float64))
+    return np.concatenate(grown, axis=1)
 
 
 def _add(row: Vitals, beat: Heartbeat, now: datetime) -> None:

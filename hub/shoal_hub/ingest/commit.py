@@ -1,43 +1,33 @@
 """Commits batches of what devices sent: one transaction a batch, each outbox message once, and what to acknowledge."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from sqlalchemy.exc import DataError, IntegrityError
 from sqlmodel import Session
 
 from shoal_contract.ack import Ack
-from shoal_contract.errors import ContractError, MessageError
+from shoal_contract.errors import MessageError
 from shoal_contract.ledger import LedgerTotals
 from shoal_contract.telemetry import Event, Heartbeat, ShadowWindow, TelemetryMessage, Window
 from shoal_hub.database import Database
 from shoal_hub.devices.certificates import retire_older
-from shoal_hub.errors import HubError
+from shoal_hub.devices.presence import note_return
 from shoal_hub.events.record import record_event
 from shoal_hub.gates.vitals import take_beats
 from shoal_hub.ingest.devices import Move, Sender, load_senders, move_outboxes, note_seen, take_states
 from shoal_hub.ingest.handlers import Body, Handlers
 from shoal_hub.ingest.receive import Received, Unreadable, UpMessage
 from shoal_hub.ingest.record import Lookup, record_device_events
+from shoal_hub.ingest.refusal import RaceError, explain, kind_of, may_pass, size_of, tell_refused
 from shoal_hub.ingest.sequence import Plan, plan
 from shoal_hub.traffic.take import take_totals
-
-log = logging.getLogger(__name__)
 
 _HOLD: Final = timedelta(seconds=2)
 """How long a message that is ahead of a gap waits for the one before; then the device sends both again."""
 _MAX_HELD: Final = 64
-_HANDLER_ERRORS: Final = (HubError, ContractError, ValueError, LookupError, IntegrityError, DataError)
-
-
-class RaceError(HubError):
-    """Another process has committed messages of the same device; the batch is tried again."""
-
-    code = "race"
 
 
 _Waiting = list[tuple[Received, datetime]]
@@ -90,21 +80,42 @@ class Committer:
         self._beats: dict[str, tuple[int, int]] = {}
 
     def commit(self, batch: Sequence[Received], now: datetime) -> Committed:
-        """Commit a batch.
+        """Commit a batch; what cannot be committed is told and passed over, and does not stop the rest.
 
         Raises:
-            SQLAlchemyError, RaceError: Nothing was committed; the same batch can be tried again.
+            SQLAlchemyError, RaceError: The same batch can be tried again; what of it was committed counts once.
         """
+        try:
+            return self._commit_together(batch, now)
+        except Exception as error:
+            if may_pass(error) or not batch:
+                raise
+            if len(batch) == 1:
+                return self._pass_over(batch[0], error, now)
+        middle = len(batch) // 2
+        first, second = self.commit(batch[:middle], now), self.commit(batch[middle:], now)
+        return Committed(first.acks | second.acks, first.refused | second.refused)
+
+    def _commit_together(self, batch: Sequence[Received], now: datetime) -> Committed:
         by_device: defaultdict[str, list[Received]] = defaultdict(list)
         for one in batch:
             by_device[one.device_id].append(one)
         try:
             return self._commit(by_device, now, is_careful=False)
-        except RaceError:
-            raise
-        except _HANDLER_ERRORS:
-            # Rare: somebody refuses a message. Once more, with a savepoint around each, to find out which.
+        except Exception as error:
+            if may_pass(error):
+                raise
+            # Rare: a handler refuses a message. Once more, with a savepoint around each, to find out which.
             return self._commit(by_device, now, is_careful=True)
+
+    def _pass_over(self, one: Received, error: Exception, now: datetime) -> Committed:
+        """Tell of a message that fails outside of its handler, as if it had come unreadable if it has a place."""
+        if one.outbox is not None and not isinstance(one.message, Unreadable):
+            place = Unreadable(one.outbox, explain(error), kind_of(one.message), size_of(one.message))
+            return self.commit([replace(one, message=place)], now)
+        with self._database.transaction() as session:
+            tell_refused(session, one.device_id, one.message, error, now)
+        return Committed({}, frozenset())
 
     def _commit(self, by_device: Mapping[str, list[Received]], now: datetime, *, is_careful: bool) -> Committed:
         """Commit all in one transaction, kind by kind: a statement for each message would be most of the work."""
@@ -126,6 +137,7 @@ class Committer:
                 )
             _note_keys(session, senders, known, now)
             beats = self._fresh_beats(senders, known)
+            note_return(session, {one: at for one, (at, _) in beats.items() if at > senders[one].presence_connection})
             sent = _beats_of(known)
             take_beats(session, sent, now)
             take_totals(session, _totals_of(sent), now)
@@ -180,10 +192,10 @@ class Committer:
             try:
                 with session.begin_nested():
                     self._handle(session, [(device_id, message)], lookup, now)
-            except _HANDLER_ERRORS as error:
-                log.warning("a message of device %s was refused: %s", device_id, error)
-                text = f"a message of device {device_id} was refused: {error}"
-                record_event(session, "message_refused", text[:1000], device_id=device_id, severity="warning")
+            except Exception as error:
+                if may_pass(error):
+                    raise
+                tell_refused(session, device_id, message, error, now)
 
     def _remember(self, waiting: dict[str, _Waiting], now: datetime) -> None:
         self._waiting.update(waiting)

@@ -36,10 +36,12 @@ class _PlaceOfTelemetry(WireMessage):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A message of the outbox that this hub cannot read, and why."""
+    """A message of the outbox that this hub cannot read or commit, why, and what is known of it."""
 
     outbox: OutboxPosition
     reason: str
+    kind: str = "unreadable"
+    size_bytes: int | None = None
 
 
 UpMessage = Presence | ReportedState | Event | TelemetryMessage | Unreadable

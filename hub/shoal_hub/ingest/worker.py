@@ -21,9 +21,10 @@ from shoal_hub.devices.revocation import note_heard
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
-from shoal_hub.ingest.commit import Committer, RaceError
+from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.reading import Reader, sender
 from shoal_hub.ingest.receive import Received
+from shoal_hub.ingest.refusal import RaceError
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.wake import INGEST, wake

@@ -39,8 +39,9 @@ class JobRunner:
         """Take note of jobs that ended and start those whose turn it is."""
         self._end_given_up()
         self._reap()
-        self._requeue_orphans()
-        self._start_queued()
+        if self._has_open():
+            self._requeue_orphans()
+            self._start_queued()
 
     def stop(self) -> None:
         """End the jobs of this runner and queue them again; a stop that was asked for is no attempt of theirs."""
@@ -75,6 +76,12 @@ class JobRunner:
                 if finish(session, job_id, error=f"its process ended with status {status}: {self._log_tail(job_id)}"):
                     log.error("job %s ended with status %d without a word", job_id, status)
                 announce(session, "jobs")
+
+    def _has_open(self) -> bool:
+        """Whether there is a job to look after: to see that there is none takes no turn as the one who writes."""
+        is_open = col(Job.state).in_(("queued", "running"))
+        with self._database.session() as session:
+            return session.exec(select(Job.id).where(is_open).limit(1)).first() is not None
 
     def _requeue_orphans(self) -> None:
         with self._database.transaction() as session:

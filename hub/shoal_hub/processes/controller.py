@@ -51,9 +51,11 @@ def build_controller(
         addresses.endpoint(settings, "hub-controller"),
         signer,
         tick_s=settings.tick_s,
+        presence_grace=timedelta(seconds=settings.presence_grace_s),
         desired_life=timedelta(seconds=settings.desired_life_s),
         window_retention=timedelta(seconds=settings.window_retention_s),
         delta_wait=timedelta(seconds=settings.delta_wait_s),
+        longest_rest_s=settings.longest_rest_s,
     )
     database.on_commit = controller.wake
     return controller

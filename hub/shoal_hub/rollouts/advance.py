@@ -35,6 +35,7 @@ from shoal_hub.rollouts.views import (
     SetIntent,
     TakeLease,
 )
+from shoal_hub.words import counted
 
 _NOTHING: Final = DeviceFacts()
 
@@ -118,7 +119,9 @@ class _Step:
         self._map(self._note_return)
         if not (self._known.has_more or self._tally.returning):
             stayed = self._tally.stayed
-            self._end("rolled_back", f"{stayed} devices could not go back" if stayed else self.rollout.reason)
+            self._end(
+                "rolled_back", f"{counted(stayed, 'device')} could not go back" if stayed else self.rollout.reason
+            )
             self.effects += [Record("rollout_rolled_back", f"{self._name()} is rolled back"), DropLeases()]
 
     def settle(self) -> None:
@@ -167,8 +170,8 @@ class _Step:
 
     def _succeed(self) -> None:
         failures, why = self._tally.failures(), self.rollout.why_no_last_gate
-        self._end("succeeded", f"{failures} devices failed" if failures else "")
-        text = f"{self._name()} runs on {self._tally.succeeded} devices" + (f"; {why}" if why else "")
+        self._end("succeeded", f"{counted(failures, 'device')} failed" if failures else "")
+        text = f"{self._name()} runs on {counted(self._tally.succeeded, 'device')}" + (f"; {why}" if why else "")
         self.effects.append(Record("rollout_succeeded", text))
 
     def _start_wave(self) -> None:
@@ -201,7 +204,7 @@ class _Step:
         if attempt.state not in OPEN or attempt.wave > self.rollout.current_wave:
             return attempt
         seen = observe(attempt, facts, self.rollout, self._now, is_timed=not is_paused)
-        if attempt.state != "pending":
+        if attempt.state != "pending" and seen.seen != facts.report:
             seen = replace(seen, seen=facts.report)
         return self._tell(seen) if seen.state not in OPEN else seen
 

@@ -5,6 +5,7 @@ Only what has changed is written: ingest notes devices' steps in the same rows.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Update, bindparam
@@ -37,16 +38,24 @@ _SEEN: Final = ("seen_connection", "seen_sequence")
 _FIXED: Final = ("id", "device_id", "wave")
 COLUMNS: Final = tuple(getattr(Deployment, name) for name in (*_FIXED, *_SAME, *_SEEN, "from_body", "problem"))
 """What `view_attempt` reads of a deployment."""
+_same_of: Final = attrgetter(*_SAME)
 
 
-def view_attempt(row: Any) -> Attempt:  # noqa: ANN401 - a row of COLUMNS, or a Deployment
-    """Return a deployment as a value."""
-    fields = {name: getattr(row, name) for name in (*_FIXED, *_SAME)}
+def view_attempt(row: Sequence[Any]) -> Attempt:
+    """Return a deployment as a value.
+
+    Args:
+        row: Of `COLUMNS`, and whatever follows them.
+    """
+    deployment, device_id, wave, *same, connection, sequence, from_body, problem = row[: len(COLUMNS)]
     return Attempt(
-        **fields,
-        from_body=DesiredModel.model_validate(row.from_body) if row.from_body is not None else None,
-        problem=Problem.model_validate(row.problem) if row.problem is not None else None,
-        seen=(row.seen_connection, row.seen_sequence),
+        deployment,
+        device_id,
+        wave,
+        **dict(zip(_SAME, same, strict=True)),
+        from_body=DesiredModel.model_validate(from_body) if from_body is not None else None,
+        problem=Problem.model_validate(problem) if problem is not None else None,
+        seen=(connection, sequence),
     )
 
 
@@ -58,7 +67,8 @@ def keep_attempts(session: Session, changes: Iterable[Change]) -> None:
         if values:
             named = {f"new_{name}": value for name, value in values.items()}
             by_columns.setdefault(tuple(values), []).append(named | {"of_deployment": after.id})
-    if len(by_columns) > 1:  # ingest writes these rows by their order: two writers then wait for each other in turn
+    # Ingest writes these rows by their order: two writers then wait for each other in turn. SQLite has one at a time.
+    if len(by_columns) > 1 and session.get_bind().dialect.name != "sqlite":
         ids = [row["of_deployment"] for rows in by_columns.values() for row in rows]
         locking: Any = select(Deployment.id).where(is_among(col(Deployment.id), ids))
         session.exec(locking.order_by(Deployment.id).with_for_update()).all()
@@ -79,7 +89,8 @@ def keep_audited(session: Session, changes: Sequence[Change]) -> None:
 
 def _changed(before: Attempt, after: Attempt) -> dict[str, Any]:
     """Return the columns that differ, with what is in them after."""
-    values = {name: getattr(after, name) for name in _SAME if getattr(before, name) != getattr(after, name)}
+    same = zip(_SAME, _same_of(before), _same_of(after), strict=True)
+    values: dict[str, Any] = {name: is_now for name, was, is_now in same if was != is_now}
     if before.seen != after.seen:
         values |= zip(_SEEN, after.seen, strict=True)
     for name in ("from_body", "problem"):

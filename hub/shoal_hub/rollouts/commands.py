@@ -11,7 +11,7 @@ from shoal_hub.events.record import record_event
 from shoal_hub.rollouts.gate import waits_for_person
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.reconcile import step_rollout, view_rollout
-from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
+from shoal_hub.rollouts.request import RolloutAgain, RolloutPlan
 from shoal_hub.rollouts.tables import Deployment, Rollout
 
 
@@ -111,21 +111,29 @@ def abort(session: Session, rollout: Rollout, *, by: str, now: datetime) -> None
     step_rollout(session, rollout.id, now, abort_reason=f"aborted by {by}")
 
 
-def plan_again(session: Session, rollout: Rollout) -> RolloutRequest:
+def plan_again(session: Session, rollout: Rollout) -> RolloutAgain:
     """Return the request that undoes a rollback: the same version by the same plan to the same devices.
+
+    Those that had joined it late do so again: who is compared at a gate stays as it was drawn.
 
     Raises:
         ConflictError: The rollout was not taken back.
     """
     _require(rollout, "forward", {"aborted", "rolling_back", "rolled_back"})
-    wanted = select(Deployment.device_id).join(Device, col(Device.id) == col(Deployment.device_id))
-    mine = wanted.where(Deployment.rollout_id == rollout.id, col(Device.revoked_at).is_(None))
-    devices = session.exec(mine.order_by(col(Deployment.wave), col(Deployment.device_id))).all()
-    same = {"model": rollout.model, "version": str(rollout.version), "seed": rollout.seed, "devices": list(devices)}
+    wanted = select(Deployment.device_id, Deployment.is_late_joiner)
+    joined = wanted.join(Device, col(Device.id) == col(Deployment.device_id))
+    mine = joined.where(Deployment.rollout_id == rollout.id, col(Device.revoked_at).is_(None))
+    found = session.exec(mine.order_by(col(Deployment.wave), col(Deployment.device_id))).all()
+    late = [device_id for device_id, is_late in found if is_late]
+    devices = [device_id for device_id, is_late in found if not is_late]
+    if not devices:  # nobody of those that were drawn is left
+        devices, late = late, []
+    same = {"model": rollout.model, "version": str(rollout.version), "seed": rollout.seed}
+    same |= {"devices": devices, "late": late}
     by_list = {"group": None, "query": None, "late_joiners": "ignore", "is_shuffled": False}
     # Before there were plans, these three were all of one.
     bare = {"waves": rollout.waves, "max_failures": rollout.max_failures, "timeout_s": rollout.timeout_s}
-    return RolloutRequest.model_validate((rollout.plan or bare) | by_list | same)
+    return RolloutAgain.model_validate((rollout.plan or bare) | by_list | same)
 
 
 def roll_back(session: Session, rollout: Rollout, *, by: str, now: datetime) -> None:

@@ -1,14 +1,14 @@
 """Which deltas a rollout is for: from what its devices run to what they are to run."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any, Protocol
 
 from sqlmodel import Session
 
 from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_DELTAS
 from shoal_contract.reported import ModelReport, SlotReport
-from shoal_hub.devices.tables import Device
 from shoal_hub.registry.encrypt import travels_as
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.owner import owner_of
@@ -18,12 +18,20 @@ from shoal_hub.rollouts.variants import choose_target, rank_variants
 from shoal_hub.transfer.deltas import Pair, has_deltas_to_come, running_files
 
 
+class Reporting(Protocol):
+    """A device, of which only its report counts here."""
+
+    @property
+    def reported(self) -> Mapping[str, Any] | None:
+        """Its reported state, as JSON; None where it has not reported."""
+
+
 def delta_pairs(
     session: Session,
     version: Version,
     variants: Sequence[VariantRow],
     plan: RolloutPlan,
-    devices: Sequence[Device],
+    devices: Sequence[Reporting],
     min_bytes: int,
 ) -> set[Pair]:
     """Return the pairs of files between which these devices would go, the most frequent ones to each file.
@@ -74,6 +82,6 @@ def most_frequent(pairs: Counter[Pair]) -> set[Pair]:
     return taken
 
 
-def _active(device: Device, model: str) -> SlotReport | None:
+def _active(device: Reporting, model: str) -> SlotReport | None:
     report = (device.reported or {}).get("models", {}).get(model)
     return ModelReport.model_validate(report).active if report is not None else None

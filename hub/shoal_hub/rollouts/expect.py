@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from sqlmodel import Session
 
-from shoal_hub.devices.tables import Device
 from shoal_hub.registry.tables import Version
 from shoal_hub.registry.versions import find_variants
 from shoal_hub.rollouts.request import RolloutPlan
+from shoal_hub.rollouts.selection import Candidate
 from shoal_hub.rollouts.variants import choose_target, rank_variants
 from shoal_hub.traffic.forecast import Receiver, forecast_bytes
 
@@ -16,7 +16,7 @@ def expected_bytes(
     session: Session,
     version: Version,
     plan: RolloutPlan,
-    placed: Iterable[tuple[Device, int]],
+    placed: Iterable[tuple[Candidate, int]],
     *,
     retained_budget_bytes: int | None = None,
 ) -> Mapping[str, int]:

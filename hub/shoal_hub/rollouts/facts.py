@@ -2,14 +2,15 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from sqlalchemy import and_, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import ModelReport, SectionReport, SlotReport
-from shoal_hub.database import in_parts
+from shoal_hub.database import is_among
 from shoal_hub.devices.compose import PRIORITY
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.registry.costs import hardware_class
@@ -17,40 +18,67 @@ from shoal_hub.registry.tables import Version
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.views import Attempt, DeviceFacts, RolloutView
 
-_INTENT: Final = tuple(getattr(Intent, name) for name in ("id", "device_id", "owner", "kind", "until", "created_at"))
+_INTENT: Final = tuple(getattr(Intent, name) for name in ("id", "device_id", "kind", "created_at", "body"))
+_NO_SLOTS: Final = ModelReport()
+
+
+class DeviceRow(NamedTuple):
+    """The columns of a device that a decision is made by."""
+
+    reported: Mapping[str, Any] | None
+    reported_connection: int
+    reported_sequence: int
+    revoked_at: datetime | None
+    encryption_key: str | None
+
+
+DEVICE_COLUMNS: Final = tuple(getattr(Device, name) for name in DeviceRow._fields)
 
 
 def read_facts(
-    session: Session, rollout: RolloutView, attempts: Sequence[Attempt], now: datetime
+    session: Session,
+    rollout: RolloutView,
+    attempts: Sequence[Attempt],
+    devices: Mapping[str, DeviceRow],
+    now: datetime,
 ) -> dict[str, DeviceFacts]:
-    """Return what is known of the devices of these attempts, by device id."""
+    """Return what is known of the devices of these attempts, by device id.
+
+    Args:
+        session: An open session.
+        rollout: The rollout.
+        attempts: The attempts at hand.
+        devices: Their devices, as they were found with them.
+        now: The clock.
+    """
     untold = {attempt.device_id for attempt in attempts if attempt.target == ""}
-    standing = _Standing(session, rollout, [attempt.device_id for attempt in attempts], untold, now)
-    names = ("id", "reported", "reported_connection", "reported_sequence", "revoked_at", "encryption_key")
-    wanted: Any = select_columns(*(getattr(Device, name) for name in names))
-    facts: dict[str, DeviceFacts] = {}
-    for part in in_parts([attempt.device_id for attempt in attempts]):
-        for device_id, reported, connection, sequence, revoked_at, key in session.exec(
-            wanted.where(col(Device.id).in_(part))
-        ):
-            known = reported or {}
-            section = known.get("sections", {}).get(rollout.section)
-            slots = ModelReport.model_validate(known.get("models", {}).get(rollout.model, {}))
-            facts[device_id] = DeviceFacts(
-                targets=tuple(known.get("targets", ())),
-                section=SectionReport.model_validate(section) if section is not None else None,
-                active=slots.active,
-                candidate=slots.candidate,
-                current=standing.current(device_id, slots.active) if device_id in untold else None,
-                is_ours=device_id in standing.ours,
-                is_revoked=revoked_at is not None,
-                is_pinned=device_id in standing.pinned,
-                has_encryption_key=key is not None,
-                hardware=hardware_class(known.get("hardware")) if rollout.costs is not None else "",
-                memory_available_bytes=known.get("memory_available_bytes"),
-                report=(connection, sequence),
-            )
-    return facts
+    standing = _Standing(session, rollout, devices.keys(), untold, now)
+    return {
+        device_id: _facts_of(rollout, device_id, row, standing, is_untold=device_id in untold)
+        for device_id, row in devices.items()
+    }
+
+
+def _facts_of(
+    rollout: RolloutView, device_id: str, row: DeviceRow, standing: "_Standing", *, is_untold: bool
+) -> DeviceFacts:
+    known = row.reported or {}
+    section, slots = known.get("sections", {}).get(rollout.section), known.get("models", {}).get(rollout.model)
+    model = ModelReport.model_validate(slots) if slots else _NO_SLOTS
+    return DeviceFacts(
+        targets=tuple(known.get("targets", ())),
+        section=SectionReport.model_validate(section) if section is not None else None,
+        active=model.active,
+        candidate=model.candidate,
+        current=standing.current(device_id, model.active) if is_untold else None,
+        is_ours=device_id in standing.ours,
+        is_revoked=row.revoked_at is not None,
+        is_pinned=device_id in standing.pinned,
+        has_encryption_key=row.encryption_key is not None,
+        hardware=hardware_class(known.get("hardware")) if rollout.costs is not None else "",
+        memory_available_bytes=known.get("memory_available_bytes"),
+        report=(row.reported_connection, row.reported_sequence),
+    )
 
 
 class _Standing:
@@ -60,7 +88,7 @@ class _Standing:
         self,
         session: Session,
         rollout: RolloutView,
-        device_ids: Sequence[str],
+        device_ids: Collection[str],
         untold: Collection[str],
         now: datetime,
     ) -> None:
@@ -70,24 +98,34 @@ class _Standing:
         self._refs: dict[int, ArtifactRef | None] = {}
         self.ours: set[str] = set()
         self.pinned: set[str] = set()
-        owner = owner_of(rollout.id)
-        of_section = col(Intent.section) == rollout.section
-        wanted: Any = select_columns(*_INTENT).where(of_section)
-        for part in in_parts(device_ids):
-            for intent in session.connection().execute(wanted.where(col(Intent.device_id).in_(part))):
-                if intent.owner == owner:
-                    self.ours.add(intent.device_id)
-                if intent.kind == "pin" and (intent.until is None or intent.until > now):
-                    self.pinned.add(intent.device_id)
-        bodies: Any = select_columns(*_INTENT, col(Intent.body)).where(
-            of_section, col(Intent.kind).in_(("rollout", "rollback"))
+        self._read_holders(device_ids, now)
+        if untold:
+            self._read_bodies(untold)
+
+    def _read_holders(self, device_ids: Collection[str], now: datetime) -> None:
+        owner, is_pin = owner_of(self._rollout.id), col(Intent.kind) == "pin"
+        holds = or_(col(Intent.until).is_(None), col(Intent.until) > now)
+        columns: Any = select_columns(col(Intent.device_id), col(Intent.owner))
+        wanted = columns.where(
+            is_among(col(Intent.device_id), device_ids),
+            col(Intent.section) == self._rollout.section,
+            or_(col(Intent.owner) == owner, and_(is_pin, holds)),
         )
-        for part in in_parts(untold):
-            for intent in session.connection().execute(bodies.where(col(Intent.device_id).in_(part))):
-                rank = (PRIORITY[intent.kind], intent.created_at, intent.id)
-                former = self._bodies.get(intent.device_id)
-                if former is None or rank > former[0]:
-                    self._bodies[intent.device_id] = (rank, intent.body)
+        for device_id, held_by in self._session.connection().execute(wanted):
+            (self.ours if held_by == owner else self.pinned).add(device_id)
+
+    def _read_bodies(self, device_ids: Collection[str]) -> None:
+        columns: Any = select_columns(*_INTENT)
+        wanted = columns.where(
+            is_among(col(Intent.device_id), device_ids),
+            col(Intent.section) == self._rollout.section,
+            col(Intent.kind).in_(("rollout", "rollback")),
+        )
+        for intent in self._session.connection().execute(wanted):
+            rank = (PRIORITY[intent.kind], intent.created_at, intent.id)
+            former = self._bodies.get(intent.device_id)
+            if former is None or rank > former[0]:
+                self._bodies[intent.device_id] = (rank, intent.body)
 
     def current(self, device_id: str, active: SlotReport | None) -> DesiredModel | None:
         """Return what to go back to: what stands, unless the device says that it serves something else."""

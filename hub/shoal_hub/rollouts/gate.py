@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, or_
-from sqlmodel import Session, col, select
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, func, select
 
 from shoal_hub.database import announce
 from shoal_hub.events.record import record_event
@@ -40,9 +41,10 @@ class Standing(NamedTuple):
 
 
 class _Compared(NamedTuple):
-    """Who is compared now, and how many may come to be compared."""
+    """Who is compared now, how many serve the version, and how many may come to be compared."""
 
     sides: Sides
+    canaries: int
     arms: ArmSizes
 
 
@@ -114,7 +116,7 @@ def prepare_look(session: Session, row: Rollout, view_of: Callable[[], RolloutVi
         return None
     standing = _standing(row, last)
     compared = _compared(session, row)
-    if not compared.sides.canaries and view.wave_ended_at is None:
+    if not compared.canaries and view.wave_ended_at is None:
         return Prepared(standing, GateResult("hold", _NOTHING_YET))
     try:
         look = _look(session, row, view, view.plan.gate, compared, now)
@@ -254,17 +256,23 @@ def _compared(session: Session, row: Rollout) -> _Compared:
     Late joiners are on neither side: nobody drew them, and what is new in the fleet may differ from the rest.
     Canaries of a wave that has not ended are all that it was drawn for: those that have the version first are few.
     """
-    wanted = select(Deployment.device_id, Deployment.state, Deployment.wave).where(
-        Deployment.rollout_id == row.id, ~col(Deployment.is_late_joiner)
-    )
-    found = session.exec(wanted.order_by(Deployment.device_id)).all()
-    canaries = [device_id for device_id, state, _ in found if state == "succeeded"]
-    controls = [device_id for device_id, state, _ in found if state in {"pending", "held_back"}]
+    is_drawn = and_(col(Deployment.rollout_id) == row.id, ~col(Deployment.is_late_joiner))
+    standing = (col(Deployment.state), col(Deployment.wave))
+    wanted: Any = select_columns(*standing, func.count()).where(is_drawn).group_by(*standing)
+    found = session.connection().execute(wanted).all()
     later = row.current_wave + 1
-    drawn = sum(state != "held_back" and wave < later for _, state, wave in found)
-    left = sum(state == "held_back" or (state == "pending" and wave >= later) for _, state, wave in found)
-    arms = ArmSizes(drawn if row.wave_ended_at is None else len(canaries), left)
-    return _Compared(Sides(row.model, row.version, None, canaries, controls), arms)
+    canaries = sum(count for state, _, count in found if state == "succeeded")
+    drawn = sum(count for state, wave, count in found if state != "held_back" and wave < later)
+    left = sum(count for state, wave, count in found if state == "held_back" or (state == "pending" and wave >= later))
+    of_rollout = select(Deployment.device_id).where(is_drawn)
+    sides = Sides(
+        row.model,
+        row.version,
+        against=None,
+        canaries=of_rollout.where(Deployment.state == "succeeded"),
+        controls=of_rollout.where(col(Deployment.state).in_(("pending", "held_back"))),
+    )
+    return _Compared(sides, canaries, ArmSizes(drawn if row.wave_ended_at is None else canaries, left))
 
 
 def _devices(session: Session, rollout_id: str) -> list[str]:

@@ -18,6 +18,7 @@ from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.selection import find_candidates
 from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.words import counted
 
 LOOK_EVERY_S: Final = 60.0
 """Between two looks for late joiners of one rollout: a query over a large fleet takes seconds."""
@@ -30,8 +31,8 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     """Add devices that a running rollout is for by now to its last wave, and return how many.
 
     They are never held back, and no gate compares them: who is, was drawn at the start. Where its group has ended,
-    nobody joins any more; nor does anybody join a last wave that has ended: its gate could wait for one device after
-    the other.
+    nobody joins any more; nor does anybody join a last wave that has ended, or has begun longer ago than one device has
+    time for: the rollout, and the gate after it, could wait for one device after the other.
 
     Args:
         session: An open transaction.
@@ -40,8 +41,7 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     """
     plan = RolloutPlan.model_validate(rollout.plan)
     is_due = rollout.joined_at is None or abs(now - rollout.joined_at) >= timedelta(seconds=LOOK_EVERY_S)
-    is_over = rollout.wave_ended_at is not None and rollout.current_wave + 1 >= len(rollout.waves)
-    if plan.late_joiners != "last_wave" or rollout.state != "running" or is_over or not is_due:
+    if plan.late_joiners != "last_wave" or rollout.state != "running" or not is_due or _is_closed(rollout, now):
         return 0
     wanted = select(Deployment.device_id).where(Deployment.rollout_id == rollout.id)
     known = set(session.exec(wanted).all())
@@ -49,7 +49,7 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     session.add(rollout)
     try:
         out = known | pinned_devices(session, rollout.model, now)
-        late = [device for device in find_candidates(session, plan, now) if device.id not in out]
+        late = find_candidates(session, plan, now, leave_out=out)
     except (NotFoundError, QueryError) as error:
         rollout.plan = {**rollout.plan, "late_joiners": "ignore"}  # said once; a later group of the name is another one
         _tell(session, rollout, f"nobody joins rollout {rollout.id} any more: {error.message}", "warning", [])
@@ -75,13 +75,24 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     _tell(
         session,
         rollout,
-        f"{len(late)} devices join the last wave of rollout {rollout.id}",
+        f"{counted(len(late), 'device')} {'joins' if len(late) == 1 else 'join'} the last wave of rollout {rollout.id}",
         "info",
         sorted(device.id for device in late),
     )
     announce(session, "rollouts")
     session.flush()
     return len(late)
+
+
+def _is_closed(rollout: Rollout, now: datetime) -> bool:
+    """Whether nobody joins the rollout's last wave any more.
+
+    Whoever has come within the time of one device is found by the look after it.
+    """
+    if rollout.current_wave + 1 < len(rollout.waves):
+        return False
+    closes_at = (rollout.wave_started_at or rollout.created_at) + timedelta(seconds=rollout.timeout_s + LOOK_EVERY_S)
+    return rollout.wave_ended_at is not None or now > closes_at
 
 
 def _tell(session: Session, rollout: Rollout, text: str, severity: Severity, devices: list[str]) -> None:

@@ -82,7 +82,10 @@ def _read_report(attempt: Attempt, facts: DeviceFacts, rollout: RolloutView, now
     if section.state == "failed":
         cause = cause_of(section.step, section.problem)
         return replace(attempt, state="failed", step=section.step, problem=section.problem, failure=cause, ended_at=now)
-    return replace(attempt, state="working", step=section.step or attempt.step, problem=section.problem)
+    step = section.step or attempt.step
+    if (attempt.state, attempt.step, attempt.problem) == ("working", step, section.problem):
+        return attempt
+    return replace(attempt, state="working", step=step, problem=section.problem)
 
 
 def _is(slot: SlotReport | None, rollout: RolloutView, attempt: Attempt, *, state: str = "") -> bool:
@@ -98,7 +101,7 @@ def _follow_wait(before: Attempt, told: Attempt, now: datetime) -> Attempt:
     waits_for = step if told.state == "working" and step in WAITS else ""
     if before.waits_for and not waits_for:
         return replace(told, waits_for="", assigned_at=now)
-    return replace(told, waits_for=waits_for)
+    return replace(told, waits_for=waits_for) if told.waits_for != waits_for else told
 
 
 def _timeout_problem(attempt: Attempt, over_at: datetime) -> Problem:

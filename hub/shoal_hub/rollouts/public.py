@@ -109,6 +109,8 @@ class RolloutDetail(RolloutSummary):
     soaks_until: datetime | None
     in_flight: int
     """Devices that are at it."""
+    returning: int
+    """Devices that were told to go back and have not said how that went; also of one that was aborted."""
     thresholds: list[ThresholdPublic]
     gates: list[GatePublic]
     """Of each wave that was looked at."""
@@ -162,6 +164,7 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) ->
         waits_for=_wait_of(view, now, looks[-1] if looks else None, is_for_person=waits_for_person(session, view, now)),
         soaks_until=view.soaks_until(),
         in_flight=tally.in_flight,
+        returning=tally.returning,
         thresholds=thresholds,
         gates=gates,
         why_no_last_gate=view.why_no_last_gate,

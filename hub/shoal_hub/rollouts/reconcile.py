@@ -29,6 +29,7 @@ from shoal_hub.rollouts.gate import (
     due_looks,
     end_watch,
     look_at_gate,
+    may_look,
     prepare_look,
 )
 from shoal_hub.rollouts.joiners import add_late_joiners
@@ -36,8 +37,9 @@ from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
 from shoal_hub.rollouts.tables import Rollout
+from shoal_hub.rollouts.tally import Tally, is_at_it
 from shoal_hub.rollouts.variants import rank_variants
-from shoal_hub.rollouts.views import Attempt, RolloutView
+from shoal_hub.rollouts.views import Advanced, Attempt, RolloutView
 from shoal_hub.rollouts.work import count_deployments, find_work
 from shoal_hub.transfer.leases import lease_users
 
@@ -56,13 +58,28 @@ class Pass(NamedTuple):
     Attributes:
         has_more: Whether another step may find more to do.
         has_looks: Whether further gates may have to be looked at: one is in a pass.
+        at_it: How many devices are at it in the rollout that has the fewest of them; see `Step`.
     """
 
     has_more: bool
     has_looks: bool
+    at_it: int = 0
 
 
-def pass_rollouts(database: Database, now: datetime, *, may_look: bool = True) -> Pass:
+class Step(NamedTuple):
+    """What a step in one rollout has left.
+
+    Attributes:
+        has_more: Whether another step may find more to do.
+        at_it: How many devices are at it, there or back, and nobody waits for one of them alone; 0 where others begin
+            as they end. None for a rollout that is over: nothing of weight follows from its devices.
+    """
+
+    has_more: bool = False
+    at_it: int | None = None
+
+
+def pass_rollouts(database: Database, now: datetime, *, looks: bool = True) -> Pass:
     """Take one step in each rollout that is not over, and then look at one gate that is due.
 
     A look reads what all devices of a rollout have told, which takes a while for large fleets: no other rollout, which
@@ -71,18 +88,19 @@ def pass_rollouts(database: Database, now: datetime, *, may_look: bool = True) -
     Args:
         database: The hub's.
         now: The clock.
-        may_look: Whether a gate is looked at in this pass.
+        looks: Whether a gate is looked at in this pass.
     """
     with database.session() as session:
-        open_ids = set(session.exec(select(Rollout.id).where(col(Rollout.ended_at).is_(None))).all())
+        found = session.exec(select(Rollout.id, may_look()).where(col(Rollout.ended_at).is_(None))).all()
+        open_ids, has_gates = {one for one, _ in found}, any(is_gated for _, is_gated in found)
         leased = {user.removeprefix(_PREFIX) for user in lease_users(session) if user.startswith(_PREFIX)}
-    has_more = False
-    for rollout_id in sorted(open_ids | leased):
-        has_more |= _step_safely(database, rollout_id, now)
-    if not may_look:
-        return Pass(has_more, has_looks=False)
+    steps = [_step_safely(database, rollout_id, now) for rollout_id in sorted(open_ids | leased)]
+    has_more = any(one.has_more for one in steps)
+    at_it = min((one.at_it for one in steps if one.at_it is not None), default=0)
+    if not looks or not has_gates:
+        return Pass(has_more, has_looks=False, at_it=at_it)
     looked = _look_once(database, now)
-    return Pass(has_more or looked.has_more, looked.has_looks)
+    return Pass(has_more or looked.has_more, looked.has_looks, at_it)
 
 
 def _look_once(database: Database, now: datetime) -> Pass:
@@ -97,7 +115,7 @@ def _look_once(database: Database, now: datetime) -> Pass:
         look = _prepare_look(database, rollout_id, now)
         if look is None:
             continue
-        has_more |= _step_safely(database, rollout_id, now, look)
+        has_more |= _step_safely(database, rollout_id, now, look).has_more
         if look.look is not None:
             return Pass(has_more, has_looks=number < len(due))
     return Pass(has_more, has_looks=False)
@@ -113,13 +131,13 @@ def _prepare_look(database: Database, rollout_id: str, now: datetime) -> Prepare
             return None
 
 
-def _step_safely(database: Database, rollout_id: str, now: datetime, look: Prepared | None = None) -> bool:
+def _step_safely(database: Database, rollout_id: str, now: datetime, look: Prepared | None = None) -> Step:
     try:
         with database.transaction() as session:
             return _step_and_record(session, rollout_id, now, look)
     except (ContractError, ValueError):  # of this one alone: the others, a rollback among them, go on
         log.exception("a step of rollout %s failed; it is tried again", rollout_id)
-        return False
+        return Step()
 
 
 def step_rollout(
@@ -130,11 +148,11 @@ def step_rollout(
     abort_reason: str = "",
     look: Prepared | None = None,
     keep: Callable[[Session, Sequence[Change]], None] = keep_audited,
-) -> bool:
-    """Take one step in one rollout, inside the session's transaction; return whether another one may find more to do.
+) -> Step:
+    """Take one step in one rollout, inside the session's transaction.
 
-    It may where there was more than one step takes, where the rollout itself got further, and where devices have made
-    room for others. A step of devices alone leads to no other.
+    Another one may find more to do where there was more than one step takes, where the rollout itself got further, and
+    where devices have made room for others. A step of devices alone leads to no other.
 
     Args:
         session: An open transaction; the rollout stays locked until its end.
@@ -145,14 +163,27 @@ def step_rollout(
         keep: Writes what has changed of deployments.
     """
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
+    return _step(session, row, now, abort_reason=abort_reason, look=look, keep=keep)
+
+
+def _step(
+    session: Session,
+    row: Rollout,
+    now: datetime,
+    *,
+    abort_reason: str,
+    look: Prepared | None,
+    keep: Callable[[Session, Sequence[Change]], None],
+) -> Step:
+    """Take a step in a rollout that is locked."""
     session.flush()  # deployments are read by column
     view = view_rollout(session, row, now)
-    tally = count_deployments(session, rollout_id)
+    tally = count_deployments(session, row.id)
     work = find_work(session, view, tally, now, is_aborting=abort_reason != "")
     if view.plan.on_low_memory == "refuse" and not abort_reason and _may_tell_any(view, work.attempts):
         view = replace(view, costs=_costs_of(session, view))
     gate = look_at_gate(session, row, view, look, now) if not abort_reason else None
-    known = Known(read_facts(session, view, work.attempts, now), tally, gate=gate, has_more=work.has_more)
+    known = Known(read_facts(session, view, work.attempts, work.devices, now), tally, gate=gate, has_more=work.has_more)
     advanced = advance(view, work.attempts, known, now, lambda: new_id("dp"), abort_reason=abort_reason)
     changed = [one for one in zip(work.attempts, advanced.attempts, strict=True) if one[0] != one[1]]
     keep(session, changed)
@@ -160,8 +191,9 @@ def step_rollout(
         session, row, [after.device_id for before, after in changed if after.state == "succeeded" != before.state]
     )
     is_news = any(replace(before, seen=after.seen) != after for before, after in changed)
+    at_it = _at_it(advanced, tally, changed)
     if not is_news and not advanced.effects and advanced.rollout == view:
-        return work.has_more and bool(changed)
+        return Step(work.has_more and bool(changed), at_it)
     _keep_rollout(session, row, advanced.rollout, now)
     if advanced.rollout.current_wave != view.current_wave:
         begin_wave(session, row, now)
@@ -170,22 +202,32 @@ def step_rollout(
     carry_out(session, view, advanced.effects, now)
     announce(session, "rollouts")
     has_made_room = row.plan.get("max_in_flight") is not None
-    return work.has_more or has_made_room or advanced.rollout != view
+    return Step(work.has_more or has_made_room or advanced.rollout != view, at_it)
 
 
-def _step_and_record(session: Session, rollout_id: str, now: datetime, look: Prepared | None) -> bool:
+def _at_it(advanced: Advanced, tally: Tally, changed: Sequence[Change]) -> int | None:
+    """Return `Step.at_it`, by counts from before these changes."""
+    if advanced.rollout.ended_at is not None:
+        return None
+    if advanced.rollout.plan.max_in_flight is not None:
+        return 0
+    more = sum(is_at_it(after) - is_at_it(before) for before, after in changed)
+    return tally.in_flight + tally.returning + more
+
+
+def _step_and_record(session: Session, rollout_id: str, now: datetime, look: Prepared | None) -> Step:
     """Take a step that nobody asked for: where the rollout itself gets further by it, that is audited."""
     row = session.get_one(Rollout, rollout_id, with_for_update=True)
     before = _progress(row)
     add_late_joiners(session, row, now)
-    has_more = step_rollout(session, rollout_id, now, look=look, keep=keep_attempts)
+    step = _step(session, row, now, abort_reason="", look=look, keep=keep_attempts)
     after = _progress(row)
     changed = [name for name in after if before[name] != after[name]]
     if changed:
         was, is_now = {name: before[name] for name in changed}, {name: after[name] for name in changed}
         action = _ENDS.get(row.state, "rollouts.advance")
         record(session, CONTROLLER, action, f"rollouts/{rollout_id}", was, is_now)
-    return has_more
+    return step
 
 
 def _progress(row: Rollout) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class RolloutPlan(BaseModel):
     orders, or the one with the smallest file, the lowest measured latency or the highest measured accuracy."""
     late_joiners: LateJoiners = "ignore"
     """Of devices that come to be in the group, to match or to be enrolled while it runs: left alone, or added to the
-    last wave."""
+    last wave, until that has ended or has run for `timeout_s`."""
     waves: list[Count] | list[Percent] = Field(default=[], max_length=MAX_WAVES)
     """Devices in each wave, or cumulative shares like `5%`; the remainder joins the last. None: one wave of all."""
     rate: ExponentialRate | None = None
@@ -159,3 +159,10 @@ class RolloutRequest(RolloutPlan):
     def plan(self) -> dict[str, Any]:
         """Return the plan as it is kept: without the devices, which the deployments name."""
         return self.model_dump(mode="json", include=set(RolloutPlan.model_fields))
+
+
+class RolloutAgain(RolloutRequest):
+    """A rollout that is started again, with its devices by name. The hub makes it; nobody asks for one."""
+
+    late: list[DeviceId] = Field(default=[], max_length=MAX_DEVICES)
+    """Devices that had joined it late: they come in the last wave, and no gate compares them."""

@@ -1,36 +1,61 @@
 """Which devices a rollout is for, in which waves, and who is held back."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, NamedTuple
 
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from shoal_hub.database import in_parts
-from shoal_hub.devices.groups import find_group, members_of
-from shoal_hub.devices.matching import matching_devices
-from shoal_hub.devices.tables import Device
+from shoal_hub.database import is_among
+from shoal_hub.devices.groups import find_group, member_ids
+from shoal_hub.devices.matching import matching_ids
+from shoal_hub.devices.query import parse_query
+from shoal_hub.devices.tables import Device, JsonObject, Presence
 from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
 from shoal_hub.ids import new_id
 from shoal_hub.pins.pin import pinned_devices
-from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
+from shoal_hub.rollouts.request import RolloutAgain, RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.waves import choose_held_back, plan_waves, shuffled
 
 
+class Candidate(NamedTuple):
+    """What of a device a rollout's start looks at: a large fleet's whole rows would be most of its work."""
+
+    id: str
+    presence: Presence
+    reported: JsonObject | None
+
+
 @dataclass(frozen=True)
 class Selection:
-    """A rollout's devices: those that go ahead, in the order of the waves, those held back, and how many are pinned."""
+    """A rollout's devices.
 
-    ahead: list[Device]
-    held_back: list[Device]
+    Attributes:
+        ahead: Those that go ahead, in the order of the waves.
+        held_back: Those that stay as they are.
+        waves: The sizes of the waves, the late ones in the last.
+        pinned: How many are left out as they are pinned.
+        late: Those that go ahead in the last wave, and that no gate compares, as nobody drew them.
+    """
+
+    ahead: list[Candidate]
+    held_back: list[Candidate]
     waves: list[int]
     pinned: int = 0
+    late: list[Candidate] = field(default_factory=list)
 
-    def placed(self) -> list[tuple[Device, int]]:
+    @property
+    def told(self) -> list[Candidate]:
+        """All that get the version, in the order of the waves."""
+        return [*self.ahead, *self.late]
+
+    def placed(self) -> list[tuple[Candidate, int]]:
         """Return those that go ahead, each with its wave."""
         waves = [wave for wave, size in enumerate(self.waves) for _ in range(size)]
-        return list(zip(self.ahead, waves, strict=True))
+        return list(zip(self.told, waves, strict=True))
 
 
 def choose_devices(session: Session, request: RolloutRequest, seed: int, now: datetime) -> Selection:
@@ -63,15 +88,19 @@ def choose_devices(session: Session, request: RolloutRequest, seed: int, now: da
             "hold a larger share back, or none",
         )
     ahead = [one for one in ordered if one.id not in back]
+    *waves, last = plan_waves(len(ahead), request.waves, request.rate)
+    late = _named(session, request.late) if isinstance(request, RolloutAgain) else []
+    _check_none_pinned(request.model, late, pinned)
     return Selection(
         ahead=ahead,
         held_back=[one for one in ordered if one.id in back],
-        waves=plan_waves(len(ahead), request.waves, request.rate),
+        waves=[*waves, last + len(late)],
         pinned=out,
+        late=late,
     )
 
 
-def _check_none_pinned(model: str, devices: Sequence[Device], pinned: Collection[str]) -> None:
+def _check_none_pinned(model: str, devices: Sequence[Candidate], pinned: Collection[str]) -> None:
     held = [one.id for one in devices if one.id in pinned]
     if held:
         raise ConflictError(
@@ -80,18 +109,40 @@ def _check_none_pinned(model: str, devices: Sequence[Device], pinned: Collection
         )
 
 
-def find_candidates(session: Session, plan: RolloutPlan, now: datetime) -> list[Device]:
+def find_candidates(
+    session: Session, plan: RolloutPlan, now: datetime, leave_out: Collection[str] = frozenset()
+) -> list[Candidate]:
     """Return the devices that a plan without a list is for now.
+
+    Args:
+        session: An open session.
+        plan: Names a group, or a query, or neither: then it is for all devices.
+        now: The clock, for the ages in a query.
+        leave_out: Ids of devices that do not count; they are not loaded.
 
     Raises:
         NotFoundError: There is no such group.
         QueryError: The query is none.
     """
+    found = _load(session, (one for one in _candidate_ids(session, plan, now) if one not in leave_out))
+    return list(found.values())
+
+
+def _candidate_ids(session: Session, plan: RolloutPlan, now: datetime) -> list[str]:
     if plan.group is not None:
-        return members_of(session, find_group(session, plan.group), now)
+        return member_ids(session, find_group(session, plan.group), now)
     if plan.query is not None:
-        return matching_devices(session, plan.query, now)
-    return list(session.exec(select(Device).where(col(Device.revoked_at).is_(None))).all())
+        return list(matching_ids(session, parse_query(plan.query), now))
+    return list(session.exec(select(Device.id).where(col(Device.revoked_at).is_(None))).all())
+
+
+def _load(session: Session, device_ids: Iterable[str]) -> dict[str, Candidate]:
+    """Return these devices by id, in this order; what is revoked or not there is left out."""
+    ids = list(device_ids)
+    columns: Any = select_columns(*(getattr(Device, name) for name in Candidate._fields))
+    wanted = columns.where(is_among(col(Device.id), ids), col(Device.revoked_at).is_(None))
+    found = {row[0]: Candidate(*row) for row in session.connection().execute(wanted)}
+    return {one: found[one] for one in ids if one in found}
 
 
 def add_deployments(session: Session, rollout: Rollout, chosen: Selection, expected: Mapping[str, int]) -> None:
@@ -103,12 +154,14 @@ def add_deployments(session: Session, rollout: Rollout, chosen: Selection, expec
         chosen: Its devices.
         expected: What each is going to fetch of the model's file, as far as that is known.
     """
+    late = {one.id for one in chosen.late}
     session.add_all(
         Deployment(
             id=new_id("dp"),
             rollout_id=rollout.id,
             device_id=device.id,
             wave=wave,
+            is_late_joiner=device.id in late,
             forecast_bytes=expected.get(device.id),
         )
         for device, wave in chosen.placed()
@@ -120,17 +173,14 @@ def add_deployments(session: Session, rollout: Rollout, chosen: Selection, expec
     session.flush()
 
 
-def _named(session: Session, device_ids: Sequence[str]) -> list[Device]:
-    by_id: dict[str, Device] = {}
-    for part in in_parts(dict.fromkeys(device_ids)):
-        wanted = select(Device).where(col(Device.id).in_(part), col(Device.revoked_at).is_(None))
-        by_id |= {row.id: row for row in session.exec(wanted)}
+def _named(session: Session, device_ids: Sequence[str]) -> list[Candidate]:
+    by_id = _load(session, dict.fromkeys(device_ids))
     unknown = [device_id for device_id in dict.fromkeys(device_ids) if device_id not in by_id]
     if unknown:
         raise NotFoundError(f"starting a rollout: no device {', '.join(unknown[:20])}", "list them: shoal devices list")
-    return [by_id[device_id] for device_id in dict.fromkeys(device_ids)]
+    return list(by_id.values())
 
 
-def _shuffle(devices: Sequence[Device], seed: int) -> list[Device]:
+def _shuffle(devices: Sequence[Candidate], seed: int) -> list[Candidate]:
     by_id = {device.id: device for device in devices}
     return [by_id[device_id] for device_id in shuffled(by_id.keys(), seed)]

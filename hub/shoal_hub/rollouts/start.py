@@ -13,7 +13,6 @@ from shoal_contract.desired import ArtifactRef
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_hub.context import HubContext
 from shoal_hub.database import announce, utc_now
-from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
@@ -27,7 +26,7 @@ from shoal_hub.rollouts.expect import expected_bytes
 from shoal_hub.rollouts.gate import begin_wave
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
-from shoal_hub.rollouts.selection import Selection, add_deployments, choose_devices
+from shoal_hub.rollouts.selection import Candidate, Selection, add_deployments, choose_devices
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.variants import check_targets, choose_target, rank_variants
 from shoal_hub.transfer.deltas import Pair, want_deltas
@@ -35,6 +34,7 @@ from shoal_hub.transfer.leases import has_room, make_room, take_leases
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.version_keys import VersionKeys
+from shoal_hub.words import counted
 
 _SEEDS: Final = 2**31
 
@@ -111,11 +111,11 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     check_targets(variants, request)
     check_sizes(found, variants, starter.max_artifact_bytes)
     manifest = _manifest(session, starter, found)
-    artifacts = [manifest.sha256, *_used_artifacts(found, variants, request, chosen.ahead)]
+    artifacts = [manifest.sha256, *_used_artifacts(found, variants, request, chosen.told)]
     make_room(session, artifacts, starter.retained_budget_bytes)
     rollout = _add_rollout(session, request, found, manifest, chosen, seed=seed, by=by, now=now)
     take_leases(session, owner_of(rollout.id), artifacts, now)
-    pairs = delta_pairs(session, found, variants, request, chosen.ahead, starter.delta_min_bytes)
+    pairs = delta_pairs(session, found, variants, request, chosen.told, starter.delta_min_bytes)
     _take_deltas(session, starter, rollout, pairs, now)
     add_deployments(session, rollout, chosen, _expected(session, starter, found, request, chosen))
     begin_wave(session, rollout, now)
@@ -192,7 +192,7 @@ def _started(rollout: Rollout, chosen: Selection) -> str:
     held_back = f", {len(chosen.held_back)} held back" if chosen.held_back else ""
     held_back += f", {chosen.pinned} left out as they are pinned" if chosen.pinned else ""
     return (
-        f"rollout {rollout.id} of {rollout.model} version {rollout.version} to {len(chosen.ahead)} devices "
+        f"rollout {rollout.id} of {rollout.model} version {rollout.version} to {counted(len(chosen.told), 'device')} "
         f"in waves of {rollout.waves}{held_back} by {rollout.created_by}"
     )
 
@@ -221,7 +221,7 @@ def _check_none_running(session: Session, model: str) -> None:
 
 
 def _used_artifacts(
-    version: Version, variants: Sequence[VariantRow], plan: RolloutPlan, devices: Sequence[Device]
+    version: Version, variants: Sequence[VariantRow], plan: RolloutPlan, devices: Sequence[Candidate]
 ) -> set[str]:
     """Return the variants that these devices would take, as far as they have said what they can run."""
     files = {

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from shoal_hub.rollouts.revert import has_stayed, is_waiting_to_return
 from shoal_hub.rollouts.tables import DeploymentState
@@ -14,8 +13,7 @@ FAILED: Final = frozenset({"failed", "timed_out"})
 _EXECUTED: Final = FAILED | {"succeeded", "rolled_back"}
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """Where one deployment stands, as far as it is counted.
 
     Attributes:
@@ -50,6 +48,11 @@ class Standing:
         )
 
 
+def is_at_it(attempt: Attempt) -> bool:
+    """Whether a device has begun and not ended, on its way there or back."""
+    return (attempt.state in OPEN and attempt.assigned_at is not None) or is_waiting_to_return(attempt)
+
+
 def is_away(attempt: Attempt) -> bool:
     """Whether a device was told, ran out of time, and has not been heard of since: it may come back."""
     is_told = attempt.state == "timed_out" and attempt.target != ""
@@ -73,13 +76,19 @@ class Tally:
 
     def move(self, before: Attempt, after: Attempt) -> None:
         """Count an attempt as it is after a change."""
-        self._counts[Standing.of(before)] -= 1
-        self._counts[Standing.of(after)] += 1
+        was, is_now = Standing.of(before), Standing.of(after)
+        if was != is_now:
+            self._counts[was] -= 1
+            self._counts[is_now] += 1
 
     @property
     def devices(self) -> int:
         """Deployments in waves: all but those held back."""
         return sum(count for one, count in self._counts.items() if one.state != "held_back")
+
+    def has_any(self, states: Collection[DeploymentState]) -> bool:
+        """Whether any deployment is in one of these states; in any at all, where none is named."""
+        return any(count and (not states or one.state in states) for one, count in self._counts.items())
 
     @property
     def in_flight(self) -> int:

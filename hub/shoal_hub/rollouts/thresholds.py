@@ -9,6 +9,7 @@ from typing import Literal
 
 from shoal_hub.rollouts.request import Threshold
 from shoal_hub.rollouts.tally import Tally
+from shoal_hub.words import counted
 
 MAX_FAILURES = -1
 """The number of the bound that `max_failures` is."""
@@ -65,7 +66,7 @@ def find_breach(
     """
     failures = tally.failures()
     if max_failures is not None and failures > max_failures:
-        reason = f"{failures} of {tally.devices} devices failed, {max_failures} allowed"
+        reason = f"{failures} of {counted(tally.devices, 'device')} failed, {max_failures} allowed"
         return Breach(MAX_FAILURES, failures, "abort", reason)
     crossed = [
         Breach(number, one.failures, one.threshold.action, _reason(one))
@@ -78,10 +79,12 @@ def find_breach(
 def describe(threshold: Threshold) -> str:
     """Return a threshold in words."""
     kinds = f" of {', '.join(threshold.causes)}" if threshold.causes else ""
-    bound = f"{threshold.count} failures" if threshold.count is not None else f"{threshold.percent:g}% failures"
+    bound = counted(threshold.count, "failure") if threshold.count is not None else f"{threshold.percent:g}% failures"
     least = f" once {threshold.min_executed} have ended" if threshold.min_executed > 1 else ""
     return f"{threshold.action} at {bound}{kinds}{least}"
 
 
 def _reason(one: Measured) -> str:
-    return f"{one.failures} failures among {one.executed} devices that have ended: {describe(one.threshold)}"
+    have = "has" if one.executed == 1 else "have"
+    among = f"{counted(one.failures, 'failure')} among {counted(one.executed, 'device')} that {have} ended"
+    return f"{among}: {describe(one.threshold)}"

@@ -15,24 +15,27 @@ from sqlmodel import Session, col, func
 
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.rollouts.attempts import COLUMNS, view_attempt
+from shoal_hub.rollouts.facts import DEVICE_COLUMNS, DeviceRow
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.patience import begun_before
 from shoal_hub.rollouts.revert import WAY_BACK
-from shoal_hub.rollouts.tables import Deployment, RolloutState
+from shoal_hub.rollouts.tables import Deployment, DeploymentState, RolloutState
 from shoal_hub.rollouts.tally import OPEN, Standing, Tally
 from shoal_hub.rollouts.views import Attempt, RolloutView
 
 BATCH: Final = 2000
 """Deployments of one kind of change that one step takes; the rest follows in the next one."""
+_UNTOLD: Final[tuple[DeploymentState, ...]] = ("pending",)
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Before any deployment began."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """The deployments of one step, and whether there are more."""
+    """The deployments of one step, their devices as they stood at that moment by id, and whether there are more."""
 
     attempts: list[Attempt]
+    devices: dict[str, DeviceRow]
     has_more: bool
 
 
@@ -57,19 +60,24 @@ def find_work(
     """
     is_running = rollout.state == "running" and not is_aborting
     may_tell = is_running and _may_tell(rollout, now)
-    searches = [(one, batch) for one in _searches(_Shape.of(rollout, is_aborting=is_aborting, may_tell=may_tell))]
-    if may_tell:
+    shape = _Shape.of(rollout, is_aborting=is_aborting, may_tell=may_tell)
+    searches = [(one.statement, batch) for one in _searches(shape) if tally.has_any(one.states)]
+    if may_tell and tally.has_any(_UNTOLD):
         most = rollout.plan.max_in_flight
         room = batch if most is None else max(0, min(batch, most - tally.in_flight))
         searches.append((_untold(), room))
     values = _values(rollout, now)
     found: dict[str, Attempt] = {}
+    devices: dict[str, DeviceRow] = {}
     has_more = False
     for search, limit in searches:
         rows = session.connection().execute(search, values | {"most": limit}).all() if limit else []
-        found |= {row.id: view_attempt(row) for row in rows}
+        for row in rows:
+            attempt = view_attempt(row)
+            found[attempt.id] = attempt
+            devices[attempt.device_id] = DeviceRow(*row[len(COLUMNS) :])
         has_more |= len(rows) == batch
-    return Work(list(found.values()), has_more)
+    return Work(list(found.values()), devices, has_more)
 
 
 def count_deployments(session: Session, rollout_id: str) -> Tally:
@@ -90,6 +98,11 @@ class _Shape(NamedTuple):
     may_tell: bool
     is_left: bool
 
+    @property
+    def is_on_the_way(self) -> bool:
+        """Whether it has begun, and is not to be aborted."""
+        return self.state in {"running", "paused"} and not self.is_aborting
+
     @classmethod
     def of(cls, rollout: RolloutView, *, is_aborting: bool, may_tell: bool) -> Self:
         """Return the shape of a rollout's searches."""
@@ -108,10 +121,19 @@ def _values(rollout: RolloutView, now: datetime) -> dict[str, Any]:
     }
 
 
+class _Search(NamedTuple):
+    """A search for deployments, and the states in which they are; none for any."""
+
+    statement: Select[Any]
+    states: tuple[DeploymentState, ...] = ()
+
+
 @cache
-def _searches(shape: _Shape) -> tuple[Select[Any], ...]:
+def _searches(shape: _Shape) -> tuple[_Search, ...]:
     """Return a search for each kind of change."""
-    return tuple(_search(condition) for condition in _changes(shape))
+    if shape.is_on_the_way:
+        return tuple(_Search(_search(condition), states) for states, condition in _on_the_way(shape))
+    return tuple(_Search(_search(condition)) for condition in _changes(shape))
 
 
 @cache
@@ -121,7 +143,7 @@ def _untold() -> Select[Any]:
 
 
 def _search(condition: ColumnElement[bool]) -> Select[Any]:
-    wanted: Any = select_columns(*COLUMNS).join(Device, col(Device.id) == col(Deployment.device_id))
+    wanted: Any = select_columns(*COLUMNS, *DEVICE_COLUMNS).join(Device, col(Device.id) == col(Deployment.device_id))
     chosen = wanted.where(col(Deployment.rollout_id) == bindparam("of_rollout"), condition)
     ordered: Select[Any] = chosen.order_by(col(Deployment.wave), col(Deployment.id))
     return ordered.limit(bindparam("most", type_=Integer))
@@ -144,12 +166,10 @@ def _counting() -> Select[Any]:
 
 
 def _changes(shape: _Shape) -> list[ColumnElement[bool]]:
-    """Return, for each kind of change, which deployments it may concern."""
+    """Return, for each kind of change at the end and after it, which deployments it may concern."""
     ours = exists().where(col(Intent.owner) == bindparam("owner"), col(Intent.device_id) == col(Deployment.device_id))
     is_back = or_(_changed(), _out(), and_(col(Deployment.from_body).is_not(null()), ~ours))
     returning = and_(_returning(), is_back)
-    if shape.state in {"running", "paused"} and not shape.is_aborting:
-        return _on_the_way(shape)
     if shape.is_aborting or shape.state in {"aborted", "rolling_back"}:
         told = ("failed", "timed_out") if shape.is_left else ("failed", "timed_out", "succeeded")
         to_revert = [
@@ -160,19 +180,16 @@ def _changes(shape: _Shape) -> list[ColumnElement[bool]]:
     return [returning, and_(_away(), or_(_changed(), _revoked(), ~ours))]
 
 
-def _on_the_way(shape: _Shape) -> list[ColumnElement[bool]]:
+def _on_the_way(shape: _Shape) -> list[tuple[tuple[DeploymentState, ...], ColumnElement[bool]]]:
+    """Return, for each kind of change before the end, in which states it may concern which deployments."""
     is_timed = shape.state == "running"
     is_late = _is_late() if is_timed else false()
     has_reported = col(Device.reported_connection) >= 0 if shape.may_tell else false()
+    is_in_turn = col(Deployment.wave) <= bindparam("current_wave")
     return [
-        and_(_is("assigned", "working"), or_(_changed(), _out(), is_late)),
-        and_(
-            _is("pending"),
-            col(Deployment.wave) <= bindparam("current_wave"),
-            _begun(),
-            or_(has_reported, _out(), is_late),
-        ),
-        and_(_is("succeeded"), _changed()),
+        (("assigned", "working"), and_(_is("assigned", "working"), or_(_changed(), _out(), is_late))),
+        (("pending",), and_(_is("pending"), is_in_turn, _begun(), or_(has_reported, _out(), is_late))),
+        (("succeeded",), and_(_is("succeeded"), _changed())),
     ]
 
 

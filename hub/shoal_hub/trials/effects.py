@@ -7,14 +7,13 @@ device; where keys are split, each device is on both sides, which only makes the
 from datetime import datetime
 from typing import Final
 
-import numpy as np
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from shoal_hub.gates.evidence import Sides, Times, before_of, collect
 from shoal_hub.gates.plan import FORMS, GateMetricPlan, GatePlan
 from shoal_hub.trials.public import Effect
 from shoal_hub.trials.tables import Trial, TrialDevice
-from shoal_numerics import DeviceTotals, Evidence, GateMetric, MetricResult, evaluate_metric
+from shoal_numerics import Evidence, GateMetric, MetricResult, evaluate_metric
 
 PLAN: Final = GatePlan(
     metrics=[GateMetricPlan(name=name) for name in ("error_rate", "p95_latency", "confidence", "accuracy")]
@@ -52,23 +51,10 @@ def windows_needed(session: Session) -> list[tuple[str, datetime]]:
 
 
 def _evidence(session: Session, trial: Trial) -> list[tuple[GateMetric, Evidence]]:
-    wanted = select(TrialDevice.device_id, TrialDevice.arm).where(TrialDevice.trial_id == trial.id)
-    arms = dict(session.exec(wanted.order_by(TrialDevice.device_id)).all())
-    canaries = [device_id for device_id, arm in arms.items() if arm in {"candidate", "both"}]
-    controls = [device_id for device_id, arm in arms.items() if arm in {"control", "both"}]
+    of_trial, arm = select(TrialDevice.device_id).where(TrialDevice.trial_id == trial.id), col(TrialDevice.arm)
+    canaries, controls = (of_trial.where(arm.in_((side, "both"))) for side in ("candidate", "control"))
     times = Times(before_of(trial.created_at, PLAN), trial.created_at, trial.created_at, trial.ended_at)
-    ours = collect(session, Sides(trial.model, trial.version, trial.against, canaries, ()), times, PLAN)
-    theirs = collect(session, Sides(trial.model, trial.version, trial.against, (), controls), times, PLAN)
-    return [(metric, _joined(one, other)) for (metric, one), (_, other) in zip(ours, theirs, strict=True)]
-
-
-def _joined(canaries: Evidence, controls: Evidence) -> Evidence:
-    def join(one: DeviceTotals, other: DeviceTotals) -> DeviceTotals:
-        numerator = np.concatenate([one.numerator, other.numerator])
-        return DeviceTotals(numerator, np.concatenate([one.weight, other.weight]))
-
-    is_canary = np.concatenate([canaries.is_canary, controls.is_canary])
-    return Evidence(join(canaries.before, controls.before), join(canaries.after, controls.after), is_canary)
+    return collect(session, Sides(trial.model, trial.version, trial.against, canaries, controls), times, PLAN)
 
 
 def _shown(result: MetricResult) -> Effect:

@@ -23,7 +23,7 @@ from shoal_hub.mqtt import Message
 pytestmark = pytest.mark.anyio
 CHUNK = bytes(64 * 1024)
 SHA256 = "a" * 64
-QUICK = LinkSettings(reconnect_min_s=0.05, reconnect_max_s=0.1, will_delay_s=0)
+QUICK = LinkSettings(reconnect_min_s=0.05, reconnect_max_s=0.1)
 
 
 @pytest.fixture(scope="module")

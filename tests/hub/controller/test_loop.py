@@ -44,11 +44,11 @@ def test_gates_that_wait_are_looked_at_without_a_tick_and_desired_states_are_com
     done: list[str] = []
     is_over = threading.Event()
 
-    def look(_database: Database, _now: datetime, *, may_look: bool = True) -> Pass:
-        done.append("look" if may_look else "step")
+    def look(_database: Database, _now: datetime, *, looks: bool = True) -> Pass:
+        done.append("look" if looks else "step")
         if done.count("look") == 3:
             is_over.set()
-        return Pass(has_more=may_look, has_looks=done.count("look") < 3)
+        return Pass(has_more=looks, has_looks=done.count("look") < 3)
 
     with running_broker(tmp_path) as broker, running_hub(tmp_path, broker, tick_s=30.0) as hub:
         controller = cast("Controller", hub.controller.worker)

@@ -2,15 +2,20 @@
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
+from sqlmodel import Session, col, select
 from tests.simulators.rows import NOON, add_device
 
 from shoal_contract.telemetry import Heartbeat
 from shoal_hub.context import HubContext
+from shoal_hub.devices.tables import Device
+from shoal_hub.gates.plan import MetricName
 from shoal_hub.gates.tables import Vitals
 from shoal_hub.gates.vitals import forget, take_beats, vital_totals, watch
 from shoal_hub.registry.tables import Model
 from shoal_hub.rollouts.tables import Rollout
+from shoal_numerics import DeviceTotals
 
 
 def beat(at_s: float, uptime_s: float, temperature_c: float | None = 50.0, memory_mb: int = 100) -> Heartbeat:
@@ -29,7 +34,7 @@ def beat(at_s: float, uptime_s: float, temperature_c: float | None = 50.0, memor
 @pytest.fixture
 def devices(hub: HubContext) -> list[str]:
     with hub.database.transaction() as session:
-        ids = [add_device(session, name=f"device-{number}").id for number in range(3)]
+        ids = sorted(add_device(session, name=f"device-{number}").id for number in range(3))
         session.add(Model(name="digits", created_at=NOON))
         session.flush()
         for rollout_id in ("r-1", "r-2"):
@@ -49,18 +54,23 @@ def take(hub: HubContext, device_id: str, *beats: Heartbeat) -> None:
         take_beats(session, {device_id: list(beats)}, NOON + timedelta(days=8))
 
 
+def totals(session: Session, rollout_id: str, metric: MetricName) -> tuple[DeviceTotals, DeviceTotals]:
+    """Return one metric of all devices, by their ids."""
+    return vital_totals(session, rollout_id, select(Device.id), {metric})[metric]
+
+
 def test_what_counts_begins_at_the_mark(hub: HubContext, devices: list[str]) -> None:
     take(hub, devices[0], beat(0, 100, 50), beat(30, 130, 60))
     with hub.database.transaction() as session:
         watch(session, "r-1", devices[:2])
     take(hub, devices[0], beat(60, 160, 70, 200), beat(90, 5, 80, 400), beat(120, 35, None, 300))
     with hub.database.session() as session:
-        before, after = vital_totals(session, "r-1", devices, "temperature")
-        assert (before.weight.tolist(), after.values.tolist()) == ([0, 0, 0], [75, 0, 0])
-        _, after = vital_totals(session, "r-1", devices, "memory")
-        assert after.values.tolist() == [300, 0, 0]
-        _, after = vital_totals(session, "r-1", devices, "restarts")
-        assert (after.numerator.tolist(), after.weight.tolist()) == ([1, 0, 0], [90 / 86_400, 0, 0])
+        before, after = totals(session, "r-1", "temperature")
+        assert (before.weight.tolist(), after.values.tolist()) == ([0, 0], [75, 0])
+        _, after = totals(session, "r-1", "memory")
+        assert after.values.tolist() == [300, 0]
+        _, after = totals(session, "r-1", "restarts")
+        assert (after.numerator.tolist(), after.weight.tolist()) == ([1, 0], [90 / 86_400, 0])
 
 
 def test_two_rollouts_watch_one_device_each_from_its_own_mark(hub: HubContext, devices: list[str]) -> None:
@@ -69,11 +79,36 @@ def test_two_rollouts_watch_one_device_each_from_its_own_mark(hub: HubContext, d
         watch(session, "r-2", devices)
     take(hub, devices[0], beat(30, 130, 70))
     with hub.database.transaction() as session:
-        assert vital_totals(session, "r-1", devices, "temperature")[1].values[0] == 60
-        assert vital_totals(session, "r-2", devices, "temperature")[1].values[0] == 70
+        assert totals(session, "r-1", "temperature")[1].values[0] == 60
+        assert totals(session, "r-2", "temperature")[1].values[0] == 70
         forget(session, "r-2")
     with hub.database.session() as session:
-        assert vital_totals(session, "r-1", devices, "temperature")[1].values[0] == 60
+        assert totals(session, "r-1", "temperature")[1].values[0] == 60
+
+
+def test_devices_of_one_side_alone_are_looked_at_each_metric_by_what_it_counts(
+    hub: HubContext, devices: list[str]
+) -> None:
+    for device_id in devices:
+        take(hub, device_id, beat(0, 100, 50, 200), beat(30, 130, 60, 400))
+    of_one = select(Device.id).where(col(Device.id).in_([devices[1], devices[2]]))
+    with hub.database.session() as session:
+        found = vital_totals(session, "r-1", of_one, {"temperature", "memory"})
+    values = {name: after.values.tolist() for name, (_, after) in found.items()}
+    assert values == {"temperature": [55], "memory": [300]}, "the last device is not watched"
+
+
+def test_a_mark_is_taken_off_to_the_last_digit(hub: HubContext, devices: list[str]) -> None:
+    """Otherwise a device that has said nothing since would weigh less than nothing, and no gate could be read."""
+    take(
+        hub, devices[0], *(beat(at_s, 100 + at_s, 0.1 + at_s / 7) for at_s in np.cumsum([0.1, 0.7, 1 / 3, 2 / 3, 1e-6]))
+    )
+    with hub.database.transaction() as session:
+        watch(session, "r-1", devices[:2])
+    with hub.database.session() as session:
+        for metric in ("temperature", "restarts"):
+            _, after = totals(session, "r-1", metric)
+            assert (after.numerator.tolist(), after.weight.tolist()) == ([0, 0], [0, 0])
 
 
 def row_of(hub: HubContext, device_id: str) -> Vitals | None:
@@ -102,7 +137,7 @@ def test_a_start_after_a_long_silence_is_of_a_board_that_was_off(hub: HubContext
 def test_what_no_sensor_can_say_is_not_added_up(hub: HubContext, devices: list[str]) -> None:
     take(hub, devices[0], beat(0, 1, 1.7e308), beat(30, 31, 40))
     with hub.database.session() as session:
-        assert vital_totals(session, "r-1", devices, "temperature")[1].values[0] == 40
+        assert totals(session, "r-1", "temperature")[1].values[0] == 40
 
 
 def test_devices_that_nobody_watches_leave_nothing(hub: HubContext, devices: list[str]) -> None:

@@ -24,10 +24,11 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import EventRow
-from shoal_hub.ingest.commit import Committer, RaceError
+from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.devices import Sender, load_senders
 from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.receive import Received, Unreadable
+from shoal_hub.ingest.refusal import RaceError
 
 STREAM = "a" * 16
 

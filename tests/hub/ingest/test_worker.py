@@ -2,19 +2,21 @@
 
 import threading
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
 import pytest
 from sqlalchemy.exc import OperationalError
 from sqlmodel import select
-from tests.simulators.rows import make_report
+from tests.simulators.rows import add_device, make_report
 
 from shoal_contract import topics
 from shoal_contract.ids import new_device_id
 from shoal_hub.database import Database
+from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
-from shoal_hub.ingest.commit import Committer
+from shoal_hub.ingest.commit import Committed, Committer
 from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.reading import Read
 from shoal_hub.ingest.receive import Received
@@ -131,6 +133,34 @@ def test_what_comes_soon_after_a_batch_is_committed_together_and_a_full_batch_wa
     assert len(drained) == 1
     assert batches == [1, BATCH_MESSAGES]
     assert len(done) == BATCH_MESSAGES + 1
+
+
+def test_a_batch_for_which_the_database_is_away_is_tried_again_and_the_broker_told_after_it(
+    worker: IngestWorker, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite_database.transaction() as session:
+        add_device(session, DEVICE)
+    done: list[str] = []
+    commit = worker._committer.commit
+
+    def fail_twice(batch: Sequence[Received], now: datetime) -> Committed:
+        done.append("try")
+        if len(done) < 3:
+            raise OperationalError("COMMIT", {}, Exception("the database system is shutting down"))
+        return commit(batch, now)
+
+    monkeypatch.setattr(worker._committer, "commit", fail_twice)
+    monkeypatch.setattr("shoal_hub.ingest.worker._RETRY_S", 0.0)
+    report = Received(DEVICE, make_report(generation=7))
+    monkeypatch.setattr(worker._reader, "read", lambda _messages: Read([report], frozenset()))
+    worker._stopping.clear()
+    worker._events.put(message("topic", done))
+
+    worker._take_batch()
+
+    assert done == ["try", "try", "try", "topic"]
+    with sqlite_database.session() as session:
+        assert session.get_one(Device, DEVICE).reported_generation == 7
 
 
 def test_a_database_that_is_away_costs_the_word_that_something_was_dropped_and_nothing_else(

@@ -191,7 +191,7 @@ def test_as_many_failures_as_are_allowed_do_not_stop_a_rollout() -> None:
     assert fleet.states() == ["failed", "succeeded", "assigned"]
     fleet.report(2, "applied")
     fleet.step()
-    assert (fleet.rollout.state, fleet.rollout.reason) == ("succeeded", "1 devices failed")
+    assert (fleet.rollout.state, fleet.rollout.reason) == ("succeeded", "1 device failed")
 
 
 def test_a_device_that_can_run_no_variant_fails_with_what_to_do() -> None:
@@ -274,7 +274,7 @@ def test_a_device_that_can_not_go_back_is_told_and_not_waited_for() -> None:
     fleet.report(0, "applied")
     fleet.report(1, "failed", Problem(code="artifact", message="its file is damaged", remedy="-"))
     fleet.step()
-    assert (fleet.rollout.state, fleet.rollout.reason) == ("rolled_back", "1 devices could not go back")
+    assert (fleet.rollout.state, fleet.rollout.reason) == ("rolled_back", "1 device could not go back")
     assert fleet.states() == ["rolled_back", "failed"]
     assert not fleet.holds_leases
     (told,) = [one for one in fleet.effects if isinstance(one, Record) and one.kind == "rollback_failed"]

@@ -1,13 +1,20 @@
 """Back from a rollout that was aborted and left devices where they were; forward again from one that had no plan."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlmodel import select
 from tests.hub.rollouts.test_rollout_routes import URL, Fleet
+from tests.simulators.reconcile import reconcile_rollouts
+from tests.simulators.rows import add_device
 
 from shoal_hub.context import HubContext
-from shoal_hub.rollouts.tables import Rollout
+from shoal_hub.database import utc_now
+from shoal_hub.devices.tables import Device
+from shoal_hub.rollouts.joiners import LOOK_EVERY_S
+from shoal_hub.rollouts.tables import Deployment, Rollout
 
 
 @pytest.fixture
@@ -72,3 +79,34 @@ def test_a_rollout_from_before_there_were_plans_is_started_again_with_its_waves_
     again = answer.json()
     assert (again["waves"], again["max_failures"], again["timeout_s"]) == ([1, 2], 2, 77)
     assert [one["device_id"] for one in again["deployments"] if one["wave"] == 0] == fleet.ids[:1]
+
+
+def joined_late(hub: HubContext, rollout: Any) -> dict[str, int]:
+    """Return the devices that are late joiners of a rollout, with their waves."""
+    with hub.database.session() as session:
+        wanted = select(Deployment.device_id, Deployment.wave).where(Deployment.rollout_id == rollout["id"])
+        return dict(session.exec(wanted.where(Deployment.is_late_joiner)).all())
+
+
+@pytest.mark.parametrize("revoked", [0, 3], ids=["with those that were drawn", "with those alone that joined late"])
+def test_who_had_joined_late_does_so_again_when_a_rollout_is_started_again(
+    client: TestClient, fleet: Fleet, hub: HubContext, revoked: int
+) -> None:
+    body = {"model": "digits", "version": "1", "waves": [1, 2], "late_joiners": "last_wave"}
+    first = client.post(URL, json=body).json()
+    with hub.database.transaction() as session:
+        late = [add_device(session).id for _ in range(2)]
+    reconcile_rollouts(hub.database, utc_now() + timedelta(seconds=LOOK_EVERY_S))
+    assert joined_late(hub, first) == dict.fromkeys(late, 1)
+    client.post(f"{URL}/{first['id']}/abort").raise_for_status()
+    with hub.database.transaction() as session:
+        for device_id in fleet.ids[:revoked]:
+            session.get_one(Device, device_id).revoked_at = utc_now()
+    again = client.post(f"{URL}/{first['id']}/forward").json()
+    waves = {one["device_id"]: one["wave"] for one in again["deployments"]}
+    if revoked:
+        assert (again["waves"], waves.keys(), joined_late(hub, again)) == ([1, 1], set(late), {})
+    else:
+        drawn = {one["device_id"]: one["wave"] for one in first["deployments"]}
+        assert (again["waves"], waves) == ([1, 4], drawn | dict.fromkeys(late, 1))
+        assert joined_late(hub, again) == dict.fromkeys(late, 1)

@@ -107,3 +107,32 @@ def test_who_comes_to_match_joins_and_a_group_that_is_gone_is_told_and_ends_noth
         fleet.settle(seconds=looks * LOOK_EVERY_S)
     assert sum("nobody joins" in one["message"] for one in history(client, rollout)) == 1
     assert client.get(f"{URL}/{rollout['id']}").json()["state"] == "running"
+
+
+@pytest.mark.parametrize("waves", [[2], [1, 1]])
+def test_devices_that_keep_coming_hold_the_end_of_a_rollout_for_no_longer_than_two_have_time(
+    client: TestClient, hub: HubContext, fleet: Fleet, waves: list[int]
+) -> None:
+    """Each of them is off once it was enrolled, and would keep the last wave open for all of its time."""
+    began_at, minutes = utc_now(), 5
+    plan = {"waves": waves, "late_joiners": "last_wave", "timeout_s": 60 * minutes, "max_failures": 100}
+    rollout = start(client, **plan)
+    fleet.settle()
+    ended_after = None
+    for minute in range(1, 4 * minutes):
+        with hub.database.transaction() as session:
+            add_device(session)
+        for _ in waves:
+            fleet.obey()
+            while reconcile_rollouts(hub.database, began_at + timedelta(minutes=minute)):
+                pass
+        if client.get(f"{URL}/{rollout['id']}").json()["state"] == "succeeded":
+            ended_after = minute
+            break
+    assert ended_after is not None
+    assert ended_after <= 2 * minutes + 1 + len(waves)
+    shown = client.get(f"{URL}/{rollout['id']}").json()
+    joined = sum(shown["waves"]) - 2
+    assert minutes <= joined <= minutes + 1 + len(waves)
+    assert shown["counts"] == {"succeeded": 2, "timed_out": joined}
+    assert shown["reason"] == f"{joined} devices failed"

@@ -17,6 +17,7 @@ from tests.simulators.service import Service
 
 from shoal_client.profile import read_profile
 from shoal_contract.ids import new_device_id
+from shoal_hub.broker.ports import free_port
 from shoal_hub.database import Database
 from shoal_hub.errors import SettingsError
 from shoal_hub.processes.api import _Server
@@ -118,7 +119,8 @@ def test_settings_that_no_process_could_start_with_end_the_hub_before_it_starts_
 def test_a_hub_that_runs_on_and_on_shows_new_certificates_before_the_old_ones_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    supervisor = Supervisor(Settings(data_dir=tmp_path / "data"), lambda _line: None)
+    settings = Settings(data_dir=tmp_path / "data", api_port=free_port(), broker_port=free_port())
+    supervisor = Supervisor(settings, lambda _line: None)
     addresses = supervisor._prepare()
     supervisor._start_broker(addresses)
     try:
