@@ -112,6 +112,7 @@ class Agent:
         self._arms = Arms(self._server)
         self._shadow = Shadow(self._monitor, self._arms, self._now, may_send=settings.send_examples)
         self._reporter = self._make_reporter()
+        self._reporter.carry = self._uplink.carry
         self._hold = HoldFile(data, self._now)
         self._conditions = Conditions.of(settings, self._blobs, self._needed, self._hold, self._now)
         self._reporter.time_zone = lambda: self._conditions.zone.name(self._now())
@@ -141,7 +142,7 @@ class Agent:
             AgentError: The endpoint can not be opened, or the MQTT thread died.
         """
         loop = asyncio.get_running_loop()
-        self._outbox.on_change = lambda can_wait: _call_soon(loop, partial(self._uplink.notify, can_wait=can_wait))
+        self._outbox.on_change = lambda linger_s: _call_soon(loop, partial(self._uplink.notify, linger_s))
         self._conditions.on_failing = lambda name: _call_soon(loop, partial(self._check_model, name))
         try:
             await self._boot()
@@ -274,7 +275,7 @@ class Agent:
 
     def _on_trust(self) -> None:
         """Check again what was held, now that the device trusts something else."""
-        self._reporter.touch()
+        self._reporter.trust_changed()
         self._sections.retry_now()
         if self._held is not None:
             self._take_desired(self._held)
@@ -394,6 +395,7 @@ class Agent:
             self._now,
             pause_s=link.report_pause_s,
             linger_s=link.report_linger_s,
+            progress_s=link.report_progress_s,
         )
         reporter.datasets = self._datasets.sizes
         reporter.trust = self._trust.report

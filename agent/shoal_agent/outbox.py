@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from shoal_agent.durable import make_folder
 from shoal_agent.errors import DiskError
 from shoal_agent.settings import OutboxSettings
-from shoal_contract.telemetry import DeploymentEvent, Event, EventBody, OutboxPosition
+from shoal_contract.telemetry import DeploymentEvent, Event, EventBody, OutboxPosition, TelemetryMessage
 
 _log = getLogger(__name__)
 Channel = Literal["event", "telemetry"]
@@ -37,7 +37,7 @@ _COUNT = "SELECT count(*), coalesce(sum(length(body)), 0) FROM messages"
 
 
 _PASSING_STEPS = frozenset({"fetch", "verify", "stage", "activate", "probe"})
-"""Steps of a deployment after which another one comes; how it ended is told at once, and takes them along."""
+"""Steps of a deployment after which another one comes; how it ended takes them along."""
 
 
 class Queued(NamedTuple):
@@ -64,19 +64,19 @@ class Outbox:
         make_folder(path.parent)
         self._database = _open(path)
         self.stream = self._fact("stream", lambda: f"{clock_ns():016x}")
-        self.on_change: Callable[[bool], None] = lambda _: None
-        """Called after each message with whether it can wait for others to travel with."""
+        self.on_change: Callable[[float], None] = lambda _: None
+        """Called after each message with how long it can wait for others to travel with, in seconds."""
         self.dropped = 0
         self._count, self._bytes = self._database.execute(_COUNT).fetchone()
 
-    def put(self, channel: Channel, kind: str, body: bytes, *, can_wait: bool = False) -> int:
+    def put(self, channel: Channel, kind: str, body: bytes, *, linger_s: float = 0.0) -> int:
         """Queue a message durably and return its sequence; `on_change` is called in the same thread.
 
         Args:
             channel: Where it goes.
             kind: What it is, for people who look into the file.
             body: JSON, with any place in the outbox.
-            can_wait: Whether it may be sent a moment later, together with what comes meanwhile.
+            linger_s: How much later it may be sent, together with what comes meanwhile.
         """
         with self._writing("queueing a message"):
             cursor = self._database.execute(
@@ -84,14 +84,17 @@ class Outbox:
             )
             self._count, self._bytes = self._count + 1, self._bytes + len(body)
             self._trim()
-        self.on_change(can_wait)
+        self.on_change(linger_s)
         return int(cursor.lastrowid or 0)
 
     def put_event(self, body: EventBody, now: datetime) -> int:
         """Queue an event with an id of its own, see `put`."""
         event = Event(event_id=secrets.token_hex(16), outbox=UNPLACED, at=now, body=body)
-        can_wait = isinstance(body, DeploymentEvent) and body.step in _PASSING_STEPS
-        return self.put("event", body.kind, event.to_bytes(), can_wait=can_wait)
+        return self.put("event", body.kind, event.to_bytes(), linger_s=self._linger_s(body))
+
+    def put_window(self, kind: str, message: TelemetryMessage) -> int:
+        """Queue a window of telemetry, which can wait for others, see `put`."""
+        return self.put("telemetry", kind, message.to_bytes(), linger_s=self._settings.linger_s)
 
     def after(self, sequence: int, limit: int) -> list[Queued]:
         """Return up to `limit` messages beyond `sequence`, in order."""
@@ -184,6 +187,11 @@ class Outbox:
                 yield
             except sqlite3.Error as error:
                 raise DiskError(f"{doing} in {self._path}: {error}", "free some disk space") from error
+
+    def _linger_s(self, body: EventBody) -> float:
+        if not isinstance(body, DeploymentEvent):
+            return 0.0
+        return self._settings.linger_s if body.step in _PASSING_STEPS else self._settings.ending_s
 
     def _fact(self, name: str, make: Callable[[], str]) -> str:
         row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()

@@ -1,5 +1,7 @@
 """The reported state: what is true on this device, published whenever it changes and at each connection."""
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import islice
@@ -9,6 +11,7 @@ import anyio
 
 from shoal_agent.errors import LinkError
 from shoal_agent.link import Link
+from shoal_contract.carrying import load
 from shoal_contract.limits import MAX_REPORT_BYTES
 from shoal_contract.reported import (
     MAX_REPORTED_MODELS,
@@ -22,9 +25,12 @@ from shoal_contract.reported import (
     SectionState,
     TrustReport,
 )
+from shoal_contract.telemetry import OutboxPosition
 
 _SHORT_BYTES = 100
 """Of a problem's message and remedy, where all of them together are too long."""
+_BATCH_BYTES = 1024
+"""What is put around events that travel in a report, at most."""
 Entry = TypeVar("Entry")
 
 
@@ -38,7 +44,9 @@ class Reporter:
         agent_version: The agent's version.
         now: The clock.
         pause_s: Between two reports: what changes meanwhile goes into one.
-        linger_s: How long a change waits that another one will follow, such as a step of a deployment.
+        linger_s: How long a change waits for others.
+        progress_s: How long it waits, if that is longer, while a section is on its way, the end of which is said at
+            once; and what the device trusts at any time.
     """
 
     def __init__(
@@ -50,21 +58,27 @@ class Reporter:
         now: Callable[[], datetime],
         pause_s: float = 0.0,
         linger_s: float = 0.0,
+        progress_s: float = 0.0,
     ) -> None:
         self._pause_s = pause_s
         self._linger_s = linger_s
+        self._progress_s = max(progress_s, linger_s)
         self.hardware = hardware
         self.runtimes = runtimes
         self.targets = targets
         self._agent_version = agent_version
         self._now = now
         self._sections: dict[str, SectionReport] = {}
-        self._changed = anyio.Event()
-        self._is_urgent = anyio.Event()
+        self._wake = anyio.Event()
+        self._is_urgent = False
+        self._changed_s = self._trust_changed_s = math.inf
         self._sequence = 0
         self._connection = 0
         self._order = (0, 0)
         self._problem: Problem | None = None
+        self._told_trust_problem: Problem | None = None
+        self.carry: Callable[[int], tuple[OutboxPosition, list[bytes]] | None] = lambda _: None
+        """Asked for events that may travel in a report, and come to so many bytes at most; see `Uplink.carry`."""
         self.models: Callable[[], dict[str, ModelReport]] = dict
         self.datasets: Callable[[], dict[str, int]] = dict
         self._told_datasets: dict[str, int] = {}
@@ -111,16 +125,25 @@ class Reporter:
         if self.datasets() != self._told_datasets:
             self.touch()
 
+    def trust_changed(self) -> None:
+        """Publish with what comes next: nobody acts on what the device trusts, but for a problem with it."""
+        trust = self.trust()
+        if (trust.problem if trust else None) != self._told_trust_problem:
+            self.touch()
+        self._trust_changed_s = min(self._trust_changed_s, time.monotonic())
+        self._wake.set()
+
     def touch(self, *, can_wait: bool = False) -> None:
-        """Publish soon, or a moment later together with what changes meanwhile."""
-        self._changed.set()
-        if not can_wait:
-            self._is_urgent.set()
+        """Publish soon, or later together with what changes meanwhile."""
+        self._changed_s = min(self._changed_s, time.monotonic())
+        self._is_urgent = self._is_urgent or not can_wait
+        self._wake.set()
 
     def snapshot(self, connection: int) -> ReportedState:
         """Return the reported state; each call takes the next sequence of the connection."""
         self._sequence = self._sequence + 1 if connection == self._connection else 0
-        self._connection, self._told_datasets = connection, self.datasets()
+        self._connection, self._told_datasets, trust = connection, self.datasets(), self.trust()
+        self._told_trust_problem = trust.problem if trust else None
         return ReportedState(
             connection=connection,
             sequence=self._sequence,
@@ -136,7 +159,7 @@ class Reporter:
             datasets=self._told_datasets,
             models=_first(self.models(), MAX_REPORTED_MODELS),
             sections=_first(self._sections, MAX_REPORTED_SECTIONS),
-            trust=self.trust(),
+            trust=trust,
             problem=self._problem,
         )
 
@@ -157,8 +180,8 @@ class Reporter:
             try:
                 if connection != seen:
                     await link.say("presence", link.presence("online"), retain=True)
-                self._changed, self._is_urgent = anyio.Event(), anyio.Event()
-                await link.say("reported", self.message(connection), retain=True)
+                self._is_urgent, self._changed_s, self._trust_changed_s = False, math.inf, math.inf
+                await link.say("reported", self._loaded(self.message(connection)), retain=True)
             except LinkError:
                 await anyio.sleep(0.2)  # the link is about to notice that it is down
                 continue
@@ -174,10 +197,24 @@ class Reporter:
 
             group.start_soon(ended)
             await anyio.sleep(self._pause_s)
-            await self._changed.wait()
-            with anyio.move_on_after(self._linger_s):
-                await self._is_urgent.wait()
+            while (left_s := self._due_s() - time.monotonic()) > 0:
+                self._wake = anyio.Event()
+                with anyio.move_on_after(left_s):
+                    await self._wake.wait()
             group.cancel_scope.cancel()
+
+    def _due_s(self) -> float:
+        """When to publish, by the monotonic clock; infinity while there is nothing new."""
+        if self._is_urgent:
+            return 0.0
+        is_working = any(one.state == "working" and one.problem is None for one in self._sections.values())
+        linger_s = self._progress_s if is_working else self._linger_s
+        return min(self._changed_s + linger_s, self._trust_changed_s + self._progress_s)
+
+    def _loaded(self, report: bytes) -> bytes:
+        """Return a report with the events that wait, as far as there is room for them."""
+        carried = self.carry(MAX_REPORT_BYTES - _BATCH_BYTES - len(report))
+        return report if carried is None else load(report, *carried)
 
 
 def _first(entries: Mapping[str, Entry], most: int) -> dict[str, Entry]:

@@ -26,7 +26,10 @@ class LinkSettings:
     report_pause_s: float = 0.25
     """Between two reported states: what changes meanwhile goes into one."""
     report_linger_s: float = 1.0
-    """How long a change that another one will follow waits for it; how a deployment ended, or a problem, does not."""
+    """How long a change waits for others; how a deployment ended, or a problem, does not."""
+    report_progress_s: float = 30.0
+    """How long it waits while a section is on its way, whose end brings a report; steps are told by events meanwhile.
+    What the device trusts waits as long at any time. Less than the hub waits before it sends a desired state again."""
     inbox_messages: int = 64
     """Messages per topic that may wait for their reader; beyond it the oldest is dropped with a warning."""
 
@@ -77,9 +80,11 @@ class OutboxSettings:
     """Messages that travel together at most."""
     batch_bytes: int = 16 * 1024
     """What they may come to; a larger message travels alone. At 64 kbit/s this takes three seconds."""
-    linger_s: float = 1.0
-    """How long a step of a deployment, or a window, waits for others to travel with; how a deployment ended and all
-    that the hub has to act on do not wait, and take along what does."""
+    linger_s: float = 2.0
+    """How long a step of a deployment, or a window, waits for others to travel with; what the hub has to act on
+    does not wait, and takes along what does."""
+    ending_s: float = 0.5
+    """How long the end of a deployment waits for the reported state that says the same, to travel in it."""
     resend_min_s: float = 5.0
     resend_max_s: float = 60.0
 

@@ -98,9 +98,9 @@ class Telemetry:
         """Pack and queue what is finished; in a thread, as it takes an fsync a window."""
         for window in self._monitor.take_windows(self._now(), self._config):
             message = TelemetryMessage(body=window.to_message(UNPLACED))
-            self._outbox.put("telemetry", "window", message.to_bytes(), can_wait=True)
+            self._outbox.put_window("window", message)
         for compared in self._shadow.take_windows(self._now(), self._config) if self._shadow else ():
-            self._outbox.put("telemetry", "shadow", TelemetryMessage(body=compared).to_bytes(), can_wait=True)
+            self._outbox.put_window("shadow", TelemetryMessage(body=compared))
 
 
 def heartbeat(

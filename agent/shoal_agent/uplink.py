@@ -1,7 +1,8 @@
 """Empties the outbox: sends in order, a window at a time, and drops only what the hub says it has committed.
 
 What another message will soon follow lingers, so that several travel in one. What the hub has to act on goes at once,
-and takes along what waits before it. A hub that seems not to hear several in one, an older one, gets them one by one.
+and takes along what waits before it. A reported state that is about to go takes along events that wait. A hub that
+seems not to hear several in one, or what a report carries, an older one, gets them one by one, or by themselves.
 """
 
 import math
@@ -22,6 +23,7 @@ from shoal_contract import topics
 from shoal_contract.ack import Ack
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_REPORT_BYTES
+from shoal_contract.telemetry import OutboxPosition
 from shoal_contract.wire import parse_message
 
 _log = getLogger(__name__)
@@ -40,23 +42,30 @@ class Uplink:
         self._settings = settings
         self._wake = anyio.Event()
         self._acknowledged = outbox.acknowledged()
+        self._connection = 0
+        self._sent = 0
+        """The last sequence sent on the present connection."""
         self._due_s = 0.0
         self._is_full = False
+        self._is_sending = False
         self._has_batched = False
         self._silences = 0
+        self._has_carried = False
+        self._may_carry = True
 
     async def send(self) -> None:
         """Send what waits, for ever; what is not acknowledged in time is sent again from the oldest."""
-        connection, sent, delay_s, deadline_s = 0, 0, self._settings.resend_min_s, 0.0
+        delay_s, deadline_s = self._settings.resend_min_s, 0.0
         while True:
             current = await self._link.wait_connected()
             before, self._wake = self._acknowledged, anyio.Event()
-            if current != connection:
-                connection, sent, deadline_s, self._due_s = current, before, time.monotonic() + delay_s, 0.0
-            sent = max(sent, before)
+            if current != self._connection:
+                self._begin(current)
+                deadline_s = time.monotonic() + delay_s
+            self._sent = max(self._sent, before)
             if self._is_full or time.monotonic() >= self._due_s:
-                sent = await self._send_window(sent)
-            lingers = sent <= self._acknowledged and self._due_s < math.inf
+                await self._send_window()
+            lingers = self._sent <= self._acknowledged and self._due_s < math.inf
             # Sent and not acknowledged, or not sent as the link refused it:
             waits = self._outbox.depth() > 0 and not lingers
             await self._wait(deadline_s if waits else math.inf)
@@ -64,9 +73,8 @@ class Uplink:
                 delay_s = self._settings.resend_min_s
                 deadline_s = time.monotonic() + delay_s
             elif time.monotonic() >= deadline_s:
-                self._silences += self._has_batched
-                self._has_batched = False
-                sent, delay_s = self._acknowledged, min(2 * delay_s, self._settings.resend_max_s)
+                self._note_silence()
+                self._sent, delay_s = self._acknowledged, min(2 * delay_s, self._settings.resend_max_s)
                 deadline_s, self._due_s = time.monotonic() + delay_s, 0.0
 
     async def notice_connections(self) -> None:
@@ -90,10 +98,46 @@ class Uplink:
                 except (DiskError, OSError) as error:
                     _log.error("acknowledgement not kept, the hub gives it again: %s", error)
 
-    def notify(self, *, can_wait: bool = False) -> None:
-        """There is something to send, at once or together with what comes within a moment."""
-        self._due_s = min(self._due_s, time.monotonic() + (self._settings.linger_s if can_wait else 0.0))
+    def notify(self, linger_s: float = 0.0) -> None:
+        """There is something to send, at once or together with what comes within `linger_s`."""
+        self._due_s = min(self._due_s, time.monotonic() + linger_s)
         self._wake.set()
+
+    def carry(self, room_bytes: int) -> tuple[OutboxPosition, list[bytes]] | None:
+        """Hand over events that wait, to travel in a reported state that is about to go; from now on they are sent.
+
+        Args:
+            room_bytes: What they may come to.
+
+        Returns:
+            The place of the first, and each as JSON; None if nothing waits that may go that way.
+        """
+        is_ready = self._may_carry and not self._is_sending and self._connection == self._link.connection
+        if not is_ready or self._outbox.depth() == 0:
+            return None
+        try:
+            queued = self._outbox.after(self._sent, self._room)
+        except DiskError as error:
+            _log.info("outbox: %s", error)
+            return None
+        most_bytes = min(room_bytes, self._settings.batch_bytes)
+        part = next(split(queued, self._settings.batch_messages, most_bytes), ())
+        if not part or part[0].channel != "event" or sum(len(one.body) for one in part) > most_bytes:
+            return None
+        self._sent, self._has_carried = part[-1].position.sequence, True
+        self._wake.set()
+        return part[0].position, [one.body for one in part]
+
+    def _begin(self, connection: int) -> None:
+        """Send anew what waits, on another connection: to another hub, it may be."""
+        self._connection, self._sent, self._due_s = connection, self._acknowledged, 0.0
+        self._may_carry, self._has_carried = True, False
+
+    def _note_silence(self) -> None:
+        """Nothing was acknowledged in time: the hub may not listen to the way that it went."""
+        self._silences += self._has_batched
+        self._may_carry = self._may_carry and not self._has_carried
+        self._has_batched = self._has_carried = False
 
     def _take(self, ack: Ack) -> None:
         if ack.stream == self._outbox.stream and ack.sequence > self._acknowledged:
@@ -115,6 +159,7 @@ class Uplink:
         self._outbox.acknowledge(sequence)
         self._acknowledged = sequence
         self._silences, self._has_batched = 0, False
+        self._may_carry, self._has_carried = True, False
 
     async def _wait(self, deadline_s: float) -> None:
         """Wait for news, until it is time to send again, or until what lingers is due."""
@@ -122,19 +167,26 @@ class Uplink:
         with anyio.move_on_after(max(0.0, until_s - time.monotonic())):
             await self._wake.wait()
 
-    async def _send_window(self, sent: int) -> int:
-        """Send until the window is full, nothing waits or the link is down; return the last sequence sent."""
-        room = max(0, self._settings.window - (sent - self._acknowledged))
+    async def _send_window(self) -> None:
+        """Send until the window is full, nothing waits or the link is down."""
+        room = self._room
         self._due_s = math.inf  # before it is read what waits: what is put from now on sets it again
+        self._is_sending = True
         try:
-            queued = self._outbox.after(sent, room)
+            queued = self._outbox.after(self._sent, room)
             self._is_full = len(queued) == room
             for part in split(queued, self._most_together, self._settings.batch_bytes):
                 await self._say(part)
-                sent = part[-1].position.sequence
+                self._sent = part[-1].position.sequence
         except (LinkError, DiskError) as error:
             _log.info("outbox: %s", error)
-        return sent
+        finally:
+            self._is_sending = False
+
+    @property
+    def _room(self) -> int:
+        """How many more messages may be sent before the hub acknowledges some."""
+        return max(0, self._settings.window - (self._sent - self._acknowledged))
 
     @property
     def _most_together(self) -> int:

@@ -66,7 +66,7 @@ def parse_message(kind: type[Message], data: bytes, max_bytes: int) -> Message:
             character, which no database of the hub's can store as text.
     """
     message = parse_outer(kind, data, max_bytes)
-    return _without_nul(message) if may_hold_nul(data) else message
+    return without_nul(message) if may_hold_nul(data) else message
 
 
 def parse_outer(kind: type[Message], data: bytes, max_bytes: int) -> Message:
@@ -99,7 +99,7 @@ def read_part(kind: type[Message], part: object, *, has_nul: bool) -> Message:
         message = kind.model_validate(part)
     except ValidationError as error:
         raise _told(kind, error) from error
-    return _without_nul(message) if has_nul else message
+    return without_nul(message) if has_nul else message
 
 
 def may_hold_nul(data: bytes) -> bool:
@@ -107,8 +107,14 @@ def may_hold_nul(data: bytes) -> bool:
     return b"\\u0000" in data
 
 
-def _without_nul(message: Message) -> Message:
-    # Asked of what was read: a field that this side ignores may hold what it likes.
+def without_nul(message: Message) -> Message:
+    """Return a message whose payload may hold a NUL character, if none of its texts does.
+
+    It is asked of what was read: a field that this side ignores may hold what it likes.
+
+    Raises:
+        MessageError: A text holds it.
+    """
     if _NUL.search(message.to_bytes()):
         name = type(message).__name__
         msg = f"reading {name}: a text holds the NUL character (\\u0000); the sender must leave it out"

@@ -11,7 +11,19 @@ from enum import IntEnum, unique
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, DateTime, Dialect, Engine, String, create_engine, event, inspect, text
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    String,
+    create_engine,
+    event,
+    inspect,
+    text,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
@@ -106,13 +118,19 @@ def _texts_on_postgresql(element: _TextsOf, compiler: SQLCompiler, **options: An
     return f"(SELECT json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSON)))"
 
 
-def is_among(column: SQLCoreOperations[Any], texts: Iterable[str]) -> ColumnElement[bool]:
+def is_among(column: SQLCoreOperations[Any], texts: Iterable[str] | BindParameter[str]) -> ColumnElement[bool]:
     """Return the condition that a text column holds one of these texts.
 
     They travel as one parameter: `in_` takes one for each, which costs several times as much as the look for the row,
-    and has a limit.
+    and has a limit. A statement that is built once has a parameter of its own for them, whose value is `as_texts`.
     """
-    return column.op("IN", is_comparison=True)(_TextsOf(json.dumps(sorted(texts))))
+    parameter = texts if isinstance(texts, BindParameter) else as_texts(texts)
+    return column.op("IN", is_comparison=True)(_TextsOf(parameter))
+
+
+def as_texts(texts: Iterable[str]) -> str:
+    """Return texts as one value of a parameter."""
+    return json.dumps(sorted(texts))
 
 
 def in_parts(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -1,4 +1,4 @@
-"""The hub's one file over paho-mqtt: a connection to the broker that comes back by itself.
+"""The hub's one way to the broker, over paho-mqtt and `mqtt_client`: a connection that comes back by itself.
 
 What happens is put into a queue that the owner reads; nothing is acknowledged before the owner says so. A message of
 a connection that is gone cannot be acknowledged, and a publication that it took along fails: the broker delivers the
@@ -9,8 +9,9 @@ import logging
 import queue
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -24,6 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from shoal_hub.broker.config import MAX_INFLIGHT_MESSAGES
 from shoal_hub.errors import HubError
+from shoal_hub.mqtt_client import Arrival, BatchClient
 from shoal_hub.trust.ca import Identity
 
 _log = logging.getLogger(__name__)
@@ -111,11 +113,19 @@ class Connection:
         endpoint: Broker and identity.
         subscriptions: Made again at each connect, before `Connected` is put into `events`.
         events: Where `Connected`, `Disconnected` and `Message` go.
+        rest_s: How long the connection rests after it has read what had come: for those that take in much and whose
+            owner is in no hurry, as many packets at once cost much less than one by one.
     """
 
     def __init__(
-        self, endpoint: Endpoint, subscriptions: Sequence[Subscription], events: "queue.SimpleQueue[Event]"
+        self,
+        endpoint: Endpoint,
+        subscriptions: Sequence[Subscription],
+        events: "queue.SimpleQueue[Event]",
+        *,
+        rest_s: float = 0.0,
     ) -> None:
+        self._rest_s = rest_s
         self._endpoint = endpoint
         self._subscriptions = tuple(subscriptions)
         self._events = events
@@ -152,12 +162,33 @@ class Connection:
             raise _not_connected(topic)
         return session.publish(topic, payload, qos=qos, retain=retain)
 
+    def tell(self, topic: str, payload: bytes) -> None:
+        """Send one message at QoS 0, of which nobody hears whether it arrived: who needs it will ask again.
+
+        Raises:
+            MqttError: There is no connection now.
+        """
+        session = self._session
+        if session is None or not session.is_ready:
+            raise _not_connected(topic)
+        session.tell(topic, payload)
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Have what this thread acknowledges and tells leave in few writes, at the latest at the block's end."""
+        session = self._session
+        if session is None:
+            yield
+            return
+        with session.gathering():
+            yield
+
     def _keep_connected(self) -> None:
         delay_s = _FIRST_DELAY_S
         while not self._stopping.is_set():
             try:
                 self._endpoint.renew()
-                self._session = session = _Session(self._endpoint, self._subscriptions, self._events)
+                self._session = session = _Session(self._endpoint, self._subscriptions, self._events, self._rest_s)
             except (OSError, HubError) as error:  # this thread must live: the files may be whole at the next try
                 reason = f"connecting to the broker with {self._endpoint.identity.certificate}: {error}"
             else:
@@ -173,7 +204,11 @@ class _Session:
     """One connection from CONNECT to its end. A client of its own each: none of paho's queues outlives it."""
 
     def __init__(
-        self, endpoint: Endpoint, subscriptions: Sequence[Subscription], events: "queue.SimpleQueue[Event]"
+        self,
+        endpoint: Endpoint,
+        subscriptions: Sequence[Subscription],
+        events: "queue.SimpleQueue[Event]",
+        rest_s: float,
     ) -> None:
         self.over = threading.Event()
         self.is_ready = False
@@ -183,6 +218,7 @@ class _Session:
         self._events = events
         self._reason = "the hub stops"
         self._pending: dict[int, Future[None]] = {}
+        self._rest_s = rest_s
         self._client = self._make_client()
 
     def run(self, stopping: threading.Event) -> str:
@@ -215,21 +251,29 @@ class _Session:
             _fail(future, _not_connected(topic))
         return future
 
-    def _make_client(self) -> paho.Client:
-        client = paho.Client(
+    def tell(self, topic: str, payload: bytes) -> None:
+        """Send one message at QoS 0."""
+        with self._client.gathering():  # so that nothing is noted of it
+            info = self._client.publish(topic, payload, qos=0)
+        if info.rc != paho.MQTT_ERR_SUCCESS:
+            raise _not_connected(topic)
+
+    def gathering(self) -> AbstractContextManager[None]:
+        """Have what the caller's thread acknowledges and tells leave in few writes."""
+        return self._client.gathering()
+
+    def _make_client(self) -> BatchClient:
+        client = BatchClient(
             CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5, manual_ack=True, reconnect_on_failure=False
         )
-        client.tls_set(
-            ca_certs=str(self._endpoint.authority),
-            certfile=str(self._endpoint.identity.certificate),
-            keyfile=str(self._endpoint.identity.key),
-        )
+        identity = self._endpoint.identity
+        client.use_tls(str(self._endpoint.authority), str(identity.certificate), str(identity.key))
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(MAX_INFLIGHT_MESSAGES)
         client.on_connect = self._guarded(self._on_connect)
         client.on_subscribe = self._guarded(self._on_subscribe)
         client.on_disconnect = self._guarded(self._on_disconnect)
-        client.on_message = self._guarded(self._on_message)
+        client.on_arrival = self._guarded(self._on_arrival)
         client.on_publish = self._guarded(self._on_publish)
         return client
 
@@ -262,19 +306,18 @@ class _Session:
 
     def _ready(self) -> None:
         self.is_ready = self.was_ready = True
+        self._client.rest_s = self._rest_s
         self._events.put(Connected())
 
     def _on_disconnect(self, _client: object, _data: object, _flags: object, code: ReasonCode, _p: object) -> None:
         self._end(f"the connection to the broker ended: {code}")
 
-    def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        mid, qos = message.mid, message.qos
-
+    def _on_arrival(self, arrival: Arrival) -> None:
         def acknowledge() -> None:
-            if qos and not self.over.is_set():
-                client.ack(mid, qos)
+            if arrival.qos and not self.over.is_set():
+                self._client.ack(arrival.mid, arrival.qos)
 
-        self._events.put(Message(message.topic, bytes(message.payload), message.retain, acknowledge))
+        self._events.put(Message(arrival.topic, arrival.payload, arrival.is_retained, acknowledge))
 
     def _on_publish(self, _client: object, _data: object, mid: int, code: ReasonCode, _p: object) -> None:
         future = self._pending.setdefault(mid, Future())
@@ -297,9 +340,14 @@ class _Session:
         self._client.loop_stop()
         # The callbacks tie client and session into a circle; untied, the client's sockets are closed at once.
         self._client.on_connect = self._client.on_subscribe = self._client.on_disconnect = None
-        self._client.on_message = self._client.on_publish = None
+        self._client.on_publish = None
+        self._client.on_arrival = _drop
         for future in list(self._pending.values()):
             _fail(future, _not_connected("what was on its way"))
+
+
+def _drop(_: Arrival) -> None:
+    """Take no message of a session that is over: the broker delivers it again."""
 
 
 def _options(one: Subscription) -> SubscribeOptions:

@@ -197,20 +197,29 @@ def test_it_opens_and_reads_on_a_disk_that_is_full(tmp_path: Path) -> None:
     assert opened.stdout == "[b'{}']\n", opened.stderr
 
 
+STEP, END, AT_ONCE = OutboxSettings().linger_s, OutboxSettings().ending_s, 0.0
+
+
 @pytest.mark.parametrize(
-    ("body", "can_wait"),
+    ("body", "linger_s"),
     [
-        (DeploymentEvent(model="m", version=1, deployment="dp", step="stage"), True),
-        (DeploymentEvent(model="m", version=1, deployment="dp", step="commit"), False),
-        (DeploymentEvent(model="m", version=1, deployment="dp", step="fail"), False),
-        (DeploymentEvent(model="m", version=1, deployment="dp", step="roll_back"), False),
-        (MissingArtifact(sha256="0" * 64), False),
-        (BlobOffer(sha256="0" * 64, size_bytes=1, chunk_bytes=1), False),
+        (DeploymentEvent(model="m", version=1, deployment="dp", step="stage"), STEP),
+        (DeploymentEvent(model="m", version=1, deployment="dp", step="commit"), END),
+        (DeploymentEvent(model="m", version=1, deployment="dp", step="fail"), END),
+        (DeploymentEvent(model="m", version=1, deployment="dp", step="roll_back"), END),
+        (MissingArtifact(sha256="0" * 64), AT_ONCE),
+        (BlobOffer(sha256="0" * 64, size_bytes=1, chunk_bytes=1), AT_ONCE),
     ],
     ids=["stage", "commit", "fail", "roll back", "missing artifact", "offer"],
 )
-def test_only_a_step_that_another_follows_can_wait(outbox: Outbox, body: EventBody, can_wait: bool) -> None:
-    told: list[bool] = []
+def test_a_step_waits_for_the_next_its_end_for_the_report_and_all_else_for_nothing(
+    outbox: Outbox, body: EventBody, linger_s: float
+) -> None:
+    told: list[float] = []
     outbox.on_change = told.append
     outbox.put_event(body, datetime(2026, 1, 1, tzinfo=timezone.utc))
-    assert told == [can_wait]
+    assert told == [linger_s]
+
+
+def test_the_end_of_a_deployment_is_told_within_a_second_even_without_a_report() -> None:
+    assert 0 < END <= 1 < STEP

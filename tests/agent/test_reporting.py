@@ -19,6 +19,7 @@ from shoal_contract.reported import (
     SectionReport,
     SectionState,
     SlotReport,
+    TrustReport,
 )
 from shoal_contract.wire import parse_message
 
@@ -151,15 +152,46 @@ async def test_a_problem_does_not_linger(what: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_step_that_nothing_follows_is_reported_after_a_moment() -> None:
-    reporter = Reporter(HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc), linger_s=0.1)
+@pytest.mark.parametrize(
+    ("state", "waits_s"), [("working", 0.3), ("applied", 0.1), ("trust", 0.3)], ids=["on its way", "settled", "trust"]
+)
+async def test_what_changes_is_reported_after_a_moment_and_later_while_a_section_is_on_its_way(
+    state: str, waits_s: float
+) -> None:
+    reporter = Reporter(HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc), linger_s=0.1, progress_s=0.3)
     link = MemoryLink()
     async with anyio.create_task_group() as group:
         group.start_soon(reporter.publish_changes, link)
         link.connect()
         await link.wait_for(2)
         started_s = anyio.current_time()
-        reporter.section("models/m", SectionReport(state="working", step="fetch"))
+        if state == "trust":
+            reporter.trust_changed()
+        else:
+            reporter.accepted((1, 7))
+            reporter.section("models/m", SectionReport(state="working" if state == "working" else "applied"))
         await link.wait_for(3)
-        assert anyio.current_time() - started_s >= 0.1
+        assert waits_s <= anyio.current_time() - started_s < waits_s + 0.15
         group.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_a_problem_with_trust_and_its_end_are_said_at_once() -> None:
+    reporter = Reporter(HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc), progress_s=60)
+    link, problem = MemoryLink(), Problem(code="trust", message="expired", remedy="wait")
+    trust = TrustReport(root_version=1, timestamp_version=1, targets_version=1, floor_at=datetime.now(timezone.utc))
+    reporter.trust = lambda: trust
+    async with anyio.create_task_group() as group:
+        group.start_soon(reporter.publish_changes, link)
+        link.connect()
+        await link.wait_for(2)
+        for count, told in ((3, problem), (4, None)):
+            trust = trust.model_copy(update={"problem": told})
+            reporter.trust_changed()
+            await link.wait_for(count)
+            await wait_all_tasks_blocked()
+            reporter.trust_changed()
+            await wait_all_tasks_blocked()
+            assert len(link.sent) == count
+        group.cancel_scope.cancel()
+    assert [read(data).trust.problem for _, data in link.sent[2:]] == [problem, None]  # type: ignore[union-attr]

@@ -30,12 +30,12 @@ class Sender:
         self.outbox = Outbox(folder / "outbox.sqlite", bounds)
         uploads = Uploads(folder / "uploads", self.outbox, lambda _: None)
         self.uplink = Uplink(self.link, self.outbox, uploads, DEVICE, bounds)  # type: ignore[arg-type]
-        self.outbox.on_change = lambda can_wait: self.uplink.notify(can_wait=can_wait)
+        self.outbox.on_change = self.uplink.notify
 
-    def put(self, *names: str, can_wait: bool = False) -> None:
+    def put(self, *names: str, linger_s: float = 0.0) -> None:
         for name in names:
             body = json.dumps({"name": name, "outbox": None}).encode()
-            self.outbox.put("event", "deployment", body, can_wait=can_wait)
+            self.outbox.put("event", "deployment", body, linger_s=linger_s)
 
     async def acknowledge(self, sequence: int) -> None:
         await self.link.acknowledge(self.outbox.stream, sequence)
@@ -99,10 +99,10 @@ async def test_what_waits_together_travels_in_one_message_under_the_places_of_ea
 
 
 async def test_a_step_lingers_and_what_cannot_wait_takes_it_along_at_once(make: Callable[..., Sender]) -> None:
-    sender = make(batch_messages=32, window=32, resend_min_s=60, linger_s=60)
+    sender = make(batch_messages=32, window=32, resend_min_s=60)
     async with sender.running():
         await anyio.wait_all_tasks_blocked()  # what waits at a connection is sent without lingering
-        sender.put("fetch", "stage", can_wait=True)
+        sender.put("fetch", "stage", linger_s=60)
         await anyio.wait_all_tasks_blocked()
         assert sender.link.sent == []
         sender.put("commit")
@@ -115,15 +115,15 @@ async def test_a_step_lingers_and_what_cannot_wait_takes_it_along_at_once(make: 
 async def test_a_step_that_nothing_follows_goes_after_a_moment_and_with_the_next_connection(
     make: Callable[..., Sender],
 ) -> None:
-    sender = make(batch_messages=32, resend_min_s=60, linger_s=0.1)
+    sender = make(batch_messages=32, resend_min_s=60)
     async with sender.running():
         await anyio.wait_all_tasks_blocked()
         started_s = anyio.current_time()
-        sender.put("fetch", can_wait=True)
+        sender.put("fetch", linger_s=0.1)
         await sender.link.wait_for(1)
         assert anyio.current_time() - started_s >= 0.1
         sender.link.disconnect()
-        sender.put("stage", can_wait=True)
+        sender.put("stage", linger_s=60)
         await anyio.wait_all_tasks_blocked()
         sender.link.connect()
         await sender.link.wait_for(2)
@@ -131,10 +131,10 @@ async def test_a_step_that_nothing_follows_goes_after_a_moment_and_with_the_next
 
 
 async def test_what_comes_while_another_is_being_sent_is_not_forgotten(make: Callable[..., Sender]) -> None:
-    sender = make(batch_messages=32, window=100, resend_min_s=60, linger_s=0.05)
+    sender = make(batch_messages=32, window=100, resend_min_s=60)
     async with sender.running():
         for number in range(30):
-            sender.put(f"{number}", can_wait=number % 3 > 0)
+            sender.put(f"{number}", linger_s=0.05 * (number % 3 > 0))
             await anyio.sleep(0.001)
         await sender.link.wait_for_outbox_messages(30)
     assert sender.names() == [f"{number}" for number in range(30)]
@@ -142,15 +142,15 @@ async def test_what_comes_while_another_is_being_sent_is_not_forgotten(make: Cal
 
 
 async def test_what_lingered_when_the_power_went_is_sent_after_the_restart(make: Callable[..., Sender]) -> None:
-    sender = make(batch_messages=32, linger_s=60)
+    sender = make(batch_messages=32)
     async with sender.running():
         await anyio.wait_all_tasks_blocked()
-        sender.put("fetch", "stage", can_wait=True)
+        sender.put("fetch", "stage", linger_s=60)
         await anyio.wait_all_tasks_blocked()
     assert sender.link.sent == []
     sender.outbox.close()
 
-    again = make(batch_messages=32, resend_min_s=60, linger_s=60)
+    again = make(batch_messages=32, resend_min_s=60)
     async with again.running():
         await again.link.wait_for(1)
     assert (again.names(), again.link.sequences()) == (["fetch", "stage"], [1, 2])

@@ -22,6 +22,7 @@ from tests.contract.golden_enrolment import (
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
 from shoal_contract.batch import BatchChannel, OutboxBatch, pack
+from shoal_contract.carrying import CarryingReport, load
 from shoal_contract.desired import (
     ArtifactRef,
     DesiredConfig,
@@ -389,6 +390,12 @@ def _batch(channel: BatchChannel, *messages: WireMessage) -> Golden:
     return Golden(parse_message(OutboxBatch, payload, limits.MAX_REPORT_BYTES), OutboxBatch, limits.MAX_REPORT_BYTES)
 
 
+def _carrying() -> Golden:
+    payload = load(reported_state().to_bytes(), _POSITION, [_event(_deployment_event()).to_bytes()])
+    report = parse_message(CarryingReport, payload, limits.MAX_REPORT_BYTES)
+    return Golden(report, CarryingReport, limits.MAX_REPORT_BYTES)
+
+
 def _ack() -> Ack:
     return Ack(
         stream="0123456789abcdef",
@@ -418,6 +425,7 @@ MESSAGES: Final[dict[str, Golden]] = {
         limits.MAX_REPORT_BYTES,
     ),
     "reported-state": Golden(reported_state(), ReportedState, limits.MAX_REPORT_BYTES),
+    "reported-carrying": _carrying(),
     "telemetry-heartbeat": Golden(TelemetryMessage(body=_heartbeat()), TelemetryMessage, limits.MAX_REPORT_BYTES),
     "telemetry-window": Golden(TelemetryMessage(body=window()), TelemetryMessage, limits.MAX_REPORT_BYTES),
     "telemetry-shadow": Golden(TelemetryMessage(body=shadow_window()), TelemetryMessage, limits.MAX_REPORT_BYTES),

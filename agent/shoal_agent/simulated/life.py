@@ -121,7 +121,9 @@ class Life:
             world.clock,
             pause_s=settings.link.report_pause_s,
             linger_s=settings.link.report_linger_s,
+            progress_s=settings.link.report_progress_s,
         )
+        self.reporter.carry = self._uplink.carry
         self._models = Models(
             Path("models"), self._make_updater, self.reporter, self._tell, lambda _: self._stores.models()
         )
@@ -150,7 +152,7 @@ class Life:
     async def run(self) -> None:
         """Boot, and converge until cancelled."""
         outbox, call = self._mount.disk.outbox, self._world.network.call
-        outbox.on_change = lambda can_wait: call(partial(self._uplink.notify, can_wait=can_wait))
+        outbox.on_change = lambda linger_s: call(self._uplink.notify, linger_s)
         try:
             await self._models.boot()
             async with self.link.running(), anyio.create_task_group() as group:
@@ -226,7 +228,7 @@ class Life:
 
     def _on_trust(self) -> None:
         """Check again what was held, now that something else is trusted."""
-        self.reporter.touch()
+        self.reporter.trust_changed()
         self._sections.retry_now()
         if self._held is not None:
             self._take_desired(self._held)

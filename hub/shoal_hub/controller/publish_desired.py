@@ -23,7 +23,8 @@ from shoal_hub.transfer.tables import Watermark
 
 _BATCH: Final = 100
 _CONFIRM_TIMEOUT_S: Final = 30.0
-_FIRST_REPEAT: Final = timedelta(seconds=15)
+_FIRST_REPEAT: Final = timedelta(seconds=60)
+"""A device that is at it reports after `LinkSettings.report_progress_s`; before that, nothing speaks for a loss."""
 _LAST_REPEAT: Final = timedelta(minutes=5)
 _MAX_MARK_BYTES: Final = 1024
 _ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)

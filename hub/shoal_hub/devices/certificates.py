@@ -3,17 +3,18 @@
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from sqlalchemy import LargeBinary, distinct, func
+from sqlalchemy import LargeBinary, String, bindparam, distinct, func
 from sqlalchemy import select as select_columns
 from sqlmodel import Field, Session, SQLModel, col, select, update
 
 from shoal_contract.device_signature import device_key_id
-from shoal_hub.database import UtcDateTime, announce, is_among
+from shoal_hub.bulk import Query
+from shoal_hub.database import UtcDateTime, announce, as_texts, is_among
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.record import record_event
 
@@ -129,12 +130,7 @@ def device_keys(session: Session, device_ids: Iterable[str]) -> dict[str, Device
     A certificate's expiry does not matter here: a device that was off for long still says the truth.
     """
     found: dict[str, DeviceKeys] = {}
-    names = ("device_id", "key_sha256", "public_key")
-    columns: Any = select_columns(*(getattr(DeviceCertificate, name) for name in names))
-    wanted = columns.where(
-        is_among(col(DeviceCertificate.device_id), device_ids), col(DeviceCertificate.retired_at).is_(None)
-    )
-    for device_id, key_id, encoded in session.connection().execute(wanted):
+    for device_id, key_id, encoded in _KEYS.rows(session, ids=as_texts(device_ids)):
         found.setdefault(device_id, {})[key_id] = load_key(encoded)
     return found
 
@@ -146,3 +142,12 @@ def load_key(encoded: bytes) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise TypeError(f"reading a device's key: a {type(key).__name__} found, P-256 was expected")
     return key
+
+
+_KEYS: Final = Query(
+    select_columns(
+        col(DeviceCertificate.device_id), col(DeviceCertificate.key_sha256), col(DeviceCertificate.public_key)
+    )
+    .where(is_among(col(DeviceCertificate.device_id), bindparam("ids", type_=String())))
+    .where(col(DeviceCertificate.retired_at).is_(None))
+)

@@ -11,6 +11,7 @@ from sqlalchemy import BindParameter, Update, and_, bindparam, or_, update
 from sqlmodel import Session, col
 
 from shoal_contract.reported import CONNECTION_LOST, Presence, ReportedState
+from shoal_hub.bulk import Bulk
 from shoal_hub.database import JsonText, announce
 from shoal_hub.devices.tables import Device
 
@@ -71,7 +72,7 @@ def apply_reports(session: Session, reports: Mapping[str, ReportedState], now: d
         }
         for device_id, reported in sorted(reports.items())
     ]
-    newer = session.connection().execute(_REPORTED, values).rowcount if values else 0
+    newer = _REPORTED.execute(session, values)
     if newer:
         announce(session, "devices")
     return newer
@@ -112,13 +113,15 @@ _RETURNED: Final = (
     .values(presence_lost_at=None)
 )
 _CAME: Final = _WENT.values(last_seen_at=bindparam("new_seen"))
-_REPORTED: Final = _newer(Device.reported_connection, Device.reported_sequence).values(
-    reported=bindparam("new_reported"),
-    reported_connection=bindparam("at_connection"),
-    reported_sequence=bindparam("at_sequence"),
-    reported_at=bindparam("new_at"),
-    reported_epoch=bindparam("new_epoch"),
-    reported_generation=bindparam("new_generation"),
-    hardware=bindparam("new_hardware"),
-    last_seen_at=bindparam("new_seen"),
+_REPORTED: Final = Bulk(
+    _newer(Device.reported_connection, Device.reported_sequence).values(
+        reported=bindparam("new_reported"),
+        reported_connection=bindparam("at_connection"),
+        reported_sequence=bindparam("at_sequence"),
+        reported_at=bindparam("new_at"),
+        reported_epoch=bindparam("new_epoch"),
+        reported_generation=bindparam("new_generation"),
+        hardware=bindparam("new_hardware"),
+        last_seen_at=bindparam("new_seen"),
+    )
 )

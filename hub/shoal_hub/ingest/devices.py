@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import bindparam
+from sqlalchemy import String, bindparam
 from sqlalchemy import select as select_columns
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select, update
 
 from shoal_contract.reported import Presence, ReportedState
-from shoal_hub.database import announce, is_among
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import announce, as_texts, is_among
 from shoal_hub.devices.clones import note_instance
 from shoal_hub.devices.presence import apply_presence, apply_reports
 from shoal_hub.devices.silence import SILENT
@@ -48,10 +49,7 @@ def load_senders(session: Session, device_ids: Iterable[str]) -> dict[str, Sende
     Locked in one order, another ingest with some of the same devices waits, and neither for the other. What refers to a
     device can be written meanwhile.
     """
-    columns: Any = select_columns(*(getattr(Device, name) for name in Sender._fields))
-    wanted = columns.where(is_among(col(Device.id), device_ids), col(Device.revoked_at).is_(None))
-    locked = wanted.order_by(Device.id).with_for_update(key_share=True)
-    return {row.id: Sender(*row) for row in session.connection().execute(locked)}
+    return {row[0]: Sender(*row) for row in _SENDERS.rows(session, ids=as_texts(device_ids))}
 
 
 def take_states(
@@ -84,7 +82,7 @@ def move_outboxes(session: Session, moves: Sequence[Move], now: datetime) -> boo
         }
         for one in moves
     ]
-    return session.connection().execute(_MOVE, values).rowcount == len(values)
+    return _MOVE.execute(session, values) == len(values)
 
 
 def note_seen(session: Session, moved: Collection[str], others: Collection[str], now: datetime) -> None:
@@ -98,14 +96,10 @@ def note_seen(session: Session, moved: Collection[str], others: Collection[str],
     """
     late = set(others) - set(moved)
     if late:
-        session.connection().execute(update(Device).where(is_among(col(Device.id), late)).values(last_seen_at=now))
+        _SEEN.execute(session, [{"ids": as_texts(late), "at": now}])
     heard = late | set(moved)
-    if heard:
-        is_back = col(Device.presence) == "offline", col(Device.presence_reason) == SILENT
-        back = update(Device).where(is_among(col(Device.id), heard), *is_back)
-        values = {"presence": "online", "presence_since": now, "presence_reason": ""}
-        if session.connection().execute(back.values(**values)).rowcount:
-            announce(session, "devices")
+    if heard and _BACK.execute(session, [{"ids": as_texts(heard), "at": now}]):
+        announce(session, "devices")
 
 
 def _take_presence(session: Session, device_id: str, presence: Presence, now: datetime) -> None:
@@ -114,9 +108,23 @@ def _take_presence(session: Session, device_id: str, presence: Presence, now: da
         note_instance(session, device, presence, now)
 
 
+_AMONG: Final = bindparam("ids", type_=String())
+_COLUMNS: Final[list[Any]] = [getattr(Device, name) for name in Sender._fields]
+_SENDERS: Final = Query(
+    select_columns(*_COLUMNS)
+    .where(is_among(col(Device.id), _AMONG), col(Device.revoked_at).is_(None))
+    .order_by(col(Device.id))
+    .with_for_update(key_share=True)
+)
+_SEEN: Final = Bulk(update(Device).where(is_among(col(Device.id), _AMONG)).values(last_seen_at=bindparam("at")))
+_BACK: Final = Bulk(
+    update(Device)
+    .where(is_among(col(Device.id), _AMONG), col(Device.presence) == "offline", col(Device.presence_reason) == SILENT)
+    .values(presence="online", presence_since=bindparam("at"), presence_reason="")
+)
 _UNREAD: Final = [defer(getattr(Device, name)) for name in ("reported", "hardware")]
 """What nobody reads of a device here, and takes most of the time to load: JSON."""
-_MOVE: Final = (  # built once: building it takes several times as long as executing it
+_MOVE: Final = Bulk(
     update(Device)
     .where(
         col(Device.id) == bindparam("of_device"),
@@ -128,5 +136,4 @@ _MOVE: Final = (  # built once: building it takes several times as long as execu
         outbox_sequence=bindparam("after_sequence"),
         last_seen_at=bindparam("at"),
     )
-    .execution_options(synchronize_session=False)
 )

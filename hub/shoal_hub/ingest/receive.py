@@ -2,7 +2,8 @@
 
 What the device's own key has not signed is dropped, whatever the broker says of its source. A signed message
 of the outbox whose content cannot be read keeps its place: were it dropped, the device would send it for ever, and
-nothing after it would ever be committed. That holds for each message of several that came in one.
+nothing after it would ever be committed. That holds for each message of several that came in one, in a batch or in a
+reported state.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shoal_contract import topics
 from shoal_contract.batch import BatchChannel, unpack
+from shoal_contract.carrying import read_report
 from shoal_contract.device_signature import SignedChannel, verify_up
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_PACKET_BYTES, MAX_REPORT_BYTES
@@ -66,7 +68,7 @@ class Received:
 def read(
     source: topics.UpTopic, envelope: bytes, keys: Mapping[str, ec.EllipticCurvePublicKey]
 ) -> tuple[Received, ...]:
-    """Read what came in one envelope: one message, or several of the outbox.
+    """Read what came in one envelope: one message, several of the outbox, or a reported state and some of the outbox.
 
     Args:
         source: What its topic says.
@@ -89,7 +91,7 @@ def _parse(channel: SignedChannel, payload: bytes) -> Iterable[UpMessage]:
         case "presence":
             return (parse_message(Presence, payload, MAX_REPORT_BYTES),)
         case "reported":
-            return (parse_message(ReportedState, payload, MAX_REPORT_BYTES),)
+            return _read_reported(payload)
         case "event":
             return (_read_event(payload),)
         case "telemetry":
@@ -98,8 +100,18 @@ def _parse(channel: SignedChannel, payload: bytes) -> Iterable[UpMessage]:
             return _read_batch(payload, channel)
 
 
+def _read_reported(payload: bytes) -> Iterable[UpMessage]:
+    state, carried = read_report(payload)
+    yield state
+    yield from _placed(carried)
+
+
 def _read_batch(payload: bytes, channel: BatchChannel) -> Iterable[UpMessage]:
-    for place, message in unpack(payload, channel):
+    return _placed(unpack(payload, channel))
+
+
+def _placed(parts: Iterable[tuple[OutboxPosition, Event | TelemetryMessage | MessageError]]) -> Iterable[UpMessage]:
+    for place, message in parts:
         yield Unreadable(place, str(message)) if isinstance(message, MessageError) else message
 
 

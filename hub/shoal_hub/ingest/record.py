@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Final
 
-from sqlalchemy import insert
+from sqlalchemy import String, bindparam, insert
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col
 
@@ -17,7 +17,8 @@ from shoal_contract.telemetry import (
     MissingArtifact,
     RoundResult,
 )
-from shoal_hub.database import JsonText, announce, is_among
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import JsonText, announce, as_texts, is_among
 from shoal_hub.events.tables import EventRow, Severity
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.tables import Deployment
@@ -32,15 +33,10 @@ class Lookup:
         self._known: set[str] = set()
         self._rollouts: dict[str, str] = {}
         if events:
-            ids: Any = select_columns(col(EventRow.event_id)).where(
-                is_among(col(EventRow.event_id), {event.event_id for event in events})
-            )
-            self._known.update(session.connection().execute(ids).scalars())
+            ids = as_texts({event.event_id for event in events})
+            self._known.update(event_id for (event_id,) in _KNOWN.rows(session, ids=ids))
         if deployments:
-            rows: Any = select_columns(col(Deployment.id), col(Deployment.rollout_id)).where(
-                is_among(col(Deployment.id), deployments)
-            )
-            self._rollouts.update(map(tuple, session.connection().execute(rows)))
+            self._rollouts.update(dict(_ROLLOUTS.rows(session, ids=as_texts(deployments))))
 
     def is_new(self, event: Event) -> bool:
         """Whether the event was not recorded before; asking counts as recording."""
@@ -76,8 +72,19 @@ def record_device_events(session: Session, events: Sequence[tuple[str, Event]], 
         if not isinstance(event.body, BlobOffer)
     ]
     if rows:
-        session.connection().execute(insert(EventRow), rows)
+        _ADD.execute(session, rows)
         announce(session, "events")
+
+
+_AMONG: Final = bindparam("ids", type_=String())
+_KNOWN: Final = Query(select_columns(col(EventRow.event_id)).where(is_among(col(EventRow.event_id), _AMONG)))
+_ROLLOUTS: Final = Query(
+    select_columns(col(Deployment.id), col(Deployment.rollout_id)).where(is_among(col(Deployment.id), _AMONG))
+)
+_COLUMNS: Final = (
+    "event_id", "at", "received_at", "device_id", "kind", "subject", "severity", "message", "body",
+)  # fmt: skip
+_ADD: Final = Bulk(insert(EventRow).values({name: bindparam(name) for name in _COLUMNS}))
 
 
 def _severity(body: EventBody) -> Severity:

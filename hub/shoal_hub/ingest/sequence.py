@@ -45,6 +45,8 @@ def plan(position: Position, candidates: Sequence[OutboxPosition]) -> Plan:
         candidates: What has arrived, and what has waited since earlier, in any order; what is of an earlier stream is
             neither committed nor kept.
     """
+    if _follow(position, candidates):
+        return Plan(Position(position.stream, candidates[-1].sequence), tuple(range(len(candidates))), (), 0)
     commit: list[int] = []
     wait: list[int] = []
     lost = 0
@@ -58,6 +60,14 @@ def plan(position: Position, candidates: Sequence[OutboxPosition]) -> Plan:
         wait += [index for sequence, index in mine.items() if sequence > reached]
         lost += skipped
     return Plan(position, tuple(commit), tuple(wait), lost)
+
+
+def _follow(position: Position, candidates: Sequence[OutboxPosition]) -> bool:
+    """Whether these are just the next ones, as they nearly always are."""
+    return bool(candidates) and all(
+        one.stream == position.stream and one.sequence == sequence
+        for sequence, one in enumerate(candidates, position.sequence + 1)
+    )
 
 
 def _run(reached: int, mine: dict[int, int], oldest: int) -> tuple[int, list[int], int]:

@@ -32,10 +32,12 @@ from shoal_hub.wake import INGEST, wake
 log = logging.getLogger(__name__)
 
 BATCH_MESSAGES: Final = 500
-_GATHER_RATIO: Final = 30.0
+_GATHER_RATIO: Final = 60.0
 """After a batch, what comes is gathered for this many times the CPU that it took: few batches cost less than many."""
 _LONGEST_GATHER_S: Final = 0.5
 """But no longer than this, and not once there is a whole batch."""
+_GATHER_STEP_S: Final = 0.05
+"""How often it is looked whether there is a whole batch; and for how long a connection lets what comes pile up."""
 _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.5
 _IDLE: Final = timedelta(seconds=5)
@@ -76,9 +78,11 @@ class IngestWorker:
         self._uploads = uploads
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._blob_events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._control = Connection(endpoints.control, _control_subscriptions(shared_group), self._events)
+        self._control = Connection(
+            endpoints.control, _control_subscriptions(shared_group), self._events, rest_s=_GATHER_STEP_S
+        )
         telemetry = [_shared(shared_group, channel) for channel in ("telemetry", "windows")]
-        self._telemetry = Connection(endpoints.telemetry, telemetry, self._events)
+        self._telemetry = Connection(endpoints.telemetry, telemetry, self._events, rest_s=_GATHER_STEP_S)
         self._blobs = Connection(endpoints.blobs, [_shared(shared_group, "blob")], self._blob_events)
         self._stopping = threading.Event()
         self._gathers_until_s = 0.0
@@ -128,8 +132,9 @@ class IngestWorker:
             self._refuse(strangers, utc_now())
         for start in range(0, len(received), BATCH_MESSAGES):  # one message may hold many
             self._commit(received[start : start + BATCH_MESSAGES])
-        for message in messages:
-            message.acknowledge()
+        with self._control.gathering(), self._telemetry.gathering():
+            for message in messages:
+                message.acknowledge()
         if messages:
             gather_s = min(_GATHER_RATIO * (time.thread_time() - began_cpu_s), _LONGEST_GATHER_S)
             self._gathers_until_s = time.monotonic() + gather_s
@@ -147,8 +152,9 @@ class IngestWorker:
             if committed.refused:
                 self._refuse(committed.refused, now)
             offering = {one.device_id for one in received if _is_offer(one)}
-            for device_id, ack in committed.acks.items():
-                self._acknowledge(device_id, ack if device_id not in offering else self._with_blobs(device_id, ack))
+            with self._control.gathering():
+                for device_id, ack in committed.acks.items():
+                    self._acknowledge(device_id, ack if device_id not in offering else self._with_blobs(device_id, ack))
             return
 
     def _refuse(self, device_ids: frozenset[str], now: datetime) -> None:
@@ -167,8 +173,13 @@ class IngestWorker:
             return ack.model_copy(update={"blobs": self._uploads.answers(session, device_id)})
 
     def _acknowledge(self, device_id: str, ack: Ack) -> None:
+        """Tell a device what is committed; one that does not hear it sends again, and is told again."""
+        topic = topics.down_ack(device_id)
         try:
-            self._control.publish(topics.down_ack(device_id), ack.to_bytes())
+            if ack.blobs:
+                self._control.publish(topic, ack.to_bytes())
+            else:
+                self._control.tell(topic, ack.to_bytes())
         except MqttError as error:
             log.info("acknowledging to %s: %s; it will send again", device_id, error)
 
@@ -245,8 +256,11 @@ def _drain(events: "queue.SimpleQueue[Event]", until_s: float = 0.0) -> list[Eve
     batch: list[Event] = []
     try:
         batch.append(events.get(timeout=_POLL_S))
+        # Not `get` with a timeout: this thread would be woken for each of them.
+        while len(batch) + events.qsize() < BATCH_MESSAGES and (left_s := until_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, _GATHER_STEP_S))
         while len(batch) < BATCH_MESSAGES:
-            batch.append(events.get(timeout=max(0.0, until_s - time.monotonic())))
+            batch.append(events.get_nowait())
     except queue.Empty:
         pass
     for event in batch:

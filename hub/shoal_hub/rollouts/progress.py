@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, BindParameter, and_, bindparam, case, or_
 from sqlmodel import Session, col, select, update
 
 from shoal_contract.telemetry import DeploymentEvent
+from shoal_hub.bulk import Bulk
 from shoal_hub.database import announce, in_parts
 from shoal_hub.registry.costs import take_costs
 from shoal_hub.registry.tables import VariantRow, Version
@@ -40,7 +41,7 @@ def note_steps(session: Session, told: Sequence[tuple[str, DeploymentEvent]], no
         }
     if latest:
         # In the order in which the controller writes them: two writers then wait for each other in turn.
-        session.connection().execute(_NOTE, [latest[place] for place in sorted(latest)])
+        _NOTE.execute(session, [latest[place] for place in sorted(latest)])
         announce(session, STEPS)
     if measured := [one for one in told if one[1].cost is not None]:
         _take_costs(session, measured, now)
@@ -78,7 +79,7 @@ def _given_files(session: Session, deployments: Sequence[str]) -> dict[tuple[str
 _is_open: Final = or_(col(Deployment.state) == "assigned", col(Deployment.state) == "working")  # IN takes no many rows
 _known: Final = col(Deployment.fetched_bytes)
 _bytes: Final[BindParameter[int | None]] = bindparam("bytes", type_=BigInteger)
-_NOTE: Final = (  # built once: building it takes several times as long as executing it
+_NOTE: Final = Bulk(
     update(Deployment)
     .where(
         col(Deployment.id) == bindparam("of_deployment"),
@@ -89,5 +90,4 @@ _NOTE: Final = (  # built once: building it takes several times as long as execu
         step=case((_is_open, bindparam("new_step")), else_=col(Deployment.step)),
         fetched_bytes=case((and_(_bytes.is_not(None), or_(_known.is_(None), _known < _bytes)), _bytes), else_=_known),
     )
-    .execution_options(synchronize_session=False)
 )

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlmodel import Session, col, select
+from sqlalchemy import bindparam, update
+from sqlalchemy import select as select_columns
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col
 
 from shoal_contract.ledger import LedgerTotals, Traffic, month_of, next_month
-from shoal_hub.database import add_unless_there
+from shoal_hub.bulk import Bulk
+from shoal_hub.database import is_among
 from shoal_hub.traffic.account import Account
 from shoal_hub.traffic.tables import MonthLedger
 
@@ -20,16 +24,37 @@ def take_totals(session: Session, told: Mapping[str, Sequence[LedgerTotals]], no
         told: By device, in the order in which it came.
         now: The clock.
     """
+    if not told:
+        return
     near = _months_about(now)
-    wanted = select(MonthLedger).where(col(MonthLedger.device_id).in_(told), col(MonthLedger.month).in_(near))
-    rows = {(row.device_id, row.month): row for row in session.exec(wanted.with_for_update()).all()} if told else {}
-    for device_id, reports in told.items():
+    kept = _accounts(session, told, near)
+    fresh: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
+    for device_id, reports in sorted(told.items()):
         for month in sorted(near & {month for one in reports for month in one.months}):
-            row = rows.get((device_id, month))
-            before = account_of(row) if row is not None else Account()
-            after = _after(before, month, reports)
-            if after != before:
-                _keep(session, row, device_id, month, after, now)
+            before = kept.get((device_id, month))
+            after = _after(before or Account(), month, reports)
+            if before is None and after != Account():
+                fresh.append({"device_id": device_id, "month": month} | _values(after, now))
+            elif before is not None and after != before:
+                changed.append({"of_device": device_id, "of_month": month} | _values(after, now))
+    _CHANGE.execute(session, changed)
+    if fresh:  # where another process was first, the next report brings it forward
+        insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        unless_there = insert(MonthLedger).on_conflict_do_nothing(index_elements=["device_id", "month"])
+        session.connection().execute(unless_there, fresh)
+
+
+def _accounts(session: Session, device_ids: Iterable[str], months: Iterable[str]) -> dict[tuple[str, str], Account]:
+    """Return the accounts that there are, by device and month, and keep their rows locked in the order of both."""
+    names = ("device_id", "month", "stream", "current", "earlier")
+    columns: Any = select_columns(*(getattr(MonthLedger, name) for name in names))
+    wanted = columns.where(is_among(col(MonthLedger.device_id), device_ids), col(MonthLedger.month).in_(sorted(months)))
+    rows = session.connection().execute(wanted.order_by(MonthLedger.device_id, MonthLedger.month).with_for_update())
+    return {
+        (device_id, month): Account(stream, _traffic(current), _traffic(earlier))
+        for device_id, month, stream, current, earlier in rows
+    }
 
 
 def _months_about(now: datetime) -> set[str]:
@@ -51,18 +76,13 @@ def _after(account: Account, month: str, reports: Iterable[LedgerTotals]) -> Acc
     return account
 
 
-def _keep(
-    session: Session, row: MonthLedger | None, device_id: str, month: str, account: Account, now: datetime
-) -> None:
-    current, earlier = _plain(account.current), _plain(account.earlier)
-    if row is None:
-        fresh = MonthLedger(
-            device_id=device_id, month=month, stream=account.stream, current=current, earlier=earlier, told_at=now
-        )
-        add_unless_there(session, fresh)  # where another process was first, the next report brings it forward
-        return
-    row.stream, row.current, row.earlier, row.told_at = account.stream, current, earlier, now
-    session.add(row)
+def _values(account: Account, now: datetime) -> dict[str, Any]:
+    return {
+        "stream": account.stream,
+        "current": _plain(account.current),
+        "earlier": _plain(account.earlier),
+        "told_at": now,
+    }
 
 
 def _traffic(kept: Mapping[str, Any]) -> dict[str, Traffic]:
@@ -71,3 +91,10 @@ def _traffic(kept: Mapping[str, Any]) -> dict[str, Traffic]:
 
 def _plain(categories: Mapping[str, Traffic]) -> dict[str, dict[str, int]]:
     return {name: one.model_dump() for name, one in categories.items()}
+
+
+_CHANGE: Final = Bulk(
+    update(MonthLedger)
+    .where(col(MonthLedger.device_id) == bindparam("of_device"), col(MonthLedger.month) == bindparam("of_month"))
+    .values({name: bindparam(name) for name in ("stream", "current", "earlier", "told_at")})
+)

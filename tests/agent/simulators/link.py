@@ -111,6 +111,8 @@ class MemoryLink:
 
 
 def _placed(message: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    if "generation" in message:  # a reported state, which may carry some
+        return _placed(message["carried"]) if "carried" in message else []
     place: dict[str, Any] = message.get("outbox") or message["body"]["outbox"]
     if "messages" not in message:
         return [(place, message)]

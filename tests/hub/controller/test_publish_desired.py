@@ -6,8 +6,9 @@ import pytest
 from tests.simulators.retained_topics import RetainedTopics
 from tests.simulators.rows import NOON, add_device
 
+from shoal_agent.settings import LinkSettings
 from shoal_contract import topics
-from shoal_hub.controller.publish_desired import DesiredPublisher
+from shoal_hub.controller.publish_desired import _FIRST_REPEAT, DesiredPublisher
 from shoal_hub.database import Database
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.mqtt import MqttError
@@ -94,6 +95,10 @@ def test_what_was_not_confirmed_is_told_when_the_broker_is_back_and_no_mark_befo
     assert broker.order == [topics.down_desired(device_id), topics.HUB_WATERMARK]
 
 
+def test_nobody_is_told_again_before_a_device_that_is_at_it_would_have_reported() -> None:
+    assert timedelta(seconds=LinkSettings().report_progress_s + 10) < _FIRST_REPEAT
+
+
 def test_a_device_that_is_online_and_behind_is_told_again_less_and_less_often(
     database: Database, broker: RetainedTopics
 ) -> None:
@@ -102,17 +107,17 @@ def test_a_device_that_is_online_and_behind_is_told_again_less_and_less_often(
     _add_state(database, 1, presence="online", reported_epoch=1, reported_generation=100)
     publisher = DesiredPublisher(database, epoch=1)
     told_at = []
-    for second in range(0, 200, 5):
+    for second in range(0, 500, 5):
         publisher.repeat_for_those_behind(NOON + timedelta(seconds=second))
         publisher.step(broker)
         if topics.down_desired(behind) in broker.order:
             told_at.append(second)
         assert set(broker.order) <= {topics.down_desired(behind), topics.HUB_WATERMARK}
         broker.order.clear()
-    assert told_at == [15, 45, 105]
+    assert told_at == [60, 180, 420]
     with database.transaction() as session:
         device = session.get_one(Device, behind)
         device.reported_epoch, device.reported_generation = 1, 100
-    publisher.repeat_for_those_behind(NOON + timedelta(seconds=500))
+    publisher.repeat_for_those_behind(NOON + timedelta(seconds=1000))
     publisher.step(broker)
     assert broker.order == []

@@ -299,3 +299,39 @@ def test_a_device_that_went_back_by_itself_is_told_as_a_warning_with_the_problem
     committer.commit([Received(device_id, Event(event_id="e" * 32, outbox=place, at=NOON, body=body))], NOON)
     row = rows(database, "deployment")[0]
     assert (row.severity, "roll_back: probe 'camera' did not pass" in row.message) == ("warning", True)
+
+
+def carrying(device_id: str, generation: int, *sequences: int) -> list[Received]:
+    """What is read of a report that carries events."""
+    report = make_report(generation=generation, sequence=generation)
+    return [Received(device_id, report), *(event(device_id, sequence) for sequence in sequences)]
+
+
+def test_a_report_and_what_it_carries_are_kept_together_and_acknowledged(
+    committer: Committer, database: Database, device_id: str, seen: Seen
+) -> None:
+    committed = committer.commit(carrying(device_id, 7, 1, 2), NOON)
+    assert (committed.acks[device_id].sequence, seen.steps) == (2, [1, 2])
+    with database.session() as session:
+        device = session.get_one(Device, device_id)
+    assert device.reported_generation == 7
+    assert "carried" not in (device.reported or {})
+
+
+def test_a_retained_report_that_is_delivered_again_brings_nothing_twice(
+    committer: Committer, database: Database, device_id: str, seen: Seen
+) -> None:
+    committer.commit(carrying(device_id, 7, 1, 2), NOON)
+    committer.commit([event(device_id, 3)], NOON)
+    again = Committer(database, committer._handlers).commit(carrying(device_id, 7, 1, 2), NOON)
+    assert (again.acks[device_id].sequence, seen.steps) == (3, [1, 2, 3])
+
+
+def test_events_in_a_report_that_is_older_than_the_one_kept_still_count(
+    committer: Committer, database: Database, device_id: str, seen: Seen
+) -> None:
+    committer.commit(carrying(device_id, 7), NOON)
+    assert committer.commit(carrying(device_id, 6, 1), NOON).acks[device_id].sequence == 1
+    assert seen.steps == [1]
+    with database.session() as session:
+        assert session.get_one(Device, device_id).reported_generation == 7

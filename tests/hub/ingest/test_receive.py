@@ -92,6 +92,17 @@ def test_several_messages_in_one_are_read_each_by_itself_and_the_unreadable_keep
     assert {one.key_id for one in received} == {device_key_id(KEY.public_key())}
 
 
+def test_a_report_is_read_with_the_events_that_it_carries() -> None:
+    report = make_report()
+    carrying = b'%b,"carried":%b}' % (report.to_bytes()[:-1], batch(UNKNOWN_KIND, b"7"))
+    state, *carried = read(source("reported"), sealed("reported", carrying), KEYS)
+    assert (state.message, state.outbox) == (report, None)
+    assert [type(one.message) for one in carried] == [Unreadable, Unreadable]
+    assert [one.outbox and one.outbox.sequence for one in carried] == [4, 5]
+    with pytest.raises(MessageError, match="carried"):
+        read(source("reported"), sealed("reported", carrying.replace(b"stream", b"river")), KEYS)
+
+
 def test_several_messages_in_one_are_believed_under_their_own_type_alone() -> None:
     for channel in ("event", "telemetry", "windows"):
         with pytest.raises(EnvelopeError, match="type"):

@@ -1,0 +1,129 @@
+"""Statements at the speed of the driver: what SQLAlchemy does for each, and each row, takes longer than the database.
+
+For what is executed for every message or every batch of them. Everything else says what it has to say in the usual way.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Unpack
+
+from sqlalchemy import BindParameter, Dialect, Insert, Select, Update
+from sqlmodel import Session
+
+from shoal_hub.database import UtcDateTime
+
+Process = Callable[[Any], Any]
+_MOST_TIMES: Final = 4096
+"""Times that are kept in the form that the driver takes: most rows of a batch have the same ones."""
+
+
+class _Form(NamedTuple):
+    """A statement in the words of one database.
+
+    Attributes:
+        sql: The statement.
+        parts: Each parameter in its order: its name, what makes a value one that the driver takes, if something has
+            to, and the value where it stands in the statement itself.
+        is_positional: Whether the driver takes a tuple, not a mapping.
+    """
+
+    sql: str
+    parts: Sequence[tuple[str, Process | None, Any]]
+    is_positional: bool
+
+    def values(self, row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a tuple or a mapping, as the driver asks
+        """Return a row as the driver takes it."""
+        values = [
+            constant if constant is not _BY_ROW else process(row[name]) if process is not None else row[name]
+            for name, process, constant in self.parts
+        ]
+        if self.is_positional:
+            return tuple(values)
+        return {name: value for (name, _, _), value in zip(self.parts, values, strict=True)}
+
+
+_BY_ROW: Final = object()
+
+
+class Query:
+    """A SELECT of columns that is put into words once for each database.
+
+    Args:
+        statement: Each value that differs is a `bindparam` of its own; no IN but `is_among` with a parameter.
+    """
+
+    def __init__(self, statement: Select[Unpack[tuple[Any, ...]]]) -> None:
+        self._statement: Final = statement
+        self._forms: dict[str, tuple[_Form, Sequence[Process | None]]] = {}
+
+    def rows(self, session: Session, **values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any value of a column
+        """Return the rows.
+
+        Args:
+            session: An open session.
+            values: The values by parameter; all of them.
+
+        Raises:
+            KeyError: A value lacks.
+        """
+        connection = session.connection()
+        dialect = connection.dialect
+        if dialect.name not in self._forms:
+            types = (column.type.dialect_impl(dialect) for column in self._statement.selected_columns)
+            processes: list[Process | None] = [one.result_processor(dialect, None) for one in types]
+            self._forms[dialect.name] = _form_of(self._statement, dialect), processes
+        form, results = self._forms[dialect.name]
+        rows = connection.exec_driver_sql(form.sql, form.values(values))
+        return [
+            tuple(value if process is None else process(value) for value, process in zip(row, results, strict=True))
+            for row in rows
+        ]
+
+
+class Bulk:
+    """A statement whose parameters are given row by row.
+
+    Args:
+        statement: Each value that differs by row is a `bindparam` of its own; no IN, which is another statement for
+            each number of values.
+    """
+
+    def __init__(self, statement: Insert | Update) -> None:
+        self._statement: Final = statement
+        self._forms: dict[str, _Form] = {}
+
+    def execute(self, session: Session, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Execute the statement for each row, and return how many rows of the table were changed or added.
+
+        Args:
+            session: An open transaction; objects in it are not brought up to date.
+            rows: The values by parameter; all of them, for each row.
+
+        Raises:
+            KeyError: A row lacks a value.
+        """
+        if not rows:
+            return 0
+        connection = session.connection()
+        form = self._forms.get(connection.dialect.name)
+        if form is None:
+            form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
+        return connection.exec_driver_sql(form.sql, [form.values(row) for row in rows]).rowcount
+
+
+def _form_of(statement: Insert | Update | Select[Unpack[tuple[Any, ...]]], dialect: Dialect) -> _Form:
+    compiled: Any = statement.compile(dialect=dialect)
+    names = compiled.positiontup if compiled.positional else list(compiled.binds)
+    return _Form(
+        compiled.string, [_part_of(name, compiled.binds[name], dialect) for name in names], compiled.positional
+    )
+
+
+def _part_of(name: str, bound: BindParameter[Any], dialect: Dialect) -> tuple[str, Process | None, Any]:
+    process = bound.type.dialect_impl(dialect).bind_processor(dialect)
+    if not bound.required:
+        value = bound.effective_value
+        return name, None, process(value) if process is not None else value
+    if process is not None and isinstance(bound.type, UtcDateTime):
+        process = lru_cache(_MOST_TIMES)(process)
+    return name, process, _BY_ROW

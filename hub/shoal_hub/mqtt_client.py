@@ -1,0 +1,170 @@
+"""What a busy connection needs below paho-mqtt: many packets read at one wake-up, and many small ones sent as one.
+
+A packet costs paho a wake-up, three reads of the socket and a write, and a received message all the tables of MQTT 5's
+properties, of which the hub uses none: most of what a message costs. Tests pin the private names of paho-mqtt:
+`_packet_read`, `_loop_rc_handle`, `_packet_queue`, `_handle_publish`, `_in_packet`.
+"""
+
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+from paho.mqtt.client import PUBACK, PUBLISH, Client, MQTTMessageInfo
+from paho.mqtt.enums import MQTTErrorCode
+
+_READ_BYTES: Final = 16 * 1024
+"""What one record of TLS holds at most."""
+_READS: Final = 100
+"""Packets that are read before what is to be sent has its turn."""
+_MOST_GATHERED_BYTES: Final = 64 * 1024
+_TYPE: Final = 0xF0
+
+
+class Arrival(NamedTuple):
+    """A message as its packet has it; `mid` is 0 at QoS 0."""
+
+    topic: str
+    payload: bytes
+    is_retained: bool
+    qos: int
+    mid: int
+
+
+def read_publish(command: int, packet: bytes | bytearray) -> Arrival:
+    """Read a PUBLISH (MQTT 5, section 3.3); its properties are passed over.
+
+    Args:
+        command: The packet's first byte.
+        packet: What follows the remaining length.
+
+    Raises:
+        ValueError: It is cut off, its topic is no UTF-8, or it is of QoS 2, which the hub never asks for.
+    """
+    qos = (command >> 1) & 0x03
+    if qos > 1:
+        raise ValueError(f"reading a PUBLISH: quality of service {qos} found, at most 1 expected")
+    end = 2 + int.from_bytes(packet[:2], "big")
+    topic = packet[2:end].decode()
+    mid = int.from_bytes(packet[end : end + 2], "big") if qos else 0
+    start = _after_properties(packet, end + 2 * (qos > 0))
+    return Arrival(topic, bytes(packet[start:]), bool(command & 0x01), qos, mid)
+
+
+def _after_properties(packet: bytes | bytearray, at: int) -> int:
+    """Return where the properties end whose length stands at `at`, a variable byte integer of at most four bytes."""
+    length = 0
+    for place, byte in enumerate(packet[at : at + 4]):
+        length |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:  # noqa: PLR2004 - the highest bit says that another byte follows
+            end = at + place + 1 + length
+            if end <= len(packet):
+                return end
+            break
+    raise ValueError(f"reading a PUBLISH of {len(packet)} bytes: it is cut off")
+
+
+class ReadAheadSocket(ssl.SSLSocket):
+    """Reads a record at a time, of which paho takes one byte, then some, then the rest."""
+
+    _ahead: bytes = b""
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Return at most so many bytes, none at the end; raises as a socket that would block, if it would."""
+        if not self._ahead:
+            self._ahead = super().recv(max(buflen, _READ_BYTES), flags)
+        taken, self._ahead = self._ahead[:buflen], self._ahead[buflen:]
+        return taken
+
+    def pending(self) -> int:
+        """Return how many bytes can be had without waiting for the network."""
+        return len(self._ahead) + super().pending()
+
+
+class BatchClient(Client):
+    """A client of paho's that is cheap in bulk. It is driven by paho's own thread, `loop_start`."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - paho's own
+        super().__init__(*arguments, **options)
+        self._gathering = _Gathering()
+        self.on_arrival: Callable[[Arrival], None] = lambda _: None
+        """Called in paho's thread with each message that comes, in place of `on_message`; it must not raise."""
+        self.rest_s = 0.0
+        """For how long nothing passes once all that had come was read: what comes meanwhile costs one wake-up."""
+
+    def use_tls(self, authority: str, certificate: str, key: str) -> None:
+        """Connect by mutual TLS, with these files, to a server whose name is in its certificate.
+
+        Raises:
+            OSError: A file cannot be read, or is none of its kind.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it checks certificate and name
+        context.load_verify_locations(authority)
+        context.load_cert_chain(certificate, key)
+        context.sslsocket_class = ReadAheadSocket
+        self.tls_set_context(context)
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Have this thread's acknowledgements, and what it publishes at QoS 0, leave as one write at the block's end.
+
+        What other threads send meanwhile is not held up. Nobody is told that what was gathered has left.
+        """
+        gathering = self._gathering
+        if gathering.packets is not None:  # within another block, whose end it is that counts
+            yield
+            return
+        gathering.packets = bytearray()
+        try:
+            yield
+        finally:
+            self._send_gathered()
+            gathering.packets = None
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002 - paho's own does not heed it either
+        """Read what has come; called by paho's thread when there is something."""
+        for _ in range(_READS):
+            if self._sock is None:
+                return MQTTErrorCode.MQTT_ERR_NO_CONN
+            code = self._packet_read()
+            if code == MQTTErrorCode.MQTT_ERR_AGAIN:
+                if self.rest_s:
+                    time.sleep(self.rest_s)
+                break
+            if code > 0:
+                return self._loop_rc_handle(code)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        """Hand over a message that has come as a whole; the owner acknowledges it."""
+        try:
+            arrival = read_publish(self._in_packet["command"], self._in_packet["packet"])
+        except ValueError:
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        self.on_arrival(arrival)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _packet_queue(
+        self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: MQTTMessageInfo | None = None
+    ) -> MQTTErrorCode:
+        """Have a packet sent, or gather it: one of which nobody is told when it has left."""
+        kind, gathered = command & _TYPE, self._gathering.packets
+        if gathered is None or not (kind == PUBACK or (kind == PUBLISH and qos == 0)):
+            return super()._packet_queue(command, packet, mid, qos, info)
+        gathered += packet
+        return self._send_gathered() if len(gathered) >= _MOST_GATHERED_BYTES else MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _send_gathered(self) -> MQTTErrorCode:
+        gathered = self._gathering.packets
+        if not gathered:
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        self._gathering.packets = bytearray()
+        return super()._packet_queue(PUBACK, gathered, 0, 1)  # of a PUBACK paho tells nobody either
+
+
+class _Gathering(threading.local):
+    """The packets that a thread is gathering; None where it is not."""
+
+    packets: bytearray | None = None
