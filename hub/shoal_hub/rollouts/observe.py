@@ -31,7 +31,8 @@ def observe(attempt: Attempt, facts: DeviceFacts, rollout: RolloutView, now: dat
     over_at = ends_at(rollout, told.assigned_at, is_held=told.waits_for != "")
     if now <= over_at:
         return told
-    has_answered = facts.section is not None and facts.section.deployment == attempt.id
+    # Of a step a device may tell by an event alone, long before it reports its state.
+    has_answered = told.state == "working" or (facts.section is not None and facts.section.deployment == attempt.id)
     if not has_answered and told.tries < rollout.plan.offline_attempts:
         return replace(told, tries=told.tries + 1, assigned_at=now)
     return replace(told, state="timed_out", failure="timed_out", ended_at=now, problem=_timeout_problem(told, over_at))

@@ -125,6 +125,15 @@ def test_a_device_that_does_not_answer_gets_its_time_again_as_often_as_the_plan_
     assert "in each of 3 tries" in fleet.attempts[0].problem.message
 
 
+def test_a_device_that_has_told_of_a_step_by_an_event_alone_has_answered() -> None:
+    fleet = Fleet([1], planned(offline_attempts=3))
+    fleet.step()
+    fleet.attempts[0] = replace(fleet.attempts[0], state="working", step="fetch")  # as ingest writes it
+    fleet.now += TIMEOUT + timedelta(seconds=1)
+    fleet.step()
+    assert (fleet.states(), fleet.attempts[0].tries) == (["timed_out"], 1)
+
+
 def test_a_device_that_has_answered_retries_by_itself_and_gets_its_time_once() -> None:
     fleet = Fleet([1], planned(offline_attempts=3))
     fleet.step()
