@@ -23,6 +23,7 @@ from anyio.abc import TaskGroup
 from shoal_agent.blobs import BlobStore
 from shoal_agent.clock import Clock, system_clock
 from shoal_agent.conditions import Conditions
+from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.durable import replace_file
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
@@ -254,11 +255,11 @@ class Agent:
 
     async def _follow_desired(self) -> None:
         async with self._link.subscription(topics.down_desired(self.device_id)) as envelopes:
-            async for envelope in envelopes:
-                if envelope:  # else the hub has cleared the topic; the state in force stays
-                    self._take_desired(envelope)
+            retry = self._settings.fetch
+            await take_each(envelopes, self._take_desired, retry_min_s=retry.retry_min_s, retry_max_s=retry.retry_max_s)
 
-    def _take_desired(self, envelope: bytes) -> None:
+    def _take_desired(self, envelope: bytes) -> bool:
+        """Return whether there is nothing left to do for it: false if the disk has failed."""
         self._held = None
         try:
             state = self._desired.accept(envelope, self._now())
@@ -270,8 +271,10 @@ class Agent:
         except (TrustError, DiskError) as error:
             _log.warning("desired state refused: %s", error)
             self._reporter.refused(error.to_problem())
+            return not isinstance(error, DiskError)
         else:
             self._apply(state)
+        return True
 
     def _on_trust(self) -> None:
         """Check again what was held, now that the device trusts something else."""

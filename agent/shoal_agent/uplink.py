@@ -158,8 +158,7 @@ class Uplink:
             return
         self._outbox.acknowledge(sequence)
         self._acknowledged = sequence
-        self._silences, self._has_batched = 0, False
-        self._may_carry, self._has_carried = True, False
+        self._silences, self._has_batched, self._has_carried = 0, False, False
 
     async def _wait(self, deadline_s: float) -> None:
         """Wait for news, until it is time to send again, or until what lingers is due."""

@@ -5,14 +5,14 @@ it carries is a batch as in `up/events`: each message has its place, and one tha
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shoal_contract.batch import OutboxBatch, open_batch, pack
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_REPORT_BYTES
 from shoal_contract.reported import ReportedState
 from shoal_contract.telemetry import Event, OutboxPosition, TelemetryMessage
-from shoal_contract.wire import may_hold_nul, parse_message, parse_outer, without_nul
+from shoal_contract.wire import may_hold_nul, parse_message, parse_outer, read_part, without_nul
 
 _FIELD = b'"carried"'
 
@@ -20,14 +20,22 @@ _FIELD = b'"carried"'
 class CarryingReport(ReportedState):
     """The payload of `up/reported` where events travel in it: `carried` is what `up/events` would have had."""
 
-    carried: OutboxBatch | None = None
+    carried: Any = None
+    """Read apart from the state: one that cannot be read takes nothing of it along."""
 
 
 class ReadReport(NamedTuple):
-    """A reported state, and each event that came in it with its place, or why it cannot be read."""
+    """A reported state, and each event that came in it with its place, or why it cannot be read.
+
+    Attributes:
+        state: The state.
+        carried: The events.
+        refused: Why none of what it carries can be read: it is no batch. The device sends it again by itself.
+    """
 
     state: ReportedState
     carried: Iterable[tuple[OutboxPosition, Event | TelemetryMessage | MessageError]]
+    refused: MessageError | None = None
 
 
 def load(report: bytes, first: OutboxPosition, events: Sequence[bytes]) -> bytes:
@@ -48,7 +56,7 @@ def read_report(payload: bytes) -> ReadReport:
     """Read a reported state from untrusted bytes, and what it carries.
 
     Raises:
-        MessageError: The payload is too large, or the state or the batch in it does not have its form.
+        MessageError: The payload is too large, or the state does not have its form.
     """
     if _FIELD not in payload:
         return ReadReport(parse_message(ReportedState, payload, MAX_REPORT_BYTES), ())
@@ -59,4 +67,8 @@ def read_report(payload: bytes) -> ReadReport:
         without_nul(state)
     if loaded.carried is None:  # something else has that name: a model, say
         return ReadReport(state, ())
-    return ReadReport(state, open_batch(loaded.carried, "events", has_nul=has_nul))
+    try:
+        batch = read_part(OutboxBatch, loaded.carried, has_nul=False)  # its messages are looked at one by one
+    except MessageError as error:
+        return ReadReport(state, (), error)
+    return ReadReport(state, open_batch(batch, "events", has_nul=has_nul))

@@ -97,7 +97,7 @@ async def test_what_was_carried_waits_for_the_hub_s_word_and_is_sent_again_witho
     assert device.sender.outbox.depth() == 0
 
 
-async def test_an_older_hub_gets_events_by_themselves_until_it_acknowledges_something(
+async def test_an_older_hub_gets_events_by_themselves_as_long_as_the_connection_lasts(
     make: Callable[..., Device],
 ) -> None:
     device = make(resend_min_s=0.05, resend_max_s=LONG_S)
@@ -110,7 +110,7 @@ async def test_an_older_hub_gets_events_by_themselves_until_it_acknowledges_some
         await device.sender.acknowledge(2)
         await anyio.wait_all_tasks_blocked()
         device.end("commit")
-        assert json.loads((await device.reports(3))[-1])["carried"]["outbox"]["sequence"] == 3
+        assert "carried" not in json.loads((await device.reports(3))[-1])
 
 
 async def test_an_end_of_which_no_report_comes_goes_by_itself(make: Callable[..., Device]) -> None:
@@ -163,7 +163,7 @@ async def test_a_report_with_its_cargo_is_never_larger_than_the_hub_reads(make: 
         await device.link.wait_for(1)
     payload = dict(device.link.sent)[REPORTED]
     assert len(payload) <= MAX_REPORT_BYTES
-    state, carried = read_report(payload)
+    state, carried, _ = read_report(payload)
     assert len(state.sections) == 100
     assert len(list(carried)) == len(json.loads(payload)["carried"]["messages"]) == 3
 

@@ -13,10 +13,10 @@ from shoal_hub.cli.rollout_view import draw
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def deployment(fetched_bytes: int | None) -> Deployment:
+def deployment(fetched_bytes: int | None, number: int = 0) -> Deployment:
     return Deployment(
         id="dp-1",
-        device_id="d-abcdefgh234567ab",
+        device_id=f"d-abcdefgh234567{number:02}",
         wave=0,
         target="pi4-onnx-int8",
         state="succeeded",
@@ -52,7 +52,7 @@ def drawn(*fetched: int | None, **changes: Any) -> str:
         "whole_bytes": 200_000 * len(told),
         "forecast_bytes": 5000 * len(told),
         "forecast_total_bytes": 5000 * len(fetched),
-        "deployments": [deployment(one) for one in fetched],
+        "deployments": [deployment(one, number) for number, one in enumerate(fetched)],
     }
     text = StringIO()
     Console(file=text, width=200).print(draw(RolloutDetail.model_validate(fields | changes), NOON))

@@ -5,7 +5,7 @@ It says what a test wants said, right or wrong; what the real hub says is tested
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -24,10 +24,12 @@ from shoal_agent.identity import load_or_make_key, make_signing_request, save_id
 from shoal_contract import topics
 from shoal_contract.ack import Ack
 from shoal_contract.batch import unpack
+from shoal_contract.carrying import read_report
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredState
 from shoal_contract.device_signature import device_key_id, verify_up
 from shoal_contract.enrolment import EnrolmentResponse
 from shoal_contract.envelope import DESIRED_STATE_TYPE, sign
+from shoal_contract.errors import MessageError
 from shoal_contract.ids import new_device_id
 from shoal_contract.manifest import VersionManifest
 from shoal_contract.reported import Presence, ReportedState, TrustReport
@@ -175,17 +177,22 @@ class HubStandIn:
         assert channel != "blob"
         payload = verify_up(message.payload, channel, self.keys).payload
         if channel == "reported":
-            self.reported = ReportedState.model_validate_json(payload)
+            report = read_report(payload)
+            self.reported = report.state
+            self._keep_each(report.carried)
         elif channel == "presence":
             self.presences.append(Presence.model_validate_json(payload))
         elif channel in {"events", "windows"}:
-            for place, found in unpack(payload, channel):  # type: ignore[arg-type]
-                assert isinstance(found, Event | TelemetryMessage), found
-                self._keep(found, place)
+            self._keep_each(unpack(payload, channel))  # type: ignore[arg-type]
         else:
             kind = Event if channel == "event" else TelemetryMessage
             place = json.loads(payload).get("outbox") or json.loads(payload).get("body", {}).get("outbox")
             self._keep(kind.model_validate_json(payload), place and OutboxPosition.model_validate(place))
+
+    def _keep_each(self, found: Iterable[tuple[OutboxPosition, Event | TelemetryMessage | MessageError]]) -> None:
+        for place, message in found:
+            assert isinstance(message, Event | TelemetryMessage), message
+            self._keep(message, place)
 
     def _keep(self, message: Event | TelemetryMessage, place: OutboxPosition | None) -> None:
         (self.events if isinstance(message, Event) else self.telemetry).append(message)  # type: ignore[arg-type]

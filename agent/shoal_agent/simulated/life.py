@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
+from shoal_agent.desired_feed import take_each
 from shoal_agent.encryption_key import EncryptionKey
 from shoal_agent.errors import ArtifactError, DiskError, HeldError, LinkError, TrustError
 from shoal_agent.fetch import Fetcher
@@ -208,11 +209,10 @@ class Life:
 
     async def _follow_desired(self) -> None:
         async with self.link.subscription(topics.down_desired(self._identity.device_id)) as envelopes:
-            async for envelope in envelopes:
-                if envelope:
-                    self._take_desired(envelope)
+            retry = self._world.settings.fetch
+            await take_each(envelopes, self._take_desired, retry_min_s=retry.retry_min_s, retry_max_s=retry.retry_max_s)
 
-    def _take_desired(self, envelope: bytes) -> None:
+    def _take_desired(self, envelope: bytes) -> bool:
         self._held = None
         try:
             state = self._desired.accept(envelope, self._world.clock())
@@ -223,8 +223,10 @@ class Life:
         except (TrustError, DiskError) as error:
             _log.warning("%s: desired state refused: %s", self._identity.device_id, error)
             self.reporter.refused(error.to_problem())
+            return not isinstance(error, DiskError)
         else:
             self._apply(state)
+        return True
 
     def _on_trust(self) -> None:
         """Check again what was held, now that something else is trusted."""

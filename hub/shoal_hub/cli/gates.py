@@ -88,4 +88,6 @@ def _count(samples: float) -> str:
 
 
 def _number(value: float | None) -> str:
-    return f"{value:.3g}" if value is not None else "-"
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"  # noqa: PLR2004 - four digits and no exponent

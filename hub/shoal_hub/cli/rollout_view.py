@@ -1,5 +1,6 @@
 """How the CLI draws rollouts: waves, counts, the time to the next wave, thresholds, bytes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -112,13 +113,16 @@ def _deployments(
         "FORECAST": [cell(_size(one.forecast_bytes)) for one in shown],
         "FETCHED": [cell(_size(one.fetched_bytes)) for one in shown],
     }
+    names = Counter(one.device_name or one.device_id for one in shown)
     alike, different = ([], columns) if is_short else split_alike(columns)  # a table that is watched keeps its columns
     drawn = table_of("WAVE", "DEVICE", *different)
     drawn.add_column("PROBLEM", overflow="fold")
     for index, one in enumerate(shown):
         problem = cell(f"{one.problem.message}; {one.problem.remedy}" if one.problem else "")
         wave = "" if one.state == "held_back" else one.wave + 1
-        row = (cell(wave), cell(one.device_name or one.device_id), *(cells[index] for cells in different.values()))
+        name = one.device_name or one.device_id
+        device = name if names[name] == 1 else f"{name} {one.device_id}"  # names are labels
+        row = (cell(wave), cell(device), *(cells[index] for cells in different.values()))
         drawn.add_row(*row, _in_a_line(problem) if is_short else problem)
     others = sum(rollout.counts.values()) - len(shown)
     more = [f"[dim]and {others} devices more: shoal rollouts show {rollout.id}[/dim]"] if others > 0 else []

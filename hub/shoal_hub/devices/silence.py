@@ -37,7 +37,10 @@ def note_silence(database: Database, now: datetime, since: datetime) -> None:
     for device_id, seen in silent:
         with database.transaction() as session:
             still = update(Device).where(
-                col(Device.id) == device_id, col(Device.presence) == "online", col(Device.last_seen_at) == seen
+                col(Device.id) == device_id,
+                col(Device.presence) == "online",
+                col(Device.presence_lost_at).is_(None),
+                col(Device.last_seen_at) == seen,
             )
             fallen = {"presence": "offline", "presence_since": seen, "presence_reason": SILENT}
             session.connection().execute(still.values(**fallen))

@@ -6,6 +6,7 @@ nothing after it would ever be committed. That holds for each message of several
 reported state.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from shoal_contract.limits import MAX_PACKET_BYTES, MAX_REPORT_BYTES
 from shoal_contract.reported import Presence, ReportedState
 from shoal_contract.telemetry import Event, OutboxPosition, ShadowWindow, TelemetryMessage, Window
 from shoal_contract.wire import WireMessage, WireValue, parse_message
+
+log = logging.getLogger(__name__)
 
 
 class _PlaceOfEvent(WireMessage):
@@ -101,9 +104,11 @@ def _parse(channel: SignedChannel, payload: bytes) -> Iterable[UpMessage]:
 
 
 def _read_reported(payload: bytes) -> Iterable[UpMessage]:
-    state, carried = read_report(payload)
-    yield state
-    yield from _placed(carried)
+    report = read_report(payload)
+    if report.refused is not None:
+        log.info("what a reported state carries is left aside: %s", report.refused)
+    yield report.state
+    yield from _placed(report.carried)
 
 
 def _read_batch(payload: bytes, channel: BatchChannel) -> Iterable[UpMessage]:

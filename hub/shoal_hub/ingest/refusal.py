@@ -22,6 +22,9 @@ from shoal_hub.ingest.receive import Unreadable, UpMessage
 log = logging.getLogger(__name__)
 
 _PASSING: Final = (OperationalError, InterfaceError, PoolTimeoutError, OSError, MemoryError)
+_PASSING_STATES: Final = frozenset({"0A", "25", "26", "42", "XX"})
+"""Classes of PostgreSQL's errors (its appendix A) by which a statement cannot be run at all: the schema is of another
+version or rights lack, as amid an upgrade, a pooler has lost what was prepared, or it is the server's own failure."""
 _MEANT: Final = (HubError, ContractError)
 """What a handler raises to refuse a message; anything else is an error in the hub, or what it did not expect."""
 _MAX_CHARS: Final = 1000
@@ -39,9 +42,15 @@ def may_pass(error: BaseException) -> bool:
     What was raised on the way counts as well: an error of a lost connection is followed by others.
     """
     return any(
-        isinstance(one, (*_PASSING, RaceError)) or (isinstance(one, DBAPIError) and one.connection_invalidated)
+        isinstance(one, (*_PASSING, RaceError)) or (isinstance(one, DBAPIError) and _is_of_the_database(one))
         for one in _with_causes(error)
     )
+
+
+def _is_of_the_database(error: DBAPIError) -> bool:
+    """Whether it lacks a table, a column, a right or a prepared statement for now, whatever the message says."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return error.connection_invalidated or state[:2] in _PASSING_STATES
 
 
 def tell_refused(session: Session, device_id: str, message: UpMessage, error: Exception, now: datetime) -> None:

@@ -24,7 +24,7 @@ from shoal_hub.events.record import record_event
 from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.reading import Reader, sender
 from shoal_hub.ingest.receive import Received
-from shoal_hub.ingest.refusal import RaceError
+from shoal_hub.ingest.refusal import may_pass
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.wake import INGEST, wake
@@ -144,7 +144,9 @@ class IngestWorker:
         while not self._stopping.is_set():
             try:
                 committed = self._committer.commit(received, now)
-            except (SQLAlchemyError, RaceError):
+            except Exception as error:
+                if not may_pass(error):
+                    raise
                 # Nothing of it is acknowledged, so nothing is lost: neither here nor on the devices.
                 log.exception("committing %d messages failed; trying again", len(received))
                 self._stopping.wait(_RETRY_S)

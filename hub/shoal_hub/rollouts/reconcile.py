@@ -212,7 +212,7 @@ def _at_it(advanced: Advanced, tally: Tally, changed: Sequence[Change]) -> int |
     if advanced.rollout.plan.max_in_flight is not None:
         return 0
     more = sum(is_at_it(after) - is_at_it(before) for before, after in changed)
-    return tally.in_flight + tally.returning + more
+    return tally.in_flight + tally.returning + more or None  # nobody's word is waited for
 
 
 def _step_and_record(session: Session, rollout_id: str, now: datetime, look: Prepared | None) -> Step:

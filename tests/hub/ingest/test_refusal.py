@@ -242,3 +242,29 @@ def test_whatever_is_poison_the_rest_is_taken_once_in_each_devices_order(
     for number, device_id in enumerate(hub.devices):
         mine = [version for one, version in hub.taken[before:] if one == device_id]
         assert mine == [one for one in range(1 + 4 * number, 5 + 4 * number) if one not in hub.poison]
+
+
+class _DriverError(Exception):
+    """An error of PostgreSQL's driver."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("kind", "sqlstate", "passes"),
+    [
+        (ProgrammingError, "42703", True),  # a column that a migration has not made yet
+        (ProgrammingError, "42501", True),  # a right that lacks
+        (ProgrammingError, "26000", True),  # a pooler has lost what was prepared
+        (InternalError, "XX000", True),
+        (DataError, "22003", False),
+        (IntegrityError, "23505", False),
+        (ProgrammingError, "", False),
+    ],
+)
+def test_what_the_database_lacks_for_now_is_no_message_s_fault(
+    kind: type[DBAPIError], sqlstate: str, passes: bool
+) -> None:
+    assert may_pass(kind("UPDATE devices", {}, _DriverError(sqlstate))) is passes
