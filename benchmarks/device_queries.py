@@ -25,7 +25,7 @@ from tests.simulators.rows import NOON, make_report  # noqa: E402
 
 from shoal_contract.ids import new_device_id  # noqa: E402
 from shoal_hub.database import Database  # noqa: E402
-from shoal_hub.devices.matching import READ_BATCH_ROWS, matching_devices, matching_ids  # noqa: E402
+from shoal_hub.devices.matching import READ_BATCH_ROWS, load_devices, matching_ids  # noqa: E402
 from shoal_hub.devices.query import parse_query  # noqa: E402
 from shoal_hub.devices.tables import Device  # noqa: E402
 
@@ -97,7 +97,7 @@ def _measure(database: Database, name: str, text: str, rounds: int) -> None:
             took_s, found = _timed(lambda s: len(list(matching_ids(s, query, NOON))), session)
             ids.append(took_s)
             session.expunge_all()
-            devices.append(_timed(lambda s: len(matching_devices(s, text, NOON)), session)[0])
+            devices.append(_timed(lambda s: len(load_devices(s, list(matching_ids(s, query, NOON)))), session)[0])
     _tell(f"query_{name}_ids", ids, peer, found, MOST_S)
     _tell(f"query_{name}_devices", devices, peer, found, None)
 

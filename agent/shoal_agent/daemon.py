@@ -271,7 +271,9 @@ class Agent:
         except (TrustError, DiskError) as error:
             _log.warning("desired state refused: %s", error)
             self._reporter.refused(error.to_problem())
-            return not isinstance(error, DiskError)
+            if isinstance(error, DiskError):
+                self._held = envelope  # what came by a change of trust has no feed that would take it again
+                return False
         else:
             self._apply(state)
         return True

@@ -8,7 +8,8 @@ from tests.simulators.rows import NOON, add_device
 from shoal_hub.database import Database
 from shoal_hub.devices.admission_tables import AuthorisedKey
 from shoal_hub.devices.group_tables import DeviceGroup
-from shoal_hub.devices.groups import find_group, members_of
+from shoal_hub.devices.groups import find_group, member_ids
+from shoal_hub.devices.matching import load_devices
 from shoal_hub.devices.tables import EnrolmentTokenRow
 
 
@@ -31,4 +32,5 @@ def test_every_name_in_use_becomes_a_static_group_with_the_devices_that_name_it(
         assert [(one.name, one.kind, one.created_by) for one in groups] == [
             (name, "static", "hub") for name in ("greenhouse", "shed", "yard")
         ]
-        assert [one.name for one in members_of(session, find_group(session, "greenhouse"), NOON)] == ["one", "two"]
+        found = load_devices(session, member_ids(session, find_group(session, "greenhouse"), NOON))
+        assert [one.name for one in found] == ["one", "two"]

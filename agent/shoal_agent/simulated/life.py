@@ -223,7 +223,9 @@ class Life:
         except (TrustError, DiskError) as error:
             _log.warning("%s: desired state refused: %s", self._identity.device_id, error)
             self.reporter.refused(error.to_problem())
-            return not isinstance(error, DiskError)
+            if isinstance(error, DiskError):
+                self._held = envelope  # what came by a change of trust has no feed that would take it again
+                return False
         else:
             self._apply(state)
         return True

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, delete, or_, select
 
 from shoal_hub.database import add_unless_there, utc_now
 from shoal_hub.devices.group_tables import DeviceGroup, GroupDevice
-from shoal_hub.devices.matching import load_devices, matching_ids
+from shoal_hub.devices.matching import matching_ids
 from shoal_hub.devices.query import parse_query
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, NotFoundError
@@ -31,22 +31,14 @@ def find_group(session: Session, name: str, *, is_locked: bool = False) -> Devic
     return group
 
 
-def members_of(session: Session, group: DeviceGroup, now: datetime) -> list[Device]:
-    """Return the unrevoked devices that are in a group now, by name.
+def member_ids(session: Session, group: DeviceGroup, now: datetime) -> list[str]:
+    """Return the ids of the unrevoked devices that are in a group now, by the devices' names.
 
     Args:
         session: An open session.
         group: Static or dynamic.
         now: The clock, for the ages in a query.
     """
-    if group.query is None:
-        wanted = select(Device).where(*_static_members(group))
-        return list(session.exec(wanted.order_by(col(Device.name), col(Device.id))))
-    return load_devices(session, member_ids(session, group, now))
-
-
-def member_ids(session: Session, group: DeviceGroup, now: datetime) -> list[str]:
-    """Return the ids of `members_of`, in that order; for large groups much faster."""
     if group.query is not None:
         return list(matching_ids(session, parse_query(group.query), now))
     wanted = select(Device.id).where(*_static_members(group))
@@ -54,7 +46,7 @@ def member_ids(session: Session, group: DeviceGroup, now: datetime) -> list[str]
 
 
 def count_members(session: Session, group: DeviceGroup, now: datetime) -> int:
-    """Return how many `members_of` would return."""
+    """Return how many `member_ids` would return."""
     if group.query is not None:
         return sum(1 for _ in matching_ids(session, parse_query(group.query), now))
     return session.exec(select(func.count()).select_from(Device).where(*_static_members(group))).one()

@@ -7,19 +7,17 @@ again on whatever comes, so both engines find the same.
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from datetime import datetime
-from itertools import islice
 from typing import Final
 
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session, col, select
 
-from shoal_hub.devices.query import Query, parse_query
+from shoal_hub.database import in_parts
+from shoal_hub.devices.query import Query
 from shoal_hub.devices.tables import Device
 
 READ_BATCH_ROWS: Final = 2_000
 """Rows that are in memory at once while a query decides."""
-_LOAD_BATCH_ROWS: Final = 500
-"""Devices that one statement loads by id: SQLite and PostgreSQL both bound a statement's parameters."""
 _SAME_IN_SQL: Final = frozenset({"id", "name", "group", "presence"})
 
 
@@ -48,20 +46,10 @@ def matching_ids(
                 yield row.id
 
 
-def matching_devices(session: Session, query_text: str, now: datetime) -> list[Device]:
-    """Return the unrevoked devices that match a query, by name.
-
-    Raises:
-        QueryError: The text is no query.
-    """
-    return load_devices(session, list(matching_ids(session, parse_query(query_text), now)))
-
-
 def load_devices(session: Session, device_ids: Sequence[str]) -> list[Device]:
     """Return these devices in this order; one that there is not is left out."""
     found: dict[str, Device] = {}
-    left = iter(device_ids)
-    while part := list(islice(left, _LOAD_BATCH_ROWS)):
+    for part in in_parts(device_ids):
         found |= {one.id: one for one in session.exec(select(Device).where(col(Device.id).in_(part)))}
     return [found[one] for one in device_ids if one in found]
 

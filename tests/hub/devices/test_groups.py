@@ -12,7 +12,8 @@ from shoal_contract.ids import new_device_id
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.group_changes import MAX_LISTED_DEVICES
-from shoal_hub.devices.groups import count_members, find_group, member_ids, members_of
+from shoal_hub.devices.groups import count_members, find_group, member_ids
+from shoal_hub.devices.matching import load_devices
 
 
 class Fleet:
@@ -47,8 +48,7 @@ class Fleet:
         """Return who is in a group, after the API and the hub's own code agree on it."""
         with self.hub.database.session() as session:
             group = find_group(session, name)
-            found = members_of(session, group, utc_now())
-            assert member_ids(session, group, utc_now()) == [one.id for one in found]
+            found = load_devices(session, member_ids(session, group, utc_now()))
             assert count_members(session, group, utc_now()) == len(found)
         assert self.send("GET", f"/groups/{name}").json()["members"] == len(found)
         return [one.name for one in found]
@@ -266,5 +266,6 @@ def test_ages_in_a_groups_query_are_of_the_moment_at_which_its_members_are_asked
     fleet.create(query="last_seen < 10m")
     with fleet.hub.database.session() as session:
         group = find_group(session, "canaries")
-        assert [one.name for one in members_of(session, group, now + timedelta(minutes=9))] == ["seen"]
-        assert members_of(session, group, now + timedelta(minutes=11)) == []
+        seen = load_devices(session, member_ids(session, group, now + timedelta(minutes=9)))
+        assert [one.name for one in seen] == ["seen"]
+        assert member_ids(session, group, now + timedelta(minutes=11)) == []

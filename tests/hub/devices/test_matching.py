@@ -10,9 +10,10 @@ from sqlmodel import Session
 from tests.hub.devices.queries import Drawn, devices, expressions, identified, in_sql, means
 from tests.simulators.rows import NOON, add_device
 
+from shoal_hub import database as hub_database
 from shoal_hub.database import Database
-from shoal_hub.devices import matching
-from shoal_hub.devices.matching import matching_devices
+from shoal_hub.devices import matching as batches
+from shoal_hub.devices.matching import load_devices, matching_ids
 from shoal_hub.devices.query import Query, QueryError, parse_query
 from shoal_hub.devices.tables import Device
 
@@ -35,8 +36,12 @@ def session(database: Database) -> Iterator[Session]:
         yield opened
 
 
+def matching(session: Session, text: str) -> list[Device]:
+    return load_devices(session, list(matching_ids(session, parse_query(text), NOON)))
+
+
 def names(session: Session, text: str) -> list[str]:
-    return [device.name for device in matching_devices(session, text, NOON)]
+    return [device.name for device in matching(session, text)]
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -45,15 +50,15 @@ def test_the_database_and_python_find_the_same_devices(session: Session, root: A
     try:
         rows = [(add_device(session, **identified(one)), one) for one in fleet]
         expected = sorted((row.name, row.id) for row, one in rows if means(root, one))
-        found = matching_devices(session, str(Query(root)), NOON)
+        found = matching(session, str(Query(root)))
         assert sorted((row.name, row.id) for row in found) == expected
     finally:
         session.rollback()
 
 
 def test_matches_come_by_name_over_the_borders_of_batches(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "READ_BATCH_ROWS", 3)
-    monkeypatch.setattr(matching, "_LOAD_BATCH_ROWS", 2)
+    monkeypatch.setattr(batches, "READ_BATCH_ROWS", 3)
+    monkeypatch.setattr(hub_database, "_PART", 2)
     for number in (7, 3, 1, 9, 5, 2, 8, 4, 6):
         add_device(session, name=f"device-{number}", tags={"parity": str(number % 2)})
     assert names(session, "tags.parity = 1") == [f"device-{number}" for number in (1, 3, 5, 7, 9)]
