@@ -36,6 +36,8 @@ from shoal_contract.wire_bytes import (
 
 pytestmark = pytest.mark.anyio
 ARTIFACT = bytes(range(256)) * 4096  # 1 MiB
+FAREWELL_BYTES = 2 * tls_bytes(2)
+"""DISCONNECT, and the alert that ends TLS."""
 Passed = tuple[Passage, str, int, int]
 
 
@@ -93,7 +95,9 @@ async def test_the_ledger_s_formulas_are_what_really_passes_between_a_device_and
             await link.say("telemetry", bytes(1000))
     up, down = _up_and_down(passed[passed_before:])
     assert down == pytest.approx(relay.down_bytes - before[1], rel=0.002)
-    assert up == pytest.approx(relay.up_bytes - before[0], rel=0.05)  # with the farewell at the end
+    # Never less than what passes, but for the farewell. Topics asked for at once share a packet, and packets written at
+    # once a record, which spares 27 bytes each at most: counted apart, they are the 13 % between the two bounds here.
+    assert 0.86 * up < relay.up_bytes - before[0] <= up + FAREWELL_BYTES
     say_up, say_down = _up_and_down(passed[1:passed_before])
     connecting = before[0] - say_up, before[1] - say_down
     assert 0.5 * CONNECTING.sent_bytes < connecting[0] <= CONNECTING.sent_bytes
