@@ -175,7 +175,10 @@ class Connection:
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
-        """Have what this thread acknowledges and tells leave in few writes, at the latest at the block's end."""
+        """Have what this thread acknowledges, tells and publishes leave in few writes, at the latest as the block ends.
+
+        Whoever waits for a confirmation waits after the block.
+        """
         session = self._session
         if session is None:
             yield
@@ -259,7 +262,7 @@ class _Session:
             raise _not_connected(topic)
 
     def gathering(self) -> AbstractContextManager[None]:
-        """Have what the caller's thread acknowledges and tells leave in few writes."""
+        """Have what the caller's thread acknowledges, tells and publishes leave in few writes."""
         return self._client.gathering()
 
     def _make_client(self) -> BatchClient:

@@ -21,6 +21,7 @@ _READS: Final = 100
 """Packets that are read before what is to be sent has its turn."""
 _MOST_GATHERED_BYTES: Final = 64 * 1024
 _TYPE: Final = 0xF0
+_GATHERED: Final = frozenset({PUBACK, PUBLISH})
 
 
 class Arrival(NamedTuple):
@@ -108,9 +109,11 @@ class BatchClient(Client):
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
-        """Have this thread's acknowledgements, and what it publishes at QoS 0, leave as one write at the block's end.
+        """Have this thread's acknowledgements, and what it publishes, leave as one write at the block's end.
 
-        What other threads send meanwhile is not held up. Nobody is told that what was gathered has left.
+        What other threads send meanwhile is not held up, so messages to one topic keep their order only if they come
+        from one thread and fit into what may be in flight. Nobody is told that what was gathered has left; that the
+        broker has taken a message of QoS 1 is told as ever, after the block.
         """
         gathering = self._gathering
         if gathering.packets is not None:  # within another block, whose end it is that counts
@@ -149,9 +152,9 @@ class BatchClient(Client):
     def _packet_queue(
         self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: MQTTMessageInfo | None = None
     ) -> MQTTErrorCode:
-        """Have a packet sent, or gather it: one of which nobody is told when it has left."""
-        kind, gathered = command & _TYPE, self._gathering.packets
-        if gathered is None or not (kind == PUBACK or (kind == PUBLISH and qos == 0)):
+        """Have a packet sent, or gather it."""
+        gathered = self._gathering.packets
+        if gathered is None or command & _TYPE not in _GATHERED:
             return super()._packet_queue(command, packet, mid, qos, info)
         gathered += packet
         return self._send_gathered() if len(gathered) >= _MOST_GATHERED_BYTES else MQTTErrorCode.MQTT_ERR_SUCCESS

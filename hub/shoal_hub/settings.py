@@ -132,7 +132,7 @@ class Settings(BaseModel):
     )
     longest_rest_s: float = _setting(
         "SHOAL_LONGEST_REST_S",
-        2.0,
+        5.0,
         "s",
         "How long the controller gathers at most what devices report before it looks at rollouts again, while many of "
         "their devices are at it; operators' commands never wait.",

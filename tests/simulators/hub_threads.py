@@ -14,7 +14,8 @@ from tests.simulators.rows import add_version
 from shoal_contract.ids import new_device_id
 from shoal_hub.addresses import Addresses
 from shoal_hub.controller.loop import Controller
-from shoal_hub.database import Database
+from shoal_hub.database import Database, announce
+from shoal_hub.devices.desired_tables import ENROLLED
 from shoal_hub.devices.tables import Device
 from shoal_hub.ingest.worker import IngestWorker
 from shoal_hub.processes.controller import build_controller
@@ -100,6 +101,7 @@ class Hub:
         with self.database.transaction() as session:
             folder = self.folder / "devices"
             identity = enrol(session, self.broker.devices, device_id, folder, encryption_key=encryption_key)
+            announce(session, ENROLLED)
         device = SimulatedDevice(
             device_id,
             identity,

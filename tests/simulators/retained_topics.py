@@ -1,6 +1,7 @@
 """The retained topics of a broker, in memory."""
 
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 
 from shoal_hub.mqtt import MqttError
 
@@ -25,3 +26,6 @@ class RetainedTopics:
         future: Future[None] = Future()
         future.set_result(None)
         return future
+
+    def gathering(self) -> AbstractContextManager[None]:
+        return nullcontext()

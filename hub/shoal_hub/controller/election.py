@@ -7,6 +7,7 @@ off and comes back cannot commit anything after its follower has begun.
 """
 
 import fcntl
+import logging
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,8 @@ from sqlmodel import Session, select
 from shoal_hub.controller.tables import ControllerFence
 from shoal_hub.database import AdvisoryLock, Database
 from shoal_hub.errors import HubError
+
+log = logging.getLogger(__name__)
 
 
 class FencedError(HubError):
@@ -72,12 +75,21 @@ class Election:
         """Let another controller begin."""
         self._database.check = None
         if self._connection is not None:
-            self._connection.invalidate()  # closes the server's session, and with it the lock
-            self._connection.close()
+            self._unlock(self._connection)
             self._connection = None
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    @staticmethod
+    def _unlock(connection: Connection) -> None:
+        """Give the lock back now: the server's session ends only a while after its connection is closed."""
+        try:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": AdvisoryLock.CONTROLLER})
+        except SQLAlchemyError as error:
+            log.info("the controller's lock has gone with its connection to the database: %s", error)
+        connection.invalidate()  # so that, whatever came of that, no session of the pool holds it
+        connection.close()
 
     @property
     def _is_server(self) -> bool:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
@@ -66,6 +66,25 @@ class ControllerError(HubError):
     """The controller cannot go on; the supervisor starts it again."""
 
     code = "controller"
+
+
+class _Turn(NamedTuple):
+    """What one turn of the loop follows.
+
+    Attributes:
+        what: Words.
+        is_tick: Whether it is time for what goes by the clock.
+        is_sweep: Whether it is time to go through all devices.
+        is_check: Whether it is looked for what a word tells of as well: now and then, and while none can come, be it
+            that the broker is away or that jobs are at work, whose processes say none.
+        passes: Whether rollouts are taken further.
+    """
+
+    what: frozenset[str]
+    is_tick: bool
+    is_sweep: bool
+    is_check: bool
+    passes: bool
 
 
 class Controller:
@@ -149,13 +168,13 @@ class Controller:
                     raise ControllerError("the thread that follows revocations has ended; its error is above")
                 what = self._wait(next_tick)
                 began_s, began_cpu_s = time.monotonic(), time.thread_time()
-                is_tick = began_s >= next_tick
-                if not (what or is_tick or self._is_busy):
+                turn = self._turn(what, began_s, is_tick=began_s >= next_tick)
+                if not (turn.what or turn.is_tick or self._is_busy):
                     continue
-                if is_tick:
+                if turn.is_tick:
                     next_tick = began_s + self._tick_s
-                self._reconcile_safely(utc_now(), what, is_tick=is_tick)
-                if what or is_tick:
+                self._reconcile_safely(utc_now(), turn)
+                if turn.passes:
                     self._pace.rest(time.thread_time() - began_cpu_s, time.monotonic(), self._at_it)
                 if self._is_told and not is_ready:
                     is_ready = True
@@ -204,8 +223,17 @@ class Controller:
                 self._take(self._events.get(timeout=0.0 if self._is_busy else due_s - now_s))
             except queue.Empty:
                 break
-        is_due = time.monotonic() >= min(next_tick, self._pace.due_s)
-        return self._pace.take() if is_due else frozenset()
+        return self._pace.take() if time.monotonic() >= self._pace.due_s else frozenset()
+
+    def _turn(self, what: frozenset[str], now_s: float, *, is_tick: bool) -> _Turn:
+        is_sweep = is_tick and self._sweep_pace.is_due(now_s)
+        return _Turn(
+            what,
+            is_tick,
+            is_sweep,
+            is_check=is_sweep or (is_tick and (self._runner.is_busy or not self._is_told)),
+            passes=bool(what) or (is_tick and not self._pace.is_resting(now_s)),
+        )
 
     def _take(self, event: Event) -> None:
         match event:
@@ -251,10 +279,10 @@ class Controller:
         self._is_told = True
         self._pace.hear(frozenset({"broker"}), time.monotonic(), Speaker.OPERATOR)
 
-    def _reconcile_safely(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> None:
+    def _reconcile_safely(self, now: datetime, turn: _Turn) -> None:
         """Reconcile part by part; one that fails holds up no other and is tried again, since all goes by level."""
         self._is_busy = False
-        for part in self._parts(now, what, is_tick=is_tick):
+        for part in self._parts(now, turn):
             try:
                 part()
             except FencedError:
@@ -264,41 +292,46 @@ class Controller:
             except (SQLAlchemyError, HubError, ContractError, OSError, ValueError):
                 log.exception("a step of the controller failed; it is tried again")
 
-    def _parts(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], object]]:
-        if what or is_tick:
-            yield from self._looks(now, what, is_tick=is_tick)
+    def _parts(self, now: datetime, turn: _Turn) -> Iterator[Callable[[], object]]:
+        if turn.what or turn.is_tick:
+            yield from self._looks(now, turn)
         if self._is_told:
             yield lambda: self._signer.publish(self._connection)
-            yield lambda: self._publish(now, looks_at_leases=is_tick or not what <= LEASING_NOTHING)
+            yield lambda: self._publish(now, looks_at_leases=turn.is_check or not turn.what <= LEASING_NOTHING)
 
-    def _looks(self, now: datetime, what: frozenset[str], *, is_tick: bool) -> Iterator[Callable[[], object]]:
+    def _looks(self, now: datetime, turn: _Turn) -> Iterator[Callable[[], object]]:
         """Yield what brings the database in line; amid the publication of many messages there is nothing to look at."""
-        is_sweep = is_tick and self._sweep_pace.is_due(time.monotonic())
-        if is_tick:
+        if turn.is_tick:
             yield self._election.confirm
-        if is_tick or "jobs" in what:
+        if turn.is_check or "jobs" in turn.what:
             yield self._runner.tick
-        if is_tick or "trust" in what:
+        if turn.is_tick or "trust" in turn.what:
             yield self._follow_director
             yield self._metadata.look
-        if is_sweep or "trust" in what:
+        if turn.is_sweep or "trust" in turn.what:
             yield lambda: self._trust.mend_ca_bundle(self._database)
             yield lambda: self._metadata.renew(now)
-        yield lambda: self._advance_rollouts(now)
-        if is_sweep:
+        if turn.passes:
+            yield lambda: self._advance_rollouts(now)
+        if turn.is_sweep:
             yield from self._sweep(now)
-        elif "trust" in what:
-            yield lambda: self._sign_again(now)
-        if ENROLLED in what and not is_sweep:
-            yield lambda: self._mark(new_devices, now)
+        else:
+            yield from self._told(now, turn.what)
         yield lambda: self._refresh_desired(now)
-        if is_tick or AUDIT_WAKE in what:
-            yield lambda: self._anchor(now, is_urgent=AUDIT_WAKE in what)
-        if is_tick:
+        if turn.is_tick or AUDIT_WAKE in turn.what:
+            yield lambda: self._anchor(now, is_urgent=AUDIT_WAKE in turn.what)
+        if turn.is_tick:
             yield lambda: settle_trials(self._database, now)
             yield lambda: tell_trials(self._database, now, self._delta_wait)
             yield lambda: note_lost(self._database, now, self._began_at, self._presence_grace)
             yield lambda: self._window_pruner.step(now)
+
+    def _told(self, now: datetime, what: frozenset[str]) -> Iterator[Callable[[], object]]:
+        """Yield what of a sweep words ask for at once."""
+        if "trust" in what:
+            yield lambda: self._sign_again(now)
+        if ENROLLED in what:
+            yield lambda: self._mark(new_devices, now)
 
     def _sweep(self, now: datetime) -> Iterator[Callable[[], object]]:
         """Yield what goes through all devices or all that is wanted of them, and note what it took altogether."""

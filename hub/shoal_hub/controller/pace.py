@@ -23,8 +23,8 @@ _REST_A_DEVICE_S: Final = 0.005
 """And for this much for each device that is at it: so a look finds a good part of them further, however many."""
 _LEAST_REST_RATIO: Final = 4.0
 """Unless a look itself takes long."""
-_SWEEP_REST_RATIO: Final = 300.0
-"""After a sweep the next one waits for this many times the CPU that it took, so that sweeping takes 0.3 % of it."""
+_SWEEP_REST_RATIO: Final = 1000.0
+"""After a sweep the next one waits for this many times the CPU that it took, so that sweeping takes 0.1 % of it."""
 _LONGEST_SWEEP_REST_S: Final = 60.0
 """But no longer than this."""
 _UNHEARD: Final = frozenset({"events", STEPS})
@@ -90,6 +90,10 @@ class Pace:
         at_once_s = min(quiet_s, self._urgent_since_s + _LONGEST_QUIET_S)
         return min(gathered_s, at_once_s) if self._urgent_since_s < math.inf else gathered_s
 
+    def is_resting(self, now_s: float) -> bool:
+        """Whether it was looked at everything a short while ago, for its cost."""
+        return now_s < self._rests_until_s
+
     def take(self) -> frozenset[str]:
         """Return the words that wait, to follow them now."""
         what = frozenset(self._what)
@@ -112,7 +116,7 @@ class Pace:
 class SweepPace:
     """When the controller goes through all devices again, for what no word tells: time that has passed, a lost word.
 
-    A sweep of a small fleet comes with each tick; one of a large fleet costs more the larger it is, and comes seldom.
+    A sweep of a small fleet comes every few ticks; one of a large fleet costs more the larger it is, and comes seldom.
     Times are seconds of a monotonic clock.
     """
 

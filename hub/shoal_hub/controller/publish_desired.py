@@ -4,8 +4,6 @@ The broker keeps a watermark beside the states. Where it is the one in the datab
 it; where it is another, or none, the broker has lost something, and everything is told again.
 """
 
-from collections import deque
-from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -16,6 +14,7 @@ from sqlmodel import Session, and_, col, func, or_, select
 from shoal_contract import topics
 from shoal_contract.errors import MessageError
 from shoal_contract.wire import WireMessage, parse_message
+from shoal_hub.broker.config import MAX_INFLIGHT_MESSAGES
 from shoal_hub.database import Database, is_among
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.transfer.publishing import Publisher
@@ -111,12 +110,13 @@ class DesiredPublisher:
         with self._database.session() as session:
             wanted = select(DesiredRow.device_id, DesiredRow.envelope).where(is_among(col(DesiredRow.device_id), batch))
             rows = session.exec(wanted).all()
-        waiting: deque[tuple[str, Future[None]]] = deque()
-        for device_id, envelope in rows:
-            waiting.append((device_id, publisher.publish(topics.down_desired(device_id), envelope, retain=True)))
-        for device_id, future in waiting:
-            future.result(_CONFIRM_TIMEOUT_S)
-            self._pending.pop(device_id, None)
+        for start in range(0, len(rows), MAX_INFLIGHT_MESSAGES):
+            part = rows[start : start + MAX_INFLIGHT_MESSAGES]
+            with publisher.gathering():
+                sent = [(one, publisher.publish(topics.down_desired(one), state, retain=True)) for one, state in part]
+            for device_id, future in sent:
+                future.result(_CONFIRM_TIMEOUT_S)
+                self._pending.pop(device_id, None)
         for device_id in batch:
             self._pending.pop(device_id, None)
 

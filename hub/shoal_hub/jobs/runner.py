@@ -35,6 +35,11 @@ class JobRunner:
         self._settings = settings
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether jobs of this runner are at work, or were at the last tick."""
+        return bool(self._children)
+
     def tick(self) -> None:
         """Take note of jobs that ended and start those whose turn it is."""
         self._end_given_up()

@@ -29,6 +29,8 @@ from shoal_hub.wake import read_wake, wake
 _DRAIN_S = 3
 _LOOK_S = 3600.0
 """How often it looks whether its certificate is near its end."""
+_TICKS_A_LOOK = 10
+"""Of uvicorn's, of which there are ten a second."""
 
 
 class Words:
@@ -81,7 +83,9 @@ class _Server(uvicorn.Server):
         self._next_look_s = time.monotonic() + _LOOK_S
 
     async def on_tick(self, counter: int) -> bool:
-        """Look for a new CA, several times a second, and for the certificate's end; connections that stand go on."""
+        """Look for a new CA, once a second, and for the certificate's end; connections that stand go on."""
+        if counter % _TICKS_A_LOOK:
+            return await super().on_tick(counter)
         is_due = self._authority.fingerprint != self._shown_by or time.monotonic() >= self._next_look_s
         if is_due and self.config.ssl is not None:
             identity = self._authority.issue_server(server_names(self._settings))

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from logging import getLogger
 from typing import Final, Protocol
@@ -33,6 +34,9 @@ class Publisher(Protocol):
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> "Future[None]":
         """Send one message; the future is done when the broker has taken it."""
+
+    def gathering(self) -> AbstractContextManager[None]:
+        """Have what is published within the block leave in few writes, at the latest at its end."""
 
 
 class Transfers:

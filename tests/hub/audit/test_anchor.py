@@ -4,6 +4,7 @@ import json
 import stat
 import threading
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -44,6 +45,9 @@ class Broker:
         future: Future[None] = Future()
         future.set_result(None)
         return future
+
+    def gathering(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def open_signer(database: Database, folder: Path, sent: list[bytes] | None = None) -> AuditSigner:

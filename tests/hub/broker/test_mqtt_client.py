@@ -133,6 +133,20 @@ def test_what_is_told_arrives_once_the_block_ends_and_nothing_is_kept_of_it(brok
     assert arrived == [*(str(number).encode() * 50 for number in range(1000)), b"by itself"]
 
 
+def test_what_is_published_leaves_in_one_write_and_each_message_is_confirmed(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening(broker.endpoint("hub-sender")) as sender, listening(broker.endpoint("hub-test"), TOPIC) as hub:
+        sent = written(sender.connection, monkeypatch)
+        with sender.connection.gathering():
+            futures = [sender.connection.publish(TOPIC, str(number).encode()) for number in range(20)]
+            assert sent == []
+        for future in futures:
+            future.result(WAIT_S)
+        assert len(sent) == 1
+        assert [hub.wait_for(Message).payload for _ in range(20)] == [str(number).encode() for number in range(20)]
+
+
 def test_what_another_thread_sends_is_not_held_up_by_who_gathers(broker: Broker) -> None:
     with listening(broker.endpoint("hub-test"), TOPIC) as hub, ThreadPoolExecutor(1) as other:
         with hub.connection.gathering():

@@ -96,6 +96,7 @@ def test_a_true_report_is_worth_nothing_on_another_device_s_topic_or_a_second_ti
     first, second = hub.add_device(), hub.add_device()
     kept = next(message for message in iter(lambda: broker.wait_for(Message), None) if first.device_id in message.topic)
     hub.wait(lambda session: session.get_one(Device, first.device_id).reported_sequence >= 1)
+    hub.wait(lambda session: session.get_one(Device, second.device_id).reported_generation >= 1)  # its last word
     with hub.database.session() as session:
         before = session.get_one(Device, second.device_id).model_dump(include={"reported", "reported_connection"})
     first.tell(DeploymentEvent(model="digits", version=1, deployment="dp-x", step="fetch"))

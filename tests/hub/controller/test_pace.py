@@ -68,6 +68,14 @@ def test_the_more_devices_are_at_it_the_longer_their_words_wait_but_never_longer
     assert many.due_s >= 100.0 + min(longest_s, 0.005 * at_it)
 
 
+def test_it_rests_after_a_look_as_long_as_devices_words_would_wait() -> None:
+    pace = Pace(LONGEST_REST_S)
+    assert not pace.is_resting(100.0)
+    pace.rest(0.02, 100.0, 5000)
+    assert pace.is_resting(101.9)
+    assert not pace.is_resting(102.0)
+
+
 def test_an_operators_word_does_not_wait_however_many_devices_are_at_it() -> None:
     pace = Pace(LONGEST_REST_S)
     pace.rest(0.02, 100.0, 5000)
@@ -88,9 +96,8 @@ def test_words_without_an_end_are_followed_all_the_same(words: list[tuple[int, f
         assert pace.due_s <= first_s + 0.21
 
 
-def test_a_small_fleet_is_gone_through_with_each_tick_and_a_large_one_now_and_then_but_within_the_minute() -> None:
-    tick_s = 2.0
-    for took_s, least_s, most_s in ((0.005, 0.0, tick_s), (0.03, 8.9, 9.1), (5.0, 59.9, 60.1)):
+def test_a_small_fleet_is_gone_through_every_few_ticks_and_a_large_one_now_and_then_but_within_the_minute() -> None:
+    for took_s, least_s, most_s in ((0.005, 4.9, 5.1), (0.03, 29.9, 30.1), (5.0, 59.9, 60.1)):
         pace = SweepPace()
         assert pace.is_due(100.0)
         pace.rest(took_s, 100.0)
