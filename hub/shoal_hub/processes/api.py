@@ -1,9 +1,13 @@
 """The API process, composed: the application over HTTPS, and the words of the other processes for live streams."""
 
+import asyncio
 import queue
 import socket
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 
@@ -29,8 +33,8 @@ from shoal_hub.wake import read_wake, wake
 _DRAIN_S = 3
 _LOOK_S = 3600.0
 """How often it looks whether its certificate is near its end."""
-_TICKS_A_LOOK = 10
-"""Of uvicorn's, of which there are ten a second."""
+_TICK_S = 1.0
+"""How often it looks for a new CA, and tells answers the time."""
 
 
 class Words:
@@ -81,11 +85,23 @@ class _Server(uvicorn.Server):
         self._authority = authority
         self._shown_by = authority.fingerprint
         self._next_look_s = time.monotonic() + _LOOK_S
+        self._end: Callable[[], object] = bool
+
+    async def main_loop(self) -> None:
+        """Tick once a second until told to end, and hear of that at once: uvicorn itself ticks ten times as often."""
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._end = lambda: loop.call_soon_threadsafe(ended.set)
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), _TICK_S)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note that a signal says to end."""
+        super().handle_exit(sig, frame)
+        self._end()
 
     async def on_tick(self, counter: int) -> bool:
-        """Look for a new CA, once a second, and for the certificate's end; connections that stand go on."""
-        if counter % _TICKS_A_LOOK:
-            return await super().on_tick(counter)
+        """Look for a new CA, and for the certificate's end; connections that stand go on."""
         is_due = self._authority.fingerprint != self._shown_by or time.monotonic() >= self._next_look_s
         if is_due and self.config.ssl is not None:
             identity = self._authority.issue_server(server_names(self._settings))
