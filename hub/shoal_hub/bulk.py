@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, Unpack
 
 from sqlalchemy import BindParameter, Dialect, Insert, Select, Update
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlmodel import Session
 
 from shoal_hub.database import UtcDateTime
@@ -54,7 +55,8 @@ class Query:
 
     def __init__(self, statement: Select[Unpack[tuple[Any, ...]]]) -> None:
         self._statement: Final = statement
-        self._forms: dict[str, tuple[_Form, Sequence[Process | None]]] = {}
+        self._forms: dict[str, _Form] = {}
+        self._results: dict[str, Sequence[Process | None]] = {}
 
     def rows(self, session: Session, **values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any value of a column
         """Return the rows.
@@ -67,17 +69,26 @@ class Query:
             KeyError: A value lacks.
         """
         connection = session.connection()
-        dialect = connection.dialect
-        if dialect.name not in self._forms:
-            types = (column.type.dialect_impl(dialect) for column in self._statement.selected_columns)
-            processes: list[Process | None] = [one.result_processor(dialect, None) for one in types]
-            self._forms[dialect.name] = _form_of(self._statement, dialect), processes
-        form, results = self._forms[dialect.name]
-        rows = connection.exec_driver_sql(form.sql, form.values(values))
+        form = self._forms.get(connection.dialect.name)
+        if form is None:
+            form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
+        result = connection.exec_driver_sql(form.sql, form.values(values))
+        processes = self._results.get(connection.dialect.name)
+        if processes is None:
+            processes = self._results[connection.dialect.name] = self._processes(result.cursor, connection.dialect)
+        if not processes:
+            return [tuple(row) for row in result]
         return [
-            tuple(value if process is None else process(value) for value, process in zip(row, results, strict=True))
-            for row in rows
+            tuple(value if process is None else process(value) for value, process in zip(row, processes, strict=True))
+            for row in result
         ]
+
+    def _processes(self, cursor: DBAPICursor | None, dialect: Dialect) -> Sequence[Process | None]:
+        """Return what makes each column's value one of Python's, if something has to; nothing where none needs it."""
+        types = [column.type.dialect_impl(dialect) for column in self._statement.selected_columns]
+        told = [one[1] for one in cursor.description] if cursor is not None else []
+        processes = [one.result_processor(dialect, kind) for one, kind in zip(types, told, strict=True)]
+        return processes if any(processes) else ()
 
 
 class Bulk:

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import String, bindparam, update
 from sqlalchemy import select as select_columns
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from shoal_contract.ledger import LedgerTotals, Traffic, month_of, next_month
-from shoal_hub.bulk import Bulk
-from shoal_hub.database import is_among
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import as_texts, is_among
 from shoal_hub.traffic.account import Account
 from shoal_hub.traffic.tables import MonthLedger
 
@@ -47,13 +47,11 @@ def take_totals(session: Session, told: Mapping[str, Sequence[LedgerTotals]], no
 
 def _accounts(session: Session, device_ids: Iterable[str], months: Iterable[str]) -> dict[tuple[str, str], Account]:
     """Return the accounts that there are, by device and month, and keep their rows locked in the order of both."""
-    names = ("device_id", "month", "stream", "current", "earlier")
-    columns: Any = select_columns(*(getattr(MonthLedger, name) for name in names))
-    wanted = columns.where(is_among(col(MonthLedger.device_id), device_ids), col(MonthLedger.month).in_(sorted(months)))
-    rows = session.connection().execute(wanted.order_by(MonthLedger.device_id, MonthLedger.month).with_for_update())
     return {
         (device_id, month): Account(stream, _traffic(current), _traffic(earlier))
-        for device_id, month, stream, current, earlier in rows
+        for device_id, month, stream, current, earlier in _KEPT.rows(
+            session, ids=as_texts(device_ids), months=as_texts(months)
+        )
     }
 
 
@@ -97,4 +95,16 @@ _CHANGE: Final = Bulk(
     update(MonthLedger)
     .where(col(MonthLedger.device_id) == bindparam("of_device"), col(MonthLedger.month) == bindparam("of_month"))
     .values({name: bindparam(name) for name in ("stream", "current", "earlier", "told_at")})
+)
+_COLUMNS: Final[list[Any]] = [
+    getattr(MonthLedger, name) for name in ("device_id", "month", "stream", "current", "earlier")
+]
+_KEPT: Final = Query(
+    select_columns(*_COLUMNS)
+    .where(
+        is_among(col(MonthLedger.device_id), bindparam("ids", type_=String())),
+        is_among(col(MonthLedger.month), bindparam("months", type_=String())),
+    )
+    .order_by(col(MonthLedger.device_id), col(MonthLedger.month))
+    .with_for_update()
 )
