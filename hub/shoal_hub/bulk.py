@@ -32,15 +32,21 @@ class _Form(NamedTuple):
     parts: Sequence[tuple[str, Process | None, Any]]
     is_positional: bool
 
-    def values(self, row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a tuple or a mapping, as the driver asks
-        """Return a row as the driver takes it."""
-        values = [
-            constant if constant is not _BY_ROW else process(row[name]) if process is not None else row[name]
+    def values(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Return rows as the driver takes them: tuples or mappings."""
+        columns = [
+            [constant] * len(rows)
+            if constant is not _BY_ROW
+            else [process(row[name]) for row in rows]
+            if process is not None
+            else [row[name] for row in rows]
             for name, process, constant in self.parts
         ]
+        values = list(zip(*columns, strict=True))
         if self.is_positional:
-            return tuple(values)
-        return {name: value for (name, _, _), value in zip(self.parts, values, strict=True)}
+            return values
+        names = [name for name, _, _ in self.parts]
+        return [dict(zip(names, one, strict=True)) for one in values]
 
 
 _BY_ROW: Final = object()
@@ -72,15 +78,15 @@ class Query:
         form = self._forms.get(connection.dialect.name)
         if form is None:
             form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
-        result = connection.exec_driver_sql(form.sql, form.values(values))
+        result = connection.exec_driver_sql(form.sql, *form.values([values]))
         processes = self._results.get(connection.dialect.name)
         if processes is None:
             processes = self._results[connection.dialect.name] = self._processes(result.cursor, connection.dialect)
         if not processes:
-            return [tuple(row) for row in result]
+            return list(map(tuple, result.all()))
         return [
             tuple(value if process is None else process(value) for value, process in zip(row, processes, strict=True))
-            for row in result
+            for row in result.all()
         ]
 
     def _processes(self, cursor: DBAPICursor | None, dialect: Dialect) -> Sequence[Process | None]:
@@ -119,7 +125,7 @@ class Bulk:
         form = self._forms.get(connection.dialect.name)
         if form is None:
             form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
-        return connection.exec_driver_sql(form.sql, [form.values(row) for row in rows]).rowcount
+        return connection.exec_driver_sql(form.sql, form.values(rows)).rowcount
 
 
 def _form_of(statement: Insert | Update | Select[Unpack[tuple[Any, ...]]], dialect: Dialect) -> _Form:
