@@ -141,7 +141,7 @@ class Committer:
             note_return(session, {one: at for one, (at, _) in beats.items() if at > senders[one].presence_connection})
             take_beats(session, sent, now)
             take_totals(session, _totals_of(sent), now)
-            note_seen(session, [one.device_id for one in moves], beats, now)
+            note_seen(session, senders, [one.device_id for one in moves], beats, now)
         self._beats |= beats
         self._remember({one.sender.id: one.waiting for one in taken}, now)
         return Committed({one.sender.id: _ack_of(one) for one in taken}, frozenset(by_device) - frozenset(senders))

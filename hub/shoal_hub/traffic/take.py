@@ -1,6 +1,6 @@
 """Takes what devices tell of their byte ledgers into the database."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -39,10 +39,8 @@ def take_totals(session: Session, told: Mapping[str, Sequence[LedgerTotals]], no
             elif before is not None and after != before:
                 changed.append({"of_device": device_id, "of_month": month} | _values(after, now))
     _CHANGE.execute(session, changed)
-    if fresh:  # where another process was first, the next report brings it forward
-        insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        unless_there = insert(MonthLedger).on_conflict_do_nothing(index_elements=["device_id", "month"])
-        session.connection().execute(unless_there, fresh)
+    # Where another process was first, the next report brings it forward.
+    _ADD[session.connection().dialect.name].execute(session, fresh)
 
 
 def _accounts(session: Session, device_ids: Iterable[str], months: Iterable[str]) -> dict[tuple[str, str], Account]:
@@ -91,10 +89,21 @@ def _plain(categories: Mapping[str, Traffic]) -> dict[str, dict[str, int]]:
     return {name: one.model_dump() for name, one in categories.items()}
 
 
+def _insert_unless_there(insert: Callable[[type[MonthLedger]], Any]) -> Bulk:
+    names = ("device_id", "month", *_VALUES)
+    statement = insert(MonthLedger).values({name: bindparam(name) for name in names})
+    return Bulk(statement.on_conflict_do_nothing(index_elements=["device_id", "month"]))
+
+
+_VALUES: Final = ("stream", "current", "earlier", "told_at")
+_ADD: Final = {
+    "postgresql": _insert_unless_there(postgresql.insert),
+    "sqlite": _insert_unless_there(sqlite.insert),
+}
 _CHANGE: Final = Bulk(
     update(MonthLedger)
     .where(col(MonthLedger.device_id) == bindparam("of_device"), col(MonthLedger.month) == bindparam("of_month"))
-    .values({name: bindparam(name) for name in ("stream", "current", "earlier", "told_at")})
+    .values({name: bindparam(name) for name in _VALUES})
 )
 _COLUMNS: Final[list[Any]] = [
     getattr(MonthLedger, name) for name in ("device_id", "month", "stream", "current", "earlier")
