@@ -61,7 +61,8 @@ def read_report(payload: bytes) -> ReadReport:
     if _FIELD not in payload:
         return ReadReport(parse_message(ReportedState, payload, MAX_REPORT_BYTES), ())
     loaded = parse_outer(CarryingReport, payload, MAX_REPORT_BYTES)
-    state = ReportedState.model_construct(**{name: getattr(loaded, name) for name in ReportedState.model_fields})
+    fields = {name: value for name, value in loaded if name != "carried"}
+    state = ReportedState.model_construct(loaded.model_fields_set - {"carried"}, **fields)
     has_nul = may_hold_nul(payload)
     if has_nul:
         without_nul(state)

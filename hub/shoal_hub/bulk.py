@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, Unpack
 
 from sqlalchemy import BindParameter, Dialect, Insert, Select, Update
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlmodel import Session
 
 from shoal_hub.database import UtcDateTime
@@ -31,15 +32,21 @@ class _Form(NamedTuple):
     parts: Sequence[tuple[str, Process | None, Any]]
     is_positional: bool
 
-    def values(self, row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a tuple or a mapping, as the driver asks
-        """Return a row as the driver takes it."""
-        values = [
-            constant if constant is not _BY_ROW else process(row[name]) if process is not None else row[name]
+    def values(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Return rows as the driver takes them: tuples or mappings."""
+        columns = [
+            [constant] * len(rows)
+            if constant is not _BY_ROW
+            else [process(row[name]) for row in rows]
+            if process is not None
+            else [row[name] for row in rows]
             for name, process, constant in self.parts
         ]
+        values = list(zip(*columns, strict=True))
         if self.is_positional:
-            return tuple(values)
-        return {name: value for (name, _, _), value in zip(self.parts, values, strict=True)}
+            return values
+        names = [name for name, _, _ in self.parts]
+        return [dict(zip(names, one, strict=True)) for one in values]
 
 
 _BY_ROW: Final = object()
@@ -54,7 +61,8 @@ class Query:
 
     def __init__(self, statement: Select[Unpack[tuple[Any, ...]]]) -> None:
         self._statement: Final = statement
-        self._forms: dict[str, tuple[_Form, Sequence[Process | None]]] = {}
+        self._forms: dict[str, _Form] = {}
+        self._results: dict[str, Sequence[Process | None]] = {}
 
     def rows(self, session: Session, **values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any value of a column
         """Return the rows.
@@ -67,17 +75,26 @@ class Query:
             KeyError: A value lacks.
         """
         connection = session.connection()
-        dialect = connection.dialect
-        if dialect.name not in self._forms:
-            types = (column.type.dialect_impl(dialect) for column in self._statement.selected_columns)
-            processes: list[Process | None] = [one.result_processor(dialect, None) for one in types]
-            self._forms[dialect.name] = _form_of(self._statement, dialect), processes
-        form, results = self._forms[dialect.name]
-        rows = connection.exec_driver_sql(form.sql, form.values(values))
+        form = self._forms.get(connection.dialect.name)
+        if form is None:
+            form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
+        result = connection.exec_driver_sql(form.sql, *form.values([values]))
+        processes = self._results.get(connection.dialect.name)
+        if processes is None:
+            processes = self._results[connection.dialect.name] = self._processes(result.cursor, connection.dialect)
+        if not processes:
+            return list(map(tuple, result.all()))
         return [
-            tuple(value if process is None else process(value) for value, process in zip(row, results, strict=True))
-            for row in rows
+            tuple(value if process is None else process(value) for value, process in zip(row, processes, strict=True))
+            for row in result.all()
         ]
+
+    def _processes(self, cursor: DBAPICursor | None, dialect: Dialect) -> Sequence[Process | None]:
+        """Return what makes each column's value one of Python's, if something has to; nothing where none needs it."""
+        types = [column.type.dialect_impl(dialect) for column in self._statement.selected_columns]
+        told = [one[1] for one in cursor.description] if cursor is not None else []
+        processes = [one.result_processor(dialect, kind) for one, kind in zip(types, told, strict=True)]
+        return processes if any(processes) else ()
 
 
 class Bulk:
@@ -108,7 +125,7 @@ class Bulk:
         form = self._forms.get(connection.dialect.name)
         if form is None:
             form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
-        return connection.exec_driver_sql(form.sql, [form.values(row) for row in rows]).rowcount
+        return connection.exec_driver_sql(form.sql, form.values(rows)).rowcount
 
 
 def _form_of(statement: Insert | Update | Select[Unpack[tuple[Any, ...]]], dialect: Dialect) -> _Form:

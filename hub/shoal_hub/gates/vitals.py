@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import String, cast
+from sqlalchemy import String, bindparam, cast, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, delete, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from shoal_contract.telemetry import Heartbeat
-from shoal_hub.database import in_parts
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import as_texts, in_parts, is_among
 from shoal_hub.gates.plan import MetricName
 from shoal_hub.gates.tables import Vitals
 from shoal_hub.gates.window_sums import ROWS_AT_A_TIME
@@ -52,13 +54,29 @@ def forget(session: Session, rollout_id: str) -> None:
     session.exec(delete(Vitals).where(col(Vitals.rollout_id) == rollout_id))
 
 
+@dataclass
+class _Sums:
+    """A row of `Vitals` but for its mark, which heartbeats do not move."""
+
+    rollout_id: str
+    device_id: str
+    beats: int
+    warm_beats: int
+    temperature_c: float
+    memory_mb: float
+    restarts: int
+    observed_s: float
+    uptime_s: float
+    beat_at: datetime | None
+
+
 def take_beats(session: Session, beats: Mapping[str, Sequence[Heartbeat]], now: datetime) -> None:
     """Add up heartbeats of devices that are watched; those of others cost a look into the table."""
-    for part in in_parts(sorted(beats)):
-        for row in session.exec(select(Vitals).where(col(Vitals.device_id).in_(part))):
-            for beat in beats[row.device_id]:
-                _add(row, beat, now)
-            session.add(row)
+    if not beats:
+        return
+    rows = [_Sums(*row) for row in _WATCHED.rows(session, ids=as_texts(beats))]
+    changed = [row for row in rows if sum(_add(row, beat, now) for beat in beats[row.device_id])]
+    _KEEP.execute(session, [{f"new_{name}": value for name, value in vars(row).items()} for row in changed])
 
 
 def vital_totals(
@@ -103,9 +121,10 @@ def _since_mark(session: Session, wanted: Any) -> NDArray[np.float64]:  # noqa: 
     return np.concatenate(grown, axis=1)
 
 
-def _add(row: Vitals, beat: Heartbeat, now: datetime) -> None:
+def _add(row: _Sums, beat: Heartbeat, now: datetime) -> bool:
+    """Add a heartbeat, and return whether it counts."""
     if beat.at > now + _AHEAD or (row.beat_at is not None and beat.at <= row.beat_at):
-        return  # of a wrong clock, repeated or late
+        return False  # of a wrong clock, repeated or late
     gap_s = (beat.at - row.beat_at).total_seconds() if row.beat_at is not None else _LONGEST_GAP_S + 1
     if gap_s <= _LONGEST_GAP_S:  # a start after a longer silence is of a board that was off
         row.restarts += beat.uptime_s < row.uptime_s
@@ -116,7 +135,25 @@ def _add(row: Vitals, beat: Heartbeat, now: datetime) -> None:
         row.warm_beats += 1
         row.temperature_c += beat.temperature_c
     row.uptime_s, row.beat_at = beat.uptime_s, beat.at
+    return True
 
 
 def _of(rollout_id: str) -> SelectOfScalar[Vitals]:
     return select(Vitals).where(Vitals.rollout_id == rollout_id)
+
+
+_NAMES: Final = [one.name for one in fields(_Sums)]
+_COLUMNS: Final[list[Any]] = [getattr(Vitals, name) for name in _NAMES]
+_WATCHED: Final = Query(
+    select_columns(*_COLUMNS)
+    .where(is_among(col(Vitals.device_id), bindparam("ids", type_=String())))
+    .order_by(col(Vitals.rollout_id), col(Vitals.device_id))
+)
+_KEEP: Final = Bulk(
+    update(Vitals)
+    .where(
+        col(Vitals.rollout_id) == bindparam("new_rollout_id"),
+        col(Vitals.device_id) == bindparam("new_device_id"),
+    )
+    .values({name: bindparam(f"new_{name}") for name in _NAMES[2:]})
+)

@@ -136,25 +136,24 @@ class Committer:
                     "nothing to do: the batch is tried again",
                 )
             _note_keys(session, senders, known, now)
-            beats = self._fresh_beats(senders, known)
-            note_return(session, {one: at for one, (at, _) in beats.items() if at > senders[one].presence_connection})
             sent = _beats_of(known)
+            beats = self._fresh_beats(senders, sent)
+            note_return(session, {one: at for one, (at, _) in beats.items() if at > senders[one].presence_connection})
             take_beats(session, sent, now)
             take_totals(session, _totals_of(sent), now)
-            note_seen(session, [one.device_id for one in moves], beats, now)
+            note_seen(session, senders, [one.device_id for one in moves], beats, now)
         self._beats |= beats
         self._remember({one.sender.id: one.waiting for one in taken}, now)
         return Committed({one.sender.id: _ack_of(one) for one in taken}, frozenset(by_device) - frozenset(senders))
 
     def _fresh_beats(
-        self, senders: Mapping[str, Sender], received: Mapping[str, list[Received]]
+        self, senders: Mapping[str, Sender], sent: Mapping[str, list[Heartbeat]]
     ) -> dict[str, tuple[int, int]]:
         """Return the latest heartbeat of each device that has a new one: a repeated one keeps no device alive."""
         fresh: dict[str, tuple[int, int]] = {}
-        for device_id, sender in senders.items():
-            places = [place for one in received[device_id] if (place := _beat_of(one)) is not None]
-            latest = max(places, default=(-1, -1))
-            if latest > self._beats.get(device_id, (sender.presence_connection, -1)):
+        for device_id, beats in sent.items():
+            latest = max((beat.connection, beat.sequence) for beat in beats)
+            if latest > self._beats.get(device_id, (senders[device_id].presence_connection, -1)):
                 fresh[device_id] = latest
         return fresh
 
@@ -224,13 +223,6 @@ def _note_keys(
     for device_id, sender in senders.items():
         for key_id in {one.key_id for one in received[device_id]} - {"", sender.public_key_sha256}:
             retire_older(session, device_id, key_id, now)
-
-
-def _beat_of(received: Received) -> tuple[int, int] | None:
-    message = received.message
-    if isinstance(message, TelemetryMessage) and isinstance(message.body, Heartbeat):
-        return message.body.connection, message.body.sequence
-    return None
 
 
 def _beats_of(received: Mapping[str, list[Received]]) -> dict[str, list[Heartbeat]]:

@@ -28,6 +28,7 @@ class Sender(NamedTuple):
     outbox_sequence: int
     presence_connection: int
     public_key_sha256: str
+    presence_reason: str
 
     @property
     def position(self) -> Position:
@@ -85,11 +86,14 @@ def move_outboxes(session: Session, moves: Sequence[Move], now: datetime) -> boo
     return _MOVE.execute(session, values) == len(values)
 
 
-def note_seen(session: Session, moved: Collection[str], others: Collection[str], now: datetime) -> None:
+def note_seen(
+    session: Session, senders: Mapping[str, Sender], moved: Collection[str], others: Collection[str], now: datetime
+) -> None:
     """Note that devices were heard of now; one that was taken for silent is back.
 
     Args:
         session: An open transaction.
+        senders: The devices as they stood before.
         moved: Devices whose outbox was moved, which has noted the time.
         others: Devices that were heard of otherwise.
         now: The clock.
@@ -97,8 +101,8 @@ def note_seen(session: Session, moved: Collection[str], others: Collection[str],
     late = set(others) - set(moved)
     if late:
         _SEEN.execute(session, [{"ids": as_texts(late), "at": now}])
-    heard = late | set(moved)
-    if heard and _BACK.execute(session, [{"ids": as_texts(heard), "at": now}]):
+    back = [one for one in late | set(moved) if senders[one].presence_reason == SILENT]
+    if back and _BACK.execute(session, [{"ids": as_texts(back), "at": now}]):
         announce(session, "devices")
 
 

@@ -1,6 +1,7 @@
 """The ingest process: three connections to the broker, one committer, acknowledgements by hand after the commit."""
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -32,7 +33,7 @@ from shoal_hub.wake import INGEST, wake
 log = logging.getLogger(__name__)
 
 BATCH_MESSAGES: Final = 500
-_GATHER_RATIO: Final = 60.0
+_GATHER_RATIO: Final = 90.0
 """After a batch, what comes is gathered for this many times the CPU that it took: few batches cost less than many."""
 _LONGEST_GATHER_S: Final = 0.5
 """But no longer than this, and not once there is a whole batch."""
@@ -41,6 +42,8 @@ _GATHER_STEP_S: Final = 0.05
 _POLL_S: Final = 0.5
 _RETRY_S: Final = 0.5
 _IDLE: Final = timedelta(seconds=5)
+_IDLE_CHECK_S: Final = 2.5
+"""How often it is looked for uploads on which nothing has happened: a look asks the database."""
 _WARN_EVERY: Final = timedelta(minutes=1)
 _RETAINED: Final = ("/up/presence", "/up/reported")
 
@@ -210,16 +213,22 @@ class IngestWorker:
             log.exception("recording that messages are dropped failed; it is in this log alone")
 
     def _serve_blobs(self) -> None:
+        looked_s = -math.inf
         while not self._stopping.is_set():
             for event in _drain(self._blob_events):
                 if isinstance(event, Message):
                     self._take_chunk(event)
-            try:
-                for device_id in self._uploads.idle(utc_now() - _IDLE, utc_now()):
-                    self._answer_blobs(device_id)
-            except SQLAlchemyError:
-                log.exception("asking for what is missing of uploads failed; trying again")
-                self._stopping.wait(_RETRY_S)
+            if time.monotonic() - looked_s >= _IDLE_CHECK_S:
+                looked_s = time.monotonic()
+                self._ask_idle()
+
+    def _ask_idle(self) -> None:
+        """Ask for what is missing of uploads on which nothing has happened for a while."""
+        try:
+            for device_id in self._uploads.idle(utc_now() - _IDLE, utc_now()):
+                self._answer_blobs(device_id)
+        except SQLAlchemyError:
+            log.exception("asking for what is missing of uploads failed; trying again")
 
     def _take_chunk(self, message: Message) -> None:
         """Take one chunk; the broker is told in any case: after a few messages without an answer it sends no more."""

@@ -5,19 +5,20 @@ there are too few of them, what compression measured when the file was made.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 from typing import Any, Final, Literal, Protocol
 
-from sqlalchemy import func
+from sqlalchemy import String, bindparam, func
 from sqlalchemy import select as select_columns
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from shoal_contract.telemetry import VersionCost
-from shoal_hub.database import in_parts
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import as_texts, is_among
 from shoal_hub.devices.tables import Device
 from shoal_hub.registry.cost_tables import CostRow
 
@@ -138,14 +139,7 @@ def take_costs(session: Session, told: Sequence[tuple[str, VersionCost]], now: d
         for sha256, device_id in sorted(latest)
         if hardware.get(device_id)
     ]
-    if not rows:
-        return
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(CostRow)
-    new = {name: statement.excluded[name] for name in ("hardware", "latency_p50_ms", "memory_bytes", "measured_at")}
-    session.connection().execute(
-        statement.on_conflict_do_update(index_elements=["sha256", "device_id"], set_=new), rows
-    )
+    _KEEP[session.connection().dialect.name].execute(session, rows)
 
 
 def _measured(files: Iterable[str]) -> Any:  # noqa: ANN401 - a statement over five columns
@@ -187,8 +181,18 @@ def _of_compression(variant: Made) -> Prediction:
 
 
 def _hardware_of(session: Session, device_ids: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for part in in_parts(sorted(device_ids)):
-        rows = session.exec(select(Device.id, Device.hardware).where(col(Device.id).in_(part)))
-        found |= {device_id: hardware_class(hardware) for device_id, hardware in rows}
-    return found
+    rows = _HARDWARE.rows(session, ids=as_texts(device_ids))
+    return {device_id: hardware_class(hardware) for device_id, hardware in rows}
+
+
+def _upsert(insert: Callable[[type[CostRow]], Any]) -> Bulk:
+    keys, new = ("sha256", "device_id"), ("hardware", "latency_p50_ms", "memory_bytes", "measured_at")
+    statement = insert(CostRow).values({name: bindparam(name) for name in (*keys, *new)})
+    changes = {name: statement.excluded[name] for name in new}
+    return Bulk(statement.on_conflict_do_update(index_elements=keys, set_=changes))
+
+
+_KEEP: Final = {"postgresql": _upsert(postgresql.insert), "sqlite": _upsert(sqlite.insert)}
+_HARDWARE: Final = Query(
+    select(Device.id, Device.hardware).where(is_among(col(Device.id), bindparam("ids", type_=String())))
+)

@@ -1,15 +1,15 @@
 """Notes the steps that devices tell of. How a deployment ends is decided by the reported state alone."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, BindParameter, and_, bindparam, case, or_
+from sqlalchemy import BigInteger, BindParameter, String, and_, bindparam, case, or_
 from sqlmodel import Session, col, select, update
 
 from shoal_contract.telemetry import DeploymentEvent
-from shoal_hub.bulk import Bulk
-from shoal_hub.database import announce, in_parts
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import announce, as_texts, is_among
 from shoal_hub.registry.costs import take_costs
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.tables import Deployment, Rollout
@@ -31,14 +31,12 @@ def note_steps(session: Session, told: Sequence[tuple[str, DeploymentEvent]], no
     """
     latest: dict[tuple[str, str], dict[str, Any]] = {}
     for device_id, body in told:
-        place = (body.deployment, device_id)
-        former = latest.get(place, {"of_deployment": body.deployment, "of_device": device_id, "bytes": None})
-        # Before `fetch` has ended nothing has travelled.
-        travelled = (former["bytes"], body.fetched_bytes if body.step != "fetch" else None)
-        latest[place] = former | {
-            "new_step": body.step,
-            "bytes": max((one for one in travelled if one is not None), default=None),
-        }
+        row = latest.setdefault(
+            (body.deployment, device_id), {"of_deployment": body.deployment, "of_device": device_id, "bytes": None}
+        )
+        row["new_step"] = body.step
+        if body.step != "fetch" and (row["bytes"] is None or row["bytes"] < body.fetched_bytes):
+            row["bytes"] = body.fetched_bytes  # before `fetch` has ended nothing has travelled
     if latest:
         # In the order in which the controller writes them: two writers then wait for each other in turn.
         _NOTE.execute(session, [latest[place] for place in sorted(latest)])
@@ -48,7 +46,7 @@ def note_steps(session: Session, told: Sequence[tuple[str, DeploymentEvent]], no
 
 
 def _take_costs(session: Session, measured: Sequence[tuple[str, DeploymentEvent]], now: datetime) -> None:
-    given = _given_files(session, sorted({body.deployment for _, body in measured}))
+    given = _given_files(session, {body.deployment for _, body in measured})
     costs = [
         (device_id, body.cost)
         for device_id, body in measured
@@ -58,22 +56,10 @@ def _take_costs(session: Session, measured: Sequence[tuple[str, DeploymentEvent]
         take_costs(session, costs, now)
 
 
-def _given_files(session: Session, deployments: Sequence[str]) -> dict[tuple[str, str], str]:
+def _given_files(session: Session, deployments: Collection[str]) -> dict[tuple[str, str], str]:
     """Return the file of the variant that each of these deployments gave its device, by deployment and device."""
-    wanted = (
-        select(Deployment.id, Deployment.device_id, VariantRow.sha256)
-        .join(Rollout, col(Rollout.id) == col(Deployment.rollout_id))
-        .join(Version, and_(col(Version.model) == col(Rollout.model), col(Version.number) == col(Rollout.version)))
-        .join(
-            VariantRow,
-            and_(col(VariantRow.version_id) == col(Version.id), col(VariantRow.target) == col(Deployment.target)),
-        )
-    )
-    found: dict[tuple[str, str], str] = {}
-    for part in in_parts(deployments):
-        rows = session.exec(wanted.where(col(Deployment.id).in_(part)))
-        found |= {(deployment, device_id): sha256 for deployment, device_id, sha256 in rows}
-    return found
+    rows = _GIVEN.rows(session, ids=as_texts(deployments))
+    return {(deployment, device_id): sha256 for deployment, device_id, sha256 in rows}
 
 
 _is_open: Final = or_(col(Deployment.state) == "assigned", col(Deployment.state) == "working")  # IN takes no many rows
@@ -90,4 +76,14 @@ _NOTE: Final = Bulk(
         step=case((_is_open, bindparam("new_step")), else_=col(Deployment.step)),
         fetched_bytes=case((and_(_bytes.is_not(None), or_(_known.is_(None), _known < _bytes)), _bytes), else_=_known),
     )
+)
+_GIVEN: Final = Query(
+    select(Deployment.id, Deployment.device_id, VariantRow.sha256)
+    .join(Rollout, col(Rollout.id) == col(Deployment.rollout_id))
+    .join(Version, and_(col(Version.model) == col(Rollout.model), col(Version.number) == col(Rollout.version)))
+    .join(
+        VariantRow,
+        and_(col(VariantRow.version_id) == col(Version.id), col(VariantRow.target) == col(Deployment.target)),
+    )
+    .where(is_among(col(Deployment.id), bindparam("ids", type_=String())))
 )

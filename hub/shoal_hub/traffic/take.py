@@ -1,17 +1,17 @@
 """Takes what devices tell of their byte ledgers into the database."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import String, bindparam, update
 from sqlalchemy import select as select_columns
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from shoal_contract.ledger import LedgerTotals, Traffic, month_of, next_month
-from shoal_hub.bulk import Bulk
-from shoal_hub.database import is_among
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import as_texts, is_among
 from shoal_hub.traffic.account import Account
 from shoal_hub.traffic.tables import MonthLedger
 
@@ -39,21 +39,17 @@ def take_totals(session: Session, told: Mapping[str, Sequence[LedgerTotals]], no
             elif before is not None and after != before:
                 changed.append({"of_device": device_id, "of_month": month} | _values(after, now))
     _CHANGE.execute(session, changed)
-    if fresh:  # where another process was first, the next report brings it forward
-        insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        unless_there = insert(MonthLedger).on_conflict_do_nothing(index_elements=["device_id", "month"])
-        session.connection().execute(unless_there, fresh)
+    # Where another process was first, the next report brings it forward.
+    _ADD[session.connection().dialect.name].execute(session, fresh)
 
 
 def _accounts(session: Session, device_ids: Iterable[str], months: Iterable[str]) -> dict[tuple[str, str], Account]:
     """Return the accounts that there are, by device and month, and keep their rows locked in the order of both."""
-    names = ("device_id", "month", "stream", "current", "earlier")
-    columns: Any = select_columns(*(getattr(MonthLedger, name) for name in names))
-    wanted = columns.where(is_among(col(MonthLedger.device_id), device_ids), col(MonthLedger.month).in_(sorted(months)))
-    rows = session.connection().execute(wanted.order_by(MonthLedger.device_id, MonthLedger.month).with_for_update())
     return {
         (device_id, month): Account(stream, _traffic(current), _traffic(earlier))
-        for device_id, month, stream, current, earlier in rows
+        for device_id, month, stream, current, earlier in _KEPT.rows(
+            session, ids=as_texts(device_ids), months=as_texts(months)
+        )
     }
 
 
@@ -93,8 +89,31 @@ def _plain(categories: Mapping[str, Traffic]) -> dict[str, dict[str, int]]:
     return {name: one.model_dump() for name, one in categories.items()}
 
 
+def _insert_unless_there(insert: Callable[[type[MonthLedger]], Any]) -> Bulk:
+    names = ("device_id", "month", *_VALUES)
+    statement = insert(MonthLedger).values({name: bindparam(name) for name in names})
+    return Bulk(statement.on_conflict_do_nothing(index_elements=["device_id", "month"]))
+
+
+_VALUES: Final = ("stream", "current", "earlier", "told_at")
+_ADD: Final = {
+    "postgresql": _insert_unless_there(postgresql.insert),
+    "sqlite": _insert_unless_there(sqlite.insert),
+}
 _CHANGE: Final = Bulk(
     update(MonthLedger)
     .where(col(MonthLedger.device_id) == bindparam("of_device"), col(MonthLedger.month) == bindparam("of_month"))
-    .values({name: bindparam(name) for name in ("stream", "current", "earlier", "told_at")})
+    .values({name: bindparam(name) for name in _VALUES})
+)
+_COLUMNS: Final[list[Any]] = [
+    getattr(MonthLedger, name) for name in ("device_id", "month", "stream", "current", "earlier")
+]
+_KEPT: Final = Query(
+    select_columns(*_COLUMNS)
+    .where(
+        is_among(col(MonthLedger.device_id), bindparam("ids", type_=String())),
+        is_among(col(MonthLedger.month), bindparam("months", type_=String())),
+    )
+    .order_by(col(MonthLedger.device_id), col(MonthLedger.month))
+    .with_for_update()
 )

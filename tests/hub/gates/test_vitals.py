@@ -5,6 +5,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from sqlmodel import Session, col, select
+from tests.hub.statements import statements
 from tests.simulators.rows import NOON, add_device
 
 from shoal_contract.telemetry import Heartbeat
@@ -147,3 +148,22 @@ def test_devices_that_nobody_watches_leave_nothing(hub: HubContext, devices: lis
         forget(session, "r-1")
     take(hub, devices[0], beat(0, 100))
     assert row_of(hub, devices[0]) is None
+
+
+def test_heartbeats_of_many_take_one_look_and_one_write_and_none_where_nothing_counts(
+    hub: HubContext, devices: list[str]
+) -> None:
+    with hub.database.transaction() as session:
+        watch(session, "r-2", devices)
+    with statements(hub.database) as seen, hub.database.transaction() as session:
+        take_beats(session, {one: [beat(0, 100), beat(30, 130)] for one in devices}, NOON)
+    assert seen == ["SELECT", "UPDATE"]
+    with statements(hub.database) as seen, hub.database.transaction() as session:
+        take_beats(session, {one: [beat(30, 130)] for one in devices}, NOON)
+        take_beats(session, {}, NOON)
+    assert seen == ["SELECT"]
+    with hub.database.session() as session:
+        rows = session.exec(select(Vitals)).all()
+    assert sorted((row.rollout_id, row.device_id) for row in rows if row.beats == 2) == sorted(
+        [("r-1", one) for one in devices[:2]] + [("r-2", one) for one in devices]
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from sqlmodel import Session, col, select
+from tests.hub.statements import statements
 from tests.simulators.rows import NOON, add_device, make_report
 
 from shoal_contract.ids import new_device_id
@@ -335,3 +336,23 @@ def test_events_in_a_report_that_is_older_than_the_one_kept_still_count(
     assert seen.steps == [1]
     with database.session() as session:
         assert session.get_one(Device, device_id).reported_generation == 7
+
+
+def test_heartbeats_that_tell_nothing_else_take_three_statements_however_many_they_are(
+    committer: Committer, database: Database
+) -> None:
+    with database.transaction() as session:
+        ids = [add_device(session, presence="online", presence_connection=1).id for _ in range(20)]
+    beat = Heartbeat(at=NOON, uptime_s=1, memory_bytes=1, load=0, outbox_depth=0, connection=1, sequence=0)
+    for sequence in (1, 2):
+        message = TelemetryMessage(body=beat.model_copy(update={"sequence": sequence}))
+        beats = [Received(one, message) for one in ids]
+        with statements(database) as seen:
+            committer.commit(beats, NOON + timedelta(seconds=sequence))
+        assert seen == [
+            "SELECT",
+            "SELECT",
+            "UPDATE",
+        ]  # the devices, whether somebody watches them, when they were heard
+    with database.session() as session:
+        assert {row.last_seen_at for row in session.exec(select(Device))} == {NOON + timedelta(seconds=2)}

@@ -21,7 +21,7 @@ from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.reading import Read
 from shoal_hub.ingest.receive import Received
 from shoal_hub.ingest.worker import BATCH_MESSAGES, Endpoints, IngestWorker, _drain
-from shoal_hub.mqtt import Endpoint, Message
+from shoal_hub.mqtt import Disconnected, Endpoint, Message
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.trust.ca import Identity
 
@@ -31,8 +31,15 @@ DEVICE = new_device_id()
 class FullDisk:
     """Uploads whose disk takes nothing."""
 
+    def __init__(self) -> None:
+        self.looks = 0
+
     def chunk(self, *_: object) -> None:
         raise OSError(28, "No space left on device")
+
+    def idle(self, *_: object) -> list[str]:
+        self.looks += 1
+        return []
 
 
 @pytest.fixture
@@ -102,6 +109,25 @@ def test_messages_that_hold_many_are_committed_in_parts_that_do_not_hold_the_dat
     worker._take_batch()
 
     assert done == [f"{BATCH_MESSAGES}", f"{BATCH_MESSAGES}", "1", "topic"]
+
+
+def test_the_database_is_asked_for_idle_uploads_now_and_then_and_not_as_often_as_the_thread_wakes(
+    worker: IngestWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = cast("FullDisk", worker._uploads)
+    monkeypatch.setattr("shoal_hub.ingest.worker.BATCH_MESSAGES", 1)
+
+    def looks(wakes: int) -> int:
+        before, woken = uploads.looks, iter(range(wakes + 1))
+        for _ in range(wakes):
+            worker._blob_events.put(Disconnected("a wake"))
+        monkeypatch.setattr(worker._stopping, "is_set", lambda: next(woken) == wakes)
+        worker._serve_blobs()
+        return uploads.looks - before
+
+    assert looks(wakes=20) == 1
+    monkeypatch.setattr("shoal_hub.ingest.worker._IDLE_CHECK_S", 0.0)
+    assert looks(wakes=20) == 20
 
 
 def test_what_comes_soon_after_a_batch_is_committed_together_and_a_full_batch_waits_for_nothing(

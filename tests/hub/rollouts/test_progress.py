@@ -1,13 +1,19 @@
 """Devices' steps in their open deployments: many at once, the latest counts, what has travelled is never taken back."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulators.rows import NOON, add_device
+from sqlmodel import select
+from tests.hub.statements import statements
+from tests.simulators.rows import HARDWARE, NOON, add_device, add_version
 
-from shoal_contract.telemetry import DeploymentEvent
+from shoal_contract.telemetry import DeploymentEvent, VersionCost
 from shoal_hub.database import Database
-from shoal_hub.registry.tables import Model
+from shoal_hub.devices.tables import Device
+from shoal_hub.registry.artifacts import ArtifactStore
+from shoal_hub.registry.cost_tables import CostRow
+from shoal_hub.registry.tables import Model, VariantRow
 from shoal_hub.rollouts.progress import STEPS, note_steps
 from shoal_hub.rollouts.tables import Deployment, DeploymentState, Rollout
 
@@ -61,8 +67,30 @@ def test_readers_are_told_of_steps_and_of_no_change_of_the_rollout(database: Dat
     assert words == {STEPS}
 
 
-def _told(deployment: str, step: Any, fetched_bytes: int) -> DeploymentEvent:
-    return DeploymentEvent(model="digits", version=1, deployment=deployment, step=step, fetched_bytes=fetched_bytes)
+def test_what_many_devices_have_measured_is_taken_with_a_statement_of_each_kind(
+    database: Database, device_ids: list[str], tmp_path: Path
+) -> None:
+    with database.transaction() as session:
+        version = add_version(session, ArtifactStore(str(tmp_path)), 1, {"pi": b"model"})
+        sha256 = session.exec(select(VariantRow.sha256).where(VariantRow.version_id == version.id)).one()
+        for number, device_id in enumerate(device_ids):
+            session.get_one(Deployment, f"dp-{number}").target = "pi"
+            session.get_one(Device, device_id).hardware = HARDWARE.model_dump(mode="json")
+    for latency_ms in (2.0, 3.0):
+        cost = VersionCost(sha256=sha256, latency_p50_ms=latency_ms, runs=5, memory_bytes=1)
+        told = [(one, _told(f"dp-{n}", "activate", 5, cost=cost)) for n, one in enumerate(device_ids)]
+        with statements(database) as seen, database.transaction() as session:
+            note_steps(session, told, NOON)
+        assert seen == ["UPDATE", "SELECT", "SELECT", "INSERT"]
+        with database.session() as session:
+            found = {(row.device_id, row.latency_p50_ms, row.hardware) for row in session.exec(select(CostRow))}
+        assert found == {(one, latency_ms, "test board (x86_64)") for one in device_ids}
+
+
+def _told(deployment: str, step: Any, fetched_bytes: int, **more: Any) -> DeploymentEvent:
+    return DeploymentEvent(
+        model="digits", version=1, deployment=deployment, step=step, fetched_bytes=fetched_bytes, **more
+    )
 
 
 def _read(database: Database, deployment: str) -> tuple[str, str, int | None]:

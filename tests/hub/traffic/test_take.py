@@ -1,10 +1,7 @@
 """What devices tell of their byte ledgers, many at once: each account moves as it would alone."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from sqlalchemy import event
 from sqlmodel import select
+from tests.hub.statements import statements
 from tests.simulators.rows import NOON, add_device
 
 from shoal_contract.ledger import LedgerTotals, Traffic
@@ -23,21 +20,6 @@ def received(database: Database) -> dict[tuple[str, str], int]:
     with database.session() as session:
         rows = session.exec(select(MonthLedger)).all()
     return {(row.device_id, row.month): account_of(row).total["control"].received_bytes for row in rows}
-
-
-@contextmanager
-def statements(database: Database) -> Iterator[list[str]]:
-    seen: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if not statement.startswith("BEGIN"):  # of SQLite alone
-            seen.append(statement.split(maxsplit=1)[0])
-
-    event.listen(database.engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(database.engine, "before_cursor_execute", note)
 
 
 def test_many_devices_old_and_new_are_taken_with_a_statement_of_each_kind(database: Database) -> None:
