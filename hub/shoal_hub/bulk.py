@@ -13,6 +13,8 @@ from sqlmodel import Session
 from shoal_hub.database import UtcDateTime
 
 Process = Callable[[Any], Any]
+WRITTEN: Final = "bulk written"
+"""Execution option of a connection's statement: the `Written` that the driver is handed as text."""
 _MOST_TIMES: Final = 4096
 """Times that are kept in the form that the driver takes: most rows of a batch have the same ones."""
 
@@ -45,6 +47,18 @@ class _Form(NamedTuple):
 _BY_ROW: Final = object()
 
 
+class Written(NamedTuple):
+    """What a statement in the driver's words writes, for whoever watches the connection.
+
+    Attributes:
+        statement: What the words were made of.
+        rows: Its values, row by row.
+    """
+
+    statement: Insert | Update
+    rows: Sequence[Mapping[str, Any]]
+
+
 class Query:
     """A SELECT of columns that is put into words once for each database.
 
@@ -54,7 +68,7 @@ class Query:
 
     def __init__(self, statement: Select[Unpack[tuple[Any, ...]]]) -> None:
         self._statement: Final = statement
-        self._forms: dict[str, tuple[_Form, Sequence[Process | None]]] = {}
+        self._forms: dict[str, tuple[_Form, Sequence[tuple[int, Process]]]] = {}
 
     def rows(self, session: Session, **values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any value of a column
         """Return the rows.
@@ -70,14 +84,19 @@ class Query:
         dialect = connection.dialect
         if dialect.name not in self._forms:
             types = (column.type.dialect_impl(dialect) for column in self._statement.selected_columns)
-            processes: list[Process | None] = [one.result_processor(dialect, None) for one in types]
-            self._forms[dialect.name] = _form_of(self._statement, dialect), processes
-        form, results = self._forms[dialect.name]
-        rows = connection.exec_driver_sql(form.sql, form.values(values))
-        return [
-            tuple(value if process is None else process(value) for value, process in zip(row, results, strict=True))
-            for row in rows
-        ]
+            every = enumerate(one.result_processor(dialect, None) for one in types)
+            needed = [(place, process) for place, process in every if process is not None]
+            self._forms[dialect.name] = _form_of(self._statement, dialect), needed
+        form, processes = self._forms[dialect.name]
+        rows = connection.exec_driver_sql(form.sql, form.values(values)).all()
+        return [_processed(row, processes) for row in rows]
+
+
+def _processed(row: Sequence[Any], processes: Sequence[tuple[int, Process]]) -> tuple[Any, ...]:
+    values = list(row)
+    for place, process in processes:
+        values[place] = process(values[place])
+    return tuple(values)
 
 
 class Bulk:
@@ -108,7 +127,8 @@ class Bulk:
         form = self._forms.get(connection.dialect.name)
         if form is None:
             form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
-        return connection.exec_driver_sql(form.sql, [form.values(row) for row in rows]).rowcount
+        options = {WRITTEN: Written(self._statement, rows)}
+        return connection.exec_driver_sql(form.sql, [form.values(row) for row in rows], options).rowcount
 
 
 def _form_of(statement: Insert | Update | Select[Unpack[tuple[Any, ...]]], dialect: Dialect) -> _Form:
