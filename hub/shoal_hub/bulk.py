@@ -102,6 +102,9 @@ def _processed(row: Sequence[Any], processes: Sequence[tuple[int, Process]]) -> 
 class Bulk:
     """A statement whose parameters are given row by row.
 
+    Where the audit trail follows a transaction, rows of audited tables may be added, each with its key by the column's
+    name; what else is written to such a table by this way is refused.
+
     Args:
         statement: Each value that differs by row is a `bindparam` of its own; no IN, which is another statement for
             each number of values.

@@ -116,18 +116,23 @@ def replace_intents(
     for device_id, body in bodies.items():
         _require_fit(device_id, section, body)
     ids = sorted(bodies)
-    is_replaced = or_(col(Intent.owner) == owner, col(Intent.kind).in_(sorted(replaces)))
-    of_these = is_among(col(Intent.device_id), ids), col(Intent.section) == section
-    session.exec(delete(Intent).where(*of_these, is_replaced))
-    told = [(one, _urgent_if(kind, bodies[one])) for one in ids]
-    common: dict[str, Any] = {"section": section, "kind": kind, "owner": owner, "created_at": now, "until": until}
-    if is_watched(session):  # the database makes the keys
-        session.add_all(Intent(device_id=one, body=body.model_dump(mode="json"), **common) for one, body in told)
-    else:
-        session.flush()  # those that were wanted before come before
-        rows = [{"device_id": one, "body": JsonText(body.model_dump_json()), **common} for one, body in told]
-        _ADD.execute(session, rows)
+    if ids:
+        is_replaced = or_(col(Intent.owner) == owner, col(Intent.kind).in_(sorted(replaces)))
+        of_these = is_among(col(Intent.device_id), ids), col(Intent.section) == section
+        session.exec(delete(Intent).where(*of_these, is_replaced))
+        common = {"section": section, "kind": kind, "owner": owner, "created_at": now, "until": until}
+        _add(session, [(one, _urgent_if(kind, bodies[one])) for one in ids], common)
     mark_all_stale(session, ids)
+
+
+def _add(session: Session, wanted: Sequence[tuple[str, Body]], common: dict[str, Any]) -> None:
+    """Add an intent for each device; what is `common` to them are the other columns."""
+    if is_watched(session):  # row by row, by keys that the database makes
+        session.add_all(Intent(device_id=one, body=body.model_dump(mode="json"), **common) for one, body in wanted)
+        return
+    session.flush()  # those that were wanted before come before
+    rows = [{"device_id": one, "body": JsonText(body.model_dump_json()), **common} for one, body in wanted]
+    _ADD.execute(session, rows)
 
 
 _COLUMNS: Final = ("device_id", "section", "kind", "owner", "body", "created_at", "until")
