@@ -14,6 +14,8 @@ from sqlmodel import Session
 from shoal_hub.database import UtcDateTime
 
 Process = Callable[[Any], Any]
+WRITTEN: Final = "bulk written"
+"""Execution option of a connection's statement: the `Written` that the driver is handed as text."""
 _MOST_TIMES: Final = 4096
 """Times that are kept in the form that the driver takes: most rows of a batch have the same ones."""
 
@@ -52,6 +54,18 @@ class _Form(NamedTuple):
 _BY_ROW: Final = object()
 
 
+class Written(NamedTuple):
+    """What a statement in the driver's words writes, for whoever watches the connection.
+
+    Attributes:
+        statement: What the words were made of.
+        rows: Its values, row by row.
+    """
+
+    statement: Insert | Update
+    rows: Sequence[Mapping[str, Any]]
+
+
 class Query:
     """A SELECT of columns that is put into words once for each database.
 
@@ -62,7 +76,7 @@ class Query:
     def __init__(self, statement: Select[Unpack[tuple[Any, ...]]]) -> None:
         self._statement: Final = statement
         self._forms: dict[str, _Form] = {}
-        self._results: dict[str, Sequence[Process | None]] = {}
+        self._processes: dict[str, Sequence[tuple[int, Process]]] = {}
 
     def rows(self, session: Session, **values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - any value of a column
         """Return the rows.
@@ -79,26 +93,33 @@ class Query:
         if form is None:
             form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
         result = connection.exec_driver_sql(form.sql, *form.values([values]))
-        processes = self._results.get(connection.dialect.name)
+        processes = self._processes.get(connection.dialect.name)
         if processes is None:
-            processes = self._results[connection.dialect.name] = self._processes(result.cursor, connection.dialect)
-        if not processes:
-            return list(map(tuple, result.all()))
-        return [
-            tuple(value if process is None else process(value) for value, process in zip(row, processes, strict=True))
-            for row in result.all()
-        ]
+            processes = self._processes[connection.dialect.name] = self._needed(result.cursor, connection.dialect)
+        return [_processed(row, processes) for row in result.all()]
 
-    def _processes(self, cursor: DBAPICursor | None, dialect: Dialect) -> Sequence[Process | None]:
-        """Return what makes each column's value one of Python's, if something has to; nothing where none needs it."""
+    def _needed(self, cursor: DBAPICursor | None, dialect: Dialect) -> Sequence[tuple[int, Process]]:
+        """Return what makes the values of some columns, by their places, values of Python's."""
         types = [column.type.dialect_impl(dialect) for column in self._statement.selected_columns]
         told = [one[1] for one in cursor.description] if cursor is not None else []
-        processes = [one.result_processor(dialect, kind) for one, kind in zip(types, told, strict=True)]
-        return processes if any(processes) else ()
+        every = enumerate(one.result_processor(dialect, kind) for one, kind in zip(types, told, strict=True))
+        return [(place, process) for place, process in every if process is not None]
+
+
+def _processed(row: Sequence[Any], processes: Sequence[tuple[int, Process]]) -> tuple[Any, ...]:
+    if not processes:
+        return tuple(row)
+    values = list(row)
+    for place, process in processes:
+        values[place] = process(values[place])
+    return tuple(values)
 
 
 class Bulk:
     """A statement whose parameters are given row by row.
+
+    Where the audit trail follows a transaction, rows of audited tables may be added, each with its key by the column's
+    name; what else is written to such a table by this way is refused.
 
     Args:
         statement: Each value that differs by row is a `bindparam` of its own; no IN, which is another statement for
@@ -125,7 +146,8 @@ class Bulk:
         form = self._forms.get(connection.dialect.name)
         if form is None:
             form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
-        return connection.exec_driver_sql(form.sql, form.values(rows)).rowcount
+        options = {WRITTEN: Written(self._statement, rows)}
+        return connection.exec_driver_sql(form.sql, form.values(rows), options).rowcount
 
 
 def _form_of(statement: Insert | Update | Select[Unpack[tuple[Any, ...]]], dialect: Dialect) -> _Form:

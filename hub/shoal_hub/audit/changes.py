@@ -1,4 +1,4 @@
-"""Sees what a transaction changes, by whatever way it writes: flushed objects as well as UPDATE and DELETE statements.
+"""Sees what a transaction changes: flushed objects, UPDATE and DELETE statements, and rows that `Bulk` adds by key.
 
 What a row was is read from the database before the first statement that touches it; what it is, when the transaction
 commits. So nothing depends on what the ORM remembers. Every table is audited unless it is marked UNAUDITED.
@@ -16,6 +16,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session
 
 from shoal_hub.audit.entry import canonical_json
+from shoal_hub.bulk import WRITTEN, Written
 from shoal_hub.database import SECRET, UNAUDITED
 from shoal_hub.errors import HubError
 
@@ -25,6 +26,9 @@ MAX_VALUE_BYTES: Final = 1024
 MAX_ROWS: Final = 100
 """Rows of one table that an entry shows; the others are there as one SHA-256 and a count."""
 _BATCH: Final = 500
+_SHORT_CHARS: Final = MAX_VALUE_BYTES // 12 - 1
+"""Characters of a text that is no long value, whatever they are: one takes at most twelve bytes, and quotes two."""
+_WATCHED: Final = "audit watched"
 
 Key = tuple[Any, ...]
 Row = dict[str, Any]
@@ -54,6 +58,7 @@ class Changes:
         self._is_flushing = False
         self.made: dict[str, str] = {}
         """The hub's feature whose table a new row is in, by `table/key`, in the order in which rows were made."""
+        session.info[_WATCHED] = True
         event.listen(session, "after_begin", self._after_begin)
         event.listen(session, "before_flush", self._before_flush)
         event.listen(session, "after_flush", self._after_flush)
@@ -64,13 +69,14 @@ class Changes:
         difference = Difference({}, {})
         for name, rows in self._before.items():
             now = _read(self._session.connection(), self._tables[name], list(rows))
-            changed = [(key, *_change(self._tables[name], row, now.get(key))) for key, row in rows.items()]
+            columns = [column for column in self._tables[name].columns if column.info != UNAUDITED]
+            changed = [(key, *_change(columns, row, now.get(key))) for key, row in rows.items()]
             _show(difference, name, [one for one in changed if one[1] is not None or one[2] is not None])
         return difference
 
     def _after_begin(self, _session: Session, _transaction: object, connection: Connection) -> None:
         event.listen(connection, "before_execute", self._before_execute)
-        event.listen(connection, "before_cursor_execute", _refuse_raw_text)
+        event.listen(connection, "before_cursor_execute", self._before_cursor_execute)
 
     def _after_rollback(self, _session: Session, _transaction: object) -> None:
         self._is_flushing = False
@@ -91,8 +97,7 @@ class Changes:
             mapper = inspect(one).mapper
             table, key = mapper.local_table, tuple(mapper.primary_key_from_instance(one))
             if _is_audited(table):
-                self._note(table, [key], {})
-                self.made.setdefault(_name(table.name, key), mapper.class_.__module__.split(".")[1])
+                self._note_made(table, [key], mapper.class_)
 
     def _before_execute(
         self, connection: Connection, statement: object, many: Sequence[object], params: object, _options: object
@@ -107,11 +112,53 @@ class Changes:
         found = _read_where(connection, table, statement.whereclause, is_locking=True)
         self._note(table, list(found), found)
 
+    def _before_cursor_execute(
+        self,
+        _connection: object,
+        _cursor: object,
+        sql: str,
+        _values: object,
+        context: Any,  # noqa: ANN401 - the dialect's own
+        _many: object,
+    ) -> None:
+        """Look at what was handed to the driver as text, which `before_execute` does not see."""
+        if context.compiled is not None or _reads(sql):
+            return
+        written: Written | None = context.execution_options.get(WRITTEN)
+        if written is None:
+            raise _unauditable(sql)
+        statement, table = written.statement, written.statement.table
+        if isinstance(table, Table) and not _is_audited(table):
+            return
+        if not isinstance(table, Table) or not _only_adds(statement):
+            raise _unauditable(sql)
+        keys = [column.name for column in table.primary_key.columns]
+        if not all(name in row for row in written.rows for name in keys):
+            raise _unauditable(sql)
+        made = [tuple(row[name] for name in keys) for row in written.rows]
+        self._note_made(table, made, statement.entity_description["entity"])
+
+    def _note_made(self, table: Table, keys: Sequence[Key], entity: type) -> None:
+        feature = entity.__module__.split(".")[1]
+        self._note(table, keys, {})
+        for key in keys:
+            self.made.setdefault(_name(table.name, key), feature)
+
     def _note(self, table: Table, keys: Iterable[Key], rows: dict[Key, Row]) -> None:
         self._tables.setdefault(table.name, table)
         known = self._before.setdefault(table.name, {})
         for key in keys:
             known.setdefault(key, rows.get(key))
+
+
+def is_watched(session: Session) -> bool:
+    """Whether the audit trail follows row by row what this session changes: what it adds has to say its key."""
+    return _WATCHED in session.info
+
+
+def _only_adds(statement: object) -> bool:
+    """Whether a statement adds the rows that it is given, and touches none that is there."""
+    return type(statement) is Insert and statement.select is None  # what may update as well is of a class of its own
 
 
 def _writes(statement: object) -> bool:
@@ -123,15 +170,10 @@ def _reads(sql: str) -> bool:
     return sql.lstrip().upper().startswith(("SELECT", "PRAGMA"))
 
 
-def _refuse_raw_text(_connection: object, _cursor: object, sql: str, _values: object, context: Any, _: object) -> None:  # noqa: ANN401
-    """Refuse what was handed to the driver as text, which `before_execute` does not see."""
-    if context.compiled is None and not _reads(sql):
-        raise _unauditable(sql)
-
-
 def _unauditable(statement: object) -> UnauditableError:
     return UnauditableError(
-        f"recording a change: {str(statement)[:200]!r} is no flush of an object and no plain UPDATE or DELETE",
+        f"recording a change: {str(statement)[:200]!r} is no flush of an object, no plain UPDATE or DELETE, and "
+        "adds no rows by their keys",
         "write rows through the session's objects, or mark the table as UNAUDITED",
     )
 
@@ -159,22 +201,22 @@ def _read_where(
     connection: Connection, table: Table, where: ColumnElement[bool] | None, *, is_locking: bool
 ) -> dict[Key, Row]:
     wanted = select(table) if where is None else select(table).where(where)
-    rows = connection.execute(wanted.with_for_update() if is_locking else wanted).mappings()
-    names = [column.name for column in table.primary_key.columns]
-    return {tuple(row[name] for name in names): dict(row) for row in rows}
+    names = [column.name for column in table.columns]
+    keys = [names.index(column.name) for column in table.primary_key.columns]
+    rows = connection.execute(wanted.with_for_update() if is_locking else wanted)
+    return {tuple(row[place] for place in keys): dict(zip(names, row, strict=True)) for row in rows.all()}
 
 
-def _change(table: Table, before: Row | None, after: Row | None) -> tuple[Row | None, Row | None]:
+def _change(columns: Sequence[Any], before: Row | None, after: Row | None) -> tuple[Row | None, Row | None]:
     """Return the changed columns as they were and as they are; for a row that came or went, all that are not null."""
-    columns = [column for column in table.columns if column.info != UNAUDITED]
     if before is not None and after is not None:
         columns = [column for column in columns if before[column.name] != after[column.name]]
-        if not columns:
-            return None, None
-        return _values(columns, before), _values(columns, after)
-    rows = (before or {}), (after or {})
-    parts = [_values([column for column in columns if row.get(column.name) is not None], row) for row in rows]
-    return (parts[0] or None), (parts[1] or None)
+        return (_values(columns, before), _values(columns, after)) if columns else (None, None)
+    return _present(columns, before), _present(columns, after)
+
+
+def _present(columns: Sequence[Any], row: Row | None) -> Row | None:
+    return _values([column for column in columns if row[column.name] is not None], row) or None if row else None
 
 
 def _values(columns: Sequence[Any], row: Row) -> Row:
@@ -187,6 +229,8 @@ def _plain(column: Any, value: Any) -> Any:  # noqa: ANN401 - any column's value
         return None
     if column.info == SECRET:
         return REDACTED
+    if isinstance(value, int) or (isinstance(value, str) and len(value) <= _SHORT_CHARS):
+        return value  # no column has integers of more than 64 bits
     if isinstance(value, bytes):
         return _digest(value)
     if isinstance(value, datetime):

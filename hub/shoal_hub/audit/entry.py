@@ -10,6 +10,7 @@ from typing import Any, Final
 START: Final = "0" * 64
 """What the first entry names as the hash before it."""
 _FORM: Final = "shoal audit entry 1"
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 _NOT_TEXT: Final = frozenset({"sequence", "at", "before", "after"})
 
 
@@ -33,7 +34,7 @@ class Entry:
 
 def canonical_json(value: object) -> str:
     """Return the one text of a JSON value: sorted keys, no spaces, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def canonical(entry: Entry) -> bytes:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,6 +25,7 @@ SITE: Final = "site"
 _CONTENT: Final = TypeAdapter(
     tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None, dict[str, DesiredTrial]]
 )
+_NO_CONFIG: Final = DesiredConfig()
 _Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite
 
 
@@ -78,7 +80,7 @@ class Composition:
     site: DesiredSite | None = None
     trials: dict[str, DesiredTrial] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def content_sha256(self) -> str:
         """SHA-256 of the content: equal for equal content, whatever the intents behind it."""
         content = (self.models, self.federated, self.config, self.site, self.trials)
@@ -95,7 +97,7 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
     models: dict[str, DesiredModel] = {}
     federated: dict[str, DesiredRound] = {}
     trials: dict[str, DesiredTrial] = {}
-    config, site = DesiredConfig(), None
+    config, site = _NO_CONFIG, None
     conflicts: list[Conflict] = []
     for section, ranked in _by_section(intents, now).items():
         for wanted in ranked:

@@ -10,14 +10,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Update, bindparam, insert
+from sqlalchemy import String, bindparam, insert
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, delete, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
-from shoal_contract.desired import DesiredState, DesiredTrial
+from shoal_contract.desired import DesiredState
 from shoal_contract.envelope import DESIRED_STATE_TYPE
-from shoal_hub.database import announce, is_among
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import announce, as_texts, is_among
 from shoal_hub.devices.compose import Composition, compose
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.intents import intents_of_each, mark_all_stale
@@ -72,9 +73,7 @@ def refresh_states(
     Returns:
         The devices with a new envelope to publish.
     """
-    # What is revoked may read nothing.
-    known = select(Device.id, Device.group, Device.reported_epoch, Device.reported_generation)
-    found = session.exec(known.where(is_among(col(Device.id), device_ids), col(Device.revoked_at).is_(None))).all()
+    found = _KNOWN.rows(session, ids=as_texts(device_ids))
     reported = {device_id: (epoch, number) for device_id, _, epoch, number in found}
     limits = limits_by_device(session, {device_id: group for device_id, group, _, _ in found})
     rows = _standing(session, reported)
@@ -83,10 +82,11 @@ def refresh_states(
     noted: list[dict[str, Any]] = []
     for device_id, intents in intents_of_each(session, list(reported)).items():
         composition = compose(intents, now)
-        models = give_keys(session, version_keys, device_id, composition.models, encrypted, now)
-        trials = _give_trial_keys(session, version_keys, device_id, composition.trials, encrypted, now)
+        if encrypted:
+            composition = _with_keys(session, version_keys, device_id, composition, encrypted, now)
         config = with_limits(composition.config, limits[device_id])
-        composition = dataclasses.replace(composition, models=models, trials=trials, config=config)
+        if config is not composition.config:
+            composition = dataclasses.replace(composition, config=config)
         row = rows.get(device_id)
         generation = _next_generation(row, composition, reported[device_id], director.epoch, now, life)
         if generation is not None:
@@ -111,9 +111,20 @@ class _Standing(NamedTuple):
 
 
 def _standing(session: Session, device_ids: Iterable[str]) -> dict[str, _Standing]:
-    columns: Any = select_columns(*(getattr(DesiredRow, name) for name in _Standing._fields))
-    found = session.connection().execute(columns.where(is_among(col(DesiredRow.device_id), device_ids)))
-    return {row.device_id: _Standing(*row) for row in found}
+    return {row[0]: _Standing(*row) for row in _STANDING.rows(session, ids=as_texts(device_ids))}
+
+
+_AMONG: Final = bindparam("ids", type_=String())
+_KNOWN: Final = Query(  # what is revoked may read nothing
+    select_columns(
+        col(Device.id), col(Device.group), col(Device.reported_epoch), col(Device.reported_generation)
+    ).where(is_among(col(Device.id), _AMONG), col(Device.revoked_at).is_(None))
+)
+_STANDING: Final = Query(
+    select_columns(*(getattr(DesiredRow, name) for name in _Standing._fields)).where(
+        is_among(col(DesiredRow.device_id), _AMONG)
+    )
+)
 
 
 def _sign(
@@ -152,24 +163,23 @@ def _keep(
 ) -> None:
     """Write the rows of states that were signed, and of those that stand and leave out something else than before."""
     session.flush()
-    first = [one for one in signed if one["device_id"] not in standing]
-    if first:
-        session.connection().execute(insert(DesiredRow), first)
+    _FIRST.execute(session, [one for one in signed if one["device_id"] not in standing])
     for statement, rows in ((_SIGNED, signed), (_NOTED, noted)):
         values = [{f"new_{name}": one[name] for name in one} for one in rows if one["device_id"] in standing]
-        if values:
-            session.connection().execute(statement, values)
+        statement.execute(session, values)
     for row in list(session.identity_map.values()):
         if isinstance(row, DesiredRow):
             session.expire(row)
 
 
-def _update(*names: str) -> Update:
+def _update(*names: str) -> Bulk:
     statement = update(DesiredRow).where(col(DesiredRow.device_id) == bindparam("new_device_id"))
-    return statement.values({name: bindparam(f"new_{name}") for name in names})
+    return Bulk(statement.values({name: bindparam(f"new_{name}") for name in names}))
 
 
-_SIGNED: Final = _update("epoch", "generation", "content_sha256", "envelope", "issued_at", "expires_at", "conflicts")
+_CHANGING: Final = ("epoch", "generation", "content_sha256", "envelope", "issued_at", "expires_at", "conflicts")
+_FIRST: Final = Bulk(insert(DesiredRow).values({name: bindparam(name) for name in ("device_id", *_CHANGING)}))
+_SIGNED: Final = _update(*_CHANGING)
 _NOTED: Final = _update("conflicts")
 
 
@@ -189,18 +199,20 @@ def take_marks(session: Session, device_ids: Sequence[str]) -> list[str]:
     return taken
 
 
-def _give_trial_keys(
+def _with_keys(
     session: Session,
     keys: VersionKeys,
     device_id: str,
-    trials: Mapping[str, DesiredTrial],
+    composition: Composition,
     encrypted: Mapping[tuple[str, int], VersionRef],
     now: datetime,
-) -> dict[str, DesiredTrial]:
-    """Return the trials, candidates of encrypted versions with the version's key for this device."""
-    candidates = {model: trial.candidate for model, trial in trials.items()}
+) -> Composition:
+    """Return what a device is to serve and to try, that of encrypted versions with the version's key for it."""
+    models = give_keys(session, keys, device_id, composition.models, encrypted, now)
+    candidates = {model: trial.candidate for model, trial in composition.trials.items()}
     given = give_keys(session, keys, device_id, candidates, encrypted, now)
-    return {model: trial.model_copy(update={"candidate": given[model]}) for model, trial in trials.items()}
+    trials = {model: one.model_copy(update={"candidate": given[model]}) for model, one in composition.trials.items()}
+    return dataclasses.replace(composition, models=models, trials=trials)
 
 
 def stale_devices(session: Session, limit: int) -> list[str]:

@@ -2,15 +2,18 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import or_
+from sqlalchemy import JSON, String, bindparam, cast, func, insert, or_, true
 from sqlalchemy import select as select_columns
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select
 
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
-from shoal_hub.database import announce, in_parts, is_among
+from shoal_hub.audit.changes import is_watched
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import JsonText, announce, as_texts, in_parts, is_among
 from shoal_hub.devices.compose import CONFIG, FEDERATED, MODELS, SITE, TRIALS, Wanted
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import Intent, IntentKind
@@ -112,25 +115,28 @@ def replace_intents(
     """
     for device_id, body in bodies.items():
         _require_fit(device_id, section, body)
-    told = {device_id: _urgent_if(kind, body) for device_id, body in bodies.items()}
-    ids = sorted(told)
-    for part in in_parts(ids):
-        of_part = col(Intent.device_id).in_(part), col(Intent.section) == section
+    ids = sorted(bodies)
+    if ids:
         is_replaced = or_(col(Intent.owner) == owner, col(Intent.kind).in_(sorted(replaces)))
-        session.exec(delete(Intent).where(*of_part, is_replaced))
-    session.add_all(
-        Intent(
-            device_id=device_id,
-            section=section,
-            kind=kind,
-            owner=owner,
-            body=told[device_id].model_dump(mode="json"),
-            created_at=now,
-            until=until,
-        )
-        for device_id in ids
-    )
+        of_these = is_among(col(Intent.device_id), ids), col(Intent.section) == section
+        session.exec(delete(Intent).where(*of_these, is_replaced))
+        common = {"section": section, "kind": kind, "owner": owner, "created_at": now, "until": until}
+        _add(session, [(one, _urgent_if(kind, bodies[one])) for one in ids], common)
     mark_all_stale(session, ids)
+
+
+def _add(session: Session, wanted: Sequence[tuple[str, Body]], common: dict[str, Any]) -> None:
+    """Add an intent for each device; what is `common` to them are the other columns."""
+    if is_watched(session):  # row by row, by keys that the database makes
+        session.add_all(Intent(device_id=one, body=body.model_dump(mode="json"), **common) for one, body in wanted)
+        return
+    session.flush()  # those that were wanted before come before
+    rows = [{"device_id": one, "body": JsonText(body.model_dump_json()), **common} for one, body in wanted]
+    _ADD.execute(session, rows)
+
+
+_COLUMNS: Final = ("device_id", "section", "kind", "owner", "body", "created_at", "until")
+_ADD: Final = Bulk(insert(Intent).values({name: bindparam(name) for name in _COLUMNS}))
 
 
 def drop_intents(session: Session, device_id: str, *, section: str | None = None, owner: str | None = None) -> None:
@@ -162,12 +168,18 @@ def _drop(session: Session, device_ids: Sequence[str], owner: str, section: str)
 def intents_of_each(session: Session, device_ids: Collection[str]) -> dict[str, list[Wanted]]:
     """Return what is wanted of each of these devices, for the composer."""
     wanted: dict[str, list[Wanted]] = {device_id: [] for device_id in device_ids}
-    names = ("device_id", "id", "section", "kind", "owner", "body", "created_at", "until")
-    columns: Any = select_columns(*(getattr(Intent, name) for name in names))
     session.flush()
-    for device_id, *intent in session.connection().execute(columns.where(is_among(col(Intent.device_id), device_ids))):
+    for device_id, *intent in _OF_EACH.rows(session, ids=as_texts(device_ids)):
         wanted[device_id].append(Wanted(*intent))
     return wanted
+
+
+_WANTED: Final = ("device_id", "id", "section", "kind", "owner", "body", "created_at", "until")
+_OF_EACH: Final = Query(
+    select_columns(*(getattr(Intent, name) for name in _WANTED)).where(
+        is_among(col(Intent.device_id), bindparam("ids", type_=String()))
+    )
+)
 
 
 def intents_of(session: Session, device_id: str, section: str | None = None) -> list[Wanted]:
@@ -185,19 +197,34 @@ def mark_stale(session: Session, device_id: str) -> None:
 
 def mark_all_stale(session: Session, device_ids: Collection[str]) -> None:
     """Have the desired states of many devices composed again, as `mark_stale` does for one."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    ids = sorted(device_ids)
-    # The update locks a mark that is there: the controller, about to take it away, waits and then sees our intents.
-    for part in in_parts(ids):
-        statement = insert(StaleDesired).values([{"device_id": one} for one in part])
-        is_marked = {"device_id": statement.excluded.device_id}
-        session.connection().execute(statement.on_conflict_do_update(index_elements=["device_id"], set_=is_marked))
+    if device_ids:
+        statement = _marking(session.get_bind().dialect.name)
+        session.connection().execute(statement, {"ids": as_texts(device_ids)})
     announce(session, "intents")
+
+
+@cache
+def _marking(dialect: str) -> postgresql.Insert | sqlite.Insert:
+    """Return the statement that marks devices in their order.
+
+    Its update locks a mark that is there: the controller, about to take it away, waits and then sees our intents.
+    """
+    ids = bindparam("ids", type_=String())
+    is_postgresql = dialect == "postgresql"
+    each = func.json_array_elements_text(cast(ids, JSON)) if is_postgresql else func.json_each(ids)
+    wanted = select_columns(each.table_valued("value").c.value).where(true())  # SQLite: or ON begins a join's condition
+    adding = postgresql.insert(StaleDesired) if is_postgresql else sqlite.insert(StaleDesired)
+    statement = adding.from_select(["device_id"], wanted)
+    is_marked = {"device_id": statement.excluded.device_id}
+    return statement.on_conflict_do_update(index_elements=["device_id"], set_=is_marked)
 
 
 def _urgent_if(kind: IntentKind, body: Body) -> Body:
     """Return a body that says whether it is fetched although the month's byte budget is spent."""
-    return body.model_copy(update={"is_urgent": kind in _URGENT}) if isinstance(body, DesiredModel) else body
+    is_urgent = kind in _URGENT
+    if not isinstance(body, DesiredModel) or body.is_urgent == is_urgent:
+        return body
+    return body.model_copy(update={"is_urgent": is_urgent})
 
 
 def _require_fit(device_id: str, section: str, body: Body) -> None:

@@ -33,7 +33,7 @@ from shoal_hub.wake import INGEST, wake
 log = logging.getLogger(__name__)
 
 BATCH_MESSAGES: Final = 500
-_GATHER_RATIO: Final = 90.0
+_GATHER_RATIO: Final = 200.0
 """After a batch, what comes is gathered for this many times the CPU that it took: few batches cost less than many."""
 _LONGEST_GATHER_S: Final = 0.5
 """But no longer than this, and not once there is a whole batch."""

@@ -213,14 +213,14 @@ class _Step:
             return attempt
         if attempt.assigned_at is None and not self._has_room():
             return attempt
-        begun = replace(attempt, assigned_at=attempt.assigned_at or self._now)
+        begun_at = attempt.assigned_at or self._now
         facts = self._of(attempt)
         if facts.report == NEVER_SEEN and not facts.targets:
-            return begun  # it has not reported yet; its time runs
+            return replace(attempt, assigned_at=begun_at)  # it has not reported yet; its time runs
         target = choose_target(facts.targets, self.rollout.targets)
         problem = self._misfits(facts, target)
         if problem is not None:
-            return self._misfit(begun, problem)
+            return self._misfit(replace(attempt, assigned_at=begun_at), problem)
         body = DesiredModel(
             version=self.rollout.version,
             target=target,
@@ -232,7 +232,13 @@ class _Step:
         former = facts.current
         version = former.version if former else None
         return replace(
-            begun, state="assigned", target=target, from_body=former, from_version=version, seen=facts.report
+            attempt,
+            state="assigned",
+            target=target,
+            from_body=former,
+            from_version=version,
+            seen=facts.report,
+            assigned_at=begun_at,
         )
 
     def _misfits(self, facts: DeviceFacts, target: str) -> Problem | None:

@@ -3,17 +3,19 @@
 Only what has changed is written: ingest notes devices' steps in the same rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Update, bindparam
+from pydantic import BaseModel
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select, update
 
 from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem
-from shoal_hub.database import in_parts, is_among
+from shoal_hub.bulk import Bulk
+from shoal_hub.database import JsonText, in_parts, is_among
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.rollouts.views import Attempt
 
@@ -63,7 +65,7 @@ def keep_attempts(session: Session, changes: Iterable[Change]) -> None:
     """Write what has changed of attempts, with a statement for all in which the same columns have."""
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for before, after in changes:
-        values = _changed(before, after)
+        values = _changed(before, after, _as_text)
         if values:
             named = {f"new_{name}": value for name, value in values.items()}
             by_columns.setdefault(tuple(values), []).append(named | {"of_deployment": after.id})
@@ -73,12 +75,12 @@ def keep_attempts(session: Session, changes: Iterable[Change]) -> None:
         locking: Any = select(Deployment.id).where(is_among(col(Deployment.id), ids))
         session.exec(locking.order_by(Deployment.id).with_for_update()).all()
     for names, rows in by_columns.items():
-        session.connection().execute(_update(names), rows)
+        _update(names).execute(session, rows)
 
 
 def keep_audited(session: Session, changes: Sequence[Change]) -> None:
     """Write the same through the session's objects, as a transaction must that the audit trail follows row by row."""
-    values = {after.id: _changed(before, after) for before, after in changes}
+    values = {after.id: _changed(before, after, _as_object) for before, after in changes}
     for part in in_parts(values):
         wanted = select(Deployment).where(col(Deployment.id).in_(part))
         for row in session.exec(wanted):
@@ -87,7 +89,15 @@ def keep_audited(session: Session, changes: Sequence[Change]) -> None:
             session.add(row)
 
 
-def _changed(before: Attempt, after: Attempt) -> dict[str, Any]:
+def _as_text(value: BaseModel) -> JsonText:
+    return JsonText(value.model_dump_json())
+
+
+def _as_object(value: BaseModel) -> Any:  # noqa: ANN401 - JSON
+    return value.model_dump(mode="json")
+
+
+def _changed(before: Attempt, after: Attempt, to_json: Callable[[BaseModel], Any]) -> dict[str, Any]:
     """Return the columns that differ, with what is in them after."""
     same = zip(_SAME, _same_of(before), _same_of(after), strict=True)
     values: dict[str, Any] = {name: is_now for name, was, is_now in same if was != is_now}
@@ -96,11 +106,11 @@ def _changed(before: Attempt, after: Attempt) -> dict[str, Any]:
     for name in ("from_body", "problem"):
         value: DesiredModel | Problem | None = getattr(after, name)
         if value != getattr(before, name):
-            values[name] = value.model_dump(mode="json") if value is not None else None
+            values[name] = to_json(value) if value is not None else None
     return values
 
 
 @lru_cache(maxsize=256)
-def _update(names: tuple[str, ...]) -> Update:
+def _update(names: tuple[str, ...]) -> Bulk:
     statement = update(Deployment).where(col(Deployment.id) == bindparam("of_deployment"))
-    return statement.values({name: bindparam(f"new_{name}") for name in names})
+    return Bulk(statement.values({name: bindparam(f"new_{name}") for name in names}))

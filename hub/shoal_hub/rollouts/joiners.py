@@ -10,13 +10,12 @@ from shoal_hub.devices.query import QueryError
 from shoal_hub.errors import NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import Severity
-from shoal_hub.ids import new_id
 from shoal_hub.pins.pin import pinned_devices
 from shoal_hub.registry.tables import Version
 from shoal_hub.rollouts.expect import expected_bytes
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.request import RolloutPlan
-from shoal_hub.rollouts.selection import find_candidates
+from shoal_hub.rollouts.selection import add_late, find_candidates
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.words import counted
 
@@ -60,17 +59,7 @@ def add_late_joiners(session: Session, rollout: Rollout, now: datetime) -> int:
     wanted_version = select(Version).where(Version.model == rollout.model, Version.number == rollout.version)
     version = session.exec(wanted_version).one()
     expected = expected_bytes(session, version, plan, [(device, last) for device in late])
-    session.add_all(
-        Deployment(
-            id=new_id("dp"),
-            rollout_id=rollout.id,
-            device_id=device.id,
-            wave=last,
-            is_late_joiner=True,
-            forecast_bytes=expected.get(device.id),
-        )
-        for device in late
-    )
+    add_late(session, rollout, late, last, expected)
     rollout.waves = [*rollout.waves[:-1], rollout.waves[-1] + len(late)]
     _tell(
         session,

@@ -13,10 +13,10 @@ from shoal_hub.database import utc_now
 from shoal_hub.gates.tables import GateLook
 from shoal_hub.rollouts.counts import WaveCounts, count_by_state, count_by_wave, travelled_bytes, whole_bytes
 from shoal_hub.rollouts.gate import last_look, waits_for_person
-from shoal_hub.rollouts.listing import device_names
+from shoal_hub.rollouts.listing import Listed
 from shoal_hub.rollouts.reconcile import view_rollout
 from shoal_hub.rollouts.request import RolloutPlan, Threshold
-from shoal_hub.rollouts.tables import Deployment, DeploymentState, Rollout, RolloutState
+from shoal_hub.rollouts.tables import DeploymentState, Rollout, RolloutState
 from shoal_hub.rollouts.thresholds import describe, measure
 from shoal_hub.rollouts.views import RolloutView
 from shoal_hub.rollouts.work import count_deployments
@@ -135,7 +135,7 @@ def summarise(row: Rollout, waves: WaveCounts) -> RolloutSummary:
     return RolloutSummary.model_validate(row.model_dump() | counts)
 
 
-def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) -> RolloutDetail:
+def detail(session: Session, row: Rollout, deployments: Sequence[Listed]) -> RolloutDetail:
     """Return a rollout with some of its deployments; all are counted."""
     now = utc_now()
     view = view_rollout(session, row, now)
@@ -155,7 +155,6 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) ->
     ]
     has_gate = view.plan.gate is not None
     looks = [last_look(session, row.id, wave) for wave in range(row.current_wave + 1)] if has_gate else []
-    names = device_names(session, deployments)
     gates = [GatePublic.model_validate(look, from_attributes=True) for look in looks if look is not None]
     return RolloutDetail(
         **summarise(row, count_by_wave(session, [row.id])[row.id]).model_dump(),
@@ -171,10 +170,7 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Deployment]) ->
         is_waiting_for_deltas=view.is_waiting_for_deltas,
         **asdict(travelled),
         deployments=[
-            DeploymentPublic.model_validate(
-                one.model_dump()
-                | {"whole_bytes": whole.get(one.target), "device_name": names.get(one.device_id, one.device_id)}
-            )
+            DeploymentPublic.model_validate({**one._asdict(), "whole_bytes": whole.get(one.target)})
             for one in deployments
         ],
     )

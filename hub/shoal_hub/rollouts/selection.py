@@ -3,11 +3,13 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from sqlalchemy import bindparam, insert
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
+from shoal_hub.bulk import Bulk
 from shoal_hub.database import is_among
 from shoal_hub.devices.groups import find_group, member_ids
 from shoal_hub.devices.matching import matching_ids
@@ -17,7 +19,7 @@ from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
 from shoal_hub.ids import new_id
 from shoal_hub.pins.pin import pinned_devices
 from shoal_hub.rollouts.request import RolloutAgain, RolloutPlan, RolloutRequest
-from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.rollouts.tables import Deployment, DeploymentState, Rollout
 from shoal_hub.rollouts.waves import choose_held_back, plan_waves, shuffled
 
 
@@ -155,22 +157,42 @@ def add_deployments(session: Session, rollout: Rollout, chosen: Selection, expec
         expected: What each is going to fetch of the model's file, as far as that is known.
     """
     late = {one.id for one in chosen.late}
-    session.add_all(
-        Deployment(
-            id=new_id("dp"),
-            rollout_id=rollout.id,
-            device_id=device.id,
-            wave=wave,
-            is_late_joiner=device.id in late,
-            forecast_bytes=expected.get(device.id),
-        )
-        for device, wave in chosen.placed()
+    ahead = (
+        _Row(rollout.id, one.id, wave, is_late_joiner=one.id in late, forecast_bytes=expected.get(one.id))
+        for one, wave in chosen.placed()
     )
-    session.add_all(
-        Deployment(id=new_id("dp"), rollout_id=rollout.id, device_id=one.id, wave=len(rollout.waves), state="held_back")
-        for one in chosen.held_back
+    back = (_Row(rollout.id, one.id, len(rollout.waves), state="held_back") for one in chosen.held_back)
+    _add(session, [*ahead, *back])
+
+
+def add_late(
+    session: Session, rollout: Rollout, late: Sequence[Candidate], wave: int, expected: Mapping[str, int]
+) -> None:
+    """Add a deployment for each device that joins a rollout that runs; see `add_deployments`."""
+    _add(
+        session,
+        [_Row(rollout.id, one.id, wave, is_late_joiner=True, forecast_bytes=expected.get(one.id)) for one in late],
     )
-    session.flush()
+
+
+class _Row(NamedTuple):
+    """What differs between the deployments that are added."""
+
+    rollout_id: str
+    device_id: str
+    wave: int
+    state: DeploymentState = "pending"
+    is_late_joiner: bool = False
+    forecast_bytes: int | None = None
+
+
+_SAME: Final = Deployment(id="", rollout_id="", device_id="", wave=0).model_dump()
+_ADD: Final = Bulk(insert(Deployment).values(_SAME | {name: bindparam(name) for name in ("id", *_Row._fields)}))
+
+
+def _add(session: Session, rows: Sequence[_Row]) -> None:
+    session.flush()  # the rollout is there before
+    _ADD.execute(session, [{"id": new_id("dp"), **row._asdict()} for row in rows])
 
 
 def _named(session: Session, device_ids: Sequence[str]) -> list[Candidate]:

@@ -52,9 +52,9 @@ def limits_by_device(session: Session, homes: Mapping[str, str]) -> dict[str, Li
         own = {row.name: _limits_of(row) for row in session.exec(narrow)}
         listing = _limited_groups(session, part) if groups else {}
         for device_id in part:
-            names = {homes[device_id], *listing.get(device_id, ())}
-            of_groups = _tightest([groups[name] for name in names if name in groups])
-            limits[device_id] = own.get(device_id, Limits()).before(of_groups).before(fleet)
+            names = {homes[device_id], *listing.get(device_id, ())} & groups.keys()
+            wider = _tightest([groups[name] for name in names]).before(fleet) if names else fleet
+            limits[device_id] = own[device_id].before(wider) if device_id in own else wider
     return limits
 
 

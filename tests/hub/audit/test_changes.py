@@ -3,17 +3,21 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from sqlalchemy import bindparam
+from sqlalchemy import Insert, Update, bindparam, insert
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select, update
 from tests.hub.audit.trail import read
 from tests.simulators.rows import NOON, add_device
 
 from shoal_hub.audit.changes import MAX_VALUE_BYTES, UnauditableError
 from shoal_hub.audit.requests import _request, note_outside, watch_request
+from shoal_hub.bulk import Bulk
 from shoal_hub.database import Database
-from shoal_hub.devices.tables import Device
+from shoal_hub.devices.desired_tables import StaleDesired
+from shoal_hub.devices.tables import Device, EnrolmentTokenRow, Intent
 from shoal_hub.operators.tables import OperatorToken
 
 
@@ -26,6 +30,16 @@ def watched(database: Database) -> Iterator[Database]:
     _request.reset(token)
 
 
+TOKEN: dict[str, Any] = {"created_at": NOON, "expires_at": NOON, "uses_left": 1, "created_by": "ada"}
+ROWS = [
+    EnrolmentTokenRow(
+        id=f"et-{size}", secret_sha256=str(size), label="é" * size, tags={"é": [size]}, **TOKEN
+    ).model_dump()
+    for size in (84, 200, 3)
+]
+ADD = insert(EnrolmentTokenRow).values({name: bindparam(name) for name in ROWS[0]})
+
+
 @pytest.mark.parametrize("sql", ["DELETE FROM devices", "  update devices set name = 'x'"])
 def test_text_that_the_trail_cannot_follow_is_refused(watched: Database, sql: str) -> None:
     with pytest.raises(UnauditableError, match="recording a change"), watched.transaction() as session:
@@ -36,6 +50,70 @@ def test_rows_that_are_inserted_past_the_session_are_refused(watched: Database) 
     values = {"id": "op-x", "name": "x", "secret_sha256": "0", "created_at": NOON}
     with pytest.raises(UnauditableError), watched.transaction() as session:
         session.connection().execute(OperatorToken.__table__.insert(), [values])  # type: ignore[attr-defined]
+
+
+def test_rows_that_are_added_many_at_once_make_the_entry_that_objects_make(watched: Database) -> None:
+    with watched.transaction() as session:
+        session.add_all([EnrolmentTokenRow(**row) for row in ROWS])
+    with watched.transaction() as session:
+        for token in session.exec(select(EnrolmentTokenRow)):
+            session.delete(token)
+    with watched.transaction() as session:
+        assert Bulk(ADD).execute(session, ROWS) == len(ROWS)
+    by_objects, _, at_once = read(watched)
+    assert (at_once.before, at_once.after) == (by_objects.before, by_objects.after)
+    assert (at_once.action, at_once.subject) == (by_objects.action, by_objects.subject)
+    shown = json.loads(at_once.after)
+    assert shown.keys() == {f"enrolment_tokens/{row['id']}" for row in ROWS}
+    assert {row["secret_sha256"] for row in shown.values()} == {"(secret)"}
+    assert shown["enrolment_tokens/et-84"]["label"] == "é" * 84
+    assert shown["enrolment_tokens/et-200"]["label"]["size_bytes"] == 2 + 6 * 200
+
+
+def test_rows_that_are_added_and_changed_or_taken_away_after_are_shown_as_they_are_in_the_end(
+    watched: Database,
+) -> None:
+    with watched.transaction() as session:
+        Bulk(ADD).execute(session, ROWS)
+        session.exec(update(EnrolmentTokenRow).where(col(EnrolmentTokenRow.id) == "et-3").values(label="eve"))
+        session.delete(session.get_one(EnrolmentTokenRow, "et-84"))
+    (entry,) = read(watched)
+    after = json.loads(entry.after)
+    assert json.loads(entry.before) == {}
+    assert after.keys() == {"enrolment_tokens/et-3", "enrolment_tokens/et-200"}
+    assert after["enrolment_tokens/et-3"]["label"] == "eve"
+
+
+INTENT = {"device_id": "d-1", "section": "config", "kind": "pin", "owner": "x", "body": {}, "created_at": NOON}
+
+
+@pytest.mark.parametrize(
+    ("statement", "row"),
+    [
+        (insert(Intent).values({name: bindparam(name) for name in INTENT}), INTENT),
+        (update(Device).where(col(Device.id) == bindparam("of")).values(name=bindparam("new")), {"of": "", "new": ""}),
+        (sqlite.insert(EnrolmentTokenRow).values(ADD.compile().params).on_conflict_do_nothing(), ROWS[0]),
+        (postgresql.insert(EnrolmentTokenRow).values(ADD.compile().params).on_conflict_do_nothing(), ROWS[0]),
+        (insert(EnrolmentTokenRow).from_select(["id"], select(Device.id).where(Device.id == bindparam("id"))), ROWS[0]),
+    ],
+    ids=["no key", "update", "conflict on sqlite", "conflict on postgresql", "select"],
+)
+def test_what_is_written_many_at_once_and_is_no_plain_addition_by_keys_is_refused(
+    watched: Database, statement: Insert | Update, row: dict[str, Any]
+) -> None:
+    if "dialects" in type(statement).__module__ and watched.engine.dialect.name not in type(statement).__module__:
+        pytest.skip("of the other engine")
+    with pytest.raises(UnauditableError), watched.transaction() as session:
+        Bulk(statement).execute(session, [row])
+    assert read(watched) == []
+
+
+def test_rows_of_a_table_that_is_not_audited_may_be_written_many_at_once(watched: Database) -> None:
+    with watched.transaction() as session:
+        ids = [add_device(session).id for _ in range(2)]
+        Bulk(insert(StaleDesired).values(device_id=bindparam("of"))).execute(session, [{"of": one} for one in ids])
+    (entry,) = read(watched)
+    assert json.loads(entry.after).keys() == {f"devices/{one}" for one in ids}
 
 
 def test_many_updates_in_one_call_are_refused(watched: Database) -> None:
