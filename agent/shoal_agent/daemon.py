@@ -345,7 +345,7 @@ class Agent:
 
     def _tell(self, body: EventBody) -> None:
         """Queue an event for the hub."""
-        self._outbox.put_event(body, self._now())
+        self._outbox.put_event(body, self._now(), self._desired.progress_s(body))
 
     async def _ask_again(self, sha256: str, detail: str) -> None:
         self._tell(MissingArtifact(sha256=sha256, detail=detail))

@@ -11,6 +11,7 @@ from shoal_agent.durable import replace_file
 from shoal_agent.errors import DiskError
 from shoal_agent.trust import Keys, read_desired, verify_desired
 from shoal_contract.desired import DesiredState
+from shoal_contract.telemetry import DeploymentEvent, EventBody
 from shoal_contract.trust import director_role
 
 
@@ -63,6 +64,12 @@ class DesiredFile:
             envelope, keys = kept.envelope.encode(), {kept.key_id: key}
             self.state, self._kept = read_desired(envelope, keys=keys, device_id=self._device_id), kept
         return self.state
+
+    def progress_s(self, body: EventBody) -> float:
+        """Return how long a step of a deployment may wait to be told, as far as the state in force says."""
+        wanted = self.state.models.get(body.model) if self.state and isinstance(body, DeploymentEvent) else None
+        policy = wanted.policy if wanted is not None else None
+        return (policy.progress_s or 0.0) if policy is not None else 0.0
 
     def accept(self, envelope: bytes, now: datetime) -> DesiredState:
         """Verify a received envelope and make it the one in force, durably; the one in force is not written again.

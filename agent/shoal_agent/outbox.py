@@ -87,10 +87,16 @@ class Outbox:
         self.on_change(linger_s)
         return int(cursor.lastrowid or 0)
 
-    def put_event(self, body: EventBody, now: datetime) -> int:
-        """Queue an event with an id of its own, see `put`."""
+    def put_event(self, body: EventBody, now: datetime, progress_s: float = 0.0) -> int:
+        """Queue an event with an id of its own, see `put`.
+
+        Args:
+            body: What has happened.
+            now: The clock.
+            progress_s: How long a step on the way waits, if longer than set.
+        """
         event = Event(event_id=secrets.token_hex(16), outbox=UNPLACED, at=now, body=body)
-        return self.put("event", body.kind, event.to_bytes(), linger_s=self._linger_s(body))
+        return self.put("event", body.kind, event.to_bytes(), linger_s=self._linger_s(body, progress_s))
 
     def put_window(self, kind: str, message: TelemetryMessage) -> int:
         """Queue a window of telemetry, which can wait for others, see `put`."""
@@ -188,10 +194,10 @@ class Outbox:
             except sqlite3.Error as error:
                 raise DiskError(f"{doing} in {self._path}: {error}", "free some disk space") from error
 
-    def _linger_s(self, body: EventBody) -> float:
+    def _linger_s(self, body: EventBody, progress_s: float) -> float:
         if not isinstance(body, DeploymentEvent):
             return 0.0
-        return self._settings.linger_s if body.step in _PASSING_STEPS else self._settings.ending_s
+        return max(self._settings.linger_s, progress_s) if body.step in _PASSING_STEPS else self._settings.ending_s
 
     def _fact(self, name: str, make: Callable[[], str]) -> str:
         row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()

@@ -22,6 +22,7 @@ MAX_WINDOWS: Final = 14
 MAX_PROBES: Final = 8
 MAX_ATTEMPTS: Final = 100
 MAX_PRIORITY: Final = 100
+MAX_PROGRESS_S: Final = 30.0
 _DAY_MINUTES: Final = 24 * 60
 
 
@@ -88,6 +89,8 @@ class UpdatePolicy(WireValue):
 
     What a probe runs stands on the device and never comes from the hub.
     """
+    progress_s: float | None = Field(default=None, gt=0, le=MAX_PROGRESS_S)
+    """How long a step on the way may wait, to be told together with those after it; none: as the device is set."""
 
     @model_validator(mode="after")
     def _check_times(self) -> Self:

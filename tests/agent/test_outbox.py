@@ -221,5 +221,14 @@ def test_a_step_waits_for_the_next_its_end_for_the_report_and_all_else_for_nothi
     assert told == [linger_s]
 
 
+def test_a_step_waits_longer_where_the_rollout_says_so_and_its_end_does_not(outbox: Outbox) -> None:
+    told: list[float] = []
+    outbox.on_change = told.append
+    for step, progress_s in (("fetch", 20.0), ("fetch", STEP / 2), ("commit", 20.0)):
+        body = DeploymentEvent(model="m", version=1, deployment="dp", step=step)
+        outbox.put_event(body, datetime(2026, 1, 1, tzinfo=timezone.utc), progress_s)
+    assert told == [20.0, STEP, END]
+
+
 def test_the_end_of_a_deployment_is_told_within_a_second_even_without_a_report() -> None:
     assert 0 < END <= 1 < STEP

@@ -36,6 +36,7 @@ from shoal_agent.trust import (
 from shoal_contract.desired import DesiredState
 from shoal_contract.envelope import RENEWAL_TYPE, sign
 from shoal_contract.manifest import VersionManifest
+from shoal_contract.telemetry import DeploymentEvent, MissingArtifact
 
 GENUINE = sign_state(state_of(5))
 
@@ -147,6 +148,24 @@ def test_each_refusal_has_a_code_of_its_own_and_a_remedy() -> None:
     problems = [kind("what was found").to_problem() for kind in kinds]
     assert len({problem.code for problem in problems}) == len(kinds)
     assert all(problem.remedy for problem in problems)
+
+
+def test_how_long_a_step_may_wait_is_what_the_state_in_force_says_of_its_model(tmp_path: Path) -> None:
+    file = DesiredFile(tmp_path / "desired.json", lambda: KEYS, DEVICE)
+    step = DeploymentEvent(model="tiny", version=1, deployment="dp-1", step="fetch")
+    assert file.progress_s(step) == 0.0
+    manifest = {"sha256": "0" * 64, "size_bytes": 1}
+    asks = {
+        "version": 1,
+        "target": "onnx-int8",
+        "manifest": manifest,
+        "deployment": "dp-1",
+        "policy": {"progress_s": 20},
+    }
+    file.accept(sign_state(state_of(5, models={"tiny": asks, "other": asks | {"policy": None}})), NOW)
+    assert file.progress_s(step) == 20.0
+    others = [step.model_copy(update={"model": name}) for name in ("other", "unknown")]
+    assert [file.progress_s(one) for one in [*others, MissingArtifact(sha256="0" * 64)]] == [0.0] * 3
 
 
 def test_a_refused_state_leaves_the_one_in_force_on_disk(tmp_path: Path) -> None:

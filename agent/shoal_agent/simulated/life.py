@@ -271,7 +271,7 @@ class Life:
     def _tell(self, body: EventBody) -> None:
         """Queue an event for the hub."""
         self._mount.write("an event")
-        self._mount.disk.outbox.put_event(body, self._world.clock())
+        self._mount.disk.outbox.put_event(body, self._world.clock(), self._desired.progress_s(body))
 
     async def _ask_again(self, sha256: str, detail: str) -> None:
         self._tell(MissingArtifact(sha256=sha256, detail=detail))

@@ -10,10 +10,12 @@ device that was away may need the artifacts when it comes back.
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 
 from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem
+from shoal_contract.update_policy import UpdatePolicy
 from shoal_hub.rollouts.known import Known
 from shoal_hub.rollouts.memory import no_memory
 from shoal_hub.rollouts.observe import no_encryption_key, no_variant, observe, relapse, settle
@@ -226,7 +228,7 @@ class _Step:
             target=target,
             manifest=self.rollout.manifest,
             deployment=attempt.id,
-            policy=self.rollout.plan.update_policy,
+            policy=self._policy,
         )
         self._want(attempt.device_id, [TakeLease(body), SetIntent(attempt.device_id, "rollout", body)])
         former = facts.current
@@ -240,6 +242,12 @@ class _Step:
             seen=facts.report,
             assigned_at=begun_at,
         )
+
+    @cached_property
+    def _policy(self) -> UpdatePolicy | None:
+        """What is asked of the devices of this step."""
+        plan, open_now = self.rollout.plan, self._tally.open_until(self.rollout.current_wave)
+        return plan.update_policy(open_now if plan.max_in_flight is None else min(open_now, plan.max_in_flight))
 
     def _misfits(self, facts: DeviceFacts, target: str) -> Problem | None:
         """Return why a device is refused; what serves the version already has the memory for it."""

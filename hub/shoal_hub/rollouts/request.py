@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from shoal_contract.ids import DeviceId, Name
-from shoal_contract.update_policy import UpdatePolicy
+from shoal_contract.update_policy import MAX_PROGRESS_S, UpdatePolicy
 from shoal_contract.wire import UtcTime
 from shoal_hub.devices.listing import QueryText
 from shoal_hub.gates.plan import GatePlan
@@ -17,6 +17,12 @@ MAX_WAVES: Final = 64
 MAX_THRESHOLDS: Final = 16
 MAX_TARGETS: Final = 64
 _YEAR_S: Final = 365 * 86_400.0
+_STEPS_PER_S: Final = 40.0
+"""What devices that are at it together tell of their steps comes to about so many messages a second at most."""
+_LEAST_PROGRESS_S: Final = 5.0
+"""Below this a device waits as it is set."""
+_PROGRESS_SHARE: Final = 0.25
+"""Of the time that a device has; one that has told of no step has not answered yet."""
 
 FailureCause = Literal[
     "fetch", "disk", "load", "self_test", "probe", "process", "expired", "misfit", "timed_out", "other"
@@ -125,10 +131,17 @@ class RolloutPlan(BaseModel):
         """How many devices may fail; None for any number, as thresholds decide."""
         return 0 if self.max_failures is None and not self.thresholds else self.max_failures
 
-    @property
-    def update_policy(self) -> UpdatePolicy | None:
-        """The policy as devices are told it; None where it asks nothing."""
-        return None if self.policy == UpdatePolicy() else self.policy
+    def update_policy(self, at_once: int) -> UpdatePolicy | None:
+        """Return the policy as devices are told it; None where it asks nothing.
+
+        Args:
+            at_once: How many devices are at it together. Of many, each tells of its steps later and of several in one
+                message: the hub hears no more of a fleet on its way the larger it is.
+        """
+        policy, wait_s = self.policy, min(at_once / _STEPS_PER_S, MAX_PROGRESS_S, self.timeout_s * _PROGRESS_SHARE)
+        if policy.progress_s is None and wait_s >= _LEAST_PROGRESS_S:
+            policy = policy.model_copy(update={"progress_s": round(wait_s, 1)})
+        return None if policy == UpdatePolicy() else policy
 
 
 class RolloutRequest(RolloutPlan):

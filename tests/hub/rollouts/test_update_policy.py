@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from tests.hub.rollouts.test_advance import OLD, TARGET, TIMEOUT, Fleet
 from tests.hub.rollouts.test_wave_gates import planned
 from tests.simulators.rows import section
@@ -29,6 +30,36 @@ def test_devices_are_told_the_policy_and_one_that_asks_nothing_is_left_out() -> 
         body = fleet.intents["device-0"]
         assert body is not None
         assert body.policy == told
+
+
+@pytest.mark.parametrize(
+    ("devices", "plan", "progress_s"),
+    [
+        (100, {}, None),
+        (1000, {}, 25.0),
+        (1000, {"max_in_flight": 100}, None),
+        (1000, {"max_in_flight": 400}, 10.0),
+        (1000, {"timeout_s": 40}, 10.0),
+        (3000, {}, 30.0),
+        (1000, {"policy": UpdatePolicy(progress_s=1.0)}, 1.0),
+    ],
+)
+def test_the_more_devices_are_at_it_together_the_longer_a_step_may_wait_to_be_told(
+    devices: int, plan: dict[str, Any], progress_s: float | None
+) -> None:
+    fleet = Fleet([devices], planned(**plan))
+    fleet.step()
+    body = fleet.intents["device-0"]
+    assert body is not None
+    assert (body.policy.progress_s if body.policy else None) == progress_s
+
+
+def test_a_wave_counts_for_itself_however_many_are_to_come() -> None:
+    fleet = Fleet([20, 1000], planned())
+    fleet.step()
+    body = fleet.intents["device-0"]
+    assert body is not None
+    assert body.policy is None
 
 
 def test_the_way_back_has_no_policy_as_its_window_may_be_far_and_its_end_past() -> None:
