@@ -17,7 +17,7 @@ MAX_WAVES: Final = 64
 MAX_THRESHOLDS: Final = 16
 MAX_TARGETS: Final = 64
 _YEAR_S: Final = 365 * 86_400.0
-_STEPS_PER_S: Final = 40.0
+_STEPS_PER_S: Final = 30.0
 """What devices that are at it together tell of their steps comes to about so many messages a second at most."""
 _LEAST_PROGRESS_S: Final = 5.0
 """Below this a device waits as it is set."""

@@ -36,11 +36,11 @@ def test_devices_are_told_the_policy_and_one_that_asks_nothing_is_left_out() -> 
     ("devices", "plan", "progress_s"),
     [
         (100, {}, None),
-        (1000, {}, 25.0),
+        (300, {}, 10.0),
+        (1000, {}, 30.0),
         (1000, {"max_in_flight": 100}, None),
-        (1000, {"max_in_flight": 400}, 10.0),
+        (1000, {"max_in_flight": 400}, 13.3),
         (1000, {"timeout_s": 40}, 10.0),
-        (3000, {}, 30.0),
         (1000, {"policy": UpdatePolicy(progress_s=1.0)}, 1.0),
     ],
 )
