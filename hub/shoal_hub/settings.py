@@ -139,6 +139,15 @@ class Settings(BaseModel):
         ge=0,
         le=30,
     )
+    longest_sweep_rest_s: float = _setting(
+        "SHOAL_LONGEST_SWEEP_REST_S",
+        60.0,
+        "s",
+        "How long the controller waits at most before it goes through all devices again, for what no word tells it; "
+        "in a small fleet it is back sooner.",
+        gt=0,
+        le=3600,
+    )
     desired_life_s: float = _setting(
         "SHOAL_DESIRED_LIFE_S", 30 * 86_400.0, "s", "How long a device may start to act on a desired state.", ge=60
     )

@@ -59,6 +59,7 @@ class Hub:
         usual: dict[str, object] = {
             "data_dir": folder,
             "tick_s": 0.5,
+            "longest_sweep_rest_s": 0.5,
             "presence_grace_s": 1.0,
             "withdraw_grace_s": 0.2,
             "artifacts_url": str(folder / "artifacts"),

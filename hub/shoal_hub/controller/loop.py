@@ -109,6 +109,7 @@ class Controller:
         window_retention: timedelta,
         delta_wait: timedelta,
         longest_rest_s: float,
+        longest_sweep_rest_s: float,
     ) -> None:
         self._database = database
         self._director = director
@@ -136,7 +137,7 @@ class Controller:
         self._metadata = TrustPublisher(database, trust)
         self._stopping = threading.Event()
         self._pace = Pace(longest_rest_s)
-        self._sweep_pace = SweepPace()
+        self._sweep_pace = SweepPace(longest_sweep_rest_s)
         self._at_it = 0
         self._name = f"controller-{secrets.token_hex(8)}"
         self._began_at = utc_now()

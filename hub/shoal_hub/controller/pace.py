@@ -25,8 +25,6 @@ _LEAST_REST_RATIO: Final = 4.0
 """Unless a look itself takes long."""
 _SWEEP_REST_RATIO: Final = 1000.0
 """After a sweep the next one waits for this many times the CPU that it took, so that sweeping takes 0.1 % of it."""
-_LONGEST_SWEEP_REST_S: Final = 60.0
-"""But no longer than this."""
 _UNHEARD: Final = frozenset({"events", STEPS})
 """Words for people who watch: nothing that the controller decides depends on them."""
 LEASING_NOTHING: Final = frozenset({"devices", "intents", "rollouts"})
@@ -118,9 +116,13 @@ class SweepPace:
 
     A sweep of a small fleet comes every few ticks; one of a large fleet costs more the larger it is, and comes seldom.
     Times are seconds of a monotonic clock.
+
+    Args:
+        longest_rest_s: How long it waits after a sweep at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_rest_s: float) -> None:
+        self._longest_rest_s = longest_rest_s
         self._rests_until_s = -math.inf
 
     def is_due(self, now_s: float) -> bool:
@@ -129,4 +131,4 @@ class SweepPace:
 
     def rest(self, took_s: float, now_s: float) -> None:
         """Note that all devices were gone through, and how much CPU it took."""
-        self._rests_until_s = now_s + min(_SWEEP_REST_RATIO * took_s, _LONGEST_SWEEP_REST_S)
+        self._rests_until_s = now_s + min(_SWEEP_REST_RATIO * took_s, self._longest_rest_s)

@@ -33,7 +33,7 @@ from shoal_hub.wake import INGEST, wake
 log = logging.getLogger(__name__)
 
 BATCH_MESSAGES: Final = 500
-_GATHER_RATIO: Final = 300.0
+_GATHER_RATIO: Final = 100.0
 """After a batch, what comes is gathered for this many times the CPU that it took: few batches cost less than many."""
 _LONGEST_GATHER_S: Final = 1.0
 """But no longer than this, and not once there is a whole batch."""

@@ -56,6 +56,7 @@ def build_controller(
         window_retention=timedelta(seconds=settings.window_retention_s),
         delta_wait=timedelta(seconds=settings.delta_wait_s),
         longest_rest_s=settings.longest_rest_s,
+        longest_sweep_rest_s=settings.longest_sweep_rest_s,
     )
     database.on_commit = controller.wake
     return controller
