@@ -98,6 +98,7 @@ _POLICY: Final = UpdatePolicy(
     expires_at=NOON + timedelta(days=7),
     retries={"self_test": Retry(attempts=3, wait_s=60.0)},
     fetch_timeout_s=3600.0,
+    progress_s=20.0,
     activate_timeout_s=90.0,
     probes=("camera",),
 )

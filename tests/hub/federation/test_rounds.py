@@ -251,7 +251,7 @@ def test_a_run_that_fails_of_what_nobody_foresaw_says_so_to_whoever_watches(
 
 
 def test_the_deadline_ends_a_round_with_whoever_answered(hub: HubContext, devices: list[str]) -> None:
-    run = start(hub, deadline_s=1.0)
+    run = start(hub, deadline_s=3.0)
     thread = once_open(hub, lambda asked: answer(hub, run.id, asked[0], BASE))
 
     answers = RoundExchange(hub.database, hub.artifacts, run.id).play(1, BASE, devices)
