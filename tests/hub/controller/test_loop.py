@@ -1,6 +1,7 @@
 """The controller's loop over a real broker: nothing that others say or break keeps it from its work unnoticed."""
 
 import threading
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -14,6 +15,7 @@ from shoal_hub.controller.loop import Controller
 from shoal_hub.database import Database
 from shoal_hub.devices.revocation import WORD
 from shoal_hub.devices.tables import DesiredRow
+from shoal_hub.processes.controller import build_controller
 from shoal_hub.rollouts.reconcile import Pass
 from shoal_hub.wake import wake
 
@@ -35,6 +37,24 @@ def test_words_that_never_end_keep_the_controller_from_nothing(hub: Hub) -> None
         finally:
             is_over.set()
             noise.join()
+
+
+def test_what_a_word_should_tell_is_looked_for_at_each_tick_while_none_can_come(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(hub.settings.database)
+    controller = build_controller(hub.settings, database, hub.addresses, lambda _signed: None)
+    controller._sweep_pace.rest(1.0, time.monotonic())
+
+    def looks() -> bool:
+        return controller._turn(frozenset(), time.monotonic() - 1.0, is_tick=True).is_check
+
+    assert looks(), "the broker has not answered yet"
+    controller._is_told = True
+    assert not looks()
+    monkeypatch.setattr(controller._runner, "_children", {"job": None})
+    assert looks()
+    database.close()
 
 
 def test_gates_that_wait_are_looked_at_without_a_tick_and_desired_states_are_composed_in_between(
