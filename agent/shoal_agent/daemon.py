@@ -401,6 +401,7 @@ class Agent:
             pause_s=link.report_pause_s,
             linger_s=link.report_linger_s,
             progress_s=link.report_progress_s,
+            trust_s=link.report_trust_s,
         )
         reporter.datasets = self._datasets.sizes
         reporter.trust = self._trust.report

@@ -1,7 +1,8 @@
 """The outbox: what the hub must get, kept on disk until the hub says that it has committed it.
 
 Sequences have no gaps except at the head, where the oldest messages go when a bound is reached; each message names
-the oldest that is still held. A write is durable before it returns: a sequence that was sent is never given again.
+the oldest that is still held. A write is durable before it returns: a sequence that was sent is never given again, and
+what stands under it never changes. A step of a deployment that nobody has read yet gives way to the next one.
 """
 
 import secrets
@@ -17,6 +18,7 @@ from typing import Literal, NamedTuple
 
 from shoal_agent.durable import make_folder
 from shoal_agent.errors import DiskError
+from shoal_agent.passing_steps import is_passing, take_along
 from shoal_agent.settings import OutboxSettings
 from shoal_contract.telemetry import DeploymentEvent, Event, EventBody, OutboxPosition, TelemetryMessage
 
@@ -34,10 +36,6 @@ CREATE TABLE IF NOT EXISTS uploads (sha256 TEXT PRIMARY KEY, size_bytes INTEGER 
 """
 
 _COUNT = "SELECT count(*), coalesce(sum(length(body)), 0) FROM messages"
-
-
-_PASSING_STEPS = frozenset({"fetch", "verify", "stage", "activate", "probe"})
-"""Steps of a deployment after which another one comes; how it ended takes them along."""
 
 
 class Queued(NamedTuple):
@@ -68,6 +66,8 @@ class Outbox:
         """Called after each message with how long it can wait for others to travel with, in seconds."""
         self.dropped = 0
         self._count, self._bytes = self._database.execute(_COUNT).fetchone()
+        self._read = self._last()
+        """The last sequence that may have been sent."""
 
     def put(self, channel: Channel, kind: str, body: bytes, *, linger_s: float = 0.0) -> int:
         """Queue a message durably and return its sequence; `on_change` is called in the same thread.
@@ -96,7 +96,12 @@ class Outbox:
             progress_s: How long a step on the way waits, if longer than set.
         """
         event = Event(event_id=secrets.token_hex(16), outbox=UNPLACED, at=now, body=body)
-        return self.put("event", body.kind, event.to_bytes(), linger_s=self._linger_s(body, progress_s))
+        linger_s = self._linger_s(body, progress_s)
+        sequence = self._put_into_last(event) if isinstance(body, DeploymentEvent) else None
+        if sequence is None:
+            return self.put("event", body.kind, event.to_bytes(), linger_s=linger_s)
+        self.on_change(linger_s)
+        return sequence
 
     def put_window(self, kind: str, message: TelemetryMessage) -> int:
         """Queue a window of telemetry, which can wait for others, see `put`."""
@@ -110,6 +115,7 @@ class Outbox:
                 (sequence, limit),
             ).fetchall()
             oldest = self._oldest()
+            self._read = max(self._read, rows[-1][0] if rows else 0)
         return [
             Queued(OutboxPosition(stream=self.stream, sequence=row[0], oldest=oldest), row[1], row[2], row[3])
             for row in rows
@@ -194,10 +200,27 @@ class Outbox:
             except sqlite3.Error as error:
                 raise DiskError(f"{doing} in {self._path}: {error}", "free some disk space") from error
 
+    def _put_into_last(self, event: Event) -> int | None:
+        """Let an event take the place of the last message, if that was not read and may travel in it."""
+        with self._writing("queueing a message"):
+            sequence = self._last()
+            row = self._database.execute(
+                "SELECT body FROM messages WHERE sequence = ? AND channel = 'event'", (sequence,)
+            ).fetchone()
+            if row is None or sequence <= self._read:
+                return None
+            body = take_along(Event.model_validate_json(row[0]).body, event.body)
+            if body is None:
+                return None
+            data = event.model_copy(update={"body": body}).to_bytes()
+            self._database.execute("UPDATE messages SET body = ? WHERE sequence = ?", (data, sequence))
+            self._bytes += len(data) - len(row[0])
+        return sequence
+
     def _linger_s(self, body: EventBody, progress_s: float) -> float:
         if not isinstance(body, DeploymentEvent):
             return 0.0
-        return max(self._settings.linger_s, progress_s) if body.step in _PASSING_STEPS else self._settings.ending_s
+        return max(self._settings.linger_s, progress_s) if is_passing(body) else self._settings.ending_s
 
     def _fact(self, name: str, make: Callable[[], str]) -> str:
         row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()

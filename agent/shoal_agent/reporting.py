@@ -46,7 +46,8 @@ class Reporter:
         pause_s: Between two reports: what changes meanwhile goes into one.
         linger_s: How long a change waits for others.
         progress_s: How long it waits, if that is longer, while a section is on its way, the end of which is said at
-            once; and what the device trusts at any time.
+            once.
+        trust_s: How long what the device trusts waits.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class Reporter:
         pause_s: float = 0.0,
         linger_s: float = 0.0,
         progress_s: float = 0.0,
+        trust_s: float = 0.0,
     ) -> None:
         self._pause_s = pause_s
         self._linger_s = linger_s
         self._progress_s = max(progress_s, linger_s)
+        self._trust_s = trust_s
         self.hardware = hardware
         self.runtimes = runtimes
         self.targets = targets
@@ -209,7 +212,7 @@ class Reporter:
             return 0.0
         is_working = any(one.state == "working" and one.problem is None for one in self._sections.values())
         linger_s = self._progress_s if is_working else self._linger_s
-        return min(self._changed_s + linger_s, self._trust_changed_s + self._progress_s)
+        return min(self._changed_s + linger_s, self._trust_changed_s + self._trust_s)
 
     def _loaded(self, report: bytes) -> bytes:
         """Return a report with the events that wait, as far as there is room for them."""

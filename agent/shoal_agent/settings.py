@@ -29,7 +29,9 @@ class LinkSettings:
     """How long a change waits for others; how a deployment ended, or a problem, does not."""
     report_progress_s: float = 30.0
     """How long it waits while a section is on its way, whose end brings a report; steps are told by events meanwhile.
-    What the device trusts waits as long at any time. Less than the hub waits before it sends a desired state again."""
+    Less than the hub waits before it sends a desired state again."""
+    report_trust_s: float = 600.0
+    """How long what the device trusts waits for another report: nobody acts on it, but for a problem with it."""
     inbox_messages: int = 64
     """Messages per topic that may wait for their reader; beyond it the oldest is dropped with a warning."""
 

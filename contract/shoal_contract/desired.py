@@ -91,7 +91,7 @@ class DesiredTrial(WireValue):
 class DesiredConfig(WireValue):
     """Section `config`: how the agent behaves."""
 
-    heartbeat_s: float = Field(default=30.0, ge=1, le=3600)
+    heartbeat_s: float = Field(default=60.0, ge=1, le=3600)
     window_requests: int = Field(default=1000, ge=10, le=1_000_000)
     window_s: float = Field(default=60.0, ge=1, le=86_400)
     reconnect_jitter_s: float = Field(default=2.0, ge=0, le=3600)

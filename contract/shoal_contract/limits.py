@@ -10,6 +10,8 @@ MAX_REPORT_BYTES: Final = 128 * 1024
 """Presence, reported state, one event, one telemetry message, or several of the outbox in one."""
 MAX_BATCH_MESSAGES: Final = 64
 """Messages of the outbox that travel in one; together they are bounded by `MAX_REPORT_BYTES`."""
+MAX_PASSED_STEPS: Final = 16
+"""Steps of a deployment that are told with a later one."""
 MAX_SIGNED_REPORT_BYTES: Final = 4 * MAX_REPORT_BYTES // 3 + 1024
 """The same in the device's envelope, which carries it as base64."""
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024

@@ -10,6 +10,7 @@ from pydantic import Field
 from shoal_contract.enrolment import PublicKeyHex
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.ledger import LedgerTotals
+from shoal_contract.limits import MAX_PASSED_STEPS
 from shoal_contract.reported import Problem
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
@@ -132,8 +133,16 @@ class VersionCost(WireValue):
     """What the process had grown by when the model had been loaded and run."""
 
 
+class PassedStep(WireValue):
+    """A step of a deployment that is told with a later one."""
+
+    step: DeploymentStep
+    duration_s: float = Field(default=0.0, ge=0)
+    """Of the deployment until then."""
+
+
 class DeploymentEvent(WireValue):
-    """A step of one deployment."""
+    """A step of one deployment, and those before it that were not told by themselves."""
 
     kind: Literal["deployment"] = "deployment"
     model: Name
@@ -144,7 +153,14 @@ class DeploymentEvent(WireValue):
     duration_s: float = Field(default=0.0, ge=0)
     cost: VersionCost | None = None
     """Once a deployment, with the first step after the version was loaded."""
+    passed: tuple[PassedStep, ...] = Field(default=(), max_length=MAX_PASSED_STEPS)
+    """The steps before this one since the last that was told, in their order."""
     problem: Problem | None = None
+
+    @property
+    def steps(self) -> tuple[DeploymentStep, ...]:
+        """All steps that it tells of, in their order."""
+        return (*(one.step for one in self.passed), self.step)
 
 
 class BlobOffer(WireValue):

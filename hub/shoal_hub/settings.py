@@ -128,7 +128,7 @@ class Settings(BaseModel):
         le=86_400,
     )
     tick_s: float = _setting(
-        "SHOAL_TICK_S", 2.0, "s", "How often the controller looks at the database when nobody wakes it.", gt=0, le=30
+        "SHOAL_TICK_S", 5.0, "s", "How often the controller looks at the database when nobody wakes it.", gt=0, le=30
     )
     longest_rest_s: float = _setting(
         "SHOAL_LONGEST_REST_S",

@@ -52,7 +52,7 @@ def test_a_version_is_fetched_proved_served_and_reported(hub: HubStandIn, agent:
     assert (report.models["tiny"].active.version, report.models["tiny"].active.state) == (1, "good")
     np.testing.assert_allclose(infer(agent, GOLDEN), answer(version.weights, GOLDEN), atol=1e-5)
     hub.wait_until(lambda seen: any(event.body.step == "commit" for event in seen.events))  # type: ignore[union-attr]
-    steps = [event.body.step for event in hub.events]  # type: ignore[union-attr]
+    steps = [step for event in hub.events for step in event.body.steps]  # type: ignore[union-attr]
     assert steps == ["fetch", "verify", "stage", "activate", "commit"]
     (cost,) = [event.body.cost for event in hub.events if event.body.cost is not None]  # type: ignore[union-attr]
     assert (cost.sha256, cost.runs) == (sha256_hex(version.file), 21)

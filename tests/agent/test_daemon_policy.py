@@ -46,7 +46,7 @@ def publish(hub: HubStandIn, number: int, deployment: str, policy: UpdatePolicy 
 
 def steps(hub: HubStandIn, deployment: str) -> list[str]:
     bodies = [event.body for event in hub.events if isinstance(event.body, DeploymentEvent)]
-    return [body.step for body in bodies if body.deployment == deployment]
+    return [step for body in bodies if body.deployment == deployment for step in body.steps]
 
 
 def test_a_held_device_reports_the_veto_and_goes_on_when_it_is_released(hub: HubStandIn, agent: AgentProcess) -> None:

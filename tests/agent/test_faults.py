@@ -64,7 +64,7 @@ def wait_for_problem(hub: HubStandIn, deployment: str) -> Problem:
 def steps(hub: HubStandIn, deployment: str) -> list[str]:
     """Return the steps of a deployment in the order of the outbox, each once however often it came."""
     told = {event.outbox.sequence: event.body for event in hub.events if event.body.kind == "deployment"}
-    return [body.step for _, body in sorted(told.items()) if body.deployment == deployment]
+    return [step for _, body in sorted(told.items()) if body.deployment == deployment for step in body.steps]
 
 
 @pytest.fixture(scope="module")

@@ -153,12 +153,14 @@ async def test_a_problem_does_not_linger(what: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("state", "waits_s"), [("working", 0.3), ("applied", 0.1), ("trust", 0.3)], ids=["on its way", "settled", "trust"]
+    ("state", "waits_s"), [("working", 0.3), ("applied", 0.1), ("trust", 0.5)], ids=["on its way", "settled", "trust"]
 )
 async def test_what_changes_is_reported_after_a_moment_and_later_while_a_section_is_on_its_way(
     state: str, waits_s: float
 ) -> None:
-    reporter = Reporter(HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc), linger_s=0.1, progress_s=0.3)
+    reporter = Reporter(
+        HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc), linger_s=0.1, progress_s=0.3, trust_s=0.5
+    )
     link = MemoryLink()
     async with anyio.create_task_group() as group:
         group.start_soon(reporter.publish_changes, link)
@@ -177,7 +179,7 @@ async def test_what_changes_is_reported_after_a_moment_and_later_while_a_section
 
 @pytest.mark.anyio
 async def test_a_problem_with_trust_and_its_end_are_said_at_once() -> None:
-    reporter = Reporter(HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc), progress_s=60)
+    reporter = Reporter(HARDWARE, (), (), "0", lambda: datetime.now(timezone.utc), trust_s=60)
     link, problem = MemoryLink(), Problem(code="trust", message="expired", remedy="wait")
     trust = TrustReport(root_version=1, timestamp_version=1, targets_version=1, floor_at=datetime.now(timezone.utc))
     reporter.trust = lambda: trust

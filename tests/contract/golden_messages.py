@@ -70,6 +70,7 @@ from shoal_contract.telemetry import (
     Heartbeat,
     MissingArtifact,
     OutboxPosition,
+    PassedStep,
     RoundResult,
     ShadowWindow,
     SketchCounts,
@@ -366,6 +367,7 @@ def _deployment_event() -> DeploymentEvent:
         fetched_bytes=21_504,
         duration_s=1.25,
         cost=VersionCost(sha256=_sha("e"), latency_p50_ms=2.5, runs=21, memory_bytes=8_388_608),
+        passed=(PassedStep(step="fetch", duration_s=0.25), PassedStep(step="verify", duration_s=1.0)),
         problem=_PROBLEM,
     )
 

@@ -35,7 +35,7 @@ def test_a_state_expires_at_its_expiry_and_not_before() -> None:
 
 def test_sections_that_are_left_out_ask_for_nothing() -> None:
     bare = _read(lambda document: [document.pop(section) for section in ("models", "federated", "config")])
-    assert (bare.models, bare.federated, bare.config.heartbeat_s) == ({}, {}, 30.0)
+    assert (bare.models, bare.federated, bare.config.heartbeat_s) == ({}, {}, 60.0)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def settings(data_dir: Path) -> AgentSettings:
             reconnect_max_s=0.3,
             report_linger_s=0.1,
             report_progress_s=0.1,
+            report_trust_s=0.1,
         ),
         fetch=FetchSettings(silence_s=0.5, retry_min_s=0.1, retry_max_s=0.3),
         outbox=OutboxSettings(resend_min_s=0.3, resend_max_s=1.0, linger_s=0.05),

@@ -123,6 +123,7 @@ class Life:
             pause_s=settings.link.report_pause_s,
             linger_s=settings.link.report_linger_s,
             progress_s=settings.link.report_progress_s,
+            trust_s=settings.link.report_trust_s,
         )
         self.reporter.carry = self._uplink.carry
         self._models = Models(

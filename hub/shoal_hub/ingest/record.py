@@ -100,7 +100,7 @@ def _sentence(device_id: str, body: EventBody) -> str:
     match body:
         case DeploymentEvent():
             problem = f": {body.problem.message}" if body.problem else ""
-            return f"{device_id}: {body.model} version {body.version}: {body.step}{problem}"
+            return f"{device_id}: {body.model} version {body.version}: {', '.join(body.steps)}{problem}"
         case RoundResult():
             return f"{device_id}: round {body.round} of {body.run}: {body.outcome}"
         case MissingArtifact():

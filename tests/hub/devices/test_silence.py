@@ -16,7 +16,7 @@ from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.receive import Received
 
 LONG_AGO = NOON - timedelta(days=1)
-LATE = NOON + 2 * SHORTEST
+LATE = NOON + 3 * SHORTEST
 
 
 @pytest.fixture

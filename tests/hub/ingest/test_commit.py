@@ -16,6 +16,7 @@ from shoal_contract.telemetry import (
     Heartbeat,
     MissingArtifact,
     OutboxPosition,
+    PassedStep,
     SketchCounts,
     TelemetryMessage,
     Window,
@@ -300,6 +301,18 @@ def test_a_device_that_went_back_by_itself_is_told_as_a_warning_with_the_problem
     committer.commit([Received(device_id, Event(event_id="e" * 32, outbox=place, at=NOON, body=body))], NOON)
     row = rows(database, "deployment")[0]
     assert (row.severity, "roll_back: probe 'camera' did not pass" in row.message) == ("warning", True)
+
+
+def test_steps_that_came_as_one_event_are_all_shown_in_it(
+    committer: Committer, database: Database, device_id: str
+) -> None:
+    passed = (PassedStep(step="fetch", duration_s=0.5), PassedStep(step="verify", duration_s=2.0))
+    body = DeploymentEvent(model="digits", version=2, deployment="dp-1", step="stage", duration_s=3.0, passed=passed)
+    place = OutboxPosition(stream=STREAM, sequence=1, oldest=1)
+    committer.commit([Received(device_id, Event(event_id="e" * 32, outbox=place, at=NOON, body=body))], NOON)
+    (row,) = rows(database, "deployment")
+    assert row.message == f"{device_id}: digits version 2: fetch, verify, stage"
+    assert DeploymentEvent.model_validate(row.body).passed == passed
 
 
 def carrying(device_id: str, generation: int, *sequences: int) -> list[Received]:

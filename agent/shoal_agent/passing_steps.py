@@ -1,0 +1,39 @@
+"""Steps of a deployment that another one follows: those that wait to be sent travel in the next one. Pure.
+
+A deployment over a fast network is then one event and not five, and says the same.
+"""
+
+from typing import Final
+
+from shoal_contract.limits import MAX_PASSED_STEPS
+from shoal_contract.telemetry import DeploymentEvent, DeploymentStep, EventBody, PassedStep
+
+PASSING: Final[frozenset[DeploymentStep]] = frozenset({"fetch", "verify", "stage", "activate", "probe"})
+"""After them another one comes; how a deployment ended takes them along."""
+_FIRST: Final[DeploymentStep] = "fetch"
+
+
+def is_passing(body: EventBody) -> bool:
+    """Whether another step follows."""
+    return isinstance(body, DeploymentEvent) and body.step in PASSING
+
+
+def take_along(before: EventBody, body: EventBody) -> DeploymentEvent | None:
+    """Return a step that says what the one before it says as well; None where each is to be told by itself.
+
+    That is so for what is no step on the way, or of another deployment, and for the first step: it begins a new try,
+    of which nothing has travelled yet.
+
+    Args:
+        before: What was to be told just before.
+        body: What is to be told.
+    """
+    if not isinstance(before, DeploymentEvent) or not isinstance(body, DeploymentEvent):
+        return None
+    is_next = is_passing(before) and before.problem is None and body.step != _FIRST
+    if not is_next or before.deployment != body.deployment or len(before.passed) >= MAX_PASSED_STEPS:
+        return None
+    passed = (*before.passed, PassedStep(step=before.step, duration_s=before.duration_s))
+    travelled = before.fetched_bytes if before.step != _FIRST else 0  # before it has ended nothing has
+    fetched_bytes = max(body.fetched_bytes, travelled)
+    return body.model_copy(update={"passed": passed, "fetched_bytes": fetched_bytes, "cost": body.cost or before.cost})
