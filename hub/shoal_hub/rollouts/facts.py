@@ -65,12 +65,13 @@ def _facts_of(
     known = row.reported or {}
     section, slots = known.get("sections", {}).get(rollout.section), known.get("models", {}).get(rollout.model)
     model = ModelReport.model_validate(slots) if slots else _NO_SLOTS
+    told = SectionReport.model_validate(section) if section is not None else None
     return DeviceFacts(
         targets=tuple(known.get("targets", ())),
-        section=SectionReport.model_validate(section) if section is not None else None,
+        section=told,
         active=model.active,
         candidate=model.candidate,
-        current=standing.current(device_id, model.active) if is_untold else None,
+        current=standing.current(device_id, model.active, told) if is_untold else None,
         is_ours=device_id in standing.ours,
         is_revoked=row.revoked_at is not None,
         is_pinned=device_id in standing.pinned,
@@ -95,6 +96,7 @@ class _Standing:
         self._session = session
         self._rollout = rollout
         self._bodies: dict[str, tuple[Any, Mapping[str, Any]]] = {}
+        """By device, with the rank of the intent: the first part is that of its kind."""
         self._refs: dict[int, ArtifactRef | None] = {}
         self.ours: set[str] = set()
         self.pinned: set[str] = set()
@@ -127,11 +129,13 @@ class _Standing:
             if former is None or rank > former[0]:
                 self._bodies[intent.device_id] = (rank, intent.body)
 
-    def current(self, device_id: str, active: SlotReport | None) -> DesiredModel | None:
+    def current(self, device_id: str, active: SlotReport | None, section: SectionReport | None) -> DesiredModel | None:
         """Return what to go back to: what stands, unless the device says that it serves something else."""
-        found = self._bodies.get(device_id)
-        standing = DesiredModel.model_validate(found[1]) if found is not None else None
+        rank, found = self._bodies.get(device_id, (None, None))
+        standing = DesiredModel.model_validate(found) if found is not None else None
         if active is None or active.state != "good" or (standing is not None and standing.version == active.version):
+            return standing
+        if _is_leaving(standing, section, is_way_back=rank is not None and rank[0] == PRIORITY["rollback"]):
             return standing
         manifest = self._manifest_of(active.version)
         if manifest is None:
@@ -148,3 +152,11 @@ class _Standing:
                 ArtifactRef(sha256=sha256, size_bytes=size_bytes) if sha256 is not None and size_bytes else None
             )
         return self._refs[number]
+
+
+def _is_leaving(standing: DesiredModel | None, section: SectionReport | None, *, is_way_back: bool) -> bool:
+    """Whether a device was told to leave what it serves, and has not said yet how that went."""
+    if standing is None:
+        return section is not None and section.deployment != ""
+    has_tried = section is not None and section.deployment == standing.deployment and section.state != "working"
+    return is_way_back and not has_tried

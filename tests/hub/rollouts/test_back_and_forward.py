@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from sqlmodel import select
-from tests.hub.rollouts.test_rollout_routes import URL, Fleet
+from tests.hub.rollouts.test_rollout_routes import TARGET, URL, Fleet
 from tests.simulators.reconcile import reconcile_rollouts
-from tests.simulators.rows import add_device
+from tests.simulators.rows import add_device, section
 
+from shoal_contract.reported import ModelReport, SlotReport
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
+from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.tables import Device
 from shoal_hub.rollouts.joiners import LOOK_EVERY_S
 from shoal_hub.rollouts.tables import Deployment, Rollout
@@ -110,3 +112,44 @@ def test_who_had_joined_late_does_so_again_when_a_rollout_is_started_again(
         drawn = {one["device_id"]: one["wave"] for one in first["deployments"]}
         assert (again["waves"], waves) == ([1, 4], drawn | dict.fromkeys(late, 1))
         assert joined_late(hub, again) == dict.fromkeys(late, 1)
+
+
+def rolled_out_and_back_unheard(client: TestClient, fleet: Fleet, version: str) -> None:
+    """Bring a version to all devices, and take it back before any of them has said that it went."""
+    rollout = start(client, fleet, version)
+    fleet.obey()
+    fleet.settle()
+    client.post(f"{URL}/{rollout['id']}/rollback").raise_for_status()
+    fleet.settle()
+
+
+@pytest.mark.parametrize("versions", ["1", "12"], ids=["none", "another one"])
+def test_what_a_device_was_told_to_leave_is_nothing_to_come_back_to(
+    client: TestClient, fleet: Fleet, versions: str
+) -> None:
+    for version in versions[:-1]:
+        start(client, fleet, version)
+        fleet.obey()
+        fleet.settle()
+    rolled_out_and_back_unheard(client, fleet, versions[-1])
+    rolled_out_and_back_unheard(client, fleet, versions[-1])
+    before = [("rollback", int(version)) for version in versions[:-1]]
+    assert [fleet.wanted(one) for one in fleet.ids] == [before] * len(fleet.ids)
+
+
+def test_a_device_that_could_not_go_back_comes_back_to_what_it_serves(
+    client: TestClient, fleet: Fleet, hub: HubContext
+) -> None:
+    start(client, fleet, "1")
+    fleet.obey()
+    fleet.settle()
+    rolled_out_and_back_unheard(client, fleet, "2")
+    for device_id in fleet.ids:
+        with hub.database.session() as session:
+            (way_back,) = intents_of(session, device_id, "models/digits")
+        slot = SlotReport(version=2, target=TARGET, sha256="0" * 64, state="good")
+        stays = {"models/digits": section("failed", way_back.body["deployment"])}
+        fleet.report(device_id, sections=stays, models={"digits": ModelReport(active=slot)})
+    fleet.settle()
+    rolled_out_and_back_unheard(client, fleet, "1")
+    assert [fleet.wanted(one) for one in fleet.ids] == [[("rollback", 2)]] * len(fleet.ids)
