@@ -9,13 +9,14 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
-from sqlalchemy import bindparam
+from sqlalchemy import ColumnElement, and_, bindparam, or_
 from sqlmodel import Session, col, select, update
 
 from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem
 from shoal_hub.bulk import Bulk
 from shoal_hub.database import JsonText, in_parts, is_among
+from shoal_hub.rollouts.revert import WAY_BACK
 from shoal_hub.rollouts.tables import Deployment
 from shoal_hub.rollouts.views import Attempt
 
@@ -59,6 +60,12 @@ def view_attempt(row: Sequence[Any]) -> Attempt:
         problem=Problem.model_validate(problem) if problem is not None else None,
         seen=(connection, sequence),
     )
+
+
+def is_returning() -> ColumnElement[bool]:
+    """Whether a deployment's device was told to go back and has not said how that went; see `is_waiting_to_return`."""
+    has_stayed = and_(col(Deployment.state) == "failed", col(Deployment.step) == WAY_BACK)
+    return and_(col(Deployment.rollback_id).is_not(None), ~or_(col(Deployment.state) == "rolled_back", has_stayed))
 
 
 def keep_attempts(session: Session, changes: Iterable[Change]) -> None:

@@ -4,21 +4,33 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import and_, or_
+from sqlalchemy import String, and_, bindparam, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import ModelReport, SectionReport, SlotReport
-from shoal_hub.database import is_among
+from shoal_hub.bulk import Query
+from shoal_hub.database import as_texts, is_among
 from shoal_hub.devices.compose import PRIORITY
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.registry.costs import hardware_class
 from shoal_hub.registry.tables import Version
+from shoal_hub.rollouts.attempts import is_returning
 from shoal_hub.rollouts.owner import owner_of
+from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.views import Attempt, DeviceFacts, RolloutView
 
 _INTENT: Final = tuple(getattr(Intent, name) for name in ("id", "device_id", "kind", "created_at", "body"))
+_RETURNING: Final = Query(
+    select_columns(col(Deployment.device_id))
+    .join(Rollout, col(Rollout.id) == col(Deployment.rollout_id))
+    .where(
+        is_among(col(Deployment.device_id), bindparam("ids", type_=String())),
+        col(Rollout.model) == bindparam("of_model"),
+        is_returning(),
+    )
+)
 _NO_SLOTS: Final = ModelReport()
 
 
@@ -65,13 +77,12 @@ def _facts_of(
     known = row.reported or {}
     section, slots = known.get("sections", {}).get(rollout.section), known.get("models", {}).get(rollout.model)
     model = ModelReport.model_validate(slots) if slots else _NO_SLOTS
-    told = SectionReport.model_validate(section) if section is not None else None
     return DeviceFacts(
         targets=tuple(known.get("targets", ())),
-        section=told,
+        section=SectionReport.model_validate(section) if section is not None else None,
         active=model.active,
         candidate=model.candidate,
-        current=standing.current(device_id, model.active, told) if is_untold else None,
+        current=standing.current(device_id, model.active) if is_untold else None,
         is_ours=device_id in standing.ours,
         is_revoked=row.revoked_at is not None,
         is_pinned=device_id in standing.pinned,
@@ -96,7 +107,7 @@ class _Standing:
         self._session = session
         self._rollout = rollout
         self._bodies: dict[str, tuple[Any, Mapping[str, Any]]] = {}
-        """By device, with the rank of the intent: the first part is that of its kind."""
+        self._returning: set[str] = set()
         self._refs: dict[int, ArtifactRef | None] = {}
         self.ours: set[str] = set()
         self.pinned: set[str] = set()
@@ -128,14 +139,19 @@ class _Standing:
             former = self._bodies.get(intent.device_id)
             if former is None or rank > former[0]:
                 self._bodies[intent.device_id] = (rank, intent.body)
+        ids, model = as_texts(device_ids), self._rollout.model
+        self._returning = {device_id for (device_id,) in _RETURNING.rows(self._session, ids=ids, of_model=model)}
 
-    def current(self, device_id: str, active: SlotReport | None, section: SectionReport | None) -> DesiredModel | None:
-        """Return what to go back to: what stands, unless the device says that it serves something else."""
-        rank, found = self._bodies.get(device_id, (None, None))
-        standing = DesiredModel.model_validate(found) if found is not None else None
+    def current(self, device_id: str, active: SlotReport | None) -> DesiredModel | None:
+        """Return what to go back to: what stands, unless the device says that it serves something else.
+
+        What a device serves that has been told to go back, and has not said that it did, is nothing to come back to.
+        """
+        found = self._bodies.get(device_id)
+        standing = DesiredModel.model_validate(found[1]) if found is not None else None
         if active is None or active.state != "good" or (standing is not None and standing.version == active.version):
             return standing
-        if _is_leaving(standing, section, is_way_back=rank is not None and rank[0] == PRIORITY["rollback"]):
+        if device_id in self._returning:
             return standing
         manifest = self._manifest_of(active.version)
         if manifest is None:
@@ -152,11 +168,3 @@ class _Standing:
                 ArtifactRef(sha256=sha256, size_bytes=size_bytes) if sha256 is not None and size_bytes else None
             )
         return self._refs[number]
-
-
-def _is_leaving(standing: DesiredModel | None, section: SectionReport | None, *, is_way_back: bool) -> bool:
-    """Whether a device was told to leave what it serves, and has not said yet how that went."""
-    if standing is None:
-        return section is not None and section.deployment != ""
-    has_tried = section is not None and section.deployment == standing.deployment and section.state != "working"
-    return is_way_back and not has_tried

@@ -14,7 +14,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, func
 
 from shoal_hub.devices.tables import Device, Intent
-from shoal_hub.rollouts.attempts import COLUMNS, view_attempt
+from shoal_hub.rollouts.attempts import COLUMNS, is_returning, view_attempt
 from shoal_hub.rollouts.facts import DEVICE_COLUMNS, DeviceRow
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.patience import begun_before
@@ -156,7 +156,7 @@ def _counting() -> Select[Any]:
         col(Deployment.state),
         col(Deployment.failure),
         _flag(_begun()),
-        _flag(_returning()),
+        _flag(is_returning()),
         _flag(_away()),
         _flag(_stayed()),
     )
@@ -169,7 +169,7 @@ def _changes(shape: _Shape) -> list[ColumnElement[bool]]:
     """Return, for each kind of change at the end and after it, which deployments it may concern."""
     ours = exists().where(col(Intent.owner) == bindparam("owner"), col(Intent.device_id) == col(Deployment.device_id))
     is_back = or_(_changed(), _out(), and_(col(Deployment.from_body).is_not(null()), ~ours))
-    returning = and_(_returning(), is_back)
+    returning = and_(is_returning(), is_back)
     if shape.is_aborting or shape.state in {"aborted", "rolling_back"}:
         told = ("failed", "timed_out") if shape.is_left else ("failed", "timed_out", "succeeded")
         to_revert = [
@@ -236,11 +236,6 @@ def _revoked() -> ColumnElement[bool]:
 
 def _stayed() -> ColumnElement[bool]:
     return and_(col(Deployment.rollback_id).is_not(None), _is("failed"), col(Deployment.step) == WAY_BACK)
-
-
-def _returning() -> ColumnElement[bool]:
-    is_over = or_(_is("rolled_back"), and_(_is("failed"), col(Deployment.step) == WAY_BACK))
-    return and_(col(Deployment.rollback_id).is_not(None), ~is_over)
 
 
 def _away() -> ColumnElement[bool]:
