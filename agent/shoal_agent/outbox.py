@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 from shoal_agent.durable import make_folder
 from shoal_agent.errors import DiskError
-from shoal_agent.passing_steps import is_passing, take_along
+from shoal_agent.passing_steps import PASSING, take_along
 from shoal_agent.settings import OutboxSettings
 from shoal_contract.telemetry import DeploymentEvent, Event, EventBody, OutboxPosition, TelemetryMessage
 
@@ -47,6 +47,14 @@ class Queued(NamedTuple):
     body: bytes
 
 
+class _Step(NamedTuple):
+    """A step of a deployment that waits, and how large its message is."""
+
+    sequence: int
+    size_bytes: int
+    body: DeploymentEvent
+
+
 class Outbox:
     """`<data>/outbox.sqlite`. Methods may be called from any thread; each raises DiskError where the disk fails.
 
@@ -66,8 +74,8 @@ class Outbox:
         """Called after each message with how long it can wait for others to travel with, in seconds."""
         self.dropped = 0
         self._count, self._bytes = self._database.execute(_COUNT).fetchone()
-        self._read = self._last()
-        """The last sequence that may have been sent."""
+        self._step: _Step | None = None
+        """The last message, as long as it is a step of a deployment that nobody has read."""
 
     def put(self, channel: Channel, kind: str, body: bytes, *, linger_s: float = 0.0) -> int:
         """Queue a message durably and return its sequence; `on_change` is called in the same thread.
@@ -79,13 +87,9 @@ class Outbox:
             linger_s: How much later it may be sent, together with what comes meanwhile.
         """
         with self._writing("queueing a message"):
-            cursor = self._database.execute(
-                "INSERT INTO messages (channel, kind, body) VALUES (?, ?, ?)", (channel, kind, body)
-            )
-            self._count, self._bytes = self._count + 1, self._bytes + len(body)
-            self._trim()
+            sequence, self._step = self._add(channel, kind, body), None
         self.on_change(linger_s)
-        return int(cursor.lastrowid or 0)
+        return sequence
 
     def put_event(self, body: EventBody, now: datetime, progress_s: float = 0.0) -> int:
         """Queue an event with an id of its own, see `put`.
@@ -97,9 +101,10 @@ class Outbox:
         """
         event = Event(event_id=secrets.token_hex(16), outbox=UNPLACED, at=now, body=body)
         linger_s = self._linger_s(body, progress_s)
-        sequence = self._put_into_last(event) if isinstance(body, DeploymentEvent) else None
-        if sequence is None:
+        if not isinstance(body, DeploymentEvent):
             return self.put("event", body.kind, event.to_bytes(), linger_s=linger_s)
+        with self._writing("queueing a message"):
+            sequence = self._add_step(event, body)
         self.on_change(linger_s)
         return sequence
 
@@ -115,7 +120,8 @@ class Outbox:
                 (sequence, limit),
             ).fetchall()
             oldest = self._oldest()
-            self._read = max(self._read, rows[-1][0] if rows else 0)
+            if self._step is not None and any(row[0] == self._step.sequence for row in rows):
+                self._step = None
         return [
             Queued(OutboxPosition(stream=self.stream, sequence=row[0], oldest=oldest), row[1], row[2], row[3])
             for row in rows
@@ -200,27 +206,32 @@ class Outbox:
             except sqlite3.Error as error:
                 raise DiskError(f"{doing} in {self._path}: {error}", "free some disk space") from error
 
-    def _put_into_last(self, event: Event) -> int | None:
-        """Let an event take the place of the last message, if that was not read and may travel in it."""
-        with self._writing("queueing a message"):
-            sequence = self._last()
-            row = self._database.execute(
-                "SELECT body FROM messages WHERE sequence = ? AND channel = 'event'", (sequence,)
-            ).fetchone()
-            if row is None or sequence <= self._read:
-                return None
-            body = take_along(Event.model_validate_json(row[0]).body, event.body)
-            if body is None:
-                return None
-            data = event.model_copy(update={"body": body}).to_bytes()
+    def _add(self, channel: Channel, kind: str, body: bytes) -> int:
+        cursor = self._database.execute(
+            "INSERT INTO messages (channel, kind, body) VALUES (?, ?, ?)", (channel, kind, body)
+        )
+        self._count, self._bytes = self._count + 1, self._bytes + len(body)
+        self._trim()
+        return int(cursor.lastrowid or 0)
+
+    def _add_step(self, event: Event, body: DeploymentEvent) -> int:
+        """Add a step, in the place of the one before it if that may travel in it."""
+        before = self._step
+        whole = take_along(before.body, body) if before is not None else None
+        if before is None or whole is None:
+            data = event.to_bytes()
+            sequence = self._add("event", body.kind, data)
+        else:
+            data, sequence = event.model_copy(update={"body": whole}).to_bytes(), before.sequence
             self._database.execute("UPDATE messages SET body = ? WHERE sequence = ?", (data, sequence))
-            self._bytes += len(data) - len(row[0])
+            self._bytes += len(data) - before.size_bytes
+        self._step = _Step(sequence, len(data), whole or body)
         return sequence
 
     def _linger_s(self, body: EventBody, progress_s: float) -> float:
         if not isinstance(body, DeploymentEvent):
             return 0.0
-        return max(self._settings.linger_s, progress_s) if is_passing(body) else self._settings.ending_s
+        return max(self._settings.linger_s, progress_s) if body.step in PASSING else self._settings.ending_s
 
     def _fact(self, name: str, make: Callable[[], str]) -> str:
         row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()

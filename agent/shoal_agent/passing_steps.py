@@ -6,31 +6,24 @@ A deployment over a fast network is then one event and not five, and says the sa
 from typing import Final
 
 from shoal_contract.limits import MAX_PASSED_STEPS
-from shoal_contract.telemetry import DeploymentEvent, DeploymentStep, EventBody, PassedStep
+from shoal_contract.telemetry import DeploymentEvent, DeploymentStep, PassedStep
 
 PASSING: Final[frozenset[DeploymentStep]] = frozenset({"fetch", "verify", "stage", "activate", "probe"})
 """After them another one comes; how a deployment ended takes them along."""
 _FIRST: Final[DeploymentStep] = "fetch"
 
 
-def is_passing(body: EventBody) -> bool:
-    """Whether another step follows."""
-    return isinstance(body, DeploymentEvent) and body.step in PASSING
-
-
-def take_along(before: EventBody, body: EventBody) -> DeploymentEvent | None:
+def take_along(before: DeploymentEvent, body: DeploymentEvent) -> DeploymentEvent | None:
     """Return a step that says what the one before it says as well; None where each is to be told by itself.
 
-    That is so for what is no step on the way, or of another deployment, and for the first step: it begins a new try,
-    of which nothing has travelled yet.
+    That is so after what is no step on the way, or is of another deployment, and for the first step: it begins a new
+    try, of which nothing has travelled yet.
 
     Args:
         before: What was to be told just before.
         body: What is to be told.
     """
-    if not isinstance(before, DeploymentEvent) or not isinstance(body, DeploymentEvent):
-        return None
-    is_next = is_passing(before) and before.problem is None and body.step != _FIRST
+    is_next = before.step in PASSING and before.problem is None and body.step != _FIRST
     if not is_next or before.deployment != body.deployment or len(before.passed) >= MAX_PASSED_STEPS:
         return None
     passed = (*before.passed, PassedStep(step=before.step, duration_s=before.duration_s))

@@ -63,7 +63,8 @@ async def test_steps_and_a_way_back_wait_for_the_hub_over_restarts_each_once(tmp
                 await models.convergence("tiny", wanted, (1, 2))()
         events = queued(outbox)
         report = reporter.snapshot(1).models["tiny"]
-    steps = [(one.body.deployment, one.body.step) for one in events if isinstance(one.body, DeploymentEvent)]
+    told = [one.body for one in events if isinstance(one.body, DeploymentEvent)]
+    steps = [(body.deployment, step) for body in told for step in body.steps]
     expected = [*ALL_STEPS[:-1], "probe", "roll_back", "fail"]
     assert steps == [*(("dp-1", step) for step in ALL_STEPS), *(("dp-2", step) for step in expected)]
     assert len({one.event_id for one in events}) == len(events)
