@@ -70,7 +70,8 @@ class Query:
     """A SELECT of columns that is put into words once for each database.
 
     Args:
-        statement: Each value that differs is a `bindparam` of its own; no IN but `is_among` with a parameter.
+        statement: Each value that differs is a `bindparam` of its own; no IN but `is_one_of`, and `is_among` with a
+            parameter.
     """
 
     def __init__(self, statement: Select[Unpack[tuple[Any, ...]]]) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     create_engine,
     event,
     inspect,
+    literal,
     text,
 )
 from sqlalchemy.engine import make_url
@@ -126,6 +127,14 @@ def is_among(column: SQLCoreOperations[Any], texts: Iterable[str] | BindParamete
     """
     parameter = texts if isinstance(texts, BindParameter) else as_texts(texts)
     return column.op("IN", is_comparison=True)(_TextsOf(parameter))
+
+
+def is_one_of(column: SQLCoreOperations[Any], words: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that a text column holds one of a few words that are always the same.
+
+    Each is a parameter whose value stands in the statement; those of a list take their places at each execution.
+    """
+    return column.in_([literal(word) for word in sorted(words)])
 
 
 def as_texts(texts: Iterable[str]) -> str:

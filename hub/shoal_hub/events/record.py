@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import insert
+from sqlalchemy import bindparam, insert
 from sqlmodel import Session, select
 
+from shoal_hub.bulk import Bulk
 from shoal_hub.database import announce, utc_now
 from shoal_hub.events.tables import EventRow, Severity
 
@@ -74,6 +75,12 @@ def record_events(session: Session, happened: Sequence[Happening], at: datetime)
         return
     session.flush()  # those that were recorded before come before
     now = utc_now()
-    rows = [{**one._asdict(), "at": at, "received_at": now, "body": {}} for one in happened]
-    session.connection().execute(insert(EventRow), rows)
+    _ADD.execute(session, [{**one._asdict(), "at": at, "received_at": now} for one in happened])
     announce(session, "events")
+
+
+_ADD: Final = Bulk(
+    insert(EventRow).values(
+        {name: bindparam(name) for name in (*Happening._fields, "at", "received_at")} | {"body": {}}
+    )
+)

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final, NamedTuple, Self
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, exists, false, null, or_
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, exists, false, null, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, func
 
+from shoal_hub.bulk import Query
+from shoal_hub.database import is_one_of
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.rollouts.attempts import COLUMNS, is_returning, view_attempt
 from shoal_hub.rollouts.facts import DEVICE_COLUMNS, DeviceRow
@@ -61,7 +63,7 @@ def find_work(
     is_running = rollout.state == "running" and not is_aborting
     may_tell = is_running and _may_tell(rollout, now)
     shape = _Shape.of(rollout, is_aborting=is_aborting, may_tell=may_tell)
-    searches = [(one.statement, batch) for one in _searches(shape) if tally.has_any(one.states)]
+    searches = [(one.query, batch) for one in _searches(shape) if tally.has_any(one.states)]
     if may_tell and tally.has_any(_UNTOLD):
         most = rollout.plan.max_in_flight
         room = batch if most is None else max(0, min(batch, most - tally.in_flight))
@@ -71,7 +73,7 @@ def find_work(
     devices: dict[str, DeviceRow] = {}
     has_more = False
     for search, limit in searches:
-        rows = session.connection().execute(search, values | {"most": limit}).all() if limit else []
+        rows = search.rows(session, **values, most=limit) if limit else []
         for row in rows:
             attempt = view_attempt(row)
             found[attempt.id] = attempt
@@ -83,9 +85,7 @@ def find_work(
 def count_deployments(session: Session, rollout_id: str) -> Tally:
     """Count all deployments of a rollout by how they stand."""
     counts: Counter[Standing] = Counter()
-    for wave, state, failure, begun, returning, away, stayed, count in session.connection().execute(
-        _counting(), {"of_rollout": rollout_id}
-    ):
+    for wave, state, failure, begun, returning, away, stayed, count in _counting().rows(session, of_rollout=rollout_id):
         counts[Standing(wave, state, failure, bool(begun), bool(returning), bool(away), bool(stayed))] += count
     return Tally(counts)
 
@@ -124,7 +124,7 @@ def _values(rollout: RolloutView, now: datetime) -> dict[str, Any]:
 class _Search(NamedTuple):
     """A search for deployments, and the states in which they are; none for any."""
 
-    statement: Select[Any]
+    query: Query
     states: tuple[DeploymentState, ...] = ()
 
 
@@ -137,20 +137,20 @@ def _searches(shape: _Shape) -> tuple[_Search, ...]:
 
 
 @cache
-def _untold() -> Select[Any]:
+def _untold() -> Query:
     """Return the search for who is to be told next."""
     return _search(and_(_is("pending"), ~_begun(), col(Deployment.wave) == bindparam("current_wave")))
 
 
-def _search(condition: ColumnElement[bool]) -> Select[Any]:
+def _search(condition: ColumnElement[bool]) -> Query:
     wanted: Any = select_columns(*COLUMNS, *DEVICE_COLUMNS).join(Device, col(Device.id) == col(Deployment.device_id))
     chosen = wanted.where(col(Deployment.rollout_id) == bindparam("of_rollout"), condition)
-    ordered: Select[Any] = chosen.order_by(col(Deployment.wave), col(Deployment.id))
-    return ordered.limit(bindparam("most", type_=Integer))
+    ordered = chosen.order_by(col(Deployment.wave), col(Deployment.id))
+    return Query(ordered.limit(bindparam("most", type_=Integer())))
 
 
 @cache
-def _counting() -> Select[Any]:
+def _counting() -> Query:
     columns = (
         col(Deployment.wave),
         col(Deployment.state),
@@ -161,8 +161,7 @@ def _counting() -> Select[Any]:
         _flag(_stayed()),
     )
     wanted: Any = select_columns(*columns, func.count()).where(col(Deployment.rollout_id) == bindparam("of_rollout"))
-    counting: Select[Any] = wanted.group_by(*columns)
-    return counting
+    return Query(wanted.group_by(*columns))
 
 
 def _changes(shape: _Shape) -> list[ColumnElement[bool]]:
@@ -205,7 +204,7 @@ def _may_tell(rollout: RolloutView, now: datetime) -> bool:
 
 
 def _is(*states: str) -> ColumnElement[bool]:
-    return col(Deployment.state).in_(sorted(states))
+    return is_one_of(col(Deployment.state), states)
 
 
 def _begun() -> ColumnElement[bool]:
