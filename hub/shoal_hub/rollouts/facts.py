@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import ModelReport, SectionReport, SlotReport
 from shoal_hub.bulk import Query
-from shoal_hub.database import as_texts, is_among
+from shoal_hub.database import as_texts, is_among, is_one_of
 from shoal_hub.devices.compose import PRIORITY
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.registry.costs import hardware_class
@@ -21,7 +21,20 @@ from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.views import Attempt, DeviceFacts, RolloutView
 
-_INTENT: Final = tuple(getattr(Intent, name) for name in ("id", "device_id", "kind", "created_at", "body"))
+_OF_SECTION: Final = (
+    is_among(col(Intent.device_id), bindparam("ids", type_=String())),
+    col(Intent.section) == bindparam("of_section"),
+)
+_HOLDS: Final = or_(col(Intent.until).is_(None), col(Intent.until) > bindparam("at"))
+_HOLDERS: Final = Query(
+    select_columns(col(Intent.device_id), col(Intent.owner)).where(
+        *_OF_SECTION, or_(col(Intent.owner) == bindparam("by_owner"), and_(col(Intent.kind) == "pin", _HOLDS))
+    )
+)
+_INTENT: Final[list[Any]] = [getattr(Intent, name) for name in ("id", "device_id", "kind", "created_at", "body")]
+_BODIES: Final = Query(
+    select_columns(*_INTENT).where(*_OF_SECTION, is_one_of(col(Intent.kind), ("rollout", "rollback")))
+)
 _RETURNING: Final = Query(
     select_columns(col(Deployment.device_id))
     .join(Rollout, col(Rollout.id) == col(Deployment.rollout_id))
@@ -116,29 +129,17 @@ class _Standing:
             self._read_bodies(untold)
 
     def _read_holders(self, device_ids: Collection[str], now: datetime) -> None:
-        owner, is_pin = owner_of(self._rollout.id), col(Intent.kind) == "pin"
-        holds = or_(col(Intent.until).is_(None), col(Intent.until) > now)
-        columns: Any = select_columns(col(Intent.device_id), col(Intent.owner))
-        wanted = columns.where(
-            is_among(col(Intent.device_id), device_ids),
-            col(Intent.section) == self._rollout.section,
-            or_(col(Intent.owner) == owner, and_(is_pin, holds)),
-        )
-        for device_id, held_by in self._session.connection().execute(wanted):
+        owner, section, ids = owner_of(self._rollout.id), self._rollout.section, as_texts(device_ids)
+        for device_id, held_by in _HOLDERS.rows(self._session, ids=ids, of_section=section, by_owner=owner, at=now):
             (self.ours if held_by == owner else self.pinned).add(device_id)
 
     def _read_bodies(self, device_ids: Collection[str]) -> None:
-        columns: Any = select_columns(*_INTENT)
-        wanted = columns.where(
-            is_among(col(Intent.device_id), device_ids),
-            col(Intent.section) == self._rollout.section,
-            col(Intent.kind).in_(("rollout", "rollback")),
-        )
-        for intent in self._session.connection().execute(wanted):
-            rank = (PRIORITY[intent.kind], intent.created_at, intent.id)
-            former = self._bodies.get(intent.device_id)
+        found = _BODIES.rows(self._session, ids=as_texts(device_ids), of_section=self._rollout.section)
+        for intent_id, device_id, kind, created_at, body in found:
+            rank = (PRIORITY[kind], created_at, intent_id)
+            former = self._bodies.get(device_id)
             if former is None or rank > former[0]:
-                self._bodies[intent.device_id] = (rank, intent.body)
+                self._bodies[device_id] = (rank, body)
         ids, model = as_texts(device_ids), self._rollout.model
         self._returning = {device_id for (device_id,) in _RETURNING.rows(self._session, ids=ids, of_model=model)}
 
