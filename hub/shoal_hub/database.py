@@ -11,6 +11,7 @@ from enum import IntEnum, unique
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from pydantic_core import from_json
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
@@ -264,6 +265,7 @@ def _open_engine(url: str) -> Engine:
             pool_pre_ping=True,
             hide_parameters=True,
             json_serializer=_to_json,
+            json_deserializer=_from_json,
         )
     msg = f"opening the database: {parsed.get_backend_name()} is not supported"
     raise DatabaseError(msg, "use sqlite:////path/hub.sqlite or postgresql://user@host/name")
@@ -271,6 +273,14 @@ def _open_engine(url: str) -> Engine:
 
 def _to_json(value: object) -> str:
     return value if isinstance(value, JsonText) else json.dumps(value)
+
+
+def _from_json(content: str | bytes) -> Any:  # noqa: ANN401 - any JSON
+    """Return what JSON says, read in half the time that the standard library takes."""
+    try:
+        return from_json(content)
+    except ValueError:  # half a surrogate pair and very deep nesting are read by the library alone
+        return json.loads(content)
 
 
 _PRAGMAS: Final = (
@@ -286,7 +296,7 @@ _PRAGMAS: Final = (
 def _open_sqlite(url: Any) -> Engine:  # noqa: ANN401 - sqlalchemy.engine.URL, kept out of the signature's imports
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, hide_parameters=True, json_serializer=_to_json)
+    engine = create_engine(url, hide_parameters=True, json_serializer=_to_json, json_deserializer=_from_json)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:  # noqa: ANN401

@@ -148,6 +148,17 @@ def test_a_json_column_takes_what_is_json_already_as_it_is(database: Database) -
         assert first == second == {"a": [1, "ä"]}
 
 
+def test_json_that_only_the_standard_library_reads_comes_back_as_it_was(database: Database) -> None:
+    deep: list[object] = []
+    for _ in range(300):
+        deep = [deep]
+    body = {"half of a pair": "\ud800", "deep": deep, "large": 2**70, "none": None, "text": "ä\u0001"}
+    with database.transaction() as session:
+        session.add(EventRow(at=NOON, received_at=NOON, kind="k", message="m", body=body))
+    with database.session() as session:
+        assert session.exec(select(EventRow.body)).one() == body
+
+
 @pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/shoal"])
 def test_a_url_of_no_supported_database_names_the_two_that_are(url: str) -> None:
     with pytest.raises(DatabaseError, match="sqlite:////path"):
