@@ -9,13 +9,16 @@ from itertools import islice
 from typing import Final
 
 from pydantic import Field
+from sqlalchemy import String, bindparam
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, and_, col, func, or_, select
 
 from shoal_contract import topics
 from shoal_contract.errors import MessageError
 from shoal_contract.wire import WireMessage, parse_message
 from shoal_hub.broker.config import MAX_INFLIGHT_MESSAGES
-from shoal_hub.database import Database, is_among
+from shoal_hub.bulk import Query
+from shoal_hub.database import Database, as_texts, is_among
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.transfer.publishing import Publisher
 from shoal_hub.transfer.tables import Watermark
@@ -108,8 +111,7 @@ class DesiredPublisher:
 
     def _publish(self, publisher: Publisher, batch: list[str]) -> None:
         with self._database.session() as session:
-            wanted = select(DesiredRow.device_id, DesiredRow.envelope).where(is_among(col(DesiredRow.device_id), batch))
-            rows = session.exec(wanted).all()
+            rows = _ENVELOPES.rows(session, ids=as_texts(batch))
         for start in range(0, len(rows), MAX_INFLIGHT_MESSAGES):
             part = rows[start : start + MAX_INFLIGHT_MESSAGES]
             with publisher.gathering():
@@ -132,6 +134,13 @@ class DesiredPublisher:
         with self._database.transaction() as session:
             session.merge(Watermark(id=1, epoch=mark.epoch, sequence=mark.sequence))
         self._told = mark
+
+
+_ENVELOPES: Final = Query(
+    select_columns(col(DesiredRow.device_id), col(DesiredRow.envelope)).where(
+        is_among(col(DesiredRow.device_id), bindparam("ids", type_=String()))
+    )
+)
 
 
 def _behind(session: Session) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import String, bindparam, insert
+from sqlalchemy import Integer, String, bindparam, insert
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, delete, select, update
 from sqlmodel.sql.expression import SelectOfScalar
@@ -193,10 +193,16 @@ def take_marks(session: Session, device_ids: Sequence[str]) -> list[str]:
     A mark that another transaction holds just now stays, and is seen again when that one has committed: to wait for
     it, with many marks in hand, could be to wait for one who waits for us.
     """
-    marked = select(StaleDesired.device_id).where(is_among(col(StaleDesired.device_id), device_ids))
-    taken = list(session.exec(marked.with_for_update(skip_locked=True)).all())
-    session.connection().execute(delete(StaleDesired).where(is_among(col(StaleDesired.device_id), taken)))
+    session.flush()  # they are taken by column
+    taken = [device_id for (device_id,) in _FREE.rows(session, ids=as_texts(device_ids))]
+    session.connection().execute(_TAKE, {"ids": as_texts(taken)})
     return taken
+
+
+_MARKED: Final = Query(select_columns(col(StaleDesired.device_id)).limit(bindparam("most", type_=Integer())))
+_OF_THESE: Final = is_among(col(StaleDesired.device_id), _AMONG)
+_FREE: Final = Query(select_columns(col(StaleDesired.device_id)).where(_OF_THESE).with_for_update(skip_locked=True))
+_TAKE: Final = delete(StaleDesired).where(_OF_THESE)
 
 
 def _with_keys(
@@ -217,7 +223,7 @@ def _with_keys(
 
 def stale_devices(session: Session, limit: int) -> list[str]:
     """Return devices whose intents have changed since their desired state was composed."""
-    return list(session.exec(select(StaleDesired.device_id).limit(limit)).all())
+    return [device_id for (device_id,) in _MARKED.rows(session, most=limit)]
 
 
 def new_devices(session: Session) -> set[str]:

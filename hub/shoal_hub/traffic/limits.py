@@ -3,12 +3,15 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import and_
+from sqlalchemy import String, and_, bindparam
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from shoal_contract.desired import DesiredConfig
-from shoal_hub.database import in_parts
+from shoal_hub.bulk import Query
+from shoal_hub.database import as_texts, is_among, is_one_of
 from shoal_hub.devices.group_tables import GroupDevice
 from shoal_hub.devices.groups import find_group, is_home_or_listed
 from shoal_hub.devices.intents import mark_all_stale
@@ -42,24 +45,19 @@ def limits_by_device(session: Session, homes: Mapping[str, str]) -> dict[str, Li
         session: An open session.
         homes: The devices, with the group that each is at home in; empty for none.
     """
-    wide = select(TransferLimit).where(col(TransferLimit.scope).in_(("fleet", "groups")))
-    found = {(row.scope, row.name): _limits_of(row) for row in session.exec(wide)}
+    session.flush()  # they are read by column
+    found = {(scope, name): Limits(rate, budget) for scope, name, rate, budget in _WIDE.rows(session)}
     fleet = found.pop(("fleet", ""), Limits())
     groups = {name: limits for (_, name), limits in found.items()}
+    ids = as_texts(homes)
+    own = {name: Limits(rate, budget) for _, name, rate, budget in _OWN.rows(session, ids=ids)}
+    listing = _limited_groups(session, ids) if groups else {}
     limits: dict[str, Limits] = {}
-    for part in in_parts(homes):
-        narrow = select(TransferLimit).where(TransferLimit.scope == "devices", col(TransferLimit.name).in_(part))
-        own = {row.name: _limits_of(row) for row in session.exec(narrow)}
-        listing = _limited_groups(session, part) if groups else {}
-        for device_id in part:
-            names = {homes[device_id], *listing.get(device_id, ())} & groups.keys()
-            wider = _tightest([groups[name] for name in names]).before(fleet) if names else fleet
-            limits[device_id] = own[device_id].before(wider) if device_id in own else wider
+    for device_id, home in homes.items():
+        names = {home, *listing.get(device_id, ())} & groups.keys()
+        wider = _tightest([groups[name] for name in names]).before(fleet) if names else fleet
+        limits[device_id] = own[device_id].before(wider) if device_id in own else wider
     return limits
-
-
-def _limits_of(row: TransferLimit) -> Limits:
-    return Limits(row.max_fetch_bytes_per_s, row.max_bytes_per_month)
 
 
 def _tightest(limits: Sequence[Limits]) -> Limits:
@@ -69,14 +67,29 @@ def _tightest(limits: Sequence[Limits]) -> Limits:
     return Limits(min(rates, default=None), min(budgets, default=None))
 
 
-def _limited_groups(session: Session, device_ids: Sequence[str]) -> dict[str, list[str]]:
+def _limited_groups(session: Session, ids: str) -> dict[str, list[str]]:
     """Return the groups with limits that list each of these devices."""
-    is_limited = and_(col(TransferLimit.name) == col(GroupDevice.group), col(TransferLimit.scope) == "groups")
-    wanted = select(GroupDevice.device_id, GroupDevice.group).join(TransferLimit, is_limited)
     listing: dict[str, list[str]] = {}
-    for device_id, group in session.exec(wanted.where(col(GroupDevice.device_id).in_(device_ids))):
+    for device_id, group in _LISTED.rows(session, ids=ids):
         listing.setdefault(device_id, []).append(group)
     return listing
+
+
+_AMONG: Final = bindparam("ids", type_=String())
+_LIMITS: Final = select_columns(
+    col(TransferLimit.scope),
+    col(TransferLimit.name),
+    col(TransferLimit.max_fetch_bytes_per_s),
+    col(TransferLimit.max_bytes_per_month),
+)
+_WIDE: Final = Query(_LIMITS.where(is_one_of(col(TransferLimit.scope), ("fleet", "groups"))))
+_OWN: Final = Query(_LIMITS.where(col(TransferLimit.scope) == "devices", is_among(col(TransferLimit.name), _AMONG)))
+_IS_LIMITED: Final = and_(col(TransferLimit.name) == col(GroupDevice.group), col(TransferLimit.scope) == "groups")
+_LISTED: Final = Query(
+    select_columns(col(GroupDevice.device_id), col(GroupDevice.group))
+    .join(TransferLimit, _IS_LIMITED)
+    .where(is_among(col(GroupDevice.device_id), _AMONG))
+)
 
 
 def with_limits(config: DesiredConfig, limits: Limits) -> DesiredConfig:
