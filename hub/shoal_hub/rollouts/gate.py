@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, func, select
 
-from shoal_hub.database import announce
+from shoal_hub.database import announce, is_one_of
 from shoal_hub.events.record import record_event
 from shoal_hub.gates.decide import ArmSizes, decide
 from shoal_hub.gates.evidence import Sides, Times, before_of, collect
@@ -66,7 +66,7 @@ class Prepared:
 def may_look() -> ColumnElement[bool]:
     """Return the condition of rollouts that may have a gate to be looked at."""
     is_gated = or_(col(Rollout.gate_count).is_(None), col(Rollout.gate_count) > col(Rollout.current_wave))
-    return and_(col(Rollout.state).in_(_LOOKED_AT), is_gated)
+    return and_(is_one_of(col(Rollout.state), _LOOKED_AT), is_gated)
 
 
 def windows_needed(session: Session) -> list[tuple[str, datetime]]:

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from sqlalchemy import bindparam
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -13,6 +14,7 @@ from shoal_contract.desired import ArtifactRef
 from shoal_contract.errors import ContractError
 from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
+from shoal_hub.bulk import Query
 from shoal_hub.database import Database, announce
 from shoal_hub.ids import new_id
 from shoal_hub.registry.costs import Costs, read_costs
@@ -79,6 +81,26 @@ class Step(NamedTuple):
     at_it: int | None = None
 
 
+class _Variant(NamedTuple):
+    """The columns of a variant that a choice among them is made by."""
+
+    target: str
+    size_bytes: int
+    latency_p50_ms: float | None
+    accuracy: float | None
+    is_encrypted: bool
+    """Its version, that is."""
+
+
+_OPEN: Final = Query(select_columns(col(Rollout.id), may_look()).where(col(Rollout.ended_at).is_(None)))
+_MEASURED: Final[list[Any]] = [getattr(VariantRow, name) for name in _Variant._fields[:-1]]
+_VARIANTS: Final = Query(
+    select_columns(*_MEASURED, col(Version.is_encrypted))
+    .join(Version, col(Version.id) == col(VariantRow.version_id))
+    .where(col(Version.model) == bindparam("of_model"), col(Version.number) == bindparam("of_number"))
+)
+
+
 def pass_rollouts(database: Database, now: datetime, *, looks: bool = True) -> Pass:
     """Take one step in each rollout that is not over, and then look at one gate that is due.
 
@@ -91,7 +113,7 @@ def pass_rollouts(database: Database, now: datetime, *, looks: bool = True) -> P
         looks: Whether a gate is looked at in this pass.
     """
     with database.session() as session:
-        found = session.exec(select(Rollout.id, may_look()).where(col(Rollout.ended_at).is_(None))).all()
+        found = _OPEN.rows(session)
         open_ids, has_gates = {one for one, _ in found}, any(is_gated for _, is_gated in found)
         leased = {user.removeprefix(_PREFIX) for user in lease_users(session) if user.startswith(_PREFIX)}
     steps = [_step_safely(database, rollout_id, now) for rollout_id in sorted(open_ids | leased)]
@@ -236,11 +258,7 @@ def _progress(row: Rollout) -> dict[str, Any]:
 
 def view_rollout(session: Session, row: Rollout, now: datetime) -> RolloutView:
     """Return a rollout as a value, with the targets that its version has variants for."""
-    columns = (col(getattr(VariantRow, name)) for name in ("target", "size_bytes", "latency_p50_ms", "accuracy"))
-    wanted: Any = select_columns(*columns, col(Version.is_encrypted)).join(
-        Version, col(Version.id) == col(VariantRow.version_id)
-    )
-    found = session.connection().execute(wanted.where(Version.model == row.model, Version.number == row.version)).all()
+    found = [_Variant(*one) for one in _VARIANTS.rows(session, of_model=row.model, of_number=row.version)]
     plan = RolloutPlan.model_validate(row.plan)
     return RolloutView(
         id=row.id,

@@ -1,13 +1,15 @@
 """Leases: whoever needs an artifact at the broker says so, and nobody else's end takes it away."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Final
 
+from sqlalchemy import select as select_columns
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, func, select
 
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
+from shoal_hub.bulk import Query
 from shoal_hub.database import announce
 from shoal_hub.registry.tables import Artifact
 from shoal_hub.transfer.tables import Delta, Lease
@@ -39,9 +41,13 @@ def drop_leases(session: Session, user: str) -> None:
     announce(session, LEASES)
 
 
-def lease_users(session: Session) -> Sequence[str]:
+def lease_users(session: Session) -> list[str]:
     """Return who holds any lease."""
-    return session.exec(select(Lease.user).distinct()).all()
+    session.flush()  # they are read by column
+    return [user for (user,) in _USERS.rows(session)]
+
+
+_USERS: Final = Query(select_columns(col(Lease.user)).distinct())
 
 
 def make_room(session: Session, artifacts: Collection[str], budget_bytes: int) -> None:
