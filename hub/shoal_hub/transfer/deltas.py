@@ -77,14 +77,20 @@ def end_unwanted_deltas(database: Database) -> None:
 
 def named_deltas(session: Session) -> dict[str, dict[str, DeltaRef]]:
     """Return, by result, the deltas that its transfer manifest is to name, by base: those whose chunks stand."""
-    stands = col(Retained.sha256) == col(Delta.artifact_sha256)
-    wanted = select(Delta).join(Retained, stands).where(Retained.state == "standing")
     named: dict[str, dict[str, DeltaRef]] = {}
-    for row in session.exec(wanted.order_by(col(Delta.size_bytes), col(Delta.base_sha256))):
+    for row in session.exec(_STANDING):
         of_result = named.setdefault(row.result_sha256, {})
         if row.ref is not None and len(of_result) < MAX_DELTAS:
             of_result[row.base_sha256] = row.ref
     return named
+
+
+_STANDING: Final = (
+    select(Delta)
+    .join(Retained, col(Retained.sha256) == col(Delta.artifact_sha256))
+    .where(Retained.state == "standing")
+    .order_by(col(Delta.size_bytes), col(Delta.base_sha256))
+)
 
 
 def deltas_to(session: Session, results: Collection[str]) -> set[str]:

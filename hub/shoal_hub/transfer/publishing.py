@@ -67,13 +67,11 @@ class Transfers:
         with self._database.transaction() as session:
             withdrawn = follow_leases(session, now, self._budget_bytes)
             # The smallest first: a delta that stands is named as soon as the file that it leads to is published.
-            by_size = select(Retained).order_by(col(Retained.size_bytes))
-            publishing = session.exec(by_size.where(Retained.state == "publishing")).all()
+            retained = session.exec(_BY_SIZE).all()
             named = named_deltas(session)
-            outdated = _outdated(session, named)
-            withdrawing = session.exec(
-                select(Retained).where(Retained.state == "withdrawing", col(Retained.changed_at) <= now - self._grace)
-            ).all()
+        publishing = [row for row in retained if row.state == "publishing"]
+        outdated = [row for row in retained if _is_outdated(row, named)]
+        withdrawing = [row for row in retained if row.state == "withdrawing" and row.changed_at <= now - self._grace]
         for sha256 in withdrawn:
             publisher.publish(topics.artifact_manifest(sha256), b"", retain=True).result(_CONFIRM_TIMEOUT_S)
         for row in outdated:
@@ -172,8 +170,7 @@ def follow_leases(session: Session, now: datetime, budget_bytes: int = DEFAULT_B
                 changed_at=now,
             )
         )
-    over = select(Retained).where(col(Retained.sha256).not_in(select(Lease.sha256)), Retained.state != "withdrawing")
-    rows = session.exec(over).all()
+    rows = session.exec(_OVER).all()
     for row in rows:
         row.state, row.changed_at = "withdrawing", now
         session.add(row)
@@ -188,15 +185,26 @@ def without_room(session: Session, budget_bytes: int) -> frozenset[str]:
 
 def _new_artifacts(session: Session) -> Sequence[Artifact]:
     """Return what is leased, does not stand and could, the smallest first."""
-    held = select(Retained.sha256).where(Retained.state != "withdrawing")
-    new = select(Artifact).where(col(Artifact.sha256).in_(select(Lease.sha256)), col(Artifact.sha256).not_in(held))
-    return session.exec(
-        new.where(col(Artifact.size_bytes) <= MAX_ARTIFACT_BYTES).order_by(col(Artifact.size_bytes))
-    ).all()
+    return session.exec(_NEW).all()
+
+
+# Built once: it is looked for what they find at each step.
+_LEASED: Final = select(Lease.sha256)
+_HELD: Final = select(Retained.sha256).where(Retained.state != "withdrawing")
+_NEW: Final = (
+    select(Artifact)
+    .where(col(Artifact.sha256).in_(_LEASED), col(Artifact.sha256).not_in(_HELD))
+    .where(col(Artifact.size_bytes) <= MAX_ARTIFACT_BYTES)
+    .order_by(col(Artifact.size_bytes))
+)
+_OVER: Final = select(Retained).where(col(Retained.sha256).not_in(_LEASED), Retained.state != "withdrawing")
+_BY_SIZE: Final = select(Retained).order_by(col(Retained.size_bytes))
 
 
 def _fitting(session: Session, new: Sequence[Artifact], budget_bytes: int) -> int:
     """Return how many of these, from the first on, fit beside what stands."""
+    if not new:
+        return 0
     room_bytes = budget_bytes - session.exec(select(func.coalesce(func.sum(Retained.size_bytes), 0))).one()
     for number, artifact in enumerate(new):
         returning = session.get(Retained, artifact.sha256)  # its chunks stand until the end of their grace
@@ -206,7 +214,6 @@ def _fitting(session: Session, new: Sequence[Artifact], budget_bytes: int) -> in
     return len(new)
 
 
-def _outdated(session: Session, named: Mapping[str, Collection[str]]) -> list[Retained]:
-    """Return what stands under a manifest that names other deltas than there are."""
-    standing = session.exec(select(Retained).where(Retained.state == "standing")).all()
-    return [row for row in standing if set(row.deltas) != set(named.get(row.sha256, ()))]
+def _is_outdated(row: Retained, named: Mapping[str, Collection[str]]) -> bool:
+    """Whether it stands under a manifest that names other deltas than there are."""
+    return row.state == "standing" and set(row.deltas) != set(named.get(row.sha256, ()))
