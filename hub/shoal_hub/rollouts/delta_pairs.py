@@ -48,12 +48,14 @@ def delta_pairs(
         min_bytes: The smallest file worth a delta.
     """
     large = {one.target: one for one in variants if min_bytes <= one.travelling_bytes <= MAX_ARTIFACT_BYTES}
+    if not large:
+        return set()
     ranks = rank_variants(variants, plan)
     moves: Counter[tuple[SlotReport, str]] = Counter()
     for device in devices:
         target = choose_target((device.reported or {}).get("targets", ()), ranks)
-        active = _active(device, version.model)
-        if active is not None and active.state == "good" and target in large:
+        active = _active(device, version.model) if target in large else None
+        if active is not None and active.state == "good":
             moves[active, target] += 1
     running = running_files(session, version.model)
     pairs: Counter[Pair] = Counter()

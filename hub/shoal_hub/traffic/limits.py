@@ -36,6 +36,9 @@ class Limits:
         )
 
 
+_NOTHING: Final = Limits()
+
+
 def limits_by_device(session: Session, homes: Mapping[str, str]) -> dict[str, Limits]:
     """Return what holds for each device, value by value: its own limit, then its groups', then the fleet's.
 
@@ -47,7 +50,7 @@ def limits_by_device(session: Session, homes: Mapping[str, str]) -> dict[str, Li
     """
     session.flush()  # they are read by column
     found = {(scope, name): Limits(rate, budget) for scope, name, rate, budget in _WIDE.rows(session)}
-    fleet = found.pop(("fleet", ""), Limits())
+    fleet = found.pop(("fleet", ""), _NOTHING)
     groups = {name: limits for (_, name), limits in found.items()}
     ids = as_texts(homes)
     own = {name: Limits(rate, budget) for _, name, rate, budget in _OWN.rows(session, ids=ids)}
@@ -94,6 +97,8 @@ _LISTED: Final = Query(
 
 def with_limits(config: DesiredConfig, limits: Limits) -> DesiredConfig:
     """Return a device's configuration with the limits that hold for it; what the configuration names itself stays."""
+    if limits == _NOTHING:
+        return config
     own = Limits(config.max_fetch_bytes_per_s, config.max_bytes_per_month)
     merged = own.before(limits)
     if merged == own:
