@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Unpack
 
 from sqlalchemy import BindParameter, Dialect, Insert, Select, Update
 from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.types import TypeEngine
 from sqlmodel import Session
 
 from shoal_hub.database import UtcDateTime
@@ -17,7 +18,7 @@ Process = Callable[[Any], Any]
 WRITTEN: Final = "bulk written"
 """Execution option of a connection's statement: the `Written` that the driver is handed as text."""
 _MOST_TIMES: Final = 4096
-"""Times that are kept in the form that the driver takes: most rows of a batch have the same ones."""
+"""Times that are kept in the driver's form and in Python's: most rows of a batch have the same ones."""
 
 
 class _Form(NamedTuple):
@@ -103,7 +104,9 @@ class Query:
         """Return what makes the values of some columns, by their places, values of Python's."""
         types = [column.type.dialect_impl(dialect) for column in self._statement.selected_columns]
         told = [one[1] for one in cursor.description] if cursor is not None else []
-        every = enumerate(one.result_processor(dialect, kind) for one, kind in zip(types, told, strict=True))
+        every = enumerate(
+            _kept(one, one.result_processor(dialect, kind)) for one, kind in zip(types, told, strict=True)
+        )
         return [(place, process) for place, process in every if process is not None]
 
 
@@ -164,6 +167,9 @@ def _part_of(name: str, bound: BindParameter[Any], dialect: Dialect) -> tuple[st
     if not bound.required:
         value = bound.effective_value
         return name, None, process(value) if process is not None else value
-    if process is not None and isinstance(bound.type, UtcDateTime):
-        process = lru_cache(_MOST_TIMES)(process)
-    return name, process, _BY_ROW
+    return name, _kept(bound.type, process), _BY_ROW
+
+
+def _kept(kind: TypeEngine[Any], process: Process | None) -> Process | None:
+    """Return what makes a column's values, with what has come of times kept."""
+    return lru_cache(_MOST_TIMES)(process) if process is not None and isinstance(kind, UtcDateTime) else process

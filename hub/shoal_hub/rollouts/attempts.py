@@ -112,7 +112,8 @@ def _changed(before: Attempt, after: Attempt, to_json: Callable[[BaseModel], Any
         values |= zip(_SEEN, after.seen, strict=True)
     for name in ("from_body", "problem"):
         value: DesiredModel | Problem | None = getattr(after, name)
-        if value != getattr(before, name):
+        was: DesiredModel | Problem | None = getattr(before, name)
+        if value is not was and value != was:
             values[name] = to_json(value) if value is not None else None
     return values
 
