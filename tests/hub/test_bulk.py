@@ -11,7 +11,7 @@ from sqlmodel import col, select, update
 from tests.simulators.rows import NOON, add_device
 
 from shoal_hub.bulk import Bulk, Query
-from shoal_hub.database import Database, JsonText, as_texts, is_among
+from shoal_hub.database import Database, JsonText, as_texts, is_among, is_one_of
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
 
@@ -122,6 +122,19 @@ def test_a_query_reads_what_sqlalchemy_reads_for_any_number_of_texts(database: D
         for some in (ids, ids[:1], [], ["d-aaaaaaaaaaaaaaaa"]):
             expected = session.connection().execute(wanted.where(is_among(col(Device.id), some)))
             assert query.rows(session, ids=as_texts(some)) == list(map(tuple, expected))
+
+
+def test_a_query_takes_words_that_are_always_the_same(database: Database) -> None:
+    with database.transaction() as session:
+        online, away, _ = (
+            add_device(session, presence=state, group="here", enrolled_at=NOON).id
+            for state in ("online", "offline", "never")
+        )
+    known = is_one_of(col(Device.presence), {"online", "offline"})
+    columns = select_columns(col(Device.id), col(Device.enrolled_at)).where(known, col(Device.group) == bindparam("at"))
+    with database.session() as session:
+        assert sorted(Query(columns).rows(session, at="here")) == sorted([(online, NOON), (away, NOON)])
+        assert Query(columns).rows(session, at="elsewhere") == []
 
 
 def test_a_query_without_one_of_its_values_is_refused(database: Database) -> None:
