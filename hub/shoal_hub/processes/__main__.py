@@ -1,6 +1,5 @@
 """Entry of the hub's processes: `python -m shoal_hub.processes NAME`."""
 
-import gc
 import importlib
 import logging
 import os
@@ -11,8 +10,6 @@ from shoal_hub.settings import Settings
 from shoal_hub.trust.files import PRIVATE_UMASK
 
 NAMES = ("api", "ingest", "controller")
-_ALLOCATIONS = 10_000
-"""After so many the collector looks for circles: rows and messages come by the thousand, and have none."""
 
 
 def main() -> None:
@@ -23,8 +20,6 @@ def main() -> None:
     install_logging()
     logging.getLogger("tuf").setLevel(logging.WARNING)  # it tells of every key that has not signed, as it looks
     module = importlib.import_module(f"shoal_hub.processes.{sys.argv[1]}")
-    gc.freeze()  # what was imported stays: to go through all of it takes a tenth of a second each time
-    gc.set_threshold(_ALLOCATIONS)
     module.run(Settings.read(os.environ))
 
 
