@@ -87,7 +87,8 @@ class Outbox:
             linger_s: How much later it may be sent, together with what comes meanwhile.
         """
         with self._writing("queueing a message"):
-            sequence, self._step = self._add(channel, kind, body), None
+            self._step = None
+            sequence = self._add(channel, kind, body)
         self.on_change(linger_s)
         return sequence
 
@@ -144,6 +145,8 @@ class Outbox:
             count, size = self._database.execute(f"{_COUNT} WHERE sequence <= ?", (sequence,)).fetchone()
             self._database.execute("DELETE FROM messages WHERE sequence <= ?", (sequence,))
             self._count, self._bytes = self._count - count, self._bytes - size
+            if self._step is not None and self._step.sequence <= sequence:  # the disk is an older copy
+                self._step = None
 
     def depth(self) -> int:
         """Messages that wait."""
@@ -216,7 +219,7 @@ class Outbox:
 
     def _add_step(self, event: Event, body: DeploymentEvent) -> int:
         """Add a step, in the place of the one before it if that may travel in it."""
-        before = self._step
+        before, self._step = self._step, None
         whole = take_along(before.body, body) if before is not None else None
         if before is None or whole is None:
             data = event.to_bytes()

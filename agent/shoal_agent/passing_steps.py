@@ -16,14 +16,15 @@ _FIRST: Final[DeploymentStep] = "fetch"
 def take_along(before: DeploymentEvent, body: DeploymentEvent) -> DeploymentEvent | None:
     """Return a step that says what the one before it says as well; None where each is to be told by itself.
 
-    That is so after what is no step on the way, or is of another deployment, and for the first step: it begins a new
-    try, of which nothing has travelled yet.
+    That is so after what is no step on the way, or is of another deployment, and for the first step of a try: its
+    time begins anew, and what has travelled by `fetch` is not known yet.
 
     Args:
         before: What was to be told just before.
         body: What is to be told.
     """
-    is_next = before.step in PASSING and before.problem is None and body.step != _FIRST
+    is_new_try = body.step == _FIRST or body.duration_s < before.duration_s
+    is_next = before.step in PASSING and before.problem is None and not is_new_try
     if not is_next or before.deployment != body.deployment or len(before.passed) >= MAX_PASSED_STEPS:
         return None
     passed = (*before.passed, PassedStep(step=before.step, duration_s=before.duration_s))

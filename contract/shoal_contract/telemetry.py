@@ -152,7 +152,7 @@ class DeploymentEvent(WireValue):
     fetched_bytes: Count = 0
     duration_s: float = Field(default=0.0, ge=0)
     cost: VersionCost | None = None
-    """Once a deployment, with the first step after the version was loaded."""
+    """Once a deployment, with the first step after the version was loaded, or the one that tells of it."""
     passed: tuple[PassedStep, ...] = Field(default=(), max_length=MAX_PASSED_STEPS)
     """The steps before this one since the last that was told, in their order."""
     problem: Problem | None = None

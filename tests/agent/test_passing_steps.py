@@ -89,10 +89,11 @@ def test_what_was_read_may_have_been_sent_and_stays_also_over_a_restart(outbox: 
     [
         ({"step": "commit"}, {"step": "roll_back"}),
         ({"step": "verify"}, {"step": "fetch"}),
+        ({"step": "activate", "duration_s": 7.0}, {"step": "stage", "duration_s": 0.1}),
         ({"step": "fetch", "problem": PROBLEM}, {"step": "verify"}),
         ({"step": "fetch", "deployment": "dp-other"}, {"step": "verify"}),
     ],
-    ids=["it had ended", "another try", "it had a problem", "another deployment"],
+    ids=["it had ended", "another try", "another try of what is there", "it had a problem", "another deployment"],
 )
 def test_what_is_more_than_a_step_on_the_way_is_told_by_itself(
     outbox: Outbox, put: Put, before: dict[str, Any], after: dict[str, Any]
@@ -109,6 +110,14 @@ def test_what_comes_between_two_steps_keeps_its_place(outbox: Outbox, put: Put) 
     assert [sequence for sequence, _ in waiting(outbox)] == [1, 3]
 
 
+def test_a_step_after_one_that_the_hub_has_without_its_being_sent_is_not_lost(outbox: Outbox, put: Put) -> None:
+    put("fetch")
+    outbox.acknowledge(1)  # to a copy of the disk that is older than what the hub has
+    assert put("verify") == 2
+    assert [body.steps for _, body in waiting(outbox)] == [("verify",)]
+    assert outbox._database.execute(_COUNT).fetchone() == (outbox._count, outbox._bytes)
+
+
 def test_no_message_tells_of_more_steps_than_the_contract_allows(outbox: Outbox, put: Put) -> None:
     for _ in range(MAX_PASSED_STEPS + 3):
         put("probe")
@@ -123,13 +132,15 @@ def test_however_steps_and_reads_alternate_every_step_is_told_once_and_what_was_
     box = Outbox(tmp_path_factory.mktemp("outbox") / "outbox.sqlite", OutboxSettings())
     put: list[str] = []
     read: dict[int, bytes] = {}
-    for step in data.draw(st.lists(st.sampled_from([*ALL, "fail", None]), max_size=20)):
-        if step is not None:
+    for step in data.draw(st.lists(st.sampled_from([*ALL, "fail", None, "restart"]), max_size=20)):
+        if step == "restart":
+            box.close()
+            box = Outbox(box._path, OutboxSettings())
+        elif step is not None:
             put.append(step)
             put_step(box, step)
-            continue
-        queued = {one.position.sequence: one.body for one in box.after(max(read, default=0), 5)}
-        read |= queued
+        else:
+            read |= {one.position.sequence: one.body for one in box.after(max(read, default=0), 5)}
     last = {one.position.sequence: one.body for one in box.after(0, 1000)}
     assert {sequence: last[sequence] for sequence in read} == read
     assert [step for _, body in waiting(box) for step in body.steps] == put

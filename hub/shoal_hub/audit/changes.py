@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Table, TextClause, event, inspect, select, tuple_
@@ -70,7 +71,8 @@ class Changes:
         for name, rows in self._before.items():
             now = _read(self._session.connection(), self._tables[name], list(rows))
             columns = [column for column in self._tables[name].columns if column.info != UNAUDITED]
-            changed = [(key, *_change(columns, row, now.get(key))) for key, row in rows.items()]
+            in_order = sorted(rows.items(), key=itemgetter(0))
+            changed = [(key, *_change(columns, row, now.get(key))) for key, row in in_order]
             _show(difference, name, [one for one in changed if one[1] is not None or one[2] is not None])
         return difference
 

@@ -60,6 +60,8 @@ _LONGEST_DRAIN_S: Final = 0.2
 _TRUST_PREFIX: Final = topics.TRUST_FILTER.removesuffix("#")
 _STAND_S: Final = 1.0
 """Between two tries to be elected."""
+_JOBS_TICK_S: Final = 2.0
+"""Between two looks at most while jobs are at work, whose processes say no word of what they have come to."""
 
 
 class ControllerError(HubError):
@@ -144,9 +146,7 @@ class Controller:
         self._retained_mark: bytes | None = None
         self._retained_anchor: bytes | None = None
         self._probe = ""
-        self._is_told = False
-        self._is_busy = False
-        self._has_artifacts_to_move = False
+        self._is_told = self._is_busy = self._has_artifacts_to_move = False
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until `stop`; `on_ready` is called once the broker has been compared with the database.
@@ -173,7 +173,7 @@ class Controller:
                 if not (turn.what or turn.is_tick or self._is_busy):
                     continue
                 if turn.is_tick:
-                    next_tick = began_s + self._tick_s
+                    next_tick = began_s + (min(self._tick_s, _JOBS_TICK_S) if self._runner.is_busy else self._tick_s)
                 self._reconcile_safely(utc_now(), turn)
                 if turn.passes:
                     self._pace.rest(time.thread_time() - began_cpu_s, time.monotonic(), self._at_it)

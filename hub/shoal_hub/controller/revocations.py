@@ -162,7 +162,8 @@ class Revocations:
                 log.exception("a revocation could not be followed; it is tried again")
             took_s = time.thread_time() - began_cpu_s
             rest_s = min(_REST_RATIO * took_s, _LONGEST_REST_S) if is_done and not self._retries else 0.0
-            self._word.wait(max(self._tick_s, rest_s))
+            tick_s = min(self._tick_s, _FIRST_RETRY.total_seconds()) if self._retries else self._tick_s
+            self._word.wait(max(tick_s, rest_s))
             self._word.clear()
 
 

@@ -36,7 +36,7 @@ BATCH_MESSAGES: Final = 500
 _GATHER_RATIO: Final = 100.0
 """After a batch, what comes is gathered for this many times the CPU that it took: few batches cost less than many."""
 _LONGEST_GATHER_S: Final = 2.0
-"""But no longer than this, and not once there is a whole batch."""
+"""But no longer than this, well below `OutboxSettings.resend_min_s` of agents, and not once there is a whole batch."""
 _GATHER_STEP_S: Final = 0.2
 """How often it is looked whether there is a whole batch; and for how long a connection lets what comes pile up."""
 _POLL_S: Final = 0.5

@@ -35,8 +35,9 @@ def test_a_device_that_misses_its_heartbeats_is_shown_offline_until_it_is_heard_
     database: Database, device_id: str
 ) -> None:
     note_silence(database, NOON + SHORTEST, LONG_AGO)
+    note_silence(database, NOON + timedelta(seconds=239), LONG_AGO)
     assert presence(database, device_id) == ("online", "")
-    note_silence(database, LATE, LONG_AGO)
+    note_silence(database, NOON + timedelta(seconds=241), LONG_AGO)
     assert presence(database, device_id) == ("offline", SILENT)
 
     body = Heartbeat(at=LATE, uptime_s=1, memory_bytes=1, load=0, outbox_depth=0, connection=1, sequence=0)
