@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
@@ -24,7 +24,7 @@ from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import Election, FencedError
-from shoal_hub.controller.pace import LEASING_NOTHING, Pace, Speaker, SweepPace
+from shoal_hub.controller.pace import LEASING_NOTHING, Pace, Speaker, SweepPace, Turn
 from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.controller.revocations import Revocations
@@ -68,25 +68,6 @@ class ControllerError(HubError):
     """The controller cannot go on; the supervisor starts it again."""
 
     code = "controller"
-
-
-class _Turn(NamedTuple):
-    """What one turn of the loop follows.
-
-    Attributes:
-        what: Words.
-        is_tick: Whether it is time for what goes by the clock.
-        is_sweep: Whether it is time to go through all devices.
-        is_check: Whether it is looked for what a word tells of as well: now and then, and while none can come, be it
-            that the broker is away or that jobs are at work, whose processes say none.
-        passes: Whether rollouts are taken further.
-    """
-
-    what: frozenset[str]
-    is_tick: bool
-    is_sweep: bool
-    is_check: bool
-    passes: bool
 
 
 class Controller:
@@ -173,7 +154,7 @@ class Controller:
                 if not (turn.what or turn.is_tick or self._is_busy):
                     continue
                 if turn.is_tick:
-                    next_tick = began_s + (min(self._tick_s, _JOBS_TICK_S) if self._runner.is_busy else self._tick_s)
+                    next_tick = began_s + self._until_next_tick_s()
                 self._reconcile_safely(utc_now(), turn)
                 if turn.passes:
                     self._pace.rest(time.thread_time() - began_cpu_s, time.monotonic(), self._at_it)
@@ -226,9 +207,12 @@ class Controller:
                 break
         return self._pace.take() if time.monotonic() >= self._pace.due_s else frozenset()
 
-    def _turn(self, what: frozenset[str], now_s: float, *, is_tick: bool) -> _Turn:
+    def _until_next_tick_s(self) -> float:
+        return min(self._tick_s, _JOBS_TICK_S) if self._runner.is_busy else self._tick_s
+
+    def _turn(self, what: frozenset[str], now_s: float, *, is_tick: bool) -> Turn:
         is_sweep = is_tick and self._sweep_pace.is_due(now_s)
-        return _Turn(
+        return Turn(
             what,
             is_tick,
             is_sweep,
@@ -280,7 +264,7 @@ class Controller:
         self._is_told = True
         self._pace.hear(frozenset({"broker"}), time.monotonic(), Speaker.OPERATOR)
 
-    def _reconcile_safely(self, now: datetime, turn: _Turn) -> None:
+    def _reconcile_safely(self, now: datetime, turn: Turn) -> None:
         """Reconcile part by part; one that fails holds up no other and is tried again, since all goes by level."""
         self._is_busy = False
         for part in self._parts(now, turn):
@@ -293,14 +277,14 @@ class Controller:
             except (SQLAlchemyError, HubError, ContractError, OSError, ValueError):
                 log.exception("a step of the controller failed; it is tried again")
 
-    def _parts(self, now: datetime, turn: _Turn) -> Iterator[Callable[[], object]]:
+    def _parts(self, now: datetime, turn: Turn) -> Iterator[Callable[[], object]]:
         if turn.what or turn.is_tick:
             yield from self._looks(now, turn)
         if self._is_told:
             yield lambda: self._signer.publish(self._connection)
             yield lambda: self._publish(now, looks_at_leases=turn.is_check or not turn.what <= LEASING_NOTHING)
 
-    def _looks(self, now: datetime, turn: _Turn) -> Iterator[Callable[[], object]]:
+    def _looks(self, now: datetime, turn: Turn) -> Iterator[Callable[[], object]]:
         """Yield what brings the database in line; amid the publication of many messages there is nothing to look at."""
         if turn.is_tick:
             yield self._election.confirm

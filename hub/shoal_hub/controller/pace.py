@@ -8,7 +8,7 @@ several times on its way.
 
 import math
 from enum import StrEnum, unique
-from typing import Final
+from typing import Final, NamedTuple
 
 from shoal_hub.rollouts.progress import STEPS
 from shoal_hub.transfer.leases import LEASES
@@ -132,3 +132,22 @@ class SweepPace:
     def rest(self, took_s: float, now_s: float) -> None:
         """Note that all devices were gone through, and how much CPU it took."""
         self._rests_until_s = now_s + min(_SWEEP_REST_RATIO * took_s, self._longest_rest_s)
+
+
+class Turn(NamedTuple):
+    """What one turn of the loop follows.
+
+    Attributes:
+        what: Words.
+        is_tick: Whether it is time for what goes by the clock.
+        is_sweep: Whether it is time to go through all devices.
+        is_check: Whether it is looked for what a word tells of as well: now and then, and while none can come, be it
+            that the broker is away or that jobs are at work, whose processes say none.
+        passes: Whether rollouts are taken further.
+    """
+
+    what: frozenset[str]
+    is_tick: bool
+    is_sweep: bool
+    is_check: bool
+    passes: bool

@@ -10,14 +10,11 @@ import pytest
 from tests.simulators.broker import listening, running_broker
 from tests.simulators.hub_threads import Hub, running_hub
 
-from shoal_contract.desired import DesiredConfig
 from shoal_hub.controller import loop
 from shoal_hub.controller.loop import Controller
-from shoal_hub.database import Database, utc_now
-from shoal_hub.devices.intents import set_intent
+from shoal_hub.database import Database
 from shoal_hub.devices.revocation import WORD
 from shoal_hub.devices.tables import DesiredRow
-from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.processes.controller import build_controller
 from shoal_hub.rollouts.reconcile import Pass
 from shoal_hub.wake import wake
@@ -60,20 +57,16 @@ def test_what_a_word_should_tell_is_looked_for_at_each_tick_while_none_can_come(
     database.close()
 
 
-def test_what_a_job_has_written_without_a_word_is_followed_within_seconds_however_long_a_tick_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_tick_comes_sooner_while_jobs_are_at_work_as_their_processes_say_no_word(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(JobRunner, "is_busy", property(lambda _: True))
-    with running_broker(tmp_path) as broker, running_hub(tmp_path, broker, tick_s=30.0) as hub:
-        device = hub.add_device(is_started=False)
-        hub.wait(lambda session: session.get(DesiredRow, device.device_id) is not None, timeout_s=5.0)
-        database = Database(hub.settings.database)  # as a job has it: nobody is told of what it commits
-        with database.transaction() as session:
-            body = DesiredConfig(heartbeat_s=7)
-            set_intent(session, device.device_id, "config", kind="default", owner="operator", body=body, now=utc_now())
-        composed_at = utc_now()
-        hub.wait(lambda session: session.get_one(DesiredRow, device.device_id).issued_at > composed_at, timeout_s=10.0)
-        database.close()
+    database = Database(hub.settings.database)
+    settings = hub.settings.model_copy(update={"tick_s": 30.0})
+    controller = build_controller(settings, database, hub.addresses, lambda _signed: None)
+    assert controller._until_next_tick_s() == 30.0
+    monkeypatch.setattr(controller._runner, "_children", {"job": None})
+    assert controller._until_next_tick_s() <= 2.0
+    database.close()
 
 
 def test_gates_that_wait_are_looked_at_without_a_tick_and_desired_states_are_composed_in_between(
