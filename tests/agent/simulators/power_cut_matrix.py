@@ -8,6 +8,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -19,6 +20,7 @@ from tests.agent.simulators.recorded_disk import RecordedDisk, lay_down
 from tests.agent.simulators.updates import OUTBOX, UPDATES, Recorded, Update, carry_out, open_outbox, record
 
 from shoal_agent.errors import AgentError
+from shoal_contract.telemetry import DeploymentEvent, Event
 
 Disk = dict[str, "bytes | None"]
 
@@ -83,20 +85,25 @@ async def cut_again(recorded: Recorded, cut: Cut, folder: Path, chance: random.R
 
 
 async def _boot(device: Device, update: Update, cut: Cut, folder: Path) -> tuple[int | None, str]:
-    outbox = open_outbox(folder)
-    known = outbox.last() - 1  # one was there before
-    outbox.close()
+    known = _known_steps(folder)
     try:
         await device.updater.boot()
     except AgentError as error:
         return device.serves, f"the start fails: {error}"
     if device.serves not in {update.old, update.new}:
         return device.serves, f"serves {device.serves}, neither {update.old} nor {update.new}"
-    if known < len(cut.told):
-        return device.serves, f"the outbox knows {known} of the steps that were told: {', '.join(cut.told)}"
+    if known[: len(cut.told)] != cut.told:
+        return device.serves, f"the outbox knows {', '.join(known)} of the steps that were told: {', '.join(cut.told)}"
     if "activate" in cut.told and device.serves != update.new:
         return device.serves, f"serves {device.serves} after the hub was told that {update.new} is active"
     return device.serves, ""
+
+
+def _known_steps(folder: Path) -> tuple[str, ...]:
+    with closing(open_outbox(folder)) as outbox:
+        queued = outbox.after(1, 100)  # one was there before
+    bodies = [Event.model_validate_json(one.body).body for one in queued]
+    return tuple(step for body in bodies if isinstance(body, DeploymentEvent) for step in body.steps)
 
 
 async def _converge(device: Device, recorded: Recorded) -> str:
