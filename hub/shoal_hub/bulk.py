@@ -104,7 +104,9 @@ class Query:
         """Return what makes the values of some columns, by their places, values of Python's."""
         types = [column.type.dialect_impl(dialect) for column in self._statement.selected_columns]
         told = [one[1] for one in cursor.description] if cursor is not None else []
-        made = [one.result_processor(dialect, kind) for one, kind in zip(types, told, strict=True)]
+        made: list[Process | None] = [
+            one.result_processor(dialect, kind) for one, kind in zip(types, told, strict=True)
+        ]
         if dialect.name == "sqlite":  # a server's times come in its zone, where an hour comes twice a year
             made = [_kept(one, process) for one, process in zip(types, made, strict=True)]
         every = enumerate(made)
