@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 from sqlmodel import Session, col, delete, or_, select
 
 from shoal_hub.broker.access import Revoked
-from shoal_hub.database import announce, in_parts
+from shoal_hub.database import UtcDateTime, announce, in_parts
 from shoal_hub.devices.certificates import DeviceCertificate
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.groups import leave_groups
@@ -105,28 +105,17 @@ def read_revoked(session: Session, now: datetime) -> Revoked:
     A certificate that was retired, or is of a revoked device, is named until it has expired; a revoked device until it
     has been cut off and its last known certificate has expired, so that neither file grows for ever.
     """
-    refused = (
-        select(DeviceCertificate, Device.revoked_at)
-        .join(Device)
-        .where(
-            col(DeviceCertificate.expires_at) > now - EXPIRY_SLACK,
-            or_(col(DeviceCertificate.retired_at).is_not(None), col(Device.revoked_at).is_not(None)),
-        )
-    )
     serials: dict[int, datetime] = {}
     owners: set[str] = set()
-    for row, revoked_at in session.exec(refused).all():
+    for row, revoked_at in session.exec(_REFUSED, params={"after": now - EXPIRY_SLACK}).all():
         owners.add(row.device_id)
         # One that was issued at the moment of the revocation was not there to be retired.
         since = row.retired_at or revoked_at
         if since is not None:
             serials[int(row.serial, 16)] = since
-    gone = select(Device.id, Device.cut_off_at).where(col(Device.revoked_at).is_not(None))
-    listed = set(
-        session.exec(select(DeviceCertificate.device_id).join(Device).where(col(Device.revoked_at).is_not(None)))
-    )
+    listed = set(session.exec(_LISTED))
     devices = {
-        one for one, cut_off_at in session.exec(gone).all() if cut_off_at is None or one in owners or one not in listed
+        one for one, cut_off_at in session.exec(_GONE).all() if cut_off_at is None or one in owners or one not in listed
     }
     return Revoked(devices, serials)
 
@@ -146,14 +135,29 @@ class Pending:
 
 def read_pending(session: Session, now: datetime) -> Pending:
     """Return where the broker is behind; once it is cut off, a device is looked after once more, a while later."""
-    revoked = select(Device.id, Device.decommissioned_at).where(col(Device.revoked_at).is_not(None))
-    to_cut_off = session.exec(revoked.where(col(Device.cut_off_at).is_(None))).all()
-    to_clear = select(Device.id).where(
-        col(Device.decommissioned_at).is_not(None),
-        col(Device.cleared_at).is_(None),
-        col(Device.cut_off_at) < now - _ON_ITS_WAY,
+    to_cut_off = session.exec(_TO_CUT_OFF).all()
+    to_clear = session.exec(_TO_CLEAR, params={"before": now - _ON_ITS_WAY}).all()
+    return Pending({one: at is not None for one, at in to_cut_off}, list(to_clear))
+
+
+# Built once: a thread looks for what they find as long as the hub runs.
+_IS_REVOKED: Final = col(Device.revoked_at).is_not(None)
+_REFUSED: Final = (
+    select(DeviceCertificate, Device.revoked_at)
+    .join(Device)
+    .where(
+        col(DeviceCertificate.expires_at) > bindparam("after", type_=UtcDateTime),
+        or_(col(DeviceCertificate.retired_at).is_not(None), _IS_REVOKED),
     )
-    return Pending({one: at is not None for one, at in to_cut_off}, list(session.exec(to_clear).all()))
+)
+_LISTED: Final = select(DeviceCertificate.device_id).join(Device).where(_IS_REVOKED)
+_GONE: Final = select(Device.id, Device.cut_off_at).where(_IS_REVOKED)
+_TO_CUT_OFF: Final = select(Device.id, Device.decommissioned_at).where(_IS_REVOKED, col(Device.cut_off_at).is_(None))
+_TO_CLEAR: Final = select(Device.id).where(
+    col(Device.decommissioned_at).is_not(None),
+    col(Device.cleared_at).is_(None),
+    col(Device.cut_off_at) < bindparam("before", type_=UtcDateTime),
+)
 
 
 def note_cut_off(session: Session, device_ids: Iterable[str], now: datetime) -> None:

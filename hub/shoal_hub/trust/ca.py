@@ -113,6 +113,7 @@ class DeviceAuthority(_Authority):
         self._standing = Standing()
         self._bundle = ""
         self._issuer: Issuer | None = None
+        self._trusted: tuple[Sequence[int], list[Issuer]] = ((), [])
 
     @classmethod
     def open(cls, trust_dir: Path) -> Self:
@@ -157,7 +158,12 @@ class DeviceAuthority(_Authority):
     def trusted_issuers(self) -> list[Issuer]:
         """Return each trusted generation with its key, oldest first: each has a revocation list of its own."""
         generations, numbers = self._generations, self.standing.trusted
-        return [Issuer(generations.certificate(one), generations.key(one), generations.links(one)) for one in numbers]
+        if self._trusted[0] != numbers:  # to open a key takes milliseconds, and it is asked for again and again
+            issuers = [
+                Issuer(generations.certificate(one), generations.key(one), generations.links(one)) for one in numbers
+            ]
+            self._trusted = (numbers, issuers)
+        return self._trusted[1]
 
     def fingerprints(self) -> dict[int, str]:
         """Return the fingerprint of each trusted generation."""
