@@ -134,13 +134,13 @@ class _Standing:
             (self.ours if held_by == owner else self.pinned).add(device_id)
 
     def _read_bodies(self, device_ids: Collection[str]) -> None:
-        found = _BODIES.rows(self._session, ids=as_texts(device_ids), of_section=self._rollout.section)
+        ids, model = as_texts(device_ids), self._rollout.model
+        found = _BODIES.rows(self._session, ids=ids, of_section=self._rollout.section)
         for intent_id, device_id, kind, created_at, body in found:
             rank = (PRIORITY[kind], created_at, intent_id)
             former = self._bodies.get(device_id)
             if former is None or rank > former[0]:
                 self._bodies[device_id] = (rank, body)
-        ids, model = as_texts(device_ids), self._rollout.model
         self._returning = {device_id for (device_id,) in _RETURNING.rows(self._session, ids=ids, of_model=model)}
 
     def current(self, device_id: str, active: SlotReport | None) -> DesiredModel | None:
