@@ -154,8 +154,9 @@ class Controller:
                 if not (turn.what or turn.is_tick or self._is_busy):
                     continue
                 if turn.is_tick:
-                    next_tick = began_s + self._until_next_tick_s()
+                    next_tick = began_s + self._tick_s
                 self._reconcile_safely(utc_now(), turn)
+                next_tick = min(next_tick, began_s + self._until_next_tick_s())  # it may have started a job
                 if turn.passes:
                     self._pace.rest(time.thread_time() - began_cpu_s, time.monotonic(), self._at_it)
                 if self._is_told and not is_ready:
