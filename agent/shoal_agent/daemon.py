@@ -126,6 +126,7 @@ class Agent:
             self._monitor,
             self._now,
             self._reporter.notice_datasets,
+            lambda: self._reporter.said_s,
             shadow=self._shadow,
             ledger=LedgerReports(self._ledger, settings.ledger),
         )

@@ -75,6 +75,8 @@ class Reporter:
         self._wake = anyio.Event()
         self._is_urgent = False
         self._changed_s = self._trust_changed_s = math.inf
+        self.said_s = -math.inf
+        """When the last reported state left, by the monotonic clock."""
         self._sequence = 0
         self._connection = 0
         self._order = (0, 0)
@@ -188,7 +190,7 @@ class Reporter:
             except LinkError:
                 await anyio.sleep(0.2)  # the link is about to notice that it is down
                 continue
-            seen = connection
+            seen, self.said_s = connection, time.monotonic()
             await self._wait_for_change(link)
 
     async def _wait_for_change(self, link: Link) -> None:

@@ -33,6 +33,7 @@ class Telemetry:
         monitor: Has the windows.
         now: Trusted time.
         before_beat: Called before each heartbeat.
+        reported_s: When the last reported state left, by the monotonic clock.
         shadow: Has the windows of trials in shadow; None where there are no trials.
         ledger: Goes along with a heartbeat now and then; None where nobody counts.
     """
@@ -44,6 +45,7 @@ class Telemetry:
         monitor: Monitor,
         now: Callable[[], datetime],
         before_beat: Callable[[], None],
+        reported_s: Callable[[], float],
         *,
         shadow: Shadow | None = None,
         ledger: LedgerReports | None = None,
@@ -54,6 +56,7 @@ class Telemetry:
         self._shadow = shadow
         self._now = now
         self._before_beat = before_beat
+        self._reported_s = reported_s
         self._ledger = ledger
         self._started_s = time.monotonic()
         self._config = DesiredConfig()
@@ -81,9 +84,15 @@ class Telemetry:
             else:
                 if self._ledger:
                     self._ledger.told(connection, totals)
-            self._config_changed = anyio.Event()
-            with anyio.move_on_after(self._config.heartbeat_s):
+            await self._wait(time.monotonic())
+
+    async def _wait(self, beat_s: float) -> None:
+        """Wait for the time of the next heartbeat, or for another configuration."""
+        self._config_changed = anyio.Event()
+        while (left_s := next_beat_s(beat_s, self._reported_s(), self._config.heartbeat_s) - time.monotonic()) > 0:
+            with anyio.move_on_after(left_s):
                 await self._config_changed.wait()
+                return
 
     async def collect_windows(self) -> None:
         """Queue windows as they end, for ever."""
@@ -101,6 +110,17 @@ class Telemetry:
             self._outbox.put_window("window", message)
         for compared in self._shadow.take_windows(self._now(), self._config) if self._shadow else ():
             self._outbox.put_window("shadow", TelemetryMessage(body=compared))
+
+
+def next_beat_s(beat_s: float, reported_s: float, every_s: float) -> float:
+    """Return when the next heartbeat is due: a reported state says as well that the device is there, but once in a row.
+
+    Args:
+        beat_s: When the last heartbeat left.
+        reported_s: When the last reported state did.
+        every_s: How far apart heartbeats are; a device is never silent for longer.
+    """
+    return max(beat_s, min(reported_s, beat_s + every_s)) + every_s
 
 
 def heartbeat(

@@ -2,7 +2,8 @@
 
 A packet costs paho a wake-up, three reads of the socket and a write, and a received message all the tables of MQTT 5's
 properties, of which the hub uses none: most of what a message costs. Tests pin the private names of paho-mqtt:
-`_packet_read`, `_loop_rc_handle`, `_packet_queue`, `_handle_publish`, `_in_packet`.
+`_packet_read`, `_loop_rc_handle`, `_packet_queue`, `_handle_publish`, `_handle_pubackcomp`, `_do_on_publish`,
+`_in_packet`, `_out_messages`, `_out_message_mutex`.
 """
 
 import ssl
@@ -10,10 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from paho.mqtt.client import PUBACK, PUBLISH, Client, MQTTMessageInfo
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 _READ_BYTES: Final = 16 * 1024
 """What one record of TLS holds at most."""
@@ -22,6 +26,12 @@ _READS: Final = 100
 _MOST_GATHERED_BYTES: Final = 64 * 1024
 _TYPE: Final = 0xF0
 _GATHERED: Final = frozenset({PUBACK, PUBLISH})
+_TAKEN: Final[dict[bytes, ReasonCode]] = {
+    b"": ReasonCode(PacketTypes.PUBACK),
+    b"\x10": ReasonCode(PacketTypes.PUBACK, identifier=0x10),
+}
+"""What follows the number in a PUBACK (MQTT 5, section 3.4): nothing for success, or that nobody subscribes to it."""
+_NO_PROPERTIES: Final = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]  # paho leaves it untyped
 
 
 class Arrival(NamedTuple):
@@ -148,6 +158,18 @@ class BatchClient(Client):
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         self.on_arrival(arrival)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        """Have the owner hear that the broker has taken a message, or why not."""
+        packet = self._in_packet["packet"]
+        taken = _TAKEN.get(bytes(packet[2:]))
+        if cmd != "PUBACK" or taken is None:
+            return super()._handle_pubackcomp(cmd)
+        mid = int.from_bytes(packet[:2], "big")
+        with self._out_message_mutex:
+            if mid not in self._out_messages:
+                return MQTTErrorCode.MQTT_ERR_SUCCESS
+            return self._do_on_publish(mid, taken, _NO_PROPERTIES)
 
     def _packet_queue(
         self, command: int, packet: bytes | bytearray, mid: int, qos: int, info: MQTTMessageInfo | None = None

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt import _packet  # type: ignore[attr-defined]
 from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from tests.simulators.broker import WAIT_S, Broker, Listening, listening
@@ -75,7 +77,10 @@ def test_what_no_sound_broker_sends_is_refused(command: int, packet: bytes) -> N
         read_publish(command, packet)
 
 
-@pytest.mark.parametrize("name", ["_packet_read", "_loop_rc_handle", "_packet_queue", "_handle_publish"])
+@pytest.mark.parametrize(
+    "name",
+    ["_packet_read", "_loop_rc_handle", "_packet_queue", "_handle_publish", "_handle_pubackcomp", "_do_on_publish"],
+)
 def test_paho_has_what_its_subclass_goes_by(name: str) -> None:
     assert callable(getattr(Client, name))
 
@@ -145,6 +150,29 @@ def test_what_is_published_leaves_in_one_write_and_each_message_is_confirmed(
             future.result(WAIT_S)
         assert len(sent) == 1
         assert [hub.wait_for(Message).payload for _ in range(20)] == [str(number).encode() for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"\x10", b"\x10\0", b"\x87", b"\x87\0", b"\x77"],
+    ids=["success", "nobody subscribes", "with properties", "refused", "refused with properties", "unknown"],
+)
+def test_an_answer_to_a_message_is_read_as_paho_reads_it(answer: bytes) -> None:
+    assert heard(BatchClient, answer) == heard(Client, answer)
+
+
+def heard(kind: type[Client], answer: bytes) -> tuple[list[object], int, int]:
+    """Return what the owner hears of a message that was so answered, the code, and how many messages are kept then."""
+    client = kind(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    told: list[object] = []
+    client.on_publish = lambda _client, _data, mid, code, _properties: told.append((mid, code.value, code.is_failure))
+    mid = client.publish(TOPIC, b"x", qos=1).mid
+    client._in_packet = {"command": 0x40, "packet": bytearray(struct.pack("!H", mid) + answer)}  # type: ignore[typeddict-item]
+    try:
+        code = int(client._packet_handle())
+    except MalformedPacket:
+        code = -1
+    return told, code, len(client._out_messages)
 
 
 def test_what_another_thread_sends_is_not_held_up_by_who_gathers(broker: Broker) -> None:
