@@ -7,12 +7,14 @@ it carries is a batch as in `up/events`: each message has its place, and one tha
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
+
 from shoal_contract.batch import OutboxBatch, open_batch, pack
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_REPORT_BYTES
 from shoal_contract.reported import ReportedState
 from shoal_contract.telemetry import Event, OutboxPosition, TelemetryMessage
-from shoal_contract.wire import may_hold_nul, parse_message, parse_outer, read_part, without_nul
+from shoal_contract.wire import may_hold_nul, parse_message, read_part
 
 _FIELD = b'"carried"'
 
@@ -58,18 +60,14 @@ def read_report(payload: bytes) -> ReadReport:
     Raises:
         MessageError: The payload is too large, or the state does not have its form.
     """
+    state = parse_message(ReportedState, payload, MAX_REPORT_BYTES)
     if _FIELD not in payload:
-        return ReadReport(parse_message(ReportedState, payload, MAX_REPORT_BYTES), ())
-    loaded = parse_outer(CarryingReport, payload, MAX_REPORT_BYTES)
-    fields = {name: value for name, value in loaded if name != "carried"}
-    state = ReportedState.model_construct(loaded.model_fields_set - {"carried"}, **fields)
-    has_nul = may_hold_nul(payload)
-    if has_nul:
-        without_nul(state)
-    if loaded.carried is None:  # something else has that name: a model, say
+        return ReadReport(state, ())
+    carried = from_json(payload).get("carried")
+    if carried is None:  # something else has that name: a model, say
         return ReadReport(state, ())
     try:
-        batch = read_part(OutboxBatch, loaded.carried, has_nul=False)  # its messages are looked at one by one
+        batch = read_part(OutboxBatch, carried, has_nul=False)  # its messages are looked at one by one
     except MessageError as error:
         return ReadReport(state, (), error)
-    return ReadReport(state, open_batch(batch, "events", has_nul=has_nul))
+    return ReadReport(state, open_batch(batch, "events", has_nul=may_hold_nul(payload)))

@@ -6,6 +6,7 @@ a device with its identity's key: ECDSA over P-256 with SHA-256 (FIPS 186-5).
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias
 
@@ -50,12 +51,12 @@ def sign(payload: bytes, payload_type: str, key: SigningKey, key_id: str) -> byt
     """Return a DSSE envelope (JSON) around `payload`, signed by `key`."""
     signed = _pre_authentication_encoding(payload_type, payload)
     signature = key.sign(signed) if isinstance(key, Ed25519PrivateKey) else key.sign(signed, _ECDSA)
-    envelope = _Envelope(
-        payload=base64.b64encode(payload).decode(),
-        payloadType=payload_type,
-        signatures=(_Signature(keyid=key_id, sig=base64.b64encode(signature).decode()),),
+    return b'{"payload":"%b","payloadType":%b,"signatures":[{"keyid":%b,"sig":"%b"}]}' % (
+        base64.b64encode(payload),
+        _quoted(payload_type),
+        _quoted(key_id),
+        base64.b64encode(signature),
     )
-    return envelope.model_dump_json().encode()
 
 
 def verify(envelope: bytes, payload_type: str, keys: Mapping[str, VerifyingKey], max_bytes: int) -> Verified:
@@ -92,6 +93,10 @@ def named_keys(envelope: bytes, max_bytes: int) -> tuple[str, ...]:
         EnvelopeError: Too large or malformed.
     """
     return tuple(signature.keyid for signature in _parse(envelope, max_bytes).signatures)
+
+
+def _quoted(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode()
 
 
 def _parse(envelope: bytes, max_bytes: int) -> _Envelope:
