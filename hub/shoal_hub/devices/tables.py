@@ -1,15 +1,18 @@
 """Devices, their enrolment tokens, what features want of them, and the desired state that was made of it."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import JSON, BigInteger, Index, LargeBinary, String, text
+from sqlalchemy import JSON, BigInteger, ColumnElement, Index, LargeBinary, String, literal_column, text
 from sqlmodel import Field, SQLModel
 
 from shoal_hub.database import SECRET, UNAUDITED, UtcDateTime
 
 Presence = Literal["online", "offline", "never"]
 IntentKind = Literal["pin", "rollback", "rollout", "ab", "default"]
+PIN: Final[ColumnElement[str]] = literal_column("'pin'")
+"""A kind, as part of a statement's words: a database does not look for a parameter's value in a partial index."""
+_IS_PIN: Final = text("kind = 'pin'")
 JsonObject = dict[str, Any]
 
 
@@ -100,6 +103,7 @@ class Intent(SQLModel, table=True):
     """What one feature wants of one section of a device's desired state."""
 
     __tablename__ = "intents"
+    __table_args__ = (Index("ix_intents_pins", "device_id", "section", sqlite_where=_IS_PIN, postgresql_where=_IS_PIN),)
 
     id: int | None = Field(default=None, primary_key=True)
     device_id: str = Field(foreign_key="devices.id", index=True)

@@ -9,7 +9,7 @@ from shoal_contract.desired import DesiredModel
 from shoal_hub.context import HubContext
 from shoal_hub.devices.compose import MODELS
 from shoal_hub.devices.intents import drop_intents, set_intent
-from shoal_hub.devices.tables import Device, Intent
+from shoal_hub.devices.tables import PIN, Device, Intent
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
@@ -92,13 +92,13 @@ def unpin(session: Session, device_id: str, model: str, *, by: str) -> Intent:
 
 def pins(session: Session, model: str = "") -> Sequence[Intent]:
     """Return the pins that stand, of one model if it is named."""
-    wanted = select(Intent).where(Intent.kind == "pin").order_by(Intent.section, Intent.device_id)
+    wanted = select(Intent).where(col(Intent.kind) == PIN).order_by(Intent.section, Intent.device_id)
     return session.exec(wanted.where(Intent.section == f"{MODELS}{model}") if model else wanted).all()
 
 
 def pinned_devices(session: Session, model: str, now: datetime) -> set[str]:
     """Return the devices that no rollout of a model reaches."""
-    standing = select(Intent.device_id).where(Intent.kind == "pin", Intent.section == f"{MODELS}{model}")
+    standing = select(Intent.device_id).where(col(Intent.kind) == PIN, Intent.section == f"{MODELS}{model}")
     return set(session.exec(standing.where(col(Intent.until).is_(None) | (col(Intent.until) > now))))
 
 

@@ -13,7 +13,7 @@ from shoal_contract.reported import ModelReport, SectionReport, SlotReport
 from shoal_hub.bulk import Query
 from shoal_hub.database import as_texts, is_among, is_one_of
 from shoal_hub.devices.compose import PRIORITY
-from shoal_hub.devices.tables import Device, Intent
+from shoal_hub.devices.tables import PIN, Device, Intent
 from shoal_hub.registry.costs import hardware_class
 from shoal_hub.registry.tables import Version
 from shoal_hub.rollouts.attempts import is_returning
@@ -28,7 +28,7 @@ _OF_SECTION: Final = (
 _HOLDS: Final = or_(col(Intent.until).is_(None), col(Intent.until) > bindparam("at"))
 _HOLDERS: Final = Query(
     select_columns(col(Intent.device_id), col(Intent.owner)).where(
-        *_OF_SECTION, or_(col(Intent.owner) == bindparam("by_owner"), and_(col(Intent.kind) == "pin", _HOLDS))
+        *_OF_SECTION, or_(col(Intent.owner) == bindparam("by_owner"), and_(col(Intent.kind) == PIN, _HOLDS))
     )
 )
 _INTENT: Final[list[Any]] = [getattr(Intent, name) for name in ("id", "device_id", "kind", "created_at", "body")]

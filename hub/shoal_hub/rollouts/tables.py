@@ -76,12 +76,12 @@ class Deployment(SQLModel, table=True):
     __table_args__ = (Index("ix_deployments_standing", "rollout_id", "state", "wave"),)
 
     id: str = Field(primary_key=True)
-    rollout_id: str = Field(foreign_key="rollouts.id", index=True)
+    rollout_id: str = Field(foreign_key="rollouts.id")
     device_id: str = Field(foreign_key="devices.id", index=True)
     wave: int
     is_late_joiner: bool = Field(default=False, description="came while it ran: nobody drew it, so no gate compares it")
     target: str = ""
-    state: DeploymentState = Field(default="pending", sa_type=String, index=True)
+    state: DeploymentState = Field(default="pending", sa_type=String)
     step: str = ""
     from_version: int | None = None
     from_body: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True))

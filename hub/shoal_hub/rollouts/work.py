@@ -15,7 +15,7 @@ from sqlmodel import Session, col, func
 
 from shoal_hub.bulk import Query
 from shoal_hub.database import is_one_of
-from shoal_hub.devices.tables import Device, Intent
+from shoal_hub.devices.tables import PIN, Device, Intent
 from shoal_hub.rollouts.attempts import COLUMNS, is_returning, view_attempt
 from shoal_hub.rollouts.facts import DEVICE_COLUMNS, DeviceRow
 from shoal_hub.rollouts.owner import owner_of
@@ -223,7 +223,7 @@ def _out() -> ColumnElement[bool]:
     """Whether no rollout reaches the device any more: it was revoked, or is pinned to a version of the model."""
     pin = exists().where(
         col(Intent.device_id) == col(Deployment.device_id),
-        col(Intent.kind) == "pin",
+        col(Intent.kind) == PIN,
         col(Intent.section) == bindparam("section"),
     )
     return or_(_revoked(), pin)
