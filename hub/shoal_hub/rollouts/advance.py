@@ -201,13 +201,13 @@ class _Step:
     def _observe(self, attempt: Attempt, *, is_paused: bool) -> Attempt:
         facts = self._of(attempt)
         if attempt.state == "succeeded":
-            seen = replace(relapse(attempt, facts, self._now), seen=facts.report)
+            seen = relapse(attempt, facts, self._now)._replace(seen=facts.report)
             return self._tell(seen) if seen.state == "failed" else seen
         if attempt.state not in OPEN or attempt.wave > self.rollout.current_wave:
             return attempt
         seen = observe(attempt, facts, self.rollout, self._now, is_timed=not is_paused)
         if attempt.state != "pending" and seen.seen != facts.report:
-            seen = replace(seen, seen=facts.report)
+            seen = seen._replace(seen=facts.report)
         return self._tell(seen) if seen.state not in OPEN else seen
 
     def _assign(self, attempt: Attempt) -> Attempt:
@@ -218,11 +218,11 @@ class _Step:
         begun_at = attempt.assigned_at or self._now
         facts = self._of(attempt)
         if facts.report == NEVER_SEEN and not facts.targets:
-            return replace(attempt, assigned_at=begun_at)  # it has not reported yet; its time runs
+            return attempt._replace(assigned_at=begun_at)  # it has not reported yet; its time runs
         target = choose_target(facts.targets, self.rollout.targets)
         problem = self._misfits(facts, target)
         if problem is not None:
-            return self._misfit(replace(attempt, assigned_at=begun_at), problem)
+            return self._misfit(attempt._replace(assigned_at=begun_at), problem)
         body = DesiredModel(
             version=self.rollout.version,
             target=target,
@@ -233,8 +233,7 @@ class _Step:
         self._want(attempt.device_id, [TakeLease(body), SetIntent(attempt.device_id, "rollout", body)])
         former = facts.current
         version = former.version if former else None
-        return replace(
-            attempt,
+        return attempt._replace(
             state="assigned",
             target=target,
             from_body=former,
@@ -266,7 +265,7 @@ class _Step:
         return most is None or self._tally.in_flight < most
 
     def _misfit(self, attempt: Attempt, problem: Problem) -> Attempt:
-        return self._tell(replace(attempt, state="failed", problem=problem, failure="misfit", ended_at=self._now))
+        return self._tell(attempt._replace(state="failed", problem=problem, failure="misfit", ended_at=self._now))
 
     def _revert(self, attempt: Attempt) -> Attempt:
         is_done = attempt.rollback_id is not None or attempt.state in {"cancelled", "rolled_back", "held_back"}
@@ -283,14 +282,14 @@ class _Step:
         if not is_waiting_to_return(attempt):
             return attempt
         facts = self._of(attempt)
-        seen = replace(has_returned(attempt, facts, self._now), seen=facts.report)
+        seen = has_returned(attempt, facts, self._now)._replace(seen=facts.report)
         return self._tell(seen) if has_stayed(seen) else seen
 
     def _note_answer(self, attempt: Attempt) -> Attempt:
         if not is_away(attempt):
             return attempt
         facts = self._of(attempt)
-        return replace(settle(attempt, facts), seen=facts.report)
+        return settle(attempt, facts)._replace(seen=facts.report)
 
     def _end(self, state: str, reason: str) -> None:
         self.rollout = replace(self.rollout, state=state, ended_at=self._now, reason=reason)  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
 """Reads from a device's report how its attempt goes. Pure."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -34,8 +33,8 @@ def observe(attempt: Attempt, facts: DeviceFacts, rollout: RolloutView, now: dat
     # Of a step a device may tell by an event alone, long before it reports its state.
     has_answered = told.state == "working" or (facts.section is not None and facts.section.deployment == attempt.id)
     if not has_answered and told.tries < rollout.plan.offline_attempts:
-        return replace(told, tries=told.tries + 1, assigned_at=now)
-    return replace(told, state="timed_out", failure="timed_out", ended_at=now, problem=_timeout_problem(told, over_at))
+        return told._replace(tries=told.tries + 1, assigned_at=now)
+    return told._replace(state="timed_out", failure="timed_out", ended_at=now, problem=_timeout_problem(told, over_at))
 
 
 def relapse(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt:
@@ -44,14 +43,14 @@ def relapse(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt:
     if section is None or section.deployment != attempt.id or section.state != "failed":
         return attempt
     cause = cause_of(section.step, section.problem)
-    return replace(attempt, state="failed", step=section.step, problem=section.problem, failure=cause, ended_at=now)
+    return attempt._replace(state="failed", step=section.step, problem=section.problem, failure=cause, ended_at=now)
 
 
 def settle(attempt: Attempt, facts: DeviceFacts) -> Attempt:
     """Return an attempt that ran out of time as settled, if its device needs nothing any more for it."""
     section = facts.section
     has_answered = section is not None and section.deployment == attempt.id and section.state in {"applied", "failed"}
-    return replace(attempt, is_settled=has_answered or facts.is_revoked or not facts.is_ours)
+    return attempt._replace(is_settled=has_answered or facts.is_revoked or not facts.is_ours)
 
 
 def no_variant(targets: tuple[str, ...], available: Collection[str]) -> Problem:
@@ -79,14 +78,14 @@ def _read_report(attempt: Attempt, facts: DeviceFacts, rollout: RolloutView, now
     is_staged = rollout.plan.policy.download_only and section.step == _DOWNLOADED
     is_serving = _is(facts.active, rollout, attempt, state="good")
     if section.state == "applied" and (is_serving or (is_staged and _is(facts.candidate, rollout, attempt))):
-        return replace(attempt, state="succeeded", step="", problem=None, ended_at=now)
+        return attempt._replace(state="succeeded", step="", problem=None, ended_at=now)
     if section.state == "failed":
         cause = cause_of(section.step, section.problem)
-        return replace(attempt, state="failed", step=section.step, problem=section.problem, failure=cause, ended_at=now)
+        return attempt._replace(state="failed", step=section.step, problem=section.problem, failure=cause, ended_at=now)
     step = section.step or attempt.step
     if (attempt.state, attempt.step, attempt.problem) == ("working", step, section.problem):
         return attempt
-    return replace(attempt, state="working", step=step, problem=section.problem)
+    return attempt._replace(state="working", step=step, problem=section.problem)
 
 
 def _is(slot: SlotReport | None, rollout: RolloutView, attempt: Attempt, *, state: str = "") -> bool:
@@ -101,8 +100,8 @@ def _follow_wait(before: Attempt, told: Attempt, now: datetime) -> Attempt:
     step = "budget" if is_out_of_budget else told.step
     waits_for = step if told.state == "working" and step in WAITS else ""
     if before.waits_for and not waits_for:
-        return replace(told, waits_for="", assigned_at=now)
-    return replace(told, waits_for=waits_for) if told.waits_for != waits_for else told
+        return told._replace(waits_for="", assigned_at=now)
+    return told._replace(waits_for=waits_for) if told.waits_for != waits_for else told
 
 
 def _timeout_problem(attempt: Attempt, over_at: datetime) -> Problem:

@@ -212,7 +212,7 @@ def _step(
     begin_serving(
         session, row, [after.device_id for before, after in changed if after.state == "succeeded" != before.state]
     )
-    is_news = any(replace(before, seen=after.seen) != after for before, after in changed)
+    is_news = any(before._replace(seen=after.seen) != after for before, after in changed)
     at_it = _at_it(advanced, tally, changed)
     if not is_news and not advanced.effects and advanced.rollout == view:
         return Step(work.has_more and bool(changed), at_it)

@@ -1,7 +1,6 @@
 """Takes one device back to what it had before the rollout, and sees when it is there. Pure."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -29,7 +28,7 @@ def revert(attempt: Attempt, new_id: Callable[[], str], now: datetime) -> tuple[
     if attempt.target == "":
         return ended(attempt, now), []
     rollback_id = new_id()
-    reverted = replace(ended(attempt, now), rollback_id=rollback_id, step="", waits_for="", seen=NEVER_SEEN)
+    reverted = ended(attempt, now)._replace(rollback_id=rollback_id, step="", waits_for="", seen=NEVER_SEEN)
     if attempt.from_body is None:
         return reverted, [DropIntent(attempt.device_id)]
     body = attempt.from_body.model_copy(update={"deployment": rollback_id, "policy": None})
@@ -60,22 +59,22 @@ def has_returned(attempt: Attempt, facts: DeviceFacts, now: datetime) -> Attempt
         is_ours = section is not None and section.deployment == attempt.rollback_id
         is_back = is_ours and section is not None and section.state == "applied"
         if is_ours and section is not None and section.state == "failed":
-            return replace(attempt, state="failed", step=WAY_BACK, problem=section.problem, ended_at=now)
-    return replace(attempt, state="rolled_back", ended_at=now) if is_back else attempt
+            return attempt._replace(state="failed", step=WAY_BACK, problem=section.problem, ended_at=now)
+    return attempt._replace(state="rolled_back", ended_at=now) if is_back else attempt
 
 
 def stay_away(attempt: Attempt, now: datetime) -> Attempt:
     """Return the open attempt of a device that was pinned meanwhile as cancelled: it stays where its pin says."""
-    return replace(ended(attempt, now), problem=_PINNED) if attempt.state in _OPEN else attempt
+    return ended(attempt, now)._replace(problem=_PINNED) if attempt.state in _OPEN else attempt
 
 
 def give_up(attempt: Attempt, now: datetime) -> Attempt:
     """Return the attempt of a device that was revoked: cancelled, or on the way back failed, as nobody comes back."""
     if is_waiting_to_return(attempt):
-        return replace(attempt, state="failed", step=WAY_BACK, problem=_REVOKED, ended_at=now)
-    return replace(ended(attempt, now), problem=_REVOKED) if attempt.state in _OPEN else attempt
+        return attempt._replace(state="failed", step=WAY_BACK, problem=_REVOKED, ended_at=now)
+    return ended(attempt, now)._replace(problem=_REVOKED) if attempt.state in _OPEN else attempt
 
 
 def ended(attempt: Attempt, now: datetime) -> Attempt:
     """Return the attempt as cancelled, if it has not ended."""
-    return replace(attempt, state="cancelled", ended_at=now) if attempt.state in _OPEN else attempt
+    return attempt._replace(state="cancelled", ended_at=now) if attempt.state in _OPEN else attempt

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_contract.reported import Problem, SectionReport, SlotReport
@@ -96,8 +96,7 @@ class RolloutView:
         return not self.plan.wave_approval or self.approved_wave > self.current_wave
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One deployment as it stands. `target` is set once the device was told; `seen` is the report last looked at."""
 
     id: str
@@ -119,8 +118,7 @@ class Attempt:
     ended_at: datetime | None = None
 
 
-@dataclass(frozen=True)
-class DeviceFacts:
+class DeviceFacts(NamedTuple):
     """What is known of one device, as far as it concerns one rollout.
 
     Attributes:

@@ -80,10 +80,10 @@ class Fleet:
         match effect:
             case SetIntent(device_id, _, body):
                 self.intents[device_id] = body
-                self.facts[device_id] = replace(self.facts[device_id], is_ours=True)
+                self.facts[device_id] = self.facts[device_id]._replace(is_ours=True)
             case DropIntent(device_id):
                 self.intents[device_id] = None
-                self.facts[device_id] = replace(self.facts[device_id], is_ours=False)
+                self.facts[device_id] = self.facts[device_id]._replace(is_ours=False)
             case TakeLease():
                 self.holds_leases = True
             case DropLeases():
@@ -96,13 +96,13 @@ class Fleet:
         facts = self.facts[device_id]
         at = (facts.report[0], facts.report[1] + 1)
         if body is None:
-            self.facts[device_id] = replace(facts, section=None, active=None, report=at)
+            self.facts[device_id] = facts._replace(section=None, active=None, report=at)
             return
         active = facts.active
         if state == "applied":
             active = SlotReport(version=body.version, target=body.target, sha256="0" * 64, state="good")
         report = section(state, body.deployment, problem=problem)
-        self.facts[device_id] = replace(facts, section=report, active=active, report=at)
+        self.facts[device_id] = facts._replace(section=report, active=active, report=at)
 
     def states(self) -> list[str]:
         return [attempt.state for attempt in self.attempts]
@@ -127,7 +127,7 @@ def test_the_second_wave_begins_when_the_whole_first_has_succeeded() -> None:
 
 def test_a_device_that_no_key_can_be_wrapped_for_does_not_fit_an_encrypted_version() -> None:
     fleet = Fleet([2], replace(ROLLOUT, is_encrypted=True, max_failures=1))
-    fleet.facts["device-0"] = replace(fleet.facts["device-0"], has_encryption_key=True)
+    fleet.facts["device-0"] = fleet.facts["device-0"]._replace(has_encryption_key=True)
     fleet.step()
     assert (fleet.states(), set(fleet.intents)) == (["assigned", "failed"], {"device-0"})
 
@@ -223,11 +223,11 @@ def test_a_report_of_another_deployment_or_another_version_is_no_success() -> No
     fleet = Fleet([1])
     fleet.step()
     good = SlotReport(version=2, target=TARGET, sha256="0" * 64, state="good")
-    fleet.facts["device-0"] = replace(fleet.facts["device-0"], section=section("applied", "dp-x"), active=good)
+    fleet.facts["device-0"] = fleet.facts["device-0"]._replace(section=section("applied", "dp-x"), active=good)
     fleet.step()
     assert fleet.states() == ["assigned"]
     old = good.model_copy(update={"version": 1})
-    fleet.facts["device-0"] = replace(fleet.facts["device-0"], section=section("applied", "dp-0"), active=old)
+    fleet.facts["device-0"] = fleet.facts["device-0"]._replace(section=section("applied", "dp-0"), active=old)
     fleet.step()
     assert fleet.states() == ["working"]
 
@@ -287,7 +287,7 @@ def test_a_rollback_leaves_devices_alone_that_a_later_rollout_has_taken_over() -
     for index in (0, 1):
         fleet.report(index, "applied")
     fleet.step()
-    fleet.facts["device-0"] = replace(fleet.facts["device-0"], is_ours=False)
+    fleet.facts["device-0"] = fleet.facts["device-0"]._replace(is_ours=False)
     before = fleet.intents["device-0"]
     fleet.rollout = replace(fleet.rollout, state="rolling_back", ended_at=None)
     fleet.step()

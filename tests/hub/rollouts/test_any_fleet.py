@@ -167,7 +167,7 @@ class AnyFleet(RuleBasedStateMachine):
             facts = self.fleet.facts[attempt.device_id]
             report = section("held", body.deployment, step=step)
             at = (1, facts.report[1] + 1)
-            self.fleet.facts[attempt.device_id] = replace(facts, section=report, report=at)
+            self.fleet.facts[attempt.device_id] = facts._replace(section=report, report=at)
 
     @rule(index=st.integers(0, 9), runs=st.sampled_from([(), (TARGET,), ("esp32",)]))
     def change_targets(self, index: int, runs: tuple[str, ...]) -> None:
@@ -298,7 +298,7 @@ class AnyFleet(RuleBasedStateMachine):
         device_id = self.fleet.attempts[index % len(self.fleet.attempts)].device_id
         facts = self.fleet.facts[device_id]
         at = (1, facts.report[1] + 1)
-        self.fleet.facts[device_id] = replace(facts, report=at, **changes)
+        self.fleet.facts[device_id] = facts._replace(report=at, **changes)
 
 
 AnyFleet.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
@@ -308,7 +308,7 @@ TestAnyFleet = AnyFleet.TestCase
 def test_a_device_that_had_nothing_and_stays_silent_after_an_abort_is_done_with() -> None:
     """Nothing is reported after the way back began, so that it has to be looked at once without a report."""
     fleet = PartOfFleet([1], current=None)
-    fleet.facts["device-0"] = replace(fleet.facts["device-0"], report=(1, 1))
+    fleet.facts["device-0"] = fleet.facts["device-0"]._replace(report=(1, 1))
     fleet.step()
     fleet.step(abort_reason="by hand")
     assert (fleet.rollout.state, fleet.states(), fleet.holds_leases) == ("aborted", ["rolled_back"], False)

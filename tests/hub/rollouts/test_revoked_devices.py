@@ -9,7 +9,7 @@ from shoal_hub.rollouts.revert import is_waiting_to_return
 
 def revoke(fleet: Fleet, index: int) -> None:
     device_id = fleet.attempts[index].device_id
-    fleet.facts[device_id] = replace(fleet.facts[device_id], is_revoked=True)
+    fleet.facts[device_id] = fleet.facts[device_id]._replace(is_revoked=True)
 
 
 def test_a_device_that_is_revoked_in_the_middle_is_cancelled_and_counts_as_no_failure() -> None:

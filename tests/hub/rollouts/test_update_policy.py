@@ -1,6 +1,5 @@
 """What a rollout asks of its devices besides the version, and how their waiting is told from their being stuck."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +19,7 @@ def says(fleet: Fleet, index: int, state: str, step: str, **slots: Any) -> None:
     facts = fleet.facts[f"device-{index}"]
     report = section(state, fleet.attempts[index].id, step=step)
     at = (facts.report[0], facts.report[1] + 1)
-    fleet.facts[f"device-{index}"] = replace(facts, section=report, report=at, **slots)
+    fleet.facts[f"device-{index}"] = facts._replace(section=report, report=at, **slots)
 
 
 def test_devices_are_told_the_policy_and_one_that_asks_nothing_is_left_out() -> None:
@@ -109,7 +108,7 @@ def test_a_device_whose_months_bytes_are_spent_is_waited_for() -> None:
     facts = fleet.facts["device-0"]
     assert facts.section is not None
     spent = Problem(code="budget", message="the month's bytes are spent", remedy="wait")
-    fleet.facts["device-0"] = replace(facts, section=facts.section.model_copy(update={"problem": spent}))
+    fleet.facts["device-0"] = facts._replace(section=facts.section.model_copy(update={"problem": spent}))
     fleet.step()
     fleet.now += 10 * HOUR
     fleet.step()
@@ -159,7 +158,7 @@ def test_a_device_that_does_not_answer_gets_its_time_again_as_often_as_the_plan_
 def test_a_device_that_has_told_of_a_step_by_an_event_alone_has_answered() -> None:
     fleet = Fleet([1], planned(offline_attempts=3))
     fleet.step()
-    fleet.attempts[0] = replace(fleet.attempts[0], state="working", step="fetch")  # as ingest writes it
+    fleet.attempts[0] = fleet.attempts[0]._replace(state="working", step="fetch")  # as ingest writes it
     fleet.now += TIMEOUT + timedelta(seconds=1)
     fleet.step()
     assert (fleet.states(), fleet.attempts[0].tries) == (["timed_out"], 1)

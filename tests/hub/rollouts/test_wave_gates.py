@@ -36,7 +36,7 @@ def test_no_more_devices_than_the_plan_allows_are_at_it_at_once() -> None:
 
 def test_a_device_that_has_never_reported_is_at_it_as_well() -> None:
     fleet = Fleet([2], planned(max_in_flight=1, max_failures=1))
-    fleet.facts["device-0"] = replace(fleet.facts["device-0"], targets=())
+    fleet.facts["device-0"] = fleet.facts["device-0"]._replace(targets=())
     fleet.step()
     assert "device-1" not in fleet.intents
     fleet.now += TIMEOUT + timedelta(seconds=1)
