@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, insert
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from shoal_hub.bulk import Bulk
+from shoal_hub.bulk import Addition
 from shoal_hub.database import is_among
 from shoal_hub.devices.groups import find_group, member_ids
 from shoal_hub.devices.matching import matching_ids
@@ -187,7 +186,7 @@ class _Row(NamedTuple):
 
 
 _SAME: Final = Deployment(id="", rollout_id="", device_id="", wave=0).model_dump()
-_ADD: Final = Bulk(insert(Deployment).values(_SAME | {name: bindparam(name) for name in ("id", *_Row._fields)}))
+_ADD: Final = Addition(Deployment, ("id", *_Row._fields), _SAME)
 
 
 def _add(session: Session, rows: Sequence[_Row]) -> None:
