@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from securesystemslib.signer import Signer
 from sqlalchemy import bindparam
 from sqlalchemy import select as select_columns
-from sqlmodel import Session, col, delete, func, select
+from sqlmodel import Session, col, delete, func, select, update
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import (
     DelegatedRole,
@@ -94,6 +94,7 @@ class TrustRepository(Repository):
         self.now = now.replace(microsecond=0)
         self.unsigned: dict[str, TrustError] = {}
         self._number = max(int(now.timestamp() * 1000), floor + 1)
+        self._stored = 0
 
     @override
     def open(self, role: str) -> Metadata[Any]:
@@ -189,8 +190,9 @@ class TrustRepository(Repository):
         if role != ROOT:
             kept = min(version for (version,) in _KEPT.rows(self.session, of_role=role))
             old = delete(TrustMetadata).where(col(TrustMetadata.role) == role, col(TrustMetadata.version) < kept)
-            self.session.exec(old)
-        self.session.get_one(TrustWriter, 1).number += 1
+            self.session.connection().execute(old)
+        self.session.connection().execute(_WRITTEN)
+        self._stored += 1
         announce(self.session, "trust")
 
     def online_targets(self) -> list[str]:
@@ -207,13 +209,13 @@ class TrustRepository(Repository):
         Returns:
             Whether there is anything new.
         """
-        before = self.session.get_one(TrustWriter, 1).number
+        before = self._stored
         for role in self.online_targets():
             if force or self._must_sign(role):
                 self._try(role, lambda role=role: self._sign_again(role))  # type: ignore[misc]  # binds the role
         self._try(SNAPSHOT, lambda: self.do_snapshot(force or self._is_half_over(SNAPSHOT)))
         self._try(TIMESTAMP, lambda: self.do_timestamp(force or self._is_half_over(TIMESTAMP)))
-        return self.session.get_one(TrustWriter, 1).number != before
+        return self._stored != before
 
     @contextmanager
     def keeping_sound(self) -> Iterator[None]:
@@ -333,6 +335,7 @@ _NEWEST: Final = Query(
 _KEPT: Final = Query(
     select_columns(col(TrustMetadata.version)).where(_OF_ROLE).order_by(_NEWEST_FIRST).limit(KEPT_VERSIONS)
 )
+_WRITTEN: Final = update(TrustWriter).values(number=col(TrustWriter.number) + 1)
 _VERSIONS: Final = Query(
     select_columns(col(TrustMetadata.role), func.max(TrustMetadata.version)).group_by(col(TrustMetadata.role))
 )
