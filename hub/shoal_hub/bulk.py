@@ -100,7 +100,7 @@ class Query:
         processes = self._processes.get(connection.dialect.name)
         if processes is None:
             processes = self._processes[connection.dialect.name] = self._needed(result.cursor, connection.dialect)
-        return [_processed(row, processes) for row in result.all()]
+        return _processed(result.all(), processes)
 
     def _needed(self, cursor: DBAPICursor | None, dialect: Dialect) -> Sequence[tuple[int, Process]]:
         """Return what makes the values of some columns, by their places, values of Python's."""
@@ -115,13 +115,13 @@ class Query:
         return [(place, process) for place, process in every if process is not None]
 
 
-def _processed(row: Sequence[Any], processes: Sequence[tuple[int, Process]]) -> tuple[Any, ...]:
-    if not processes:
-        return tuple(row)
-    values = list(row)
+def _processed(rows: Sequence[Sequence[Any]], processes: Sequence[tuple[int, Process]]) -> list[tuple[Any, ...]]:
+    if not rows or not processes:
+        return [tuple(row) for row in rows]
+    columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
     for place, process in processes:
-        values[place] = process(values[place])
-    return tuple(values)
+        columns[place] = map(process, columns[place])
+    return list(zip(*columns, strict=True))
 
 
 class Bulk:
@@ -161,7 +161,7 @@ class Bulk:
 
 
 class Addition(Bulk):
-    """Adds rows to a table. What they are is known without a look at them, if each column has its value here.
+    """Adds rows to a table. Where nothing is left to the database but nulls, it is known without a look what they are.
 
     Args:
         table: The table.

@@ -173,7 +173,8 @@ class Changes:
             return
         table = written.statement.table
         if isinstance(table, Table) and _is_audited(table) and _says_all(table, written.rows, written.same):
-            rows = [{**row, **written.same} for row in written.rows]
+            left_out = dict.fromkeys(table.columns.keys())
+            rows = [{**left_out, **row, **written.same} for row in written.rows]
             self._standing.setdefault(table.name, {}).update(zip(_keys(table, rows), rows, strict=True))
 
     def _note_made(self, table: Table, keys: Sequence[Key], entity: type) -> None:
@@ -202,14 +203,19 @@ def _keys(table: Table, rows: Sequence[Mapping[str, Any]]) -> list[Key]:
 
 
 def _says_all(table: Table, rows: Sequence[Mapping[str, Any]], same: Mapping[str, Any]) -> bool:
-    """Whether rows are read as they were added: each column has a value, of a type that databases keep as it is."""
-    if any(key.ondelete for key in table.foreign_keys) or not {*table.columns.keys()} <= {*same, *rows[0]}:
-        return False
+    """Whether rows are read as they were added: their values are of types that databases keep as they are."""
     for name, column in table.columns.items():
-        kinds = {type(same[name])} if name in same else {type(row[name]) for row in rows}
+        if name in same:
+            kinds = {type(same[name])}
+        elif name in rows[0]:
+            kinds = {type(row[name]) for row in rows}
+        elif column.default is None and column.server_default is None:
+            kinds = {NoneType}
+        else:
+            return False
         if not kinds <= {NoneType, *_KEPT_TYPES & {_python_type(column)}}:
             return False
-    return True
+    return not any(key.ondelete for key in table.foreign_keys)
 
 
 def _python_type(column: Column[Any]) -> type:
@@ -316,7 +322,7 @@ def _digest(content: bytes) -> dict[str, Any]:
 
 
 def _name(table: str, key: Key) -> str:
-    return f"{table}/{','.join(str(part) for part in key)}"
+    return f"{table}/{','.join(map(str, key))}"
 
 
 def _show(difference: Difference, table: str, changed: Sequence[tuple[Key, Row | None, Row | None]]) -> None:
