@@ -108,7 +108,9 @@ class Changes:
             if _is_audited(table) and state.identity is not None:
                 rows.setdefault(table, []).append(tuple(state.identity))
         for table, keys in rows.items():
-            self._note(table, keys, _read(session.connection(), table, keys, is_locking=True))
+            known = self._before.get(table.name, {})
+            new = [key for key in keys if key not in known]
+            self._note(table, keys, _read(session.connection(), table, new, is_locking=True))
         self._is_flushing = True
 
     def _after_flush(self, session: Session, *_: object) -> None:
