@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlmodel import Session, select
 
 from shoal_contract.ids import sha256_hex
-from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
+from shoal_hub.registry.artifacts import ArtifactStore, store_artifacts
 from shoal_hub.registry.bom import build_bom
 from shoal_hub.registry.card import VersionCard, original_file, version_card
 from shoal_hub.registry.provenance import PAYLOAD_TYPE, Sign, Statement, state_variant, state_version
@@ -37,12 +37,12 @@ def keep_records(session: Session, store: ArtifactStore, sign: Sign, version: Ve
         stated.append((version, state_version(version, parent)))
     stated += [(row, state_variant(version, row)) for row in variants if row.provenance_sha256 is None]
     envelopes = [sign(statement.to_bytes(), PAYLOAD_TYPE) for _, statement in stated]
-    kept = [store_artifact(session, store, one).sha256 for one in envelopes]
-    bom = store_artifact(session, store, _bom(session, version, parent, variants)).sha256
-    for (row, _), sha256 in zip(stated, kept, strict=True):  # together and at last: what has changed is written once
-        row.provenance_sha256 = sha256
+    bom = _bom(session, version, parent, variants)
+    *kept, kept_bom = store_artifacts(session, store, [*envelopes, bom])
+    for (row, _), one in zip(stated, kept, strict=True):  # together and at last: what has changed is written once
+        row.provenance_sha256 = one.sha256
         session.add(row)
-    version.bom_sha256 = bom
+    version.bom_sha256 = kept_bom.sha256
     session.add(version)
     session.flush()
 
