@@ -278,7 +278,8 @@ def _read_where(
 
 
 def _shown(table: Table) -> list[_Column]:
-    return [_Column(one.name, _plain_of(one)) for one in table.columns if one.info != UNAUDITED]
+    """Return the columns that entries show, in the order in which canonical JSON has them."""
+    return sorted(_Column(one.name, _plain_of(one)) for one in table.columns if one.info != UNAUDITED)
 
 
 def _plain_of(column: Column[Any]) -> Callable[[Any], Any] | None:
