@@ -3,14 +3,14 @@
 For what is executed for every message or every batch of them. Everything else says what it has to say in the usual way.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Unpack
 
-from sqlalchemy import BindParameter, Dialect, Insert, Select, Update
+from sqlalchemy import BindParameter, Dialect, Insert, Select, Update, bindparam, insert
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.types import TypeEngine
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from shoal_hub.database import UtcDateTime
 
@@ -61,10 +61,12 @@ class Written(NamedTuple):
     Attributes:
         statement: What the words were made of.
         rows: Its values, row by row.
+        same: Where `rows` give values by their column's name, those that all rows have besides; None where they do not.
     """
 
     statement: Insert | Update
     rows: Sequence[Mapping[str, Any]]
+    same: Mapping[str, Any] | None = None
 
 
 class Query:
@@ -98,7 +100,7 @@ class Query:
         processes = self._processes.get(connection.dialect.name)
         if processes is None:
             processes = self._processes[connection.dialect.name] = self._needed(result.cursor, connection.dialect)
-        return [_processed(row, processes) for row in result.all()]
+        return _processed(result.all(), processes)
 
     def _needed(self, cursor: DBAPICursor | None, dialect: Dialect) -> Sequence[tuple[int, Process]]:
         """Return what makes the values of some columns, by their places, values of Python's."""
@@ -113,13 +115,13 @@ class Query:
         return [(place, process) for place, process in every if process is not None]
 
 
-def _processed(row: Sequence[Any], processes: Sequence[tuple[int, Process]]) -> tuple[Any, ...]:
-    if not processes:
-        return tuple(row)
-    values = list(row)
+def _processed(rows: Sequence[Sequence[Any]], processes: Sequence[tuple[int, Process]]) -> list[tuple[Any, ...]]:
+    if not rows or not processes:
+        return [tuple(row) for row in rows]
+    columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
     for place, process in processes:
-        values[place] = process(values[place])
-    return tuple(values)
+        columns[place] = map(process, columns[place])
+    return list(zip(*columns, strict=True))
 
 
 class Bulk:
@@ -135,6 +137,7 @@ class Bulk:
 
     def __init__(self, statement: Insert | Update) -> None:
         self._statement: Final = statement
+        self._same: Mapping[str, Any] | None = None
         self._forms: dict[str, _Form] = {}
 
     def execute(self, session: Session, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -153,8 +156,23 @@ class Bulk:
         form = self._forms.get(connection.dialect.name)
         if form is None:
             form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
-        options = {WRITTEN: Written(self._statement, rows)}
+        options = {WRITTEN: Written(self._statement, rows, self._same)}
         return connection.exec_driver_sql(form.sql, form.values(rows), options).rowcount
+
+
+class Addition(Bulk):
+    """Adds rows to a table. Where nothing is left to the database but nulls, it is known without a look what they are.
+
+    Args:
+        table: The table.
+        by_row: The columns whose values are given row by row, by their names.
+        same: The values of other columns, which all rows have.
+    """
+
+    def __init__(self, table: type[SQLModel], by_row: Iterable[str], same: Mapping[str, Any]) -> None:
+        names = list(by_row)
+        super().__init__(insert(table).values({**same, **{name: bindparam(name) for name in names}}))
+        self._same = {name: value for name, value in same.items() if name not in names}
 
 
 def _form_of(statement: Insert | Update | Select[Unpack[tuple[Any, ...]]], dialect: Dialect) -> _Form:

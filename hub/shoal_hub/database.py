@@ -236,18 +236,21 @@ def announce(session: Session, what: str) -> None:
     session.info.setdefault("announced", set()).add(what)
 
 
-def add_unless_there(session: Session, row: SQLModel) -> None:
-    """Add a row; one that another transaction has added meanwhile, as PostgreSQL lets it, stands.
+def add_unless_there(session: Session, *rows: SQLModel) -> None:
+    """Add rows; those that another transaction has added meanwhile, as PostgreSQL lets it, stand.
 
     Raises:
         IntegrityError: Something other than a row of the same key is in the way.
     """
     try:
         with session.begin_nested():
-            session.add(row)
+            session.add_all(rows)
     except IntegrityError:
-        if session.get(type(row), inspect(type(row)).primary_key_from_instance(row)) is None:
-            raise
+        for row in rows:
+            if session.get(type(row), inspect(type(row)).primary_key_from_instance(row)) is None:
+                if len(rows) == 1:
+                    raise
+                add_unless_there(session, row)
 
 
 def _open_engine(url: str) -> Engine:

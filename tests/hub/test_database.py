@@ -12,7 +12,7 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import col, select
 
-from shoal_hub.database import Database, JsonText, announce, is_among
+from shoal_hub.database import Database, JsonText, add_unless_there, announce, is_among
 from shoal_hub.errors import DatabaseError
 from shoal_hub.events.tables import EventRow
 from shoal_hub.registry.tables import Alias, Artifact
@@ -33,6 +33,23 @@ def test_every_migration_can_be_taken_back_and_made_again(database: Database) ->
     assert set(inspect(database.engine).get_table_names()) <= {"alembic_version"}
     database.upgrade()
     assert set(METADATA.tables) <= set(inspect(database.engine).get_table_names())
+
+
+def test_of_rows_that_are_added_at_once_those_that_are_there_stand(database: Database) -> None:
+    rows = [Artifact(sha256=name * 64, size_bytes=1, created_at=NOON) for name in "abc"]
+    with database.transaction() as session:
+        session.add(Artifact(sha256="b" * 64, size_bytes=2, created_at=NOON))
+    with database.transaction() as session:
+        add_unless_there(session, *rows)
+    with database.session() as session:
+        found = {row.sha256[0]: row.size_bytes for row in session.exec(select(Artifact))}
+    assert found == {"a": 1, "b": 2, "c": 1}
+
+
+def test_a_row_that_something_else_keeps_out_is_not_passed_over(database: Database) -> None:
+    there = Artifact(sha256="a" * 64, size_bytes=1, created_at=NOON)
+    with pytest.raises(IntegrityError), database.transaction() as session:
+        add_unless_there(session, there, Alias(model="none", alias="a", number=1))
 
 
 def test_two_processes_that_start_at_once_migrate_one_after_the_other(database: Database) -> None:

@@ -6,16 +6,16 @@ The database keeps which artifacts exist (`Artifact`); this keeps their bytes. R
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
 import fsspec
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from shoal_contract.ids import SHA256_PATTERN, sha256_hex
-from shoal_hub.database import add_unless_there, utc_now
+from shoal_hub.database import add_unless_there, is_among, utc_now
 from shoal_hub.errors import ArtifactError, SettingsError
 from shoal_hub.ids import new_id
 from shoal_hub.registry.tables import Artifact
@@ -116,9 +116,19 @@ class ArtifactStore:
 
 def store_artifact(session: Session, store: ArtifactStore, content: bytes | Path) -> StoredArtifact:
     """Store bytes and note them in the session's transaction. Bytes that no row names are harmless."""
-    stored = store.put(content)
-    if session.get(Artifact, stored.sha256) is None:
-        add_unless_there(session, Artifact(**stored._asdict(), created_at=utc_now()))
+    (stored,) = store_artifacts(session, store, [content])
+    return stored
+
+
+def store_artifacts(session: Session, store: ArtifactStore, contents: Iterable[bytes | Path]) -> list[StoredArtifact]:
+    """Store several at once, each as `store_artifact` stores one."""
+    stored = [store.put(one) for one in contents]
+    wanted = select(Artifact.sha256).where(is_among(col(Artifact.sha256), {one.sha256 for one in stored}))
+    new = {one.sha256: one for one in stored}
+    for sha256 in session.exec(wanted):
+        del new[sha256]
+    if new:
+        add_unless_there(session, *(Artifact(**one._asdict(), created_at=utc_now()) for one in new.values()))
     return stored
 
 

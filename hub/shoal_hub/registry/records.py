@@ -6,16 +6,17 @@ never with them: what they made is stated here, by the API, before it is shown o
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlmodel import Session, select
 
 from shoal_contract.ids import sha256_hex
-from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
+from shoal_hub.registry.artifacts import ArtifactStore, store_artifacts
 from shoal_hub.registry.bom import build_bom
 from shoal_hub.registry.card import VersionCard, original_file, version_card
-from shoal_hub.registry.provenance import PAYLOAD_TYPE, Sign, state_variant, state_version
-from shoal_hub.registry.tables import Artifact, Version
+from shoal_hub.registry.provenance import PAYLOAD_TYPE, Sign, Statement, state_variant, state_version
+from shoal_hub.registry.tables import Artifact, VariantRow, Version
 from shoal_hub.registry.versions import find_variants
 
 
@@ -30,23 +31,28 @@ class Stated(NamedTuple):
 
 def keep_records(session: Session, store: ArtifactStore, sign: Sign, version: Version) -> None:
     """State where a version and its variants come from, if that is not done, and store its bill of materials."""
+    parent, variants = _parent(session, version), find_variants(session, version)
+    stated: list[tuple[Version | VariantRow, Statement]] = []
     if version.provenance_sha256 is None:
-        payload = state_version(version, _parent(session, version)).to_bytes()
-        version.provenance_sha256 = store_artifact(session, store, sign(payload, PAYLOAD_TYPE)).sha256
-    for row in find_variants(session, version):
-        if row.provenance_sha256 is None:
-            payload = state_variant(version, row).to_bytes()
-            row.provenance_sha256 = store_artifact(session, store, sign(payload, PAYLOAD_TYPE)).sha256
-            session.add(row)
-    version.bom_sha256 = store_artifact(session, store, _bom(session, version)).sha256
+        stated.append((version, state_version(version, parent)))
+    stated += [(row, state_variant(version, row)) for row in variants if row.provenance_sha256 is None]
+    envelopes = [sign(statement.to_bytes(), PAYLOAD_TYPE) for _, statement in stated]
+    bom = _bom(session, version, parent, variants)
+    *kept, kept_bom = store_artifacts(session, store, [*envelopes, bom])
+    for (row, _), one in zip(stated, kept, strict=True):  # together and at last: what has changed is written once
+        row.provenance_sha256 = one.sha256
+        session.add(row)
+    version.bom_sha256 = kept_bom.sha256
     session.add(version)
     session.flush()
 
 
 def are_kept(session: Session, version: Version) -> bool:
     """Whether the records of a version are those of the variants that it has now."""
-    stated = [version.provenance_sha256, *(row.provenance_sha256 for row in find_variants(session, version))]
-    return None not in stated and version.bom_sha256 == sha256_hex(_bom(session, version))
+    variants = find_variants(session, version)
+    if None in {version.provenance_sha256, *(row.provenance_sha256 for row in variants)}:
+        return False
+    return version.bom_sha256 == sha256_hex(_bom(session, version, _parent(session, version), variants))
 
 
 def read_statements(session: Session, store: ArtifactStore, version: Version) -> list[Stated]:
@@ -58,12 +64,16 @@ def read_statements(session: Session, store: ArtifactStore, version: Version) ->
 
 def read_card(session: Session, version: Version) -> VersionCard:
     """Return a version's model card with what was measured of it."""
+    return _card(session, version, find_variants(session, version))
+
+
+def _card(session: Session, version: Version, variants: Sequence[VariantRow]) -> VersionCard:
     original = session.get(Artifact, original_file(version))
-    return version_card(version, find_variants(session, version), original.size_bytes if original else 0)
+    return version_card(version, variants, original.size_bytes if original else 0)
 
 
-def _bom(session: Session, version: Version) -> bytes:
-    return build_bom(version, _parent(session, version), find_variants(session, version), read_card(session, version))
+def _bom(session: Session, version: Version, parent: Version | None, variants: Sequence[VariantRow]) -> bytes:
+    return build_bom(version, parent, variants, _card(session, version, variants))
 
 
 def _parent(session: Session, version: Version) -> Version | None:

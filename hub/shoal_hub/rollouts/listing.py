@@ -49,7 +49,7 @@ def first_deployments(session: Session, rollout_id: str, order: Order, limit: in
         limit: How many at most.
     """
     session.flush()  # they are read by column
-    return [Listed(*row) for row in _first(order).rows(session, of_rollout=rollout_id, most=limit)]
+    return list(map(Listed._make, _first(order).rows(session, of_rollout=rollout_id, most=limit)))
 
 
 @cache

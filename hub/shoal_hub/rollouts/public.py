@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from sqlmodel import Session
 
 from shoal_contract.reported import Problem
@@ -69,6 +69,9 @@ class DeploymentPublic(BaseModel):
     problem: Problem | None
     assigned_at: datetime | None
     ended_at: datetime | None
+
+
+_DEPLOYMENTS: Final = TypeAdapter(list[DeploymentPublic])
 
 
 class ThresholdPublic(BaseModel):
@@ -169,10 +172,9 @@ def detail(session: Session, row: Rollout, deployments: Sequence[Listed]) -> Rol
         why_no_last_gate=view.why_no_last_gate,
         is_waiting_for_deltas=view.is_waiting_for_deltas,
         **asdict(travelled),
-        deployments=[
-            DeploymentPublic.model_validate({**one._asdict(), "whole_bytes": whole.get(one.target)})
-            for one in deployments
-        ],
+        deployments=_DEPLOYMENTS.validate_python(
+            [{**one._asdict(), "whole_bytes": whole.get(one.target)} for one in deployments]
+        ),
     )
 
 

@@ -5,18 +5,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, insert
+from sqlalchemy import String, bindparam
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from shoal_hub.bulk import Bulk
-from shoal_hub.database import is_among
+from shoal_hub.bulk import Addition, Query
+from shoal_hub.database import as_texts, is_among
 from shoal_hub.devices.groups import find_group, member_ids
 from shoal_hub.devices.matching import matching_ids
 from shoal_hub.devices.query import parse_query
 from shoal_hub.devices.tables import Device, JsonObject, Presence
 from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
-from shoal_hub.ids import new_id
+from shoal_hub.ids import new_ids
 from shoal_hub.pins.pin import pinned_devices
 from shoal_hub.rollouts.request import RolloutAgain, RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.tables import Deployment, DeploymentState, Rollout
@@ -126,6 +126,8 @@ def find_candidates(
         NotFoundError: There is no such group.
         QueryError: The query is none.
     """
+    if plan.group is None and plan.query is None and not leave_out:
+        return list(map(Candidate._make, _ALL.rows(session)))
     found = _load(session, (one for one in _candidate_ids(session, plan, now) if one not in leave_out))
     return list(found.values())
 
@@ -141,10 +143,14 @@ def _candidate_ids(session: Session, plan: RolloutPlan, now: datetime) -> list[s
 def _load(session: Session, device_ids: Iterable[str]) -> dict[str, Candidate]:
     """Return these devices by id, in this order; what is revoked or not there is left out."""
     ids = list(device_ids)
-    columns: Any = select_columns(*(getattr(Device, name) for name in Candidate._fields))
-    wanted = columns.where(is_among(col(Device.id), ids), col(Device.revoked_at).is_(None))
-    found = {row[0]: Candidate(*row) for row in session.connection().execute(wanted)}
+    found = {one.id: one for one in map(Candidate._make, _THESE.rows(session, ids=as_texts(ids)))}
     return {one: found[one] for one in ids if one in found}
+
+
+_COLUMNS: Final = [getattr(Device, name) for name in Candidate._fields]
+_UNREVOKED: Final[Any] = select_columns(*_COLUMNS).where(col(Device.revoked_at).is_(None))
+_ALL: Final = Query(_UNREVOKED)
+_THESE: Final = Query(_UNREVOKED.where(is_among(col(Device.id), bindparam("ids", type_=String()))))
 
 
 def add_deployments(session: Session, rollout: Rollout, chosen: Selection, expected: Mapping[str, int]) -> None:
@@ -186,13 +192,14 @@ class _Row(NamedTuple):
     forecast_bytes: int | None = None
 
 
-_SAME: Final = Deployment(id="", rollout_id="", device_id="", wave=0).model_dump()
-_ADD: Final = Bulk(insert(Deployment).values(_SAME | {name: bindparam(name) for name in ("id", *_Row._fields)}))
+_SAME: Final = Deployment(id="", rollout_id="", device_id="", wave=0).model_dump(exclude_none=True)
+_ADD: Final = Addition(Deployment, ("id", *_Row._fields), _SAME)
 
 
 def _add(session: Session, rows: Sequence[_Row]) -> None:
     session.flush()  # the rollout is there before
-    _ADD.execute(session, [{"id": new_id("dp"), **row._asdict()} for row in rows])
+    ids = new_ids("dp", len(rows))
+    _ADD.execute(session, [{"id": one, **row._asdict()} for one, row in zip(ids, rows, strict=True)])
 
 
 def _named(session: Session, device_ids: Sequence[str]) -> list[Candidate]:

@@ -228,7 +228,8 @@ def _used_artifacts(
         one.target: travels_as(one.sha256, one.encrypted_sha256, is_encrypted=version.is_encrypted) for one in variants
     }
     ranks = rank_variants(variants, plan)
-    chosen = {choose_target((device.reported or {}).get("targets", ()), ranks) for device in devices}
+    runs = {tuple((device.reported or {}).get("targets", ())) for device in devices}
+    chosen = {choose_target(one, ranks) for one in runs}
     return {sha256 for target in chosen if (sha256 := files.get(target)) is not None}
 
 

@@ -53,8 +53,10 @@ def shuffled(device_ids: Collection[str], seed: int) -> list[str]:
 def choose_held_back(device_ids: Collection[str], percent: float, seed: int) -> frozenset[str]:
     """Return the share of the devices that stays as they are, at random; at least one device is left to go ahead."""
     count = min(round(len(device_ids) * percent / _WHOLE), len(device_ids) - 1)
+    if count < 1:
+        return frozenset()
     by_chance = sorted(device_ids, key=lambda device_id: _draw("hold back", seed, device_id))
-    return frozenset(by_chance[: max(count, 0)])
+    return frozenset(by_chance[:count])
 
 
 def _draw(what: str, seed: int, device_id: str) -> bytes:

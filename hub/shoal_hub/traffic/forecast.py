@@ -37,8 +37,7 @@ _KEPT_COSTS: Final = 1024
 """Files whose cost is kept: it is counted chunk by chunk, and a fleet fetches a few files."""
 
 
-@dataclass(frozen=True)
-class Receiver:
+class Receiver(NamedTuple):
     """A device that is to get a version.
 
     Attributes:
@@ -54,8 +53,7 @@ class Receiver:
     wave: int = 0
 
 
-@dataclass(frozen=True)
-class Forecast:
+class Forecast(NamedTuple):
     """What one device is going to fetch.
 
     Attributes:
@@ -173,19 +171,24 @@ def _forecast(known: _Known, receiver: Receiver) -> Forecast:
 def _way(known: _Known, receiver: Receiver, file: _File) -> tuple[Way, str, int]:
     """Return how the file comes, and what travels of it."""
     slots = _slots(receiver.reported, known.model)
-    if file.plain_sha256 in {slot["sha256"] for slot in slots.values()}:
+    if any(slot["sha256"] == file.plain_sha256 for slot in slots.values()):
         return "none", file.plain_sha256, 0
-    bases = [known.running.get(_key(slots[role])) for role in ("active", "previous") if role in slots]
-    deltas = [known.deltas[base, file.sha256] for base in bases if base and (base, file.sha256) in known.deltas]
-    made = min((one for one in deltas if one.is_made), key=lambda one: one.size_bytes, default=None)
-    if made is not None and made.size_bytes < file.size_bytes:
-        return "delta", made.sha256, made.size_bytes
-    if file.plain_sha256 in known.cached.get(receiver.device_id, frozenset()):
+    deltas = _deltas_from(known, slots, file) if known.deltas else []
+    made = [one for one in deltas if one.is_made]
+    if made and (best := min(made, key=lambda one: one.size_bytes)).size_bytes < file.size_bytes:
+        return "delta", best.sha256, best.size_bytes
+    if file.plain_sha256 in known.cached.get(receiver.device_id, ()):
         return "cache", file.sha256, file.size_bytes
-    if any(not one.is_made for one in deltas):
+    if len(made) < len(deltas):
         return "delta_to_come", file.sha256, file.size_bytes
     has_room = file.size_bytes <= MAX_ARTIFACT_BYTES and file.sha256 not in known.without_room
     return ("broker" if has_room else "https"), file.sha256, file.size_bytes
+
+
+def _deltas_from(known: _Known, slots: Mapping[str, Mapping[str, Any]], file: _File) -> list[_Delta]:
+    """Return the deltas to a file from what a device serves, or has served before."""
+    bases = [known.running.get(_key(slots[role])) for role in ("active", "previous") if role in slots]
+    return [known.deltas[base, file.sha256] for base in bases if base and (base, file.sha256) in known.deltas]
 
 
 def _know(session: Session, version: Version, receivers: Sequence[Receiver], budget_bytes: int | None) -> _Known:
@@ -241,8 +244,8 @@ def _cached(
 
 def _slots(reported: Mapping[str, Any], model: str) -> dict[str, Mapping[str, Any]]:
     """Return what a device holds of a model, by role."""
-    report = reported.get("models", {}).get(model) or {}
-    return {role: report[role] for role in ("active", "previous", "candidate") if report.get(role)}
+    report = reported.get("models", {}).get(model)
+    return {role: report[role] for role in ("active", "previous", "candidate") if report.get(role)} if report else {}
 
 
 def _key(slot: Mapping[str, Any]) -> tuple[int, str, str]:

@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from securesystemslib.signer import Signer
-from sqlmodel import Session, col, delete, func, select
+from sqlalchemy import bindparam
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, delete, func, select, update
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import (
     DelegatedRole,
@@ -29,6 +31,7 @@ from typing_extensions import override
 from shoal_contract.ids import sha256_hex
 from shoal_contract.limits import MAX_METADATA_BYTES
 from shoal_contract.trust import MODELS_ROLE, epoch_of, manifest_target, model_paths, model_role
+from shoal_hub.bulk import Query
 from shoal_hub.database import announce
 from shoal_hub.errors import ConflictError
 from shoal_hub.trust.errors import SignerError, TrustError
@@ -57,6 +60,15 @@ class Standing(NamedTuple):
     expires_at: datetime
 
 
+class InForce(NamedTuple):
+    """One role's metadata in force, with its bytes."""
+
+    role: str
+    version: int
+    expires_at: datetime
+    content: bytes
+
+
 class TrustRepository(Repository):
     """Metadata of one transaction.
 
@@ -82,6 +94,7 @@ class TrustRepository(Repository):
         self.now = now.replace(microsecond=0)
         self.unsigned: dict[str, TrustError] = {}
         self._number = max(int(now.timestamp() * 1000), floor + 1)
+        self._stored = 0
 
     @override
     def open(self, role: str) -> Metadata[Any]:
@@ -112,8 +125,7 @@ class TrustRepository(Repository):
         """What the next snapshot lists: versions, sizes and hashes of all targets metadata."""
         listed = self.snapshot().meta
         infos: dict[str, MetaFile] = {}
-        newest = select(TrustMetadata.role, func.max(TrustMetadata.version)).group_by(TrustMetadata.role)
-        for role, version in self.session.exec(newest).all():
+        for role, version in _VERSIONS.rows(self.session):
             name = file_name(role)
             if role in {ROOT, SNAPSHOT, TIMESTAMP}:
                 continue
@@ -127,10 +139,10 @@ class TrustRepository(Repository):
         """What the next timestamp says of the snapshot."""
         return self._info(SNAPSHOT)
 
-    def newest(self, role: str) -> TrustMetadata | None:
-        """Return the row of a role's metadata in force."""
-        wanted = select(TrustMetadata).where(TrustMetadata.role == role)
-        return self.session.exec(wanted.order_by(col(TrustMetadata.version).desc()).limit(1)).first()
+    def newest(self, role: str) -> InForce | None:
+        """Return a role's metadata in force."""
+        rows = _NEWEST.rows(self.session, of_role=role)
+        return InForce(*rows[0]) if rows else None
 
     def standing(self) -> list[Standing]:
         """Return what is in force, without the metadata itself."""
@@ -176,11 +188,11 @@ class TrustRepository(Repository):
         self.session.add(row)
         self.session.flush()
         if role != ROOT:
-            versions = select(TrustMetadata.version).where(TrustMetadata.role == role)
-            kept = self.session.exec(versions.order_by(col(TrustMetadata.version).desc()).limit(KEPT_VERSIONS)).all()
-            old = delete(TrustMetadata).where(col(TrustMetadata.role) == role, col(TrustMetadata.version) < min(kept))
-            self.session.exec(old)
-        self.session.get_one(TrustWriter, 1).number += 1
+            kept = min(version for (version,) in _KEPT.rows(self.session, of_role=role))
+            old = delete(TrustMetadata).where(col(TrustMetadata.role) == role, col(TrustMetadata.version) < kept)
+            self.session.connection().execute(old)
+        self.session.connection().execute(_WRITTEN)
+        self._stored += 1
         announce(self.session, "trust")
 
     def online_targets(self) -> list[str]:
@@ -197,13 +209,13 @@ class TrustRepository(Repository):
         Returns:
             Whether there is anything new.
         """
-        before = self.session.get_one(TrustWriter, 1).number
+        before = self._stored
         for role in self.online_targets():
             if force or self._must_sign(role):
                 self._try(role, lambda role=role: self._sign_again(role))  # type: ignore[misc]  # binds the role
         self._try(SNAPSHOT, lambda: self.do_snapshot(force or self._is_half_over(SNAPSHOT)))
         self._try(TIMESTAMP, lambda: self.do_timestamp(force or self._is_half_over(TIMESTAMP)))
-        return self.session.get_one(TrustWriter, 1).number != before
+        return self._stored != before
 
     @contextmanager
     def keeping_sound(self) -> Iterator[None]:
@@ -312,6 +324,23 @@ class TrustRepository(Repository):
         return MetaFile(row.version, len(row.content), {"sha256": sha256_hex(row.content)})
 
 
+_OF_ROLE: Final = col(TrustMetadata.role) == bindparam("of_role")
+_NEWEST_FIRST: Final = col(TrustMetadata.version).desc()
+_NEWEST: Final = Query(
+    select_columns(*(getattr(TrustMetadata, name) for name in InForce._fields))
+    .where(_OF_ROLE)
+    .order_by(_NEWEST_FIRST)
+    .limit(1)
+)
+_KEPT: Final = Query(
+    select_columns(col(TrustMetadata.version)).where(_OF_ROLE).order_by(_NEWEST_FIRST).limit(KEPT_VERSIONS)
+)
+_WRITTEN: Final = update(TrustWriter).values(number=col(TrustWriter.number) + 1)
+_VERSIONS: Final = Query(
+    select_columns(col(TrustMetadata.role), func.max(TrustMetadata.version)).group_by(col(TrustMetadata.role))
+)
+
+
 def _unsigned(role: str) -> SignerError:
     return SignerError(
         f"signing the metadata of the role {role}: none of its keys is at this hub",
@@ -332,7 +361,7 @@ def _check_size(role: str, md: Metadata[Any]) -> None:
         )
 
 
-def is_half_over(row: Standing | TrustMetadata, lives: Lives, now: datetime) -> bool:
+def is_half_over(row: Standing | InForce, lives: Lives, now: datetime) -> bool:
     """Whether metadata is to be renewed."""
     return now >= row.expires_at - lives.of(row.role) / 2
 

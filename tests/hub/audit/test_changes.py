@@ -3,22 +3,26 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
 from sqlalchemy import Insert, Update, bindparam, insert
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import col, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, delete, select, update
 from tests.hub.audit.trail import read
+from tests.hub.statements import statements
 from tests.simulators.rows import NOON, add_device
 
 from shoal_hub.audit.changes import MAX_VALUE_BYTES, UnauditableError
 from shoal_hub.audit.requests import _request, note_outside, watch_request
-from shoal_hub.bulk import Bulk
+from shoal_hub.bulk import Addition, Bulk
 from shoal_hub.database import Database
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import Device, EnrolmentTokenRow, Intent
 from shoal_hub.operators.tables import OperatorToken
+from shoal_hub.registry.tables import Alias, Model
 
 
 @pytest.fixture
@@ -82,6 +86,65 @@ def test_rows_that_are_added_and_changed_or_taken_away_after_are_shown_as_they_a
     assert json.loads(entry.before) == {}
     assert after.keys() == {"enrolment_tokens/et-3", "enrolment_tokens/et-200"}
     assert after["enrolment_tokens/et-3"]["label"] == "eve"
+
+
+ALIASES = [{"model": "digits", "alias": alias} for alias in ("b", "a", "d", "c")]
+ADD_ALIASES = Addition(Alias, ("model", "alias"), {"number": 1})
+
+
+@pytest.fixture
+def of_a_model(watched: Database) -> Database:
+    """A database with a model, in the middle of a request."""
+    with watched.transaction() as session:
+        session.add(Model(name="digits", created_at=NOON))
+    return watched
+
+
+def test_rows_that_a_statement_says_in_full_make_the_same_entry_without_a_look_at_them(of_a_model: Database) -> None:
+    with of_a_model.transaction() as session:
+        session.add_all([Alias(**row, number=1) for row in ALIASES])
+    with of_a_model.transaction() as session:
+        session.exec(delete(Alias))
+    with statements(of_a_model) as seen, of_a_model.transaction() as session:
+        assert ADD_ALIASES.execute(session, ALIASES) == len(ALIASES)
+    _, by_objects, _, at_once = read(of_a_model)
+    assert (at_once.before, at_once.after) == (by_objects.before, by_objects.after)
+    assert (at_once.action, at_once.subject) == (by_objects.action, by_objects.subject)
+    trails_own = {"sqlite": 1, "postgresql": 2}[of_a_model.engine.dialect.name]
+    assert seen.count("SELECT") == trails_own
+
+
+def test_rows_that_a_statement_says_in_full_are_shown_as_they_are_in_the_end(of_a_model: Database) -> None:
+    with of_a_model.transaction() as session:
+        ADD_ALIASES.execute(session, ALIASES)
+        session.exec(update(Alias).where(col(Alias.alias) == "a").values(number=7))
+        session.get_one(Alias, ("digits", "b")).number = 8
+        session.delete(session.get_one(Alias, ("digits", "c")))
+    assert {name: row["number"] for name, row in json.loads(read(of_a_model)[-1].after).items()} == {
+        "aliases/digits,a": 7,
+        "aliases/digits,b": 8,
+        "aliases/digits,d": 1,
+    }
+
+
+def test_rows_that_a_statement_said_in_full_and_that_were_taken_back_are_not_in_the_entry(of_a_model: Database) -> None:
+    with of_a_model.transaction() as session:
+        ADD_ALIASES.execute(session, ALIASES[:1])
+        nested = session.begin_nested()
+        ADD_ALIASES.execute(session, ALIASES[1:])
+        nested.rollback()
+        with pytest.raises(IntegrityError), session.begin_nested():
+            ADD_ALIASES.execute(session, [*ALIASES[1:], ALIASES[0]])
+    assert json.loads(read(of_a_model)[-1].after) == {"aliases/digits,b": ALIASES[0] | {"number": 1}}
+
+
+def test_rows_whose_values_a_database_may_change_are_looked_at(watched: Database) -> None:
+    values = ROWS[0] | {"created_at": NOON.astimezone(timezone(timedelta(hours=5))), "tags": {"é": (1,)}}
+    with watched.transaction() as session:
+        Addition(EnrolmentTokenRow, values, {}).execute(session, [values])
+    ((_, shown),) = json.loads(read(watched)[-1].after).items()
+    assert shown["created_at"] == NOON.isoformat()
+    assert shown["tags"] == {"é": [1]}
 
 
 INTENT = {"device_id": "d-1", "section": "config", "kind": "pin", "owner": "x", "body": {}, "created_at": NOON}

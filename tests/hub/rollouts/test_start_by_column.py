@@ -1,5 +1,6 @@
 """A rollout's start makes no object a device: rows are written and read by column, and are what objects would be."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -8,6 +9,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 from sqlalchemy import event
 from sqlmodel import col, select
+from tests.hub.audit.trail import read
 from tests.hub.rollouts.test_rollout_routes import URL, Fleet
 
 from shoal_hub.context import HubContext
@@ -78,5 +80,9 @@ def test_a_deployment_that_is_added_is_in_every_column_what_an_object_would_be(
         expected = Deployment(rollout_id=started["id"], wave=row.wave, state=row.state, **fields)
         assert row.model_dump() == expected.model_dump()
     assert len({row.id for row in rows}) == 5
+    told = json.loads(read(hub.database)[-1].after)
+    unaudited = {"seen_connection", "seen_sequence"}
+    for row in rows:
+        assert told[f"deployments/{row.id}"] == row.model_dump(exclude_none=True, exclude=unaudited)
     assert all(row.id.startswith("dp-") for row in rows)
     assert [row.forecast_bytes is None for row in rows] == [False] * 3 + [True] * 2
