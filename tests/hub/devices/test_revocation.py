@@ -7,6 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from sqlmodel import col, delete, select
 from tests.hub.devices.requests_of import (
     ask,
@@ -255,6 +256,26 @@ def test_the_broker_is_behind_until_it_was_seen_to_refuse_and_to_keep_nothing(
     with hub.database.session() as session:
         assert read_pending(session, now + timedelta(days=1)).to_clear == []
         assert revoked_among(session, [revoked, "d-somebody"]) == {revoked}
+
+
+def test_what_is_revoked_or_retired_is_found_without_going_through_the_fleet(sqlite_hub: HubContext) -> None:
+    read: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_more: Any) -> None:
+        if statement.startswith("SELECT"):
+            read.append((statement, values))
+
+    event.listen(sqlite_hub.database.engine, "before_cursor_execute", note)
+    with sqlite_hub.database.session() as session:
+        read_pending(session, utc_now())
+        read_revoked(session, utc_now())
+        event.remove(sqlite_hub.database.engine, "before_cursor_execute", note)
+        plans = [
+            str(session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+            for statement, values in read
+        ]
+    assert len(plans) == 4
+    assert [plan for plan in plans if "_revoked" not in plan and "_retired" not in plan] == []
 
 
 def test_only_what_comes_long_after_the_end_has_a_device_cut_off_again(client: TestClient, hub: HubContext) -> None:
