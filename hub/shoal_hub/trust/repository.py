@@ -7,9 +7,12 @@ by `staging.py`. One instance works within one transaction, whose lock makes wri
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from securesystemslib.signer import Signer
+from sqlalchemy import bindparam
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, delete, func, select
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import (
@@ -29,6 +32,7 @@ from typing_extensions import override
 from shoal_contract.ids import sha256_hex
 from shoal_contract.limits import MAX_METADATA_BYTES
 from shoal_contract.trust import MODELS_ROLE, epoch_of, manifest_target, model_paths, model_role
+from shoal_hub.bulk import Query
 from shoal_hub.database import announce
 from shoal_hub.errors import ConflictError
 from shoal_hub.trust.errors import SignerError, TrustError
@@ -132,11 +136,15 @@ class TrustRepository(Repository):
         wanted = select(TrustMetadata).where(TrustMetadata.role == role)
         return self.session.exec(wanted.order_by(col(TrustMetadata.version).desc()).limit(1)).first()
 
+    def newest_content(self, role: str) -> bytes | None:
+        """Return a role's metadata in force as it was signed."""
+        self.session.flush()  # it is read by column
+        return next((content for (content,) in _CONTENT.rows(self.session, of_role=role)), None)
+
     def standing(self) -> list[Standing]:
         """Return what is in force, without the metadata itself."""
-        columns = select(TrustMetadata.role, TrustMetadata.version, TrustMetadata.expires_at)
-        rows = self.session.exec(columns.order_by(col(TrustMetadata.version))).all()
-        return list({role: Standing(role, version, expires_at) for role, version, expires_at in rows}.values())
+        self.session.flush()  # they are read by column
+        return list({row[0]: Standing(*row) for row in _ALL.rows(self.session)}.values())
 
     def delegator(self, role: str) -> Root | Targets:
         """Return the metadata in force that names a role's keys."""
@@ -268,7 +276,8 @@ class TrustRepository(Repository):
 
     def director_epoch(self) -> int:
         """Return the epoch of the director key that the targets metadata in force names; 0 for none."""
-        return newest_epoch(self.targets(TARGETS))
+        content = self.newest_content(TARGETS)
+        return _epoch_named(content) if content is not None else 0
 
     def _sign_again(self, role: str) -> None:
         with self.edit_targets(role):
@@ -310,6 +319,29 @@ class TrustRepository(Repository):
             msg = f"the role {role} has no metadata"
             raise RepositoryError(msg)
         return MetaFile(row.version, len(row.content), {"sha256": sha256_hex(row.content)})
+
+
+_ALL: Final = Query(
+    select_columns(*(getattr(TrustMetadata, name) for name in Standing._fields)).order_by(col(TrustMetadata.version))
+)
+_CONTENT: Final = Query(
+    select_columns(col(TrustMetadata.content))
+    .where(col(TrustMetadata.role) == bindparam("of_role"))
+    .order_by(col(TrustMetadata.version).desc())
+    .limit(1)
+)
+_WRITES: Final = Query(select_columns(col(TrustWriter.number)).where(col(TrustWriter.id) == 1))
+
+
+def count_writes(session: Session) -> int:
+    """Return how often metadata was written: as long as this is the same, so is all of it."""
+    [(number,)] = _WRITES.rows(session)
+    return int(number)
+
+
+@lru_cache(maxsize=1)  # it is asked for at every tick, and to read metadata takes longer than to fetch it
+def _epoch_named(content: bytes) -> int:
+    return newest_epoch(Metadata[Targets].from_bytes(content).signed)
 
 
 def _unsigned(role: str) -> SignerError:
