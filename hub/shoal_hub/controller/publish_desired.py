@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import Field
 from sqlalchemy import String, bindparam
 from sqlalchemy import select as select_columns
-from sqlmodel import Session, and_, col, func, or_, select
+from sqlmodel import and_, col, func, or_, select
 
 from shoal_contract import topics
 from shoal_contract.errors import MessageError
@@ -85,7 +85,7 @@ class DesiredPublisher:
     def repeat_for_those_behind(self, now: datetime) -> None:
         """Have states published again for devices that are online and do not report them."""
         with self._database.session() as session:
-            behind = _behind(session)
+            behind = [device_id for (device_id,) in _BEHIND.rows(session)]
         for device_id in behind:
             due, wait = self._repeats.get(device_id, (now + _FIRST_REPEAT, _FIRST_REPEAT))
             if due <= now:
@@ -143,17 +143,20 @@ _ENVELOPES: Final = Query(
 )
 
 
-def _behind(session: Session) -> list[str]:
-    """Return devices that are online and report an older state than the one that stands."""
-    is_older = or_(
-        col(Device.reported_epoch) < col(DesiredRow.epoch),
-        and_(
-            col(Device.reported_epoch) == col(DesiredRow.epoch),
-            col(Device.reported_generation) < col(DesiredRow.generation),
+_BEHIND: Final = Query(  # devices that are online and report an older state than the one that stands
+    select_columns(col(Device.id))
+    .join(DesiredRow, col(DesiredRow.device_id) == col(Device.id))
+    .where(
+        col(Device.presence) == "online",
+        or_(
+            col(Device.reported_epoch) < col(DesiredRow.epoch),
+            and_(
+                col(Device.reported_epoch) == col(DesiredRow.epoch),
+                col(Device.reported_generation) < col(DesiredRow.generation),
+            ),
         ),
     )
-    wanted = select(Device.id).join(DesiredRow, col(DesiredRow.device_id) == col(Device.id))
-    return list(session.exec(wanted.where(Device.presence == "online", is_older)).all())
+)
 
 
 def _order(row: Watermark) -> tuple[int, int]:
