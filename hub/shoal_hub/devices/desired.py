@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Integer, String, bindparam, insert
+from sqlalchemy import Integer, String, and_, bindparam, insert, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, delete, update
 
@@ -231,19 +231,52 @@ def new_devices(session: Session) -> set[str]:
     return {device_id for (device_id,) in _NEW.rows(session)}
 
 
+class OutOfStep(NamedTuple):
+    """Devices that do not report the state that stands.
+
+    Attributes:
+        to_compose: They have none yet, or report a later one and would refuse this as old.
+        behind: They are online and report an earlier one.
+    """
+
+    to_compose: set[str]
+    behind: list[str]
+
+
+def out_of_step(session: Session) -> OutOfStep:
+    """Return devices that do not report the state that stands, by one pass through all of them."""
+    session.flush()  # they are read by column
+    found = OutOfStep(set(), [])
+    for device_id, is_to_compose in _OUT_OF_STEP.rows(session):
+        if is_to_compose:
+            found.to_compose.add(device_id)
+        else:
+            found.behind.append(device_id)
+    return found
+
+
 def due_devices(session: Session, now: datetime, life: timedelta) -> set[str]:
-    """Return devices with an intent that has ended, a state half through its life, or a later one than the hub's."""
+    """Return devices with an intent that has ended or a state half through its life."""
     session.flush()  # they are read by column
     half_used = _HALF_USED.rows(session, before=now - life / 2)
     old = {device_id for device_id, at in half_used if is_due(device_id, at, now, life)}
-    return old | {device_id for (device_id,) in [*_ENDED.rows(session, now=now), *_OVERTAKEN.rows(session)]}
+    return old | {device_id for (device_id,) in _ENDED.rows(session, now=now)}
 
 
 _STANDS: Final = col(DesiredRow.device_id) == col(Device.id)
-_NEW: Final = Query(
-    select_columns(col(Device.id))
-    .outerjoin(DesiredRow, _STANDS)
-    .where(col(DesiredRow.device_id).is_(None), col(Device.revoked_at).is_(None))
+_IS_NEW: Final = and_(col(DesiredRow.device_id).is_(None), col(Device.revoked_at).is_(None))
+_NEW: Final = Query(select_columns(col(Device.id)).outerjoin(DesiredRow, _STANDS).where(_IS_NEW))
+_IS_SAME_EPOCH: Final = col(Device.reported_epoch) == col(DesiredRow.epoch)
+_IS_TO_COMPOSE: Final = or_(_IS_NEW, and_(_IS_SAME_EPOCH, col(Device.reported_generation) > col(DesiredRow.generation)))
+_IS_BEHIND: Final = and_(
+    col(Device.presence) == "online",
+    or_(
+        col(Device.reported_epoch) < col(DesiredRow.epoch),
+        and_(_IS_SAME_EPOCH, col(Device.reported_generation) < col(DesiredRow.generation)),
+    ),
+)
+_OUT_OF_STEP: Final = Query(
+    select_columns(col(Device.id), _IS_TO_COMPOSE).outerjoin(DesiredRow, _STANDS).where(or_(_IS_TO_COMPOSE, _IS_BEHIND))
 )
 _ENDED: Final = Query(
     select_columns(col(Intent.device_id)).where(col(Intent.until) <= bindparam("now", type_=UtcDateTime())).distinct()
@@ -254,14 +287,6 @@ _HALF_USED: Final = Query(
     .where(
         col(DesiredRow.issued_at) < bindparam("before", type_=UtcDateTime()),
         col(Device.revoked_at).is_(None),
-    )
-)
-_OVERTAKEN: Final = Query(  # devices that report a later generation than the one that stands would refuse it as old
-    select_columns(col(Device.id))
-    .join(DesiredRow, _STANDS)
-    .where(
-        col(Device.reported_epoch) == col(DesiredRow.epoch),
-        col(Device.reported_generation) > col(DesiredRow.generation),
     )
 )
 

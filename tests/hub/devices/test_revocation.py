@@ -28,7 +28,7 @@ from shoal_hub.broker.access import Revoked
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.certificates import DeviceCertificate, device_keys
-from shoal_hub.devices.desired import due_devices, new_devices, refresh_desired
+from shoal_hub.devices.desired import due_devices, new_devices, out_of_step, refresh_desired
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.intents import mark_stale, set_intent
 from shoal_hub.devices.presence import apply_presence
@@ -222,6 +222,7 @@ def test_of_a_decommissioned_device_a_row_stays_and_nothing_of_what_it_said_or_w
         for table in (Intent, DesiredRow, StaleDesired, WrappedKeyRow):
             assert session.exec(select(table).where(col(table.device_id) == device_id)).all() == []
         assert new_devices(session) == set()
+        assert out_of_step(session) == (set(), [])
     assert client.get("/api/v1/devices").json() == []
     assert [one["id"] for one in client.get("/api/v1/devices?decommissioned=true").json()] == [device_id]
     assert client.get(f"/api/v1/devices/{device_id}").status_code == 200
