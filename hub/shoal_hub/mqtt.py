@@ -235,10 +235,8 @@ class _Session:
         except (OSError, ValueError) as error:
             return f"connecting to the broker at {self._endpoint.host}:{self._endpoint.port}: {error}"
         self._client.loop_start()
-        while not self.over.wait(1.0):
-            # paho's thread can die of an exception while is_connected() stays true.
-            if self._client._thread is None or stopping.is_set():  # noqa: SLF001 - paho shows its thread nowhere else
-                break
+        if not stopping.is_set():  # else `stop` may have come too early to find this session
+            self.over.wait()
         self._close()
         return self._reason
 
@@ -278,6 +276,7 @@ class _Session:
         client.on_disconnect = self._guarded(self._on_disconnect)
         client.on_arrival = self._guarded(self._on_arrival)
         client.on_publish = self._guarded(self._on_publish)
+        client.on_end = lambda: self._end("the connection's thread has ended")  # of an exception, all else is told
         return client
 
     def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
@@ -344,7 +343,7 @@ class _Session:
         # The callbacks tie client and session into a circle; untied, the client's sockets are closed at once.
         self._client.on_connect = self._client.on_subscribe = self._client.on_disconnect = None
         self._client.on_publish = None
-        self._client.on_arrival = _drop
+        self._client.on_arrival, self._client.on_end = _drop, _keep
         for future in list(self._pending.values()):
             _fail(future, _not_connected("what was on its way"))
 

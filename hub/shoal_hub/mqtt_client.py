@@ -23,6 +23,8 @@ _READ_BYTES: Final = 16 * 1024
 """What one record of TLS holds at most."""
 _READS: Final = 100
 """Packets that are read before what is to be sent has its turn."""
+_LOOK_S: Final = 5.0
+"""How often it is looked whether the broker is still there: well below the time after which it is asked."""
 _MOST_GATHERED_BYTES: Final = 64 * 1024
 _TYPE: Final = 0xF0
 _GATHERED: Final = frozenset({PUBACK, PUBLISH})
@@ -102,6 +104,8 @@ class BatchClient(Client):
         self._gathering = _Gathering()
         self.on_arrival: Callable[[Arrival], None] = lambda _: None
         """Called in paho's thread with each message that comes, in place of `on_message`; it must not raise."""
+        self.on_end: Callable[[], None] = lambda: None
+        """Called as paho's thread ends, of whatever."""
         self.rest_s = 0.0
         """For how long nothing passes once all that had come was read: what comes meanwhile costs one wake-up."""
 
@@ -135,6 +139,13 @@ class BatchClient(Client):
         finally:
             self._send_gathered()
             gathering.packets = None
+
+    def loop_forever(self, timeout: float = _LOOK_S, retry_first_connection: bool = False) -> MQTTErrorCode:
+        """Drive the connection until it ends, in paho's thread; what is to be sent wakes it."""
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        finally:
+            self.on_end()
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002 - paho's own does not heed it either
         """Read what has come; called by paho's thread when there is something."""

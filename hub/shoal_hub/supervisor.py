@@ -4,10 +4,11 @@ The processes end with the supervisor, however it ends; Mosquitto outlives its `
 """
 
 import os
+import queue
 import signal
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -25,6 +26,9 @@ from shoal_hub.supervise.prepare import broker_config, choose_addresses, prepare
 
 NAMES: Final = ("ingest", "controller", "api")
 _POLL_S: Final = 0.05
+"""How often it looks while something has still to come about: a process that starts, or is to start again."""
+_REST_S: Final = 1.0
+"""How often it looks while all runs. It is told of the end of a process, but of a broker that it has adopted."""
 _MAX_DEATHS_AT_START: Final = 3
 _BROKER_RETRY_S: Final = 2.0
 _FEW_FILES: Final = 4096
@@ -46,7 +50,8 @@ class Supervisor:
         self._settings = settings
         self._say = say
         self._keep_broker = keep_broker
-        self._stopping = threading.Event()
+        self._is_stopping = False
+        self._words: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` alone is safe in a signal handler
         self._children: list[Child] = []
         self._broker: BrokerProcess | None = None
         self._broker_retry_s = 0.0
@@ -72,7 +77,7 @@ class Supervisor:
                 addresses = self._prepare()
                 self._start_broker(addresses)
                 self._children = [Child(name, self._settings, reading) for name in NAMES]
-                while not self._stopping.wait(_POLL_S):
+                while self._rest():
                     self._tend(addresses, ready)
             finally:
                 ready.unlink(missing_ok=True)
@@ -82,16 +87,28 @@ class Supervisor:
 
     def stop(self) -> None:
         """Have `run` end; safe to call from a signal handler or another thread."""
-        self._stopping.set()
+        self._is_stopping = True
+        self._words.put(None)
 
-    def stop_on_signals(self) -> None:
-        """Stop at SIGTERM and at Ctrl-C."""
+    def heed_signals(self) -> None:
+        """Stop at SIGTERM and at Ctrl-C; look at once when a process has ended."""
 
         def on_signal(_number: int, _frame: FrameType | None) -> None:
             self.stop()
 
+        def on_end(_number: int, _frame: FrameType | None) -> None:
+            self._words.put(None)
+
         signal.signal(signal.SIGTERM, on_signal)
         signal.signal(signal.SIGINT, on_signal)
+        signal.signal(signal.SIGCHLD, on_end)
+
+    def _rest(self) -> bool:
+        """Wait until there is something to look at, or it is time to; return whether to go on."""
+        is_calm = self._is_ready and all(child.is_running for child in self._children)
+        with suppress(queue.Empty):
+            self._words.get(timeout=_REST_S if is_calm else _POLL_S)
+        return not self._is_stopping
 
     def _prepare(self) -> Addresses:
         self._say(f"data folder {self._settings.data}")
@@ -192,5 +209,5 @@ def hub_up(settings: Settings, say: Say, *, keep_broker: bool = False) -> None:
         HubError: It cannot be started; the message says why and what to do.
     """
     supervisor = Supervisor(settings, say, keep_broker=keep_broker)
-    supervisor.stop_on_signals()
+    supervisor.heed_signals()
     supervisor.run()

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from shoal_contract import topics
@@ -19,6 +20,7 @@ from shoal_hub.audit.chain import Anchor, Finding, compare_kept, read_anchors, v
 from shoal_hub.audit.entry import START
 from shoal_hub.audit.key import AuditKey, newest_number, read_public
 from shoal_hub.audit.tables import AuditEntry
+from shoal_hub.bulk import Query
 from shoal_hub.database import Database
 from shoal_hub.events.record import record_event
 from shoal_hub.transfer.publishing import Publisher
@@ -27,6 +29,11 @@ log = logging.getLogger(__name__)
 
 _CONFIRM_TIMEOUT_S: Final = 10.0
 _BATCH: Final = 500
+
+
+_HEAD: Final = Query(
+    select_columns(col(AuditEntry.sequence), col(AuditEntry.sha256)).order_by(col(AuditEntry.sequence).desc()).limit(1)
+)
 
 
 @dataclass
@@ -95,8 +102,7 @@ class AuditSigner:
         """Sign the trail's head if it is time to; return whether that was done."""
         self._tell()
         with self._database.session() as session:
-            row = session.exec(select(AuditEntry).order_by(col(AuditEntry.sequence).desc()).limit(1)).first()
-            count, head = (row.sequence, row.sha256) if row is not None else (0, START)
+            count, head = next(iter(_HEAD.rows(session)), (0, START))
             if not self._is_due(count, head, now, is_urgent=is_urgent):
                 return False
             self._findings += self._check(session)

@@ -29,7 +29,7 @@ from shoal_hub.controller.publish_desired import DesiredPublisher
 from shoal_hub.controller.publish_trust import TrustPublisher
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
-from shoal_hub.devices.desired import due_devices, mark_due, new_devices
+from shoal_hub.devices.desired import due_devices, mark_due, new_devices, out_of_step
 from shoal_hub.devices.desired_tables import ENROLLED
 from shoal_hub.devices.lost import note_lost
 from shoal_hub.devices.resign import BATCH, sign_states, states_to_sign
@@ -323,9 +323,7 @@ class Controller:
         """Yield what goes through all devices or all that is wanted of them, and note what it took altogether."""
         began_cpu_s = time.thread_time()
         yield lambda: self._sign_again(now)
-        yield lambda: self._mark(new_devices, now)
-        yield lambda: self._mark(lambda session: due_devices(session, now, self._desired_life), now)
-        yield lambda: self._desired.repeat_for_those_behind(now)
+        yield lambda: self._mark(lambda session: self._compare(session, now), now)
         yield lambda: drop_settled_leases(self._database)
         yield lambda: end_unwanted_deltas(self._database)
         yield lambda: close_orphans(self._database)
@@ -379,6 +377,12 @@ class Controller:
         if due:
             with self._database.transaction() as session:
                 mark_due(session, due, now)
+
+    def _compare(self, session: Session, now: datetime) -> set[str]:
+        """Return whose state is to be composed again; to those that are behind with theirs it is told again."""
+        found = out_of_step(session)
+        self._desired.repeat_for_those_behind(found.behind, now)
+        return found.to_compose | due_devices(session, now, self._desired_life)
 
     def _refresh_desired(self, now: datetime) -> None:
         for new in self._composer.step(now, self._stopping.is_set):

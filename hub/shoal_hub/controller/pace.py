@@ -23,8 +23,8 @@ _REST_A_DEVICE_S: Final = 0.005
 """And for this much for each device that is at it: so a look finds a good part of them further, however many."""
 _LEAST_REST_RATIO: Final = 4.0
 """Unless a look itself takes long."""
-_SWEEP_REST_RATIO: Final = 1000.0
-"""After a sweep the next one waits for this many times the CPU that it took, so that sweeping takes 0.1 % of it."""
+_SWEEP_REST_RATIO: Final = 2000.0
+"""After a sweep the next one waits for this many times the CPU that it took, so that sweeping takes 0.05 % of it."""
 _UNHEARD: Final = frozenset({"events", STEPS})
 """Words for people who watch: nothing that the controller decides depends on them."""
 LEASING_NOTHING: Final = frozenset({"devices", "intents", "rollouts"})

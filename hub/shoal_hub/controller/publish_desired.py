@@ -4,6 +4,7 @@ The broker keeps a watermark beside the states. Where it is the one in the datab
 it; where it is another, or none, the broker has lost something, and everything is told again.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from pydantic import Field
 from sqlalchemy import String, bindparam
 from sqlalchemy import select as select_columns
-from sqlmodel import Session, and_, col, func, or_, select
+from sqlmodel import col, func, select
 
 from shoal_contract import topics
 from shoal_contract.errors import MessageError
@@ -19,7 +20,7 @@ from shoal_contract.wire import WireMessage, parse_message
 from shoal_hub.broker.config import MAX_INFLIGHT_MESSAGES
 from shoal_hub.bulk import Query
 from shoal_hub.database import Database, as_texts, is_among
-from shoal_hub.devices.tables import DesiredRow, Device
+from shoal_hub.devices.tables import DesiredRow
 from shoal_hub.transfer.publishing import Publisher
 from shoal_hub.transfer.tables import Watermark
 
@@ -82,10 +83,8 @@ class DesiredPublisher:
             self.add(list(session.exec(wanted).all()))
         return is_same
 
-    def repeat_for_those_behind(self, now: datetime) -> None:
-        """Have states published again for devices that are online and do not report them."""
-        with self._database.session() as session:
-            behind = _behind(session)
+    def repeat_for_those_behind(self, behind: Sequence[str], now: datetime) -> None:
+        """Have states published again for devices that have been online and behind with them for a while."""
         for device_id in behind:
             due, wait = self._repeats.get(device_id, (now + _FIRST_REPEAT, _FIRST_REPEAT))
             if due <= now:
@@ -141,19 +140,6 @@ _ENVELOPES: Final = Query(
         is_among(col(DesiredRow.device_id), bindparam("ids", type_=String()))
     )
 )
-
-
-def _behind(session: Session) -> list[str]:
-    """Return devices that are online and report an older state than the one that stands."""
-    is_older = or_(
-        col(Device.reported_epoch) < col(DesiredRow.epoch),
-        and_(
-            col(Device.reported_epoch) == col(DesiredRow.epoch),
-            col(Device.reported_generation) < col(DesiredRow.generation),
-        ),
-    )
-    wanted = select(Device.id).join(DesiredRow, col(DesiredRow.device_id) == col(Device.id))
-    return list(session.exec(wanted.where(Device.presence == "online", is_older)).all())
 
 
 def _order(row: Watermark) -> tuple[int, int]:

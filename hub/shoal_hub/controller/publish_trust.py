@@ -16,6 +16,7 @@ from shoal_hub.database import Database
 from shoal_hub.transfer.publishing import Publisher
 from shoal_hub.trust.hub_trust import HubTrust
 from shoal_hub.trust.renewal import claimed_version, renew_due, sign_all_again
+from shoal_hub.trust.repository import count_writes
 from shoal_hub.trust.roles import OFFLINE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, parse_stored_name, stored_name
 from shoal_hub.trust.tables import TrustMetadata
 
@@ -37,6 +38,7 @@ class TrustPublisher:
         self._trust = trust
         self._held: dict[str, bytes] = {}
         self._is_changed = True
+        self._writes = -1
         self._was_compared = False
         self._has_begun = False
 
@@ -54,8 +56,9 @@ class TrustPublisher:
             self._held.pop(topic, None)
 
     def look(self) -> None:
-        """Somebody has changed metadata."""
-        self._is_changed = True
+        """Take note of whether metadata was written since it was published last."""
+        with self._database.session() as session:
+            self._is_changed |= count_writes(session) != self._writes
 
     def renew(self, now: datetime) -> None:
         """Sign again what is due."""
@@ -74,13 +77,14 @@ class TrustPublisher:
             self._has_begun = self._was_compared = self._is_changed = True
         if self._is_changed:
             with self._database.session() as session:
+                writes = count_writes(session)  # first: what is written meanwhile is found by the next look
                 wanted = list(_wanted(session))
             for topic, payload in wanted:
                 self._put(publisher, topic, payload)
             names = {topic for topic, _ in wanted}
             for topic in [topic for topic in self._held if topic not in names]:
                 self._put(publisher, topic, b"")
-            self._is_changed = False
+            self._is_changed, self._writes = False, writes
 
     def _is_ahead(self, retained: dict[str, bytes]) -> bool:
         """Whether the broker keeps metadata that is later than the database's."""

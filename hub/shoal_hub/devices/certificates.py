@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from sqlalchemy import LargeBinary, String, bindparam, distinct, func
+from sqlalchemy import Index, LargeBinary, String, bindparam, distinct, func, text
 from sqlalchemy import select as select_columns
 from sqlmodel import Field, Session, SQLModel, col, select, update
 
@@ -30,6 +30,14 @@ class DeviceCertificate(SQLModel, table=True):
     """
 
     __tablename__ = "device_certificates"
+    __table_args__ = (
+        Index(
+            "ix_device_certificates_retired",
+            "retired_at",
+            sqlite_where=text("retired_at IS NOT NULL"),
+            postgresql_where=text("retired_at IS NOT NULL"),
+        ),
+    )
 
     serial: str = Field(primary_key=True, description="hexadecimal")
     device_id: str = Field(foreign_key="devices.id", index=True)

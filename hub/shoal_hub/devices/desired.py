@@ -10,15 +10,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Integer, String, bindparam, insert
+from sqlalchemy import Integer, String, and_, bindparam, insert, or_
 from sqlalchemy import select as select_columns
-from sqlmodel import Session, col, delete, select, update
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlmodel import Session, col, delete, update
 
 from shoal_contract.desired import DesiredState
 from shoal_contract.envelope import DESIRED_STATE_TYPE
 from shoal_hub.bulk import Bulk, Query
-from shoal_hub.database import announce, as_texts, is_among
+from shoal_hub.database import UtcDateTime, announce, as_texts, is_among
 from shoal_hub.devices.compose import Composition, compose
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.intents import intents_of_each, mark_all_stale
@@ -228,39 +227,74 @@ def stale_devices(session: Session, limit: int) -> list[str]:
 
 def new_devices(session: Session) -> set[str]:
     """Return devices that have no desired state yet."""
-    wanted = (
-        select(Device.id)
-        .outerjoin(DesiredRow, col(DesiredRow.device_id) == col(Device.id))
-        .where(col(DesiredRow.device_id).is_(None), col(Device.revoked_at).is_(None))
-    )
-    return set(session.exec(wanted).all())
+    session.flush()  # they are read by column
+    return {device_id for (device_id,) in _NEW.rows(session)}
+
+
+class OutOfStep(NamedTuple):
+    """Devices that do not report the state that stands.
+
+    Attributes:
+        to_compose: They have none yet, or report a later one and would refuse this as old.
+        behind: They are online and report an earlier one.
+    """
+
+    to_compose: set[str]
+    behind: list[str]
+
+
+def out_of_step(session: Session) -> OutOfStep:
+    """Return devices that do not report the state that stands, by one pass through all of them."""
+    session.flush()  # they are read by column
+    found = OutOfStep(set(), [])
+    for device_id, is_to_compose in _OUT_OF_STEP.rows(session):
+        if is_to_compose:
+            found.to_compose.add(device_id)
+        else:
+            found.behind.append(device_id)
+    return found
 
 
 def due_devices(session: Session, now: datetime, life: timedelta) -> set[str]:
-    """Return devices with an intent that has ended, a state half through its life, or a later one than the hub's."""
-    ended = select(Intent.device_id).where(col(Intent.until) <= now).distinct()
-    half_used = (
-        select(DesiredRow.device_id, DesiredRow.issued_at)
-        .join(Device, col(Device.id) == col(DesiredRow.device_id))
-        .where(col(DesiredRow.issued_at) < now - life / 2, col(Device.revoked_at).is_(None))
+    """Return devices with an intent that has ended or a state half through its life."""
+    session.flush()  # they are read by column
+    half_used = _HALF_USED.rows(session, before=now - life / 2)
+    old = {device_id for device_id, at in half_used if is_due(device_id, at, now, life)}
+    return old | {device_id for (device_id,) in _ENDED.rows(session, now=now)}
+
+
+_STANDS: Final = col(DesiredRow.device_id) == col(Device.id)
+_IS_NEW: Final = and_(col(DesiredRow.device_id).is_(None), col(Device.revoked_at).is_(None))
+_NEW: Final = Query(select_columns(col(Device.id)).outerjoin(DesiredRow, _STANDS).where(_IS_NEW))
+_IS_SAME_EPOCH: Final = col(Device.reported_epoch) == col(DesiredRow.epoch)
+_IS_TO_COMPOSE: Final = or_(_IS_NEW, and_(_IS_SAME_EPOCH, col(Device.reported_generation) > col(DesiredRow.generation)))
+_IS_BEHIND: Final = and_(
+    col(Device.presence) == "online",
+    or_(
+        col(Device.reported_epoch) < col(DesiredRow.epoch),
+        and_(_IS_SAME_EPOCH, col(Device.reported_generation) < col(DesiredRow.generation)),
+    ),
+)
+_OUT_OF_STEP: Final = Query(
+    select_columns(col(Device.id), _IS_TO_COMPOSE).outerjoin(DesiredRow, _STANDS).where(or_(_IS_TO_COMPOSE, _IS_BEHIND))
+)
+_ENDED: Final = Query(
+    select_columns(col(Intent.device_id)).where(col(Intent.until) <= bindparam("now", type_=UtcDateTime())).distinct()
+)
+_HALF_USED: Final = Query(
+    select_columns(col(DesiredRow.device_id), col(DesiredRow.issued_at))
+    .join(Device, _STANDS)
+    .where(
+        col(DesiredRow.issued_at) < bindparam("before", type_=UtcDateTime()),
+        col(Device.revoked_at).is_(None),
     )
-    old = {device_id for device_id, at in session.exec(half_used).all() if is_due(device_id, at, now, life)}
-    return {*session.exec(ended).all(), *session.exec(_overtaken()).all(), *old}
+)
 
 
 def mark_due(session: Session, device_ids: Iterable[str], now: datetime) -> None:
     """Have these devices' states composed again, without the intents that have ended."""
     mark_all_stale(session, list(device_ids))
     session.exec(delete(Intent).where(col(Intent.until) <= now))
-
-
-def _overtaken() -> SelectOfScalar[str]:
-    """Select devices that report a later generation than the one that stands: they would refuse it as old."""
-    wanted = select(Device.id).join(DesiredRow, col(DesiredRow.device_id) == col(Device.id))
-    return wanted.where(
-        col(Device.reported_epoch) == col(DesiredRow.epoch),
-        col(Device.reported_generation) > col(DesiredRow.generation),
-    )
 
 
 def is_due(device_id: str, issued_at: datetime, now: datetime, life: timedelta) -> bool:

@@ -5,13 +5,15 @@ broker: see docs/adr/0021-presence-grace.md.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, update
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, update
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from shoal_contract.reported import CONNECTION_LOST
-from shoal_hub.database import Database, announce, in_parts, is_among
+from shoal_hub.bulk import Query
+from shoal_hub.database import Database, UtcDateTime, announce, in_parts, is_among
 from shoal_hub.devices.tables import Device
 
 
@@ -26,13 +28,20 @@ def note_lost(database: Database, now: datetime, since: datetime, grace: timedel
     """
     if now - since < grace:
         return
-    is_over = and_(col(Device.presence_lost_at) <= now - grace, col(Device.revoked_at).is_(None))
     with database.session() as session:
         # Not ordered by the database: SQLite would rather go through all devices by their ids than sort the few.
-        lost = sorted(session.exec(select(Device.id).where(is_over)))
+        lost = sorted(device_id for (device_id,) in _LOST.rows(session, before=now - grace))
     for part in in_parts(lost):  # all of a fleet may be lost at once, and ingest has to write meanwhile
         with database.transaction() as session:
-            _show_offline(session, and_(is_among(col(Device.id), part), is_over))
+            _show_offline(session, and_(is_among(col(Device.id), part), _is_over(now - grace)))
+
+
+def _is_over(before: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
+    """Return the condition that a device was lost before then, and has not come back."""
+    return and_(col(Device.presence_lost_at) <= before, col(Device.revoked_at).is_(None))
+
+
+_LOST: Final = Query(select_columns(col(Device.id)).where(_is_over(bindparam("before", type_=UtcDateTime()))))
 
 
 def _show_offline(session: Session, are_lost: ColumnElement[bool]) -> None:

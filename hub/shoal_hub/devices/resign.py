@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import bindparam
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, or_, select, update
 
 from shoal_contract.desired import DesiredState
 from shoal_contract.envelope import DESIRED_STATE_TYPE
-from shoal_hub.database import announce
+from shoal_hub.bulk import Query
+from shoal_hub.database import UtcDateTime, announce
 from shoal_hub.devices.desired import is_due
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.trust.director import Director
@@ -27,15 +29,23 @@ _CHANGED: Final = ("epoch", "generation", "envelope", "issued_at", "expires_at")
 
 def states_to_sign(session: Session, epoch: int, now: datetime, life: timedelta) -> list[str]:
     """Return devices whose state is of an earlier director key than `epoch`, or is half through its life."""
-    standing = select(DesiredRow.device_id, DesiredRow.epoch, DesiredRow.issued_at).join(
-        Device, col(Device.id) == col(DesiredRow.device_id)
-    )
-    wanted = standing.where(
-        col(Device.revoked_at).is_(None),
-        or_(col(DesiredRow.epoch) < epoch, col(DesiredRow.issued_at) < now - life / 2),
-    )
-    rows = session.exec(wanted.order_by(col(DesiredRow.issued_at))).all()
+    session.flush()  # they are read by column
+    rows = _TO_SIGN.rows(session, epoch=epoch, before=now - life / 2)
     return [device_id for device_id, of, at in rows if of < epoch or is_due(device_id, at, now, life)]
+
+
+_TO_SIGN: Final = Query(
+    select_columns(col(DesiredRow.device_id), col(DesiredRow.epoch), col(DesiredRow.issued_at))
+    .join(Device, col(Device.id) == col(DesiredRow.device_id))
+    .where(
+        col(Device.revoked_at).is_(None),
+        or_(
+            col(DesiredRow.epoch) < bindparam("epoch"),
+            col(DesiredRow.issued_at) < bindparam("before", type_=UtcDateTime()),
+        ),
+    )
+    .order_by(col(DesiredRow.issued_at))
+)
 
 
 def sign_states(

@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import bindparam, update
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, delete, or_, select
 
 from shoal_hub.broker.access import Revoked
+from shoal_hub.bulk import Query
 from shoal_hub.database import UtcDateTime, announce, in_parts
 from shoal_hub.devices.certificates import DeviceCertificate
 from shoal_hub.devices.desired_tables import StaleDesired
@@ -105,18 +107,15 @@ def read_revoked(session: Session, now: datetime) -> Revoked:
     A certificate that was retired, or is of a revoked device, is named until it has expired; a revoked device until it
     has been cut off and its last known certificate has expired, so that neither file grows for ever.
     """
-    serials: dict[int, datetime] = {}
-    owners: set[str] = set()
-    for row, revoked_at in session.exec(_REFUSED, params={"after": now - EXPIRY_SLACK}).all():
-        owners.add(row.device_id)
-        # One that was issued at the moment of the revocation was not there to be retired.
-        since = row.retired_at or revoked_at
-        if since is not None:
-            serials[int(row.serial, 16)] = since
-    listed = set(session.exec(_LISTED))
-    devices = {
-        one for one, cut_off_at in session.exec(_GONE).all() if cut_off_at is None or one in owners or one not in listed
-    }
+    valid_after = now - EXPIRY_SLACK
+    serials = {int(serial, 16): at for serial, at in _RETIRED.rows(session, after=valid_after)}
+    devices: set[str] = set()
+    for device_id, revoked_at, cut_off_at, serial, expires_at in _REVOKED.rows(session):
+        is_good = serial is not None and expires_at > valid_after
+        if is_good:  # one that was issued at the moment of the revocation was not there to be retired
+            serials.setdefault(int(serial, 16), revoked_at)
+        if is_good or cut_off_at is None or serial is None:
+            devices.add(device_id)
     return Revoked(devices, serials)
 
 
@@ -135,28 +134,39 @@ class Pending:
 
 def read_pending(session: Session, now: datetime) -> Pending:
     """Return where the broker is behind; once it is cut off, a device is looked after once more, a while later."""
-    to_cut_off = session.exec(_TO_CUT_OFF).all()
-    to_clear = session.exec(_TO_CLEAR, params={"before": now - _ON_ITS_WAY}).all()
-    return Pending({one: at is not None for one, at in to_cut_off}, list(to_clear))
+    to_cut_off = {one: at is not None for one, at in _TO_CUT_OFF.rows(session)}
+    return Pending(to_cut_off, [one for (one,) in _TO_CLEAR.rows(session, before=now - _ON_ITS_WAY)])
 
 
-# Built once: a thread looks for what they find as long as the hub runs.
 _IS_REVOKED: Final = col(Device.revoked_at).is_not(None)
-_REFUSED: Final = (
-    select(DeviceCertificate, Device.revoked_at)
-    .join(Device)
-    .where(
+"""In each of these, though it may follow from the rest: by it, the few are found without going through all."""
+_RETIRED: Final = Query(
+    select_columns(col(DeviceCertificate.serial), col(DeviceCertificate.retired_at)).where(
+        col(DeviceCertificate.retired_at).is_not(None),
         col(DeviceCertificate.expires_at) > bindparam("after", type_=UtcDateTime),
-        or_(col(DeviceCertificate.retired_at).is_not(None), _IS_REVOKED),
     )
 )
-_LISTED: Final = select(DeviceCertificate.device_id).join(Device).where(_IS_REVOKED)
-_GONE: Final = select(Device.id, Device.cut_off_at).where(_IS_REVOKED)
-_TO_CUT_OFF: Final = select(Device.id, Device.decommissioned_at).where(_IS_REVOKED, col(Device.cut_off_at).is_(None))
-_TO_CLEAR: Final = select(Device.id).where(
-    col(Device.decommissioned_at).is_not(None),
-    col(Device.cleared_at).is_(None),
-    col(Device.cut_off_at) < bindparam("before", type_=UtcDateTime),
+_REVOKED: Final = Query(
+    select_columns(
+        col(Device.id),
+        col(Device.revoked_at),
+        col(Device.cut_off_at),
+        col(DeviceCertificate.serial),
+        col(DeviceCertificate.expires_at),
+    )
+    .outerjoin(DeviceCertificate, col(DeviceCertificate.device_id) == col(Device.id))
+    .where(_IS_REVOKED)
+)
+_TO_CUT_OFF: Final = Query(
+    select_columns(col(Device.id), col(Device.decommissioned_at)).where(_IS_REVOKED, col(Device.cut_off_at).is_(None))
+)
+_TO_CLEAR: Final = Query(
+    select_columns(col(Device.id)).where(
+        _IS_REVOKED,
+        col(Device.decommissioned_at).is_not(None),
+        col(Device.cleared_at).is_(None),
+        col(Device.cut_off_at) < bindparam("before", type_=UtcDateTime),
+    )
 )
 
 

@@ -3,11 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import update
-from sqlmodel import Session, col, select
+from sqlalchemy import bindparam, update
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col
 
 from shoal_contract.desired import DesiredConfig
-from shoal_hub.database import Database, announce
+from shoal_hub.bulk import Query
+from shoal_hub.database import Database, UtcDateTime, announce
 from shoal_hub.devices.compose import CONFIG, compose
 from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.tables import Device
@@ -28,11 +30,8 @@ def note_silence(database: Database, now: datetime, since: datetime) -> None:
     """
     if now - since < SHORTEST:
         return
-    quiet = select(Device.id, Device.last_seen_at).where(
-        Device.presence == "online", col(Device.presence_lost_at).is_(None)
-    )
     with database.session() as session:
-        rows = session.exec(quiet.where(col(Device.last_seen_at) < now - SHORTEST)).all()
+        rows = _QUIET.rows(session, before=now - SHORTEST)
         silent = [(one, seen) for one, seen in rows if seen and now - max(seen, since) > _patience(session, one, now)]
     for device_id, seen in silent:
         with database.transaction() as session:
@@ -45,6 +44,15 @@ def note_silence(database: Database, now: datetime, since: datetime) -> None:
             fallen = {"presence": "offline", "presence_since": seen, "presence_reason": SILENT}
             session.connection().execute(still.values(**fallen))
             announce(session, "devices")
+
+
+_QUIET: Final = Query(
+    select_columns(col(Device.id), col(Device.last_seen_at)).where(
+        col(Device.presence) == "online",
+        col(Device.presence_lost_at).is_(None),
+        col(Device.last_seen_at) < bindparam("before", type_=UtcDateTime()),
+    )
+)
 
 
 def _patience(session: Session, device_id: str, now: datetime) -> timedelta:

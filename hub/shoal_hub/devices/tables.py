@@ -27,6 +27,12 @@ class Device(SQLModel, table=True):
             sqlite_where=text("presence_lost_at IS NOT NULL"),
             postgresql_where=text("presence_lost_at IS NOT NULL"),
         ),
+        Index(
+            "ix_devices_revoked",
+            "revoked_at",
+            sqlite_where=text("revoked_at IS NOT NULL"),
+            postgresql_where=text("revoked_at IS NOT NULL"),
+        ),
     )
 
     id: str = Field(primary_key=True)

@@ -6,11 +6,14 @@ A process that was killed takes nothing back, so what a run wants of devices and
 from datetime import datetime
 from typing import Final
 
-from sqlmodel import Session, col, or_, select
+from sqlalchemy import String, bindparam
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, or_
 
 from shoal_hub.audit.actor import CONTROLLER, Actor
 from shoal_hub.audit.record import record
-from shoal_hub.database import Database, announce, utc_now
+from shoal_hub.bulk import Query
+from shoal_hub.database import Database, announce, as_texts, is_among, is_one_of, utc_now
 from shoal_hub.devices.intents import drop_intents_of
 from shoal_hub.devices.tables import Intent
 from shoal_hub.events.record import record_event
@@ -52,10 +55,7 @@ def close_run(session: Session, run: FederatedRun, state: RunState, reason: str,
 def close_orphans(database: Database) -> None:
     """Close and release the runs whose job has ended without doing so."""
     with database.session() as session:
-        has_ended = select(FederatedRun.id, Job.error).join(Job, col(Job.id) == col(FederatedRun.job_id))
-        has_ended = has_ended.where(col(Job.state).in_(("succeeded", "failed")))
-        is_left = or_(col(FederatedRun.ended_at).is_(None), col(FederatedRun.id).in_(_owners(session)))
-        orphans = session.exec(has_ended.where(is_left)).all()
+        orphans = _ORPHANS.rows(session, owners=as_texts(_owners(session)))
     for run_id, error in orphans:
         with database.transaction() as session:
             release(session, run_id)
@@ -65,8 +65,21 @@ def close_orphans(database: Database) -> None:
                 close_run(session, run, "failed", reason, utc_now(), by=CONTROLLER)
 
 
+_ORPHANS: Final = Query(
+    select_columns(col(FederatedRun.id), col(Job.error))
+    .join(Job, col(Job.id) == col(FederatedRun.job_id))
+    .where(
+        is_one_of(col(Job.state), ("succeeded", "failed")),
+        or_(
+            col(FederatedRun.ended_at).is_(None),
+            is_among(col(FederatedRun.id), bindparam("owners", type_=String())),
+        ),
+    )
+)
+_OWNERS: Final = Query(select_columns(col(Intent.owner)).where(col(Intent.owner).startswith(_PREFIX)).distinct())
+
+
 def _owners(session: Session) -> set[str]:
     """Return the runs that own an intent or a lease."""
-    wanted = select(Intent.owner).where(col(Intent.owner).startswith(_PREFIX)).distinct()
-    owners = [*session.exec(wanted), *lease_users(session)]
+    owners = [*(owner for (owner,) in _OWNERS.rows(session)), *lease_users(session)]
     return {owner.removeprefix(_PREFIX).split("/")[0] for owner in owners if owner.startswith(_PREFIX)}

@@ -40,6 +40,9 @@ _LONGEST_GATHER_S: Final = 2.0
 _GATHER_STEP_S: Final = 0.2
 """How often it is looked whether there is a whole batch; and for how long a connection lets what comes pile up."""
 _POLL_S: Final = 0.5
+"""How often it is looked, at the start, whether every connection stands."""
+_REST_S: Final = 2.5
+"""For how long something is waited for; then it is looked whether the thread that keeps uploads has ended."""
 _RETRY_S: Final = 0.5
 _IDLE: Final = timedelta(seconds=5)
 _IDLE_CHECK_S: Final = 2.5
@@ -104,12 +107,12 @@ class IngestWorker:
             while not self._stopping.is_set():
                 if not blobs.is_alive() and not self._stopping.is_set():
                     raise IngestError("the thread that keeps uploads has ended; its error is above", "report it")
-                self._take_batch()
+                self._take_batch(_REST_S if is_ready else _POLL_S)
                 if not is_ready and all(connection.is_connected for connection in connections):
                     is_ready = True
                     on_ready()
         finally:
-            self._stopping.set()
+            self.stop()
             blobs.join()
             for connection in connections:
                 connection.stop()
@@ -124,8 +127,10 @@ class IngestWorker:
         """Tell the hub's other processes what changed; a lost word costs them one slow tick."""
         wake(self._control, what, INGEST)
 
-    def _take_batch(self) -> None:
-        events = _drain(self._events, self._gathers_until_s)
+    def _take_batch(self, wait_s: float = _POLL_S) -> None:
+        events = _drain(self._events, self._gathers_until_s, wait_s)
+        if not events:
+            return
         began_cpu_s = time.thread_time()
         messages = [event for event in events if isinstance(event, Message)]
         for message in messages:
@@ -213,13 +218,13 @@ class IngestWorker:
             log.exception("recording that messages are dropped failed; it is in this log alone")
 
     def _serve_blobs(self) -> None:
-        looked_s = -math.inf
+        look_s = -math.inf
         while not self._stopping.is_set():
-            for event in _drain(self._blob_events):
+            for event in _drain(self._blob_events, wait_s=max(0.0, look_s - time.monotonic())):
                 if isinstance(event, Message):
                     self._take_chunk(event)
-            if time.monotonic() - looked_s >= _IDLE_CHECK_S:
-                looked_s = time.monotonic()
+            if time.monotonic() >= look_s:
+                look_s = time.monotonic() + _IDLE_CHECK_S
                 self._ask_idle()
 
     def _ask_idle(self) -> None:
@@ -262,11 +267,11 @@ class IngestWorker:
         self._acknowledge(device_id, Ack(stream=device.outbox_stream, sequence=device.outbox_sequence, blobs=blobs))
 
 
-def _drain(events: "queue.SimpleQueue[Event]", until_s: float = 0.0) -> list[Event]:
+def _drain(events: "queue.SimpleQueue[Event]", until_s: float = 0.0, wait_s: float = _POLL_S) -> list[Event]:
     """Wait for an event, and take what else is there or comes until then (monotonic clock), up to a batch."""
     batch: list[Event] = []
     try:
-        batch.append(events.get(timeout=_POLL_S))
+        batch.append(events.get(timeout=wait_s))
         # Not `get` with a timeout: this thread would be woken for each of them.
         while len(batch) + events.qsize() < BATCH_MESSAGES and (left_s := until_s - time.monotonic()) > 0:
             time.sleep(min(left_s, _GATHER_STEP_S))

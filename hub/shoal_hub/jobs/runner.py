@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import select as select_columns
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select, update
 
-from shoal_hub.database import Database, announce, utc_now
+from shoal_hub.bulk import Query
+from shoal_hub.database import Database, announce, is_one_of, utc_now
 from shoal_hub.jobs.kinds import WAITING_KINDS
 from shoal_hub.jobs.queue import finish
 from shoal_hub.jobs.tables import Job
@@ -84,9 +86,8 @@ class JobRunner:
 
     def _has_open(self) -> bool:
         """Whether there is a job to look after: to see that there is none takes no turn as the one who writes."""
-        is_open = col(Job.state).in_(("queued", "running"))
         with self._database.session() as session:
-            return session.exec(select(Job.id).where(is_open).limit(1)).first() is not None
+            return bool(_OPEN.rows(session))
 
     def _requeue_orphans(self) -> None:
         with self._database.transaction() as session:
@@ -136,6 +137,9 @@ class JobRunner:
     def _log_tail(self, job_id: str) -> str:
         lines = read_tail(log_path(self._settings, job_id), _LOG_TAIL_BYTES).strip().splitlines()
         return lines[-1] if lines else "it wrote nothing"
+
+
+_OPEN: Final = Query(select_columns(col(Job.id)).where(is_one_of(col(Job.state), ("queued", "running"))).limit(1))
 
 
 def log_path(settings: Settings, job_id: str) -> Path:

@@ -1,9 +1,12 @@
 """Ends drift signals of versions that no device serves any more: no window will ever say that the drift is over."""
 
 from datetime import datetime
+from typing import Final
 
-from sqlmodel import Session, select
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
 
+from shoal_hub.bulk import Query
 from shoal_hub.database import Database
 from shoal_hub.devices.matching import load_devices
 from shoal_hub.monitoring.drift import lift, serves
@@ -13,7 +16,7 @@ from shoal_hub.monitoring.tables import DriftSignal
 def settle_signals(database: Database, now: datetime) -> None:
     """Take devices off the signals of versions that they do not serve; a signal of no device is cleared."""
     with database.session() as session:
-        active = session.exec(select(DriftSignal).where(DriftSignal.state == "active")).all()
+        active = session.exec(select(DriftSignal).where(_IS_ACTIVE)).all() if _ANY_ACTIVE.rows(session) else []
         settled = [signal.id for signal in active if _left(session, signal)]
     for signal_id in settled:
         with database.transaction() as session:
@@ -21,6 +24,10 @@ def settle_signals(database: Database, now: datetime) -> None:
             message = f"{signal.model} version {signal.version} is not served any more where its inputs had drifted"
             for device_id in _left(session, signal):
                 lift(session, signal, device_id, message, now)
+
+
+_IS_ACTIVE: Final = col(DriftSignal.state) == "active"
+_ANY_ACTIVE: Final = Query(select_columns(col(DriftSignal.id)).where(_IS_ACTIVE).limit(1))
 
 
 def _left(session: Session, signal: DriftSignal) -> list[str]:

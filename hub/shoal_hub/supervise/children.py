@@ -53,6 +53,11 @@ class Child:
         return self._process is not None and is_ready(self._settings, self.name, self._process.pid)
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started, and has not been found to have ended since."""
+        return self._process is not None
+
+    @property
     def log_path(self) -> Path:
         """Where the process logs."""
         return self._settings.data / "run" / f"{self.name}.log"

@@ -7,11 +7,13 @@ alone: one that is late, of no use or could not be made holds nothing up, as the
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
+from sqlalchemy import and_
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from shoal_contract.limits import MAX_ARTIFACT_BYTES, MAX_DELTAS
 from shoal_contract.transfer import DeltaRef
+from shoal_hub.bulk import Query
 from shoal_hub.database import Database, add_unless_there
 from shoal_hub.jobs.queue import enqueue, give_up
 from shoal_hub.jobs.tables import Job
@@ -63,16 +65,20 @@ def has_deltas_to_come(session: Session, user: str) -> bool:
 
 def end_unwanted_deltas(database: Database) -> None:
     """Give up the making of deltas to files that nobody leases any more: their rollouts have ended."""
-    unwanted = select(Delta).where(Delta.state == "making", col(Delta.result_sha256).not_in(select(Lease.sha256)))
     with database.session() as session:
-        is_any = session.exec(unwanted.limit(1)).first() is not None
-    if not is_any:
-        return
+        if not _ANY_UNWANTED.rows(session):
+            return
     with database.transaction() as session:
-        for row in session.exec(unwanted).all():
+        for row in session.exec(select(Delta).where(_IS_UNWANTED)).all():
             give_up(session, row.job_id, _ENDED)
             row.state, row.why = "failed", _ENDED
             session.add(row)
+
+
+_IS_UNWANTED: Final = and_(
+    col(Delta.state) == "making", col(Delta.result_sha256).not_in(select_columns(col(Lease.sha256)))
+)
+_ANY_UNWANTED: Final = Query(select_columns(col(Delta.result_sha256)).where(_IS_UNWANTED).limit(1))
 
 
 def named_deltas(session: Session) -> dict[str, dict[str, DeltaRef]]:

@@ -9,12 +9,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, delete, func, select
 
 from shoal_contract.ack import BlobAnswer
 from shoal_contract.ids import sha256_hex
 from shoal_contract.limits import CHUNK_SIZES_BYTES, MAX_BLOB_BYTES
 from shoal_contract.telemetry import BlobOffer
+from shoal_hub.bulk import Query
 from shoal_hub.database import Database, announce
 from shoal_hub.devices.revocation import revoked_among
 from shoal_hub.errors import TooManyRequestsError
@@ -109,9 +111,10 @@ class Uploads:
 
         A blob that nobody waits for any more is refused instead: its device would be asked for ever.
         """
-        wanted = select(Upload).where(Upload.state == "credited", col(Upload.changed_at) < since)
+        wanted = select(Upload).where(_IS_CREDITED, col(Upload.changed_at) < since)
         with self._database.session() as session:
-            rows = [row for row in session.exec(wanted).all() if self._last_chunk_at(row) < since.timestamp()]
+            found = session.exec(wanted).all() if _ANY_CREDITED.rows(session) else []
+            rows = [row for row in found if self._last_chunk_at(row) < since.timestamp()]
         if rows:
             with self._database.transaction() as session:
                 for row in rows:
@@ -161,6 +164,10 @@ class Uploads:
 
     def _chunks_of(self, upload: Upload) -> Path:
         return self._folder / f"{upload.sha256}-{upload.device_id}"
+
+
+_IS_CREDITED: Final = col(Upload.state) == "credited"
+_ANY_CREDITED: Final = Query(select_columns(col(Upload.sha256)).where(_IS_CREDITED).limit(1))
 
 
 def _tell_refused(session: Session, upload: Upload, now: datetime) -> None:

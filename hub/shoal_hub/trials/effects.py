@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 from shoal_hub.gates.evidence import Sides, Times, before_of, collect
 from shoal_hub.gates.plan import FORMS, GateMetricPlan, GatePlan
 from shoal_hub.trials.public import Effect
+from shoal_hub.trials.running import running_trials
 from shoal_hub.trials.tables import Trial, TrialDevice
 from shoal_numerics import Evidence, GateMetric, MetricResult, evaluate_metric
 
@@ -46,7 +47,7 @@ def shows_harm(effects: list[Effect]) -> str:
 
 def windows_needed(session: Session) -> list[tuple[str, datetime]]:
     """Return, for each running A/B trial, its model and from when on it reads windows."""
-    running = session.exec(select(Trial).where(Trial.state == "running", Trial.mode == "ab"))
+    running = [trial for trial in running_trials(session) if trial.mode == "ab"]
     return [(trial.model, before_of(trial.created_at, PLAN)) for trial in running]
 
 

@@ -12,6 +12,7 @@ from shoal_hub.database import Database
 from shoal_hub.trials.effects import effects_of, shows_harm
 from shoal_hub.trials.public import TrialResults
 from shoal_hub.trials.results import read_results, sides_of
+from shoal_hub.trials.running import running_trials
 from shoal_hub.trials.start import end_trial, find_trial
 from shoal_hub.trials.tables import ShadowRow, Trial
 from shoal_numerics import NumericsError
@@ -24,8 +25,7 @@ LOOK_EVERY: Final = timedelta(minutes=1)
 def settle_trials(database: Database, now: datetime) -> None:
     """End each running trial whose stop rule is met; what ends by itself is audited as the controller's doing."""
     with database.session() as session:
-        running = session.exec(select(Trial).where(Trial.state == "running")).all()
-        due = [trial for trial in running if now >= trial.ends_at or _is_due(trial, now)]
+        due = [trial for trial in running_trials(session) if now >= trial.ends_at or _is_due(trial, now)]
         looked = [(trial.id, *_outcome(session, trial, now)) for trial in due]
     for trial_id, reason, results in looked:
         with database.transaction() as session:

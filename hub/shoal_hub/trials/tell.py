@@ -12,14 +12,18 @@ from shoal_hub.devices.intents import replace_intents
 from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.transfer.deltas import has_deltas_to_come
 from shoal_hub.trials.owner import owner_of
+from shoal_hub.trials.running import running_trials
 from shoal_hub.trials.tables import Trial, TrialDevice
 
 
 def tell_trials(database: Database, now: datetime, delta_wait: timedelta) -> None:
     """Tell the devices of each running trial that waits for deltas no longer."""
     with database.session() as session:
-        running = session.exec(select(Trial).where(Trial.state == "running")).all()
-        due = [one.id for one in running if not (is_told(session, one) or _is_waiting(session, one, now, delta_wait))]
+        due = [
+            one.id
+            for one in running_trials(session)
+            if not (is_told(session, one) or _is_waiting(session, one, now, delta_wait))
+        ]
     for trial_id in due:
         with database.transaction() as session:
             trial = session.get_one(Trial, trial_id, with_for_update=True)

@@ -5,18 +5,22 @@ Online keys lie in `trust/online`, and offline ones in `trust/offline` until a c
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from sqlmodel import Session, select
+from sqlalchemy import bindparam
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 from typing_extensions import Self
 
 from shoal_client.tuf import Rotation
 from shoal_contract.ids import sha256_hex
 from shoal_contract.trust import CA_BUNDLE_TARGET, MAX_CA_BUNDLE_BYTES
+from shoal_hub.bulk import Query
 from shoal_hub.database import Database, utc_now
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
@@ -144,11 +148,13 @@ class HubTrust:
     def _is_told(self, session: Session, pem: str) -> bool:
         """Whether devices are told to trust just these CAs, or will be once what waits has been signed."""
         repository = self.reading(session)
-        if repository.newest(ROOT) is None:
+        in_force = repository.newest(TARGETS)
+        if in_force is None:
             return True  # the first metadata lists them
-        info = Staging(repository).latest_targets().targets.get(CA_BUNDLE_TARGET)
-        row = session.get(TrustTarget, (CA_BUNDLE_TARGET, info.hashes["sha256"])) if info is not None else None
-        return row is not None and _certificates(row.content) == _certificates(pem.encode())
+        staged = _STAGED_TARGETS.rows(session)
+        sha256 = _listed_bundle(staged[0][0] if staged else in_force.content)
+        rows = _BUNDLE.rows(session, hash=sha256) if sha256 is not None else []
+        return any(_are_same(bundle, pem.encode()) for (bundle,) in rows)
 
     def _offer_ca_bundle(self, repository: TrustRepository, data: bytes) -> None:
         """Have a bundle stand for devices, beside the one that is listed now; older ones are let go."""
@@ -174,8 +180,7 @@ class HubTrust:
         Raises:
             TrustError: That key is not here.
         """
-        repository = self.reading(session)
-        return repository.newest(ROOT) is not None and director.follow(repository.director_epoch())
+        return director.follow(self.reading(session).director_epoch())
 
     def has_director(self, epoch: int) -> bool:
         """Whether the director's key of an epoch is here."""
@@ -194,6 +199,25 @@ class HubTrust:
                     store.erase(key_id)
                     erased.append(key_id)
         return erased
+
+
+_STAGED_TARGETS: Final = Query(select_columns(col(StagedMetadata.content)).where(col(StagedMetadata.role) == TARGETS))
+_BUNDLE: Final = Query(
+    select_columns(col(TrustTarget.content)).where(
+        col(TrustTarget.path) == CA_BUNDLE_TARGET, col(TrustTarget.sha256) == bindparam("hash")
+    )
+)
+
+
+@lru_cache(maxsize=1)  # it is asked for again and again, and to read metadata takes longer than to fetch it
+def _listed_bundle(content: bytes) -> str | None:
+    """Return the hash of the CA bundle that targets metadata lists."""
+    info = Metadata[Targets].from_bytes(content).signed.targets.get(CA_BUNDLE_TARGET)
+    return info.hashes["sha256"] if info is not None else None
+
+
+def _are_same(bundle: bytes, other: bytes) -> bool:
+    return bundle == other or _certificates(bundle) == _certificates(other)
 
 
 def _certificates(pem: bytes) -> set[bytes]:

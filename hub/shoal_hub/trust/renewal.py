@@ -3,14 +3,17 @@
 The controller calls this by level; most calls find that nothing is to do, at the price of one query.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Final
 
-from sqlmodel import Session, delete, select
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, delete, select
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Timestamp
 
 from shoal_hub.audit.actor import CONTROLLER
+from shoal_hub.bulk import Query
 from shoal_hub.database import Database
 from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import EventRow
@@ -37,7 +40,7 @@ def renew_due(database: Database, trust: HubTrust, now: datetime) -> bool:
         repository = trust.writing(session, now)
         with recorded(repository, "trust.renew", CONTROLLER):
             is_new = _renew_online(repository) | _renew_offline(repository)
-        for row in _untold(repository, now):
+        for row in _untold(repository, repository.standing(), now):
             record_event(session, "trust_expiring", expiry_text(row), subject=_subject(row), severity="error")
     return is_new
 
@@ -80,14 +83,17 @@ def claimed_version(content: bytes) -> int:
 
 def _is_anything_due(repository: TrustRepository, now: datetime) -> bool:
     rows = repository.standing()
-    waiting = set(repository.session.exec(select(StagedMetadata.role)).all())
+    waiting = {role for (role,) in _WAITING.rows(repository.session)}
     is_due = any(is_half_over(row, repository.lives, now) and row.role not in waiting for row in rows)
-    return not rows or is_due or bool(_untold(repository, now))
+    return not rows or is_due or bool(_untold(repository, rows, now))
 
 
-def _untold(repository: TrustRepository, now: datetime) -> list[Standing]:
-    """Return what runs out and that no event has told yet."""
-    running_out = [row for row in repository.standing() if is_running_out(row, repository, now)]
+_WAITING: Final = Query(select_columns(col(StagedMetadata.role)))
+
+
+def _untold(repository: TrustRepository, rows: Iterable[Standing], now: datetime) -> list[Standing]:
+    """Return what of this runs out and that no event has told yet."""
+    running_out = [row for row in rows if is_running_out(row, repository, now)]
     told = _told(repository.session, "trust_expiring") if running_out else set()
     return [row for row in running_out if _subject(row) not in told]
 

@@ -7,12 +7,13 @@ by `staging.py`. One instance works within one transaction, whose lock makes wri
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from securesystemslib.signer import Signer
 from sqlalchemy import bindparam
 from sqlalchemy import select as select_columns
-from sqlmodel import Session, col, delete, func, select, update
+from sqlmodel import Session, col, delete, func, update
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import (
     DelegatedRole,
@@ -146,9 +147,8 @@ class TrustRepository(Repository):
 
     def standing(self) -> list[Standing]:
         """Return what is in force, without the metadata itself."""
-        columns = select(TrustMetadata.role, TrustMetadata.version, TrustMetadata.expires_at)
-        rows = self.session.exec(columns.order_by(col(TrustMetadata.version))).all()
-        return list({role: Standing(role, version, expires_at) for role, version, expires_at in rows}.values())
+        self.session.flush()  # they are read by column
+        return list({row[0]: Standing(*row) for row in _ALL.rows(self.session)}.values())
 
     def delegator(self, role: str) -> Root | Targets:
         """Return the metadata in force that names a role's keys."""
@@ -280,7 +280,8 @@ class TrustRepository(Repository):
 
     def director_epoch(self) -> int:
         """Return the epoch of the director key that the targets metadata in force names; 0 for none."""
-        return newest_epoch(self.targets(TARGETS))
+        row = self.newest(TARGETS)
+        return _epoch_named(row.content) if row is not None else 0
 
     def _sign_again(self, role: str) -> None:
         with self.edit_targets(role):
@@ -339,6 +340,21 @@ _WRITTEN: Final = update(TrustWriter).values(number=col(TrustWriter.number) + 1)
 _VERSIONS: Final = Query(
     select_columns(col(TrustMetadata.role), func.max(TrustMetadata.version)).group_by(col(TrustMetadata.role))
 )
+_ALL: Final = Query(
+    select_columns(*(getattr(TrustMetadata, name) for name in Standing._fields)).order_by(col(TrustMetadata.version))
+)
+_WRITES: Final = Query(select_columns(col(TrustWriter.number)).where(col(TrustWriter.id) == 1))
+
+
+def count_writes(session: Session) -> int:
+    """Return how often metadata was written: as long as this is the same, so is all of it."""
+    [(number,)] = _WRITES.rows(session)
+    return int(number)
+
+
+@lru_cache(maxsize=1)  # it is asked for at every tick, and to read metadata takes longer than to fetch it
+def _epoch_named(content: bytes) -> int:
+    return newest_epoch(Metadata[Targets].from_bytes(content).signed)
 
 
 def _unsigned(role: str) -> SignerError:

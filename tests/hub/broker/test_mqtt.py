@@ -1,6 +1,7 @@
 """The hub's connection: what it promises when broker, network or callbacks fail."""
 
 import queue
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from tests.simulators.broker import WAIT_S, Broker, Listening, listening
 from shoal_contract import topics
 from shoal_hub import mqtt
 from shoal_hub.addresses import Addresses
-from shoal_hub.mqtt import Connected, Connection, Disconnected, Event, Message, MqttError, Subscription
+from shoal_hub.mqtt import Connected, Connection, Disconnected, Event, Message, MqttError, Subscription, _Session
 from shoal_hub.settings import Settings
 from shoal_hub.trust import certificates, files
 
@@ -134,6 +135,16 @@ def test_a_network_thread_that_died_is_noticed(broker: Broker) -> None:
         session._client._thread_terminate = True
         hub.wait_for(Disconnected)
         hub.wait_for(Connected)
+
+
+def test_a_stop_that_came_before_there_was_a_session_to_end_is_heeded(broker: Broker) -> None:
+    stopping = threading.Event()
+    stopping.set()
+    session = _Session(broker.endpoint("hub-test"), [], queue.SimpleQueue(), 0.0)
+    running = threading.Thread(target=session.run, args=(stopping,), daemon=True)
+    running.start()
+    running.join(WAIT_S)
+    assert not running.is_alive()
 
 
 def test_stopping_ends_promptly_even_while_the_broker_is_away(own_broker: Broker) -> None:

@@ -2,17 +2,21 @@
 
 import threading
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
+from sqlmodel import select
 from tests.simulators.broker import listening, running_broker
 from tests.simulators.hub_threads import Hub, running_hub
+from tests.simulators.rows import add_device
 
 from shoal_hub.controller import loop
 from shoal_hub.controller.loop import Controller
-from shoal_hub.database import Database
+from shoal_hub.database import Database, utc_now
+from shoal_hub.devices.desired import refresh_desired
+from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.revocation import WORD
 from shoal_hub.devices.tables import DesiredRow
 from shoal_hub.processes.controller import build_controller
@@ -67,6 +71,25 @@ def test_a_tick_comes_sooner_while_jobs_are_at_work_as_their_processes_say_no_wo
     monkeypatch.setattr(controller._runner, "_children", {"job": None})
     assert controller._until_next_tick_s() <= 2.0
     database.close()
+
+
+def test_a_sweep_has_composed_what_lacks_and_told_again_what_a_device_is_behind_with(hub: Hub) -> None:
+    hub.controller.stop()
+    database = Database(hub.settings.database)
+    controller = build_controller(hub.settings, database, hub.addresses, lambda _signed: None)
+    now = utc_now()
+    with database.transaction() as session:
+        new, behind = (add_device(session, presence="online").id for _ in range(2))
+        session.flush()
+        refresh_desired(session, hub.director, hub.version_keys, behind, now, timedelta(days=1))
+    with database.session() as session:
+        assert controller._compare(session, now) == {new}
+    controller._mark(lambda session: controller._compare(session, now + timedelta(minutes=1)), now)
+    with database.session() as session:
+        assert session.exec(select(StaleDesired.device_id)).all() == [new]
+    assert list(controller._desired._pending) == [behind]
+    database.close()
+    hub.start_controller()
 
 
 def test_gates_that_wait_are_looked_at_without_a_tick_and_desired_states_are_composed_in_between(

@@ -97,7 +97,7 @@ def test_words_without_an_end_are_followed_all_the_same(words: list[tuple[int, f
 
 
 def test_a_small_fleet_is_gone_through_every_few_ticks_and_a_large_one_now_and_then_but_within_the_minute() -> None:
-    for took_s, least_s, most_s in ((0.005, 4.9, 5.1), (0.03, 29.9, 30.1), (5.0, 59.9, 60.1)):
+    for took_s, least_s, most_s in ((0.0025, 4.9, 5.1), (0.015, 29.9, 30.1), (5.0, 59.9, 60.1)):
         pace = SweepPace(60.0)
         assert pace.is_due(100.0)
         pace.rest(took_s, 100.0)

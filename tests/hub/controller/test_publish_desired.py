@@ -10,6 +10,7 @@ from shoal_agent.settings import LinkSettings
 from shoal_contract import topics
 from shoal_hub.controller.publish_desired import _FIRST_REPEAT, DesiredPublisher
 from shoal_hub.database import Database
+from shoal_hub.devices.desired import out_of_step
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.mqtt import MqttError
 
@@ -108,7 +109,7 @@ def test_a_device_that_is_online_and_behind_is_told_again_less_and_less_often(
     publisher = DesiredPublisher(database, epoch=1)
     told_at = []
     for second in range(0, 500, 5):
-        publisher.repeat_for_those_behind(NOON + timedelta(seconds=second))
+        publisher.repeat_for_those_behind(_behind(database), NOON + timedelta(seconds=second))
         publisher.step(broker)
         if topics.down_desired(behind) in broker.order:
             told_at.append(second)
@@ -118,6 +119,11 @@ def test_a_device_that_is_online_and_behind_is_told_again_less_and_less_often(
     with database.transaction() as session:
         device = session.get_one(Device, behind)
         device.reported_epoch, device.reported_generation = 1, 100
-    publisher.repeat_for_those_behind(NOON + timedelta(seconds=1000))
+    publisher.repeat_for_those_behind(_behind(database), NOON + timedelta(seconds=1000))
     publisher.step(broker)
     assert broker.order == []
+
+
+def _behind(database: Database) -> list[str]:
+    with database.session() as session:
+        return out_of_step(session).behind

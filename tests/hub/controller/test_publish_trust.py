@@ -1,10 +1,13 @@
 """What stands under `trust/` at a real broker: in the order that a device needs, and brought back by level."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlmodel import Session, col, delete, select
+from tests.hub.statements import statements
 from tests.simulators.broker import Broker, Listening, listening
 from tests.simulators.hub_threads import Hub
 from tests.simulators.retained_topics import RetainedTopics
@@ -142,6 +145,33 @@ def test_a_broker_that_is_ahead_of_a_restored_database_has_everything_signed_aga
         publisher.hear(topic, payload)
     publisher.step(outbox, utc_now())
     assert _version(hub, "timestamp") > ahead
+    hub.start_controller()
+
+
+def test_a_look_finds_whatever_was_written_and_where_nothing_was_it_reads_no_metadata(hub: Hub) -> None:
+    hub.controller.stop()
+    publisher, outbox = TrustPublisher(hub.database, hub.trust), RetainedTopics()
+    publisher.step(outbox, utc_now())
+    _publish(hub, 1, MANIFEST)
+
+    def write_meanwhile(topic: str, payload: bytes, **options: Any) -> "Future[None]":
+        if topic == topics.TRUST_INDEX:
+            _publish(hub, 2, MANIFEST)
+        return RetainedTopics.publish(outbox, topic, payload, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox, "publish", write_meanwhile)
+        publisher.look()
+        publisher.step(outbox, utc_now())
+    told = _version(hub, "models/digits")
+    assert f"{PREFIX}{told}.models%2Fdigits" not in outbox.retained
+    publisher.look()
+    publisher.step(outbox, utc_now())
+    assert f"{PREFIX}{told}.models%2Fdigits" in outbox.retained
+    with statements(hub.database) as seen:
+        publisher.look()
+        publisher.step(outbox, utc_now())
+    assert seen == ["SELECT"]
     hub.start_controller()
 
 

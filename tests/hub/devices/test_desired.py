@@ -12,7 +12,7 @@ from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, Des
 from shoal_contract.envelope import DESIRED_STATE_TYPE, verify
 from shoal_contract.wire import parse_message
 from shoal_hub.database import Database
-from shoal_hub.devices.desired import due_devices, mark_due, new_devices, refresh_desired, stale_devices
+from shoal_hub.devices.desired import due_devices, mark_due, new_devices, out_of_step, refresh_desired, stale_devices
 from shoal_hub.devices.intents import drop_intents_of, set_intent
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.errors import InvalidInputError
@@ -98,9 +98,9 @@ def test_a_hub_restored_from_a_backup_gets_ahead_of_devices_that_know_a_later_st
         device = session.get_one(Device, device_id)
         device.reported_epoch, device.reported_generation = director.epoch, NOON_MS + 5000
         session.flush()
-        assert due_devices(session, NOON, LIFE) == {device_id}
+        assert out_of_step(session) == ({device_id}, [])
         assert refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
-        assert due_devices(session, NOON, LIFE) == set()
+        assert out_of_step(session) == (set(), [])
     assert _read(database, director, device_id).generation == NOON_MS + 5001
 
 
@@ -122,8 +122,10 @@ def test_a_device_that_is_new_gets_a_state_without_anybody_wanting_something(
 ) -> None:
     with database.transaction() as session:
         assert new_devices(session) == {device_id}
+        assert out_of_step(session) == ({device_id}, [])
         assert refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
         assert new_devices(session) == set()
+        assert out_of_step(session) == (set(), [])
     assert _read(database, director, device_id).config == DesiredConfig()
 
 

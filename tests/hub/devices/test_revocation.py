@@ -7,6 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from sqlmodel import col, delete, select
 from tests.hub.devices.requests_of import (
     ask,
@@ -27,7 +28,7 @@ from shoal_hub.broker.access import Revoked
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.certificates import DeviceCertificate, device_keys
-from shoal_hub.devices.desired import due_devices, new_devices, refresh_desired
+from shoal_hub.devices.desired import due_devices, new_devices, out_of_step, refresh_desired
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.intents import mark_stale, set_intent
 from shoal_hub.devices.presence import apply_presence
@@ -221,6 +222,7 @@ def test_of_a_decommissioned_device_a_row_stays_and_nothing_of_what_it_said_or_w
         for table in (Intent, DesiredRow, StaleDesired, WrappedKeyRow):
             assert session.exec(select(table).where(col(table.device_id) == device_id)).all() == []
         assert new_devices(session) == set()
+        assert out_of_step(session) == (set(), [])
     assert client.get("/api/v1/devices").json() == []
     assert [one["id"] for one in client.get("/api/v1/devices?decommissioned=true").json()] == [device_id]
     assert client.get(f"/api/v1/devices/{device_id}").status_code == 200
@@ -255,6 +257,26 @@ def test_the_broker_is_behind_until_it_was_seen_to_refuse_and_to_keep_nothing(
     with hub.database.session() as session:
         assert read_pending(session, now + timedelta(days=1)).to_clear == []
         assert revoked_among(session, [revoked, "d-somebody"]) == {revoked}
+
+
+def test_what_is_revoked_or_retired_is_found_without_going_through_the_fleet(sqlite_hub: HubContext) -> None:
+    read: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_more: Any) -> None:
+        if statement.startswith("SELECT"):
+            read.append((statement, values))
+
+    event.listen(sqlite_hub.database.engine, "before_cursor_execute", note)
+    with sqlite_hub.database.session() as session:
+        read_pending(session, utc_now())
+        read_revoked(session, utc_now())
+        event.remove(sqlite_hub.database.engine, "before_cursor_execute", note)
+        plans = [
+            str(session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+            for statement, values in read
+        ]
+    assert len(plans) == 4
+    assert [plan for plan in plans if "_revoked" not in plan and "_retired" not in plan] == []
 
 
 def test_only_what_comes_long_after_the_end_has_a_device_cut_off_again(client: TestClient, hub: HubContext) -> None:

@@ -1,6 +1,7 @@
 """The ingest process's worker: what it tells the broker and when, and what must not end it."""
 
 import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -128,6 +129,41 @@ def test_the_database_is_asked_for_idle_uploads_now_and_then_and_not_as_often_as
     assert looks(wakes=20) == 1
     monkeypatch.setattr("shoal_hub.ingest.worker._IDLE_CHECK_S", 0.0)
     assert looks(wakes=20) == 20
+
+
+def test_a_wait_in_which_nothing_comes_is_no_batch(worker: IngestWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[Sequence[Message]] = []
+
+    def read(messages: Sequence[Message]) -> Read:
+        batches.append(messages)
+        return Read([], frozenset())
+
+    monkeypatch.setattr(worker._reader, "read", read)
+    _drain(worker._events)  # what stopped the worker
+    worker._take_batch(0.0)
+    assert batches == []
+
+
+def test_what_ends_ingest_ends_the_thread_that_waits_for_uploads_at_once(
+    worker: IngestWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = cast("FullDisk", worker._uploads)
+
+    def fail(_wait_s: float) -> None:
+        while not uploads.looks:
+            time.sleep(0.01)
+        time.sleep(0.1)  # until the thread waits again
+        raise RuntimeError("an error that nobody has thought of")
+
+    monkeypatch.setattr(worker, "_take_batch", fail)
+    monkeypatch.setattr(worker._blobs, "start", lambda: None)  # it would tell that there is no broker
+    monkeypatch.setattr("shoal_hub.ingest.worker._IDLE_CHECK_S", 20.0)
+    _drain(worker._blob_events)  # what stopped the worker
+    worker._stopping.clear()
+    began_s = time.monotonic()
+    with pytest.raises(RuntimeError, match="nobody has thought of"):
+        worker.run(lambda: None)
+    assert time.monotonic() - began_s < 10.0
 
 
 def test_what_comes_soon_after_a_batch_is_committed_together_and_a_full_batch_waits_for_nothing(

@@ -5,7 +5,11 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -24,6 +28,7 @@ from shoal_hub.processes.api import _Server
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.rollouts.start import Starter, deployments_of, find_rollout, start_rollout
 from shoal_hub.settings import Settings
+from shoal_hub.supervise.children import Child
 from shoal_hub.supervise.prepare import server_names
 from shoal_hub.supervisor import Supervisor
 from shoal_hub.trust import ca, certificates
@@ -114,6 +119,42 @@ def test_settings_that_no_process_could_start_with_end_the_hub_before_it_starts_
         Supervisor(settings, lambda _line: None).run()
     assert not (tmp_path / "data" / "hub.json").exists()
     assert not (tmp_path / "data" / "broker").exists()
+
+
+def test_it_is_told_of_the_end_of_a_process_and_of_its_own_and_looks_seldom_while_all_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal_hub.supervisor._REST_S", 15.0)
+    supervisor = Supervisor(Settings(data_dir=tmp_path), lambda _line: None)
+    supervisor._is_ready, began_s = True, time.monotonic()
+    with kept_handlers(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        supervisor.heed_signals()
+        with subprocess.Popen(["sleep", "0.2"]):
+            assert supervisor._rest()
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        assert not supervisor._rest()
+    assert time.monotonic() - began_s < 10.0
+
+
+def test_a_process_that_is_to_start_again_is_not_left_waiting_for_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal_hub.supervisor._REST_S", 15.0)
+    settings = Settings(data_dir=tmp_path)
+    supervisor = Supervisor(settings, lambda _line: None)
+    supervisor._is_ready, supervisor._children, began_s = True, [Child("api", settings, 0)], time.monotonic()
+    assert supervisor._rest()
+    assert time.monotonic() - began_s < 10.0
+
+
+@contextmanager
+def kept_handlers(*numbers: signal.Signals) -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def test_a_hub_that_runs_on_and_on_shows_new_certificates_before_the_old_ones_end(
