@@ -45,7 +45,7 @@ WAIT_S = 1500.0
 FEW, MANY, MOST = 100, 1000, 5000
 REPEATS = 3
 """Rollouts of each number of devices; of the largest there is one, which takes minutes."""
-PARTS = ("api", "ingest", "controller")
+PARTS = ("supervisor", "api", "ingest", "controller")
 _SCHEDULED = 2
 """Of Linux's process clocks, the one that the scheduler keeps: `clock_getcpuclockid(3)`."""
 

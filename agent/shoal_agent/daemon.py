@@ -126,7 +126,7 @@ class Agent:
             self._monitor,
             self._now,
             self._reporter.notice_datasets,
-            lambda: self._reporter.said_s,
+            self._reporter.spoken_s,
             shadow=self._shadow,
             ledger=LedgerReports(self._ledger, settings.ledger),
         )

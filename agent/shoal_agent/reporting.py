@@ -75,8 +75,7 @@ class Reporter:
         self._wake = anyio.Event()
         self._is_urgent = False
         self._changed_s = self._trust_changed_s = math.inf
-        self.said_s = -math.inf
-        """When the last reported state left, by the monotonic clock."""
+        self._said_s = -math.inf
         self._sequence = 0
         self._connection = 0
         self._order = (0, 0)
@@ -138,6 +137,10 @@ class Reporter:
         self._trust_changed_s = min(self._trust_changed_s, time.monotonic())
         self._wake.set()
 
+    def spoken_s(self) -> float:
+        """Return when the last reported state left, by the monotonic clock; infinity while a section's end is near."""
+        return math.inf if self._is_working() else self._said_s
+
     def touch(self, *, can_wait: bool = False) -> None:
         """Publish soon, or later together with what changes meanwhile."""
         self._changed_s = min(self._changed_s, time.monotonic())
@@ -190,7 +193,7 @@ class Reporter:
             except LinkError:
                 await anyio.sleep(0.2)  # the link is about to notice that it is down
                 continue
-            seen, self.said_s = connection, time.monotonic()
+            seen, self._said_s = connection, time.monotonic()
             await self._wait_for_change(link)
 
     async def _wait_for_change(self, link: Link) -> None:
@@ -212,9 +215,11 @@ class Reporter:
         """When to publish, by the monotonic clock; infinity while there is nothing new."""
         if self._is_urgent:
             return 0.0
-        is_working = any(one.state == "working" and one.problem is None for one in self._sections.values())
-        linger_s = self._progress_s if is_working else self._linger_s
+        linger_s = self._progress_s if self._is_working() else self._linger_s
         return min(self._changed_s + linger_s, self._trust_changed_s + self._trust_s)
+
+    def _is_working(self) -> bool:
+        return any(one.state == "working" and one.problem is None for one in self._sections.values())
 
     def _loaded(self, report: bytes) -> bytes:
         """Return a report with the events that wait, as far as there is room for them."""

@@ -33,7 +33,7 @@ class Telemetry:
         monitor: Has the windows.
         now: Trusted time.
         before_beat: Called before each heartbeat.
-        reported_s: When the last reported state left, by the monotonic clock.
+        spoken_s: When the last reported state left, by the monotonic clock; infinity while one is about to.
         shadow: Has the windows of trials in shadow; None where there are no trials.
         ledger: Goes along with a heartbeat now and then; None where nobody counts.
     """
@@ -45,7 +45,7 @@ class Telemetry:
         monitor: Monitor,
         now: Callable[[], datetime],
         before_beat: Callable[[], None],
-        reported_s: Callable[[], float],
+        spoken_s: Callable[[], float],
         *,
         shadow: Shadow | None = None,
         ledger: LedgerReports | None = None,
@@ -56,7 +56,7 @@ class Telemetry:
         self._shadow = shadow
         self._now = now
         self._before_beat = before_beat
-        self._reported_s = reported_s
+        self._spoken_s = spoken_s
         self._ledger = ledger
         self._started_s = time.monotonic()
         self._config = DesiredConfig()
@@ -89,10 +89,13 @@ class Telemetry:
     async def _wait(self, beat_s: float) -> None:
         """Wait for the time of the next heartbeat, or for another configuration."""
         self._config_changed = anyio.Event()
-        while (left_s := next_beat_s(beat_s, self._reported_s(), self._config.heartbeat_s) - time.monotonic()) > 0:
-            with anyio.move_on_after(left_s):
-                await self._config_changed.wait()
-                return
+        if not await self._has_changed_by(beat_s + self._config.heartbeat_s):
+            await self._has_changed_by(next_beat_s(beat_s, self._spoken_s(), self._config.heartbeat_s))
+
+    async def _has_changed_by(self, due_s: float) -> bool:
+        with anyio.move_on_after(due_s - time.monotonic()):
+            await self._config_changed.wait()
+        return self._config_changed.is_set()
 
     async def collect_windows(self) -> None:
         """Queue windows as they end, for ever."""
@@ -112,15 +115,15 @@ class Telemetry:
             self._outbox.put_window("shadow", TelemetryMessage(body=compared))
 
 
-def next_beat_s(beat_s: float, reported_s: float, every_s: float) -> float:
+def next_beat_s(beat_s: float, spoken_s: float, every_s: float) -> float:
     """Return when the next heartbeat is due: a reported state says as well that the device is there, but once in a row.
 
     Args:
         beat_s: When the last heartbeat left.
-        reported_s: When the last reported state did.
-        every_s: How far apart heartbeats are; a device is never silent for longer.
+        spoken_s: When the last reported state did; infinity where one is about to.
+        every_s: How far apart heartbeats are.
     """
-    return max(beat_s, min(reported_s, beat_s + every_s)) + every_s
+    return max(beat_s, min(spoken_s, beat_s + every_s)) + every_s
 
 
 def heartbeat(

@@ -92,7 +92,7 @@ class DesiredConfig(WireValue):
     """Section `config`: how the agent behaves."""
 
     heartbeat_s: float = Field(default=60.0, ge=1, le=3600)
-    """Between heartbeats; a reported state that leaves meanwhile puts the next one off, to so long after it."""
+    """Between heartbeats; one is put off by a reported state, which says as much: they are twice this apart at most."""
     window_requests: int = Field(default=1000, ge=10, le=1_000_000)
     window_s: float = Field(default=60.0, ge=1, le=86_400)
     reconnect_jitter_s: float = Field(default=2.0, ge=0, le=3600)

@@ -79,8 +79,10 @@ class HubProcess:
         os.kill(self.pid_of(part), signal.SIGKILL)
 
     def pid_of(self, part: str) -> int:
-        """Return the process of one part: `ingest`, `controller`, `api` or `broker`."""
+        """Return the process of one part: `supervisor`, `ingest`, `controller`, `api` or `broker`."""
         assert self.process is not None
+        if part == "supervisor":
+            return self.process.pid
         wanted = "mosquitto" if part == "broker" else f"processes {part}"
         pids = [pid for pid in _descendants(self.process.pid) if wanted in _command(pid)]
         assert pids, f"no process of the hub is its {part}: {[_command(one) for one in _descendants(self.process.pid)]}"

@@ -137,7 +137,7 @@ class Life:
             self._monitor,
             world.clock,
             self.reporter.notice_datasets,
-            lambda: self.reporter.said_s,
+            self.reporter.spoken_s,
             ledger=LedgerReports(self._ledger, settings.ledger),
         )
 
