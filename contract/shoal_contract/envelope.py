@@ -112,11 +112,11 @@ def _parse(envelope: bytes, max_bytes: int) -> _Envelope:
 
 def _decode(text: str) -> bytes:
     try:
-        decoded = base64.b64decode(text, validate=True)
+        decoded = base64.b64decode(text)
     except (binascii.Error, ValueError) as error:
         msg = "verifying an envelope: payload or signature is not base64"
         raise EnvelopeError(msg) from error
-    # Spare bits of the last character and text after the padding: what Python lets pass differs by version.
+    # Other characters, spare bits of the last one, text after the padding: Python lets pass what differs from this.
     if base64.b64encode(decoded).decode() != text:
         msg = "verifying an envelope: payload or signature is not the canonical base64 of its bytes"
         raise EnvelopeError(msg)

@@ -96,16 +96,17 @@ class Query:
         form = self._forms.get(connection.dialect.name)
         if form is None:
             form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
-        result = connection.exec_driver_sql(form.sql, *form.values([values]))
-        processes = self._processes.get(connection.dialect.name)
-        if processes is None:
-            processes = self._processes[connection.dialect.name] = self._needed(result.cursor, connection.dialect)
-        return _processed(result.all(), processes)
+        with connection.exec_driver_sql(form.sql, *form.values([values])) as result:
+            cursor: DBAPICursor = result.cursor  # its rows are tuples, which those of the result would be made of
+            processes = self._processes.get(connection.dialect.name)
+            if processes is None:
+                processes = self._processes[connection.dialect.name] = self._needed(cursor, connection.dialect)
+            return _processed(cursor.fetchall(), processes)
 
-    def _needed(self, cursor: DBAPICursor | None, dialect: Dialect) -> Sequence[tuple[int, Process]]:
+    def _needed(self, cursor: DBAPICursor, dialect: Dialect) -> Sequence[tuple[int, Process]]:
         """Return what makes the values of some columns, by their places, values of Python's."""
         types = [column.type.dialect_impl(dialect) for column in self._statement.selected_columns]
-        told = [one[1] for one in cursor.description] if cursor is not None else []
+        told = [one[1] for one in cursor.description]
         made: list[Process | None] = [
             one.result_processor(dialect, kind) for one, kind in zip(types, told, strict=True)
         ]
@@ -115,9 +116,9 @@ class Query:
         return [(place, process) for place, process in every if process is not None]
 
 
-def _processed(rows: Sequence[Sequence[Any]], processes: Sequence[tuple[int, Process]]) -> list[tuple[Any, ...]]:
+def _processed(rows: Sequence[Any], processes: Sequence[tuple[int, Process]]) -> list[tuple[Any, ...]]:
     if not rows or not processes:
-        return [tuple(row) for row in rows]
+        return list(rows)
     columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
     for place, process in processes:
         columns[place] = map(process, columns[place])
