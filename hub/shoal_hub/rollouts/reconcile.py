@@ -16,7 +16,7 @@ from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record
 from shoal_hub.bulk import Query
 from shoal_hub.database import Database, announce
-from shoal_hub.ids import new_id
+from shoal_hub.ids import new_ids
 from shoal_hub.registry.costs import Costs, read_costs
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.rollouts.advance import advance
@@ -206,7 +206,7 @@ def _step(
         view = replace(view, costs=_costs_of(session, view))
     gate = look_at_gate(session, row, view, look, now) if not abort_reason else None
     known = Known(read_facts(session, view, work.attempts, work.devices, now), tally, gate=gate, has_more=work.has_more)
-    advanced = advance(view, work.attempts, known, now, lambda: new_id("dp"), abort_reason=abort_reason)
+    advanced = advance(view, work.attempts, known, now, lambda: new_ids("dp", 1)[0], abort_reason=abort_reason)
     changed = [one for one in zip(work.attempts, advanced.attempts, strict=True) if one[0] != one[1]]
     keep(session, changed)
     begin_serving(
