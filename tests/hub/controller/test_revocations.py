@@ -1,5 +1,6 @@
 """Revoked devices over a real broker: off within seconds, out for good, and nothing of a decommissioned one is left."""
 
+import queue
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -274,6 +275,28 @@ def test_an_unreachable_listener_is_told_once_with_the_files_to_copy(hub: Hub) -
         assert session.get_one(Device, stolen.id).cut_off_at is None
     database.close()
     hub.start_controller()
+
+
+def test_a_device_that_could_not_be_cut_off_is_tried_again_within_seconds_whatever_the_tick(hub: Hub) -> None:
+    stolen = Board(hub)
+    hub.database.on_commit = None
+    hub.controller.stop()
+    say_goodbye(hub, stolen.id)
+    database = Database(hub.settings.database)
+    answers, tries = iter(["it does not answer", "still not", ""]), queue.SimpleQueue[str]()
+
+    def cut_off(device_id: str) -> str:
+        tries.put(device_id)
+        return next(answers)
+
+    patient = Revocations(database, hub.broker.access, cut_off, lambda _: None, tick_s=3600.0)
+    patient.start()
+    try:
+        assert [tries.get(timeout=2 * LIMIT_S) for _ in range(3)] == [stolen.id] * 3
+    finally:
+        patient.stop()
+        database.close()
+        hub.start_controller()
 
 
 def test_with_a_broker_elsewhere_the_device_is_pushed_off_and_the_operator_told_what_to_copy(
