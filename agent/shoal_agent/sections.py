@@ -140,6 +140,7 @@ class Sections:
         begun: SectionReport | None = SectionReport(state="working", deployment=deployment)
         delay_s, ceiling_s = self._retry_s
         while True:
+            again = self._again  # from before the attempt: what comes amid it asks for another one
             try:
                 async with self._lock(key):  # what ran of the wish before may still be on its way out
                     if begun is not None:  # not before: what ran until now may still report
@@ -151,7 +152,7 @@ class Sections:
                 if (report := _waiting(error, deployment)) != self._reporter.said(key):  # it looks again often
                     self._reporter.section(key, report)
                 with anyio.move_on_after(error.wait_s):
-                    await self._again.wait()
+                    await again.wait()
             except RETRYABLE as error:
                 _log.warning("section %s: %s; trying again", key, error)
                 is_held = isinstance(error, HeldError | OtherRecipientError | BudgetError)
@@ -159,7 +160,7 @@ class Sections:
                 report = SectionReport(state=state, step="wait", deployment=deployment, problem=error.to_problem())
                 self._reporter.section(key, report)
                 with anyio.move_on_after(delay_s * random.uniform(0.5, 1.5)):  # noqa: S311 - spreads retries, no secret
-                    await self._again.wait()
+                    await again.wait()
                 delay_s = min(2 * delay_s, ceiling_s)
             except AgentError as error:
                 _log.error("section %s: %s", key, error)

@@ -1,5 +1,6 @@
 """What the device sends of itself as often as its configuration says: heartbeats, and finished windows of telemetry."""
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -57,6 +58,7 @@ class Telemetry:
         self._now = now
         self._before_beat = before_beat
         self._spoken_s = spoken_s
+        self._waits_for_report = False
         self._ledger = ledger
         self._started_s = time.monotonic()
         self._config = DesiredConfig()
@@ -89,8 +91,12 @@ class Telemetry:
     async def _wait(self, beat_s: float) -> None:
         """Wait for the time of the next heartbeat, or for another configuration."""
         self._config_changed = anyio.Event()
-        if not await self._has_changed_by(beat_s + self._config.heartbeat_s):
-            await self._has_changed_by(next_beat_s(beat_s, self._spoken_s(), self._config.heartbeat_s))
+        if await self._has_changed_by(beat_s + self._config.heartbeat_s):
+            return
+        spoken_s = self._spoken_s()
+        self._waits_for_report = spoken_s == math.inf and not self._waits_for_report  # not twice: it may be far off
+        if spoken_s < math.inf or self._waits_for_report:
+            await self._has_changed_by(next_beat_s(beat_s, spoken_s, self._config.heartbeat_s))
 
     async def _has_changed_by(self, due_s: float) -> bool:
         with anyio.move_on_after(due_s - time.monotonic()):

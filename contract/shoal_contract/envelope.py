@@ -24,6 +24,8 @@ VerifyingKey: TypeAlias = Ed25519PublicKey | ec.EllipticCurvePublicKey
 DESIRED_STATE_TYPE: Final = "application/vnd.shoal.desired-state+json"
 RENEWAL_TYPE: Final = "application/vnd.shoal.renewal+json"
 MAX_SIGNATURES: Final = 8
+_MAX_CHARS: Final = 128
+"""Of a key's id, a signature and a payload's type."""
 _ECDSA: Final = ec.ECDSA(hashes.SHA256())
 
 
@@ -36,19 +38,26 @@ class Verified(NamedTuple):
 
 class _Signature(BaseModel):
     model_config = ConfigDict(frozen=True)
-    keyid: str = Field(max_length=128)
-    sig: str = Field(max_length=128)
+    keyid: str = Field(max_length=_MAX_CHARS)
+    sig: str = Field(max_length=_MAX_CHARS)
 
 
 class _Envelope(BaseModel):
     model_config = ConfigDict(frozen=True)
     payload: str
-    payloadType: str = Field(max_length=128)  # noqa: N815 - the specification's name
+    payloadType: str = Field(max_length=_MAX_CHARS)  # noqa: N815 - the specification's name
     signatures: tuple[_Signature, ...] = Field(min_length=1, max_length=MAX_SIGNATURES)
 
 
 def sign(payload: bytes, payload_type: str, key: SigningKey, key_id: str) -> bytes:
-    """Return a DSSE envelope (JSON) around `payload`, signed by `key`."""
+    """Return a DSSE envelope (JSON) around `payload`, signed by `key`.
+
+    Raises:
+        ValueError: The type or the key's id is longer than any reader takes.
+    """
+    if max(len(payload_type), len(key_id)) > _MAX_CHARS:
+        msg = f"signing {payload_type!r} as {key_id!r}: at most {_MAX_CHARS} characters expected of each"
+        raise ValueError(msg)
     signed = _pre_authentication_encoding(payload_type, payload)
     signature = key.sign(signed) if isinstance(key, Ed25519PrivateKey) else key.sign(signed, _ECDSA)
     return b'{"payload":"%b","payloadType":%b,"signatures":[{"keyid":%b,"sig":"%b"}]}' % (

@@ -174,6 +174,17 @@ class Addition(Bulk):
         names = list(by_row)
         super().__init__(insert(table).values({**same, **{name: bindparam(name) for name in names}}))
         self._same = {name: value for name, value in same.items() if name not in names}
+        self._names = frozenset(names)
+
+    def execute(self, session: Session, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Add the rows, and return how many they are.
+
+        Raises:
+            ValueError: A row gives other columns than those that are given row by row.
+        """
+        if any(row.keys() != self._names for row in rows):
+            raise ValueError(f"adding rows: columns {', '.join(sorted(self._names))} expected of each")
+        return super().execute(session, rows)
 
 
 def _form_of(statement: Insert | Update | Select[Unpack[tuple[Any, ...]]], dialect: Dialect) -> _Form:

@@ -28,6 +28,7 @@ _LOOK_S: Final = 5.0
 _MOST_GATHERED_BYTES: Final = 64 * 1024
 _TYPE: Final = 0xF0
 _GATHERED: Final = frozenset({PUBACK, PUBLISH})
+_MID_BYTES: Final = 2
 _TAKEN: Final[dict[bytes, ReasonCode]] = {
     b"": ReasonCode(PacketTypes.PUBACK),
     b"\x10": ReasonCode(PacketTypes.PUBACK, identifier=0x10),
@@ -147,6 +148,13 @@ class BatchClient(Client):
         finally:
             self.on_end()
 
+    def loop_stop(self) -> MQTTErrorCode:
+        """End paho's thread, which may be ending by itself just then: paho's own would join what is gone."""
+        thread, self._thread_terminate = self._thread, True
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002 - paho's own does not heed it either
         """Read what has come; called by paho's thread when there is something."""
         for _ in range(_READS):
@@ -173,10 +181,10 @@ class BatchClient(Client):
     def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
         """Have the owner hear that the broker has taken a message, or why not."""
         packet = self._in_packet["packet"]
-        taken = _TAKEN.get(bytes(packet[2:]))
-        if cmd != "PUBACK" or taken is None:
+        taken = _TAKEN.get(bytes(packet[_MID_BYTES:]))
+        if cmd != "PUBACK" or taken is None or len(packet) < _MID_BYTES:
             return super()._handle_pubackcomp(cmd)
-        mid = int.from_bytes(packet[:2], "big")
+        mid = int.from_bytes(packet[:_MID_BYTES], "big")
         with self._out_message_mutex:
             if mid not in self._out_messages:
                 return MQTTErrorCode.MQTT_ERR_SUCCESS

@@ -14,7 +14,7 @@ import anyio.to_thread
 import pytest
 
 from shoal_agent.encryption_key import OtherRecipientError
-from shoal_agent.errors import ArtifactError, DeploymentFailedError, FetchError, WaitingError
+from shoal_agent.errors import AgentError, ArtifactError, DeploymentFailedError, DiskError, FetchError, WaitingError
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
 from shoal_contract.desired import DesiredConfig
@@ -266,6 +266,25 @@ async def test_a_section_that_waits_says_for_what_and_looks_again_when_it_is_tol
         assert (report.state, report.step, report.deployment) == (*told, "dp-1")
         assert "stocktaking" in report.problem.message
         ran.sections.retry_now()
+        await ran.until("models/a", "applied")
+
+
+@pytest.mark.parametrize("error", [WaitingError("veto", "held", 3600), DiskError("full")], ids=["wait", "retry"])
+async def test_what_a_section_waits_for_may_come_while_it_still_looks(error: AgentError) -> None:
+    looking, come = anyio.Event(), anyio.Event()
+    errors = [error]
+
+    async def look() -> None:
+        if errors:
+            looking.set()
+            await come.wait()  # it has seen the world as it was
+            raise errors.pop()
+
+    async with running(retry_min_s=3600, retry_max_s=3600) as ran:
+        ran.sections.want("models/a", body(1), "dp-1", look)
+        await looking.wait()
+        ran.sections.retry_now()
+        come.set()
         await ran.until("models/a", "applied")
 
 

@@ -36,6 +36,12 @@ def test_what_is_signed_comes_out_unchanged(payload: bytes) -> None:
     assert _verify(sign(payload, DESIRED_STATE_TYPE, DIRECTOR, "director-1")) == Verified(payload, "director-1")
 
 
+@pytest.mark.parametrize(("kind", "key_id"), [("x" * 129, "director-1"), (DESIRED_STATE_TYPE, "d" * 129)])
+def test_nothing_is_signed_under_a_name_that_every_reader_refuses(kind: str, key_id: str) -> None:
+    with pytest.raises(ValueError, match="at most 128 characters"):
+        sign(b"{}", kind, DIRECTOR, key_id)
+
+
 def test_the_bytes_that_are_signed_are_those_of_the_specification() -> None:
     """The example of the DSSE protocol, v1.0."""
     encoded = envelope._pre_authentication_encoding("http://example.com/HelloWorld", b"hello world")

@@ -138,6 +138,13 @@ def test_rows_that_a_statement_said_in_full_and_that_were_taken_back_are_not_in_
     assert json.loads(read(of_a_model)[-1].after) == {"aliases/digits,b": ALIASES[0] | {"number": 1}}
 
 
+def test_a_row_that_gives_what_is_not_written_is_refused_and_shown_to_nobody(of_a_model: Database) -> None:
+    before = len(read(of_a_model))
+    with pytest.raises(ValueError, match="alias, model expected"), of_a_model.transaction() as session:
+        ADD_ALIASES.execute(session, [*ALIASES, ALIASES[0] | {"alias": "z", "number": 9}])
+    assert len(read(of_a_model)) == before
+
+
 def test_rows_whose_values_a_database_may_change_are_looked_at(watched: Database) -> None:
     values = ROWS[0] | {"created_at": NOON.astimezone(timezone(timedelta(hours=5))), "tags": {"é": (1,)}}
     with watched.transaction() as session:

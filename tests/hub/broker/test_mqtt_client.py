@@ -154,8 +154,11 @@ def test_what_is_published_leaves_in_one_write_and_each_message_is_confirmed(
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"\x10", b"\x10\0", b"\x87", b"\x87\0", b"\x77"],
-    ids=["success", "nobody subscribes", "with properties", "refused", "refused with properties", "unknown"],
+    [b"\0\1" + rest for rest in (b"", b"\x10", b"\x10\0", b"\x87", b"\x87\0", b"\x77")] + [b"\0\2", b"\1", b""],
+    ids=[
+        *("success", "nobody subscribes", "with properties", "refused", "refused with properties", "unknown"),
+        *("of no message", "cut off", "empty"),
+    ],
 )
 def test_an_answer_to_a_message_is_read_as_paho_reads_it(answer: bytes) -> None:
     assert heard(BatchClient, answer) == heard(Client, answer)
@@ -166,8 +169,8 @@ def heard(kind: type[Client], answer: bytes) -> tuple[list[object], int, int]:
     client = kind(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     told: list[object] = []
     client.on_publish = lambda _client, _data, mid, code, _properties: told.append((mid, code.value, code.is_failure))
-    mid = client.publish(TOPIC, b"x", qos=1).mid
-    client._in_packet = {"command": 0x40, "packet": bytearray(struct.pack("!H", mid) + answer)}  # type: ignore[typeddict-item]
+    assert client.publish(TOPIC, b"x", qos=1).mid == 1
+    client._in_packet = {"command": 0x40, "packet": bytearray(answer)}  # type: ignore[typeddict-item]
     try:
         code = int(client._packet_handle())
     except MalformedPacket:

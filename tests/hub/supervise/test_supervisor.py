@@ -132,7 +132,8 @@ def test_it_is_told_of_the_end_of_a_process_and_of_its_own_and_looks_seldom_whil
         with subprocess.Popen(["sleep", "0.2"]):
             assert supervisor._rest()
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        assert not supervisor._rest()
+        while supervisor._rest():  # a child of somebody else may end as well
+            assert time.monotonic() - began_s < 10.0
     assert time.monotonic() - began_s < 10.0
 
 
