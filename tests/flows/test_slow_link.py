@@ -139,8 +139,12 @@ def settled_count(broker: Listening) -> int:
 
 def wait_for_count(broker: Listening, wanted: int) -> None:
     """Wait until the broker holds so many subscriptions."""
-    while int(broker.wait_for(Message, COUNTED_S).payload) != wanted:
-        pass  # each is awaited
+    counts: list[int] = []
+    while wanted not in counts[-1:]:
+        try:
+            counts.append(int(broker.wait_for(Message, COUNTED_S).payload))
+        except queue.Empty:
+            pytest.fail(f"{wanted} subscriptions expected; the broker has counted {counts} and counts no more")
 
 
 def test_a_transfer_that_a_restart_interrupts_goes_on_with_the_chunks_that_are_missing(setting: Setting) -> None:
