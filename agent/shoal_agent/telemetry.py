@@ -124,6 +124,8 @@ class Telemetry:
 def next_beat_s(beat_s: float, spoken_s: float, every_s: float) -> float:
     """Return when the next heartbeat is due: a reported state says as well that the device is there, but once in a row.
 
+    Times are seconds of the monotonic clock.
+
     Args:
         beat_s: When the last heartbeat left.
         spoken_s: When the last reported state did; infinity where one is about to.
