@@ -138,7 +138,7 @@ class Reporter:
         self._wake.set()
 
     def spoken_s(self) -> float:
-        """Return when the last report left, monotonic seconds; infinity while a section is on its way, whose end is told."""
+        """Return when the last report left, in monotonic seconds; infinity while a section is on its way."""
         return math.inf if self._is_working() else self._said_s
 
     def touch(self, *, can_wait: bool = False) -> None:

@@ -40,8 +40,7 @@ def choose_target(runs: Iterable[str], ranks: Mapping[str, float]) -> str:
         runs: What the device can run, best first: of several with the same rank it gets the first.
         ranks: See `rank_variants`.
     """
-    allowed = [one for one in runs if one in ranks]
-    return allowed[0] if len(allowed) == 1 else min(allowed, key=ranks.__getitem__, default="")
+    return min((one for one in runs if one in ranks), key=ranks.__getitem__, default="")
 
 
 def check_targets(variants: Sequence[Measured], plan: RolloutPlan) -> None:
