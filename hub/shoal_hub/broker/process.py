@@ -138,14 +138,23 @@ def write_files(config: BrokerConfig) -> str:
 def reload(config: BrokerConfig) -> bool:
     """Have a running broker read its ACLs and revocation lists again; return whether there is one to tell.
 
-    It does so within a tenth of a second, and no connection ends by it.
+    It does so within a tenth of a second, and no connection ends by it. Mosquitto opens its ports before it catches
+    signals, and one that it does not catch ends it: a broker that is starting is waited for.
     """
-    pid = running_pid(config)
-    if pid is None:
-        return False
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGHUP)
-    return True
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while (pid := running_pid(config)) is not None:
+        if _catches(pid, signal.SIGHUP):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGHUP)
+            return True
+        if time.monotonic() > deadline:
+            raise BrokerError(
+                f"having the broker read its rules again: process {pid} does not listen to SIGHUP after "
+                f"{_START_TIMEOUT_S:g} s, so it is still starting",
+                f"look into {config.log_path} for what it waits for; the hub tries again",
+            )
+        time.sleep(_POLL_S)
+    return False
 
 
 def written_digest(folder: Path) -> str:
@@ -181,6 +190,16 @@ def _is_ours(config: BrokerConfig, pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return os.fsencode(config.conf_path) in arguments
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler of its own for the signal: `SigCgt` of proc_pid_status(5)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def _accepts(listener: Listener) -> bool:

@@ -103,8 +103,9 @@ class Revocations:
         due = {one: gone for one, gone in pending.to_cut_off.items() if self._is_due(one, now)}
         # A broker that was told and died, or a hub that died before it told: whoever is to be cut off, tell it again.
         if self._access.write(revoked, now) or due or not self._is_read:
-            self._is_read = True
+            self._is_read = False
             self._access.reload()
+            self._is_read = True
         self._follow(due)
         self._clear_again(pending.to_clear)
         if not self._has_swept:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,21 @@ def test_a_broker_with_another_configuration_is_replaced(own_broker: Broker) -> 
     assert successor.ensure() is False
     assert successor.pid not in {None, old}
     successor.stop()
+
+
+def test_a_broker_that_is_told_to_read_its_rules_while_it_starts_does_not_end_by_it(own_broker: Broker) -> None:
+    def reload_at_once() -> None:
+        while not own_broker.access.reload():
+            pass
+
+    for _ in range(3):
+        own_broker.process.stop()
+        with ThreadPoolExecutor(1) as pool:
+            told = pool.submit(reload_at_once)
+            own_broker.process.ensure()
+            told.result(WAIT_S)
+        with listening(own_broker.endpoint("hub-test")):
+            assert own_broker.process.pid is not None
 
 
 def test_a_pid_file_that_names_another_process_is_not_believed(own_broker: Broker) -> None:

@@ -22,6 +22,7 @@ from shoal_contract.ids import new_device_id
 from shoal_contract.telemetry import Event, MissingArtifact, OutboxPosition
 from shoal_hub.broker.access import Revoked
 from shoal_hub.broker.cut_off import STILL_TAKEN
+from shoal_hub.broker.errors import BrokerError
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database, utc_now
 from shoal_hub.devices.certificates import make_row
@@ -252,6 +253,30 @@ def test_a_kill_at_any_point_of_a_revocation_is_made_up_for_by_the_next_start(
         thief.disconnects.get(timeout=LIMIT_S)
     hub.wait(cut_off(stolen.id), 0)
     assert stolen.is_refused
+    database.close()
+    hub.start_controller()
+
+
+def test_a_broker_that_could_not_be_told_to_read_its_rules_is_told_by_the_next_step(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.controller.stop()
+    database = Database(hub.settings.database)
+    follower = build_revocations(hub.settings, database, hub.addresses)
+    told: list[str] = []
+
+    def fail_once() -> bool:
+        told.append("reload")
+        if len(told) == 1:
+            raise BrokerError("it is still starting", "wait")
+        return True
+
+    monkeypatch.setattr(follower._access, "reload", fail_once)
+    with pytest.raises(BrokerError):
+        follower.step()
+    follower.step()
+    follower.step()
+    assert len(told) == 2
     database.close()
     hub.start_controller()
 
