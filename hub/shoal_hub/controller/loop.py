@@ -166,7 +166,7 @@ class Controller:
             self._end()
 
     def stop(self) -> None:
-        """Have `run` end; safe to call from a signal handler or another thread."""
+        """Have `run` end; safe to call from another thread."""
         self._stopping.set()
         self._events.put(Disconnected("the controller stops"))
 

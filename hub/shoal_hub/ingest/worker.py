@@ -118,7 +118,7 @@ class IngestWorker:
                 connection.stop()
 
     def stop(self) -> None:
-        """Have `run` end; safe to call from a signal handler or another thread."""
+        """Have `run` end; safe to call from another thread."""
         self._stopping.set()
         for events in (self._events, self._blob_events):
             events.put(Disconnected("ingest stops"))

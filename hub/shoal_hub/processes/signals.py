@@ -1,6 +1,7 @@
 """How a process of the hub is told to end: by a signal, or because its supervisor has gone."""
 
 import os
+import queue
 import signal
 import threading
 from collections.abc import Callable
@@ -12,11 +13,21 @@ LIFELINE: Final = "SHOAL_LIFELINE_FD"
 
 
 def stop_on_signals(stop: Callable[[], None]) -> None:
-    """Call `stop` at SIGTERM, at SIGINT, and when the supervisor's end of the lifeline closes."""
+    """Call `stop` in a thread of its own at SIGTERM, at SIGINT, and when the supervisor's end of the lifeline closes.
+
+    A handler runs amid whatever the main thread does: a lock that is held there would never be released for it.
+    """
+    words: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` alone is safe in a signal handler
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop()
+        words.put(None)
 
+    def follow() -> None:
+        while True:
+            words.get()
+            stop()
+
+    threading.Thread(target=follow, name="stop", daemon=True).start()
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     follow_supervisor()
