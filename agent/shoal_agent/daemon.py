@@ -27,6 +27,7 @@ from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.durable import replace_file
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
+from shoal_agent.endpoint import Address, Listener
 from shoal_agent.engines import CostMeter
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
 from shoal_agent.federated import Datasets, Participant
@@ -49,7 +50,7 @@ from shoal_agent.pairs import Pairs
 from shoal_agent.renewal import Renewal
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
-from shoal_agent.serving import ModelServer, create_app, serve
+from shoal_agent.serving import ModelServer, create_router
 from shoal_agent.settings import AgentSettings
 from shoal_agent.signer import DeviceSigner
 from shoal_agent.site import Site
@@ -203,8 +204,9 @@ class Agent:
 
     async def _start_serving(self, group: TaskGroup) -> None:
         routes = [*hold_routes(self._hold), *label_routes(self._monitor)]
-        app = create_app(self._server, self._shadow, choose=self._arms.choose, more_routes=routes)
-        port = await group.start(serve, app, self._settings.host, self._settings.port)
+        router = create_router(self._server, self._shadow, choose=self._arms.choose, more_routes=routes)
+        address = Address(self._settings.host, self._settings.port)
+        port = await group.start(Listener(router).serve, address)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = f"http://{self._settings.host}:{port}"
         endpoint = {"url": f"http://{self._settings.host}:{port}", "pid": os.getpid(), "device_id": self.device_id}
         path = self._settings.data_dir / "run" / "endpoint.json"

@@ -7,14 +7,10 @@ became of the labels that came. They are counted by the monitor and leave the de
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
+from shoal_agent.endpoint import Request, RequestError, Response, Route, json_response
 from shoal_agent.local_caller import check_local, read_json
 from shoal_agent.monitor import Fate, LabelError, Monitor
-from shoal_agent.serving.refusal import RequestError, json_response, refuse
-from shoal_agent.serving.settings import ServingSettings
 from shoal_contract.limits import MAX_INTEGER
 
 _PATH: Final = "/shoal/v1/labels"
@@ -43,25 +39,18 @@ class _Told(BaseModel):
     version: Annotated[int, Field(ge=1, le=MAX_INTEGER)] | None = None
 
 
-def label_routes(monitor: Monitor, body_timeout_s: float = ServingSettings.body_timeout_s) -> list[Route]:
-    """Return the routes by which programs on this device tell true labels.
+def label_routes(monitor: Monitor) -> list[Route]:
+    """Return the routes by which programs on this device tell true labels, which `monitor` counts."""
 
-    Args:
-        monitor: Counts them.
-        body_timeout_s: Who has not sent a whole request by then gets 408.
-    """
-
-    async def answer(request: Request) -> Response:
+    def answer(request: Request) -> Response:
+        check_local(request)
+        if request.method == "GET":
+            return json_response(monitor.label_fates())
+        told = read_json(request, _Told, _EXAMPLE)
         try:
-            check_local(request, _PATH)
-            if request.method == "GET":
-                return json_response(monitor.label_fates())
-            told = await read_json(request, _PATH, _Told, _MAX_BODY_BYTES, _EXAMPLE, body_timeout_s)
             counted = monitor.label(told.model, told.id, told.labels, told.version)
         except LabelError as error:
-            return refuse(RequestError(str(error), _STATUS[error.fate], error.remedy))
-        except RequestError as error:
-            return refuse(error)
+            raise RequestError(str(error), _STATUS[error.fate], error.remedy) from error
         return json_response({"version": counted.version, "labelled": counted.labelled, "correct": counted.correct})
 
-    return [Route(_PATH, answer, methods=["GET", "POST"])]
+    return [Route(_PATH, dict.fromkeys(("GET", "POST"), answer), _MAX_BODY_BYTES)]

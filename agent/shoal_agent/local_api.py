@@ -7,15 +7,10 @@ from datetime import timedelta
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from shoal_agent.errors import DiskError
+from shoal_agent.endpoint import Request, Response, Route, json_response
 from shoal_agent.hold import MAX_HOLD_S, MAX_REASON_CHARS, Hold, HoldFile
 from shoal_agent.local_caller import check_local, read_json
-from shoal_agent.serving.refusal import RequestError, json_response, refuse
-from shoal_agent.serving.settings import ServingSettings
 
 _PATH: Final = "/shoal/v1/hold"
 _MAX_BODY_BYTES: Final = 4096
@@ -31,27 +26,19 @@ class _Asked(BaseModel):
     for_s: float | None = Field(default=None, gt=0, le=MAX_HOLD_S)
 
 
-def hold_routes(file: HoldFile, body_timeout_s: float = ServingSettings.body_timeout_s) -> list[Route]:
-    """Return the routes by which programs on this device hold and release what serves.
+def hold_routes(file: HoldFile) -> list[Route]:
+    """Return the routes by which programs on this device hold and release what serves, which is kept in `file`."""
 
-    Args:
-        file: Where the hold is kept.
-        body_timeout_s: Who has not sent a whole request by then gets 408.
-    """
-
-    async def answer(request: Request) -> Response:
-        try:
-            check_local(request, _PATH)
-            if request.method == "PUT":
-                asked = await read_json(request, _PATH, _Asked, _MAX_BODY_BYTES, _EXAMPLE, body_timeout_s)
-                file.put(file.hold_for(asked.reason, timedelta(seconds=asked.for_s) if asked.for_s else None))
-            elif request.method == "DELETE":
-                file.release()
-        except (RequestError, DiskError) as error:
-            return refuse(error)
+    def answer(request: Request) -> Response:
+        check_local(request)
+        if request.method == "PUT":
+            asked = read_json(request, _Asked, _EXAMPLE)
+            file.put(file.hold_for(asked.reason, timedelta(seconds=asked.for_s) if asked.for_s else None))
+        elif request.method == "DELETE":
+            file.release()
         return json_response(_shown(file.read()))
 
-    return [Route(_PATH, answer, methods=["GET", "PUT", "DELETE"])]
+    return [Route(_PATH, dict.fromkeys(("GET", "PUT", "DELETE"), answer), _MAX_BODY_BYTES)]
 
 
 def _shown(hold: Hold | None) -> dict[str, Any]:

@@ -7,75 +7,53 @@ network, who asks from there is refused by the address that it asks from.
 """
 
 import ipaddress
-import json
 from typing import Final, TypeVar
 
-import anyio
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from pydantic_core import from_json
 
-from shoal_agent.serving.refusal import REQUEST_TIMEOUT, RequestError
+from shoal_agent.endpoint import Request, RequestError
 
 _LOCAL: Final = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 _FORBIDDEN: Final = 403
 Form = TypeVar("Form", bound=BaseModel)
 
 
-def check_local(request: Request, path: str) -> None:
+def check_local(request: Request) -> None:
     """See that a program on this device asks.
-
-    Args:
-        request: What is asked.
-        path: The route, for the error.
 
     Raises:
         RequestError: Another device or a web page asks.
     """
-    host = request.headers.get("host", "")
+    host = request.header(b"host")
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    client = request.client.host if request.client else ""
-    remedy = "ask from the device itself, at 127.0.0.1"
-    if not _is_loopback(client):
-        message = f"{request.method} {path}: asked from {client or 'nowhere'}, only programs on this device may"
+    doing, remedy = f"{request.method} {request.path}", "ask from the device itself, at 127.0.0.1"
+    if request.peer is not None and not _is_loopback(request.peer):
+        message = f"{doing}: asked from {request.peer or 'nowhere'}, only programs on this device may"
         raise RequestError(message, _FORBIDDEN, remedy)
-    if name not in _LOCAL or "origin" in request.headers:
-        message = f"{request.method} {path}: asked of {host[:100]!r}, programs on this device ask 127.0.0.1"
+    if (name not in _LOCAL and request.peer is not None) or b"origin" in request.headers:
+        message = f"{doing}: asked of {host[:100]!r}, programs on this device ask 127.0.0.1"
         raise RequestError(message, _FORBIDDEN, remedy)
 
 
-async def read_json(
-    request: Request, path: str, kind: type[Form], max_bytes: int, example: str, timeout_s: float
-) -> Form:
+def read_json(request: Request, kind: type[Form], example: str) -> Form:
     """Read a request's body; an empty one stands for `{}`.
 
     Args:
         request: What is asked.
-        path: The route, for the error.
         kind: What the body has to be.
-        max_bytes: A larger body is refused as it comes.
         example: A body that is right, for the error.
-        timeout_s: A body that has not ended by then is refused, so that nobody holds a connection for ever.
 
     Raises:
-        RequestError: The body is too large, too slow, no JSON or of another form.
+        RequestError: The body is no JSON or of another form.
     """
-    body, doing = bytearray(), f"{request.method} {path}"
+    doing, remedy = f"{request.method} {request.path}", f"send JSON such as {example}"
     try:
-        with anyio.fail_after(timeout_s):
-            async for part in request.stream():
-                body += part
-                if len(body) > max_bytes:
-                    raise RequestError(f"{doing}: more than {max_bytes} bytes sent")
-    except TimeoutError as error:
-        message = f"{doing}: the request did not end within {timeout_s:g} s"
-        raise RequestError(message, REQUEST_TIMEOUT, "send the whole request at once") from error
-    remedy = f"send JSON such as {example}"
-    try:
-        return kind.model_validate(json.loads(body or b"{}"))
+        return kind.model_validate(from_json(bytes(request.body) or b"{}"))
     except ValidationError as error:
         first = error.errors()[0]
         raise RequestError(f"{doing}: {'.'.join(map(str, first['loc']))}: {first['msg']}", remedy=remedy) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RequestError(f"{doing}: the body is not JSON", remedy=remedy) from error
 
 

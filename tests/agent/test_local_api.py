@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
 import pytest
-from starlette.applications import Starlette
+from tests.agent.endpoints import ask as ask_routes
+from tests.agent.endpoints import listening
 
+from shoal_agent.endpoint import Router
 from shoal_agent.errors import AgentError
 from shoal_agent.hold import Hold, HoldFile
 from shoal_agent.local_api import hold_routes
 from shoal_agent.local_endpoint import ask
-from shoal_agent.serving import serve
 
 pytestmark = pytest.mark.anyio
 NOON = datetime(2026, 11, 28, 12, 0, tzinfo=timezone.utc)
@@ -28,10 +28,8 @@ def file(tmp_path: Path) -> HoldFile:
 
 @pytest.fixture
 async def url(file: HoldFile) -> AsyncIterator[str]:
-    async with anyio.create_task_group() as group:
-        port = await group.start(serve, Starlette(routes=hold_routes(file)))
+    async with listening(Router(hold_routes(file))) as port:
         yield f"http://127.0.0.1:{port}"
-        group.cancel_scope.cancel()
 
 
 async def sent(url: str, method: str, body: object = None) -> Any:
@@ -67,10 +65,8 @@ async def test_a_request_that_says_something_else_is_refused_and_changes_nothing
 async def test_who_asks_from_another_device_is_refused_whatever_host_it_names(
     file: HoldFile, client: str, status: int
 ) -> None:
-    transport = httpx.ASGITransport(Starlette(routes=hold_routes(file)), client=(client, 1))
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as http:
-        answer = await http.put(PATH, json={"reason": "mine"})
-    assert (answer.status_code, file.read() is not None) == (status, status == 200)
+    answer = await ask_routes(Router(hold_routes(file)), "PUT", PATH, b'{"reason": "mine"}', peer=client)
+    assert (answer.status, file.read() is not None) == (status, status == 200)
 
 
 async def test_a_name_that_leads_to_loopback_and_a_web_page_are_refused(url: str, file: HoldFile) -> None:

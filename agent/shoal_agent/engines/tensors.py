@@ -24,8 +24,9 @@ NUMPY_TYPES: Final[dict[str, np.dtype[Any]]] = {
     "FP16": np.dtype(np.float16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(np.object_),
 }
-"""The numpy type of each datatype, in the machine's byte order."""
+"""The numpy type of each datatype, in the machine's byte order; elements of BYTES are `bytes`."""
 DATATYPES: Final[dict[np.dtype[Any], Datatype]] = {kind: name for name, kind in NUMPY_TYPES.items()}  # type: ignore[misc]
 
 

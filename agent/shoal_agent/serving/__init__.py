@@ -3,9 +3,8 @@
 What is served is decided by the updater, which swaps models in and out of `ModelServer`.
 """
 
-from shoal_agent.serving.app import create_app
-from shoal_agent.serving.http import ServingError, serve
+from shoal_agent.serving.app import create_router
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
 from shoal_agent.serving.settings import ServingSettings
 
-__all__ = ["ModelServer", "Observer", "ServedModel", "ServingError", "ServingSettings", "create_app", "serve"]
+__all__ = ["ModelServer", "Observer", "ServedModel", "ServingSettings", "create_router"]

@@ -1,70 +1,96 @@
 """From the bytes of an inference request to arrays that fit the model, or an error that says what is wrong.
 
-Source: Open Inference Protocol v2, REST, `$inference_request`. Memory is bounded by the size of the body.
+Source: Open Inference Protocol v2, REST, `$inference_request`, and its binary tensor data extension. Memory is bounded
+by the size of the body.
 """
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from pydantic_core import from_json
 
+from shoal_agent.endpoint import RequestError
 from shoal_agent.engines import NUMPY_TYPES, Array
-from shoal_agent.serving.refusal import RequestError
+from shoal_agent.serving.binary import Tail, read_tensor
 from shoal_contract.manifest import TensorSpec
 
 MAX_RANK: Final = 8
 _SHOWN_CHARS: Final = 80
+_ALLOWED: Final[dict[str, tuple[set[type], str]]] = {
+    "b": ({bool}, "true or false"),
+    "f": ({int, float}, "numbers"),
+    "i": ({int}, "whole numbers"),
+    "u": ({int}, "whole numbers"),
+    "O": ({str}, "text"),
+}
+"""What JSON values stand for an element, by the kind of the numpy type."""
 
 
-@dataclass(frozen=True)
-class InferRequest:
-    """A checked request: arrays by input name, and the names of the outputs that it wants."""
+class Wanted(NamedTuple):
+    """An output that a request wants, and whether as binary data."""
+
+    name: str
+    is_binary: bool
+
+
+class InferRequest(NamedTuple):
+    """A checked request: arrays by input name, and the outputs that it wants."""
 
     id: str | None
     inputs: dict[str, Array]
-    outputs: tuple[str, ...]
+    outputs: tuple[Wanted, ...]
 
 
-def decode_request(body: bytes, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> InferRequest:
+def decode_request(
+    body: bytes | bytearray | memoryview,
+    json_bytes: int | None,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    *,
+    allow_non_finite: bool = False,
+) -> InferRequest:
     """Read an inference request.
 
     Args:
-        body: JSON as it came.
+        body: As it came. Inputs given as binary data may share its memory.
+        json_bytes: Where the JSON ends and the binary data begins; None: all of it is JSON.
         inputs: The model's inputs; each must be given once.
         outputs: The model's outputs; a request may ask for some of them.
+        allow_non_finite: Whether inputs may hold NaN and infinity.
 
     Raises:
         RequestError: Not JSON, not an inference request, or not for these inputs and outputs.
     """
-    request = _object(_parse(body), "the request")
+    tail = None if json_bytes is None else Tail(body, json_bytes)
+    request = _object(_parse(body if tail is None else tail.head), "the request")
     request_id = request.get("id")
     if request_id is not None and not isinstance(request_id, str):
-        msg = f"id is {_show(request_id)}, expected a string"
-        raise RequestError(msg)
+        raise RequestError(f"id is {_show(request_id)}, expected a string")
     given = [_object(item, f"inputs[{n}]") for n, item in enumerate(_list(request.get("inputs"), "inputs"))]
     names = [_name(item, f"inputs[{n}]") for n, item in enumerate(given)]
     expected = {spec.name: spec for spec in inputs}
     _check_names(names, list(expected))
-    return InferRequest(
-        id=request_id,
-        inputs={name: _tensor(item, expected[name]) for name, item in zip(names, given, strict=True)},
-        outputs=_wanted(request.get("outputs"), [spec.name for spec in outputs]),
-    )
+    arrays = {
+        name: _tensor(item, expected[name], tail, allow_non_finite=allow_non_finite)
+        for name, item in zip(names, given, strict=True)
+    }
+    if tail is not None:
+        tail.check_end()
+    is_binary = _flag(_parameters(request, "the request"), "binary_data_output")
+    wanted = _wanted(request.get("outputs"), [spec.name for spec in outputs], is_binary=is_binary)
+    return InferRequest(request_id, arrays, wanted)
 
 
-def _parse(body: bytes) -> Any:  # noqa: ANN401 - JSON may be anything
+def _parse(body: bytes | bytearray | memoryview) -> Any:  # noqa: ANN401 - JSON may be anything
     try:
-        return json.loads(body)
-    except RecursionError as error:
-        msg = "the body is JSON nested too deeply to be read"
-        raise RequestError(msg) from error
+        return from_json(bytes(body) if isinstance(body, memoryview) else body)
     except ValueError as error:
-        msg = f"the body is not JSON: {str(error)[:_SHOWN_CHARS]}"
-        raise RequestError(msg) from error
+        text = str(error)[:_SHOWN_CHARS]
+        nested = ", or nested too deeply to be read" if "recursion" in text else ""
+        raise RequestError(f"the body is not JSON{nested}: {text}") from error
 
 
 def _check_names(names: list[str], expected: list[str]) -> None:
@@ -72,44 +98,74 @@ def _check_names(names: list[str], expected: list[str]) -> None:
         return
     for name in names:
         if name not in expected:
-            msg = f"input {_show(name)} is not one of the model's inputs ({', '.join(expected)})"
-            raise RequestError(msg)
+            raise RequestError(f"input {_show(name)} is not one of the model's inputs ({', '.join(expected)})")
         if names.count(name) > 1:
-            msg = f"input {name!r} is given {names.count(name)} times, expected once"
-            raise RequestError(msg)
+            raise RequestError(f"input {name!r} is given {names.count(name)} times, expected once")
     missing = ", ".join(name for name in expected if name not in names)
     msg = f"missing input {missing}; the model takes {', '.join(expected)}"
     raise RequestError(msg)
 
 
-def _wanted(requested: object, known: list[str]) -> tuple[str, ...]:
+def _wanted(requested: object, known: list[str], *, is_binary: bool) -> tuple[Wanted, ...]:
     if requested is None:
-        return tuple(known)
-    items = _list(requested, "outputs")
-    names = [_name(_object(item, f"outputs[{n}]"), f"outputs[{n}]") for n, item in enumerate(items)]
-    for name in names:
+        return tuple(Wanted(name, is_binary) for name in known)
+    wanted = {}
+    for n, found in enumerate(_list(requested, "outputs")):
+        where = f"outputs[{n}]"
+        item = _object(found, where)
+        name = _name(item, where)
         if name not in known:
-            msg = f"output {_show(name)} is not one of the model's outputs ({', '.join(known)})"
-            raise RequestError(msg)
-    return tuple(dict.fromkeys(names)) or tuple(known)
+            raise RequestError(f"output {_show(name)} is not one of the model's outputs ({', '.join(known)})")
+        parameters = _parameters(item, where)
+        if "classification" in parameters:
+            remedy = "ask for the whole output, and take the largest values"
+            raise RequestError(f"{where} asks for the classification extension, which is not offered", remedy=remedy)
+        wanted[name] = Wanted(name, _flag(parameters, "binary_data", otherwise=is_binary))
+    return tuple(wanted.values())
 
 
-def _tensor(item: dict[str, Any], spec: TensorSpec) -> Array:
+def _tensor(item: dict[str, Any], spec: TensorSpec, tail: Tail | None, *, allow_non_finite: bool) -> Array:
     where = f"input {spec.name!r}"
     if item.get("datatype") != spec.datatype:
-        msg = f"{where} has datatype {_show(item.get('datatype'))}, expected {spec.datatype!r}"
-        raise RequestError(msg)
+        raise RequestError(f"{where} has datatype {_show(item.get('datatype'))}, expected {spec.datatype!r}")
     shape = _shape(item.get("shape"), spec, where)
+    parameters = _parameters(item, where)
+    if "shared_memory_region" in parameters:
+        remedy = "send the tensor itself, over the Unix-domain socket if its size matters"
+        raise RequestError(f"{where} lies in shared memory, an extension that is not offered", remedy=remedy)
+    if "binary_data_size" in parameters:
+        array = _binary(item, parameters["binary_data_size"], spec, shape, tail)
+    else:
+        array = _from_json(item, spec, shape)
+    if not allow_non_finite and array.dtype.kind == "f" and not np.isfinite(array).all():
+        message = f"{where} has an element that is NaN, infinite or beyond the range of its datatype"
+        raise RequestError(message, remedy="send finite numbers only")
+    return array
+
+
+def _binary(item: dict[str, Any], size: object, spec: TensorSpec, shape: tuple[int, ...], tail: Tail | None) -> Array:
+    where = f"input {spec.name!r}"
+    if tail is None:
+        message = f"{where} is given as binary data, but the request has no header Inference-Header-Content-Length"
+        raise RequestError(message, remedy="say with that header where the JSON ends")
+    if "data" in item:
+        raise RequestError(f"{where} is given both as data and as binary data, expected one of them")
+    if type(size) is not int:
+        raise RequestError(f"{where}: binary_data_size is {_show(size)}, expected a number of bytes")
+    return read_tensor(tail.take(size, where), spec.datatype, shape, where)
+
+
+def _from_json(item: dict[str, Any], spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    where = f"input {spec.name!r}"
     if "data" not in item:
-        msg = f"{where} has no data; this endpoint takes tensors as JSON arrays, the binary extension is not offered"
-        raise RequestError(msg)
+        raise RequestError(f"{where} has no data", remedy="give its elements, or binary data by binary_data_size")
     nested, values = _flatten(_list(item["data"], f"{where}: data"), where)
     if len(nested) > 1 and nested != shape:
-        msg = f"{where} has data nested as {list(nested)} but shape {list(shape)}, expected the same or a flat list"
-        raise RequestError(msg)
+        message = f"{where} has data nested as {list(nested)} but shape {list(shape)}, expected the same or a flat list"
+        raise RequestError(message)
     if len(values) != math.prod(shape):
-        msg = f"{where} has {len(values)} elements, expected {math.prod(shape)} for shape {list(shape)}"
-        raise RequestError(msg)
+        message = f"{where} has {len(values)} elements, expected {math.prod(shape)} for shape {list(shape)}"
+        raise RequestError(message)
     return _array(values, spec.datatype, where).reshape(shape)
 
 
@@ -117,14 +173,12 @@ def _shape(found: object, spec: TensorSpec, where: str) -> tuple[int, ...]:
     wanted = f"expected {list(spec.shape)} (-1 stands for any size from 1)"
     # `type is int` because True is an int to isinstance.
     if not isinstance(found, list) or any(type(size) is not int or size < 1 for size in found):
-        msg = f"{where} has shape {_show(found)}, {wanted}"
-        raise RequestError(msg)
+        raise RequestError(f"{where} has shape {_show(found)}, {wanted}")
     fits = len(found) == len(spec.shape) and all(
         size in (-1, given) for size, given in zip(spec.shape, found, strict=True)
     )
     if not fits:
-        msg = f"{where} has shape {_show(found)}, {wanted}"
-        raise RequestError(msg)
+        raise RequestError(f"{where} has shape {_show(found)}, {wanted}")
     return tuple(found)
 
 
@@ -133,15 +187,13 @@ def _flatten(data: list[Any], where: str) -> tuple[tuple[int, ...], list[Any]]:
     shape = [len(data)]
     while list in (kinds := set(map(type, data))):
         if len(kinds) > 1:
-            msg = f"{where} has ragged data: lists and single values side by side"
-            raise RequestError(msg)
+            raise RequestError(f"{where} has ragged data: lists and single values side by side")
         lengths = set(map(len, data))
         if len(lengths) > 1:
-            msg = f"{where} has ragged data: lists of {min(lengths)} and {max(lengths)} elements side by side"
-            raise RequestError(msg)
+            found = f"{min(lengths)} and {max(lengths)}"
+            raise RequestError(f"{where} has ragged data: lists of {found} elements side by side")
         if len(shape) == MAX_RANK:
-            msg = f"{where} has data nested more than {MAX_RANK} deep"
-            raise RequestError(msg)
+            raise RequestError(f"{where} has data nested more than {MAX_RANK} deep")
         shape.append(lengths.pop())
         data = list(chain.from_iterable(data))
     return tuple(shape), data
@@ -149,52 +201,59 @@ def _flatten(data: list[Any], where: str) -> tuple[tuple[int, ...], list[Any]]:
 
 def _array(values: list[Any], datatype: str, where: str) -> Array:
     kind = NUMPY_TYPES[datatype]
-    allowed: dict[str, set[type]] = {"b": {bool}, "f": {int, float}}
-    wrong = set(map(type, values)) - allowed.get(kind.kind, {int})
+    allowed, expected = _ALLOWED[kind.kind]
+    wrong = set(map(type, values)) - allowed
     if wrong:
         first = next(value for value in values if type(value) in wrong)
-        expected = {"b": "true or false", "f": "numbers"}.get(kind.kind, "whole numbers")
-        msg = f"{where} has the element {_show(first)}, expected {expected} for {datatype}"
-        raise RequestError(msg)
+        raise RequestError(f"{where} has the element {_show(first)}, expected {expected} for {datatype}")
+    if kind.kind == "O":
+        return _texts(values)
     if kind.kind in "iu":
         limits = np.iinfo(kind)
         if min(values) < limits.min or max(values) > limits.max:
-            msg = f"{where} has elements from {_show(min(values))} to {_show(max(values))}, beyond {datatype}"
-            raise RequestError(msg)
-    return _finite(values, kind, where) if kind.kind == "f" else np.array(values, dtype=kind)
-
-
-def _finite(values: list[Any], kind: np.dtype[Any], where: str) -> Array:
+            found = f"{_show(min(values))} to {_show(max(values))}"
+            raise RequestError(f"{where} has elements from {found}, beyond {datatype}")
     try:
         with np.errstate(over="ignore"):
-            array = np.array(values, dtype=kind)
-    except OverflowError:
-        array = np.array([np.inf], dtype=kind)
-    if not np.isfinite(array).all():
-        msg = f"{where} has an element that is NaN, infinite or beyond the range of its datatype"
-        raise RequestError(msg, remedy="send finite numbers only")
+            return np.array(values, dtype=kind)
+    except OverflowError:  # a whole number beyond float64
+        return np.full(len(values), np.inf, dtype=kind)
+
+
+def _texts(values: list[str]) -> Array:
+    array = np.empty(len(values), dtype=np.object_)
+    array[:] = [value.encode() for value in values]
     return array
+
+
+def _parameters(item: dict[str, Any], where: str) -> dict[str, Any]:
+    found = item.get("parameters")
+    return _object(found, f"{where}: parameters") if found is not None else {}
+
+
+def _flag(parameters: dict[str, Any], name: str, *, otherwise: bool = False) -> bool:
+    found = parameters.get(name, otherwise)
+    if not isinstance(found, bool):
+        raise RequestError(f"parameter {name} is {_show(found)}, expected true or false")
+    return found
 
 
 def _object(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        msg = f"{where} is {_show(value)}, expected a JSON object"
-        raise RequestError(msg)
+        raise RequestError(f"{where} is {_show(value)}, expected a JSON object")
     return value
 
 
 def _list(value: object, where: str) -> list[Any]:
     if not isinstance(value, list) or not value:
-        msg = f"{where} is {_show(value)}, expected a JSON array with at least one element"
-        raise RequestError(msg)
+        raise RequestError(f"{where} is {_show(value)}, expected a JSON array with at least one element")
     return value
 
 
 def _name(item: dict[str, Any], where: str) -> str:
     name = item.get("name")
     if not isinstance(name, str):
-        msg = f"{where} has name {_show(name)}, expected a string"
-        raise RequestError(msg)
+        raise RequestError(f"{where} has name {_show(name)}, expected a string")
     return name
 
 

@@ -1,134 +1,151 @@
-"""One inference request from its first byte to its answer: admit, read, hand to a worker thread, answer.
+"""One inference request, from its body to its answer: decode, infer, encode.
 
-Decoding, inference and encoding run together in a worker thread, so that a large body or a slow model never holds
-the event loop. The hop costs 0.1 to 0.2 ms, so a model that was quick until now answers a small request in place.
+All three run together in a worker thread, so that a large body or a slow model never holds the event loop. The hop
+costs 0.1 to 0.2 ms, so a model that was quick until now answers a small request in place.
 """
 
 import itertools
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
-import anyio.to_thread
-from anyio import CapacityLimiter
-from starlette.responses import Response
-from starlette.types import Receive, Scope
-
+from shoal_agent.endpoint import Request, RequestError, Response, refuse
+from shoal_agent.endpoint.message import TOO_LARGE
+from shoal_agent.engines import Array
 from shoal_agent.errors import AgentError
-from shoal_agent.serving.body import read_body
-from shoal_agent.serving.decode import decode_request
+from shoal_agent.serving.decode import InferRequest, decode_request
 from shoal_agent.serving.encode import encode_answer
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
 from shoal_agent.serving.pace import Pace
-from shoal_agent.serving.refusal import UNAVAILABLE, RequestError, refuse
 from shoal_agent.serving.resolve import resolve
 from shoal_agent.serving.settings import ServingSettings
+from shoal_agent.serving.statistics import Statistics
+from shoal_agent.serving.workers import Claim, Workers
 
 Choose = Callable[[str, str | None, str], ModelServer]
 """From model, version of the path and the request's key to where the model is borrowed from: a trial's arm, or not."""
 KEY_HEADER: Final = b"shoal-key"
 MAX_KEY_CHARS: Final = 256
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What a worker brings back: the body, or the error to answer with."""
-
-    body: bytes = b""
-    error: AgentError | None = None
+_JSON_BYTES: Final = b"inference-header-content-length"
+_MOST_DIGITS: Final = 18
+_UNSUPPORTED: Final = 415
 
 
 class InferEndpoint:
     """Answers `POST /v2/models/{name}[/versions/{version}]/infer`."""
 
     def __init__(
-        self, server: ModelServer, observer: Observer, settings: ServingSettings, choose: Choose | None = None
+        self,
+        server: ModelServer,
+        observer: Observer,
+        settings: ServingSettings,
+        statistics: Statistics,
+        choose: Choose | None = None,
     ) -> None:
         self._server = server
+        self._statistics = statistics
         self._choose = choose
         self._observer = observer
         self._settings = settings
-        self._admitted = 0
-        self._workers: CapacityLimiter | None = None
-        self._working = 0
+        self._workers = Workers(settings.workers, settings.max_waiting, settings.max_stuck)
         self._pace = Pace(settings)
         self._start = secrets.token_hex(4)  # an id of an earlier start names no answer of this one
         self._answers = itertools.count(1)
 
-    async def answer(self, scope: Scope, receive: Receive, name: str, version: str | None) -> Response:
-        """Answer one request for a model, by name and optional version; every failure becomes an `{"error": ...}`."""
-        limit = self._settings.workers + self._settings.max_waiting
-        if self._admitted >= limit:
-            msg = f"overloaded: {self._admitted} requests are being read, wait or run, at most {limit} may"
-            error = RequestError(msg, UNAVAILABLE, remedy="send fewer requests at a time, or try again later")
-            return refuse(error)
-        self._admitted += 1
-        try:
-            return await self._answer(scope, receive, name, version)
-        finally:
-            self._admitted -= 1
+    def answer(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request for a model, by name and optional version: at once where it is quick.
 
-    async def _answer(self, scope: Scope, receive: Receive, name: str, version: str | None) -> Response:
-        server = self._server if self._choose is None else self._choose(name, version, _key_of(scope))
-        try:
-            resolve(server, server.get(name), name, version)
-            body = await read_body(scope, receive, self._settings)
-        except RequestError as error:
-            self._note_error(server, name)
-            return refuse(error)
-        # Chosen and borrowed only now: a client that sends slowly must not hold up the swap to another version, and a
-        # trial may have ended meanwhile.
-        server = self._server if self._choose is None else self._choose(name, version, _key_of(scope))
-        with server.borrow(name) as held:
-            try:
-                served = resolve(server, held, name, version)
-            except RequestError as error:
-                return refuse(error)
-            outcome = await self._run(served, body)
-        if outcome.error is not None:
-            return refuse(outcome.error)
-        return Response(outcome.body, media_type="application/json")
-
-    def _note_error(self, server: ModelServer, name: str) -> None:
-        served = server.get(name)
-        if served is not None:
-            self._observer.observe_error(served)
-
-    async def _run(self, served: ServedModel, body: bytes) -> _Outcome:
-        started = time.perf_counter()
+        Raises:
+            RequestError: It is not served, or too many wait already.
+        """
+        name, version = request.params["name"], request.params.get("version")
+        key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
+        server = self._server if self._choose is None else self._choose(name, version, key)
+        served = resolve(server, server.get(name), name, version)
         # An engine may be used by one thread at a time: the event loop must not wait for a worker to leave it.
-        if self._working == 0 and self._pace.is_quick(served, len(body)):
-            return self._work(served, body, started)
-        if self._workers is None:  # needs the running loop
-            self._workers = CapacityLimiter(self._settings.workers)
-        self._working += 1
-        try:
-            return await anyio.to_thread.run_sync(self._work, served, body, started, limiter=self._workers)
-        finally:
-            self._working -= 1
+        if not self._workers.busy and self._pace.is_quick(served, len(request.body)):
+            return self._work(served, request, time.perf_counter())
+        borrowed = ExitStack()
+        borrowed.enter_context(server.borrow(name))
+        work = partial(self._work, served, request, time.perf_counter())
+        claim = Claim(name, timeout_s=self._settings.timeout_s)
+        return self._workers.hand_in(claim, work, borrowed.close)
 
-    def _work(self, served: ServedModel, body: bytes, started: float) -> _Outcome:
+    def close(self) -> None:
+        """End the worker threads."""
+        self._workers.close()
+
+    def _work(self, served: ServedModel, request: Request, came_s: float) -> Response:
         """Decode, infer and encode; the observer sees only requests that were answered."""
-        begun = time.perf_counter()
+        begun_s = time.perf_counter()
+        statistics = self._statistics.of(served)
         try:
-            asked = decode_request(body, served.engine.inputs, served.engine.outputs)
+            asked = self._decode(served, request)
+            decoded_s = time.perf_counter()
             outputs = served.engine.infer(asked.inputs)
+            inferred_s = time.perf_counter()
             answer_id = asked.id if asked.id is not None else f"{self._start}-{next(self._answers)}"
             answer = encode_answer(served, asked, outputs, answer_id)
         except AgentError as error:
             self._observer.observe_error(served)
-            return _Outcome(error=error)
-        ended = time.perf_counter()
-        self._pace.note(served, (ended - begun) * 1000)
-        self._observer.observe(served, asked.inputs, outputs, (ended - started) * 1000, answer_id)
-        return _Outcome(body=answer)
+            statistics.note_failure(time.perf_counter() - came_s)
+            return refuse(error)
+        ended_s = time.perf_counter()
+        self._pace.note(served, (ended_s - begun_s) * 1000)
+        statistics.note_answer(_samples(asked.inputs), (came_s, begun_s, decoded_s, inferred_s, ended_s))
+        self._observer.observe(served, asked.inputs, outputs, (ended_s - came_s) * 1000, answer_id)
+        return answer
+
+    def _decode(self, served: ServedModel, request: Request) -> InferRequest:
+        return decode_request(
+            _inflated(request, self._settings.max_inflated_bytes),
+            _json_bytes(request),
+            served.engine.inputs,
+            served.engine.outputs,
+            allow_non_finite=self._settings.allow_non_finite,
+        )
 
 
-def _key_of(scope: Scope) -> str:
-    """Return what a trial's split sticks to: the header `Shoal-Key`, cut to its bound; empty without one."""
-    for header, value in scope["headers"]:
-        if header == KEY_HEADER:
-            return str(value.decode("latin-1"))[:MAX_KEY_CHARS]
-    return ""
+def _samples(inputs: Mapping[str, Array]) -> int:
+    """Return how many samples a request holds: the first size of its first tensor."""
+    first = next(iter(inputs.values()))
+    return int(first.shape[0]) if first.ndim else 1
+
+
+def _json_bytes(request: Request) -> int | None:
+    """Return how many bytes of the body are JSON; None: all."""
+    found = request.header(_JSON_BYTES)
+    if not found:
+        return None
+    if not found.isdecimal() or len(found) > _MOST_DIGITS:
+        raise RequestError(f"Inference-Header-Content-Length is {found[:_MOST_DIGITS]!r}, expected a number of bytes")
+    return int(found)
+
+
+def _inflated(request: Request, most_bytes: int) -> bytes | bytearray | memoryview:
+    """Return the body without its compression.
+
+    Raises:
+        RequestError: It is damaged, grows beyond its bound, or is compressed in another way.
+    """
+    coding = request.header(b"content-encoding").strip().lower()
+    if coding in {"", "identity"}:
+        return request.body
+    if coding not in {"gzip", "deflate"}:
+        remedy = "send it as it is, or with gzip or deflate"
+        raise RequestError(f"the body's Content-Encoding is {coding[:20]!r}", _UNSUPPORTED, remedy)
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either header
+    try:
+        body = inflater.decompress(request.body, most_bytes + 1)
+    except zlib.error as error:
+        raise RequestError(f"the body is not {coding}: {error}") from error
+    if len(body) > most_bytes:
+        message = f"the body is too large: more than {most_bytes} bytes once it is inflated"
+        raise RequestError(message, TOO_LARGE, "send fewer samples in one request")
+    if not inflater.eof or inflater.unused_data:
+        raise RequestError(f"the body is {coding} that does not end where it should")
+    return body

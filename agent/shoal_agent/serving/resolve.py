@@ -1,7 +1,7 @@
 """From the names in a path to the model that answers."""
 
+from shoal_agent.endpoint.message import NOT_FOUND, UNAVAILABLE, RequestError
 from shoal_agent.serving.models import ModelServer, ServedModel
-from shoal_agent.serving.refusal import NOT_FOUND, UNAVAILABLE, RequestError
 
 
 def resolve(server: ModelServer, held: ServedModel | None, name: str, version: str | None) -> ServedModel:

@@ -9,10 +9,12 @@ import anyio
 import anyio.to_thread
 import httpx
 import pytest
+from tests.agent.endpoints import listening
 from tests.fixtures import tiny
 
+from shoal_agent.endpoint import EndpointLimits
 from shoal_agent.engines import Array, Engine, load_engine
-from shoal_agent.serving import ModelServer, ServedModel, ServingSettings, create_app, serve
+from shoal_agent.serving import ModelServer, ServedModel, ServingSettings, create_router
 from shoal_contract.manifest import TensorSpec, VersionManifest
 
 
@@ -99,15 +101,16 @@ def served_pair() -> ServedModel:
 
 
 @asynccontextmanager
-async def running(settings: ServingSettings = ServingSettings()) -> AsyncIterator[Endpoint]:  # noqa: B008 - frozen
+async def running(
+    settings: ServingSettings = ServingSettings(),  # noqa: B008 - frozen
+    limits: EndpointLimits = EndpointLimits(),  # noqa: B008 - frozen
+) -> AsyncIterator[Endpoint]:
     """Serve on a free port until the block ends."""
     server, seen = ModelServer(), SeenRequests()
-    async with anyio.create_task_group() as group:
-        port = await group.start(serve, create_app(server, seen, settings), "127.0.0.1", 0, settings)
+    async with listening(create_router(server, seen, settings), limits) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             yield Endpoint(server, seen, client, port)
         await server.aclose()
-        group.cancel_scope.cancel()
 
 
 @pytest.fixture

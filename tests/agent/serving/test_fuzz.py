@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import anyio.from_thread
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.agent.endpoints import Answer, ask
 from tests.agent.serving.conftest import SeenRequests, served_pair, served_tiny
 
 from shoal_agent.engines import NUMPY_TYPES
-from shoal_agent.serving import ModelServer, create_app
+from shoal_agent.serving import ModelServer, create_router
 
 numbers = st.one_of(st.integers(), st.integers(-200, 200), st.floats(), st.booleans(), st.none(), st.text(max_size=3))
 values = st.recursive(numbers, lambda inner: st.lists(inner, max_size=4), max_leaves=16)
@@ -44,11 +44,10 @@ requests = _object(
 def post() -> Iterator[Any]:
     """Send a body through the app, without a socket; a failure inside the app is raised here."""
     server = ModelServer()
-    app = create_app(server, SeenRequests())
+    router = create_router(server, SeenRequests())
 
-    async def send(model: str, body: bytes) -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://device") as client:
-            return await client.post(f"/v2/models/{model}/infer", content=body)
+    async def send(model: str, body: bytes) -> Answer:
+        return await ask(router, "POST", f"/v2/models/{model}/infer", body)
 
     with anyio.from_thread.start_blocking_portal() as portal:
         portal.call(server.swap, "tiny", served_tiny())
@@ -57,10 +56,10 @@ def post() -> Iterator[Any]:
         portal.call(server.aclose)
 
 
-def _check(response: httpx.Response) -> None:
-    assert response.status_code in {200, 400, 422}
-    body = json.loads(response.content, parse_constant=pytest.fail)
-    assert ("error" in body) == (response.status_code != 200)
+def _check(response: Answer) -> None:
+    assert response.status in {200, 400, 422}
+    body = json.loads(response.body, parse_constant=pytest.fail)
+    assert ("error" in body) == (response.status != 200)
 
 
 @settings(max_examples=300)
@@ -73,7 +72,7 @@ def test_any_json_is_answered_or_refused(post: Any, model: str, request: dict[st
 @given(body=st.binary(max_size=200))
 def test_any_bytes_are_refused(post: Any, body: bytes) -> None:
     response = post("tiny", body)
-    assert response.status_code == 400
+    assert response.status == 400
     _check(response)
 
 

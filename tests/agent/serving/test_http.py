@@ -8,7 +8,8 @@ import httpx
 import pytest
 from tests.agent.serving.conftest import Endpoint, GatedEngine, SeenRequests, running, served_tiny
 
-from shoal_agent.serving import ModelServer, ServingError, ServingSettings, create_app, serve
+from shoal_agent.endpoint import Address, EndpointError, Listener
+from shoal_agent.serving import ModelServer, create_router
 
 pytestmark = pytest.mark.anyio
 
@@ -28,23 +29,17 @@ async def test_the_port_is_free_again_after_the_end() -> None:
 
 
 async def test_a_taken_port_is_an_error_that_names_it() -> None:
-    app = create_app(ModelServer(), SeenRequests())
+    router = create_router(ModelServer(), SeenRequests())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ServingError, match=f"127.0.0.1 port {port} cannot be bound"):
-            await serve(app, "127.0.0.1", port)
+        with pytest.raises(EndpointError, match=f"127.0.0.1 port {port} cannot be bound"):
+            await Listener(router).serve(Address(port=port))
 
 
-async def test_an_address_that_others_could_reach_is_refused_unless_allowed() -> None:
-    app = create_app(ModelServer(), SeenRequests())
-    with pytest.raises(ServingError, match=r"host '0\.0\.0\.0' found"):
-        await serve(app, "0.0.0.0", 0)  # noqa: S104 - what is refused
-    settings = ServingSettings(allow_remote=True)
-    async with anyio.create_task_group() as group:
-        port = await group.start(serve, app, "0.0.0.0", 0, settings)  # noqa: S104 - allowed on purpose
-        async with httpx.AsyncClient(trust_env=False) as client:
-            assert (await client.get(f"http://127.0.0.1:{port}/v2/health/live")).status_code == 200
-        group.cancel_scope.cancel()
+async def test_an_address_that_others_could_reach_is_refused_without_tls() -> None:
+    router = create_router(ModelServer(), SeenRequests())
+    with pytest.raises(EndpointError, match=r"host '0\.0\.0\.0' found"):
+        await Listener(router).serve(Address("0.0.0.0"))  # noqa: S104 - what is refused
 
 
 async def test_answers_do_not_wait_for_delayed_acknowledgements(endpoint: Endpoint) -> None:
@@ -70,7 +65,7 @@ async def test_a_stop_lets_the_request_in_flight_end() -> None:
     server = ModelServer()
     await server.swap("tiny", served_tiny(1, engine))
     async with anyio.create_task_group() as outer, anyio.create_task_group() as group:
-        port = await group.start(serve, create_app(server, SeenRequests()))
+        port = await group.start(Listener(create_router(server, SeenRequests())).serve, Address())
         outer.start_soon(ask, port)
         await engine.wait_entered()
         group.cancel_scope.cancel()

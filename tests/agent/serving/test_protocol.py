@@ -52,7 +52,10 @@ async def test_outputs_can_be_chosen_by_name(endpoint: Endpoint) -> None:
 
 async def test_metadata_tells_server_and_model(endpoint: Endpoint) -> None:
     server = (await endpoint.client.get("/v2")).json()
-    assert (server["name"], server["extensions"]) == ("shoal-agent", [])
+    assert (server["name"], server["extensions"]) == (
+        "shoal-agent",
+        ["binary_tensor_data", "model_repository", "statistics"],
+    )
     for path in ("/v2/models/tiny", "/v2/models/tiny/versions/1"):
         model = (await endpoint.client.get(path)).json()
         assert (model["name"], model["versions"], model["platform"]) == ("tiny", ["1"], "onnxruntime_onnx")

@@ -1,11 +1,9 @@
 """A swap drops no request: what is in flight ends on the old version, what comes next gets the new one."""
 
-import json
-from contextlib import AsyncExitStack
-
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import httpx
 import pytest
 from tests.agent.serving.conftest import Endpoint, GatedEngine, running, served_tiny
 
@@ -97,25 +95,22 @@ async def test_the_endpoint_stays_responsive_while_every_worker_is_busy() -> Non
         engine.gate.set()
 
 
-async def test_more_requests_than_may_wait_get_503_and_the_others_are_answered() -> None:
-    body = json.dumps(BODY).encode()
-    head = (
-        "POST /v2/models/tiny/infer HTTP/1.1\r\nHost: device\r\nExpect: 100-continue\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    ).encode()
-    async with running(ServingSettings(workers=2, max_waiting=3)) as endpoint, AsyncExitStack() as stack:
-        await endpoint.server.swap("tiny", served_tiny())
-        streams = [
-            await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", endpoint.port)) for _ in range(5)
-        ]
-        for stream in streams:
-            await stream.send(head)
-            # From here on the request is admitted and being read.
-            assert (await stream.receive()).startswith(b"HTTP/1.1 100")
-        refused = await endpoint.infer(BODY)
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-        assert "5 requests are being read, wait or run, at most 5 may" in refused.json()["error"]
-        for stream in streams:
-            await stream.send(body)
-            assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+async def test_more_requests_than_may_wait_get_429_and_the_others_are_answered() -> None:
+    engine = _gated()
+    answers: list[httpx.Response] = []
+    async with running(ServingSettings(workers=2, max_waiting=3)) as endpoint:
+        await endpoint.server.swap("tiny", served_tiny(1, engine))
+
+        async def ask() -> None:
+            answers.append(await endpoint.infer(BODY))
+            if len(answers) == 3:  # those that were refused, while the others wait
+                engine.gate.set()
+
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(ask)
+        assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 3
+        for refused in answers[:3]:
+            assert refused.headers["retry-after"] == "1"
+            assert "2 requests run and 3 wait, so that one for 'tiny' is not taken" in refused.json()["error"]
         assert (await endpoint.infer(BODY)).status_code == 200

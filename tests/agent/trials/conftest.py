@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from tests.agent.serving.conftest import SeenRequests, served_tiny
 
+from shoal_agent.endpoint import Address, Listener
 from shoal_agent.engines import Array, Engine, EngineError
-from shoal_agent.serving import ModelServer, create_app, serve
+from shoal_agent.serving import ModelServer, create_router
 from shoal_agent.trials import Arms, Shadow
 from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredTrial
 from shoal_contract.manifest import TensorSpec
@@ -84,8 +85,6 @@ class Tried:
     seen: SeenRequests
     client: httpx.AsyncClient
     candidate: OtherEngine
-    chosen: anyio.Event
-    """Set once a side has been chosen for a request."""
 
     async def infer(self, x: list[float], key: str = "", version: str = "") -> str:
         """Ask once; return the version that answered."""
@@ -102,19 +101,16 @@ async def trying(**settings: Any) -> AsyncIterator[Tried]:
     server, seen = ModelServer(), SeenRequests()
     arms = Arms(server)
     shadow = Shadow(seen, arms, lambda: START, **settings)
-    candidate, chosen = OtherEngine(served_tiny().engine), anyio.Event()
-
-    def choose(name: str, version: str | None, key: str) -> ModelServer:
-        chosen.set()
-        return arms.choose(name, version, key)
+    candidate = OtherEngine(served_tiny().engine)
 
     async with anyio.create_task_group() as group:
         group.start_soon(shadow.run)
-        port = await group.start(serve, create_app(server, shadow, choose=choose), "127.0.0.1", 0)
+        router = create_router(server, shadow, choose=arms.choose)
+        port = await group.start(Listener(router).serve, Address())
         await server.swap("tiny", served_tiny(1))
         await arms.candidates.swap("tiny", served_tiny(2, candidate))
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-            yield Tried(server, arms, shadow, seen, client, candidate, chosen)
+            yield Tried(server, arms, shadow, seen, client, candidate)
         await arms.candidates.aclose()
         await server.aclose()
         group.cancel_scope.cancel()

@@ -1,0 +1,255 @@
+"""One HTTP/1.1 connection: each request is answered before the next one has its turn, and nobody is waited for long."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Awaitable
+from logging import getLogger
+from typing import TYPE_CHECKING, Final, cast
+
+from shoal_agent.endpoint.message import INTERNAL, REQUEST_TIMEOUT, UNAVAILABLE, Request, RequestError, Response, refuse
+from shoal_agent.endpoint.reader import Asked, RequestReader
+from shoal_agent.errors import AgentError
+
+if TYPE_CHECKING:
+    from shoal_agent.endpoint.listener import Listener
+
+_log = getLogger(__name__)
+_ONE_WRITE_BYTES: Final = 64 * 1024
+"""An answer of at most this size is copied behind its head, which takes less than a second system call."""
+
+
+class HttpConnection(asyncio.BufferedProtocol):
+    """Serves one connection of a listener; everything happens in the event loop."""
+
+    def __init__(self, listener: "Listener") -> None:
+        self._listener = listener
+        self._limits = listener.limits
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._reader: RequestReader
+        self._waiting: deque[Asked] = deque()
+        self._current: Asked | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._drained: asyncio.Event | None = None
+        self._is_going_on = self._is_ending = self._is_lost = False
+        self.deadline_s = math.inf
+        """When `expire` is due, by the event loop's clock."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is asked and nothing answered."""
+        return self._current is None and not self._waiting and not self._reader.is_within and self._drained is None
+
+    # --- what the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or refuse it where there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        found = transport.get_extra_info("peername")
+        peer = str(found[0]) if isinstance(found, tuple) else None
+        listener = self._listener
+        self._reader = RequestReader(
+            self._limits, listener.router, listener.budget, listener.authorize, listener.buffer, peer, self
+        )
+        self.deadline_s = self._loop.time() + self._limits.idle_timeout_s
+        if not listener.take(self):
+            message = f"{self._limits.max_connections} connections are open, and none of them is idle"
+            self._reader.end()
+            self.on_refused(RequestError(message, UNAVAILABLE, "try again later, over fewer connections"))
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - why is all the same
+        """Forget what nobody waits for any more."""
+        self._is_lost = True
+        self._reader.end()
+        if self._task is not None:
+            self._task.cancel()
+        if self._drained is not None:
+            self._drained.set()
+        self._forget_waiting()
+        self._listener.drop(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - as much as there is place for
+        """Return where to receive."""
+        return self._reader.place()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was received."""
+        self._reader.received(nbytes)
+
+    def eof_received(self) -> bool:
+        """Answer what has come whole, then close."""
+        self._reader.end()
+        self._is_ending = True
+        return self._current is not None or bool(self._waiting)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._drained = asyncio.Event()
+        self.deadline_s = self._loop.time() + self._limits.write_timeout_s
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+        self._rest()
+        self._go_on()
+
+    # --- what the reader calls
+
+    def on_begun(self) -> None:
+        """A request has begun to come."""
+        self.deadline_s = self._loop.time() + self._limits.read_timeout_s
+
+    def on_asked(self, asked: Asked) -> None:
+        """Give a request its turn."""
+        self.deadline_s = math.inf
+        self._waiting.append(asked)
+        if len(self._waiting) >= self._limits.max_pipelined:
+            self._transport.pause_reading()
+        self._go_on()
+
+    def on_refused(self, error: RequestError) -> None:
+        """Answer with an error as the last thing on the connection."""
+        response = refuse(error)
+        self._waiting.append(Asked(Request("", "", {}), lambda _: response, 0, is_last=True))
+        self._go_on()
+
+    def on_awaited(self) -> None:
+        """Tell the client to send the body, unless answers to other requests are still to come before."""
+        if self._current is None and not self._waiting:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    # --- deadlines, and the end
+
+    def expire(self) -> None:
+        """Do what is due at the deadline."""
+        if self._drained is not None or self._is_ending:
+            self._transport.abort()
+        elif self._reader.is_within:
+            self._reader.end()
+            message = f"the request did not end within {self._limits.read_timeout_s:g} s"
+            self.on_refused(RequestError(message, REQUEST_TIMEOUT, "send the whole request at once"))
+        else:
+            self._transport.close()
+
+    def stop(self) -> None:
+        """Close as soon as what is being answered has been answered."""
+        self._reader.end()
+        self._is_ending = True
+        if self._current is None and not self._waiting:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    # --- turns
+
+    def _go_on(self) -> None:
+        """Answer what waits, one after the other, as far as it can be answered at once."""
+        if self._is_going_on:
+            return
+        self._is_going_on = True
+        while self._waiting and self._current is None and self._drained is None and not self._is_lost:
+            asked = self._current = self._waiting.popleft()
+            if len(self._waiting) == self._limits.max_pipelined - 1:
+                self._transport.resume_reading()
+            outcome = self._outcome(asked)
+            if isinstance(outcome, Response) and outcome.stream is None:
+                self._answer(asked, outcome)
+            else:
+                self._task = self._loop.create_task(self._follow(asked, outcome))
+        self._is_going_on = False
+
+    def _outcome(self, asked: Asked) -> "Response | Awaitable[Response]":
+        try:
+            return asked.handler(asked.request)
+        except Exception as error:  # noqa: BLE001 - answered, and a defect is logged
+            return _failed(asked.request, error)
+
+    async def _follow(self, asked: Asked, outcome: "Response | Awaitable[Response]") -> None:
+        """Wait for an answer, and send it; whoever has gone away is not worked for any more."""
+        try:
+            response = outcome if isinstance(outcome, Response) else await outcome
+        except Exception as error:  # noqa: BLE001 - answered, and a defect is logged
+            response = _failed(asked.request, error)
+        finally:
+            self._task = None
+            if self._is_lost:
+                self._done(asked)
+        if response.stream is not None:
+            await self._stream(asked, response)
+            return
+        self._answer(asked, response)
+        self._go_on()
+
+    async def _stream(self, asked: Asked, response: Response) -> None:
+        """Send pieces as they come, no faster than they are read; the connection closes after the last."""
+        self._task = asyncio.current_task()
+        try:
+            self._transport.writelines(response.pieces(is_last=True, is_head=asked.request.method == "HEAD"))
+            async for piece in response.stream or ():  # type: ignore[union-attr]
+                self._transport.write(piece)
+                if self._drained is not None:
+                    await self._drained.wait()
+        except Exception:  # noqa: BLE001 - logged; the connection ends, which says that the answer is not whole
+            _log.exception("streaming the answer to %s %s", asked.request.method, asked.request.path)
+        finally:
+            self._task = None
+            self._done(asked)
+            self._end()
+
+    def _answer(self, asked: Asked, response: Response) -> None:
+        """Send an answer that is whole."""
+        if self._is_lost:
+            self._done(asked)
+            return
+        is_last = asked.is_last or response.is_last or (self._is_ending and not self._waiting)
+        pieces = response.pieces(is_last=is_last, is_head=asked.request.method == "HEAD")
+        if len(pieces) > 1 and sum(memoryview(piece).nbytes for piece in pieces) > _ONE_WRITE_BYTES:
+            self._transport.writelines(pieces)
+        else:
+            self._transport.write(b"".join(pieces))
+        self._done(asked)
+        if is_last:
+            self._end()
+        elif self._drained is None:
+            self._rest()
+
+    def _done(self, asked: Asked) -> None:
+        if self._current is asked:
+            self._current = None
+            self._listener.budget.give_back(asked.held_bytes)
+
+    def _forget_waiting(self) -> None:
+        for asked in self._waiting:
+            self._listener.budget.give_back(asked.held_bytes)
+        self._waiting.clear()
+
+    def _rest(self) -> None:
+        """Set the deadline of a connection on which nothing is answered."""
+        if not self._reader.is_within:
+            self.deadline_s = self._loop.time() + self._limits.idle_timeout_s
+
+    def _end(self) -> None:
+        """Send nothing more; throw away for a while what still comes, or the client would not read the answer."""
+        self._reader.end()
+        self._forget_waiting()
+        if self._is_ending or not self._transport.can_write_eof() or self._transport.is_closing():
+            self._transport.close()
+            return
+        self._is_ending = True
+        self._transport.write_eof()
+        self.deadline_s = self._loop.time() + self._limits.linger_s
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    """Answer with what went wrong; what nobody foresaw is logged as a defect."""
+    if isinstance(error, AgentError):
+        return refuse(error)
+    doing = f"{request.method} {request.path[:80]}"
+    _log.error("answering %s", doing, exc_info=error)
+    remedy = "this is a defect of the agent; its log on the device tells more"
+    return refuse(RequestError(f"{doing}: {type(error).__name__}", INTERNAL, remedy))

@@ -1,0 +1,198 @@
+"""Where connections are accepted: loopback, a Unix-domain socket, or the network with TLS and keys."""
+
+import asyncio
+import math
+import os
+import socket
+import ssl
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
+
+from shoal_agent.endpoint.bodies import BodyBudget
+from shoal_agent.endpoint.connection import HttpConnection
+from shoal_agent.endpoint.limits import EndpointLimits
+from shoal_agent.endpoint.reader import Authorize
+from shoal_agent.endpoint.routes import Router
+from shoal_agent.errors import AgentError
+
+LOOPBACK: Final = ("127.0.0.1", "::1")
+_BACKLOG: Final = 1024
+_BUFFER_BYTES: Final = 256 * 1024
+_SWEEP_S: Final = 1.0
+
+_log = getLogger(__name__)
+
+
+class EndpointError(AgentError):
+    """An endpoint could not be opened."""
+
+    code = "serving"
+    default_remedy = "choose a free port and a local address, then restart the agent"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen.
+
+    Attributes:
+        host: A loopback address, or any where `tls` is given.
+        port: TCP port; 0 takes a free one.
+        path: Of a Unix-domain socket, in place of host and port.
+        tls: Encrypts; needed for whatever is not loopback.
+    """
+
+    host: str = LOOPBACK[0]
+    port: int = 0
+    path: Path | None = None
+    tls: ssl.SSLContext | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path is not None else f"{self.host} port {self.port}"
+
+
+def allow_everyone(_headers: dict[bytes, bytes]) -> None:
+    """Take requests from whoever reaches the endpoint."""
+
+
+class Listener:
+    """Accepts the connections of one address.
+
+    Args:
+        router: Answers.
+        limits: Bounds.
+        authorize: Decides by a request's headers who may ask.
+        budget: Memory for bodies; shared by the listeners of a process.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        limits: EndpointLimits = EndpointLimits(),  # noqa: B008 - frozen
+        authorize: Authorize = allow_everyone,
+        budget: BodyBudget | None = None,
+    ) -> None:
+        self.router = router
+        self.limits = limits
+        self.authorize = authorize
+        self.budget = budget or BodyBudget(limits.max_bodies_bytes)
+        self.buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._connections: set[HttpConnection] = set()
+        self._none_left = asyncio.Event()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def serve(self, address: Address, *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Accept connections until cancelled; then let requests in flight end.
+
+        Args:
+            address: Where to listen.
+            task_status: Receives the bound port once connections are accepted; 0 for a Unix-domain socket.
+
+        Raises:
+            EndpointError: It cannot be bound, or others could reach it without TLS.
+        """
+        loop = asyncio.get_running_loop()
+        bound = _bind(address)
+        port = 0 if address.path is not None else int(bound.getsockname()[1])
+        make = loop.create_unix_server if address.path is not None else loop.create_server
+        server = await make(lambda: HttpConnection(self), sock=bound, backlog=_BACKLOG, ssl=address.tls)  # type: ignore[operator]
+        try:
+            task_status.started(port)
+            await anyio.sleep_forever()
+        finally:
+            server.close()
+            with anyio.CancelScope(shield=True):
+                await self._stop()
+            if address.path is not None:
+                with suppress(OSError):
+                    address.path.unlink()
+
+    def take(self, connection: HttpConnection) -> bool:
+        """Count a connection in; return whether there is room, if need be that of one that is idle."""
+        has_room = len(self._connections) < self.limits.max_connections
+        if not has_room:
+            idle = min((one for one in self._connections if one.is_idle), key=lambda one: one.deadline_s, default=None)
+            if idle is not None:
+                idle.abort()
+                has_room = True
+        self._connections.add(connection)
+        if self._sweep is None:
+            self._plan_sweep()
+        return has_room
+
+    def drop(self, connection: HttpConnection) -> None:
+        """Count a connection out."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._none_left.set()
+
+    def _plan_sweep(self) -> None:
+        limits = self.limits
+        pause_s = min(_SWEEP_S, limits.read_timeout_s / 2, limits.write_timeout_s / 2, limits.linger_s / 2)
+        self._sweep = asyncio.get_running_loop().call_later(pause_s, self._expire)
+
+    def _expire(self) -> None:
+        """Have each connection whose deadline has come do what is due; rest while there are none."""
+        self._sweep = None
+        now_s = asyncio.get_running_loop().time()
+        for connection in [one for one in self._connections if one.deadline_s <= now_s]:
+            connection.deadline_s = math.inf
+            connection.expire()
+        if self._connections:
+            self._plan_sweep()
+
+    async def _stop(self) -> None:
+        for connection in list(self._connections):
+            connection.stop()
+        self._none_left = asyncio.Event()
+        if self._connections:
+            with anyio.move_on_after(self.limits.shutdown_s):
+                await self._none_left.wait()
+        for connection in list(self._connections):
+            connection.abort()
+        if self._sweep is not None:
+            self._sweep.cancel()
+
+
+def _bind(address: Address) -> socket.socket:
+    if address.path is not None:
+        return _bind_path(address.path)
+    if address.host not in LOOPBACK and address.tls is None:
+        message = (
+            f"opening the local endpoint: host {address.host!r} found, expected one of {', '.join(LOOPBACK)}, "
+            "because it asks nobody for a key and encrypts nothing"
+        )
+        raise EndpointError(message, "use a loopback address, or open a remote endpoint with TLS and a key")
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        bound = socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise EndpointError(f"opening the local endpoint: {address} cannot be bound ({error.strerror})") from error
+    # Inherited by accepted sockets. Without it an answer in two pieces waits 40 ms for a delayed acknowledgement.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
+
+
+def _bind_path(path: Path) -> socket.socket:
+    """Bind a Unix-domain socket that its owner and group may use; what a killed agent left behind is replaced."""
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+            path.unlink()
+        old_mask = os.umask(0o117)
+        try:
+            bound.bind(str(path))
+        finally:
+            os.umask(old_mask)
+    except OSError as error:
+        bound.close()
+        message = f"opening the local endpoint: {path} cannot be bound ({error.strerror or error})"
+        raise EndpointError(message, "choose a path of at most 107 characters in a folder of the agent's") from error
+    return bound

@@ -1,0 +1,270 @@
+"""From the bytes of a connection to whole requests within their bounds.
+
+Source: RFC 9112. A body that does not come with its head is received into its own place, past the parser.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol
+
+import httptools
+
+from shoal_agent.endpoint.bodies import BodyBudget, allocate
+from shoal_agent.endpoint.limits import EndpointLimits
+from shoal_agent.endpoint.message import BAD_REQUEST, HEAD_TOO_LARGE, TOO_LARGE, Request, RequestError, refuse
+from shoal_agent.endpoint.routes import Found, Handler, Router
+
+Authorize = Callable[[dict[bytes, bytes]], None]
+"""Given a request's headers; raises a RequestError where who asks may not."""
+_TENSORS_AT: Final = b"inference-header-content-length"
+_SMALL_BYTES: Final = 64 * 1024
+"""A refused body of at most this size is read to its end, so that the connection stays."""
+_MOST_DIGITS: Final = 9
+_NOBODY: Final = Found(lambda _: refuse(RequestError("nobody answers")), {}, 0)
+
+
+class Asked(NamedTuple):
+    """A whole request, and what answers it.
+
+    Attributes:
+        request: What was asked.
+        handler: Who answers, a refusal as well.
+        held_bytes: What it holds of the budget for bodies, until it has been answered.
+        is_last: Whether the connection ends with the answer.
+    """
+
+    request: Request
+    handler: Handler
+    held_bytes: int
+    is_last: bool
+
+
+class Sink(Protocol):
+    """Who takes what was read."""
+
+    def on_begun(self) -> None:
+        """Note that a request has begun to come."""
+
+    def on_asked(self, asked: Asked) -> None:
+        """Take a whole request."""
+
+    def on_refused(self, error: RequestError) -> None:
+        """Answer with an error as the last thing on the connection; nothing more is read."""
+
+    def on_awaited(self) -> None:
+        """Tell the client, who waits for it, to send the body."""
+
+
+class RequestReader:
+    """Reads the requests of one connection.
+
+    Args:
+        limits: Bounds.
+        router: Finds the handlers.
+        budget: Memory for bodies.
+        authorize: Decides by the headers who may ask.
+        shared: Where all connections of the event loop receive what is no body of its own.
+        peer: The address that asks.
+        sink: Takes what was read.
+    """
+
+    def __init__(
+        self,
+        limits: EndpointLimits,
+        router: Router,
+        budget: BodyBudget,
+        authorize: Authorize,
+        shared: memoryview,
+        peer: str | None,
+        sink: Sink,
+    ) -> None:
+        self._limits = limits
+        self._router = router
+        self._budget = budget
+        self._authorize = authorize
+        self._shared = shared
+        self._peer = peer
+        self._sink = sink
+        self._parser = httptools.HttpRequestParser(self)
+        self._is_direct = False
+        self._has_ended = False
+        self.is_within = False
+        """Whether a request has begun and not ended."""
+        self.on_message_begin()
+        self.is_within = False
+
+    def place(self) -> memoryview:
+        """Return where to receive: a body's own place once its head is read."""
+        return self._body[self._filled :] if self._is_direct else self._shared
+
+    def received(self, size_bytes: int) -> None:
+        """Take what was received in `place`."""
+        if self._has_ended:
+            return
+        if self._is_direct:
+            self._filled += size_bytes
+            if self._filled == self._length:
+                self._is_direct = False
+                self._parser = httptools.HttpRequestParser(self)
+                self.on_message_complete()
+            return
+        if self.is_within and not self._has_head:
+            self._head_bytes += size_bytes
+            if self._head_bytes > self._limits.max_head_bytes:
+                self._refuse_head(f"more than {self._limits.max_head_bytes} bytes of head")
+                return
+        self._parse(self._shared[:size_bytes])
+        self._is_direct = self.is_within and self._has_head and 0 < self._filled < self._length
+
+    def end(self) -> None:
+        """Read nothing more, and hold nothing."""
+        self._has_ended = True
+        self._is_direct = False
+        self._body = b""
+        self._budget.give_back(self._held_bytes)
+        self._held_bytes = 0
+
+    def _parse(self, data: memoryview) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # no other protocol is spoken here; the request itself was answered
+            self.end()
+        except httptools.HttpParserError as error:
+            if not self._has_ended:
+                message = f"what came is not HTTP/1.1: {str(error.__context__ or error)[:100]}"
+                self._refuse(RequestError(message, BAD_REQUEST, "speak HTTP/1.1, without TLS where none is offered"))
+
+    def _refuse(self, error: RequestError) -> None:
+        self.end()
+        self._sink.on_refused(error)
+
+    def _refuse_head(self, found: str) -> None:
+        allowed = f"{self._limits.max_head_bytes} bytes and {self._limits.max_headers} lines"
+        message = f"the head is too large: {found}, at most {allowed} allowed"
+        self._refuse(RequestError(message, HEAD_TOO_LARGE, "send fewer and shorter headers"))
+
+    # --- what the parser calls
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._head_bytes = 0
+        self._lines = 0
+        self._has_head = False
+        self._found = _NOBODY
+        self._refusal: RequestError | None = None
+        self._length = 0
+        self._most_bytes = 0
+        self._filled = 0
+        self._held_bytes = 0
+        self._body: Any = b""
+        self._method = ""
+        self._is_last = False
+        self.is_within = True
+        if not self._has_ended:
+            self._sink.on_begun()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request's target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header line."""
+        self._lines += 1
+        name = name.lower()
+        known = self._headers.get(name)
+        self._headers[name] = value if known is None else known + b", " + value
+
+    def on_headers_complete(self) -> None:
+        """Decide whether the request may go on."""
+        self._has_head = True
+        if self._has_ended:
+            return
+        self._method = self._parser.get_method().decode("latin-1")
+        self._is_last = not self._parser.should_keep_alive()
+        if self._lines > self._limits.max_headers or len(self._url) > self._limits.max_head_bytes:
+            self._refuse_head(f"{self._lines} lines, a target of {len(self._url)} bytes")
+            return
+        is_awaited = self._headers.get(b"expect", b"").lower() == b"100-continue"
+        try:
+            self._open()
+        except RequestError as error:
+            self._refusal = error
+            if self._length < 0 or self._length > _SMALL_BYTES or (is_awaited and self._length):
+                self._refuse(error)
+        else:
+            if is_awaited and self._length:
+                self._sink.on_awaited()
+
+    def _open(self) -> None:
+        """Find who answers, and see that the body fits.
+
+        Raises:
+            RequestError: It does not, nobody answers, or who asks may not.
+        """
+        announced = self._headers.get(b"content-length")
+        self._length = int(announced) if announced else -1 if b"transfer-encoding" in self._headers else 0
+        self._authorize(self._headers)
+        path = self._url.partition(b"?")[0].decode("latin-1")
+        self._found = self._router.find(self._method, path)
+        self._most_bytes = self._found.max_body_bytes or self._limits.max_body_bytes
+        if self._length > self._most_bytes:
+            raise self._too_large(f"{self._length} bytes announced")
+        self._hold(max(self._length, 0))
+
+    def _too_large(self, found: str) -> RequestError:
+        doing = f"{self._method} {self._url[:80].decode('latin-1')}"
+        message = f"{doing}: the body is too large: {found}, at most {self._most_bytes} allowed"
+        return RequestError(message, TOO_LARGE, "send less in one request")
+
+    def _hold(self, size_bytes: int) -> None:
+        self._budget.take(size_bytes)
+        self._held_bytes += size_bytes
+
+    def on_body(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        if self._has_ended or self._refusal is not None:
+            return
+        if self._length < 0:
+            self._take_chunk(piece)
+        elif len(piece) == self._length:
+            self._body, self._filled = piece, self._length
+        else:
+            if not self._filled:
+                tensors_at = self._headers.get(_TENSORS_AT, b"")[:_MOST_DIGITS]
+                self._body = allocate(self._length, int(tensors_at) if tensors_at.isdigit() else 0)
+            end = self._filled + len(piece)
+            self._body[self._filled : end] = piece
+            self._filled = end
+
+    def _take_chunk(self, piece: bytes) -> None:
+        try:
+            if self._filled + len(piece) > self._most_bytes:
+                raise self._too_large(f"more than {self._most_bytes} bytes sent")
+            self._hold(len(piece))
+        except RequestError as error:
+            self._refuse(error)
+            return
+        self._body = self._body or bytearray()
+        self._body += piece
+        self._filled += len(piece)
+
+    def on_message_complete(self) -> None:
+        """Hand the request over."""
+        if self._has_ended:
+            return
+        self.is_within = False
+        path, _, query = self._url.decode("latin-1").partition("?")
+        params = self._found.params
+        request = Request(
+            self._method, path, self._headers, self._body, query_string=query, params=params, peer=self._peer
+        )
+        handler = _refuser(self._refusal) if self._refusal is not None else self._found.handler
+        asked = Asked(request, handler, self._held_bytes, self._is_last)
+        self._held_bytes, self._body = 0, b""
+        self._sink.on_asked(asked)
+
+
+def _refuser(error: RequestError) -> Handler:
+    """Return what refuses a request when its turn comes."""
+    return lambda _: refuse(error)

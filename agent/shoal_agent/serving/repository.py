@@ -1,0 +1,89 @@
+"""Which models there are, and loading and unloading them where policy allows it.
+
+Source: the model repository extension of the Open Inference Protocol v2.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, NamedTuple, Protocol
+
+from pydantic_core import from_json
+
+from shoal_agent.endpoint import Request, RequestError, Response, Route, json_response
+from shoal_agent.serving.models import ModelServer
+
+_FORBIDDEN = 403
+_MAX_BODY_BYTES = 64 * 1024
+
+
+class Entry(NamedTuple):
+    """A version in the repository."""
+
+    name: str
+    version: str
+    state: Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
+    reason: str = ""
+
+
+class Repository(Protocol):
+    """Loads and unloads models on request."""
+
+    def index(self) -> list[Entry]:
+        """Return all versions that there are, loaded or not."""
+
+    async def load(self, name: str) -> None:
+        """Have a model served; return once it is.
+
+        Raises:
+            AgentError: It is not there, or does not load.
+        """
+
+    async def unload(self, name: str) -> None:
+        """Serve a model no longer; return once its memory is free.
+
+        Raises:
+            AgentError: It is not there.
+        """
+
+
+def repository_routes(server: ModelServer, repository: Repository | None) -> list[Route]:
+    """Return the routes of the extension; without a repository, what is served is all there is, and stays."""
+
+    def index(request: Request) -> Response:
+        entries = repository.index() if repository is not None else _served(server)
+        if _body(request).get("ready") is True:
+            entries = [entry for entry in entries if entry.state == "READY"]
+        return json_response([entry._asdict() for entry in entries])
+
+    def control(verb: Literal["load", "unload"]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            name = request.params["name"]
+            if repository is None:
+                message = f"{verb}ing model {name[:64]!r}: what this device serves is decided by its hub"
+                raise RequestError(message, _FORBIDDEN, "roll it out: shoal rollouts start")
+            _body(request)
+            await (repository.load(name) if verb == "load" else repository.unload(name))
+            return json_response({})
+
+        return answer
+
+    path = "/v2/repository/models/{name}"
+    return [
+        Route("/v2/repository/index", {"POST": index}, _MAX_BODY_BYTES),
+        Route(f"{path}/load", {"POST": control("load")}, _MAX_BODY_BYTES),
+        Route(f"{path}/unload", {"POST": control("unload")}, _MAX_BODY_BYTES),
+    ]
+
+
+def _served(server: ModelServer) -> list[Entry]:
+    served = [found for name in server.names() if (found := server.get(name)) is not None]
+    return [Entry(found.name, str(found.version), "READY") for found in served]
+
+
+def _body(request: Request) -> dict[str, Any]:
+    try:
+        found = from_json(bytes(request.body) or b"{}")
+    except ValueError as error:
+        raise RequestError(f"the body is not JSON: {str(error)[:80]}") from error
+    if not isinstance(found, dict):
+        raise RequestError("the body is no JSON object")
+    return found
