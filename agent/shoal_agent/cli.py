@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from shoal_agent.cli_api_keys import api_keys_group
 from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_identity import identity_group, key
 from shoal_agent.cli_options import READABLE_FILE, data_option, json_option, readable
@@ -40,7 +41,8 @@ def app() -> None:
     """Shoal's agent on this device."""
 
 
-for command in (key, identity_group, data_group, tuf_group, hold_command, release, probes_group, storage):
+_GROUPS = (key, identity_group, api_keys_group, data_group, tuf_group, hold_command, release, probes_group, storage)
+for command in _GROUPS:
     app.add_command(command)
 
 
@@ -101,6 +103,43 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
     help="Port of the local inference endpoint; 0 takes a free one.",
 )
 @click.option(
+    "--socket",
+    type=click.Path(path_type=Path),
+    envvar="SHOAL_AGENT_SOCKET",
+    show_envvar=True,
+    help="Path of a Unix-domain socket that speaks the same.",
+)
+@click.option(
+    "--remote-host",
+    default="",
+    envvar="SHOAL_AGENT_REMOTE_HOST",
+    show_envvar=True,
+    help="Address at which other machines may ask, over TLS and with a key (shoal-agent api-keys); default: none.",
+)
+@click.option(
+    "--remote-port",
+    type=click.IntRange(0, _LARGEST_PORT),
+    default=8443,
+    show_default=True,
+    envvar="SHOAL_AGENT_REMOTE_PORT",
+    show_envvar=True,
+    help="Port of that address.",
+)
+@click.option(
+    "--tls-certificate",
+    type=READABLE_FILE,
+    envvar="SHOAL_AGENT_TLS_CERTIFICATE",
+    show_envvar=True,
+    help="PEM file of the certificate chain that other machines see.",
+)
+@click.option(
+    "--tls-key",
+    type=READABLE_FILE,
+    envvar="SHOAL_AGENT_TLS_KEY",
+    show_envvar=True,
+    help="PEM file of its private key.",
+)
+@click.option(
     "--runtime",
     "runtimes",
     multiple=True,
@@ -151,6 +190,11 @@ def run(
     *,
     data: Path,
     port: int,
+    socket: Path | None,
+    remote_host: str,
+    remote_port: int,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
     runtimes: tuple[str, ...],
     site_host: str,
     site_port: int,
@@ -168,11 +212,18 @@ def run(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     from shoal_agent.daemon import run_agent
-    from shoal_agent.settings import MEGABYTE, AgentSettings, SiteSettings, UpdateSettings
+    from shoal_agent.settings import MEGABYTE, AgentSettings, ServingPlaces, SiteSettings, UpdateSettings
 
     settings = AgentSettings(
         data_dir=data,
-        port=port,
+        places=ServingPlaces(
+            port=port,
+            socket=socket,
+            remote_host=remote_host,
+            remote_port=remote_port,
+            certificate=tls_certificate,
+            key=tls_key,
+        ),
         runtimes=_runtimes(runtimes),
         site=SiteSettings(host=site_host, port=site_port),
         update=UpdateSettings(reserve_bytes=reserve_mb * MEGABYTE, max_models_bytes=max_models_mb * MEGABYTE),

@@ -4,14 +4,13 @@ Composition only: what each part decides is in its own module.
 """
 
 import asyncio
-import json
-import os
 import random
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from importlib.util import find_spec
 from logging import getLogger
 from pathlib import Path
 
@@ -25,9 +24,7 @@ from shoal_agent.clock import Clock, system_clock
 from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
-from shoal_agent.durable import replace_file
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
-from shoal_agent.endpoint import Address, Listener
 from shoal_agent.engines import CostMeter
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
 from shoal_agent.federated import Datasets, Participant
@@ -43,6 +40,7 @@ from shoal_agent.label_api import label_routes
 from shoal_agent.ledger import Ledger, LedgerReports, LinkMeter
 from shoal_agent.link import Link
 from shoal_agent.local_api import hold_routes
+from shoal_agent.local_serving import open_places
 from shoal_agent.models import Models, section_of
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import Outbox
@@ -205,16 +203,9 @@ class Agent:
     async def _start_serving(self, group: TaskGroup) -> None:
         routes = [*hold_routes(self._hold), *label_routes(self._monitor)]
         router = create_router(self._server, self._shadow, choose=self._arms.choose, more_routes=routes)
-        address = Address(self._settings.host, self._settings.port)
-        port = await group.start(Listener(router).serve, address)
-        self._conditions.probes.facts["SHOAL_ENDPOINT"] = f"http://{self._settings.host}:{port}"
-        endpoint = {"url": f"http://{self._settings.host}:{port}", "pid": os.getpid(), "device_id": self.device_id}
-        path = self._settings.data_dir / "run" / "endpoint.json"
-        try:
-            replace_file(path, json.dumps(endpoint).encode(), 0o644)
-        except OSError as error:  # it serves all the same; only this device's command line does not find it
-            _log.error("writing %s: %s; free some disk space", path, error)
-        _log.info("device %s serves on %s", self.device_id, endpoint["url"])
+        settings = self._settings
+        url = await open_places(group, router, settings.places, settings.data_dir, self.device_id, settings.endpoint)
+        self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
 
     def _resume(self) -> None:
         """Go on with the desired state of before the start, and offer unfinished uploads again."""
@@ -430,7 +421,7 @@ def run_agent(settings: AgentSettings, system: Callable[[], datetime] = system_c
         AgentError: Another one holds it, the device is not enrolled, or see `Agent.run`.
     """
     with only_one(settings.data_dir):
-        anyio.run(Agent(settings, system).run)
+        anyio.run(Agent(settings, system).run, backend_options={"use_uvloop": find_spec("uvloop") is not None})
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from shoal_agent.endpoint.limits import EndpointLimits
 from shoal_contract.reported import Runtime
 
 MEGABYTE: Final = 1_000_000
@@ -196,13 +197,31 @@ class UpdateSettings:
 
 
 @dataclass(frozen=True)
+class ServingPlaces:
+    """Where the Open Inference Protocol is spoken."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """Port on loopback; 0 takes a free one."""
+    socket: Path | None = None
+    """Path of a Unix-domain socket, for programs of this device's owner and group."""
+    remote_host: str = ""
+    """Address for others than this device, by TLS and a key; empty: none."""
+    remote_port: int = 8443
+    """Port of that address; 0 takes a free one."""
+    certificate: Path | None = None
+    """PEM file of the certificate chain that others see."""
+    key: Path | None = None
+    """PEM file of its private key."""
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """Where the agent keeps its data, where it serves, and its bounds."""
 
     data_dir: Path
-    host: str = "127.0.0.1"
-    port: int = 8080
-    """Port of the Open Inference Protocol endpoint; 0 takes a free one."""
+    places: ServingPlaces = field(default_factory=ServingPlaces)
+    endpoint: EndpointLimits = field(default_factory=EndpointLimits)
     runtimes: tuple[Runtime, ...] = ()
     """Runtimes to use; none stands for all that are installed."""
     send_examples: bool = False

@@ -6,6 +6,7 @@ model's TUF role lists it (`shoal_contract.trust.manifest_target`).
 
 import base64
 import binascii
+from math import prod
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -19,9 +20,11 @@ from shoal_contract.sealable_file import SealableFile
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 Datatype = Literal[
-    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
 ]
-"""Numeric datatypes, by the names of the Open Inference Protocol v2."""
+"""Datatypes by the names of the Open Inference Protocol v2; elements of BYTES are of any length."""
+LENGTH_BYTES = 4
+"""Of the length, little-endian, before each element of BYTES."""
 DATATYPE_BYTES: dict[str, int] = {
     "BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2,
     "UINT32": 4, "INT32": 4, "FP32": 4, "UINT64": 8, "INT64": 8, "FP64": 8,
@@ -38,7 +41,10 @@ class TensorSpec(WireValue):
 
 
 class TensorData(WireValue):
-    """A tensor by value: `data` is base64 of its elements, little-endian, in row-major order."""
+    """A tensor by value: `data` is base64 of its elements, little-endian, in row-major order.
+
+    An element of BYTES comes behind its length.
+    """
 
     datatype: Datatype
     shape: tuple[Count, ...] = Field(max_length=8)
@@ -46,9 +52,10 @@ class TensorData(WireValue):
 
     @model_validator(mode="after")
     def _check_size(self) -> Self:
-        expected = DATATYPE_BYTES[self.datatype]
-        for size in self.shape:
-            expected *= size
+        if self.datatype == "BYTES":
+            self.elements()
+            return self
+        expected = DATATYPE_BYTES[self.datatype] * prod(self.shape)
         found = len(self.to_bytes())
         if found != expected:
             msg = f"tensor of shape {self.shape} and {self.datatype} has {found} bytes, expected {expected}"
@@ -62,6 +69,22 @@ class TensorData(WireValue):
         except binascii.Error as error:
             msg = f"tensor data is not base64: {error}"
             raise ValueError(msg) from error
+
+    def elements(self) -> list[bytes]:
+        """Return the elements of a tensor of BYTES.
+
+        Raises:
+            ValueError: They are more or fewer than its shape says, or one ends behind the data.
+        """
+        data, found, at = self.to_bytes(), [], 0
+        while at < len(data):
+            start = at + LENGTH_BYTES
+            at = start + int.from_bytes(data[at:start], "little")
+            found.append(data[start:at])
+        if at != len(data) or len(found) != prod(self.shape):
+            msg = f"tensor of shape {self.shape} and BYTES has {len(found)} elements in {len(data)} bytes, up to {at}"
+            raise ValueError(msg)
+        return found
 
 
 class Variant(SealableFile):

@@ -44,4 +44,4 @@ def allocate(size_bytes: int, aligned_at: int) -> memoryview:
     """
     block = np.empty(size_bytes + _ALIGNMENT, dtype=np.uint8)
     start = -(block.ctypes.data + aligned_at) % _ALIGNMENT
-    return memoryview(block)[start : start + size_bytes]
+    return block.data[start : start + size_bytes]

@@ -101,7 +101,7 @@ class Listener:
         bound = _bind(address)
         port = 0 if address.path is not None else int(bound.getsockname()[1])
         make = loop.create_unix_server if address.path is not None else loop.create_server
-        server = await make(lambda: HttpConnection(self), sock=bound, backlog=_BACKLOG, ssl=address.tls)  # type: ignore[operator]
+        server = await make(lambda: HttpConnection(self), sock=bound, backlog=_BACKLOG, ssl=address.tls)
         try:
             task_status.started(port)
             await anyio.sleep_forever()

@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import parse_qs
 
 from pydantic_core import to_json
-from typing_extensions import Buffer
 
 from shoal_agent.errors import AgentError
 
@@ -20,6 +19,7 @@ TOO_MANY: Final = 429
 HEAD_TOO_LARGE: Final = 431
 INTERNAL: Final = 500
 UNAVAILABLE: Final = 503
+Piece: TypeAlias = bytes | bytearray | memoryview
 JSON: Final = "application/json"
 _BODILESS: Final = frozenset({204, 304})
 
@@ -43,7 +43,7 @@ class Request:
         method: str,
         path: str,
         headers: Mapping[bytes, bytes],
-        body: bytes | bytearray | memoryview = b"",
+        body: Piece = b"",
         *,
         query_string: str = "",
         params: Mapping[str, str] | None = None,
@@ -82,7 +82,7 @@ class Response:
 
     def __init__(
         self,
-        parts: Sequence[Buffer] = (),
+        parts: Sequence[Piece] = (),
         status: int = 200,
         content_type: str = JSON,
         headers: Sequence[tuple[str, str]] = (),
@@ -97,7 +97,7 @@ class Response:
         self.stream = stream
         self.is_last = is_last
 
-    def pieces(self, *, is_last: bool, is_head: bool) -> list[Buffer]:
+    def pieces(self, *, is_last: bool, is_head: bool) -> list[Piece]:
         """Return the bytes to send, head first.
 
         Args:
@@ -151,7 +151,7 @@ def json_response(
     return Response((to_json(body),), status, headers=headers, is_last=is_last)
 
 
-def _size(part: Buffer) -> int:
+def _size(part: Piece) -> int:
     return len(part) if isinstance(part, bytes) else memoryview(part).nbytes
 
 

@@ -87,14 +87,16 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._is_direct = False
         self._has_ended = False
+        self._held_bytes = 0
+        self._body: Any = b""
         self.is_within = False
         """Whether a request has begun and not ended."""
-        self.on_message_begin()
-        self.is_within = False
+        self._reset()
 
     def place(self) -> memoryview:
         """Return where to receive: a body's own place once its head is read."""
-        return self._body[self._filled :] if self._is_direct else self._shared
+        place: memoryview = self._body[self._filled :] if self._is_direct else self._shared
+        return place
 
     def received(self, size_bytes: int) -> None:
         """Take what was received in `place`."""
@@ -107,12 +109,11 @@ class RequestReader:
                 self._parser = httptools.HttpRequestParser(self)
                 self.on_message_complete()
             return
-        if self.is_within and not self._has_head:
-            self._head_bytes += size_bytes
-            if self._head_bytes > self._limits.max_head_bytes:
-                self._refuse_head(f"more than {self._limits.max_head_bytes} bytes of head")
-                return
         self._parse(self._shared[:size_bytes])
+        if self.is_within and not self._has_head:
+            self._came_bytes += size_bytes
+            if self._came_bytes > self._limits.max_head_bytes:
+                self._refuse_head(f"more than {self._limits.max_head_bytes} bytes")
         self._is_direct = self.is_within and self._has_head and 0 < self._filled < self._length
 
     def end(self) -> None:
@@ -146,10 +147,15 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._reset()
+        self.is_within = True
+        if not self._has_ended:
+            self._sink.on_begun()
+
+    def _reset(self) -> None:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._head_bytes = 0
-        self._lines = 0
+        self._came_bytes = self._head_bytes = self._lines = 0
         self._has_head = False
         self._found = _NOBODY
         self._refusal: RequestError | None = None
@@ -157,20 +163,19 @@ class RequestReader:
         self._most_bytes = 0
         self._filled = 0
         self._held_bytes = 0
-        self._body: Any = b""
+        self._body = b""
         self._method = ""
         self._is_last = False
-        self.is_within = True
-        if not self._has_ended:
-            self._sink.on_begun()
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request's target."""
         self._url += url
+        self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header line."""
         self._lines += 1
+        self._head_bytes += len(name) + len(value)
         name = name.lower()
         known = self._headers.get(name)
         self._headers[name] = value if known is None else known + b", " + value
@@ -182,8 +187,8 @@ class RequestReader:
             return
         self._method = self._parser.get_method().decode("latin-1")
         self._is_last = not self._parser.should_keep_alive()
-        if self._lines > self._limits.max_headers or len(self._url) > self._limits.max_head_bytes:
-            self._refuse_head(f"{self._lines} lines, a target of {len(self._url)} bytes")
+        if self._lines > self._limits.max_headers or self._head_bytes > self._limits.max_head_bytes:
+            self._refuse_head(f"{self._lines} lines of {self._head_bytes} bytes")
             return
         is_awaited = self._headers.get(b"expect", b"").lower() == b"100-continue"
         try:

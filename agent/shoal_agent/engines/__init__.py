@@ -7,7 +7,7 @@ from shoal_agent.engines.cost import BeforeUse, CostMeter
 from shoal_agent.engines.engine import Engine, EngineError
 from shoal_agent.engines.golden import GoldenMismatchError, run_golden
 from shoal_agent.engines.load import LoadEngine, load_engine
-from shoal_agent.engines.tensors import NUMPY_TYPES, Array, from_tensor_data, to_tensor_data
+from shoal_agent.engines.tensors import NUMPY_TYPES, Array, bytes_array, from_tensor_data, to_tensor_data
 
 __all__ = [
     "NUMPY_TYPES",
@@ -18,6 +18,7 @@ __all__ = [
     "EngineError",
     "GoldenMismatchError",
     "LoadEngine",
+    "bytes_array",
     "from_tensor_data",
     "load_engine",
     "run_golden",

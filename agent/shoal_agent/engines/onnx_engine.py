@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from shoal_agent.engines.engine import EngineError
 from shoal_agent.engines.specs import check_specs
-from shoal_agent.engines.tensors import Array
+from shoal_agent.engines.tensors import Array, bytes_array
 from shoal_contract.manifest import Datatype, TensorSpec
 
 _DATATYPES: Final[dict[str, Datatype]] = {
@@ -22,6 +24,7 @@ _DATATYPES: Final[dict[str, Datatype]] = {
     "tensor(float16)": "FP16",
     "tensor(float)": "FP32",
     "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
 }
 _LOG_ERRORS_ONLY: Final = 3
 
@@ -54,11 +57,11 @@ class OnnxEngine:
             msg = f"running {self._path}: the engine is closed"
             raise EngineError(msg, remedy="load the model again")
         try:
-            results = session.run(self._output_names, dict(inputs))
+            results = session.run(self._output_names, {name: _as_text(array) for name, array in inputs.items()})
         except Exception as error:  # the runtime's errors share no base class
             msg = f"running {self._path}: ONNX Runtime failed: {_first_line(error)}"
             raise EngineError(msg) from error
-        return dict(zip(self._output_names, results, strict=True))
+        return {name: _as_bytes(array) for name, array in zip(self._output_names, results, strict=True)}
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -95,6 +98,22 @@ def _specs(path: Path, arguments: list[Any]) -> list[TensorSpec]:
         shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in argument.shape)
         specs.append(TensorSpec(name=argument.name, datatype=_DATATYPES[argument.type], shape=shape))
     return specs
+
+
+def _as_text(array: Array) -> Array:
+    """Return a tensor as the runtime takes it: its strings are text."""
+    if array.dtype.kind != "O":
+        return array
+    try:
+        return np.array([one.decode() for one in array.ravel()], dtype=np.object_).reshape(array.shape)
+    except UnicodeDecodeError as error:
+        raise EngineError("an element of BYTES is no UTF-8, which ONNX Runtime asks for", "send text") from error
+
+
+def _as_bytes(array: Array) -> Array:
+    if array.dtype.kind != "O":
+        return array
+    return bytes_array([one.encode() for one in array.ravel()]).reshape(array.shape)
 
 
 def _first_line(error: Exception) -> str:

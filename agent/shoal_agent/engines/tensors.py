@@ -1,12 +1,13 @@
 """Between the wire's tensors (Open Inference Protocol v2 datatypes, base64) and numpy arrays."""
 
 import base64
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal_contract.manifest import Datatype, TensorData
+from shoal_contract.manifest import LENGTH_BYTES, Datatype, TensorData
 
 Array: TypeAlias = NDArray[Any]
 """An array of one of `NUMPY_TYPES`."""
@@ -30,8 +31,17 @@ NUMPY_TYPES: Final[dict[str, np.dtype[Any]]] = {
 DATATYPES: Final[dict[np.dtype[Any], Datatype]] = {kind: name for name, kind in NUMPY_TYPES.items()}  # type: ignore[misc]
 
 
+def bytes_array(elements: Sequence[bytes]) -> Array:
+    """Return elements of BYTES as a flat array of objects."""
+    array = np.empty(len(elements), dtype=np.object_)
+    array[:] = elements
+    return array
+
+
 def from_tensor_data(tensor: TensorData) -> Array:
     """Return a tensor of the wire as an array of its shape; the array owns its memory."""
+    if tensor.datatype == "BYTES":
+        return bytes_array(tensor.elements()).reshape(tensor.shape)
     wire_type = NUMPY_TYPES[tensor.datatype].newbyteorder("<")
     flat = np.frombuffer(tensor.to_bytes(), dtype=wire_type)
     return flat.reshape(tensor.shape).astype(NUMPY_TYPES[tensor.datatype])
@@ -43,6 +53,9 @@ def to_tensor_data(array: Array) -> TensorData:
     Raises:
         KeyError: The array's type is none of `NUMPY_TYPES`.
     """
+    if array.dtype.kind == "O":
+        data = b"".join(len(one).to_bytes(LENGTH_BYTES, "little") + one for one in array.ravel())
+        return TensorData(datatype="BYTES", shape=array.shape, data=base64.b64encode(data).decode())
     native = array.dtype.newbyteorder("=")
     data = np.ascontiguousarray(array).astype(native.newbyteorder("<"), copy=False).tobytes()
     return TensorData(datatype=DATATYPES[native], shape=array.shape, data=base64.b64encode(data).decode())

@@ -10,9 +10,11 @@ from shoal_agent.serving.models import ServedModel
 
 
 def rows_of(served: ServedModel, inputs: Mapping[str, Array]) -> NDArray[np.float32]:
-    """Return the inputs as (n, features) float32; no rows where they are not n times the baseline's features."""
+    """Return the inputs as (n, features) float32; no rows where they are not n times the baseline's features, or text."""
     arrays = [inputs[spec.name] for spec in served.manifest.inputs]
     features = len(served.manifest.baseline.features)
+    if any(array.dtype.kind == "O" for array in arrays):
+        return np.empty((0, features), dtype=np.float32)
     samples, rest = divmod(sum(array.size for array in arrays), features)
     if rest or samples == 0 or any(array.size % samples for array in arrays):
         return np.empty((0, features), dtype=np.float32)
@@ -24,7 +26,7 @@ def rows_of(served: ServedModel, inputs: Mapping[str, Array]) -> NDArray[np.floa
 def scores_of(served: ServedModel, outputs: Mapping[str, Array], samples: int) -> NDArray[np.float32]:
     """Return the first output as (n, classes) float32; no rows where the model gives no classes to choose from."""
     output = outputs[served.manifest.outputs[0].name]
-    is_scored = samples > 0 and output.size > 0 and output.size % samples == 0
+    is_scored = samples > 0 and output.size > 0 and output.size % samples == 0 and output.dtype.kind != "O"
     if not is_scored or not served.manifest.baseline.predictions:
         return np.empty((0, 1), dtype=np.float32)
     with np.errstate(over="ignore"):

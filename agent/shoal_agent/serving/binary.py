@@ -8,9 +8,9 @@ import struct
 from typing import Any, Final
 
 import numpy as np
-from typing_extensions import Buffer
 
 from shoal_agent.endpoint import RequestError
+from shoal_agent.endpoint.message import Piece
 from shoal_agent.engines import NUMPY_TYPES, Array
 
 _LENGTH: Final = struct.Struct("<I")
@@ -76,11 +76,11 @@ def read_tensor(data: memoryview, datatype: str, shape: tuple[int, ...], where: 
     return np.require(array, requirements="A").reshape(shape)
 
 
-def write_tensor(array: Array) -> Buffer:
+def write_tensor(array: Array) -> Piece:
     """Return an array's elements as bytes; shares its memory where it can."""
     if array.dtype.kind == "O":
         return b"".join(_LENGTH.pack(len(element)) + element for element in array.ravel())
-    return memoryview(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))).cast("B")
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
 def _split(data: memoryview, count: int, where: str) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic_core import from_json
 
 from shoal_agent.endpoint import RequestError
-from shoal_agent.engines import NUMPY_TYPES, Array
+from shoal_agent.engines import NUMPY_TYPES, Array, bytes_array
 from shoal_agent.serving.binary import Tail, read_tensor
 from shoal_contract.manifest import TensorSpec
 
@@ -207,7 +207,7 @@ def _array(values: list[Any], datatype: str, where: str) -> Array:
         first = next(value for value in values if type(value) in wrong)
         raise RequestError(f"{where} has the element {_show(first)}, expected {expected} for {datatype}")
     if kind.kind == "O":
-        return _texts(values)
+        return bytes_array([value.encode() for value in values])
     if kind.kind in "iu":
         limits = np.iinfo(kind)
         if min(values) < limits.min or max(values) > limits.max:
@@ -218,12 +218,6 @@ def _array(values: list[Any], datatype: str, where: str) -> Array:
             return np.array(values, dtype=kind)
     except OverflowError:  # a whole number beyond float64
         return np.full(len(values), np.inf, dtype=kind)
-
-
-def _texts(values: list[str]) -> Array:
-    array = np.empty(len(values), dtype=np.object_)
-    array[:] = [value.encode() for value in values]
-    return array
 
 
 def _parameters(item: dict[str, Any], where: str) -> dict[str, Any]:

@@ -5,10 +5,9 @@ from typing import Any, Final
 
 import numpy as np
 from pydantic_core import to_json
-from typing_extensions import Buffer
 
 from shoal_agent.endpoint import RequestError, Response
-from shoal_agent.endpoint.message import UNPROCESSABLE
+from shoal_agent.endpoint.message import UNPROCESSABLE, Piece
 from shoal_agent.engines import Array
 from shoal_agent.serving.binary import write_tensor
 from shoal_agent.serving.decode import InferRequest
@@ -28,7 +27,7 @@ def encode_answer(served: ServedModel, request: InferRequest, outputs: Mapping[s
         RequestError: The model answered NaN or infinity, or bytes that are no text, for which JSON has no form.
     """
     datatypes = {spec.name: spec.datatype for spec in served.engine.outputs}
-    tail: list[Buffer] = []
+    tail: list[Piece] = []
     described: list[dict[str, Any]] = []
     for name, is_binary in request.outputs:
         array = outputs[name]

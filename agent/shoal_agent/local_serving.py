@@ -1,0 +1,76 @@
+"""Opens the places at which the device is asked: loopback, a Unix-domain socket, the network."""
+
+import json
+import os
+import ssl
+from logging import getLogger
+from pathlib import Path
+
+from anyio.abc import TaskGroup
+
+from shoal_agent.durable import replace_file
+from shoal_agent.endpoint import Address, EndpointError, EndpointLimits, Listener, Router
+from shoal_agent.endpoint.bodies import BodyBudget
+from shoal_agent.endpoint.keys import ApiKeys
+from shoal_agent.settings import ServingPlaces
+
+_log = getLogger(__name__)
+
+
+async def open_places(
+    group: TaskGroup, router: Router, places: ServingPlaces, data: Path, device_id: str, limits: EndpointLimits
+) -> str:
+    """Serve at all places until the task group is cancelled.
+
+    Args:
+        group: The listeners' task group.
+        router: Answers at all of them; what is for programs on this device alone refuses others by itself.
+        places: Where.
+        data: The agent's folder, which holds the keys of others and takes the note of where the agent serves.
+        device_id: For that note.
+        limits: Bounds of each listener; the memory for bodies is shared.
+
+    Returns:
+        The URL on loopback.
+
+    Raises:
+        EndpointError: A place cannot be opened.
+        DiskError: The file of keys is damaged.
+    """
+    budget = BodyBudget(limits.max_bodies_bytes)
+    port = await group.start(Listener(router, limits, budget=budget).serve, Address(places.host, places.port))
+    endpoint: dict[str, object] = {"url": f"http://{places.host}:{port}", "pid": os.getpid(), "device_id": device_id}
+    if places.socket is not None:
+        await group.start(Listener(router, limits, budget=budget).serve, Address(path=places.socket))
+        endpoint["socket"] = str(places.socket)
+    if places.remote_host:
+        keys = ApiKeys(data / "api-keys.json")
+        if not keys.read():
+            _log.warning("nobody may ask at %s yet; make a key: shoal-agent api-keys create NAME", places.remote_host)
+        address = Address(places.remote_host, places.remote_port, tls=_tls(places))
+        remote_port = await group.start(Listener(router, limits, keys.authorize, budget).serve, address)
+        endpoint["remote"] = f"https://{places.remote_host}:{remote_port}"
+    _note(data / "run" / "endpoint.json", endpoint)
+    _log.info("device %s serves on %s", device_id, endpoint["url"])
+    return str(endpoint["url"])
+
+
+def _note(path: Path, endpoint: dict[str, object]) -> None:
+    try:
+        replace_file(path, json.dumps(endpoint).encode(), 0o644)
+    except OSError as error:  # it serves all the same; only this device's command line does not find it
+        _log.error("writing %s: %s; free some disk space", path, error)
+
+
+def _tls(places: ServingPlaces) -> ssl.SSLContext:
+    if places.certificate is None or places.key is None:
+        message = f"opening the remote endpoint at {places.remote_host}: it has no certificate or no private key"
+        raise EndpointError(message, "give both: --tls-certificate FILE --tls-key FILE")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(places.certificate, places.key)
+    except (OSError, ssl.SSLError) as error:
+        message = f"opening the remote endpoint: {places.certificate} and {places.key} are no pair: {error}"
+        raise EndpointError(message, "give a certificate chain and its private key, both as PEM") from error
+    return context
