@@ -48,7 +48,7 @@ from shoal_agent.pairs import Pairs
 from shoal_agent.renewal import Renewal
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
-from shoal_agent.serving import ModelServer, create_router
+from shoal_agent.serving import Inference, ModelServer, create_router
 from shoal_agent.settings import AgentSettings
 from shoal_agent.signer import DeviceSigner
 from shoal_agent.site import Site
@@ -202,7 +202,7 @@ class Agent:
 
     async def _start_serving(self, group: TaskGroup) -> None:
         routes = [*hold_routes(self._hold), *label_routes(self._monitor)]
-        router = create_router(self._server, self._shadow, choose=self._arms.choose, more_routes=routes)
+        router = create_router(Inference(self._server, self._shadow, choose=self._arms.choose), routes)
         settings = self._settings
         url = await open_places(group, router, settings.places, settings.data_dir, self.device_id, settings.endpoint)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url

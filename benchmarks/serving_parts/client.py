@@ -14,8 +14,8 @@ _PAGE_BYTES = 4096
 class Connection:
     """A keep-alive connection that sends one prepared request again and again."""
 
-    def __init__(self, port: int, path: str, body: bytes) -> None:
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    def __init__(self, port: int, path: str, body: bytes, header: str = "") -> None:
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{header}"
         self._request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

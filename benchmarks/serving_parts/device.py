@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from cryptography import x509
@@ -46,24 +47,45 @@ OUTPUTS = (TensorSpec(name="probabilities", datatype="FP32", shape=(-1, 10)),)
 START_TIMEOUT_S = 60.0
 
 
-def prepare_device(folder: Path, model_path: Path) -> None:
-    """Write what enrolment and one finished rollout leave on a device."""
+class Served(NamedTuple):
+    """A model that the device serves."""
+
+    name: str
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    features: int
+    """How many the baseline has: drift is counted where a sample has as many values."""
+
+
+def digits(path: Path) -> Served:
+    """The small CNN, 64 floats in."""
+    return Served(MODEL, path, INPUTS, OUTPUTS, features=64)
+
+
+def prepare_device(folder: Path, *models: Served) -> None:
+    """Write what enrolment and a finished rollout of each model leave on a device."""
     folder.mkdir()
     hub = TufRepository()
     _enrol(folder / "identity", hub)
-    model = model_path.read_bytes()
-    manifest = _manifest(model_path, model)
-    listed = manifest.to_bytes()
-    hub.list_manifest(MODEL, 1, listed)
-    _refresh_trust(folder / "trust" / "metadata", hub)
     (folder / "blobs").mkdir()
-    for data in (model, listed):
+    for model in models:
+        _add_model(folder, hub, model)
+    _refresh_trust(folder / "trust" / "metadata", hub)
+
+
+def _add_model(folder: Path, hub: TufRepository, model: Served) -> None:
+    content = model.path.read_bytes()
+    manifest = _manifest(model, content)
+    listed = manifest.to_bytes()
+    hub.list_manifest(model.name, 1, listed)
+    for data in (content, listed):
         (folder / "blobs" / sha256_hex(data)).write_bytes(data)
     ref = ArtifactRef(sha256=sha256_hex(listed), size_bytes=len(listed))
     variant = manifest.variants[0]
     wanted = DesiredModel(version=1, target=variant.target, manifest=ref, deployment="dp-benchmark")
     slot = slot_for(variant, wanted, (1, 1))
-    SlotFile(folder / "models", MODEL).put(Slots(active=slot.model_copy(update={"state": "good"})))
+    SlotFile(folder / "models", model.name).put(Slots(active=slot.model_copy(update={"state": "good"})))
 
 
 @contextmanager
@@ -128,8 +150,8 @@ def _self_signed(key: ec.EllipticCurvePrivateKey) -> str:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
-def _manifest(model_path: Path, model: bytes) -> VersionManifest:
-    golden = np.random.default_rng(1).random((2, 1, 8, 8), dtype=np.float32)
+def _manifest(served: Served, model: bytes) -> VersionManifest:
+    golden = np.random.default_rng(1).random((2, *served.inputs[0].shape[1:]), dtype=np.float32)
     variant = Variant(
         target=TARGET,
         runtime="onnxruntime",
@@ -140,16 +162,16 @@ def _manifest(model_path: Path, model: bytes) -> VersionManifest:
         golden_outputs={"probabilities": to_tensor_data(np.zeros(0, dtype=np.float32))},
         golden_tolerance=1e-4,
     )
-    engine = load_engine(model_path, variant, INPUTS, OUTPUTS)
+    engine = load_engine(served.path, variant, served.inputs, served.outputs)
     answer = engine.infer({"x": golden})["probabilities"]
     edges = tuple(n / 16 for n in range(1, 16))
-    features = tuple(FeatureBaseline(name=f"pixel{n}", edges=edges, counts=(10,) * 16) for n in range(64))
+    features = tuple(FeatureBaseline(name=f"pixel{n}", edges=edges, counts=(10,) * 16) for n in range(served.features))
     return VersionManifest(
-        model=MODEL,
+        model=served.name,
         version=1,
         created_at=datetime.now(timezone.utc),
-        inputs=INPUTS,
-        outputs=OUTPUTS,
+        inputs=served.inputs,
+        outputs=served.outputs,
         golden_inputs={"x": to_tensor_data(golden)},
         variants=(variant.model_copy(update={"golden_outputs": {"probabilities": to_tensor_data(answer)}}),),
         baseline=Baseline(

@@ -29,6 +29,8 @@ DATATYPE_BYTES: dict[str, int] = {
     "BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2,
     "UINT32": 4, "INT32": 4, "FP32": 4, "UINT64": 8, "INT64": 8, "FP64": 8,
 }  # fmt: skip
+MAX_FEATURES = 16_384
+"""Values of a sample that are watched one by one; of larger samples, statistics are."""
 TensorName = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -121,7 +123,9 @@ class Baseline(WireValue):
     """What the training data looked like: per feature, per predicted label, and the model's confidence."""
 
     samples: Ordinal
-    features: tuple[FeatureBaseline, ...] = Field(min_length=1, max_length=16_384)
+    features_of: Literal["values", "statistics"] = "values"
+    """Whether the features of a sample are its values, or four statistics of each input (shoal_numerics)."""
+    features: tuple[FeatureBaseline, ...] = Field(min_length=1, max_length=MAX_FEATURES)
     predictions: tuple[Count, ...] = Field(max_length=1024)
     confidence: FeatureBaseline
 

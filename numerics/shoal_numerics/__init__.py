@@ -39,9 +39,11 @@ from shoal_numerics.gates import Arm, GateResult, MetricResult, evaluate_gate, e
 from shoal_numerics.histogram import Histogram
 from shoal_numerics.kolmogorov import kolmogorov_p_value
 from shoal_numerics.packing import pack_counts, unpack_counts
+from shoal_numerics.sample_statistics import STATISTICS, sample_statistics
 from shoal_numerics.update_coding import decode_update, encode_update, weighted_mean, weights_sha256
 
 __all__ = [
+    "STATISTICS",
     "AlphaBudget",
     "Arm",
     "CompressedDataError",
@@ -83,6 +85,7 @@ __all__ = [
     "ks_distance",
     "pack_counts",
     "population_stability_index",
+    "sample_statistics",
     "unpack_counts",
     "weighted_mean",
     "weights_sha256",

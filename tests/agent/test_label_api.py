@@ -15,7 +15,7 @@ from tests.agent.trials.conftest import START
 from shoal_agent.endpoint import EndpointLimits, Router
 from shoal_agent.label_api import label_routes
 from shoal_agent.monitor import Monitor
-from shoal_agent.serving import ModelServer, create_router
+from shoal_agent.serving import Inference, ModelServer, create_router
 from shoal_contract.desired import DesiredConfig
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +48,7 @@ class Endpoint:
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
     server, monitor = ModelServer(), Monitor(lambda: START)
-    async with listening(create_router(server, monitor, more_routes=label_routes(monitor))) as port:
+    async with listening(create_router(Inference(server, monitor), label_routes(monitor))) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             await server.swap("tiny", served_tiny())
             yield Endpoint(client, monitor, server)

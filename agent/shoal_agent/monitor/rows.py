@@ -1,26 +1,36 @@
 """A request's and an answer's arrays as rows, one a sample: what is counted, and what versions are compared by."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoal_agent.engines import Array
 from shoal_agent.serving.models import ServedModel
+from shoal_numerics import STATISTICS, sample_statistics
 
 
 def rows_of(served: ServedModel, inputs: Mapping[str, Array]) -> NDArray[np.float32]:
-    """Return the inputs as (n, features) float32; no rows where they are not n times the baseline's features, or text."""
+    """Return the features as (n, features) float32; no rows where the inputs are text or not n times the baseline's."""
     arrays = [inputs[spec.name] for spec in served.manifest.inputs]
     features = len(served.manifest.baseline.features)
     if any(array.dtype.kind == "O" for array in arrays):
         return np.empty((0, features), dtype=np.float32)
+    if served.manifest.baseline.features_of == "statistics":
+        return _statistics(arrays, features)
     samples, rest = divmod(sum(array.size for array in arrays), features)
     if rest or samples == 0 or any(array.size % samples for array in arrays):
         return np.empty((0, features), dtype=np.float32)
     with np.errstate(over="ignore"):
         flat = [array.reshape(samples, -1).astype(np.float32, copy=False) for array in arrays]
     return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+
+
+def _statistics(arrays: Sequence[Array], features: int) -> NDArray[np.float32]:
+    samples = {len(array) if array.ndim else 0 for array in arrays}
+    if len(samples) > 1 or 0 in samples or features != len(STATISTICS) * len(arrays):
+        return np.empty((0, features), dtype=np.float32)
+    return sample_statistics(arrays)
 
 
 def scores_of(served: ServedModel, outputs: Mapping[str, Array], samples: int) -> NDArray[np.float32]:

@@ -4,7 +4,8 @@ What is served is decided by the updater, which swaps models in and out of `Mode
 """
 
 from shoal_agent.serving.app import create_router
+from shoal_agent.serving.infer import Inference
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
 from shoal_agent.serving.settings import ServingSettings
 
-__all__ = ["ModelServer", "Observer", "ServedModel", "ServingSettings", "create_router"]
+__all__ = ["Inference", "ModelServer", "Observer", "ServedModel", "ServingSettings", "create_router"]

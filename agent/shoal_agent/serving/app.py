@@ -6,12 +6,12 @@ from typing import Final
 from shoal_agent.endpoint import Request, Response, Route, Router, json_response
 from shoal_agent.endpoint.message import UNAVAILABLE
 from shoal_agent.serving.encode import describe_model
-from shoal_agent.serving.infer import Choose, InferEndpoint
-from shoal_agent.serving.models import ModelServer, Observer, ServedModel
+from shoal_agent.serving.infer import Inference, infer_handler
+from shoal_agent.serving.models import ModelServer, ServedModel
+from shoal_agent.serving.predict import predict_routes
 from shoal_agent.serving.repository import Repository, repository_routes
 from shoal_agent.serving.resolve import resolve
-from shoal_agent.serving.settings import ServingSettings
-from shoal_agent.serving.statistics import Statistics, statistics_routes
+from shoal_agent.serving.statistics import statistics_routes
 from shoal_contract import __version__
 
 _MODEL: Final = "/v2/models/{name}"
@@ -20,34 +20,26 @@ EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "statistics")
 
 
 def create_router(
-    server: ModelServer,
-    observer: Observer,
-    settings: ServingSettings = ServingSettings(),  # noqa: B008 - frozen
-    choose: Choose | None = None,
-    more_routes: Sequence[Route] = (),
-    repository: Repository | None = None,
+    inference: Inference, more_routes: Sequence[Route] = (), repository: Repository | None = None
 ) -> Router:
-    """Return the routes that answer for what `server` serves; every answer is shown to `observer`.
+    """Return the routes that answer for what is served.
 
     Args:
-        server: What is served.
-        observer: Sees requests that were answered.
-        settings: Bounds.
-        choose: May have another version answer a request, see `shoal_agent.trials`; only what serves is described.
+        inference: Has the models answer.
         more_routes: Others on the same endpoint.
         repository: Loads and unloads models on request; None: nobody may.
     """
-    statistics = Statistics()
-    infer = InferEndpoint(server, observer, settings, statistics, choose)
+    server, infer = inference.server, infer_handler(inference)
     metadata = _for_model(server, lambda served: json_response(describe_model(served)))
     ready = _for_model(server, lambda served: json_response({"name": served.name, "ready": True}))
     routes = [
-        *(Route(f"{path}/infer", {"POST": infer.answer}) for path in (_MODEL, _VERSION)),
+        *(Route(f"{path}/infer", {"POST": infer}) for path in (_MODEL, _VERSION)),
         *more_routes,
         Route("/v2", {"GET": _describe_server}),
         Route("/v2/health/live", {"GET": lambda _: json_response({"live": True})}),
         Route("/v2/health/ready", {"GET": _readiness(server)}),
-        *statistics_routes(server, statistics),
+        *predict_routes(inference),
+        *statistics_routes(server, inference.statistics),
         *repository_routes(server, repository),
     ]
     for path in (_MODEL, _VERSION):

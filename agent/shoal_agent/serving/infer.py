@@ -1,4 +1,4 @@
-"""One inference request, from its body to its answer: decode, infer, encode.
+"""Inference requests, from their bodies to their answers: decode, infer, encode.
 
 All three run together in a worker thread, so that a large body or a slow model never holds the event loop. The hop
 costs 0.1 to 0.2 ms, so a model that was quick until now answers a small request in place.
@@ -7,16 +7,17 @@ costs 0.1 to 0.2 ms, so a model that was quick until now answers a small request
 import itertools
 import secrets
 import time
-import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from shoal_agent.endpoint import Request, RequestError, Response, refuse
-from shoal_agent.endpoint.message import TOO_LARGE
+from shoal_agent.endpoint import Handler, Request, Response, refuse
 from shoal_agent.engines import Array
 from shoal_agent.errors import AgentError
+from shoal_agent.serving.batching import join, split
+from shoal_agent.serving.body import inflated, json_bytes
+from shoal_agent.serving.cache import PredictionCache
 from shoal_agent.serving.decode import InferRequest, decode_request
 from shoal_agent.serving.encode import encode_answer
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
@@ -30,122 +31,202 @@ Choose = Callable[[str, str | None, str], ModelServer]
 """From model, version of the path and the request's key to where the model is borrowed from: a trial's arm, or not."""
 KEY_HEADER: Final = b"shoal-key"
 MAX_KEY_CHARS: Final = 256
-_JSON_BYTES: Final = b"inference-header-content-length"
-_MOST_DIGITS: Final = 18
-_UNSUPPORTED: Final = 415
 
 
-class InferEndpoint:
-    """Answers `POST /v2/models/{name}[/versions/{version}]/infer`."""
+class Answer(NamedTuple):
+    """What a model answered."""
+
+    served: ServedModel
+    outputs: Mapping[str, Array]
+    id: str
+
+
+class Question(NamedTuple):
+    """A request in the form that its asker speaks.
+
+    Attributes:
+        body_bytes: Its size.
+        decode: Reads it for what answers; raises a RequestError.
+        encode: Writes the answer; raises a RequestError where that cannot be done.
+    """
+
+    body_bytes: int
+    decode: Callable[[ServedModel], InferRequest]
+    encode: Callable[[InferRequest, Answer], Response]
+
+
+class _Item(NamedTuple):
+    served: ServedModel
+    question: Question
+    came_s: float
+
+
+@dataclass
+class _Part:
+    """One request of a run."""
+
+    item: _Item
+    asked: InferRequest | None = None
+    outputs: Mapping[str, Array] | None = None
+    key: bytes = b""
+    error: AgentError | None = None
+    begun_s: float = 0.0
+    decoded_s: float = 0.0
+    inferred_s: float = 0.0
+
+
+class Inference:
+    """Has served models answer requests, whoever asks and in whatever form.
+
+    Args:
+        server: What is served.
+        observer: Sees every request that was answered, and hears of the others.
+        settings: Bounds.
+        choose: May have another version answer, see `shoal_agent.trials`; only what serves is described.
+    """
 
     def __init__(
         self,
         server: ModelServer,
         observer: Observer,
-        settings: ServingSettings,
-        statistics: Statistics,
+        settings: ServingSettings = ServingSettings(),  # noqa: B008 - frozen
         choose: Choose | None = None,
     ) -> None:
-        self._server = server
-        self._statistics = statistics
+        self.server = server
+        self.settings = settings
+        self.statistics = Statistics()
+        self.cache = PredictionCache(settings.cache_bytes, settings.cache_ttl_s) if settings.cache_bytes else None
         self._choose = choose
         self._observer = observer
-        self._settings = settings
-        self._workers = Workers(settings.workers, settings.max_waiting, settings.max_stuck)
+        self.workers = Workers(settings.workers, settings.max_waiting, settings.max_stuck)
         self._pace = Pace(settings)
         self._start = secrets.token_hex(4)  # an id of an earlier start names no answer of this one
         self._answers = itertools.count(1)
 
-    def answer(self, request: Request) -> Response | Awaitable[Response]:
+    def answer(self, name: str, version: str | None, key: str, question: Question) -> Response | Awaitable[Response]:
         """Answer one request for a model, by name and optional version: at once where it is quick.
 
         Raises:
             RequestError: It is not served, or too many wait already.
         """
-        name, version = request.params["name"], request.params.get("version")
-        key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
-        server = self._server if self._choose is None else self._choose(name, version, key)
+        server = self.server if self._choose is None else self._choose(name, version, key)
         served = resolve(server, server.get(name), name, version)
+        item = _Item(served, question, time.perf_counter())
         # An engine may be used by one thread at a time: the event loop must not wait for a worker to leave it.
-        if not self._workers.busy and self._pace.is_quick(served, len(request.body)):
-            return self._work(served, request, time.perf_counter())
+        if not self.workers.is_busy and self._pace.is_quick(served, question.body_bytes):
+            return self._run([item])[0]
         borrowed = ExitStack()
         borrowed.enter_context(server.borrow(name))
-        work = partial(self._work, served, request, time.perf_counter())
-        claim = Claim(name, timeout_s=self._settings.timeout_s)
-        return self._workers.hand_in(claim, work, borrowed.close)
+        together = min(served.best_together, self.settings.most_together)
+        claim = Claim(name, self._run, served, together, timeout_s=self.settings.timeout_s)
+        return self.workers.hand_in(claim, item, borrowed.close)
 
     def close(self) -> None:
         """End the worker threads."""
-        self._workers.close()
+        self.workers.close()
 
-    def _work(self, served: ServedModel, request: Request, came_s: float) -> Response:
-        """Decode, infer and encode; the observer sees only requests that were answered."""
-        begun_s = time.perf_counter()
-        statistics = self._statistics.of(served)
+    def _run(self, items: Sequence[_Item]) -> list[Response]:
+        """Decode, infer and encode requests to one model."""
+        parts = [self._decode(item) for item in items]
+        waiting = [part for part in parts if part.asked is not None and part.outputs is None]
+        if len(waiting) > 1:
+            self._infer_together(waiting)
+        for part in waiting:
+            if part.outputs is None:
+                self._infer(part)
+        return [self._finish(part) for part in parts]
+
+    def _decode(self, item: _Item) -> _Part:
+        part = _Part(item, begun_s=time.perf_counter())
         try:
-            asked = self._decode(served, request)
-            decoded_s = time.perf_counter()
-            outputs = served.engine.infer(asked.inputs)
-            inferred_s = time.perf_counter()
-            answer_id = asked.id if asked.id is not None else f"{self._start}-{next(self._answers)}"
-            answer = encode_answer(served, asked, outputs, answer_id)
+            part.asked = item.question.decode(item.served)
         except AgentError as error:
-            self._observer.observe_error(served)
-            statistics.note_failure(time.perf_counter() - came_s)
-            return refuse(error)
-        ended_s = time.perf_counter()
-        self._pace.note(served, (ended_s - begun_s) * 1000)
-        statistics.note_answer(_samples(asked.inputs), (came_s, begun_s, decoded_s, inferred_s, ended_s))
-        self._observer.observe(served, asked.inputs, outputs, (ended_s - came_s) * 1000, answer_id)
-        return answer
+            part.error = error
+        part.decoded_s = part.inferred_s = time.perf_counter()
+        if self.cache is not None and part.asked is not None:
+            part.key = self.cache.key(item.served, part.asked.inputs)
+            part.outputs = self.cache.get(part.key)
+        return part
 
-    def _decode(self, served: ServedModel, request: Request) -> InferRequest:
-        return decode_request(
-            _inflated(request, self._settings.max_inflated_bytes),
-            _json_bytes(request),
-            served.engine.inputs,
-            served.engine.outputs,
-            allow_non_finite=self._settings.allow_non_finite,
-        )
+    def _infer(self, part: _Part) -> None:
+        asked = part.asked
+        if asked is None:
+            return
+        try:
+            part.outputs = part.item.served.engine.infer(asked.inputs)
+        except AgentError as error:
+            part.error = error
+        part.inferred_s = time.perf_counter()
+        if self.cache is not None and part.outputs is not None:
+            self.cache.put(part.key, part.outputs)
+
+    def _infer_together(self, parts: list[_Part]) -> None:
+        """Run the model once for requests of the same shape; where that fails, each is left to run by itself."""
+        inputs = [part.asked.inputs for part in parts if part.asked is not None]
+        shapes = {tuple((name, array.shape[1:]) for name, array in sorted(one.items())) for one in inputs}
+        if len(shapes) > 1:
+            return
+        samples = [_samples(one) for one in inputs]
+        try:
+            outputs = split(parts[0].item.served.engine.infer(join(inputs)), samples)
+        except AgentError:  # whose request it is shows when each runs by itself
+            return
+        ended_s = time.perf_counter()
+        for part, own in zip(parts, outputs or (), strict=False):
+            part.outputs, part.inferred_s = own, ended_s
+            if self.cache is not None:
+                self.cache.put(part.key, {name: array.copy() for name, array in own.items()})
+
+    def _finish(self, part: _Part) -> Response:
+        """Encode, and tell who counts; the observer sees only requests that were answered."""
+        served, question, came_s = part.item
+        statistics = self.statistics.of(served)
+        if part.asked is None or part.outputs is None:
+            return self._refused(part, part.error)
+        answer_id = part.asked.id if part.asked.id is not None else f"{self._start}-{next(self._answers)}"
+        try:
+            response = question.encode(part.asked, Answer(served, part.outputs, answer_id))
+        except AgentError as error:
+            return self._refused(part, error)
+        ended_s = time.perf_counter()
+        self._pace.note(served, (ended_s - part.begun_s) * 1000)
+        at_s = (came_s, part.begun_s, part.decoded_s, part.inferred_s, ended_s)
+        statistics.note_answer(_samples(part.asked.inputs), at_s)
+        self._observer.observe(served, part.asked.inputs, part.outputs, (ended_s - came_s) * 1000, answer_id)
+        return response
+
+    def _refused(self, part: _Part, error: AgentError | None) -> Response:
+        self._observer.observe_error(part.item.served)
+        self.statistics.of(part.item.served).note_failure(time.perf_counter() - part.item.came_s)
+        return refuse(error or AgentError("the request was not run"))
+
+
+def infer_handler(inference: Inference) -> Handler:
+    """Return what answers `POST /v2/models/{name}[/versions/{version}]/infer`."""
+    settings = inference.settings
+
+    def answer(request: Request) -> Response | Awaitable[Response]:
+        def decode(served: ServedModel) -> InferRequest:
+            return decode_request(
+                inflated(request, settings.max_inflated_bytes),
+                json_bytes(request),
+                served.engine.inputs,
+                served.engine.outputs,
+                allow_non_finite=settings.allow_non_finite,
+            )
+
+        def encode(asked: InferRequest, given: Answer) -> Response:
+            return encode_answer(given.served, asked, given.outputs, given.id)
+
+        params = request.params
+        key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
+        question = Question(len(request.body), decode, encode)
+        return inference.answer(params["name"], params.get("version"), key, question)
+
+    return answer
 
 
 def _samples(inputs: Mapping[str, Array]) -> int:
     """Return how many samples a request holds: the first size of its first tensor."""
     first = next(iter(inputs.values()))
     return int(first.shape[0]) if first.ndim else 1
-
-
-def _json_bytes(request: Request) -> int | None:
-    """Return how many bytes of the body are JSON; None: all."""
-    found = request.header(_JSON_BYTES)
-    if not found:
-        return None
-    if not found.isdecimal() or len(found) > _MOST_DIGITS:
-        raise RequestError(f"Inference-Header-Content-Length is {found[:_MOST_DIGITS]!r}, expected a number of bytes")
-    return int(found)
-
-
-def _inflated(request: Request, most_bytes: int) -> bytes | bytearray | memoryview:
-    """Return the body without its compression.
-
-    Raises:
-        RequestError: It is damaged, grows beyond its bound, or is compressed in another way.
-    """
-    coding = request.header(b"content-encoding").strip().lower()
-    if coding in {"", "identity"}:
-        return request.body
-    if coding not in {"gzip", "deflate"}:
-        remedy = "send it as it is, or with gzip or deflate"
-        raise RequestError(f"the body's Content-Encoding is {coding[:20]!r}", _UNSUPPORTED, remedy)
-    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either header
-    try:
-        body = inflater.decompress(request.body, most_bytes + 1)
-    except zlib.error as error:
-        raise RequestError(f"the body is not {coding}: {error}") from error
-    if len(body) > most_bytes:
-        message = f"the body is too large: more than {most_bytes} bytes once it is inflated"
-        raise RequestError(message, TOO_LARGE, "send fewer samples in one request")
-    if not inflater.eof or inflater.unused_data:
-        raise RequestError(f"the body is {coding} that does not end where it should")
-    return body

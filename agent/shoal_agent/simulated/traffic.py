@@ -21,6 +21,7 @@ from shoal_agent.engines.tensors import NUMPY_TYPES
 from shoal_agent.monitor import Monitor
 from shoal_agent.serving import ModelServer, ServedModel
 from shoal_contract.manifest import FeatureBaseline, VersionManifest
+from shoal_numerics import STATISTICS
 
 STEP_S: Final = 1.0
 """Requests of so long are made at once."""
@@ -55,12 +56,15 @@ class TrafficPlan:
 class Sampler:
     """Draws inputs like those of the training data: each feature by its histogram, apart from the others.
 
+    Where the features are statistics, the values are normal with the mean and the deviation that were drawn.
+
     Args:
         manifest: Has the histograms and the inputs.
     """
 
     def __init__(self, manifest: VersionManifest) -> None:
         features = manifest.baseline.features
+        self._are_statistics = manifest.baseline.features_of == "statistics"
         self._inputs = manifest.inputs
         shape = (len(features), max(len(one.counts) for one in features))
         self._up_to = np.ones(shape)
@@ -79,8 +83,12 @@ class Sampler:
         inputs, at = {}, 0
         for spec in self._inputs:
             shape = tuple(max(size, 1) for size in spec.shape)
-            size = math.prod(shape)
-            inputs[spec.name] = features[at : at + size].reshape(shape).astype(NUMPY_TYPES[spec.datatype])
+            size = len(STATISTICS) if self._are_statistics else math.prod(shape)
+            values = features[at : at + size]
+            if self._are_statistics:
+                mean, deviation = values[:2]
+                values = chance.normal(mean, abs(deviation), math.prod(shape))
+            inputs[spec.name] = values.reshape(shape).astype(NUMPY_TYPES[spec.datatype])
             at += size
         return inputs
 

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shoal_contract.manifest import Baseline, FeatureBaseline
+from shoal_contract.manifest import MAX_FEATURES, Baseline, FeatureBaseline
 from shoal_hub.errors import HubError, InvalidInputError
 from shoal_hub.registry.gate import check_bundle_file
 from shoal_hub.registry.limits import BundleLimits
-from shoal_numerics import Histogram, HistogramEdges, HistogramError
+from shoal_numerics import STATISTICS, Histogram, HistogramEdges, HistogramError, sample_statistics
 from shoal_training.bundle import BUNDLE_FILE, CALIBRATION_FILE, ONNX_FILE, TEST_FILE, Bundle, read_bundle
 from shoal_training.errors import TrainingError
 
@@ -128,14 +128,20 @@ def _run(path: Path, bundle: Bundle, inputs: Arrays) -> NDArray[np.float32]:
 
 
 def _baseline(bundle: Bundle, inputs: Arrays, scores: NDArray[np.float32]) -> Baseline:
-    rows = np.concatenate([inputs[spec.name].reshape(len(inputs[spec.name]), -1) for spec in bundle.inputs], axis=1)
+    names, features_of = _feature_names(bundle, inputs), "values"
+    arrays = [inputs[spec.name] for spec in bundle.inputs]
+    rows = np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
+    if len(names) > MAX_FEATURES:
+        names = [f"{spec.name}.{statistic}" for spec in bundle.inputs for statistic in STATISTICS]
+        rows, features_of = sample_statistics(arrays), "statistics"
     try:
-        features = _histograms(rows, HistogramEdges.equal_mass(rows, BASELINE_BINS), _feature_names(bundle, inputs))
+        features = _histograms(rows, HistogramEdges.equal_mass(rows, BASELINE_BINS), names)
         is_scored = len(bundle.labels) > 1 and scores.ndim == 2 and scores.shape[1] == len(bundle.labels)  # noqa: PLR2004
         confidence = scores.max(axis=1) if is_scored else np.empty(0, dtype=np.float32)
         edges = HistogramEdges.uniform(0.0, 1.0, BASELINE_BINS)
         return Baseline(
             samples=len(rows),
+            features_of=features_of,
             features=features,
             predictions=tuple(np.bincount(scores.argmax(axis=1), minlength=len(bundle.labels)).tolist())
             if is_scored

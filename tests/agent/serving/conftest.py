@@ -14,7 +14,7 @@ from tests.fixtures import tiny
 
 from shoal_agent.endpoint import EndpointLimits
 from shoal_agent.engines import Array, Engine, load_engine
-from shoal_agent.serving import ModelServer, ServedModel, ServingSettings, create_router
+from shoal_agent.serving import Inference, ModelServer, ServedModel, ServingSettings, create_router
 from shoal_contract.manifest import TensorSpec, VersionManifest
 
 
@@ -79,6 +79,10 @@ class Endpoint:
     seen: SeenRequests
     client: httpx.AsyncClient
     port: int
+    inference: Inference
+
+    def waiting(self) -> int:
+        return self.inference.workers.waiting()
 
     async def infer(self, body: object, path: str = "/v2/models/tiny/infer") -> httpx.Response:
         return await self.client.post(path, json=body)
@@ -107,9 +111,10 @@ async def running(
 ) -> AsyncIterator[Endpoint]:
     """Serve on a free port until the block ends."""
     server, seen = ModelServer(), SeenRequests()
-    async with listening(create_router(server, seen, settings), limits) as port:
+    inference = Inference(server, seen, settings)
+    async with listening(create_router(inference), limits) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-            yield Endpoint(server, seen, client, port)
+            yield Endpoint(server, seen, client, port, inference)
         await server.aclose()
 
 

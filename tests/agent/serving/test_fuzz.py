@@ -12,7 +12,7 @@ from tests.agent.endpoints import Answer, ask
 from tests.agent.serving.conftest import SeenRequests, served_pair, served_tiny
 
 from shoal_agent.engines import NUMPY_TYPES
-from shoal_agent.serving import ModelServer, create_router
+from shoal_agent.serving import Inference, ModelServer, create_router
 
 numbers = st.one_of(st.integers(), st.integers(-200, 200), st.floats(), st.booleans(), st.none(), st.text(max_size=3))
 values = st.recursive(numbers, lambda inner: st.lists(inner, max_size=4), max_leaves=16)
@@ -44,7 +44,7 @@ requests = _object(
 def post() -> Iterator[Any]:
     """Send a body through the app, without a socket; a failure inside the app is raised here."""
     server = ModelServer()
-    router = create_router(server, SeenRequests())
+    router = create_router(Inference(server, SeenRequests()))
 
     async def send(model: str, body: bytes) -> Answer:
         return await ask(router, "POST", f"/v2/models/{model}/infer", body)

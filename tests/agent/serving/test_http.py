@@ -9,7 +9,7 @@ import pytest
 from tests.agent.serving.conftest import Endpoint, GatedEngine, SeenRequests, running, served_tiny
 
 from shoal_agent.endpoint import Address, EndpointError, Listener
-from shoal_agent.serving import ModelServer, create_router
+from shoal_agent.serving import Inference, ModelServer, create_router
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ async def test_the_port_is_free_again_after_the_end() -> None:
 
 
 async def test_a_taken_port_is_an_error_that_names_it() -> None:
-    router = create_router(ModelServer(), SeenRequests())
+    router = create_router(Inference(ModelServer(), SeenRequests()))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(EndpointError, match=f"127.0.0.1 port {port} cannot be bound"):
@@ -37,7 +37,7 @@ async def test_a_taken_port_is_an_error_that_names_it() -> None:
 
 
 async def test_an_address_that_others_could_reach_is_refused_without_tls() -> None:
-    router = create_router(ModelServer(), SeenRequests())
+    router = create_router(Inference(ModelServer(), SeenRequests()))
     with pytest.raises(EndpointError, match=r"host '0\.0\.0\.0' found"):
         await Listener(router).serve(Address("0.0.0.0"))  # noqa: S104 - what is refused
 
@@ -65,7 +65,7 @@ async def test_a_stop_lets_the_request_in_flight_end() -> None:
     server = ModelServer()
     await server.swap("tiny", served_tiny(1, engine))
     async with anyio.create_task_group() as outer, anyio.create_task_group() as group:
-        port = await group.start(Listener(create_router(server, SeenRequests())).serve, Address())
+        port = await group.start(Listener(create_router(Inference(server, SeenRequests()))).serve, Address())
         outer.start_soon(ask, port)
         await engine.wait_entered()
         group.cancel_scope.cancel()

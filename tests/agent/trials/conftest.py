@@ -14,7 +14,7 @@ from tests.agent.serving.conftest import SeenRequests, served_tiny
 
 from shoal_agent.endpoint import Address, Listener
 from shoal_agent.engines import Array, Engine, EngineError
-from shoal_agent.serving import ModelServer, create_router
+from shoal_agent.serving import Inference, ModelServer, create_router
 from shoal_agent.trials import Arms, Shadow
 from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredTrial
 from shoal_contract.manifest import TensorSpec
@@ -105,7 +105,7 @@ async def trying(**settings: Any) -> AsyncIterator[Tried]:
 
     async with anyio.create_task_group() as group:
         group.start_soon(shadow.run)
-        router = create_router(server, shadow, choose=arms.choose)
+        router = create_router(Inference(server, shadow, choose=arms.choose))
         port = await group.start(Listener(router).serve, Address())
         await server.swap("tiny", served_tiny(1))
         await arms.candidates.swap("tiny", served_tiny(2, candidate))

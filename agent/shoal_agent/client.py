@@ -1,0 +1,167 @@
+"""A small client of the device's own endpoint, and the same calls without one.
+
+```python
+from shoal_agent.client import Client
+
+with Client() as agent:  # http://127.0.0.1:8080; or Client("unix:/run/shoal-agent.sock")
+    print(agent.predict([5.1, 3.5, 1.4, 0.2], model="iris"))
+```
+"""
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlsplit
+
+from typing_extensions import Self
+
+from shoal_agent.errors import AgentError
+
+if TYPE_CHECKING:
+    from shoal_agent.engines import Array
+
+_UNIX: Final = "unix:"
+_TIMEOUT_S: Final = 30.0
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix-domain socket."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Client:
+    """One keep-alive connection to an agent, or to any server of the Open Inference Protocol. Not for several threads.
+
+    Args:
+        url: `http://host:port`, `https://host:port`, or `unix:/path/of/the/socket`.
+        key: The key of a remote endpoint (`shoal-agent api-keys create`).
+        timeout_s: Of each call.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8080", key: str = "", timeout_s: float = _TIMEOUT_S) -> None:
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._connection = _connection(url, timeout_s)
+        self._json_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def predict(
+        self, features: "Sequence[Any] | Mapping[str, Any]", model: str = "", version: str = "latest"
+    ) -> dict[str, Any]:
+        """Return the prediction for one sample, or `predictions` for several.
+
+        Args:
+            features: Values in the model's order, or by the features' names; a list of lists is several samples.
+            model: Its name; empty where one alone is served.
+            version: A number, or `latest`.
+
+        Raises:
+            AgentError: Nobody answers, or the request is refused.
+        """
+        body = {"features": _plain(features), "model_name": model, "version": version}
+        answer: dict[str, Any] = json.loads(self._ask("POST", "/predict", json.dumps(body).encode()))
+        return answer
+
+    def infer(self, model: str, inputs: "Mapping[str, Array]", version: str = "") -> "dict[str, Array]":
+        """Return a model's outputs by name, as binary data both ways.
+
+        Args:
+            model: Its name.
+            inputs: Arrays by the model's input names, of its datatypes and shapes.
+            version: A number; empty for what serves.
+
+        Raises:
+            AgentError: Nobody answers, or the request is refused.
+        """
+        from shoal_agent.serving.wire import read_answer, write_request
+
+        body, json_bytes = write_request(inputs)
+        place = f"/v2/models/{quote(model, safe='')}" + (f"/versions/{quote(version, safe='')}" if version else "")
+        headers = {"Inference-Header-Content-Length": str(json_bytes)}
+        return read_answer(self._ask("POST", f"{place}/infer", body, headers), self._json_bytes)
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return name, version and state of each model that there is.
+
+        Raises:
+            AgentError: Nobody answers.
+        """
+        index: list[dict[str, Any]] = json.loads(self._ask("POST", "/v2/repository/index", b"{}"))
+        return index
+
+    def feedback(self, model: str, answer_id: str, labels: Sequence[int]) -> None:
+        """Tell the true labels of what was predicted, by the answer's `id`.
+
+        Raises:
+            AgentError: Nobody answers, or the answer is not known.
+        """
+        body = {"model": model, "id": answer_id, "labels": list(labels)}
+        self._ask("POST", "/shoal/v1/labels", json.dumps(body).encode())
+
+    def _ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+        doing = f"asking the agent at {self._url}: {method} {path}"
+        try:
+            response = self._send(method, path, body, {**self._headers, **(headers or {})})
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            message = f"{doing}: {str(error) or type(error).__name__}"
+            raise AgentError(message, "is it running? start it: shoal-agent run") from error
+        self._json_bytes = int(response.headers.get("Inference-Header-Content-Length", 0))
+        if response.status != http.client.OK:
+            raise AgentError(f"{doing}: {response.status}: {_error_of(content)}", "correct the request")
+        return content
+
+    def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        """Send a request; once more where the agent had closed the idle connection."""
+        is_fresh = self._connection.sock is None
+        try:
+            self._connection.request(method, path, body, dict(headers))
+            return self._connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            self._connection.close()
+            if is_fresh:
+                raise
+        self._connection.request(method, path, body, dict(headers))
+        return self._connection.getresponse()
+
+
+def _connection(url: str, timeout_s: float) -> http.client.HTTPConnection:
+    if url.startswith(_UNIX):
+        return _UnixConnection(url.removeprefix(_UNIX), timeout_s)
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise AgentError(f"connecting to {url!r}: not an address", "give http://host:port, https:// or unix:/path")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.hostname, parts.port, timeout=timeout_s)
+
+
+def _plain(features: Any) -> Any:  # noqa: ANN401 - lists, mappings or arrays
+    return features.tolist() if hasattr(features, "tolist") else features
+
+
+def _error_of(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["error"])
+    except (ValueError, KeyError, TypeError):
+        return content[:200].decode("utf-8", "replace")
