@@ -110,6 +110,13 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
     help="Path of a Unix-domain socket that speaks the same.",
 )
 @click.option(
+    "--grpc-port",
+    type=click.IntRange(0, _LARGEST_PORT),
+    envvar="SHOAL_AGENT_GRPC_PORT",
+    show_envvar=True,
+    help="Speak gRPC, too, on this local port; 0 takes a free one. Needs the extra grpc.",
+)
+@click.option(
     "--remote-host",
     default="",
     envvar="SHOAL_AGENT_REMOTE_HOST",
@@ -191,6 +198,7 @@ def run(
     data: Path,
     port: int,
     socket: Path | None,
+    grpc_port: int | None,
     remote_host: str,
     remote_port: int,
     tls_certificate: Path | None,
@@ -219,6 +227,7 @@ def run(
         places=ServingPlaces(
             port=port,
             socket=socket,
+            grpc_port=grpc_port,
             remote_host=remote_host,
             remote_port=remote_port,
             certificate=tls_certificate,

@@ -40,7 +40,7 @@ from shoal_agent.label_api import label_routes
 from shoal_agent.ledger import Ledger, LedgerReports, LinkMeter
 from shoal_agent.link import Link
 from shoal_agent.local_api import hold_routes
-from shoal_agent.local_serving import open_places
+from shoal_agent.local_serving import Opening, open_places
 from shoal_agent.models import Models, section_of
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import Outbox
@@ -202,9 +202,10 @@ class Agent:
 
     async def _start_serving(self, group: TaskGroup) -> None:
         routes = [*hold_routes(self._hold), *label_routes(self._monitor)]
-        router = create_router(Inference(self._server, self._shadow, choose=self._arms.choose), routes)
+        inference = Inference(self._server, self._shadow, choose=self._arms.choose)
         settings = self._settings
-        url = await open_places(group, router, settings.places, settings.data_dir, self.device_id, settings.endpoint)
+        opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
+        url = await open_places(group, opening, create_router(inference, routes), inference)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
 
     def _resume(self) -> None:

@@ -3,8 +3,10 @@
 import json
 import os
 import ssl
+from collections.abc import Awaitable, Callable
 from logging import getLogger
 from pathlib import Path
+from typing import NamedTuple
 
 from anyio.abc import TaskGroup
 
@@ -12,23 +14,36 @@ from shoal_agent.durable import replace_file
 from shoal_agent.endpoint import Address, EndpointError, EndpointLimits, Listener, Router
 from shoal_agent.endpoint.bodies import BodyBudget
 from shoal_agent.endpoint.keys import ApiKeys
+from shoal_agent.serving import Inference
 from shoal_agent.settings import ServingPlaces
 
 _log = getLogger(__name__)
 
 
-async def open_places(
-    group: TaskGroup, router: Router, places: ServingPlaces, data: Path, device_id: str, limits: EndpointLimits
-) -> str:
+class Opening(NamedTuple):
+    """What is opened.
+
+    Attributes:
+        places: Where.
+        limits: Bounds of each listener; the memory for bodies is shared.
+        data: The agent's folder, which holds the keys of others and takes the note of where the agent serves.
+        device_id: For that note.
+    """
+
+    places: ServingPlaces
+    limits: EndpointLimits
+    data: Path
+    device_id: str
+
+
+async def open_places(group: TaskGroup, opening: Opening, router: Router, inference: Inference) -> str:
     """Serve at all places until the task group is cancelled.
 
     Args:
         group: The listeners' task group.
-        router: Answers at all of them; what is for programs on this device alone refuses others by itself.
-        places: Where.
-        data: The agent's folder, which holds the keys of others and takes the note of where the agent serves.
-        device_id: For that note.
-        limits: Bounds of each listener; the memory for bodies is shared.
+        opening: What is opened.
+        router: Answers over HTTP; what is for programs on this device alone refuses others by itself.
+        inference: Answers over gRPC.
 
     Returns:
         The URL on loopback.
@@ -37,12 +52,17 @@ async def open_places(
         EndpointError: A place cannot be opened.
         DiskError: The file of keys is damaged.
     """
+    places, limits, data, device_id = opening
     budget = BodyBudget(limits.max_bodies_bytes)
     port = await group.start(Listener(router, limits, budget=budget).serve, Address(places.host, places.port))
     endpoint: dict[str, object] = {"url": f"http://{places.host}:{port}", "pid": os.getpid(), "device_id": device_id}
     if places.socket is not None:
         await group.start(Listener(router, limits, budget=budget).serve, Address(path=places.socket))
         endpoint["socket"] = str(places.socket)
+    if places.grpc_port is not None:
+        serve_grpc = _grpc()
+        grpc_port = await group.start(serve_grpc, inference, places.grpc_port, limits.max_body_bytes)
+        endpoint["grpc"] = f"127.0.0.1:{grpc_port}"
     if places.remote_host:
         keys = ApiKeys(data / "api-keys.json")
         if not keys.read():
@@ -60,6 +80,15 @@ def _note(path: Path, endpoint: dict[str, object]) -> None:
         replace_file(path, json.dumps(endpoint).encode(), 0o644)
     except OSError as error:  # it serves all the same; only this device's command line does not find it
         _log.error("writing %s: %s; free some disk space", path, error)
+
+
+def _grpc() -> Callable[..., Awaitable[None]]:
+    try:
+        from shoal_agent.serving.grpc.service import serve_grpc
+    except ImportError as error:
+        message = f"opening the local gRPC endpoint: {error.name} is not installed"
+        raise EndpointError(message, "on the device: pip install 'shoal[grpc]'") from error
+    return serve_grpc
 
 
 def _tls(places: ServingPlaces) -> ssl.SSLContext:

@@ -205,6 +205,8 @@ class ServingPlaces:
     """Port on loopback; 0 takes a free one."""
     socket: Path | None = None
     """Path of a Unix-domain socket, for programs of this device's owner and group."""
+    grpc_port: int | None = None
+    """Port on loopback for gRPC, which needs the extra `grpc`; 0 takes a free one; None: none."""
     remote_host: str = ""
     """Address for others than this device, by TLS and a key; empty: none."""
     remote_port: int = 8443

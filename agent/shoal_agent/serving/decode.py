@@ -72,7 +72,7 @@ def decode_request(
     given = [_object(item, f"inputs[{n}]") for n, item in enumerate(_list(request.get("inputs"), "inputs"))]
     names = [_name(item, f"inputs[{n}]") for n, item in enumerate(given)]
     expected = {spec.name: spec for spec in inputs}
-    _check_names(names, list(expected))
+    check_names(names, list(expected))
     arrays = {
         name: _tensor(item, expected[name], tail, allow_non_finite=allow_non_finite)
         for name, item in zip(names, given, strict=True)
@@ -93,7 +93,23 @@ def _parse(body: bytes | bytearray | memoryview) -> Any:  # noqa: ANN401 - JSON 
         raise RequestError(f"the body is not JSON{nested}: {text}") from error
 
 
-def _check_names(names: list[str], expected: list[str]) -> None:
+def check_finite(array: Array, name: str) -> None:
+    """See that an input holds finite numbers only.
+
+    Raises:
+        RequestError: It does not.
+    """
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        message = f"input {name!r} has an element that is NaN, infinite or beyond the range of its datatype"
+        raise RequestError(message, remedy="send finite numbers only")
+
+
+def check_names(names: list[str], expected: list[str]) -> None:
+    """See that each of the model's inputs is given once, and nothing else.
+
+    Raises:
+        RequestError: It is not so.
+    """
     if sorted(names) == sorted(expected):
         return
     for name in names:
@@ -128,7 +144,7 @@ def _tensor(item: dict[str, Any], spec: TensorSpec, tail: Tail | None, *, allow_
     where = f"input {spec.name!r}"
     if item.get("datatype") != spec.datatype:
         raise RequestError(f"{where} has datatype {_show(item.get('datatype'))}, expected {spec.datatype!r}")
-    shape = _shape(item.get("shape"), spec, where)
+    shape = check_shape(item.get("shape"), spec, where)
     parameters = _parameters(item, where)
     if "shared_memory_region" in parameters:
         remedy = "send the tensor itself, over the Unix-domain socket if its size matters"
@@ -137,9 +153,8 @@ def _tensor(item: dict[str, Any], spec: TensorSpec, tail: Tail | None, *, allow_
         array = _binary(item, parameters["binary_data_size"], spec, shape, tail)
     else:
         array = _from_json(item, spec, shape)
-    if not allow_non_finite and array.dtype.kind == "f" and not np.isfinite(array).all():
-        message = f"{where} has an element that is NaN, infinite or beyond the range of its datatype"
-        raise RequestError(message, remedy="send finite numbers only")
+    if not allow_non_finite:
+        check_finite(array, spec.name)
     return array
 
 
@@ -169,7 +184,12 @@ def _from_json(item: dict[str, Any], spec: TensorSpec, shape: tuple[int, ...]) -
     return _array(values, spec.datatype, where).reshape(shape)
 
 
-def _shape(found: object, spec: TensorSpec, where: str) -> tuple[int, ...]:
+def check_shape(found: object, spec: TensorSpec, where: str) -> tuple[int, ...]:
+    """Return a given shape if it fits an input.
+
+    Raises:
+        RequestError: It does not.
+    """
     wanted = f"expected {list(spec.shape)} (-1 stands for any size from 1)"
     # `type is int` because True is an int to isinstance.
     if not isinstance(found, list) or any(type(size) is not int or size < 1 for size in found):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from shoal_agent.endpoint import Handler, Request, Response, refuse
 from shoal_agent.engines import Array
@@ -48,11 +48,13 @@ class Question(NamedTuple):
         body_bytes: Its size.
         decode: Reads it for what answers; raises a RequestError.
         encode: Writes the answer; raises a RequestError where that cannot be done.
+        refuse: Writes an error.
     """
 
     body_bytes: int
     decode: Callable[[ServedModel], InferRequest]
-    encode: Callable[[InferRequest, Answer], Response]
+    encode: Callable[[InferRequest, Answer], Any]
+    refuse: Callable[[AgentError], Any] = refuse
 
 
 class _Item(NamedTuple):
@@ -103,8 +105,11 @@ class Inference:
         self._start = secrets.token_hex(4)  # an id of an earlier start names no answer of this one
         self._answers = itertools.count(1)
 
-    def answer(self, name: str, version: str | None, key: str, question: Question) -> Response | Awaitable[Response]:
+    def answer(self, name: str, version: str | None, key: str, question: Question) -> Any:  # noqa: ANN401 - or an awaitable
         """Answer one request for a model, by name and optional version: at once where it is quick.
+
+        Returns:
+            What the question's `encode` or `refuse` wrote, or an awaitable of it.
 
         Raises:
             RequestError: It is not served, or too many wait already.
@@ -125,7 +130,7 @@ class Inference:
         """End the worker threads."""
         self.workers.close()
 
-    def _run(self, items: Sequence[_Item]) -> list[Response]:
+    def _run(self, items: Sequence[_Item]) -> list[Any]:
         """Decode, infer and encode requests to one model."""
         parts = [self._decode(item) for item in items]
         waiting = [part for part in parts if part.asked is not None and part.outputs is None]
@@ -177,7 +182,7 @@ class Inference:
             if self.cache is not None:
                 self.cache.put(part.key, {name: array.copy() for name, array in own.items()})
 
-    def _finish(self, part: _Part) -> Response:
+    def _finish(self, part: _Part) -> Any:  # noqa: ANN401 - as the question has it
         """Encode, and tell who counts; the observer sees only requests that were answered."""
         served, question, came_s = part.item
         statistics = self.statistics.of(served)
@@ -185,7 +190,7 @@ class Inference:
             return self._refused(part, part.error)
         answer_id = part.asked.id if part.asked.id is not None else f"{self._start}-{next(self._answers)}"
         try:
-            response = question.encode(part.asked, Answer(served, part.outputs, answer_id))
+            answer = question.encode(part.asked, Answer(served, part.outputs, answer_id))
         except AgentError as error:
             return self._refused(part, error)
         ended_s = time.perf_counter()
@@ -193,12 +198,12 @@ class Inference:
         at_s = (came_s, part.begun_s, part.decoded_s, part.inferred_s, ended_s)
         statistics.note_answer(_samples(part.asked.inputs), at_s)
         self._observer.observe(served, part.asked.inputs, part.outputs, (ended_s - came_s) * 1000, answer_id)
-        return response
+        return answer
 
-    def _refused(self, part: _Part, error: AgentError | None) -> Response:
+    def _refused(self, part: _Part, error: AgentError | None) -> Any:  # noqa: ANN401 - as the question has it
         self._observer.observe_error(part.item.served)
         self.statistics.of(part.item.served).note_failure(time.perf_counter() - part.item.came_s)
-        return refuse(error or AgentError("the request was not run"))
+        return part.item.question.refuse(error or AgentError("the request was not run"))
 
 
 def infer_handler(inference: Inference) -> Handler:
@@ -221,7 +226,10 @@ def infer_handler(inference: Inference) -> Handler:
         params = request.params
         key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
         question = Question(len(request.body), decode, encode)
-        return inference.answer(params["name"], params.get("version"), key, question)
+        outcome: Response | Awaitable[Response] = inference.answer(
+            params["name"], params.get("version"), key, question
+        )
+        return outcome
 
     return answer
 

@@ -16,7 +16,7 @@ from shoal_agent.endpoint import Request, RequestError, Response, Route, json_re
 from shoal_agent.endpoint.message import UNPROCESSABLE
 from shoal_agent.engines import NUMPY_TYPES, Array, bytes_array
 from shoal_agent.serving.body import inflated
-from shoal_agent.serving.decode import InferRequest, Wanted
+from shoal_agent.serving.decode import InferRequest, Wanted, check_finite
 from shoal_agent.serving.infer import KEY_HEADER, MAX_KEY_CHARS, Answer, Inference, Question
 from shoal_agent.serving.models import ModelServer, ServedModel
 from shoal_agent.serving.settings import ServingSettings
@@ -85,9 +85,8 @@ def _decoder(asked: Mapping[str, Any], settings: ServingSettings) -> Callable[[S
     def decode(served: ServedModel) -> InferRequest:
         inputs = _inputs(asked["features"], served)
         for name, array in inputs.items():
-            if not settings.allow_non_finite and array.dtype.kind == "f" and not np.isfinite(array).all():
-                message = f"features: {name!r} holds NaN, infinity or a number beyond its datatype's range"
-                raise RequestError(message, remedy="send finite numbers only")
+            if not settings.allow_non_finite:
+                check_finite(array, name)
         return InferRequest(request_id, inputs, tuple(Wanted(spec.name, False) for spec in served.engine.outputs))
 
     return decode

@@ -49,7 +49,7 @@ def repository_routes(server: ModelServer, repository: Repository | None) -> lis
     """Return the routes of the extension; without a repository, what is served is all there is, and stays."""
 
     def index(request: Request) -> Response:
-        entries = repository.index() if repository is not None else _served(server)
+        entries = repository.index() if repository is not None else served_entries(server)
         if _body(request).get("ready") is True:
             entries = [entry for entry in entries if entry.state == "READY"]
         return json_response([entry._asdict() for entry in entries])

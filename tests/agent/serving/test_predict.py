@@ -72,7 +72,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "text": ({"features": ["a", "b", "c", "d"]}, "expected FP32"),
     "null": ({"features": [None, 1, 1, 1]}, "expected FP32"),
     "true": ({"features": [True, False, True, True]}, "expected FP32"),
-    "beyond float32": ({"features": [1e39, 1, 1, 1]}, "beyond its datatype's range"),
+    "beyond float32": ({"features": [1e39, 1, 1, 1]}, "beyond the range of its datatype"),
     "a feature that is none": ({"features": {"f0": 1, "f1": 1, "f2": 1, "g": 1}}, "missing or unknown: f3, g"),
     "a number": ({"features": 7}, "1 values found"),
 }

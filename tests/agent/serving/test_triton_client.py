@@ -13,7 +13,7 @@ from tests.agent.serving.echo import NAMES, EchoEngine, served_echo
 from tests.environments import environment
 from tests.fixtures import tiny
 
-REQUIREMENTS = ("tritonclient[http]==2.73.0", "numpy<3")
+REQUIREMENTS = ("tritonclient[grpc,http]==2.73.0", "numpy<3")
 SCRIPT = Path(__file__).with_name("triton_client.py")
 ROWS = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 
