@@ -96,9 +96,7 @@ def measure_ours(folder: Path, swaps: int, requests: int) -> Seen:
     """Swap under load until there were enough swaps and requests."""
     command = [sys.executable, PARTS / "server.py"]
     environment = {"PYTHONPATH": ":".join(PATHS), "PATH": "/usr/bin:/bin"}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as server:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as server:
         if server.stdin is None or server.stdout is None:
             raise RuntimeError("the server has no pipes")
         told, answers = server.stdin, server.stdout

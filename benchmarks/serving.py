@@ -122,9 +122,7 @@ def measure(
     return [*lines, image_line(servers["ours"], image_path, options)]
 
 
-def start_all(
-    stack: ExitStack, folder: Path, environments: tuple[Path, Path], model_path: Path
-) -> dict[str, Running]:
+def start_all(stack: ExitStack, folder: Path, environments: tuple[Path, Path], model_path: Path) -> dict[str, Running]:
     """Start ours and all peers; they run until the stack ends."""
     path = f"/v2/models/{MODEL}/infer"
     servers = {"ours": Running(*stack.enter_context(running_agent(folder / "device")), path)}

@@ -1,7 +1,7 @@
 """Whether the agent's memory grows under load that does not end: ten minutes of as many requests as it takes.
 
-The real `shoal-agent run` with one ONNX model; JSON and binary requests of changing batch sizes, good and bad ones, each
-on connections that stay and on ones that do not. Run as `python benchmarks/soak.py`; `--full` is the ten minutes.
+The real `shoal-agent run` with one ONNX model; JSON and binary requests of changing batch sizes, good and bad ones, on
+connections that stay for two hundred of them. Run as `python benchmarks/soak.py`; `--full` is the ten minutes.
 """
 
 import argparse
@@ -79,9 +79,7 @@ def soak(folder: Path, duration_s: float) -> Soaked:
 def load(port: int, duration_s: float) -> tuple[int, int, int]:
     """Ask from processes of their own; return how many requests were answered, refused and failed."""
     command = [sys.executable, CLIENT, str(port), str(duration_s)]
-    running = [
-        subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True) for seed in range(CLIENTS)
-    ]
+    running = [subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True) for seed in range(CLIENTS)]
     counts = [json.loads(client.communicate(timeout=duration_s + 60)[0]) for client in running]
     answered, refused, failed = (sum(one[key] for one in counts) for key in ("answered", "refused", "failed"))
     return answered, refused, failed

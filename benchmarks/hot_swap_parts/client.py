@@ -1,4 +1,4 @@
-"""Asks one server as fast as it answers, over one keep-alive connection. Usage: client.py PORT PATH BODY END_FILE
+"""Asks one server as fast as it answers, over one keep-alive connection. Usage: client.py PORT PATH BODY END_FILE.
 
 Writes one line a request when END_FILE is there: seconds at which it began and ended, and whether it was answered 200.
 """
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from serving_parts.client import Connection  # noqa: E402 - after the path
+from serving_parts.client import Connection
 
 
 def main() -> None:

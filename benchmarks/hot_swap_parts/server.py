@@ -1,7 +1,7 @@
 """Serves the model `tiny` and has the device's own updater roll out one version after the other, told by its input.
 
-Reads lines: `swap` has the next version fetched, verified, loaded, tested and served; `end` ends. Writes the port first,
-then for each swap the seconds, by the system's monotonic clock, at which it began and ended.
+Reads lines: `swap` has the next version fetched, verified, loaded, tested and served; `end` ends. Writes the port, then
+for each swap the seconds, by the system's monotonic clock, at which it began and ended.
 """
 
 import sys

@@ -37,7 +37,7 @@ def write_model(path: Path) -> None:
 
 
 def write_image_model(path: Path) -> None:
-    """Write a model of 3 x 224 x 224 floats in, 10 out, that does little itself: a mean of each channel, then a layer."""
+    """Write a model of 3 x 224 x 224 floats in, 10 out, that does little itself: means, then a layer."""
     rng = np.random.default_rng(0)
     weights = [
         numpy_helper.from_array((rng.normal(size=shape) * 0.1).astype(np.float32), name)

@@ -97,7 +97,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
-            with urlopen(url, timeout=2):
+            with urlopen(url, timeout=2):  # noqa: S310 - on loopback
                 return
         except (URLError, OSError) as error:
             if process.poll() is not None or time.monotonic() > deadline_s:

@@ -1,4 +1,4 @@
-"""Asks the model `digits` in all the ways there are, as fast as it answers. Usage: client.py PORT SECONDS SEED"""
+"""Asks the model `digits` in all the ways there are, as fast as it answers. Usage: client.py PORT SECONDS SEED."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ OK, CLIENT_ERRORS = 200, range(400, 500)
 def main() -> None:
     """Ask until the time is over, and print what came of it."""
     port, seconds, seed = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
-    chance, counts = random.Random(seed), Counter(answered=0, refused=0, failed=0)
+    chance, counts = random.Random(seed), Counter(answered=0, refused=0, failed=0)  # noqa: S311 - data
     end_s, asked = time.monotonic() + seconds, 0
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     while time.monotonic() < end_s:
@@ -61,7 +61,7 @@ def good_binary(chance: random.Random) -> tuple[bytes, dict[str, str], str]:
 
 def bad(chance: random.Random) -> tuple[bytes, dict[str, str], str]:
     """Return a request that is none, or not for this model."""
-    if chance.random() < 0.5:
+    if chance.choice((True, False)):
         return chance.randbytes(chance.randint(0, 2000)), {}, "refused"
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.0] * chance.randint(1, 63)}
     return json.dumps({"inputs": [tensor]}).encode(), {}, "refused"

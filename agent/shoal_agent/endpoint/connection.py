@@ -55,8 +55,9 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.deadline_s = self._loop.time() + self._limits.idle_timeout_s
         if not listener.take(self):
             message = f"{self._limits.max_connections} connections are open, and none of them is idle"
-            self._reader.end()
-            self.on_refused(RequestError(message, UNAVAILABLE, "try again later, over fewer connections"))
+            error = RequestError(message, UNAVAILABLE, "try again later, over fewer connections")
+            self._is_ending = True  # without waiting for what it wants to say
+            self.on_refused(error)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - why is all the same
         """Forget what nobody waits for any more."""
@@ -131,7 +132,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._reader.end()
             message = f"the request did not end within {self._limits.read_timeout_s:g} s"
             self.on_refused(RequestError(message, REQUEST_TIMEOUT, "send the whole request at once"))
-        else:
+        elif self.is_idle:
             self._transport.close()
 
     def stop(self) -> None:
@@ -189,11 +190,13 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Send pieces as they come, no faster than they are read; the connection closes after the last."""
         self._task = asyncio.current_task()
         try:
-            self._transport.writelines(response.pieces(is_last=True, is_head=asked.request.method == "HEAD"))
-            async for piece in response.stream or ():  # type: ignore[union-attr]
-                self._transport.write(piece)
-                if self._drained is not None:
-                    await self._drained.wait()
+            is_head = asked.request.method == "HEAD"
+            self._transport.writelines(response.pieces(is_last=True, is_head=is_head))
+            if response.stream is not None and not is_head:
+                async for piece in response.stream:
+                    self._transport.write(piece)
+                    if self._drained is not None:
+                        await self._drained.wait()
         except Exception:  # noqa: BLE001 - logged; the connection ends, which says that the answer is not whole
             _log.exception("streaming the answer to %s %s", asked.request.method, asked.request.path)
         finally:

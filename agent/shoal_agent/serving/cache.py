@@ -40,8 +40,8 @@ class _Entry(NamedTuple):
 class PredictionCache:
     """The last answers, by what was answered and by whom; safe for use by several threads.
 
-    An entry is found by the version's manifest, its variant and the content of all inputs, so that another version, also
-    one on trial, never answers with what this one said. The longest unused go first.
+    An entry is found by the version's manifest, its variant and the content of all inputs, so that another version, one
+    on trial as well, never answers with what this one said. The longest unused go first.
 
     Args:
         most_bytes: What all entries take at most.

@@ -226,9 +226,7 @@ def infer_handler(inference: Inference) -> Handler:
         params = request.params
         key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
         question = Question(len(request.body), decode, encode)
-        outcome: Response | Awaitable[Response] = inference.answer(
-            params["name"], params.get("version"), key, question
-        )
+        outcome: Response | Awaitable[Response] = inference.answer(params["name"], params.get("version"), key, question)
         return outcome
 
     return answer

@@ -87,7 +87,9 @@ def _decoder(asked: Mapping[str, Any], settings: ServingSettings) -> Callable[[S
         for name, array in inputs.items():
             if not settings.allow_non_finite:
                 check_finite(array, name)
-        return InferRequest(request_id, inputs, tuple(Wanted(spec.name, False) for spec in served.engine.outputs))
+        return InferRequest(
+            request_id, inputs, tuple(Wanted(spec.name, is_binary=False) for spec in served.engine.outputs)
+        )
 
     return decode
 

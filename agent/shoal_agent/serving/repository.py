@@ -74,7 +74,8 @@ def repository_routes(server: ModelServer, repository: Repository | None) -> lis
     ]
 
 
-def _served(server: ModelServer) -> list[Entry]:
+def served_entries(server: ModelServer) -> list[Entry]:
+    """Return what is served, as the repository lists it."""
     served = [found for name in server.names() if (found := server.get(name)) is not None]
     return [Entry(found.name, str(found.version), "READY") for found in served]
 

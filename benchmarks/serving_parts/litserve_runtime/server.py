@@ -1,4 +1,4 @@
-"""The peer LitServe with ONNX Runtime, the same session options as the agent's engine. Usage: server.py MODEL PORT"""
+"""The peer LitServe with ONNX Runtime, the same session options as the agent's engine. Usage: server.py MODEL PORT."""
 
 import sys
 
@@ -10,7 +10,7 @@ import onnxruntime as ort
 class OnnxApi(litserve.LitAPI):
     """One ONNX file; a request is {"inputs": [{"shape": ..., "data": ...}]}, as the others get it."""
 
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's
         """Open the session."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1

@@ -81,8 +81,11 @@ class Endpoint:
     port: int
     inference: Inference
 
-    def waiting(self) -> int:
-        return self.inference.workers.waiting()
+    async def wait_for_waiting(self, count: int) -> None:
+        """Wait until so many requests wait for a worker."""
+        with anyio.fail_after(10):
+            while self.inference.workers.waiting() < count:  # noqa: ASYNC110 - nothing tells it
+                await anyio.sleep(0.01)
 
     async def infer(self, body: object, path: str = "/v2/models/tiny/infer") -> httpx.Response:
         return await self.client.post(path, json=body)

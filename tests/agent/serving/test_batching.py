@@ -86,8 +86,7 @@ async def test_requests_that_wait_are_run_once_and_each_gets_its_own_answer() ->
             await engine.wait_entered()
             for n in range(1, 6):
                 group.start_soon(ask, n, n)
-            while endpoint.waiting() < 5:
-                await anyio.sleep(0.01)
+            await endpoint.wait_for_waiting(5)
             engine.gate.set()
     assert sizes == [1, 15]
     for n, answer in answers.items():
@@ -110,8 +109,7 @@ async def test_one_bad_request_among_those_that_run_together_is_refused_alone() 
             await engine.wait_entered()
             for name, tensor in (("good", good), ("bad", good | {"data": [0.0]}), ("better", good)):
                 group.start_soon(ask, name, tensor)
-            while endpoint.waiting() < 3:
-                await anyio.sleep(0.01)
+            await endpoint.wait_for_waiting(3)
             engine.gate.set()
     assert statuses == {"first": 200, "good": 200, "bad": 400, "better": 200}
 

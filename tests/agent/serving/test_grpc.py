@@ -19,9 +19,9 @@ from shoal_agent.endpoint import EndpointError, RequestError
 from shoal_agent.serving import Inference, ModelServer
 
 pytest.importorskip("grpc")
-from shoal_agent.serving.grpc.codec import decode_message, encode_message  # noqa: E402 - needs the extra
-from shoal_agent.serving.grpc.messages import MESSAGES  # noqa: E402 - needs the extra
-from shoal_agent.serving.grpc.service import serve_grpc  # noqa: E402 - needs the extra
+from shoal_agent.serving.grpc.codec import decode_message, encode_message
+from shoal_agent.serving.grpc.messages import MESSAGES
+from shoal_agent.serving.grpc.service import serve_grpc
 
 SCRIPT = Path(__file__).with_name("triton_grpc_client.py")
 

@@ -31,12 +31,12 @@ class Bench:
 
     def hand_in(self, item: str, **claim: object) -> "asyncio.Future[str]":
         return self.workers.hand_in(
-            Claim(**({"model": "m", "run": self._run} | claim)),  # type: ignore[arg-type]
+            Claim(**({"model": "m", "run": self.run} | claim)),  # type: ignore[arg-type]
             item,
             lambda: self.over.append(item),
         )
 
-    def _run(self, items: Sequence[str]) -> list[str]:
+    def run(self, items: Sequence[str]) -> list[str]:
         self.entered.release()
         assert self.gate.wait(20)
         self.runs.append(list(items))
@@ -117,7 +117,13 @@ async def test_a_job_that_nobody_waits_for_any_more_is_taken_back_unless_it_runs
 
 async def test_a_run_over_its_time_is_answered_504_and_another_thread_stands_in() -> None:
     bench, other = Bench(Workers(count=1, most_waiting=10, most_stuck=1)), threading.Event()
-    stuck = bench.hand_in("stuck", timeout_s=0.05)
+    over = anyio.Event()
+
+    def note() -> None:
+        bench.over.append("stuck")
+        over.set()
+
+    stuck = bench.workers.hand_in(Claim("m", bench.run, timeout_s=0.05), "stuck", note)
     waiting = bench.workers.hand_in(Claim("m", lambda items: [other.is_set(), *items][:1]), "x", lambda: None)
     [error] = await finish(stuck)
     assert isinstance(error, RequestError)
@@ -125,8 +131,9 @@ async def test_a_run_over_its_time_is_answered_504_and_another_thread_stands_in(
     assert await finish(waiting) == [False]
     assert bench.over == []
     bench.gate.set()
-    while bench.over != ["stuck"]:
-        await asyncio.sleep(0.01)
+    with anyio.fail_after(10):
+        await over.wait()
+    assert bench.over == ["stuck"]
     assert not bench.workers.is_busy
 
 

@@ -1,4 +1,4 @@
-"""Run in an environment with the stock tritonclient: asks an endpoint as its users do, and prints what it found as JSON.
+"""Run in an environment with the stock tritonclient: asks an endpoint as its users do, and prints what it found.
 
 Usage: python triton_client.py HOST:PORT
 """
@@ -45,7 +45,7 @@ def main() -> None:
         "misfit": refused(lambda: ask(client, "tiny", "x", np.zeros((1, 5), np.float32), binary=True)),
     }
     found["statistics"] = client.get_inference_statistics("tiny")
-    print(json.dumps(found))
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 def values(kind: str) -> np.ndarray:
@@ -74,7 +74,16 @@ def echo(client: triton.InferenceServerClient, kind: str) -> list[bool]:
     return same
 
 
-def ask(client, model, name, array, *, binary, binary_out=True, **more):  # noqa: ANN001, ANN201
+def ask(
+    client: triton.InferenceServerClient,
+    model: str,
+    name: str,
+    array: np.ndarray,
+    *,
+    binary: bool,
+    binary_out: bool = True,
+    **more: object,
+) -> triton.InferResult:
     """Ask a model of one input and one output."""
     tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
     tensor.set_data_from_numpy(array, binary_data=binary)

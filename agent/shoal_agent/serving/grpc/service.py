@@ -91,7 +91,9 @@ class InferenceService:
         }
         return {
             name: grpc.unary_unary_rpc_method_handler(
-                _refusing(name, call), MESSAGES[f"{name}Request"].FromString, lambda message: message.SerializeToString()
+                _refusing(name, call),
+                MESSAGES[f"{name}Request"].FromString,
+                lambda message: message.SerializeToString(),
             )
             for name, call in calls.items()
         }
