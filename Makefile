@@ -51,6 +51,10 @@ test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agent
 test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the wheel on Python 3.10; about 10 minutes
 	pytest -n 3 --dist loadfile -m slow
 
+.PHONY: fuzz
+fuzz: setup-test  ## a coverage-guided fuzzer on the device's endpoint for 12 minutes; the corpus is kept
+	@$(PYTHON) -m tests.fuzz 240
+
 .PHONY: test-py310
 test-py310: setup-test  ## of these, the wheel alone: its size and the device's tests on Python 3.10
 	pytest -m slow tests/packaging

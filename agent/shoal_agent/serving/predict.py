@@ -13,7 +13,7 @@ import numpy as np
 from pydantic_core import from_json
 
 from shoal_agent.endpoint import Request, RequestError, Response, Route, json_response
-from shoal_agent.endpoint.message import UNPROCESSABLE
+from shoal_agent.endpoint.message import UNPROCESSABLE, Piece
 from shoal_agent.engines import NUMPY_TYPES, Array, bytes_array
 from shoal_agent.serving.body import inflated
 from shoal_agent.serving.decode import InferRequest, Wanted, check_finite
@@ -44,7 +44,16 @@ def predict_routes(inference: Inference) -> list[Route]:
     return [Route("/predict", {"POST": predict})]
 
 
-def _read(body: bytes | bytearray | memoryview) -> dict[str, Any]:
+def read_features(body: Piece, served: ServedModel, settings: ServingSettings) -> InferRequest:
+    """Read the body of a friendly call for a model that is known.
+
+    Raises:
+        RequestError: It is none, or not for this model.
+    """
+    return _decoder(_read(body), settings)(served)
+
+
+def _read(body: Piece) -> dict[str, Any]:
     try:
         asked = from_json(bytes(body))
     except ValueError as error:
