@@ -3,10 +3,10 @@
 import json
 import os
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from logging import getLogger
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anyio.abc import TaskGroup
 
@@ -82,7 +82,7 @@ def _note(path: Path, endpoint: dict[str, object]) -> None:
         _log.error("writing %s: %s; free some disk space", path, error)
 
 
-def _grpc() -> Callable[..., Awaitable[None]]:
+def _grpc() -> Callable[..., Coroutine[Any, Any, None]]:
     try:
         from shoal_agent.serving.grpc.service import serve_grpc
     except ImportError as error:

@@ -79,10 +79,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._reader.received(nbytes)
 
     def eof_received(self) -> bool:
-        """Answer what has come whole, then close."""
-        self._reader.end()
-        self._is_ending = True
-        return self._current is not None or bool(self._waiting)
+        """Close once what has been answered is sent: who says no more has gone, as a rule, and is not worked for."""
+        return False
 
     def pause_writing(self) -> None:
         """The client does not read."""

@@ -26,6 +26,8 @@ LOOPBACK: Final = ("127.0.0.1", "::1")
 _BACKLOG: Final = 1024
 _BUFFER_BYTES: Final = 256 * 1024
 _SWEEP_S: Final = 1.0
+_ABORT_S: Final = 1.0
+"""How long the event loop may take to call the end of connections that were cut off."""
 
 _log = getLogger(__name__)
 
@@ -148,16 +150,20 @@ class Listener:
             self._plan_sweep()
 
     async def _stop(self) -> None:
+        self._none_left = asyncio.Event()
         for connection in list(self._connections):
             connection.stop()
-        self._none_left = asyncio.Event()
-        if self._connections:
-            with anyio.move_on_after(self.limits.shutdown_s):
-                await self._none_left.wait()
+        await self._wait_for_ends(self.limits.shutdown_s)
         for connection in list(self._connections):
             connection.abort()
+        await self._wait_for_ends(_ABORT_S)
         if self._sweep is not None:
             self._sweep.cancel()
+
+    async def _wait_for_ends(self, most_s: float) -> None:
+        if self._connections:
+            with anyio.move_on_after(most_s):
+                await self._none_left.wait()
 
 
 def _bind(address: Address) -> socket.socket:

@@ -5,7 +5,7 @@ of one, on this device.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 from typing import Final
@@ -26,7 +26,12 @@ def can_join(engine: Engine) -> bool:
     return all(spec.shape and spec.shape[0] == -1 for spec in (*engine.inputs, *engine.outputs))
 
 
-def measure(engine: Engine, sample: Mapping[str, Array], worth: float = 0.8) -> int:
+def measure(
+    engine: Engine,
+    sample: Mapping[str, Array],
+    worth: float = 0.8,
+    clock_s: Callable[[], float] = time.perf_counter,
+) -> int:
     """Return how many samples are best answered together; 1: each by itself.
 
     A size is worth it where it takes at most `worth` of the time of the size before it, a sample.
@@ -35,13 +40,15 @@ def measure(engine: Engine, sample: Mapping[str, Array], worth: float = 0.8) -> 
         engine: A warmed-up model that `can_join`.
         sample: One sample for each input, first dimension 1.
         worth: The bound, 0 to 1.
+        clock_s: Seconds that never go back.
     """
-    started_s, best, best_s = time.monotonic(), 1, _time(engine, sample)
+    started_s = clock_s()
+    best, best_s = 1, _time(engine, sample, clock_s)
     for size in _SIZES:
-        if time.monotonic() - started_s > _MOST_S:
+        if clock_s() - started_s > _MOST_S:
             break
         try:
-            each_s = _time(engine, join([sample] * size)) / size
+            each_s = _time(engine, join([sample] * size), clock_s) / size
         except AgentError:  # the file is less open than its manifest says
             break
         if each_s > worth * best_s:
@@ -68,11 +75,11 @@ def split(outputs: Mapping[str, Array], samples: Sequence[int]) -> list[dict[str
     return [{name: array[start:end] for name, array in outputs.items()} for start, end in pairwise(ends)]
 
 
-def _time(engine: Engine, inputs: Mapping[str, Array]) -> float:
+def _time(engine: Engine, inputs: Mapping[str, Array], clock_s: Callable[[], float]) -> float:
     """Return the seconds of a run, as the median of a few."""
     times_s = []
     for _ in range(_TRIES):
-        began_s = time.perf_counter()
+        began_s = clock_s()
         engine.infer(inputs)
-        times_s.append(time.perf_counter() - began_s)
+        times_s.append(clock_s() - began_s)
     return median(times_s)

@@ -69,7 +69,7 @@ class PredictionCache:
                 for element in array.ravel():
                     digest.update(len(element).to_bytes(4, "little") + element)
             else:
-                digest.update(array)
+                digest.update(array.data)
         return digest.digest()
 
     def get(self, key: bytes) -> Outputs | None:

@@ -39,7 +39,9 @@ def predict_routes(inference: Inference) -> list[Route]:
         version = None if found in {"latest", None, ""} else str(found)[:_SHOWN]
         encode = _encoder(came_s, is_one=_is_one(asked["features"]))
         question = Question(len(request.body), _decoder(asked, settings), encode)
-        return inference.answer(name, version, request.header(KEY_HEADER)[:MAX_KEY_CHARS], question)
+        key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
+        outcome: Response | Awaitable[Response] = inference.answer(name, version, key, question)
+        return outcome
 
     return [Route("/predict", {"POST": predict})]
 
@@ -148,7 +150,8 @@ def _array(values: object, kind: "np.dtype[Any]") -> Array:
     allowed = {"b": "b", "f": "iuf", "i": "iu", "u": "iu"}[kind.kind]
     if array.dtype.kind not in allowed:
         raise TypeError
-    converted = array.astype(kind)
+    with np.errstate(over="ignore"):
+        converted = array.astype(kind)
     if kind.kind in "iu" and not (converted == array).all():
         raise OverflowError
     return converted

@@ -81,9 +81,15 @@ def post(path: str, body: bytes = b"") -> bytes:
     return f"POST {path} HTTP/1.1\r\nHost: device\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def read_to_the_end(stream: socket.socket) -> None:
-    while stream.recv(2**20):
+def read_to_the_end(stream: socket.socket) -> int:
+    """Return how many bytes come before the end."""
+    size = 0
+    try:
+        while piece := stream.recv(2**20):
+            size += len(piece)
+    except ConnectionResetError:
         pass
+    return size
 
 
 async def read_all(stream: anyio.abc.SocketStream) -> bytes:
@@ -136,8 +142,7 @@ async def test_a_client_that_does_not_read_is_cut_off() -> None:
         with socket.create_connection(("127.0.0.1", port)) as lazy:
             lazy.sendall(post("/flood"))
             await anyio.sleep(1.5)
-            with pytest.raises(ConnectionResetError):
-                await anyio.to_thread.run_sync(read_to_the_end, lazy)
+            assert await anyio.to_thread.run_sync(read_to_the_end, lazy) < 30_000_000
 
 
 async def test_one_connection_more_than_allowed_takes_the_place_of_one_that_is_idle() -> None:
@@ -231,6 +236,8 @@ async def test_a_stop_closes_idle_connections_and_lets_requests_in_flight_end() 
             answer = await read_all(busy)
             assert answer.endswith(b"done")
             assert b"connection: close" in answer
+            for stream in (idle, busy):
+                await stream.aclose()
 
         outer.start_soon(read)
         group.cancel_scope.cancel()
