@@ -96,7 +96,7 @@ def idle_agent(folder: Path, duration_s: float) -> Idle:
         with hub.client() as client:
             enrol(agent.data / "identity", hub.url, client.tokens.create().token, "idle")
             agent.start()
-            while not any(device.is_online for device in client.devices.list()):
+            while not any(device.presence == "online" for device in client.devices.list()):
                 time.sleep(0.2)
         if agent.process is None:
             raise RuntimeError("the agent does not run")

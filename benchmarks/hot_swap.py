@@ -94,7 +94,7 @@ def lines_of(ours: Seen, peer: Seen, options: argparse.Namespace) -> Iterator[di
 
 def measure_ours(folder: Path, swaps: int, requests: int) -> Seen:
     """Swap under load until there were enough swaps and requests."""
-    command = [sys.executable, PARTS / "server.py"]
+    command = [sys.executable, str(PARTS / "server.py")]
     environment = {"PYTHONPATH": ":".join(PATHS), "PATH": "/usr/bin:/bin"}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as server:
         if server.stdin is None or server.stdout is None:
@@ -164,7 +164,14 @@ def clients(folder: Path, port: int, path: str) -> Iterator[list[list[float]]]:
     """Ask from processes of their own until the block ends; gives a list that then holds all requests."""
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0.5, -1.0, 2.0, 0.25]}
     (folder / "body.json").write_text(json.dumps({"inputs": [tensor]}))
-    command = [sys.executable, PARTS / "client.py", str(port), path, folder / "body.json", folder / "end"]
+    command = [
+        sys.executable,
+        str(PARTS / "client.py"),
+        str(port),
+        path,
+        str(folder / "body.json"),
+        str(folder / "end"),
+    ]
     asked: list[list[float]] = []
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(CLIENTS)]
     try:

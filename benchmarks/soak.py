@@ -78,7 +78,7 @@ def soak(folder: Path, duration_s: float) -> Soaked:
 
 def load(port: int, duration_s: float) -> tuple[int, int, int]:
     """Ask from processes of their own; return how many requests were answered, refused and failed."""
-    command = [sys.executable, CLIENT, str(port), str(duration_s)]
+    command = [sys.executable, str(CLIENT), str(port), str(duration_s)]
     running = [subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True) for seed in range(CLIENTS)]
     counts = [json.loads(client.communicate(timeout=duration_s + 60)[0]) for client in running]
     answered, refused, failed = (sum(one[key] for one in counts) for key in ("answered", "refused", "failed"))

@@ -29,7 +29,7 @@ def environment(name: str, *requirements: str, python: str = sys.executable) -> 
         if not stamp.exists() or stamp.read_text() != wanted:
             shutil.rmtree(folder, ignore_errors=True)
             subprocess.run([python, "-m", "venv", folder], check=True)
-            pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             subprocess.run([*pip, *requirements], check=True)
             stamp.write_text(wanted)
     return folder / "bin" / "python"

@@ -1,4 +1,4 @@
-"""`make fuzz`: runs each target for so many seconds, in an environment of its own. Usage: python -m tests.fuzz SECONDS"""
+"""`make fuzz`: each target in turn, in an environment of its own. Usage: python -m tests.fuzz SECONDS."""
 
 import os
 import subprocess

@@ -1,6 +1,6 @@
 """Runs one target under a coverage-guided fuzzer (atheris, which is libFuzzer) and keeps what it finds.
 
-Usage: python -m tests.fuzz.run TARGET SECONDS; what finds new ways is added to tests/fuzz/corpus/TARGET, smallest first.
+Usage: python -m tests.fuzz.run TARGET SECONDS; what finds new ways is added to tests/fuzz/corpus/TARGET.
 """
 
 import sys

@@ -1,9 +1,12 @@
 """The statistics of large samples are those of numpy, sample by sample and input by input."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from shoal_numerics import STATISTICS, sample_statistics
 
@@ -15,7 +18,8 @@ def test_they_are_numpys(seed: int, n: int, scale: float, shift: float) -> None:
     audio = chance.integers(-30_000, 30_000, size=(n, 512)).astype(np.int16)
     found = sample_statistics([image, audio])
     assert found.shape == (n, 2 * len(STATISTICS))
-    for place, array in enumerate((image, audio)):
+    arrays: list[NDArray[Any]] = [image, audio]
+    for place, array in enumerate(arrays):
         rows = array.reshape(n, -1).astype(np.float64)
         expected = np.stack([rows.mean(axis=1), rows.std(axis=1), rows.min(axis=1), rows.max(axis=1)], axis=1)
         tolerance = 2e-3 * np.abs(expected[:, 1:2])

@@ -1,6 +1,7 @@
 """The peer LitServe with ONNX Runtime, the same session options as the agent's engine. Usage: server.py MODEL PORT."""
 
 import sys
+from typing import Any
 
 import litserve
 import numpy as np
@@ -18,7 +19,7 @@ class OnnxApi(litserve.LitAPI):
         options.enable_cpu_mem_arena = False
         self._session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
 
-    def decode_request(self, request: dict) -> np.ndarray:
+    def decode_request(self, request: dict[str, Any]) -> np.ndarray:
         """Return the input."""
         tensor = request["inputs"][0]
         return np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"])
@@ -27,7 +28,7 @@ class OnnxApi(litserve.LitAPI):
         """Run the model."""
         return self._session.run(["probabilities"], {"x": x})[0]
 
-    def encode_response(self, output: np.ndarray) -> dict:
+    def encode_response(self, output: np.ndarray) -> dict[str, Any]:
         """Return the answer."""
         tensor = {"name": "probabilities", "datatype": "FP32", "shape": list(output.shape)}
         return {"outputs": [tensor | {"data": output.ravel().tolist()}]}

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +128,8 @@ def _run(path: Path, bundle: Bundle, inputs: Arrays) -> NDArray[np.float32]:
 
 
 def _baseline(bundle: Bundle, inputs: Arrays, scores: NDArray[np.float32]) -> Baseline:
-    names, features_of = _feature_names(bundle, inputs), "values"
+    names = _feature_names(bundle, inputs)
+    features_of: Literal["values", "statistics"] = "values"
     arrays = [inputs[spec.name] for spec in bundle.inputs]
     rows = np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
     if len(names) > MAX_FEATURES:

@@ -15,6 +15,7 @@ from shoal_agent.endpoint import (
     Address,
     EndpointError,
     EndpointLimits,
+    Handler,
     Listener,
     Request,
     RequestError,
@@ -42,7 +43,7 @@ class Site:
         self.gate = anyio.Event()
         self.entered = anyio.Event()
         self.cancelled = anyio.Event()
-        routes = {
+        routes: dict[str, Handler] = {
             "echo": self.echo,
             "slow": self.slow,
             "stream": self.stream,

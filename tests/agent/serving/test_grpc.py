@@ -75,7 +75,8 @@ def test_errors_carry_their_code_and_what_to_do(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("kind", "datatype"), [pair for pair in NAMES.items() if pair[1] != "FP16"])
 def test_typed_contents_are_read_and_written(kind: str, datatype: str) -> None:
     engine = EchoEngine(NAMES[kind])
-    values: list[Any] = {"b": [True, False, True], "O": [b"a", b"", b"\xff"]}.get(np.dtype(kind).kind, [0, 1, 100])
+    special: dict[str, list[Any]] = {"b": [True, False, True], "O": [b"a", b"", b"\xff"]}
+    values = special.get(np.dtype(kind).kind, [0, 1, 100])
     request = MESSAGES["ModelInferRequest"](model_name="echo", id="seven")
     tensor = request.inputs.add(name="x", datatype=datatype, shape=[1, 3])
     place = {"BOOL": "bool", "BYTES": "bytes", "FP32": "fp32", "FP64": "fp64", "INT64": "int64", "UINT64": "uint64"}

@@ -141,7 +141,7 @@ async def test_a_client_whose_idle_connection_was_closed_connects_again() -> Non
             ports.append(
                 await group.start(Listener(create_router(Inference(server, SeenRequests()))).serve, Address(port=port))
             )
-            await anyio.to_thread.run_sync(lambda: client.append(Client(f"http://127.0.0.1:{ports[0]}")) or None)
+            client.append(Client(f"http://127.0.0.1:{ports[0]}"))
             await anyio.to_thread.run_sync(lambda: client[0].predict(ROW))
             group.cancel_scope.cancel()
 

@@ -5,6 +5,7 @@ Usage: python triton_client.py HOST:PORT
 
 import json
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import tritonclient.http as triton
@@ -106,7 +107,7 @@ def in_the_background(client: triton.InferenceServerClient) -> list[list[float]]
     return client.async_infer("tiny", [tensor]).get_result().as_numpy("probabilities").tolist()
 
 
-def refused(action) -> str:  # noqa: ANN001
+def refused(action: Callable[[], object]) -> str:
     """Return the error that an action meets."""
     try:
         action()
