@@ -32,6 +32,7 @@ from shoal_agent.errors import DiskError, FetchError, LinkError
 from shoal_agent.identity import Identity, load_key
 from shoal_agent.ledger import Passage
 from shoal_agent.link_inboxes import Inboxes
+from shoal_agent.link_patience import Patience
 from shoal_agent.link_problems import explain_end, explain_no_connection
 from shoal_agent.link_socket import MqttClient, idle_s, send_at_once
 from shoal_agent.pairs import Pairs
@@ -46,7 +47,6 @@ from shoal_contract.reported import CONNECTION_LOST, Presence
 _log = getLogger(__name__)
 _MIN_ERROR_CODE = 128
 _WATCH_S = 5.0
-_PATIENCE = 12
 _RESTART = "restart the agent and report what its log says"
 
 
@@ -104,8 +104,7 @@ class Link:
         self._asks = Asks(self._subscribe, self._unsubscribe)
         self._confirmations: dict[int, _Confirmation] = {}
         self._up = anyio.Event()
-        self._up_s = 0.0
-        self._answered_s = 0.0
+        self._patience = Patience(self._probe, lambda: idle_s(self._client.socket()))
         """When the last thing was asked of the broker that it has answered."""
         self._down = anyio.Event()
         self._attempts = 0
@@ -222,8 +221,8 @@ class Link:
         """Return the retained message of `topic`, at QoS 0: whoever asks asks again if it is lost.
 
         Raises:
-            FetchError: The connection received nothing at all for `timeout_s`, or an answer to what was sent that long
-                after the question, or other things only for much longer; a slow message is waited for.
+            FetchError: The broker has answered what was sent `timeout_s` after the question, or other things only have
+                come for much longer; a slow message is waited for, and one whose packets were lost as well.
             LinkError: The link is down.
         """
         async with self.subscription(topic, qos=0) as messages:
@@ -234,21 +233,16 @@ class Link:
                     if payload:
                         return payload
                     continue  # cleared just now
-                left_s = self._patience_s(started_s, timeout_s) if self.is_connected else 0.0
+                left_s = self._patience.left_s(topic, started_s, timeout_s) if self.is_connected else 0.0
         if not self.is_connected:
             raise LinkError(f"waiting for {topic}: {self.last_problem}")
         raise FetchError(f"waiting for {topic}: silent for {timeout_s} s")
 
-    def _patience_s(self, started_s: float, timeout_s: float) -> float:
-        """Return for how long a retained message is still waited for, as something slow may be on its way.
-
-        One connection brings everything in turn: what the broker answers to something sent later comes after it. The
-        bound on the whole is for a device that sends nothing while other messages arrive all the time.
-        """
-        if self._answered_s >= max(started_s, self._up_s) + timeout_s:
-            return 0.0
-        most_s = _PATIENCE * timeout_s - (time.monotonic() - started_s)
-        return min(most_s, timeout_s - idle_s(self._client.socket()))
+    def _probe(self, topic: str) -> int | None:
+        """Send what the broker answers and nothing else follows from: to leave a topic that nobody subscribed to."""
+        nothing = f"{topic}/none"
+        self.on_passage("unsubscribe", nothing, 0, 0)
+        return self._client.unsubscribe(nothing)[1]
 
     def presence(self, state: str, reason: str = "") -> bytes:
         """Return this connection's presence message."""
@@ -273,6 +267,7 @@ class Link:
         client.on_message = self._guard(self._on_message)
         client.on_socket_open = self._guard(send_at_once)
         client.on_publish = self._guard(self._on_publish)
+        client.on_unsubscribe = self._guard(self._on_unsubscribe)
         return client
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -359,7 +354,7 @@ class Link:
 
     def _set_up(self, connection: int) -> None:
         self.connection = connection
-        self._up_s = time.monotonic()
+        self._patience.begin()
         self._attempts = 0
         self._down = anyio.Event()
         self._asks.forget()
@@ -402,9 +397,13 @@ class Link:
     def _on_publish(self, _c: Client, _u: object, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
         self._client.call_in(self._loop, self._confirm, mid, reason)
 
+    def _on_unsubscribe(self, _c: Client, _u: object, mid: int, _r: object, _p: Properties | None) -> None:
+        if self._patience.is_probing:
+            self._client.call_in(self._loop, self._patience.hear_of, mid)
+
     def _confirm(self, mid: int, reason: ReasonCode) -> None:
         confirmation = self._confirmations.get(mid)
         if confirmation is not None:
-            self._answered_s = max(self._answered_s, confirmation.asked_s)
+            self._patience.note_answer(confirmation.asked_s)
             confirmation.problem = f"the broker refused it: {reason}" if reason.value >= _MIN_ERROR_CODE else ""
             confirmation.done.set()

@@ -20,6 +20,7 @@ from tests.simulators.hub import HubStandIn, hub_of_one
 from tests.simulators.quick_agent import settings
 
 import shoal_agent.link
+import shoal_agent.link_patience
 from shoal_agent.clock import Clock
 from shoal_agent.errors import FetchError, LinkError
 from shoal_agent.identity import load_identity, load_key, load_or_make_key, make_signing_request, read_certificate
@@ -131,6 +132,30 @@ async def test_a_retained_message_is_read_and_a_silent_topic_is_an_error(hub: Hu
             await link.read_retained(topics.down_ack(hub.device_id), 0.3)
 
 
+async def test_what_stalls_for_longer_than_a_topic_may_be_silent_is_waited_for_and_asked_for_once(
+    hub: HubStandIn, tmp_path: Path
+) -> None:
+    hub.publish(desired_topic(hub), b"wish")
+    asked: list[str] = []
+    pid = hub.broker.process.pid or 0
+    async with linked(hub, tmp_path) as link, anyio.create_task_group() as group:
+        link.on_passage = lambda what, topic, *_: asked.append(f"{what} {topic}")
+        os.kill(pid, signal.SIGSTOP)  # every connection lives, and nothing comes
+
+        async def go_on_late() -> None:
+            await anyio.sleep(1.2)
+            os.kill(pid, signal.SIGCONT)
+
+        group.start_soon(go_on_late)
+        try:
+            with anyio.fail_after(20):
+                assert await link.read_retained(desired_topic(hub), 0.3) == b"wish"
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert asked.count(f"subscribe {desired_topic(hub)}") == 1
+    assert asked.count(f"unsubscribe {desired_topic(hub)}/none") == 1
+
+
 async def chatter(tell: Callable[[], Awaitable[None]]) -> None:
     while True:
         await tell()
@@ -140,7 +165,7 @@ async def chatter(tell: Callable[[], Awaitable[None]]) -> None:
 async def test_a_silent_topic_is_noticed_though_other_messages_arrive_all_the_time(
     hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shoal_agent.link, "_PATIENCE", 3)
+    monkeypatch.setattr(shoal_agent.link_patience, "_PATIENCE", 3)
     async with linked(hub, tmp_path) as link, link.subscription(desired_topic(hub)), anyio.create_task_group() as group:
         group.start_soon(chatter, partial(anyio.to_thread.run_sync, hub.publish, desired_topic(hub), b"x"))
         with anyio.fail_after(5), pytest.raises(FetchError, match="silent"):
@@ -151,7 +176,7 @@ async def test_a_silent_topic_is_noticed_though_other_messages_arrive_all_the_ti
 async def test_a_topic_is_silent_where_the_broker_answers_what_was_sent_long_after_the_question(
     hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shoal_agent.link, "_PATIENCE", 10_000)
+    monkeypatch.setattr(shoal_agent.link_patience, "_PATIENCE", 10_000)
     async with linked(hub, tmp_path) as link, anyio.create_task_group() as group:
         group.start_soon(chatter, partial(link.publish, topics.up(hub.device_id, "telemetry"), b"x"))
         with anyio.fail_after(5), pytest.raises(FetchError, match="silent"):

@@ -28,9 +28,8 @@ from shoal_hub.settings import Settings
 RATE_KBIT_PER_S, LOSS_RATIO = 64, 0.05
 ROLLBACK_S = 60.0
 WAIT_S = 180.0
-COUNTED_S = 40.0
 UNCHANGED_S = 15.0
-"""The broker counts every ten seconds and tells what has changed."""
+"""The broker counts every ten seconds."""
 SILENCE_S = 5.0
 THREE_CHUNKS, OVER_A_MEBIBYTE = 30_000, 100_000
 """Widths of the model's layer: 384 KiB and 1.3 MB in int8."""
@@ -119,32 +118,49 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
             hub.close()
 
 
-@pytest.fixture
-def broker(setting: Setting) -> Iterator[Listening]:
-    """What the broker says of itself: every ten seconds, if it has changed."""
+class Subscriptions:
+    """How many subscriptions the broker holds: told every ten seconds, if they have changed, and forgotten after sixty.
+
+    Whoever wants to know listens from the beginning, therefore.
+    """
+
+    def __init__(self, broker: Listening) -> None:
+        self._broker = broker
+        self._counted: list[int] = []
+
+    def settle(self) -> int:
+        """Return their number once it has not changed for longer than it takes to count."""
+        while self.hear(UNCHANGED_S):
+            pass
+        return self._counted[-1]
+
+    def wait_for(self, wanted: int, agent: AgentProcess) -> None:
+        """Wait until they are so many: they are fewer for a while where the agent has to connect again."""
+        deadline_s, first = time.monotonic() + WAIT_S, len(self._counted)
+        while self._counted[-1] != wanted:
+            if not self.hear(deadline_s - time.monotonic()):
+                counted = self._counted[first:]
+                pytest.fail(f"{wanted} subscriptions expected; the broker counted {counted}: {agent.log()[-3000:]}")
+
+    def hear(self, timeout_s: float) -> bool:
+        """Wait for the next count; return whether one came."""
+        try:
+            self._counted.append(int(self._broker.wait_for(Message, max(0.0, timeout_s)).payload))
+        except queue.Empty:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def subscriptions(setting: Setting) -> Iterator[Subscriptions]:
     settings = Settings(data_dir=setting.fleet.hub.data)
-    with listening(Addresses.read(settings).endpoint(settings, "hub-eye"), SUBSCRIPTIONS) as ears:
-        yield ears
-
-
-def settled_count(broker: Listening) -> int:
-    """Return how many subscriptions the broker holds once that has not changed for longer than it takes to count."""
-    count = int(broker.wait_for(Message, COUNTED_S).payload)
-    while True:
-        try:
-            count = int(broker.wait_for(Message, UNCHANGED_S).payload)
-        except queue.Empty:
-            return count
-
-
-def wait_for_count(broker: Listening, wanted: int) -> None:
-    """Wait until the broker holds so many subscriptions."""
-    counts: list[int] = []
-    while wanted not in counts[-1:]:
-        try:
-            counts.append(int(broker.wait_for(Message, COUNTED_S).payload))
-        except queue.Empty:
-            pytest.fail(f"{wanted} subscriptions expected; the broker has counted {counts} and counts no more")
+    addresses = Addresses.read(settings)
+    with listening(addresses.endpoint(settings, "hub-eye"), SUBSCRIPTIONS) as ears:
+        found = Subscriptions(ears)
+        if not found.hear(UNCHANGED_S):  # one ended as this one began
+            with listening(addresses.endpoint(settings, "hub-other"), SUBSCRIPTIONS):
+                assert found.hear(UNCHANGED_S)
+        yield found
 
 
 def test_a_transfer_that_a_restart_interrupts_goes_on_with_the_chunks_that_are_missing(setting: Setting) -> None:
@@ -171,11 +187,11 @@ def test_a_transfer_that_a_restart_interrupts_goes_on_with_the_chunks_that_are_m
 
 @pytest.mark.parametrize(("seed", "width"), [(2, THREE_CHUNKS), (3, OVER_A_MEBIBYTE)], ids=["384 KiB", "1.3 MB"])
 def test_a_rollback_in_the_middle_of_a_transfer_acts_within_a_minute_and_ends_the_transfer(
-    setting: Setting, broker: Listening, seed: int, width: int
+    setting: Setting, subscriptions: Subscriptions, seed: int, width: int
 ) -> None:
     fleet, link, agent = setting.fleet, setting.link, setting.agent
     serving, number = agent.serves(MODEL), setting.add_version(seed, width)
-    before = settled_count(broker)
+    before = subscriptions.settle()
     rollout = fleet.client.rollouts.start(MODEL, number)
     wait_until(lambda: setting.chunks_held() == 1, "one chunk is there", agent)
 
@@ -190,7 +206,7 @@ def test_a_rollback_in_the_middle_of_a_transfer_acts_within_a_minute_and_ends_th
     assert (size_bytes > 2**20) == (width == OVER_A_MEBIBYTE)
     assert agent.serves(MODEL) == serving
     assert setting.chunks_held() < 3
-    wait_for_count(broker, before)  # no chunk is subscribed to any more
+    subscriptions.wait_for(before, agent)  # no chunk is subscribed to any more
     wait_for_silence(link)
 
 
