@@ -151,7 +151,7 @@ def _self_signed(key: ec.EllipticCurvePrivateKey) -> str:
 
 
 def _manifest(served: Served, model: bytes) -> VersionManifest:
-    golden = np.random.default_rng(1).random((2, *served.inputs[0].shape[1:]), dtype=np.float32)
+    golden = np.random.default_rng(1).random((1, *served.inputs[0].shape[1:]), dtype=np.float32)
     variant = Variant(
         target=TARGET,
         runtime="onnxruntime",

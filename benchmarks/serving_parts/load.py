@@ -1,11 +1,13 @@
 """As many requests as a server takes, by wrk: eight keep-alive connections, each with one request in flight."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 CONNECTIONS = 8
+PACKAGES = ("wrk", "libluajit-5.1-2")
 _RATE = re.compile(r"Requests/sec: *([\d.]+)")
 _FAILED = re.compile(r"Non-2xx or 3xx responses: *(\d+)|Socket errors:.*")
 
@@ -15,9 +17,9 @@ def install_wrk(folder: Path) -> Path:
     program = folder / "usr" / "bin" / "wrk"
     if not program.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "download", "wrk"], cwd=folder, check=True, stdout=sys.stderr)
-        [package] = folder.glob("wrk_*.deb")
-        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+        subprocess.run(["apt-get", "download", *PACKAGES], cwd=folder, check=True, stdout=sys.stderr)
+        for package in folder.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
     return program
 
 
@@ -35,7 +37,9 @@ def requests_per_s(wrk: Path, folder: Path, url: str, body: bytes, duration_s: i
         'wrk.method = "POST"\nwrk.body = file:read("*a")\nwrk.headers["Content-Type"] = "application/json"\n'
     )
     command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{duration_s}s", "--timeout", "10s", "-s", script, url]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    [libraries] = {str(library.parent) for library in wrk.parents[1].glob("lib/*/libluajit-5.1.so.2")}
+    variables = {**os.environ, "LD_LIBRARY_PATH": libraries}
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, env=variables)
     rate, failed = _RATE.search(ran.stdout), _FAILED.search(ran.stdout)
     if rate is None or failed is not None:
         msg = f"asking {url}: {ran.stdout}"

@@ -41,6 +41,7 @@ class _Slow:
     def __init__(self, engine: Engine, alone_s: float) -> None:
         self.inputs, self.outputs, self.close = engine.inputs, engine.outputs, engine.close
         self._engine = engine
+        self.is_in_use = False
         self._alone_s = alone_s
         self.is_measured = threading.Event()
 

@@ -26,6 +26,10 @@ class Engine(Protocol):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The outputs, as the manifest names them."""
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether `infer` would wait for another thread to leave it."""
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once.
 

@@ -45,6 +45,11 @@ class LiteRtEngine:
         else:
             self._run = _by_order(path, interpreter, inputs, outputs)
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether another thread runs the model."""
+        return self._lock.locked()
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once, see `Engine.infer`."""
         with self._lock:

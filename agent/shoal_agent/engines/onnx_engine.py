@@ -50,6 +50,11 @@ class OnnxEngine:
         check_specs(str(path), "input", _specs(path, self._session.get_inputs()), inputs)
         check_specs(str(path), "output", _specs(path, self._session.get_outputs()), outputs)
 
+    @property
+    def is_in_use(self) -> bool:
+        """Never: a session runs in several threads at once."""
+        return False
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once, see `Engine.infer`."""
         session = self._session

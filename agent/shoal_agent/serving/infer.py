@@ -117,8 +117,8 @@ class Inference:
         server = self.server if self._choose is None else self._choose(name, version, key)
         served = resolve(server, server.get(name), name, version)
         item = _Item(served, question, time.perf_counter())
-        # An engine may be used by one thread at a time: the event loop must not wait for a worker to leave it.
-        if not self.workers.is_busy and self._pace.is_quick(served, question.body_bytes):
+        # The event loop must not wait for a worker to leave an engine that one thread at a time may use.
+        if not served.engine.is_in_use and self._pace.is_quick(served, question.body_bytes):
             return self._run([item])[0]
         borrowed = ExitStack()
         borrowed.enter_context(server.borrow(name))

@@ -53,6 +53,11 @@ class _Share:
         """The outputs, as the manifest names them."""
         return self._engine.outputs
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether another thread runs it."""
+        return self._engine.is_in_use
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once; see `Engine`."""
         return self._engine.infer(inputs)
@@ -97,6 +102,11 @@ class _Wrong:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.inputs, self.outputs, self.close = engine.inputs, engine.outputs, engine.close
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether another thread runs it."""
+        return self._engine.is_in_use
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once, and turn each output round."""

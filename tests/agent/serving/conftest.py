@@ -58,6 +58,10 @@ class GatedEngine:
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self.engine.outputs
 
+    @property
+    def is_in_use(self) -> bool:
+        return self.engine.is_in_use
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         self.entered.release()
         assert self.gate.wait(10)

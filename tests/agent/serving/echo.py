@@ -23,6 +23,10 @@ class EchoEngine:
         self.outputs = (TensorSpec(name="y", datatype=datatype, shape=shape),)
         self.given: list[Array] = []
 
+    @property
+    def is_in_use(self) -> bool:
+        return False
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         self.given.append(inputs["x"])
         return {"y": inputs["x"]}

@@ -63,6 +63,10 @@ class OtherEngine:
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self.engine.outputs
 
+    @property
+    def is_in_use(self) -> bool:
+        return self.engine.is_in_use
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if self.fails:
             raise EngineError("running the candidate: it fails")

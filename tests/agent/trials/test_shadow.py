@@ -117,6 +117,10 @@ class SlowEngine:
     def __init__(self, clock: list[float], takes_s: float) -> None:
         self._clock, self._takes_s = clock, takes_s
 
+    @property
+    def is_in_use(self) -> bool:
+        return False
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         self._clock[0] += self._takes_s
         return {"probabilities": tiny.probabilities(inputs["x"])}
