@@ -36,6 +36,11 @@ class WatchedEngine:
         """The outputs, as the manifest names them."""
         return self._engine.outputs
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether another thread runs it."""
+        return self._engine.is_in_use
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once; see `Engine.infer`."""
         try:

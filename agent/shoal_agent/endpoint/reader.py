@@ -86,6 +86,7 @@ class RequestReader:
         self._sink = sink
         self._parser = httptools.HttpRequestParser(self)
         self._is_direct = False
+        self._has_just_begun = False
         self._has_ended = False
         self._held_bytes = 0
         self._body: Any = b""
@@ -109,8 +110,9 @@ class RequestReader:
                 self._parser = httptools.HttpRequestParser(self)
                 self.on_message_complete()
             return
+        self._has_just_begun = False
         self._parse(self._shared[:size_bytes])
-        if self.is_within and not self._has_head:
+        if self.is_within and not self._has_head and not self._has_just_begun:  # else what came was others' as well
             self._came_bytes += size_bytes
             if self._came_bytes > self._limits.max_head_bytes:
                 self._refuse_head(f"more than {self._limits.max_head_bytes} bytes")
@@ -148,7 +150,7 @@ class RequestReader:
     def on_message_begin(self) -> None:
         """A request begins."""
         self._reset()
-        self.is_within = True
+        self.is_within = self._has_just_begun = True
         if not self._has_ended:
             self._sink.on_begun()
 
