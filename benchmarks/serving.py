@@ -90,7 +90,7 @@ def measure(
     model_path, image_path = folder / "digits.onnx", folder / "image.onnx"
     write_model(model_path)
     write_image_model(image_path)
-    image = Served(IMAGE, image_path, IMAGE_INPUTS, OUTPUTS, features=7)
+    image = Served(IMAGE, image_path, IMAGE_INPUTS, OUTPUTS, features=4)
     prepare_device(folder / "device", digits(model_path), image)
     x = np.random.default_rng(0).random((1, 1, 8, 8), dtype=np.float32)
     servers = start_all(stack, folder, environments, model_path)

@@ -39,6 +39,7 @@ from shoal_contract.manifest import (
     Variant,
     VersionManifest,
 )
+from shoal_numerics import STATISTICS
 
 MODEL = "digits"
 TARGET = "generic-onnx-float32"
@@ -55,7 +56,7 @@ class Served(NamedTuple):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     features: int
-    """How many the baseline has: drift is counted where a sample has as many values."""
+    """How many the baseline has: a sample's values, or four statistics of each input."""
 
 
 def digits(path: Path) -> Served:
@@ -176,6 +177,7 @@ def _manifest(served: Served, model: bytes) -> VersionManifest:
         variants=(variant.model_copy(update={"golden_outputs": {"probabilities": to_tensor_data(answer)}}),),
         baseline=Baseline(
             samples=160,
+            features_of="statistics" if served.features == len(STATISTICS) else "values",
             features=features,
             predictions=(16,) * 10,
             confidence=FeatureBaseline(name="confidence", edges=(0.5, 0.9), counts=(10, 50, 100)),

@@ -31,6 +31,7 @@ Choose = Callable[[str, str | None, str], ModelServer]
 """From model, version of the path and the request's key to where the model is borrowed from: a trial's arm, or not."""
 KEY_HEADER: Final = b"shoal-key"
 MAX_KEY_CHARS: Final = 256
+_JSON_BYTES: Final = b"inference-header-content-length"
 
 
 class Answer(NamedTuple):
@@ -45,12 +46,14 @@ class Question(NamedTuple):
     """A request in the form that its asker speaks.
 
     Attributes:
+        form: What it is written in.
         body_bytes: Its size.
         decode: Reads it for what answers; raises a RequestError.
         encode: Writes the answer; raises a RequestError where that cannot be done.
         refuse: Writes an error.
     """
 
+    form: str
     body_bytes: int
     decode: Callable[[ServedModel], InferRequest]
     encode: Callable[[InferRequest, Answer], Any]
@@ -118,7 +121,7 @@ class Inference:
         served = resolve(server, server.get(name), name, version)
         item = _Item(served, question, time.perf_counter())
         # The event loop must not wait for a worker to leave an engine that one thread at a time may use.
-        if not served.engine.is_in_use and self._pace.is_quick(served, question.body_bytes):
+        if not served.engine.is_in_use and self._pace.is_quick(served, question.form, question.body_bytes):
             return self._run([item])[0]
         borrowed = ExitStack()
         borrowed.enter_context(server.borrow(name))
@@ -194,7 +197,7 @@ class Inference:
         except AgentError as error:
             return self._refused(part, error)
         ended_s = time.perf_counter()
-        self._pace.note(served, (ended_s - part.begun_s) * 1000)
+        self._pace.note(served, question.form, question.body_bytes, (ended_s - part.begun_s) * 1000)
         at_s = (came_s, part.begun_s, part.decoded_s, part.inferred_s, ended_s)
         statistics.note_answer(_samples(part.asked.inputs), at_s)
         self._observer.observe(served, part.asked.inputs, part.outputs, (ended_s - came_s) * 1000, answer_id)
@@ -225,7 +228,8 @@ def infer_handler(inference: Inference) -> Handler:
 
         params = request.params
         key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
-        question = Question(len(request.body), decode, encode)
+        form = "binary" if _JSON_BYTES in request.headers else "json"
+        question = Question(form, len(request.body), decode, encode)
         outcome: Response | Awaitable[Response] = inference.answer(params["name"], params.get("version"), key, question)
         return outcome
 

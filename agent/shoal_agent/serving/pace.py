@@ -1,5 +1,6 @@
 """Which requests are so quick that a worker thread would cost more than it saves."""
 
+from collections.abc import Hashable
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -11,18 +12,25 @@ _DECAY: Final = 0.95
 
 
 class Pace:
-    """Remembers how long each served model takes: the largest time of late, forgotten slowly."""
+    """Remembers how long requests of each kind take a served model: the largest time of late, forgotten slowly.
+
+    A kind is a form and a size, to a power of two: text takes ten times as long to read as the same tensor in binary.
+    """
 
     def __init__(self, settings: ServingSettings) -> None:
         self._settings = settings
-        self._slowest_ms: WeakKeyDictionary[ServedModel, float] = WeakKeyDictionary()
+        self._slowest_ms: WeakKeyDictionary[ServedModel, dict[Hashable, float]] = WeakKeyDictionary()
 
-    def is_quick(self, served: ServedModel, body_bytes: int) -> bool:
-        """Whether a request may be answered in the event loop; a model that has not run yet is not quick."""
-        slowest_ms = self._slowest_ms.get(served)
-        is_small = body_bytes <= self._settings.in_place_bytes
-        return is_small and slowest_ms is not None and slowest_ms <= self._settings.in_place_ms
+    def is_quick(self, served: ServedModel, form: Hashable, body_bytes: int) -> bool:
+        """Whether a request may be answered in the event loop; of a kind that has not been yet it is not quick."""
+        kinds = self._slowest_ms.get(served)
+        if kinds is None:
+            return False
+        slowest_ms = kinds.get((form, body_bytes.bit_length()))
+        return slowest_ms is not None and slowest_ms <= self._settings.in_place_ms
 
-    def note(self, served: ServedModel, took_ms: float) -> None:
+    def note(self, served: ServedModel, form: Hashable, body_bytes: int, took_ms: float) -> None:
         """Take note of one run, from its body to its answer, in milliseconds."""
-        self._slowest_ms[served] = max(took_ms, _DECAY * self._slowest_ms.get(served, took_ms))
+        kinds = self._slowest_ms.setdefault(served, {})
+        kind = (form, body_bytes.bit_length())
+        kinds[kind] = max(took_ms, _DECAY * kinds.get(kind, took_ms))

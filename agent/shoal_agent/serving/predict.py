@@ -38,7 +38,7 @@ def predict_routes(inference: Inference) -> list[Route]:
         found = asked.get("version", "latest")
         version = None if found in {"latest", None, ""} else str(found)[:_SHOWN]
         encode = _encoder(came_s, is_one=_is_one(asked["features"]))
-        question = Question(len(request.body), _decoder(asked, settings), encode)
+        question = Question("features", len(request.body), _decoder(asked, settings), encode)
         key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
         outcome: Response | Awaitable[Response] = inference.answer(name, version, key, question)
         return outcome

@@ -18,9 +18,7 @@ class ServingSettings:
     timeout_s: float = 60.0
     """A request that has not been answered by then gets 504, and its place is free."""
     in_place_ms: float = 1.0
-    """A model that takes no longer answers in the event loop instead of a worker, while no worker is busy."""
-    in_place_bytes: int = 16 * 1024
-    """A larger request always goes to a worker."""
+    """A kind of request that takes no longer is answered in the event loop instead of a worker."""
     max_inflated_bytes: int = 16 * 1024 * 1024
     """A compressed body may grow to so much."""
     cache_bytes: int = 0

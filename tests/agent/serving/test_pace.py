@@ -1,4 +1,4 @@
-"""Only a model that has proved quick answers in the event loop, and only small requests; answers leave in one write."""
+"""Only what has proved quick is answered in the event loop; answers leave in one write."""
 
 import json
 import threading
@@ -33,14 +33,14 @@ class ThreadNoting(GatedEngine):
         return self.__dict__.setdefault("_threads", [])
 
 
-async def test_the_first_request_and_large_ones_run_in_a_worker_and_the_others_in_place() -> None:
+async def test_the_first_request_of_a_size_runs_in_a_worker_and_the_others_in_place() -> None:
     engine = ThreadNoting(served_tiny().engine)
     async with running(ServingSettings(in_place_ms=1000)) as endpoint:
         await endpoint.server.swap("tiny", served_tiny(1, engine))
-        for rows in (1, 1, 2000, 1):
+        for rows in (1, 1, 2000, 1, 2000):
             assert (await endpoint.infer(_body(rows))).status_code == 200
     here = threading.current_thread()
-    assert [thread is here for thread in engine.threads] == [False, True, False, True]
+    assert [thread is here for thread in engine.threads] == [False, True, False, True, True]
 
 
 async def test_a_model_that_is_not_quick_never_runs_in_place() -> None:
@@ -54,13 +54,13 @@ async def test_a_model_that_is_not_quick_never_runs_in_place() -> None:
 
 def test_one_slow_run_sends_the_next_ones_to_workers_until_it_is_forgotten() -> None:
     pace, served = Pace(ServingSettings(in_place_ms=1.0)), served_tiny()
-    pace.note(served, 0.1)
-    assert pace.is_quick(served, 100)
-    pace.note(served, 2.0)
+    pace.note(served, "json", 100, 0.1)
+    assert pace.is_quick(served, "json", 100)
+    pace.note(served, "json", 100, 2.0)
     quick = []
     for _ in range(30):
-        quick.append(pace.is_quick(served, 100))
-        pace.note(served, 0.1)
+        quick.append(pace.is_quick(served, "json", 100))
+        pace.note(served, "json", 100, 0.1)
     assert quick == sorted(quick)
     assert (quick[0], quick[-1]) == (False, True)
 
@@ -68,8 +68,8 @@ def test_one_slow_run_sends_the_next_ones_to_workers_until_it_is_forgotten() -> 
 def test_a_new_version_has_to_prove_itself_again() -> None:
     pace = Pace(ServingSettings())
     first = served_tiny(1)
-    pace.note(first, 0.1)
-    assert not pace.is_quick(served_tiny(2), 100)
+    pace.note(first, "json", 100, 0.1)
+    assert not pace.is_quick(served_tiny(2), "json", 100)
 
 
 async def test_head_and_body_of_an_answer_come_in_one_piece(endpoint: Endpoint) -> None:

@@ -131,7 +131,7 @@ class InferenceService:
             return encode_message(about, asked, given.outputs, given.served.engine.outputs)
 
         key = str(dict(context.invocation_metadata() or ()).get(KEY_HEADER.decode(), ""))[:MAX_KEY_CHARS]
-        question = Question(request.ByteSize(), decode, encode, lambda error: error)
+        question = Question("grpc", request.ByteSize(), decode, encode, lambda error: error)
         outcome = self._inference.answer(request.model_name, request.model_version or None, key, question)
         answer = await outcome if isinstance(outcome, Awaitable) else outcome
         if isinstance(answer, AgentError):
