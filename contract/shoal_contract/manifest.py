@@ -13,8 +13,9 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from shoal_contract.errors import MessageError
-from shoal_contract.ids import Name, Sha256
+from shoal_contract.ids import Name, Sha256, TensorName
 from shoal_contract.limits import MAX_INTEGER, MAX_TENSOR_BYTES
+from shoal_contract.processing import BoxesOutput, ImageInput, Output, Processing
 from shoal_contract.reported import Runtime
 from shoal_contract.sealable_file import SealableFile
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
@@ -29,7 +30,6 @@ DATATYPE_BYTES: dict[str, int] = {
     "BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2,
     "UINT32": 4, "INT32": 4, "FP32": 4, "UINT64": 8, "INT64": 8, "FP64": 8,
 }  # fmt: skip
-TensorName = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class TensorSpec(WireValue):
@@ -149,6 +149,15 @@ class VersionManifest(WireMessage):
     variants: tuple[Variant, ...] = Field(min_length=1, max_length=64)
     baseline: Baseline
     provenance: Provenance
+    processing: Processing | None = None
+    """How inputs are made and what outputs mean; none: a client sends and gets tensors as they are."""
+
+    @model_validator(mode="after")
+    def _check_processing(self) -> Self:
+        problem = "" if self.processing is None else _misfit(self.processing, self.inputs, self.outputs)
+        if problem:
+            raise ValueError(f"processing: {problem}")
+        return self
 
     def variant_for(self, target: str) -> Variant:
         """Return the variant for `target`.
@@ -162,3 +171,28 @@ class VersionManifest(WireMessage):
         known = ", ".join(variant.target for variant in self.variants)
         msg = f"choosing a variant of {self.model} version {self.version}: no target {target!r}; it has {known}"
         raise MessageError(msg)
+
+
+def _misfit(processing: Processing, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
+    """Return why what is declared can not be of a version with these inputs and outputs; empty if it can."""
+    by_name = {spec.name: spec for spec in inputs}
+    for name, made in processing.inputs.items():
+        if name not in by_name:
+            return f"no input {name!r}; the version has {', '.join(by_name)}"
+        if problem := made.misfit(by_name[name].shape, by_name[name].datatype):
+            return f"input {name!r}: {problem}"
+    images = sum(isinstance(made, ImageInput) for made in processing.inputs.values())
+    datatypes: dict[str, str] = {spec.name: spec.datatype for spec in outputs}
+    problems = (_output_misfit(name, meant, datatypes, images) for name, meant in processing.outputs.items())
+    return next(filter(None, problems), "")
+
+
+def _output_misfit(name: str, meant: Output, datatypes: dict[str, str], images: int) -> str:
+    for asked in (name, meant.scores) if isinstance(meant, BoxesOutput) else (name,):
+        if asked not in datatypes:
+            return f"no output {asked!r}; the version has {', '.join(datatypes)}"
+        if datatypes[asked] in {"BYTES", "BOOL"}:
+            return f"output {asked!r}: its datatype is {datatypes[asked]}, numbers are asked"
+    if isinstance(meant, BoxesOutput) and images != 1:
+        return f"output {name!r} has boxes in an image, and {images} inputs are made of images; expected one"
+    return ""
