@@ -194,6 +194,33 @@ def test_a_process_that_is_killed_goes_on_where_it_was(suffix: str, data: Path, 
     assert [row["probabilities.label"] for row in rows] == jobs.labels(columns)
 
 
+def test_every_file_is_synced_before_its_rename_and_its_folder_before_the_journal_relies_on_it(
+    data: Path, tmp_path: Path
+) -> None:
+    """What a power cut may undo is what was not synced: the order of the calls is what it is safe by."""
+    steps: list[tuple[str, str]] = []
+    sync, replace = os.fsync, Path.replace
+
+    def noted_sync(descriptor: int) -> None:
+        steps.append(("sync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+        sync(descriptor)
+
+    def noted_replace(path: Path, target: Path) -> Path:
+        steps.append(("rename", str(path)))
+        return replace(path, target)
+
+    inputs, _ = sources(tmp_path)
+    with mock.patch("os.fsync", noted_sync), mock.patch.object(Path, "replace", noted_replace):
+        jobs.run(small(data, tmp_path / "out.jsonl", inputs))
+    renames = [place for place, (step, _) in enumerate(steps) if step == "rename"]
+    assert len(renames) > 10
+    for place in renames:
+        renamed = Path(steps[place][1])
+        assert steps[place - 1] == ("sync", str(renamed))
+        assert steps[place + 1] == ("sync", str(renamed.parent))
+    assert steps[-1] == ("sync", str(tmp_path / "out.jsonl.journal"))
+
+
 def test_a_line_that_a_kill_has_cut_off_counts_for_nothing(tmp_path: Path) -> None:
     path = tmp_path / "out.journal"
     journal = Journal(path)
