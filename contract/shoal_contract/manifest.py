@@ -154,7 +154,7 @@ class VersionManifest(WireMessage):
 
     @model_validator(mode="after")
     def _check_processing(self) -> Self:
-        problem = "" if self.processing is None else _misfit(self.processing, self.inputs, self.outputs)
+        problem = "" if self.processing is None else processing_misfit(self.processing, self.inputs, self.outputs)
         if problem:
             raise ValueError(f"processing: {problem}")
         return self
@@ -173,7 +173,7 @@ class VersionManifest(WireMessage):
         raise MessageError(msg)
 
 
-def _misfit(processing: Processing, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
+def processing_misfit(processing: Processing, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
     """Return why what is declared can not be of a version with these inputs and outputs; empty if it can."""
     by_name = {spec.name: spec for spec in inputs}
     for name, made in processing.inputs.items():
