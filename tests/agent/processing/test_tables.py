@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from shoal_agent.processing import ProcessingError
 from shoal_agent.processing.columns import MISSING, UNKNOWN, to_codes, to_numbers
@@ -27,20 +26,24 @@ def make(columns: dict[str, np.ndarray], *features: Any, datatype: Datatype = "F
 
 
 def test_standardised_numbers_are_scikit_learn_s() -> None:
+    preprocessing = pytest.importorskip("sklearn.preprocessing", reason="a device has no scikit-learn")
     values = np.random.default_rng(1).normal(3.0, 5.0, (50, 1))
-    scaler = StandardScaler().fit(values)
+    scaler = preprocessing.StandardScaler().fit(values)
     found = make({"v": values[:, 0]}, NumberFeature(name="v", mean=scaler.mean_[0], std=scaler.scale_[0]))
     np.testing.assert_allclose(found.array, scaler.transform(values), rtol=1e-6)
 
 
 @pytest.mark.parametrize("encoding", ["one_hot", "ordinal"])
 def test_encoded_words_are_scikit_learn_s(encoding: Any) -> None:
+    preprocessing = pytest.importorskip("sklearn.preprocessing", reason="a device has no scikit-learn")
     words = np.random.default_rng(2).choice(["red", "green", "blue", "violet"], (60, 1)).astype(np.object_)
     vocabulary = ["blue", "green", "red"]
     if encoding == "one_hot":
-        encoder = OneHotEncoder(categories=[vocabulary], handle_unknown="ignore", sparse_output=False)
+        encoder = preprocessing.OneHotEncoder(categories=[vocabulary], handle_unknown="ignore", sparse_output=False)
     else:
-        encoder = OrdinalEncoder(categories=[vocabulary], handle_unknown="use_encoded_value", unknown_value=-1)
+        encoder = preprocessing.OrdinalEncoder(
+            categories=[vocabulary], handle_unknown="use_encoded_value", unknown_value=-1
+        )
     feature = CategoryFeature(name="c", vocabulary=tuple(vocabulary), encoding=encoding, unknown="encode")
     np.testing.assert_array_equal(make({"c": words[:, 0]}, feature).array, encoder.fit_transform(words))
 
