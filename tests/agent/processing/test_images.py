@@ -7,6 +7,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from tests.agent.processing.pictures import encoded, header_only, pixels, turned
 
@@ -116,6 +118,20 @@ def test_a_png_that_was_changed_on_its_way_is_refused() -> None:
     file = bytearray(encoded(pixels(32, 32)))
     file[len(file) // 2] ^= 0xFF
     assert "it is damaged" in make([bytes(file)], "UINT8").refused[0]
+
+
+WHOLE = [encoded(pixels(40, 30), "JPEG"), encoded(pixels(40, 30)), turned(pixels(40, 30), 6)]
+
+
+@given(st.sampled_from(WHOLE), st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=4)), max_size=4))
+def test_whatever_a_file_holds_it_is_an_image_or_refused(file: bytes, changes: list[tuple[int, bytes]]) -> None:
+    data = bytearray(file)
+    for place, content in changes:
+        at = place % len(data)
+        data[at : at + len(content)] = content
+    found = make([bytes(data)], "UINT8", max_pixels=10_000, resize=Resize(width=8, height=8))
+    assert found.array.shape == (1, 3, 8, 8)
+    assert all("decoding an image" in reason for reason in found.refused.values())
 
 
 @pytest.mark.parametrize("size", [(1001, 1000), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
