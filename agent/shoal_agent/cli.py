@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal_agent.cli_api_keys import api_keys_group
+from shoal_agent.cli_batch import batch_command
 from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_identity import identity_group, key
 from shoal_agent.cli_options import READABLE_FILE, data_option, json_option, readable
@@ -25,6 +26,7 @@ from shoal_agent.cli_updates import (
     storage,
 )
 from shoal_agent.tuf.cli import tuf_group
+from shoal_contract import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,12 +39,24 @@ _LARGEST_PORT = 65535
 
 
 @click.group(context_settings={"max_content_width": 120})
+@click.version_option(__version__, message="%(version)s")
 def app() -> None:
     """Shoal's agent on this device."""
 
 
-_GROUPS = (key, identity_group, api_keys_group, data_group, tuf_group, hold_command, release, probes_group, storage)
-for command in _GROUPS:
+_COMMANDS = (
+    key,
+    identity_group,
+    api_keys_group,
+    data_group,
+    tuf_group,
+    hold_command,
+    release,
+    probes_group,
+    storage,
+    batch_command,
+)
+for command in _COMMANDS:
     app.add_command(command)
 
 
@@ -255,7 +269,6 @@ def status(*, data: Path, as_json: bool) -> None:
     from shoal_agent.identity import load_identity
     from shoal_agent.local_endpoint import endpoint_of, is_live
     from shoal_agent.slots import SlotFile, known_models
-    from shoal_contract import __version__
 
     identity = load_identity(data / "identity")
     models = {name: SlotFile(data / "models", name).slots for name in known_models(data / "models")}

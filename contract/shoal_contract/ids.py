@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import Annotated, Final
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 DEVICE_ID_PATTERN: Final = r"^d-[a-z2-7]{16}$"
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,62}$"
@@ -21,6 +21,8 @@ Host = Annotated[str, StringConstraints(pattern=HOST_PATTERN)]
 """A DNS name or an IP address; an IPv6 one without brackets."""
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 """SHA-256 (FIPS 180-4) as 64 lower-case hexadecimal digits."""
+TensorName = Annotated[str, Field(min_length=1, max_length=128)]
+"""Name of a model's input or output, as its file has it."""
 
 
 def new_device_id(random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> str:

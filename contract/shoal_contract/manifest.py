@@ -13,8 +13,9 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from shoal_contract.errors import MessageError
-from shoal_contract.ids import Name, Sha256
+from shoal_contract.ids import Name, Sha256, TensorName
 from shoal_contract.limits import MAX_INTEGER, MAX_TENSOR_BYTES
+from shoal_contract.processing import BoxesOutput, ImageInput, Output, Processing
 from shoal_contract.reported import Runtime
 from shoal_contract.sealable_file import SealableFile
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
@@ -31,7 +32,6 @@ DATATYPE_BYTES: dict[str, int] = {
 }  # fmt: skip
 MAX_FEATURES = 16_384
 """Values of a sample that are watched one by one; of larger samples, statistics are."""
-TensorName = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class TensorSpec(WireValue):
@@ -153,6 +153,15 @@ class VersionManifest(WireMessage):
     variants: tuple[Variant, ...] = Field(min_length=1, max_length=64)
     baseline: Baseline
     provenance: Provenance
+    processing: Processing | None = None
+    """How inputs are made and what outputs mean; none: a client sends and gets tensors as they are."""
+
+    @model_validator(mode="after")
+    def _check_processing(self) -> Self:
+        problem = "" if self.processing is None else processing_misfit(self.processing, self.inputs, self.outputs)
+        if problem:
+            raise ValueError(f"processing: {problem}")
+        return self
 
     def variant_for(self, target: str) -> Variant:
         """Return the variant for `target`.
@@ -166,3 +175,28 @@ class VersionManifest(WireMessage):
         known = ", ".join(variant.target for variant in self.variants)
         msg = f"choosing a variant of {self.model} version {self.version}: no target {target!r}; it has {known}"
         raise MessageError(msg)
+
+
+def processing_misfit(processing: Processing, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
+    """Return why what is declared can not be of a version with these inputs and outputs; empty if it can."""
+    by_name = {spec.name: spec for spec in inputs}
+    for name, made in processing.inputs.items():
+        if name not in by_name:
+            return f"no input {name!r}; the version has {', '.join(by_name)}"
+        if problem := made.misfit(by_name[name].shape, by_name[name].datatype):
+            return f"input {name!r}: {problem}"
+    images = sum(isinstance(made, ImageInput) for made in processing.inputs.values())
+    datatypes: dict[str, str] = {spec.name: spec.datatype for spec in outputs}
+    problems = (_output_misfit(name, meant, datatypes, images) for name, meant in processing.outputs.items())
+    return next(filter(None, problems), "")
+
+
+def _output_misfit(name: str, meant: Output, datatypes: dict[str, str], images: int) -> str:
+    for asked in (name, meant.scores) if isinstance(meant, BoxesOutput) else (name,):
+        if asked not in datatypes:
+            return f"no output {asked!r}; the version has {', '.join(datatypes)}"
+        if datatypes[asked] in {"BYTES", "BOOL"}:
+            return f"output {asked!r}: its datatype is {datatypes[asked]}, numbers are asked"
+    if isinstance(meant, BoxesOutput) and images != 1:
+        return f"output {name!r} has boxes in an image, and {images} inputs are made of images; expected one"
+    return ""

@@ -18,6 +18,7 @@ from tests.contract.golden_enrolment import (
     renewal_request,
     renewal_response,
 )
+from tests.contract.golden_processing import image_manifest, table_manifest
 
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
@@ -414,6 +415,8 @@ def _ack() -> Ack:
 MESSAGES: Final[dict[str, Golden]] = {
     "desired-state": Golden(desired_state(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "version-manifest": Golden(manifest(), VersionManifest, limits.MAX_MANIFEST_BYTES),
+    "version-manifest-image": Golden(image_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),
+    "version-manifest-table": Golden(table_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "transfer-manifest": Golden(transfer_manifest(), TransferManifest, limits.MAX_CHUNK_LIST_BYTES),
     "presence-online": Golden(
         Presence(state="online", connection=5, sequence=1, since=NOON, instance="00112233445566aa"),

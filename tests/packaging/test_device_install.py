@@ -98,9 +98,8 @@ def test_the_install_takes_at_most_160_mb_on_this_python(device_of_today: Enviro
 
 def test_the_tests_of_contract_numerics_and_agent_pass_there(device_with_both: Environment, tmp_path: Path) -> None:
     # The tests' tools lie beside the environment, so that they add nothing to what a device has.
-    device_with_both.install(
-        "--target", str(tmp_path), "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "httpx", "onnx"
-    )
+    tools = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "httpx", "onnx", "fastavro", "pillow", "pyarrow")
+    device_with_both.install("--target", str(tmp_path), *tools)
     folders = [_ROOT / "tests" / name for name in ("contract", "numerics", "agent")]
     # A real broker is configured by the hub's code: what needs one cannot run here.
     skipped = [path for folder in folders for path in folder.rglob("*.py") if "tests.simulators" in path.read_text()]

@@ -11,10 +11,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
 
 from shoal_contract.ids import Name, Sha256
-from shoal_contract.manifest import TensorSpec
+from shoal_contract.manifest import TensorSpec, processing_misfit
+from shoal_contract.processing import Processing
 from shoal_training.errors import BundleError
 from shoal_training.model_card import ModelCard
 from shoal_training.source_code import CodeRecord
@@ -65,6 +67,8 @@ class Bundle(_Value):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     labels: tuple[str, ...]
+    processing: Processing | None = None
+    """How inputs are made and what outputs mean, as it goes into the manifest."""
     data_sha256: Sha256
     """Fingerprint of the data that it was trained on."""
     seed: int
@@ -73,6 +77,14 @@ class Bundle(_Value):
     """The commit of the code that trained it, where it is known."""
     tool_versions: dict[str, str]
     files: Annotated[dict[Name, FileRecord], Field(max_length=64)]
+
+    @model_validator(mode="after")
+    def _check_processing(self) -> Self:
+        problem = "" if self.processing is None else processing_misfit(self.processing, self.inputs, self.outputs)
+        if problem:
+            msg = f"processing: {problem}"
+            raise ValueError(msg)
+        return self
 
 
 def read_bundle(folder: Path) -> Bundle:

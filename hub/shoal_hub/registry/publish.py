@@ -117,6 +117,7 @@ def build_manifest(
         variants=tuple(_variant(row, standing_in.get(row.target)) for row in variants),
         baseline=version.baseline,  # type: ignore[arg-type]
         provenance=version.provenance,  # type: ignore[arg-type]
+        processing=version.processing,  # type: ignore[arg-type]
     )
 
 

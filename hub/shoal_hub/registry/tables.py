@@ -54,6 +54,9 @@ class Version(SQLModel, table=True):
     inputs: list[JsonObject] = Field(sa_type=JSON, description="contract TensorSpec of each input")
     outputs: list[JsonObject] = Field(sa_type=JSON, description="contract TensorSpec of each output")
     labels: list[str] = Field(sa_type=JSON)
+    processing: JsonObject | None = Field(
+        default=None, sa_type=JSON(none_as_null=True), description="contract Processing, as the bundle declares it"
+    )
     baseline: JsonObject = Field(sa_type=JSON, description="contract Baseline")
     provenance: JsonObject = Field(sa_type=JSON, description="contract Provenance")
     golden_inputs: JsonObject = Field(

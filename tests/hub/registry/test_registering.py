@@ -16,15 +16,19 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlmodel import select
 from tests.hub.registry.bundles import post_bundle, record, write_bundle
+from tests.hub.registry.test_versions import add_variant
 
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import Baseline
+from shoal_contract.processing import Processing
 from shoal_hub.context import HubContext
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.registry.bundle_files import restore_bundle
 from shoal_hub.registry.inspection import Inspection, inspect, inspect_in_child
 from shoal_hub.registry.limits import BundleLimits
+from shoal_hub.registry.publish import build_manifest
 from shoal_hub.registry.tables import Version
+from shoal_hub.registry.versions import find_variants, find_version
 
 
 @pytest.fixture
@@ -51,6 +55,32 @@ def test_a_bundle_becomes_version_one_with_all_that_it_says(client: TestClient, 
     assert shown["created_by"] == "ada"
     assert client.get("/api/v1/models").json()[0]["description"] == "colours of fish"
     assert [event["kind"] for event in client.get("/api/v1/events").json()] == ["version_registered"]
+
+
+PROCESSING = {
+    "inputs": {"features": {"kind": "tabular", "features": [{"kind": "number", "name": name} for name in "abcd"]}},
+    "outputs": {"probabilities": {"kind": "classes", "top": 2}},
+}
+
+
+def test_what_a_bundle_declares_of_inputs_and_outputs_stands_in_the_manifest(
+    client: TestClient, hub: HubContext, tmp_path: Path
+) -> None:
+    response = post_bundle(client, write_bundle(tmp_path / "bundle", processing=PROCESSING))
+    assert response.status_code == 201, response.text
+    add_variant(hub, 1)
+    with hub.database.session() as session:
+        version = find_version(session, "colours", "1")
+        manifest = build_manifest(version, find_variants(session, version))
+    assert manifest.processing == Processing.model_validate(PROCESSING)
+
+
+def test_a_declaration_that_does_not_fit_the_model_is_refused(client: TestClient, tmp_path: Path) -> None:
+    narrow = {"features": {"kind": "tabular", "features": [{"kind": "number", "name": "a"}]}}
+    folder = write_bundle(tmp_path / "bundle", processing={"inputs": narrow})
+    response = post_bundle(client, folder)
+    assert response.status_code == 422, response.text
+    assert "input 'features': its shape is [-1, 4], [-1, 1] is made" in response.text
 
 
 def test_two_that_register_a_new_model_at_once_get_a_version_each(

@@ -1,0 +1,19 @@
+"""What a version declares of its inputs and outputs."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0031"
+down_revision = "0030"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("versions") as batch_op:
+        batch_op.add_column(sa.Column("processing", sa.JSON(none_as_null=True), nullable=True))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("versions") as batch_op:
+        batch_op.drop_column("processing")
