@@ -10,7 +10,7 @@ from shoal_agent.serving.models import ServedModel
 
 
 def rows_of(served: ServedModel, inputs: Mapping[str, Array]) -> NDArray[np.float32]:
-    """Return the inputs as (n, features) float32; no rows where they are not n times the baseline's features, or text."""
+    """Return the inputs as (n, features) float32; no rows if they are text, or not n times the baseline's features."""
     arrays = [inputs[spec.name] for spec in served.manifest.inputs]
     features = len(served.manifest.baseline.features)
     if any(array.dtype.kind == "O" for array in arrays):
