@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from shoal_agent.engines import Array, Engine
+from shoal_agent.engines import Array, Engine, EngineSetup
 from shoal_contract.manifest import TensorSpec
 
 
@@ -35,6 +35,11 @@ class WatchedEngine:
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The outputs, as the manifest names them."""
         return self._engine.outputs
+
+    @property
+    def setup(self) -> EngineSetup:
+        """How it runs here."""
+        return self._engine.setup
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once; see `Engine.infer`."""
