@@ -7,19 +7,18 @@ all of them together take little more of the processors than one thread does.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from statistics import median
 from typing import Final, NamedTuple
 
 from shoal_agent.engines.cost import release_free_memory
 from shoal_agent.engines.engine import Engine, EngineSetup
 from shoal_agent.engines.tensors import Array
 
-_MAX_RUNS: Final = 15
-"""Of one setting, the first aside. An odd number: its median is one of the times."""
+_MAX_RUNS: Final = 16
+"""Of one setting. The first makes what later ones use."""
 
 
 class Timing(NamedTuple):
-    """What one setting came to."""
+    """What one setting came to: the least of several runs, which others are longer than by what else the board does."""
 
     run_s: float
     """Seconds of a run."""
@@ -54,7 +53,7 @@ class Instruments:
 
     clock_s: Callable[[], float] = time.perf_counter
     cpu_s: Callable[[], float] = time.process_time
-    """Of all threads of this process. What else it does meanwhile is in it: the least of several runs counts."""
+    """Of all threads of this process, whatever else it does meanwhile."""
     resident_bytes: Callable[[], int] = lambda: 0
     release: Callable[[], None] = release_free_memory
 
@@ -115,7 +114,7 @@ class Warmup:
         return replace(best, run_ms=best_timing.run_s * 1000)
 
     def _measure(self, setup: EngineSetup) -> Timing:
-        """Load, time and close one setting. The first run, which makes what later ones use, counts only if alone."""
+        """Load, time and close one setting."""
         read, most_s = self._read, self._bounds.warmup_s / (len(thread_counts(self._bounds.most_threads)) + 2)
         read.release()
         before_bytes = read.resident_bytes()
@@ -123,7 +122,7 @@ class Warmup:
         try:
             times_s: list[float] = []
             cpu_s: list[float] = []
-            while not times_s or (len(times_s) <= _MAX_RUNS and sum(times_s) < most_s):
+            while not times_s or (len(times_s) < _MAX_RUNS and sum(times_s) < most_s):
                 started_s, cpu_started_s = read.clock_s(), read.cpu_s()
                 engine.infer(self._golden)
                 times_s.append(max(0.0, read.clock_s() - started_s))
@@ -132,7 +131,7 @@ class Warmup:
             grown_bytes = read.resident_bytes() - before_bytes
         finally:
             engine.close()
-        return Timing(median(times_s[1:] or times_s), min(cpu_s[1:] or cpu_s), grown_bytes)
+        return Timing(min(times_s), min(cpu_s), grown_bytes)
 
 
 def is_worth_it(timing: Timing, best: Timing, one_thread: Timing, bounds: WarmupBounds) -> bool:

@@ -17,6 +17,7 @@ class TestLiteRtEngine(EngineChecks):
     """The shared claims, and what is LiteRT's alone."""
 
     file_format: Literal["tflite"] = "tflite"
+    long_runs = ("classify", "unsigned")
 
     @pytest.mark.parametrize("name", ["classify", "unsigned"])
     @pytest.mark.parametrize("shape", [(1, 9), (1, 3), (4,), (1, 4, 1)])

@@ -155,6 +155,13 @@ def test_tensorrt_s_engines_are_kept_by_the_model_s_hash(tmp_path: Path) -> None
     assert (folder.name, folder.is_dir()) == (tiny.onnx_variant().sha256, True)
 
 
+def test_engines_of_another_board_or_runtime_go_when_a_version_is_loaded(tmp_path: Path) -> None:
+    stale = tmp_path / "engine-cache" / "another" / ("a" * 64)
+    stale.mkdir(parents=True)
+    load(make(tmp_path, gpu=Gpu()))
+    assert not stale.parent.exists()
+
+
 def test_an_encrypted_model_leaves_no_engine_on_the_disk(tmp_path: Path) -> None:
     gpu = Gpu()
     plain = tiny.onnx_variant()
