@@ -14,6 +14,7 @@ import click
 from shoal_agent.cli_api_keys import api_keys_group
 from shoal_agent.cli_batch import batch_command
 from shoal_agent.cli_datasets import data_group
+from shoal_agent.cli_engines import engine_options, engine_settings
 from shoal_agent.cli_identity import identity_group, key
 from shoal_agent.cli_options import READABLE_FILE, data_option, json_option, readable
 from shoal_agent.cli_updates import (
@@ -166,6 +167,7 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
     multiple=True,
     help="Use this runtime only (onnxruntime, litert); default: what is installed. May be given several times.",
 )
+@engine_options
 @click.option(
     "--site-host",
     default="",
@@ -226,6 +228,7 @@ def run(
     reserve_mb: int,
     max_models_mb: int,
     log_level: str,
+    **engines: Any,  # noqa: ANN401 - click has checked them
 ) -> None:
     """Run the agent: serve the model, follow the hub."""
     import logging
@@ -248,6 +251,7 @@ def run(
             key=tls_key,
         ),
         runtimes=_runtimes(runtimes),
+        engines=engine_settings(engines),
         site=SiteSettings(host=site_host, port=site_port),
         update=UpdateSettings(reserve_bytes=reserve_mb * MEGABYTE, max_models_bytes=max_models_mb * MEGABYTE),
         time_zone=time_zone,
@@ -262,8 +266,12 @@ def run(
 @json_option
 @readable
 def status(*, data: Path, as_json: bool) -> None:
-    """Show who this device is, what it serves and whether the agent runs."""
+    """Show who this device is, what it serves and how, and whether the agent runs."""
+    from dataclasses import asdict
+
     from shoal_agent.clock import Clock
+    from shoal_agent.engines.remembered import RememberedSetups
+    from shoal_agent.engines.runtimes import warmup_file
     from shoal_agent.errors import DiskError
     from shoal_agent.hold import HoldFile
     from shoal_agent.identity import load_identity
@@ -272,6 +280,9 @@ def status(*, data: Path, as_json: bool) -> None:
 
     identity = load_identity(data / "identity")
     models = {name: SlotFile(data / "models", name).slots for name in known_models(data / "models")}
+    remembered = RememberedSetups(warmup_file(data))
+    active = {name: slots.active for name, slots in models.items() if slots.active}
+    setups = {name: setup for name, slot in active.items() if (setup := remembered.of(slot.sha256))}
     hold = HoldFile(data, Clock(data / "trust" / "clock.json")).read()
     try:
         url = endpoint_of(data)
@@ -285,6 +296,7 @@ def status(*, data: Path, as_json: bool) -> None:
         "is_running": url is not None and is_live(url),
         "hold": json.loads(hold.model_dump_json()) if hold else None,
         "models": {name: json.loads(slots.model_dump_json(exclude_none=True)) for name, slots in models.items()},
+        "setups": {name: asdict(setup) for name, setup in setups.items()},
     }
     if as_json:
         click.echo(json.dumps(answer))
@@ -294,8 +306,10 @@ def status(*, data: Path, as_json: bool) -> None:
     if hold:
         click.echo(f"updates  held{hold.said()}; to go on: shoal-agent release")
     for name, slots in models.items():
-        active = f"version {slots.active.version} ({slots.active.target})" if slots.active else "nothing"
-        click.echo(f"model    {name}: {active}")
+        serves = f"version {slots.active.version} ({slots.active.target})" if slots.active else "nothing"
+        click.echo(f"model    {name}: {serves}")
+        if name in setups:
+            click.echo(f"         runs in {setups[name].said()}")
         if slots.failure:
             click.echo(
                 f"         last failure: {slots.failure.problem.message}\n         do: {slots.failure.problem.remedy}"

@@ -25,13 +25,13 @@ from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
-from shoal_agent.engines import CostMeter
+from shoal_agent.engines import CostMeter, Instruments, Machine, Runtimes
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.folder_lock import only_one
-from shoal_agent.hardware import available_memory_bytes, available_runtimes, detect, targets_for
+from shoal_agent.hardware import available_memory_bytes, detect, targets_for
 from shoal_agent.hold import HoldFile
 from shoal_agent.hub_ranges import HubRanges
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
@@ -111,6 +111,8 @@ class Agent:
         self._monitor = Monitor(self._now)
         self._arms = Arms(self._server)
         self._shadow = Shadow(self._monitor, self._arms, self._now, may_send=settings.send_examples)
+        machine = Machine(detect(), instruments=Instruments(resident_bytes=resident_bytes))
+        self._runtimes = Runtimes(settings.engines, data, machine)
         self._reporter = self._make_reporter()
         self._reporter.carry = self._uplink.carry
         self._hold = HoldFile(data, self._now)
@@ -381,12 +383,13 @@ class Agent:
             self._settings.boot_attempts,
             self._encryption_key,
             conditions,
+            self._runtimes.load,
             claimant=f"{folder.name}/{name}",
         )
 
     def _make_reporter(self) -> Reporter:
-        hardware, runtimes = detect(), self._settings.runtimes or available_runtimes()
-        link = self._settings.link
+        hardware, link, asked = detect(), self._settings.link, self._settings.runtimes
+        runtimes = tuple(one for one in self._runtimes.usable() if not asked or one in asked)
         reporter = Reporter(
             hardware,
             runtimes,
@@ -398,6 +401,8 @@ class Agent:
             progress_s=link.report_progress_s,
             trust_s=link.report_trust_s,
         )
+        for module, error in self._runtimes.broken.items():
+            reporter.section(f"runtimes/{module}", SectionReport(state="failed", problem=error.to_problem()))
         reporter.datasets = self._datasets.sizes
         reporter.trust = self._trust.report
         reporter.memory_available = available_memory_bytes

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from shoal_agent.engines import Array, Engine
+from shoal_agent.engines import Array, Engine, EngineSetup
 from shoal_contract.manifest import TensorSpec
 
 
@@ -40,6 +40,11 @@ class WatchedEngine:
     def is_in_use(self) -> bool:
         """Whether another thread runs it."""
         return self._engine.is_in_use
+
+    @property
+    def setup(self) -> EngineSetup:
+        """How it runs here."""
+        return self._engine.setup
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once; see `Engine.infer`."""

@@ -6,6 +6,7 @@ Reads a few small files under a root that is passed in; loads no runtime.
 import os
 import platform
 import re
+from collections.abc import Collection
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -16,17 +17,44 @@ from shoal_contract.reported import Hardware, Runtime
 _DEVICE_TREE_MODEL: Final = "proc/device-tree/model"
 _L4T_RELEASE: Final = "etc/nv_tegra_release"
 _MAX_FILE_BYTES: Final = 1024 * 1024
-_MODULES: Final[dict[Runtime, tuple[str, ...]]] = {
+RUNTIME_MODULES: Final[dict[Runtime, tuple[str, ...]]] = {
     "litert": ("ai_edge_litert", "tflite_runtime"),
     "onnxruntime": ("onnxruntime",),
 }
+"""Modules that a runtime comes as, the first that works is used."""
 _TARGET_RUNTIMES: Final[dict[Runtime, str]] = {"litert": "litert", "onnxruntime": "onnx"}
 _JETSON_FAMILIES: Final = ("thor", "orin", "xavier", "nano", "tx2", "tx1")
+_GPUS: Final = ("dev/nvidiactl", "dev/nvhost-gpu", "dev/nvgpu", "dev/dxg")
+"""Where a kernel shows a GPU of NVIDIA: a card, a Jetson before and since JetPack 6, a virtual machine of Windows."""
 
 
-def available_runtimes() -> tuple[Runtime, ...]:
-    """Return the installed runtimes; none of them is imported."""
-    return tuple(runtime for runtime, modules in _MODULES.items() if any(find_spec(name) for name in modules))
+def available_runtimes(broken: Collection[str] = ()) -> tuple[Runtime, ...]:
+    """Return the installed runtimes; none of them is imported.
+
+    Args:
+        broken: Modules that are installed and do not work on this board; see `shoal_agent.engines.RuntimeCheck`.
+    """
+    return tuple(runtime for runtime in RUNTIME_MODULES if module_of(runtime, broken))
+
+
+def module_of(runtime: Runtime, broken: Collection[str] = ()) -> str | None:
+    """Return the module that a runtime is installed as, but for broken ones; None where there is none."""
+    return next((name for name in RUNTIME_MODULES[runtime] if name not in broken and find_spec(name)), None)
+
+
+def has_gpu(root: Path = Path("/")) -> bool:
+    """Whether the kernel shows a GPU that CUDA could use.
+
+    Args:
+        root: Where `dev` is looked for.
+    """
+    return any((root / name).exists() for name in _GPUS)
+
+
+def fingerprint(hardware: Hardware) -> str:
+    """Return what tells this kind of board from others, where what was built or measured on one does not hold."""
+    parts = (hardware.kind, hardware.model, hardware.architecture, hardware.cores, hardware.l4t or "")
+    return " ".join(str(part) for part in parts if part)
 
 
 def detect(root: Path = Path("/")) -> Hardware:

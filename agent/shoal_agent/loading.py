@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore
 from shoal_agent.encryption_key import EncryptionKey
-from shoal_agent.engines import BeforeUse, CostMeter, EngineError, LoadEngine, load_engine, run_golden
+from shoal_agent.engines import BeforeUse, CostMeter, EngineError, LoadEngine, load_version, run_golden
 from shoal_agent.errors import AgentError
 from shoal_agent.plain_file import plain_file
 from shoal_agent.serving import ServedModel
@@ -93,7 +93,7 @@ class Loader:
     blobs: BlobStore
     profile: Profile
     encryption_key: EncryptionKey
-    load_engine: LoadEngine = load_engine
+    load_engine: LoadEngine = load_version
     cost_meter: CostMeter | None = None
     """Measures what a version costs as it is loaded for the first time; None: nobody wants to know."""
 
@@ -153,7 +153,7 @@ class Loader:
         manifest, variant = chosen
         before_bytes = meter.held_bytes() if meter is not None else 0
         with self._readable(variant, wanted, is_known=is_known) as path:
-            engine = self.load_engine(path, variant, manifest.inputs, manifest.outputs)
+            engine = self.load_engine(path, manifest, variant)
         started_s = time.perf_counter()
         try:
             run_golden(engine, manifest, variant)

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from shoal_agent.endpoint.limits import EndpointLimits
 from shoal_contract.reported import Runtime
 
 MEGABYTE: Final = 1_000_000
+Provider = Literal["tensorrt", "cuda", "cpu"]
+"""Execution providers of ONNX Runtime, best first."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,38 @@ class UpdateSettings:
 
 
 @dataclass(frozen=True)
+class EngineSettings:
+    """What runtimes may use of the device, and bounds of what they take."""
+
+    providers: tuple[Provider, ...] = ()
+    """ONNX Runtime's execution providers to use, in this order, and no others; none: TensorRT and CUDA where there is
+    a GPU, then the CPU."""
+    without_providers: tuple[Provider, ...] = ()
+    """Execution providers never to use."""
+    delegates: tuple[str, ...] = ()
+    """Libraries of LiteRT delegates to use, in this order, such as `libedgetpu.so.1`; then the CPU."""
+    gpu_memory_bytes: int = 0
+    """What a model may take of the GPU's memory, workspace aside; 0: a third of the board's memory."""
+    gpu_workspace_bytes: int = 256 * MEGABYTE
+    """What TensorRT may take besides, while it builds an engine."""
+    engine_cache_bytes: int = 512 * MEGABYTE
+    """What TensorRT's engines may take on the disk, those of versions that serve aside; 0: none is kept."""
+    warmup_s: float = 1.0
+    """How long settings are measured when a version is loaded for the first time; one that was begun is measured to its
+    end. 0: none is, and a model runs in one thread."""
+    most_threads: int = 0
+    """Threads of one run, at most; 0: as many as there are cores."""
+    least_gain_ratio: float = 0.1
+    """Of a run's time, which more threads, or an arena, have to save."""
+    most_cpu_ratio: float = 1.5
+    """CPU time that a run with more threads may take, in that of one thread."""
+    arena_bytes: int = 32 * MEGABYTE
+    """What a model may take for an arena of its own, if that is faster."""
+    check_s: float = 60.0
+    """How long a runtime that is new to this board may take for its check, in a process of its own."""
+
+
+@dataclass(frozen=True)
 class ServingPlaces:
     """Where the Open Inference Protocol is spoken."""
 
@@ -226,6 +260,7 @@ class AgentSettings:
     endpoint: EndpointLimits = field(default_factory=EndpointLimits)
     runtimes: tuple[Runtime, ...] = ()
     """Runtimes to use; none stands for all that are installed."""
+    engines: EngineSettings = field(default_factory=EngineSettings)
     send_examples: bool = False
     """Whether a few inputs on which a trial's versions disagree may leave the device, if the hub asks for them."""
     boot_attempts: int = 3

@@ -22,7 +22,7 @@ from shoal_agent.bringing import Files
 from shoal_agent.conditions import Conditions
 from shoal_agent.encryption_key import EncryptionKey, OtherRecipientError
 from shoal_agent.engine_watch import WatchedEngine
-from shoal_agent.engines import CostMeter, LoadEngine, load_engine
+from shoal_agent.engines import CostMeter, LoadEngine, load_version
 from shoal_agent.errors import (
     AgentError,
     DeploymentFailedError,
@@ -106,7 +106,7 @@ class Updater:
     boot_attempts: int
     encryption_key: EncryptionKey
     conditions: Conditions = field(default_factory=Conditions)
-    load_engine: LoadEngine = load_engine
+    load_engine: LoadEngine = load_version
     claimant: str = ""
     """Who it is among those that fetch; the model's name, if nothing is said."""
     serving_bases: Callable[[], list[Slot]] = list

@@ -166,6 +166,8 @@ def test_status_tells_what_runs_and_what_is_served(running: Path) -> None:
     answer = json.loads(call("status", "--data", running, "--json").output)
     assert answer["is_running"] is True
     assert answer["models"]["tiny"]["active"]["version"] == 1
+    assert answer["setups"]["tiny"]["accelerator"] == "cpu"
+    assert "runs in onnxruntime " in text
 
 
 def test_status_of_an_agent_that_has_never_run_says_so(enrolled: Path) -> None:

@@ -12,9 +12,9 @@ from tests.agent.serving.conftest import served_tiny
 from tests.agent.simulators.device import Device, version
 from tests.agent.simulators.owner import Owner, under
 
-from shoal_agent.engines import Array, CostMeter, Engine, EngineError, load_engine
+from shoal_agent.engines import Array, CostMeter, Engine, EngineError, load_version
 from shoal_agent.telemetry import resident_bytes
-from shoal_contract.manifest import TensorSpec, Variant
+from shoal_contract.manifest import Variant, VersionManifest
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ class _Slow:
     """An engine that takes a while for one sample, and none for more."""
 
     def __init__(self, engine: Engine, alone_s: float) -> None:
-        self.inputs, self.outputs, self.close = engine.inputs, engine.outputs, engine.close
+        self.inputs, self.outputs, self.setup, self.close = engine.inputs, engine.outputs, engine.setup, engine.close
         self._engine = engine
         self.is_in_use = False
         self._alone_s = alone_s
@@ -52,8 +52,8 @@ class _Slow:
         return self._engine.infer(inputs)
 
 
-def _load_slow(path: Path, variant: Variant, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Engine:
-    return _Slow(load_engine(path, variant, inputs, outputs), 2.0)
+def _load_slow(path: Path, manifest: VersionManifest, variant: Variant) -> Engine:
+    return _Slow(load_version(path, manifest, variant), 2.0)
 
 
 @pytest.mark.parametrize("patience_s", [60.0, 0.5])

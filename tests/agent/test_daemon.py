@@ -1,5 +1,7 @@
 """The agent as a real process on a real broker over mutual TLS, with a stand-in for the hub."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,3 +123,21 @@ def test_a_stop_by_signal_says_farewell(hub: HubStandIn, agent: AgentProcess) ->
 
     hub.wait_until(lambda seen: seen.presences[-1].state == "offline")
     assert hub.presences[-1].reason == "stopped"
+
+
+def test_a_runtime_that_dies_on_this_board_is_reported_and_the_agent_goes_on(hub: HubStandIn, tmp_path: Path) -> None:
+    package = tmp_path / "packages" / "tflite_runtime"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    process = AgentProcess(tmp_path / "device", "--runtime", "onnxruntime")
+    process.environment["PYTHONPATH"] = os.pathsep.join([*sys.path, str(package.parent)])
+    hub.enrol(process.data / "identity")
+    process.start()
+    report = hub.wait_for_section("runtimes/tflite_runtime", "failed")
+    problem = report.sections["runtimes/tflite_runtime"].problem
+    assert problem is not None
+    assert "tflite_runtime" in problem.message
+    assert "SIGILL" in problem.message
+    assert "another build" in problem.remedy
+    assert report.runtimes == ("onnxruntime",)
+    process.close()

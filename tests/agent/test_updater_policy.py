@@ -14,7 +14,7 @@ from tests.agent.simulators.device import Device, version
 from tests.agent.simulators.owner import NOON, Owner, under
 from tests.agent.test_updater import other_answer, roles
 
-from shoal_agent.engines import Engine, GoldenMismatchError, load_engine, run_golden
+from shoal_agent.engines import Engine, GoldenMismatchError, load_version, run_golden
 from shoal_agent.errors import FetchError, LinkError, WaitingError
 from shoal_agent.hold import Hold
 from shoal_agent.slots import SlotFile
@@ -330,7 +330,7 @@ async def test_a_file_that_takes_for_ever_to_load_is_given_up(device: Device) ->
 
     def slow(*arguments: Any) -> Engine:
         let_go.wait(30)
-        engine = load_engine(*arguments)
+        engine = load_version(*arguments)
         close = engine.close
 
         def note_close() -> None:

@@ -12,13 +12,21 @@ import pytest
 from tests.fixtures import tiny
 
 from shoal_agent.engines import Engine, EngineError, GoldenMismatchError, load_engine, run_golden, to_tensor_data
+from shoal_agent.engines.cost import release_free_memory
+from shoal_agent.telemetry import resident_bytes
 from shoal_contract.manifest import TensorSpec, Variant
+
+RUNS = 20_000
+MOST_GROWTH_BYTES = 4 * 1024 * 1024
+"""Of the process over `RUNS` runs; a leak of 250 bytes a run would pass it."""
 
 
 class EngineChecks:
     """The claims; `file_format` chooses the runtime."""
 
     file_format: Literal["onnx", "tflite"]
+    long_runs: tuple[str, ...] = ("classify",)
+    """Models that are run for long: one for each way in which the engine calls its runtime."""
 
     def variant(self, name: str = "classify", **changes: object) -> Variant:
         make = tiny.onnx_variant if self.file_format == "onnx" else tiny.litert_variant
@@ -145,3 +153,32 @@ class EngineChecks:
         variant = self.variant(golden_outputs={"probabilities": to_tensor_data(off)}, golden_tolerance=0.2)
         with self.engine() as engine, pytest.raises(GoldenMismatchError, match=r"differs by 0\.25"):
             run_golden(engine, tiny.tiny_manifest(), variant)
+
+    def test_memory_does_not_climb_over_20_000_runs_of_varying_batch_sizes(self) -> None:
+        batches = [np.full((size, tiny.FEATURES), 0.5, dtype=np.float32) for size in (1, 32, 7, 64, 2, 19)]
+
+        def run(times: int) -> int:
+            for turn in range(times):
+                engine.infer({"x": batches[turn % len(batches)]})
+            release_free_memory()
+            return resident_bytes()
+
+        for name in self.long_runs:
+            with self.engine(name) as engine:
+                before_bytes = run(RUNS // 10)
+                assert run(RUNS) - before_bytes <= MOST_GROWTH_BYTES, name
+
+    def test_loading_again_and_again_does_not_climb_either(self) -> None:
+        def load(times: int) -> int:
+            for _ in range(times):
+                with self.engine() as engine:
+                    engine.infer({"x": tiny.GOLDEN})
+            release_free_memory()
+            return resident_bytes()
+
+        before_bytes = load(20)
+        assert load(200) - before_bytes <= MOST_GROWTH_BYTES
+
+    def test_it_tells_how_it_is_set_up(self) -> None:
+        with self.engine() as engine:
+            assert (engine.setup.accelerator, engine.setup.threads, engine.setup.has_arena) == ("cpu", 1, False)

@@ -1,13 +1,16 @@
 """Runtimes behind one interface: load a variant's file, infer by tensor names, prove it by its golden output.
 
-Knows nothing of HTTP or of slots. `load_engine` is the one way in; `shoal_agent.serving` serves what it returns.
+Knows nothing of HTTP or of slots. `Runtimes.load` is the way in for an agent, `load_engine` without the choice of how a
+model runs best; `shoal_agent.serving` serves what they return.
 """
 
 from shoal_agent.engines.cost import BeforeUse, CostMeter
-from shoal_agent.engines.engine import Engine, EngineError
+from shoal_agent.engines.engine import Engine, EngineError, EngineSetup
 from shoal_agent.engines.golden import GoldenMismatchError, run_golden
-from shoal_agent.engines.load import LoadEngine, load_engine
+from shoal_agent.engines.load import LoadEngine, load_engine, load_version
+from shoal_agent.engines.runtimes import Machine, Runtimes
 from shoal_agent.engines.tensors import NUMPY_TYPES, Array, bytes_array, from_tensor_data, to_tensor_data
+from shoal_agent.engines.warmup import Instruments
 
 __all__ = [
     "NUMPY_TYPES",
@@ -16,11 +19,16 @@ __all__ = [
     "CostMeter",
     "Engine",
     "EngineError",
+    "EngineSetup",
     "GoldenMismatchError",
+    "Instruments",
     "LoadEngine",
+    "Machine",
+    "Runtimes",
     "bytes_array",
     "from_tensor_data",
     "load_engine",
+    "load_version",
     "run_golden",
     "to_tensor_data",
 ]

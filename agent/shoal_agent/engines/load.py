@@ -1,26 +1,36 @@
 """Load a variant's file with the runtime that its manifest names."""
 
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from shoal_agent.engines.engine import Engine, EngineError
-from shoal_agent.hardware import available_runtimes
+from shoal_agent.engines.runtime_check import RuntimeBrokenError
+from shoal_agent.hardware import RUNTIME_MODULES, available_runtimes
 from shoal_contract.formats import RUNTIME_LIMITS, FormatError, check_device_file
-from shoal_contract.manifest import TensorSpec, Variant
+from shoal_contract.manifest import TensorSpec, Variant, VersionManifest
 from shoal_contract.reported import Runtime
 
-LoadEngine = Callable[[Path, Variant, tuple[TensorSpec, ...], tuple[TensorSpec, ...]], Engine]
-"""Loads a variant's file; see `load_engine`."""
+LoadEngine = Callable[[Path, VersionManifest, Variant], Engine]
+"""Loads the file of a version's variant; see `Runtimes.load` and `load_version`."""
+Broken = Mapping[str, RuntimeBrokenError]
+"""Modules that are installed and do not work on this board, with why."""
 _FORMATS: Final[dict[Runtime, str]] = {"onnxruntime": "onnx", "litert": "tflite"}
 _EXTRAS: Final[dict[Runtime, str]] = {"onnxruntime": "onnx", "litert": "litert"}
+_NONE_BROKEN: Final[Broken] = MappingProxyType({})
+
+
+def load_version(path: Path, manifest: VersionManifest, variant: Variant) -> Engine:
+    """Load a version's variant in one thread of the CPU, see `load_engine`."""
+    return load_engine(path, variant, manifest.inputs, manifest.outputs)
 
 
 def load_engine(
     path: Path, variant: Variant, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
 ) -> Engine:
-    """Load the file of a variant and check that it is what the manifest says.
+    """Load the file of a variant, in one thread of the CPU, and check that it is what the manifest says.
 
     Args:
         path: The variant's file; its hash has been checked by the caller.
@@ -32,8 +42,7 @@ def load_engine(
         EngineError: The runtime is not installed, the file does not load or is of another format, or its tensors
             are not those of the manifest.
     """
-    _check_runtime(variant)
-    _check_format(path, variant)
+    check_loadable(path, variant)
     if variant.runtime == "onnxruntime":
         from shoal_agent.engines.onnx_engine import OnnxEngine
 
@@ -43,9 +52,29 @@ def load_engine(
     return LiteRtEngine(path, inputs, outputs)
 
 
-def _check_runtime(variant: Variant) -> None:
-    if variant.runtime not in available_runtimes():
-        installed = ", ".join(available_runtimes()) or "none"
+def check_loadable(path: Path, variant: Variant, broken: Broken = _NONE_BROKEN) -> None:
+    """Return if a file may be given to its runtime.
+
+    Args:
+        path: The variant's file.
+        variant: The manifest's statement about the file.
+        broken: Modules of runtimes that are not to be used.
+
+    Raises:
+        EngineError: The runtime is not installed or does not work here, or the file is none that may be loaded.
+    """
+    _check_runtime(variant, broken)
+    _check_format(path, variant)
+
+
+def _check_runtime(variant: Variant, broken: Broken) -> None:
+    usable = available_runtimes(broken)
+    if variant.runtime not in usable:
+        for name in RUNTIME_MODULES[variant.runtime]:
+            if name in broken:
+                error = broken[name]
+                raise EngineError(f"loading variant {variant.target}: {error}", error.remedy)
+        installed = ", ".join(usable) or "none"
         msg = f"loading variant {variant.target}: it needs the runtime {variant.runtime}; installed here: {installed}"
         raise EngineError(msg, remedy=f"on the device: pip install 'shoal[{_EXTRAS[variant.runtime]}]'")
     if variant.format != _FORMATS[variant.runtime]:

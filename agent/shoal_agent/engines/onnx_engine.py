@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, set up for a small machine that shares its cores."""
+"""ONNX Runtime behind `Engine`: one session, its tensors held against the manifest's."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from shoal_agent.engines.engine import EngineError
+from shoal_agent.engines.engine import CPU, EngineError, EngineSetup
+from shoal_agent.engines.onnx_session import OnnxOptions, first_line, open_session, shrinking
 from shoal_agent.engines.specs import check_specs
 from shoal_agent.engines.tensors import Array, bytes_array
 from shoal_contract.manifest import Datatype, TensorSpec
@@ -26,27 +27,41 @@ _DATATYPES: Final[dict[str, Datatype]] = {
     "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }
-_LOG_ERRORS_ONLY: Final = 3
 
 
 class OnnxEngine:
     """A model in ONNX Runtime; runs in the calling thread, and in several at once.
 
+    Where an arena is kept, a run with larger inputs than the first one, the self-test's, gives back what it took.
+
     Args:
         path: The .onnx file.
         inputs: The manifest's inputs.
         outputs: The manifest's outputs.
+        options: How it is to run.
 
     Raises:
-        EngineError: The file does not load, or its tensors are not those of the manifest.
+        EngineError: The file does not load, its tensors are not those of the manifest, or the execution provider does
+            not load.
     """
 
-    def __init__(self, path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        options: OnnxOptions | None = None,
+    ) -> None:
+        options = options or OnnxOptions()
         self._path = path
-        self._session: Any = _open_session(path)
+        self._session: Any = open_session(path, options)
         self.inputs = inputs
         self.outputs = outputs
+        self.setup: EngineSetup = options.setup
         self._output_names = [spec.name for spec in outputs]
+        keeps_memory = self.setup.has_arena or self.setup.accelerator != CPU
+        self._shrinking = shrinking(self.setup) if keeps_memory else None
+        self._usual_bytes = 0
         check_specs(str(path), "input", _specs(path, self._session.get_inputs()), inputs)
         check_specs(str(path), "output", _specs(path, self._session.get_outputs()), outputs)
 
@@ -61,10 +76,11 @@ class OnnxEngine:
         if session is None:
             msg = f"running {self._path}: the engine is closed"
             raise EngineError(msg, remedy="load the model again")
+        tensors = {name: _as_text(array) for name, array in inputs.items()}
         try:
-            results = session.run(self._output_names, {name: _as_text(array) for name, array in inputs.items()})
+            results = session.run(self._output_names, tensors, self._run_options(inputs))
         except Exception as error:  # the runtime's errors share no base class
-            msg = f"running {self._path}: ONNX Runtime failed: {_first_line(error)}"
+            msg = f"running {self._path}: ONNX Runtime failed: {first_line(error)}"
             raise EngineError(msg) from error
         return {name: _as_bytes(array) for name, array in zip(self._output_names, results, strict=True)}
 
@@ -72,26 +88,12 @@ class OnnxEngine:
         """Free the model's memory."""
         self._session = None
 
-
-def _open_session(path: Path) -> Any:  # noqa: ANN401 - the runtime has no types
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    # One thread in the caller's own: a small model loses more by waking threads than it wins.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    # Threads that wait by spinning would heat the board and take the application's cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    # The arena never gives memory back: after one batch of 64 a process held 230 MB, without it 102 MB, and
-    # the time of a run did not change measurably.
-    options.enable_cpu_mem_arena = False
-    options.log_severity_level = _LOG_ERRORS_ONLY
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's errors share no base class
-        msg = f"loading {path}: ONNX Runtime does not load it: {_first_line(error)}"
-        raise EngineError(msg) from error
+    def _run_options(self, inputs: Mapping[str, Array]) -> Any:  # noqa: ANN401 - the runtime has no types
+        if self._shrinking is None:
+            return None
+        size_bytes = sum(array.nbytes for array in inputs.values())
+        self._usual_bytes = self._usual_bytes or size_bytes
+        return self._shrinking if size_bytes > self._usual_bytes else None
 
 
 def _specs(path: Path, arguments: list[Any]) -> list[TensorSpec]:
@@ -119,7 +121,3 @@ def _as_bytes(array: Array) -> Array:
     if array.dtype.kind != "O":
         return array
     return bytes_array([one.encode() for one in array.ravel()]).reshape(array.shape)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shoal_agent.engines import Array, Engine, EngineError, load_engine
-from shoal_contract.manifest import TensorSpec, Variant
+from shoal_agent.engines import Array, Engine, EngineError, EngineSetup, load_version
+from shoal_contract.manifest import TensorSpec, Variant, VersionManifest
 
 
 class SharedEngines:
@@ -18,12 +18,10 @@ class SharedEngines:
         self._lock = threading.Lock()
         self._engines: dict[str, tuple[Engine, int]] = {}
 
-    def load(
-        self, path: Path, variant: Variant, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
-    ) -> Engine:
-        """Return an engine of a variant's file, loaded if no other device has it; see `load_engine`."""
+    def load(self, path: Path, manifest: VersionManifest, variant: Variant) -> Engine:
+        """Return an engine of a variant's file, loaded if no other device has it; see `load_version`."""
         with self._lock:
-            engine, users = self._engines.get(variant.sha256) or (load_engine(path, variant, inputs, outputs), 0)
+            engine, users = self._engines.get(variant.sha256) or (load_version(path, manifest, variant), 0)
             self._engines[variant.sha256] = engine, users + 1
         return _Share(engine, lambda: self._release(variant.sha256))
 
@@ -58,6 +56,11 @@ class _Share:
         """Whether another thread runs it."""
         return self._engine.is_in_use
 
+    @property
+    def setup(self) -> EngineSetup:
+        """How it runs here."""
+        return self._engine.setup
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once; see `Engine`."""
         return self._engine.infer(inputs)
@@ -81,19 +84,17 @@ class DeviceEngines:
         self._shared = shared
         self._fails = fails
 
-    def load(
-        self, path: Path, variant: Variant, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
-    ) -> Engine:
+    def load(self, path: Path, manifest: VersionManifest, variant: Variant) -> Engine:
         """Load an engine. One that fails here does not load, or gives wrong answers, by its hash.
 
         Raises:
             EngineError: It does not load.
         """
         if not self._fails(variant.sha256):
-            return self._shared.load(path, variant, inputs, outputs)
+            return self._shared.load(path, manifest, variant)
         if random.Random(variant.sha256).random() < 0.5:  # noqa: S311, PLR2004 - one half of the files
             raise EngineError(f"loading variant {variant.target}: the simulated device can not run it")
-        return _Wrong(self._shared.load(path, variant, inputs, outputs))
+        return _Wrong(self._shared.load(path, manifest, variant))
 
 
 class _Wrong:
@@ -101,7 +102,8 @@ class _Wrong:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.inputs, self.outputs, self.close = engine.inputs, engine.outputs, engine.close
+        self.inputs, self.outputs, self.setup = engine.inputs, engine.outputs, engine.setup
+        self.close = engine.close
 
     @property
     def is_in_use(self) -> bool:

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from shoal_agent.hardware import available_memory_bytes, available_runtimes, detect, targets_for
+from shoal_agent.hardware import (
+    available_memory_bytes,
+    available_runtimes,
+    detect,
+    fingerprint,
+    has_gpu,
+    targets_for,
+)
 from shoal_contract.reported import Hardware, Runtime
 
 PI4 = {
@@ -150,3 +157,25 @@ def test_runtimes_are_found_without_being_imported() -> None:
 def test_a_missing_runtime_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shoal_agent.hardware.find_spec", lambda name: name == "tflite_runtime" or None)
     assert available_runtimes() == ("litert",)
+
+
+@pytest.mark.parametrize(
+    "root", [{"dev/nvidiactl": ""}, {"dev/nvhost-gpu": ""}, {"dev/nvgpu/igpu0/as": ""}], indirect=True
+)
+def test_a_gpu_is_seen_where_the_kernel_shows_one(root: Path) -> None:
+    assert has_gpu(root)
+
+
+@pytest.mark.parametrize("root", [ORIN], indirect=True)
+def test_a_jetson_whose_container_has_no_gpu_has_none(root: Path) -> None:
+    assert not has_gpu(root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "Raspberry Pi 5 Model B Rev 1.0"}, {"cores": 2}, {"architecture": "armv7l"}, {"l4t": "36.4.3"}],
+)
+def test_boards_are_told_apart_by_what_engines_are_built_and_measured_for(change: dict[str, object]) -> None:
+    board = _board("raspberry-pi", "Raspberry Pi 4 Model B Rev 1.4")
+    assert fingerprint(board) == fingerprint(board.model_copy(update={"memory_bytes": 2}))
+    assert fingerprint(board) != fingerprint(board.model_copy(update=change))

@@ -13,7 +13,7 @@ from tests.fixtures import tiny
 from shoal_agent.blobs import BlobStore
 from shoal_agent.conditions import Conditions
 from shoal_agent.encryption_key import load_or_make_encryption_key
-from shoal_agent.engines import load_engine
+from shoal_agent.engines import load_version
 from shoal_agent.errors import HeldError
 from shoal_agent.fetch import Fetcher
 from shoal_agent.serving import ModelServer
@@ -71,7 +71,7 @@ class Device:
             "boot_attempts": 3,
             "conditions": Conditions(),
             "cost_meter": None,
-            "load_engine": load_engine,
+            "load_engine": load_version,
         } | settings
         self.updater = Updater(
             "tiny",

@@ -8,10 +8,10 @@ from anyio import to_thread
 from tests.agent.simulators.device import Device, version
 from tests.agent.trials.test_trials import Trying, asked
 
-from shoal_agent.engines import Array, CostMeter, Engine, load_engine
+from shoal_agent.engines import Array, CostMeter, Engine, load_version
 from shoal_agent.telemetry import resident_bytes
 from shoal_agent.trials.trials import TrialError
-from shoal_contract.manifest import TensorSpec, Variant
+from shoal_contract.manifest import Variant, VersionManifest
 
 pytestmark = pytest.mark.anyio
 ARRAY_BYTES = 100_000
@@ -37,9 +37,9 @@ async def test_a_candidate_that_is_loaded_into_memory_that_was_freed_before_coun
     device, loaded = Device(tmp_path), list[Array]()
     await device.converge(device.publish(version(1), "dp-1"))
 
-    def load(path: Path, variant: Variant, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Engine:
+    def load(path: Path, manifest: VersionManifest, variant: Variant) -> Engine:
         loaded.extend(_fill())
-        return load_engine(path, variant, inputs, outputs)
+        return load_version(path, manifest, variant)
 
     trying = Trying(device, CostMeter(resident_bytes), load)
     pin = await to_thread.run_sync(_leave_free_pages)  # where deltas are applied and models loaded

@@ -13,7 +13,7 @@ from tests.agent.simulators.owner import Owner
 from tests.agent.trials.conftest import START
 from tests.agent.trials.conftest import trial as wanted_trial
 
-from shoal_agent.engines import CostMeter, EngineError, LoadEngine, load_engine
+from shoal_agent.engines import CostMeter, EngineError, LoadEngine, load_version
 from shoal_agent.errors import HeldError, LinkError
 from shoal_agent.monitor import Monitor
 from shoal_agent.slots import SlotFile
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 class Trying:
     """A device that serves version 1, and its trials; `restart` keeps what is on disk."""
 
-    def __init__(self, device: Device, memory: CostMeter | None = None, load_engine: LoadEngine = load_engine) -> None:
+    def __init__(self, device: Device, memory: CostMeter | None = None, load_engine: LoadEngine = load_version) -> None:
         self.device = device
         self.resident = [0]
         self.now = START

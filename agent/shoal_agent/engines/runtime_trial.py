@@ -1,0 +1,60 @@
+"""The child of a runtime's check, see `runtime_check.try_in_child`; the last argument is the runtime's module.
+
+Imports the runtime and runs a small model that touches its kernels: convolution in float32, products in int8. A build
+that this board's processor does not understand ends this process and no other.
+"""
+
+import resource
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+INPUT_SHAPE = (2, 8, 8, 3)
+"""Of the trial models' input, float32."""
+CLASSES = 4
+
+
+def trial_input() -> NDArray[np.float32]:
+    """Return the input that both trial models are run on."""
+    count = int(np.prod(INPUT_SHAPE))
+    return (np.arange(count) % 7 / 7 - 0.5).reshape(INPUT_SHAPE).astype(np.float32)
+
+
+def try_runtime(module: str) -> NDArray[Any]:
+    """Import a runtime and run the trial model that is for it.
+
+    Returns:
+        What it answers, (2, `CLASSES`) float32.
+    """
+    x = trial_input()
+    if module == "onnxruntime":
+        session = import_module(module).InferenceSession(str(_file("onnx")), providers=["CPUExecutionProvider"])
+        return np.asarray(session.run(None, {"x": x})[0])
+    interpreter = import_module(f"{module}.interpreter").Interpreter(model_path=str(_file("tflite")), num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+
+
+def _file(suffix: str) -> Path:
+    return Path(__file__).with_name(f"trial.{suffix}")
+
+
+def main(module: str) -> None:
+    """Try a runtime; end with status 1 and a line of text where it can not be imported or answers nonsense."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it may crash, and a core file would fill a small disk
+    try:
+        answer = try_runtime(module)
+    except Exception as error:  # noqa: BLE001 - runtimes raise what they like; the text is for a person
+        sys.exit(f"{type(error).__name__}: {error}")
+    if answer.shape != (INPUT_SHAPE[0], CLASSES) or not np.isfinite(answer).all():
+        sys.exit(f"its answer to the trial model is {answer.tolist()}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[-1])
