@@ -5,6 +5,7 @@ from typing import Final
 
 from shoal_agent.endpoint import Request, Response, Route, Router, json_response
 from shoal_agent.endpoint.message import UNAVAILABLE
+from shoal_agent.serving.admission import Admission
 from shoal_agent.serving.encode import describe_model
 from shoal_agent.serving.infer import Choose, InferEndpoint
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
@@ -26,6 +27,8 @@ def create_router(
     choose: Choose | None = None,
     more_routes: Sequence[Route] = (),
     repository: Repository | None = None,
+    statistics: Statistics | None = None,
+    admission: Admission | None = None,
 ) -> Router:
     """Return the routes that answer for what `server` serves; every answer is shown to `observer`.
 
@@ -36,9 +39,11 @@ def create_router(
         choose: May have another version answer a request, see `shoal_agent.trials`; only what serves is described.
         more_routes: Others on the same endpoint.
         repository: Loads and unloads models on request; None: nobody may.
+        statistics: Counts what becomes of requests; None: nobody but these routes shows it.
+        admission: Asked before a request is worked on; None: nothing is refused.
     """
-    statistics = Statistics()
-    infer = InferEndpoint(server, observer, settings, statistics, choose)
+    statistics = statistics or Statistics()
+    infer = InferEndpoint(server, observer, settings, statistics, choose, admission)
     metadata = _for_model(server, lambda served: json_response(describe_model(served)))
     ready = _for_model(server, lambda served: json_response({"name": served.name, "ready": True}))
     routes = [

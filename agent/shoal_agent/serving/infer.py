@@ -4,6 +4,7 @@ All three run together in a worker thread, so that a large body or a slow model 
 costs 0.1 to 0.2 ms, so a model that was quick until now answers a small request in place.
 """
 
+import asyncio
 import itertools
 import secrets
 import time
@@ -17,6 +18,7 @@ from shoal_agent.endpoint import Request, RequestError, Response, refuse
 from shoal_agent.endpoint.message import TOO_LARGE
 from shoal_agent.engines import Array
 from shoal_agent.errors import AgentError
+from shoal_agent.serving.admission import Admission, AdmitAll
 from shoal_agent.serving.decode import InferRequest, decode_request
 from shoal_agent.serving.encode import encode_answer
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
@@ -24,7 +26,7 @@ from shoal_agent.serving.pace import Pace
 from shoal_agent.serving.resolve import resolve
 from shoal_agent.serving.settings import ServingSettings
 from shoal_agent.serving.statistics import Statistics
-from shoal_agent.serving.workers import Claim, Workers
+from shoal_agent.serving.workers import TIMED_OUT, Claim, Workers
 
 Choose = Callable[[str, str | None, str], ModelServer]
 """From model, version of the path and the request's key to where the model is borrowed from: a trial's arm, or not."""
@@ -45,13 +47,16 @@ class InferEndpoint:
         settings: ServingSettings,
         statistics: Statistics,
         choose: Choose | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self._server = server
+        self._admission = admission or AdmitAll()
         self._statistics = statistics
         self._choose = choose
         self._observer = observer
         self._settings = settings
         self._workers = Workers(settings.workers, settings.max_waiting, settings.max_stuck)
+        statistics.load = self._workers.load
         self._pace = Pace(settings)
         self._start = secrets.token_hex(4)  # an id of an earlier start names no answer of this one
         self._answers = itertools.count(1)
@@ -60,12 +65,13 @@ class InferEndpoint:
         """Answer one request for a model, by name and optional version: at once where it is quick.
 
         Raises:
-            RequestError: It is not served, or too many wait already.
+            RequestError: It is not served or not admitted, or too many wait already.
         """
         name, version = request.params["name"], request.params.get("version")
         key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
         server = self._server if self._choose is None else self._choose(name, version, key)
         served = resolve(server, server.get(name), name, version)
+        self._admission.admit(name)
         # An engine may be used by one thread at a time: the event loop must not wait for a worker to leave it.
         if not self._workers.busy and self._pace.is_quick(served, len(request.body)):
             return self._work(served, request, time.perf_counter())
@@ -73,7 +79,18 @@ class InferEndpoint:
         borrowed.enter_context(server.borrow(name))
         work = partial(self._work, served, request, time.perf_counter())
         claim = Claim(name, timeout_s=self._settings.timeout_s)
-        return self._workers.hand_in(claim, work, borrowed.close)
+        try:
+            answer = self._workers.hand_in(claim, work, borrowed.close)
+        except RequestError:
+            self._statistics.note_refused(name, "overloaded")
+            raise
+        answer.add_done_callback(partial(self._note_timeout, name))
+        return answer
+
+    def _note_timeout(self, name: str, answer: "asyncio.Future[Response]") -> None:
+        error = None if answer.cancelled() else answer.exception()
+        if isinstance(error, RequestError) and error.status == TIMED_OUT:
+            self._statistics.note_refused(name, "timeout")
 
     def close(self) -> None:
         """End the worker threads."""

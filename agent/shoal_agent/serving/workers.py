@@ -8,17 +8,17 @@ import heapq
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from shoal_agent.endpoint import RequestError
 from shoal_agent.endpoint.message import TOO_MANY, UNAVAILABLE
 
 Result = TypeVar("Result")
-_TIMED_OUT = 504
+TIMED_OUT = 504
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,13 @@ class Claim:
     priority: int = 0
     most_at_once: int = 0
     timeout_s: float = 60.0
+
+
+class Load(NamedTuple):
+    """Jobs by model: those that run, and those that wait for their turn."""
+
+    running: Mapping[str, int] = {}
+    waiting: Mapping[str, int] = {}
 
 
 @dataclass(order=True)
@@ -76,6 +83,10 @@ class Workers:
     def busy(self) -> int:
         """Jobs that run or wait."""
         return self._running.total() + len(self._waiting)
+
+    def load(self) -> Load:
+        """Return what runs and what waits, by model."""
+        return Load(+self._running, Counter(job.claim.model for job in self._waiting))
 
     def hand_in(
         self, claim: Claim, work: Callable[[], Result], on_over: Callable[[], None]
@@ -175,5 +186,5 @@ class Workers:
             job.is_given_up = True
             self._stuck += 1
         remedy = "send smaller or fewer requests, or allow more time"
-        job.future.set_exception(RequestError(message, _TIMED_OUT, remedy))
+        job.future.set_exception(RequestError(message, TIMED_OUT, remedy))
         self._dispatch()
