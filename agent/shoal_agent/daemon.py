@@ -20,6 +20,8 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from shoal_agent.blobs import BlobStore
+from shoal_agent.board import Board
+from shoal_agent.capture import capture_families, open_capture
 from shoal_agent.clock import Clock, system_clock
 from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
@@ -41,6 +43,7 @@ from shoal_agent.ledger import Ledger, LedgerReports, LinkMeter
 from shoal_agent.link import Link
 from shoal_agent.local_api import hold_routes
 from shoal_agent.local_serving import open_places
+from shoal_agent.metrics import metrics_routes, source_now
 from shoal_agent.models import Models, section_of
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import Outbox
@@ -48,8 +51,9 @@ from shoal_agent.pairs import Pairs
 from shoal_agent.renewal import Renewal
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
-from shoal_agent.serving import ModelServer, create_router
+from shoal_agent.serving import ModelServer, Statistics, create_router
 from shoal_agent.settings import AgentSettings
+from shoal_agent.shedding import Guard, limits_for, shedding_families
 from shoal_agent.signer import DeviceSigner
 from shoal_agent.site import Site
 from shoal_agent.slots import open_slot_file
@@ -107,12 +111,20 @@ class Agent:
         self._desired = DesiredFile(data / "trust" / "desired.json", lambda: self._trust.directors, self.device_id)
         self._held: bytes | None = None
         self._datasets = Datasets(data / "datasets")
+        self._board = Board()
         self._server = ModelServer()
         self._monitor = Monitor(self._now)
         self._arms = Arms(self._server)
         self._shadow = Shadow(self._monitor, self._arms, self._now, may_send=settings.send_examples)
+        self._capture = open_capture(
+            settings.capture_file, self._shadow, data / "capture", lambda: self._encryption_key, self._now
+        )
+        if self._capture is not None:
+            self._shadow.on_different = self._capture.disagree
         self._reporter = self._make_reporter()
         self._reporter.carry = self._uplink.carry
+        limits = limits_for(settings.shedding, self._reporter.hardware)
+        self._guard = Guard(self._board, limits, settings.shedding, self._server.names, self._tell)
         self._hold = HoldFile(data, self._now)
         self._conditions = Conditions.of(settings, self._blobs, self._needed, self._hold, self._now)
         self._reporter.time_zone = lambda: self._conditions.zone.name(self._now())
@@ -201,9 +213,22 @@ class Agent:
             self._tell_encryption_key(self._encryption_key.public_hex)
 
     async def _start_serving(self, group: TaskGroup) -> None:
-        routes = [*hold_routes(self._hold), *label_routes(self._monitor)]
-        router = create_router(self._server, self._shadow, choose=self._arms.choose, more_routes=routes)
-        settings = self._settings
+        settings, statistics = self._settings, Statistics()
+        source = source_now(
+            self.device_id, settings.data_dir, lambda: self._link.is_connected, self._outbox.depth, self._board
+        )
+        self._guard.on_refused = statistics.note_refused
+        metrics = metrics_routes(
+            statistics, source, lambda: (*shedding_families(self._guard), *capture_families(self._capture))
+        )
+        router = create_router(
+            self._server,
+            self._capture or self._shadow,
+            choose=self._arms.choose,
+            more_routes=[*hold_routes(self._hold), *label_routes(self._monitor), *metrics],
+            statistics=statistics,
+            admission=self._guard,
+        )
         url = await open_places(group, router, settings.places, settings.data_dir, self.device_id, settings.endpoint)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
 
@@ -232,7 +257,10 @@ class Agent:
         group.start_soon(self._uplink.send)
         group.start_soon(self._uploads.send, self._link, self.device_id)
         group.start_soon(self._shadow.run)
+        if self._capture is not None:
+            group.start_soon(self._capture.run)
         group.start_soon(self._trials.run)
+        group.start_soon(self._guard.run)
         group.start_soon(self._telemetry.beat)
         group.start_soon(self._telemetry.collect_windows)
 
