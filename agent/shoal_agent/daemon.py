@@ -124,7 +124,7 @@ class Agent:
         self._reporter = self._make_reporter()
         self._reporter.carry = self._uplink.carry
         limits = limits_for(settings.shedding, self._reporter.hardware)
-        self._guard = Guard(self._board, limits, settings.shedding, self._server.names, self._tell)
+        self._guard = Guard(self._board.root, limits, settings.shedding, self._server.names, self._tell)
         self._hold = HoldFile(data, self._now)
         self._conditions = Conditions.of(settings, self._blobs, self._needed, self._hold, self._now)
         self._reporter.time_zone = lambda: self._conditions.zone.name(self._now())

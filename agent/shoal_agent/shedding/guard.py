@@ -8,12 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from logging import getLogger
+from pathlib import Path
 from typing import NamedTuple
 
 import anyio
 from anyio import to_thread
 
-from shoal_agent.board import Board, hottest_c
+from shoal_agent.board import hottest_c, thermal_zones
 from shoal_agent.endpoint import RequestError
 from shoal_agent.endpoint.message import UNAVAILABLE
 from shoal_agent.errors import DiskError
@@ -49,7 +50,7 @@ class Guard:
     """An `Admission` that sheds. Belongs to the event loop.
 
     Args:
-        board: The board.
+        root: Where the board's `sys` and `proc` are looked for.
         limits: Where shedding begins and ends.
         settings: How often it looks, and what it answers.
         served: Gives the names of the models that are served.
@@ -59,14 +60,14 @@ class Guard:
 
     def __init__(
         self,
-        board: Board,
+        root: Path,
         limits: Limits,
         settings: SheddingSettings,
         served: Callable[[], Iterable[str]],
         tell: Callable[[LoadShed], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._board = board
+        self._root = root
         self._limits = limits
         self._settings = settings
         self._served = served
@@ -129,8 +130,9 @@ class Guard:
             _log.error("the hub could not be told of load shedding: %s", error)
 
     def _look(self) -> Look:
-        root = self._board.root
-        return Look(hottest_c(self._board.read().zones), available_memory_bytes(root), memory_bytes(root))
+        root = self._root
+        zones = thermal_zones(root)  # and no more: other chips answer slowly, and a firmware by a program of its own
+        return Look(hottest_c(zones), available_memory_bytes(root), memory_bytes(root))
 
 
 def _said(look: Look) -> str:

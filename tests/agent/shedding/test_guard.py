@@ -12,7 +12,6 @@ from tests.agent.endpoints import listening
 from tests.agent.serving.conftest import SeenRequests, served_tiny
 from tests.agent.simulators.boards import PI4, write
 
-from shoal_agent.board import Board
 from shoal_agent.errors import DiskError
 from shoal_agent.metrics import exposition
 from shoal_agent.serving import ModelServer, Statistics, create_router
@@ -36,10 +35,10 @@ class Hot:
     served: list[str] = field(default_factory=lambda: ["birds", "doorbell", "faces"])
     now_s: float = 1000.0
     has_disk: bool = True
-    board: Board = field(default_factory=Board)
+    root: Path = Path("/")
 
     def __post_init__(self) -> None:
-        self.guard = Guard(self.board, LIMITS, SETTINGS, lambda: self.served, self._tell, lambda: self.now_s)
+        self.guard = Guard(self.root, LIMITS, SETTINGS, lambda: self.served, self._tell, lambda: self.now_s)
 
     def _tell(self, event: LoadShed) -> None:
         if not self.has_disk:
@@ -146,8 +145,8 @@ async def test_a_refused_client_is_told_why_and_when_to_come_back_and_the_device
 
 
 async def test_the_board_is_looked_at_without_being_asked(tmp_path: Path) -> None:
-    board = Board(write(tmp_path, PI4 | {"sys/class/thermal/thermal_zone0/temp": "86000\n"}), lambda: "")
-    hot, seen = Hot(board=board), anyio.Event()
+    root = write(tmp_path, PI4 | {"sys/class/thermal/thermal_zone0/temp": "86000\n"})
+    hot, seen = Hot(root=root), anyio.Event()
     tell = hot._tell
 
     def told(event: LoadShed) -> None:
