@@ -16,6 +16,7 @@ from shoal_agent.settings import (
     LinkSettings,
     OutboxSettings,
     RenewalSettings,
+    ServingPlaces,
     TrustSettings,
 )
 
@@ -24,7 +25,7 @@ def settings(data_dir: Path) -> AgentSettings:
     """Return settings under which a test need not wait for what a device waits for."""
     return AgentSettings(
         data_dir=data_dir,
-        port=0,
+        places=ServingPlaces(port=0),
         runtimes=("onnxruntime",),
         link=LinkSettings(
             confirm_timeout_s=3.0,
