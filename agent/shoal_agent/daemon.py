@@ -119,8 +119,6 @@ class Agent:
         self._capture = open_capture(
             settings.capture_file, self._shadow, data / "capture", lambda: self._encryption_key, self._now
         )
-        if self._capture is not None:
-            self._shadow.on_different = self._capture.disagree
         self._reporter = self._make_reporter()
         self._reporter.carry = self._uplink.carry
         limits = limits_for(settings.shedding, self._reporter.hardware)
@@ -197,6 +195,7 @@ class Agent:
             return take_up_encryption_key(self._settings.data_dir, self.device_id, self._tell_encryption_key)
         except DiskError as error:  # what is not encrypted serves all the same
             _log.error("%s; %s. Until then a key in memory stands in, and the hub wraps for that", error, error.remedy)
+            self._capture = None  # what is kept under a key that ends with the process could be read by nobody
             return new_encryption_key(self.device_id)
 
     def _tell_encryption_key(self, public_hex: str) -> None:
@@ -213,6 +212,8 @@ class Agent:
             self._tell_encryption_key(self._encryption_key.public_hex)
 
     async def _start_serving(self, group: TaskGroup) -> None:
+        if self._capture is not None:
+            self._shadow.on_different = self._capture.disagree
         settings, statistics = self._settings, Statistics()
         source = source_now(
             self.device_id, settings.data_dir, lambda: self._link.is_connected, self._outbox.depth, self._board

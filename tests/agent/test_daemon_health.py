@@ -81,3 +81,17 @@ def test_a_running_agent_keeps_samples_by_the_owner_s_rules(hub: HubStandIn, age
     captured = store.open(store.kept()[0].name, key)
     assert (captured.about.model, captured.about.reasons) == ("tiny", ("random",))
     np.testing.assert_array_equal(from_npz(captured.sample, 1_000_000)["image"].ravel(), GOLDEN[0].ravel())
+
+
+def test_an_agent_whose_encryption_key_is_damaged_keeps_no_samples_that_nobody_could_read(
+    hub: HubStandIn, agent: AgentProcess
+) -> None:
+    agent.kill()
+    (agent.data / "identity" / "encryption.pem").write_bytes(b"damaged")
+    agent.start()
+    roll_out(hub, TinyVersion(1), "dp-1")
+    hub.wait_for_section("models/tiny", "applied", "dp-1")
+    infer(agent, GOLDEN)
+    assert not any(name.startswith("shoal_agent_captured_samples_total") for name in metrics(agent))
+    assert agent.stop() == 0
+    assert not (agent.data / "capture").exists()
