@@ -13,10 +13,12 @@ import click
 
 from shoal_agent.cli_api_keys import api_keys_group
 from shoal_agent.cli_batch import batch_command
+from shoal_agent.cli_captures import capture_option, captures_group, rules_option
 from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_engines import engine_options, engine_settings
 from shoal_agent.cli_identity import identity_group, key
 from shoal_agent.cli_options import READABLE_FILE, data_option, json_option, readable
+from shoal_agent.cli_shedding import hard_option, priority_option, soft_option
 from shoal_agent.cli_updates import (
     budget_option,
     hold_command,
@@ -56,6 +58,7 @@ _COMMANDS = (
     probes_group,
     storage,
     batch_command,
+    captures_group,
 )
 for command in _COMMANDS:
     app.add_command(command)
@@ -201,6 +204,11 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
 @probes_option
 @reserve_option
 @budget_option
+@capture_option
+@rules_option
+@priority_option
+@soft_option
+@hard_option
 @click.option(
     "--log-level",
     type=click.Choice(_LOG_LEVELS, case_sensitive=False),
@@ -227,6 +235,11 @@ def run(
     probes_file: Path,
     reserve_mb: int,
     max_models_mb: int,
+    may_capture: bool,
+    capture_file: Path,
+    priorities: tuple[tuple[str, int], ...],
+    shed_soft_c: float | None,
+    shed_hard_c: float | None,
     log_level: str,
     **engines: Any,  # noqa: ANN401 - click has checked them
 ) -> None:
@@ -237,7 +250,14 @@ def run(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     from shoal_agent.daemon import run_agent
-    from shoal_agent.settings import MEGABYTE, AgentSettings, ServingPlaces, SiteSettings, UpdateSettings
+    from shoal_agent.settings import (
+        MEGABYTE,
+        AgentSettings,
+        ServingPlaces,
+        SheddingSettings,
+        SiteSettings,
+        UpdateSettings,
+    )
 
     settings = AgentSettings(
         data_dir=data,
@@ -254,9 +274,11 @@ def run(
         engines=engine_settings(engines),
         site=SiteSettings(host=site_host, port=site_port),
         update=UpdateSettings(reserve_bytes=reserve_mb * MEGABYTE, max_models_bytes=max_models_mb * MEGABYTE),
+        shedding=SheddingSettings(soft_c=shed_soft_c, hard_c=shed_hard_c, priorities=priorities),
         time_zone=time_zone,
         probes_file=probes_file,
         send_examples=send_examples,
+        capture_file=capture_file if may_capture else None,
     )
     run_agent(settings)
 

@@ -20,11 +20,14 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from shoal_agent.blobs import BlobStore
+from shoal_agent.board import Board
+from shoal_agent.capture import capture_families, open_capture
 from shoal_agent.clock import Clock, system_clock
 from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
+from shoal_agent.endpoint import Route
 from shoal_agent.engines import CostMeter, Instruments, Machine, Runtimes
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
 from shoal_agent.federated import Datasets, Participant
@@ -41,6 +44,7 @@ from shoal_agent.ledger import Ledger, LedgerReports, LinkMeter
 from shoal_agent.link import Link
 from shoal_agent.local_api import hold_routes
 from shoal_agent.local_serving import Opening, open_places
+from shoal_agent.metrics import metrics_routes, source_now
 from shoal_agent.models import Models, section_of
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import Outbox
@@ -50,6 +54,7 @@ from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
 from shoal_agent.serving import Inference, ModelServer, create_router
 from shoal_agent.settings import AgentSettings
+from shoal_agent.shedding import Guard, limits_for, shedding_families
 from shoal_agent.signer import DeviceSigner
 from shoal_agent.site import Site
 from shoal_agent.slots import open_slot_file
@@ -107,14 +112,20 @@ class Agent:
         self._desired = DesiredFile(data / "trust" / "desired.json", lambda: self._trust.directors, self.device_id)
         self._held: bytes | None = None
         self._datasets = Datasets(data / "datasets")
+        self._board = Board()
         self._server = ModelServer()
         self._monitor = Monitor(self._now)
         self._arms = Arms(self._server)
         self._shadow = Shadow(self._monitor, self._arms, self._now, may_send=settings.send_examples)
         machine = Machine(detect(), instruments=Instruments(resident_bytes=resident_bytes))
         self._runtimes = Runtimes(settings.engines, data, machine)
+        self._capture = open_capture(
+            settings.capture_file, self._shadow, data / "capture", lambda: self._encryption_key, self._now
+        )
         self._reporter = self._make_reporter()
         self._reporter.carry = self._uplink.carry
+        limits = limits_for(settings.shedding, self._reporter.hardware)
+        self._guard = Guard(self._board.root, limits, settings.shedding, self._server.names, self._tell)
         self._hold = HoldFile(data, self._now)
         self._conditions = Conditions.of(settings, self._blobs, self._needed, self._hold, self._now)
         self._reporter.time_zone = lambda: self._conditions.zone.name(self._now())
@@ -187,6 +198,7 @@ class Agent:
             return take_up_encryption_key(self._settings.data_dir, self.device_id, self._tell_encryption_key)
         except DiskError as error:  # what is not encrypted serves all the same
             _log.error("%s; %s. Until then a key in memory stands in, and the hub wraps for that", error, error.remedy)
+            self._capture = None  # what is kept under a key that ends with the process could be read by nobody
             return new_encryption_key(self.device_id)
 
     def _tell_encryption_key(self, public_hex: str) -> None:
@@ -203,12 +215,26 @@ class Agent:
             self._tell_encryption_key(self._encryption_key.public_hex)
 
     async def _start_serving(self, group: TaskGroup) -> None:
-        routes = [*hold_routes(self._hold), *label_routes(self._monitor)]
-        inference = Inference(self._server, self._shadow, choose=self._arms.choose)
+        if self._capture is not None:
+            self._shadow.on_different = self._capture.disagree
+        inference = Inference(
+            self._server, self._capture or self._shadow, choose=self._arms.choose, admission=self._guard
+        )
+        self._guard.on_refused = inference.statistics.note_refused
+        routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference)]
         settings = self._settings
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
         url = await open_places(group, opening, create_router(inference, routes), inference)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
+
+    def _metrics(self, inference: Inference) -> list[Route]:
+        """Return the route at which Prometheus is told of this device."""
+        source = source_now(
+            self.device_id, self._settings.data_dir, lambda: self._link.is_connected, self._outbox.depth, self._board
+        )
+        return metrics_routes(
+            inference.statistics, source, lambda: (*shedding_families(self._guard), *capture_families(self._capture))
+        )
 
     def _resume(self) -> None:
         """Go on with the desired state of before the start, and offer unfinished uploads again."""
@@ -235,7 +261,10 @@ class Agent:
         group.start_soon(self._uplink.send)
         group.start_soon(self._uploads.send, self._link, self.device_id)
         group.start_soon(self._shadow.run)
+        if self._capture is not None:
+            group.start_soon(self._capture.run)
         group.start_soon(self._trials.run)
+        group.start_soon(self._guard.run)
         group.start_soon(self._telemetry.beat)
         group.start_soon(self._telemetry.collect_windows)
 

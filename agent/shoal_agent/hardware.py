@@ -77,7 +77,7 @@ def detect(root: Path = Path("/")) -> Hardware:
             "model": model[:128],
             "architecture": platform.machine()[:32] or "unknown",
             "cores": len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE)) or os.cpu_count() or 1,
-            "memory_bytes": _memory_bytes(_read(root / "proc/meminfo")),
+            "memory_bytes": memory_bytes(root),
             "l4t": l4t,
         }
     )
@@ -126,6 +126,11 @@ def available_memory_bytes(root: Path = Path("/")) -> int | None:
     """Return what programs could still take without swapping, by the kernel's estimate; None where it makes none."""
     match = re.search(r"^MemAvailable:\s*(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
     return int(match[1]) * 1024 if match else None
+
+
+def memory_bytes(root: Path = Path("/")) -> int:
+    """Return the board's memory; 0 where the kernel does not tell."""
+    return _memory_bytes(_read(root / "proc/meminfo"))
 
 
 def _memory_bytes(meminfo: str) -> int:

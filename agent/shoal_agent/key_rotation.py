@@ -11,6 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from shoal_agent.capture.store import CaptureStore
+from shoal_agent.clock import system_clock
 from shoal_agent.durable import replace_file, sync_folder
 from shoal_agent.encryption_key import (
     KEY_FILE,
@@ -42,7 +44,8 @@ class _Journal(BaseModel):
 def rotate_encryption_key(data_dir: Path, device_id: str, tell: Tell) -> EncryptionKey:
     """Make a new key, take every stored key of a version over to it, erase the old one; return the new one.
 
-    The caller holds the data folder: no agent runs on it.
+    Captured samples are opened by either key from before the step on. The caller holds the data folder: no agent runs
+    on it.
 
     Raises:
         DiskError: The disk does not take it; the key that was stays, unless the step had happened, which the next
@@ -53,6 +56,7 @@ def rotate_encryption_key(data_dir: Path, device_id: str, tell: Tell) -> Encrypt
     models = data_dir / "models"
     keys = {name: _wrapped_keys(SlotFile(models, name).slots, name, old, new) for name in known_models(models)}
     journal = _Journal(key_pem=new.to_pem().decode(), keys=keys)
+    CaptureStore(data_dir / "capture", system_clock).take_over(old, new)
     _write(data_dir / "identity" / _JOURNAL, journal.model_dump_json(exclude_none=True).encode())
     return take_up_encryption_key(data_dir, device_id, tell)
 

@@ -1,23 +1,28 @@
 """How the application tells the true label of what was predicted, once it knows it.
 
-`POST /shoal/v1/labels` with the `id` of the answer, on the loopback endpoint alone (`local_caller`); `GET` says what
-became of the labels that came. They are counted by the monitor and leave the device as two numbers of a window.
+`POST /shoal/v1/labels` with the `id` of the answer, or `POST /feedback` with its `request_id`, which need not name the
+model; on the loopback endpoint alone (`local_caller`). `GET` says what became of the labels that came. They are counted
+by the monitor and leave the device as two numbers of a window.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 from shoal_agent.endpoint import Request, RequestError, Response, Route, json_response
 from shoal_agent.local_caller import check_local, read_json
-from shoal_agent.monitor import Fate, LabelError, Monitor
+from shoal_agent.monitor import Fate, LabelError, Labelled, Monitor
 from shoal_contract.limits import MAX_INTEGER
 
 _PATH: Final = "/shoal/v1/labels"
+_FEEDBACK: Final = "/feedback"
 _MAX_BODY_BYTES: Final = 64 * 1024
 _MAX_LABELS: Final = 8192
 _MAX_TEXT_CHARS: Final = 256
 _EXAMPLE: Final = '{"model": "digits", "id": "5f1c2a90-17", "labels": [3]}'
+_FEEDBACK_EXAMPLE: Final = '{"request_id": "5f1c2a90-17", "label": 3}'
 _STATUS: Final[dict[Fate, int]] = {
     "unknown": 404,
     "late": 410,
@@ -26,6 +31,10 @@ _STATUS: Final[dict[Fate, int]] = {
     "wrong_version": 409,
     "misfit": 422,
 }
+_Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT_CHARS)]
+_Label = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+_Labels = Annotated[list[_Label], Field(min_length=1, max_length=_MAX_LABELS)]
+_Version = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 
 
 class _Told(BaseModel):
@@ -33,24 +42,60 @@ class _Told(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    model: str = Field(min_length=1, max_length=_MAX_TEXT_CHARS)
-    id: str = Field(min_length=1, max_length=_MAX_TEXT_CHARS)
-    labels: list[Annotated[int, Field(ge=0, le=MAX_INTEGER)]] = Field(min_length=1, max_length=_MAX_LABELS)
-    version: Annotated[int, Field(ge=1, le=MAX_INTEGER)] | None = None
+    model: _Text
+    id: _Text
+    labels: _Labels
+    version: _Version | None = None
+
+
+class _Feedback(BaseModel):
+    """The body of a POST of feedback: one label for a request of one sample, or one for each of its samples."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    request_id: _Text
+    label: _Label | None = None
+    labels: _Labels | None = None
+    model: _Text | None = None
+    version: _Version | None = None
+
+    @model_validator(mode="after")
+    def _check_one_form(self) -> Self:
+        if (self.label is None) == (self.labels is None):
+            msg = "give either label or labels"
+            raise ValueError(msg)
+        return self
+
+    def each(self) -> list[int]:
+        """Return the label of each sample."""
+        return self.labels if self.labels is not None else [self.label or 0]
 
 
 def label_routes(monitor: Monitor) -> list[Route]:
     """Return the routes by which programs on this device tell true labels, which `monitor` counts."""
+
+    def count(model: str | None, answer_id: str, labels: Sequence[int], version: int | None) -> Labelled:
+        try:
+            return monitor.label(model, answer_id, labels, version)
+        except LabelError as error:
+            raise RequestError(str(error), _STATUS[error.fate], error.remedy) from error
 
     def answer(request: Request) -> Response:
         check_local(request)
         if request.method == "GET":
             return json_response(monitor.label_fates())
         told = read_json(request, _Told, _EXAMPLE)
-        try:
-            counted = monitor.label(told.model, told.id, told.labels, told.version)
-        except LabelError as error:
-            raise RequestError(str(error), _STATUS[error.fate], error.remedy) from error
+        counted = count(told.model, told.id, told.labels, told.version)
         return json_response({"version": counted.version, "labelled": counted.labelled, "correct": counted.correct})
 
-    return [Route(_PATH, dict.fromkeys(("GET", "POST"), answer), _MAX_BODY_BYTES)]
+    def feedback(request: Request) -> Response:
+        check_local(request)
+        told = read_json(request, _Feedback, _FEEDBACK_EXAMPLE)
+        counted = count(told.model, told.request_id, told.each(), told.version)
+        found = {"labelled": counted.labelled, "correct": counted.correct}
+        return json_response({"model": counted.model, "version": counted.version, **found})
+
+    return [
+        Route(_PATH, dict.fromkeys(("GET", "POST"), answer), _MAX_BODY_BYTES),
+        Route(_FEEDBACK, {"POST": feedback}, _MAX_BODY_BYTES),
+    ]

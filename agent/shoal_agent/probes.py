@@ -5,7 +5,6 @@ is a program, or an HTTP request on this device or its LAN.
 """
 
 import os
-import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from typing_extensions import Self
 
 from shoal_agent.errors import ProbeError, ProbeSetupError
+from shoal_agent.owner_file import OwnerFileError, read_owned
 from shoal_agent.probe_run import ProbeAnswer, ask, execute, parse_address
 from shoal_contract.ids import Name
 
@@ -96,10 +96,12 @@ class Probes:
         if self.path is None:
             return {}
         try:
-            data = _read_own(self.path)
+            data = read_owned(self.path, MAX_FILE_BYTES)
             return _FILE.validate_python(tomllib.loads(data.decode()))
         except (FileNotFoundError, NotADirectoryError):
             return {}
+        except OwnerFileError as error:
+            raise ProbeSetupError(f"reading the probes in {self.path}: {error}", error.remedy) from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ProbeSetupError(f"reading the probes in {self.path}: {error}", _HOW) from error
         except ValidationError as error:
@@ -167,20 +169,3 @@ def default_probes_file() -> Path:
     if os.geteuid() == 0:
         return Path("/etc/shoal-agent/probes.toml")
     return Path.home() / ".config/shoal-agent/probes.toml"
-
-
-def _read_own(path: Path) -> bytes:
-    """Read a file that nobody but root and this user could have written.
-
-    Raises:
-        ProbeSetupError: Others could have.
-    """
-    with path.open("rb") as file:
-        found = os.fstat(file.fileno())
-        if found.st_uid not in {0, os.geteuid()} or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            message = f"reading the probes in {path}: others than root and the agent's user may write to it"
-            raise ProbeSetupError(message, f"chown it to the agent's user and chmod 600 {path}")
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise ProbeSetupError(f"reading the probes in {path}: more than {MAX_FILE_BYTES} bytes found", _HOW)
-    return data

@@ -231,6 +231,33 @@ class EngineSettings:
 
 
 @dataclass(frozen=True)
+class SheddingSettings:
+    """When requests to less important models are refused, because the device is too hot or short of memory."""
+
+    soft_c: float | None = None
+    """From this temperature on, °C, models of the lowest priority wait. None: 80 on a Raspberry Pi, whose firmware
+    slows it down from there on; elsewhere 5 below the kernel's passive trip point, and without one never."""
+    hard_c: float | None = None
+    """From this one on all do but those of the highest priority. None: 85 on a Raspberry Pi, else that trip point."""
+    hysteresis_c: float = 5.0
+    """It has to cool down so far below a limit before requests are taken again."""
+    soft_free_ratio: float = 0.08
+    """Of the memory: with less that programs could still take, models of the lowest priority wait."""
+    hard_free_ratio: float = 0.04
+    """With less all do but those of the highest priority."""
+    free_hysteresis_ratio: float = 0.04
+    """So much more has to be free before requests are taken again."""
+    priorities: tuple[tuple[str, int], ...] = ()
+    """Of models by name; those not named have 0, and a higher one is more important."""
+    look_s: float = 5.0
+    """How often temperature and memory are looked at."""
+    retry_after_s: int = 30
+    """What a refused client is told to wait."""
+    quiet_s: float = 600.0
+    """Without anything shed for so long, an episode is over; the hub is told once of each."""
+
+
+@dataclass(frozen=True)
 class ServingPlaces:
     """Where the Open Inference Protocol is spoken."""
 
@@ -263,6 +290,8 @@ class AgentSettings:
     engines: EngineSettings = field(default_factory=EngineSettings)
     send_examples: bool = False
     """Whether a few inputs on which a trial's versions disagree may leave the device, if the hub asks for them."""
+    capture_file: Path | None = None
+    """The owner's rules of what is captured; None: the owner does not allow it."""
     boot_attempts: int = 3
     """Starts that an unproven version may fail before the previous one comes back."""
     link: LinkSettings = field(default_factory=LinkSettings)
@@ -274,6 +303,7 @@ class AgentSettings:
     trust: TrustSettings = field(default_factory=TrustSettings)
     site: SiteSettings = field(default_factory=SiteSettings)
     update: UpdateSettings = field(default_factory=UpdateSettings)
+    shedding: SheddingSettings = field(default_factory=SheddingSettings)
     time_zone: str = ""
     """IANA name of the zone that maintenance windows are in; empty: the system's."""
     probes_file: Path | None = None

@@ -206,8 +206,23 @@ class EncryptionKeyReplaced(WireValue):
     """What to wrap keys of versions for from now on; X25519."""
 
 
+class LoadShed(WireValue):
+    """The device has begun to refuse requests to less important models; once an episode, which it alone bounds."""
+
+    kind: Literal["load_shed"] = "load_shed"
+    reason: Literal["hot", "memory"]
+    level: int = Field(ge=1, le=2)
+    """1: of the lowest priority; 2: of all priorities but the highest."""
+    temperature_c: float | None = None
+    """Of the processor's hottest part."""
+    available_memory_bytes: Count | None = None
+    models: tuple[Name, ...] = Field(default=(), max_length=64)
+    """Whose requests are refused; none where all models have the same priority."""
+
+
 EventBody = Annotated[
-    DeploymentEvent | BlobOffer | RoundResult | MissingArtifact | EncryptionKeyReplaced, Field(discriminator="kind")
+    DeploymentEvent | BlobOffer | RoundResult | MissingArtifact | EncryptionKeyReplaced | LoadShed,
+    Field(discriminator="kind"),
 ]
 
 

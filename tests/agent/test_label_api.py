@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import anyio
@@ -158,3 +158,59 @@ async def test_a_web_page_and_another_device_are_refused(endpoint: Endpoint) -> 
     other = await ask(routes, "POST", PATH, json.dumps(body).encode(), peer="192.168.1.7")
     assert [one.status_code for one in (simple, page, named)] + [other.status] == [403] * 4
     assert endpoint.monitor.label_fates()["taken"] == 0
+
+
+async def test_feedback_by_request_id_is_counted_without_the_model_s_name(endpoint: Endpoint) -> None:
+    answer_id, predicted = await endpoint.infer()
+    told = await endpoint.client.post("/feedback", json={"request_id": answer_id, "labels": predicted})
+    assert (told.status_code, told.json()) == (200, {"model": "tiny", "version": 1, "labelled": 2, "correct": 2})
+    assert (await endpoint.tell(answer_id, predicted)).status_code == 409, "the same answers as by the other path"
+
+
+async def test_one_label_is_of_a_request_of_one_sample(endpoint: Endpoint) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": X[0]}
+    answer = (await endpoint.client.post("/v2/models/tiny/infer", json={"inputs": [tensor], "id": "one"})).json()
+    scores = answer["outputs"][0]["data"]
+    body = {"request_id": "one", "label": scores.index(max(scores)), "model": "tiny", "version": 1}
+    assert (await endpoint.client.post("/feedback", json=body)).json()["correct"] == 1
+
+
+async def test_feedback_on_an_id_that_answers_of_two_models_have_needs_the_model(endpoint: Endpoint) -> None:
+    await endpoint.server.swap("other", replace(served_tiny(), name="other"))
+    for model in ("tiny", "other"):
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": X[0]}
+        await endpoint.client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor], "id": "both"})
+    refused = await endpoint.client.post("/feedback", json={"request_id": "both", "label": 0})
+    assert (refused.status_code, "name the model as well" in refused.json()["error"]) == (409, True)
+    told = await endpoint.client.post("/feedback", json={"request_id": "both", "label": 0, "model": "other"})
+    assert (told.status_code, told.json()["model"]) == (200, "other")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"request_id": "nobody"}, 404),
+        ({"model": "other"}, 404),
+        ({"version": 2}, 409),
+        ({"labels": [0]}, 422),
+        ({"label": 0}, 400),
+        ({"labels": None}, 400),
+        ({"labels": None, "label": True}, 400),
+        ({"unknown": 1}, 400),
+    ],
+)
+async def test_feedback_that_fits_no_answer_is_refused(
+    endpoint: Endpoint, changes: dict[str, object], status: int
+) -> None:
+    answer_id, predicted = await endpoint.infer()
+    body = {"request_id": answer_id, "labels": predicted} | changes
+    refused = await endpoint.client.post("/feedback", json=body)
+    assert refused.status_code == status, refused.text
+
+
+async def test_a_web_page_can_not_give_feedback(endpoint: Endpoint) -> None:
+    answer_id, predicted = await endpoint.infer()
+    body = json.dumps({"request_id": answer_id, "labels": predicted})
+    page = await endpoint.client.post("/feedback", content=body, headers={"origin": "https://evil.example"})
+    other = await ask(Router(label_routes(endpoint.monitor)), "POST", "/feedback", body.encode(), peer="192.168.1.7")
+    assert (page.status_code, other.status) == (403, 403)

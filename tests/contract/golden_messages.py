@@ -69,6 +69,7 @@ from shoal_contract.telemetry import (
     EventBody,
     HardExample,
     Heartbeat,
+    LoadShed,
     MissingArtifact,
     OutboxPosition,
     PassedStep,
@@ -389,6 +390,12 @@ def _round_result() -> RoundResult:
     )
 
 
+def _load_shed() -> LoadShed:
+    return LoadShed(
+        reason="hot", level=2, temperature_c=85.5, available_memory_bytes=1_073_741_824, models=("digits", "faces")
+    )
+
+
 def _batch(channel: BatchChannel, *messages: WireMessage) -> Golden:
     payload = pack(_POSITION, channel, [message.to_bytes() for message in messages])
     return Golden(parse_message(OutboxBatch, payload, limits.MAX_REPORT_BYTES), OutboxBatch, limits.MAX_REPORT_BYTES)
@@ -446,6 +453,7 @@ MESSAGES: Final[dict[str, Golden]] = {
     "event-encryption-key-replaced": Golden(
         _event(EncryptionKeyReplaced(encryption_key=_sha("8"))), Event, limits.MAX_REPORT_BYTES
     ),
+    "event-load-shed": Golden(_event(_load_shed()), Event, limits.MAX_REPORT_BYTES),
     "events": _batch("events", _event(_deployment_event()), _event(_round_result())),
     "windows": _batch("windows", TelemetryMessage(body=window()), TelemetryMessage(body=shadow_window())),
     "ack": Golden(_ack(), Ack, limits.MAX_REPORT_BYTES),

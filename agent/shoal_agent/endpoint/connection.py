@@ -5,24 +5,48 @@ import math
 from collections import deque
 from collections.abc import Awaitable
 from logging import getLogger
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, Protocol, cast
 
+from shoal_agent.endpoint.bodies import BodyBudget
+from shoal_agent.endpoint.limits import EndpointLimits
 from shoal_agent.endpoint.message import INTERNAL, REQUEST_TIMEOUT, UNAVAILABLE, Request, RequestError, Response, refuse
-from shoal_agent.endpoint.reader import Asked, RequestReader
+from shoal_agent.endpoint.reader import Asked, Authorize, RequestReader
+from shoal_agent.endpoint.routes import Router
 from shoal_agent.errors import AgentError
-
-if TYPE_CHECKING:
-    from shoal_agent.endpoint.listener import Listener
 
 _log = getLogger(__name__)
 _ONE_WRITE_BYTES: Final = 64 * 1024
 """An answer of at most this size is copied behind its head, which takes less than a second system call."""
 
 
-class HttpConnection(asyncio.BufferedProtocol):
-    """Serves one connection of a listener; everything happens in the event loop."""
+class Owner(Protocol):
+    """Who has accepted a connection.
 
-    def __init__(self, listener: "Listener") -> None:
+    Attributes:
+        router: Answers.
+        limits: Bounds.
+        authorize: Decides by a request's headers who may ask.
+        budget: Memory for bodies.
+        buffer: Where all connections receive what is no body of its own.
+    """
+
+    router: Router
+    limits: EndpointLimits
+    authorize: Authorize
+    budget: BodyBudget
+    buffer: memoryview
+
+    def take(self, connection: "HttpConnection") -> bool:
+        """Count a connection in; return whether there is room."""
+
+    def drop(self, connection: "HttpConnection") -> None:
+        """Count a connection out."""
+
+
+class HttpConnection(asyncio.BufferedProtocol):
+    """Serves one connection; everything happens in the event loop."""
+
+    def __init__(self, listener: Owner) -> None:
         self._listener = listener
         self._limits = listener.limits
         self._loop = asyncio.get_running_loop()

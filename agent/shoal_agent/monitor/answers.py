@@ -157,6 +157,25 @@ class Answers:
             raise LabelError("late", f"{doing}: it was answered more than {self._settings.max_age_s:g} s ago")
         return found
 
+    def only_model(self, answer_id: str, doing: str) -> str:
+        """Return the one model that has answered under an id.
+
+        Args:
+            answer_id: What the answer is called.
+            doing: How an error begins.
+
+        Raises:
+            LabelError: None has, or several have.
+        """
+        models = [model for model, known in self._answers if known == answer_id]
+        if not models:
+            message = f"{doing}: no such answer among the last {self._settings.max_answers} since the agent's start"
+            raise LabelError("unknown", message, "send labels by the id of the answer, before so many later ones")
+        if len(models) > 1:
+            message = f"{doing}: answers of {', '.join(sorted(models))[:200]} have this id"
+            raise LabelError("ambiguous", message, "name the model as well")
+        return models[0]
+
     def settle(self, answer: Answer) -> None:
         """Note that an answer was labelled; only that is remembered of it."""
         self._samples -= 0 if answer.predicted is None else len(answer.predicted)

@@ -28,8 +28,9 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Labelled:
-    """What labels came to: the version that had answered, samples with a label, and those that were predicted right."""
+    """What labels came to: who had answered, how many samples have a label, and how many were predicted right."""
 
+    model: str
     version: int
     labelled: int
     correct: int
@@ -94,11 +95,11 @@ class Monitor:
             if sketch is not None:
                 sketch.errors += 1
 
-    def label(self, model: str, answer_id: str, labels: Sequence[int], version: int | None = None) -> Labelled:
+    def label(self, model: str | None, answer_id: str, labels: Sequence[int], version: int | None = None) -> Labelled:
         """Count the true labels of one answer in the current window of the version that gave it, also of a trial's.
 
         Args:
-            model: What was asked.
+            model: What was asked; None: whichever model has answered under this id.
             answer_id: What the answer is called.
             labels: The true label of each of its samples, as places among the model's outputs from 0.
             version: Which version must have answered, if the application says so.
@@ -106,10 +107,11 @@ class Monitor:
         Raises:
             LabelError: They can not be counted; that is counted by its kind.
         """
-        doing = f"taking the labels of answer {answer_id[:64]!r} of {model}"
+        doing = f"taking the labels of answer {answer_id[:64]!r}{f' of {model}' if model is not None else ''}"
         with self._lock:
             try:
-                counted = self._label(model, answer_id, labels, version, doing)
+                named = model if model is not None else self._answers.only_model(answer_id, doing)
+                counted = self._label(named, answer_id, labels, version, doing)
             except LabelError as error:
                 self._fates[error.fate] += 1
                 raise
@@ -135,7 +137,7 @@ class Monitor:
         sketch.labelled_answers += 1
         sketch.labelled += len(labels)
         sketch.correct += correct
-        return Labelled(answer.stream[1], len(labels), correct)
+        return Labelled(model, answer.stream[1], len(labels), correct)
 
     def take_windows(self, now: datetime, config: DesiredConfig) -> list[FinishedWindow]:
         """Return the windows that are full (`window_requests`) or old enough (`window_s`), and forget them.

@@ -3,9 +3,20 @@
 What is served is decided by the updater, which swaps models in and out of `ModelServer`.
 """
 
+from shoal_agent.serving.admission import Admission
 from shoal_agent.serving.app import create_router
 from shoal_agent.serving.infer import Inference
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
 from shoal_agent.serving.settings import ServingSettings
+from shoal_agent.serving.statistics import Statistics
 
-__all__ = ["Inference", "ModelServer", "Observer", "ServedModel", "ServingSettings", "create_router"]
+__all__ = [
+    "Admission",
+    "Inference",
+    "ModelServer",
+    "Observer",
+    "ServedModel",
+    "ServingSettings",
+    "Statistics",
+    "create_router",
+]

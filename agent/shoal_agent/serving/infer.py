@@ -4,17 +4,20 @@ All three run together in a worker thread, so that a large body or a slow model 
 costs 0.1 to 0.2 ms, so a model that was quick until now answers a small request in place.
 """
 
+import asyncio
 import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
-from shoal_agent.endpoint import Handler, Request, Response, refuse
+from shoal_agent.endpoint import Handler, Request, RequestError, Response, refuse
 from shoal_agent.engines import Array
 from shoal_agent.errors import AgentError
+from shoal_agent.serving.admission import Admission, AdmitAll
 from shoal_agent.serving.batching import join, split
 from shoal_agent.serving.body import inflated, json_bytes
 from shoal_agent.serving.cache import PredictionCache
@@ -25,7 +28,7 @@ from shoal_agent.serving.pace import Pace
 from shoal_agent.serving.resolve import resolve
 from shoal_agent.serving.settings import ServingSettings
 from shoal_agent.serving.statistics import Statistics
-from shoal_agent.serving.workers import Claim, Workers
+from shoal_agent.serving.workers import TIMED_OUT, Claim, Workers
 
 Choose = Callable[[str, str | None, str], ModelServer]
 """From model, version of the path and the request's key to where the model is borrowed from: a trial's arm, or not."""
@@ -88,6 +91,7 @@ class Inference:
         observer: Sees every request that was answered, and hears of the others.
         settings: Bounds.
         choose: May have another version answer, see `shoal_agent.trials`; only what serves is described.
+        admission: Asked before a request is worked on; None: nothing is refused.
     """
 
     def __init__(
@@ -96,14 +100,17 @@ class Inference:
         observer: Observer,
         settings: ServingSettings = ServingSettings(),  # noqa: B008 - frozen
         choose: Choose | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.server = server
         self.settings = settings
         self.statistics = Statistics()
         self.cache = PredictionCache(settings.cache_bytes, settings.cache_ttl_s) if settings.cache_bytes else None
         self._choose = choose
+        self._admission = admission or AdmitAll()
         self._observer = observer
         self.workers = Workers(settings.workers, settings.max_waiting, settings.max_stuck)
+        self.statistics.load = self.workers.load
         self._pace = Pace(settings)
         self._start = secrets.token_hex(4)  # an id of an earlier start names no answer of this one
         self._answers = itertools.count(1)
@@ -115,10 +122,11 @@ class Inference:
             What the question's `encode` or `refuse` wrote, or an awaitable of it.
 
         Raises:
-            RequestError: It is not served, or too many wait already.
+            RequestError: It is not served or not admitted, or too many wait already.
         """
         server = self.server if self._choose is None else self._choose(name, version, key)
         served = resolve(server, server.get(name), name, version)
+        self._admission.admit(name)
         item = _Item(served, question, time.perf_counter())
         # The event loop must not wait for a worker to leave an engine that one thread at a time may use.
         if not served.engine.is_in_use and self._pace.is_quick(served, question.form, question.body_bytes):
@@ -127,7 +135,18 @@ class Inference:
         borrowed.enter_context(server.borrow(name))
         together = min(served.best_together, self.settings.most_together)
         claim = Claim(name, self._run, served, together, timeout_s=self.settings.timeout_s)
-        return self.workers.hand_in(claim, item, borrowed.close)
+        try:
+            answer = self.workers.hand_in(claim, item, borrowed.close)
+        except RequestError:
+            self.statistics.note_refused(name, "overloaded")
+            raise
+        answer.add_done_callback(partial(self._note_timeout, name))
+        return answer
+
+    def _note_timeout(self, name: str, answer: "asyncio.Future[Any]") -> None:
+        error = None if answer.cancelled() else answer.exception()
+        if isinstance(error, RequestError) and error.status == TIMED_OUT:
+            self.statistics.note_refused(name, "timeout")
 
     def close(self) -> None:
         """End the worker threads."""
@@ -154,6 +173,9 @@ class Inference:
         if self.cache is not None and part.asked is not None:
             part.key = self.cache.key(item.served, part.asked.inputs)
             part.outputs = self.cache.get(part.key)
+            counted = self.statistics.of(item.served)
+            looked_s = time.perf_counter() - part.decoded_s
+            (counted.cache_miss if part.outputs is None else counted.cache_hit).add(looked_s)
         return part
 
     def _infer(self, part: _Part) -> None:

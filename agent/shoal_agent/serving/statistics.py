@@ -3,14 +3,27 @@
 Source: the statistics extension of the Open Inference Protocol v2.
 """
 
+import threading
 import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
 
 from shoal_agent.endpoint import Request, Response, Route, json_response
 from shoal_agent.serving.models import ModelServer, ServedModel
 from shoal_agent.serving.resolve import resolve
+from shoal_agent.serving.workers import Load
+from shoal_contract.telemetry import LATENCY_EDGES_MS
+
+LATENCY_EDGES_S: Final = tuple(edge / 1000 for edge in LATENCY_EDGES_MS)
+"""Upper edges of the bins of `VersionStatistics.latency`, seconds; the last bin has none."""
+Refusal = Literal["overloaded", "timeout", "hot", "memory"]
+_DURATIONS: Final = (
+    "success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss",
+)  # fmt: skip
 
 
 @dataclass
@@ -24,6 +37,11 @@ class Duration:
         """Count one more."""
         self.count += 1
         self.ns += int(seconds * 1e9)
+
+    def merge(self, other: "Duration") -> None:
+        """Take in what another one has counted."""
+        self.count += other.count
+        self.ns += other.ns
 
     def shown(self) -> dict[str, int]:
         """Return the protocol's form."""
@@ -45,6 +63,8 @@ class VersionStatistics:
     compute_output: Duration = field(default_factory=Duration)
     cache_hit: Duration = field(default_factory=Duration)
     cache_miss: Duration = field(default_factory=Duration)
+    latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_EDGES_S) + 1))
+    """Answered requests by how long they took, over `LATENCY_EDGES_S`; a time at an edge is below it."""
 
     def note_failure(self, took_s: float) -> None:
         """Count a request that got an error."""
@@ -62,37 +82,71 @@ class VersionStatistics:
         self.executions += 1
         self.last_ms = int(time.time() * 1000)
         self.success.add(encoded - came)
+        self.latency[bisect_left(LATENCY_EDGES_S, encoded - came)] += 1
         self.queue.add(begun - came)
         self.compute_input.add(decoded - begun)
         self.compute_infer.add(inferred - decoded)
         self.compute_output.add(encoded - inferred)
 
+    def merge(self, other: "VersionStatistics") -> None:
+        """Take in what another one has counted."""
+        self.samples += other.samples
+        self.executions += other.executions
+        self.last_ms = max(self.last_ms, other.last_ms)
+        self.latency = [mine + more for mine, more in zip(self.latency, other.latency, strict=True)]
+        for name in _DURATIONS:
+            getattr(self, name).merge(getattr(other, name))
+
     def shown(self, served: ServedModel) -> dict[str, Any]:
         """Return the protocol's form."""
-        names = (
-            "success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss"
-        )  # fmt: skip
         return {
             "name": served.name,
             "version": str(served.version),
             "last_inference": self.last_ms,
             "inference_count": self.samples,
             "execution_count": self.executions,
-            "inference_stats": {name: getattr(self, name).shown() for name in names},
+            "inference_stats": {name: getattr(self, name).shown() for name in _DURATIONS},
             "batch_stats": [],
         }
 
 
 class Statistics:
-    """The statistics of what is served now."""
+    """The statistics of what is served now, and what was not worked on at all.
+
+    Attributes:
+        refused: Requests that got no worker, or no answer in time, by model and reason.
+        load: Gives what runs and what waits; called in the event loop.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._versions: WeakKeyDictionary[ServedModel, VersionStatistics] = WeakKeyDictionary()
+        self.refused: Counter[tuple[str, Refusal]] = Counter()
+        self.load: Callable[[], Load] = Load
 
     def of(self, served: ServedModel) -> VersionStatistics:
         """Return the statistics of a served version."""
         found = self._versions.get(served)
-        return found if found is not None else self._versions.setdefault(served, VersionStatistics())
+        if found is not None:
+            return found
+        with self._lock:  # `all` goes through them meanwhile
+            return self._versions.setdefault(served, VersionStatistics())
+
+    def all(self) -> dict[tuple[str, int], VersionStatistics]:
+        """Return the statistics by model and version, a trial's candidate among them.
+
+        A version that is loaded twice, as while one gives way to the other, is counted as one.
+        """
+        with self._lock:
+            known = [(served.name, served.version, counted) for served, counted in self._versions.items()]
+        merged: dict[tuple[str, int], VersionStatistics] = {}
+        for name, version, counted in sorted(known, key=lambda one: one[:2]):
+            merged.setdefault((name, version), VersionStatistics()).merge(counted)
+        return merged
+
+    def note_refused(self, model: str, reason: Refusal) -> None:
+        """Count a request that was not worked on, or not in time; called in the event loop."""
+        self.refused[model, reason] += 1
 
 
 def statistics_routes(server: ModelServer, statistics: Statistics) -> list[Route]:

@@ -9,18 +9,18 @@ import heapq
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from shoal_agent.endpoint import RequestError
 from shoal_agent.endpoint.message import TOO_MANY, UNAVAILABLE
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_TIMED_OUT: Final = 504
+TIMED_OUT: Final = 504
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,13 @@ class Claim(Generic[Item, Result]):
     priority: int = 0
     most_at_once: int = 0
     timeout_s: float = 60.0
+
+
+class Load(NamedTuple):
+    """Jobs by model: those that run, and those that wait for their turn."""
+
+    running: Mapping[str, int] = {}
+    waiting: Mapping[str, int] = {}
 
 
 @dataclass(eq=False)
@@ -96,6 +103,10 @@ class Workers:
     def is_busy(self) -> bool:
         """Whether anything runs or waits."""
         return self._busy > 0 or bool(self._waiting)
+
+    def load(self) -> Load:
+        """Return what runs and what waits, by model."""
+        return Load(+self._running, Counter(job.claim.model for job in self._waiting))
 
     def waiting(self) -> int:
         """Return how many jobs wait."""
@@ -214,7 +225,7 @@ class Workers:
         doing = "ran" if job.run is not None else "waited for its turn"
         message = f"model {job.claim.model!r} did not answer within {job.claim.timeout_s:g} s: the request {doing}"
         remedy = "send smaller or fewer requests, or allow more time"
-        job.future.set_exception(RequestError(message, _TIMED_OUT, remedy))
+        job.future.set_exception(RequestError(message, TIMED_OUT, remedy))
         run = job.run
         if run is None or run.is_given_up or self._stuck >= self.most_stuck:
             return

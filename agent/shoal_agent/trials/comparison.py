@@ -34,6 +34,11 @@ class Seen:
     served: ServedModel
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    answer_id: str = ""
+
+
+OnDifferent = Callable[[Seen, NDArray[np.int64]], None]
+"""Told the places of a request's samples for which the two chose different labels; in a thread, must be quick."""
 
 
 class Comparison:
@@ -45,6 +50,7 @@ class Comparison:
         may_send: Whether the device's owner lets inputs out at all.
         now: Trusted time.
         monotonic: Seconds that only rise.
+        on_different: Told of samples on which the two disagree.
     """
 
     def __init__(
@@ -55,12 +61,14 @@ class Comparison:
         may_send: bool,
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
+        on_different: OnDifferent = lambda *_: None,
     ) -> None:
         self.model = model
         self.wanted = wanted
         self._most_examples = wanted.hard_examples if may_send else 0
         self._now = now
         self._monotonic = monotonic
+        self._on_different = on_different
         self._lock = threading.Lock()
         self._budget_s, self._budget_at_s = BURST_S, monotonic()
         self._begin()
@@ -137,6 +145,8 @@ class Comparison:
             return
         labels, others = mine.argmax(axis=1), theirs.argmax(axis=1)
         differing = np.flatnonzero(labels != others)
+        if differing.size:
+            self._on_different(seen, differing)
         self.compared, self.disagreed = self.compared + len(labels), self.disagreed + len(differing)
         for index in differing[: self._most_examples]:
             row, other = mine[index], theirs[index]

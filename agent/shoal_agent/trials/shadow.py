@@ -10,12 +10,14 @@ from logging import getLogger
 from typing import Final
 
 import anyio
+import numpy as np
 from anyio import to_thread
+from numpy.typing import NDArray
 
 from shoal_agent.engines import Array
 from shoal_agent.serving.models import Observer, ServedModel
 from shoal_agent.trials.arms import Arms
-from shoal_agent.trials.comparison import Comparison, Seen
+from shoal_agent.trials.comparison import Comparison, OnDifferent, Seen
 from shoal_contract.desired import DesiredConfig, DesiredTrial
 from shoal_contract.telemetry import ShadowWindow
 
@@ -52,12 +54,16 @@ class Shadow:
         self._comparisons: dict[str, Comparison] = {}
         self._waiting: deque[tuple[Comparison, Seen]] = deque()
         self._wake: Callable[[], None] = lambda: None
+        self.on_different: OnDifferent = lambda *_: None
+        """Told of samples on which a candidate disagrees, see `Comparison`."""
 
     def begin(self, name: str, wanted: DesiredTrial) -> None:
         """Compare from now on; a trial that goes on keeps its counts."""
         known = self._comparisons.get(name)
         if wanted.mode == "shadow" and (known is None or known.wanted != wanted):
-            self._comparisons[name] = Comparison(name, wanted, may_send=self._may_send, now=self._now)
+            self._comparisons[name] = Comparison(
+                name, wanted, may_send=self._may_send, now=self._now, on_different=self._tell_different
+            )
 
     def end(self, name: str) -> None:
         """Compare no more; counts that nobody has taken are lost with the trial."""
@@ -81,7 +87,7 @@ class Shadow:
         if len(self._waiting) >= MAX_WAITING or not comparison.has_budget():
             comparison.skip()
             return
-        self._waiting.append((comparison, Seen(served, inputs, outputs)))
+        self._waiting.append((comparison, Seen(served, inputs, outputs, answer_id)))
         self._wake()
 
     def observe_error(self, served: ServedModel) -> None:
@@ -111,6 +117,9 @@ class Shadow:
             if comparison.requests and (is_full or age_s >= config.window_s):
                 finished.append(comparison.finish())
         return finished
+
+    def _tell_different(self, seen: Seen, differing: NDArray[np.int64]) -> None:
+        self.on_different(seen, differing)
 
     async def _run_one(self, comparison: Comparison, seen: Seen) -> None:
         if self._arms.running(seen.served.name) != comparison.wanted:

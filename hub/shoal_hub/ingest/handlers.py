@@ -10,15 +10,33 @@ from shoal_contract.telemetry import (
     BlobOffer,
     DeploymentEvent,
     EncryptionKeyReplaced,
+    LoadShed,
     MissingArtifact,
     RoundResult,
     ShadowWindow,
     Window,
 )
 
-Body = DeploymentEvent | RoundResult | MissingArtifact | Window | ShadowWindow | BlobOffer | EncryptionKeyReplaced
+Body = (
+    DeploymentEvent
+    | RoundResult
+    | MissingArtifact
+    | Window
+    | ShadowWindow
+    | BlobOffer
+    | EncryptionKeyReplaced
+    | LoadShed
+)
 SomeBody = TypeVar(
-    "SomeBody", DeploymentEvent, RoundResult, MissingArtifact, Window, ShadowWindow, BlobOffer, EncryptionKeyReplaced
+    "SomeBody",
+    DeploymentEvent,
+    RoundResult,
+    MissingArtifact,
+    Window,
+    ShadowWindow,
+    BlobOffer,
+    EncryptionKeyReplaced,
+    LoadShed,
 )
 Handler = Callable[[Session, str, SomeBody, datetime], None]
 """Called with (session, device id, body, now) inside the transaction that commits the message.

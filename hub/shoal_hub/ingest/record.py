@@ -14,6 +14,7 @@ from shoal_contract.telemetry import (
     EncryptionKeyReplaced,
     Event,
     EventBody,
+    LoadShed,
     MissingArtifact,
     RoundResult,
 )
@@ -107,5 +108,8 @@ def _sentence(device_id: str, body: EventBody) -> str:
             return f"{device_id} does not find artifact {body.sha256[:12]}: {body.detail or 'silence'}"
         case EncryptionKeyReplaced():
             return f"{device_id} has the encryption key {body.encryption_key[:12]}"
+        case LoadShed():
+            why = "is too hot" if body.reason == "hot" else "is short of memory"
+            return f"{device_id} {why} and refuses requests to {', '.join(body.models) or 'no model yet'}"
         case BlobOffer():
             return f"{device_id} offers {body.size_bytes} bytes ({body.purpose}, {body.sha256[:12]})"

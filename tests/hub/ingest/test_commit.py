@@ -14,6 +14,7 @@ from shoal_contract.telemetry import (
     DeploymentEvent,
     Event,
     Heartbeat,
+    LoadShed,
     MissingArtifact,
     OutboxPosition,
     PassedStep,
@@ -313,6 +314,18 @@ def test_steps_that_came_as_one_event_are_all_shown_in_it(
     (row,) = rows(database, "deployment")
     assert row.message == f"{device_id}: digits version 2: fetch, verify, stage"
     assert DeploymentEvent.model_validate(row.body).passed == passed
+
+
+def test_a_device_that_is_too_hot_is_told_as_a_warning_with_the_models_that_it_refuses(
+    committer: Committer, database: Database, device_id: str
+) -> None:
+    body = LoadShed(reason="hot", level=2, temperature_c=85.5, models=("birds", "faces"))
+    place = OutboxPosition(stream=STREAM, sequence=1, oldest=1)
+    committer.commit([Received(device_id, Event(event_id="e" * 32, outbox=place, at=NOON, body=body))], NOON)
+    (row,) = rows(database, "load_shed")
+    assert (row.severity, row.subject) == ("warning", f"device/{device_id}")
+    assert row.message == f"{device_id} is too hot and refuses requests to birds, faces"
+    assert LoadShed.model_validate(row.body) == body
 
 
 def carrying(device_id: str, generation: int, *sequences: int) -> list[Received]:

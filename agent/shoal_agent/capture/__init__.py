@@ -1,0 +1,27 @@
+"""Capture: samples of real requests, kept on the device for its owner, encrypted, and only by its owner's rules.
+
+Off unless the owner switches it on and a file of rules names models. Nothing of it leaves the device by itself.
+"""
+
+from shoal_agent.capture.capturer import Capture
+from shoal_agent.capture.errors import CaptureError
+from shoal_agent.capture.metrics import capture_families
+from shoal_agent.capture.opening import open_capture
+from shoal_agent.capture.rules import CaptureRules, default_rules_file, read_rules
+from shoal_agent.capture.sealed import About, Captured
+from shoal_agent.capture.store import Budget, CaptureStore, Kept
+
+__all__ = [
+    "About",
+    "Budget",
+    "Capture",
+    "CaptureError",
+    "CaptureRules",
+    "CaptureStore",
+    "Captured",
+    "Kept",
+    "capture_families",
+    "default_rules_file",
+    "open_capture",
+    "read_rules",
+]

@@ -1,0 +1,220 @@
+"""Keeps samples of answered requests by the owner's rules; whoever asked never waits for it.
+
+Between serving and what watches it, as an `Observer`: a worker thread only picks and copies. Redacting, encrypting and
+writing happen in a task, one sample at a time.
+"""
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from logging import getLogger
+from typing import Final, Literal, Protocol
+from weakref import WeakKeyDictionary
+
+import anyio
+import numpy as np
+from anyio import to_thread
+from numpy.typing import NDArray
+
+from shoal_agent.capture.archive import to_npz
+from shoal_agent.capture.choice import Range, Reason, pick
+from shoal_agent.capture.errors import CaptureError
+from shoal_agent.capture.redactor import redact
+from shoal_agent.capture.rules import CaptureRules
+from shoal_agent.capture.sealed import About, Captured
+from shoal_agent.capture.store import Budget, CaptureStore
+from shoal_agent.encryption_key import EncryptionKey
+from shoal_agent.engines import Array
+from shoal_agent.errors import DiskError
+from shoal_agent.monitor.rows import rows_of, scores_of
+from shoal_agent.serving.models import Observer, ServedModel
+
+_log = getLogger(__name__)
+Fate = Literal["kept", "busy", "too_large", "redactor", "budget", "disk"]
+MAX_WAITING: Final = 16
+"""Samples that may wait for their turn; more are let go, and counted."""
+_MEGABYTE: Final = 1_000_000
+_MAX_ID_CHARS: Final = 128
+
+
+class Answered(Protocol):
+    """A request that was answered, as a trial shows it to its candidate."""
+
+    @property
+    def served(self) -> ServedModel:
+        """The version that has answered."""
+
+    @property
+    def inputs(self) -> Mapping[str, Array]:
+        """The request's arrays by name."""
+
+    @property
+    def outputs(self) -> Mapping[str, Array]:
+        """The answer's."""
+
+    @property
+    def answer_id(self) -> str:
+        """What the answer is called."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A picked sample: copies of one sample's arrays, by input."""
+
+    about: About
+    arrays: Mapping[str, Array]
+
+
+class Capture:
+    """An observer that shows everything to another one, and keeps what the rules pick.
+
+    Args:
+        watched: Is shown everything as it comes.
+        rules: The owner's.
+        store: Where samples are kept.
+        key: Gives the device's encryption key.
+        now: Trusted time.
+        chance: 0 to 1, evenly.
+    """
+
+    def __init__(
+        self,
+        watched: Observer,
+        rules: CaptureRules,
+        store: CaptureStore,
+        key: Callable[[], EncryptionKey],
+        now: Callable[[], datetime],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._watched = watched
+        self._rules = rules
+        self._store = store
+        self._key = key
+        self._now = now
+        self._chance = chance
+        self._budget = Budget(
+            int(rules.max_mb * _MEGABYTE), int(rules.max_mb_per_day * _MEGABYTE), rules.max_samples_per_day
+        )
+        self._ranges: WeakKeyDictionary[ServedModel, Range] = WeakKeyDictionary()
+        self._waiting: deque[_Waiting] = deque()
+        self._wake: Callable[[], None] = lambda: None
+        self.fates: Counter[Fate] = Counter()
+        """What became of the samples that were picked."""
+
+    def observe(
+        self,
+        served: ServedModel,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        latency_ms: float,
+        answer_id: str,
+    ) -> None:
+        """Show one answered request to who watches, and keep what the rules pick of it."""
+        self._watched.observe(served, inputs, outputs, latency_ms, answer_id)
+        rule = self._rules.models.get(served.name)
+        if rule is None:
+            return
+        rows = rows_of(served, inputs)
+        if len(rows):
+            scores = scores_of(served, outputs, len(rows))
+            self._take(served, inputs, scores, pick(rule, rows, scores, self._range(served), self._chance), answer_id)
+
+    def observe_error(self, served: ServedModel) -> None:
+        """Show who watches a request that got an error; nothing of it is kept."""
+        self._watched.observe_error(served)
+
+    def disagree(self, seen: Answered, differing: NDArray[np.int64]) -> None:
+        """Keep samples for which a trial's candidate chose another label, where the rules ask for them.
+
+        Args:
+            seen: The request as it was answered.
+            differing: (m,) int64: the places of those samples in it.
+        """
+        rule = self._rules.models.get(seen.served.name)
+        if rule is None or not rule.disagreement:
+            return
+        scores = scores_of(seen.served, seen.outputs, len(rows_of(seen.served, seen.inputs)))
+        picked: dict[int, tuple[Reason, ...]] = {int(index): ("disagreement",) for index in differing}
+        self._take(seen.served, seen.inputs, scores, picked, seen.answer_id)
+
+    async def run(self) -> None:
+        """Keep what waits, one sample after the other, for ever."""
+        loop, news = asyncio.get_running_loop(), anyio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(news.set)
+
+        while True:
+            news = anyio.Event()
+            self._wake = wake
+            while self._waiting:
+                self.fates[await self._keep(self._waiting.popleft())] += 1
+            await news.wait()
+
+    def _take(
+        self,
+        served: ServedModel,
+        inputs: Mapping[str, Array],
+        scores: NDArray[np.float32],
+        picked: Mapping[int, tuple[Reason, ...]],
+        answer_id: str,
+    ) -> None:
+        """Copy picked samples out of a request, whose memory is used again."""
+        for index, reasons in list(picked.items())[: self._rules.max_samples_per_request]:
+            if len(self._waiting) >= MAX_WAITING:
+                self.fates["busy"] += 1
+                continue
+            arrays = _sample(served, inputs, index)
+            if sum(array.nbytes for array in arrays.values()) > self._rules.max_sample_bytes:
+                self.fates["too_large"] += 1
+                continue
+            row = scores[index] if len(scores) else None
+            about = About(
+                model=served.name,
+                version=served.version,
+                request_id=answer_id[:_MAX_ID_CHARS],
+                at=self._now(),
+                reasons=reasons,
+                label=int(row.argmax()) if row is not None else None,
+                confidence=float(row.max()) if row is not None and np.isfinite(row.max()) else None,
+            )
+            self._waiting.append(_Waiting(about, arrays))
+            self._wake()
+
+    async def _keep(self, waiting: _Waiting) -> Fate:
+        sample = to_npz(waiting.arrays)
+        if self._rules.redact:
+            most_bytes = 2 * self._rules.max_sample_bytes + len(sample)
+            try:
+                sample = await redact(self._rules.redact, sample, self._rules.redact_timeout_s, most_bytes)
+            except CaptureError as error:
+                _log.warning("a sample of %s is not kept: %s; %s", waiting.about.model, error, error.remedy)
+                return "redactor"
+        add = partial(self._store.add, Captured(waiting.about, sample), self._key(), self._budget)
+        try:
+            return "budget" if await to_thread.run_sync(add) is None else "kept"
+        except DiskError as error:
+            _log.error("a sample of %s is not kept: %s; %s", waiting.about.model, error, error.remedy)
+            return "disk"
+
+    def _range(self, served: ServedModel) -> Range:
+        known = self._ranges.get(served)
+        return known if known is not None else self._ranges.setdefault(served, Range.of(served.manifest.baseline))
+
+
+def _sample(served: ServedModel, inputs: Mapping[str, Array], index: int) -> dict[str, Array]:
+    """Return copies of one sample's arrays by input, in the inputs' own shape where their first size is of samples."""
+    arrays = [inputs[spec.name] for spec in served.manifest.inputs]
+    samples = len(rows_of(served, inputs))
+    return {
+        spec.name: array.reshape(samples, *_rest(array, samples))[index].copy()
+        for spec, array in zip(served.manifest.inputs, arrays, strict=True)
+    }
+
+
+def _rest(array: Array, samples: int) -> tuple[int, ...]:
+    return array.shape[1:] if array.ndim and array.shape[0] == samples else (array.size // samples,)
