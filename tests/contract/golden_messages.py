@@ -18,6 +18,7 @@ from tests.contract.golden_enrolment import (
     renewal_request,
     renewal_response,
 )
+from tests.contract.golden_features import desired_features
 
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
@@ -413,6 +414,7 @@ def _ack() -> Ack:
 
 MESSAGES: Final[dict[str, Golden]] = {
     "desired-state": Golden(desired_state(), DesiredState, limits.MAX_ENVELOPE_BYTES),
+    "desired-features": Golden(desired_features(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "version-manifest": Golden(manifest(), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "transfer-manifest": Golden(transfer_manifest(), TransferManifest, limits.MAX_CHUNK_LIST_BYTES),
     "presence-online": Golden(
