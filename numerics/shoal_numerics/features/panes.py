@@ -1,0 +1,226 @@
+"""Partial aggregates of panes, as one table, and how rows of it combine: events to panes, panes to windows.
+
+Moments combine by Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+variances" (1979), generalised to any number of parts. Counts, extremes and last values combine exactly.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+NEVER: Final = np.iinfo(np.int64).min
+"""The position of a value that there is not."""
+MAX_VALUE: Final = 1e150
+"""A larger value counts as missing: its square would leave float64."""
+
+
+class Panes(NamedTuple):
+    """Rows of partial aggregates of r panes and c fields, sorted by `slot` and `pane` where they are a table.
+
+    Attributes:
+        slot: (r,) int64, the entity's place.
+        pane: (r,) int64, the position of its events over the length of a pane, rounded down.
+        events: (r,) int64, at least 1.
+        first_ns: (r,) int64, the earliest time of an event.
+        last_ns: (r,) int64, the latest.
+        present: (r, c) int64, values that are not missing.
+        mean: (r, c) float64; 0 where there is none.
+        m2: (r, c) float64, the sum of squared deviations from the mean.
+        low: (r, c) float64; infinity where there is none.
+        high: (r, c) float64; minus infinity where there is none.
+        last: (r, c) float64, the value at `last_at`.
+        last_at: (r, c) int64, the greatest position of a value, `NEVER` where there is none.
+    """
+
+    slot: Integers
+    pane: Integers
+    events: Integers
+    first_ns: Integers
+    last_ns: Integers
+    present: Integers
+    mean: Floats
+    m2: Floats
+    low: Floats
+    high: Floats
+    last: Floats
+    last_at: Integers
+
+    @classmethod
+    def empty(cls, rows: int, fields: int) -> "Panes":
+        """Return a table whose rows belong to no pane: their `pane` is `NEVER`."""
+        integers = (rows,)
+        cells = (rows, fields)
+        return cls(
+            slot=np.zeros(integers, dtype=np.int64),
+            pane=np.full(integers, NEVER, dtype=np.int64),
+            events=np.zeros(integers, dtype=np.int64),
+            first_ns=np.zeros(integers, dtype=np.int64),
+            last_ns=np.zeros(integers, dtype=np.int64),
+            present=np.zeros(cells, dtype=np.int64),
+            mean=np.zeros(cells),
+            m2=np.zeros(cells),
+            low=np.full(cells, np.inf),
+            high=np.full(cells, -np.inf),
+            last=np.zeros(cells),
+            last_at=np.full(cells, NEVER, dtype=np.int64),
+        )
+
+    @classmethod
+    def of_events(
+        cls, slot: Integers, pane: Integers, position: Integers, times_ns: Integers, values: Floats
+    ) -> "Panes":
+        """Return one row for each event.
+
+        Args:
+            slot: (n,) places of the entities.
+            pane: (n,) panes.
+            position: (n,) positions: times in ns, or numbers of events.
+            times_ns: (n,) times.
+            values: (n, c); NaN, infinity and what lies beyond `MAX_VALUE` is missing.
+        """
+        is_there = np.abs(values) <= MAX_VALUE  # false for NaN
+        numbers = np.where(is_there, values, 0.0)
+        return cls(
+            slot=slot,
+            pane=pane,
+            events=np.ones(len(slot), dtype=np.int64),
+            first_ns=times_ns,
+            last_ns=times_ns,
+            present=is_there.astype(np.int64),
+            mean=numbers,
+            m2=np.zeros_like(numbers),
+            low=np.where(is_there, values, np.inf),
+            high=np.where(is_there, values, -np.inf),
+            last=numbers,
+            last_at=np.where(is_there, position[:, np.newaxis], NEVER),
+        )
+
+    def take(self, rows: Integers | NDArray[np.bool_] | slice) -> "Panes":
+        """Return some of the rows, in the order given."""
+        return Panes._make(column[rows] for column in self)
+
+    def put(self, rows: Integers, panes: "Panes") -> None:
+        """Write rows of another table over rows of this one."""
+        for mine, theirs in zip(self, panes, strict=True):
+            mine[rows] = theirs
+
+    def followed_by(self, other: "Panes") -> "Panes":
+        """Return both tables' rows, one after the other."""
+        return Panes._make(np.concatenate(pair) for pair in zip(self, other, strict=True))
+
+
+def group_starts(*keys: Integers) -> Integers:
+    """Return where groups of equal neighbours begin, (groups,) int64.
+
+    Args:
+        keys: Arrays (r,); rows are of one group if all keys are equal.
+    """
+    if not len(keys[0]):
+        return np.zeros(0, dtype=np.int64)
+    differs = np.logical_or.reduce([np.diff(key) != 0 for key in keys])
+    return np.concatenate([[0], np.flatnonzero(differs) + 1]).astype(np.int64)
+
+
+def combine(rows: Panes, starts: Integers) -> Panes:
+    """Combine groups of rows to one row each.
+
+    Args:
+        rows: Rows, those of a group beside each other; of rows with equal positions the later one gives the last value.
+        starts: (groups,) where groups begin: 0 first, increasing.
+
+    Returns:
+        One row for each group, with slot and pane of its last row.
+    """
+    total = len(rows.slot)
+    if len(starts) == total:  # each row alone
+        return rows
+    stops = np.append(starts[1:], total)
+    group = np.repeat(np.arange(len(starts)), stops - starts)
+    present = np.add.reduceat(rows.present, starts)
+    mean = np.add.reduceat(rows.present * rows.mean, starts) / np.maximum(present, 1)
+    shift = rows.mean - mean[group]
+    last, last_at = _latest(rows, starts, group)
+    return Panes(
+        slot=rows.slot[stops - 1],
+        pane=rows.pane[stops - 1],
+        events=np.add.reduceat(rows.events, starts),
+        first_ns=np.minimum.reduceat(rows.first_ns, starts),
+        last_ns=np.maximum.reduceat(rows.last_ns, starts),
+        present=present,
+        mean=mean,
+        m2=np.add.reduceat(rows.m2 + rows.present * shift * shift, starts),
+        low=np.minimum.reduceat(rows.low, starts),
+        high=np.maximum.reduceat(rows.high, starts),
+        last=last,
+        last_at=last_at,
+    )
+
+
+def _latest(rows: Panes, starts: Integers, group: Integers) -> tuple[Floats, Integers]:
+    """Return `last` and `last_at` of groups."""
+    last_at = np.maximum.reduceat(rows.last_at, starts)
+    is_newest = rows.last_at == last_at[group]
+    row = np.maximum.reduceat(np.where(is_newest, np.arange(len(group))[:, np.newaxis], -1), starts)
+    return np.take_along_axis(rows.last, row, axis=0), last_at
+
+
+class Spans(NamedTuple):
+    """Windows over a table, each a stretch of its rows.
+
+    Attributes:
+        first: (w,) int64, the first row.
+        last: (w,) int64, the last row, which is in the window.
+        end: (w,) int64, the pane with which the window ends; the pane of its last row, or a later and empty one.
+    """
+
+    first: Integers
+    last: Integers
+    end: Integers
+
+    def in_parts(self, most_rows: int) -> Iterator["Spans"]:
+        """Yield the windows in turn, so many at a time that they have at most `most_rows` rows, or one window."""
+        sums = np.cumsum(self.last - self.first + 1)
+        start = 0
+        while start < len(self.first):
+            before = sums[start - 1] if start else 0
+            stop = max(int(np.searchsorted(sums, before + most_rows, side="right")), start + 1)
+            yield Spans(*(column[start:stop] for column in self))
+            start = stop
+
+    def rows(self) -> tuple[Integers, Integers]:
+        """Return the rows of all windows one after the other, and where each window begins among them."""
+        lengths = self.last - self.first + 1
+        starts = np.cumsum(lengths) - lengths
+        return np.arange(int(lengths.sum())) + np.repeat(self.first - starts, lengths), starts
+
+
+def closed_windows(table: Panes, panes: int, closed_before: Integers, closed_after: Integers) -> Spans:
+    """Return the windows that have closed and hold an event, in order of slot and time.
+
+    Args:
+        table: Sorted, each pane once; all panes of a window that are not empty are in it.
+        panes: Panes of a window.
+        closed_before: (r,) for the slot of each row: windows that end before this pane have been given out.
+        closed_after: (r,) windows that end before this pane are closed.
+    """
+    if not len(table.slot):
+        nothing = np.zeros(0, dtype=np.int64)
+        return Spans(nothing, nothing, nothing)
+    is_same = np.append(table.slot[1:] == table.slot[:-1], [False])
+    following = np.append(table.pane[1:], [0])
+    # A window belongs to the last row in it: it ends before that of the next row, and before this row has left it.
+    until = np.minimum(closed_after, table.pane + panes)
+    until = np.where(is_same, np.minimum(until, following), until)
+    since = np.maximum(table.pane, closed_before)
+    each = np.maximum(until - since, 0)
+    last = np.repeat(np.arange(len(each)), each)
+    end = since[last] + np.arange(len(last)) - (np.cumsum(each) - each)[last]
+    # Distances between rows, those too far apart for one window cut short, so that they add up without overflow.
+    steps = np.where(is_same[:-1], np.minimum(np.diff(table.pane), panes), 2 * panes)
+    place = np.concatenate([[0], np.cumsum(steps)])
+    first = np.searchsorted(place, place[last] + (end - table.pane[last]) - panes + 1)
+    return Spans(first, last, end)
