@@ -13,6 +13,7 @@ import click
 
 from shoal_agent.cli_api_keys import api_keys_group
 from shoal_agent.cli_datasets import data_group
+from shoal_agent.cli_features import features_folder_option, features_hooks_option
 from shoal_agent.cli_identity import identity_group, key
 from shoal_agent.cli_options import READABLE_FILE, data_option, json_option, readable
 from shoal_agent.cli_updates import (
@@ -178,6 +179,8 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
 @probes_option
 @reserve_option
 @budget_option
+@features_folder_option
+@features_hooks_option
 @click.option(
     "--log-level",
     type=click.Choice(_LOG_LEVELS, case_sensitive=False),
@@ -203,6 +206,8 @@ def run(
     probes_file: Path,
     reserve_mb: int,
     max_models_mb: int,
+    features_folders: tuple[Path, ...],
+    features_hooks: Path | None,
     log_level: str,
 ) -> None:
     """Run the agent: serve the model, follow the hub."""
@@ -212,7 +217,14 @@ def run(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     from shoal_agent.daemon import run_agent
-    from shoal_agent.settings import MEGABYTE, AgentSettings, ServingPlaces, SiteSettings, UpdateSettings
+    from shoal_agent.settings import (
+        MEGABYTE,
+        AgentSettings,
+        FeatureSettings,
+        ServingPlaces,
+        SiteSettings,
+        UpdateSettings,
+    )
 
     settings = AgentSettings(
         data_dir=data,
@@ -227,6 +239,7 @@ def run(
         runtimes=_runtimes(runtimes),
         site=SiteSettings(host=site_host, port=site_port),
         update=UpdateSettings(reserve_bytes=reserve_mb * MEGABYTE, max_models_bytes=max_models_mb * MEGABYTE),
+        features=FeatureSettings(folders=features_folders, hooks_file=features_hooks),
         time_zone=time_zone,
         probes_file=probes_file,
         send_examples=send_examples,

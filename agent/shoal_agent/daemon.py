@@ -27,6 +27,7 @@ from shoal_agent.desired_file import DesiredFile
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
 from shoal_agent.engines import CostMeter
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
+from shoal_agent.features import FeatureStore, Pipelines, Surroundings, feature_routes
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.fetch_limits import FetchLimits
@@ -84,9 +85,7 @@ class Agent:
         self._settings = settings
         self._now = Clock(data / "trust" / "clock.json", system)
         self._identity: Identity = load_identity(data / "identity")
-        self._outbox = Outbox(
-            data / "outbox.sqlite", settings.outbox, lambda: int(self._now().timestamp() * 1_000_000_000)
-        )
+        self._outbox = Outbox(data / "outbox.sqlite", settings.outbox, self._now_ns)
         signer = DeviceSigner(load_or_make_key(data / "identity"))
         pairs = Pairs(self._identity.folder)
         self._link = Link(self._identity, pairs, signer, settings.link, self._next_connection, self._now)
@@ -130,6 +129,7 @@ class Agent:
             ledger=LedgerReports(self._ledger, settings.ledger),
         )
         self._participant = self._make_participant()
+        self._pipelines = Pipelines(self._surround_pipelines, self._report)
 
     @property
     def device_id(self) -> str:
@@ -155,6 +155,7 @@ class Agent:
             raise cause from error
         finally:
             with anyio.CancelScope(shield=True):
+                await self._pipelines.aclose()
                 await self._trials.aclose()
                 await self._server.aclose()
             self._outbox.close()
@@ -169,6 +170,7 @@ class Agent:
             self._sections = Sections(group, self._reporter, retry.retry_min_s, retry.retry_max_s, self._collect)
             self._hold.on_change = self._sections.retry_now
             self._site.serve_in(group)
+            self._pipelines.run_in(group)
             self._resume()
             self._start_tasks(group)
             await self._wait_for_stop()
@@ -201,7 +203,7 @@ class Agent:
             self._tell_encryption_key(self._encryption_key.public_hex)
 
     async def _start_serving(self, group: TaskGroup) -> None:
-        routes = [*hold_routes(self._hold), *label_routes(self._monitor)]
+        routes = [*hold_routes(self._hold), *label_routes(self._monitor), *feature_routes(self._pipelines)]
         router = create_router(self._server, self._shadow, choose=self._arms.choose, more_routes=routes)
         settings = self._settings
         url = await open_places(group, router, settings.places, settings.data_dir, self.device_id, settings.endpoint)
@@ -305,6 +307,7 @@ class Agent:
         for name, trial in state.trials.items():
             self._sections.want(f"{TRIALS}{name}", trial, trial.id, self._trials.convergence(name, trial, state.order))
         self._site.follow(state.site, self._sections)
+        self._pipelines.follow(state.features, self._sections)
         self._drop_unwanted(state)
 
     def _drop_unwanted(self, state: DesiredState) -> None:
@@ -344,6 +347,9 @@ class Agent:
     async def _ask_again(self, sha256: str, detail: str) -> None:
         self._tell(MissingArtifact(sha256=sha256, detail=detail))
 
+    def _now_ns(self) -> int:
+        return int(self._now().timestamp() * 1_000_000_000)
+
     def _next_connection(self) -> int:
         return self._outbox.next_connection(int(self._now().timestamp() * 1000))
 
@@ -382,6 +388,13 @@ class Agent:
             conditions,
             claimant=f"{folder.name}/{name}",
         )
+
+    def _surround_pipelines(self) -> Surroundings:
+        data, settings = self._settings.data_dir, self._settings.features
+        settings = replace(settings, folders=settings.folders or (data / "streams",))
+        clock_ns = self._now_ns
+        store = FeatureStore(data / "features.sqlite", settings, clock_ns)
+        return Surroundings(store, self._server, self._shadow, settings, clock_ns)
 
     def _make_reporter(self) -> Reporter:
         hardware, runtimes = detect(), self._settings.runtimes or available_runtimes()
