@@ -24,7 +24,7 @@ def filled(samples: Floats) -> Floats:
         (w, n, c) float64; NaN throughout a window and field of which less than `MIN_FILLED` is there.
     """
     is_there = ~np.isnan(samples)
-    whole = samples.copy()
+    whole: Floats = samples.copy()
     places = np.arange(samples.shape[1])
     for window, field in zip(*np.nonzero(~is_there.all(axis=1)), strict=True):
         there = is_there[window, :, field]
