@@ -165,7 +165,7 @@ def _latest(rows: Panes, starts: Integers, group: Integers) -> tuple[Floats, Int
     last_at = np.maximum.reduceat(rows.last_at, starts)
     is_newest = rows.last_at == last_at[group]
     row = np.maximum.reduceat(np.where(is_newest, np.arange(len(group))[:, np.newaxis], -1), starts)
-    return np.take_along_axis(rows.last, row, axis=0), last_at
+    return rows.last[row, np.arange(row.shape[1])], last_at
 
 
 class Spans(NamedTuple):

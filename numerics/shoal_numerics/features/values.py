@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from shoal_contract.features import Aggregate, Feature
+from shoal_contract.features import Aggregate
 from shoal_numerics.features.bands import band_power, filled, spectrum
 from shoal_numerics.features.panes import Floats, Integers, Panes, Spans
 from shoal_numerics.features.plan import WindowPlan
@@ -46,16 +46,23 @@ def feature_values(plan: WindowPlan, windows: Panes, bounds: Bounds, table: Tabl
         spans: Which rows of it.
     """
     power = _powers(plan, table, spans) if plan.samples else {}
-    columns = [power[name] if name in power else _plain(plan, one, windows, bounds) for name, one in plan.features]
-    return np.stack(columns, axis=1)
+    of_fields = {one: _of_fields(one, windows) for one in {feature.aggregate for _, feature in plan.features}}
+    values = np.empty((len(windows.slot), len(plan.features)))
+    for column, (name, feature) in enumerate(plan.features):
+        if name in power:
+            values[:, column] = power[name]
+        elif feature.field is None:
+            values[:, column] = _of_events(plan, feature.aggregate, windows, bounds)
+        else:
+            values[:, column] = of_fields[feature.aggregate][:, plan.fields.index(feature.field)]
+    return values
 
 
-def _plain(plan: WindowPlan, feature: Feature, windows: Panes, bounds: Bounds) -> Floats:
-    if feature.field is None:
-        return _of_events(plan, feature.aggregate, windows, bounds)
-    column = plan.fields.index(feature.field)
-    values = _BY_AGGREGATE[feature.aggregate](windows)[:, column]
-    return np.where(windows.present[:, column] > 0, values, np.nan)
+def _of_fields(aggregate: Aggregate, windows: Panes) -> Floats:
+    """Return an aggregate of every field, (w, c); nothing where it is none of fields."""
+    if aggregate not in _BY_AGGREGATE:
+        return windows.mean[:, :0]
+    return np.where(windows.present > 0, _BY_AGGREGATE[aggregate](windows), np.nan)
 
 
 def _std(windows: Panes) -> Floats:
