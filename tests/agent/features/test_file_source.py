@@ -70,6 +70,23 @@ def test_rotation_loses_no_line_also_of_those_written_just_before(path: Path) ->
     assert read_all(source) == [b"unended line", b"three"]
 
 
+def test_a_line_that_is_written_between_the_last_look_and_rotation_is_not_lost(path: Path) -> None:
+    source = follow(path)
+    append(path, b"one\n")
+    assert read_all(source) == [b"one"]
+    has_been_replaced = source._has_been_replaced
+
+    def meanwhile() -> bool:
+        append(path, b"two\n")
+        path.rename(path.with_name("log.1"))
+        append(path, b"three\n")
+        source._has_been_replaced = has_been_replaced  # type: ignore[method-assign]
+        return has_been_replaced()
+
+    source._has_been_replaced = meanwhile  # type: ignore[method-assign]
+    assert read_all(source) == [b"two", b"three"]
+
+
 def test_a_truncated_file_is_read_from_its_beginning(path: Path) -> None:
     source = follow(path)
     append(path, b"a long first line\n")

@@ -71,9 +71,10 @@ async def test_events_of_a_file_become_values_in_the_store_and_lines_of_another(
 
 async def test_open_windows_and_the_place_in_the_file_outlast_a_restart(device: Device) -> None:
     source = device.folder / "streams" / "in.jsonl"
-    source.write_bytes(line("a", 1, 1.0))
-    declared = PUSHED.model_copy(update={"source": FileSource(path="in.jsonl", is_read_from_start=True)})
+    declared = PUSHED.model_copy(update={"source": FileSource(path="in.jsonl")})
     async with device.running(declared) as running:
+        await running.is_ready.wait()
+        source.write_bytes(line("a", 1, 1.0))
         await until(lambda: running.computation.windows["pairs"].counts.taken == 1)
     device.restart()
     with source.open("ab") as file:
@@ -81,6 +82,16 @@ async def test_open_windows_and_the_place_in_the_file_outlast_a_restart(device: 
     async with device.running(declared):
         await until(lambda: results(device))
     assert [one["features"]["mean"] for one in results(device)] == [2.0]
+
+
+async def test_open_windows_are_saved_while_it_runs_for_a_power_cut_comes_unasked(tmp_path: Path) -> None:
+    device = Device(tmp_path, quick={"save_s": 0.0})
+    async with device.running(PUSHED) as running:
+        running.inbox.put(push(line("a", 1, 1.0)))
+        await until(lambda: running.computation.windows["pairs"].counts.taken == 1)
+        running.inbox.put(push(b""))
+        await until(lambda: device.store.saved("p").windows)
+    device.store.close()
 
 
 async def test_windows_of_a_silent_entity_are_closed_by_the_time_that_passes(device: Device) -> None:
@@ -131,6 +142,20 @@ async def test_a_window_without_a_value_and_fallback_asks_no_model_and_still_goe
     await device.server.aclose()
     assert "model" not in results(device)[0]
     assert results(device)[0]["features"] == {"last": None, "mean": None}
+
+
+async def test_the_fallback_of_a_feature_stands_in_the_model_s_input_and_not_in_the_result(device: Device) -> None:
+    await device.server.swap("tiny", served_tiny())
+    mean = Feature(aggregate="mean", field="y", fallback=0.5)
+    pairs = PAIRS.model_copy(update={"features": {"mean": mean}})
+    declared = PUSHED.model_copy(update={"model": ModelStep(name="tiny", features=("pairs/mean",) * 4)})
+    async with device.running(declared, pairs=pairs) as running:
+        running.inbox.put(push(line("a", 1, 1.0), line("a", 2, 1.0)))
+        await until(lambda: results(device))
+    await device.server.aclose()
+    [(inputs, _, _)] = device.seen.answered
+    assert inputs["x"].tolist() == [[0.5] * 4]
+    assert results(device)[0]["features"] == {"mean": None}
 
 
 @pytest.mark.parametrize(("serve", "said"), [(None, "not served"), (served_pair, "expected one of floating point")])

@@ -84,9 +84,9 @@ def cut(events: list[Any], sizes: list[int]) -> list[list[Any]]:
     return batches
 
 
-@given(WINDOWS, EVENTS, st.lists(st.integers(1, 20), min_size=1, max_size=5), st.integers(1, 4))
+@given(WINDOWS, EVENTS, st.lists(st.integers(1, 20), min_size=1, max_size=5), st.integers(1, 4), st.booleans())
 def test_windows_agree_with_their_definition_however_events_are_cut(
-    window: TimeWindow | CountWindow, events: list[Any], sizes: list[int], entities: int
+    window: TimeWindow | CountWindow, events: list[Any], sizes: list[int], entities: int, restarts: bool
 ) -> None:
     wanted = definition(window, max_entities=entities)
     windows, plain = FeatureWindows(wanted), PlainWindows(wanted)
@@ -97,7 +97,7 @@ def test_windows_agree_with_their_definition_however_events_are_cut(
             continue
         names, times, values = zip(*batch, strict=True)
         found += as_rows(windows.add(names, np.array(times) * MS, np.array(values)))
-        windows = load_windows(wanted, dump_windows(windows)) if len(batch) % 3 == 0 else windows
+        windows = load_windows(wanted, dump_windows(windows)) if restarts else windows
     expected: list[Row] = []
     for event in events:
         expected += (
@@ -186,6 +186,16 @@ def test_memory_stays_within_the_plan_whatever_comes() -> None:
     held = sum(column.nbytes for column in windows.ring.read(live).panes)
     assert held <= windows.plan.state_bytes
     assert windows.ring.slots == 20
+
+
+def test_a_restart_gives_out_no_window_again_and_forgets_none() -> None:
+    wanted = definition(CountWindow(size=4, every=2))
+    windows = FeatureWindows(wanted)
+    ends = []
+    for at_s in range(12):
+        ends += windows.add(["a"], [at_s * 1000 * MS], [[1.0, 2.0]]).end_ns.tolist()
+        windows = load_windows(wanted, dump_windows(windows))
+    assert ends == [at_s * 1000 * MS for at_s in (3, 5, 7, 9, 11)]
 
 
 def test_a_state_that_was_damaged_or_is_of_other_windows_is_refused() -> None:
