@@ -36,7 +36,10 @@ async def test_serial_lines_come_as_they_end_and_a_pulled_cable_is_told() -> Non
         await anyio.wait_all_tasks_blocked()
         os.write(ours, b"1.5\r\n2.")
         assert await inbox.take(5) == [Arrival(b"1.5\r", 7)]
-        os.write(ours, b"5\n")
+        os.write(ours, b"5")
+        await anyio.wait_all_tasks_blocked()
+        assert len(inbox) == 0, "a line comes once it has ended"
+        os.write(ours, b"\n")
         assert await inbox.take(5) == [Arrival(b"2.5", 7)]
         os.close(theirs)
         os.close(ours)
