@@ -240,6 +240,8 @@ class FeatureSettings:
     retry_min_s: float = 1.0
     retry_max_s: float = 60.0
     """Waits between attempts at a source or a sink that fails."""
+    report_pause_s: float = 30.0
+    """Between two reports of one pipeline to the hub, if it fails and works in turn; the first is told at once."""
     sink_results: int = 256
     """Results that a sink gets in one go."""
     sink_timeout_s: float = 10.0

@@ -35,6 +35,9 @@ class Pipelines:
         self._around: Surroundings | None = None
         self._group: TaskGroup | None = None
         self._running: dict[str, RunningPipeline] = {}
+        self._problems: dict[str, dict[str, AgentError]] = {}
+        self._due: set[str] = set()
+        self._reported_s: dict[str, float] = {}
         self._wanted = DesiredFeatures()
 
     def run_in(self, group: TaskGroup) -> None:
@@ -96,6 +99,7 @@ class Pipelines:
 
     async def _stop(self, name: str) -> None:
         running = self._running.pop(name, None)
+        self._problems.pop(name, None)
         if running is not None:
             await running.stop()
 
@@ -122,11 +126,25 @@ class Pipelines:
                     _log.error("features: %s; %s", error, error.remedy)
 
     def _tell(self, name: str, problems: dict[str, AgentError]) -> None:
-        """Report how a pipeline is; what is wrong with it is tried again by itself."""
-        if name not in self._running:
+        """Report how a pipeline is: at once, or when the last report is a while ago, as it is then."""
+        if name not in self._running or self._group is None:
             return
-        report = SectionReport(state="applied")
-        for part, problem in problems.items():
-            report = SectionReport(state="working", step=part[:64], problem=problem.to_problem())
-            break
-        self._report(PREFIX + name, report)
+        self._problems[name] = problems
+        if name not in self._due:
+            self._due.add(name)
+            self._group.start_soon(self._report_when_due, name)
+
+    async def _report_when_due(self, name: str) -> None:
+        pause_s = self._around.settings.report_pause_s if self._around is not None else 0.0
+        await anyio.sleep(max(self._reported_s.get(name, -pause_s) + pause_s - anyio.current_time(), 0))
+        self._due.discard(name)
+        if name in self._running:
+            self._reported_s[name] = anyio.current_time()
+            self._report(PREFIX + name, _report_of(self._problems.get(name, {})))
+
+
+def _report_of(problems: dict[str, AgentError]) -> SectionReport:
+    """Return the report of a pipeline that runs; what is wrong with it is tried again by itself."""
+    for part, problem in problems.items():
+        return SectionReport(state="working", step=part[:64], problem=problem.to_problem())
+    return SectionReport(state="applied")

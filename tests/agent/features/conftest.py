@@ -47,7 +47,14 @@ class Device:
 
     def __post_init__(self) -> None:
         (self.folder / "streams").mkdir(exist_ok=True)
-        usual = {"retry_min_s": 0.01, "retry_max_s": 0.05, "sink_timeout_s": 2.0, "tick_s": 0.05, "grace_s": 0.0}
+        usual = {
+            "retry_min_s": 0.01,
+            "retry_max_s": 0.05,
+            "report_pause_s": 0.05,
+            "sink_timeout_s": 2.0,
+            "tick_s": 0.05,
+            "grace_s": 0.0,
+        }
         self.settings = FeatureSettings(folders=(self.folder / "streams",), **{**usual, **self.quick})
         self.store = FeatureStore(self.folder / "features.sqlite", self.settings, self.now_ns)
 

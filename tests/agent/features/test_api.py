@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ from tests.agent.features.conftest import BY_TIME, PAIRS, Device, line, until
 from tests.agent.test_sections import HARDWARE
 
 from shoal_agent.endpoint import Router
-from shoal_agent.features import Pipelines, feature_routes
+from shoal_agent.features import FeaturesError, Pipelines, feature_routes
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
 from shoal_contract.features import DesiredFeatures, FileSource, HttpSource, Pipeline
@@ -127,6 +128,31 @@ async def test_a_source_that_is_away_is_told_and_taken_back(device: Device) -> N
         report = await agent.until("log", "applied")
     assert report is not None
     assert report.problem is None
+
+
+async def test_a_pipeline_that_fails_and_works_in_turn_is_reported_now_and_then_and_in_the_end_as_it_is(
+    tmp_path: Path,
+) -> None:
+    device = Device(tmp_path, quick={"report_pause_s": 0.2})
+    async with running(device) as agent:
+        await agent.want(WANTED)
+        told: list[str] = []
+        report = agent.pipelines._report
+
+        def note(key: str, section: SectionReport) -> None:
+            told.append(section.state)
+            report(key, section)
+
+        agent.pipelines._report = note
+        pumps = agent.pipelines.find("pumps")
+        assert pumps is not None
+        for _ in range(50):
+            for problem in (FeaturesError("away"), None):
+                pumps._note("source", problem)
+        await until(lambda: told == ["applied"])
+        pumps._note("source", FeaturesError("away"))
+        await until(lambda: told == ["applied", "working"])
+    device.store.close()
 
 
 async def test_what_is_not_wanted_any_more_ends_and_its_values_and_windows_are_forgotten(device: Device) -> None:

@@ -1,11 +1,15 @@
 """Feature windows as their definition reads: one event at a time, every value kept, nothing vectorised."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from shoal_contract.features import CountWindow, Feature, FeatureDefinition, TimeWindow
+
+_PLAIN: dict[str, Callable[..., Any]] = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
 
 
 @dataclass
@@ -111,5 +115,4 @@ class PlainWindows:
             if isinstance(self.definition.window, CountWindow):
                 return there[-1][1]
             return [value for time, value in there if time == max(time for time, _ in there)][-1]
-        plain = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}[one.aggregate]
-        return float(plain([value for _, value in there]))
+        return float(_PLAIN[one.aggregate]([value for _, value in there]))
