@@ -49,6 +49,7 @@ EVENTS, PEER_EVENTS, ENTITIES = 400_000, 40_000, 8
 BATCHES = (4096, 256)
 SHAPES: dict[str, TimeWindow | CountWindow] = {
     "sliding": CountWindow(size=SIZE, every=EVERY),
+    "sliding_by_one": CountWindow(size=SIZE, every=1),
     "tumbling": TimeWindow(size_ms=WINDOW_MS, every_ms=WINDOW_MS),
 }
 
@@ -134,7 +135,8 @@ def check_agreement(shape: str, stream: Stream, peer: dict[str, object]) -> None
 def run_peer(python: Path, path: Path, shape: str) -> dict[str, object]:
     """Run river over the stream."""
     script = Path(__file__).parent / "feature_parts" / "river_windows.py"
-    said = subprocess.run([python, script, path, shape], check=True, capture_output=True, text=True).stdout
+    every = str(getattr(SHAPES[shape], "every", 0))
+    said = subprocess.run([python, script, path, shape, every], check=True, capture_output=True, text=True).stdout
     found: dict[str, object] = json.loads(said)
     return found
 

@@ -1,4 +1,4 @@
-"""The same windows by river, run by the Python of its own environment: `river_windows.py STREAM.npz SHAPE`.
+"""The same windows by river, run by the Python of its own environment: `river_windows.py STREAM.npz SHAPE EVERY`.
 
 Prints JSON: CPU seconds, and the last values of each entity, so that both sides can be seen to agree.
 """
@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 from river import stats, utils
 
-FIELDS, SIZE, EVERY, WINDOW_NS = 4, 100, 10, 1_000_000_000
+FIELDS, SIZE, WINDOW_NS = 4, 100, 1_000_000_000
 
 
 def main() -> None:
     """Measure and print."""
     with np.load(sys.argv[1]) as arrays:
         events = list(zip(*(arrays[name].tolist() for name in ("entities", "times_ns", "values")), strict=True))
-    run = {"sliding": sliding, "tumbling": tumbling}[sys.argv[2]]
+    every = int(sys.argv[3])
     started_s = time.process_time()
-    windows, last = run(events)
+    windows, last = tumbling(events) if sys.argv[2] == "tumbling" else sliding(events, every)
     cpu_s = time.process_time() - started_s
     print(json.dumps({"cpu_s": cpu_s, "windows": windows, "last": last}))
 
 
-def sliding(events: list[Any]) -> tuple[int, dict[int, list[float]]]:
-    """Windows of the last events, read after each step."""
+def sliding(events: list[Any], every: int) -> tuple[int, dict[int, list[float]]]:
+    """Windows of the last events, read after each `every` of them."""
     known: dict[int, Any] = {}
     counts: dict[int, int] = {}
     last: dict[int, list[float]] = {}
@@ -40,7 +40,7 @@ def sliding(events: list[Any]) -> tuple[int, dict[int, list[float]]]:
             for one in part:
                 one.update(value)
         counts[entity] += 1
-        if counts[entity] >= SIZE and counts[entity] % EVERY == 0:
+        if counts[entity] >= SIZE and counts[entity] % every == 0:
             windows += 1
             last[entity] = [number for part, value in zip(parts, values, strict=True) for number in read(part, value)]
     return windows, last

@@ -4,7 +4,6 @@ Moments combine by Chan, Golub and LeVeque, "Updating formulae and a pairwise al
 variances" (1979), generalised to any number of parts. Counts, extremes and last values combine exactly.
 """
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 NEVER: Final = np.iinfo(np.int64).min
 """The position of a value that there is not."""
+_NO_TIME: Final = np.iinfo(np.int64).max
 MAX_VALUE: Final = 1e150
 """A larger value counts as missing: its square would leave float64."""
 
@@ -51,15 +51,15 @@ class Panes(NamedTuple):
 
     @classmethod
     def empty(cls, rows: int, fields: int) -> "Panes":
-        """Return a table whose rows belong to no pane: their `pane` is `NEVER`."""
+        """Return a table of rows without events, which belong to no pane: their `pane` is `NEVER`."""
         integers = (rows,)
         cells = (rows, fields)
         return cls(
             slot=np.zeros(integers, dtype=np.int64),
             pane=np.full(integers, NEVER, dtype=np.int64),
             events=np.zeros(integers, dtype=np.int64),
-            first_ns=np.zeros(integers, dtype=np.int64),
-            last_ns=np.zeros(integers, dtype=np.int64),
+            first_ns=np.full(integers, _NO_TIME, dtype=np.int64),
+            last_ns=np.full(integers, NEVER, dtype=np.int64),
             present=np.zeros(cells, dtype=np.int64),
             mean=np.zeros(cells),
             m2=np.zeros(cells),
@@ -168,59 +168,22 @@ def _latest(rows: Panes, starts: Integers, group: Integers) -> tuple[Floats, Int
     return rows.last[row, np.arange(row.shape[1])], last_at
 
 
-class Spans(NamedTuple):
-    """Windows over a table, each a stretch of its rows.
-
-    Attributes:
-        first: (w,) int64, the first row.
-        last: (w,) int64, the last row, which is in the window.
-        end: (w,) int64, the pane with which the window ends; the pane of its last row, or a later and empty one.
-    """
-
-    first: Integers
-    last: Integers
-    end: Integers
-
-    def in_parts(self, most_rows: int) -> Iterator["Spans"]:
-        """Yield the windows in turn, so many at a time that they have at most `most_rows` rows, or one window."""
-        sums = np.cumsum(self.last - self.first + 1)
-        start = 0
-        while start < len(self.first):
-            before = sums[start - 1] if start else 0
-            stop = max(int(np.searchsorted(sums, before + most_rows, side="right")), start + 1)
-            yield Spans(*(column[start:stop] for column in self))
-            start = stop
-
-    def rows(self) -> tuple[Integers, Integers]:
-        """Return the rows of all windows one after the other, and where each window begins among them."""
-        lengths = self.last - self.first + 1
-        starts = np.cumsum(lengths) - lengths
-        return np.arange(int(lengths.sum())) + np.repeat(self.first - starts, lengths), starts
-
-
-def closed_windows(table: Panes, panes: int, closed_before: Integers, closed_after: Integers) -> Spans:
-    """Return the windows that have closed and hold an event, in order of slot and time.
-
-    Args:
-        table: Sorted, each pane once; all panes of a window that are not empty are in it.
-        panes: Panes of a window.
-        closed_before: (r,) for the slot of each row: windows that end before this pane have been given out.
-        closed_after: (r,) windows that end before this pane are closed.
-    """
-    if not len(table.slot):
-        nothing = np.zeros(0, dtype=np.int64)
-        return Spans(nothing, nothing, nothing)
-    is_same = np.append(table.slot[1:] == table.slot[:-1], [False])
-    following = np.append(table.pane[1:], [0])
-    # A window belongs to the last row in it: it ends before that of the next row, and before this row has left it.
-    until = np.minimum(closed_after, table.pane + panes)
-    until = np.where(is_same, np.minimum(until, following), until)
-    since = np.maximum(table.pane, closed_before)
-    each = np.maximum(until - since, 0)
-    last = np.repeat(np.arange(len(each)), each)
-    end = since[last] + np.arange(len(last)) - (np.cumsum(each) - each)[last]
-    # Distances between rows, those too far apart for one window cut short, so that they add up without overflow.
-    steps = np.where(is_same[:-1], np.minimum(np.diff(table.pane), panes), 2 * panes)
-    place = np.concatenate([[0], np.cumsum(steps)])
-    first = np.searchsorted(place, place[last] + (end - table.pane[last]) - panes + 1)
-    return Spans(first, last, end)
+def joined(earlier: Panes, later: Panes) -> Panes:
+    """Return pairs of rows of two tables combined, row by row, with slot and pane of the later ones."""
+    present = earlier.present + later.present
+    share = later.present / np.maximum(present, 1)
+    shift = later.mean - earlier.mean
+    return Panes(
+        slot=later.slot,
+        pane=later.pane,
+        events=earlier.events + later.events,
+        first_ns=np.minimum(earlier.first_ns, later.first_ns),
+        last_ns=np.maximum(earlier.last_ns, later.last_ns),
+        present=present,
+        mean=earlier.mean + shift * share,
+        m2=earlier.m2 + later.m2 + shift * shift * earlier.present * share,
+        low=np.minimum(earlier.low, later.low),
+        high=np.maximum(earlier.high, later.high),
+        last=np.where(later.last_at >= earlier.last_at, later.last, earlier.last),
+        last_at=np.maximum(earlier.last_at, later.last_at),
+    )

@@ -7,9 +7,10 @@ import numpy as np
 
 from shoal_contract.features import Aggregate
 from shoal_numerics.features.bands import band_power, filled, spectrum
-from shoal_numerics.features.panes import Floats, Integers, Panes, Spans
+from shoal_numerics.features.panes import Floats, Integers, Panes
 from shoal_numerics.features.plan import WindowPlan
 from shoal_numerics.features.ring import Table
+from shoal_numerics.features.spans import Spans
 
 _S_PER_NS: Final = 1e-9
 

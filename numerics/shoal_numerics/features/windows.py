@@ -19,16 +19,17 @@ from numpy.typing import ArrayLike, NDArray
 from shoal_contract.features import FeatureDefinition
 from shoal_numerics.errors import FeatureError
 from shoal_numerics.features.entities import Entities
-from shoal_numerics.features.panes import Floats, Integers, Panes, Spans, closed_windows, combine, group_starts
+from shoal_numerics.features.panes import Floats, Integers, Panes, combine, group_starts
 from shoal_numerics.features.plan import WindowPlan
 from shoal_numerics.features.ring import PaneRing, Table
+from shoal_numerics.features.spans import Spans, closed_windows, combine_spans
 from shoal_numerics.features.values import bounds_of, feature_values
 
 MAX_TIME_NS: Final = 1 << 61
 """Times lie within 73 years of 1970."""
 _EVENTS_AT_ONCE: Final = 8192
 _WINDOWS_AT_ONCE: Final = 1 << 20
-_ROWS_AT_ONCE: Final = 1 << 16
+_ROWS_AT_ONCE: Final = 1 << 18
 _CELLS_AT_ONCE: Final = 1 << 22
 
 
@@ -225,11 +226,10 @@ class FeatureWindows:
         return self._joined(found)
 
     def _rows(self, table: Table, spans: Spans) -> WindowRows:
-        rows, starts = spans.rows()
-        windows = combine(table.panes.take(rows), starts)
+        windows = combine_spans(table.panes, spans)
         bounds = bounds_of(self.plan, windows, spans.end)
         values = feature_values(self.plan, windows, bounds, table, spans)
-        self.counts.windows += len(starts)
+        self.counts.windows += len(spans.end)
         return WindowRows(
             [self.entities.names[slot] for slot in windows.slot.tolist()], *bounds, windows.events, values
         )

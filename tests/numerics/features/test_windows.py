@@ -59,10 +59,10 @@ WINDOWS = st.one_of(
     st.builds(
         lambda every, panes, lateness: TimeWindow(size_ms=every * panes, every_ms=every, lateness_ms=lateness),
         st.integers(1, 40),
-        st.integers(1, 5),
+        st.integers(1, 9),
         st.integers(0, 60),
     ),
-    st.builds(lambda every, panes: CountWindow(size=every * panes, every=every), st.integers(1, 5), st.integers(1, 5)),
+    st.builds(lambda every, panes: CountWindow(size=every * panes, every=every), st.integers(1, 5), st.integers(1, 9)),
 )
 
 
@@ -186,6 +186,21 @@ def test_memory_stays_within_the_plan_whatever_comes() -> None:
     held = sum(column.nbytes for column in windows.ring.read(live).panes)
     assert held <= windows.plan.state_bytes
     assert windows.ring.slots == 20
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64, 100])
+def test_windows_of_each_event_agree_with_their_definition(size: int) -> None:
+    wanted = definition(CountWindow(size=size, every=1))
+    windows, plain = FeatureWindows(wanted), PlainWindows(wanted)
+    random = np.random.default_rng(5)
+    names = random.choice(["a", "b"], size=300).tolist()
+    times = np.arange(300) * MS
+    values = np.where(random.random((300, 2)) < 0.2, np.nan, 1e6 + random.normal(size=(300, 2)))
+    found: list[Row] = []
+    for part in (slice(0, 120), slice(120, 121), slice(121, 300)):
+        found += as_rows(windows.add(names[part], times[part], values[part]))
+    events = zip(names, times.tolist(), values.tolist(), strict=True)
+    assert_same(found, [row for name, at_ns, row in events for row in plain.add(name, at_ns, tuple(row))])
 
 
 def test_a_restart_gives_out_no_window_again_and_forgets_none() -> None:
