@@ -16,6 +16,7 @@ from shoal_agent.cli_batch import batch_command
 from shoal_agent.cli_captures import capture_option, captures_group, rules_option
 from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_engines import engine_options, engine_settings
+from shoal_agent.cli_features import features_folder_option, features_hooks_option
 from shoal_agent.cli_identity import identity_group, key
 from shoal_agent.cli_options import READABLE_FILE, data_option, json_option, readable
 from shoal_agent.cli_shedding import hard_option, priority_option, soft_option
@@ -209,6 +210,8 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
 @priority_option
 @soft_option
 @hard_option
+@features_folder_option
+@features_hooks_option
 @click.option(
     "--log-level",
     type=click.Choice(_LOG_LEVELS, case_sensitive=False),
@@ -240,6 +243,8 @@ def run(
     priorities: tuple[tuple[str, int], ...],
     shed_soft_c: float | None,
     shed_hard_c: float | None,
+    features_folders: tuple[Path, ...],
+    features_hooks: Path | None,
     log_level: str,
     **engines: Any,  # noqa: ANN401 - click has checked them
 ) -> None:
@@ -253,6 +258,7 @@ def run(
     from shoal_agent.settings import (
         MEGABYTE,
         AgentSettings,
+        FeatureSettings,
         ServingPlaces,
         SheddingSettings,
         SiteSettings,
@@ -275,6 +281,7 @@ def run(
         site=SiteSettings(host=site_host, port=site_port),
         update=UpdateSettings(reserve_bytes=reserve_mb * MEGABYTE, max_models_bytes=max_models_mb * MEGABYTE),
         shedding=SheddingSettings(soft_c=shed_soft_c, hard_c=shed_hard_c, priorities=priorities),
+        features=FeatureSettings(folders=features_folders, hooks_file=features_hooks),
         time_zone=time_zone,
         probes_file=probes_file,
         send_examples=send_examples,

@@ -30,6 +30,7 @@ from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
 from shoal_agent.endpoint import Route
 from shoal_agent.engines import CostMeter, Instruments, Machine, Runtimes
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
+from shoal_agent.features import FeatureStore, Pipelines, Surroundings, feature_routes
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.fetch_limits import FetchLimits
@@ -89,9 +90,7 @@ class Agent:
         self._settings = settings
         self._now = Clock(data / "trust" / "clock.json", system)
         self._identity: Identity = load_identity(data / "identity")
-        self._outbox = Outbox(
-            data / "outbox.sqlite", settings.outbox, lambda: int(self._now().timestamp() * 1_000_000_000)
-        )
+        self._outbox = Outbox(data / "outbox.sqlite", settings.outbox, self._now_ns)
         signer = DeviceSigner(load_or_make_key(data / "identity"))
         pairs = Pairs(self._identity.folder)
         self._link = Link(self._identity, pairs, signer, settings.link, self._next_connection, self._now)
@@ -143,6 +142,7 @@ class Agent:
             ledger=LedgerReports(self._ledger, settings.ledger),
         )
         self._participant = self._make_participant()
+        self._pipelines = Pipelines(self._surround_pipelines, self._report)
 
     @property
     def device_id(self) -> str:
@@ -168,6 +168,7 @@ class Agent:
             raise cause from error
         finally:
             with anyio.CancelScope(shield=True):
+                await self._pipelines.aclose()
                 await self._trials.aclose()
                 await self._server.aclose()
             self._outbox.close()
@@ -182,6 +183,7 @@ class Agent:
             self._sections = Sections(group, self._reporter, retry.retry_min_s, retry.retry_max_s, self._collect)
             self._hold.on_change = self._sections.retry_now
             self._site.serve_in(group)
+            self._pipelines.run_in(group)
             self._resume()
             self._start_tasks(group)
             await self._wait_for_stop()
@@ -222,6 +224,7 @@ class Agent:
         )
         self._guard.on_refused = inference.statistics.note_refused
         routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference)]
+        routes += feature_routes(self._pipelines)
         settings = self._settings
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
         url = await open_places(group, opening, create_router(inference, routes), inference)
@@ -337,6 +340,7 @@ class Agent:
         for name, trial in state.trials.items():
             self._sections.want(f"{TRIALS}{name}", trial, trial.id, self._trials.convergence(name, trial, state.order))
         self._site.follow(state.site, self._sections)
+        self._pipelines.follow(state.features, self._sections)
         self._drop_unwanted(state)
 
     def _drop_unwanted(self, state: DesiredState) -> None:
@@ -375,6 +379,9 @@ class Agent:
 
     async def _ask_again(self, sha256: str, detail: str) -> None:
         self._tell(MissingArtifact(sha256=sha256, detail=detail))
+
+    def _now_ns(self) -> int:
+        return int(self._now().timestamp() * 1_000_000_000)
 
     def _next_connection(self) -> int:
         return self._outbox.next_connection(int(self._now().timestamp() * 1000))
@@ -415,6 +422,13 @@ class Agent:
             self._runtimes.load,
             claimant=f"{folder.name}/{name}",
         )
+
+    def _surround_pipelines(self) -> Surroundings:
+        data, settings = self._settings.data_dir, self._settings.features
+        settings = replace(settings, folders=settings.folders or (data / "streams",))
+        clock_ns = self._now_ns
+        store = FeatureStore(data / "features.sqlite", settings, clock_ns)
+        return Surroundings(store, self._server, self._shadow, settings, clock_ns)
 
     def _make_reporter(self) -> Reporter:
         hardware, link, asked = detect(), self._settings.link, self._settings.runtimes

@@ -1,7 +1,6 @@
 """One attempt of a probe: a program with a clean environment, or an HTTP request that stays on the LAN."""
 
 import http.client
-import ipaddress
 import os
 import signal
 import socket
@@ -19,6 +18,7 @@ from anyio import to_thread
 from anyio.abc import Process
 
 from shoal_agent.errors import ProbeSetupError
+from shoal_agent.near_address import nearest_of
 
 MAX_OUTPUT_BYTES: Final = 2048
 """What is kept of an attempt's output; the rest is read and thrown away."""
@@ -136,11 +136,10 @@ async def _near_address(name: str, host: str, port: int) -> tuple[str, int]:
         found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ProbeSetupError(f"probe {name!r}: finding {host[:100]}: {error}") from error
-    for _, _, _, _, sockaddr in found:
-        address = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
-        if address.is_loopback or address.is_private or address.is_link_local:
-            return str(sockaddr[0]), port
-    raise ProbeSetupError(f"probe {name!r}: {host[:100]} lies beyond this device and its LAN")
+    address = nearest_of(found)
+    if address is None:
+        raise ProbeSetupError(f"probe {name!r}: {host[:100]} lies beyond this device and its LAN")
+    return address, port
 
 
 async def _finish(process: Process, said: bytearray) -> int:

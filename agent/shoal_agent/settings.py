@@ -279,6 +279,42 @@ class ServingPlaces:
 
 
 @dataclass(frozen=True)
+class FeatureSettings:
+    """What pipelines of features may reach and take, whatever the hub asks."""
+
+    folders: tuple[Path, ...] = ()
+    """Folders whose files pipelines may read and write; none stands for `streams` in the data folder."""
+    hooks_file: Path | None = None
+    """Where the device's owner says which commands results may go to."""
+    max_line_bytes: int = 64 * 1024
+    """A longer line is thrown away and counted."""
+    max_message_bytes: int = 1024 * 1024
+    """A larger message of a source is thrown away and counted."""
+    batch_messages: int = 2048
+    """Messages that are computed in one go."""
+    ahead_s: float = 60.0
+    """An event whose time is so far beyond the device's clock is refused: it would close every window."""
+    grace_s: float = 1.0
+    """How much longer than its lateness a window waits for an entity that is silent while time goes on."""
+    tick_s: float = 1.0
+    """How often windows are closed by the clock, at least."""
+    save_s: float = 30.0
+    """How often open windows are written to the disk: what a power cut takes from them."""
+    retry_min_s: float = 1.0
+    retry_max_s: float = 60.0
+    """Waits between attempts at a source or a sink that fails."""
+    report_pause_s: float = 30.0
+    """Between two reports of one pipeline to the hub, if it fails and works in turn; the first is told at once."""
+    sink_results: int = 256
+    """Results that a sink gets in one go."""
+    sink_timeout_s: float = 10.0
+    max_entities: int = 10_000
+    """Entities in the store; one more takes the place of the stalest."""
+    max_store_bytes: int = 64 * MEGABYTE
+    """What the store's file may hold; beyond it the stalest entities go."""
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """Where the agent keeps its data, where it serves, and its bounds."""
 
@@ -304,6 +340,7 @@ class AgentSettings:
     site: SiteSettings = field(default_factory=SiteSettings)
     update: UpdateSettings = field(default_factory=UpdateSettings)
     shedding: SheddingSettings = field(default_factory=SheddingSettings)
+    features: FeatureSettings = field(default_factory=FeatureSettings)
     time_zone: str = ""
     """IANA name of the zone that maintenance windows are in; empty: the system's."""
     probes_file: Path | None = None

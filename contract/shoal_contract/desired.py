@@ -10,6 +10,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from shoal_contract.encryption import WrappedKey
+from shoal_contract.features import DesiredFeatures
 from shoal_contract.ids import DeviceId, Host, Name, Sha256
 from shoal_contract.limits import MAX_BLOB_BYTES, MAX_HTTPS_ARTIFACT_BYTES, MAX_INTEGER, MAX_SITE_MEMBERS
 from shoal_contract.update_policy import UpdatePolicy
@@ -136,6 +137,8 @@ class DesiredState(WireMessage):
     trials: dict[Name, DesiredTrial] = Field(default_factory=dict, max_length=16)
     config: DesiredConfig = Field(default_factory=DesiredConfig)
     site: DesiredSite | None = None
+    features: DesiredFeatures | None = None
+    """Each of its pipelines is reported as `features/<name>`."""
 
     @property
     def order(self) -> tuple[int, int]:

@@ -92,7 +92,10 @@ class TrustReport(WireValue):
 
 
 class ReportedState(WireMessage):
-    """The payload of `up/reported`. `sections` is keyed like `models/digits`, `federated/<run>`, `config`."""
+    """The payload of `up/reported`.
+
+    `sections` is keyed like `models/digits`, `federated/<run>`, `features/<pipeline>`, `config`.
+    """
 
     connection: Count
     sequence: Count

@@ -1,4 +1,4 @@
-"""What hub and devices compute with alike: sketches, drift tests, gates, delta codec, update coding.
+"""What hub and devices compute with alike: sketches, drift tests, gates, delta and update coding, features.
 
 Pure and vectorised, no I/O; needs numpy and zstd alone. The wire messages that carry these bytes are
 shoal_contract's, the schedule on which they are made is the agent's and the hub's.
@@ -20,6 +20,7 @@ from shoal_numerics.errors import (
     CompressedDataError,
     DeltaError,
     DriftError,
+    FeatureError,
     GateError,
     HistogramError,
     NumericsError,
@@ -56,6 +57,7 @@ __all__ = [
     "Evidence",
     "FailureLimit",
     "FeatureDrift",
+    "FeatureError",
     "GateError",
     "GateMetric",
     "GateResult",

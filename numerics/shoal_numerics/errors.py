@@ -31,3 +31,7 @@ class UpdateError(NumericsError):
 
 class GateError(NumericsError):
     """Settings or evidence of a gate from which no verdict can be made."""
+
+
+class FeatureError(NumericsError):
+    """A feature definition that cannot be computed, events of the wrong form, or a state of another definition."""

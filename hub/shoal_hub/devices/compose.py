@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
+from shoal_contract.features import DesiredFeatures
+from shoal_contract.limits import MAX_FEATURES_BYTES
 from shoal_hub.devices.tables import IntentKind
 
 PRIORITY: Final[Mapping[IntentKind, int]] = {"pin": 4, "rollback": 3, "rollout": 2, "ab": 1, "default": 0}
@@ -21,12 +23,13 @@ FEDERATED: Final = "federated/"
 TRIALS: Final = "trials/"
 CONFIG: Final = "config"
 SITE: Final = "site"
+FEATURES: Final = "features"
 
 _CONTENT: Final = TypeAdapter(
     tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None, dict[str, DesiredTrial]]
 )
 _NO_CONFIG: Final = DesiredConfig()
-_Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite
+_Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite | DesiredFeatures
 
 
 class _Many(NamedTuple):
@@ -42,7 +45,11 @@ _MANY: Final = {
     FEDERATED: _Many(DesiredRound, 16, "rounds at a time"),
     TRIALS: _Many(DesiredTrial, 16, "trials at a time"),
 }
-_ONE: Final[Mapping[str, type[DesiredConfig | DesiredSite]]] = {CONFIG: DesiredConfig, SITE: DesiredSite}
+_ONE: Final[Mapping[str, type[DesiredConfig | DesiredSite | DesiredFeatures]]] = {
+    CONFIG: DesiredConfig,
+    SITE: DesiredSite,
+    FEATURES: DesiredFeatures,
+}
 
 
 @dataclass(frozen=True)
@@ -79,12 +86,15 @@ class Composition:
     conflicts: tuple[Conflict, ...]
     site: DesiredSite | None = None
     trials: dict[str, DesiredTrial] = field(default_factory=dict)
+    features: DesiredFeatures | None = None
 
     @cached_property
     def content_sha256(self) -> str:
         """SHA-256 of the content: equal for equal content, whatever the intents behind it."""
         content = (self.models, self.federated, self.config, self.site, self.trials)
-        return hashlib.sha256(_CONTENT.dump_json(content)).hexdigest()
+        # Features come after the rest, and only where there are any: what devices without them have stays what it was.
+        features = b"" if self.features is None else self.features.model_dump_json().encode()
+        return hashlib.sha256(_CONTENT.dump_json(content) + features).hexdigest()
 
 
 def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
@@ -97,7 +107,7 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
     models: dict[str, DesiredModel] = {}
     federated: dict[str, DesiredRound] = {}
     trials: dict[str, DesiredTrial] = {}
-    config, site = _NO_CONFIG, None
+    config, site, features = _NO_CONFIG, None, None
     conflicts: list[Conflict] = []
     for section, ranked in _by_section(intents, now).items():
         for wanted in ranked:
@@ -116,9 +126,11 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
                     config = body
                 case DesiredSite():
                     site = body
+                case DesiredFeatures():
+                    features = body
             conflicts.extend(_losers(ranked, wanted))
             break
-    return Composition(models, federated, config, tuple(conflicts), site, trials)
+    return Composition(models, federated, config, tuple(conflicts), site, trials, features)
 
 
 def _by_section(intents: Iterable[Wanted], now: datetime) -> dict[str, list[Wanted]]:
@@ -141,11 +153,14 @@ def _read(wanted: Wanted, taken: Mapping[str, int]) -> _Body | str:
         return f"a device has at most {_MANY[prefix].most} {_MANY[prefix].called}"
     form = _MANY[prefix].form if prefix else _ONE.get(wanted.section)
     if form is None:
-        return "no such section: models/<name>, federated/<run>, trials/<model>, config or site is expected"
+        return "no such section: models/<name>, federated/<run>, trials/<model>, config, site or features is expected"
     try:
-        return form.model_validate(wanted.body)
+        body = form.model_validate(wanted.body)
     except ValidationError as error:
         return f"its body is not valid: {error.errors(include_url=False)[0]['msg']}"
+    if isinstance(body, DesiredFeatures) and (size := len(body.model_dump_json())) > MAX_FEATURES_BYTES:
+        return f"its definitions and pipelines take {size} bytes, at most {MAX_FEATURES_BYTES} have room in a state"
+    return body
 
 
 def _losers(ranked: list[Wanted], winner: Wanted) -> list[Conflict]:

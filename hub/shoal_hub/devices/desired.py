@@ -141,6 +141,7 @@ def _sign(
         trials=composition.trials,
         config=composition.config,
         site=composition.site,
+        features=composition.features,
     )
     return {
         "device_id": device_id,

@@ -11,17 +11,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select
 
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
+from shoal_contract.features import DesiredFeatures
 from shoal_hub.audit.changes import is_watched
 from shoal_hub.bulk import Bulk, Query
 from shoal_hub.database import JsonText, announce, as_texts, in_parts, is_among
-from shoal_hub.devices.compose import CONFIG, FEDERATED, MODELS, SITE, TRIALS, Wanted
+from shoal_hub.devices.compose import CONFIG, FEATURES, FEDERATED, MODELS, SITE, TRIALS, Wanted
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import Intent, IntentKind
 from shoal_hub.errors import InvalidInputError
 
 _URGENT: Final[frozenset[IntentKind]] = frozenset({"pin", "rollback"})
 """What a device fetches although its month's byte budget is spent."""
-Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite
+Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite | DesiredFeatures
 
 
 def set_intent(
@@ -40,7 +41,7 @@ def set_intent(
     Args:
         session: An open transaction; the desired state follows when it has been committed.
         device_id: The device.
-        section: `models/<name>`, `federated/<run>`, `trials/<model>`, `config` or `site`, matching the body.
+        section: `models/<name>`, `federated/<run>`, `trials/<model>`, `config`, `site` or `features`, matching it.
         kind: Decides who wins where several owners want a section.
         owner: Who wants it, like `rollout/r-abcdefgh`.
         body: The section's content.
@@ -232,7 +233,7 @@ def _require_fit(device_id: str, section: str, body: Body) -> None:
         raise InvalidInputError(
             f"wanting {type(body).__name__} of section {section!r} of device {device_id}: they do not fit",
             "use models/<name> for a model, federated/<run> for a round, trials/<model> for a trial, config for a "
-            "configuration, site for a site",
+            "configuration, site for a site, features for features",
         )
 
 
@@ -248,6 +249,8 @@ def _fits(section: str, body: Body) -> bool:
             return section == CONFIG
         case DesiredSite():
             return section == SITE
+        case DesiredFeatures():
+            return section == FEATURES
 
 
 def _wanted(row: Intent) -> Wanted:

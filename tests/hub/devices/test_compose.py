@@ -1,12 +1,21 @@
 """The composer: one total order, the same content from the same intents, losers shown."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_hub.devices.compose import PRIORITY, Wanted, compose
+from shoal_contract.features import (
+    CountWindow,
+    DesiredFeatures,
+    Feature,
+    FeatureDefinition,
+    HttpSource,
+    Pipeline,
+)
+from shoal_hub.devices.compose import _CONTENT, PRIORITY, Wanted, compose
 from shoal_hub.devices.tables import IntentKind
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -97,3 +106,28 @@ def test_a_configuration_and_a_model_live_side_by_side() -> None:
 def test_the_content_hash_speaks_of_the_content_alone() -> None:
     assert compose([wanted(1)], NOON).content_sha256 == compose([wanted(1, "pin", owner="z")], NOON).content_sha256
     assert compose([wanted(1)], NOON).content_sha256 != compose([wanted(2)], NOON).content_sha256
+
+
+def test_features_are_a_section_and_change_nothing_for_devices_without_them() -> None:
+    without = compose([wanted(1)], NOON)
+    body = DesiredFeatures(pipelines={"pumps": Pipeline(source=HttpSource(), definitions=("vibration",))})
+    more = wanted(2, "default", "features", body=body.model_dump(mode="json"))
+    composition = compose([wanted(1), more], NOON)
+    assert (composition.features, composition.models) == (body, without.models)
+    assert composition.content_sha256 != without.content_sha256
+    content = (without.models, without.federated, without.config, without.site, without.trials)
+    assert without.content_sha256 == hashlib.sha256(_CONTENT.dump_json(content)).hexdigest()
+
+
+def test_features_that_would_leave_no_room_in_the_state_lose_to_those_that_do() -> None:
+    few = {"f0": Feature(aggregate="mean", field="x")}
+    many = {f"feature-number-{n}": Feature(aggregate="mean", field="x") for n in range(64)}
+    window = CountWindow(size=1, every=1)
+    large = {f"d{n}": FeatureDefinition(window=window, features=many) for n in range(32)}
+    small = {"d": FeatureDefinition(window=window, features=few)}
+    bodies = [DesiredFeatures(definitions=one).model_dump(mode="json") for one in (small, large)]
+    composition = compose(
+        [wanted(1, "default", "features", body=bodies[0]), wanted(2, "pin", "features", body=bodies[1])], NOON
+    )
+    assert composition.features == DesiredFeatures(definitions=small)
+    assert "bytes" in composition.conflicts[0].reason
