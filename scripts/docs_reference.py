@@ -207,11 +207,22 @@ def _bounds(limits: Any) -> list[tuple[str, Any, str]]:  # noqa: ANN401 - a modu
 
 
 def _message_parts() -> list[str]:
-    from shoal_contract import ack, batch, carrying, desired, enrolment, manifest, reported, telemetry, transfer
+    from shoal_contract import (
+        ack,
+        batch,
+        carrying,
+        desired,
+        enrolment,
+        manifest,
+        processing,
+        reported,
+        telemetry,
+        transfer,
+    )
     from shoal_contract.wire import WireValue
 
     parts = []
-    for module in (desired, reported, telemetry, batch, carrying, ack, manifest, transfer, enrolment):
+    for module in (desired, reported, telemetry, batch, carrying, ack, manifest, processing, transfer, enrolment):
         for kind in vars(module).values():
             if inspect.isclass(kind) and issubclass(kind, WireValue) and kind.__module__ == module.__name__:
                 properties = kind.model_json_schema()["properties"]
