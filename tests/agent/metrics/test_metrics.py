@@ -20,7 +20,7 @@ from shoal_agent.board import Board
 from shoal_agent.endpoint import Address, Listener
 from shoal_agent.endpoint.keys import ApiKeys
 from shoal_agent.metrics import DeviceSource, metrics_routes
-from shoal_agent.serving import ModelServer, ServingSettings, Statistics, create_router
+from shoal_agent.serving import Inference, ModelServer, ServingSettings, Statistics, create_router
 from shoal_contract import __version__
 
 pytestmark = pytest.mark.anyio
@@ -68,9 +68,10 @@ async def device(
 ) -> AsyncIterator[Device]:
     board = Board(write(root, files), lambda: "")
     source = DeviceSource("d-abcdefgh234567ab", root, lambda: True, lambda: 3, board, 1.79e9)
-    server, statistics = ModelServer(), Statistics()
-    routes = metrics_routes(statistics, source)
-    router = create_router(server, SeenRequests(), settings, more_routes=routes, statistics=statistics)
+    server = ModelServer()
+    inference = Inference(server, SeenRequests(), settings)
+    statistics = inference.statistics
+    router = create_router(inference, metrics_routes(statistics, source))
     async with listening(router) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             await server.swap("tiny", served_tiny())
@@ -206,12 +207,20 @@ async def test_a_link_that_is_down_is_told(tmp_path: Path) -> None:
 async def test_on_the_network_nobody_may_ask_without_a_key(tmp_path: Path) -> None:
     board = Board(write(tmp_path / "root", PI4), lambda: "")
     source = DeviceSource("d-abcdefgh234567ab", tmp_path, lambda: True, lambda: 0, board, 0.0)
-    statistics = Statistics()
-    routes = metrics_routes(statistics, source)
-    router = create_router(ModelServer(), SeenRequests(), more_routes=routes, statistics=statistics)
+    inference = Inference(ModelServer(), SeenRequests())
+    router = create_router(inference, metrics_routes(inference.statistics, source))
     keys = ApiKeys(tmp_path / "api-keys.json")
     async with anyio.create_task_group() as group:
         port = await group.start(Listener(router, authorize=keys.authorize).serve, Address())
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             assert (await client.get("/metrics")).status_code == 401
         group.cancel_scope.cancel()
+
+
+async def test_hits_and_misses_of_the_cache_are_told(tmp_path: Path) -> None:
+    async with device(tmp_path, PI4, ServingSettings(cache_bytes=1_000_000)) as tiny:
+        assert [await tiny.infer() for _ in range(3)] == [200] * 3
+        series = await tiny.series()
+    labels = {"model": "tiny", "version": "1"}
+    assert series[key("shoal_agent_cache_hits_total", **labels)] == 2
+    assert series[key("shoal_agent_cache_misses_total", **labels)] == 1

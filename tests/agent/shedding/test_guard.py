@@ -14,7 +14,7 @@ from tests.agent.simulators.boards import PI4, write
 
 from shoal_agent.errors import DiskError
 from shoal_agent.metrics import exposition
-from shoal_agent.serving import ModelServer, Statistics, create_router
+from shoal_agent.serving import Inference, ModelServer, Statistics, create_router
 from shoal_agent.settings import SheddingSettings
 from shoal_agent.shedding import Band, Guard, Limits, shedding_families
 from shoal_agent.shedding.guard import Look
@@ -114,9 +114,11 @@ def test_levels_and_episodes_are_in_the_metrics() -> None:
 
 @asynccontextmanager
 async def serving(hot: Hot) -> AsyncIterator[tuple[httpx.AsyncClient, Statistics]]:
-    server, statistics = ModelServer(), Statistics()
+    server = ModelServer()
+    inference = Inference(server, SeenRequests(), admission=hot.guard)
+    statistics = inference.statistics
     hot.guard.on_refused = statistics.note_refused
-    router = create_router(server, SeenRequests(), statistics=statistics, admission=hot.guard)
+    router = create_router(inference)
     async with listening(router) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             for name in hot.served:
