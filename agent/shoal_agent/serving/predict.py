@@ -1,7 +1,8 @@
 """The friendly call: `POST /predict` with features, and back comes a prediction with its confidence.
 
 For those who do not speak the Open Inference Protocol. The body, JSON, names the model unless one alone is served:
-`{"features": [5.1, 3.5, 1.4, 0.2], "model_name": "iris", "version": "latest"}`.
+`{"features": [5.1, 3.5, 1.4, 0.2], "model_name": "iris", "version": "latest"}`. An image is sent as it is, with its own
+content type and the names in the query.
 """
 
 import math
@@ -15,7 +16,9 @@ from pydantic_core import from_json
 from shoal_agent.endpoint import Request, RequestError, Response, Route, json_response
 from shoal_agent.endpoint.message import UNPROCESSABLE, Piece
 from shoal_agent.engines import NUMPY_TYPES, Array, bytes_array
+from shoal_agent.processing import Prepared
 from shoal_agent.serving.body import inflated
+from shoal_agent.serving.declared import predictions, prepare
 from shoal_agent.serving.decode import InferRequest, Wanted, check_finite
 from shoal_agent.serving.infer import KEY_HEADER, MAX_KEY_CHARS, Answer, Inference, Question
 from shoal_agent.serving.models import ModelServer, ServedModel
@@ -33,17 +36,25 @@ def predict_routes(inference: Inference) -> list[Route]:
 
     def predict(request: Request) -> Response | Awaitable[Response]:
         came_s = time.perf_counter()
-        asked = _read(inflated(request, settings.max_inflated_bytes))
+        asked = _asked(request, inflated(request, settings.max_inflated_bytes))
         name = _text(asked, "model_name") or _only(server)
         found = asked.get("version", "latest")
         version = None if found in {"latest", None, ""} else str(found)[:_SHOWN]
-        encode = _encoder(came_s, is_one=_is_one(asked["features"]))
-        question = Question("features", len(request.body), _decoder(asked, settings), encode)
+        form = "image" if isinstance(asked["features"], bytes) else "features"
+        question = Question(form, len(request.body), *_codec(asked, settings, came_s))
         key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
         outcome: Response | Awaitable[Response] = inference.answer(name, version, key, question)
         return outcome
 
     return [Route("/predict", {"POST": predict})]
+
+
+def _asked(request: Request, body: Piece) -> dict[str, Any]:
+    """Return what is asked: JSON, or an image with the rest in the query."""
+    if request.header(b"content-type").partition("/")[0].strip().lower() != "image":
+        return _read(body)
+    named = {name: request.query(name) for name in ("model_name", "version", "id")}
+    return {"features": bytes(body), **{name: value for name, value in named.items() if value}}
 
 
 def read_features(body: Piece, served: ServedModel, settings: ServingSettings) -> InferRequest:
@@ -52,7 +63,8 @@ def read_features(body: Piece, served: ServedModel, settings: ServingSettings) -
     Raises:
         RequestError: It is none, or not for this model.
     """
-    return _decoder(_read(body), settings)(served)
+    decode, _ = _codec(_read(body), settings, 0.0)
+    return decode(served)
 
 
 def _read(body: Piece) -> dict[str, Any]:
@@ -86,23 +98,44 @@ def _only(server: ModelServer) -> str:
 
 
 def _is_one(features: object) -> bool:
-    """Whether the features are those of one sample: a flat list or a mapping."""
-    return isinstance(features, dict) or (isinstance(features, list) and not any(type(one) is list for one in features))
+    """Whether the features are those of one sample: an image, a mapping or a flat list."""
+    return not isinstance(features, list) or not any(type(one) in {list, dict} for one in features)
 
 
-def _decoder(asked: Mapping[str, Any], settings: ServingSettings) -> Callable[[ServedModel], InferRequest]:
-    request_id = _text(asked, "id") or None
+def _codec(
+    asked: Mapping[str, Any], settings: ServingSettings, came_s: float
+) -> tuple[Callable[[ServedModel], InferRequest], Callable[[InferRequest, Answer], Response]]:
+    """Return what reads the features for the model that answers, and what writes its answer."""
+    request_id, features = _text(asked, "id") or None, asked["features"]
+    prepared: list[Prepared] = []
 
     def decode(served: ServedModel) -> InferRequest:
-        inputs = _inputs(asked["features"], served)
+        prepared.clear()
+        if served.manifest.processing is not None or isinstance(features, bytes):
+            prepared.append(prepare(features, served.manifest))
+            inputs = prepared[0].inputs
+        else:
+            inputs = _inputs(features, served)
         for name, array in inputs.items():
             if not settings.allow_non_finite:
                 check_finite(array, name)
-        return InferRequest(
-            request_id, inputs, tuple(Wanted(spec.name, is_binary=False) for spec in served.engine.outputs)
-        )
+        wanted = tuple(Wanted(spec.name, is_binary=False) for spec in served.engine.outputs)
+        return InferRequest(request_id, inputs, wanted)
 
-    return decode
+    def encode(_: InferRequest, answer: Answer) -> Response:
+        served = answer.served
+        shown = predictions(answer.outputs, prepared[0], served.manifest) if prepared else _predictions(answer)
+        about = {
+            "model_name": served.name,
+            "model_version": str(served.version),
+            "id": answer.id,
+            "inference_time_ms": round((time.perf_counter() - came_s) * 1000, 3),
+        }
+        if _is_one(features) and len(shown) == 1:
+            return json_response(shown[0] | about)
+        return json_response({"predictions": shown} | about)
+
+    return decode, encode
 
 
 def _inputs(features: object, served: ServedModel) -> dict[str, Array]:
@@ -155,23 +188,6 @@ def _array(values: object, kind: "np.dtype[Any]") -> Array:
     if kind.kind in "iu" and not (converted == array).all():
         raise OverflowError
     return converted
-
-
-def _encoder(came_s: float, *, is_one: bool) -> Callable[[InferRequest, Answer], Response]:
-    def encode(_: InferRequest, answer: Answer) -> Response:
-        served = answer.served
-        shown = _predictions(answer)
-        about = {
-            "model_name": served.name,
-            "model_version": str(served.version),
-            "id": answer.id,
-            "inference_time_ms": round((time.perf_counter() - came_s) * 1000, 3),
-        }
-        if is_one and len(shown) == 1:
-            return json_response(shown[0] | about)
-        return json_response({"predictions": shown} | about)
-
-    return encode
 
 
 def _predictions(answer: Answer) -> list[dict[str, Any]]:
