@@ -29,6 +29,7 @@ class EngineSetup:
         threads: That one run takes on the CPU.
         has_arena: Whether the runtime keeps memory of its own between runs.
         run_ms: Milliseconds of a run of the golden input, where that was measured; else 0.
+        together: Samples that are best answered together, of requests that wait; 1: each by itself.
         passed_over: Accelerators that would have come first, and why they are not used.
     """
 
@@ -38,6 +39,7 @@ class EngineSetup:
     threads: int = 1
     has_arena: bool = False
     run_ms: float = 0.0
+    together: int = 1
     passed_over: tuple[str, ...] = ()
 
     def said(self) -> str:
@@ -46,6 +48,7 @@ class EngineSetup:
         parts = [f"{self.module} {self.version}".strip() + f" on {self.accelerator}", threads]
         parts += ["with an arena"] if self.has_arena else []
         parts += [f"{self.run_ms:.3g} ms a run"] if self.run_ms else []
+        parts += [f"up to {self.together} requests together"] if self.together > 1 else []
         return ", ".join(parts) + "".join(f"; not {one}" for one in self.passed_over)
 
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from shoal_agent.engines.cost import release_free_memory
 from shoal_agent.engines.engine import Engine, EngineSetup
+from shoal_agent.engines.joining import best_together, can_join
 from shoal_agent.engines.tensors import Array
 
 _MAX_RUNS: Final = 16
@@ -111,7 +112,19 @@ class Warmup:
             takes_bytes = timing.grown_bytes - best_timing.grown_bytes
             if is_worth_it(timing, best_timing, first, bounds) and takes_bytes <= bounds.arena_bytes:
                 best, best_timing = setup, timing
-        return replace(best, run_ms=best_timing.run_s * 1000)
+        has_time = self._read.clock_s() - began_s < bounds.warmup_s
+        return replace(best, run_ms=best_timing.run_s * 1000, together=self._together(best) if has_time else 1)
+
+    def _together(self, setup: EngineSetup) -> int:
+        """Return how many samples are best answered together."""
+        engine = self._opens(setup)
+        try:
+            if not can_join(engine):
+                return 1
+            sample = {name: array[:1] for name, array in self._golden.items()}
+            return best_together(engine, sample, clock_s=self._read.clock_s)
+        finally:
+            engine.close()
 
     def _measure(self, setup: EngineSetup) -> Timing:
         """Load, time and close one setting."""

@@ -15,10 +15,9 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from shoal_agent.endpoint import Handler, Request, RequestError, Response, refuse
-from shoal_agent.engines import Array
+from shoal_agent.engines import Array, join, split
 from shoal_agent.errors import AgentError
 from shoal_agent.serving.admission import Admission, AdmitAll
-from shoal_agent.serving.batching import join, split
 from shoal_agent.serving.body import inflated, json_bytes
 from shoal_agent.serving.cache import PredictionCache
 from shoal_agent.serving.decode import InferRequest, decode_request
@@ -133,7 +132,7 @@ class Inference:
             return self._run([item])[0]
         borrowed = ExitStack()
         borrowed.enter_context(server.borrow(name))
-        together = min(served.best_together, self.settings.most_together)
+        together = min(served.engine.setup.together, self.settings.most_together)
         claim = Claim(name, self._run, served, together, timeout_s=self.settings.timeout_s)
         try:
             answer = self.workers.hand_in(claim, item, borrowed.close)

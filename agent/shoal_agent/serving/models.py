@@ -26,8 +26,6 @@ class ServedModel:
     """What it took to load and takes to run here, where that was measured."""
     measured_s: float = 0.0
     """How long that was measured, once it had been loaded and tested."""
-    best_together: int = 1
-    """Requests that are best answered together, by `serving.batching.measure`; 1: each by itself."""
 
 
 class Observer(Protocol):

@@ -109,7 +109,8 @@ def test_only_one_setting_is_loaded_at_a_time() -> None:
     board = _Board(_times(0.008, 0.004, 0.002))
     board.choose(can_have_arena=True)
     assert (board.most_open, board.open_now) == (1, 0)
-    assert board.opened == [(1, False), (2, False), (4, False), (4, True)]
+    assert board.opened == [(1, False), (2, False), (4, False), (4, True), (4, False)]
+    assert board.chosen.together == 8, "which costs this model as little as one sample"
 
 
 def test_nothing_further_is_begun_when_the_time_is_over() -> None:

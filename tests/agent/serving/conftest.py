@@ -3,7 +3,7 @@
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import anyio.to_thread
@@ -13,7 +13,7 @@ from tests.agent.endpoints import listening
 from tests.fixtures import tiny
 
 from shoal_agent.endpoint import EndpointLimits
-from shoal_agent.engines import Array, Engine, load_engine
+from shoal_agent.engines import Array, Engine, EngineSetup, load_engine
 from shoal_agent.serving import Inference, ModelServer, ServedModel, ServingSettings, create_router
 from shoal_contract.manifest import TensorSpec, VersionManifest
 
@@ -49,6 +49,11 @@ class GatedEngine:
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     closed: int = 0
+    together: int = 1
+
+    @property
+    def setup(self) -> EngineSetup:
+        return replace(self.engine.setup, together=self.together)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tests.fixtures import tiny
 
-from shoal_agent.engines import NUMPY_TYPES, Array
+from shoal_agent.engines import NUMPY_TYPES, Array, EngineSetup
 from shoal_agent.serving import ServedModel
 from shoal_contract.manifest import Datatype, TensorSpec, VersionManifest
 
@@ -22,6 +22,8 @@ class EchoEngine:
         self.inputs = (TensorSpec(name="x", datatype=datatype, shape=shape),)
         self.outputs = (TensorSpec(name="y", datatype=datatype, shape=shape),)
         self.given: list[Array] = []
+
+    setup = EngineSetup("echo")
 
     @property
     def is_in_use(self) -> bool:

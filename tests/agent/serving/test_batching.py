@@ -1,7 +1,6 @@
 """Requests that wait are answered together where that was measured to pay, and each gets its own answer."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import anyio
 import numpy as np
@@ -10,8 +9,8 @@ from tests.agent.serving.conftest import GatedEngine, running, served_pair, serv
 from tests.fixtures import tiny
 
 from shoal_agent.engines import Array, EngineError
+from shoal_agent.engines.joining import best_together, can_join, join, split
 from shoal_agent.serving import ServingSettings
-from shoal_agent.serving.batching import can_join, join, measure, split
 
 pytestmark = pytest.mark.anyio
 ONE = {"x": np.zeros((1, 4), dtype=np.float32)}
@@ -36,7 +35,7 @@ def test_it_pays_where_a_run_costs_more_than_its_samples(fixed_s: float, sample_
     engine = Priced(served_tiny().engine)
     engine.fixed_s, engine.sample_s = fixed_s, sample_s
     assert can_join(engine)
-    assert measure(engine, ONE, clock_s=lambda: engine.now_s) == expected
+    assert best_together(engine, ONE, clock_s=lambda: engine.now_s) == expected
 
 
 def test_a_model_that_is_less_open_than_it_says_answers_each_request_by_itself() -> None:
@@ -46,7 +45,7 @@ def test_a_model_that_is_less_open_than_it_says_answers_each_request_by_itself()
                 raise EngineError("the file takes one sample")
             return self.engine.infer(inputs)
 
-    assert measure(Fixed(served_tiny().engine), ONE) == 1
+    assert best_together(Fixed(served_tiny().engine), ONE) == 1
 
 
 def test_what_is_joined_is_split_again() -> None:
@@ -68,11 +67,11 @@ async def test_requests_that_wait_are_run_once_and_each_gets_its_own_answer() ->
             return self.engine.infer(inputs)
 
     sizes: list[int] = []
-    engine = Noting(served_tiny().engine)
+    engine = Noting(served_tiny().engine, together=8)
     rows = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     answers: dict[int, list[float]] = {}
     async with running(ServingSettings(workers=1, in_place_ms=0)) as endpoint:
-        await endpoint.server.swap("tiny", replace(served_tiny(1, engine), best_together=8))
+        await endpoint.server.swap("tiny", served_tiny(1, engine))
 
         async def ask(n: int, count: int) -> None:
             data = np.tile(rows[n], count).tolist()
@@ -94,11 +93,11 @@ async def test_requests_that_wait_are_run_once_and_each_gets_its_own_answer() ->
 
 
 async def test_one_bad_request_among_those_that_run_together_is_refused_alone() -> None:
-    engine = GatedEngine(served_tiny().engine)
+    engine = GatedEngine(served_tiny().engine, together=8)
     statuses: dict[str, int] = {}
     good: dict[str, object] = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0.0] * 4}
     async with running(ServingSettings(workers=1, in_place_ms=0)) as endpoint:
-        await endpoint.server.swap("tiny", replace(served_tiny(1, engine), best_together=8))
+        await endpoint.server.swap("tiny", served_tiny(1, engine))
 
         async def ask(name: str, tensor: dict[str, object]) -> None:
             statuses[name] = (await endpoint.infer({"inputs": [tensor]})).status_code

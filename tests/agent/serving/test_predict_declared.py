@@ -11,7 +11,7 @@ from tests.agent.endpoints import listening
 from tests.agent.serving.conftest import SeenRequests
 from tests.fixtures import tiny
 
-from shoal_agent.engines import Array
+from shoal_agent.engines import Array, EngineSetup
 from shoal_agent.serving import Inference, ModelServer, ServedModel, create_router
 from shoal_contract.manifest import TensorSpec, VersionManifest
 from shoal_contract.processing import (
@@ -44,6 +44,7 @@ class MeanEngine:
     """Answers (1 - m, m), where m is the mean of each sample."""
 
     is_in_use = False
+    setup = EngineSetup("mean")
 
     def __init__(self, spec: TensorSpec) -> None:
         self.inputs, self.outputs = (spec,), (SCORES,)
@@ -57,10 +58,6 @@ class MeanEngine:
 
     def close(self) -> None:
         self.given.clear()
-
-    @property
-    def setup(self) -> Any:
-        raise NotImplementedError
 
 
 def served(name: str, engine: MeanEngine, processing: Processing) -> ServedModel:

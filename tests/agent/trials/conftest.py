@@ -13,7 +13,7 @@ import pytest
 from tests.agent.serving.conftest import SeenRequests, served_tiny
 
 from shoal_agent.endpoint import Address, Listener
-from shoal_agent.engines import Array, Engine, EngineError
+from shoal_agent.engines import Array, Engine, EngineError, EngineSetup
 from shoal_agent.serving import Inference, ModelServer, create_router
 from shoal_agent.trials import Arms, Shadow
 from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredTrial
@@ -62,6 +62,10 @@ class OtherEngine:
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self.engine.outputs
+
+    @property
+    def setup(self) -> EngineSetup:
+        return self.engine.setup
 
     @property
     def is_in_use(self) -> bool:

@@ -1,4 +1,4 @@
-"""Which models answer several requests together: those that were measured to take less time for it.
+"""Which models answer several samples together: those that were measured to take less time for it.
 
 Requests are joined along their first dimension. Source of the rule: the time of one run of `n` samples against `n` runs
 of one, on this device.
@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from shoal_agent.engines import Array, Engine
+from shoal_agent.engines.engine import Engine
+from shoal_agent.engines.tensors import Array
 from shoal_agent.errors import AgentError
 
 _TRIES: Final = 5
@@ -26,7 +27,7 @@ def can_join(engine: Engine) -> bool:
     return all(spec.shape and spec.shape[0] == -1 for spec in (*engine.inputs, *engine.outputs))
 
 
-def measure(
+def best_together(
     engine: Engine,
     sample: Mapping[str, Array],
     worth: float = 0.8,
