@@ -1,11 +1,8 @@
 """What the tests of pipelines share: a device around one, and waiting for what it does."""
 
 import json
-import socket
-import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,6 @@ from shoal_agent.features import FeatureStore, RunningPipeline, Surroundings
 from shoal_agent.serving import ModelServer
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import CountWindow, DesiredFeatures, EventForm, Feature, FeatureDefinition, Pipeline
-from shoal_hub.broker.ports import free_port
-from shoal_hub.broker.program import find_mosquitto
 
 BY_TIME = EventForm(time_field="t", entity_field="id")
 NOW_NS = 30_000_000_000_000
@@ -99,21 +94,3 @@ async def until(is_so: Callable[[], object], timeout_s: float = 10.0) -> None:
     with anyio.fail_after(timeout_s):
         while not is_so():  # noqa: ASYNC110 - nothing tells of it
             await anyio.sleep(0.005)
-
-
-@contextmanager
-def plain_broker(folder: Path, port: int = 0) -> Iterator[int]:
-    """A Mosquitto as a device's owner has it: on loopback, for everybody there."""
-    port = port or free_port()
-    config = folder / f"mosquitto-{port}.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    process = subprocess.Popen([find_mosquitto(), "-c", str(config)], stderr=subprocess.DEVNULL)
-    try:
-        deadline_s = time.monotonic() + 10
-        while time.monotonic() < deadline_s:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)

@@ -117,6 +117,18 @@ def test_after_a_restart_a_file_that_was_rotated_meanwhile_is_read_from_its_begi
     assert read_all(follow(path, first.place, from_start=False)) == [b"two"]
 
 
+def test_a_place_in_another_file_says_nothing_of_this_one(path: Path) -> None:
+    append(path, b"one\n")
+    first = follow(path).read()
+    assert first is not None
+    other = path.with_name("other")
+    append(other, b"old\n")
+    source = follow(other, first.place, from_start=False)
+    assert read_all(source) == []
+    append(other, b"new\n")
+    assert read_all(source) == [b"new"]
+
+
 def test_an_endless_line_does_not_fill_the_memory(path: Path) -> None:
     source = follow(path)
     append(path, b"x" * 2_000_000)

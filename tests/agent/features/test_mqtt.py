@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent.features.conftest import Device, plain_broker, until
+from tests.agent.features.conftest import Device, until
+from tests.simulators.plain_broker import plain_broker
 
 from shoal_agent.features.events import Arrival
 from shoal_agent.features.mqtt import LocalBroker

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import scipy.signal
 
 from shoal_contract.features import CountWindow, Feature, FeatureDefinition, TimeWindow
 from shoal_numerics import FeatureError
 from shoal_numerics.features import FeatureWindows
 
+scipy_signal = pytest.importorskip("scipy.signal")
 HERTZ = 1000.0
 BANDS = {"low": (0.0, 100.0), "middle": (100.0, 300.0), "high": (300.0, 500.0)}
 
@@ -27,7 +27,7 @@ def signal(count: int) -> np.ndarray:
 
 
 def expected(values: np.ndarray) -> list[float]:
-    frequencies, density = scipy.signal.periodogram(values, HERTZ, window="hann", detrend="constant")
+    frequencies, density = scipy_signal.periodogram(values, HERTZ, window="hann", detrend="constant")
     step = HERTZ / len(values)
     bands = sorted(BANDS.items())
     return [float(density[(frequencies >= low) & (frequencies < high)].sum() * step) for _, (low, high) in bands]

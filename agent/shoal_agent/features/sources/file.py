@@ -41,7 +41,8 @@ class GrowingFile:
         look_s: float = _LOOK_S,
     ) -> None:
         self._path = path
-        self._place = place
+        # A place in another file, which the pipeline had before, says nothing of this one.
+        self._place = place if place.startswith(f"{path}:") else ""
         self._clock_ns = clock_ns
         self._look_s = look_s
         self._skips_first = not is_read_from_start
@@ -110,7 +111,7 @@ class GrowingFile:
             return False
         found = os.fstat(descriptor)
         identity, _, offset = self._place.rpartition(":")
-        if identity == f"{found.st_dev}:{found.st_ino}" and int(offset) <= found.st_size:
+        if identity == f"{self._path}:{found.st_dev}:{found.st_ino}" and int(offset) <= found.st_size:
             self._seek(int(offset))
         else:
             self._seek(found.st_size if self._skips_first and not self._place else 0)
@@ -135,7 +136,7 @@ class GrowingFile:
         """Turn to the file that has come in its place; return a last line that had no end."""
         ending = self._rest
         self.close()
-        self._place = "replaced"
+        self._place = f"{self._path}:replaced"
         self._open()
         return self._arrival(ending) if ending else None
 
@@ -148,4 +149,4 @@ class GrowingFile:
         if self._descriptor is None:
             return self._place
         found = os.fstat(self._descriptor)
-        return f"{found.st_dev}:{found.st_ino}:{self._offset - len(self._rest)}"
+        return f"{self._path}:{found.st_dev}:{found.st_ino}:{self._offset - len(self._rest)}"
