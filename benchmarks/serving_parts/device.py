@@ -177,7 +177,7 @@ def _manifest(served: Served, model: bytes) -> VersionManifest:
         variants=(variant.model_copy(update={"golden_outputs": {"probabilities": to_tensor_data(answer)}}),),
         baseline=Baseline(
             samples=160,
-            features_of="statistics" if served.features == len(STATISTICS) else "values",
+            features_of="statistics" if served.features == len(STATISTICS) else None,
             features=features,
             predictions=(16,) * 10,
             confidence=FeatureBaseline(name="confidence", edges=(0.5, 0.9), counts=(10, 50, 100)),

@@ -123,8 +123,8 @@ class Baseline(WireValue):
     """What the training data looked like: per feature, per predicted label, and the model's confidence."""
 
     samples: Ordinal
-    features_of: Literal["values", "statistics"] = "values"
-    """Whether the features of a sample are its values, or four statistics of each input (shoal_numerics)."""
+    features_of: Literal["statistics"] | None = None
+    """What the features of a sample are: four statistics of each input (shoal_numerics); None: its values."""
     features: tuple[FeatureBaseline, ...] = Field(min_length=1, max_length=MAX_FEATURES)
     predictions: tuple[Count, ...] = Field(max_length=1024)
     confidence: FeatureBaseline

@@ -19,6 +19,7 @@ def image_manifest(base: VersionManifest) -> VersionManifest:
     return base.model_copy(
         update={
             "inputs": (TensorSpec(name="image", datatype="FP32", shape=(-1, 3, 32, 48)),),
+            "baseline": base.baseline.model_copy(update={"features_of": "statistics"}),
             "outputs": (
                 TensorSpec(name="scores", datatype="FP32", shape=(-1, 2)),
                 TensorSpec(name="boxes", datatype="FP32", shape=(-1, 20, 4)),

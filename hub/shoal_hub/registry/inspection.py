@@ -129,7 +129,7 @@ def _run(path: Path, bundle: Bundle, inputs: Arrays) -> NDArray[np.float32]:
 
 def _baseline(bundle: Bundle, inputs: Arrays, scores: NDArray[np.float32]) -> Baseline:
     names = _feature_names(bundle, inputs)
-    features_of: Literal["values", "statistics"] = "values"
+    features_of: Literal["statistics"] | None = None
     arrays = [inputs[spec.name] for spec in bundle.inputs]
     rows = np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
     if len(names) > MAX_FEATURES:
