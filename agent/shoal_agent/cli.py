@@ -35,6 +35,8 @@ from shoal_contract import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from shoal_agent.engines import EngineSetup
+    from shoal_agent.slots import Slots
     from shoal_contract.enrolment import EnrolmentPending
     from shoal_contract.reported import Runtime
 
@@ -335,14 +337,17 @@ def status(*, data: Path, as_json: bool) -> None:
     if hold:
         click.echo(f"updates  held{hold.said()}; to go on: shoal-agent release")
     for name, slots in models.items():
-        serves = f"version {slots.active.version} ({slots.active.target})" if slots.active else "nothing"
-        click.echo(f"model    {name}: {serves}")
-        if name in setups:
-            click.echo(f"         runs in {setups[name].said()}")
-        if slots.failure:
-            click.echo(
-                f"         last failure: {slots.failure.problem.message}\n         do: {slots.failure.problem.remedy}"
-            )
+        _tell_model(name, slots, setups.get(name))
+
+
+def _tell_model(name: str, slots: "Slots", setup: "EngineSetup | None") -> None:
+    serves = f"version {slots.active.version} ({slots.active.target})" if slots.active else "nothing"
+    click.echo(f"model    {name}: {serves}")
+    if setup is not None:
+        click.echo(f"         runs in {setup.said()}")
+    if slots.failure:
+        problem = slots.failure.problem
+        click.echo(f"         last failure: {problem.message}\n         do: {problem.remedy}")
 
 
 @app.command(epilog="Example: shoal-agent predict digits digit.npy")
