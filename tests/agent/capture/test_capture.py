@@ -21,7 +21,7 @@ from shoal_agent.capture import Capture, CaptureRules, CaptureStore, capture_fam
 from shoal_agent.capture.archive import from_npz, to_npz
 from shoal_agent.encryption_key import new_encryption_key
 from shoal_agent.metrics import exposition
-from shoal_agent.serving import ModelServer, create_router
+from shoal_agent.serving import Inference, ModelServer, create_router
 from shoal_agent.trials import Arms, Shadow
 
 pytestmark = pytest.mark.anyio
@@ -95,7 +95,7 @@ async def capturing(
     capture = Capture(shadow, CaptureRules.model_validate(rules), store, lambda: KEY, lambda: START, chance)
     shadow.on_different = capture.disagree
     capture.fates = fates = Fates()
-    async with anyio.create_task_group() as group, listening(create_router(server, capture)) as port:
+    async with anyio.create_task_group() as group, listening(create_router(Inference(server, capture))) as port:
         group.start_soon(capture.run)
         group.start_soon(shadow.run)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:

@@ -10,10 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("versions") as batch_op:
-        batch_op.add_column(sa.Column("processing", sa.JSON(none_as_null=True), nullable=True))
+    op.add_column("versions", sa.Column("processing", sa.JSON(none_as_null=True), nullable=True))
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("versions") as batch_op:
-        batch_op.drop_column("processing")
+    op.drop_column("versions", "processing")
