@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from logging import getLogger
 from pathlib import Path
@@ -20,6 +20,7 @@ from shoal_agent.durable import make_folder
 from shoal_agent.errors import DiskError
 from shoal_agent.passing_steps import PASSING, take_along
 from shoal_agent.settings import OutboxSettings
+from shoal_agent.sqlite_file import open_sqlite
 from shoal_contract.telemetry import DeploymentEvent, Event, EventBody, OutboxPosition, TelemetryMessage
 
 _log = getLogger(__name__)
@@ -68,7 +69,7 @@ class Outbox:
         self._path = path
         self._connection = 0
         make_folder(path.parent)
-        self._database = _open(path)
+        self._database = open_sqlite(path, _SCHEMA, "FULL", "what waited in the outbox is lost")
         self.stream = self._fact("stream", lambda: f"{clock_ns():016x}")
         self.on_change: Callable[[float], None] = lambda _: None
         """Called after each message with how long it can wait for others to travel with, in seconds."""
@@ -260,39 +261,3 @@ class Outbox:
             ).fetchone()
             self._database.execute("DELETE FROM messages WHERE sequence = ?", (sequence,))
             self._count, self._bytes, self.dropped = self._count - 1, self._bytes - length, self.dropped + 1
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Open the file, or a new one where it is damaged.
-
-    Raises:
-        DiskError: The disk does not take a new one either.
-    """
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):  # locked, full or not writable: the file itself may be whole
-            message = f"opening {path}: {error}"
-            raise DiskError(message, "check that no other agent uses it, its owner, and the disk's space") from error
-        _log.error("outbox: %s is damaged (%s) and was put aside; what waited in it is lost", path, error)
-        path.replace(path.with_name(f"{path.name}.damaged"))
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    try:
-        # Without it SQLite shares the log's index in a file of its own, and on a full disk the agent would not start.
-        database.execute("PRAGMA locking_mode=EXCLUSIVE")
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.executescript(_SCHEMA)
-        with closing(database.execute("PRAGMA quick_check(1)")) as check:
-            if check.fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("its quick check fails")
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database

@@ -7,7 +7,7 @@ too many bytes, the stalest ones go.
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from shoal_agent.durable import make_folder
 from shoal_agent.errors import DiskError
 from shoal_agent.settings import FeatureSettings
+from shoal_agent.sqlite_file import open_sqlite
 from shoal_contract.features import FeatureDefinition
 from shoal_numerics.features import WindowRows
 
@@ -92,7 +93,7 @@ class FeatureStore:
         self.evicted = 0
         """Entities that have given way since the start."""
         make_folder(path.parent)
-        self._database = _open(path)
+        self._database = open_sqlite(path, _SCHEMA, "NORMAL", "features come again as windows close")
         self._definitions = self._read_definitions()
 
     def define(self, name: str, definition: FeatureDefinition) -> None:
@@ -257,39 +258,3 @@ def _values_of(
         is_fresh = age_s is not None and age_s <= feature.ttl_s and value == value  # noqa: PLR0124 - NaN is not
         shown = value if is_fresh else feature.fallback
         yield name, FeatureValue(shown, at_ns, age_s, is_fresh, not is_fresh and feature.fallback is not None)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Open the file, or a new one where it is damaged.
-
-    Raises:
-        DiskError: The disk does not take a new one either.
-    """
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):  # locked, full or not writable: the file itself may be whole
-            message = f"opening {path}: {error}"
-            raise DiskError(message, "check that no other agent uses it, its owner, and the disk's space") from error
-        _log.error("features: %s is damaged (%s) and was put aside; values come again as windows close", path, error)
-        path.replace(path.with_name(f"{path.name}.damaged"))
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    try:
-        database.execute("PRAGMA locking_mode=EXCLUSIVE")
-        database.execute("PRAGMA journal_mode=WAL")
-        # A power cut may take the last values, never the file: they come again, and windows are saved now and then.
-        database.execute("PRAGMA synchronous=NORMAL")
-        database.executescript(_SCHEMA)
-        with closing(database.execute("PRAGMA quick_check(1)")) as check:
-            if check.fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("its quick check fails")
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
