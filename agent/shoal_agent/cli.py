@@ -18,7 +18,8 @@ from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_engines import engine_options, engine_settings
 from shoal_agent.cli_features import features_folder_option, features_hooks_option
 from shoal_agent.cli_identity import identity_group, key
-from shoal_agent.cli_options import READABLE_FILE, data_option, json_option, readable
+from shoal_agent.cli_options import LARGEST_PORT, READABLE_FILE, data_option, json_option, readable
+from shoal_agent.cli_serving import serving_options, serving_places, serving_settings
 from shoal_agent.cli_shedding import hard_option, priority_option, soft_option
 from shoal_agent.cli_updates import (
     budget_option,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from shoal_contract.reported import Runtime
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
-_LARGEST_PORT = 65535
 
 
 @click.group(context_settings={"max_content_width": 120})
@@ -118,55 +118,12 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
 @data_option
 @click.option(
     "--port",
-    type=click.IntRange(0, _LARGEST_PORT),
+    type=click.IntRange(0, LARGEST_PORT),
     default=8080,
     show_default=True,
     help="Port of the local inference endpoint; 0 takes a free one.",
 )
-@click.option(
-    "--socket",
-    type=click.Path(path_type=Path),
-    envvar="SHOAL_AGENT_SOCKET",
-    show_envvar=True,
-    help="Path of a Unix-domain socket that speaks the same.",
-)
-@click.option(
-    "--grpc-port",
-    type=click.IntRange(0, _LARGEST_PORT),
-    envvar="SHOAL_AGENT_GRPC_PORT",
-    show_envvar=True,
-    help="Speak gRPC, too, on this local port; 0 takes a free one. Needs the extra grpc.",
-)
-@click.option(
-    "--remote-host",
-    default="",
-    envvar="SHOAL_AGENT_REMOTE_HOST",
-    show_envvar=True,
-    help="Address at which other machines may ask, over TLS and with a key (shoal-agent api-keys); default: none.",
-)
-@click.option(
-    "--remote-port",
-    type=click.IntRange(0, _LARGEST_PORT),
-    default=8443,
-    show_default=True,
-    envvar="SHOAL_AGENT_REMOTE_PORT",
-    show_envvar=True,
-    help="Port of that address.",
-)
-@click.option(
-    "--tls-certificate",
-    type=READABLE_FILE,
-    envvar="SHOAL_AGENT_TLS_CERTIFICATE",
-    show_envvar=True,
-    help="PEM file of the certificate chain that other machines see.",
-)
-@click.option(
-    "--tls-key",
-    type=READABLE_FILE,
-    envvar="SHOAL_AGENT_TLS_KEY",
-    show_envvar=True,
-    help="PEM file of its private key.",
-)
+@serving_options
 @click.option(
     "--runtime",
     "runtimes",
@@ -183,7 +140,7 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
 )
 @click.option(
     "--site-port",
-    type=click.IntRange(1, _LARGEST_PORT),
+    type=click.IntRange(1, LARGEST_PORT),
     default=8471,
     show_default=True,
     envvar="SHOAL_AGENT_SITE_PORT",
@@ -226,12 +183,6 @@ def run(
     *,
     data: Path,
     port: int,
-    socket: Path | None,
-    grpc_port: int | None,
-    remote_host: str,
-    remote_port: int,
-    tls_certificate: Path | None,
-    tls_key: Path | None,
     runtimes: tuple[str, ...],
     site_host: str,
     site_port: int,
@@ -248,7 +199,7 @@ def run(
     features_folders: tuple[Path, ...],
     features_hooks: Path | None,
     log_level: str,
-    **engines: Any,  # noqa: ANN401 - click has checked them
+    **more: Any,  # noqa: ANN401 - click has checked them
 ) -> None:
     """Run the agent: serve the model, follow the hub."""
     import logging
@@ -261,7 +212,6 @@ def run(
         MEGABYTE,
         AgentSettings,
         FeatureSettings,
-        ServingPlaces,
         SheddingSettings,
         SiteSettings,
         UpdateSettings,
@@ -269,17 +219,10 @@ def run(
 
     settings = AgentSettings(
         data_dir=data,
-        places=ServingPlaces(
-            port=port,
-            socket=socket,
-            grpc_port=grpc_port,
-            remote_host=remote_host,
-            remote_port=remote_port,
-            certificate=tls_certificate,
-            key=tls_key,
-        ),
+        places=serving_places(port, more),
+        serving=serving_settings(more),
         runtimes=_runtimes(runtimes),
-        engines=engine_settings(engines),
+        engines=engine_settings(more),
         site=SiteSettings(host=site_host, port=site_port),
         update=UpdateSettings(reserve_bytes=reserve_mb * MEGABYTE, max_models_bytes=max_models_mb * MEGABYTE),
         shedding=SheddingSettings(soft_c=shed_soft_c, hard_c=shed_hard_c, priorities=priorities),

@@ -10,6 +10,7 @@ import click
 
 P = ParamSpec("P")
 R = TypeVar("R")
+LARGEST_PORT = 65535
 READABLE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 

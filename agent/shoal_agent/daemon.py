@@ -219,13 +219,12 @@ class Agent:
     async def _start_serving(self, group: TaskGroup) -> None:
         if self._capture is not None:
             self._shadow.on_different = self._capture.disagree
-        inference = Inference(
-            self._server, self._capture or self._shadow, choose=self._arms.choose, admission=self._guard
-        )
+        settings = self._settings
+        observer = self._capture or self._shadow
+        inference = Inference(self._server, observer, settings.serving, self._arms.choose, self._guard)
         self._guard.on_refused = inference.statistics.note_refused
         routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference)]
         routes += feature_routes(self._pipelines)
-        settings = self._settings
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
         url = await open_places(group, opening, create_router(inference, routes), inference)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url

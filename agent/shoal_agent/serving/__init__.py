@@ -7,8 +7,8 @@ from shoal_agent.serving.admission import Admission
 from shoal_agent.serving.app import create_router
 from shoal_agent.serving.infer import Inference
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
-from shoal_agent.serving.settings import ServingSettings
 from shoal_agent.serving.statistics import Statistics
+from shoal_agent.settings import ServingSettings
 
 __all__ = [
     "Admission",

@@ -25,9 +25,9 @@ from shoal_agent.serving.encode import encode_answer
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
 from shoal_agent.serving.pace import Pace
 from shoal_agent.serving.resolve import resolve
-from shoal_agent.serving.settings import ServingSettings
 from shoal_agent.serving.statistics import Statistics
 from shoal_agent.serving.workers import TIMED_OUT, Claim, Workers
+from shoal_agent.settings import ServingSettings
 
 Choose = Callable[[str, str | None, str], ModelServer]
 """From model, version of the path and the request's key to where the model is borrowed from: a trial's arm, or not."""

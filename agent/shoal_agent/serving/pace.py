@@ -5,7 +5,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from shoal_agent.serving.models import ServedModel
-from shoal_agent.serving.settings import ServingSettings
+from shoal_agent.settings import ServingSettings
 
 _DECAY: Final = 0.95
 """A slow run is forgotten over some twenty quick ones."""

@@ -22,7 +22,7 @@ from shoal_agent.serving.declared import predictions, prepare
 from shoal_agent.serving.decode import InferRequest, Wanted, check_finite
 from shoal_agent.serving.infer import KEY_HEADER, MAX_KEY_CHARS, Answer, Inference, Question
 from shoal_agent.serving.models import ModelServer, ServedModel
-from shoal_agent.serving.settings import ServingSettings
+from shoal_agent.settings import ServingSettings
 from shoal_contract.manifest import TensorSpec
 
 _FIELDS: Final = frozenset({"features", "model_name", "version", "id"})

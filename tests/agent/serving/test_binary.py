@@ -15,7 +15,7 @@ from tests.agent.serving.echo import EchoEngine, served_echo
 from shoal_agent.endpoint import RequestError
 from shoal_agent.engines import NUMPY_TYPES, Array, bytes_array
 from shoal_agent.serving.binary import Tail, read_tensor, write_tensor
-from shoal_agent.serving.settings import ServingSettings
+from shoal_agent.settings import ServingSettings
 
 SHAPES = npst.array_shapes(max_dims=3, max_side=4)
 NUMERIC = [name for name in NUMPY_TYPES if name != "BYTES"]

@@ -12,7 +12,7 @@ from tests.fixtures import tiny
 
 from shoal_agent.engines import Array, bytes_array
 from shoal_agent.serving.cache import PredictionCache
-from shoal_agent.serving.settings import ServingSettings
+from shoal_agent.settings import ServingSettings
 
 ROW = {"x": np.array([[0.5, -1.0, 2.0, 0.25]], dtype=np.float32)}
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": ROW["x"].ravel().tolist()}]}
