@@ -31,7 +31,7 @@ def check_local(request: Request) -> None:
     if request.peer is not None and not _is_loopback(request.peer):
         message = f"{doing}: asked from {request.peer or 'nowhere'}, only programs on this device may"
         raise RequestError(message, _FORBIDDEN, remedy)
-    if (name not in _LOCAL and request.peer is not None) or b"origin" in request.headers:
+    if ((name not in _LOCAL or "," in host) and request.peer is not None) or b"origin" in request.headers:
         message = f"{doing}: asked of {host[:100]!r}, programs on this device ask 127.0.0.1"
         raise RequestError(message, _FORBIDDEN, remedy)
 

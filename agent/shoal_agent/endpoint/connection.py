@@ -55,6 +55,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._waiting: deque[Asked] = deque()
         self._current: Asked | None = None
         self._task: asyncio.Task[None] | None = None
+        self._awaited: object = None
         self._drained: asyncio.Event | None = None
         self._is_going_on = self._is_ending = self._is_lost = False
         self.deadline_s = math.inf
@@ -89,6 +90,10 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._reader.end()
         if self._task is not None:
             self._task.cancel()
+        if isinstance(self._awaited, asyncio.Future):
+            self._awaited.cancel()
+        if self._current is not None:  # the task may never have begun
+            self._done(self._current)
         if self._drained is not None:
             self._drained.set()
         self._forget_waiting()
@@ -116,18 +121,23 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self._drained is not None:
             self._drained.set()
             self._drained = None
-        self._rest()
+        if self._reader.is_within:
+            self.on_begun()
+        else:
+            self._rest()
         self._go_on()
 
     # --- what the reader calls
 
     def on_begun(self) -> None:
         """A request has begun to come."""
-        self.deadline_s = self._loop.time() + self._limits.read_timeout_s
+        if self._drained is None:  # else who does not read is to be cut off, whatever it sends
+            self.deadline_s = self._loop.time() + self._limits.read_timeout_s
 
     def on_asked(self, asked: Asked) -> None:
         """Give a request its turn."""
-        self.deadline_s = math.inf
+        if self._drained is None:
+            self.deadline_s = math.inf
         self._waiting.append(asked)
         if len(self._waiting) >= self._limits.max_pipelined:
             self._transport.pause_reading()
@@ -155,14 +165,14 @@ class HttpConnection(asyncio.BufferedProtocol):
             message = f"the request did not end within {self._limits.read_timeout_s:g} s"
             self.on_refused(RequestError(message, REQUEST_TIMEOUT, "send the whole request at once"))
         elif self.is_idle:
-            self._transport.close()
+            self._close()
 
     def stop(self) -> None:
         """Close as soon as what is being answered has been answered."""
         self._reader.end()
         self._is_ending = True
         if self._current is None and not self._waiting:
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         """Close at once."""
@@ -183,6 +193,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             if isinstance(outcome, Response) and outcome.stream is None:
                 self._answer(asked, outcome)
             else:
+                self._awaited = outcome
                 self._task = self._loop.create_task(self._follow(asked, outcome))
         self._is_going_on = False
 
@@ -263,11 +274,17 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._reader.end()
         self._forget_waiting()
         if self._is_ending or not self._transport.can_write_eof() or self._transport.is_closing():
-            self._transport.close()
+            self._close()
             return
         self._is_ending = True
         self._transport.write_eof()
         self.deadline_s = self._loop.time() + self._limits.linger_s
+
+    def _close(self) -> None:
+        """Close once what was written is sent; who does not take it in time is cut off."""
+        self._is_ending = True
+        self.deadline_s = self._loop.time() + self._limits.linger_s
+        self._transport.close()
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -103,7 +103,14 @@ class Listener:
         bound = _bind(address)
         port = 0 if address.path is not None else int(bound.getsockname()[1])
         make = loop.create_unix_server if address.path is not None else loop.create_server
-        server = await make(lambda: HttpConnection(self), sock=bound, backlog=_BACKLOG, ssl=address.tls)
+        handshake_s = self.limits.read_timeout_s if address.tls is not None else None
+        server = await make(
+            lambda: HttpConnection(self),
+            sock=bound,
+            backlog=_BACKLOG,
+            ssl=address.tls,
+            ssl_handshake_timeout=handshake_s,
+        )
         try:
             task_status.started(port)
             await anyio.sleep_forever()
@@ -122,6 +129,7 @@ class Listener:
             idle = min((one for one in self._connections if one.is_idle), key=lambda one: one.deadline_s, default=None)
             if idle is not None:
                 idle.abort()
+                self._connections.discard(idle)  # its end is told a turn of the event loop later
                 has_room = True
         self._connections.add(connection)
         if self._sweep is None:

@@ -4,17 +4,28 @@ Source: RFC 9112. A body that does not come with its head is received into its o
 """
 
 from collections.abc import Callable
+from logging import getLogger
 from typing import Any, Final, NamedTuple, Protocol
 
 import httptools
 
 from shoal_agent.endpoint.bodies import BodyBudget, allocate
 from shoal_agent.endpoint.limits import EndpointLimits
-from shoal_agent.endpoint.message import BAD_REQUEST, HEAD_TOO_LARGE, TOO_LARGE, Request, RequestError, refuse
+from shoal_agent.endpoint.message import (
+    BAD_REQUEST,
+    HEAD_TOO_LARGE,
+    INTERNAL,
+    TOO_LARGE,
+    Request,
+    RequestError,
+    refuse,
+)
 from shoal_agent.endpoint.routes import Found, Handler, Router
+from shoal_agent.errors import AgentError
 
 Authorize = Callable[[dict[bytes, bytes]], None]
 """Given a request's headers; raises a RequestError where who asks may not."""
+_log = getLogger(__name__)
 _TENSORS_AT: Final = b"inference-header-content-length"
 _SMALL_BYTES: Final = 64 * 1024
 """A refused body of at most this size is read to its end, so that the connection stays."""
@@ -88,7 +99,8 @@ class RequestReader:
         self._is_direct = False
         self._has_just_begun = False
         self._has_ended = False
-        self._held_bytes = 0
+        self._has_head = False
+        self._length = self._came_bytes = self._held_bytes = 0
         self._body: Any = b""
         self.is_within = False
         """Whether a request has begun and not ended."""
@@ -110,17 +122,23 @@ class RequestReader:
                 self._parser = httptools.HttpRequestParser(self)
                 self.on_message_complete()
             return
-        self._has_just_begun = False
+        self._has_just_begun, before_bytes = False, self._filled
         self._parse(self._shared[:size_bytes])
-        if self.is_within and not self._has_head and not self._has_just_begun:  # else what came was others' as well
-            self._came_bytes += size_bytes
-            if self._came_bytes > self._limits.max_head_bytes:
-                self._refuse_head(f"more than {self._limits.max_head_bytes} bytes")
+        if self.is_within and not self._has_just_begun:  # else what came was others' as well
+            self._count_head(size_bytes, self._filled > before_bytes)
         self._is_direct = self.is_within and self._has_head and 0 < self._filled < self._length
+
+    def _count_head(self, size_bytes: int, has_body: bool) -> None:
+        """Count what came and is no body: a head, or the trailers behind chunks, neither of them without end."""
+        is_body = self._has_head and (has_body or self._length >= 0)
+        self._came_bytes = 0 if is_body else self._came_bytes + size_bytes
+        if self._came_bytes > self._limits.max_head_bytes:
+            self._refuse_head(f"more than {self._limits.max_head_bytes} bytes")
 
     def end(self) -> None:
         """Read nothing more, and hold nothing."""
         self._has_ended = True
+        self.is_within = False
         self._is_direct = False
         self._body = b""
         self._budget.give_back(self._held_bytes)
@@ -129,12 +147,29 @@ class RequestReader:
     def _parse(self, data: memoryview) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # no other protocol is spoken here; the request itself was answered
-            self.end()
+        except httptools.HttpParserUpgrade as upgrade:
+            taken = int(upgrade.args[0])
         except httptools.HttpParserError as error:
             if not self._has_ended:
                 message = f"what came is not HTTP/1.1: {str(error.__context__ or error)[:100]}"
                 self._refuse(RequestError(message, BAD_REQUEST, "speak HTTP/1.1, without TLS where none is offered"))
+            return
+        else:
+            return
+        # No other protocol is spoken here: it goes on as if none had been asked for.
+        self._parser = httptools.HttpRequestParser(self)
+        self._go_on_with(data[taken:])
+
+    def _go_on_with(self, rest: memoryview) -> None:
+        """Read on behind a head that asked for another protocol: its body, which the parser took for that, and more."""
+        if self.is_within and self._length > 0:
+            self.on_body(bytes(rest[: self._length]))
+            rest = rest[self._length :]
+            if self._filled < self._length:
+                return
+            self.on_message_complete()
+        if len(rest) and not self._has_ended:
+            self._parse(rest)
 
     def _refuse(self, error: RequestError) -> None:
         self.end()
@@ -175,7 +210,9 @@ class RequestReader:
         self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header line."""
+        """Take a header line; a trailer says nothing here."""
+        if self._has_head:
+            return
         self._lines += 1
         self._head_bytes += len(name) + len(value)
         name = name.lower()
@@ -192,13 +229,17 @@ class RequestReader:
         if self._lines > self._limits.max_headers or self._head_bytes > self._limits.max_head_bytes:
             self._refuse_head(f"{self._lines} lines of {self._head_bytes} bytes")
             return
+        if self._parser.should_upgrade() and b"transfer-encoding" in self._headers:
+            remedy = "leave the header Upgrade out, or send the body's length"
+            self._refuse(RequestError("the request asks for another protocol, with a body in chunks", remedy=remedy))
+            return
         is_awaited = self._headers.get(b"expect", b"").lower() == b"100-continue"
         try:
             self._open()
-        except RequestError as error:
-            self._refusal = error
+        except AgentError as error:
+            self._refusal = error if isinstance(error, RequestError) else _broken(error)
             if self._length < 0 or self._length > _SMALL_BYTES or (is_awaited and self._length):
-                self._refuse(error)
+                self._refuse(self._refusal)
         else:
             if is_awaited and self._length:
                 self._sink.on_awaited()
@@ -258,8 +299,8 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
-        if self._has_ended:
-            return
+        if self._has_ended or (self._filled == 0 < self._length and self._refusal is None):
+            return  # the latter with a head that asked for another protocol: its body is still to come
         self.is_within = False
         path, _, query = self._url.decode("latin-1").partition("?")
         params = self._found.params
@@ -270,6 +311,12 @@ class RequestReader:
         asked = Asked(request, handler, self._held_bytes, self._is_last)
         self._held_bytes, self._body = 0, b""
         self._sink.on_asked(asked)
+
+
+def _broken(error: AgentError) -> RequestError:
+    """Return what a client is told where the device itself is at fault; the rest is for its log."""
+    _log.error("deciding about a request: %s; %s", error, error.remedy)
+    return RequestError("the device cannot decide about requests", INTERNAL, "look into the agent's log on the device")
 
 
 def _refuser(error: RequestError) -> Handler:

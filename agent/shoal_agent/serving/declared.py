@@ -73,7 +73,10 @@ def _samples(features: object, pipeline: Pipeline) -> list[dict[str, Any]]:
 
 def _column(values: list[Any]) -> Array:
     if all(type(value) in {int, float} for value in values):
-        return np.array(values, dtype=np.float64)
+        try:
+            return np.array(values, dtype=np.float64)
+        except OverflowError as error:
+            raise RequestError("features: a number is beyond the range of 64-bit floats") from error
     column = np.empty(len(values), dtype=np.object_)
     column[:] = values
     return column

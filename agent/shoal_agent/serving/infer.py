@@ -48,7 +48,7 @@ class Question(NamedTuple):
     """A request in the form that its asker speaks.
 
     Attributes:
-        form: What it is written in.
+        form: What it is written in; empty: its size says little of what it takes to read it.
         body_bytes: Its size.
         decode: Reads it for what answers; raises a RequestError.
         encode: Writes the answer; raises a RequestError where that cannot be done.
@@ -76,6 +76,7 @@ class _Part:
     asked: InferRequest | None = None
     outputs: Mapping[str, Array] | None = None
     key: bytes = b""
+    has_run: bool = False
     error: AgentError | None = None
     begun_s: float = 0.0
     decoded_s: float = 0.0
@@ -128,7 +129,11 @@ class Inference:
         self._admission.admit(name)
         item = _Item(served, question, time.perf_counter())
         # The event loop must not wait for a worker to leave an engine that one thread at a time may use.
-        if not served.engine.is_in_use and self._pace.is_quick(served, question.form, question.body_bytes):
+        if (
+            question.form
+            and not served.engine.is_in_use
+            and self._pace.is_quick(served, question.form, question.body_bytes)
+        ):
             return self._run([item])[0]
         borrowed = ExitStack()
         borrowed.enter_context(server.borrow(name))
@@ -181,6 +186,7 @@ class Inference:
         asked = part.asked
         if asked is None:
             return
+        part.has_run = True
         try:
             part.outputs = part.item.served.engine.infer(asked.inputs)
         except AgentError as error:
@@ -193,8 +199,8 @@ class Inference:
         """Run the model once for requests of the same shape; where that fails, each is left to run by itself."""
         inputs = [part.asked.inputs for part in parts if part.asked is not None]
         shapes = {tuple((name, array.shape[1:]) for name, array in sorted(one.items())) for one in inputs}
-        if len(shapes) > 1:
-            return
+        if len(shapes) > 1 or any(len({array.shape[:1] for array in one.values()}) > 1 for one in inputs):
+            return  # one whose inputs differ in their samples would shift the others'
         samples = [_samples(one) for one in inputs]
         try:
             outputs = split(parts[0].item.served.engine.infer(join(inputs)), samples)
@@ -202,7 +208,7 @@ class Inference:
             return
         ended_s = time.perf_counter()
         for part, own in zip(parts, outputs or (), strict=False):
-            part.outputs, part.inferred_s = own, ended_s
+            part.outputs, part.inferred_s, part.has_run = own, ended_s, True
             if self.cache is not None:
                 self.cache.put(part.key, {name: array.copy() for name, array in own.items()})
 
@@ -218,7 +224,8 @@ class Inference:
         except AgentError as error:
             return self._refused(part, error)
         ended_s = time.perf_counter()
-        self._pace.note(served, question.form, question.body_bytes, (ended_s - part.begun_s) * 1000)
+        if part.has_run:
+            self._pace.note(served, question.form, question.body_bytes, (ended_s - part.begun_s) * 1000)
         at_s = (came_s, part.begun_s, part.decoded_s, part.inferred_s, ended_s)
         statistics.note_answer(_samples(part.asked.inputs), at_s)
         self._observer.observe(served, part.asked.inputs, part.outputs, (ended_s - came_s) * 1000, answer_id)
@@ -250,6 +257,7 @@ def infer_handler(inference: Inference) -> Handler:
         params = request.params
         key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
         form = "binary" if _JSON_BYTES in request.headers else "json"
+        form = "" if b"content-encoding" in request.headers else form
         question = Question(form, len(request.body), decode, encode)
         outcome: Response | Awaitable[Response] = inference.answer(params["name"], params.get("version"), key, question)
         return outcome

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic_core import from_json
 
 from shoal_agent.endpoint import Request, RequestError, Response, Route, json_response
-from shoal_agent.endpoint.message import UNPROCESSABLE, Piece
+from shoal_agent.endpoint.message import TOO_LARGE, UNPROCESSABLE, Piece
 from shoal_agent.engines import NUMPY_TYPES, Array, bytes_array
 from shoal_agent.processing import Prepared
 from shoal_agent.serving.body import inflated
@@ -28,6 +28,8 @@ from shoal_contract.manifest import TensorSpec
 _FIELDS: Final = frozenset({"features", "model_name", "version", "id"})
 _REMEDY: Final = 'send JSON such as {"features": [5.1, 3.5, 1.4, 0.2], "model_name": "iris"}'
 _SHOWN: Final = 80
+_MAX_JSON_BYTES: Final = 256 * 1024
+"""Read in the event loop, to learn which model is asked."""
 
 
 def predict_routes(inference: Inference) -> list[Route]:
@@ -36,7 +38,7 @@ def predict_routes(inference: Inference) -> list[Route]:
 
     def predict(request: Request) -> Response | Awaitable[Response]:
         came_s = time.perf_counter()
-        asked = _asked(request, inflated(request, settings.max_inflated_bytes))
+        asked = _asked(request, settings.max_inflated_bytes)
         name = _text(asked, "model_name") or _only(server)
         found = asked.get("version", "latest")
         version = None if found in {"latest", None, ""} else str(found)[:_SHOWN]
@@ -49,12 +51,16 @@ def predict_routes(inference: Inference) -> list[Route]:
     return [Route("/predict", {"POST": predict})]
 
 
-def _asked(request: Request, body: Piece) -> dict[str, Any]:
+def _asked(request: Request, most_bytes: int) -> dict[str, Any]:
     """Return what is asked: JSON, or an image with the rest in the query."""
-    if request.header(b"content-type").partition("/")[0].strip().lower() != "image":
-        return _read(body)
-    named = {name: request.query(name) for name in ("model_name", "version", "id")}
-    return {"features": bytes(body), **{name: value for name, value in named.items() if value}}
+    if request.header(b"content-type").partition("/")[0].strip().lower() == "image":
+        named = {name: request.query(name) for name in ("model_name", "version", "id")}
+        given = {name: value for name, value in named.items() if value}
+        return {"features": bytes(inflated(request, most_bytes)), **given}
+    if len(request.body) > _MAX_JSON_BYTES:
+        message = f"POST /predict: the body is too large: {len(request.body)} bytes, at most {_MAX_JSON_BYTES} allowed"
+        raise RequestError(message, TOO_LARGE, "send fewer samples, or ask by /v2/models/{name}/infer")
+    return _read(inflated(request, _MAX_JSON_BYTES))
 
 
 def read_features(body: Piece, served: ServedModel, settings: ServingSettings) -> InferRequest:

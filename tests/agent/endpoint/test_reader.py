@@ -197,6 +197,33 @@ def test_who_waits_for_a_word_before_its_body_gets_it_once_the_head_is_fine() ->
     assert (refused.awaited, refused.refused[0].status) == (0, 404)
 
 
-def test_another_protocol_is_not_spoken_but_the_request_is_answered() -> None:
-    read = Read().feed(b"GET /echo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n\x00\x01")
-    assert (read.answers(), read.refused) == ([(200, b"")], [])
+@pytest.mark.parametrize("size", [0, 3, 100_000])
+@pytest.mark.parametrize("pieces", [[], [100, 50, 60_000], [1000]])
+def test_another_protocol_is_not_spoken_and_body_and_next_request_are_read(size: int, pieces: list[int]) -> None:
+    body = PATTERN[:size]
+    asking = post(body, b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAARAAAAA")
+    read = Read().feed(asking + post(b"next"), pieces)
+    assert (read.answers(), read.refused) == ([(200, body), (200, b"next")], [])
+    read.finish()
+
+
+def test_another_protocol_with_a_body_in_chunks_is_refused() -> None:
+    read = Read().feed(chunked(b"x" * 10, 5).replace(b"Host: device", b"Connection: Upgrade\r\nUpgrade: h2c", 1))
+    assert [error.status for error in read.refused] == [400]
+
+
+def test_trailers_say_nothing_and_have_an_end() -> None:
+    head = b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+    read = Read().feed(head + b"shoal-key: another\r\n\r\n" + post(b"y"))
+    assert read.answers() == [(200, b"x"), (200, b"y")]
+    assert read.asked[0].request.header(b"shoal-key") == ""
+    for endless in (b"name: " + b"v" * 5000, b"a: b\r\n" * 1000):
+        found = Read().feed(head).feed(endless, [500] * 100)
+        assert [error.status for error in found.refused] == [431]
+        found.finish()
+
+
+def test_many_small_chunks_are_no_head() -> None:
+    read = Read().feed(chunked(b"z" * 9000, 1), [7] * 20_000)
+    assert read.answers() == [(200, b"z" * 9000)]
+    read.finish()

@@ -1,14 +1,17 @@
 """Requests that wait are answered together where that was measured to pay, and each gets its own answer."""
 
+import threading
 from collections.abc import Mapping
 
 import anyio
+import anyio.to_thread
 import numpy as np
 import pytest
 from tests.agent.serving.conftest import GatedEngine, running, served_pair, served_tiny
+from tests.agent.serving.echo import EchoEngine, served_echo
 from tests.fixtures import tiny
 
-from shoal_agent.engines import Array, EngineError
+from shoal_agent.engines import Array, EngineError, EngineSetup
 from shoal_agent.engines.joining import best_together, can_join, join, split
 from shoal_agent.serving import ServingSettings
 
@@ -110,6 +113,49 @@ async def test_one_bad_request_among_those_that_run_together_is_refused_alone() 
             await endpoint.wait_for_waiting(3)
             engine.gate.set()
     assert statuses == {"first": 200, "good": 200, "bad": 400, "better": 200}
+
+
+async def test_requests_whose_inputs_differ_in_their_samples_are_not_mixed_with_others() -> None:
+    class Rows(EchoEngine):
+        """Answers the rows of its first input, whatever the second has."""
+
+        def __init__(self) -> None:
+            super().__init__("FP32", (-1, 1))
+            self.setup = EngineSetup("rows", together=8)
+            other = self.inputs[0].model_copy(update={"name": "other"})
+            self.inputs = (*self.inputs, other)  # type: ignore[assignment]
+            self.gate, self.entered = threading.Event(), threading.Semaphore(0)
+
+        def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+            self.entered.release()
+            assert self.gate.wait(10)
+            return {"y": inputs["x"] + (inputs["other"][0] if len(inputs["other"]) else 0)}
+
+    engine, answers = Rows(), {}
+    async with running(ServingSettings(workers=1, in_place_ms=0)) as endpoint:
+        await endpoint.server.swap("rows", served_echo("rows", engine))
+
+        async def ask(name: str, xs: list[float], others: list[float]) -> None:
+            tensors = [
+                {"name": name_of, "datatype": "FP32", "shape": [len(values), 1], "data": values}
+                for name_of, values in (("x", xs), ("other", others))
+            ]
+            answers[name] = (await endpoint.infer({"inputs": tensors}, "/v2/models/rows/infer")).json()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, "first", [0.0], [0.0])
+            await anyio.to_thread.run_sync(engine.entered.acquire)
+            group.start_soon(ask, "longer", [1.0, 1.0], [10.0])
+            group.start_soon(ask, "victim", [2.0], [20.0])
+            group.start_soon(ask, "shorter", [3.0], [30.0, 30.0])
+            await endpoint.wait_for_waiting(3)
+            engine.gate.set()
+    assert {name: answer["outputs"][0]["data"] for name, answer in answers.items()} == {
+        "first": [0.0],
+        "longer": [11.0, 11.0],
+        "victim": [22.0],
+        "shorter": [33.0],
+    }
 
 
 def test_models_of_several_inputs_may_join_and_those_of_a_fixed_batch_may_not() -> None:

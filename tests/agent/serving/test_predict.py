@@ -1,5 +1,7 @@
 """The friendly call, and the client that makes it: over TCP, over a Unix-domain socket, for one sample or many."""
 
+import gzip
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,13 @@ async def test_what_is_no_sample_is_refused_with_its_reason(endpoint: Endpoint, 
 async def test_a_body_that_is_no_json_is_refused(endpoint: Endpoint) -> None:
     for body in (b"", b"{", b"[]", b"7", b"[" * 100_000):
         assert (await endpoint.client.post("/predict", content=body)).status_code == 400
+
+
+async def test_a_body_that_would_take_long_to_read_is_refused_also_where_it_is_compressed(endpoint: Endpoint) -> None:
+    large = json.dumps({"features": [0.0] * 100_000}).encode()
+    assert (await endpoint.client.post("/predict", content=large)).status_code == 413
+    small = {"content": gzip.compress(large), "headers": {"content-encoding": "gzip"}}
+    assert (await endpoint.client.post("/predict", **small)).status_code == 413
 
 
 async def test_of_several_models_one_has_to_be_named(endpoint: Endpoint) -> None:

@@ -126,6 +126,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         },
         "sample 1 of 2: ",
     ),
+    "a number without end": (
+        {"json": {"model_name": "scales", "features": {"weight": 10**400, "colour": "red"}}},
+        "beyond the range of 64-bit floats",
+    ),
     "no names": ({"json": {"model_name": "scales", "features": [1, 2]}}, "expected values by their names"),
     "a missing column": ({"json": {"model_name": "scales", "features": {"weight": 1}}}, "no column 'colour'"),
     "an image for a table": (

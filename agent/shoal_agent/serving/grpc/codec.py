@@ -83,7 +83,7 @@ def _tensor(item: Any, spec: TensorSpec, raw: bytes | None) -> Array:  # noqa: A
     kind = NUMPY_TYPES[spec.datatype]
     if kind.kind == "O":
         return bytes_array(list(values)).reshape(shape)
-    array = np.array(values)
+    array = np.array(values, dtype={"i": np.int64, "u": np.uint64}.get(kind.kind, kind))
     converted = array.astype(kind)
     if kind.kind in "iu" and not (converted == array).all():
         raise RequestError(f"{where} has elements beyond {spec.datatype}")

@@ -55,7 +55,9 @@ async def serve_grpc(
         EndpointError: The port cannot be bound.
     """
     options = [("grpc.max_receive_message_length", max_message_bytes), ("grpc.so_reuseport", 0)]
-    server = grpc.aio.server(options=options)
+    # Messages are read in the event loop, before anything else is known of them.
+    most = inference.settings.workers + inference.settings.max_waiting
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=most)
     methods = InferenceService(inference).methods()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     try:
