@@ -3,13 +3,17 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from logging import getLogger
+from typing import Final, Protocol
 
 import anyio
 
 from shoal_agent.engines import Array, Engine
 from shoal_contract.manifest import VersionManifest
 from shoal_contract.telemetry import VersionCost
+
+_DRAIN_S: Final = 75.0
+_log = getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +65,14 @@ class _Place:
 
 
 class ModelServer:
-    """The served models by name. Belongs to the event loop: call it from there only."""
+    """The served models by name. Belongs to the event loop: call it from there only.
 
-    def __init__(self) -> None:
+    Args:
+        drain_s: How long a swap waits for the old version's requests: longer than any of them is answered in.
+    """
+
+    def __init__(self, drain_s: float = _DRAIN_S) -> None:
+        self._drain_s = drain_s
         self._places: dict[str, _Place] = {}
 
     def get(self, name: str) -> ServedModel | None:
@@ -92,8 +101,8 @@ class ModelServer:
     async def swap(self, name: str, served: ServedModel | None) -> None:
         """Serve another version, or none, from now on; return once the old one has answered and is closed.
 
-        The switch itself happens before the first await. If the caller is cancelled while the old engine drains,
-        the switch stands and the old engine is closed by the last request that uses it.
+        The switch itself happens before the first await. If the caller is cancelled while the old engine drains, or a
+        run of it does not end, the switch stands and the old engine is closed by the last request that uses it.
         """
         old = self._places.pop(name, None)
         if served is not None:
@@ -101,7 +110,10 @@ class ModelServer:
         if old is not None:
             old.is_retired = True
             old.close_if_idle()
-            await old.closed.wait()
+            with anyio.move_on_after(self._drain_s) as waiting:
+                await old.closed.wait()
+            if waiting.cancelled_caught:
+                _log.warning("%s: a run of the version before does not end; its memory is not free until then", name)
 
     async def aclose(self) -> None:
         """Stop serving everything; return once all engines are closed."""

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from tests.agent.serving.conftest import Endpoint, GatedEngine, running, served_tiny
 
-from shoal_agent.serving import ServingSettings
+from shoal_agent.serving import ModelServer, ServingSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -80,6 +80,17 @@ async def test_no_request_fails_while_versions_change_under_load() -> None:
             is_done = True
     assert len(statuses) >= 4
     assert set(statuses) == {200}
+
+
+async def test_a_run_that_does_not_end_holds_no_swap_for_ever_and_its_engine_is_closed_when_it_ends() -> None:
+    stuck, server = _gated(), ModelServer(drain_s=0.1)
+    await server.swap("tiny", served_tiny(1, stuck))
+    with server.borrow("tiny"):
+        with anyio.fail_after(5):
+            await server.swap("tiny", served_tiny(2))
+            await server.aclose()
+        assert stuck.closed == 0
+    assert stuck.closed == 1
 
 
 async def test_the_endpoint_stays_responsive_while_every_worker_is_busy() -> None:
