@@ -105,7 +105,6 @@ class Link:
         self._confirmations: dict[int, _Confirmation] = {}
         self._up = anyio.Event()
         self._patience = Patience(self._probe, lambda: idle_s(self._client.socket()))
-        """When the last thing was asked of the broker that it has answered."""
         self._down = anyio.Event()
         self._attempts = 0
         self._is_stopping = False
