@@ -29,6 +29,7 @@ from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.registry.publish import build_manifest
 from shoal_hub.registry.tables import Version
 from shoal_hub.registry.versions import find_variants, find_version
+from shoal_numerics import STATISTICS
 
 
 @pytest.fixture
@@ -128,6 +129,18 @@ def test_the_baseline_counts_the_training_data_and_the_models_answers(
     assert max(baseline.features[0].counts) <= 2 * 150 / 20, "bins hold about the same mass"
     assert sum(baseline.predictions) == sum(baseline.confidence.counts) == 150
     assert min(baseline.predictions) > 20
+
+
+@pytest.mark.usefixtures("_in_process")
+def test_of_samples_with_too_many_values_the_baseline_counts_statistics(
+    sqlite_client: TestClient, sqlite_hub: HubContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal_hub.registry.inspection.MAX_FEATURES", 3)
+    post_bundle(sqlite_client, write_bundle(tmp_path / "bundle"))
+    baseline = Baseline.model_validate(stored(sqlite_hub).baseline)
+    assert baseline.features_of == "statistics"
+    assert [feature.name for feature in baseline.features] == [f"features.{one}" for one in STATISTICS]
+    assert all(sum(feature.counts) == 150 for feature in baseline.features)
 
 
 @pytest.mark.usefixtures("_in_process")
