@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / name) for name in ("contract", "numerics
 
 from serving_parts.client import resident_bytes  # noqa: E402 - after the path
 from serving_parts.cpu import cpu_s  # noqa: E402 - after the path
-from serving_parts.device import MODEL, digits, prepare_device, running_agent  # noqa: E402 - after the path
+from serving_parts.device import MODEL, START_TIMEOUT_S, digits, prepare_device, running_agent  # noqa: E402 - after the path
 from serving_parts.model import write_model  # noqa: E402 - after the path
 from serving_parts.peer import install_peer, running_peer  # noqa: E402 - after the path
 from tests.agent.serving.conftest import served_tiny  # noqa: E402 - after the path
@@ -135,11 +135,15 @@ def peer_start_s(environment: Path, folder: Path, model_path: Path) -> float:
 def until_answered(port: int) -> None:
     """Ask until there is a prediction."""
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.5] * 64}
-    body = json.dumps({"inputs": [tensor]}).encode()
+    body, headers = json.dumps({"inputs": [tensor]}).encode(), {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v2/models/{MODEL}/infer", body, headers)
+    deadline_s = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/{MODEL}/infer", body, timeout=5).close()
-        except (urllib.error.URLError, OSError):
+            urllib.request.urlopen(request, timeout=5).close()  # noqa: S310 - to loopback
+        except OSError:  # also what urllib makes of an error's status
+            if time.monotonic() > deadline_s:
+                raise
             time.sleep(0.01)
         else:
             return

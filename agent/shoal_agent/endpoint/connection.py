@@ -58,6 +58,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._awaited: object = None
         self._drained: asyncio.Event | None = None
         self._is_going_on = self._is_ending = self._is_lost = False
+        self.has_asked = False
+        """Whether a whole request ever came."""
         self.deadline_s = math.inf
         """When `expire` is due, by the event loop's clock."""
 
@@ -79,7 +81,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         )
         self.deadline_s = self._loop.time() + self._limits.idle_timeout_s
         if not listener.take(self):
-            message = f"{self._limits.max_connections} connections are open, and none of them is idle"
+            message = f"{self._limits.max_connections} connections are open, and none of them can be spared"
             error = RequestError(message, UNAVAILABLE, "try again later, over fewer connections")
             self._is_ending = True  # without waiting for what it wants to say
             self.on_refused(error)
@@ -87,6 +89,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - why is all the same
         """Forget what nobody waits for any more."""
         self._is_lost = True
+        self._transport.close()  # Python 3.10 takes one of TLS for open until it is told
         self._reader.end()
         if self._task is not None:
             self._task.cancel()
@@ -136,6 +139,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def on_asked(self, asked: Asked) -> None:
         """Give a request its turn."""
+        self.has_asked = True
         if self._drained is None:
             self.deadline_s = math.inf
         self._waiting.append(asked)

@@ -8,7 +8,9 @@ class EndpointLimits:
     """What one listener takes from those who ask, so that none of them takes the device from the others."""
 
     max_connections: int = 256
-    """Open connections. One more closes the one that has been idle longest; where none is idle it gets 503."""
+    """Open connections. One more takes the place of an idle one, of those that never asked first; else it gets 503."""
+    spared_idle_s: float = 1.0
+    """A connection that has asked something keeps its place for so long after an answer, however many want in."""
     max_head_bytes: int = 16 * 1024
     """Request line and headers. A larger head gets 431."""
     max_headers: int = 64

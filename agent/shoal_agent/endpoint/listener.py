@@ -126,7 +126,7 @@ class Listener:
         """Count a connection in; return whether there is room, if need be that of one that is idle."""
         has_room = len(self._connections) < self.limits.max_connections
         if not has_room:
-            idle = min((one for one in self._connections if one.is_idle), key=lambda one: one.deadline_s, default=None)
+            idle = self._dispensable()
             if idle is not None:
                 idle.abort()
                 self._connections.discard(idle)  # its end is told a turn of the event loop later
@@ -135,6 +135,15 @@ class Listener:
         if self._sweep is None:
             self._plan_sweep()
         return has_room
+
+    def _dispensable(self) -> HttpConnection | None:
+        """Return the connection that is missed least: one that never asked anything, or that rests longest."""
+        limits = self.limits
+        rests_since_s = asyncio.get_running_loop().time() + limits.idle_timeout_s - limits.spared_idle_s
+        idle = (
+            one for one in self._connections if one.is_idle and not (one.has_asked and one.deadline_s > rests_since_s)
+        )
+        return min(idle, key=lambda one: (one.has_asked, one.deadline_s), default=None)
 
     def drop(self, connection: HttpConnection) -> None:
         """Count a connection out."""

@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -163,6 +164,25 @@ async def test_one_connection_more_than_allowed_takes_the_place_of_one_that_is_i
             await stream.aclose()
 
 
+async def test_who_has_just_asked_keeps_the_place_and_who_never_did_gives_it_up() -> None:
+    site = Site()
+    async with listening(site.router, replace(LIMITS, max_connections=2)) as port:
+        asking, silent = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(2)]
+        await asking.send(post("/echo", b"1"))
+        assert (await asking.receive()).endswith(b"1")
+        async with await anyio.connect_tcp("127.0.0.1", port) as more:
+            await more.send(post("/echo", b"2"))
+            assert (await more.receive()).endswith(b"2")
+            async with await anyio.connect_tcp("127.0.0.1", port) as too_many:
+                assert (await read_all(too_many)).startswith(b"HTTP/1.1 503 ")
+        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)), anyio.fail_after(5):
+            await silent.receive()
+        await asking.send(post("/echo", b"3"))
+        assert (await asking.receive()).endswith(b"3")
+        await asking.aclose()
+        await silent.aclose()
+
+
 async def test_one_connection_more_gets_503_where_none_is_idle() -> None:
     site = Site()
     async with listening(site.router, LIMITS) as port:
@@ -173,7 +193,7 @@ async def test_one_connection_more_gets_503_where_none_is_idle() -> None:
             answer = await read_all(one_more)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 1" in answer
-        assert b"4 connections are open, and none of them is idle" in answer
+        assert b"4 connections are open, and none of them can be spared" in answer
         site.gate.set()
         for stream in streams:
             assert (await stream.receive()).startswith(b"HTTP/1.1 200 ")
