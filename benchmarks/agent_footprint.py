@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / name) for name in ("contract", "numerics
 from serving_parts.client import resident_bytes  # noqa: E402 - after the path
 from serving_parts.cpu import cpu_s  # noqa: E402 - after the path
 from serving_parts.device import MODEL, START_TIMEOUT_S, digits, prepare_device, running_agent  # noqa: E402 - after the path
+from serving_parts.installed import install_agent  # noqa: E402 - after the path
 from serving_parts.model import write_model  # noqa: E402 - after the path
 from serving_parts.peer import install_peer, running_peer  # noqa: E402 - after the path
 from tests.agent.serving.conftest import served_tiny  # noqa: E402 - after the path
@@ -61,12 +62,13 @@ def main() -> None:
 def measure(folder: Path, environment: Path, options: argparse.Namespace) -> Iterator[dict[str, object]]:
     """Yield the figures' lines."""
     write_model(folder / "digits.onnx")
-    ours = idle_agent(folder / "idle", options.idle_s)
+    python = install_agent(ROOT / ".cache" / "bench" / "agent")
+    ours = idle_agent(folder / "idle", python, options.idle_s)
     with running_peer(environment, folder / "peer", folder / "digits.onnx", 1) as (process, _):
         peer = idle(process.pid, options.idle_s)
     yield line("agent_memory_without_model", "MB", (ours.memory_mb, peer.memory_mb), MEMORY_MB, 1)
     yield line("agent_idle_cpu", "share of a core", (ours.cpu_share, peer.cpu_share), IDLE_SHARE, 1)
-    starts = [first_prediction_s(folder / f"start{n}", folder / "digits.onnx") for n in range(options.starts)]
+    starts = [first_prediction_s(folder / f"start{n}", folder / "digits.onnx", python) for n in range(options.starts)]
     peers = [peer_start_s(environment, folder / f"peer{n}", folder / "digits.onnx") for n in range(options.starts)]
     yield line("agent_start_to_first_prediction", "s", (median(starts), median(peers)), START_S, options.starts)
     yield line("agent_cache_hit", "us", (cache_hit_us(), None), HIT_US, LOOKS)
@@ -88,9 +90,10 @@ def line(name: str, unit: str, found: tuple[float, float | None], most: float, n
     }
 
 
-def idle_agent(folder: Path, duration_s: float) -> Idle:
+def idle_agent(folder: Path, python: Path, duration_s: float) -> Idle:
     """Measure an agent without a model, linked to a hub."""
-    hub, agent = HubProcess(folder), AgentProcess(folder / "device")
+    hub, agent = HubProcess(folder), AgentProcess(folder / "device", python=str(python))
+    agent.environment["PYTHONPATH"] = ""
     try:
         hub.start()
         with hub.client() as client:
@@ -115,11 +118,11 @@ def idle(pid: int, duration_s: float) -> Idle:
     return Idle(resident_bytes(pid) / 1e6, share)
 
 
-def first_prediction_s(folder: Path, model_path: Path) -> float:
+def first_prediction_s(folder: Path, model_path: Path, python: Path) -> float:
     """Return how long it takes from the start of the agent's process to its first prediction."""
     prepare_device(folder, digits(model_path))
     began_s = time.monotonic()
-    with running_agent(folder) as (_, port):
+    with running_agent(folder, python) as (_, port):
         until_answered(port)
         return time.monotonic() - began_s
 

@@ -33,6 +33,7 @@ from serving_parts.device import (  # noqa: E402 - after the path
     prepare_device,
     running_agent,
 )
+from serving_parts.installed import install_agent  # noqa: E402 - after the path
 from serving_parts.load import install_wrk, requests_per_s  # noqa: E402 - after the path
 from serving_parts.model import write_image_model, write_model  # noqa: E402 - after the path
 from serving_parts.peer import (  # noqa: E402 - after the path
@@ -69,6 +70,14 @@ class Running(NamedTuple):
     path: str
 
 
+class Environments(NamedTuple):
+    """Where the servers are installed: the Python of ours, the folders of the peers'."""
+
+    agent: Path
+    mlserver: Path
+    litserve: Path
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -76,7 +85,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100, help="requests in a turn")
     options = parser.parse_args()
     cache = ROOT / ".cache" / "bench"
-    environments = install_peer(cache / "mlserver"), install_peer(cache / "litserve", LIT_PINS)
+    environments = Environments(
+        install_agent(cache / "agent"), install_peer(cache / "mlserver"), install_peer(cache / "litserve", LIT_PINS)
+    )
     wrk = install_wrk(cache / "wrk")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         for line in measure(stack, Path(folder), environments, wrk, options):
@@ -84,7 +95,7 @@ def main() -> None:
 
 
 def measure(
-    stack: ExitStack, folder: Path, environments: tuple[Path, Path], wrk: Path, options: argparse.Namespace
+    stack: ExitStack, folder: Path, environments: Environments, wrk: Path, options: argparse.Namespace
 ) -> list[dict[str, object]]:
     """Return the figures' lines."""
     model_path, image_path = folder / "digits.onnx", folder / "image.onnx"
@@ -120,18 +131,18 @@ def measure(
             ),
             rate_line(rates["ours"], name, rates[name]),
         ]
-    with running_agent(folder / "images") as (process, port):
+    with running_agent(folder / "images", environments.agent) as (process, port):
         return [*lines, image_line(Running(process, port, f"/v2/models/{IMAGE}/infer"), image_path, options)]
 
 
-def start_all(stack: ExitStack, folder: Path, environments: tuple[Path, Path], model_path: Path) -> dict[str, Running]:
+def start_all(stack: ExitStack, folder: Path, environments: Environments, model_path: Path) -> dict[str, Running]:
     """Start ours and all peers; they run until the stack ends."""
     path = f"/v2/models/{MODEL}/infer"
-    servers = {"ours": Running(*stack.enter_context(running_agent(folder / "device")), path)}
+    servers = {"ours": Running(*stack.enter_context(running_agent(folder / "device", environments.agent)), path)}
     for workers, name in NAMES.items():
-        peer = running_peer(environments[0], folder / f"peer{workers}", model_path, workers)
+        peer = running_peer(environments.mlserver, folder / f"peer{workers}", model_path, workers)
         servers[name] = Running(*stack.enter_context(peer), path)
-    lit = running_litserve(environments[1], folder / "litserve", model_path)
+    lit = running_litserve(environments.litserve, folder / "litserve", model_path)
     servers[LIT_NAME] = Running(*stack.enter_context(lit), "/predict")
     return servers
 

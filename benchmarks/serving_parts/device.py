@@ -90,11 +90,15 @@ def _add_model(folder: Path, hub: TufRepository, model: Served) -> None:
 
 
 @contextmanager
-def running_agent(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run `shoal-agent run` on a free port; gives its process and port."""
-    command = [sys.executable, "-m", "shoal_agent", "run", "--data", str(folder), "--port", "0"]
-    # The same code as this process imports, installed or in the source tree.
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+def running_agent(folder: Path, python: Path | None = None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run `shoal-agent run` on a free port; gives its process and port.
+
+    Args:
+        folder: Of the device's data.
+        python: Of an environment that the agent is installed in; None: the code that this process imports runs.
+    """
+    command = [str(python or sys.executable), "-m", "shoal_agent", "run", "--data", str(folder), "--port", "0"]
+    environ = {**os.environ, "PYTHONPATH": "" if python else os.pathsep.join(sys.path)}
     with (folder / "agent.log").open("wb") as log:
         process = subprocess.Popen([*command, "--runtime", "onnxruntime"], stderr=log, env=environ)
     try:

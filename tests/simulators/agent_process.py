@@ -21,11 +21,18 @@ class AgentProcess:
     """`shoal-agent run` on a data folder; its log goes to `<data>/agent.log`. A `quick` one waits less, see there.
 
     `clock_error` is how wrong a quick one's clock is at its next start; `environment` are more variables of it.
-    `within` is a command that runs another one, and runs this one. `program` stands in for the quick one's module.
+    `within` is a command that runs another one, and runs this one. `program` stands in for the quick one's module, and
+    `python` for this Python.
     """
 
     def __init__(
-        self, data: Path, *options: str, is_quick: bool = False, within: Sequence[str] = (), program: str = ""
+        self,
+        data: Path,
+        *options: str,
+        is_quick: bool = False,
+        within: Sequence[str] = (),
+        program: str = "",
+        python: str = sys.executable,
     ) -> None:
         self.data = data
         self.clock_error = timedelta()
@@ -33,7 +40,7 @@ class AgentProcess:
         run = ("shoal_agent", "run", "--data", str(data), "--port", "0", *options)
         quick = (program or "tests.simulators.quick_agent", str(data))
         self._is_quick = is_quick
-        self._command = [*within, sys.executable, "-m", *(quick if is_quick or program else run)]
+        self._command = [*within, python, "-m", *(quick if is_quick or program else run)]
         self.process: subprocess.Popen[bytes] | None = None
         self.device_id = ""
 
