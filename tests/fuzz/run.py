@@ -3,7 +3,9 @@
 Usage: python -m tests.fuzz.run TARGET SECONDS; what finds new ways is added to tests/fuzz/corpus/TARGET.
 """
 
+import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import atheris
@@ -22,13 +24,26 @@ def main() -> None:
         f"-max_total_time={seconds}",
         f"-max_len={MOST_BYTES}",
         f"-dict={Path(__file__).parent / 'words.dict'}",
-        f"-artifact_prefix={Path(sys.argv[3]) if len(sys.argv) > 3 else CORPUS.parent}/crash-{name}-",
+        f"-artifact_prefix={CORPUS.parent}/crash-{name}-",
         "-print_final_stats=1",
         "-timeout=5",
         "-rss_limit_mb=1024",
     ]
-    atheris.Setup([sys.argv[0], *options, str(CORPUS / name)], TARGETS[name])
+    atheris.Setup([sys.argv[0], *options, str(CORPUS / name)], keeping(name, TARGETS[name]))
     atheris.Fuzz()
+
+
+def keeping(name: str, target: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """Return the target, which keeps what it fails with beside the corpus: libFuzzer sees no end of the process."""
+
+    def run(data: bytes) -> None:
+        try:
+            target(data)
+        except Exception:
+            (CORPUS.parent / f"crash-{name}-{hashlib.sha256(data).hexdigest()[:16]}").write_bytes(data)
+            raise
+
+    return run
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ class RequestReader:
         self._parse(self._shared[:size_bytes])
         if self.is_within and not self._has_just_begun:  # else what came was others' as well
             self._count_head(size_bytes, self._filled > before_bytes)
-        self._is_direct = self.is_within and self._has_head and 0 < self._filled < self._length
+        self._is_direct = self.is_within and len(self._body) > 0 and self._filled < self._length
 
     def _count_head(self, size_bytes: int, has_body: bool) -> None:
         """Count what came and is no body: a head, or the trailers behind chunks, neither of them without end."""
@@ -238,7 +238,8 @@ class RequestReader:
             self._open()
         except AgentError as error:
             self._refusal = error if isinstance(error, RequestError) else _broken(error)
-            if self._length < 0 or self._length > _SMALL_BYTES or (is_awaited and self._length):
+            is_skipped = 0 <= self._length <= _SMALL_BYTES and not is_awaited and not self._parser.should_upgrade()
+            if self._length and not is_skipped:
                 self._refuse(self._refusal)
         else:
             if is_awaited and self._length:

@@ -198,12 +198,20 @@ def test_who_waits_for_a_word_before_its_body_gets_it_once_the_head_is_fine() ->
 
 
 @pytest.mark.parametrize("size", [0, 3, 100_000])
-@pytest.mark.parametrize("pieces", [[], [100, 50, 60_000], [1000]])
-def test_another_protocol_is_not_spoken_and_body_and_next_request_are_read(size: int, pieces: list[int]) -> None:
+@pytest.mark.parametrize("pieces", [[], [100, 50, 60_000], [1000], [1] * 1000, "head"])
+def test_another_protocol_is_not_spoken_and_body_and_next_request_are_read(size: int, pieces: list[int] | str) -> None:
     body = PATTERN[:size]
     asking = post(body, b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAARAAAAA")
-    read = Read().feed(asking + post(b"next"), pieces)
+    read = Read().feed(asking + post(b"next"), [len(asking) - size] if isinstance(pieces, str) else pieces)
     assert (read.answers(), read.refused) == ([(200, body), (200, b"next")], [])
+    read.finish()
+
+
+@pytest.mark.parametrize("pieces", [[], [1] * 1000])
+def test_another_protocol_with_a_body_that_is_refused_ends_the_connection(pieces: list[int]) -> None:
+    asking = post(PATTERN[:3], b"Connection: Upgrade", b"Upgrade: h2c").replace(b"/echo", b"/nowhere", 1)
+    read = Read().feed(asking + post(b"next"), pieces)
+    assert ([error.status for error in read.refused], read.asked) == ([404], [])
     read.finish()
 
 
