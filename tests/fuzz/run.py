@@ -26,7 +26,7 @@ def main() -> None:
         f"-dict={Path(__file__).parent / 'words.dict'}",
         f"-artifact_prefix={CORPUS.parent}/crash-{name}-",
         "-print_final_stats=1",
-        "-timeout=5",
+        "-timeout=30",
         "-rss_limit_mb=1024",
     ]
     atheris.Setup([sys.argv[0], *options, str(CORPUS / name)], keeping(name, TARGETS[name]))
