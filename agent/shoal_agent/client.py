@@ -51,7 +51,7 @@ class Client:
     def __init__(self, url: str = "http://127.0.0.1:8080", key: str = "", timeout_s: float = _TIMEOUT_S) -> None:
         self._url = url
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._connection = _connection(url, timeout_s)
+        self._connection = connect(url, timeout_s)
         self._json_bytes = 0
 
     def __enter__(self) -> Self:
@@ -65,7 +65,12 @@ class Client:
         self._connection.close()
 
     def predict(
-        self, features: "Sequence[Any] | Mapping[str, Any]", model: str = "", version: str = "latest"
+        self,
+        features: "Sequence[Any] | Mapping[str, Any] | None" = None,
+        model: str = "",
+        version: str = "latest",
+        *,
+        entity_id: str = "",
     ) -> dict[str, Any]:
         """Return the prediction for one sample, or `predictions` for several.
 
@@ -73,11 +78,14 @@ class Client:
             features: Values in the model's order, or by the features' names; a list of lists is several samples.
             model: Its name; empty where one alone is served.
             version: A number, or `latest`.
+            entity_id: In place of features: what the device's pipelines keep them of.
 
         Raises:
             AgentError: Nobody answers, or the request is refused.
         """
-        body = {"features": _plain(features), "model_name": model, "version": version}
+        about = {"model_name": model, "version": version}
+        given: dict[str, Any] = {} if features is None else {"features": _plain(features)}
+        body = about | given | ({"entity_id": entity_id} if entity_id else {})
         answer: dict[str, Any] = json.loads(self._ask("POST", "/predict", json.dumps(body).encode()))
         return answer
 
@@ -145,7 +153,12 @@ class Client:
         return self._connection.getresponse()
 
 
-def _connection(url: str, timeout_s: float) -> http.client.HTTPConnection:
+def connect(url: str, timeout_s: float) -> http.client.HTTPConnection:
+    """Return a connection that opens with its first request.
+
+    Raises:
+        AgentError: The URL is of another form than the client takes.
+    """
     if url.startswith(_UNIX):
         return _UnixConnection(url.removeprefix(_UNIX), timeout_s)
     parts = urlsplit(url)

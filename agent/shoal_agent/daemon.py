@@ -30,7 +30,7 @@ from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
 from shoal_agent.endpoint import Route
 from shoal_agent.engines import CostMeter, Instruments, Machine, Runtimes
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
-from shoal_agent.features import FeatureStore, Pipelines, Surroundings, feature_routes
+from shoal_agent.features import FeatureStore, Pipelines, Surroundings, feature_routes, read_entity
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.fetch_limits import FetchLimits
@@ -226,7 +226,8 @@ class Agent:
         routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference)]
         routes += feature_routes(self._pipelines)
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
-        url = await open_places(group, opening, create_router(inference, routes), inference)
+        router = create_router(inference, routes, read_entity=partial(read_entity, self._pipelines))
+        url = await open_places(group, opening, router, inference)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
 
     def _metrics(self, inference: Inference) -> list[Route]:
