@@ -33,6 +33,7 @@ from serving_parts.device import (  # noqa: E402 - after the path
     prepare_device,
     running_agent,
 )
+from serving_parts.in_process import cache_hit_lines  # noqa: E402 - after the path
 from serving_parts.load import install_wrk, requests_per_s  # noqa: E402 - after the path
 from serving_parts.model import write_image_model, write_model  # noqa: E402 - after the path
 from serving_parts.peer import (  # noqa: E402 - after the path
@@ -74,13 +75,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="turns of ours, peers' and the bare runtime")
     parser.add_argument("--requests", type=int, default=100, help="requests in a turn")
+    parser.add_argument("--in-process", action="store_true", help="only what an answer from the cache costs in-process")
     options = parser.parse_args()
+    if options.in_process:
+        measure_in_process(options)
+        return
     cache = ROOT / ".cache" / "bench"
     environments = install_peer(cache / "mlserver"), install_peer(cache / "litserve", LIT_PINS)
     wrk = install_wrk(cache / "wrk")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         for line in measure(stack, Path(folder), environments, wrk, options):
             print(json.dumps(line), flush=True)
+
+
+def measure_in_process(options: argparse.Namespace) -> None:
+    """Measure and print what needs neither an agent nor peers."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(Path(folder) / "digits.onnx")
+        prepare_device(Path(folder) / "device", digits(Path(folder) / "digits.onnx"))
+        for one in cache_hit_lines(Path(folder) / "device", sample(), options.rounds, options.requests):
+            print(json.dumps(one), flush=True)
+
+
+def sample() -> NDArray[np.float32]:
+    """Return one sample of the digits model."""
+    return np.random.default_rng(0).random((1, 1, 8, 8), dtype=np.float32)
 
 
 def measure(
@@ -92,7 +111,7 @@ def measure(
     write_image_model(image_path)
     image = Served(IMAGE, image_path, IMAGE_INPUTS, OUTPUTS, features=4)
     prepare_device(folder / "device", digits(model_path), image)
-    x = np.random.default_rng(0).random((1, 1, 8, 8), dtype=np.float32)
+    x = sample()
     servers = start_all(stack, folder, environments, model_path)
     connections = {who: connect(one, x) for who, one in servers.items()}
     for connection in connections.values():
@@ -119,7 +138,8 @@ def measure(
             ),
             rate_line(rates["ours"], name, rates[name]),
         ]
-    return [*lines, image_line(servers["ours"], image_path, options)]
+    in_process = cache_hit_lines(folder / "device", x, options.rounds, options.requests)
+    return [*lines, image_line(servers["ours"], image_path, options), *in_process]
 
 
 def start_all(stack: ExitStack, folder: Path, environments: tuple[Path, Path], model_path: Path) -> dict[str, Running]:
