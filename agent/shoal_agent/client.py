@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from typing_extensions import Self
 
@@ -67,7 +67,7 @@ class Client:
 
     def predict(
         self,
-        features: "Sequence[Any] | Mapping[str, Any] | None" = None,
+        features: "Sequence[Any] | Mapping[str, Any] | bytes | None" = None,
         model: str = "",
         version: str = "latest",
         *,
@@ -76,7 +76,8 @@ class Client:
         """Return the prediction for one sample, or `predictions` for several.
 
         Args:
-            features: Values in the model's order, or by the features' names; a list of lists is several samples.
+            features: Values in the model's order, or by the features' names; a list of lists is several samples. An
+                image as it is, JPEG or PNG, for a model that takes images.
             model: Its name; empty where one alone is served.
             version: A number, or `latest`.
             entity_id: In place of features: what the device's pipelines keep them of.
@@ -85,6 +86,10 @@ class Client:
             AgentError: Nobody answers, or the request is refused.
         """
         about = {"model_name": model, "version": version}
+        if isinstance(features, bytes) and not entity_id:
+            kind = {"Content-Type": "image/png" if features.startswith(b"\x89PNG") else "image/jpeg"}
+            predicted: dict[str, Any] = json.loads(self._ask("POST", f"/predict?{urlencode(about)}", features, kind))
+            return predicted
         given: dict[str, Any] = {} if features is None else {"features": _plain(features)}
         body = about | given | ({"entity_id": entity_id} if entity_id else {})
         answer: dict[str, Any] = json.loads(self._ask("POST", "/predict", json.dumps(body).encode()))

@@ -78,7 +78,7 @@ class InProcessClient:
 
     def predict(
         self,
-        features: "Sequence[Any] | Mapping[str, Any] | None" = None,
+        features: "Sequence[Any] | Mapping[str, Any] | bytes | None" = None,
         model: str = "",
         version: str = "latest",
         *,
@@ -87,7 +87,8 @@ class InProcessClient:
         """Return the prediction for one sample, or `predictions` for several.
 
         Args:
-            features: Values in the model's order, or by the features' names; a list of lists is several samples.
+            features: Values in the model's order, or by the features' names; a list of lists is several samples. An
+                image as it is, JPEG or PNG, for a model that takes images.
             model: Its name; empty where one alone is served.
             version: A number, or `latest`.
             entity_id: In place of features: what the device's pipelines keep them of; the agent has to run.

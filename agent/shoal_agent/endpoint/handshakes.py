@@ -60,9 +60,7 @@ class Handshakes:
                 await loop.connect_accepted_socket(
                     self.make, accepted, ssl=self.tls, ssl_handshake_timeout=self.timeout_s
                 )
-                return
         except OSError as error:  # also what TLS refuses, or takes too long
             _log.debug("a TLS handshake failed: %s", error)
         finally:
             self._under_way.pop(accepted, None)
-        accepted.close()
