@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -266,6 +267,23 @@ async def test_the_client_iterates_over_predictions(device: Device) -> None:
         device.observe(served_tiny(), X)
     await device.until_readers(0)
     assert [one["sample"] for one in found] == [0, 1]
+
+
+async def test_a_client_in_another_process_reads_along_at_the_agent(device: Device, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "endpoint.json").write_text(json.dumps({"url": f"http://127.0.0.1:{device.port}"}))
+    found: list[dict[str, Any]] = []
+
+    def read() -> None:
+        with Client.in_process(tmp_path) as client:
+            found.append(next(client.stream("tiny")))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, read)
+        await device.until_readers(1)
+        device.observe(served_tiny(), X[:1], "a-7")
+    assert [one["id"] for one in found] == ["a-7"]
+    await device.until_readers(0)
 
 
 async def test_the_client_s_iterator_ends_with_the_agent_and_tells_what_is_refused() -> None:

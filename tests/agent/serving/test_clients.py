@@ -4,6 +4,7 @@ Then what the last of them promises alone: it follows what the device serves, an
 """
 
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -165,6 +166,28 @@ def test_a_swap_and_a_rollback_are_followed_between_calls(own: Path) -> None:
         with pytest.raises(AgentError, match="404: model 'tiny' is not served"):
             client.predict(ROW, model="tiny")
     assert found == ["2", "1", "1", "2"]
+
+
+def test_every_call_amid_swaps_is_answered_by_one_whole_version(own: Path) -> None:
+    slots = SlotFile(own / "models", "tiny").slots
+    has_ended = threading.Event()
+
+    def swap() -> None:
+        while not has_ended.is_set():
+            put(own, slots.fell_back())
+            put(own, slots)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        with Client.in_process(own, cache_mb=1) as client:
+            answers = [client.predict(ROW, model="tiny") for _ in range(60)]
+    finally:
+        has_ended.set()
+        swapping.join()
+    expected = float(tiny.probabilities(X)[0].max())
+    assert {one["model_version"] for one in answers} <= {"1", "2"}
+    assert all(one["confidence"] == pytest.approx(expected, abs=1e-6) for one in answers)
 
 
 def test_a_version_that_does_not_load_leaves_the_one_before_and_is_tried_again(
