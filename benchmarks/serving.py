@@ -33,6 +33,7 @@ from serving_parts.device import (  # noqa: E402 - after the path
     prepare_device,
     running_agent,
 )
+from serving_parts.in_process import cache_hit_lines  # noqa: E402 - after the path
 from serving_parts.installed import install_agent  # noqa: E402 - after the path
 from serving_parts.load import install_wrk, requests_per_s  # noqa: E402 - after the path
 from serving_parts.model import write_image_model, write_model  # noqa: E402 - after the path
@@ -83,7 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="turns of ours, peers' and the bare runtime")
     parser.add_argument("--requests", type=int, default=100, help="requests in a turn")
+    parser.add_argument("--in-process", action="store_true", help="only what an answer from the cache costs in-process")
     options = parser.parse_args()
+    if options.in_process:
+        measure_in_process(options)
+        return
     cache = ROOT / ".cache" / "bench"
     environments = Environments(
         install_agent(cache / "agent"), install_peer(cache / "mlserver"), install_peer(cache / "litserve", LIT_PINS)
@@ -92,6 +97,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         for line in measure(stack, Path(folder), environments, wrk, options):
             print(json.dumps(line), flush=True)
+
+
+def measure_in_process(options: argparse.Namespace) -> None:
+    """Measure and print what needs neither an agent nor peers."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(Path(folder) / "digits.onnx")
+        prepare_device(Path(folder) / "device", digits(Path(folder) / "digits.onnx"))
+        for one in cache_hit_lines(Path(folder) / "device", sample(), options.rounds, options.requests):
+            print(json.dumps(one), flush=True)
+
+
+def sample() -> NDArray[np.float32]:
+    """Return one sample of the digits model."""
+    return np.random.default_rng(0).random((1, 1, 8, 8), dtype=np.float32)
 
 
 def measure(
@@ -105,6 +124,8 @@ def measure(
     prepare_device(folder / "device", digits(model_path))
     prepare_device(folder / "images", image)  # the memory that counts is that of one model
     x = np.random.default_rng(0).random((1, 1, 8, 8), dtype=np.float32)
+    prepare_device(folder / "device", digits(model_path), image)
+    x = sample()
     servers = start_all(stack, folder, environments, model_path)
     connections = {who: connect(one, x) for who, one in servers.items()}
     for connection in connections.values():
@@ -133,6 +154,8 @@ def measure(
         ]
     with running_agent(folder / "images", environments.agent) as (process, port):
         return [*lines, image_line(Running(process, port, f"/v2/models/{IMAGE}/infer"), image_path, options)]
+    in_process = cache_hit_lines(folder / "device", x, options.rounds, options.requests)
+    return [*lines, image_line(servers["ours"], image_path, options), *in_process]
 
 
 def start_all(stack: ExitStack, folder: Path, environments: Environments, model_path: Path) -> dict[str, Running]:

@@ -13,6 +13,22 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     click.option(
+        "--allow-host",
+        multiple=True,
+        metavar="NAME",
+        envvar="SHOAL_AGENT_ALLOW_HOST",
+        show_envvar=True,
+        help="A further name by which programs on the device may ask, beside localhost; more than one may be given.",
+    ),
+    click.option(
+        "--allow-origin",
+        multiple=True,
+        metavar="ORIGIN",
+        envvar="SHOAL_AGENT_ALLOW_ORIGIN",
+        show_envvar=True,
+        help="A web page that may ask on the device, such as https://panel.example; more than one may be given.",
+    ),
+    click.option(
         "--socket",
         type=click.Path(path_type=Path),
         envvar="SHOAL_AGENT_SOCKET",
@@ -108,6 +124,8 @@ def serving_places(port: int, options: dict[str, Any]) -> "ServingPlaces":
 
     return ServingPlaces(
         port=port,
+        allowed_hosts=options["allow_host"],
+        allowed_origins=options["allow_origin"],
         socket=options["socket"],
         grpc_port=options["grpc_port"],
         remote_host=options["remote_host"],

@@ -5,38 +5,26 @@ from shoal_agent.client import Client
 
 with Client() as agent:  # http://127.0.0.1:8080; or Client("unix:/run/shoal-agent.sock")
     print(agent.predict([5.1, 3.5, 1.4, 0.2], model="iris"))
+with Client.in_process("/var/lib/shoal") as agent:  # the same, without asking anybody
+    print(agent.predict([5.1, 3.5, 1.4, 0.2], model="iris"))
 ```
 """
 
 import http.client
 import json
-import socket
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlsplit
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 from typing_extensions import Self
 
-from shoal_agent.errors import AgentError
+from shoal_agent.client_connection import TIMEOUT_S, connect, refused, stream_predictions, unreachable
 
 if TYPE_CHECKING:
     from shoal_agent.engines import Array
-
-_UNIX: Final = "unix:"
-_TIMEOUT_S: Final = 30.0
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix-domain socket."""
-
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+    from shoal_agent.in_process import InProcessClient
 
 
 class Client:
@@ -48,11 +36,24 @@ class Client:
         timeout_s: Of each call.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8080", key: str = "", timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(self, url: str = "http://127.0.0.1:8080", key: str = "", timeout_s: float = TIMEOUT_S) -> None:
         self._url = url
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._connection = _connection(url, timeout_s)
+        self._timeout_s = timeout_s
+        self._connection = connect(url, timeout_s)
         self._json_bytes = 0
+
+    @staticmethod
+    def in_process(data: "str | PathLike[str]", cache_mb: int = 0) -> "InProcessClient":
+        """Return a client that loads what the device serves into this process.
+
+        Args:
+            data: The agent's folder, which is only read.
+            cache_mb: What answers that are kept for inputs that come again may take; 0: none is kept.
+        """
+        from shoal_agent.in_process import InProcessClient
+
+        return InProcessClient(Path(data), cache_mb)
 
     def __enter__(self) -> Self:
         return self
@@ -65,19 +66,32 @@ class Client:
         self._connection.close()
 
     def predict(
-        self, features: "Sequence[Any] | Mapping[str, Any]", model: str = "", version: str = "latest"
+        self,
+        features: "Sequence[Any] | Mapping[str, Any] | bytes | None" = None,
+        model: str = "",
+        version: str = "latest",
+        *,
+        entity_id: str = "",
     ) -> dict[str, Any]:
         """Return the prediction for one sample, or `predictions` for several.
 
         Args:
-            features: Values in the model's order, or by the features' names; a list of lists is several samples.
+            features: Values in the model's order, or by the features' names; a list of lists is several samples. An
+                image as it is, JPEG or PNG, for a model that takes images.
             model: Its name; empty where one alone is served.
             version: A number, or `latest`.
+            entity_id: In place of features: what the device's pipelines keep them of.
 
         Raises:
             AgentError: Nobody answers, or the request is refused.
         """
-        body = {"features": _plain(features), "model_name": model, "version": version}
+        about = {"model_name": model, "version": version}
+        if isinstance(features, bytes) and not entity_id:
+            kind = {"Content-Type": "image/png" if features.startswith(b"\x89PNG") else "image/jpeg"}
+            predicted: dict[str, Any] = json.loads(self._ask("POST", f"/predict?{urlencode(about)}", features, kind))
+            return predicted
+        given: dict[str, Any] = {} if features is None else {"features": _plain(features)}
+        body = about | given | ({"entity_id": entity_id} if entity_id else {})
         answer: dict[str, Any] = json.loads(self._ask("POST", "/predict", json.dumps(body).encode()))
         return answer
 
@@ -108,6 +122,20 @@ class Client:
         index: list[dict[str, Any]] = json.loads(self._ask("POST", "/v2/repository/index", b"{}"))
         return index
 
+    def stream(self, model: str = "") -> Iterator[dict[str, Any]]:
+        """Yield each prediction as the device makes it, whoever asked for it, until the agent ends.
+
+        A reader that is too slow loses the oldest: `{"dropped": 7}` says so in their place. The stream has a connection
+        of its own; closing the iterator closes that.
+
+        Args:
+            model: Whose predictions; empty: all.
+
+        Raises:
+            AgentError: Nobody answers, or the request is refused.
+        """
+        return stream_predictions(self._url, model, self._headers, self._timeout_s)
+
     def feedback(self, model: str, answer_id: str, labels: Sequence[int]) -> None:
         """Tell the true labels of what was predicted, by the answer's `id`.
 
@@ -124,11 +152,10 @@ class Client:
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            message = f"{doing}: {str(error) or type(error).__name__}"
-            raise AgentError(message, "is it running? start it: shoal-agent run") from error
+            raise unreachable(doing, error) from error
         self._json_bytes = int(response.headers.get("Inference-Header-Content-Length", 0))
         if response.status != http.client.OK:
-            raise AgentError(f"{doing}: {response.status}: {_error_of(content)}", "correct the request")
+            raise refused(doing, response.status, content)
         return content
 
     def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
@@ -145,22 +172,5 @@ class Client:
         return self._connection.getresponse()
 
 
-def _connection(url: str, timeout_s: float) -> http.client.HTTPConnection:
-    if url.startswith(_UNIX):
-        return _UnixConnection(url.removeprefix(_UNIX), timeout_s)
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise AgentError(f"connecting to {url!r}: not an address", "give http://host:port, https:// or unix:/path")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.hostname, parts.port, timeout=timeout_s)
-
-
 def _plain(features: Any) -> Any:  # noqa: ANN401 - lists, mappings or arrays
     return features.tolist() if hasattr(features, "tolist") else features
-
-
-def _error_of(content: bytes) -> str:
-    try:
-        return str(json.loads(content)["error"])
-    except (ValueError, KeyError, TypeError):
-        return content[:200].decode("utf-8", "replace")

@@ -30,7 +30,7 @@ from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
 from shoal_agent.endpoint import Route
 from shoal_agent.engines import CostMeter, Instruments, Machine, Runtimes
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
-from shoal_agent.features import FeatureStore, Pipelines, Surroundings, feature_routes
+from shoal_agent.features import FeatureStore, Pipelines, Surroundings, feature_routes, read_entity
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.fetch_limits import FetchLimits
@@ -50,6 +50,7 @@ from shoal_agent.models import Models, section_of
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import Outbox
 from shoal_agent.pairs import Pairs
+from shoal_agent.prediction_stream import PredictionStream, stream_routes
 from shoal_agent.renewal import Renewal
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
@@ -115,7 +116,8 @@ class Agent:
         self._server = ModelServer()
         self._monitor = Monitor(self._now)
         self._arms = Arms(self._server)
-        self._shadow = Shadow(self._monitor, self._arms, self._now, may_send=settings.send_examples)
+        self._stream = PredictionStream(self._monitor, settings.streams, self._now)
+        self._shadow = Shadow(self._stream, self._arms, self._now, may_send=settings.send_examples)
         machine = Machine(detect(), instruments=Instruments(resident_bytes=resident_bytes))
         self._runtimes = Runtimes(settings.engines, data, machine)
         self._capture = open_capture(
@@ -143,6 +145,7 @@ class Agent:
         )
         self._participant = self._make_participant()
         self._pipelines = Pipelines(self._surround_pipelines, self._report)
+        self._on_stop: Callable[[], None] = lambda: None
 
     @property
     def device_id(self) -> str:
@@ -169,6 +172,7 @@ class Agent:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._pipelines.aclose()
+                self._on_stop()
                 await self._trials.aclose()
                 await self._server.aclose()
             self._outbox.close()
@@ -222,11 +226,13 @@ class Agent:
         settings = self._settings
         observer = self._capture or self._shadow
         inference = Inference(self._server, observer, settings.serving, self._arms.choose, self._guard)
+        self._on_stop = inference.close
         self._guard.on_refused = inference.statistics.note_refused
         routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference)]
-        routes += feature_routes(self._pipelines)
+        routes += [*feature_routes(self._pipelines), *stream_routes(self._stream, self._server)]
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
-        url = await open_places(group, opening, create_router(inference, routes), inference)
+        router = create_router(inference, routes, read_entity=partial(read_entity, self._pipelines))
+        url = await open_places(group, opening, router, inference)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
 
     def _metrics(self, inference: Inference) -> list[Route]:

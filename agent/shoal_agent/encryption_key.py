@@ -115,6 +115,19 @@ def load_or_make_encryption_key(folder: Path, device_id: str = "") -> Encryption
         if not path.exists():
             make_folder(folder, mode=0o700)
             replace_file(path, new_encryption_key(device_id).to_pem())
+    except OSError as error:
+        raise DiskError(f"making the encryption key {path}: {error}") from error
+    return load_encryption_key(folder, device_id)
+
+
+def load_encryption_key(folder: Path, device_id: str) -> EncryptionKey:
+    """Return the device's encryption key.
+
+    Raises:
+        DiskError: There is none, it is damaged, or it can not be read.
+    """
+    path = folder / KEY_FILE
+    try:
         pem = path.read_bytes()
     except OSError as error:
         raise DiskError(f"reading the encryption key {path}: {error}") from error

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from anyio.abc import TaskGroup
 
 from shoal_agent.durable import replace_file
-from shoal_agent.endpoint import Address, EndpointError, EndpointLimits, Listener, Router
+from shoal_agent.endpoint import Address, EndpointError, EndpointLimits, Listener, LocalNames, Router
 from shoal_agent.endpoint.bodies import BodyBudget
 from shoal_agent.endpoint.keys import ApiKeys
 from shoal_agent.serving import Inference
@@ -54,7 +54,9 @@ async def open_places(group: TaskGroup, opening: Opening, router: Router, infere
     """
     places, limits, data, device_id = opening
     budget = BodyBudget(limits.max_bodies_bytes)
-    port = await group.start(Listener(router, limits, budget=budget).serve, Address(places.host, places.port))
+    names = LocalNames(places.allowed_hosts, places.allowed_origins)
+    local = Listener(router, limits, names.authorize, budget)
+    port = await group.start(local.serve, Address(places.host, places.port))
     endpoint: dict[str, object] = {"url": f"http://{places.host}:{port}", "pid": os.getpid(), "device_id": device_id}
     if places.socket is not None:
         await group.start(Listener(router, limits, budget=budget).serve, Address(path=places.socket))

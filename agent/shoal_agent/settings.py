@@ -264,6 +264,10 @@ class ServingPlaces:
     host: str = "127.0.0.1"
     port: int = 8080
     """Port on loopback; 0 takes a free one."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names, beside localhost and its addresses, by which loopback may be asked."""
+    allowed_origins: tuple[str, ...] = ()
+    """Web pages that may ask on loopback, such as `https://panel.example`."""
     socket: Path | None = None
     """Path of a Unix-domain socket, for programs of this device's owner and group."""
     grpc_port: int | None = None
@@ -341,6 +345,22 @@ class ServingSettings:
 
 
 @dataclass(frozen=True)
+class StreamSettings:
+    """Bounds of the streams of predictions."""
+
+    max_streams: int = 8
+    """Open streams; one more gets 503."""
+    max_waiting: int = 256
+    """Events that a reader may be behind; one more takes the place of the oldest, and the reader is told how many."""
+    heartbeat_s: float = 15.0
+    """Without an event for so long a comment is sent, which tells that the stream lives."""
+    max_values: int = 64
+    """Of a sample: a prediction without classes that has more is not shown, but that there was one."""
+    max_event_bytes: int = 8 * 1024
+    """A larger prediction is not shown either."""
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """Where the agent keeps its data, where it serves, and its bounds."""
 
@@ -348,6 +368,7 @@ class AgentSettings:
     places: ServingPlaces = field(default_factory=ServingPlaces)
     endpoint: EndpointLimits = field(default_factory=EndpointLimits)
     serving: ServingSettings = field(default_factory=ServingSettings)
+    streams: StreamSettings = field(default_factory=StreamSettings)
     runtimes: tuple[Runtime, ...] = ()
     """Runtimes to use; none stands for all that are installed."""
     engines: EngineSettings = field(default_factory=EngineSettings)

@@ -2,7 +2,10 @@
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,9 @@ from tests.simulators.agent_process import AgentProcess
 from tests.simulators.hub import HubStandIn, hub_stand_in
 from tests.simulators.tiny_model import FEATURES, GOLDEN, TinyVersion, answer
 
+from shoal_agent.client import Client
+from shoal_agent.errors import AgentError
+from shoal_agent.local_endpoint import endpoint_of
 from shoal_contract import topics
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.ids import sha256_hex
@@ -114,6 +120,34 @@ def test_telemetry_windows_arrive_and_leave_the_outbox(hub: HubStandIn, agent: A
     window = next(message.body for message in hub.telemetry if message.body.kind == "window")
     assert (window.requests, window.samples, window.version) == (10, 30, 1)
     assert sum(window.predictions) == 30
+
+
+def test_what_is_predicted_is_streamed_to_programs_until_the_agent_stops(hub: HubStandIn, agent: AgentProcess) -> None:
+    roll_out(hub, TinyVersion(1), "dp-1")
+    hub.wait_for_section("models/tiny", "applied", "dp-1")
+    foreign = {"Host": "evil.example"}, {"Origin": "https://evil.example"}
+    assert [agent.ask("/predictions/stream", headers=one)[0] for one in foreign] == [421, 403]
+    found: list[dict[str, object]] = []
+    has_one, url = threading.Event(), endpoint_of(agent.data)
+
+    def read() -> None:
+        with suppress(AgentError):  # a connection that is cut off says so
+            for one in Client(url).stream("tiny"):
+                found.append(one)
+                has_one.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while not has_one.wait(0.05):  # nothing tells that the reader was let in
+        infer(agent, GOLDEN[:1])
+    began_s = time.monotonic()
+    assert agent.stop() == 0
+    reader.join(10)
+    assert not reader.is_alive()
+    assert time.monotonic() - began_s < 5
+    assert {(one["model_name"], one["version"], str(one["prediction"]) != "None") for one in found} == {
+        ("tiny", "1", True)
+    }
 
 
 def test_a_stop_by_signal_says_farewell(hub: HubStandIn, agent: AgentProcess) -> None:

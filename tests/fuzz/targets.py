@@ -35,7 +35,9 @@ _ROUTER: Final = Router([Route("/v2/models/{name}/infer", {"POST": _echo}), Rout
 
 
 class _Sink:
-    """Takes what was read, and answers it at once."""
+    """Takes what was read, and answers it at once; with little room, so that much is read in small pieces."""
+
+    room = 2
 
     def __init__(self) -> None:
         self.budget = BodyBudget(LIMITS.max_bodies_bytes)

@@ -9,7 +9,7 @@ from shoal_agent.batch.answering import Answering
 from shoal_agent.batch.errors import BatchError
 from shoal_agent.batch.forms import form_of
 from shoal_agent.batch.journal import Done, Journal, Plan
-from shoal_agent.batch.model import choose_slot, open_model
+from shoal_agent.batch.model import choose_slot
 from shoal_agent.batch.pace import Pace
 from shoal_agent.batch.parts import Parts
 from shoal_agent.batch.runner import Bounds, Runner
@@ -17,6 +17,7 @@ from shoal_agent.batch.sources import open_sources
 from shoal_agent.processing import Pipeline
 from shoal_agent.serving import ServedModel
 from shoal_agent.slots import Slot
+from shoal_agent.stored_model import open_model
 
 DEFAULT_BATCH: Final = 32
 LoadModel = Callable[[Path, str, Slot], ServedModel]

@@ -4,9 +4,8 @@ Between serving and what watches it, as an `Observer`: a worker thread only pick
 writing happen in a task, one sample at a time.
 """
 
-import asyncio
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +14,6 @@ from logging import getLogger
 from typing import Final, Literal, Protocol
 from weakref import WeakKeyDictionary
 
-import anyio
 import numpy as np
 from anyio import to_thread
 from numpy.typing import NDArray
@@ -30,6 +28,7 @@ from shoal_agent.capture.store import Budget, CaptureStore
 from shoal_agent.encryption_key import EncryptionKey
 from shoal_agent.engines import Array
 from shoal_agent.errors import DiskError
+from shoal_agent.handover import Handover
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.serving.models import Observer, ServedModel
 
@@ -100,8 +99,7 @@ class Capture:
             int(rules.max_mb * _MEGABYTE), int(rules.max_mb_per_day * _MEGABYTE), rules.max_samples_per_day
         )
         self._ranges: WeakKeyDictionary[ServedModel, Range] = WeakKeyDictionary()
-        self._waiting: deque[_Waiting] = deque()
-        self._wake: Callable[[], None] = lambda: None
+        self._waiting: Handover[_Waiting] = Handover(MAX_WAITING)
         self.fates: Counter[Fate] = Counter()
         """What became of the samples that were picked."""
 
@@ -143,17 +141,7 @@ class Capture:
 
     async def run(self) -> None:
         """Keep what waits, one sample after the other, for ever."""
-        loop, news = asyncio.get_running_loop(), anyio.Event()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(news.set)
-
-        while True:
-            news = anyio.Event()
-            self._wake = wake
-            while self._waiting:
-                self.fates[await self._keep(self._waiting.popleft())] += 1
-            await news.wait()
+        await self._waiting.each(self._keep)
 
     def _take(
         self,
@@ -165,7 +153,7 @@ class Capture:
     ) -> None:
         """Copy picked samples out of a request, whose memory is used again."""
         for index, reasons in list(picked.items())[: self._rules.max_samples_per_request]:
-            if len(self._waiting) >= MAX_WAITING:
+            if self._waiting.is_full:
                 self.fates["busy"] += 1
                 continue
             arrays = _sample(served, inputs, index)
@@ -182,10 +170,12 @@ class Capture:
                 label=int(row.argmax()) if row is not None else None,
                 confidence=float(row.max()) if row is not None and np.isfinite(row.max()) else None,
             )
-            self._waiting.append(_Waiting(about, arrays))
-            self._wake()
+            self._waiting.put(_Waiting(about, arrays))
 
-    async def _keep(self, waiting: _Waiting) -> Fate:
+    async def _keep(self, waiting: _Waiting) -> None:
+        self.fates[await self._fate_of(waiting)] += 1
+
+    async def _fate_of(self, waiting: _Waiting) -> Fate:
         sample = to_npz(waiting.arrays)
         if self._rules.redact:
             most_bytes = 2 * self._rules.max_sample_bytes + len(sample)

@@ -6,6 +6,7 @@ httptools parses, the event loop's own transports carry: a third of what an ASGI
 from shoal_agent.endpoint.limits import EndpointLimits
 from shoal_agent.endpoint.listener import Address, EndpointError, Listener
 from shoal_agent.endpoint.message import Request, RequestError, Response, json_response, refuse
+from shoal_agent.endpoint.names import LocalNames
 from shoal_agent.endpoint.routes import Handler, Route, Router
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "EndpointLimits",
     "Handler",
     "Listener",
+    "LocalNames",
     "Request",
     "RequestError",
     "Response",

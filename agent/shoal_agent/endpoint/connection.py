@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable
+from contextlib import aclosing
 from logging import getLogger
 from typing import Final, Protocol, cast
 
@@ -57,7 +58,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._task: asyncio.Task[None] | None = None
         self._awaited: object = None
         self._drained: asyncio.Event | None = None
-        self._is_going_on = self._is_ending = self._is_lost = False
+        self._is_going_on = self._is_ending = self._is_lost = self._is_streaming = False
         self.has_asked = False
         """Whether a whole request ever came."""
         self.deadline_s = math.inf
@@ -147,6 +148,11 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
         self._go_on()
 
+    @property
+    def room(self) -> int:
+        """How many more requests may wait."""
+        return max(self._limits.max_pipelined - len(self._waiting), 0)
+
     def on_refused(self, error: RequestError) -> None:
         """Answer with an error as the last thing on the connection."""
         response = refuse(error)
@@ -164,7 +170,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Do what is due at the deadline."""
         if self._drained is not None or self._is_ending:
             self._transport.abort()
-        elif self._reader.is_within:
+        elif self._reader.is_within and self.room:  # else it is not the client who is waited for
             self._reader.end()
             message = f"the request did not end within {self._limits.read_timeout_s:g} s"
             self.on_refused(RequestError(message, REQUEST_TIMEOUT, "send the whole request at once"))
@@ -177,6 +183,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._is_ending = True
         if self._current is None and not self._waiting:
             self._close()
+        elif self._is_streaming and self._task is not None:
+            self._task.cancel()
 
     def abort(self) -> None:
         """Close at once."""
@@ -192,14 +200,24 @@ class HttpConnection(asyncio.BufferedProtocol):
         while self._waiting and self._current is None and self._drained is None and not self._is_lost:
             asked = self._current = self._waiting.popleft()
             if len(self._waiting) == self._limits.max_pipelined - 1:
-                self._transport.resume_reading()
+                self._read_on()
             outcome = self._outcome(asked)
-            if isinstance(outcome, Response) and outcome.stream is None:
-                self._answer(asked, outcome)
-            else:
+            if not isinstance(outcome, Response):
                 self._awaited = outcome
                 self._task = self._loop.create_task(self._follow(asked, outcome))
+            elif outcome.stream is not None:
+                self._begin_stream(asked, outcome)
+            else:
+                self._answer(asked, outcome)
         self._is_going_on = False
+
+    def _read_on(self) -> None:
+        """Go on where there was no room: first with what has come."""
+        self._reader.read_on()
+        if self.room:
+            self._transport.resume_reading()
+        if self._reader.is_within:
+            self.on_begun()
 
     def _outcome(self, asked: Asked) -> "Response | Awaitable[Response]":
         try:
@@ -207,10 +225,10 @@ class HttpConnection(asyncio.BufferedProtocol):
         except Exception as error:  # noqa: BLE001 - answered, and a defect is logged
             return _failed(asked.request, error)
 
-    async def _follow(self, asked: Asked, outcome: "Response | Awaitable[Response]") -> None:
+    async def _follow(self, asked: Asked, outcome: Awaitable[Response]) -> None:
         """Wait for an answer, and send it; whoever has gone away is not worked for any more."""
         try:
-            response = outcome if isinstance(outcome, Response) else await outcome
+            response = await outcome
         except Exception as error:  # noqa: BLE001 - answered, and a defect is logged
             response = _failed(asked.request, error)
         finally:
@@ -218,28 +236,39 @@ class HttpConnection(asyncio.BufferedProtocol):
             if self._is_lost:
                 self._done(asked)
         if response.stream is not None:
-            await self._stream(asked, response)
+            self._begin_stream(asked, response)
             return
         self._answer(asked, response)
         self._go_on()
 
+    def _begin_stream(self, asked: Asked, response: Response) -> None:
+        self._is_streaming = True
+        self._task = self._loop.create_task(self._stream(asked, response))
+        self._task.add_done_callback(lambda _: self._end_stream(asked, response))
+        if self._is_lost or self._is_ending:
+            self._task.cancel()
+
     async def _stream(self, asked: Asked, response: Response) -> None:
-        """Send pieces as they come, no faster than they are read; the connection closes after the last."""
-        self._task = asyncio.current_task()
+        """Send pieces as they come, no faster than they are read."""
         try:
             is_head = asked.request.method == "HEAD"
             self._transport.writelines(response.pieces(is_last=True, is_head=is_head))
             if response.stream is not None and not is_head:
-                async for piece in response.stream:
-                    self._transport.write(piece)
-                    if self._drained is not None:
-                        await self._drained.wait()
+                async with aclosing(response.stream) as pieces:
+                    async for piece in pieces:
+                        self._transport.write(piece)
+                        if self._drained is not None:
+                            await self._drained.wait()
         except Exception:  # noqa: BLE001 - logged; the connection ends, which says that the answer is not whole
             _log.exception("streaming the answer to %s %s", asked.request.method, asked.request.path)
-        finally:
-            self._task = None
-            self._done(asked)
-            self._end()
+
+    def _end_stream(self, asked: Asked, response: Response) -> None:
+        """Close behind the last piece, or where none was ever sent."""
+        self._is_streaming, self._task = False, None
+        if response.on_end is not None:
+            response.on_end()
+        self._done(asked)
+        self._end()
 
     def _answer(self, asked: Asked, response: Response) -> None:
         """Send an answer that is whole."""

@@ -98,10 +98,10 @@ class ApiKeys:
         """
         scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer" or not key:
-            raise RequestError("the request carries no key", _UNAUTHORIZED, _REMEDY)
+            raise _refusal("the request carries no key")
         digest = _digest(key.decode("latin-1").strip())
         if not any([hmac.compare_digest(digest, known.sha256) for known in self.read()]):  # noqa: C419 - all of them
-            raise RequestError("the request's key is not one of this device's", _UNAUTHORIZED, _REMEDY)
+            raise _refusal("the request's key is not one of this device's")
 
     def _write(self, keys: tuple[ApiKey, ...]) -> None:
         try:
@@ -110,6 +110,10 @@ class ApiKeys:
             raise DiskError(
                 f"writing {self._path}: {error.strerror}", "free some disk space, then try again"
             ) from error
+
+
+def _refusal(message: str) -> RequestError:
+    return RequestError(message, _UNAUTHORIZED, _REMEDY, headers=(("www-authenticate", "Bearer"),))
 
 
 def _digest(key: str) -> str:

@@ -8,7 +8,8 @@ class EndpointLimits:
     """What one listener takes from those who ask, so that none of them takes the device from the others."""
 
     max_connections: int = 256
-    """Open connections. One more takes the place of an idle one, of those that never asked first; else it gets 503."""
+    """Open connections, handshakes of TLS among them. One more takes the place of an idle one, first of those that
+    never asked; else it gets 503. One more handshake ends the one that has lasted longest."""
     spared_idle_s: float = 1.0
     """A connection that has asked something keeps its place for so long after an answer, however many want in."""
     max_head_bytes: int = 16 * 1024
@@ -28,6 +29,6 @@ class EndpointLimits:
     linger_s: float = 5.0
     """How long the rest of a refused request is thrown away, so that the client gets to read why."""
     max_pipelined: int = 16
-    """Requests of one connection that wait for their turn; more are not read before."""
+    """Requests of one connection that wait for their turn; more are not read before, not even out of what has come."""
     shutdown_s: float = 5.0
     """How long a stop waits for requests in flight."""

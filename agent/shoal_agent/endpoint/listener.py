@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from logging import getLogger
@@ -17,6 +18,7 @@ from anyio.abc import TaskStatus
 
 from shoal_agent.endpoint.bodies import BodyBudget
 from shoal_agent.endpoint.connection import HttpConnection
+from shoal_agent.endpoint.handshakes import Handshakes
 from shoal_agent.endpoint.limits import EndpointLimits
 from shoal_agent.endpoint.reader import Authorize
 from shoal_agent.endpoint.routes import Router
@@ -99,28 +101,35 @@ class Listener:
         Raises:
             EndpointError: It cannot be bound, or others could reach it without TLS.
         """
-        loop = asyncio.get_running_loop()
         bound = _bind(address)
         port = 0 if address.path is not None else int(bound.getsockname()[1])
-        make = loop.create_unix_server if address.path is not None else loop.create_server
-        handshake_s = self.limits.read_timeout_s if address.tls is not None else None
-        server = await make(
-            lambda: HttpConnection(self),
-            sock=bound,
-            backlog=_BACKLOG,
-            ssl=address.tls,
-            ssl_handshake_timeout=handshake_s,
-        )
         try:
-            task_status.started(port)
-            await anyio.sleep_forever()
+            await self._accept(bound, address, lambda: task_status.started(port))
         finally:
-            server.close()
             with anyio.CancelScope(shield=True):
                 await self._stop()
             if address.path is not None:
                 with suppress(OSError):
                     address.path.unlink()
+
+    async def _accept(self, bound: socket.socket, address: Address, on_ready: Callable[[], None]) -> None:
+        """Take connections until cancelled; then none comes any more."""
+        if address.tls is not None:
+            timeout_s, most = self.limits.read_timeout_s, self.limits.max_connections
+            handshakes = Handshakes(
+                address.tls, lambda: HttpConnection(self), lambda: most - len(self._connections), timeout_s
+            )
+            with bound:
+                on_ready()
+                await handshakes.take(bound)
+        loop = asyncio.get_running_loop()
+        make = loop.create_unix_server if address.path is not None else loop.create_server
+        server = await make(lambda: HttpConnection(self), sock=bound, backlog=_BACKLOG)
+        try:
+            on_ready()
+            await anyio.sleep_forever()
+        finally:
+            server.close()
 
     def take(self, connection: HttpConnection) -> bool:
         """Count a connection in; return whether there is room, if need be that of one that is idle."""

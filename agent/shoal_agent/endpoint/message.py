@@ -1,6 +1,6 @@
 """A request as it came, whole, and what is answered to it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final, TypeAlias
 from urllib.parse import parse_qs
@@ -14,6 +14,7 @@ NOT_FOUND: Final = 404
 METHOD_NOT_ALLOWED: Final = 405
 REQUEST_TIMEOUT: Final = 408
 TOO_LARGE: Final = 413
+MISDIRECTED: Final = 421
 UNPROCESSABLE: Final = 422
 TOO_MANY: Final = 429
 HEAD_TOO_LARGE: Final = 431
@@ -74,11 +75,13 @@ class Response:
         status: The HTTP status.
         content_type: Of the body.
         headers: Further ones; names and values of latin-1 without line ends.
-        stream: Pieces that are sent as they come, after `parts`; the connection closes after the last.
+        stream: Pieces that are sent as they come, after `parts`, no faster than they are read; the connection closes
+            after the last. A stop of the listener ends it between two pieces.
+        on_end: Called once nothing more of the stream is sent, also where none of it ever was.
         is_last: Whether the connection closes after the answer.
     """
 
-    __slots__ = ("content_type", "headers", "is_last", "parts", "status", "stream")
+    __slots__ = ("content_type", "headers", "is_last", "on_end", "parts", "status", "stream")
 
     def __init__(
         self,
@@ -87,7 +90,8 @@ class Response:
         content_type: str = JSON,
         headers: Sequence[tuple[str, str]] = (),
         *,
-        stream: AsyncIterator[bytes] | None = None,
+        stream: AsyncGenerator[bytes, None] | None = None,
+        on_end: Callable[[], None] | None = None,
         is_last: bool = False,
     ) -> None:
         self.parts = parts
@@ -95,6 +99,7 @@ class Response:
         self.content_type = content_type
         self.headers = headers
         self.stream = stream
+        self.on_end = on_end
         self.is_last = is_last
 
     def pieces(self, *, is_last: bool, is_head: bool) -> list[Piece]:
@@ -123,24 +128,34 @@ class RequestError(AgentError):
         status: The HTTP status that says whose fault it is.
         remedy: What the client should do next.
         retry_after_s: When to try again, in whole seconds; 0: that is not the remedy.
+        headers: What the status asks to be said beside it.
     """
 
     code = "request"
     default_remedy = "correct the request; GET the model's metadata for its inputs"
 
     def __init__(
-        self, message: str, status: int = BAD_REQUEST, remedy: str | None = None, *, retry_after_s: int = 0
+        self,
+        message: str,
+        status: int = BAD_REQUEST,
+        remedy: str | None = None,
+        *,
+        retry_after_s: int = 0,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(message, remedy)
         self.status = status
+        self.headers = headers
         self.retry_after_s = retry_after_s or (1 if status in {TOO_MANY, UNAVAILABLE} else 0)
 
 
 def refuse(error: AgentError, *, is_last: bool = False) -> Response:
     """Answer with an error, `{"error": ...}` as the Open Inference Protocol has it."""
-    status = error.status if isinstance(error, RequestError) else INTERNAL
-    retry_after_s = error.retry_after_s if isinstance(error, RequestError) else 0
-    headers = [("retry-after", str(retry_after_s))] if retry_after_s else []
+    status, headers = INTERNAL, list[tuple[str, str]]()
+    if isinstance(error, RequestError):
+        status, headers = error.status, list(error.headers)
+        if error.retry_after_s:
+            headers.append(("retry-after", str(error.retry_after_s)))
     return json_response({"error": f"{error}; {error.remedy}"}, status, headers, is_last=is_last)
 
 

@@ -30,6 +30,10 @@ _TENSORS_AT: Final = b"inference-header-content-length"
 _SMALL_BYTES: Final = 64 * 1024
 """A refused body of at most this size is read to its end, so that the connection stays."""
 _MOST_DIGITS: Final = 9
+_LEAST_BYTES: Final = 9
+"""Of a request: `GET /` of HTTP/0.9, which the parser takes, and the end of its head."""
+_HEAD_END: Final = b"\r\n\r\n"
+_NOTHING: Final = memoryview(b"")
 _NOBODY: Final = Found(lambda _: refuse(RequestError("nobody answers")), {}, 0)
 
 
@@ -51,6 +55,10 @@ class Asked(NamedTuple):
 
 class Sink(Protocol):
     """Who takes what was read."""
+
+    @property
+    def room(self) -> int:
+        """How many more requests it takes now."""
 
     def on_begun(self) -> None:
         """Note that a request has begun to come."""
@@ -96,6 +104,8 @@ class RequestReader:
         self._peer = peer
         self._sink = sink
         self._parser = httptools.HttpRequestParser(self)
+        self._rest = _NOTHING
+        self._is_reading_on = False
         self._is_direct = False
         self._has_just_begun = False
         self._has_ended = False
@@ -122,11 +132,49 @@ class RequestReader:
                 self._parser = httptools.HttpRequestParser(self)
                 self.on_message_complete()
             return
+        if self._rest or not self._fits(size_bytes):
+            self._rest = memoryview(bytes(self._rest) + bytes(self._shared[:size_bytes]))
+            self.read_on()
+        else:
+            self._take(self._shared[:size_bytes])
+
+    def _fits(self, size_bytes: int) -> bool:
+        """Whether the sink has room for all requests that may end in what was received."""
+        room = self._sink.room
+        if size_bytes < room * _LEAST_BYTES:
+            return True
+        received: Any = self._shared.obj
+        return bool(received.count(_HEAD_END, 0, size_bytes) + self.is_within <= room)
+
+    def read_on(self) -> None:
+        """Go on with what has come and was not read, as the sink had no room for so many requests.
+
+        No more is parsed at a time than can hold as many requests as there is room for.
+        """
+        if self._is_reading_on:  # the sink takes requests out while others come
+            return
+        self._is_reading_on = True
+        while self._rest and not self._has_ended and (room := self._sink.room):
+            is_body = self.is_within and self._has_head and self._refusal is None
+            most_bytes = max(room * _LEAST_BYTES, self._length - self._filled if is_body else 0)
+            piece, self._rest = self._rest[:most_bytes], self._rest[most_bytes:]
+            self._take(piece)
+        self._is_reading_on = False
+
+    def _take(self, data: memoryview) -> None:
         self._has_just_begun, before_bytes = False, self._filled
-        self._parse(self._shared[:size_bytes])
+        if self._awaits_body:
+            self._go_on_with(data)
+        else:
+            self._parse(data)
         if self.is_within and not self._has_just_begun:  # else what came was others' as well
-            self._count_head(size_bytes, self._filled > before_bytes)
-        self._is_direct = self.is_within and len(self._body) > 0 and self._filled < self._length
+            self._count_head(len(data), self._filled > before_bytes)
+        self._is_direct = self._awaits_body and not self._rest
+
+    @property
+    def _awaits_body(self) -> bool:
+        """Whether there is a place for the rest of a body, which the parser need not see."""
+        return self.is_within and len(self._body) > 0 and self._filled < self._length
 
     def _count_head(self, size_bytes: int, has_body: bool) -> None:
         """Count what came and is no body: a head, or the trailers behind chunks, neither of them without end."""
@@ -140,7 +188,7 @@ class RequestReader:
         self._has_ended = True
         self.is_within = False
         self._is_direct = False
-        self._body = b""
+        self._body, self._rest = b"", _NOTHING
         self._budget.give_back(self._held_bytes)
         self._held_bytes = 0
 
@@ -157,14 +205,15 @@ class RequestReader:
         else:
             return
         # No other protocol is spoken here: it goes on as if none had been asked for.
-        self._parser = httptools.HttpRequestParser(self)
         self._go_on_with(data[taken:])
 
     def _go_on_with(self, rest: memoryview) -> None:
-        """Read on behind a head that asked for another protocol: its body, which the parser took for that, and more."""
+        """Read on without the parser as it was: the rest of a body, and then what follows with a new one."""
+        self._parser = httptools.HttpRequestParser(self)
         if self.is_within and self._length > 0:
-            self.on_body(bytes(rest[: self._length]))
-            rest = rest[self._length :]
+            missing_bytes = self._length - self._filled
+            self.on_body(bytes(rest[:missing_bytes]))
+            rest = rest[missing_bytes:]
             if self._filled < self._length:
                 return
             self.on_message_complete()

@@ -70,7 +70,9 @@ class Router:
         doing = f"{method[:20]} {path[:80]}"
         if others:
             message = f"{doing}: method not allowed, expected {' or '.join(sorted(others))}"
-            raise RequestError(message, METHOD_NOT_ALLOWED, "see the Open Inference Protocol v2")
+            allowed = ", ".join(sorted(others | ({"HEAD"} if "GET" in others else set())))
+            remedy = "see the Open Inference Protocol v2"
+            raise RequestError(message, METHOD_NOT_ALLOWED, remedy, headers=(("allow", allowed),))
         message = f"{doing}: no such path"
         raise RequestError(message, NOT_FOUND, "see the Open Inference Protocol v2; its paths begin with /v2")
 

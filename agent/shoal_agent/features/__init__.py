@@ -5,6 +5,7 @@ What they are is declared by the hub as data (`shoal_contract.features`), what t
 """
 
 from shoal_agent.features.api import feature_routes
+from shoal_agent.features.entity import read_entity
 from shoal_agent.features.errors import FeaturesError, UnreachableError
 from shoal_agent.features.pipelines import PREFIX, Pipelines
 from shoal_agent.features.running import RunningPipeline, Surroundings
@@ -20,4 +21,5 @@ __all__ = [
     "Surroundings",
     "UnreachableError",
     "feature_routes",
+    "read_entity",
 ]

@@ -5,7 +5,7 @@ from logging import getLogger
 
 import anyio
 
-from shoal_agent.features.backlog import Backlog
+from shoal_agent.backlog import Backlog
 from shoal_agent.features.errors import FeaturesError, UnreachableError
 from shoal_agent.features.sinks import Sink
 from shoal_agent.settings import FeatureSettings

@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from shoal_agent.backlog import Backlog
 from shoal_agent.errors import AgentError, DiskError
-from shoal_agent.features.backlog import Backlog
 from shoal_agent.features.computation import Closed, Computation
 from shoal_agent.features.delivery import Delivery
 from shoal_agent.features.events import Arrival

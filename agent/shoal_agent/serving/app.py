@@ -6,6 +6,7 @@ from typing import Final
 from shoal_agent.endpoint import Request, Response, Route, Router, json_response
 from shoal_agent.endpoint.message import UNAVAILABLE
 from shoal_agent.serving.encode import describe_model
+from shoal_agent.serving.entities import ReadEntity
 from shoal_agent.serving.infer import Inference, infer_handler
 from shoal_agent.serving.models import ModelServer, ServedModel
 from shoal_agent.serving.predict import predict_routes
@@ -20,7 +21,10 @@ EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "statistics")
 
 
 def create_router(
-    inference: Inference, more_routes: Sequence[Route] = (), repository: Repository | None = None
+    inference: Inference,
+    more_routes: Sequence[Route] = (),
+    repository: Repository | None = None,
+    read_entity: ReadEntity | None = None,
 ) -> Router:
     """Return the routes that answer for what is served.
 
@@ -28,6 +32,7 @@ def create_router(
         inference: Has the models answer.
         more_routes: Others on the same endpoint.
         repository: Loads and unloads models on request; None: nobody may.
+        read_entity: Gives what the device knows of an entity; None: nothing.
     """
     server, infer = inference.server, infer_handler(inference)
     metadata = _for_model(server, lambda served: json_response(describe_model(served)))
@@ -35,10 +40,10 @@ def create_router(
     routes = [
         *(Route(f"{path}/infer", {"POST": infer}) for path in (_MODEL, _VERSION)),
         *more_routes,
-        Route("/v2", {"GET": _describe_server}),
+        *(Route(path, {"GET": _describe_server}) for path in ("/v2", "/v2/")),
         Route("/v2/health/live", {"GET": lambda _: json_response({"live": True})}),
         Route("/v2/health/ready", {"GET": _readiness(server)}),
-        *predict_routes(inference),
+        *predict_routes(inference, read_entity),
         *statistics_routes(server, inference.statistics),
         *repository_routes(server, repository),
     ]
@@ -53,10 +58,11 @@ def _describe_server(_: Request) -> Response:
 
 def _readiness(server: ModelServer) -> Callable[[Request], Response]:
     def answer(_: Request) -> Response:
+        # The protocol's own text names the field `live`, where clients look for `ready`.
         if server.names():
-            return json_response({"ready": True})
+            return json_response({"live": True, "ready": True})
         error = "no model is served yet; roll a model out to this device"
-        return json_response({"ready": False, "error": error}, UNAVAILABLE)
+        return json_response({"live": True, "ready": False, "error": error}, UNAVAILABLE)
 
     return answer
 

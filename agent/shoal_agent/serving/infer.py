@@ -147,6 +147,10 @@ class Inference:
         answer.add_done_callback(partial(self._note_timeout, name))
         return answer
 
+    def answer_here(self, served: ServedModel, question: Question) -> Any:  # noqa: ANN401 - as the question has it
+        """Answer a request at once, in the caller's thread, whatever it takes."""
+        return self._run([_Item(served, question, time.perf_counter())])[0]
+
     def _note_timeout(self, name: str, answer: "asyncio.Future[Any]") -> None:
         error = None if answer.cancelled() else answer.exception()
         if isinstance(error, RequestError) and error.status == TIMED_OUT:

@@ -1,10 +1,20 @@
 """From the names in a path to the model that answers."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from shoal_agent.endpoint.message import NOT_FOUND, UNAVAILABLE, RequestError
-from shoal_agent.serving.models import ModelServer, ServedModel
+from shoal_agent.serving.models import ServedModel
 
 
-def resolve(server: ModelServer, held: ServedModel | None, name: str, version: str | None) -> ServedModel:
+class Names(Protocol):
+    """What is served."""
+
+    def names(self) -> Sequence[str]:
+        """Return the names of the models that are served."""
+
+
+def resolve(server: Names, held: ServedModel | None, name: str, version: str | None) -> ServedModel:
     """Return the served model if it is there and of the version that the path asks for.
 
     Raises:

@@ -9,6 +9,7 @@ from shoal_agent.engines import NUMPY_TYPES, Array
 from shoal_agent.engines.tensors import DATATYPES
 from shoal_agent.errors import AgentError
 from shoal_agent.serving.binary import Tail, read_tensor, write_tensor
+from shoal_contract.manifest import Datatype
 
 
 def write_request(inputs: Mapping[str, Array]) -> tuple[bytes, int]:
@@ -19,16 +20,26 @@ def write_request(inputs: Mapping[str, Array]) -> tuple[bytes, int]:
     """
     described, tail = [], []
     for name, array in inputs.items():
-        datatype = DATATYPES.get(array.dtype.newbyteorder("="))
-        if datatype is None:
-            known = ", ".join(str(kind) for kind in NUMPY_TYPES.values())
-            raise AgentError(f"asking for an inference: input {name!r} is {array.dtype}", f"make it one of {known}")
+        datatype = datatype_of(name, array)
         data = write_tensor(np.ascontiguousarray(array))
         tail.append(bytes(data))
         size = {"binary_data_size": len(tail[-1])}
         described.append({"name": name, "datatype": datatype, "shape": list(array.shape), "parameters": size})
     head = json.dumps({"inputs": described, "parameters": {"binary_data_output": True}}).encode()
     return b"".join((head, *tail)), len(head)
+
+
+def datatype_of(name: str, array: Array) -> Datatype:
+    """Return the datatype of an input's elements.
+
+    Raises:
+        AgentError: There is none for them.
+    """
+    datatype = DATATYPES.get(array.dtype.newbyteorder("="))
+    if datatype is None:
+        known = ", ".join(str(kind) for kind in NUMPY_TYPES.values())
+        raise AgentError(f"asking for an inference: input {name!r} is {array.dtype}", f"make it one of {known}")
+    return datatype
 
 
 def read_answer(body: bytes, json_bytes: int) -> dict[str, Array]:

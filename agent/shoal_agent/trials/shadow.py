@@ -1,20 +1,18 @@
 """The shadow: what the serving version has answered, shown to the candidate behind it. No request ever waits for it."""
 
-import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from logging import getLogger
 from typing import Final
 
-import anyio
 import numpy as np
 from anyio import to_thread
 from numpy.typing import NDArray
 
 from shoal_agent.engines import Array
+from shoal_agent.handover import Handover
 from shoal_agent.serving.models import Observer, ServedModel
 from shoal_agent.trials.arms import Arms
 from shoal_agent.trials.comparison import Comparison, OnDifferent, Seen
@@ -52,8 +50,7 @@ class Shadow:
         self._may_send = may_send
         self._chance = chance
         self._comparisons: dict[str, Comparison] = {}
-        self._waiting: deque[tuple[Comparison, Seen]] = deque()
-        self._wake: Callable[[], None] = lambda: None
+        self._waiting: Handover[tuple[Comparison, Seen]] = Handover(MAX_WAITING)
         self.on_different: OnDifferent = lambda *_: None
         """Told of samples on which a candidate disagrees, see `Comparison`."""
 
@@ -84,11 +81,9 @@ class Shadow:
             return
         if self._chance() >= comparison.wanted.share:
             return
-        if len(self._waiting) >= MAX_WAITING or not comparison.has_budget():
+        seen = Seen(served, inputs, outputs, answer_id)
+        if not comparison.has_budget() or not self._waiting.put((comparison, seen)):
             comparison.skip()
-            return
-        self._waiting.append((comparison, Seen(served, inputs, outputs, answer_id)))
-        self._wake()
 
     def observe_error(self, served: ServedModel) -> None:
         """Show the monitor a request that got an error; there is no answer to compare."""
@@ -96,17 +91,7 @@ class Shadow:
 
     async def run(self) -> None:
         """Run candidates on what waits, one request at a time, for ever."""
-        loop, news = asyncio.get_running_loop(), anyio.Event()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(news.set)
-
-        while True:
-            news = anyio.Event()
-            self._wake = wake
-            while self._waiting:
-                await self._run_one(*self._waiting.popleft())
-            await news.wait()
+        await self._waiting.each(self._run_one)
 
     def take_windows(self, now: datetime, config: DesiredConfig) -> list[ShadowWindow]:
         """Return the windows that are full (`window_requests`) or old enough (`window_s`), and have seen anything."""
@@ -121,7 +106,8 @@ class Shadow:
     def _tell_different(self, seen: Seen, differing: NDArray[np.int64]) -> None:
         self.on_different(seen, differing)
 
-    async def _run_one(self, comparison: Comparison, seen: Seen) -> None:
+    async def _run_one(self, waiting: tuple[Comparison, Seen]) -> None:
+        comparison, seen = waiting
         if self._arms.running(seen.served.name) != comparison.wanted:
             return
         with self._arms.candidates.borrow(seen.served.name) as candidate:

@@ -31,10 +31,17 @@ class Read:
     refused: list[RequestError] = field(default_factory=list)
     awaited: int = 0
     begun: int = 0
+    most: int = 10**6
+    """Requests that it takes before some are taken out."""
+    taken_out: int = 0
 
     def __post_init__(self) -> None:
         self.budget = BodyBudget(self.limits.max_bodies_bytes)
         self.reader = RequestReader(self.limits, ROUTER, self.budget, allow_everyone, SHARED, "127.0.0.1", self)
+
+    @property
+    def room(self) -> int:
+        return max(self.most - len(self.asked) + self.taken_out, 0)
 
     def on_begun(self) -> None:
         self.begun += 1
@@ -104,6 +111,40 @@ def test_the_same_requests_come_of_any_pieces(asked: list[tuple[int, bool]], pie
     assert read.refused == []
     assert not read.reader.is_within
     read.finish()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    asked=st.lists(st.tuples(st.integers(0, 400), st.booleans()), min_size=1, max_size=40),
+    pieces=st.lists(st.integers(1, 3000), max_size=12),
+    most=st.integers(1, 5),
+)
+def test_no_more_requests_come_than_there_is_room_for_and_the_rest_comes_later(
+    asked: list[tuple[int, bool]], pieces: list[int], most: int
+) -> None:
+    bodies = [(PATTERN[:size], is_chunked) for size, is_chunked in asked]
+    stream = b"".join(chunked(body, 70) if is_chunked else post(body) for body, is_chunked in bodies)
+    read = Read(EndpointLimits(max_bodies_bytes=2**30), most=most)
+    sizes = iter(pieces)
+    while stream or len(read.asked) < len(asked):
+        if read.room and stream:  # a connection that has none reads nothing
+            size = next(sizes, len(stream))
+            read.feed(stream[:size])
+            stream = stream[size:]
+        assert len(read.asked) - read.taken_out <= most
+        read.taken_out = len(read.asked)
+        read.reader.read_on()
+    assert read.answers() == [(200, body) for body, _ in bodies]
+    read.finish()
+
+
+@pytest.mark.parametrize("tiny", [b"GET /echo\r\n\r\n", b"GET /echo RTSP/1.0\r\n\r\n", b"GET /echo HTTP/1.1\r\n\r\n"])
+def test_the_smallest_requests_find_no_way_around_the_bound(tiny: bytes) -> None:
+    read = Read(most=3).feed(tiny * 1000)
+    assert 1 <= len(read.asked) <= 3
+    body = post(b"x" * 5000, path=b"/nowhere")
+    refused = Read(most=3).feed(body + tiny * 1000, [len(body) - 10])
+    assert 1 <= len(refused.asked) <= 3
 
 
 @settings(max_examples=200, deadline=None)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tests.agent.features.conftest import until
 
+from shoal_agent.backlog import Backlog
 from shoal_agent.features import FeaturesError, UnreachableError
-from shoal_agent.features.backlog import Backlog
 from shoal_agent.features.events import Arrival
 from shoal_agent.features.sources.camera import CameraFrames, frame_event
 from shoal_agent.features.sources.serial import SerialLines

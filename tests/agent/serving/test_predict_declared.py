@@ -4,6 +4,8 @@ import io
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import httpx
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from tests.agent.endpoints import listening
 from tests.agent.serving.conftest import SeenRequests
 from tests.fixtures import tiny
 
+from shoal_agent.client import Client
 from shoal_agent.engines import Array, EngineSetup
 from shoal_agent.serving import Inference, ModelServer, ServedModel, create_router
 from shoal_contract.manifest import TensorSpec, VersionManifest
@@ -103,6 +106,15 @@ async def test_an_image_is_sent_as_it_is_and_its_label_comes_back(client: httpx.
         found = answer.json()
         assert (answer.status_code, found["prediction"], found["id"]) == (200, label, "seven"), found
         assert found["confidence"] == pytest.approx(max(shade, 255 - shade) / 255, abs=0.02)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+async def test_the_python_client_sends_an_image_as_it_is(client: httpx.AsyncClient, form: str) -> None:
+    def ask() -> dict[str, Any]:
+        with Client(str(client.base_url)) as agent:
+            return agent.predict(picture(250, form), model="camera")
+
+    assert (await anyio.to_thread.run_sync(ask))["prediction"] == "bright"
 
 
 async def test_samples_of_a_table_are_given_by_name_and_numbers_come_back(client: httpx.AsyncClient) -> None:

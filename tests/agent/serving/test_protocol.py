@@ -98,6 +98,8 @@ async def test_unknown_names_paths_and_methods_get_an_error_body(
     response = await endpoint.client.request(method, path)
     assert response.status_code == status
     assert response.json()["error"]
+    expected = {"/v2/models/tiny/infer": "POST", "/v2/models/tiny": "GET, HEAD"}[path] if status == 405 else None
+    assert response.headers.get("allow") == expected
 
 
 async def test_the_observer_sees_arrays_and_latency_of_an_answer(endpoint: Endpoint) -> None:

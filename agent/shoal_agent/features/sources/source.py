@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from shoal_agent.features.backlog import Backlog
+from shoal_agent.backlog import Backlog
 from shoal_agent.features.events import Arrival
 
 Inbox = Backlog[Arrival]

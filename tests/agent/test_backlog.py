@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_agent.features.backlog import Backlog
+from shoal_agent.backlog import Backlog
 
 pytestmark = pytest.mark.anyio
 

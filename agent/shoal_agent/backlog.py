@@ -1,4 +1,4 @@
-"""A bounded queue between two steps of a pipeline: who is too slow loses the oldest, and it is counted."""
+"""A bounded queue from threads to a task of the event loop: who is too slow loses the oldest, and it is counted."""
 
 import asyncio
 import threading
