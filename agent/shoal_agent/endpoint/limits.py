@@ -9,7 +9,7 @@ class EndpointLimits:
 
     max_connections: int = 256
     """Open connections, handshakes of TLS among them. One more closes the one that has been idle longest; where none is
-    idle it gets 503. One more handshake ends the one that has lasted longest."""
+    idle it gets 503, and one more handshake ends the one that has lasted longest."""
     max_head_bytes: int = 16 * 1024
     """Request line and headers. A larger head gets 431."""
     max_headers: int = 64
