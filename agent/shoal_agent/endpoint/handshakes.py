@@ -22,13 +22,13 @@ class Handshakes:
     Attributes:
         tls: The device's side.
         make: Returns the protocol of a new connection.
-        room: How many handshakes may be under way now; one at least is, whatever it says.
+        has_room: Given how many are under way, says whether one more has room; one has, whatever it says.
         timeout_s: Of each.
     """
 
     tls: ssl.SSLContext
     make: Callable[[], asyncio.BaseProtocol]
-    room: Callable[[], int]
+    has_room: Callable[[int], bool]
     timeout_s: float
     _under_way: dict[socket.socket, anyio.CancelScope] = field(default_factory=dict, init=False)
 
@@ -48,7 +48,7 @@ class Handshakes:
                     _log.warning("accepting a connection: %s; trying again in %g s", error, _PAUSE_S)
                     await anyio.sleep(_PAUSE_S)
                     continue
-                while self._under_way and len(self._under_way) >= self.room():
+                while self._under_way and not self.has_room(len(self._under_way)):
                     self._under_way.pop(next(iter(self._under_way))).cancel()
                 scope = self._under_way[accepted] = anyio.CancelScope()
                 group.start_soon(self._shake, accepted, scope)

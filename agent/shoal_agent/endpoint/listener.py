@@ -115,10 +115,8 @@ class Listener:
     async def _accept(self, bound: socket.socket, address: Address, on_ready: Callable[[], None]) -> None:
         """Take connections until cancelled; then none comes any more."""
         if address.tls is not None:
-            timeout_s, most = self.limits.read_timeout_s, self.limits.max_connections
-            handshakes = Handshakes(
-                address.tls, lambda: HttpConnection(self), lambda: most - len(self._connections), timeout_s
-            )
+            timeout_s = self.limits.read_timeout_s
+            handshakes = Handshakes(address.tls, lambda: HttpConnection(self), self._has_room, timeout_s)
             with bound:
                 on_ready()
                 await handshakes.take(bound)
@@ -133,17 +131,22 @@ class Listener:
 
     def take(self, connection: HttpConnection) -> bool:
         """Count a connection in; return whether there is room, if need be that of one that is idle."""
-        has_room = len(self._connections) < self.limits.max_connections
-        if not has_room:
-            idle = self._dispensable()
-            if idle is not None:
-                idle.abort()
-                self._connections.discard(idle)  # its end is told a turn of the event loop later
-                has_room = True
+        has_room = self._has_room()
         self._connections.add(connection)
         if self._sweep is None:
             self._plan_sweep()
         return has_room
+
+    def _has_room(self, handshakes: int = 0) -> bool:
+        """Whether there is room for one more beside those that shake hands, if need be that of one that is idle."""
+        if len(self._connections) + handshakes < self.limits.max_connections:
+            return True
+        idle = self._dispensable()
+        if idle is None:
+            return False
+        idle.abort()
+        self._connections.discard(idle)  # its end is told a turn of the event loop later
+        return True
 
     def _dispensable(self) -> HttpConnection | None:
         """Return the connection that is missed least: one that never asked anything, or that rests longest."""

@@ -358,6 +358,26 @@ async def test_silent_handshakes_are_bounded_and_hold_up_nobody(server_pair: tup
         await stream.aclose()
 
 
+async def test_idle_connections_give_way_before_handshakes_do(server_pair: tuple[Path, Path]) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*server_pair)
+    trusted = ssl.create_default_context(cafile=str(server_pair[0]))
+    async with anyio.create_task_group() as group:
+        listener = Listener(Site().router, EndpointLimits(max_connections=2, spared_idle_s=0))
+        port = await group.start(listener.serve, Address(tls=tls))
+        async with httpx.AsyncClient(base_url=f"https://localhost:{port}", verify=trusted, trust_env=False) as client:
+            assert (await client.post("/echo", content=b"x")).status_code == 200  # and stays connected
+            silent = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(2)]
+            with anyio.fail_after(5):
+                while listener._connections:  # noqa: ASYNC110 - nothing tells it
+                    await anyio.sleep(0.005)
+            for stream in silent:
+                with pytest.raises(TimeoutError), anyio.fail_after(0.1):
+                    await stream.receive()
+                await stream.aclose()
+        group.cancel_scope.cancel()
+
+
 def test_keys_are_kept_as_hashes_and_names_are_unique(tmp_path: Path) -> None:
     keys = ApiKeys(tmp_path / "api-keys.json")
     assert keys.read() == ()
