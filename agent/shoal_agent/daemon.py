@@ -23,6 +23,7 @@ from shoal_agent.blobs import BlobStore
 from shoal_agent.board import Board
 from shoal_agent.capture import capture_families, open_capture
 from shoal_agent.clock import Clock, system_clock
+from shoal_agent.compositions import Compositions
 from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
@@ -143,6 +144,7 @@ class Agent:
         )
         self._participant = self._make_participant()
         self._pipelines = Pipelines(self._surround_pipelines, self._report)
+        self._compositions = Compositions(self._server, self._shadow, self._report)
 
     @property
     def device_id(self) -> str:
@@ -170,6 +172,7 @@ class Agent:
             with anyio.CancelScope(shield=True):
                 await self._pipelines.aclose()
                 await self._trials.aclose()
+                self._compositions.close()
                 await self._server.aclose()
             self._outbox.close()
             self._ranges.close()
@@ -340,6 +343,7 @@ class Agent:
             self._sections.want(f"{TRIALS}{name}", trial, trial.id, self._trials.convergence(name, trial, state.order))
         self._site.follow(state.site, self._sections)
         self._pipelines.follow(state.features, self._sections)
+        self._compositions.follow(state.compositions, self._sections)
         self._drop_unwanted(state)
 
     def _drop_unwanted(self, state: DesiredState) -> None:

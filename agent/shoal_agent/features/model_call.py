@@ -145,14 +145,16 @@ class ModelCall:
         try:
             outputs = served.engine.infer({name: np.ascontiguousarray(part)})
         except AgentError:
-            self._observer.observe_error(served)
+            if not served.members:
+                self._observer.observe_error(served)
             raise
         answers = []
         for row in range(len(part)):
             answer_id = f"{self._start}-{next(self._answers)}"
-            mine = {key: value[row : row + 1] for key, value in outputs.items()}
+            mine = {spec.name: outputs[spec.name][row : row + 1] for spec in served.engine.outputs}
             latency_ms = (time.perf_counter() - begun_s) * 1000 / len(part)
-            self._observer.observe(served, {name: part[row : row + 1]}, mine, latency_ms, answer_id)
+            if not served.members:
+                self._observer.observe(served, {name: part[row : row + 1]}, mine, latency_ms, answer_id)
             said = {key: value[0].tolist() for key, value in mine.items()}
             answers.append(ModelAnswer(answer_id, served.name, served.version, said))
         return answers

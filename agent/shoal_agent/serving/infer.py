@@ -228,11 +228,13 @@ class Inference:
             self._pace.note(served, question.form, question.body_bytes, (ended_s - part.begun_s) * 1000)
         at_s = (came_s, part.begun_s, part.decoded_s, part.inferred_s, ended_s)
         statistics.note_answer(_samples(part.asked.inputs), at_s)
-        self._observer.observe(served, part.asked.inputs, part.outputs, (ended_s - came_s) * 1000, answer_id)
+        if not served.members:
+            self._observer.observe(served, part.asked.inputs, part.outputs, (ended_s - came_s) * 1000, answer_id)
         return answer
 
     def _refused(self, part: _Part, error: AgentError | None) -> Any:  # noqa: ANN401 - as the question has it
-        self._observer.observe_error(part.item.served)
+        if not part.item.served.members:
+            self._observer.observe_error(part.item.served)
         self.statistics.of(part.item.served).note_failure(time.perf_counter() - part.item.came_s)
         return part.item.question.refuse(error or AgentError("the request was not run"))
 

@@ -22,6 +22,7 @@ from shoal_agent.serving.declared import predictions, prepare
 from shoal_agent.serving.decode import InferRequest, Wanted, check_finite
 from shoal_agent.serving.infer import KEY_HEADER, MAX_KEY_CHARS, Answer, Inference, Question
 from shoal_agent.serving.models import ModelServer, ServedModel
+from shoal_agent.serving.parameters import answerers
 from shoal_agent.settings import ServingSettings
 from shoal_contract.manifest import TensorSpec
 
@@ -131,6 +132,9 @@ def _codec(
     def encode(_: InferRequest, answer: Answer) -> Response:
         served = answer.served
         shown = predictions(answer.outputs, prepared[0], served.manifest) if prepared else _predictions(answer)
+        by = answerers(served, answer.outputs)
+        if by is not None and len(by) == len(shown):
+            shown = [one | {"answered_by": name} for one, name in zip(shown, by, strict=True)]
         about = {
             "model_name": served.name,
             "model_version": str(served.version),

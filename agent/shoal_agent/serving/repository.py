@@ -75,9 +75,10 @@ def repository_routes(server: ModelServer, repository: Repository | None) -> lis
 
 
 def served_entries(server: ModelServer) -> list[Entry]:
-    """Return what is served, as the repository lists it."""
+    """Return what is served and what can not be now, as the repository lists it."""
     served = [found for name in server.names() if (found := server.get(name)) is not None]
-    return [Entry(found.name, str(found.version), "READY") for found in served]
+    absent = [Entry(name, one.version, "UNAVAILABLE", str(one.why)) for name, one in server.absent().items()]
+    return [*(Entry(found.name, str(found.version), "READY") for found in served), *absent]
 
 
 def _body(request: Request) -> dict[str, Any]:

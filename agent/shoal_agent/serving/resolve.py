@@ -8,8 +8,12 @@ def resolve(server: ModelServer, held: ServedModel | None, name: str, version: s
     """Return the served model if it is there and of the version that the path asks for.
 
     Raises:
-        RequestError: 503 while nothing is served at all, 404 for another model or version.
+        RequestError: 503 while nothing is served at all, or the model is known and can not serve now; 404 for another
+            model or version.
     """
+    absence = server.absent().get(name) if held is None else None
+    if absence is not None:
+        raise RequestError(str(absence.why), UNAVAILABLE, absence.why.remedy)
     if held is None:
         known = ", ".join(server.names())
         if not known:

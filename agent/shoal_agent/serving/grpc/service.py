@@ -16,6 +16,7 @@ from shoal_agent.serving.grpc.codec import decode_message, encode_message
 from shoal_agent.serving.grpc.messages import MESSAGES, SERVICE
 from shoal_agent.serving.infer import KEY_HEADER, MAX_KEY_CHARS, Answer, Inference, Question
 from shoal_agent.serving.models import ServedModel
+from shoal_agent.serving.parameters import parameters_of
 from shoal_agent.serving.repository import served_entries
 from shoal_agent.serving.resolve import resolve
 from shoal_contract import __version__
@@ -119,8 +120,9 @@ class InferenceService:
     async def _model_metadata(self, request: Any, _: object) -> Any:  # noqa: ANN401
         return MESSAGES["ModelMetadataResponse"](**describe_model(self._served(request)))
 
-    async def _repository_index(self, _: object, __: object) -> Any:  # noqa: ANN401
-        entries = [entry._asdict() for entry in served_entries(self._inference.server)]
+    async def _repository_index(self, request: Any, _: object) -> Any:  # noqa: ANN401
+        found = served_entries(self._inference.server)
+        entries = [entry._asdict() for entry in found if not request.ready or entry.state == "READY"]
         return MESSAGES["RepositoryIndexResponse"](models=entries)
 
     async def _model_infer(self, request: Any, context: Any) -> Any:  # noqa: ANN401
@@ -130,7 +132,10 @@ class InferenceService:
 
         def encode(asked: Any, given: Answer) -> Any:  # noqa: ANN401
             about = (given.served.name, given.served.version, given.id)
-            return encode_message(about, asked, given.outputs, given.served.engine.outputs)
+            message = encode_message(about, asked, given.outputs, given.served.engine.outputs)
+            for name, said in parameters_of(given.served, given.outputs).items():
+                message.parameters[name].string_param = said
+            return message
 
         key = str(dict(context.invocation_metadata() or ()).get(KEY_HEADER.decode(), ""))[:MAX_KEY_CHARS]
         question = Question("grpc", request.ByteSize(), decode, encode, lambda error: error)
