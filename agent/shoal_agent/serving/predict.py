@@ -97,7 +97,7 @@ def _text(asked: Mapping[str, Any], name: str) -> str:
 
 def _only(server: ModelServer) -> str:
     """Return the name of the one model that is served; where none is, any name leads to that being told."""
-    names = server.names()
+    names = tuple(sorted({*server.names(), *server.absent()}))
     if len(names) > 1:
         remedy = f"name one of them as model_name: {', '.join(names)}"
         raise RequestError(f"POST /predict: {len(names)} models are served, and none is named", remedy=remedy)
