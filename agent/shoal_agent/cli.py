@@ -18,6 +18,7 @@ from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_engines import engine_options, engine_settings
 from shoal_agent.cli_features import features_folder_option, features_hooks_option
 from shoal_agent.cli_identity import identity_group, key
+from shoal_agent.cli_memory import memory_command, memory_options, memory_settings
 from shoal_agent.cli_options import LARGEST_PORT, READABLE_FILE, data_option, json_option, readable
 from shoal_agent.cli_serving import serving_options, serving_places, serving_settings
 from shoal_agent.cli_shedding import hard_option, priority_option, soft_option
@@ -62,6 +63,7 @@ _COMMANDS = (
     storage,
     batch_command,
     captures_group,
+    memory_command,
 )
 for command in _COMMANDS:
     app.add_command(command)
@@ -171,6 +173,7 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
 @hard_option
 @features_folder_option
 @features_hooks_option
+@memory_options
 @click.option(
     "--log-level",
     type=click.Choice(_LOG_LEVELS, case_sensitive=False),
@@ -227,6 +230,7 @@ def run(
         update=UpdateSettings(reserve_bytes=reserve_mb * MEGABYTE, max_models_bytes=max_models_mb * MEGABYTE),
         shedding=SheddingSettings(soft_c=shed_soft_c, hard_c=shed_hard_c, priorities=priorities),
         features=FeatureSettings(folders=features_folders, hooks_file=features_hooks),
+        memory=memory_settings(more),
         time_zone=time_zone,
         probes_file=probes_file,
         send_examples=send_examples,

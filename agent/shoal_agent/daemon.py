@@ -6,7 +6,7 @@ Composition only: what each part decides is in its own module.
 import asyncio
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -23,6 +23,7 @@ from shoal_agent.blobs import BlobStore
 from shoal_agent.board import Board
 from shoal_agent.capture import capture_families, open_capture
 from shoal_agent.clock import Clock, system_clock
+from shoal_agent.compositions import Compositions
 from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
@@ -45,7 +46,7 @@ from shoal_agent.ledger import Ledger, LedgerReports, LinkMeter
 from shoal_agent.link import Link
 from shoal_agent.local_api import hold_routes
 from shoal_agent.local_serving import Opening, open_places
-from shoal_agent.metrics import metrics_routes, source_now
+from shoal_agent.metrics import Family, memory_families, metrics_routes, source_now
 from shoal_agent.models import Models, section_of
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import Outbox
@@ -53,6 +54,7 @@ from shoal_agent.pairs import Pairs
 from shoal_agent.prediction_stream import PredictionStream, stream_routes
 from shoal_agent.renewal import Renewal
 from shoal_agent.reporting import Reporter
+from shoal_agent.residency import DeviceRepository, Residency, ResidencyNotes, memory_routes
 from shoal_agent.sections import Sections
 from shoal_agent.serving import Inference, ModelServer, create_router
 from shoal_agent.settings import AgentSettings
@@ -127,11 +129,14 @@ class Agent:
         self._reporter.carry = self._uplink.carry
         limits = limits_for(settings.shedding, self._reporter.hardware)
         self._guard = Guard(self._board.root, limits, settings.shedding, self._server.names, self._tell)
+        notes, priorities = ResidencyNotes(data / "residency.json"), dict(settings.shedding.priorities)
+        self._residency = Residency(self._server, settings.memory, priorities, notes)
         self._hold = HoldFile(data, self._now)
         self._conditions = Conditions.of(settings, self._blobs, self._needed, self._hold, self._now)
         self._reporter.time_zone = lambda: self._conditions.zone.name(self._now())
         self._models = Models(data / "models", self._make_updater, self._reporter, self._tell)
         self._reporter.models = self._models.reports
+        self._residency.load = self._models.load_again
         self._trials = self._make_trials()
         self._telemetry = Telemetry(
             self._link,
@@ -146,6 +151,7 @@ class Agent:
         self._participant = self._make_participant()
         self._pipelines = Pipelines(self._surround_pipelines, self._report)
         self._on_stop: Callable[[], None] = lambda: None
+        self._compositions = Compositions(self._server, self._shadow, self._report)
 
     @property
     def device_id(self) -> str:
@@ -174,6 +180,7 @@ class Agent:
                 await self._pipelines.aclose()
                 self._on_stop()
                 await self._trials.aclose()
+                self._compositions.close()
                 await self._server.aclose()
             self._outbox.close()
             self._ranges.close()
@@ -225,14 +232,16 @@ class Agent:
             self._shadow.on_different = self._capture.disagree
         settings = self._settings
         observer = self._capture or self._shadow
-        inference = Inference(self._server, observer, settings.serving, self._arms.choose, self._guard)
+        inference = Inference(self._server, observer, settings.serving, self._arms.choose, self._guard, self._residency)
         self._on_stop = inference.close
         self._guard.on_refused = inference.statistics.note_refused
         routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference)]
         routes += [*feature_routes(self._pipelines), *stream_routes(self._stream, self._server)]
+        routes += memory_routes(self._residency)
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
-        router = create_router(inference, routes, read_entity=partial(read_entity, self._pipelines))
-        url = await open_places(group, opening, router, inference)
+        repository = DeviceRepository(self._server, self._residency) if settings.memory.may_control else None
+        router = create_router(inference, routes, repository, partial(read_entity, self._pipelines))
+        url = await open_places(group, opening, router, inference, repository)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
 
     def _metrics(self, inference: Inference) -> list[Route]:
@@ -240,9 +249,12 @@ class Agent:
         source = source_now(
             self.device_id, self._settings.data_dir, lambda: self._link.is_connected, self._outbox.depth, self._board
         )
-        return metrics_routes(
-            inference.statistics, source, lambda: (*shedding_families(self._guard), *capture_families(self._capture))
-        )
+
+        def more() -> Iterable[Family]:
+            of_capture = capture_families(self._capture)
+            return (*shedding_families(self._guard), *of_capture, *memory_families(self._residency))
+
+        return metrics_routes(inference.statistics, source, more)
 
     def _resume(self) -> None:
         """Go on with the desired state of before the start, and offer unfinished uploads again."""
@@ -346,6 +358,7 @@ class Agent:
             self._sections.want(f"{TRIALS}{name}", trial, trial.id, self._trials.convergence(name, trial, state.order))
         self._site.follow(state.site, self._sections)
         self._pipelines.follow(state.features, self._sections)
+        self._compositions.follow(state.compositions, self._sections)
         self._drop_unwanted(state)
 
     def _drop_unwanted(self, state: DesiredState) -> None:
@@ -393,7 +406,7 @@ class Agent:
 
     def _make_updater(self, name: str) -> Updater:
         updater = self._updater_in(self._settings.data_dir / "models", name, self._server, self._conditions)
-        return replace(updater, cost_meter=CostMeter(resident_bytes))
+        return replace(updater, cost_meter=CostMeter(resident_bytes), residency=self._residency)
 
     def _make_trials(self) -> Trials:
         folder, conditions = self._settings.data_dir / "trials", self._conditions.for_trials()
@@ -433,7 +446,7 @@ class Agent:
         settings = replace(settings, folders=settings.folders or (data / "streams",))
         clock_ns = self._now_ns
         store = FeatureStore(data / "features.sqlite", settings, clock_ns)
-        return Surroundings(store, self._server, self._shadow, settings, clock_ns)
+        return Surroundings(store, self._server, self._shadow, settings, clock_ns, self._residency)
 
     def _make_reporter(self) -> Reporter:
         hardware, link, asked = detect(), self._settings.link, self._settings.runtimes

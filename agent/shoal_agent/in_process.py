@@ -23,6 +23,7 @@ from shoal_agent.serving.decode import InferRequest, check_finite, check_names, 
 from shoal_agent.serving.entities import Entity
 from shoal_agent.serving.friendly import REMEDY, FriendlyCall
 from shoal_agent.serving.infer import Answer, Question
+from shoal_agent.serving.models import Absence
 from shoal_agent.serving.predict import only_model, wanted_version
 from shoal_agent.serving.resolve import resolve
 from shoal_agent.serving.wire import datatype_of
@@ -143,6 +144,10 @@ class InProcessClient:
     def names(self) -> list[str]:
         """Return the names of the models that the device has."""
         return known_models(self._data / "models")
+
+    def absent(self) -> dict[str, Absence]:
+        """Return nothing: what the device has is loaded here as it is asked."""
+        return {}
 
     def stream(self, model: str = "") -> Iterator[dict[str, Any]]:
         """Yield each prediction as the device makes it, until the agent ends: of the agent, which has to run.

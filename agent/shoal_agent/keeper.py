@@ -3,6 +3,7 @@
 What has once been good is served from this disk alone, with or without a hub.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from logging import getLogger
 
@@ -15,6 +16,7 @@ from shoal_agent.conditions import Conditions
 from shoal_agent.engines import EngineError, run_golden
 from shoal_agent.errors import AgentError, DeploymentFailedError, DiskError, EndedError, ExpiredError
 from shoal_agent.loading import Loader
+from shoal_agent.residency import Residency
 from shoal_agent.serving import ModelServer
 from shoal_agent.slots import Slot, SlotFile, Slots, failure_of, failure_to_get
 from shoal_agent.update_rules import check_expiry, starts_allowed
@@ -35,6 +37,8 @@ class Keeper:
     loader: Loader
     conditions: Conditions
     boot_attempts: int
+    residency: Residency | None = None
+    """Decides whether a version is loaded; None: each is."""
 
     async def boot(self, on_step: OnStep) -> None:
         """Serve the active version again after a start; an unproven one must pass its self-test first.
@@ -89,18 +93,33 @@ class Keeper:
             if active is None:
                 await self.server.swap(self.name, None)
             elif not self.serves(active):
+                if self.residency is not None:
+                    self.residency.touch(self.name)
                 await self._serve(active)
         except AgentError as error:
             _log.error("model %s: what was good before does not serve either: %s", self.name, error)
+
+    async def load_again(self) -> None:
+        """Load what the roles say serves and rests on the disk, if there is room for it.
+
+        Raises:
+            AgentError: It does not load.
+        """
+        active = self.file.slots.active
+        if active is not None and self.server.get(self.name) is None:
+            await self._serve(active)
 
     async def put(self, slots: Slots) -> Slots:
         """Make a transition durable in a thread: an fsync on an SD card takes as long as many requests."""
         return await self.blobs.work(self.file.put, slots)
 
     def serves(self, slot: Slot) -> bool:
-        """Whether a version is the one that answers now."""
+        """Whether a version is the one that answers now, or that rests on the disk until it is asked or told to."""
         served = self.server.get(self.name)
-        return served is not None and (served.version, served.manifest_sha256) == (slot.version, slot.manifest.sha256)
+        if served is not None:
+            return (served.version, served.manifest_sha256) == (slot.version, slot.manifest.sha256)
+        absence = self.server.absent().get(self.name)
+        return absence is not None and absence.manifest_sha256 == slot.manifest.sha256
 
     def _check_trial(self, active: Slot) -> None:
         """Return if an unproven version may go on after a start.
@@ -156,14 +175,22 @@ class Keeper:
                 await to_thread.run_sync(run_golden, served.engine, served.manifest, variant)
 
     async def _serve(self, slot: Slot) -> None:
+        if self.residency is not None:
+            absence = await self.residency.make_room(self.name, slot)
+            if absence is not None:
+                await self.server.swap(self.name, None, absence)
+                return
         await self.blobs.work(self.blobs.check, slot.manifest.sha256)
         if slot.encrypted is None:  # else opening it checks each byte
             await self.blobs.work(self.blobs.check, slot.sha256)
         wanted = _wanted_in(slot)
         chosen = await self.loader.choose(wanted)
         timeout_s = slot.policy.activate_timeout_s if slot.policy and slot.state == "unproven" else None
-        served = await self.loader.load(chosen, wanted, timeout_s=timeout_s, is_known=True)
+        async with self.residency.turn() if self.residency is not None else nullcontext():
+            served = await self.loader.load(chosen, wanted, timeout_s=timeout_s, is_known=True)
         await self.server.swap(self.name, served)
+        if self.residency is not None:
+            await self.residency.settle(self.name)
 
 
 def _wanted_in(slot: Slot) -> DesiredModel:

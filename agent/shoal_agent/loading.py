@@ -95,7 +95,8 @@ class Loader:
     encryption_key: EncryptionKey
     load_engine: LoadEngine = load_version
     cost_meter: CostMeter | None = None
-    """Measures what a version costs as it is loaded for the first time; None: nobody wants to know."""
+    """Measures what a version costs as it is loaded for the first time, and what it takes each time; None: nobody
+    wants to know."""
 
     async def choose(self, wanted: DesiredModel) -> Chosen:
         """Read a stored manifest and choose the variant that the hub asks for.
@@ -130,7 +131,7 @@ class Loader:
         meter = None if is_known else self.cost_meter
 
         def load() -> tuple[ServedModel, BeforeUse]:
-            served, before = self._load(chosen, wanted, meter, is_known=is_known)
+            served, before = self._load(chosen, wanted, is_known=is_known)
             return handover.give(served), before
 
         try:
@@ -147,11 +148,10 @@ class Loader:
             handover.end()
         return served
 
-    def _load(
-        self, chosen: Chosen, wanted: DesiredModel, meter: CostMeter | None, *, is_known: bool
-    ) -> tuple[ServedModel, BeforeUse]:
+    def _load(self, chosen: Chosen, wanted: DesiredModel, *, is_known: bool) -> tuple[ServedModel, BeforeUse]:
         manifest, variant = chosen
-        before_bytes = meter.held_bytes() if meter is not None else 0
+        scale = self.cost_meter
+        before_bytes = scale.held_bytes() if scale is not None else 0
         with self._readable(variant, wanted, is_known=is_known) as path:
             engine = self.load_engine(path, manifest, variant)
         started_s = time.perf_counter()
@@ -161,8 +161,10 @@ class Loader:
             engine.close()
             raise
         before = BeforeUse(before_bytes, time.perf_counter() - started_s)
-        served = ServedModel(self.name, manifest.version, variant.target, manifest, wanted.manifest.sha256, engine)
-        return served, before
+        weighed_bytes = _weighed(scale, before_bytes) if scale is not None else None
+        sha256 = wanted.manifest.sha256
+        served = ServedModel(self.name, manifest.version, variant.target, manifest, sha256, engine)
+        return replace(served, weighed_bytes=weighed_bytes), before
 
     def _manifest(self, wanted: DesiredModel) -> VersionManifest:
         return read_manifest(self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES), name=self.name, wanted=wanted)
@@ -174,6 +176,15 @@ class Loader:
             return nullcontext(stored)
         version_key = self.encryption_key.open(wanted.key, self.name, wanted.version)
         return plain_file(stored, variant, version_key, is_known=is_known)
+
+
+def _weighed(scale: CostMeter, before_bytes: int) -> int | None:
+    """Return what a load has added to the process. That it can not be read is no reason not to serve."""
+    try:
+        return max(0, scale.held_bytes() - before_bytes)
+    except EngineError as error:
+        _log.warning("weighing a model: %s", error)
+        return None
 
 
 async def _measured(

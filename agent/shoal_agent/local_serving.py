@@ -4,6 +4,7 @@ import json
 import os
 import ssl
 from collections.abc import Callable, Coroutine
+from functools import partial
 from logging import getLogger
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from shoal_agent.endpoint import Address, EndpointError, EndpointLimits, Listene
 from shoal_agent.endpoint.bodies import BodyBudget
 from shoal_agent.endpoint.keys import ApiKeys
 from shoal_agent.serving import Inference
+from shoal_agent.serving.repository import Repository
 from shoal_agent.settings import ServingPlaces
 
 _log = getLogger(__name__)
@@ -36,7 +38,9 @@ class Opening(NamedTuple):
     device_id: str
 
 
-async def open_places(group: TaskGroup, opening: Opening, router: Router, inference: Inference) -> str:
+async def open_places(
+    group: TaskGroup, opening: Opening, router: Router, inference: Inference, repository: Repository | None = None
+) -> str:
     """Serve at all places until the task group is cancelled.
 
     Args:
@@ -44,6 +48,7 @@ async def open_places(group: TaskGroup, opening: Opening, router: Router, infere
         opening: What is opened.
         router: Answers over HTTP; what is for programs on this device alone refuses others by itself.
         inference: Answers over gRPC.
+        repository: Loads and unloads over gRPC; None: nobody may.
 
     Returns:
         The URL on loopback.
@@ -63,7 +68,8 @@ async def open_places(group: TaskGroup, opening: Opening, router: Router, infere
         endpoint["socket"] = str(places.socket)
     if places.grpc_port is not None:
         serve_grpc = _grpc()
-        grpc_port = await group.start(serve_grpc, inference, places.grpc_port, limits.max_body_bytes)
+        serve = partial(serve_grpc, repository=repository)
+        grpc_port = await group.start(serve, inference, places.grpc_port, limits.max_body_bytes)
         endpoint["grpc"] = f"127.0.0.1:{grpc_port}"
     if places.remote_host:
         keys = ApiKeys(data / "api-keys.json")

@@ -61,6 +61,15 @@ class Models:
         """Return what tests the version that serves again, and goes back to the one before if it fails."""
         return partial(self._updater(name).check_engine, partial(self._tell_step, name))
 
+    async def load_again(self, name: str) -> None:
+        """Load the version of a model that serves by its roles, if it rests on the disk and there is room for it.
+
+        Raises:
+            AgentError: It does not load.
+        """
+        if name in self._updaters:
+            await self._updaters[name].load_again()
+
     def removal(self, name: str) -> Converge:
         """Return what stops serving a model, once the device's owner lets it go."""
         return self._updater(name).take_off

@@ -361,6 +361,26 @@ class StreamSettings:
 
 
 @dataclass(frozen=True)
+class MemorySettings:
+    """What loaded models may take together, and who may say which are loaded."""
+
+    budget_bytes: int = 0
+    """What models were measured to take may come to so much; 0: as much as there is."""
+    loads_on_demand: bool = True
+    """Whether a model that gave way is loaded when it is asked; else only when it is told to, or at the next start."""
+    kept: tuple[str, ...] = ()
+    """Models that never give way."""
+    may_control: bool = False
+    """Whether clients may have models loaded and unloaded."""
+    most_waiting: int = 32
+    """Requests that may wait for models to be loaded; more get 429."""
+    load_turn_s: float = 60.0
+    """How long a load waits for that of another model, so that each is measured by itself; then it goes ahead."""
+    retry_after_s: int = 30
+    """What a client is told to wait whose model finds no room."""
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """Where the agent keeps its data, where it serves, and its bounds."""
 
@@ -389,6 +409,7 @@ class AgentSettings:
     update: UpdateSettings = field(default_factory=UpdateSettings)
     shedding: SheddingSettings = field(default_factory=SheddingSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
     time_zone: str = ""
     """IANA name of the zone that maintenance windows are in; empty: the system's."""
     probes_file: Path | None = None

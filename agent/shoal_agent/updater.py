@@ -39,6 +39,7 @@ from shoal_agent.errors import (
 from shoal_agent.fetch import Fetcher
 from shoal_agent.keeper import Keeper
 from shoal_agent.loading import Chosen, Loader, Profile
+from shoal_agent.residency import Residency
 from shoal_agent.serving import ModelServer, ServedModel
 from shoal_agent.slots import Slot, SlotFile, failure_of, failure_to_get, slot_for
 from shoal_agent.turns import WAY_BACK
@@ -64,6 +65,7 @@ _log = getLogger(__name__)
 RETRYABLE = (FetchError, HeldError, LinkError, DiskError, OtherRecipientError)
 """Errors that waiting may mend; the version is not marked bad, unless its policy says how often they may come."""
 DOWNLOADED = "downloaded"
+UNLOADED = "unloaded"
 
 
 class ManifestTrust(Protocol):
@@ -113,6 +115,8 @@ class Updater:
     """Of a candidate that is tried: what serves beside it, for deltas."""
     cost_meter: CostMeter | None = None
     """Measures what a new version costs here, for the hub to predict by; None: it is not measured."""
+    residency: Residency | None = None
+    """Decides whether the version that serves is loaded; None: it always is."""
     _lock: anyio.Lock = field(default_factory=anyio.Lock, init=False, repr=False, compare=False)
     """Held by who changes the roles, or goes by them."""
 
@@ -133,11 +137,21 @@ class Updater:
         async with self._lock:
             await self._keeper.check_engine(on_step)
 
+    async def load_again(self) -> None:
+        """Load the version that the roles say serves, if it rests on the disk and there is room for it.
+
+        Raises:
+            AgentError: It does not load.
+        """
+        async with self._lock:
+            await self._keeper.load_again()
+
     async def converge(self, wanted: DesiredModel, order: tuple[int, int], on_step: OnStep) -> str | None:
         """Make `wanted` the version that serves.
 
         Returns:
-            `downloaded` if it is a candidate, as it is to be downloaded only; else None: it serves.
+            `downloaded` if it is a candidate, as it is to be downloaded only; `unloaded` if it was proved and there is
+            no room for it in memory, or it was told to unload; else None: it serves.
 
         Raises:
             FetchError, HeldError, LinkError, DiskError, OtherRecipientError: Not yet; try again.
@@ -194,7 +208,7 @@ class Updater:
 
     async def _deploy(self, attempt: Attempt) -> str | None:
         if await self._is_settled(attempt):
-            return None
+            return self._rests()
         if await self._is_downloaded(attempt):
             return DOWNLOADED
         check_expiry(attempt.policy, self.conditions.now(), attempt.what)
@@ -204,7 +218,7 @@ class Updater:
             attempt.on("tried")
             attempt.begin_activation()
             await self._prove(attempt)
-            return None
+            return self._rests()
         chosen = await self._take_candidate(attempt)
         if chosen is None:
             async with _released(self._lock):  # it may take hours, and what serves may have to go back meanwhile
@@ -218,7 +232,11 @@ class Updater:
                 return DOWNLOADED
             await self._activate(served, attempt)
         await self._prove(attempt)
-        return None
+        return self._rests()
+
+    def _rests(self) -> str | None:
+        """Return how it is reported that what is wanted is on the disk and not in memory; None: it serves."""
+        return UNLOADED if self.residency is not None and self.server.get(self.name) is None else None
 
     async def _is_settled(self, attempt: Attempt) -> bool:
         """Whether what is wanted serves and has been proved; an unproven version that nobody wants gives way."""
@@ -322,6 +340,8 @@ class Updater:
         """Let a loaded candidate serve, if it may; else keep it ready."""
         try:
             try:
+                if self.residency is not None:
+                    self.residency.check(served)
                 self._check_activation(attempt)
             except WaitingError:
                 await self._keeper.put(self.file.slots.readied())
@@ -344,7 +364,8 @@ class Updater:
             attempt.on("probes")
             facts = {"SHOAL_MODEL": self.name, "SHOAL_VERSION": str(attempt.wanted.version)}
             try:
-                with anyio.fail_after(attempt.activation_left_s):
+                kept = self.residency.proving(self.name) if self.residency is not None else nullcontext()
+                with kept, anyio.fail_after(attempt.activation_left_s):
                     await self.conditions.probes.require(names, facts)
             except TimeoutError as error:
                 limit_s = attempt.policy.activate_timeout_s
@@ -357,6 +378,9 @@ class Updater:
     async def _commit(self, attempt: Attempt) -> None:
         await self._keeper.put(self.file.slots.committed())
         attempt.on("done")
+        if self.residency is not None:
+            self.residency.touch(self.name)
+            await self.residency.settle(self.name)
 
     async def _retry_or_give_up(self, error: AgentError, attempt: Attempt) -> None:
         """Return if the same error is to be raised and tried again; else count it, and roll back what serves of it.
@@ -412,7 +436,8 @@ class Updater:
         raise DeploymentFailedError(problem, step) from error
 
     async def _load(self, chosen: Chosen, wanted: DesiredModel, timeout_s: float) -> ServedModel:
-        return await self._loader.load(chosen, wanted, timeout_s=timeout_s)
+        async with self.residency.turn() if self.residency is not None else nullcontext():
+            return await self._loader.load(chosen, wanted, timeout_s=timeout_s)
 
     def _watched(self, served: ServedModel) -> ServedModel:
         """Have the engine watched for a while after it begins to serve."""
@@ -426,7 +451,8 @@ class Updater:
 
     @property
     def _keeper(self) -> Keeper:
-        return Keeper(self.name, self.file, self.blobs, self.server, self._loader, self.conditions, self.boot_attempts)
+        conditions, attempts = self.conditions, self.boot_attempts
+        return Keeper(self.name, self.file, self.blobs, self.server, self._loader, conditions, attempts, self.residency)
 
     @property
     def _files(self) -> Files:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from shoal_contract.compositions import MAX_COMPOSITIONS, DesiredComposition
 from shoal_contract.encryption import WrappedKey
 from shoal_contract.features import DesiredFeatures
 from shoal_contract.ids import DeviceId, Host, Name, Sha256
@@ -139,6 +140,8 @@ class DesiredState(WireMessage):
     site: DesiredSite | None = None
     features: DesiredFeatures | None = None
     """Each of its pipelines is reported as `features/<name>`."""
+    compositions: dict[Name, DesiredComposition] | None = Field(default=None, max_length=MAX_COMPOSITIONS)
+    """By the names under which they are asked; each is reported as `compositions/<name>`."""
 
     @property
     def order(self) -> tuple[int, int]:

@@ -48,5 +48,7 @@ MAX_SITE_MEMBERS: Final = 512
 """Neighbours of one site's cache; its desired state names each of them."""
 MAX_FEATURES_BYTES: Final = 64 * 1024
 """The section `features` of one desired state, as JSON: what else it says has to have room beside it."""
+MAX_COMPOSITION_BYTES: Final = 4 * 1024
+"""One section `compositions/<name>` of a desired state, as JSON."""
 MAX_TENSOR_BYTES: Final = 1024 * 1024
 """One golden tensor inside a manifest."""

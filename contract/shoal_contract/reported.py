@@ -94,7 +94,7 @@ class TrustReport(WireValue):
 class ReportedState(WireMessage):
     """The payload of `up/reported`.
 
-    `sections` is keyed like `models/digits`, `federated/<run>`, `features/<pipeline>`, `config`.
+    `sections` is keyed like `models/digits`, `federated/<run>`, `features/<pipeline>`, `compositions/<name>`, `config`.
     """
 
     connection: Count

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.contract.golden_compositions import desired_compositions
 from tests.contract.golden_enrolment import (
     DEVICE,
     HARDWARE,
@@ -422,6 +423,7 @@ def _ack() -> Ack:
 
 MESSAGES: Final[dict[str, Golden]] = {
     "desired-state": Golden(desired_state(), DesiredState, limits.MAX_ENVELOPE_BYTES),
+    "desired-compositions": Golden(desired_compositions(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "desired-features": Golden(desired_features(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "version-manifest": Golden(manifest(), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "version-manifest-image": Golden(image_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),

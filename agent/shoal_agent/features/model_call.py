@@ -15,7 +15,7 @@ from shoal_agent.engines import NUMPY_TYPES, Array
 from shoal_agent.errors import AgentError
 from shoal_agent.features.errors import FeaturesError
 from shoal_agent.features.store import FeatureStore
-from shoal_agent.serving import ModelServer, Observer, ServedModel
+from shoal_agent.serving import ModelServer, Observer, OnDemand, ServedModel
 from shoal_contract.features import FeatureDefinition, ModelStep
 from shoal_numerics.features import WindowRows
 
@@ -54,6 +54,7 @@ class ModelCall:
         server: What is served.
         observer: Sees what was answered, as of requests over HTTP.
         store: The latest values of definitions other than the first.
+        on_demand: Has the model loaded where it gave way to others; None: it never does.
 
     Raises:
         FeaturesError: The input names a feature that there is not.
@@ -66,12 +67,14 @@ class ModelCall:
         server: ModelServer,
         observer: Observer,
         store: FeatureStore,
+        on_demand: OnDemand | None = None,
     ) -> None:
         self._step = step
         self._definition = next(iter(definitions))
         self._server = server
         self._observer = observer
         self._store = store
+        self._on_demand = on_demand
         self._wanted = [tuple(reference.split("/", 1)) for reference in step.features]
         self._features = dict(sorted(definitions[self._definition].features.items()))
         self._others = sorted({definition for definition, _ in self._wanted} - {self._definition})
@@ -95,6 +98,8 @@ class ModelCall:
         if not len(whole):
             return answers
         try:
+            if self._on_demand is not None and self._on_demand.is_away(self._step.name):
+                await self._on_demand.bring(self._step.name)
             with self._server.borrow(self._step.name) as served:
                 if served is None:
                     message = f"asking the model {self._step.name!r}: it is not served on this device"
@@ -145,14 +150,16 @@ class ModelCall:
         try:
             outputs = served.engine.infer({name: np.ascontiguousarray(part)})
         except AgentError:
-            self._observer.observe_error(served)
+            if not served.members:
+                self._observer.observe_error(served)
             raise
         answers = []
         for row in range(len(part)):
             answer_id = f"{self._start}-{next(self._answers)}"
-            mine = {key: value[row : row + 1] for key, value in outputs.items()}
+            mine = {spec.name: outputs[spec.name][row : row + 1] for spec in served.engine.outputs}
             latency_ms = (time.perf_counter() - begun_s) * 1000 / len(part)
-            self._observer.observe(served, {name: part[row : row + 1]}, mine, latency_ms, answer_id)
+            if not served.members:
+                self._observer.observe(served, {name: part[row : row + 1]}, mine, latency_ms, answer_id)
             said = {key: value[0].tolist() for key, value in mine.items()}
             answers.append(ModelAnswer(answer_id, served.name, served.version, said))
         return answers

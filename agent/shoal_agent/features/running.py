@@ -20,7 +20,7 @@ from shoal_agent.features.results import result_lines
 from shoal_agent.features.sinks import make_sink
 from shoal_agent.features.sources import make_source
 from shoal_agent.features.store import FeatureStore, SavedPipeline
-from shoal_agent.serving import ModelServer, Observer
+from shoal_agent.serving import ModelServer, Observer, OnDemand
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import DesiredFeatures
 
@@ -37,6 +37,7 @@ class Surroundings:
         observer: Sees what they answer.
         settings: Bounds; `folders` names one at least.
         clock_ns: The device's time in ns since 1970.
+        on_demand: Has models loaded that gave way to others; None: none does.
     """
 
     store: FeatureStore
@@ -44,6 +45,7 @@ class Surroundings:
     observer: Observer
     settings: FeatureSettings
     clock_ns: Callable[[], int]
+    on_demand: OnDemand | None = None
 
 
 class RunningPipeline:
@@ -76,7 +78,7 @@ class RunningPipeline:
         self.takes_pushes = declared.source.kind == "http"
         definitions = {one: wanted.definitions[one] for one in declared.definitions}
         self._model = (
-            ModelCall(declared.model, definitions, around.server, around.observer, around.store)
+            ModelCall(declared.model, definitions, around.server, around.observer, around.store, around.on_demand)
             if declared.model is not None
             else None
         )

@@ -8,6 +8,7 @@ when somebody asks.
 
 from shoal_agent.metrics.device import DeviceSource, device_families, source_now
 from shoal_agent.metrics.exposition import CONTENT_TYPE, Family, Sample, exposition
+from shoal_agent.metrics.memory import memory_families
 from shoal_agent.metrics.routes import metrics_routes
 from shoal_agent.metrics.serving import serving_families
 
@@ -18,6 +19,7 @@ __all__ = [
     "Sample",
     "device_families",
     "exposition",
+    "memory_families",
     "metrics_routes",
     "serving_families",
     "source_now",

@@ -7,6 +7,7 @@ from shoal_agent.serving.admission import Admission
 from shoal_agent.serving.app import create_router
 from shoal_agent.serving.infer import Inference
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
+from shoal_agent.serving.on_demand import OnDemand
 from shoal_agent.serving.statistics import Statistics
 from shoal_agent.settings import ServingSettings
 
@@ -15,6 +16,7 @@ __all__ = [
     "Inference",
     "ModelServer",
     "Observer",
+    "OnDemand",
     "ServedModel",
     "ServingSettings",
     "Statistics",

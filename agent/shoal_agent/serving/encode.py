@@ -12,6 +12,7 @@ from shoal_agent.engines import Array
 from shoal_agent.serving.binary import write_tensor
 from shoal_agent.serving.decode import InferRequest
 from shoal_agent.serving.models import ServedModel
+from shoal_agent.serving.parameters import parameters_of
 from shoal_contract.manifest import TensorSpec
 
 _PLATFORMS: Final = {"onnxruntime": "onnxruntime_onnx", "litert": "litert_tflite"}
@@ -39,7 +40,10 @@ def encode_answer(served: ServedModel, request: InferRequest, outputs: Mapping[s
         else:
             tensor["data"] = _data(name, array)
         described.append(tensor)
-    answer = {"model_name": served.name, "model_version": str(served.version), "id": answer_id, "outputs": described}
+    about = {"model_name": served.name, "model_version": str(served.version), "id": answer_id}
+    answer: dict[str, Any] = about | {"outputs": described}
+    if parameters := parameters_of(served, outputs):
+        answer["parameters"] = parameters
     head = to_json(answer)
     if not tail:
         return Response((head,))
@@ -48,11 +52,11 @@ def encode_answer(served: ServedModel, request: InferRequest, outputs: Mapping[s
 
 def describe_model(served: ServedModel) -> dict[str, Any]:
     """Return the body of `$metadata_model_response`."""
-    variant = served.manifest.variant_for(served.target)
+    runtime = "" if served.members else served.manifest.variant_for(served.target).runtime
     return {
         "name": served.name,
         "versions": [str(served.version)],
-        "platform": _PLATFORMS[variant.runtime],
+        "platform": _PLATFORMS.get(runtime, served.target),
         "inputs": _tensors(served.engine.inputs),
         "outputs": _tensors(served.engine.outputs),
     }

@@ -16,6 +16,7 @@ from shoal_agent.serving.decode import InferRequest, Wanted, check_finite
 from shoal_agent.serving.entities import Chosen, Entity, shown
 from shoal_agent.serving.infer import Answer
 from shoal_agent.serving.models import ServedModel
+from shoal_agent.serving.parameters import answerers
 from shoal_agent.settings import ServingSettings
 from shoal_contract.manifest import TensorSpec
 
@@ -74,6 +75,9 @@ class FriendlyCall:
             said = predictions(answer.outputs, self._prepared, served.manifest)
         else:
             said = predictions_of(served, answer.outputs)
+        by = answerers(served, answer.outputs)
+        if by is not None and len(by) == len(said):
+            said = [one | {"answered_by": name} for one, name in zip(said, by, strict=True)]
         about = {
             "model_name": served.name,
             "model_version": str(served.version),

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import anyio
+
 from shoal_agent.endpoint import Handler, Request, RequestError, Response, refuse
 from shoal_agent.engines import Array, join, split
 from shoal_agent.errors import AgentError
@@ -23,6 +25,7 @@ from shoal_agent.serving.cache import PredictionCache
 from shoal_agent.serving.decode import InferRequest, decode_request
 from shoal_agent.serving.encode import encode_answer
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
+from shoal_agent.serving.on_demand import OnDemand
 from shoal_agent.serving.pace import Pace
 from shoal_agent.serving.resolve import resolve
 from shoal_agent.serving.statistics import Statistics
@@ -92,6 +95,7 @@ class Inference:
         settings: Bounds.
         choose: May have another version answer, see `shoal_agent.trials`; only what serves is described.
         admission: Asked before a request is worked on; None: nothing is refused.
+        on_demand: Has models served that are asked and are not; None: what is not served stays so.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Inference:
         settings: ServingSettings = ServingSettings(),  # noqa: B008 - frozen
         choose: Choose | None = None,
         admission: Admission | None = None,
+        on_demand: OnDemand | None = None,
     ) -> None:
         self.server = server
         self.settings = settings
@@ -108,6 +113,7 @@ class Inference:
         self.cache = PredictionCache(settings.cache_bytes, settings.cache_ttl_s) if settings.cache_bytes else None
         self._choose = choose
         self._admission = admission or AdmitAll()
+        self._on_demand = on_demand
         self._observer = observer
         self.workers = Workers(settings.workers, settings.max_waiting, settings.max_stuck)
         self.statistics.load = self.workers.load
@@ -124,9 +130,33 @@ class Inference:
         Raises:
             RequestError: It is not served or not admitted, or too many wait already.
         """
+        if self._on_demand is not None and self._on_demand.is_away(name):
+            return self._answer_when_loaded(self._on_demand, name, version, key, question)
+        return self._answer(name, version, key, question, self.settings.timeout_s)
+
+    async def _answer_when_loaded(
+        self, on_demand: OnDemand, name: str, version: str | None, key: str, question: Question
+    ) -> Any:  # noqa: ANN401 - as the question has it
+        """Have a model loaded first; its time is the request's."""
+        began_s, timeout_s = time.perf_counter(), self.settings.timeout_s
+        self._admission.admit(name)
+        try:
+            with anyio.fail_after(timeout_s):
+                await on_demand.bring(name)
+        except TimeoutError as error:
+            self.statistics.note_refused(name, "timeout")
+            message = f"model {name!r} did not answer within {timeout_s:g} s: it was being loaded"
+            raise RequestError(message, TIMED_OUT, "try again later, or allow more time") from error
+        left_s = timeout_s - (time.perf_counter() - began_s)
+        answer = self._answer(name, version, key, question, max(left_s, 0.001))
+        return await answer if isinstance(answer, Awaitable) else answer
+
+    def _answer(self, name: str, version: str | None, key: str, question: Question, timeout_s: float) -> Any:  # noqa: ANN401
         server = self.server if self._choose is None else self._choose(name, version, key)
         served = resolve(server, server.get(name), name, version)
         self._admission.admit(name)
+        if self._on_demand is not None:
+            self._on_demand.note_use(served)
         item = _Item(served, question, time.perf_counter())
         # The event loop must not wait for a worker to leave an engine that one thread at a time may use.
         if (
@@ -138,7 +168,7 @@ class Inference:
         borrowed = ExitStack()
         borrowed.enter_context(server.borrow(name))
         together = min(served.engine.setup.together, self.settings.most_together)
-        claim = Claim(name, self._run, served, together, timeout_s=self.settings.timeout_s)
+        claim = Claim(name, self._run, served, together, timeout_s=timeout_s)
         try:
             answer = self.workers.hand_in(claim, item, borrowed.close)
         except RequestError:
@@ -232,11 +262,13 @@ class Inference:
             self._pace.note(served, question.form, question.body_bytes, (ended_s - part.begun_s) * 1000)
         at_s = (came_s, part.begun_s, part.decoded_s, part.inferred_s, ended_s)
         statistics.note_answer(_samples(part.asked.inputs), at_s)
-        self._observer.observe(served, part.asked.inputs, part.outputs, (ended_s - came_s) * 1000, answer_id)
+        if not served.members:
+            self._observer.observe(served, part.asked.inputs, part.outputs, (ended_s - came_s) * 1000, answer_id)
         return answer
 
     def _refused(self, part: _Part, error: AgentError | None) -> Any:  # noqa: ANN401 - as the question has it
-        self._observer.observe_error(part.item.served)
+        if not part.item.served.members:
+            self._observer.observe_error(part.item.served)
         self.statistics.of(part.item.served).note_failure(time.perf_counter() - part.item.came_s)
         return part.item.question.refuse(error or AgentError("the request was not run"))
 

@@ -1,14 +1,15 @@
 """Which model is served under which name, and the swap that no request notices."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import getLogger
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import anyio
 
 from shoal_agent.engines import Array, Engine
+from shoal_agent.errors import AgentError
 from shoal_contract.manifest import VersionManifest
 from shoal_contract.telemetry import VersionCost
 
@@ -30,6 +31,31 @@ class ServedModel:
     """What it took to load and takes to run here, where that was measured."""
     measured_s: float = 0.0
     """How long that was measured, once it had been loaded and tested."""
+    members: "tuple[ServedModel, ...]" = ()
+    """Of a composition: what it asks. Observers are shown what these did, each by itself."""
+    weighed_bytes: int | None = None
+    """What the process grew by as it was loaded and tested, where that was looked at."""
+
+    @property
+    def resident_bytes(self) -> int | None:
+        """What it was measured to take of the memory, once it had run; None or 0: that is not known."""
+        return self.cost.memory_bytes if self.cost is not None else self.weighed_bytes
+
+
+class Absence(NamedTuple):
+    """Why a model does not serve that this device knows.
+
+    Attributes:
+        version: That would serve.
+        why: What is told to who asks.
+        manifest_sha256: Of a model that rests on the disk, ready to be loaded: its manifest's hash.
+        needs: Of a composition: the models that have to be served for it to be.
+    """
+
+    version: str
+    why: AgentError
+    manifest_sha256: str = ""
+    needs: tuple[str, ...] = ()
 
 
 class Observer(Protocol):
@@ -47,6 +73,10 @@ class Observer(Protocol):
 
     def observe_error(self, served: ServedModel) -> None:
         """Take note of one request to a model that got an error instead of an answer."""
+
+
+def _tell_nobody(_: str) -> None:
+    """Stands in where nobody wants to know."""
 
 
 class _Place:
@@ -74,6 +104,11 @@ class ModelServer:
     def __init__(self, drain_s: float = _DRAIN_S) -> None:
         self._drain_s = drain_s
         self._places: dict[str, _Place] = {}
+        self._absent: dict[str, Absence] = {}
+        self.on_change: Callable[[str], None] = _tell_nobody
+        """Called with a name as soon as something else, or nothing, serves under it; what served is still open then."""
+        self.on_use: Callable[[ServedModel], None] = lambda _: None
+        """Called with what is borrowed."""
 
     def get(self, name: str) -> ServedModel | None:
         """Return what is served under a name now."""
@@ -84,6 +119,10 @@ class ModelServer:
         """Return the names that are served now, sorted."""
         return tuple(sorted(self._places))
 
+    def absent(self) -> dict[str, Absence]:
+        """Return what this device knows and does not serve, by name."""
+        return dict(sorted(self._absent.items()))
+
     @contextmanager
     def borrow(self, name: str) -> Iterator[ServedModel | None]:
         """Hold what is served under a name: its engine stays open until the block ends, whatever is swapped."""
@@ -91,6 +130,7 @@ class ModelServer:
         if place is None:
             yield None
             return
+        self.on_use(place.served)
         place.in_flight += 1
         try:
             yield place.served
@@ -98,22 +138,44 @@ class ModelServer:
             place.in_flight -= 1
             place.close_if_idle()
 
-    async def swap(self, name: str, served: ServedModel | None) -> None:
+    async def swap(self, name: str, served: ServedModel | None, absence: Absence | None = None) -> None:
         """Serve another version, or none, from now on; return once the old one has answered and is closed.
 
         The switch itself happens before the first await. If the caller is cancelled while the old engine drains, or a
         run of it does not end, the switch stands and the old engine is closed by the last request that uses it.
+
+        Args:
+            name: Under which name.
+            served: What serves; None: nothing does.
+            absence: Then: why, to whoever asks; None: the device does not know the model any more.
         """
-        old = self._places.pop(name, None)
-        if served is not None:
-            self._places[name] = _Place(served)
+        old = self._put(name, served, absence)
         if old is not None:
-            old.is_retired = True
-            old.close_if_idle()
             with anyio.move_on_after(self._drain_s) as waiting:
                 await old.closed.wait()
             if waiting.cancelled_caught:
                 _log.warning("%s: a run of the version before does not end; its memory is not free until then", name)
+
+    def put(self, name: str, served: ServedModel | None, absence: Absence | None = None) -> None:
+        """Serve another version, or none, from now on; the last request that uses the old one closes it."""
+        self._put(name, served, absence)
+
+    def _put(self, name: str, served: ServedModel | None, absence: Absence | None) -> _Place | None:
+        """Switch, and return what gives way."""
+        old = self._places.pop(name, None)
+        self._absent.pop(name, None)
+        if served is not None:
+            self._places[name] = _Place(served)
+        elif absence is not None:
+            self._absent[name] = absence
+        if old is not None:
+            old.is_retired = True
+        try:
+            self.on_change(name)
+        finally:
+            if old is not None:
+                old.close_if_idle()
+        return old
 
     async def aclose(self) -> None:
         """Stop serving everything; return once all engines are closed."""

@@ -45,7 +45,8 @@ def predict_routes(inference: Inference, read_entity: ReadEntity | None = None) 
 def _predict(
     inference: Inference, request: Request, asked: Mapping[str, Any], form: str
 ) -> Response | Awaitable[Response]:
-    name = _text(asked, "model_name") or only_model(inference.server.names())
+    server = inference.server
+    name = _text(asked, "model_name") or only_model(sorted({*server.names(), *server.absent()}))
     call = FriendlyCall(asked["features"], _text(asked, "id") or None, inference.settings)
 
     def encode(read: InferRequest, answer: Answer) -> Response:

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 from shoal_agent.endpoint import Request, RequestError, Response, Route, json_response
 from shoal_agent.serving.models import ModelServer
 
+Verb = Literal["load", "unload"]
 _FORBIDDEN = 403
 _MAX_BODY_BYTES = 64 * 1024
 
@@ -54,14 +55,12 @@ def repository_routes(server: ModelServer, repository: Repository | None) -> lis
             entries = [entry for entry in entries if entry.state == "READY"]
         return json_response([entry._asdict() for entry in entries])
 
-    def control(verb: Literal["load", "unload"]) -> Callable[[Request], Awaitable[Response]]:
+    def controlling(verb: Verb) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            name = request.params["name"]
-            if repository is None:
-                message = f"{verb}ing model {name[:64]!r}: what this device serves is decided by its hub"
-                raise RequestError(message, _FORBIDDEN, "roll it out: shoal rollouts start")
             _body(request)
-            await (repository.load(name) if verb == "load" else repository.unload(name))
+            if b"origin" in request.headers:  # a web page in this device's browser reaches loopback, too
+                raise RequestError(f"{verb}ing a model: a web page asks", _FORBIDDEN, "ask by a program")
+            await control(repository, verb, request.params["name"])
             return json_response({})
 
         return answer
@@ -69,15 +68,30 @@ def repository_routes(server: ModelServer, repository: Repository | None) -> lis
     path = "/v2/repository/models/{name}"
     return [
         Route("/v2/repository/index", {"POST": index}, _MAX_BODY_BYTES),
-        Route(f"{path}/load", {"POST": control("load")}, _MAX_BODY_BYTES),
-        Route(f"{path}/unload", {"POST": control("unload")}, _MAX_BODY_BYTES),
+        Route(f"{path}/load", {"POST": controlling("load")}, _MAX_BODY_BYTES),
+        Route(f"{path}/unload", {"POST": controlling("unload")}, _MAX_BODY_BYTES),
     ]
 
 
+async def control(repository: Repository | None, verb: Verb, name: str) -> None:
+    """Load or unload a model, for whoever asks.
+
+    Raises:
+        RequestError: Nobody may (403), or see `Repository`.
+        AgentError: See `Repository`.
+    """
+    if repository is None:
+        message = f"{verb}ing model {name[:64]!r}: what this device serves is decided by its hub"
+        remedy = "roll it out: shoal rollouts start; its owner may allow it: shoal-agent run --repository-control"
+        raise RequestError(message, _FORBIDDEN, remedy)
+    await (repository.load(name) if verb == "load" else repository.unload(name))
+
+
 def served_entries(server: ModelServer) -> list[Entry]:
-    """Return what is served, as the repository lists it."""
+    """Return what is served and what can not be now, as the repository lists it."""
     served = [found for name in server.names() if (found := server.get(name)) is not None]
-    return [Entry(found.name, str(found.version), "READY") for found in served]
+    absent = [Entry(name, one.version, "UNAVAILABLE", str(one.why)) for name, one in server.absent().items()]
+    return [*(Entry(found.name, str(found.version), "READY") for found in served), *absent]
 
 
 def _body(request: Request) -> dict[str, Any]:

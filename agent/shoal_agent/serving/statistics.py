@@ -97,11 +97,11 @@ class VersionStatistics:
         for name in _DURATIONS:
             getattr(self, name).merge(getattr(other, name))
 
-    def shown(self, served: ServedModel) -> dict[str, Any]:
+    def shown(self, name: str, version: str) -> dict[str, Any]:
         """Return the protocol's form."""
         return {
-            "name": served.name,
-            "version": str(served.version),
+            "name": name,
+            "version": version,
             "last_inference": self.last_ms,
             "inference_count": self.samples,
             "execution_count": self.executions,
@@ -150,16 +150,24 @@ class Statistics:
 
 
 def statistics_routes(server: ModelServer, statistics: Statistics) -> list[Route]:
-    """Return the routes that show statistics: of a version, of a model, of all."""
+    """Return the routes that show statistics: of a version, of a model, of all, with what rests on the disk."""
+
+    def shown(served: ServedModel) -> dict[str, Any]:
+        return statistics.of(served).shown(served.name, str(served.version))
 
     def one(request: Request) -> Response:
         name = request.params["name"]
         served = resolve(server, server.get(name), name, request.params.get("version"))
-        return json_response({"model_stats": [statistics.of(served).shown(served)]})
+        return json_response({"model_stats": [shown(served)]})
 
     def every(_: Request) -> Response:
         served = [found for name in server.names() if (found := server.get(name)) is not None]
-        return json_response({"model_stats": [statistics.of(found).shown(found) for found in served]})
+        absent = [
+            VersionStatistics().shown(name, one.version) | {"state": "unloaded", "reason": str(one.why)}
+            for name, one in server.absent().items()
+            if one.manifest_sha256
+        ]
+        return json_response({"model_stats": [*map(shown, served), *absent]})
 
     return [
         Route("/v2/models/stats", {"GET": every}),

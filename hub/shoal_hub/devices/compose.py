@@ -4,7 +4,7 @@ For each section one intent wins, by kind and then by age; the others are shown 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -12,15 +12,17 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from shoal_contract.compositions import MAX_COMPOSITIONS, DesiredComposition
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
 from shoal_contract.features import DesiredFeatures
-from shoal_contract.limits import MAX_FEATURES_BYTES
+from shoal_contract.limits import MAX_COMPOSITION_BYTES, MAX_FEATURES_BYTES
 from shoal_hub.devices.tables import IntentKind
 
 PRIORITY: Final[Mapping[IntentKind, int]] = {"pin": 4, "rollback": 3, "rollout": 2, "ab": 1, "default": 0}
 MODELS: Final = "models/"
 FEDERATED: Final = "federated/"
 TRIALS: Final = "trials/"
+COMPOSITIONS: Final = "compositions/"
 CONFIG: Final = "config"
 SITE: Final = "site"
 FEATURES: Final = "features"
@@ -29,13 +31,14 @@ _CONTENT: Final = TypeAdapter(
     tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None, dict[str, DesiredTrial]]
 )
 _NO_CONFIG: Final = DesiredConfig()
-_Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite | DesiredFeatures
+_CALLED: Final = TypeAdapter(dict[str, DesiredComposition])
+_Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite | DesiredFeatures | DesiredComposition
 
 
 class _Many(NamedTuple):
     """Sections of which a device has several, under one prefix."""
 
-    form: type[DesiredModel | DesiredRound | DesiredTrial]
+    form: type[DesiredModel | DesiredRound | DesiredTrial | DesiredComposition]
     most: int
     called: str
 
@@ -44,6 +47,7 @@ _MANY: Final = {
     MODELS: _Many(DesiredModel, 64, "models"),
     FEDERATED: _Many(DesiredRound, 16, "rounds at a time"),
     TRIALS: _Many(DesiredTrial, 16, "trials at a time"),
+    COMPOSITIONS: _Many(DesiredComposition, MAX_COMPOSITIONS, "compositions"),
 }
 _ONE: Final[Mapping[str, type[DesiredConfig | DesiredSite | DesiredFeatures]]] = {
     CONFIG: DesiredConfig,
@@ -87,14 +91,16 @@ class Composition:
     site: DesiredSite | None = None
     trials: dict[str, DesiredTrial] = field(default_factory=dict)
     features: DesiredFeatures | None = None
+    compositions: dict[str, DesiredComposition] = field(default_factory=dict)
 
     @cached_property
     def content_sha256(self) -> str:
         """SHA-256 of the content: equal for equal content, whatever the intents behind it."""
         content = (self.models, self.federated, self.config, self.site, self.trials)
-        # Features come after the rest, and only where there are any: what devices without them have stays what it was.
+        # What is newer comes after the rest, and only where there is any: what other devices have stays what it was.
         features = b"" if self.features is None else self.features.model_dump_json().encode()
-        return hashlib.sha256(_CONTENT.dump_json(content) + features).hexdigest()
+        compositions = _CALLED.dump_json(self.compositions) if self.compositions else b""
+        return hashlib.sha256(_CONTENT.dump_json(content) + features + compositions).hexdigest()
 
 
 def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
@@ -104,33 +110,29 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
         intents: All intents of one device, in any order.
         now: Intents whose `until` has come count no longer.
     """
-    models: dict[str, DesiredModel] = {}
-    federated: dict[str, DesiredRound] = {}
-    trials: dict[str, DesiredTrial] = {}
-    config, site, features = _NO_CONFIG, None, None
+    sections = _by_section(intents, now)
+    found: dict[str, dict[str, Any]] = {kind: {} for kind in (*_MANY, *_ONE)}
     conflicts: list[Conflict] = []
-    for section, ranked in _by_section(intents, now).items():
+    for section, ranked in sections.items():
+        prefix = next((one for one in _MANY if section.startswith(one)), "")
         for wanted in ranked:
-            body = _read(wanted, {MODELS: len(models), FEDERATED: len(federated), TRIALS: len(trials)})
+            body = _read(wanted, prefix, len(found[prefix]) if prefix else 0, sections.keys())
             if isinstance(body, str):
                 conflicts.append(Conflict(section, wanted.owner, wanted.kind, "", body))
                 continue
-            match body:
-                case DesiredModel():
-                    models[section.removeprefix(MODELS)] = body
-                case DesiredRound():
-                    federated[section.removeprefix(FEDERATED)] = body
-                case DesiredTrial():
-                    trials[section.removeprefix(TRIALS)] = body
-                case DesiredConfig():
-                    config = body
-                case DesiredSite():
-                    site = body
-                case DesiredFeatures():
-                    features = body
+            found[prefix or section][section.removeprefix(prefix)] = body
             conflicts.extend(_losers(ranked, wanted))
             break
-    return Composition(models, federated, config, tuple(conflicts), site, trials, features)
+    return Composition(
+        models=found[MODELS],
+        federated=found[FEDERATED],
+        config=found[CONFIG].get(CONFIG, _NO_CONFIG),
+        conflicts=tuple(conflicts),
+        site=found[SITE].get(SITE),
+        trials=found[TRIALS],
+        features=found[FEATURES].get(FEATURES),
+        compositions=found[COMPOSITIONS],
+    )
 
 
 def _by_section(intents: Iterable[Wanted], now: datetime) -> dict[str, list[Wanted]]:
@@ -146,21 +148,38 @@ def _rank(wanted: Wanted) -> tuple[int, datetime, int]:
     return PRIORITY[wanted.kind], wanted.created_at, wanted.id
 
 
-def _read(wanted: Wanted, taken: Mapping[str, int]) -> _Body | str:
-    """Return the intent's body, or why it cannot take effect; `taken` counts by prefix what is composed already."""
-    prefix = next((one for one in _MANY if wanted.section.startswith(one)), "")
-    if prefix and taken[prefix] >= _MANY[prefix].most:
+def _read(wanted: Wanted, prefix: str, taken: int, sections: Collection[str]) -> _Body | str:
+    """Return the intent's body, or why it cannot take effect.
+
+    Args:
+        wanted: The intent.
+        prefix: Of its section, if a device has several of them; else empty.
+        taken: How many of them are composed already.
+        sections: All that are wanted.
+    """
+    if prefix and taken >= _MANY[prefix].most:
         return f"a device has at most {_MANY[prefix].most} {_MANY[prefix].called}"
     form = _MANY[prefix].form if prefix else _ONE.get(wanted.section)
     if form is None:
-        return "no such section: models/<name>, federated/<run>, trials/<model>, config, site or features is expected"
+        known = ", ".join((*(f"{one}<name>" for one in _MANY), *_ONE))
+        return f"no such section: one of {known} is expected"
+    if prefix == COMPOSITIONS and (model := MODELS + wanted.section.removeprefix(prefix)) in sections:
+        return f"{model} is wanted as well, and the two would have one name"
     try:
         body = form.model_validate(wanted.body)
     except ValidationError as error:
         return f"its body is not valid: {error.errors(include_url=False)[0]['msg']}"
-    if isinstance(body, DesiredFeatures) and (size := len(body.model_dump_json())) > MAX_FEATURES_BYTES:
+    return _too_large(body) or body
+
+
+def _too_large(body: _Body) -> str:
+    """Return why a body has no room in a state; empty if it has."""
+    size = len(body.model_dump_json()) if isinstance(body, DesiredFeatures | DesiredComposition) else 0
+    if isinstance(body, DesiredFeatures) and size > MAX_FEATURES_BYTES:
         return f"its definitions and pipelines take {size} bytes, at most {MAX_FEATURES_BYTES} have room in a state"
-    return body
+    if isinstance(body, DesiredComposition) and size > MAX_COMPOSITION_BYTES:
+        return f"it takes {size} bytes, at most {MAX_COMPOSITION_BYTES} have room in a state"
+    return ""
 
 
 def _losers(ranked: list[Wanted], winner: Wanted) -> list[Conflict]:

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal_contract.compositions import MAX_COMPOSITIONS, DesiredComposition, Ensemble, Member
 from shoal_contract.features import (
     CountWindow,
     DesiredFeatures,
@@ -131,3 +132,42 @@ def test_features_that_would_leave_no_room_in_the_state_lose_to_those_that_do() 
     )
     assert composition.features == DesiredFeatures(definitions=small)
     assert "bytes" in composition.conflicts[0].reason
+
+
+def composition_of(*models: str, **changes: Any) -> dict[str, Any]:
+    form = Ensemble(members=tuple(Member(model=name, **changes) for name in models))
+    return DesiredComposition(form=form).model_dump(mode="json")
+
+
+def test_compositions_are_sections_and_change_nothing_for_devices_without_them() -> None:
+    without = compose([wanted(1)], NOON)
+    more = wanted(2, "default", "compositions/both", body=composition_of("digits", "letters"))
+    composition = compose([wanted(1), more], NOON)
+    assert composition.compositions["both"].models == ("digits", "letters")
+    assert composition.models == without.models
+    assert composition.content_sha256 != without.content_sha256
+    content = (without.models, without.federated, without.config, without.site, without.trials)
+    assert without.content_sha256 == hashlib.sha256(_CONTENT.dump_json(content)).hexdigest()
+
+
+def test_a_composition_does_not_take_the_name_of_a_model() -> None:
+    named = wanted(2, "pin", "compositions/digits", body=composition_of("a", "b"))
+    composition = compose([wanted(1), named], NOON)
+    assert (composition.compositions, set(composition.models)) == ({}, {"digits"})
+    assert [conflict.reason for conflict in composition.conflicts] == [
+        "models/digits is wanted as well, and the two would have one name"
+    ]
+
+
+def test_compositions_are_bounded_in_number_and_size_and_the_invalid_lose() -> None:
+    names = [f"compositions/c{n:02}" for n in range(MAX_COMPOSITIONS + 1)]
+    many = [wanted(n, "default", name, body=composition_of("a", "b")) for n, name in enumerate(names)]
+    large = composition_of("a", "b", inputs={f"{n:0128}": f"{n:0128}" for n in range(16)})
+    found = compose([*many[:2], wanted(90, "default", "compositions/x", body=large)], NOON)
+    assert "bytes" in found.conflicts[0].reason
+    found = compose(many, NOON)
+    assert len(found.compositions) == MAX_COMPOSITIONS
+    assert found.conflicts[0].reason == f"a device has at most {MAX_COMPOSITIONS} compositions"
+    alone = {"form": {"kind": "ensemble", "members": [{"model": "a"}]}}
+    found = compose([wanted(1, "default", "compositions/one", body=alone)], NOON)
+    assert "at least 2 items" in found.conflicts[0].reason

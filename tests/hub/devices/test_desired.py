@@ -1,6 +1,7 @@
 """Desired states as they are numbered, signed and kept."""
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlmodel import Session
 from tests.simulators.rows import NOON, add_device
 
+from shoal_contract.compositions import Cascade, DesiredComposition, Stage
 from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredState
 from shoal_contract.envelope import DESIRED_STATE_TYPE, verify
 from shoal_contract.wire import parse_message
@@ -65,6 +67,24 @@ def test_an_intent_becomes_a_signed_state_and_the_mark_goes(
     assert state.models["digits"].version == 3
     assert (state.device_id, state.epoch, state.generation) == (device_id, 1, NOON_MS)
     assert state.expires_at == NOON + LIFE
+
+
+def test_compositions_are_signed_with_the_rest_and_gone_where_nobody_wants_them(
+    database: Database, director: Director, version_keys: VersionKeys, device_id: str
+) -> None:
+    stages = (Stage(model="small", confidence=0.9), Stage(model="large"))
+    steps = DesiredComposition(form=Cascade(stages=stages))
+    want = partial(set_intent, kind="default", owner="operators", body=steps, now=NOON)
+    with database.transaction() as session:
+        want(session, device_id, "compositions/steps")
+        refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
+        with pytest.raises(InvalidInputError, match="they do not fit"):
+            want(session, device_id, "models/steps")
+    assert _read(database, director, device_id).compositions == {"steps": steps}
+    with database.transaction() as session:
+        drop_intents_of(session, "operators")
+        refresh_desired(session, director, version_keys, device_id, NOON, LIFE)
+    assert _read(database, director, device_id).compositions is None
 
 
 def test_the_generation_rises_only_when_the_content_differs(

@@ -14,6 +14,8 @@ _TYPES: Final = {
 }  # fmt: skip
 _MESSAGE: Final = 11
 _OPTIONAL, _REPEATED = 1, 3
+_PARAMETER: Final = ["bool_param:1 bool|", "int64_param:2 int64|", "string_param:3 string|"]
+_CONTROL: Final = ["repository_name:1 string", "model_name:2 string", "parameters:3 {ModelRepositoryParameter}"]
 _TENSOR: Final = ["name:1 string", "datatype:2 string", "shape:3 int64*"]
 _TENSOR_DATA: Final = [*_TENSOR, "parameters:4 {InferParameter}", "contents:5 InferTensorContents"]
 
@@ -35,7 +37,7 @@ _MESSAGES: Final[dict[str, list[str]]] = {
         "outputs:5 ModelMetadataResponse.TensorMetadata*",
     ],
     "ModelMetadataResponse.TensorMetadata": _TENSOR,
-    "InferParameter": ["bool_param:1 bool|", "int64_param:2 int64|", "string_param:3 string|"],
+    "InferParameter": _PARAMETER,
     "InferTensorContents": [
         "bool_contents:1 bool*",
         "int_contents:2 int32*",
@@ -69,6 +71,11 @@ _MESSAGES: Final[dict[str, list[str]]] = {
     "RepositoryIndexRequest": ["repository_name:1 string", "ready:2 bool"],
     "RepositoryIndexResponse": ["models:1 RepositoryIndexResponse.ModelIndex*"],
     "RepositoryIndexResponse.ModelIndex": ["name:1 string", "version:2 string", "state:3 string", "reason:4 string"],
+    "ModelRepositoryParameter": [*_PARAMETER, "bytes_param:4 bytes|"],
+    "RepositoryModelLoadRequest": _CONTROL,
+    "RepositoryModelLoadResponse": [],
+    "RepositoryModelUnloadRequest": _CONTROL,
+    "RepositoryModelUnloadResponse": [],
 }
 """Fields as `name:number type`; `*` repeated, `{type}` a map from text, `|` one of several."""
 

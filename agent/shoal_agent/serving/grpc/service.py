@@ -16,14 +16,17 @@ from shoal_agent.serving.grpc.codec import decode_message, encode_message
 from shoal_agent.serving.grpc.messages import MESSAGES, SERVICE
 from shoal_agent.serving.infer import KEY_HEADER, MAX_KEY_CHARS, Answer, Inference, Question
 from shoal_agent.serving.models import ServedModel
-from shoal_agent.serving.repository import served_entries
+from shoal_agent.serving.parameters import parameters_of
+from shoal_agent.serving.repository import Repository, control, served_entries
 from shoal_agent.serving.resolve import resolve
 from shoal_contract import __version__
 
 _log = getLogger(__name__)
 _CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     422: grpc.StatusCode.INVALID_ARGUMENT,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -40,6 +43,7 @@ async def serve_grpc(
     max_message_bytes: int,
     shutdown_s: float = 5.0,
     *,
+    repository: Repository | None = None,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve on loopback until cancelled; then let requests in flight end.
@@ -49,6 +53,7 @@ async def serve_grpc(
         port: TCP port; 0 takes a free one.
         max_message_bytes: A larger request is refused.
         shutdown_s: How long a stop waits.
+        repository: Loads and unloads models on request; None: nobody may.
         task_status: Receives the bound port.
 
     Raises:
@@ -58,7 +63,7 @@ async def serve_grpc(
     # Messages are read in the event loop, before anything else is known of them.
     most = inference.settings.workers + inference.settings.max_waiting
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=most)
-    methods = InferenceService(inference).methods()
+    methods = InferenceService(inference, repository).methods()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     try:
         bound = server.add_insecure_port(f"127.0.0.1:{port}")
@@ -77,8 +82,9 @@ async def serve_grpc(
 class InferenceService:
     """The protocol's calls."""
 
-    def __init__(self, inference: Inference) -> None:
+    def __init__(self, inference: Inference, repository: Repository | None = None) -> None:
         self._inference = inference
+        self._repository = repository
 
     def methods(self) -> dict[str, Any]:
         """Return the handlers by the names of the calls."""
@@ -90,6 +96,8 @@ class InferenceService:
             "ModelMetadata": self._model_metadata,
             "ModelInfer": self._model_infer,
             "RepositoryIndex": self._repository_index,
+            "RepositoryModelLoad": self._load,
+            "RepositoryModelUnload": self._unload,
         }
         return {
             name: grpc.unary_unary_rpc_method_handler(
@@ -119,9 +127,18 @@ class InferenceService:
     async def _model_metadata(self, request: Any, _: object) -> Any:  # noqa: ANN401
         return MESSAGES["ModelMetadataResponse"](**describe_model(self._served(request)))
 
-    async def _repository_index(self, _: object, __: object) -> Any:  # noqa: ANN401
-        entries = [entry._asdict() for entry in served_entries(self._inference.server)]
+    async def _repository_index(self, request: Any, _: object) -> Any:  # noqa: ANN401
+        found = served_entries(self._inference.server)
+        entries = [entry._asdict() for entry in found if not request.ready or entry.state == "READY"]
         return MESSAGES["RepositoryIndexResponse"](models=entries)
+
+    async def _load(self, request: Any, _: object) -> Any:  # noqa: ANN401
+        await control(self._repository, "load", request.model_name)
+        return MESSAGES["RepositoryModelLoadResponse"]()
+
+    async def _unload(self, request: Any, _: object) -> Any:  # noqa: ANN401
+        await control(self._repository, "unload", request.model_name)
+        return MESSAGES["RepositoryModelUnloadResponse"]()
 
     async def _model_infer(self, request: Any, context: Any) -> Any:  # noqa: ANN401
         def decode(served: ServedModel) -> Any:  # noqa: ANN401
@@ -130,7 +147,10 @@ class InferenceService:
 
         def encode(asked: Any, given: Answer) -> Any:  # noqa: ANN401
             about = (given.served.name, given.served.version, given.id)
-            return encode_message(about, asked, given.outputs, given.served.engine.outputs)
+            message = encode_message(about, asked, given.outputs, given.served.engine.outputs)
+            for name, said in parameters_of(given.served, given.outputs).items():
+                message.parameters[name].string_param = said
+            return message
 
         key = str(dict(context.invocation_metadata() or ()).get(KEY_HEADER.decode(), ""))[:MAX_KEY_CHARS]
         question = Question("grpc", request.ByteSize(), decode, encode, lambda error: error)
