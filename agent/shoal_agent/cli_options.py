@@ -2,16 +2,40 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import click
+from typing_extensions import override
 
 P = ParamSpec("P")
 R = TypeVar("R")
 LARGEST_PORT = 65535
 READABLE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class ModelNumber(click.ParamType[tuple[str, int]]):
+    """A model and a whole number, such as doorbell=10.
+
+    Args:
+        least: The number is not less.
+        most: Nor more.
+    """
+
+    name = "MODEL=N"
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, most
+
+    @override
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        found = re.fullmatch(r"([a-z0-9][a-z0-9._-]{0,62})=(-?\d{1,4})", str(value))
+        if found is None or not self._least <= int(found[2]) <= self._most:
+            expected = f"a model and a number from {self._least} to {self._most} such as doorbell={min(10, self._most)}"
+            self.fail(f"{value} found, {expected} expected", param, ctx)
+        return found[1], int(found[2])
 
 
 def _default_data_dir() -> Path:

@@ -6,12 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal_agent.cli_options import LARGEST_PORT, READABLE_FILE
+from shoal_agent.cli_options import LARGEST_PORT, READABLE_FILE, ModelNumber
 
 if TYPE_CHECKING:
     from shoal_agent.settings import ServingPlaces, ServingSettings
 
+_MOST_AT_ONCE = 64
 _OPTIONS = (
+    click.option(
+        "--at-once",
+        "most_at_once",
+        type=ModelNumber(1, _MOST_AT_ONCE),
+        multiple=True,
+        envvar="SHOAL_AGENT_AT_ONCE",
+        show_envvar=True,
+        help="Runs of a model at a time, MODEL=N, so that a slow one leaves workers to others; default: all"
+        " workers. May be given several times.",
+    ),
     click.option(
         "--allow-host",
         multiple=True,
@@ -144,4 +155,6 @@ def serving_settings(options: dict[str, Any]) -> "ServingSettings":
         timeout_s=options["request_timeout_s"],
         cache_bytes=options["prediction_cache_mb"] * MEGABYTE,
         cache_ttl_s=options["prediction_cache_ttl_s"],
+        priorities=options["priorities"],
+        most_at_once=options["most_at_once"],
     )

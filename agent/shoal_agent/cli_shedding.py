@@ -1,36 +1,23 @@
 """Options of `shoal-agent run` for a device that is too hot or short of memory, see `shoal_agent.shedding`."""
 
-import re
 from typing import Final
 
 import click
 
+from shoal_agent.cli_options import ModelNumber
+
 _MOST: Final = 1000
-
-
-class _Priority(click.ParamType[tuple[str, int]]):
-    """A model and its priority, such as doorbell=10."""
-
-    name = "MODEL=N"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        found = re.fullmatch(r"([a-z0-9][a-z0-9._-]{0,62})=(-?\d{1,4})", str(value))
-        if found is None or abs(int(found[2])) > _MOST:
-            self.fail(
-                f"{value} found, a model and a number from -{_MOST} to {_MOST} such as doorbell=10 expected", param, ctx
-            )
-        return found[1], int(found[2])
 
 
 priority_option = click.option(
     "--priority",
     "priorities",
-    type=_Priority(),
+    type=ModelNumber(-_MOST, _MOST),
     multiple=True,
     envvar="SHOAL_AGENT_PRIORITIES",
     show_envvar=True,
-    help="A model's priority, MODEL=N, for when the device is too hot or short of memory: lower ones are refused"
-    " first; 0 where none is given. May be given several times.",
+    help="A model's priority, MODEL=N: requests to higher ones have their turn first, and on a device that is too hot"
+    " or short of memory lower ones are refused first; 0 where none is given. May be given several times.",
 )
 soft_option = click.option(
     "--shed-soft-c",

@@ -332,6 +332,10 @@ class ServingSettings:
     """Runs over their time that other threads stand in for."""
     timeout_s: float = 60.0
     """A request that has not been answered by then gets 504, and its place is free."""
+    priorities: tuple[tuple[str, int], ...] = ()
+    """Of models by name: requests to higher ones that wait have their turn first; 0 where none is given."""
+    most_at_once: tuple[tuple[str, int], ...] = ()
+    """Runs of a model at a time, by name; of those not named as many as there are workers."""
     in_place_ms: float = 1.0
     """A kind of request that takes no longer is answered in the event loop instead of a worker."""
     max_inflated_bytes: int = 16 * 1024 * 1024

@@ -115,6 +115,7 @@ class Inference:
         self._admission = admission or AdmitAll()
         self._on_demand = on_demand
         self._observer = observer
+        self._priorities, self._most_at_once = dict(settings.priorities), dict(settings.most_at_once)
         self.workers = Workers(settings.workers, settings.max_waiting, settings.max_stuck)
         self.statistics.load = self.workers.load
         self._pace = Pace(settings)
@@ -168,7 +169,9 @@ class Inference:
         borrowed = ExitStack()
         borrowed.enter_context(server.borrow(name))
         together = min(served.engine.setup.together, self.settings.most_together)
-        claim = Claim(name, self._run, served, together, timeout_s=timeout_s)
+        claim = Claim(
+            name, self._run, served, together, self._priorities.get(name, 0), self._most_at_once.get(name, 0), timeout_s
+        )
         try:
             answer = self.workers.hand_in(claim, item, borrowed.close)
         except RequestError:

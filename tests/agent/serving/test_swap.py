@@ -1,5 +1,7 @@
 """A swap drops no request: what is in flight ends on the old version, what comes next gets the new one."""
 
+from dataclasses import replace
+
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
@@ -125,3 +127,34 @@ async def test_more_requests_than_may_wait_get_429_and_the_others_are_answered()
             assert refused.headers["retry-after"] == "1"
             assert "2 requests run and 3 wait, so that one for 'tiny' is not taken" in refused.json()["error"]
         assert (await endpoint.infer(BODY)).status_code == 200
+
+
+async def test_a_slow_model_leaves_workers_to_others_and_higher_priorities_go_first() -> None:
+    settings = ServingSettings(
+        workers=2, in_place_ms=0, most_at_once=(("slow", 1),), priorities=(("first", 5), ("last", -5))
+    )
+    async with running(settings) as endpoint:
+        engines = {name: GatedEngine(served_tiny().engine) for name in ("slow", "first", "last")}
+        for name, engine in engines.items():
+            await endpoint.server.swap(name, replace(served_tiny(engine=engine), name=name))
+
+        async def ask(name: str) -> None:
+            assert (await endpoint.infer(BODY, f"/v2/models/{name}/infer")).status_code == 200
+
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(ask, "slow")
+            await engines["slow"].wait_entered()
+            await endpoint.wait_for_waiting(1)  # its second run waits, though a worker is free
+            group.start_soon(ask, "last")
+            await engines["last"].wait_entered()
+            group.start_soon(ask, "last")
+            await endpoint.wait_for_waiting(2)
+            group.start_soon(ask, "first")
+            await endpoint.wait_for_waiting(3)
+            assert not engines["first"].entered.acquire(blocking=False)
+            engines["last"].gate.set()
+            await engines["first"].wait_entered()  # before the one that came before it
+            assert endpoint.inference.workers.load().running == {"slow": 1, "first": 1}
+            for engine in engines.values():
+                engine.gate.set()
