@@ -25,13 +25,15 @@ FILES = {
     "magika": "magika/models/standard_v3_3/model.onnx",
     "text-orientation": "rapidocr/models/ch_ppocr_mobile_v2.0_cls_mobile.onnx",
     "text-detection": "rapidocr/models/PP-OCRv6_det_small.onnx",
+    "text-recognition": "rapidocr/models/PP-OCRv6_rec_small.onnx",
     "voice-activity": "silero_vad/data/silero_vad.onnx",
 }
 RANDOM = np.random.default_rng(0)
 SAMPLES: dict[str, dict[str, Any]] = {
     "magika": {"bytes": RANDOM.integers(0, 257, size=(6, 2048), dtype=np.int32)},
     "text-orientation": {"x": RANDOM.uniform(-1, 1, size=(6, 3, 48, 192)).astype(np.float32)},
-    "text-detection": {"x": RANDOM.uniform(-1, 1, size=(2, 3, 320, 320)).astype(np.float32)},
+    "text-detection": {"x": RANDOM.uniform(-1, 1, size=(2, 3, 160, 160)).astype(np.float32)},
+    "text-recognition": {"x": RANDOM.uniform(-1, 1, size=(2, 3, 48, 96)).astype(np.float32)},
     "voice-activity": {
         "input": RANDOM.normal(size=(6, 1, 576)).astype(np.float32),
         "state": np.zeros((2, 1, 128), dtype=np.float32),
@@ -39,6 +41,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
 }
 WATCHED = {"voice-activity": ("input",)}
+LABELS = {"text-recognition": tuple(f"character {place}" for place in range(18_710))}
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +60,15 @@ def test_a_models_file_is_registered_and_answers_on_a_device_as_it_does_by_itsel
     model: str, packages: Path, sqlite_client: TestClient, sqlite_hub: HubContext, tmp_path: Path
 ) -> None:
     path = packages / FILES[model]
-    bundle_from_onnx(path, SAMPLES[model], tmp_path / "bundle", About(model, "ada", watched=WATCHED.get(model, ())))
+    about = About(model, "ada", labels=LABELS.get(model, ()), watched=WATCHED.get(model, ()))
+    bundle_from_onnx(path, SAMPLES[model], tmp_path / "bundle", about)
     answer = post_bundle(sqlite_client, tmp_path / "bundle", model)
     assert answer.status_code == 201, answer.text
     manifest = manifest_of(sqlite_hub, model, tmp_path / "bundle", tmp_path)
     [variant] = manifest.variants
     assert variant.size_bytes == path.stat().st_size
     assert manifest.is_batched == (model != "voice-activity")
+    assert manifest.labels == about.labels
     assert is_golden_made(manifest) == (model == "text-detection")
     engine = load_engine(path, variant, manifest.inputs, manifest.outputs)
     assert run_golden(engine, manifest, variant) <= variant.golden_tolerance
