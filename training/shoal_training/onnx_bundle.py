@@ -181,7 +181,8 @@ def _arranged(samples: Mapping[str, Array], inputs: tuple[TensorSpec, ...]) -> t
 def _accuracy(model: OnnxModel, arrays: Mapping[str, Array], truth: Array, output: str) -> float:
     """Return the share (0..1) of samples whose most probable class is the label."""
     count = len(next(iter(arrays.values())))
-    found = [run[output].reshape(-1, run[output].shape[-1]).argmax(axis=1) for run in model.runs(arrays)]
+    scores = [np.atleast_1d(run[output]) for run in model.runs(arrays)]
+    found = [one.reshape(-1, one.shape[-1]).argmax(axis=1) for one in scores]
     predicted = np.concatenate(found)
     if len(predicted) != count or truth.shape != (count,):
         raise DataError(
