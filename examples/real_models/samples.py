@@ -179,14 +179,15 @@ def package(name: str) -> Path:
 
 def chosen(pattern: str) -> list[Path]:
     """Return up to 24 files of the repository, spread over those that match."""
-    found = [path for path in sorted(REPOSITORY.glob(f"**/{pattern}")) if is_source(path)]
+    tops = [path for path in REPOSITORY.iterdir() if path.name[0] != "." and path.name != "build"]
+    below = [path for top in tops for path in (top.rglob(pattern) if top.is_dir() else [top])]
+    found = sorted(path for path in below if path.match(pattern) and is_source(path))
     return found[:: max(1, len(found) // 24)][:24]
 
 
 def is_source(path: Path) -> bool:
-    """Whether a file is one of the repository, and large enough to be told by its content."""
-    parts = path.relative_to(REPOSITORY).parts
-    return not any(part.startswith(".") or part == "build" for part in parts) and path.stat().st_size > LEAST_BYTES
+    """Whether a path is a file that is large enough to be told by its content."""
+    return path.is_file() and path.stat().st_size > LEAST_BYTES
 
 
 if __name__ == "__main__":
