@@ -166,6 +166,7 @@ def test_windows_of_each_come_to_the_hub_and_none_looks_like_drift(served: Serve
         time.sleep(0.2)
     assert sum(sum(one.predictions) for one in windows["magika"]) == samples["magika"]
     assert served.fleet.client.drift.list() == []
+    assert not any("sent empty" in agent.log() for agent in served.fleet.agents), "each sketch fits its message"
 
 
 def test_magika_answers_a_file_of_many_rows_beside_the_agent(served: Served, tmp_path: Path) -> None:
