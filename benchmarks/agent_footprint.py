@@ -122,7 +122,7 @@ def first_prediction_s(folder: Path, model_path: Path, python: Path) -> float:
     """Return how long it takes from the start of the agent's process to its first prediction."""
     prepare_device(folder, digits(model_path))
     began_s = time.monotonic()
-    with running_agent(folder, python) as (_, port):
+    with running_agent(folder, python=python) as (_, port):
         until_answered(port)
         return time.monotonic() - began_s
 

@@ -150,7 +150,7 @@ def measure(
             ),
             rate_line(rates["ours"], name, rates[name]),
         ]
-    with running_agent(folder / "images", environments.agent) as (process, port):
+    with running_agent(folder / "images", python=environments.agent) as (process, port):
         lines.append(image_line(Running(process, port, f"/v2/models/{IMAGE}/infer"), image_path, options))
     return [*lines, *cache_hit_lines(folder / "device", x, options.rounds, options.requests)]
 
@@ -158,7 +158,7 @@ def measure(
 def start_all(stack: ExitStack, folder: Path, environments: Environments, model_path: Path) -> dict[str, Running]:
     """Start ours and all peers; they run until the stack ends."""
     path = f"/v2/models/{MODEL}/infer"
-    servers = {"ours": Running(*stack.enter_context(running_agent(folder / "device", environments.agent)), path)}
+    servers = {"ours": Running(*stack.enter_context(running_agent(folder / "device", python=environments.agent)), path)}
     for workers, name in NAMES.items():
         peer = running_peer(environments.mlserver, folder / f"peer{workers}", model_path, workers)
         servers[name] = Running(*stack.enter_context(peer), path)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -66,38 +66,47 @@ def digits(path: Path) -> Served:
 
 def prepare_device(folder: Path, *models: Served) -> None:
     """Write what enrolment and a finished rollout of each model leave on a device."""
+    contents = [model.path.read_bytes() for model in models]
+    made = [(content, _manifest(model, content)) for model, content in zip(models, contents, strict=True)]
+    prepare_versions(folder, made)
+
+
+def prepare_versions(folder: Path, versions: Sequence[tuple[bytes, VersionManifest]]) -> None:
+    """Write what enrolment and finished rollouts of these files, with their manifests, leave on a device."""
     folder.mkdir()
     hub = TufRepository()
     _enrol(folder / "identity", hub)
     (folder / "blobs").mkdir()
-    for model in models:
-        _add_model(folder, hub, model)
+    for content, manifest in versions:
+        _add_version(folder, hub, content, manifest)
     _refresh_trust(folder / "trust" / "metadata", hub)
 
 
-def _add_model(folder: Path, hub: TufRepository, model: Served) -> None:
-    content = model.path.read_bytes()
-    manifest = _manifest(model, content)
+def _add_version(folder: Path, hub: TufRepository, content: bytes, manifest: VersionManifest) -> None:
     listed = manifest.to_bytes()
-    hub.list_manifest(model.name, 1, listed)
+    hub.list_manifest(manifest.model, 1, listed)
     for data in (content, listed):
         (folder / "blobs" / sha256_hex(data)).write_bytes(data)
     ref = ArtifactRef(sha256=sha256_hex(listed), size_bytes=len(listed))
     variant = manifest.variants[0]
     wanted = DesiredModel(version=1, target=variant.target, manifest=ref, deployment="dp-benchmark")
     slot = slot_for(variant, wanted, (1, 1))
-    SlotFile(folder / "models", model.name).put(Slots(active=slot.model_copy(update={"state": "good"})))
+    SlotFile(folder / "models", manifest.model).put(Slots(active=slot.model_copy(update={"state": "good"})))
 
 
 @contextmanager
-def running_agent(folder: Path, python: Path | None = None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def running_agent(
+    folder: Path, *options: str, python: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Run `shoal-agent run` on a free port; gives its process and port.
 
     Args:
         folder: Of the device's data.
+        options: More of the command's.
         python: Of an environment that the agent is installed in; None: the code that this process imports runs.
     """
-    command = [str(python or sys.executable), "-m", "shoal_agent", "run", "--data", str(folder), "--port", "0"]
+    run = ("-m", "shoal_agent", "run", "--data", str(folder), "--port", "0")
+    command = [str(python or sys.executable), *run, *options]
     environ = {**os.environ, "PYTHONPATH": "" if python else os.pathsep.join(sys.path)}
     with (folder / "agent.log").open("wb") as log:
         process = subprocess.Popen([*command, "--runtime", "onnxruntime"], stderr=log, env=environ)

@@ -71,6 +71,8 @@ class VersionDetail(Version):
     parameters: dict[str, Any]
     inputs: list[Tensor]
     outputs: list[Tensor]
+    batching: str | None = None
+    """`none`: a request is one sample; None: samples lie along the first axis."""
     labels: list[str]
     provenance: Provenance
     files: dict[str, str]

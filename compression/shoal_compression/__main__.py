@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shoal_compression.compress import TECHNIQUES, compress
+from shoal_compression.compress import TECHNIQUE_NAMES, compress, techniques_for
 from shoal_compression.errors import CompressionError
 from shoal_compression.report import CompressionReport
 
@@ -20,13 +20,14 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the variants.")],
     technique: Annotated[
         list[str] | None,
-        typer.Option(help=f"May be given several times; all if left out: {', '.join(TECHNIQUES)}."),
+        typer.Option(help=f"May be given several times; all that fit if left out: {', '.join(TECHNIQUE_NAMES)}."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Write progress and result as JSON lines.")] = False,
 ) -> None:
     """Compress a bundle and compare the variants with the float32 original."""
     try:
-        report = compress(bundle, technique or list(TECHNIQUES), out, _tell_json if json_ else _tell_person)
+        chosen = technique or techniques_for([path.name for path in bundle.iterdir()] if bundle.is_dir() else [])
+        report = compress(bundle, chosen, out, _tell_json if json_ else _tell_person)
     except CompressionError as error:
         if json_:
             _write_line({"event": "error", "error": type(error).__name__, "message": str(error)})
@@ -55,12 +56,17 @@ def print_table(report: CompressionReport) -> None:
             name,
             f"{measured.size_bytes / 1000:.1f}",
             f"{measured.size_bytes / original.size_bytes:.0%}",
-            f"{measured.accuracy:.3f}",
-            f"{(measured.accuracy - original.accuracy) * 100:+.1f}",
+            *_accuracy(measured.accuracy, original.accuracy),
             f"{measured.latency_ms.p50:.3f}",
             f"{measured.latency_ms.p95:.3f}",
         )
     Console().print(table)
+
+
+def _accuracy(found: float | None, original: float | None) -> tuple[str, str]:
+    if found is None or original is None:
+        return "", ""
+    return f"{found:.3f}", f"{(found - original) * 100:+.1f}"
 
 
 def _tell_json(stage: str, done: int, total: int) -> None:

@@ -1,29 +1,39 @@
 """Makes the variants of one version and measures them: the whole of a compression job."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal_compression.errors import TechniqueError
+from shoal_compression.errors import SourceError, TechniqueError
 from shoal_compression.evaluate import Latency, accuracy, latencies
 from shoal_compression.int8_litert import Int8Litert
 from shoal_compression.int8_qdq_onnx import Int8QdqOnnx
 from shoal_compression.memory import memory_bytes
-from shoal_compression.report import CompressionReport, FileReport, VariantReport, tensor_data
+from shoal_compression.report import CompressionReport, FileReport, VariantReport
 from shoal_compression.runners import Runner, load_runner
-from shoal_compression.source import Source, read_source
+from shoal_compression.source import KERAS_FILE, Source, read_source
 from shoal_compression.technique import Progress, Technique, silent
+from shoal_compression.unmodified import UNMODIFIED, keep_unmodified
+from shoal_contract.limits import MAX_TENSOR_BYTES
+from shoal_numerics.golden_tensors import GOLDEN_BYTES
+from shoal_numerics.tensors import to_tensor_data
 
 TECHNIQUES: dict[str, Technique] = {technique.name: technique for technique in (Int8Litert(), Int8QdqOnnx())}
+TECHNIQUE_NAMES = (*TECHNIQUES, UNMODIFIED)
 REPORT_FILE = "report.json"
 GOLDEN_FILE = "golden.npz"
 GOLDEN_SAMPLES = 4
 GOLDEN_CONFIDENCE = 0.9
 ORIGINAL = "original"
+
+
+def techniques_for(files: Collection[str]) -> tuple[str, ...]:
+    """Return what suits a bundle with these files, by name: of an ONNX file alone, the file itself."""
+    return tuple(TECHNIQUES) if KERAS_FILE in files else (UNMODIFIED,)
 
 
 def compress(
@@ -36,7 +46,7 @@ def compress(
 
     Args:
         bundle_dir: The bundle that training wrote.
-        techniques: Keys of `TECHNIQUES`.
+        techniques: Of `TECHNIQUE_NAMES`; `unmodified` is made alone, as its golden input is another one.
         out_dir: Made if missing; files of an earlier run are replaced.
         progress: Told after each variant and each measurement.
 
@@ -44,6 +54,8 @@ def compress(
         SourceError: The bundle is incomplete, altered, or does not fit a technique.
         TechniqueError: A technique is not known, or its file cannot be run.
     """
+    if UNMODIFIED in techniques:
+        return _unmodified(bundle_dir, techniques, out_dir, progress)
     chosen = [_technique(name) for name in techniques]
     source = read_source(bundle_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -57,6 +69,15 @@ def compress(
     golden = _golden_input(source, runners[ORIGINAL])
     np.savez(out_dir / GOLDEN_FILE, allow_pickle=False, **{source.input.name: golden})
     report = _measure(source, chosen, out_dir, runners, golden, progress)
+    (out_dir / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n")
+    return report
+
+
+def _unmodified(bundle_dir: Path, techniques: Sequence[str], out_dir: Path, progress: Progress) -> CompressionReport:
+    if set(techniques) != {UNMODIFIED}:
+        others = ", ".join(name for name in techniques if name != UNMODIFIED)
+        raise TechniqueError(f"choosing techniques: {UNMODIFIED} together with {others}; ask for {UNMODIFIED} alone")
+    report = keep_unmodified(bundle_dir, out_dir, progress)
     (out_dir / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n")
     return report
 
@@ -77,8 +98,12 @@ def _measure(
     )
     original = _file(source.onnx_path, scores[ORIGINAL], times[ORIGINAL])
     progress("measure", 1, 1)
-    golden_inputs = {source.input.name: tensor_data(golden)}
-    return CompressionReport(name=source.name, original=original, golden_inputs=golden_inputs, variants=variants)
+    return CompressionReport(
+        name=source.name,
+        original=original,
+        golden_inputs={source.input.name: to_tensor_data(golden)},
+        variants=variants,
+    )
 
 
 def _variant(
@@ -97,7 +122,7 @@ def _variant(
         runtime=technique.runtime,
         format=technique.format,
         precision=technique.precision,
-        golden_outputs={source.output.name: tensor_data(golden_output)},
+        golden_outputs={source.output.name: to_tensor_data(golden_output)},
         golden_tolerance=technique.golden_tolerance,
         tool_versions={tool: installed_version(tool) for tool in technique.tools},
         seed=source.seed,
@@ -123,7 +148,12 @@ def _golden_input(source: Source, original: Runner) -> npt.NDArray[np.float32]:
     sure = np.flatnonzero(confidence >= GOLDEN_CONFIDENCE)
     pool = sure if len(sure) >= GOLDEN_SAMPLES else np.argsort(-confidence)[:GOLDEN_SAMPLES]
     random = np.random.default_rng(source.seed)
-    chosen = random.choice(pool, min(GOLDEN_SAMPLES, len(pool)), replace=False)
+    sample_bytes = source.calibration_x[0].size * np.dtype(np.float32).itemsize
+    if sample_bytes > MAX_TENSOR_BYTES:
+        found = f"one sample has {sample_bytes} bytes, at most {MAX_TENSOR_BYTES} fit a manifest"
+        raise SourceError(f"choosing a golden input: {found}; roll the model out with the technique {UNMODIFIED}")
+    fit = max(1, GOLDEN_BYTES // sample_bytes)
+    chosen = random.choice(pool, min(GOLDEN_SAMPLES, len(pool), fit), replace=False)
     return np.ascontiguousarray(source.calibration_x[chosen], np.float32)
 
 
@@ -138,5 +168,5 @@ def _runner(source: Source, path: Path, technique: Technique | None = None) -> R
 
 def _technique(name: str) -> Technique:
     if name not in TECHNIQUES:
-        raise TechniqueError(f"choosing a technique: {name!r} is not known; known are {', '.join(TECHNIQUES)}")
+        raise TechniqueError(f"choosing a technique: {name!r} is not known; known are {', '.join(TECHNIQUE_NAMES)}")
     return TECHNIQUES[name]

@@ -1,16 +1,13 @@
 """What compression reports: the float32 original and each variant, with what the registry and the manifest need."""
 
-import base64
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from shoal_compression.evaluate import Latency
 from shoal_compression.technique import Format
 from shoal_contract.ids import Name, Sha256
-from shoal_contract.manifest import TensorData
+from shoal_contract.manifest import GeneratedTensor, SampledTensor, TensorData
 from shoal_contract.reported import Runtime
 
 
@@ -25,8 +22,8 @@ class FileReport(_Value):
     """Name inside its folder."""
     sha256: Sha256
     size_bytes: int = Field(ge=1)
-    accuracy: float = Field(ge=0, le=1)
-    """On the held-out samples of the bundle."""
+    accuracy: float | None = Field(default=None, ge=0, le=1)
+    """On the held-out samples of the bundle; None: they have no labels."""
     latency_ms: Latency
     """On the machine that compressed, one thread: to compare with the original, not to promise."""
 
@@ -39,7 +36,7 @@ class VariantReport(FileReport):
     runtime: Runtime
     format: Format
     precision: str
-    golden_outputs: dict[str, TensorData]
+    golden_outputs: dict[str, TensorData | SampledTensor]
     golden_tolerance: float = Field(ge=0)
     tool_versions: dict[str, str]
     seed: int
@@ -54,11 +51,5 @@ class CompressionReport(_Value):
     schema_version: Literal[1] = 1
     name: Name
     original: FileReport
-    golden_inputs: dict[str, TensorData]
+    golden_inputs: dict[str, TensorData | GeneratedTensor]
     variants: tuple[VariantReport, ...]
-
-
-def tensor_data(array: npt.NDArray[np.float32]) -> TensorData:
-    """Put a float32 array into the contract's form for tensors."""
-    data = base64.b64encode(np.ascontiguousarray(array, "<f4").tobytes()).decode()
-    return TensorData(datatype="FP32", shape=array.shape, data=data)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,15 +30,24 @@ def load_runner(runtime: Runtime, path: Path, input_name: str, output_name: str)
         ) from error
 
 
-def _load_onnx(path: Path, input_name: str, output_name: str) -> Runner:
+def open_onnx(path: Path) -> Any:  # noqa: ANN401 - the runtime has no types
+    """Open an ONNX file in one thread of the CPU.
+
+    Raises:
+        ValueError: It does not load.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no root of their own
         raise ValueError(str(error)) from error
+
+
+def _load_onnx(path: Path, input_name: str, output_name: str) -> Runner:
+    session = open_onnx(path)
     inputs, outputs = [x.name for x in session.get_inputs()], [x.name for x in session.get_outputs()]
     if inputs != [input_name] or outputs != [output_name]:
         raise ValueError(f"inputs {inputs} and outputs {outputs} found")

@@ -1,6 +1,7 @@
 """Reads the bundle folder to compress: the models, the calibration inputs and the held-out samples."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,9 @@ TEST_FILE = "test.npz"
 NEEDED_FILES = (KERAS_FILE, ONNX_FILE, CALIBRATION_FILE, TEST_FILE)
 
 
-class _FileHash(BaseModel):
+class FileHash(BaseModel):
+    """What `bundle.json` says of one file."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     sha256: Sha256
@@ -35,7 +38,7 @@ class _Description(BaseModel):
     seed: int
     inputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=1)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=1)
-    files: dict[str, _FileHash]
+    files: dict[str, FileHash]
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def read_source(folder: Path) -> Source:
     """
     described = _read_description(folder / BUNDLE_FILE)
     for name in NEEDED_FILES:
-        _check_file(folder, name, described)
+        check_file(folder, name, described.files)
     (calibration_x,) = _read_arrays(folder / CALIBRATION_FILE, "x")
     test_x, test_y = _read_arrays(folder / TEST_FILE, "x", "y")
     return Source(
@@ -97,11 +100,16 @@ def _read_description(path: Path) -> _Description:
         raise SourceError(f"reading the bundle to compress: {path} has another form: {error}") from error
 
 
-def _check_file(folder: Path, name: str, described: _Description) -> None:
+def check_file(folder: Path, name: str, files: Mapping[str, FileHash]) -> None:
+    """See that a file of a bundle is there, as it was written.
+
+    Raises:
+        SourceError: It is missing or altered.
+    """
     path = folder / name
-    if name not in described.files or not path.is_file():
+    if name not in files or not path.is_file():
         raise SourceError(f"reading the bundle to compress: {path} is missing; write the bundle again")
-    found, expected = hashlib.sha256(path.read_bytes()).hexdigest(), described.files[name].sha256
+    found, expected = hashlib.sha256(path.read_bytes()).hexdigest(), files[name].sha256
     if found != expected:
         raise SourceError(
             f"reading the bundle to compress: {path} has SHA-256 {found}, expected {expected}; "

@@ -52,3 +52,9 @@ MAX_COMPOSITION_BYTES: Final = 4 * 1024
 """One section `compositions/<name>` of a desired state, as JSON."""
 MAX_TENSOR_BYTES: Final = 1024 * 1024
 """One golden tensor inside a manifest."""
+MAX_GENERATED_BYTES: Final = 64 * 1024 * 1024
+"""Golden inputs of one manifest that each side makes by itself; also one golden output of which a part travels."""
+MAX_LABELS: Final = 32_768
+"""Labels of one version; the manifest's own bound holds as well."""
+MAX_WATCHED_LABELS: Final = 1024
+"""Predicted labels are counted in windows up to so many; of a version with more, the inputs alone are watched."""

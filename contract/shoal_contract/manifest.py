@@ -14,7 +14,13 @@ from typing_extensions import Self
 
 from shoal_contract.errors import MessageError
 from shoal_contract.ids import Name, Sha256, TensorName
-from shoal_contract.limits import MAX_INTEGER, MAX_TENSOR_BYTES
+from shoal_contract.limits import (
+    MAX_GENERATED_BYTES,
+    MAX_INTEGER,
+    MAX_LABELS,
+    MAX_TENSOR_BYTES,
+    MAX_WATCHED_LABELS,
+)
 from shoal_contract.processing import BoxesOutput, ImageInput, Output, Processing
 from shoal_contract.reported import Runtime
 from shoal_contract.sealable_file import SealableFile
@@ -89,6 +95,59 @@ class TensorData(WireValue):
         return found
 
 
+def _check_bytes(datatype: Datatype, shape: tuple[int, ...]) -> None:
+    if datatype == "BYTES":
+        msg = "datatype is BYTES, numbers are expected of a tensor that is made or sampled"
+        raise ValueError(msg)
+    size_bytes = DATATYPE_BYTES[datatype] * prod(shape)
+    if size_bytes > MAX_GENERATED_BYTES:
+        msg = f"a tensor of shape {shape} and {datatype} has {size_bytes} bytes, at most {MAX_GENERATED_BYTES} allowed"
+        raise ValueError(msg)
+
+
+class GeneratedTensor(WireValue):
+    """A golden input that is too large to travel: random numbers that each side makes by itself.
+
+    Made by `shoal_numerics.golden_tensors`: evenly distributed from `low` to `high`, whole ones for whole datatypes.
+    """
+
+    datatype: Datatype
+    shape: tuple[Count, ...] = Field(max_length=8)
+    seed: Count
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        _check_bytes(self.datatype, self.shape)
+        if not self.low <= self.high:
+            msg = f"low {self.low} lies above high {self.high}"
+            raise ValueError(msg)
+        return self
+
+
+class SampledTensor(WireValue):
+    """A golden output that is too large to travel: its shape, and every `step`-th element in row-major order.
+
+    `data` is base64 of these elements, as in `TensorData`.
+    """
+
+    datatype: Datatype
+    shape: tuple[Count, ...] = Field(max_length=8)
+    step: Ordinal
+    data: str = Field(max_length=MAX_TENSOR_BYTES * 4 // 3 + 4)
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        _check_bytes(self.datatype, self.shape)
+        self.elements()
+        return self
+
+    def elements(self) -> TensorData:
+        """Return the elements that are given, as a flat tensor."""
+        return TensorData(datatype=self.datatype, shape=(-(-prod(self.shape) // self.step),), data=self.data)
+
+
 class Variant(SealableFile):
     """The version compressed for one target: one file, its runtime, and what it answers to the golden input."""
 
@@ -96,7 +155,7 @@ class Variant(SealableFile):
     runtime: Runtime
     format: Literal["onnx", "tflite"]
     precision: Annotated[str, Field(max_length=32)]
-    golden_outputs: dict[TensorName, TensorData] = Field(min_length=1, max_length=16)
+    golden_outputs: dict[TensorName, TensorData | SampledTensor] = Field(min_length=1, max_length=16)
     golden_tolerance: float = Field(ge=0)
     """Largest absolute difference from `golden_outputs` that the self-test accepts."""
 
@@ -125,8 +184,10 @@ class Baseline(WireValue):
     samples: Ordinal
     features_of: Literal["statistics"] | None = None
     """What the features of a sample are: four statistics of each input (shoal_numerics); None: its values."""
+    inputs: tuple[TensorName, ...] | None = Field(default=None, min_length=1, max_length=16)
+    """The inputs that are watched, in order; None: all. A setting or a state that comes back tells nothing of data."""
     features: tuple[FeatureBaseline, ...] = Field(min_length=1, max_length=MAX_FEATURES)
-    predictions: tuple[Count, ...] = Field(max_length=1024)
+    predictions: tuple[Count, ...] = Field(max_length=MAX_WATCHED_LABELS)
     confidence: FeatureBaseline
 
 
@@ -148,17 +209,44 @@ class VersionManifest(WireMessage):
     created_at: UtcTime
     inputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
-    labels: tuple[str, ...] = Field(default=(), max_length=1024)
-    golden_inputs: dict[TensorName, TensorData] = Field(min_length=1, max_length=16)
+    labels: tuple[str, ...] = Field(default=(), max_length=MAX_LABELS)
+    batching: Literal["none"] | None = None
+    """`none`: one request is one sample, whatever the sizes of its tensors. None: samples lie along the first axis of
+    every input and output."""
+    golden_inputs: dict[TensorName, TensorData | GeneratedTensor] = Field(min_length=1, max_length=16)
     variants: tuple[Variant, ...] = Field(min_length=1, max_length=64)
     baseline: Baseline
     provenance: Provenance
     processing: Processing | None = None
     """How inputs are made and what outputs mean; none: a client sends and gets tensors as they are."""
 
+    @property
+    def is_batched(self) -> bool:
+        """Whether a request may hold several samples."""
+        return self.batching is None
+
+    @model_validator(mode="after")
+    def _check_made(self) -> Self:
+        made = [one for one in self.golden_inputs.values() if isinstance(one, GeneratedTensor)]
+        size_bytes = sum(DATATYPE_BYTES[one.datatype] * prod(one.shape) for one in made)
+        if size_bytes > MAX_GENERATED_BYTES:
+            msg = f"golden inputs: {size_bytes} bytes are to be made, at most {MAX_GENERATED_BYTES} allowed"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _check_watched(self) -> Self:
+        unknown = sorted(set(self.baseline.inputs or ()) - {spec.name for spec in self.inputs})
+        if unknown:
+            msg = f"baseline: no input {', '.join(unknown)}"
+            raise ValueError(msg)
+        return self
+
     @model_validator(mode="after")
     def _check_processing(self) -> Self:
         problem = "" if self.processing is None else processing_misfit(self.processing, self.inputs, self.outputs)
+        if self.processing is not None and not self.is_batched:
+            problem = "it makes samples along the first axis, and a request of this version is one sample"
         if problem:
             raise ValueError(f"processing: {problem}")
         return self

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.contract.golden_batching import one_sample_manifest
 from tests.contract.golden_compositions import desired_compositions
 from tests.contract.golden_enrolment import (
     DEVICE,
@@ -427,6 +428,7 @@ MESSAGES: Final[dict[str, Golden]] = {
     "desired-features": Golden(desired_features(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "version-manifest": Golden(manifest(), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "version-manifest-image": Golden(image_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),
+    "version-manifest-one-sample": Golden(one_sample_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "version-manifest-table": Golden(table_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "transfer-manifest": Golden(transfer_manifest(), TransferManifest, limits.MAX_CHUNK_LIST_BYTES),
     "presence-online": Golden(

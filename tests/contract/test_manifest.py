@@ -13,8 +13,16 @@ from pydantic import ValidationError
 from tests.contract.golden_messages import manifest
 
 from shoal_contract.errors import MessageError
-from shoal_contract.limits import MAX_MANIFEST_BYTES, MAX_TENSOR_BYTES
-from shoal_contract.manifest import DATATYPE_BYTES, Datatype, FeatureBaseline, TensorData, VersionManifest
+from shoal_contract.limits import MAX_GENERATED_BYTES, MAX_MANIFEST_BYTES, MAX_TENSOR_BYTES
+from shoal_contract.manifest import (
+    DATATYPE_BYTES,
+    Datatype,
+    FeatureBaseline,
+    GeneratedTensor,
+    SampledTensor,
+    TensorData,
+    VersionManifest,
+)
 from shoal_contract.wire import parse_message
 
 SHAPES = st.lists(st.integers(0, 4), max_size=4).map(tuple)
@@ -139,3 +147,64 @@ def test_a_device_fetches_the_ciphertext_where_there_is_one() -> None:
     assert (plain.travels_as.sha256, plain.travels_as.size_bytes) == (plain.sha256, plain.size_bytes)
     assert encrypted.encrypted is not None
     assert (encrypted.travels_as.sha256, encrypted.travels_as.size_bytes) == (encrypted.encrypted.sha256, 40_336)
+
+
+def test_a_request_of_one_sample_is_not_made_by_processing() -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["inputs"][0].update(shape=[-1, -1, -1, 3])
+        document["processing"] = {"inputs": {"image": {"kind": "image", "layout": "NHWC"}}}
+
+    def change_to_one(document: dict[str, Any]) -> None:
+        change(document)
+        document["batching"] = "none"
+
+    assert _read(change).is_batched
+    with pytest.raises(MessageError, match="a request of this version is one sample"):
+        _read(change_to_one)
+
+
+def test_only_inputs_can_be_watched() -> None:
+    with pytest.raises(MessageError, match="baseline: no input sound"):
+        _read(lambda document: document["baseline"].update(inputs=["image", "sound"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"shape": [2**40]}, "at most"),
+        ({"shape": [2**62] * 8}, "at most"),
+        ({"datatype": "BYTES"}, "datatype is BYTES"),
+        ({"low": 2.0}, "low 2.0 lies above high 1.0"),
+        ({"seed": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_a_golden_input_that_no_device_should_make_is_refused(change: dict[str, Any], found: str) -> None:
+    plain = {"datatype": "FP32", "shape": [2, 2], "seed": 1, "low": 0.0, "high": 1.0}
+    assert GeneratedTensor.model_validate(plain).shape == (2, 2)
+    with pytest.raises(ValidationError, match=found):
+        GeneratedTensor.model_validate(plain | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [({"shape": [2**40]}, "at most"), ({"step": 0}, "greater than"), ({"step": 3}, "has 8 bytes, expected 4")],
+)
+def test_a_golden_output_whose_elements_are_not_as_many_as_it_says_is_refused(
+    change: dict[str, Any], found: str
+) -> None:
+    plain = {"datatype": "FP32", "shape": [1, 3], "step": 2, "data": "AACAPwAAAAA="}
+    assert SampledTensor.model_validate(plain).elements().shape == (2,)
+    with pytest.raises(ValidationError, match=found):
+        SampledTensor.model_validate(plain | change)
+
+
+def test_more_golden_input_than_a_device_can_make_is_refused() -> None:
+    def change(document: dict[str, Any]) -> None:
+        made = {"datatype": "UINT8", "shape": [MAX_GENERATED_BYTES // 2], "seed": 1, "low": 0, "high": 9}
+        document["golden_inputs"] = dict.fromkeys(names, made)
+
+    names = ["a", "b"]
+    assert len(_read(change).golden_inputs) == 2
+    names.append("c")
+    with pytest.raises(MessageError, match="golden inputs: 100663296 bytes are to be made"):
+        _read(change)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from shoal_contract.ids import Name, Sha256
+from shoal_contract.ids import Name, Sha256, TensorName
+from shoal_contract.limits import MAX_LABELS
 from shoal_contract.manifest import TensorSpec, processing_misfit
 from shoal_contract.processing import Processing
 from shoal_training.errors import BundleError
@@ -62,17 +63,23 @@ class Bundle(_Value):
     framework: str
     parameters: dict[str, Parameter]
     metrics: dict[str, float]
-    """At least `accuracy`, of the float32 model on the held-out samples of `test.npz`, 0..1."""
+    """`accuracy`, 0..1, of the float32 model on the held-out samples of `test.npz`, where these have labels."""
     tags: tuple[str, ...] = ()
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    labels: tuple[str, ...]
+    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=16)]
+    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=16)]
+    labels: Annotated[tuple[str, ...], Field(max_length=MAX_LABELS)]
+    batching: Literal["none"] | None = None
+    """`none`: a request is one sample, and arrays of the bundle's data have an axis of samples before the model's own.
+    None: samples lie along the first axis of the model's inputs and outputs."""
+    watched: Annotated[tuple[TensorName, ...] | None, Field(min_length=1, max_length=16)] = None
+    """Inputs that are watched for drift; None: all."""
     processing: Processing | None = None
     """How inputs are made and what outputs mean, as it goes into the manifest."""
     data_sha256: Sha256
     """Fingerprint of the data that it was trained on."""
     seed: int
-    trainer: TrainerSpec
+    trainer: TrainerSpec | None = None
+    """None: devices cannot train it."""
     code: CodeRecord | None = None
     """The commit of the code that trained it, where it is known."""
     tool_versions: dict[str, str]
@@ -81,8 +88,18 @@ class Bundle(_Value):
     @model_validator(mode="after")
     def _check_processing(self) -> Self:
         problem = "" if self.processing is None else processing_misfit(self.processing, self.inputs, self.outputs)
+        if self.processing is not None and self.batching == "none":
+            problem = "it makes samples along the first axis, and a request of this model is one sample"
         if problem:
             msg = f"processing: {problem}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _check_watched(self) -> Self:
+        unknown = sorted(set(self.watched or ()) - {spec.name for spec in self.inputs})
+        if unknown:
+            msg = f"watched: no input {', '.join(unknown)}"
             raise ValueError(msg)
         return self
 

@@ -26,6 +26,7 @@ from shoal_training.bundle import (
     write_bundle,
     write_card,
 )
+from shoal_training.errors import BundleError
 from shoal_training.progress import Progress, silent
 from shoal_training.source_code import code_record
 from shoal_training.tensorflow_runtime import load_keras
@@ -68,6 +69,10 @@ def bundle_from_weights(
         ExportError: An exported form does not compute what the model computes.
     """
     parent = read_bundle(parent_dir)
+    if parent.trainer is None:
+        raise BundleError(
+            f"making a version of new weights: the bundle {parent_dir} has no trainer; train one that has"
+        )
     new_folder(out_dir)
     model = load_keras().models.load_model(parent_dir / KERAS_FILE, compile=False, safe_mode=True)
     set_weights(model, weights)  # checks them before anything is computed with them

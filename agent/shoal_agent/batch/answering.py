@@ -21,6 +21,9 @@ class Answering:
     def __init__(self, served: ServedModel, pipeline: Pipeline, batch_size: int) -> None:
         self._served = served
         self._pipeline = pipeline
+        if not served.manifest.is_batched:
+            message = f"asking {served.name} version {served.version}: a request of it is one sample, batches are none"
+            raise BatchError(message, "ask it request by request, over /v2/models/{name}/infer")
         sizes = {spec.shape[0] for spec in served.engine.inputs if spec.shape} - {-1}
         if len(sizes) > 1:
             raise BatchError(f"asking {served.name}: its inputs have batches of {sorted(sizes)}, one size expected")

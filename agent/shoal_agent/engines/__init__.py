@@ -6,12 +6,12 @@ model runs best; `shoal_agent.serving` serves what they return.
 
 from shoal_agent.engines.cost import BeforeUse, CostMeter
 from shoal_agent.engines.engine import Engine, EngineError, EngineSetup
-from shoal_agent.engines.golden import GoldenMismatchError, run_golden
+from shoal_agent.engines.golden import GoldenMismatchError, golden_inputs, run_golden
 from shoal_agent.engines.joining import join, split
 from shoal_agent.engines.load import LoadEngine, load_engine, load_version
 from shoal_agent.engines.runtimes import Machine, Runtimes
-from shoal_agent.engines.tensors import NUMPY_TYPES, Array, bytes_array, from_tensor_data, to_tensor_data
 from shoal_agent.engines.warmup import Instruments
+from shoal_numerics.tensors import NUMPY_TYPES, Array, bytes_array, from_tensor_data, to_tensor_data
 
 __all__ = [
     "NUMPY_TYPES",
@@ -28,6 +28,7 @@ __all__ = [
     "Runtimes",
     "bytes_array",
     "from_tensor_data",
+    "golden_inputs",
     "join",
     "load_engine",
     "load_version",

@@ -11,9 +11,10 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from shoal_agent.engines.engine import Engine
-from shoal_agent.engines.tensors import Array, from_tensor_data
+from shoal_agent.engines.golden import golden_inputs
 from shoal_contract.manifest import Variant, VersionManifest
 from shoal_contract.telemetry import VersionCost
+from shoal_numerics.tensors import Array
 
 _MAX_RUNS: Final = 21
 """An odd number: its median is one of the times."""
@@ -99,7 +100,7 @@ def _one_request(engine: Engine, manifest: VersionManifest) -> tuple[dict[str, A
     Returns:
         The request, and whether it is what the self-test ran.
     """
-    golden = {name: from_tensor_data(tensor) for name, tensor in manifest.golden_inputs.items()}
-    is_any_size = all(spec.shape and spec.shape[0] == -1 for spec in engine.inputs)
+    golden = golden_inputs(manifest)
+    is_any_size = manifest.is_batched and all(spec.shape and spec.shape[0] == -1 for spec in engine.inputs)
     one = {name: array[:1].copy() if is_any_size and len(array) else array for name, array in golden.items()}
     return one, all(one[name].shape == array.shape for name, array in golden.items())

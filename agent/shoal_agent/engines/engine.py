@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from shoal_agent.engines.tensors import Array
 from shoal_agent.errors import AgentError
 from shoal_contract.manifest import TensorSpec
+from shoal_numerics.tensors import Array
 
 CPU: Final = "cpu"
 

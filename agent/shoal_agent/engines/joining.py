@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from shoal_agent.engines.engine import Engine
-from shoal_agent.engines.tensors import Array
 from shoal_agent.errors import AgentError
+from shoal_numerics.tensors import Array
 
 _TRIES: Final = 5
 _SIZES: Final = (2, 4, 8)

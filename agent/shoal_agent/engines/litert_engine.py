@@ -11,9 +11,9 @@ import numpy as np
 
 from shoal_agent.engines.engine import CPU, EngineError, EngineSetup
 from shoal_agent.engines.specs import check_specs, is_compatible
-from shoal_agent.engines.tensors import DATATYPES, Array
 from shoal_agent.hardware import module_of
 from shoal_contract.manifest import TensorSpec
+from shoal_numerics.tensors import DATATYPES, Array
 
 _SIGNATURES: Final = ("serving_default", "infer")
 """Signatures that serve, in this order; a trainable file has others beside them."""

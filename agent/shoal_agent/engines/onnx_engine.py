@@ -9,8 +9,8 @@ import numpy as np
 from shoal_agent.engines.engine import CPU, EngineError, EngineSetup
 from shoal_agent.engines.onnx_session import OnnxOptions, first_line, open_session, shrinking
 from shoal_agent.engines.specs import check_specs
-from shoal_agent.engines.tensors import Array, bytes_array
 from shoal_contract.manifest import Datatype, TensorSpec
+from shoal_numerics.tensors import Array, bytes_array
 
 _DATATYPES: Final[dict[str, Datatype]] = {
     "tensor(bool)": "BOOL",

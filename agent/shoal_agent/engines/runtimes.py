@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 from shoal_agent.engines.engine import CPU, Engine, EngineError, EngineSetup
 from shoal_agent.engines.engine_cache import EngineCache
-from shoal_agent.engines.golden import run_golden
+from shoal_agent.engines.golden import golden_inputs, run_golden
 from shoal_agent.engines.load import Broken, check_loadable
 from shoal_agent.engines.onnx_session import GpuBounds, OnnxOptions
 from shoal_agent.engines.provider_order import litert_accelerators, onnx_accelerators
 from shoal_agent.engines.remembered import RememberedSetups
 from shoal_agent.engines.runtime_check import Ended, RuntimeCheck, build_of, try_in_child, version_of
-from shoal_agent.engines.tensors import from_tensor_data
 from shoal_agent.engines.warmup import Instruments, Warmup, WarmupBounds
 from shoal_agent.hardware import available_runtimes, fingerprint, has_gpu, module_of
 from shoal_agent.settings import EngineSettings
@@ -167,9 +166,10 @@ class Runtimes:
             settings.most_cpu_ratio,
             settings.arena_bytes,
         )
-        golden = {name: from_tensor_data(tensor) for name, tensor in file.manifest.golden_inputs.items()}
+        golden = golden_inputs(file.manifest)
         warmup = Warmup(partial(self._open, file), golden, bounds, self._machine.instruments)
-        return warmup.choose(one_thread, can_have_arena=file.variant.runtime == "onnxruntime")
+        has_arena = file.variant.runtime == "onnxruntime"
+        return warmup.choose(one_thread, can_have_arena=has_arena, is_batched=file.manifest.is_batched)
 
     def _open(self, file: _File, setup: EngineSetup) -> Engine:
         path, (inputs, outputs) = file.path, (file.manifest.inputs, file.manifest.outputs)

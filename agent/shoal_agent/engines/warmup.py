@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from shoal_agent.engines.cost import release_free_memory
 from shoal_agent.engines.engine import Engine, EngineSetup
 from shoal_agent.engines.joining import best_together, can_join
-from shoal_agent.engines.tensors import Array
+from shoal_numerics.tensors import Array
 
 _MAX_RUNS: Final = 16
 """Of one setting. The first makes what later ones use."""
@@ -84,12 +84,13 @@ class Warmup:
         self._bounds = bounds
         self._read = instruments or Instruments()
 
-    def choose(self, one_thread: EngineSetup, *, can_have_arena: bool) -> EngineSetup:
+    def choose(self, one_thread: EngineSetup, *, can_have_arena: bool, is_batched: bool = True) -> EngineSetup:
         """Return the setting to run with, and the time of its run.
 
         Args:
             one_thread: Begins: one thread and no arena.
             can_have_arena: Whether the runtime has an arena at all.
+            is_batched: Whether samples lie along the first axis, so that requests could be answered together.
 
         Raises:
             EngineError: The model does not load, or fails on its golden input.
@@ -113,7 +114,8 @@ class Warmup:
             if is_worth_it(timing, best_timing, first, bounds) and takes_bytes <= bounds.arena_bytes:
                 best, best_timing = setup, timing
         has_time = self._read.clock_s() - began_s < bounds.warmup_s
-        return replace(best, run_ms=best_timing.run_s * 1000, together=self._together(best) if has_time else 1)
+        together = self._together(best) if is_batched and has_time else 1
+        return replace(best, run_ms=best_timing.run_s * 1000, together=together)
 
     def _together(self, setup: EngineSetup) -> int:
         """Return how many samples are best answered together."""

@@ -11,15 +11,21 @@ from shoal_numerics import STATISTICS, sample_statistics
 
 
 def rows_of(served: ServedModel, inputs: Mapping[str, Array]) -> NDArray[np.float32]:
-    """Return the features as (n, features) float32; no rows where the inputs are text or not n times the baseline's."""
-    arrays = [inputs[spec.name] for spec in served.manifest.inputs]
-    features = len(served.manifest.baseline.features)
+    """Return the features as (n, features) float32, of the inputs that are watched.
+
+    No rows where they are text or not n times the baseline's. A request of a version without batches is one row.
+    """
+    manifest = served.manifest
+    watched = manifest.baseline.inputs or [spec.name for spec in manifest.inputs]
+    arrays = [inputs[name] if manifest.is_batched else inputs[name][np.newaxis] for name in watched]
+    features = len(manifest.baseline.features)
     if any(array.dtype.kind == "O" for array in arrays):
         return np.empty((0, features), dtype=np.float32)
-    if served.manifest.baseline.features_of == "statistics":
+    if manifest.baseline.features_of == "statistics":
         return _statistics(arrays, features)
     samples, rest = divmod(sum(array.size for array in arrays), features)
-    if rest or samples == 0 or any(array.size % samples for array in arrays):
+    is_odd = samples == 0 or (samples > 1 and not manifest.is_batched)
+    if rest or is_odd or any(array.size % samples for array in arrays):
         return np.empty((0, features), dtype=np.float32)
     with np.errstate(over="ignore"):
         flat = [array.reshape(samples, -1).astype(np.float32, copy=False) for array in arrays]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal_agent.engines.tensors import Array
+from shoal_numerics.tensors import Array
 
 
 def cast(values: NDArray[np.float64], dtype: np.dtype[Any]) -> Array:

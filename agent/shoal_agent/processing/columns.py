@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal_agent.engines.tensors import Array
 from shoal_agent.processing.errors import ProcessingError
+from shoal_numerics.tensors import Array
 
 MISSING: Final = -2
 UNKNOWN: Final = -1

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal_agent.engines.tensors import NUMPY_TYPES, Array
 from shoal_agent.processing.cast import cast
 from shoal_agent.processing.errors import SampleError, missing_extra
 from shoal_agent.processing.made import Made, Placement
 from shoal_agent.processing.resize import resized
 from shoal_contract.manifest import TensorSpec
 from shoal_contract.processing import CHANNELS, ImageInput
+from shoal_numerics.tensors import NUMPY_TYPES, Array
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal_agent.engines.tensors import Array
 from shoal_agent.processing.boxes import find_boxes
 from shoal_agent.processing.errors import ProcessingError
 from shoal_agent.processing.made import Placement
 from shoal_contract.processing import Activation, BoxesOutput, ClassesOutput, NumbersOutput, Output
+from shoal_numerics.tensors import Array
 
 
 def read_output(

@@ -5,7 +5,6 @@ from typing import Final
 
 import numpy as np
 
-from shoal_agent.engines.tensors import Array
 from shoal_agent.processing.columns import column_of
 from shoal_agent.processing.images import make_images
 from shoal_agent.processing.made import Made, Placement, Prepared
@@ -14,6 +13,7 @@ from shoal_agent.processing.plain import make_plain
 from shoal_agent.processing.tables import make_table
 from shoal_contract.manifest import TensorSpec, VersionManifest
 from shoal_contract.processing import ImageInput, NumberFeature, Processing, TabularInput
+from shoal_numerics.tensors import Array
 
 MAX_PIXELS: Final = 24 * 1024 * 1024
 """Of one image, unless the device's owner allows more: 72 MB while it is decoded."""

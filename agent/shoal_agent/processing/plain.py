@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from shoal_agent.engines.tensors import NUMPY_TYPES, Array
 from shoal_agent.processing.columns import column_of, shown
 from shoal_agent.processing.errors import SampleError
 from shoal_agent.processing.made import Made
 from shoal_contract.manifest import TensorSpec
+from shoal_numerics.tensors import NUMPY_TYPES, Array
 
 
 def make_plain(spec: TensorSpec, columns: Mapping[str, Array], rows: int) -> Made:

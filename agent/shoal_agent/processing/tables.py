@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal_agent.engines.tensors import NUMPY_TYPES, Array
 from shoal_agent.processing.cast import cast
 from shoal_agent.processing.columns import MISSING, UNKNOWN, column_of, shown, to_codes, to_numbers
 from shoal_agent.processing.made import Made
 from shoal_contract.manifest import TensorSpec
 from shoal_contract.processing import CategoryFeature, NumberFeature, TabularInput
+from shoal_numerics.tensors import NUMPY_TYPES, Array
 
 
 def make_table(made: TabularInput, spec: TensorSpec, columns: Mapping[str, Array], rows: int) -> Made:

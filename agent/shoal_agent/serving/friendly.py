@@ -12,7 +12,7 @@ from shoal_agent.endpoint.message import UNPROCESSABLE
 from shoal_agent.engines import NUMPY_TYPES, Array, bytes_array
 from shoal_agent.processing import Prepared
 from shoal_agent.serving.declared import predictions, prepare
-from shoal_agent.serving.decode import InferRequest, Wanted, check_finite
+from shoal_agent.serving.decode import InferRequest, Wanted, check_finite, check_shape
 from shoal_agent.serving.entities import Chosen, Entity, shown
 from shoal_agent.serving.infer import Answer
 from shoal_agent.serving.models import ServedModel
@@ -99,8 +99,9 @@ def _is_one(features: object) -> bool:
 def _inputs(features: object, served: ServedModel) -> dict[str, Array]:
     """Return the model's inputs: by their names, by the features' names, or in the order of the only input."""
     specs = served.engine.inputs
+    read = _tensor if served.manifest.is_batched else _whole_tensor
     if isinstance(features, dict) and set(features) == {spec.name for spec in specs}:
-        return {spec.name: _tensor(features[spec.name], spec) for spec in specs}
+        return {spec.name: read(features[spec.name], spec) for spec in specs}
     if len(specs) > 1:
         names = ", ".join(spec.name for spec in specs)
         raise RequestError(f"features: model {served.name!r} takes several inputs; give each by name: {names}")
@@ -112,23 +113,35 @@ def _inputs(features: object, served: ServedModel) -> dict[str, Array]:
             remedy = f"give a value for each of: {', '.join(names_in_order)[:500]}"
             raise RequestError(f"features: missing or unknown: {found[:_SHOWN]}", remedy=remedy)
         features = [features[name] for name in names_in_order]
-    return {specs[0].name: _tensor(features, specs[0])}
+    return {specs[0].name: read(features, specs[0])}
+
+
+def _whole_tensor(values: object, spec: TensorSpec) -> Array:
+    """Return an input of a request that is one sample: nested as its shape says, or flat where its sizes are known."""
+    array = _numbers(values, spec)
+    if array.ndim <= 1 and -1 not in spec.shape and array.size == math.prod(spec.shape):
+        return array.reshape(spec.shape)
+    check_shape(list(array.shape), spec, f"features for input {spec.name!r}")
+    return array
 
 
 def _tensor(values: object, spec: TensorSpec) -> Array:
     """Return one sample, or as many as there are rows, as the model's input."""
-    kind = NUMPY_TYPES[spec.datatype]
-    try:
-        array = _array(values, kind)
-    except (ValueError, TypeError, OverflowError) as error:
-        message = f"features for input {spec.name!r}: expected {spec.datatype}, in lists of equal lengths"
-        raise RequestError(message, remedy=REMEDY) from error
+    array = _numbers(values, spec)
     one = tuple(1 if size == -1 else size for size in spec.shape)
     sample = math.prod(one[1:]) if spec.shape and spec.shape[0] == -1 else math.prod(one)
     if array.size == 0 or array.size % sample or (array.size != sample and spec.shape[:1] != (-1,)):
         message = f"features for input {spec.name!r}: {array.size} values found, expected {sample} for each sample"
         raise RequestError(message)
     return array.reshape((array.size // sample, *one[1:]) if spec.shape[:1] == (-1,) else one)
+
+
+def _numbers(values: object, spec: TensorSpec) -> Array:
+    try:
+        return _array(values, NUMPY_TYPES[spec.datatype])
+    except (ValueError, TypeError, OverflowError) as error:
+        message = f"features for input {spec.name!r}: expected {spec.datatype}, in lists of equal lengths"
+        raise RequestError(message, remedy=REMEDY) from error
 
 
 def _array(values: object, kind: "np.dtype[Any]") -> Array:
@@ -162,7 +175,9 @@ def predictions_of(served: ServedModel, outputs: Mapping[str, Array]) -> list[di
     if output.dtype.kind == "f" and not np.isfinite(output).all():
         message = "the model answered NaN or infinity for these features"
         raise RequestError(message, UNPROCESSABLE, "check that they are of the kind the model was trained on")
-    classes = len(manifest.baseline.predictions)
+    # Of more labels than are watched, the baseline counts none.
+    known = len(manifest.labels) if output.shape[1:] == (len(manifest.labels),) else 0
+    classes = len(manifest.baseline.predictions) or known
     rows = output.reshape(-1, classes) if classes > 1 and output.size % classes == 0 else None
     if rows is None:  # no classes to choose from: the numbers themselves
         values = output.reshape(len(output), -1) if output.ndim else output.reshape(1, 1)

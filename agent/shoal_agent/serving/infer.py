@@ -168,7 +168,9 @@ class Inference:
             return self._run([item])[0]
         borrowed = ExitStack()
         borrowed.enter_context(server.borrow(name))
-        together = min(served.engine.setup.together, self.settings.most_together)
+        # A setting that is remembered is the file's, and the same file may be declared in another way.
+        best = served.engine.setup.together if served.manifest.is_batched else 1
+        together = min(best, self.settings.most_together)
         claim = Claim(
             name, self._run, served, together, self._priorities.get(name, 0), self._most_at_once.get(name, 0), timeout_s
         )
@@ -264,7 +266,8 @@ class Inference:
         if part.has_run:
             self._pace.note(served, question.form, question.body_bytes, (ended_s - part.begun_s) * 1000)
         at_s = (came_s, part.begun_s, part.decoded_s, part.inferred_s, ended_s)
-        statistics.note_answer(_samples(part.asked.inputs), at_s)
+        samples = _samples(part.asked.inputs) if served.manifest.is_batched else 1
+        statistics.note_answer(samples, at_s)
         if not served.members:
             self._observer.observe(served, part.asked.inputs, part.outputs, (ended_s - came_s) * 1000, answer_id)
         return answer

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from shoal_agent.engines import NUMPY_TYPES, Array
-from shoal_agent.engines.tensors import DATATYPES
 from shoal_agent.errors import AgentError
 from shoal_agent.serving.binary import Tail, read_tensor, write_tensor
 from shoal_contract.manifest import Datatype
+from shoal_numerics.tensors import DATATYPES
 
 
 def write_request(inputs: Mapping[str, Array]) -> tuple[bytes, int]:

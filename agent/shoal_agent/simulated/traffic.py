@@ -16,12 +16,12 @@ import numpy as np
 from anyio import to_thread
 from numpy.typing import NDArray
 
-from shoal_agent.engines import Array, EngineError
-from shoal_agent.engines.tensors import NUMPY_TYPES
+from shoal_agent.engines import Array, EngineError, golden_inputs
 from shoal_agent.monitor import Monitor
 from shoal_agent.serving import ModelServer, ServedModel
 from shoal_contract.manifest import FeatureBaseline, VersionManifest
 from shoal_numerics import STATISTICS
+from shoal_numerics.tensors import NUMPY_TYPES
 
 STEP_S: Final = 1.0
 """Requests of so long are made at once."""
@@ -56,7 +56,8 @@ class TrafficPlan:
 class Sampler:
     """Draws inputs like those of the training data: each feature by its histogram, apart from the others.
 
-    Where the features are statistics, the values are normal with the mean and the deviation that were drawn.
+    Where the features are statistics, the values are normal with the mean and the deviation that were drawn. Inputs
+    that are not watched are those of the golden input.
 
     Args:
         manifest: Has the histograms and the inputs.
@@ -66,6 +67,10 @@ class Sampler:
         features = manifest.baseline.features
         self._are_statistics = manifest.baseline.features_of == "statistics"
         self._inputs = manifest.inputs
+        watched = manifest.baseline.inputs or [spec.name for spec in manifest.inputs]
+        golden = golden_inputs(manifest) if manifest.baseline.inputs else {}
+        rows = slice(1) if manifest.is_batched else ...
+        self._unwatched = {name: array[rows] for name, array in golden.items() if name not in watched}
         shape = (len(features), max(len(one.counts) for one in features))
         self._up_to = np.ones(shape)
         self._left, self._right = np.zeros(shape), np.zeros(shape)
@@ -80,8 +85,12 @@ class Sampler:
         rows = np.arange(len(self._up_to))
         bins = (chance.random((len(rows), 1)) >= self._up_to[:, :-1]).sum(axis=1)
         features = chance.uniform(self._left[rows, bins], self._right[rows, bins])
-        inputs, at = {}, 0
+        inputs: dict[str, Array] = {}
+        at = 0
         for spec in self._inputs:
+            if spec.name in self._unwatched:
+                inputs[spec.name] = self._unwatched[spec.name]
+                continue
             shape = tuple(max(size, 1) for size in spec.shape)
             size = len(STATISTICS) if self._are_statistics else math.prod(shape)
             values = features[at : at + size]

@@ -232,6 +232,7 @@ def _draw_version(version: VersionDetail) -> None:
             ("warnings", version.warnings),
             ("inputs", [f"{one.name} {one.datatype}{one.shape}" for one in version.inputs]),
             ("outputs", [f"{one.name} {one.datatype}{one.shape}" for one in version.outputs]),
+            ("a request", "is one sample" if version.batching == "none" else "holds any number of samples"),
             ("parent", version.provenance.parent_version),
             ("federated run", version.provenance.federated_run),
             ("data", version.provenance.data_sha256[:16]),

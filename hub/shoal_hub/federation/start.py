@@ -121,12 +121,13 @@ def _check_open(session: Session, model: str) -> None:
 
 
 def _batch_size(store: ArtifactStore, version: Version) -> int:
-    if TRAINER_FILE not in version.files:
+    bundle = Bundle.model_validate_json(store.read(version.files[BUNDLE_FILE]))
+    if TRAINER_FILE not in version.files or bundle.trainer is None:
         raise ConflictError(
             f"{version.model} version {version.number} has no {TRAINER_FILE}, so devices can not train it",
             "register a bundle that shoal_training wrote with a trainer",
         )
-    return Bundle.model_validate_json(store.read(version.files[BUNDLE_FILE])).trainer.batch_size
+    return bundle.trainer.batch_size
 
 
 def _devices(session: Session, request: RunRequest, dataset: str) -> list[str]:

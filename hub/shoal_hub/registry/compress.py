@@ -36,7 +36,7 @@ class CompressResult(BaseModel):
 
     targets: tuple[str, ...]
     original_bytes: int
-    original_accuracy: float
+    original_accuracy: float | None
     original_latency_p50_ms: float
 
 

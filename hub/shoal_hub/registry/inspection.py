@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,19 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shoal_contract.manifest import MAX_FEATURES, Baseline, FeatureBaseline
+from shoal_contract.limits import MAX_WATCHED_LABELS
+from shoal_contract.manifest import MAX_FEATURES, Baseline, FeatureBaseline, TensorSpec
 from shoal_hub.errors import HubError, InvalidInputError
 from shoal_hub.registry.gate import check_bundle_file
 from shoal_hub.registry.limits import BundleLimits
 from shoal_numerics import STATISTICS, Histogram, HistogramEdges, HistogramError, sample_statistics
+from shoal_numerics.tensors import NUMPY_TYPES
 from shoal_training.bundle import BUNDLE_FILE, CALIBRATION_FILE, ONNX_FILE, TEST_FILE, Bundle, read_bundle
-from shoal_training.errors import TrainingError
+from shoal_training.errors import DataError, TrainingError
+from shoal_training.onnx_samples import OnnxModel
 
 BASELINE_BINS: Final = 20
 MAX_BASELINE_ROWS: Final = 100_000
 TIMEOUT_S: Final = 120.0
 MAX_MEMORY_BYTES: Final = 8 * 2**30
-_DTYPES: Final = {"FP32": np.float32, "FP64": np.float64, "INT32": np.int32, "INT64": np.int64, "UINT8": np.uint8}
 _REMEDY: Final = "check the bundle with the tool that wrote it, and write it again"
 
 Arrays = dict[str, NDArray[Any]]
@@ -79,14 +82,17 @@ def inspect(folder: Path, limits: BundleLimits) -> Inspection:
     for name in bundle.files:
         check_bundle_file(folder / name, limits)
     calibration = _inputs(folder / CALIBRATION_FILE, bundle)
-    scores = _run(folder / ONNX_FILE, bundle, calibration)
-    _run(folder / ONNX_FILE, bundle, _inputs(folder / TEST_FILE, bundle))
+    test = _inputs(folder / TEST_FILE, bundle) if TEST_FILE in bundle.files else None
+    try:
+        scores = _run(folder / ONNX_FILE, bundle, calibration, test)
+    except DataError as error:
+        raise InvalidInputError(str(error), _REMEDY) from error
     return Inspection(baseline=_baseline(bundle, calibration, scores))
 
 
 def _check_names(found: set[str], named: set[str]) -> None:
     """See that the bundle names every file that is opened here: only what it names passes the gate and is kept."""
-    missing, unnamed = sorted({ONNX_FILE, CALIBRATION_FILE, TEST_FILE} - named - found), sorted(found - named)
+    missing, unnamed = sorted({ONNX_FILE, CALIBRATION_FILE} - named - found), sorted(found - named)
     if missing:
         raise InvalidInputError(f"inspecting the bundle: it has no {', '.join(missing)}", _REMEDY)
     if unnamed:
@@ -94,59 +100,73 @@ def _check_names(found: set[str], named: set[str]) -> None:
 
 
 def _inputs(path: Path, bundle: Bundle) -> Arrays:
-    """Return the model's inputs of an .npz: by name, or `x` where there is one input."""
+    """Return samples of the model's inputs out of an .npz: by name, or `x` where there is one input."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             named = {spec.name: archive[spec.name if spec.name in archive else "x"] for spec in bundle.inputs}
     except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise InvalidInputError(f"reading {path.name}: {error}", _REMEDY) from error
     for spec in bundle.inputs:
-        array = named[spec.name]
-        fits = array.ndim == len(spec.shape) and all(
-            want in (-1, have) for want, have in zip(spec.shape, array.shape, strict=True)
+        array, shape = named[spec.name], spec.shape if bundle.batching is None else (-1, *spec.shape)
+        fits = array.ndim == len(shape) > 0 and all(
+            want in (-1, have) for want, have in zip(shape, array.shape, strict=True)
         )
-        if not fits or array.size == 0 or array.dtype.kind not in "fiub" or spec.datatype not in _DTYPES:
-            msg = (
-                f"reading {path.name}: {spec.name} is {array.dtype}{array.shape}, expected {spec.datatype}{spec.shape}"
-            )
+        if not fits or array.size == 0 or array.dtype.kind not in "fiub" or spec.datatype == "BYTES":
+            msg = f"reading {path.name}: {spec.name} is {array.dtype}{array.shape}, expected {spec.datatype}{shape}"
             raise InvalidInputError(msg, _REMEDY)
     rows = min(len(array) for array in named.values())
-    return {name: array[: min(rows, MAX_BASELINE_ROWS)] for name, array in named.items()}
+    kept = {spec.name: named[spec.name][: min(rows, MAX_BASELINE_ROWS)] for spec in bundle.inputs}
+    return {spec.name: kept[spec.name].astype(NUMPY_TYPES[spec.datatype]) for spec in bundle.inputs}
 
 
-def _run(path: Path, bundle: Bundle, inputs: Arrays) -> NDArray[np.float32]:
-    """Return the first output of the float32 ONNX for all rows."""
-    import onnxruntime
+def _run(path: Path, bundle: Bundle, calibration: Arrays, test: Arrays | None) -> NDArray[np.float32] | None:
+    """Run the model on all data, and see that samples lie where the bundle says.
 
-    try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-        feeds = {spec.name: inputs[spec.name].astype(_DTYPES[spec.datatype]) for spec in bundle.inputs}
-        output: NDArray[np.float32] = session.run([bundle.outputs[0].name], feeds)[0]
-    except Exception as error:
-        raise InvalidInputError(f"running {path.name}: {str(error)[:300]}", _REMEDY) from error
-    return output
+    Returns:
+        The first output for the calibration's samples, (n, labels); None where it is none of scores that are watched.
+
+    Raises:
+        DataError: The model does not load, does not run, or answers samples together otherwise than alone.
+    """
+    model = OnnxModel(path, [spec.name for spec in bundle.outputs], is_batched=bundle.batching is None)
+    if bundle.batching is None and all(spec.shape[:1] == (-1,) for spec in bundle.inputs):
+        model.check_apart(calibration)
+    if test is not None:
+        for _ in model.runs(test):
+            pass
+    labels = len(bundle.labels) if 1 < len(bundle.labels) <= MAX_WATCHED_LABELS else 0
+    found = []
+    for outputs in model.runs(calibration):
+        first = outputs[bundle.outputs[0].name]
+        rows = first if bundle.batching is None else first.reshape(1, -1)
+        if rows.shape[1:] == (labels,) and rows.dtype.kind in "fiu":
+            found.append(rows.astype(np.float32))
+    scores = np.concatenate(found) if found else np.empty((0, labels), dtype=np.float32)
+    return scores if labels and len(scores) == len(next(iter(calibration.values()))) else None
 
 
-def _baseline(bundle: Bundle, inputs: Arrays, scores: NDArray[np.float32]) -> Baseline:
-    names = _feature_names(bundle, inputs)
+def _baseline(bundle: Bundle, inputs: Arrays, scores: NDArray[np.float32] | None) -> Baseline:
+    specs = [spec for spec in bundle.inputs if bundle.watched is None or spec.name in bundle.watched]
+    arrays = [inputs[spec.name] for spec in specs]
     features_of: Literal["statistics"] | None = None
-    arrays = [inputs[spec.name] for spec in bundle.inputs]
-    rows = np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
-    if len(names) > MAX_FEATURES:
-        names = [f"{spec.name}.{statistic}" for spec in bundle.inputs for statistic in STATISTICS]
+    if _is_large(specs, arrays, is_batched=bundle.batching is None):
+        names = [f"{spec.name}.{statistic}" for spec in specs for statistic in STATISTICS]
         rows, features_of = sample_statistics(arrays), "statistics"
+    else:
+        names = _feature_names(specs, inputs)
+        rows = np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
     try:
         features = _histograms(rows, HistogramEdges.equal_mass(rows, BASELINE_BINS), names)
-        is_scored = len(bundle.labels) > 1 and scores.ndim == 2 and scores.shape[1] == len(bundle.labels)  # noqa: PLR2004
-        confidence = scores.max(axis=1) if is_scored else np.empty(0, dtype=np.float32)
+        confidence = scores.max(axis=1) if scores is not None else np.empty(0, dtype=np.float32)
         edges = HistogramEdges.uniform(0.0, 1.0, BASELINE_BINS)
         return Baseline(
             samples=len(rows),
             features_of=features_of,
+            inputs=None if bundle.watched is None else tuple(spec.name for spec in specs),
             features=features,
-            predictions=tuple(np.bincount(scores.argmax(axis=1), minlength=len(bundle.labels)).tolist())
-            if is_scored
-            else (),
+            predictions=()
+            if scores is None
+            else tuple(np.bincount(scores.argmax(axis=1), minlength=len(bundle.labels)).tolist()),
             confidence=_histograms(confidence, edges, ["confidence"])[0],
         )
     except (HistogramError, ValidationError) as error:
@@ -165,10 +185,16 @@ def _histograms(rows: NDArray[Any], edges: HistogramEdges, names: list[str]) -> 
     )
 
 
-def _feature_names(bundle: Bundle, inputs: Arrays) -> list[str]:
+def _is_large(specs: Sequence[TensorSpec], arrays: Sequence[NDArray[Any]], *, is_batched: bool) -> bool:
+    """Whether samples have too many values to watch one by one, or so many today and so many tomorrow."""
+    is_open = any(-1 in (spec.shape[1:] if is_batched else spec.shape) for spec in specs)
+    return is_open or sum(array[0].size for array in arrays) > MAX_FEATURES
+
+
+def _feature_names(specs: Sequence[TensorSpec], inputs: Arrays) -> list[str]:
     return [
         f"{spec.name}[{','.join(str(index) for index in place)}]" if place else spec.name
-        for spec in bundle.inputs
+        for spec in specs
         for place in np.ndindex(inputs[spec.name].shape[1:])
     ]
 

@@ -1,12 +1,13 @@
 """Routes of what happens to a version: stages and their history, encryption and compression."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from shoal_compression.compress import TECHNIQUES
+from shoal_compression.compress import TECHNIQUE_NAMES, techniques_for
 from shoal_contract.ids import Name
 from shoal_hub.approvals.policy import approvals_needed, require_none_needed
 from shoal_hub.approvals.public import WAITING, waiting
@@ -45,7 +46,7 @@ class StageMoved(BaseModel):
 
 
 class CompressRequest(BaseModel):
-    """Which variants to make; every one that the hub can make, if none is named."""
+    """Which variants to make; every one that suits the version's files, if none is named."""
 
     techniques: Annotated[list[Name], Field(max_length=16)] = []
 
@@ -92,16 +93,16 @@ def compress_version(
 ) -> JobPublic:
     """Start the job that makes variants of a version."""
     version = find_version(session, name, str(number))
-    params = {"version_id": version.id, "techniques": _chosen(body.techniques)}
+    params = {"version_id": version.id, "techniques": _chosen(body.techniques, version.files)}
     job = enqueue(session, "compress", f"model/{name}/{number}", params, by=operator.name)
     return JobPublic.model_validate(job, from_attributes=True)
 
 
-def _chosen(techniques: list[str]) -> list[str]:
-    unknown = [name for name in techniques if name not in TECHNIQUES]
+def _chosen(techniques: list[str], files: Collection[str]) -> list[str]:
+    unknown = [name for name in techniques if name not in TECHNIQUE_NAMES]
     if unknown:
-        raise InvalidInputError(f"no technique {', '.join(unknown)}", f"known are {', '.join(TECHNIQUES)}")
-    return list(dict.fromkeys(techniques)) or list(TECHNIQUES)
+        raise InvalidInputError(f"no technique {', '.join(unknown)}", f"known are {', '.join(TECHNIQUE_NAMES)}")
+    return list(dict.fromkeys(techniques)) or list(techniques_for(files))
 
 
 def _waits(hub: HubContext, name: str, number: int, body: StageMove, by: str) -> bool:

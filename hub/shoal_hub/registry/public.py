@@ -61,6 +61,7 @@ class VersionDetail(VersionSummary):
     parameters: dict[str, Any]
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
+    batching: str | None
     labels: list[str]
     provenance: Provenance
     files: dict[str, str]

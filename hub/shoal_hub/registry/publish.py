@@ -113,6 +113,7 @@ def build_manifest(
         inputs=version.inputs,  # type: ignore[arg-type]  # JSON of these types; pydantic reads and checks it
         outputs=version.outputs,  # type: ignore[arg-type]
         labels=tuple(version.labels),
+        batching=version.batching,  # type: ignore[arg-type]
         golden_inputs=version.golden_inputs,
         variants=tuple(_variant(row, standing_in.get(row.target)) for row in variants),
         baseline=version.baseline,  # type: ignore[arg-type]

@@ -141,6 +141,7 @@ def _row(
         inputs=[spec.model_dump(mode="json") for spec in bundle.inputs],
         outputs=[spec.model_dump(mode="json") for spec in bundle.outputs],
         labels=list(bundle.labels),
+        batching=bundle.batching,
         processing=bundle.processing.model_dump(mode="json") if bundle.processing else None,
         baseline=inspection.baseline.model_dump(mode="json"),
         provenance=provenance.model_dump(mode="json"),

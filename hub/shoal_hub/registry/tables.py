@@ -54,6 +54,7 @@ class Version(SQLModel, table=True):
     inputs: list[JsonObject] = Field(sa_type=JSON, description="contract TensorSpec of each input")
     outputs: list[JsonObject] = Field(sa_type=JSON, description="contract TensorSpec of each output")
     labels: list[str] = Field(sa_type=JSON)
+    batching: str | None = Field(default=None, description="`none`: a request is one sample")
     processing: JsonObject | None = Field(
         default=None, sa_type=JSON(none_as_null=True), description="contract Processing, as the bundle declares it"
     )

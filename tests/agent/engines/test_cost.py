@@ -55,6 +55,14 @@ def test_a_model_that_takes_one_size_of_batch_alone_is_timed_with_the_golden_inp
     assert set(engine.shapes) == {tiny.GOLDEN.shape}
 
 
+def test_a_model_whose_request_is_one_sample_is_timed_with_the_golden_input() -> None:
+    engine = _Slow(0.01)
+    manifest = tiny.tiny_manifest().model_copy(update={"batching": "none"})
+    meter = CostMeter(lambda: 0, release=lambda: None, clock_s=lambda: engine.now_s)
+    meter.measure(engine, manifest, tiny.onnx_variant(), BeforeUse(0, 0.001))
+    assert set(engine.shapes) == {tiny.GOLDEN.shape}
+
+
 def test_a_slow_model_is_run_once_and_no_more() -> None:
     assert _measure(_Slow(40.0))[:2] == (pytest.approx(40_000.0), 1)
 

@@ -31,10 +31,12 @@ class _Board:
         self.now_s += self.load_s
         return _Model(self, setup)
 
-    def choose(self, bounds: WarmupBounds = BOUNDS, *, can_have_arena: bool = False) -> tuple[int, bool]:
+    def choose(
+        self, bounds: WarmupBounds = BOUNDS, *, can_have_arena: bool = False, is_batched: bool = True
+    ) -> tuple[int, bool]:
         instruments = Instruments(lambda: self.now_s, lambda: self.spent_s, lambda: self.resident, release=lambda: None)
         self.chosen = Warmup(self.opens, {"x": tiny.GOLDEN}, bounds, instruments).choose(
-            ONE, can_have_arena=can_have_arena
+            ONE, can_have_arena=can_have_arena, is_batched=is_batched
         )
         return self.chosen.threads, self.chosen.has_arena
 
@@ -111,6 +113,14 @@ def test_only_one_setting_is_loaded_at_a_time() -> None:
     assert (board.most_open, board.open_now) == (1, 0)
     assert board.opened == [(1, False), (2, False), (4, False), (4, True), (4, False)]
     assert board.chosen.together == 8, "which costs this model as little as one sample"
+
+
+def test_a_model_without_batches_is_never_measured_together() -> None:
+    board = _Board(_times(1e-3, 1e-3, 1e-3))
+    board.choose(is_batched=False)
+    assert board.chosen.together == 1
+    board.choose()
+    assert board.chosen.together == 8
 
 
 def test_nothing_further_is_begun_when_the_time_is_over() -> None:

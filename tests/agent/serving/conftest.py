@@ -116,6 +116,14 @@ def served_pair() -> ServedModel:
     return ServedModel("pair", 1, variant.target, manifest, "0" * 64, engine)
 
 
+def served_stream(engine: Engine | None = None) -> ServedModel:
+    """The model whose requests are one sample each: a state, and a setting without axes."""
+    manifest = tiny.stream_manifest()
+    [variant] = manifest.variants
+    engine = engine or load_engine(tiny.path_of(variant, "stream"), variant, manifest.inputs, manifest.outputs)
+    return ServedModel("stream", 1, variant.target, manifest, "5" * 64, engine)
+
+
 @asynccontextmanager
 async def running(
     settings: ServingSettings = ServingSettings(),  # noqa: B008 - frozen

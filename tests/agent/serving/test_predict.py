@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,20 @@ async def test_the_version_may_be_named(endpoint: Endpoint) -> None:
     assert (await predict(endpoint, features=ROW, version="2")).status_code == 404
 
 
+async def test_a_version_with_more_labels_than_are_watched_answers_by_its_labels(endpoint: Endpoint) -> None:
+    served = served_tiny()
+    baseline = served.manifest.baseline.model_copy(update={"predictions": ()})
+    manifest = served.manifest.model_copy(update={"baseline": baseline})
+    await endpoint.server.swap("tiny", replace(served, manifest=manifest))
+    answer = (await predict(endpoint, features=ROW)).json()
+    assert (answer["prediction"], answer["label"]) == ("abc"[EXPECTED.argmax()], EXPECTED.argmax())
+
+
 async def test_numbers_are_given_back_where_there_are_no_classes() -> None:
     server = ModelServer()
     served = served_echo("echo", EchoEngine("FP32", (-1, 2)))
     manifest = served.manifest
     baseline = manifest.baseline.model_copy(update={"predictions": ()})
-    from dataclasses import replace
-
     await server.swap("echo", replace(served, manifest=manifest.model_copy(update={"baseline": baseline})))
     router = create_router(Inference(server, SeenRequests()))
     from tests.agent.endpoints import ask

@@ -101,3 +101,9 @@ async def test_what_a_device_serves_is_asked_and_the_monitor_counts_the_answers(
 def test_rates_that_are_none_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"expected|may be below 0"):
         TrafficPlan(**wrong)  # type: ignore[arg-type]
+
+
+def test_inputs_that_are_not_watched_are_those_of_the_golden_input() -> None:
+    drawn = Sampler(tiny.stream_manifest()).draw(np.random.default_rng(0))
+    assert {name: array.shape for name, array in drawn.items()} == {"sound": (1, 1), "state": (2, 1, 3), "rate": ()}
+    assert int(drawn["rate"]) == 3

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from shoal_agent.engines import NUMPY_TYPES, Array, from_tensor_data, to_tensor_data
+from shoal_numerics.tensors import NUMPY_TYPES, Array, from_tensor_data, to_tensor_data
 
 _ELEMENTS = {"BYTES": st.binary(max_size=9)}
 

@@ -1,0 +1,153 @@
+"""Bundles of ONNX models that come from elsewhere: what is read off the file and the samples, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from tests.fixtures import tiny
+from typer.testing import CliRunner
+
+from shoal_training.bring import app
+from shoal_training.bundle import read_bundle, read_card
+from shoal_training.errors import BundleError, DataError
+from shoal_training.onnx_bundle import About, bundle_from_onnx
+from shoal_training.onnx_samples import OnnxModel
+
+ABOUT = About("tiny", "ada", labels=("a", "b", "c"))
+STREAM = About("stream", "ada", watched=("sound",))
+X = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+SOUND = np.random.default_rng(1).normal(size=(6, 1, 16)).astype(np.float32)
+STILL, RATE = np.zeros((2, 1, 3), dtype=np.float32), np.array(5, dtype=np.int64)
+
+
+def file_of(name: str) -> Path:
+    return tiny.FILES / f"{name}.onnx"
+
+
+def write_onnx(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any]) -> Path:
+    graph = helper.make_graph(nodes, "made", inputs, outputs)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def value(name: str, shape: list[Any], kind: int = TensorProto.FLOAT) -> Any:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def test_the_file_is_taken_as_it_is_and_its_tensors_are_told(tmp_path: Path) -> None:
+    bundle_from_onnx(file_of("classify"), {"x": X.astype(np.float64)}, tmp_path / "out", ABOUT)
+    bundle = read_bundle(tmp_path / "out")
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == file_of("classify").read_bytes()
+    assert (bundle.inputs, bundle.outputs, bundle.batching, bundle.trainer) == (tiny.INPUTS, tiny.OUTPUTS, None, None)
+    with np.load(tmp_path / "out" / "calibration.npz") as kept:
+        np.testing.assert_array_equal(kept["x"], X)
+    assert (bundle.metrics, set(bundle.files)) == ({}, {"model.onnx", "calibration.npz"})
+
+
+def test_true_labels_measure_its_accuracy_and_are_kept_with_the_samples(tmp_path: Path) -> None:
+    y = tiny.probabilities(X).argmax(axis=1)
+    y[:5] = (y[:5] + 1) % 3
+    bundle = bundle_from_onnx(file_of("classify"), {"x": X, "y": y}, tmp_path / "out", ABOUT)
+    assert bundle.metrics == {"accuracy": 0.75}
+    with np.load(tmp_path / "out" / "test.npz") as kept:
+        np.testing.assert_array_equal(kept["y"], y)
+
+
+def test_an_axis_more_than_the_inputs_have_makes_each_request_one_sample(tmp_path: Path) -> None:
+    samples = {"sound": SOUND, "state": STILL, "rate": RATE}
+    bundle = bundle_from_onnx(file_of("stream"), samples, tmp_path / "out", STREAM)
+    assert (bundle.batching, bundle.watched) == ("none", ("sound",))
+    assert (bundle.inputs, bundle.outputs) == (tiny.STREAM_INPUTS, tiny.STREAM_OUTPUTS)
+    with np.load(tmp_path / "out" / "calibration.npz") as kept:
+        assert {name: kept[name].shape for name in kept} == {
+            "sound": (6, 1, 16),
+            "state": (6, 2, 1, 3),
+            "rate": (6,),
+        }
+
+
+@pytest.mark.parametrize(
+    ("samples", "found"),
+    [
+        ({"x": X, "z": X}, "arrays x, z found, expected one for each input: x"),
+        ({"x": X[0, 0]}, r"x \[\] for \[-1, 4\] found"),
+        ({"x": X[:0]}, r"x \[0, 4\] for \[-1, 4\] found"),
+        ({"x": X[:, :3]}, "running model.onnx"),
+        ({"x": X, "y": np.zeros(3)}, r"y has shape \[3\] for 20 samples"),
+    ],
+)
+def test_samples_that_are_not_the_models_are_refused(samples: dict[str, Any], found: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=found):
+        bundle_from_onnx(file_of("classify"), samples, tmp_path / "out", ABOUT)
+
+
+def test_a_first_axis_that_is_not_one_of_samples_is_found_out_by_running(tmp_path: Path) -> None:
+    """The sum over its first axis: two samples together are answered as neither is alone."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Add", ["x", "mean"], ["y"]),
+    ]
+    path = write_onnx(tmp_path / "mixed.onnx", nodes, [value("x", ["t", 4])], [value("y", ["t", 4])])
+    with pytest.raises(DataError, match="output 'y' is another one than for each alone.*an axis of samples before"):
+        bundle_from_onnx(path, {"x": X}, tmp_path / "out", About("mixed", "ada"))
+    bundle = bundle_from_onnx(path, {"x": X[:, np.newaxis]}, tmp_path / "again", About("mixed", "ada"))
+    assert bundle.batching == "none"
+
+
+def test_an_answer_that_has_lost_its_samples_is_found_out_as_well(tmp_path: Path) -> None:
+    nodes = [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)]
+    path = write_onnx(tmp_path / "sum.onnx", nodes, [value("x", ["n", 4])], [value("y", [])])
+    with pytest.raises(DataError, match=r"output 'y' has shape \[\] for two samples"):
+        bundle_from_onnx(path, {"x": X}, tmp_path / "out", About("sum", "ada"))
+
+
+def test_a_batch_of_a_fixed_size_is_one_request(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Neg", ["x"], ["y"])]
+    path = write_onnx(tmp_path / "one.onnx", nodes, [value("x", [1, 4])], [value("y", [1, 4])])
+    bundle = bundle_from_onnx(path, {"x": X[:, np.newaxis]}, tmp_path / "out", About("one", "ada"))
+    assert (bundle.batching, bundle.inputs[0].shape) == ("none", (1, 4))
+
+
+def test_text_and_what_is_no_tensor_are_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"its tensor 'name' is tensor\(string\), expected one of tensor\(bool\)"):
+        bundle_from_onnx(file_of("greet"), {"name": X}, tmp_path / "out", About("greet", "ada"))
+
+
+def test_what_is_said_of_a_model_has_to_fit_it(tmp_path: Path) -> None:
+    about = About("stream", "ada", watched=("loudness",))
+    samples = {"sound": SOUND, "state": STILL, "rate": RATE}
+    with pytest.raises(BundleError, match="watched: no input loudness"):
+        bundle_from_onnx(file_of("stream"), samples, tmp_path / "out", about)
+
+
+def test_many_samples_are_run_in_parts_and_answers_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal_training.onnx_samples.RUN_BYTES", 7 * 16)
+    runs = [run["probabilities"] for run in OnnxModel(file_of("classify")).runs({"x": X})]
+    assert [len(run) for run in runs] == [7, 7, 6]
+    np.testing.assert_allclose(np.concatenate(runs), tiny.probabilities(X), atol=1e-6)
+
+
+def test_the_program_writes_the_bundle_with_its_labels_and_card(tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", x=X)
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    (tmp_path / "card.json").write_text('{"licence": "MIT", "data": "ours"}')
+    words = [str(file_of("classify")), "--samples", str(tmp_path / "samples.npz"), "--name", "tiny", "--author", "ada"]
+    words += ["--labels", str(tmp_path / "labels.txt"), "--card", str(tmp_path / "card.json")]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "tiny: x FP32 [-1, 4]; a request holds any number of samples" in done.output
+    card = read_card(tmp_path / "out")
+    assert card is not None
+    assert card.licence == "MIT"
+    assert read_bundle(tmp_path / "out").labels == ("a", "b", "c")
+
+
+def test_the_program_tells_what_it_could_not_read(tmp_path: Path) -> None:
+    (tmp_path / "samples.npz").write_bytes(b"no archive")
+    words = [str(file_of("classify")), "--samples", str(tmp_path / "samples.npz"), "--name", "tiny", "--author", "ada"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert "expected an .npz of numbers" in done.output

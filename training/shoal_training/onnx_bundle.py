@@ -1,0 +1,192 @@
+"""Makes the bundle of a trained ONNX model that comes from elsewhere, unchanged, and of samples of what it is asked.
+
+The program is `shoal_training.bring`.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from pydantic import ValidationError
+
+from shoal_contract.manifest import Datatype, TensorSpec
+from shoal_contract.processing import Processing
+from shoal_numerics.tensors import NUMPY_TYPES
+from shoal_training.bundle import (
+    CALIBRATION_FILE,
+    CARD_FILE,
+    ONNX_FILE,
+    TEST_FILE,
+    Bundle,
+    data_fingerprint,
+    new_folder,
+    record_file,
+    write_bundle,
+    write_card,
+)
+from shoal_training.errors import BundleError, DataError
+from shoal_training.model_card import ModelCard
+from shoal_training.onnx_samples import Array, OnnxModel
+
+LABELS_KEY: Final = "y"
+"""The samples' true labels, as places among the model's labels."""
+_DATATYPES: Final[dict[str, Datatype]] = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+}
+
+
+@dataclass(frozen=True)
+class About:
+    """What whoever brings a model says of it.
+
+    Attributes:
+        name: Of the model in the registry.
+        author: Who made this version.
+        labels: What the places of the first output stand for.
+        watched: Inputs that are watched for drift; empty: all.
+        processing: How inputs are made and what outputs mean.
+        card: The model card; None: none.
+    """
+
+    name: str
+    author: str
+    labels: tuple[str, ...] = ()
+    watched: tuple[str, ...] = ()
+    processing: Processing | None = None
+    card: ModelCard | None = None
+
+
+def bundle_from_onnx(model: Path, samples: Mapping[str, Array], out_dir: Path, about: About) -> Bundle:
+    """Write the bundle of an ONNX model, with the samples as the data that it is watched against.
+
+    Where every array has as many axes as its input, samples lie along the first one. Where they have one more, it is
+    theirs, and a request to the model is one sample; arrays without it are the same for each.
+
+    Args:
+        model: The file; it is copied as it is.
+        samples: Arrays by input, and `y` (n,) if true labels are known.
+        out_dir: A new or empty folder.
+        about: What is said of it.
+
+    Raises:
+        DataError: The samples are not the model's, or do not lie as their axes say.
+        BundleError: What is said of it does not fit, or `out_dir` is not empty.
+    """
+    new_folder(out_dir)
+    shutil.copyfile(model, out_dir / ONNX_FILE)
+    loaded = OnnxModel(out_dir / ONNX_FILE)
+    inputs, outputs = (_specs(loaded.session.get_inputs()), _specs(loaded.session.get_outputs()))
+    arrays, is_batched = _arranged(samples, inputs)
+    runs = OnnxModel(out_dir / ONNX_FILE, is_batched=is_batched)
+    if is_batched:
+        runs.check_apart(arrays)
+    truth = samples.get(LABELS_KEY)
+    metrics = {} if truth is None else {"accuracy": _accuracy(runs, arrays, truth, outputs[0].name)}
+    np.savez_compressed(out_dir / CALIBRATION_FILE, allow_pickle=False, **arrays)
+    if truth is not None:
+        np.savez_compressed(out_dir / TEST_FILE, allow_pickle=False, **arrays, **{LABELS_KEY: truth})
+    if about.card is not None:
+        write_card(out_dir, about.card)
+    names = (ONNX_FILE, CALIBRATION_FILE, TEST_FILE, CARD_FILE)
+    bundle = _described(
+        about,
+        inputs=inputs,
+        outputs=outputs,
+        batching=None if is_batched else "none",
+        metrics=metrics,
+        data_sha256=data_fingerprint(arrays.values()),
+        files={name: record_file(out_dir / name) for name in names if (out_dir / name).is_file()},
+    )
+    write_bundle(out_dir, bundle)
+    return bundle
+
+
+def _described(about: About, **found: Any) -> Bundle:  # noqa: ANN401 - fields of a Bundle, which checks them
+    try:
+        return Bundle(
+            name=about.name,
+            author=about.author,
+            algorithm="as it was brought",
+            framework="onnx",
+            parameters={},
+            labels=about.labels,
+            watched=about.watched or None,
+            processing=about.processing,
+            seed=0,
+            tool_versions={tool: installed_version(tool) for tool in ("onnxruntime", "numpy")},
+            **found,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the bundle"
+        raise BundleError(f"making the bundle of {about.name}: {where}: {first['msg']}") from error
+
+
+def _specs(found: list[Any]) -> tuple[TensorSpec, ...]:
+    for one in found:
+        if one.type not in _DATATYPES or one.shape is None:
+            known = ", ".join(_DATATYPES)
+            raise DataError(f"reading the model: its tensor {one.name!r} is {one.type}, expected one of {known}")
+    return tuple(
+        TensorSpec(
+            name=one.name,
+            datatype=_DATATYPES[one.type],
+            shape=tuple(size if isinstance(size, int) and size >= 0 else -1 for size in one.shape),
+        )
+        for one in found
+    )
+
+
+def _arranged(samples: Mapping[str, Array], inputs: tuple[TensorSpec, ...]) -> tuple[dict[str, Array], bool]:
+    """Return an array (n, ...) for each input, in its datatype, and whether n is the model's own first axis."""
+    expected, given = {spec.name for spec in inputs}, set(samples) - {LABELS_KEY}
+    if expected != given:
+        raise DataError(
+            f"reading the samples: arrays {', '.join(sorted(given))} found, expected one for each input: "
+            f"{', '.join(sorted(expected))}"
+        )
+    more = {spec.name: samples[spec.name].ndim - len(spec.shape) for spec in inputs}
+    is_batched = not any(more.values()) and all(spec.shape[:1] == (-1,) for spec in inputs)
+    counts = {len(samples[name]) for name, axes in more.items() if axes == 1 or is_batched} or {1}
+    if not set(more.values()) <= {0, 1} or len(counts) > 1 or 0 in counts:
+        shapes = ", ".join(f"{spec.name} {list(samples[spec.name].shape)} for {list(spec.shape)}" for spec in inputs)
+        raise DataError(
+            f"reading the samples: {shapes} found, expected as many samples for each input, along its first axis or an "
+            "axis before it"
+        )
+    count = counts.pop()
+    arranged = {}
+    for spec in inputs:
+        array = samples[spec.name].astype(NUMPY_TYPES[spec.datatype])
+        is_same_for_each = not is_batched and more[spec.name] == 0
+        arranged[spec.name] = np.broadcast_to(array, (count, *array.shape)) if is_same_for_each else array
+    return arranged, is_batched
+
+
+def _accuracy(model: OnnxModel, arrays: Mapping[str, Array], truth: Array, output: str) -> float:
+    """Return the share (0..1) of samples whose most probable class is the label."""
+    count = len(next(iter(arrays.values())))
+    scores = [np.atleast_1d(run[output]) for run in model.runs(arrays)]
+    found = [one.reshape(-1, one.shape[-1]).argmax(axis=1) for one in scores]
+    predicted = np.concatenate(found)
+    if len(predicted) != count or truth.shape != (count,):
+        raise DataError(
+            f"reading the samples: y has shape {list(truth.shape)} for {count} samples and an output {output!r} of "
+            f"{len(predicted)} rows, expected one label and one row of scores a sample"
+        )
+    return float((predicted == truth).mean())
