@@ -35,6 +35,7 @@ from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.folder_lock import only_one
+from shoal_agent.handover import Neighbours
 from shoal_agent.hardware import available_memory_bytes, detect, targets_for
 from shoal_agent.hold import HoldFile
 from shoal_agent.hub_ranges import HubRanges
@@ -54,6 +55,7 @@ from shoal_agent.renewal import Renewal
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Sections
 from shoal_agent.serving import Inference, ModelServer, create_router
+from shoal_agent.serving.infer import infer_handler
 from shoal_agent.settings import AgentSettings
 from shoal_agent.shedding import Guard, limits_for, shedding_families
 from shoal_agent.signer import DeviceSigner
@@ -223,19 +225,24 @@ class Agent:
         observer = self._capture or self._shadow
         inference = Inference(self._server, observer, settings.serving, self._arms.choose, self._guard)
         self._guard.on_refused = inference.statistics.note_refused
-        routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference)]
+        neighbours = Neighbours(inference, self._identity, self._now, settings.handover)
+        self._site.hand_over = neighbours.converge
+        routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference, neighbours)]
         routes += feature_routes(self._pipelines)
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
-        url = await open_places(group, opening, create_router(inference, routes), inference)
+        router = create_router(inference, routes, infer=neighbours.handler(infer_handler(inference)))
+        url = await open_places(group, opening, router, inference)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
 
-    def _metrics(self, inference: Inference) -> list[Route]:
+    def _metrics(self, inference: Inference, neighbours: Neighbours) -> list[Route]:
         """Return the route at which Prometheus is told of this device."""
         source = source_now(
             self.device_id, self._settings.data_dir, lambda: self._link.is_connected, self._outbox.depth, self._board
         )
         return metrics_routes(
-            inference.statistics, source, lambda: (*shedding_families(self._guard), *capture_families(self._capture))
+            inference.statistics,
+            source,
+            lambda: (*shedding_families(self._guard), *capture_families(self._capture), *neighbours.families()),
         )
 
     def _resume(self) -> None:

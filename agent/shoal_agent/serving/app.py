@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from shoal_agent.endpoint import Request, Response, Route, Router, json_response
+from shoal_agent.endpoint import Handler, Request, Response, Route, Router, json_response
 from shoal_agent.endpoint.message import UNAVAILABLE
 from shoal_agent.serving.encode import describe_model
 from shoal_agent.serving.infer import Inference, infer_handler
@@ -20,7 +20,10 @@ EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "statistics")
 
 
 def create_router(
-    inference: Inference, more_routes: Sequence[Route] = (), repository: Repository | None = None
+    inference: Inference,
+    more_routes: Sequence[Route] = (),
+    repository: Repository | None = None,
+    infer: Handler | None = None,
 ) -> Router:
     """Return the routes that answer for what is served.
 
@@ -28,8 +31,9 @@ def create_router(
         inference: Has the models answer.
         more_routes: Others on the same endpoint.
         repository: Loads and unloads models on request; None: nobody may.
+        infer: Answers inference requests; None: the models here do.
     """
-    server, infer = inference.server, infer_handler(inference)
+    server, infer = inference.server, infer or infer_handler(inference)
     metadata = _for_model(server, lambda served: json_response(describe_model(served)))
     ready = _for_model(server, lambda served: json_response({"name": served.name, "ready": True}))
     routes = [
