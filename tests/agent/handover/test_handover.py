@@ -73,20 +73,20 @@ def asking(port: int) -> httpx.AsyncClient:
 
 @asynccontextmanager
 async def device(
-    lan: Lan, name: str, served: ServedModel | None = None, serving: ServingSettings | None = None
+    group: TaskGroup, identity: Identity, served: ServedModel | None = None, serving: ServingSettings | None = None
 ) -> AsyncIterator[Device]:
     """Run a device with one worker."""
     served = served or served_tiny()
     engine = GatedEngine(served.engine)
-    server, seen, identity = ModelServer(), SeenRequests(), lan.identity(name)
+    server, seen = ModelServer(), SeenRequests()
     inference = Inference(server, seen, serving or ServingSettings(workers=1, in_place_ms=0.0))
     await server.swap(served.name, replace(served, engine=engine))
     neighbours = Neighbours(inference, identity, Clock(None), QUICK)
     router = create_router(inference, infer=neighbours.handler(infer_handler(inference)))
     async with listening(router) as port, asking(port) as client:
-        yield Device(identity, inference, neighbours, client, engine, seen, lan.group)
+        yield Device(identity, inference, neighbours, client, engine, seen, group)
         engine.gate.set()
-        await neighbours.converge(lan.group, None)
+        await neighbours.converge(group, None)
     inference.close()
 
 
@@ -99,7 +99,10 @@ async def lan(tmp_path: Path) -> AsyncIterator[Lan]:
 @asynccontextmanager
 async def pair(lan: Lan, other: ServedModel | None = None) -> AsyncIterator[tuple[Device, Device]]:
     """Run a device whose one worker is busy, and a neighbour whose gate is open."""
-    async with device(lan, "here") as here, device(lan, "there", other) as there:
+    async with (
+        device(lan.group, lan.identity("here")) as here,
+        device(lan.group, lan.identity("there"), other) as there,
+    ):
         there.engine.gate.set()
         await there.follow(here.peer)
         await here.follow(there.peer)
@@ -163,7 +166,7 @@ async def test_many_requests_pass_over_connections_that_stay_open_and_binary_dat
 
 
 async def test_a_request_that_was_passed_on_is_never_passed_on_again(lan: Lan) -> None:
-    async with device(lan, "here") as here, device(lan, "there") as there:
+    async with device(lan.group, lan.identity("here")) as here, device(lan.group, lan.identity("there")) as there:
         await there.follow(here.peer)
         await here.follow(there.peer)
         await there.follow(here.peer)
@@ -184,7 +187,7 @@ async def test_the_version_has_to_be_the_very_same_there(lan: Lan) -> None:
 
 
 async def test_what_is_left_of_the_time_goes_along_and_is_kept(lan: Lan) -> None:
-    async with device(lan, "here") as here, device(lan, "there") as there:
+    async with device(lan.group, lan.identity("here")) as here, device(lan.group, lan.identity("there")) as there:
         await there.follow(here.peer)
         await here.follow(there.peer)
         async with busy(here):
@@ -196,7 +199,7 @@ async def test_what_is_left_of_the_time_goes_along_and_is_kept(lan: Lan) -> None
 
 
 async def test_a_timeout_that_is_none_is_refused(lan: Lan) -> None:
-    async with device(lan, "here") as here:
+    async with device(lan.group, lan.identity("here")) as here:
         for wrong in ("soon", "-1", "0", "99999999999999"):
             assert (await here.ask(**{"shoal-timeout-ms": wrong})).status_code == 400
 
@@ -208,7 +211,7 @@ async def test_a_neighbour_that_fails_costs_a_bounded_time_and_the_answer_comes_
     liar = lan.identity("liar")
     false = FalseCache(liar.folder / PAIR, liar.ca_path, said)
     port = await lan.group.start(false.serve)
-    async with device(lan, "here") as here:
+    async with device(lan.group, lan.identity("here")) as here:
         await here.follow(HandoverPeer(host="127.0.0.1", port=port, device=liar.device_id))
         async with busy(here):
             asking = asyncio.ensure_future(here.ask())
@@ -219,7 +222,7 @@ async def test_a_neighbour_that_fails_costs_a_bounded_time_and_the_answer_comes_
 
 
 async def test_a_neighbour_that_is_away_is_not_asked_again_for_a_while(lan: Lan) -> None:
-    async with device(lan, "here") as here:
+    async with device(lan.group, lan.identity("here")) as here:
         await here.follow(HandoverPeer(host="127.0.0.1", port=1, device=lan.identity("gone").device_id))
         async with busy(here):
             asking = [asyncio.ensure_future(here.ask()) for _ in range(3)]
@@ -235,7 +238,7 @@ async def test_another_devices_certificate_gets_no_request(lan: Lan) -> None:
     liar = lan.identity("liar")
     false = FalseCache(liar.folder / PAIR, liar.ca_path, says(b"{}"))
     port = await lan.group.start(false.serve)
-    async with device(lan, "here") as here:
+    async with device(lan.group, lan.identity("here")) as here:
         await here.follow(HandoverPeer(host="127.0.0.1", port=port, device=lan.identity("meant").device_id))
         async with busy(here):
             asking = asyncio.ensure_future(here.ask())
@@ -277,7 +280,10 @@ async def test_without_a_policy_nothing_is_passed_on_and_nobody_is_listened_to(l
 
 async def test_what_gets_429_here_is_answered_there(lan: Lan) -> None:
     bounds = ServingSettings(workers=1, in_place_ms=0.0, max_waiting=1)
-    async with device(lan, "here", serving=bounds) as here, device(lan, "there") as there:
+    async with (
+        device(lan.group, lan.identity("here"), serving=bounds) as here,
+        device(lan.group, lan.identity("there")) as there,
+    ):
         there.engine.gate.set()
         await there.follow(here.peer)
         await here.follow(there.peer, patience_ms=60_000)
