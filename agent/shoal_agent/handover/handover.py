@@ -9,8 +9,7 @@ from typing import Final
 
 import anyio
 
-from shoal_agent.endpoint import Handler, Request, RequestError, Response
-from shoal_agent.endpoint.message import TOO_MANY
+from shoal_agent.endpoint import Handler, Request, Response
 from shoal_agent.handover.choice import PeerState, Wanted, choose
 from shoal_agent.handover.client import FAILURES, Context, Given, PeerClient
 from shoal_agent.handover.wire import PASSED_HEADER, headers_back, headers_for, load_of, path_of
@@ -67,21 +66,11 @@ class Handover:
             if wanted is None:
                 return here(request)
             left_s = self._left_s(request)
-            wait_s = self._inference.expected_wait_s()
-            refused: RequestError | None = None
-            if wait_s <= min(self._policy.patience_ms / 1000, left_s):
-                try:
-                    return here(request)
-                except RequestError as error:
-                    if error.status != TOO_MANY:
-                        raise
-                    refused = error
+            most_s = min(self._policy.patience_ms / 1000, left_s)
+            if not self._inference.workers.is_full and self._inference.expected_wait_s() <= most_s:
+                return here(request)
             peer = self._choose(wanted)
-            if peer is not None:
-                return self._passed_on(request, wanted, peer, here, left_s)
-            if refused is not None:
-                raise refused
-            return here(request)
+            return here(request) if peer is None else self._passed_on(request, wanted, peer, here, left_s)
 
         return answer
 
@@ -132,11 +121,15 @@ class Handover:
         client = self._clients.get(peer.peer)
         if client is None:
             return None
+        silence_s = self._settings.silence_s
         try:
-            with anyio.fail_after(min(left_s, self._settings.silence_s)):
+            with anyio.fail_after(min(left_s, silence_s)):
                 given = await client.ask(path_of(wanted), headers, request.body)
         except FAILURES as error:
-            self._failed(peer, str(error) or type(error).__name__)
+            if isinstance(error, TimeoutError) and left_s < silence_s:  # the request's time is over: not its fault
+                self.passed[_name(peer.peer), "late"] += 1
+            else:
+                self._failed(peer, str(error) or type(error).__name__)
             return None
         now_s = time.monotonic()
         if given.status == _OK:

@@ -96,6 +96,9 @@ def main(
         handover_port=handover_port,
         redis_url=os.environ.pop("SHOAL_SERVE_CACHE_REDIS", ""),
     )
+    if plan.redis_url and plan.cache_mb:
+        message = "keeping answers: both a Redis and memory of the workers found, expected one of the two"
+        raise AgentError(message, "give --cache-redis or --prediction-cache-mb")
     registry = HubRegistry(hub, os.environ.pop("SHOAL_TOKEN", ""), _trust(ca))
     catalogue = _catalogue(registry, plan.data, models, target)
     served_site = ServedSite(site, registry, plan.handover_folder)

@@ -26,6 +26,8 @@ class WorkerPlan(_Line):
     threads: int
     engine_threads: int
     request_timeout_s: float
+    load_timeout_s: float = 600.0
+    """How long loading and testing a version may take; an accelerator's engine takes minutes to build."""
     cache_mb: int = 0
     cache_ttl_s: float = 3600.0
     remote_host: str = ""

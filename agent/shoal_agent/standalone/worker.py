@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -94,12 +94,12 @@ class Worker:
                 async for line in lines:
                     wanted = Wanted.model_validate_json(line)
                     self.siblings = wanted.siblings
+                    if handover is not None:
+                        handover.members = wanted.members
                     if await self._converge(wanted.models, group):
                         if not self._own_port:
                             await self._open(group, inference)
-                            handover = await self._listen_to_devices(group, inference)
-                        if handover is not None:
-                            handover.members = wanted.members
+                            handover = await self._listen_to_devices(group, inference, wanted.members)
                         self.tell(Said(kind="serves", models=self._serving(), own_port=self._own_port))
                 group.cancel_scope.cancel()
         finally:
@@ -130,7 +130,7 @@ class Worker:
     async def _load(self, name: str, wanted: DesiredModel) -> ServedModel:
         profile = Profile((wanted.target,), self._runtimes.usable())
         loader = Loader(name, self._blobs, profile, new_encryption_key("none"), self._runtimes.load)
-        return await loader.load(await loader.choose(wanted), wanted)
+        return await loader.load(await loader.choose(wanted), wanted, timeout_s=self.plan.load_timeout_s)
 
     def _serving(self) -> dict[str, str]:
         return {name: served.manifest_sha256 for name in self.server.names() if (served := self.server.get(name))}
@@ -154,7 +154,9 @@ class Worker:
         )
         await open_places(group, opening, create_router(inference, routes), inference)
 
-    async def _listen_to_devices(self, group: TaskGroup, inference: Inference) -> HandoverServer | None:
+    async def _listen_to_devices(
+        self, group: TaskGroup, inference: Inference, members: Collection[str]
+    ) -> HandoverServer | None:
         """Take requests of a site's devices, if the server is there for one."""
         plan = self.plan
         if not plan.handover_host:
@@ -164,6 +166,7 @@ class Worker:
             plan.handover_host, plan.handover_port, partial(server_context, folder), partial(read_again, folder)
         )
         server = HandoverServer(inference, partial(identify, folder), place, is_shared=True)
+        server.members = members
         await group.start(server.listen)
         return server
 

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from anyio.abc import TaskGroup
+from anyio.streams.tls import TLSStream
 from tests.agent.endpoints import listening
 from tests.agent.serving.conftest import GatedEngine, SeenRequests, served_tiny
 from tests.agent.simulators.false_cache import Answer, FalseCache, hangs_up, never_begins, says, speaks_no_http
@@ -20,6 +21,7 @@ from tests.simulators.lan import Lan, running_lan
 from shoal_agent.clock import Clock
 from shoal_agent.errors import SiteError
 from shoal_agent.handover import Neighbours
+from shoal_agent.handover.choice import Wanted
 from shoal_agent.identity import PAIR, Identity
 from shoal_agent.serving import Inference, ModelServer, ServedModel, ServingSettings, create_router
 from shoal_agent.serving.infer import infer_handler
@@ -177,13 +179,23 @@ async def test_a_request_that_was_passed_on_is_never_passed_on_again(lan: Lan) -
         assert there.passed == {}
 
 
-async def test_the_version_has_to_be_the_very_same_there(lan: Lan) -> None:
-    async with pair(lan, served_tiny(2)) as (here, there):
+@pytest.mark.parametrize("other", [served_tiny(2), replace(served_tiny(), manifest_sha256="f" * 64)])
+async def test_the_version_has_to_be_the_very_same_there(lan: Lan, other: ServedModel) -> None:
+    async with pair(lan, other) as (here, there):
         asking = asyncio.ensure_future(here.ask())
         await waiting_here(here)
         assert (here.passed, there.seen.answered) == ({"refused": 1}, [])
         here.engine.gate.set()
         check(await asking)
+
+
+async def test_a_request_that_says_that_it_was_passed_on_is_answered_where_it_is(lan: Lan) -> None:
+    async with pair(lan) as (here, there):
+        asking = asyncio.ensure_future(here.ask(**{"shoal-passed": "1"}))
+        await waiting_here(here)
+        here.engine.gate.set()
+        check(await asking)
+        assert (here.passed, there.seen.answered) == ({}, [])
 
 
 async def test_what_is_left_of_the_time_goes_along_and_is_kept(lan: Lan) -> None:
@@ -195,6 +207,9 @@ async def test_what_is_left_of_the_time_goes_along_and_is_kept(lan: Lan) -> None
             response = await here.ask(**{"shoal-timeout-ms": "200"})
             assert response.status_code == 504
             assert anyio.current_time() - started_s < 1.5
+            assert here.passed == {"late": 1}
+            [state] = here.neighbours._handover._states.values()
+            assert state.may_take(Wanted("tiny", 1, ""), 0.0, 1), "a short time of its own is not the neighbour's fault"
         there.engine.gate.set()
 
 
@@ -235,9 +250,16 @@ async def test_a_neighbour_that_is_away_is_not_asked_again_for_a_while(lan: Lan)
 
 
 async def test_another_devices_certificate_gets_no_request(lan: Lan) -> None:
+    heard: list[bytes] = []
+
+    async def poses(stream: TLSStream) -> None:
+        while data := await stream.receive():
+            heard.append(data)
+            headers = b"content-type: application/json\r\nshoal-load: 0\r\ncontent-length: 2"
+            await stream.send(b"HTTP/1.1 200 OK\r\n" + headers + b"\r\n\r\n{}")
+
     liar = lan.identity("liar")
-    false = FalseCache(liar.folder / PAIR, liar.ca_path, says(b"{}"))
-    port = await lan.group.start(false.serve)
+    port = await lan.group.start(FalseCache(liar.folder / PAIR, liar.ca_path, poses).serve)
     async with device(lan.group, lan.identity("here")) as here:
         await here.follow(HandoverPeer(host="127.0.0.1", port=port, device=lan.identity("meant").device_id))
         async with busy(here):
@@ -245,7 +267,23 @@ async def test_another_devices_certificate_gets_no_request(lan: Lan) -> None:
             await waiting_here(here)
             here.engine.gate.set()
             check(await asking)
-        assert here.passed == {"failed": 1}
+        assert (here.passed, heard) == ({"failed": 1}, [])
+
+
+async def test_the_time_that_a_neighbour_took_in_vain_is_not_given_twice(lan: Lan) -> None:
+    async def is_silent(stream: TLSStream) -> None:
+        await stream.receive()
+        await anyio.sleep_forever()
+
+    liar = lan.identity("liar")
+    port = await lan.group.start(FalseCache(liar.folder / PAIR, liar.ca_path, is_silent).serve)
+    async with device(lan.group, lan.identity("here")) as here:
+        await here.follow(HandoverPeer(host="127.0.0.1", port=port, device=liar.device_id))
+        async with busy(here):
+            started_s = anyio.current_time()
+            response = await here.ask(**{"shoal-timeout-ms": "1500"})
+            assert response.status_code == 504
+            assert anyio.current_time() - started_s < 1.5 + QUICK.silence_s * 0.8
 
 
 async def test_who_is_not_named_gets_no_answer(lan: Lan) -> None:
@@ -293,5 +331,6 @@ async def test_what_gets_429_here_is_answered_there(lan: Lan) -> None:
             response = await here.ask()
             check(response)
             assert response.headers["shoal-answered-by"] == there.identity.device_id
+            assert here.inference.statistics.refused == {}
             here.engine.gate.set()
             check(await waiting)
