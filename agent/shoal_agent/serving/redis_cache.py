@@ -109,7 +109,10 @@ class RedisCache:
         if len(value) > self._settings.max_value_bytes:
             self._room.release()
             return
-        self._writes.submit(self._write, key, value)
+        try:
+            self._writes.submit(self._write, key, value)
+        except RuntimeError:  # it was closed meanwhile
+            self._room.release()
 
     def counts(self) -> CacheCounts:
         """Return what became of look-ups; what is kept is Redis's to know."""
@@ -127,12 +130,14 @@ class RedisCache:
     def _look_up(self, key: bytes) -> bytes:
         if self._rests():
             return b""
-        # A value that somebody has made huge is not taken whole: one byte more than allowed breaks its digest.
-        asked = self._lookups.submit(self._client.getrange, _PREFIX + key, 0, self._settings.max_value_bytes)
+        asked: futures.Future[bytes] | None = None
         try:
-            found: bytes = asked.result(self._settings.wait_s)
+            # A value that somebody has made huge is not taken whole: one byte more than allowed breaks its digest.
+            asked = self._lookups.submit(self._client.getrange, _PREFIX + key, 0, self._settings.max_value_bytes)
+            found = asked.result(self._settings.wait_s)
         except futures.TimeoutError:
-            asked.cancel()
+            if asked is not None:
+                asked.cancel()
             self._failed(f"no answer within {self._settings.wait_s:g} s")
             return b""
         except Exception as error:  # noqa: BLE001 - whatever the library raises, the model answers

@@ -252,3 +252,10 @@ def test_no_password_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> Non
     opened("redis://:secret@127.0.0.1:1").get(b"k", _SERVED)
     assert "127.0.0.1:1" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_one_that_was_closed_meanwhile_fails_no_request(redis: RedisProcess) -> None:
+    cache = opened(redis.url)
+    cache.close()
+    cache.put(b"k", ANSWER)
+    assert cache.get(b"k", _SERVED) is None
