@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,10 @@ from tests.simulators.hub_process import HubProcess
 from tests.simulators.redis_process import RedisProcess, library
 from tests.simulators.serve_process import ServeProcess, put_version
 
+from shoal_agent.endpoint.keys import ApiKeys
 from shoal_agent.engines import NUMPY_TYPES, to_tensor_data
 from shoal_agent.enrol import enrol
+from shoal_agent.standalone.site import make_pair
 from shoal_contract.desired import HandoverPeer
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import Datatype, TensorSpec, VersionManifest
@@ -315,5 +319,28 @@ async def test_a_busy_device_passes_requests_to_the_server_of_its_site_and_a_dev
                     here.engine.gate.set()
                     check(await asking)
             group.cancel_scope.cancel()
+    finally:
+        server.close()
+
+
+def test_other_machines_ask_over_tls_and_with_a_key_that_every_worker_knows(hub: HubProcess, tmp_path: Path) -> None:
+    pair = tmp_path / "pair.pem"
+    pair.write_bytes(make_pair())
+    tls = (f"--tls-certificate={pair}", f"--tls-key={pair}", "--remote-host=127.0.0.1", "--remote-port=0")
+    server = ServeProcess(hub, tmp_path / "served", "--model=tiny@1", "--workers=2", *tls).start()
+    try:
+        url = json.loads(server.note.read_text())["remote"]
+        key = ApiKeys(server.data / "api-keys.json").create("dashboard", datetime.now(UTC))
+        context = ssl.create_default_context(cafile=str(pair))
+        context.check_hostname = False
+
+        def ask(headers: dict[str, str]) -> int:
+            with httpx.Client(base_url=url, verify=context, trust_env=False) as client:
+                return client.post("/v2/models/tiny/infer", json=tiny_request(), headers=headers).status_code
+
+        assert {ask({"authorization": f"Bearer {key}"}) for _ in range(10)} == {200}
+        assert {ask({}) for _ in range(10)} == {401}
+        ApiKeys(server.data / "api-keys.json").revoke("dashboard")
+        assert {ask({"authorization": f"Bearer {key}"}) for _ in range(10)} == {401}
     finally:
         server.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from shoal_agent.durable import make_folder, replace_file
-from shoal_agent.errors import AgentError, DiskError
+from shoal_agent.errors import AgentError, DiskError, HubError, HubUnreachableError
 from shoal_agent.site.peers import device_of
 from shoal_agent.standalone.registry import HubRegistry
 from shoal_agent.tls import NO_CHECK_TIME
@@ -57,13 +57,15 @@ class ServedSite:
         self._look()
 
     def look(self) -> None:
-        """Look again; what fails is told once, and those of before stay."""
+        """Look again; while the hub is away those of before stay, and where it refuses nobody may ask any more."""
         if not self.name:
             return
         try:
             self._look()
             self._told = ""
         except AgentError as error:
+            if isinstance(error, HubError) and not isinstance(error, HubUnreachableError):
+                self.members = ()
             if self._told != str(error):
                 _log.error("looking for the devices of site %s: %s; %s", self.name, error, error.remedy)
             self._told = str(error)
@@ -110,13 +112,14 @@ def identify(folder: Path, certificate: bytes | None) -> str:
 def _own_certificate(path: Path) -> str:
     """Return the hash of the server's certificate, which is made with its key where there is none."""
     if not path.exists():
-        replace_file(path, _made(), 0o600)
+        replace_file(path, make_pair(), 0o600)
     pem = path.read_text()
     start = pem.index("-----BEGIN CERTIFICATE-----")
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[start:])).hexdigest()
 
 
-def _made() -> bytes:
+def make_pair() -> bytes:
+    """Return a new private key and a certificate for it that it has signed itself, as PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
