@@ -18,7 +18,7 @@ setup:  ## install what a hub and the demo need: Mosquitto, .venv with pinned pa
 	@scripts/setup
 
 .PHONY: setup-test
-setup-test:  ## the same and what the tests need: PostgreSQL, SoftHSM, libfaketime, iptables, promtool
+setup-test:  ## the same and what the tests need: PostgreSQL, Redis, SoftHSM, libfaketime, iptables, promtool
 	@scripts/setup test
 
 .PHONY: demo

@@ -20,7 +20,13 @@ from shoal_agent.cli_features import features_folder_option, features_hooks_opti
 from shoal_agent.cli_identity import identity_group, key
 from shoal_agent.cli_memory import memory_command, memory_options, memory_settings
 from shoal_agent.cli_options import LARGEST_PORT, READABLE_FILE, data_option, json_option, readable
-from shoal_agent.cli_serving import serving_options, serving_places, serving_settings
+from shoal_agent.cli_serving import (
+    handover_host_option,
+    handover_port_option,
+    serving_options,
+    serving_places,
+    serving_settings,
+)
 from shoal_agent.cli_shedding import hard_option, priority_option, soft_option
 from shoal_agent.cli_updates import (
     budget_option,
@@ -149,6 +155,8 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
     show_envvar=True,
     help="Port of the site's cache.",
 )
+@handover_host_option
+@handover_port_option
 @click.option(
     "--send-examples",
     is_flag=True,
@@ -189,6 +197,8 @@ def run(
     runtimes: tuple[str, ...],
     site_host: str,
     site_port: int,
+    handover_host: str,
+    handover_port: int,
     send_examples: bool,
     time_zone: str,
     probes_file: Path,
@@ -214,6 +224,7 @@ def run(
         MEGABYTE,
         AgentSettings,
         FeatureSettings,
+        HandoverSettings,
         SheddingSettings,
         SiteSettings,
         UpdateSettings,
@@ -226,6 +237,7 @@ def run(
         runtimes=_runtimes(runtimes),
         engines=engine_settings(more),
         site=SiteSettings(host=site_host, port=site_port),
+        handover=HandoverSettings(host=handover_host, port=handover_port),
         update=UpdateSettings(reserve_bytes=reserve_mb * MEGABYTE, max_models_bytes=max_models_mb * MEGABYTE),
         shedding=SheddingSettings(soft_c=shed_soft_c, hard_c=shed_hard_c, priorities=more["priorities"]),
         features=FeatureSettings(folders=features_folders, hooks_file=features_hooks),

@@ -121,6 +121,23 @@ _OPTIONS = (
     ),
 )
 
+handover_host_option = click.option(
+    "--handover-host",
+    default="",
+    envvar="SHOAL_AGENT_HANDOVER_HOST",
+    show_envvar=True,
+    help="This device's address on its LAN, to take requests of its site's devices at if the hub has them passed on.",
+)
+handover_port_option = click.option(
+    "--handover-port",
+    type=click.IntRange(1, LARGEST_PORT),
+    default=8472,
+    show_default=True,
+    envvar="SHOAL_AGENT_HANDOVER_PORT",
+    show_envvar=True,
+    help="Port of that address.",
+)
+
 
 def serving_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options to a command, which passes them on to `serving_places` and `serving_settings`."""

@@ -36,7 +36,8 @@ from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.folder_lock import only_one
-from shoal_agent.hardware import available_memory_bytes, detect, targets_for
+from shoal_agent.handover import Neighbours
+from shoal_agent.hardware import detect
 from shoal_agent.hold import HoldFile
 from shoal_agent.hub_ranges import HubRanges
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
@@ -53,10 +54,11 @@ from shoal_agent.outbox import Outbox
 from shoal_agent.pairs import Pairs
 from shoal_agent.prediction_stream import PredictionStream, stream_routes
 from shoal_agent.renewal import Renewal
-from shoal_agent.reporting import Reporter
+from shoal_agent.reporting import make_reporter
 from shoal_agent.residency import DeviceRepository, Residency, ResidencyNotes, memory_routes
 from shoal_agent.sections import Sections
 from shoal_agent.serving import Inference, ModelServer, create_router
+from shoal_agent.serving.infer import infer_handler
 from shoal_agent.settings import AgentSettings
 from shoal_agent.shedding import Guard, limits_for, shedding_families
 from shoal_agent.signer import DeviceSigner
@@ -68,7 +70,7 @@ from shoal_agent.tuf.refresher import Refresher
 from shoal_agent.updater import Profile, Updater
 from shoal_agent.uplink import Uplink
 from shoal_agent.uploads import Uploads
-from shoal_contract import __version__, topics
+from shoal_contract import topics
 from shoal_contract.desired import DesiredState
 from shoal_contract.reported import SectionReport
 from shoal_contract.telemetry import EncryptionKeyReplaced, EventBody, MissingArtifact
@@ -125,7 +127,8 @@ class Agent:
         self._capture = open_capture(
             settings.capture_file, self._shadow, data / "capture", lambda: self._encryption_key, self._now
         )
-        self._reporter = self._make_reporter()
+        self._reporter = make_reporter(settings, self._runtimes, self._now)
+        self._reporter.datasets, self._reporter.trust = self._datasets.sizes, self._trust.report
         self._reporter.carry = self._uplink.carry
         limits = limits_for(settings.shedding, self._reporter.hardware)
         self._guard = Guard(self._board.root, limits, settings.shedding, self._server.names, self._tell)
@@ -135,8 +138,7 @@ class Agent:
         self._conditions = Conditions.of(settings, self._blobs, self._needed, self._hold, self._now)
         self._reporter.time_zone = lambda: self._conditions.zone.name(self._now())
         self._models = Models(data / "models", self._make_updater, self._reporter, self._tell)
-        self._reporter.models = self._models.reports
-        self._residency.load = self._models.load_again
+        self._reporter.models, self._residency.load = self._models.reports, self._models.load_again
         self._trials = self._make_trials()
         self._telemetry = Telemetry(
             self._link,
@@ -235,24 +237,27 @@ class Agent:
         inference = Inference(self._server, observer, settings.serving, self._arms.choose, self._guard, self._residency)
         self._on_stop = inference.close
         self._guard.on_refused = inference.statistics.note_refused
-        routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference)]
+        neighbours = Neighbours(inference, self._identity, self._now, settings.handover)
+        self._site.hand_over = neighbours.converge
+        routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference, neighbours)]
         routes += [*feature_routes(self._pipelines), *stream_routes(self._stream, self._server)]
         routes += memory_routes(self._residency)
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
         repository = DeviceRepository(self._server, self._residency) if settings.memory.may_control else None
-        router = create_router(inference, routes, repository, partial(read_entity, self._pipelines))
+        entity, infer = partial(read_entity, self._pipelines), neighbours.handler(infer_handler(inference))
+        router = create_router(inference, routes, repository, entity, infer)
         url = await open_places(group, opening, router, inference, repository)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
 
-    def _metrics(self, inference: Inference) -> list[Route]:
+    def _metrics(self, inference: Inference, neighbours: Neighbours) -> list[Route]:
         """Return the route at which Prometheus is told of this device."""
         source = source_now(
             self.device_id, self._settings.data_dir, lambda: self._link.is_connected, self._outbox.depth, self._board
         )
 
         def more() -> Iterable[Family]:
-            of_capture = capture_families(self._capture)
-            return (*shedding_families(self._guard), *of_capture, *memory_families(self._residency))
+            of_capture, of_memory = capture_families(self._capture), memory_families(self._residency)
+            return (*shedding_families(self._guard), *of_capture, *of_memory, *neighbours.families())
 
         return metrics_routes(inference.statistics, source, more)
 
@@ -447,27 +452,6 @@ class Agent:
         clock_ns = self._now_ns
         store = FeatureStore(data / "features.sqlite", settings, clock_ns)
         return Surroundings(store, self._server, self._shadow, settings, clock_ns, self._residency)
-
-    def _make_reporter(self) -> Reporter:
-        hardware, link, asked = detect(), self._settings.link, self._settings.runtimes
-        runtimes = tuple(one for one in self._runtimes.usable() if not asked or one in asked)
-        reporter = Reporter(
-            hardware,
-            runtimes,
-            targets_for(hardware, runtimes),
-            __version__,
-            self._now,
-            pause_s=link.report_pause_s,
-            linger_s=link.report_linger_s,
-            progress_s=link.report_progress_s,
-            trust_s=link.report_trust_s,
-        )
-        for module, error in self._runtimes.broken.items():
-            reporter.section(f"runtimes/{module}", SectionReport(state="failed", problem=error.to_problem()))
-        reporter.datasets = self._datasets.sizes
-        reporter.trust = self._trust.report
-        reporter.memory_available = available_memory_bytes
-        return reporter
 
     def _make_participant(self) -> Participant:
         return Participant(

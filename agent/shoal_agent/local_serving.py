@@ -30,12 +30,16 @@ class Opening(NamedTuple):
         limits: Bounds of each listener; the memory for bodies is shared.
         data: The agent's folder, which holds the keys of others and takes the note of where the agent serves.
         device_id: For that note.
+        keys: The file of the keys of others; None: it lies in the agent's folder.
+        is_shared: Whether other processes of this user serve at the same ports.
     """
 
     places: ServingPlaces
     limits: EndpointLimits
     data: Path
     device_id: str
+    keys: Path | None = None
+    is_shared: bool = False
 
 
 async def open_places(
@@ -57,11 +61,11 @@ async def open_places(
         EndpointError: A place cannot be opened.
         DiskError: The file of keys is damaged.
     """
-    places, limits, data, device_id = opening
+    places, limits, data, device_id, keys_path, is_shared = opening
     budget = BodyBudget(limits.max_bodies_bytes)
     names = LocalNames(places.allowed_hosts, places.allowed_origins)
-    local = Listener(router, limits, names.authorize, budget)
-    port = await group.start(local.serve, Address(places.host, places.port))
+    local = Address(places.host, places.port, is_shared=is_shared)
+    port = await group.start(Listener(router, limits, names.authorize, budget).serve, local)
     endpoint: dict[str, object] = {"url": f"http://{places.host}:{port}", "pid": os.getpid(), "device_id": device_id}
     if places.socket is not None:
         await group.start(Listener(router, limits, budget=budget).serve, Address(path=places.socket))
@@ -72,10 +76,10 @@ async def open_places(
         grpc_port = await group.start(serve, inference, places.grpc_port, limits.max_body_bytes)
         endpoint["grpc"] = f"127.0.0.1:{grpc_port}"
     if places.remote_host:
-        keys = ApiKeys(data / "api-keys.json")
+        keys = ApiKeys(keys_path or data / "api-keys.json")
         if not keys.read():
             _log.warning("nobody may ask at %s yet; make a key: shoal-agent api-keys create NAME", places.remote_host)
-        address = Address(places.remote_host, places.remote_port, tls=_tls(places))
+        address = Address(places.remote_host, places.remote_port, tls=_tls(places), is_shared=is_shared)
         remote_port = await group.start(Listener(router, limits, keys.authorize, budget).serve, address)
         endpoint["remote"] = f"https://{places.remote_host}:{remote_port}"
     _note(data / "run" / "endpoint.json", endpoint)

@@ -9,8 +9,12 @@ from typing import TypeVar
 
 import anyio
 
+from shoal_agent.engines import Runtimes
 from shoal_agent.errors import LinkError
+from shoal_agent.hardware import available_memory_bytes, detect, targets_for
 from shoal_agent.link import Link
+from shoal_agent.settings import AgentSettings
+from shoal_contract import __version__
 from shoal_contract.carrying import load
 from shoal_contract.limits import MAX_REPORT_BYTES
 from shoal_contract.reported import (
@@ -244,3 +248,24 @@ def _short(text: str) -> str:
     """Cut a text by what it takes in a report, where a character that can not be shown takes six bytes."""
     shown = "".join(one if one.isprintable() and one not in '"\\' else " " for one in text)
     return shown.encode()[:_SHORT_BYTES].decode(errors="ignore")
+
+
+def make_reporter(settings: AgentSettings, runtimes: Runtimes, now: Callable[[], datetime]) -> Reporter:
+    """Return the reporter of this board, which tells of runtimes that do not work here."""
+    hardware, link, asked = detect(), settings.link, settings.runtimes
+    usable = tuple(one for one in runtimes.usable() if not asked or one in asked)
+    reporter = Reporter(
+        hardware,
+        usable,
+        targets_for(hardware, usable),
+        __version__,
+        now,
+        pause_s=link.report_pause_s,
+        linger_s=link.report_linger_s,
+        progress_s=link.report_progress_s,
+        trust_s=link.report_trust_s,
+    )
+    for module, error in runtimes.broken.items():
+        reporter.section(f"runtimes/{module}", SectionReport(state="failed", problem=error.to_problem()))
+    reporter.memory_available = available_memory_bytes
+    return reporter

@@ -183,6 +183,33 @@ class SiteSettings:
 
 
 @dataclass(frozen=True)
+class HandoverSettings:
+    """Whether this device may take requests of its site's others, and bounds of both sides of passing them on."""
+
+    host: str = ""
+    """Address on the LAN at which neighbours may ask, if the hub has the site pass requests on; empty: none."""
+    port: int = 8472
+    connect_s: float = 1.0
+    """How long connecting to a neighbour may take, handshake included."""
+    silence_s: float = 5.0
+    """A neighbour that has not answered by then is given up, and the request is answered here."""
+    rest_s: float = 10.0
+    """A neighbour that was away, silent or wrong gets nothing for so long."""
+    busy_s: float = 0.2
+    """One that refused as overloaded gets nothing for so long."""
+    lacking_s: float = 10.0
+    """One that does not serve a version is not asked for it for so long."""
+    fresh_s: float = 0.5
+    """How long what a neighbour says of its load counts."""
+    idle_s: float = 60.0
+    """A connection that was not used for so long is not used again."""
+    max_outstanding: int = 16
+    """Requests that one neighbour has from this device at a time."""
+    max_answer_bytes: int = 16 * MEGABYTE
+    """A longer answer is not taken."""
+
+
+@dataclass(frozen=True)
 class UpdateSettings:
     """Bounds of updates on this device, whatever a rollout's policy asks."""
 
@@ -410,6 +437,7 @@ class AgentSettings:
     renewal: RenewalSettings = field(default_factory=RenewalSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     site: SiteSettings = field(default_factory=SiteSettings)
+    handover: HandoverSettings = field(default_factory=HandoverSettings)
     update: UpdateSettings = field(default_factory=UpdateSettings)
     shedding: SheddingSettings = field(default_factory=SheddingSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)

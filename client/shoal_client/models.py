@@ -55,6 +55,10 @@ class Models:
         """Have every version that is registered from now on encrypted, or not."""
         return self._transport.call("PATCH", f"/models/{name}", ModelDetail, json={"encrypt_versions": is_on})
 
+    def manifest(self, name: str, ref: int | str) -> bytes:
+        """Return a version's manifest, by number, `latest`, stage or alias, as JSON."""
+        return self._transport.fetch("GET", f"/models/{name}/versions/{ref}/manifest")
+
     def version(self, name: str, ref: int | str) -> VersionDetail:
         """Return a version by number, `latest`, stage or alias."""
         return self._transport.call("GET", f"/models/{name}/versions/{ref}", VersionDetail)

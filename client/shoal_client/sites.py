@@ -8,6 +8,23 @@ from shoal_client.fleet import Value
 from shoal_client.transport import Transport
 
 DEFAULT_PORT = 8471
+HANDOVER_PORT = 8472
+
+
+class HandoverPeer(Value):
+    """Who takes requests: a device of the site, or a server with just this certificate."""
+
+    host: str
+    port: int
+    device: str | None = None
+    certificate_sha256: str | None = None
+
+
+class Handover(Value):
+    """Whom a site's devices pass requests to that would wait for longer than `patience_ms`."""
+
+    peers: list[HandoverPeer]
+    patience_ms: int = 50
 
 
 class Site(Value):
@@ -22,6 +39,7 @@ class Site(Value):
     port: int
     members: list[str]
     has_cache: bool
+    handover: Handover | None = None
     created_by: str
     created_at: datetime
 
@@ -49,6 +67,15 @@ class Sites:
     def replace(self, name: str, *, cache: str, host: str, port: int, members: Sequence[str]) -> Site:
         """Give a site another cache, address and other members: all of it at once."""
         return self._transport.call("PUT", f"/sites/{name}", Site, json=_body(cache, host, port, members))
+
+    def hand_over(self, name: str, handover: Handover) -> Site:
+        """Have a site's devices pass requests on; an agent takes them only where its own settings allow it, too."""
+        body = handover.model_dump(mode="json")
+        return self._transport.call("PUT", f"/sites/{name}/handover", Site, json=body)
+
+    def end_handover(self, name: str) -> Site:
+        """Have each device of a site answer its own requests."""
+        return self._transport.call("DELETE", f"/sites/{name}/handover", Site)
 
     def delete(self, name: str) -> Site:
         """End a site; its devices stay, and fetch from the broker alone."""

@@ -7,13 +7,20 @@ by itself. `(epoch, generation)` orders states: the epoch is the number of the d
 from datetime import datetime
 from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from shoal_contract.compositions import MAX_COMPOSITIONS, DesiredComposition
 from shoal_contract.encryption import WrappedKey
 from shoal_contract.features import DesiredFeatures
 from shoal_contract.ids import DeviceId, Host, Name, Sha256
-from shoal_contract.limits import MAX_BLOB_BYTES, MAX_HTTPS_ARTIFACT_BYTES, MAX_INTEGER, MAX_SITE_MEMBERS
+from shoal_contract.limits import (
+    MAX_BLOB_BYTES,
+    MAX_HANDOVER_PEERS,
+    MAX_HTTPS_ARTIFACT_BYTES,
+    MAX_INTEGER,
+    MAX_SITE_MEMBERS,
+)
 from shoal_contract.update_policy import UpdatePolicy
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
@@ -111,6 +118,32 @@ class DesiredConfig(WireValue):
     """
 
 
+class HandoverPeer(WireValue):
+    """Who takes requests: a device of the site, known by its certificate, or a server with just this certificate."""
+
+    host: Host
+    port: int = Field(ge=1, le=65_535)
+    device: DeviceId | None = None
+    certificate_sha256: Sha256 | None = None
+    """Of the server's certificate as DER."""
+
+    @model_validator(mode="after")
+    def _check_who(self) -> Self:
+        if (self.device is None) == (self.certificate_sha256 is None):
+            msg = f"a peer at {self.host}: expected a device or a certificate, one of the two"
+            raise ValueError(msg)
+        return self
+
+
+class DesiredHandover(WireValue):
+    """A request that this device can not take in time goes to a less loaded peer that serves the same version."""
+
+    peers: tuple[HandoverPeer, ...] = Field(default=(), max_length=MAX_HANDOVER_PEERS)
+    """All others of the site; the devices among them may pass requests to this one, too."""
+    patience_ms: int = Field(default=50, ge=0, le=60_000)
+    """A request that would wait for longer than this is passed on."""
+
+
 class DesiredSite(WireValue):
     """Section `site`: this device and its neighbours on one LAN have a cache of artifacts among them.
 
@@ -123,6 +156,8 @@ class DesiredSite(WireValue):
     port: int = Field(ge=1, le=65_535)
     members: tuple[DeviceId, ...] = Field(default=(), max_length=MAX_SITE_MEMBERS)
     """Whom the cache serves; empty in the state of every other device."""
+    handover: DesiredHandover | None = None
+    """None: each answers its own requests."""
 
 
 class DesiredState(WireMessage):

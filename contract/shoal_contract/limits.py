@@ -46,6 +46,8 @@ MAX_ACK_BLOBS: Final = 64
 """Blobs that one acknowledgement may speak of."""
 MAX_SITE_MEMBERS: Final = 512
 """Neighbours of one site's cache; its desired state names each of them."""
+MAX_HANDOVER_PEERS: Final = 32
+"""Who may take requests from one device of a site, and whose it takes."""
 MAX_FEATURES_BYTES: Final = 64 * 1024
 """The section `features` of one desired state, as JSON: what else it says has to have room beside it."""
 MAX_COMPOSITION_BYTES: Final = 4 * 1024

@@ -29,3 +29,23 @@ def test_a_site_that_is_not_there_is_an_error_with_a_remedy(shoal: Shoal) -> Non
     ran = shoal("sites", "set", "nowhere", "--port", "9000")
     assert ran.status == 1
     assert "shoal sites list" in ran.err
+
+
+def test_devices_pass_requests_on_by_a_command_until_another_ends_it(shoal: Shoal) -> None:
+    shoal("sites", "create", "lan", "--cache", KITCHEN, "--host", "192.168.7.20", "--member", "garden")
+    options = ("--device", f"{KITCHEN}=192.168.7.20", "--device", "garden=[fe80::1]:9000")
+    server = f"{'E' * 64}=10.0.0.5:8473"
+    ran = shoal("sites", "handover", "lan", *options, "--server", server, "--patience-ms", "20", "--json")
+    assert ran.status == 0, ran.err
+    policy = json.loads(ran.out)["handover"]
+    assert policy["patience_ms"] == 20
+    assert [(one["host"], one["port"]) for one in policy["peers"]] == [
+        ("192.168.7.20", 8472),
+        ("fe80::1", 9000),
+        ("10.0.0.5", 8473),
+    ]
+    assert "after 20 ms" in shoal("sites", "show", "lan").out
+    wrong = shoal("sites", "handover", "lan", "--device", "kitchen")
+    assert (wrong.status, "HOST:PORT was expected" in wrong.err) == (1, True)
+    assert "after 20 ms" not in shoal("sites", "handover", "lan", "--off").out
+    shoal("sites", "delete", "lan")

@@ -21,6 +21,7 @@ from tests.contract.golden_enrolment import (
     renewal_response,
 )
 from tests.contract.golden_features import desired_features
+from tests.contract.golden_handover import desired_handover
 from tests.contract.golden_processing import image_manifest, table_manifest
 
 from shoal_contract import envelope, limits
@@ -425,6 +426,7 @@ def _ack() -> Ack:
 MESSAGES: Final[dict[str, Golden]] = {
     "desired-state": Golden(desired_state(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "desired-compositions": Golden(desired_compositions(), DesiredState, limits.MAX_ENVELOPE_BYTES),
+    "desired-handover": Golden(desired_handover(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "desired-features": Golden(desired_features(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "version-manifest": Golden(manifest(), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "version-manifest-image": Golden(image_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),

@@ -5,10 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from tests.contract.golden_enrolment import NOON
 from tests.contract.golden_messages import desired_state
 
-from shoal_contract.desired import DesiredState
+from shoal_contract.desired import DesiredState, HandoverPeer
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_ENVELOPE_BYTES, MAX_SITE_MEMBERS
 from shoal_contract.wire import parse_message
@@ -98,3 +99,17 @@ def test_a_site_takes_names_and_addresses_of_both_families(host: str) -> None:
 
 def test_a_state_without_a_site_names_nobody_else() -> None:
     assert b"site" not in desired_state().model_copy(update={"site": None}).to_bytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"device": "d-abcdefgh234567ab", "certificate_sha256": "e" * 64},
+        {"certificate_sha256": "e"},
+        {"device": "x"},
+    ],
+)
+def test_who_takes_requests_is_a_device_or_a_certificate(changes: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        HandoverPeer.model_validate({"host": "10.0.0.5", "port": 8473} | changes)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 import pytest
-from tests.agent.serving.test_triton_client import REQUIREMENTS
+from tests.agent.serving.stock_client import REQUIREMENTS
 from tests.environments import environment
 from tests.flows.conftest import Fleet, running_fleet
 

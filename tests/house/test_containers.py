@@ -14,6 +14,8 @@ from shoal_hub.settings import Settings
 
 # What the agent's command line reads from the environment.
 _AGENT_VARIABLES = {"SHOAL_HUB", "SHOAL_TOKEN", "SHOAL_AGENT_DATA"}
+# What a server beside the hub reads, and the command line by which it logs in.
+_SERVE_VARIABLES = {"SHOAL_OPERATOR_TOKEN", "SHOAL_PROFILE", "SHOAL_SERVE_DATA", "SHOAL_SERVE_CACHE_REDIS"}
 _DOCKERFILES = ["Dockerfile.hub", "Dockerfile.agent"]
 
 
@@ -53,6 +55,7 @@ class Service(_Part):
     """The part of compose's specification of a service that the project uses."""
 
     image: str | None = None
+    profiles: list[str] = []
     hostname: str | None = None
     build: Build | None = None
     command: list[str] | None = None
@@ -85,8 +88,12 @@ def _setup_extras(root: Path) -> set[str]:
     return set(found[1].split(","))
 
 
-def test_compose_starts_hub_broker_database_and_two_agents(compose: Compose) -> None:
-    assert set(compose.services) == {"hub", "broker", "postgres", "agent-1", "agent-2"}
+def test_compose_starts_hub_broker_database_two_agents_and_a_server_where_asked_for(
+    compose: Compose,
+) -> None:
+    started = {name for name, service in compose.services.items() if not service.profiles}
+    assert started == {"hub", "broker", "postgres", "agent-1", "agent-2"}
+    assert compose.services.keys() - started == {"serve"}
 
 
 def test_every_service_has_an_image_or_a_dockerfile_that_exists(root: Path, compose: Compose) -> None:
@@ -111,6 +118,7 @@ def test_every_volume_is_declared_and_used(compose: Compose) -> None:
 
 def test_every_variable_of_hub_and_agents_is_one_that_they_read(compose: Compose) -> None:
     known = {"hub": set(Settings.environment().values()), "agent-1": _AGENT_VARIABLES, "agent-2": _AGENT_VARIABLES}
+    known["serve"] = _SERVE_VARIABLES
     for name, variables in known.items():
         assert set(compose.services[name].environment) <= variables
 

@@ -105,7 +105,7 @@ class AgentProcess:
 
     def ask(self, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
         """Call the local endpoint; return status and JSON, or 0 where nothing answers."""
-        url = json.loads((self.data / "run" / "endpoint.json").read_text())["url"]
+        url = self.url
         data = None if body is None else json.dumps(body).encode()
         try:
             request = urllib.request.Request(url + path, data, dict(headers or {}))  # noqa: S310
@@ -115,6 +115,11 @@ class AgentProcess:
             return error.code, json.loads(error.read())
         except OSError:
             return 0, None
+
+    @property
+    def url(self) -> str:
+        """Where it answers this device's programs."""
+        return str(json.loads((self.data / "run" / "endpoint.json").read_text())["url"])
 
     def serves(self, model: str) -> int | None:
         """Return the version of `model` that answers now."""

@@ -28,7 +28,7 @@ from shoal_agent.capture.store import Budget, CaptureStore
 from shoal_agent.encryption_key import EncryptionKey
 from shoal_agent.engines import Array
 from shoal_agent.errors import DiskError
-from shoal_agent.handover import Handover
+from shoal_agent.from_threads import FromThreads
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.serving.models import Observer, ServedModel
 
@@ -99,7 +99,7 @@ class Capture:
             int(rules.max_mb * _MEGABYTE), int(rules.max_mb_per_day * _MEGABYTE), rules.max_samples_per_day
         )
         self._ranges: WeakKeyDictionary[ServedModel, Range] = WeakKeyDictionary()
-        self._waiting: Handover[_Waiting] = Handover(MAX_WAITING)
+        self._waiting: FromThreads[_Waiting] = FromThreads(MAX_WAITING)
         self.fates: Counter[Fate] = Counter()
         """What became of the samples that were picked."""
 

@@ -26,19 +26,20 @@ class Owner(Protocol):
     Attributes:
         router: Answers.
         limits: Bounds.
-        authorize: Decides by a request's headers who may ask.
         budget: Memory for bodies.
         buffer: Where all connections receive what is no body of its own.
     """
 
     router: Router
     limits: EndpointLimits
-    authorize: Authorize
     budget: BodyBudget
     buffer: memoryview
 
     def take(self, connection: "HttpConnection") -> bool:
         """Count a connection in; return whether there is room."""
+
+    def authorize_of(self, transport: asyncio.BaseTransport) -> Authorize:
+        """Return what decides by a request's headers who may ask."""
 
     def drop(self, connection: "HttpConnection") -> None:
         """Count a connection out."""
@@ -78,7 +79,13 @@ class HttpConnection(asyncio.BufferedProtocol):
         peer = str(found[0]) if isinstance(found, tuple) else None
         listener = self._listener
         self._reader = RequestReader(
-            self._limits, listener.router, listener.budget, listener.authorize, listener.buffer, peer, self
+            self._limits,
+            listener.router,
+            listener.budget,
+            listener.authorize_of(transport),
+            listener.buffer,
+            peer,
+            self,
         )
         self.deadline_s = self._loop.time() + self._limits.idle_timeout_s
         if not listener.take(self):

@@ -50,15 +50,21 @@ class Address:
         port: TCP port; 0 takes a free one.
         path: Of a Unix-domain socket, in place of host and port.
         tls: Encrypts; needed for whatever is not loopback.
+        is_shared: Whether other processes of this user listen at the same port; the kernel spreads connections.
     """
 
     host: str = LOOPBACK[0]
     port: int = 0
     path: Path | None = None
     tls: ssl.SSLContext | None = None
+    is_shared: bool = False
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else f"{self.host} port {self.port}"
+
+
+Identify = Callable[[asyncio.BaseTransport], Authorize]
+"""Given a connection; returns what decides on its requests."""
 
 
 def allow_everyone(_headers: dict[bytes, bytes]) -> None:
@@ -73,6 +79,7 @@ class Listener:
         limits: Bounds.
         authorize: Decides by a request's headers who may ask.
         budget: Memory for bodies; shared by the listeners of a process.
+        identify: Decides, once for each connection, by its TLS, in place of `authorize`.
     """
 
     def __init__(
@@ -81,10 +88,12 @@ class Listener:
         limits: EndpointLimits = EndpointLimits(),  # noqa: B008 - frozen
         authorize: Authorize = allow_everyone,
         budget: BodyBudget | None = None,
+        identify: Identify | None = None,
     ) -> None:
         self.router = router
         self.limits = limits
         self.authorize = authorize
+        self._identify = identify
         self.budget = budget or BodyBudget(limits.max_bodies_bytes)
         self.buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._connections: set[HttpConnection] = set()
@@ -157,6 +166,10 @@ class Listener:
         )
         return min(idle, key=lambda one: (one.has_asked, one.deadline_s), default=None)
 
+    def authorize_of(self, transport: asyncio.BaseTransport) -> Authorize:
+        """Return what decides who may ask on a connection."""
+        return self.authorize if self._identify is None else self._identify(transport)
+
     def drop(self, connection: HttpConnection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
@@ -206,7 +219,8 @@ def _bind(address: Address) -> socket.socket:
         raise EndpointError(message, "use a loopback address, or open a remote endpoint with TLS and a key")
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        bound = socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
+        where = (address.host, address.port)
+        bound = socket.create_server(where, family=family, backlog=_BACKLOG, reuse_port=address.is_shared)
     except OSError as error:
         raise EndpointError(f"opening the local endpoint: {address} cannot be bound ({error.strerror})") from error
     # Inherited by accepted sockets. Without it an answer in two pieces waits 40 ms for a delayed acknowledgement.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from shoal_agent.endpoint import Request, Response, Route, Router, json_response
+from shoal_agent.endpoint import Handler, Request, Response, Route, Router, json_response
 from shoal_agent.endpoint.message import UNAVAILABLE
 from shoal_agent.serving.encode import describe_model
 from shoal_agent.serving.entities import ReadEntity
@@ -25,6 +25,7 @@ def create_router(
     more_routes: Sequence[Route] = (),
     repository: Repository | None = None,
     read_entity: ReadEntity | None = None,
+    infer: Handler | None = None,
 ) -> Router:
     """Return the routes that answer for what is served.
 
@@ -33,8 +34,9 @@ def create_router(
         more_routes: Others on the same endpoint.
         repository: Loads and unloads models on request; None: nobody may.
         read_entity: Gives what the device knows of an entity; None: nothing.
+        infer: Answers inference requests; None: the models here do.
     """
-    server, infer = inference.server, infer_handler(inference)
+    server, infer = inference.server, infer or infer_handler(inference)
     metadata = _for_model(server, lambda served: json_response(describe_model(served)))
     ready = _for_model(server, lambda served: json_response({"name": served.name, "ready": True}))
     routes = [

@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from shoal_agent.engines import Array
 from shoal_agent.serving.models import ServedModel
@@ -29,6 +29,37 @@ class CacheCounts(NamedTuple):
         """Share of look-ups that were hits, 0 to 1; 0 before the first."""
         asked = self.hits + self.misses
         return self.hits / asked if asked else 0.0
+
+
+class AnswerCache(Protocol):
+    """Keeps answers for inputs that come again; called from worker threads."""
+
+    def key(self, served: ServedModel, inputs: Mapping[str, Array]) -> bytes:
+        """Return what an answer to these inputs by this version is found by."""
+
+    def get(self, key: bytes, served: ServedModel) -> Outputs | None:
+        """Return a kept answer of this version, which is not to be changed; None where there is none any more."""
+
+    def put(self, key: bytes, outputs: Outputs) -> None:
+        """Keep an answer, if that is possible."""
+
+    def counts(self) -> CacheCounts:
+        """Return what became of look-ups, and what is kept."""
+
+
+def answer_key(served: ServedModel, inputs: Mapping[str, Array]) -> bytes:
+    """Return a hash of a version's manifest, its variant and the names, types, shapes and content of all inputs."""
+    digest = blake2b(digest_size=_KEY_BYTES)
+    digest.update(f"{served.manifest_sha256}/{served.target}".encode())
+    for name in sorted(inputs):
+        array = inputs[name]
+        digest.update(f"/{name}{array.dtype}{array.shape}".encode())
+        if array.dtype.kind == "O":
+            for element in array.ravel():
+                digest.update(len(element).to_bytes(4, "little") + element)
+        else:
+            digest.update(array.data)
+    return digest.digest()
 
 
 class _Entry(NamedTuple):
@@ -60,19 +91,9 @@ class PredictionCache:
 
     def key(self, served: ServedModel, inputs: Mapping[str, Array]) -> bytes:
         """Return what an answer to these inputs by this version is found by."""
-        digest = blake2b(digest_size=_KEY_BYTES)
-        digest.update(f"{served.manifest_sha256}/{served.target}".encode())
-        for name in sorted(inputs):
-            array = inputs[name]
-            digest.update(f"/{name}{array.dtype}{array.shape}".encode())
-            if array.dtype.kind == "O":
-                for element in array.ravel():
-                    digest.update(len(element).to_bytes(4, "little") + element)
-            else:
-                digest.update(array.data)
-        return digest.digest()
+        return answer_key(served, inputs)
 
-    def get(self, key: bytes) -> Outputs | None:
+    def get(self, key: bytes, served: ServedModel) -> Outputs | None:  # noqa: ARG002 - the key says it already
         """Return a kept answer, which is not to be changed; None where there is none any more."""
         with self._lock:
             entry = self._entries.get(key)

@@ -6,6 +6,7 @@ costs 0.1 to 0.2 ms, so a model that was quick until now answers a small request
 
 import asyncio
 import itertools
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from shoal_agent.engines import Array, join, split
 from shoal_agent.errors import AgentError
 from shoal_agent.serving.admission import Admission, AdmitAll
 from shoal_agent.serving.body import inflated, json_bytes
-from shoal_agent.serving.cache import PredictionCache
+from shoal_agent.serving.cache import AnswerCache, PredictionCache
 from shoal_agent.serving.decode import InferRequest, decode_request
 from shoal_agent.serving.encode import encode_answer
 from shoal_agent.serving.models import ModelServer, Observer, ServedModel
@@ -36,6 +37,9 @@ Choose = Callable[[str, str | None, str], ModelServer]
 """From model, version of the path and the request's key to where the model is borrowed from: a trial's arm, or not."""
 KEY_HEADER: Final = b"shoal-key"
 MAX_KEY_CHARS: Final = 256
+TIMEOUT_HEADER: Final = b"shoal-timeout-ms"
+MAX_TIMEOUT_MS: Final = 3_600_000
+_MOST_DIGITS: Final = 9
 _JSON_BYTES: Final = b"inference-header-content-length"
 
 
@@ -56,6 +60,7 @@ class Question(NamedTuple):
         decode: Reads it for what answers; raises a RequestError.
         encode: Writes the answer; raises a RequestError where that cannot be done.
         refuse: Writes an error.
+        timeout_s: What is left for it; None: as the settings say.
     """
 
     form: str
@@ -63,6 +68,7 @@ class Question(NamedTuple):
     decode: Callable[[ServedModel], InferRequest]
     encode: Callable[[InferRequest, Answer], Any]
     refuse: Callable[[AgentError], Any] = refuse
+    timeout_s: float | None = None
 
 
 class _Item(NamedTuple):
@@ -96,6 +102,7 @@ class Inference:
         choose: May have another version answer, see `shoal_agent.trials`; only what serves is described.
         admission: Asked before a request is worked on; None: nothing is refused.
         on_demand: Has models served that are asked and are not; None: what is not served stays so.
+        cache: Keeps answers; None: memory does, as far as the settings allow it.
     """
 
     def __init__(
@@ -106,11 +113,14 @@ class Inference:
         choose: Choose | None = None,
         admission: Admission | None = None,
         on_demand: OnDemand | None = None,
+        cache: AnswerCache | None = None,
     ) -> None:
         self.server = server
         self.settings = settings
         self.statistics = Statistics()
-        self.cache = PredictionCache(settings.cache_bytes, settings.cache_ttl_s) if settings.cache_bytes else None
+        if cache is None and settings.cache_bytes:
+            cache = PredictionCache(settings.cache_bytes, settings.cache_ttl_s)
+        self.cache = cache
         self._choose = choose
         self._admission = admission or AdmitAll()
         self._on_demand = on_demand
@@ -131,15 +141,16 @@ class Inference:
         Raises:
             RequestError: It is not served or not admitted, or too many wait already.
         """
+        timeout_s = min(self.settings.timeout_s, question.timeout_s or math.inf)
         if self._on_demand is not None and self._on_demand.is_away(name):
-            return self._answer_when_loaded(self._on_demand, name, version, key, question)
-        return self._answer(name, version, key, question, self.settings.timeout_s)
+            return self._answer_when_loaded(self._on_demand, name, version, key, question._replace(timeout_s=timeout_s))
+        return self._answer(name, version, key, question, timeout_s)
 
     async def _answer_when_loaded(
         self, on_demand: OnDemand, name: str, version: str | None, key: str, question: Question
     ) -> Any:  # noqa: ANN401 - as the question has it
         """Have a model loaded first; its time is the request's."""
-        began_s, timeout_s = time.perf_counter(), self.settings.timeout_s
+        began_s, timeout_s = time.perf_counter(), question.timeout_s or self.settings.timeout_s
         self._admission.admit(name)
         try:
             with anyio.fail_after(timeout_s):
@@ -186,6 +197,25 @@ class Inference:
         """Answer a request at once, in the caller's thread, whatever it takes."""
         return self._run([_Item(served, question, time.perf_counter())])[0]
 
+    def chosen(self, name: str, version: str | None, key: str) -> ServedModel | None:
+        """Return what would answer a request; None where nothing is served, or another version than is asked for."""
+        server = self.server if self._choose is None else self._choose(name, version, key)
+        served = server.get(name)
+        return served if served is not None and version in {None, str(served.version)} else None
+
+    def expected_wait_s(self) -> float:
+        """Return how long a request that came now would wait for its turn, by how long runs have taken of late."""
+        load, count = self.workers.load(), self.settings.workers
+        if sum(load.running.values()) < count:
+            return 0.0
+        waiting_ms = sum(jobs * self._mean_ms(name) for name, jobs in load.waiting.items())
+        running_ms = sum(jobs * self._mean_ms(name) / 2 for name, jobs in load.running.items())  # half done, on average
+        return (waiting_ms + running_ms) / count / 1000
+
+    def _mean_ms(self, name: str) -> float:
+        served = self.server.get(name)
+        return self._pace.mean_ms(served) if served is not None else 0.0
+
     def _note_timeout(self, name: str, answer: "asyncio.Future[Any]") -> None:
         error = None if answer.cancelled() else answer.exception()
         if isinstance(error, RequestError) and error.status == TIMED_OUT:
@@ -215,7 +245,7 @@ class Inference:
         part.decoded_s = part.inferred_s = time.perf_counter()
         if self.cache is not None and part.asked is not None:
             part.key = self.cache.key(item.served, part.asked.inputs)
-            part.outputs = self.cache.get(part.key)
+            part.outputs = self.cache.get(part.key, item.served)
             counted = self.statistics.of(item.served)
             looked_s = time.perf_counter() - part.decoded_s
             (counted.cache_miss if part.outputs is None else counted.cache_hit).add(looked_s)
@@ -300,11 +330,25 @@ def infer_handler(inference: Inference) -> Handler:
         key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
         form = "binary" if _JSON_BYTES in request.headers else "json"
         form = "" if b"content-encoding" in request.headers else form
-        question = Question(form, len(request.body), decode, encode)
+        question = Question(form, len(request.body), decode, encode, timeout_s=timeout_of(request))
         outcome: Response | Awaitable[Response] = inference.answer(params["name"], params.get("version"), key, question)
         return outcome
 
     return answer
+
+
+def timeout_of(request: Request) -> float | None:
+    """Return what a request leaves for its answer, in seconds; None where it does not say.
+
+    Raises:
+        RequestError: It is no number of milliseconds.
+    """
+    found = request.header(TIMEOUT_HEADER)
+    if not found:
+        return None
+    if not found.isdecimal() or len(found) > _MOST_DIGITS or not 0 < int(found) <= MAX_TIMEOUT_MS:
+        raise RequestError(f"Shoal-Timeout-Ms is {found[:20]!r}, expected 1 to {MAX_TIMEOUT_MS} milliseconds")
+    return int(found) / 1000
 
 
 def _samples(inputs: Mapping[str, Array]) -> int:

@@ -7,6 +7,8 @@ from weakref import WeakKeyDictionary
 from shoal_agent.serving.models import ServedModel
 from shoal_agent.settings import ServingSettings
 
+_WEIGHT: Final = 0.1
+"""Of the newest run in the mean."""
 _DECAY: Final = 0.95
 """A slow run is forgotten over some twenty quick ones."""
 
@@ -19,6 +21,7 @@ class Pace:
 
     def __init__(self, settings: ServingSettings) -> None:
         self._settings = settings
+        self._mean_ms: WeakKeyDictionary[ServedModel, float] = WeakKeyDictionary()
         self._slowest_ms: WeakKeyDictionary[ServedModel, dict[Hashable, float]] = WeakKeyDictionary()
 
     def is_quick(self, served: ServedModel, form: Hashable, body_bytes: int) -> bool:
@@ -34,3 +37,9 @@ class Pace:
         kinds = self._slowest_ms.setdefault(served, {})
         kind = (form, body_bytes.bit_length())
         kinds[kind] = max(took_ms, _DECAY * kinds.get(kind, took_ms))
+        mean_ms = self._mean_ms.get(served, took_ms)
+        self._mean_ms[served] = mean_ms + _WEIGHT * (took_ms - mean_ms)
+
+    def mean_ms(self, served: ServedModel) -> float:
+        """Return how long a run of this model takes of late, whatever its kind; 0 before the first."""
+        return self._mean_ms.get(served, 0.0)

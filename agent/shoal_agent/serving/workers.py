@@ -104,6 +104,11 @@ class Workers:
         """Whether anything runs or waits."""
         return self._busy > 0 or bool(self._waiting)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one more would be refused."""
+        return len(self._waiting) >= self.most_waiting
+
     def load(self) -> Load:
         """Return what runs and what waits, by model."""
         return Load(+self._running, Counter(job.claim.model for job in self._waiting))
@@ -126,7 +131,7 @@ class Workers:
         Raises:
             RequestError: Too many jobs wait already: 429.
         """
-        if len(self._waiting) >= self.most_waiting:
+        if self.is_full:
             on_over()
             found = f"{self._busy} requests run and {len(self._waiting)} wait"
             message = f"overloaded: {found}, so that one for {claim.model!r} is not taken"

@@ -5,6 +5,7 @@ here. OpenSSL verifies a cache's neighbours as it does any client; what a cache 
 handshake and before the neighbour has shown anything of its own. Dates count by trusted time on both sides.
 """
 
+import hashlib
 import ssl
 from collections.abc import Callable
 from datetime import datetime
@@ -38,18 +39,40 @@ def asking_context(identity: Identity, now: Callable[[], datetime], device_id: s
         OSError: Key or certificates can not be read; an `ssl.SSLError` is one, too.
     """
 
-    class OneDevice(ssl.SSLObject):
+    def check(certificate: bytes | None) -> None:
+        found = device_of(certificate, identity.ca_path.read_bytes(), now())
+        if found != device_id:
+            raise _refused(f"it is the one of {found}, and not of {device_id}")
+
+    return _asking(identity, check)
+
+
+def asking_server_context(identity: Identity, certificate_sha256: str) -> ssl.SSLContext:
+    """Return the context for one connection to a server that has to show just this certificate.
+
+    Raises:
+        OSError: Key or certificates can not be read; an `ssl.SSLError` is one, too.
+    """
+
+    def check(certificate: bytes | None) -> None:
+        found = hashlib.sha256(certificate or b"").hexdigest()
+        if found != certificate_sha256:
+            raise _refused(f"its SHA-256 is {found[:12]}…, and not {certificate_sha256[:12]}…")
+
+    return _asking(identity, check)
+
+
+def _asking(identity: Identity, check: Callable[[bytes | None], None]) -> ssl.SSLContext:
+    class Checked(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
             # Our certificate waits to be sent: whoever has failed here does not learn who has asked.
-            found = device_of(self.getpeercert(binary_form=True), identity.ca_path.read_bytes(), now())
-            if found != device_id:
-                raise _refused(f"it is the one of {found}, and not of {device_id}")
+            check(self.getpeercert(binary_form=True))
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # OpenSSL would want a server's certificate; `OneDevice` wants this device's
-    context.sslobject_class = OneDevice
+    context.verify_mode = ssl.CERT_NONE  # OpenSSL would want a server's certificate; `check` wants the right one
+    context.sslobject_class = Checked
     return _between_devices(context, identity)
 
 

@@ -1,6 +1,6 @@
 """This device's part in its site: the cache, a neighbour of it, or nobody's. Follows the section `site`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from anyio.abc import TaskGroup
@@ -20,6 +20,8 @@ from shoal_contract.reported import SectionReport
 from shoal_contract.transfer import TransferManifest
 
 SECTION = "site"
+HandOver = Callable[[TaskGroup, DesiredSite | None], Awaitable[None]]
+"""Has requests passed on and taken by the site's policy; raises a SiteError where that is not possible."""
 
 
 class Site:
@@ -48,6 +50,9 @@ class Site:
         self._report = report
         self._server = SiteServer(identity, now, blobs, settings, count)
         self._client = SiteClient(identity, now, settings, self._tell, count)
+        self._wanted: DesiredSite | None = None
+        self.hand_over: HandOver | None = None
+        """Set before `follow`, where this device serves inference."""
 
     def visit(self, manifest: TransferManifest) -> AbstractAsyncContextManager[AskNearby]:
         """Return the context in which chunks of one artifact are asked of the site's cache."""
@@ -59,6 +64,7 @@ class Site:
 
     def follow(self, wanted: DesiredSite | None, sections: Sections) -> None:
         """Serve and ask by this from now on: who is out of it is refused at once."""
+        self._wanted = wanted
         is_cache = wanted is not None and wanted.cache == self._device_id
         self._server.site = wanted if is_cache else None
         self._client.follow(None if is_cache else wanted)
@@ -66,7 +72,21 @@ class Site:
             sections.want(SECTION, wanted, "", self._converge)
 
     async def _converge(self) -> None:
-        """Listen if this device is the cache, and else not."""
+        """Hand requests over by the policy; listen if this device is the cache, and else not."""
+        problem = await self._converge_handover()
+        await self._converge_cache()
+        if problem is not None:
+            raise problem
+
+    async def _converge_handover(self) -> SiteError | None:
+        try:
+            if self.hand_over is not None:
+                await self.hand_over(self._group, self._wanted)
+        except SiteError as error:
+            return error
+        return None
+
+    async def _converge_cache(self) -> None:
         if self._server.site is None:
             await self._server.stop()
         elif not self._settings.host:

@@ -12,7 +12,7 @@ from anyio import to_thread
 from numpy.typing import NDArray
 
 from shoal_agent.engines import Array
-from shoal_agent.handover import Handover
+from shoal_agent.from_threads import FromThreads
 from shoal_agent.serving.models import Observer, ServedModel
 from shoal_agent.trials.arms import Arms
 from shoal_agent.trials.comparison import Comparison, OnDifferent, Seen
@@ -50,7 +50,7 @@ class Shadow:
         self._may_send = may_send
         self._chance = chance
         self._comparisons: dict[str, Comparison] = {}
-        self._waiting: Handover[tuple[Comparison, Seen]] = Handover(MAX_WAITING)
+        self._waiting: FromThreads[tuple[Comparison, Seen]] = FromThreads(MAX_WAITING)
         self.on_different: OnDifferent = lambda *_: None
         """Told of samples on which a candidate disagrees, see `Comparison`."""
 

@@ -30,6 +30,7 @@ from shoal_hub.cli import (
 )
 from shoal_hub.cli.login import login
 from shoal_hub.cli.output import cell, errors
+from shoal_hub.cli.serve import serve
 from shoal_hub.cli.watching import drift_app, events
 from shoal_hub.errors import HubError
 
@@ -64,6 +65,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(federated.app, name="federated")
 app.add_typer(drift_app, name="drift")
 app.add_typer(audit.app, name="audit")
+app.command(epilog="Example: shoal serve --model iris@production --workers 4")(serve)
 app.command(epilog="Example: shoal events --follow")(events)
 
 

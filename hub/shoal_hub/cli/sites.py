@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from shoal_client.sites import DEFAULT_PORT, Site
+from shoal_client import ClientError, ShoalClient
+from shoal_client.sites import DEFAULT_PORT, HANDOVER_PORT, Handover, HandoverPeer, Site
 from shoal_hub.cli.connection import connect, find_device
 from shoal_hub.cli.output import AsJson, console, facts, show, table
 
@@ -80,6 +81,52 @@ def set_site(
     show(site, as_json=as_json, draw=lambda: _draw(site))
 
 
+@app.command(epilog="Example: shoal sites handover warehouse --device kitchen=192.168.7.20 --device hall=192.168.7.21")
+def handover(
+    name: Name,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DEVICE=HOST[:PORT]", help="A device that takes requests, and passes its own on."),
+    ] = None,
+    server: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SHA256=HOST:PORT", help="A `shoal serve` that takes requests, by its certificate."),
+    ] = None,
+    patience_ms: Annotated[
+        int, typer.Option(min=0, max=60_000, help="A request that would wait for longer is passed on, in ms.")
+    ] = 50,
+    off: Annotated[bool, typer.Option("--off", help="Have each device answer its own requests.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a site's devices pass requests that they can not take in time to the one with the least to do."""
+    with connect() as client:
+        if off:
+            site = client.sites.end_handover(name)
+        else:
+            peers = [_device_peer(client, one) for one in device or ()] + [_server_peer(one) for one in server or ()]
+            site = client.sites.hand_over(name, Handover(peers=peers, patience_ms=patience_ms))
+    show(site, as_json=as_json, draw=lambda: _draw(site))
+
+
+def _device_peer(client: ShoalClient, text: str) -> HandoverPeer:
+    named, _, address = text.partition("=")
+    host, port = _address(text, address, HANDOVER_PORT)
+    return HandoverPeer(host=host, port=port, device=find_device(client, named).id)
+
+
+def _server_peer(text: str) -> HandoverPeer:
+    sha256, _, address = text.partition("=")
+    host, port = _address(text, address, 0)
+    return HandoverPeer(host=host, port=port, certificate_sha256=sha256.lower())
+
+
+def _address(text: str, address: str, default_port: int) -> tuple[str, int]:
+    host, _, port = address.rpartition(":") if ":" in address else (address, "", str(default_port))
+    if not host or not port.isdecimal() or not 0 < int(port) <= _LARGEST_PORT:
+        raise ClientError(f"reading {text!r}: NAME=HOST:PORT was expected", "give each as in the example of --help")
+    return host.strip("[]"), int(port)
+
+
 @app.command(epilog="Example: shoal sites delete warehouse")
 def delete(name: Name, as_json: AsJson = False) -> None:
     """End a site; its devices stay, and fetch from the broker alone."""
@@ -90,7 +137,11 @@ def delete(name: Name, as_json: AsJson = False) -> None:
 
 def _draw(site: Site) -> None:
     address = f"{site.host}:{site.port}"
-    facts([("site", site.name), ("cache", _cache(site)), ("address", address), ("members", site.members)])
+    rows = [("site", site.name), ("cache", _cache(site)), ("address", address), ("members", site.members)]
+    if site.handover is not None:
+        taking = [one.device or f"server {(one.certificate_sha256 or '')[:12]}" for one in site.handover.peers]
+        rows += [("handover", f"after {site.handover.patience_ms} ms"), ("taking", taking)]
+    facts(rows)
 
 
 def _cache(site: Site) -> str:

@@ -40,6 +40,18 @@ def publish_manifest(
     return ArtifactRef(sha256=stored.sha256, size_bytes=stored.size_bytes)
 
 
+def manifest_to_serve(session: Session, version: Version) -> bytes:
+    """Return a version's manifest for a server beside the hub; it is the one that devices get, and nothing is written.
+
+    Raises:
+        ConflictError: The version has no variant yet, or is encrypted.
+    """
+    if version.is_encrypted:
+        msg = f"{version.model} version {version.number} is encrypted: it leaves this hub for devices alone"
+        raise ConflictError(msg, "roll it out to devices, or serve a version that is not encrypted")
+    return build_manifest(version, find_variants(session, version)).to_bytes()
+
+
 def rehearse_manifest(session: Session, trust: HubTrust, version: Version) -> ArtifactRef:
     """Return what `publish_manifest` would, for a start that is only tried, in a session that is not kept.
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, UploadFile
+from fastapi import APIRouter, Form, Header, UploadFile
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ValidationError
 from sqlmodel import col, select
 
-from shoal_contract.ids import Name, Sha256
+from shoal_contract.ids import Name, Sha256, sha256_hex
 from shoal_hub.database import announce, utc_now
 from shoal_hub.dependencies import Hub, ModelOperator, Reading, Viewer, Writing
 from shoal_hub.error_response import documented
@@ -24,6 +24,7 @@ from shoal_hub.registry.public import (
     summarise_model,
     version_detail,
 )
+from shoal_hub.registry.publish import manifest_to_serve
 from shoal_hub.registry.ranged_file import PARTS, RangedFile
 from shoal_hub.registry.records import keep_records
 from shoal_hub.registry.register import RegisterRequest, read_checked_bundle, register
@@ -36,6 +37,11 @@ from shoal_hub.requests import Line, RowNumber
 router = APIRouter(tags=["models"])
 
 _BLOCK_BYTES = 1 << 20
+_JSON = "application/json"
+_MANIFEST: dict[int | str, dict[str, Any]] = {
+    200: {"content": {_JSON: {}}},
+    304: {"description": "It is the one that If-None-Match names"},
+}
 
 
 class ModelUpdate(BaseModel):
@@ -107,6 +113,26 @@ def register_version(
 def read_version(name: Name, ref: Line, session: Reading, _viewer: Viewer) -> VersionDetail:
     """Return a version by number, `latest`, stage or alias."""
     return version_detail(session, find_version(session, name, ref))
+
+
+@router.get(
+    "/models/{name}/versions/{ref}/manifest",
+    response_class=Response,
+    responses=_MANIFEST | documented(401, 403, 404, 409, 422),
+)
+def read_manifest(
+    name: Name, ref: Line, session: Reading, _viewer: Viewer, if_none_match: Annotated[str, Header()] = ""
+) -> Response:
+    """Return a version's manifest as it stands, by number, `latest`, stage or alias, whether rolled out or not.
+
+    Servers beside the hub load by it. Of an encrypted version devices alone get it.
+    """
+    data = manifest_to_serve(session, find_version(session, name, ref))
+    etag = f'"{sha256_hex(data)}"'
+    headers = {"etag": etag, "cache-control": "private, no-cache"}
+    if if_none_match == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=_JSON, headers=headers)
 
 
 @router.put("/models/{name}/aliases/{alias}", responses=documented(400, 401, 403, 404, 409, 413, 422))

@@ -132,6 +132,11 @@ def devices_by_site(session: Session) -> defaultdict[str, list[str]]:
     return placed
 
 
+def tell_devices(session: Session, site: Site, now: datetime) -> None:
+    """Tell the devices of a site what holds on it now."""
+    _place(session, site, set(devices_of(session, site.name)), now)
+
+
 def _take_devices(session: Session, name: str, layout: Layout) -> None:
     """Hold the devices until the transaction ends, and see that each may be on this site."""
     wanted = select(Device).where(col(Device.id).in_(layout.devices)).order_by(col(Device.id)).with_for_update()

@@ -13,6 +13,7 @@ from shoal_hub.database import utc_now
 from shoal_hub.dependencies import DeviceOperator, Reading, Viewer, Writing
 from shoal_hub.error_response import documented
 from shoal_hub.requests import Line
+from shoal_hub.sites.handover import Handover, set_handover
 from shoal_hub.sites.membership import (
     Layout,
     create_site,
@@ -56,6 +57,7 @@ class SitePublic(BaseModel):
     port: int
     members: list[str]
     has_cache: bool
+    handover: Handover | None
     created_by: str
     created_at: datetime
 
@@ -93,6 +95,18 @@ def end_site(name: Line, session: Writing, operator: DeviceOperator) -> SitePubl
     return shown
 
 
+@router.put("/{name}/handover", responses=documented(400, 401, 403, 404, 409, 413, 422))
+def put_handover(name: Line, body: Handover, session: Writing, operator: DeviceOperator) -> SitePublic:
+    """Have devices of a site pass requests that they can not take in time to those named here, who are told."""
+    return _public(session, set_handover(session, name, body, by=operator.name, now=utc_now()))
+
+
+@router.delete("/{name}/handover", responses=documented(401, 403, 404, 422))
+def end_handover(name: Line, session: Writing, operator: DeviceOperator) -> SitePublic:
+    """Have each device of a site answer its own requests."""
+    return _public(session, set_handover(session, name, None, by=operator.name, now=utc_now()))
+
+
 def _public(session: Session, site: Site) -> SitePublic:
     return _shown(site, devices_of(session, site.name))
 
@@ -105,6 +119,7 @@ def _shown(site: Site, devices: list[str]) -> SitePublic:
         port=site.port,
         members=[one for one in devices if one != site.cache_id],
         has_cache=site.cache_id in devices,
+        handover=Handover.model_validate(site.handover) if site.handover is not None else None,
         created_by=site.created_by,
         created_at=site.created_at,
     )

@@ -1,7 +1,9 @@
 """Sites, and the devices of each. A device is in none unless somebody puts it there, and in one at most."""
 
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import JSON
 from sqlmodel import Field, SQLModel
 
 from shoal_hub.database import UtcDateTime
@@ -16,6 +18,11 @@ class Site(SQLModel, table=True):
     cache_id: str = Field(foreign_key="devices.id")
     host: str = Field(description="where members reach the cache on their LAN")
     port: int
+    handover: dict[str, Any] | None = Field(
+        default=None,
+        sa_type=JSON(none_as_null=True),
+        description="Handover; none: each answers its own requests",
+    )
     created_by: str
     created_at: datetime = Field(sa_type=UtcDateTime)
 

@@ -10,7 +10,7 @@ import pytest
 from tests.agent.compositions.conftest import ensemble
 from tests.agent.residency.conftest import Board
 from tests.agent.serving.conftest import SeenRequests
-from tests.agent.serving.test_triton_client import REQUIREMENTS
+from tests.agent.serving.stock_client import REQUIREMENTS
 from tests.environments import environment
 
 from shoal_agent.residency import DeviceRepository

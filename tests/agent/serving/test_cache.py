@@ -52,9 +52,9 @@ def test_an_answer_is_good_for_its_time_and_no_longer() -> None:
     cache = PredictionCache(10_000, ttl_s=60.0, clock_s=lambda: now)
     cache.put(b"k", ROW)
     now = 59.9
-    assert cache.get(b"k") is ROW
+    assert cache.get(b"k", served_tiny()) is ROW
     now = 60.0
-    assert cache.get(b"k") is None
+    assert cache.get(b"k", served_tiny()) is None
     assert cache.counts() == (1, 1, 0, 0)
     assert cache.counts().hit_rate == 0.5
 
@@ -90,6 +90,7 @@ class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.cache = PredictionCache(3000)
+        self.served = served_tiny()
         self.held: dict[bytes, Mapping[str, Array]] = {}
 
     @rule(key=st.sampled_from([b"a", b"b", b"c", b"d"]), size=st.integers(0, 2500))
@@ -104,7 +105,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from([b"a", b"b", b"c", b"d"]))
     def get(self, key: bytes) -> None:
-        found = self.cache.get(key)
+        found = self.cache.get(key, self.served)
         assert found is self.held.get(key)
         if found is not None:
             self.held[key] = self.held.pop(key)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from tests.agent.serving.conftest import SeenRequests, served_tiny
 from tests.agent.serving.echo import NAMES, EchoEngine, served_echo
-from tests.agent.serving.test_triton_client import REQUIREMENTS, ROWS
+from tests.agent.serving.stock_client import REQUIREMENTS
+from tests.checks.inference_protocol import ROWS
 from tests.environments import environment
 from tests.fixtures import tiny
 

@@ -148,6 +148,17 @@ def _of_a_site(method: str, **changes: Any) -> Callable[[Site], Callable[[], Any
     return prepare
 
 
+def _hand_over(method: str) -> Callable[[Site], Callable[[], Any]]:
+    def prepare(site: Site) -> Callable[[], Any]:
+        _make_site(site)()
+        path = "/sites/warehouse/handover"
+        peers = [{"host": "10.0.0.5", "port": 8473, "certificate_sha256": "e" * 64}]
+        site.send("PUT", path, json={"peers": peers, "patience_ms": 20})
+        return lambda: site.send(method, path, json={"peers": peers})
+
+    return prepare
+
+
 def _pin(site: Site) -> Callable[[], Any]:
     return lambda: site.send("PUT", f"/devices/{site.devices[0]}/pins/digits", json={"version": "1"})
 
@@ -347,6 +358,8 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
     ("POST", "/api/v1/sites"): (_make_site, "sites.add_site", "sites/warehouse"),
     ("PUT", "/api/v1/sites/{name}"): (_of_a_site("PUT", members=[]), "sites.set_site", "sites/warehouse"),
     ("DELETE", "/api/v1/sites/{name}"): (_of_a_site("DELETE"), "sites.end_site", "sites/warehouse"),
+    ("PUT", "/api/v1/sites/{name}/handover"): (_hand_over("PUT"), "sites.put_handover", "sites/warehouse"),
+    ("DELETE", "/api/v1/sites/{name}/handover"): (_hand_over("DELETE"), "sites.end_handover", "sites/warehouse"),
     ("PATCH", "/api/v1/models/{name}"): (
         _send("PATCH", "/models/colours", description="new"),
         "registry.update_model",

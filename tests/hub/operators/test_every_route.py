@@ -143,6 +143,8 @@ def test_each_scope_opens_its_routes_and_no_other(sqlite_hub: HubContext) -> Non
         "POST /sites",
         "PUT /sites/{name}",
         "DELETE /sites/{name}",
+        "PUT /sites/{name}/handover",
+        "DELETE /sites/{name}/handover",
         "POST /groups",
         "PATCH /groups/{name}",
         "DELETE /groups/{name}",

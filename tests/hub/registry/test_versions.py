@@ -224,3 +224,35 @@ def test_an_artifact_can_be_read_whole_and_in_ranges(two_versions: TestClient) -
         refused = two_versions.get(url, headers={"Range": asked})
         assert (refused.status_code, refused.json()["error"]["code"]) == (status, code)
         assert refused.headers.get("content-range") == (f"bytes */{len(whole)}" if status == 416 else None)
+
+
+def test_the_manifest_that_servers_load_by_is_the_one_that_devices_get(
+    two_versions: TestClient, hub: HubContext
+) -> None:
+    add_variant(hub, 2)
+    answer = two_versions.get(f"{VERSIONS}/latest/manifest")
+    assert VersionManifest.model_validate_json(answer.content).version == 2
+    assert two_versions.get(f"{VERSIONS}/2").json()["manifest_sha256"] is None, "nothing is written"
+    with hub.database.transaction() as session:
+        version = find_version(session, "colours", "2")
+        published = publish_manifest(session, hub.artifacts, hub.trust, hub.director, version)
+    assert answer.headers["etag"] == f'"{published.sha256}"'
+    again = two_versions.get(f"{VERSIONS}/2/manifest", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    add_variant(hub, 2, target="pi4-litert-int8")
+    changed = two_versions.get(f"{VERSIONS}/2/manifest", headers={"If-None-Match": answer.headers["etag"]})
+    assert changed.status_code == 200
+
+
+def test_a_version_that_is_encrypted_or_has_no_variant_has_no_manifest_for_servers(
+    two_versions: TestClient, hub: HubContext
+) -> None:
+    bare = two_versions.get(f"{VERSIONS}/1/manifest")
+    assert (bare.status_code, "shoal models compress" in bare.json()["error"]["remedy"]) == (409, True)
+    add_variant(hub, 1)
+    with hub.database.transaction() as session:
+        find_version(session, "colours", "1").is_encrypted = True
+    sealed = two_versions.get(f"{VERSIONS}/1/manifest")
+    assert sealed.status_code == 409
+    assert "for devices alone" in sealed.json()["error"]["message"]
+    assert two_versions.get(f"{VERSIONS}/9/manifest").status_code == 404

@@ -10,7 +10,7 @@ import anyio
 Item = TypeVar("Item")
 
 
-class Handover(Generic[Item]):
+class FromThreads(Generic[Item]):
     """What waits for the task. What is put in before `each` runs waits for that.
 
     Args:

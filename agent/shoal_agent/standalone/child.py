@@ -1,0 +1,86 @@
+"""One worker process as its parent sees it: starts it, tells it what is wanted, hears how it is, ends it."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from logging import getLogger
+from typing import Final
+
+import anyio
+from pydantic import ValidationError
+
+from shoal_agent.standalone.plan import Said, Wanted, WorkerPlan
+
+_PROGRAM: Final = "shoal_agent.standalone.worker"
+_STOP_S: Final = 15.0
+"""How long a worker may take to end: requests in flight have five seconds of that."""
+_log = getLogger(__name__)
+
+
+class Child:
+    """A worker that runs.
+
+    Attributes:
+        own_port: Where it tells how it is; 0 until it serves.
+        models: Hashes of the manifests that it serves, by model.
+    """
+
+    def __init__(self, plan: WorkerPlan, process: asyncio.subprocess.Process) -> None:
+        self.plan = plan
+        self.own_port = 0
+        self.models: dict[str, str] = {}
+        self._process = process
+
+    @classmethod
+    async def start(cls, plan: WorkerPlan) -> "Child":
+        """Start a worker, and tell it who it is."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            _PROGRAM,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the parent, which then lets requests in flight end
+        )
+        child = cls(plan, process)
+        child._write(plan.model_dump_json())
+        return child
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def want(self, wanted: Wanted) -> None:
+        """Say what is to be served from now on."""
+        self._write(wanted.model_dump_json())
+
+    async def listen(self, hear: Callable[["Child", Said], None]) -> int:
+        """Hear what it says until it has ended; return its exit status."""
+        while line := await self._process.stdout.readline() if self._process.stdout else b"":
+            try:
+                said = Said.model_validate_json(line)
+            except ValidationError:
+                _log.warning("worker %d said %r, which is not understood", self.plan.number, line[:200])
+                continue
+            if said.kind == "serves":
+                self.models, self.own_port = said.models, said.own_port
+            hear(self, said)
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """Have it end once what is in flight is answered; a worker that does not is killed."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with anyio.move_on_after(_STOP_S):
+            await self._process.wait()
+            return
+        _log.warning("worker %d does not end; it is killed", self.plan.number)
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    def _write(self, line: str) -> None:
+        if self._process.stdin is not None and not self._process.stdin.is_closing():
+            self._process.stdin.write(line.encode() + b"\n")
