@@ -13,7 +13,7 @@ import click
 
 from shoal_agent.cli_api_keys import api_keys_group
 from shoal_agent.cli_batch import batch_command
-from shoal_agent.cli_captures import capture_option, captures_group, rules_option
+from shoal_agent.cli_captures import capture_option, captures_group, rules_option, send_option
 from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_engines import engine_options, engine_settings
 from shoal_agent.cli_features import features_folder_option, features_hooks_option
@@ -166,6 +166,7 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
 @budget_option
 @capture_option
 @rules_option
+@send_option
 @priority_option
 @soft_option
 @hard_option
@@ -193,6 +194,7 @@ def run(
     max_models_mb: int,
     may_capture: bool,
     capture_file: Path,
+    send_captures: bool,
     priorities: tuple[tuple[str, int], ...],
     shed_soft_c: float | None,
     shed_hard_c: float | None,
@@ -211,6 +213,7 @@ def run(
     from shoal_agent.settings import (
         MEGABYTE,
         AgentSettings,
+        CaptureSendSettings,
         FeatureSettings,
         SheddingSettings,
         SiteSettings,
@@ -231,6 +234,7 @@ def run(
         probes_file=probes_file,
         send_examples=send_examples,
         capture_file=capture_file if may_capture else None,
+        send_captures=CaptureSendSettings(is_allowed=send_captures),
     )
     run_agent(settings)
 

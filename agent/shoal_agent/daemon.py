@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 
 from shoal_agent.blobs import BlobStore
 from shoal_agent.board import Board
-from shoal_agent.capture import capture_families, open_capture
+from shoal_agent.capture import CaptureSender, capture_families, open_capture
 from shoal_agent.clock import Clock, system_clock
 from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
@@ -96,7 +96,6 @@ class Agent:
         self._link = Link(self._identity, pairs, signer, settings.link, self._next_connection, self._now)
         self._renewal = Renewal(self._identity, pairs, settings.renewal, self._now, random.random)
         self._ledger = Ledger(data / "ledger.json", settings.ledger, lambda: self._now.floor, self._next_connection)
-        self._link.on_passage = LinkMeter(self._ledger).count
         self._blobs = BlobStore(data / "blobs")
         count_nearby = partial(self._ledger.count, "artifacts_cache")
         self._site = Site(self._identity, self._now, self._blobs, settings.site, self._report, count_nearby)
@@ -106,6 +105,7 @@ class Agent:
             self._link, self._blobs, self._ask_again, settings.fetch, self._site.visit, self._limits, self._ranges
         )
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
+        self._link.on_passage = LinkMeter(self._ledger, self._uploads.category).count
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
         self._trust = Refresher.of(data / "trust", self._identity, self._link, self._fetcher, self._now, settings.trust)
         self._desired = DesiredFile(data / "trust" / "desired.json", lambda: self._trust.directors, self.device_id)
@@ -217,14 +217,16 @@ class Agent:
             self._tell_encryption_key(self._encryption_key.public_hex)
 
     async def _start_serving(self, group: TaskGroup) -> None:
+        self._capture_sender = self._make_capture_sender()
         if self._capture is not None:
             self._shadow.on_different = self._capture.disagree
+            self._capture.on_kept = self._capture_sender.notice
         settings = self._settings
         observer = self._capture or self._shadow
         inference = Inference(self._server, observer, settings.serving, self._arms.choose, self._guard)
         self._guard.on_refused = inference.statistics.note_refused
-        routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference)]
-        routes += feature_routes(self._pipelines)
+        labels = label_routes(self._monitor, self._capture.note_labels if self._capture is not None else None)
+        routes = [*hold_routes(self._hold), *labels, *self._metrics(inference), *feature_routes(self._pipelines)]
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
         url = await open_places(group, opening, create_router(inference, routes), inference)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
@@ -265,6 +267,7 @@ class Agent:
         group.start_soon(self._shadow.run)
         if self._capture is not None:
             group.start_soon(self._capture.run)
+            group.start_soon(self._capture_sender.run)
         group.start_soon(self._trials.run)
         group.start_soon(self._guard.run)
         group.start_soon(self._telemetry.beat)
@@ -340,6 +343,7 @@ class Agent:
             self._sections.want(f"{TRIALS}{name}", trial, trial.id, self._trials.convergence(name, trial, state.order))
         self._site.follow(state.site, self._sections)
         self._pipelines.follow(state.features, self._sections)
+        self._capture_sender.follow(state.captures, self._sections)
         self._drop_unwanted(state)
 
     def _drop_unwanted(self, state: DesiredState) -> None:
@@ -428,6 +432,18 @@ class Agent:
         clock_ns = self._now_ns
         store = FeatureStore(data / "features.sqlite", settings, clock_ns)
         return Surroundings(store, self._server, self._shadow, settings, clock_ns)
+
+    def _make_capture_sender(self) -> CaptureSender:
+        return CaptureSender(
+            self._capture,
+            self._settings.data_dir / "capture",
+            self._uploads,
+            lambda: self._encryption_key,
+            self._limits.has_room,
+            self._report,
+            self._now,
+            self._settings.send_captures,
+        )
 
     def _make_reporter(self) -> Reporter:
         hardware, link, asked = detect(), self._settings.link, self._settings.runtimes

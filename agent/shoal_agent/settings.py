@@ -315,6 +315,23 @@ class FeatureSettings:
 
 
 @dataclass(frozen=True)
+class CaptureSendSettings:
+    """Whether captured samples may go to the hub, if it asks for them, and bounds of that besides the owner's rules."""
+
+    is_allowed: bool = False
+    look_s: float = 60.0
+    """How often it is looked for samples that are due."""
+    budget_ratio: float = 0.5
+    """Of the month's byte budget: with more of it spent no sample is sent, so that updates have room."""
+    refused_pause_s: float = 3600.0
+    """After the hub has refused one."""
+    most_refusals: int = 3
+    """Of one sample, after which it is passed over."""
+    offer_again_s: float = 6 * 3600.0
+    """How long a sample waits for the hub's word before it is offered again."""
+
+
+@dataclass(frozen=True)
 class ServingSettings:
     """Bounds that keep a small machine responsive and its memory in hand. Connections have theirs, `EndpointLimits`."""
 
@@ -355,6 +372,7 @@ class AgentSettings:
     """Whether a few inputs on which a trial's versions disagree may leave the device, if the hub asks for them."""
     capture_file: Path | None = None
     """The owner's rules of what is captured; None: the owner does not allow it."""
+    send_captures: CaptureSendSettings = field(default_factory=CaptureSendSettings)
     boot_attempts: int = 3
     """Starts that an unproven version may fail before the previous one comes back."""
     link: LinkSettings = field(default_factory=LinkSettings)

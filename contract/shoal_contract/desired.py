@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from shoal_contract.captures import DesiredCaptures
 from shoal_contract.encryption import WrappedKey
 from shoal_contract.features import DesiredFeatures
 from shoal_contract.ids import DeviceId, Host, Name, Sha256
@@ -139,6 +140,7 @@ class DesiredState(WireMessage):
     site: DesiredSite | None = None
     features: DesiredFeatures | None = None
     """Each of its pipelines is reported as `features/<name>`."""
+    captures: DesiredCaptures | None = None
 
     @property
     def order(self) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from shoal_contract.captures import DesiredCaptures
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
 from shoal_contract.features import DesiredFeatures
 from shoal_contract.limits import MAX_FEATURES_BYTES
@@ -24,12 +25,13 @@ TRIALS: Final = "trials/"
 CONFIG: Final = "config"
 SITE: Final = "site"
 FEATURES: Final = "features"
+CAPTURES: Final = "captures"
 
 _CONTENT: Final = TypeAdapter(
     tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None, dict[str, DesiredTrial]]
 )
 _NO_CONFIG: Final = DesiredConfig()
-_Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite | DesiredFeatures
+_Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite | DesiredFeatures | DesiredCaptures
 
 
 class _Many(NamedTuple):
@@ -45,10 +47,11 @@ _MANY: Final = {
     FEDERATED: _Many(DesiredRound, 16, "rounds at a time"),
     TRIALS: _Many(DesiredTrial, 16, "trials at a time"),
 }
-_ONE: Final[Mapping[str, type[DesiredConfig | DesiredSite | DesiredFeatures]]] = {
+_ONE: Final[Mapping[str, type[DesiredConfig | DesiredSite | DesiredFeatures | DesiredCaptures]]] = {
     CONFIG: DesiredConfig,
     SITE: DesiredSite,
     FEATURES: DesiredFeatures,
+    CAPTURES: DesiredCaptures,
 }
 
 
@@ -87,14 +90,15 @@ class Composition:
     site: DesiredSite | None = None
     trials: dict[str, DesiredTrial] = field(default_factory=dict)
     features: DesiredFeatures | None = None
+    captures: DesiredCaptures | None = None
 
     @cached_property
     def content_sha256(self) -> str:
         """SHA-256 of the content: equal for equal content, whatever the intents behind it."""
         content = (self.models, self.federated, self.config, self.site, self.trials)
-        # Features come after the rest, and only where there are any: what devices without them have stays what it was.
-        features = b"" if self.features is None else self.features.model_dump_json().encode()
-        return hashlib.sha256(_CONTENT.dump_json(content) + features).hexdigest()
+        # The others come after these, and only where there are any: what devices without them have stays what it was.
+        others = (one.model_dump_json().encode() for one in (self.features, self.captures) if one is not None)
+        return hashlib.sha256(b"".join([_CONTENT.dump_json(content), *others])).hexdigest()
 
 
 def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
@@ -104,33 +108,32 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
         intents: All intents of one device, in any order.
         now: Intents whose `until` has come count no longer.
     """
-    models: dict[str, DesiredModel] = {}
-    federated: dict[str, DesiredRound] = {}
-    trials: dict[str, DesiredTrial] = {}
-    config, site, features = _NO_CONFIG, None, None
+    many: dict[str, dict[str, Any]] = {prefix: {} for prefix in _MANY}
+    one: dict[str, Any] = {}
     conflicts: list[Conflict] = []
     for section, ranked in _by_section(intents, now).items():
+        prefix = _prefix_of(section)
         for wanted in ranked:
-            body = _read(wanted, {MODELS: len(models), FEDERATED: len(federated), TRIALS: len(trials)})
+            body = _read(wanted, len(many[prefix]) if prefix else 0)
             if isinstance(body, str):
                 conflicts.append(Conflict(section, wanted.owner, wanted.kind, "", body))
                 continue
-            match body:
-                case DesiredModel():
-                    models[section.removeprefix(MODELS)] = body
-                case DesiredRound():
-                    federated[section.removeprefix(FEDERATED)] = body
-                case DesiredTrial():
-                    trials[section.removeprefix(TRIALS)] = body
-                case DesiredConfig():
-                    config = body
-                case DesiredSite():
-                    site = body
-                case DesiredFeatures():
-                    features = body
+            if prefix:
+                many[prefix][section.removeprefix(prefix)] = body
+            else:
+                one[section] = body
             conflicts.extend(_losers(ranked, wanted))
             break
-    return Composition(models, federated, config, tuple(conflicts), site, trials, features)
+    return Composition(
+        models=many[MODELS],
+        federated=many[FEDERATED],
+        config=one.get(CONFIG, _NO_CONFIG),
+        conflicts=tuple(conflicts),
+        site=one.get(SITE),
+        trials=many[TRIALS],
+        features=one.get(FEATURES),
+        captures=one.get(CAPTURES),
+    )
 
 
 def _by_section(intents: Iterable[Wanted], now: datetime) -> dict[str, list[Wanted]]:
@@ -146,14 +149,22 @@ def _rank(wanted: Wanted) -> tuple[int, datetime, int]:
     return PRIORITY[wanted.kind], wanted.created_at, wanted.id
 
 
-def _read(wanted: Wanted, taken: Mapping[str, int]) -> _Body | str:
-    """Return the intent's body, or why it cannot take effect; `taken` counts by prefix what is composed already."""
-    prefix = next((one for one in _MANY if wanted.section.startswith(one)), "")
-    if prefix and taken[prefix] >= _MANY[prefix].most:
+def _prefix_of(section: str) -> str:
+    """Return the prefix of a section of which a device has several, else nothing."""
+    return next((one for one in _MANY if section.startswith(one)), "")
+
+
+def _read(wanted: Wanted, taken: int) -> _Body | str:
+    """Return the intent's body, or why it cannot take effect; `taken` of its prefix are composed already."""
+    prefix = _prefix_of(wanted.section)
+    if prefix and taken >= _MANY[prefix].most:
         return f"a device has at most {_MANY[prefix].most} {_MANY[prefix].called}"
     form = _MANY[prefix].form if prefix else _ONE.get(wanted.section)
     if form is None:
-        return "no such section: models/<name>, federated/<run>, trials/<model>, config, site or features is expected"
+        return (
+            "no such section: models/<name>, federated/<run>, trials/<model>, config, site, features or captures is "
+            "expected"
+        )
     try:
         body = form.model_validate(wanted.body)
     except ValidationError as error:

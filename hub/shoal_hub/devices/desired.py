@@ -142,6 +142,7 @@ def _sign(
         config=composition.config,
         site=composition.site,
         features=composition.features,
+        captures=composition.captures,
     )
     return {
         "device_id": device_id,

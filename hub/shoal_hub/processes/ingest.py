@@ -10,6 +10,7 @@ from shoal_contract.telemetry import (
     Window,
 )
 from shoal_hub.addresses import Addresses
+from shoal_hub.captures.intake import CaptureIntake
 from shoal_hub.database import Database
 from shoal_hub.devices.wrapped_keys import take_encryption_key
 from shoal_hub.federation.answers import refusal_of, take_result
@@ -24,6 +25,7 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.rollouts.progress import note_steps
 from shoal_hub.settings import Settings
 from shoal_hub.transfer.needs import take_missing
+from shoal_hub.transfer.purposes import artifact_purpose
 from shoal_hub.transfer.quota import Quota
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.trials.shadow import take_shadow_window
@@ -32,7 +34,9 @@ from shoal_hub.trials.shadow import take_shadow_window
 def build_ingest(settings: Settings, database: Database, addresses: Addresses) -> IngestWorker:
     """Compose the worker; `database` tells the other processes what it commits."""
     store = ArtifactStore(settings.artifacts)
-    uploads = Uploads(database, store, settings.data / "uploads", refusal_of, Quota.of(settings))
+    captures = CaptureIntake(store, settings.captures_max_bytes)
+    purposes = {"federated_update": artifact_purpose(store, refusal_of), "capture": captures.purpose}
+    uploads = Uploads(database, settings.data / "uploads", purposes, Quota.of(settings))
     handlers = Handlers()
     handlers.on_many(DeploymentEvent, note_steps)
     handlers.on(MissingArtifact, take_missing)

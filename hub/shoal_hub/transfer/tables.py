@@ -104,6 +104,7 @@ class Upload(SQLModel, table=True):
     size_bytes: int = Field(sa_type=BigInteger)
     chunk_bytes: int
     purpose: str
+    about: str = Field(default="", sa_column_kwargs={"server_default": ""}, description="of a capture: its model")
     state: UploadState = Field(default="credited", sa_type=String, index=True)
     reason: str = ""
     received_bytes: int = Field(
