@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal_agent.cli_api_keys import api_keys_group
-from shoal_agent.cli_batch import batch_command
+from shoal_agent.cli_batch import batch_command, batch_folder_option, send_results_option
 from shoal_agent.cli_captures import capture_option, captures_group, rules_option, send_option
 from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_engines import engine_options, engine_settings
@@ -170,6 +170,8 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
 @priority_option
 @soft_option
 @hard_option
+@batch_folder_option
+@send_results_option
 @features_folder_option
 @features_hooks_option
 @click.option(
@@ -198,6 +200,8 @@ def run(
     priorities: tuple[tuple[str, int], ...],
     shed_soft_c: float | None,
     shed_hard_c: float | None,
+    batch_folders: tuple[Path, ...],
+    send_batch_results: bool,
     features_folders: tuple[Path, ...],
     features_hooks: Path | None,
     log_level: str,
@@ -213,6 +217,7 @@ def run(
     from shoal_agent.settings import (
         MEGABYTE,
         AgentSettings,
+        BatchJobSettings,
         CaptureSendSettings,
         FeatureSettings,
         SheddingSettings,
@@ -235,6 +240,7 @@ def run(
         send_examples=send_examples,
         capture_file=capture_file if may_capture else None,
         send_captures=CaptureSendSettings(is_allowed=send_captures),
+        batch_jobs=BatchJobSettings(folders=batch_folders, may_send=send_batch_results),
     )
     run_agent(settings)
 

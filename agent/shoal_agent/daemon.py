@@ -19,6 +19,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from shoal_agent.batch_jobs import BatchJobs
 from shoal_agent.blobs import BlobStore
 from shoal_agent.board import Board
 from shoal_agent.capture import CaptureSender, capture_families, open_capture
@@ -143,6 +144,8 @@ class Agent:
         )
         self._participant = self._make_participant()
         self._pipelines = Pipelines(self._surround_pipelines, self._report)
+        jobs = replace(settings.batch_jobs, folders=settings.batch_jobs.folders or (data / "inputs",))
+        self._batches = BatchJobs(data, self._uploads, self._report, self._tell, self._now, jobs, settings.time_zone)
 
     @property
     def device_id(self) -> str:
@@ -344,6 +347,7 @@ class Agent:
         self._site.follow(state.site, self._sections)
         self._pipelines.follow(state.features, self._sections)
         self._capture_sender.follow(state.captures, self._sections)
+        self._batches.follow(state.batches or {}, self._sections)
         self._drop_unwanted(state)
 
     def _drop_unwanted(self, state: DesiredState) -> None:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from shoal_contract.batch_jobs import MAX_BATCHES, DesiredBatch
 from shoal_contract.captures import DesiredCaptures
 from shoal_contract.encryption import WrappedKey
 from shoal_contract.features import DesiredFeatures
@@ -141,6 +142,7 @@ class DesiredState(WireMessage):
     features: DesiredFeatures | None = None
     """Each of its pipelines is reported as `features/<name>`."""
     captures: DesiredCaptures | None = None
+    batches: dict[Name, DesiredBatch] | None = Field(default=None, max_length=MAX_BATCHES)
 
     @property
     def order(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from shoal_contract import __version__
 from shoal_hub.approvals import routes as approval_routes
 from shoal_hub.audit import routes as audit_routes
 from shoal_hub.audit.requests import AuditedRequests, watch_request
+from shoal_hub.batches import routes as batch_routes
 from shoal_hub.captures import routes as capture_routes
 from shoal_hub.console.routes import console_routers, install_console
 from shoal_hub.context import HubContext
@@ -99,6 +100,7 @@ def _api() -> APIRouter:
     api.include_router(site_routes.router)
     api.include_router(feature_routes.router)
     api.include_router(capture_routes.router)
+    api.include_router(batch_routes.router)
     api.include_router(traffic_routes.router)
     api.include_router(device_fetch_routes.router)
     api.include_router(ca_routes.router)

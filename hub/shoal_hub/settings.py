@@ -172,6 +172,13 @@ class Settings(BaseModel):
         "What captured samples of all devices may take at the hub; beyond it none is taken.",
         ge=0,
     )
+    batch_answers_retention_s: float = _setting(
+        "SHOAL_BATCH_ANSWERS_RETENTION_S",
+        30 * 86_400.0,
+        "s",
+        "How long answers of batch jobs that devices have sent are kept.",
+        ge=3600,
+    )
     passphrase_file: str = _setting(
         "SHOAL_PASSPHRASE_FILE",
         "",

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.contract.golden_batches import batch_result, desired_batches
 from tests.contract.golden_captures import capture_offer, capture_record, desired_captures
 from tests.contract.golden_enrolment import (
     DEVICE,
@@ -453,6 +454,8 @@ MESSAGES: Final[dict[str, Golden]] = {
     "desired-captures": Golden(desired_captures(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "event-capture-offer": Golden(_event(capture_offer()), Event, limits.MAX_REPORT_BYTES),
     "capture-record": Golden(capture_record(), CaptureRecord, limits.MAX_REPORT_BYTES),
+    "desired-batches": Golden(desired_batches(), DesiredState, limits.MAX_ENVELOPE_BYTES),
+    "event-batch-result": Golden(_event(batch_result(_PROBLEM)), Event, limits.MAX_REPORT_BYTES),
     "event-round-result": Golden(_event(_round_result()), Event, limits.MAX_REPORT_BYTES),
     "event-missing-artifact": Golden(
         _event(MissingArtifact(sha256=_sha("d"), detail="silent for 10 s")), Event, limits.MAX_REPORT_BYTES

@@ -4,6 +4,7 @@ Whatever a caller sends, the hub answers with a documented status in the documen
 the calls name things that exist, so that what lies behind a route is reached and not its 404 alone.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -76,6 +77,8 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     client.put(f"{_API}/capture-requests/digits", json={}).raise_for_status()
     with hub.database.transaction() as session:
         capture = add_capture(session, hub.artifacts, device).id
+    batch = {"model": "digits", "input": "*.csv", "deadline_at": (utc_now() + timedelta(days=1)).isoformat()}
+    client.post(f"{_API}/batches", json={"name": "march", "body": batch, "devices": [device]}).raise_for_status()
     move = {"stage": "production"}
     asked = client.post(f"{_API}/models/colours/versions/1/stage", json=move).raise_for_status().json()
     artifact = client.get(f"{_API}/models/digits/versions/1").raise_for_status().json()["variants"][0]["sha256"]
@@ -92,7 +95,7 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     job = client.post(f"{_API}/models/colours/versions/1/compress", json={}).raise_for_status().json()
     return {
         "device_id": [device],
-        "name": ["digits", "colours", "ada", "warehouse", "pumps"],
+        "name": ["digits", "colours", "ada", "warehouse", "pumps", "march"],
         "ref": ["1", "2", "latest"],
         "number": ["1", "2"],
         "rollout_id": [rollout["id"]],

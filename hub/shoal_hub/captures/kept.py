@@ -9,6 +9,7 @@ from typing import Final
 from sqlmodel import Session, col, delete, select
 
 from shoal_contract.captures import split_capture
+from shoal_hub.batches.tables import BatchDevice
 from shoal_hub.captures.tables import CaptureRow
 from shoal_hub.database import Database, announce
 from shoal_hub.errors import NotFoundError
@@ -80,10 +81,12 @@ def delete_captures(session: Session, store: ArtifactStore, rows: Sequence[Captu
 
 
 def remove_unnamed(session: Session, store: ArtifactStore, hashes: Collection[str]) -> None:
-    """Remove bytes that no sample and no artifact names any more."""
+    """Remove bytes that no sample, no answers of a batch job and no artifact name any more."""
     left = set(hashes)
     left.difference_update(session.exec(select(CaptureRow.sha256).where(col(CaptureRow.sha256).in_(hashes))).all())
     left.difference_update(session.exec(select(Artifact.sha256).where(col(Artifact.sha256).in_(hashes))).all())
+    answers = select(BatchDevice.result_sha256).where(col(BatchDevice.result_sha256).in_(hashes))
+    left.difference_update(one for one in session.exec(answers.where(col(BatchDevice.is_stored))).all() if one)
     for sha256 in left:
         store.remove(sha256)
 

@@ -17,6 +17,7 @@ _CATEGORIES = (
     "telemetry",
     "federated",
     "captures",
+    "batches",
     "control",
 )
 Month = Annotated[str | None, typer.Option(help="YYYY-MM, in UTC; this month if it is left out.")]

@@ -10,10 +10,11 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
@@ -23,7 +24,6 @@ from shoal_contract.errors import ContractError
 from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.captures.asking import follow_captures
-from shoal_hub.captures.kept import CapturePruner
 from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import Election, FencedError
 from shoal_hub.controller.pace import LEASING_NOTHING, Pace, Speaker, SweepPace, Turn
@@ -73,6 +73,13 @@ class ControllerError(HubError):
     code = "controller"
 
 
+class Pruner(Protocol):
+    """Deletes what was kept for its time."""
+
+    def step(self, now: datetime) -> int:
+        """Delete some of it, and return how much."""
+
+
 class Controller:
     """Runs until it is stopped, or until another controller has taken over."""
 
@@ -88,7 +95,7 @@ class Controller:
         revocations: Revocations,
         endpoint: Endpoint,
         signer: AuditSigner,
-        capture_pruner: CapturePruner,
+        pruners: Sequence[Pruner],
         *,
         tick_s: float,
         presence_grace: timedelta,
@@ -110,7 +117,7 @@ class Controller:
         self._presence_grace = presence_grace
         self._desired_life = desired_life
         self._window_pruner = WindowPruner(database, window_retention)
-        self._capture_pruner = capture_pruner
+        self._pruners = pruners
         self._delta_wait = delta_wait
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         subscriptions = [
@@ -316,7 +323,7 @@ class Controller:
             yield lambda: tell_trials(self._database, now, self._delta_wait)
             yield lambda: note_lost(self._database, now, self._began_at, self._presence_grace)
             yield lambda: self._window_pruner.step(now)
-            yield lambda: self._capture_pruner.step(now)
+            yield from (partial(one.step, now) for one in self._pruners)
 
     def _told(self, now: datetime, what: frozenset[str]) -> Iterator[Callable[[], object]]:
         """Yield what of a sweep words ask for at once."""

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from shoal_contract.batch_jobs import MAX_BATCHES, DesiredBatch
 from shoal_contract.captures import DesiredCaptures
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
 from shoal_contract.features import DesiredFeatures
@@ -26,18 +27,28 @@ CONFIG: Final = "config"
 SITE: Final = "site"
 FEATURES: Final = "features"
 CAPTURES: Final = "captures"
+BATCHES: Final = "batches/"
 
 _CONTENT: Final = TypeAdapter(
     tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None, dict[str, DesiredTrial]]
 )
 _NO_CONFIG: Final = DesiredConfig()
-_Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite | DesiredFeatures | DesiredCaptures
+_Body = (
+    DesiredModel
+    | DesiredRound
+    | DesiredTrial
+    | DesiredBatch
+    | DesiredConfig
+    | DesiredSite
+    | DesiredFeatures
+    | DesiredCaptures
+)
 
 
 class _Many(NamedTuple):
     """Sections of which a device has several, under one prefix."""
 
-    form: type[DesiredModel | DesiredRound | DesiredTrial]
+    form: type[DesiredModel | DesiredRound | DesiredTrial | DesiredBatch]
     most: int
     called: str
 
@@ -46,6 +57,7 @@ _MANY: Final = {
     MODELS: _Many(DesiredModel, 64, "models"),
     FEDERATED: _Many(DesiredRound, 16, "rounds at a time"),
     TRIALS: _Many(DesiredTrial, 16, "trials at a time"),
+    BATCHES: _Many(DesiredBatch, MAX_BATCHES, "batch jobs at a time"),
 }
 _ONE: Final[Mapping[str, type[DesiredConfig | DesiredSite | DesiredFeatures | DesiredCaptures]]] = {
     CONFIG: DesiredConfig,
@@ -91,14 +103,17 @@ class Composition:
     trials: dict[str, DesiredTrial] = field(default_factory=dict)
     features: DesiredFeatures | None = None
     captures: DesiredCaptures | None = None
+    batches: dict[str, DesiredBatch] = field(default_factory=dict)
 
     @cached_property
     def content_sha256(self) -> str:
         """SHA-256 of the content: equal for equal content, whatever the intents behind it."""
         content = (self.models, self.federated, self.config, self.site, self.trials)
         # The others come after these, and only where there are any: what devices without them have stays what it was.
-        others = (one.model_dump_json().encode() for one in (self.features, self.captures) if one is not None)
-        return hashlib.sha256(b"".join([_CONTENT.dump_json(content), *others])).hexdigest()
+        others = (self.features, self.captures, *(self.batches[name] for name in sorted(self.batches)))
+        parts = [one.model_dump_json().encode() for one in others if one is not None]
+        names = "".join(f"{name}/" for name in sorted(self.batches)).encode()  # no name has a slash
+        return hashlib.sha256(b"".join([_CONTENT.dump_json(content), *parts, names])).hexdigest()
 
 
 def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
@@ -133,6 +148,7 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
         trials=many[TRIALS],
         features=one.get(FEATURES),
         captures=one.get(CAPTURES),
+        batches=many[BATCHES],
     )
 
 
@@ -162,8 +178,8 @@ def _read(wanted: Wanted, taken: int) -> _Body | str:
     form = _MANY[prefix].form if prefix else _ONE.get(wanted.section)
     if form is None:
         return (
-            "no such section: models/<name>, federated/<run>, trials/<model>, config, site, features or captures is "
-            "expected"
+            "no such section: models/<name>, federated/<run>, trials/<model>, batches/<name>, config, site, features "
+            "or captures is expected"
         )
     try:
         body = form.model_validate(wanted.body)

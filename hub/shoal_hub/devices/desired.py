@@ -143,6 +143,7 @@ def _sign(
         site=composition.site,
         features=composition.features,
         captures=composition.captures,
+        batches=composition.batches or None,
     )
     return {
         "device_id": device_id,

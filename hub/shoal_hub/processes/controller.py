@@ -6,6 +6,7 @@ from datetime import timedelta
 from shoal_hub.addresses import Addresses
 from shoal_hub.audit.anchor import AnchorFile, AuditSigner
 from shoal_hub.audit.webhook import Webhook
+from shoal_hub.batches.prune import AnswerPruner
 from shoal_hub.broker.cut_off import CutOff
 from shoal_hub.broker.retained import clear_retained
 from shoal_hub.captures.kept import CapturePruner
@@ -52,7 +53,10 @@ def build_controller(
         build_revocations(settings, database, addresses),
         addresses.endpoint(settings, "hub-controller"),
         signer,
-        CapturePruner(database, artifacts, timedelta(seconds=settings.captures_retention_s)),
+        (
+            CapturePruner(database, artifacts, timedelta(seconds=settings.captures_retention_s)),
+            AnswerPruner(database, artifacts, timedelta(seconds=settings.batch_answers_retention_s)),
+        ),
         tick_s=settings.tick_s,
         presence_grace=timedelta(seconds=settings.presence_grace_s),
         desired_life=timedelta(seconds=settings.desired_life_s),

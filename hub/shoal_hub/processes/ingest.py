@@ -1,5 +1,6 @@
 """The ingest process, composed: who does what with each kind of message."""
 
+from shoal_contract.batch_jobs import BatchResult
 from shoal_contract.telemetry import (
     BlobOffer,
     DeploymentEvent,
@@ -10,6 +11,7 @@ from shoal_contract.telemetry import (
     Window,
 )
 from shoal_hub.addresses import Addresses
+from shoal_hub.batches.collect import batch_purpose, take_batch_result
 from shoal_hub.captures.intake import CaptureIntake
 from shoal_hub.database import Database
 from shoal_hub.devices.wrapped_keys import take_encryption_key
@@ -35,13 +37,18 @@ def build_ingest(settings: Settings, database: Database, addresses: Addresses) -
     """Compose the worker; `database` tells the other processes what it commits."""
     store = ArtifactStore(settings.artifacts)
     captures = CaptureIntake(store, settings.captures_max_bytes)
-    purposes = {"federated_update": artifact_purpose(store, refusal_of), "capture": captures.purpose}
+    purposes = {
+        "federated_update": artifact_purpose(store, refusal_of),
+        "capture": captures.purpose,
+        "batch_result": batch_purpose(store),
+    }
     uploads = Uploads(database, settings.data / "uploads", purposes, Quota.of(settings))
     handlers = Handlers()
     handlers.on_many(DeploymentEvent, note_steps)
     handlers.on(MissingArtifact, take_missing)
     handlers.on(BlobOffer, uploads.offer)
     handlers.on(RoundResult, take_result)
+    handlers.on(BatchResult, take_batch_result)
     handlers.on(Window, take_window)
     handlers.on(ShadowWindow, take_shadow_window)
     handlers.on(EncryptionKeyReplaced, take_encryption_key)

@@ -26,7 +26,7 @@ from shoal_hub.transfer.purposes import NOBODY_ASKED, Purpose
 from shoal_hub.transfer.quota import DAY, Quota, beyond, counted_bytes, use_of
 from shoal_hub.transfer.tables import Upload
 
-WORDS: Final = {"federated_update": "federated", "capture": "captures"}
+WORDS: Final = {"federated_update": "federated", "capture": "captures", "batch_result": "batches"}
 """What is announced when a blob has come, by its purpose."""
 _STORED: Final = BlobAnswer(state="stored")
 _SETTLED_SHOWN: Final = 64

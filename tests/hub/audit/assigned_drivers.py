@@ -1,11 +1,14 @@
 """How the routes of features and of captured samples are driven, see `drivers`."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from tests.hub.audit.site import Site
 from tests.hub.captures.samples import add_capture
 from tests.simulators.feature_sets import features
+
+from shoal_hub.database import utc_now
 
 
 def _set_features(site: Site) -> Callable[[], Any]:
@@ -43,6 +46,16 @@ def _delete_captures(path: str) -> Callable[[Site], Callable[[], Any]]:
     return prepare
 
 
+def _hand_out(site: Site) -> Callable[[], Any]:
+    body = {"model": "digits", "input": "*.csv", "deadline_at": (utc_now() + timedelta(days=1)).isoformat()}
+    return lambda: site.send("POST", "/batches", json={"name": "march", "body": body, "devices": site.devices})
+
+
+def _cancel_batch(site: Site) -> Callable[[], Any]:
+    _hand_out(site)()
+    return lambda: site.send("POST", "/batches/march/cancel")
+
+
 ASSIGNED: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, str]] = {
     ("PUT", "/api/v1/features/{name}"): (_set_features, "features.set_features", "features/pumps"),
     ("DELETE", "/api/v1/features/{name}"): (_of_features("DELETE"), "features.remove_features", "features/pumps"),
@@ -66,6 +79,8 @@ ASSIGNED: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, 
         "features.unassign_from_device",
         "features/pumps/devices/d-",
     ),
+    ("POST", "/api/v1/batches"): (_hand_out, "batches.create_batch", "batches/march"),
+    ("POST", "/api/v1/batches/{name}/cancel"): (_cancel_batch, "batches.cancel_batch", "batches/march"),
     ("PUT", "/api/v1/capture-requests/{model}"): (
         _want_captures,
         "captures.request_captures",

@@ -34,7 +34,10 @@ FOR_DEVICES = {
     ("GET", f"{API}/device/artifacts/{{sha256}}/chunks"),
 }
 """They take a device's signature, and no operator's token."""
-FOR_OPERATORS = {("GET", f"{API}/captures/{{capture_id}}/content")}
+FOR_OPERATORS = {
+    ("GET", f"{API}/captures/{{capture_id}}/content"),
+    ("GET", f"{API}/batches/{{name}}/devices/{{device_id}}/answers"),
+}
 """They show what devices have seen, which is not for every viewer."""
 FOR_ANY_TOKEN = {("GET", f"{API}/operator")}
 
@@ -156,6 +159,8 @@ def test_each_scope_opens_its_routes_and_no_other(sqlite_hub: HubContext) -> Non
         "DELETE /capture-requests/{model}",
         "DELETE /captures/{capture_id}",
         "DELETE /captures",
+        "POST /batches",
+        "POST /batches/{name}/cancel",
         "POST /groups",
         "PATCH /groups/{name}",
         "DELETE /groups/{name}",
