@@ -59,7 +59,7 @@ def batch_purpose(store: ArtifactStore) -> Purpose:
         session.add(row)
         return ""
 
-    return Purpose(refusal, has, keep)
+    return Purpose(refusal, has, keep, is_one_at_a_time=True)
 
 
 def _row(session: Session, device_id: str, batch: str | None) -> BatchDevice | None:

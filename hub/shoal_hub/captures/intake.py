@@ -49,7 +49,7 @@ class CaptureIntake:
     @property
     def purpose(self) -> Purpose:
         """What the uploads ask and tell."""
-        return Purpose(self.refusal, self.has, self.keep)
+        return Purpose(self.refusal, self.has, self.keep, is_one_at_a_time=True)
 
     def refusal(self, session: Session, device_id: str, offer: BlobOffer) -> str:
         """Return why a device may not upload a sample, or nothing if it may: somebody must have asked this device."""

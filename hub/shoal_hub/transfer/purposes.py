@@ -23,11 +23,19 @@ NOBODY_ASKED: Final = "nobody at this hub waits for such a blob"
 
 @dataclass(frozen=True)
 class Purpose:
-    """What is done with the blobs of one purpose."""
+    """What is done with the blobs of one purpose.
+
+    Attributes:
+        refusal: Asked about each offer.
+        has: Asked before.
+        keep: Given whole blobs.
+        is_one_at_a_time: Whether a device's next offer about the same thing says that it sends no earlier one any more.
+    """
 
     refusal: Refusal
     has: Has
     keep: Keep
+    is_one_at_a_time: bool = False
 
 
 def artifact_purpose(store: ArtifactStore, refusal: Refusal) -> Purpose:

@@ -68,6 +68,8 @@ class Uploads:
         if purpose is not None and purpose.has(session, device_id, offer):
             upload.state, upload.reason = "stored", ""
         else:
+            if purpose is not None and purpose.is_one_at_a_time:
+                self._forget_earlier(session, upload)
             used = use_of(session, device_id, now, besides=offer.sha256)
             upload.reason = (
                 _limits(offer) or beyond(self._quota, used, offer) or self._refusal_of(session, device_id, offer)
@@ -124,6 +126,20 @@ class Uploads:
             if row.state == "refused":
                 shutil.rmtree(self._chunks_of(row), ignore_errors=True)
         return sorted({row.device_id for row in rows})
+
+    def _forget_earlier(self, session: Session, upload: Upload) -> None:
+        """Forget what the device has begun to send of the same thing: it would be asked for it for ever."""
+        its = select(Upload).where(
+            _IS_CREDITED,
+            Upload.device_id == upload.device_id,
+            Upload.purpose == upload.purpose,
+            Upload.about == upload.about,
+            Upload.sha256 != upload.sha256,
+        )
+        for earlier in session.exec(its).all():
+            shutil.rmtree(self._chunks_of(earlier), ignore_errors=True)
+            session.delete(earlier)
+        session.flush()
 
     def _finish(self, upload: Upload, now: datetime) -> BlobAnswer:
         folder = self._chunks_of(upload)

@@ -137,3 +137,13 @@ def test_an_upload_that_is_asked_for_no_more_ends(fleet: Fleet) -> None:
     later = utc_now() + timedelta(minutes=1)
     assert fleet.uploads().idle(later, later) == [fleet.ids[0]]
     assert fleet.uploads().idle(later + timedelta(minutes=1), later + timedelta(minutes=1)) == []
+
+
+def test_a_device_that_offers_another_sample_is_asked_for_the_one_before_no_more(fleet: Fleet) -> None:
+    fleet.want()
+    assert fleet.offer(offer_of(packed(0))).state == "credit"
+    assert fleet.offer(offer_of(packed(0)), device=1).state == "credit"
+    assert fleet.offer(offer_of(packed(1))).state == "credit"
+    with fleet.hub.database.session() as session:
+        assert fleet.uploads().answers(session, fleet.ids[0]).keys() == {offer_of(packed(1)).sha256}
+        assert fleet.uploads().answers(session, fleet.ids[1]).keys() == {offer_of(packed(0)).sha256}
