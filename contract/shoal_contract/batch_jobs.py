@@ -19,7 +19,7 @@ MAX_BATCHES: Final = 16
 MAX_PATTERN_CHARS: Final = 512
 BatchForm = Literal["jsonl", "csv", "parquet"]
 BatchOutcome = Literal["done", "failed", "expired"]
-Column = Annotated[str, Field(min_length=1, max_length=128)]
+Column = Annotated[str, Field(max_length=128, pattern=r"^[^\x00]+$")]
 
 
 class DesiredBatch(WireValue):

@@ -25,6 +25,11 @@ def check_set(name: str, body: DesiredFeatures) -> None:
         raise InvalidInputError(
             f"setting features {name}: it has no pipeline, so that nothing would be computed", "give it a pipeline"
         )
+    if "\\u0000" in body.model_dump_json():
+        raise InvalidInputError(
+            f"setting features {name}: a text holds the NUL character, for which a device refuses all of its state",
+            "leave it out",
+        )
     for defined, definition in body.definitions.items():
         try:
             WindowPlan.of(definition)

@@ -183,6 +183,7 @@ def test_the_end_of_a_job_that_a_device_was_not_given_is_dropped_with_an_event(s
         ({"groups": ["nowhere"]}, 404, "no group nowhere"),
         ({"form": "exe"}, 422, "form"),
         ({"input": "a\x00b"}, 422, "input"),
+        ({"keep": ["a\x00b"]}, 422, "keep"),
         ({"max_result_bytes": 10**12}, 422, "max_result_bytes"),
     ],
 )

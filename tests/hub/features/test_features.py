@@ -154,6 +154,7 @@ def test_a_revoked_device_is_told_nothing_and_gets_nothing(fleet: Fleet) -> None
         (features(max_waitng=5), "there is no field pipelines.pumps.max_waitng"),
         (features() | {"sources": {}}, "there is no field sources"),
         (features(source={"kind": "radio"}), "radio"),
+        (features(form={"entity": "a\x00b"}), "NUL"),
     ],
 )
 def test_what_no_device_could_compute_is_refused_with_the_devices_reason(
