@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal_agent.cli_api_keys import api_keys_group
-from shoal_agent.cli_batch import batch_command
-from shoal_agent.cli_captures import capture_option, captures_group, rules_option
+from shoal_agent.cli_batch import batch_command, batch_folder_option, send_results_option
+from shoal_agent.cli_captures import capture_option, captures_group, rules_option, send_option
 from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_engines import engine_options, engine_settings
 from shoal_agent.cli_features import features_folder_option, features_hooks_option
@@ -176,9 +176,12 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
 @budget_option
 @capture_option
 @rules_option
+@send_option
 @priority_option
 @soft_option
 @hard_option
+@batch_folder_option
+@send_results_option
 @features_folder_option
 @features_hooks_option
 @memory_options
@@ -206,8 +209,11 @@ def run(
     max_models_mb: int,
     may_capture: bool,
     capture_file: Path,
+    send_captures: bool,
     shed_soft_c: float | None,
     shed_hard_c: float | None,
+    batch_folders: tuple[Path, ...],
+    send_batch_results: bool,
     features_folders: tuple[Path, ...],
     features_hooks: Path | None,
     log_level: str,
@@ -223,6 +229,8 @@ def run(
     from shoal_agent.settings import (
         MEGABYTE,
         AgentSettings,
+        BatchJobSettings,
+        CaptureSendSettings,
         FeatureSettings,
         HandoverSettings,
         SheddingSettings,
@@ -246,6 +254,8 @@ def run(
         probes_file=probes_file,
         send_examples=send_examples,
         capture_file=capture_file if may_capture else None,
+        send_captures=CaptureSendSettings(is_allowed=send_captures),
+        batch_jobs=BatchJobSettings(folders=batch_folders, may_send=send_batch_results),
     )
     run_agent(settings)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STOPPED_EXIT_CODE: Final = 75
 """EX_TEMPFAIL of sysexits.h: the same command goes on."""
 _MOST_BATCH: Final = 65_536
+_PARENT_LOOK_S: Final = 1.0
 
 
 class _Window(click.ParamType["MaintenanceWindow"]):
@@ -61,6 +62,24 @@ class _Bar:
     def end(self) -> None:
         if self._bar is not None:
             self._bar.render_finish()
+
+
+batch_folder_option = click.option(
+    "--batch-folder",
+    "batch_folders",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    envvar="SHOAL_AGENT_BATCH_FOLDER",
+    show_envvar=True,
+    help="A folder whose files batch jobs of the hub may read; default: inputs in the data folder.",
+)
+send_results_option = click.option(
+    "--send-batch-results",
+    is_flag=True,
+    envvar="SHOAL_AGENT_SEND_BATCH_RESULTS",
+    show_envvar=True,
+    help="Let answers of batch jobs go to the hub if it asks for them; else they stay on this device.",
+)
 
 
 @click.command(
@@ -129,6 +148,9 @@ class _Bar:
     show_default=True,
     help="How far the job gives way to other processes.",
 )
+@click.option(
+    "--end-with", "parent", type=click.IntRange(1), default=None, hidden=True, help="Stop once this parent has ended."
+)
 @json_option
 @click.version_option(__version__, message="%(version)s")
 @readable
@@ -148,6 +170,7 @@ def batch_command(
     windows: "tuple[MaintenanceWindow, ...]",
     time_zone: str,
     niceness: int,
+    parent: int | None,
     as_json: bool,
 ) -> None:
     """Have a model of this device answer every row of files, or every image of a folder.
@@ -172,6 +195,8 @@ def batch_command(
     )
     bar = _Bar()
     with _stopping() as stop:
+        if parent is not None:
+            threading.Thread(target=_end_with, args=(parent, stop), daemon=True).start()
         pace = _pace(stop, data, time_zone, windows, max_load if when_idle else None)
         summary = _until_stopped(lambda: run_job(job, pace, Watcher(bar.begin, bar.progress, bar.tell)), bar)
     click.echo(json.dumps(summary) if as_json else _told(summary))
@@ -202,6 +227,13 @@ def _stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_with(parent: int, stop: threading.Event) -> None:
+    """Have the job stop once the process that started it has ended, be it by a kill."""
+    while os.getppid() == parent and not stop.wait(_PARENT_LOOK_S):
+        pass
+    stop.set()
 
 
 def _pace(

@@ -37,6 +37,13 @@ rules_option = click.option(
     show_default="/etc/shoal-agent/capture.toml for root, else ~/.config/shoal-agent/capture.toml",
     help="The file in which this device's owner says which samples are kept, how many, and who redacts them.",
 )
+send_option = click.option(
+    "--send-captures",
+    is_flag=True,
+    envvar="SHOAL_AGENT_SEND_CAPTURES",
+    show_envvar=True,
+    help="Let captured samples go to the hub if it asks for them, within the bounds of --capture-rules.",
+)
 
 
 @click.group("captures")

@@ -19,9 +19,10 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from shoal_agent.batch_jobs import BatchJobs
 from shoal_agent.blobs import BlobStore
 from shoal_agent.board import Board
-from shoal_agent.capture import capture_families, open_capture
+from shoal_agent.capture import CaptureSender, capture_families, open_capture
 from shoal_agent.clock import Clock, system_clock
 from shoal_agent.compositions import Compositions
 from shoal_agent.conditions import Conditions
@@ -90,6 +91,8 @@ class Agent:
         DiskError: The device is not enrolled or its data folder is damaged.
     """
 
+    _inference: Inference | None = None
+
     def __init__(self, settings: AgentSettings, system: Callable[[], datetime] = system_clock) -> None:
         data = settings.data_dir
         self._settings = settings
@@ -101,7 +104,6 @@ class Agent:
         self._link = Link(self._identity, pairs, signer, settings.link, self._next_connection, self._now)
         self._renewal = Renewal(self._identity, pairs, settings.renewal, self._now, random.random)
         self._ledger = Ledger(data / "ledger.json", settings.ledger, lambda: self._now.floor, self._next_connection)
-        self._link.on_passage = LinkMeter(self._ledger).count
         self._blobs = BlobStore(data / "blobs")
         count_nearby = partial(self._ledger.count, "artifacts_cache")
         self._site = Site(self._identity, self._now, self._blobs, settings.site, self._report, count_nearby)
@@ -111,6 +113,7 @@ class Agent:
             self._link, self._blobs, self._ask_again, settings.fetch, self._site.visit, self._limits, self._ranges
         )
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
+        self._link.on_passage = LinkMeter(self._ledger, self._uploads.category).count
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
         self._trust = Refresher.of(data / "trust", self._identity, self._link, self._fetcher, self._now, settings.trust)
         self._desired = DesiredFile(data / "trust" / "desired.json", lambda: self._trust.directors, self.device_id)
@@ -150,10 +153,20 @@ class Agent:
             shadow=self._shadow,
             ledger=LedgerReports(self._ledger, settings.ledger),
         )
-        self._participant = self._make_participant()
+        self._participant = Participant(
+            folder=data / "federated",
+            fetcher=self._fetcher,
+            datasets=self._datasets,
+            uploads=self._uploads,
+            settings=settings.training,
+            now=self._now,
+            tell=self._tell,
+        )
         self._pipelines = Pipelines(self._surround_pipelines, self._report)
-        self._on_stop: Callable[[], None] = lambda: None
         self._compositions = Compositions(self._server, self._shadow, self._report)
+        self._batches = BatchJobs(
+            data, self._uploads, self._report, self._tell, self._now, settings.batch_jobs, settings.time_zone
+        )
 
     @property
     def device_id(self) -> str:
@@ -180,7 +193,8 @@ class Agent:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._pipelines.aclose()
-                self._on_stop()
+                if self._inference is not None:
+                    self._inference.close()
                 await self._trials.aclose()
                 self._compositions.close()
                 await self._server.aclose()
@@ -230,16 +244,28 @@ class Agent:
             self._tell_encryption_key(self._encryption_key.public_hex)
 
     async def _start_serving(self, group: TaskGroup) -> None:
+        settings = self._settings
+        self._capture_sender = CaptureSender(
+            self._capture,
+            settings.data_dir / "capture",
+            self._uploads,
+            lambda: self._encryption_key,
+            self._limits.has_room,
+            self._report,
+            self._now,
+            settings.send_captures,
+        )
         if self._capture is not None:
             self._shadow.on_different = self._capture.disagree
-        settings = self._settings
+            self._capture.on_kept = self._capture_sender.notice
         observer = self._capture or self._shadow
-        inference = Inference(self._server, observer, settings.serving, self._arms.choose, self._guard, self._residency)
-        self._on_stop = inference.close
+        choose, guard, residency = self._arms.choose, self._guard, self._residency
+        inference = self._inference = Inference(self._server, observer, settings.serving, choose, guard, residency)
         self._guard.on_refused = inference.statistics.note_refused
         neighbours = Neighbours(inference, self._identity, self._now, settings.handover)
         self._site.hand_over = neighbours.converge
-        routes = [*hold_routes(self._hold), *label_routes(self._monitor), *self._metrics(inference, neighbours)]
+        labels = label_routes(self._monitor, self._capture.note_labels if self._capture is not None else None)
+        routes = [*hold_routes(self._hold), *labels, *self._metrics(inference, neighbours)]
         routes += [*feature_routes(self._pipelines), *stream_routes(self._stream, self._server)]
         routes += memory_routes(self._residency)
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
@@ -288,6 +314,7 @@ class Agent:
         group.start_soon(self._shadow.run)
         if self._capture is not None:
             group.start_soon(self._capture.run)
+            group.start_soon(self._capture_sender.run)
         group.start_soon(self._trials.run)
         group.start_soon(self._guard.run)
         group.start_soon(self._telemetry.beat)
@@ -364,6 +391,8 @@ class Agent:
         self._site.follow(state.site, self._sections)
         self._pipelines.follow(state.features, self._sections)
         self._compositions.follow(state.compositions, self._sections)
+        self._capture_sender.follow(state.captures, self._sections)
+        self._batches.follow(state.batches or {}, self._sections)
         self._drop_unwanted(state)
 
     def _drop_unwanted(self, state: DesiredState) -> None:
@@ -452,17 +481,6 @@ class Agent:
         clock_ns = self._now_ns
         store = FeatureStore(data / "features.sqlite", settings, clock_ns)
         return Surroundings(store, self._server, self._shadow, settings, clock_ns, self._residency)
-
-    def _make_participant(self) -> Participant:
-        return Participant(
-            folder=self._settings.data_dir / "federated",
-            fetcher=self._fetcher,
-            datasets=self._datasets,
-            uploads=self._uploads,
-            settings=self._settings.training,
-            now=self._now,
-            tell=self._tell,
-        )
 
 
 def run_agent(settings: AgentSettings, system: Callable[[], datetime] = system_clock) -> None:

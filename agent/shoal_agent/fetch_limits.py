@@ -115,9 +115,19 @@ class FetchLimits:
             with anyio.move_on_after(wait_s):
                 await self._changed.wait()
 
+    def has_room(self, size_bytes: int, ratio: float) -> bool:
+        """Whether something that can wait may be sent: it leaves the rest of the month's budget to what can not.
+
+        Args:
+            size_bytes: Of what would be sent.
+            ratio: Of the month's budget, that may be spent with it.
+        """
+        budget = self._bytes_per_month
+        return budget is None or self._spending.spent_bytes() + _with_extra(size_bytes) <= ratio * budget
+
     def _check(self, budget: int, left_bytes: int, doing: str) -> None:
         spent_bytes, month = self._spending.spent_bytes(), self._spending.month
-        needed_bytes = left_bytes + int(left_bytes * _EXTRA)
+        needed_bytes = _with_extra(left_bytes)
         if spent_bytes + needed_bytes > budget:
             raise BudgetError(
                 f"{doing}: about {needed_bytes} bytes are left to fetch, "
@@ -125,3 +135,7 @@ class FetchLimits:
                 f"the agent goes on by itself at {next_month(month):%Y-%m-%d %H:%M} UTC; sooner with a larger budget: "
                 "shoal devices limit",
             )
+
+
+def _with_extra(size_bytes: int) -> int:
+    return size_bytes + int(size_bytes * _EXTRA)

@@ -5,7 +5,7 @@ model; on the loopback endpoint alone (`local_caller`). `GET` says what became o
 by the monitor and leave the device as two numbers of a window.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -71,14 +71,22 @@ class _Feedback(BaseModel):
         return self.labels if self.labels is not None else [self.label or 0]
 
 
-def label_routes(monitor: Monitor) -> list[Route]:
-    """Return the routes by which programs on this device tell true labels, which `monitor` counts."""
+def label_routes(monitor: Monitor, on_labels: Callable[[str, Sequence[int]], None] | None = None) -> list[Route]:
+    """Return the routes by which programs on this device tell true labels.
+
+    Args:
+        monitor: Counts them.
+        on_labels: Called with the answer's id and the labels that were counted.
+    """
 
     def count(model: str | None, answer_id: str, labels: Sequence[int], version: int | None) -> Labelled:
         try:
-            return monitor.label(model, answer_id, labels, version)
+            counted = monitor.label(model, answer_id, labels, version)
         except LabelError as error:
             raise RequestError(str(error), _STATUS[error.fate], error.remedy) from error
+        if on_labels is not None:
+            on_labels(answer_id, labels)
+        return counted
 
     def answer(request: Request) -> Response:
         check_local(request)

@@ -346,6 +346,40 @@ class FeatureSettings:
 
 
 @dataclass(frozen=True)
+class CaptureSendSettings:
+    """Whether captured samples may go to the hub, if it asks for them, and bounds of that besides the owner's rules."""
+
+    is_allowed: bool = False
+    look_s: float = 60.0
+    """How often it is looked for samples that are due."""
+    budget_ratio: float = 0.5
+    """Of the month's byte budget: with more of it spent no sample is sent, so that updates have room."""
+    refused_pause_s: float = 3600.0
+    """After the hub has refused one."""
+    most_refusals: int = 3
+    """Of one sample, after which it is passed over."""
+    offer_again_s: float = 6 * 3600.0
+    """How long a sample waits for the hub's word before it is offered again."""
+
+
+@dataclass(frozen=True)
+class BatchJobSettings:
+    """What batch jobs that the hub hands out may read, whether answers may leave the device, and bounds."""
+
+    folders: tuple[Path, ...] = ()
+    """Folders whose files jobs may read; none stands for `inputs` in the data folder."""
+    may_send: bool = False
+    most_inputs: int = 1000
+    """Files of one job."""
+    most_starts: int = 5
+    """Of a job's process, which others may have ended, before the job counts as failed."""
+    report_s: float = 30.0
+    """How often it is said how far a job is, if it is further."""
+    offer_again_s: float = 6 * 3600.0
+    """How long answers wait for the hub's word before they are offered again."""
+
+
+@dataclass(frozen=True)
 class ServingSettings:
     """Bounds that keep a small machine responsive and its memory in hand. Connections have theirs, `EndpointLimits`."""
 
@@ -427,6 +461,8 @@ class AgentSettings:
     """Whether a few inputs on which a trial's versions disagree may leave the device, if the hub asks for them."""
     capture_file: Path | None = None
     """The owner's rules of what is captured; None: the owner does not allow it."""
+    send_captures: CaptureSendSettings = field(default_factory=CaptureSendSettings)
+    batch_jobs: BatchJobSettings = field(default_factory=BatchJobSettings)
     boot_attempts: int = 3
     """Starts that an unproven version may fail before the previous one comes back."""
     link: LinkSettings = field(default_factory=LinkSettings)

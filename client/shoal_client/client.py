@@ -10,8 +10,11 @@ import httpx
 from typing_extensions import Self
 
 from shoal_client.audit import Audit
+from shoal_client.batches import Batches
+from shoal_client.captures import Captures
 from shoal_client.enrolment import DeviceCa, Enrolments
 from shoal_client.errors import JobFailedError
+from shoal_client.features import Features
 from shoal_client.fleet import Event, Health
 from shoal_client.groups import Groups
 from shoal_client.models import Models
@@ -52,6 +55,9 @@ class ShoalClient:
         self.pins = Pins(self._transport)
         self.groups = Groups(self._transport)
         self.sites = Sites(self._transport)
+        self.features = Features(self._transport)
+        self.captures = Captures(self._transport)
+        self.batches = Batches(self._transport)
         self.traffic = TrafficLedger(self._transport)
         self.enrolments = Enrolments(self._transport)
         self.ca = DeviceCa(self._transport)

@@ -40,8 +40,16 @@ class RunningModel(Value):
     problem: Problem | None
 
 
+class Section(Value):
+    """How far a device is with one section of its desired state: applied, working, failed, held."""
+
+    state: str
+    step: str = ""
+    problem: Problem | None = None
+
+
 class Device(Value):
-    """A device in a list."""
+    """A device in a list; `sections` are those that are no model, like `features/pumps` or `site`."""
 
     id: str
     name: str
@@ -61,6 +69,7 @@ class Device(Value):
     agent_version: str | None
     targets: list[str]
     models: dict[str, RunningModel]
+    sections: dict[str, Section] = {}
     problem: Problem | None
 
 

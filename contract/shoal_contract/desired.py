@@ -10,6 +10,8 @@ from typing import Final, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from shoal_contract.batch_jobs import MAX_BATCHES, DesiredBatch
+from shoal_contract.captures import DesiredCaptures
 from shoal_contract.compositions import MAX_COMPOSITIONS, DesiredComposition
 from shoal_contract.encryption import WrappedKey
 from shoal_contract.features import DesiredFeatures
@@ -177,6 +179,8 @@ class DesiredState(WireMessage):
     """Each of its pipelines is reported as `features/<name>`."""
     compositions: dict[Name, DesiredComposition] | None = Field(default=None, max_length=MAX_COMPOSITIONS)
     """By the names under which they are asked; each is reported as `compositions/<name>`."""
+    captures: DesiredCaptures | None = None
+    batches: dict[Name, DesiredBatch] | None = Field(default=None, max_length=MAX_BATCHES)
 
     @property
     def order(self) -> tuple[int, int]:

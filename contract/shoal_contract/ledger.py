@@ -15,13 +15,15 @@ from shoal_contract.limits import MAX_INTEGER
 from shoal_contract.wire import Count, Ordinal, WireValue
 
 ByteCategory = Literal[
-    "artifacts_broker", "artifacts_cache", "artifacts_https", "telemetry", "federated", "control"
+    "artifacts_broker", "artifacts_cache", "artifacts_https", "telemetry", "federated", "captures", "batches", "control"
 ]  # fmt: skip
-"""Artifacts by where they came from (a cache on the LAN costs no uplink), reports, a round's updates, all else."""
+"""Artifacts by where they came from (a cache on the LAN costs no uplink), reports, a round's updates, captured samples,
+answers of batch jobs, all else."""
 CategoryName = Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")]
 """On the wire: a later agent may have more categories than this hub knows, and the hub takes those that it knows."""
 CATEGORIES: Final[tuple[ByteCategory, ...]] = (
-    "artifacts_broker", "artifacts_cache", "artifacts_https", "telemetry", "federated", "control",
+    "artifacts_broker", "artifacts_cache", "artifacts_https",
+    "telemetry", "federated", "captures", "batches", "control",
 )  # fmt: skip
 LAN_CATEGORIES: Final[frozenset[str]] = frozenset({"artifacts_cache"})
 """What stays on the LAN, and so counts for no monthly budget."""

@@ -34,6 +34,8 @@ MAX_DEVICE_REQUEST_BYTES: Final = 4 * 1024
 """A device's signed request over HTTPS, as it stands in the header."""
 MAX_BLOB_BYTES: Final = 64 * 1024 * 1024
 """The largest blob that a device may upload."""
+MAX_CAPTURE_BYTES: Final = 8 * 1024 * 1024
+"""The largest captured sample that a device sends, with what is known of it."""
 CHUNK_SIZES_BYTES: Final = (16 * 1024, 128 * 1024, 512 * 1024)
 """The chunk sizes that a transfer manifest may name."""
 DEFAULT_CHUNK_BYTES: Final = 128 * 1024

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from shoal_contract.batch_jobs import BatchResult
 from shoal_contract.enrolment import PublicKeyHex
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.ledger import LedgerTotals
@@ -18,6 +19,7 @@ LATENCY_EDGES_MS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.
 """Interior edges of every latency histogram, milliseconds; the outer bins are open."""
 MAX_PACKED_CHARS: Final = 64 * 1024
 MAX_EXAMPLE_CHARS: Final = 32 * 1024
+BlobPurpose = Literal["federated_update", "capture", "batch_result"]
 DeploymentStep = Literal["fetch", "verify", "stage", "activate", "probe", "commit", "roll_back", "fail"]
 """`probe` is told only where there are probes to pass; `roll_back` says why the device went back by itself."""
 
@@ -170,7 +172,10 @@ class BlobOffer(WireValue):
     sha256: Sha256
     size_bytes: Ordinal
     chunk_bytes: Ordinal
-    purpose: Literal["federated_update"] = "federated_update"
+    purpose: BlobPurpose = "federated_update"
+    """A hub that knows a purpose is the one that asked for such blobs."""
+    about: Name | None = None
+    """Of a captured sample: its model; of answers: their batch job."""
 
 
 class RoundResult(WireValue):
@@ -221,7 +226,7 @@ class LoadShed(WireValue):
 
 
 EventBody = Annotated[
-    DeploymentEvent | BlobOffer | RoundResult | MissingArtifact | EncryptionKeyReplaced | LoadShed,
+    DeploymentEvent | BlobOffer | RoundResult | MissingArtifact | EncryptionKeyReplaced | LoadShed | BatchResult,
     Field(discriminator="kind"),
 ]
 

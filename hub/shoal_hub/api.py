@@ -11,6 +11,8 @@ from shoal_contract import __version__
 from shoal_hub.approvals import routes as approval_routes
 from shoal_hub.audit import routes as audit_routes
 from shoal_hub.audit.requests import AuditedRequests, watch_request
+from shoal_hub.batches import routes as batch_routes
+from shoal_hub.captures import routes as capture_routes
 from shoal_hub.console.routes import console_routers, install_console
 from shoal_hub.context import HubContext
 from shoal_hub.dependencies import address_of, check_uploader
@@ -18,6 +20,7 @@ from shoal_hub.devices import enrolment_routes, group_routes, keyless_routes
 from shoal_hub.devices import routes as device_routes
 from shoal_hub.error_response import install_error_handlers
 from shoal_hub.events import routes as event_routes
+from shoal_hub.features import routes as feature_routes
 from shoal_hub.federation import routes as federation_routes
 from shoal_hub.jobs import routes as job_routes
 from shoal_hub.monitoring import routes as monitoring_routes
@@ -95,6 +98,9 @@ def _api() -> APIRouter:
     api.include_router(pin_routes.router)
     api.include_router(group_routes.router)
     api.include_router(site_routes.router)
+    api.include_router(feature_routes.router)
+    api.include_router(capture_routes.router)
+    api.include_router(batch_routes.router)
     api.include_router(traffic_routes.router)
     api.include_router(device_fetch_routes.router)
     api.include_router(ca_routes.router)

@@ -4,14 +4,18 @@ from sqlmodel import SQLModel
 
 import shoal_hub.approvals.tables
 import shoal_hub.audit.tables
+import shoal_hub.batches.tables
+import shoal_hub.captures.tables
 import shoal_hub.controller.tables
 import shoal_hub.devices.admission_tables
 import shoal_hub.devices.certificates
 import shoal_hub.devices.desired_tables
 import shoal_hub.devices.group_tables
+import shoal_hub.devices.placement_tables
 import shoal_hub.devices.tables
 import shoal_hub.devices.wrapped_keys
 import shoal_hub.events.tables
+import shoal_hub.features.tables
 import shoal_hub.federation.tables
 import shoal_hub.gates.tables
 import shoal_hub.jobs.tables

@@ -158,6 +158,27 @@ class Settings(BaseModel):
         "How long windows of telemetry are kept; what a running rollout or trial compares with stays until it ends.",
         ge=86_400,
     )
+    captures_retention_s: float = _setting(
+        "SHOAL_CAPTURES_RETENTION_S",
+        30 * 86_400.0,
+        "s",
+        "How long captured samples that devices have sent are kept.",
+        ge=3600,
+    )
+    captures_max_bytes: int = _setting(
+        "SHOAL_CAPTURES_MAX_BYTES",
+        10 * 2**30,
+        "bytes",
+        "What captured samples of all devices may take at the hub; beyond it none is taken.",
+        ge=0,
+    )
+    batch_answers_retention_s: float = _setting(
+        "SHOAL_BATCH_ANSWERS_RETENTION_S",
+        30 * 86_400.0,
+        "s",
+        "How long answers of batch jobs that devices have sent are kept.",
+        ge=3600,
+    )
     passphrase_file: str = _setting(
         "SHOAL_PASSPHRASE_FILE",
         "",

@@ -172,3 +172,11 @@ async def test_chunks_from_the_site_s_cache_are_neither_paced_nor_paid(limited: 
     limited.limits.configure(DesiredConfig(max_fetch_bytes_per_s=1, max_bytes_per_month=1))
     assert await _took_s(limited) < 2
     assert (limited.chunks, limited.spent.reserved) == (0, [])
+
+
+async def test_what_can_wait_leaves_a_share_of_the_months_budget(tmp_path: Path) -> None:
+    limited = Limited(tmp_path)
+    assert limited.limits.has_room(10**12, 0.5), "without a budget there is room"
+    limited.limits.configure(DesiredConfig(max_bytes_per_month=10_000))
+    limited.spent.before_bytes = 4_000
+    assert (limited.limits.has_room(900, 0.5), limited.limits.has_room(1_000, 0.5)) == (True, False)

@@ -13,7 +13,7 @@ from tests.agent.simulators.link import MemoryLink
 from shoal_agent.errors import DiskError
 from shoal_agent.outbox import Outbox
 from shoal_agent.settings import OutboxSettings
-from shoal_agent.uploads import Uploads
+from shoal_agent.uploads import Elsewhere, Uploads
 from shoal_contract import topics
 from shoal_contract.ack import BlobAnswer
 from shoal_contract.ids import sha256_hex
@@ -89,6 +89,40 @@ async def test_a_credit_brings_the_chunks_that_it_names(sender: Sender) -> None:
         (topics.up_blob(DEVICE, SHA256, 0), DATA[:DEFAULT_CHUNK_BYTES]),
         (topics.up_blob(DEVICE, SHA256, 2), DATA[-100:]),
     ]
+
+
+async def test_a_blob_whose_bytes_lie_elsewhere_is_no_file_and_its_owner_hears_the_last_word(sender: Sender) -> None:
+    words: list[BlobAnswer] = []
+    offer = BlobOffer(
+        sha256=SHA256, size_bytes=len(DATA), chunk_bytes=DEFAULT_CHUNK_BYTES, purpose="capture", about="digits"
+    )
+    sender.uploads.offer_elsewhere(offer, Elsewhere(lambda: DATA, words.append, "captures"))
+    assert (sender.offers, sender.uploads.category(SHA256)) == ([offer], "captures")
+    async with sender.running():
+        sender.uploads.answer(SHA256, credit(0, 2))
+        sent = await sender.link.wait_for(2)
+    assert [payload for _, payload in sent] == [DATA[:DEFAULT_CHUNK_BYTES], DATA[-100:]]
+    assert not sender.folder.exists()
+    sender.uploads.answer(SHA256, BlobAnswer(state="stored"))
+    sender.uploads.answer(SHA256, BlobAnswer(state="stored"))
+    assert [one.state for one in words] == ["stored"]
+    assert sender.uploads.category(SHA256) == "federated"
+
+
+async def test_bytes_that_can_not_be_read_any_more_end_nothing(
+    sender: Sender, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone() -> bytes:
+        raise DiskError("reading a sample: it is gone")
+
+    offer = BlobOffer(sha256="0" * 64, size_bytes=1, chunk_bytes=DEFAULT_CHUNK_BYTES, purpose="capture")
+    sender.uploads.offer_elsewhere(offer, Elsewhere(gone, lambda _: None, "captures"))
+    sender.uploads.add(DATA)
+    async with sender.running():
+        sender.uploads.answer("0" * 64, credit(0))
+        sender.uploads.answer(SHA256, credit(2))
+        assert [payload for _, payload in await sender.link.wait_for(1)] == [DATA[-100:]]
+    assert "it is gone" in caplog.text
 
 
 async def test_a_stored_blob_is_deleted_and_not_offered_again(sender: Sender) -> None:

@@ -9,7 +9,9 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.contract.golden_batches import batch_result, desired_batches
 from tests.contract.golden_batching import one_sample_manifest
+from tests.contract.golden_captures import capture_offer, capture_record, desired_captures
 from tests.contract.golden_compositions import desired_compositions
 from tests.contract.golden_enrolment import (
     DEVICE,
@@ -27,6 +29,7 @@ from tests.contract.golden_processing import image_manifest, table_manifest
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
 from shoal_contract.batch import BatchChannel, OutboxBatch, pack
+from shoal_contract.captures import CaptureRecord
 from shoal_contract.carrying import CarryingReport, load
 from shoal_contract.desired import (
     ArtifactRef,
@@ -454,6 +457,11 @@ MESSAGES: Final[dict[str, Golden]] = {
     "event-blob-offer": Golden(
         _event(BlobOffer(sha256=_sha("3"), size_bytes=10_240, chunk_bytes=131_072)), Event, limits.MAX_REPORT_BYTES
     ),
+    "desired-captures": Golden(desired_captures(), DesiredState, limits.MAX_ENVELOPE_BYTES),
+    "event-capture-offer": Golden(_event(capture_offer()), Event, limits.MAX_REPORT_BYTES),
+    "capture-record": Golden(capture_record(), CaptureRecord, limits.MAX_REPORT_BYTES),
+    "desired-batches": Golden(desired_batches(), DesiredState, limits.MAX_ENVELOPE_BYTES),
+    "event-batch-result": Golden(_event(batch_result(_PROBLEM)), Event, limits.MAX_REPORT_BYTES),
     "event-round-result": Golden(_event(_round_result()), Event, limits.MAX_REPORT_BYTES),
     "event-missing-artifact": Golden(
         _event(MissingArtifact(sha256=_sha("d"), detail="silent for 10 s")), Event, limits.MAX_REPORT_BYTES

@@ -4,6 +4,7 @@ Whatever a caller sends, the hub answers with a documented status in the documen
 the calls name things that exist, so that what lies behind a route is reached and not its 404 alone.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,7 +19,9 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from tests.hub.captures.samples import add_capture
 from tests.hub.registry.bundles import register_bundle, write_bundle
+from tests.simulators.feature_sets import features
 from tests.simulators.rows import HARDWARE, add_device, add_version, make_report
 
 from shoal_hub.context import HubContext
@@ -69,6 +72,13 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     client.put(f"{_API}/models/colours/approval-policy", json={"production": 1}).raise_for_status()
     site = {"name": "warehouse", "cache": cache, "host": "cache.lan", "members": [device]}
     client.post(f"{_API}/sites", json=site).raise_for_status()
+    client.put(f"{_API}/features/pumps", json=features()).raise_for_status()
+    client.put(f"{_API}/features/pumps/devices/{device}").raise_for_status()
+    client.put(f"{_API}/capture-requests/digits", json={}).raise_for_status()
+    with hub.database.transaction() as session:
+        capture = add_capture(session, hub.artifacts, device).id
+    batch = {"model": "digits", "input": "*.csv", "deadline_at": (utc_now() + timedelta(days=1)).isoformat()}
+    client.post(f"{_API}/batches", json={"name": "march", "body": batch, "devices": [device]}).raise_for_status()
     move = {"stage": "production"}
     asked = client.post(f"{_API}/models/colours/versions/1/stage", json=move).raise_for_status().json()
     artifact = client.get(f"{_API}/models/digits/versions/1").raise_for_status().json()["variants"][0]["sha256"]
@@ -85,7 +95,7 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     job = client.post(f"{_API}/models/colours/versions/1/compress", json={}).raise_for_status().json()
     return {
         "device_id": [device],
-        "name": ["digits", "colours", "ada", "warehouse"],
+        "name": ["digits", "colours", "ada", "warehouse", "pumps", "march"],
         "ref": ["1", "2", "latest"],
         "number": ["1", "2"],
         "rollout_id": [rollout["id"]],
@@ -97,6 +107,8 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
         "job_id": [job["id"]],
         "sequence": ["1", "2"],
         "alias": ["champion"],
+        "capture_id": [capture],
+        "model": ["digits"],
     }
 
 

@@ -1,6 +1,7 @@
 """Capture: samples of real requests, kept on the device for its owner, encrypted, and only by its owner's rules.
 
-Off unless the owner switches it on and a file of rules names models. Nothing of it leaves the device by itself.
+Off unless the owner switches it on and a file of rules names models. A sample leaves the device if the hub asks for it
+and the owner lets it out, and never by itself.
 """
 
 from shoal_agent.capture.capturer import Capture
@@ -9,6 +10,7 @@ from shoal_agent.capture.metrics import capture_families
 from shoal_agent.capture.opening import open_capture
 from shoal_agent.capture.rules import CaptureRules, default_rules_file, read_rules
 from shoal_agent.capture.sealed import About, Captured
+from shoal_agent.capture.sender import CaptureSender
 from shoal_agent.capture.store import Budget, CaptureStore, Kept
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Capture",
     "CaptureError",
     "CaptureRules",
+    "CaptureSender",
     "CaptureStore",
     "Captured",
     "Kept",

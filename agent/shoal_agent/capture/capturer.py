@@ -4,9 +4,10 @@ Between serving and what watches it, as an `Observer`: a worker thread only pick
 writing happen in a task, one sample at a time.
 """
 
+import asyncio
 import random
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,6 +15,7 @@ from logging import getLogger
 from typing import Final, Literal, Protocol
 from weakref import WeakKeyDictionary
 
+import anyio
 import numpy as np
 from anyio import to_thread
 from numpy.typing import NDArray
@@ -27,8 +29,7 @@ from shoal_agent.capture.sealed import About, Captured
 from shoal_agent.capture.store import Budget, CaptureStore
 from shoal_agent.encryption_key import EncryptionKey
 from shoal_agent.engines import Array
-from shoal_agent.errors import DiskError
-from shoal_agent.from_threads import FromThreads
+from shoal_agent.errors import AgentError, DiskError
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.serving.models import Observer, ServedModel
 
@@ -36,6 +37,10 @@ _log = getLogger(__name__)
 Fate = Literal["kept", "busy", "too_large", "redactor", "budget", "disk"]
 MAX_WAITING: Final = 16
 """Samples that may wait for their turn; more are let go, and counted."""
+MAX_UNLABELLED: Final = 10_000
+"""Requests whose samples may still get a true label."""
+MAX_LABELS_WAITING: Final = 1024
+"""Labels that may wait to be noted."""
 _MEGABYTE: Final = 1_000_000
 _MAX_ID_CHARS: Final = 128
 
@@ -99,9 +104,26 @@ class Capture:
             int(rules.max_mb * _MEGABYTE), int(rules.max_mb_per_day * _MEGABYTE), rules.max_samples_per_day
         )
         self._ranges: WeakKeyDictionary[ServedModel, Range] = WeakKeyDictionary()
-        self._waiting: FromThreads[_Waiting] = FromThreads(MAX_WAITING)
+        self._waiting: deque[_Waiting] = deque()
+        self._wake: Callable[[], None] = lambda: None
+        self._kept: OrderedDict[str, dict[int, str]] = OrderedDict()
+        self._labels: deque[tuple[str, int]] = deque()
+        self._keeping: tuple[_Waiting, ...] = ()
+        self._early: dict[str, Sequence[int]] = {}  # labels of requests whose samples are not kept yet
+        self.on_kept: Callable[[], None] = lambda: None
+        """Called when a sample was kept, or its true label noted."""
         self.fates: Counter[Fate] = Counter()
         """What became of the samples that were picked."""
+
+    @property
+    def rules(self) -> CaptureRules:
+        """The owner's."""
+        return self._rules
+
+    @property
+    def store(self) -> CaptureStore:
+        """Where samples are kept."""
+        return self._store
 
     def observe(
         self,
@@ -139,9 +161,40 @@ class Capture:
         picked: dict[int, tuple[Reason, ...]] = {int(index): ("disagreement",) for index in differing}
         self._take(seen.served, seen.inputs, scores, picked, seen.answer_id)
 
+    def note_labels(self, answer_id: str, labels: Sequence[int]) -> None:
+        """Note the true labels of a request with its samples that were kept since the agent started, soon.
+
+        Args:
+            answer_id: What the answer is called.
+            labels: Of each of the request's samples.
+        """
+        request_id = answer_id[:_MAX_ID_CHARS]
+        for sample, name in self._kept.pop(request_id, {}).items():
+            self._queue_label(name, sample, labels)
+        if any(one.about.request_id == request_id for one in (*self._waiting, *self._keeping)):
+            self._early[request_id] = labels
+        self._wake()
+
     async def run(self) -> None:
         """Keep what waits, one sample after the other, for ever."""
-        await self._waiting.each(self._keep)
+        loop, news = asyncio.get_running_loop(), anyio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(news.set)
+
+        while True:
+            news = anyio.Event()
+            self._wake = wake
+            while self._waiting:
+                self._keeping = (self._waiting.popleft(),)
+                self.fates[await self._keep(*self._keeping)] += 1
+                self.on_kept()
+            self._keeping = ()
+            self._early.clear()
+            while self._labels:
+                await self._label(*self._labels.popleft())
+                self.on_kept()
+            await news.wait()
 
     def _take(
         self,
@@ -153,7 +206,7 @@ class Capture:
     ) -> None:
         """Copy picked samples out of a request, whose memory is used again."""
         for index, reasons in list(picked.items())[: self._rules.max_samples_per_request]:
-            if self._waiting.is_full:
+            if len(self._waiting) >= MAX_WAITING:
                 self.fates["busy"] += 1
                 continue
             arrays = _sample(served, inputs, index)
@@ -169,13 +222,12 @@ class Capture:
                 reasons=reasons,
                 label=int(row.argmax()) if row is not None else None,
                 confidence=float(row.max()) if row is not None and np.isfinite(row.max()) else None,
+                sample=index,
             )
-            self._waiting.put(_Waiting(about, arrays))
+            self._waiting.append(_Waiting(about, arrays))
+            self._wake()
 
-    async def _keep(self, waiting: _Waiting) -> None:
-        self.fates[await self._fate_of(waiting)] += 1
-
-    async def _fate_of(self, waiting: _Waiting) -> Fate:
+    async def _keep(self, waiting: _Waiting) -> Fate:
         sample = to_npz(waiting.arrays)
         if self._rules.redact:
             most_bytes = 2 * self._rules.max_sample_bytes + len(sample)
@@ -186,10 +238,32 @@ class Capture:
                 return "redactor"
         add = partial(self._store.add, Captured(waiting.about, sample), self._key(), self._budget)
         try:
-            return "budget" if await to_thread.run_sync(add) is None else "kept"
+            name = await to_thread.run_sync(add)
         except DiskError as error:
             _log.error("a sample of %s is not kept: %s; %s", waiting.about.model, error, error.remedy)
             return "disk"
+        if name is None:
+            return "budget"
+        self._remember(waiting.about, name)
+        return "kept"
+
+    def _remember(self, about: About, name: str) -> None:
+        if (labels := self._early.get(about.request_id)) is not None:
+            self._queue_label(name, about.sample, labels)
+            return
+        self._kept.setdefault(about.request_id, {})[about.sample] = name
+        if len(self._kept) > MAX_UNLABELLED:
+            self._kept.popitem(last=False)
+
+    def _queue_label(self, name: str, sample: int, labels: Sequence[int]) -> None:
+        if sample < len(labels) and len(self._labels) < MAX_LABELS_WAITING:
+            self._labels.append((name, labels[sample]))
+
+    async def _label(self, name: str, true_label: int) -> None:
+        try:
+            await to_thread.run_sync(self._store.label, name, self._key(), true_label)
+        except AgentError as error:  # it may have made room for another one meanwhile
+            _log.info("a label of the captured sample %s is not noted: %s", name, error)
 
     def _range(self, served: ServedModel) -> Range:
         known = self._ranges.get(served)

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoal_agent.capture.rules import CaptureRule
+from shoal_contract.captures import CaptureReason
 from shoal_contract.manifest import Baseline
 
-Reason = Literal["random", "low_confidence", "disagreement", "class", "outside_baseline"]
+Reason = CaptureReason
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ class CaptureRule(BaseModel):
     """Those that get one of these labels, as places among the model's outputs from 0."""
     features_outside: int = Field(default=0, ge=0, le=1_000_000)
     """Those with at least so many features below the first or above the last edge of the baseline; 0: not asked."""
+    send: bool = True
+    """Whether the hub may have them, where `--send-captures` lets any out."""
 
     @model_validator(mode="after")
     def _check_any(self) -> Self:
@@ -61,6 +63,8 @@ class CaptureRules(BaseModel):
     max_samples_per_day: int = Field(default=1000, ge=1, le=10_000_000)
     """What may be kept in a day of UTC, whatever its size."""
     max_samples_per_request: int = Field(default=4, ge=1, le=1024)
+    max_mb_sent_per_day: float = Field(default=10.0, gt=0, le=1_000_000)
+    """What may be sent to the hub in a day of UTC, where `--send-captures` lets any out."""
     max_sample_bytes: int = Field(default=1_000_000, ge=1, le=64_000_000)
     """A larger sample is not kept."""
 

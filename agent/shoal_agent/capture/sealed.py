@@ -46,6 +46,10 @@ class About(BaseModel):
     label: int | None = None
     """That the version chose; None where it chooses none."""
     confidence: float | None = None
+    sample: Count = 0
+    """Its place in the request."""
+    true_label: Count | None = None
+    """That came back as feedback."""
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,20 @@ class CaptureStore:
         except OSError as error:
             raise DiskError(f"deleting {path}: {error}") from error
 
+    def label(self, name: str, key: EncryptionKey, true_label: int) -> None:
+        """Note the true label of a sample with it, encrypted as all of it is.
+
+        Raises:
+            CaptureError: There is none of this name, it is damaged, or kept under another key.
+            DiskError: The disk does not take it.
+        """
+        captured = self.open(name, key)
+        about = captured.about.model_copy(update={"true_label": true_label})
+        try:
+            replace_file(self._path(name), seal(Captured(about, captured.sample), key))
+        except OSError as error:
+            raise DiskError(f"noting the label of {self._path(name)}: {error}", "free some disk space") from error
+
     def take_over(self, old: EncryptionKey, new: EncryptionKey) -> None:
         """Have every sample opened by another key as well, before it takes the old one's place.
 

@@ -1,5 +1,6 @@
 """Counts what passes over the link to the broker, each message under the category that its topic tells."""
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 from shoal_agent.ledger.ledger import Ledger
@@ -22,10 +23,16 @@ _BLOBS: Final = "/up/blob/"
 
 
 class LinkMeter:
-    """Puts each passage into the ledger; any thread may call."""
+    """Puts each passage into the ledger; any thread may call.
 
-    def __init__(self, ledger: Ledger) -> None:
+    Args:
+        ledger: Where it is kept.
+        of_blob: Returns the category of an upload, by its hash.
+    """
+
+    def __init__(self, ledger: Ledger, of_blob: Callable[[str], ByteCategory] = lambda _: "federated") -> None:
         self._ledger = ledger
+        self._of_blob = of_blob
 
     def count(self, passage: Passage, topic: str, payload_bytes: int, qos: int) -> None:
         """Count one passage with its answer.
@@ -36,16 +43,17 @@ class LinkMeter:
             payload_bytes: Of the message.
             qos: Its quality of service.
         """
-        self._ledger.count(category_of(topic), cost_of(passage, topic, payload_bytes, qos))
+        self._ledger.count(category_of(topic, self._of_blob), cost_of(passage, topic, payload_bytes, qos))
 
 
-def category_of(topic: str) -> ByteCategory:
-    """Return under which category a topic's messages are counted."""
+def category_of(topic: str, of_blob: Callable[[str], ByteCategory] = lambda _: "federated") -> ByteCategory:
+    """Return under which category a topic's messages are counted; `of_blob` says it of an upload, by its hash."""
     if topic.startswith(_ARTIFACTS):
         return "artifacts_broker"
     if topic.endswith(_TELEMETRY):
         return "telemetry"
-    return "federated" if _BLOBS in topic else "control"
+    _, is_blob, chunk = topic.partition(_BLOBS)
+    return of_blob(chunk.partition("/")[0]) if is_blob else "control"
 
 
 def cost_of(passage: Passage, topic: str, payload_bytes: int, qos: int) -> Traffic:

@@ -11,8 +11,11 @@ from shoal_hub.cli import (
     argument_help,
     audit,
     authority,
+    batch,
+    captures,
     devices,
     enrolments,
+    features,
     federated,
     fleet,
     groups,
@@ -54,6 +57,9 @@ pins.add_commands(devices.app)
 app.add_typer(devices.app, name="devices")
 app.add_typer(groups.app, name="groups")
 app.add_typer(sites.app, name="sites")
+app.add_typer(features.app, name="features")
+app.add_typer(captures.app, name="captures")
+app.add_typer(batch.app, name="batch")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
 app.add_typer(rollouts.app, name="rollouts")

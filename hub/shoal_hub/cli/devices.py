@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from shoal_client.fleet import Device, DeviceDetail
+from shoal_client.fleet import Device, DeviceDetail, Problem
 from shoal_hub.cli import traffic
 from shoal_hub.cli.connection import connect, find_device
 from shoal_hub.cli.output import AsJson, cell, console, facts, show, table
@@ -163,6 +163,10 @@ def _models(device: Device) -> str:
     return ", ".join(parts)
 
 
+def _said(problem: Problem | None) -> str:
+    return f"{problem.message}; {problem.remedy}" if problem else ""
+
+
 def _draw(device: DeviceDetail) -> None:
     hardware = device.hardware
     desired = device.desired
@@ -187,7 +191,7 @@ def _draw(device: DeviceDetail) -> None:
             ("targets", device.targets),
             ("wanted", desired.models if desired else None),
             ("is reported", desired.is_reported if desired else None),
-            ("problem", f"{device.problem.message}; {device.problem.remedy}" if device.problem else None),
+            ("problem", _said(device.problem)),
         ]
     )
     rows = [
@@ -196,11 +200,14 @@ def _draw(device: DeviceDetail) -> None:
             one.version,
             one.target,
             one.section,
-            f"{one.problem.message}; {one.problem.remedy}" if one.problem else "",
+            _said(one.problem),
         )
         for name, one in device.models.items()
     ]
     table(("MODEL", "VERSION", "TARGET", "STATE", "PROBLEM"), rows, empty="No model runs on it yet.")
+    others = [(name, one.state, one.step, _said(one.problem)) for name, one in device.sections.items()]
+    if others:
+        table(("SECTION", "STATE", "STEP", "PROBLEM"), others, empty="")
     if device.conflicts:
         console.print(f"[yellow]{len(device.conflicts)} wishes lost against stronger ones:[/yellow]")
         for conflict in device.conflicts:

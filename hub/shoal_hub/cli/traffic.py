@@ -10,7 +10,16 @@ from shoal_client.traffic import DeviceMonth, Limit, Scope
 from shoal_hub.cli.connection import connect, find_device
 from shoal_hub.cli.output import AsJson, console, facts, show, size_text, table
 
-_CATEGORIES = ("artifacts_broker", "artifacts_cache", "artifacts_https", "telemetry", "federated", "control")
+_CATEGORIES = (
+    "artifacts_broker",
+    "artifacts_cache",
+    "artifacts_https",
+    "telemetry",
+    "federated",
+    "captures",
+    "batches",
+    "control",
+)
 Month = Annotated[str | None, typer.Option(help="YYYY-MM, in UTC; this month if it is left out.")]
 PerSecond = Annotated[
     int | None, typer.Option(min=1, help="Most bytes a second that artifacts may take of the uplink, on average.")

@@ -10,10 +10,11 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
@@ -22,6 +23,7 @@ from shoal_contract import topics
 from shoal_contract.errors import ContractError
 from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
+from shoal_hub.captures.asking import follow_captures
 from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import Election, FencedError
 from shoal_hub.controller.pace import LEASING_NOTHING, Pace, Speaker, SweepPace, Turn
@@ -35,6 +37,7 @@ from shoal_hub.devices.lost import note_lost
 from shoal_hub.devices.resign import BATCH, sign_states, states_to_sign
 from shoal_hub.devices.silence import note_silence
 from shoal_hub.errors import HubError
+from shoal_hub.features.placing import follow_features
 from shoal_hub.federation.close import close_orphans
 from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.monitoring.prune import WindowPruner
@@ -70,6 +73,13 @@ class ControllerError(HubError):
     code = "controller"
 
 
+class Pruner(Protocol):
+    """Deletes what was kept for its time."""
+
+    def step(self, now: datetime) -> int:
+        """Delete some of it, and return how much."""
+
+
 class Controller:
     """Runs until it is stopped, or until another controller has taken over."""
 
@@ -85,6 +95,7 @@ class Controller:
         revocations: Revocations,
         endpoint: Endpoint,
         signer: AuditSigner,
+        pruners: Sequence[Pruner],
         *,
         tick_s: float,
         presence_grace: timedelta,
@@ -106,6 +117,7 @@ class Controller:
         self._presence_grace = presence_grace
         self._desired_life = desired_life
         self._window_pruner = WindowPruner(database, window_retention)
+        self._pruners = pruners
         self._delta_wait = delta_wait
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         subscriptions = [
@@ -311,6 +323,7 @@ class Controller:
             yield lambda: tell_trials(self._database, now, self._delta_wait)
             yield lambda: note_lost(self._database, now, self._began_at, self._presence_grace)
             yield lambda: self._window_pruner.step(now)
+            yield from (partial(one.step, now) for one in self._pruners)
 
     def _told(self, now: datetime, what: frozenset[str]) -> Iterator[Callable[[], object]]:
         """Yield what of a sweep words ask for at once."""
@@ -327,6 +340,8 @@ class Controller:
         yield lambda: drop_settled_leases(self._database)
         yield lambda: end_unwanted_deltas(self._database)
         yield lambda: close_orphans(self._database)
+        yield lambda: follow_features(self._database, now)
+        yield lambda: follow_captures(self._database, now)
         yield lambda: settle_signals(self._database, now)
         yield lambda: note_silence(self._database, now, self._began_at)
         self._sweep_pace.rest(time.thread_time() - began_cpu_s, time.monotonic())

@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from shoal_contract.batch_jobs import MAX_BATCHES, DesiredBatch
+from shoal_contract.captures import DesiredCaptures
 from shoal_contract.compositions import MAX_COMPOSITIONS, DesiredComposition
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
 from shoal_contract.features import DesiredFeatures
@@ -26,19 +28,31 @@ COMPOSITIONS: Final = "compositions/"
 CONFIG: Final = "config"
 SITE: Final = "site"
 FEATURES: Final = "features"
+CAPTURES: Final = "captures"
+BATCHES: Final = "batches/"
 
 _CONTENT: Final = TypeAdapter(
     tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None, dict[str, DesiredTrial]]
 )
 _NO_CONFIG: Final = DesiredConfig()
 _CALLED: Final = TypeAdapter(dict[str, DesiredComposition])
-_Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite | DesiredFeatures | DesiredComposition
+_Body = (
+    DesiredModel
+    | DesiredRound
+    | DesiredTrial
+    | DesiredComposition
+    | DesiredBatch
+    | DesiredConfig
+    | DesiredSite
+    | DesiredFeatures
+    | DesiredCaptures
+)
 
 
 class _Many(NamedTuple):
     """Sections of which a device has several, under one prefix."""
 
-    form: type[DesiredModel | DesiredRound | DesiredTrial | DesiredComposition]
+    form: type[DesiredModel | DesiredRound | DesiredTrial | DesiredComposition | DesiredBatch]
     most: int
     called: str
 
@@ -48,11 +62,13 @@ _MANY: Final = {
     FEDERATED: _Many(DesiredRound, 16, "rounds at a time"),
     TRIALS: _Many(DesiredTrial, 16, "trials at a time"),
     COMPOSITIONS: _Many(DesiredComposition, MAX_COMPOSITIONS, "compositions"),
+    BATCHES: _Many(DesiredBatch, MAX_BATCHES, "batch jobs at a time"),
 }
-_ONE: Final[Mapping[str, type[DesiredConfig | DesiredSite | DesiredFeatures]]] = {
+_ONE: Final[Mapping[str, type[DesiredConfig | DesiredSite | DesiredFeatures | DesiredCaptures]]] = {
     CONFIG: DesiredConfig,
     SITE: DesiredSite,
     FEATURES: DesiredFeatures,
+    CAPTURES: DesiredCaptures,
 }
 
 
@@ -92,15 +108,19 @@ class Composition:
     trials: dict[str, DesiredTrial] = field(default_factory=dict)
     features: DesiredFeatures | None = None
     compositions: dict[str, DesiredComposition] = field(default_factory=dict)
+    captures: DesiredCaptures | None = None
+    batches: dict[str, DesiredBatch] = field(default_factory=dict)
 
     @cached_property
     def content_sha256(self) -> str:
         """SHA-256 of the content: equal for equal content, whatever the intents behind it."""
         content = (self.models, self.federated, self.config, self.site, self.trials)
-        # What is newer comes after the rest, and only where there is any: what other devices have stays what it was.
-        features = b"" if self.features is None else self.features.model_dump_json().encode()
+        # The others come after these, and only where there are any: what devices without them have stays what it was.
+        others = (self.features, self.captures, *(self.batches[name] for name in sorted(self.batches)))
+        parts = [one.model_dump_json().encode() for one in others if one is not None]
+        names = "".join(f"{name}/" for name in sorted(self.batches)).encode()  # no name has a slash
         compositions = _CALLED.dump_json(self.compositions) if self.compositions else b""
-        return hashlib.sha256(_CONTENT.dump_json(content) + features + compositions).hexdigest()
+        return hashlib.sha256(b"".join([_CONTENT.dump_json(content), *parts, names, compositions])).hexdigest()
 
 
 def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
@@ -132,6 +152,8 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
         trials=found[TRIALS],
         features=found[FEATURES].get(FEATURES),
         compositions=found[COMPOSITIONS],
+        captures=found[CAPTURES].get(CAPTURES),
+        batches=found[BATCHES],
     )
 
 

@@ -143,6 +143,8 @@ def _sign(
         site=composition.site,
         features=composition.features,
         compositions=composition.compositions or None,
+        captures=composition.captures,
+        batches=composition.batches or None,
     )
     return {
         "device_id": device_id,

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session, SQLModel, col, delete, or_, select
 
+from shoal_hub.captures.asking import drop_group_captures
 from shoal_hub.database import announce
 from shoal_hub.devices.admission_tables import AuthorisedKey, PendingEnrolment
 from shoal_hub.devices.group_tables import DeviceGroup, GroupDevice
@@ -18,6 +19,7 @@ from shoal_hub.devices.query import parse_query
 from shoal_hub.devices.tables import Device, EnrolmentTokenRow
 from shoal_hub.errors import ConflictError, InvalidInputError, NotFoundError
 from shoal_hub.events.record import record_event
+from shoal_hub.features.assign import drop_group_features
 from shoal_hub.traffic.limits import drop_group_limits, follow_listing
 
 MAX_LISTED_DEVICES: Final = 10_000
@@ -102,7 +104,7 @@ def change_group(session: Session, name: str, change: GroupChange, *, by: str) -
 
 
 def delete_group(session: Session, name: str, *, by: str, now: datetime) -> DeviceGroup:
-    """End a group, with its limits; its devices stay.
+    """End a group, with its limits and what its devices were asked; its devices stay.
 
     Raises:
         ConflictError: It is the home of devices, or of devices that may still enrol.
@@ -113,6 +115,8 @@ def delete_group(session: Session, name: str, *, by: str, now: datetime) -> Devi
     revoked = update(Device).where(col(Device.group) == name, col(Device.revoked_at).is_not(None))
     session.connection().execute(revoked.values(group=""))
     drop_group_limits(session, name)
+    drop_group_features(session, name, now)
+    drop_group_captures(session, name, now)
     session.exec(delete(GroupDevice).where(col(GroupDevice.group) == name))
     session.delete(group)
     _record(session, "group_deleted", f"group {name} ended by {by}", name)

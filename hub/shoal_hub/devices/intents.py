@@ -10,20 +10,43 @@ from sqlalchemy import select as select_columns
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select
 
+from shoal_contract.batch_jobs import DesiredBatch
+from shoal_contract.captures import DesiredCaptures
 from shoal_contract.compositions import DesiredComposition
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
 from shoal_contract.features import DesiredFeatures
 from shoal_hub.audit.changes import is_watched
 from shoal_hub.bulk import Bulk, Query
 from shoal_hub.database import JsonText, announce, as_texts, in_parts, is_among
-from shoal_hub.devices.compose import COMPOSITIONS, CONFIG, FEATURES, FEDERATED, MODELS, SITE, TRIALS, Wanted
+from shoal_hub.devices.compose import (
+    BATCHES,
+    CAPTURES,
+    COMPOSITIONS,
+    CONFIG,
+    FEATURES,
+    FEDERATED,
+    MODELS,
+    SITE,
+    TRIALS,
+    Wanted,
+)
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import Intent, IntentKind
 from shoal_hub.errors import InvalidInputError
 
 _URGENT: Final[frozenset[IntentKind]] = frozenset({"pin", "rollback"})
 """What a device fetches although its month's byte budget is spent."""
-Body = DesiredModel | DesiredRound | DesiredTrial | DesiredConfig | DesiredSite | DesiredFeatures | DesiredComposition
+Body = (
+    DesiredModel
+    | DesiredRound
+    | DesiredTrial
+    | DesiredComposition
+    | DesiredBatch
+    | DesiredConfig
+    | DesiredSite
+    | DesiredFeatures
+    | DesiredCaptures
+)
 
 
 def set_intent(
@@ -42,8 +65,8 @@ def set_intent(
     Args:
         session: An open transaction; the desired state follows when it has been committed.
         device_id: The device.
-        section: `models/<name>`, `federated/<run>`, `trials/<model>`, `compositions/<name>`, `config`, `site` or
-            `features`, matching it.
+        section: `models/<name>`, `federated/<run>`, `trials/<model>`, `compositions/<name>`, `batches/<name>`,
+            `config`, `site`, `features` or `captures`, matching it.
         kind: Decides who wins where several owners want a section.
         owner: Who wants it, like `rollout/r-abcdefgh`.
         body: The section's content.
@@ -235,23 +258,29 @@ def _require_fit(device_id: str, section: str, body: Body) -> None:
         raise InvalidInputError(
             f"wanting {type(body).__name__} of section {section!r} of device {device_id}: they do not fit",
             "use models/<name> for a model, federated/<run> for a round, trials/<model> for a trial, "
-            "compositions/<name> for a composition, config for a configuration, site for a site, features for features",
+            "compositions/<name> for a composition, batches/<name> for a batch job, config for a configuration, "
+            "site for a site, features for features, captures for what is asked of samples",
         )
 
 
 def _fits(section: str, body: Body) -> bool:
+    wanted = _SECTIONS[type(body)]
     if isinstance(body, DesiredRound):
-        return section == f"{FEDERATED}{body.run}"
-    prefix = _SEVERAL.get(type(body))
-    return section == _ONE[type(body)] if prefix is None else section.startswith(prefix)
+        return section == f"{wanted}{body.run}"
+    return section.startswith(wanted) if wanted.endswith("/") else section == wanted
 
 
-_SEVERAL: Final[Mapping[type[Body], str]] = {
+_SECTIONS: Final[Mapping[type[Body], str]] = {
     DesiredModel: MODELS,
+    DesiredRound: FEDERATED,
     DesiredTrial: TRIALS,
     DesiredComposition: COMPOSITIONS,
+    DesiredBatch: BATCHES,
+    DesiredConfig: CONFIG,
+    DesiredSite: SITE,
+    DesiredFeatures: FEATURES,
+    DesiredCaptures: CAPTURES,
 }
-_ONE: Final[Mapping[type[Body], str]] = {DesiredConfig: CONFIG, DesiredSite: SITE, DesiredFeatures: FEATURES}
 
 
 def _wanted(row: Intent) -> Wanted:

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from sqlmodel import Session
 
 from shoal_contract.desired import DesiredState
-from shoal_contract.reported import Hardware, Problem, ReportedState
+from shoal_contract.reported import Hardware, Problem, ReportedState, SectionReport
 from shoal_hub.devices.certificates import list_certificates
+from shoal_hub.devices.compose import MODELS
 from shoal_hub.devices.tables import DesiredRow, Device, Presence
 
 
@@ -45,6 +46,8 @@ class DeviceSummary(BaseModel):
     agent_version: str | None
     targets: list[str]
     models: dict[str, RunningModel]
+    sections: dict[str, SectionReport]
+    """What the device says of all else that is wanted of it, like `features/pumps`, `runtimes/litert`, `site`."""
     problem: Problem | None
 
 
@@ -149,19 +152,22 @@ def _summary(device: Device, reported: ReportedState | None) -> dict[str, Any]:
         "agent_version": reported.agent_version if reported else None,
         "targets": reported.targets if reported else [],
         "models": {} if reported is None else _models(reported),
+        "sections": {} if reported is None else _other_sections(reported),
         "problem": reported.problem if reported else None,
     }
 
 
 def _models(reported: ReportedState) -> dict[str, RunningModel]:
-    names = set(reported.models) | {
-        key.removeprefix("models/") for key in reported.sections if key.startswith("models/")
-    }
+    names = set(reported.models) | {key.removeprefix(MODELS) for key in reported.sections if key.startswith(MODELS)}
     return {name: _running(reported, name) for name in sorted(names)}
 
 
+def _other_sections(reported: ReportedState) -> dict[str, SectionReport]:
+    return {key: one for key, one in sorted(reported.sections.items()) if not key.startswith(MODELS)}
+
+
 def _running(reported: ReportedState, name: str) -> RunningModel:
-    slots, section = reported.models.get(name), reported.sections.get(f"models/{name}")
+    slots, section = reported.models.get(name), reported.sections.get(f"{MODELS}{name}")
     active = slots.active if slots else None
     return RunningModel(
         version=active.version if active else None,

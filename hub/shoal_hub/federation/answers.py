@@ -55,6 +55,7 @@ def refusal_of(session: Session, device_id: str, offer: BlobOffer) -> str:
         return f"{offer.size_bytes} bytes offered, the round takes at most {bound}"
     taken = select(Upload.sha256).where(
         Upload.device_id == device_id,
+        Upload.purpose == offer.purpose,
         Upload.sha256 != offer.sha256,
         Upload.state != "refused",
         col(Upload.changed_at) >= min(row.created_at for row in rounds),

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from sqlmodel import Session
 
+from shoal_contract.batch_jobs import BatchResult
 from shoal_contract.telemetry import (
     BlobOffer,
     DeploymentEvent,
@@ -26,6 +27,7 @@ Body = (
     | BlobOffer
     | EncryptionKeyReplaced
     | LoadShed
+    | BatchResult
 )
 SomeBody = TypeVar(
     "SomeBody",
@@ -37,6 +39,7 @@ SomeBody = TypeVar(
     BlobOffer,
     EncryptionKeyReplaced,
     LoadShed,
+    BatchResult,
 )
 Handler = Callable[[Session, str, SomeBody, datetime], None]
 """Called with (session, device id, body, now) inside the transaction that commits the message.

@@ -8,6 +8,7 @@ from sqlalchemy import String, bindparam, insert
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col
 
+from shoal_contract.batch_jobs import BatchResult
 from shoal_contract.telemetry import (
     BlobOffer,
     DeploymentEvent,
@@ -49,6 +50,8 @@ class Lookup:
         """Return what an event is about."""
         if isinstance(body, DeploymentEvent) and body.deployment in self._rollouts:
             return owner_of(self._rollouts[body.deployment])
+        if isinstance(body, BatchResult):
+            return f"batch/{body.batch}"
         return f"federated/{body.run}" if isinstance(body, RoundResult) else f"device/{device_id}"
 
 
@@ -94,6 +97,8 @@ def _severity(body: EventBody) -> Severity:
     is_fine = isinstance(body, BlobOffer | EncryptionKeyReplaced) or (
         isinstance(body, RoundResult) and body.outcome == "trained"
     )
+    if isinstance(body, BatchResult):
+        is_fine = body.outcome == "done"
     return "info" if is_fine else "warning"
 
 
@@ -102,8 +107,8 @@ def _sentence(device_id: str, body: EventBody) -> str:
         case DeploymentEvent():
             problem = f": {body.problem.message}" if body.problem else ""
             return f"{device_id}: {body.model} version {body.version}: {', '.join(body.steps)}{problem}"
-        case RoundResult():
-            return f"{device_id}: round {body.round} of {body.run}: {body.outcome}"
+        case RoundResult() | BatchResult():
+            return f"{device_id}: {_ended(body)}"
         case MissingArtifact():
             return f"{device_id} does not find artifact {body.sha256[:12]}: {body.detail or 'silence'}"
         case EncryptionKeyReplaced():
@@ -113,3 +118,10 @@ def _sentence(device_id: str, body: EventBody) -> str:
             return f"{device_id} {why} and refuses requests to {', '.join(body.models) or 'no model yet'}"
         case BlobOffer():
             return f"{device_id} offers {body.size_bytes} bytes ({body.purpose}, {body.sha256[:12]})"
+
+
+def _ended(body: RoundResult | BatchResult) -> str:
+    if isinstance(body, RoundResult):
+        return f"round {body.round} of {body.run}: {body.outcome}"
+    problem = f": {body.problem.message}" if body.problem else ""
+    return f"batch job {body.batch}: {body.outcome}, {body.answered} rows answered{problem}"

@@ -6,8 +6,10 @@ from datetime import timedelta
 from shoal_hub.addresses import Addresses
 from shoal_hub.audit.anchor import AnchorFile, AuditSigner
 from shoal_hub.audit.webhook import Webhook
+from shoal_hub.batches.prune import AnswerPruner
 from shoal_hub.broker.cut_off import CutOff
 from shoal_hub.broker.retained import clear_retained
+from shoal_hub.captures.kept import CapturePruner
 from shoal_hub.controller.election import Election
 from shoal_hub.controller.loop import Controller
 from shoal_hub.controller.revocations import Revocations
@@ -38,6 +40,7 @@ def build_controller(
         anchor_s=settings.audit_anchor_s,
         liveness_s=settings.audit_liveness_s,
     )
+    artifacts = ArtifactStore(settings.artifacts)
     grace = timedelta(seconds=settings.withdraw_grace_s)
     controller = Controller(
         database,
@@ -45,11 +48,15 @@ def build_controller(
         VersionKeys.open(trust),
         HubTrust.open(settings),
         Election(database, settings.data / "run" / "controller.lock"),
-        Transfers(database, ArtifactStore(settings.artifacts), grace, settings.retained_budget_bytes),
+        Transfers(database, artifacts, grace, settings.retained_budget_bytes),
         JobRunner(database, settings),
         build_revocations(settings, database, addresses),
         addresses.endpoint(settings, "hub-controller"),
         signer,
+        (
+            CapturePruner(database, artifacts, timedelta(seconds=settings.captures_retention_s)),
+            AnswerPruner(database, artifacts, timedelta(seconds=settings.batch_answers_retention_s)),
+        ),
         tick_s=settings.tick_s,
         presence_grace=timedelta(seconds=settings.presence_grace_s),
         desired_life=timedelta(seconds=settings.desired_life_s),

@@ -1,5 +1,6 @@
 """The ingest process, composed: who does what with each kind of message."""
 
+from shoal_contract.batch_jobs import BatchResult
 from shoal_contract.telemetry import (
     BlobOffer,
     DeploymentEvent,
@@ -10,6 +11,8 @@ from shoal_contract.telemetry import (
     Window,
 )
 from shoal_hub.addresses import Addresses
+from shoal_hub.batches.collect import batch_purpose, take_batch_result
+from shoal_hub.captures.intake import CaptureIntake
 from shoal_hub.database import Database
 from shoal_hub.devices.wrapped_keys import take_encryption_key
 from shoal_hub.federation.answers import refusal_of, take_result
@@ -24,6 +27,7 @@ from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.rollouts.progress import note_steps
 from shoal_hub.settings import Settings
 from shoal_hub.transfer.needs import take_missing
+from shoal_hub.transfer.purposes import artifact_purpose
 from shoal_hub.transfer.quota import Quota
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.trials.shadow import take_shadow_window
@@ -32,12 +36,19 @@ from shoal_hub.trials.shadow import take_shadow_window
 def build_ingest(settings: Settings, database: Database, addresses: Addresses) -> IngestWorker:
     """Compose the worker; `database` tells the other processes what it commits."""
     store = ArtifactStore(settings.artifacts)
-    uploads = Uploads(database, store, settings.data / "uploads", refusal_of, Quota.of(settings))
+    captures = CaptureIntake(store, settings.captures_max_bytes)
+    purposes = {
+        "federated_update": artifact_purpose(store, refusal_of),
+        "capture": captures.purpose,
+        "batch_result": batch_purpose(store),
+    }
+    uploads = Uploads(database, settings.data / "uploads", purposes, Quota.of(settings))
     handlers = Handlers()
     handlers.on_many(DeploymentEvent, note_steps)
     handlers.on(MissingArtifact, take_missing)
     handlers.on(BlobOffer, uploads.offer)
     handlers.on(RoundResult, take_result)
+    handlers.on(BatchResult, take_batch_result)
     handlers.on(Window, take_window)
     handlers.on(ShadowWindow, take_shadow_window)
     handlers.on(EncryptionKeyReplaced, take_encryption_key)

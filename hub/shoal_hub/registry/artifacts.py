@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -86,6 +86,11 @@ class ArtifactStore:
     def has(self, sha256: str) -> bool:
         """Whether the store holds the artifact."""
         return bool(self._filesystem.exists(self._path(sha256)))
+
+    def remove(self, sha256: str) -> None:
+        """Remove an artifact that nothing names any more; one that is gone already is left at that."""
+        with suppress(FileNotFoundError):
+            self._filesystem.rm_file(self._path(sha256))
 
     def local_path(self, sha256: str) -> Path | None:
         """Where the artifact lies on this machine's disk; None for a store elsewhere."""

@@ -104,6 +104,11 @@ class Upload(SQLModel, table=True):
     size_bytes: int = Field(sa_type=BigInteger)
     chunk_bytes: int
     purpose: str
+    about: str = Field(
+        default="",
+        sa_column_kwargs={"server_default": ""},
+        description="of a capture: its model; of answers: their batch job",
+    )
     state: UploadState = Field(default="credited", sa_type=String, index=True)
     reason: str = ""
     received_bytes: int = Field(

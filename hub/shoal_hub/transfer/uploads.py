@@ -1,10 +1,10 @@
-"""Blobs that devices upload: accepted or refused, kept chunk by chunk, checked as a whole, stored as artifacts.
+"""Blobs that devices upload: accepted or refused, kept chunk by chunk, checked as a whole, given to who waits for them.
 
 Chunks lie in `uploads/<sha256>-<device>/<index>` until the blob is whole, so a restart of the hub loses none.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -21,14 +21,13 @@ from shoal_hub.database import Database, announce
 from shoal_hub.devices.revocation import revoked_among
 from shoal_hub.errors import TooManyRequestsError
 from shoal_hub.events.record import record_event
-from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
-from shoal_hub.registry.tables import Artifact
 from shoal_hub.requests import RateLimit
+from shoal_hub.transfer.purposes import NOBODY_ASKED, Purpose
 from shoal_hub.transfer.quota import DAY, Quota, beyond, counted_bytes, use_of
 from shoal_hub.transfer.tables import Upload
 
-Refusal = Callable[[Session, str, BlobOffer], str]
-"""Says why a device may not upload a blob, or nothing if some feature waits for it."""
+WORDS: Final = {"federated_update": "federated", "capture": "captures", "batch_result": "batches"}
+"""What is announced when a blob has come, by its purpose."""
 _STORED: Final = BlobAnswer(state="stored")
 _SETTLED_SHOWN: Final = 64
 _SPELL: Final = timedelta(hours=1)
@@ -40,17 +39,15 @@ class Uploads:
 
     Args:
         database: Keeps what was offered.
-        store: Where whole blobs go.
         folder: Where chunks wait.
-        refusal: Asked about each offer that the limits allow.
+        purposes: Who is asked about each offer that the limits allow, and gets whole blobs, by their purpose.
         quota: What one device may send.
     """
 
-    def __init__(self, database: Database, store: ArtifactStore, folder: Path, refusal: Refusal, quota: Quota) -> None:
+    def __init__(self, database: Database, folder: Path, purposes: Mapping[str, Purpose], quota: Quota) -> None:
         self._database = database
-        self._store = store
         self._folder = folder
-        self._refusal = refusal
+        self._purposes = purposes
         self._quota = quota
         self._chunk_rate = RateLimit(quota.chunks_per_s * 60, "chunks", "SHOAL_UPLOAD_CHUNKS_PER_S")
 
@@ -66,12 +63,16 @@ class Uploads:
             changed_at=now,
         )
         upload.size_bytes, upload.chunk_bytes, upload.changed_at = offer.size_bytes, offer.chunk_bytes, now
-        if session.get(Artifact, offer.sha256) is not None:
+        upload.purpose, upload.about = offer.purpose, offer.about or ""
+        purpose = self._purposes.get(offer.purpose)
+        if purpose is not None and purpose.has(session, device_id, offer):
             upload.state, upload.reason = "stored", ""
         else:
+            if purpose is not None and purpose.is_one_at_a_time:
+                self._forget_earlier(session, upload)
             used = use_of(session, device_id, now, besides=offer.sha256)
             upload.reason = (
-                _limits(offer) or beyond(self._quota, used, offer) or self._refusal(session, device_id, offer)
+                _limits(offer) or beyond(self._quota, used, offer) or self._refusal_of(session, device_id, offer)
             )
             upload.state = "refused" if upload.reason else "credited"
         if upload.state == "refused":
@@ -118,13 +119,27 @@ class Uploads:
         if rows:
             with self._database.transaction() as session:
                 for row in rows:
-                    row.reason, row.changed_at = self._refusal(session, row.device_id, _offer_of(row)), now
+                    row.reason, row.changed_at = self._refusal_of(session, row.device_id, _offer_of(row)), now
                     row.state = "refused" if row.reason else "credited"
                     session.merge(row)
         for row in rows:
             if row.state == "refused":
                 shutil.rmtree(self._chunks_of(row), ignore_errors=True)
         return sorted({row.device_id for row in rows})
+
+    def _forget_earlier(self, session: Session, upload: Upload) -> None:
+        """Forget what the device has begun to send of the same thing: it would be asked for it for ever."""
+        its = select(Upload).where(
+            _IS_CREDITED,
+            Upload.device_id == upload.device_id,
+            Upload.purpose == upload.purpose,
+            Upload.about == upload.about,
+            Upload.sha256 != upload.sha256,
+        )
+        for earlier in session.exec(its).all():
+            shutil.rmtree(self._chunks_of(earlier), ignore_errors=True)
+            session.delete(earlier)
+        session.flush()
 
     def _finish(self, upload: Upload, now: datetime) -> BlobAnswer:
         folder = self._chunks_of(upload)
@@ -133,19 +148,22 @@ class Uploads:
         with self._database.transaction() as session:
             row = session.get_one(Upload, (upload.sha256, upload.device_id))
             row.changed_at, row.received_bytes = now, row.received_bytes + counted_bytes(row.size_bytes)
-            if found == upload.sha256:
-                store_artifact(session, self._store, data)
-                row.state = "stored"
+            if found != upload.sha256:
+                row.reason = f"its bytes have the hash {found[:12]}, {upload.sha256[:12]} was offered"
             else:
-                row.state, row.reason = (
-                    "refused",
-                    f"its bytes have the hash {found[:12]}, {upload.sha256[:12]} was offered",
-                )
+                purpose = self._purposes.get(row.purpose)
+                row.reason = NOBODY_ASKED if purpose is None else purpose.keep(session, row, data, now)
+            row.state = "refused" if row.reason else "stored"
+            if row.reason:
                 _tell_refused(session, row, now)
             session.add(row)
-            announce(session, "federated")
+            announce(session, WORDS.get(row.purpose, row.purpose))
         shutil.rmtree(folder, ignore_errors=True)
         return self._answer(row)
+
+    def _refusal_of(self, session: Session, device_id: str, offer: BlobOffer) -> str:
+        purpose = self._purposes.get(offer.purpose)
+        return NOBODY_ASKED if purpose is None else purpose.refusal(session, device_id, offer)
 
     def _answer(self, upload: Upload) -> BlobAnswer:
         if upload.state == "stored":
@@ -194,7 +212,15 @@ def _limits(offer: BlobOffer) -> str:
 
 
 def _offer_of(upload: Upload) -> BlobOffer:
-    return BlobOffer(sha256=upload.sha256, size_bytes=upload.size_bytes, chunk_bytes=upload.chunk_bytes)
+    return BlobOffer.model_validate(
+        {
+            "sha256": upload.sha256,
+            "size_bytes": upload.size_bytes,
+            "chunk_bytes": upload.chunk_bytes,
+            "purpose": upload.purpose,
+            "about": upload.about or None,
+        }
+    )
 
 
 def _chunk_count(upload: Upload) -> int:

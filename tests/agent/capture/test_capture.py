@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import numpy as np
 import pytest
@@ -251,3 +252,31 @@ async def test_what_became_of_samples_is_in_the_metrics(tmp_path: Path) -> None:
     assert 'shoal_agent_captured_samples_total{fate="budget"} 1' in lines
     assert 'shoal_agent_captured_samples_total{fate="redactor"} 0' in lines
     assert exposition(capture_families(None)) == b""
+
+
+async def test_a_true_label_that_comes_back_is_kept_with_its_sample(tmp_path: Path) -> None:
+    async with capturing(tmp_path, ALL) as device:
+        await device.infer(request_id="r-7")
+        await device.settled(2)
+        noted = anyio.Event()
+        device.capture.on_kept = noted.set
+        device.capture.note_labels("r-6", [1])
+        device.capture.note_labels("r-7", [2, 1])
+        with anyio.fail_after(20):
+            while any(one["true_label"] is None for one in device.samples()):
+                noted = anyio.Event()
+                device.capture.on_kept = noted.set
+                await anyio.lowlevel.checkpoint()
+        found = sorted((one["sample"], one["true_label"], one["x"]) for one in device.samples())
+    assert found == [(0, 2, X[0]), (1, 1, X[1])]
+
+
+async def test_a_true_label_that_comes_before_its_sample_is_on_the_disk_is_kept_with_it(tmp_path: Path) -> None:
+    async with capturing(tmp_path, ALL) as device:
+        await device.infer(request_id="r-7")
+        device.capture.note_labels("r-7", [2, 1])
+        await device.settled(2)
+        with anyio.fail_after(20):
+            while any(one["true_label"] is None for one in device.samples()):
+                await anyio.lowlevel.checkpoint()
+        assert sorted(one["true_label"] for one in device.samples()) == [1, 2]

@@ -140,6 +140,7 @@ def test_each_topic_has_its_category() -> None:
     assert category_of(topics.artifact_manifest("a" * 64)) == "artifacts_broker"
     assert category_of(topics.up(device, "telemetry")) == "telemetry"
     assert category_of(topics.up_blob(device, "a" * 64, 0)) == "federated"
+    assert category_of(topics.up_blob(device, "a" * 64, 0), {"a" * 64: "captures"}.__getitem__) == "captures"
     for topic in (topics.up(device, "event"), topics.down_desired(device), topics.TRUST_TIMESTAMP, ""):
         assert category_of(topic) == "control"
     assert cost_of("connect", "", 0, 0) == CONNECTING == Traffic(received_bytes=4000, sent_bytes=4000)

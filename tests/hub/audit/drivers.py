@@ -1,12 +1,13 @@
 """How each route that changes something is driven once, with what its entry in the audit trail is about."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
+from tests.hub.audit.assigned_drivers import ASSIGNED
+from tests.hub.audit.site import TARGET, Site
 from tests.hub.devices.requests_of import (
     ask,
     enrolled,
@@ -17,14 +18,12 @@ from tests.hub.devices.requests_of import (
     renew,
     renewal,
 )
-from tests.hub.registry.bundles import post_bundle, register_bundle, write_bundle
-from tests.hub.registry.bundles import record as record_file
-from tests.simulators.rows import add_device, add_version, make_report
+from tests.hub.registry.bundles import post_bundle, write_bundle
+from tests.simulators.rows import make_report
 
 from shoal_client.tuf import SigningRequest
 from shoal_contract.reported import ModelReport, SlotReport
 from shoal_hub.api import create_app
-from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.tables import Device
 from shoal_hub.operators.roles import Role
@@ -32,41 +31,10 @@ from shoal_hub.operators.tokens import create_operator_token
 from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.trust.offline import Plan, make_ceremony, open_signers, read_ceremony, sign_request
 
-TARGET = "generic-onnx-int8"
 TYPED = b"a passphrase that somebody has typed"
 READS_ONLY = {"GET", "HEAD", "OPTIONS"}
 ASKS_ONLY = {("POST", "/api/v1/rollouts/plan")}
 """Routes that take a body and change nothing."""
-
-
-class Site:
-    """A hub with devices and versions, and an operator at its API."""
-
-    def __init__(self, hub: HubContext, client: TestClient, folder: Path) -> None:
-        self.hub, self.client, self.folder = hub, client, folder
-        with hub.database.transaction() as session:
-            report = make_report(datasets={"colours": 40}).model_dump(mode="json")
-            self.devices = [add_device(session, name=f"device-{n}", reported=report).id for n in range(2)]
-            for number in (1, 2):
-                add_version(session, hub.artifacts, number, {TARGET: bytes([number]) * 1000})
-        register_bundle(hub, write_bundle(folder / "colours"))
-
-    def send(self, method: str, path: str, **request: Any) -> Any:
-        answer = self.client.request(method, f"/api/v1{path}", **request)
-        assert answer.status_code < 300, answer.text
-        return answer.json()
-
-    def rollout(self) -> str:
-        return str(self.send("POST", "/rollouts", json={"model": "digits", "version": "1", "waves": [1]})["id"])
-
-    def federated_run(self) -> str:
-        folder = write_bundle(self.folder / "trainable")
-        (folder / "trainer.tflite").write_bytes(b"\x00\x00\x00\x00TFL3" + bytes(20))
-        bundle = json.loads((folder / "bundle.json").read_text())
-        bundle["files"]["trainer.tflite"] = record_file(folder / "trainer.tflite")
-        (folder / "bundle.json").write_text(json.dumps(bundle))
-        register_bundle(self.hub, folder)
-        return str(self.send("POST", "/federated", json={"model": "colours", "version": "2"})["id"])
 
 
 def _enrol(site: Site) -> Callable[[], Any]:
@@ -360,6 +328,7 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
     ("DELETE", "/api/v1/sites/{name}"): (_of_a_site("DELETE"), "sites.end_site", "sites/warehouse"),
     ("PUT", "/api/v1/sites/{name}/handover"): (_hand_over("PUT"), "sites.put_handover", "sites/warehouse"),
     ("DELETE", "/api/v1/sites/{name}/handover"): (_hand_over("DELETE"), "sites.end_handover", "sites/warehouse"),
+    **ASSIGNED,
     ("PATCH", "/api/v1/models/{name}"): (
         _send("PATCH", "/models/colours", description="new"),
         "registry.update_model",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from sqlmodel import col, select
-from tests.hub.audit.drivers import TARGET, Site
+from tests.hub.audit.site import TARGET, Site
 from tests.hub.audit.trail import read, write
 from tests.simulators.reconcile import reconcile_rollouts
 from tests.simulators.rows import NOON, apply_reported, make_report, section

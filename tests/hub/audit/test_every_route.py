@@ -13,7 +13,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from sqlmodel import col, select
-from tests.hub.audit.drivers import ASKS_ONLY, DRIVEN, READS_ONLY, TARGET, Site
+from tests.hub.audit.drivers import ASKS_ONLY, DRIVEN, READS_ONLY
+from tests.hub.audit.site import TARGET, Site
 from tests.hub.audit.trail import read
 from tests.hub.devices.requests_of import (
     ask,

@@ -301,7 +301,13 @@ def test_the_first_answer_counts_and_uninvited_ones_are_dropped(hub: HubContext,
 
 def test_a_blob_is_refused_without_an_open_round_and_above_its_bound(hub: HubContext, devices: list[str]) -> None:
     offer = BlobOffer(sha256="0" * 64, size_bytes=100, chunk_bytes=131072)
-    other = {"device_id": devices[0], "size_bytes": 1, "chunk_bytes": 1, "purpose": "x", "state": "stored"}
+    other = {
+        "device_id": devices[0],
+        "size_bytes": 1,
+        "chunk_bytes": 1,
+        "purpose": "federated_update",
+        "state": "stored",
+    }
     with hub.database.session() as session:
         assert "no federated round" in refusal_of(session, devices[0], offer)
     run = start(hub)

@@ -17,6 +17,7 @@ from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
+from shoal_hub.transfer.purposes import Purpose, Refusal, artifact_purpose
 from shoal_hub.transfer.quota import Quota
 from shoal_hub.transfer.tables import Upload
 from shoal_hub.transfer.uploads import Uploads
@@ -35,13 +36,17 @@ def store(tmp_path: Path) -> ArtifactStore:
 
 @pytest.fixture
 def uploads(database: Database, store: ArtifactStore, tmp_path: Path) -> Uploads:
-    return Uploads(database, store, tmp_path / "uploads", lambda *_: "", QUOTA)
+    return Uploads(database, tmp_path / "uploads", _purposes(store), QUOTA)
 
 
 @pytest.fixture
 def device_id(database: Database) -> str:
     with database.transaction() as session:
         return add_device(session).id
+
+
+def _purposes(store: ArtifactStore, refusal: Refusal = lambda *_: "") -> dict[str, Purpose]:
+    return {"federated_update": artifact_purpose(store, refusal)}
 
 
 def _offer(
@@ -75,7 +80,7 @@ def test_an_offer_again_asks_only_for_what_is_missing_also_after_a_restart(
 ) -> None:
     _offer(uploads, database, device_id)
     uploads.chunk(device_id, SHA, 1, _chunk(1), NOON)
-    again = Uploads(database, store, tmp_path / "uploads", lambda *_: "", QUOTA)
+    again = Uploads(database, tmp_path / "uploads", _purposes(store), QUOTA)
     assert _offer(again, database, device_id) == ("credit", (0, 2))
 
 
@@ -143,9 +148,47 @@ def test_an_offer_beyond_the_limits_is_refused_with_the_reason(
 def test_an_offer_that_nobody_waits_for_is_refused(
     database: Database, store: ArtifactStore, device_id: str, tmp_path: Path
 ) -> None:
-    uploads = Uploads(database, store, tmp_path / "uploads", lambda *_: "no round is open", QUOTA)
+    uploads = Uploads(
+        database,
+        tmp_path / "uploads",
+        _purposes(store, lambda *_: "no round is open"),
+        QUOTA,
+    )
     assert _offer(uploads, database, device_id)[0] == "refused"
     assert uploads.chunk(device_id, SHA, 0, _chunk(0), NOON) is None
+
+
+def test_an_offer_of_a_purpose_that_nobody_has_is_refused(database: Database, device_id: str, tmp_path: Path) -> None:
+    assert _offer(Uploads(database, tmp_path / "uploads", {}, QUOTA), database, device_id)[0] == "refused"
+
+
+def test_what_its_purpose_does_not_keep_is_refused_with_the_reason(
+    database: Database, device_id: str, tmp_path: Path
+) -> None:
+    purpose = Purpose(lambda *_: "", lambda *_: False, lambda *_: "it is no sample")
+    uploads = Uploads(database, tmp_path / "uploads", {"capture": purpose}, QUOTA)
+    offer = OFFER.model_copy(update={"purpose": "capture", "about": "digits"})
+    assert _offer(uploads, database, device_id, offer)[0] == "credit"
+    answers = [uploads.chunk(device_id, SHA, index, _chunk(index), NOON) for index in range(3)]
+    assert answers[:2] == [None, None]
+    assert answers[2] is not None
+    assert (answers[2].state, answers[2].reason) == ("refused", "it is no sample")
+
+
+def test_an_idle_upload_is_asked_about_by_its_own_purpose(database: Database, device_id: str, tmp_path: Path) -> None:
+    asked: list[BlobOffer] = []
+
+    def refusal(_session: object, _device_id: str, offer: BlobOffer) -> str:
+        asked.append(offer)
+        return ""
+
+    purpose = Purpose(refusal, lambda *_: False, lambda *_: "")
+    uploads = Uploads(database, tmp_path / "uploads", {"capture": purpose}, QUOTA)
+    offer = OFFER.model_copy(update={"purpose": "capture", "about": "digits"})
+    _offer(uploads, database, device_id, offer)
+    later = NOON + timedelta(seconds=10)
+    assert uploads.idle(later, later) == [device_id]
+    assert asked == [offer, offer]
 
 
 def test_a_device_that_stopped_sending_is_asked_again_but_not_all_the_time(
@@ -161,7 +204,7 @@ def test_a_credit_that_nobody_waits_for_any_more_ends(
     database: Database, store: ArtifactStore, tmp_path: Path, device_id: str
 ) -> None:
     reasons = [""]
-    uploads = Uploads(database, store, tmp_path / "uploads", lambda *_: reasons[0], QUOTA)
+    uploads = Uploads(database, tmp_path / "uploads", _purposes(store, lambda *_: reasons[0]), QUOTA)
     _offer(uploads, database, device_id)
     uploads.chunk(device_id, SHA, 0, _chunk(0), NOON)
     reasons[0] = "no federated round is open for this device"
@@ -191,7 +234,12 @@ SMALL = Quota(bytes_per_day=10 * CHUNK, bytes_in_flight=6 * CHUNK, blobs_in_flig
 
 
 def _limited(database: Database, store: ArtifactStore, folder: Path, **changes: float) -> Uploads:
-    return Uploads(database, store, folder / "uploads", lambda *_: "", replace(SMALL, **changes))
+    return Uploads(
+        database,
+        folder / "uploads",
+        _purposes(store),
+        replace(SMALL, **changes),
+    )
 
 
 def _blob(number: int, chunks: int = 1) -> tuple[BlobOffer, bytes]:

@@ -1,0 +1,1 @@
+"""Batch jobs: handed out to devices, followed, and their answers collected."""

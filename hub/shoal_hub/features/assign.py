@@ -1,0 +1,85 @@
+"""Assigns sets to groups and devices, and takes them away."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, delete, select
+
+from shoal_hub.database import announce
+from shoal_hub.devices.groups import find_group
+from shoal_hub.devices.tables import Device
+from shoal_hub.errors import ConflictError, NotFoundError
+from shoal_hub.events.record import record_event
+from shoal_hub.features.placing import place
+from shoal_hub.features.sets import find_set
+from shoal_hub.features.tables import FeatureAssignment, Scope
+
+
+def assign(session: Session, name: str, scope: Scope, target: str, *, by: str, now: datetime) -> None:
+    """Have the devices of a group, whoever is in it at the time, or one device compute a set.
+
+    Raises:
+        NotFoundError: There is no such set, group or device.
+        ConflictError: The device was revoked, or the set does not fit beside what is assigned there already.
+    """
+    find_set(session, name, is_locked=True)
+    if scope == "groups":
+        find_group(session, target, is_locked=True)
+    else:
+        _check_device(session, name, target)
+    if session.get(FeatureAssignment, (name, scope, target)) is not None:
+        return
+    session.add(FeatureAssignment(name=name, scope=scope, target=target, assigned_by=by, assigned_at=now))
+    session.flush()
+    place(session, now, is_strict=True)
+    _record(session, name, f"features {name} assigned to {_said(scope, target)} by {by}")
+
+
+def unassign(session: Session, name: str, scope: Scope, target: str, *, by: str, now: datetime) -> None:
+    """Take a set away from a group or a device; a device that has it by another way keeps it.
+
+    Raises:
+        NotFoundError: It is not assigned there.
+    """
+    find_set(session, name, is_locked=True)
+    row = session.get(FeatureAssignment, (name, scope, target))
+    if row is None:
+        raise NotFoundError(
+            f"features {name} are not assigned to {_said(scope, target)}", f"look: shoal features show {name}"
+        )
+    session.delete(row)
+    session.flush()
+    place(session, now, is_strict=False)
+    _record(session, name, f"features {name} taken from {_said(scope, target)} by {by}")
+
+
+def drop_group_features(session: Session, group: str, now: datetime) -> None:
+    """Take away what is assigned to a group that ends; its devices are told.
+
+    Args:
+        session: An open transaction.
+        group: The group, locked.
+        now: The clock.
+    """
+    is_its = col(FeatureAssignment.scope) == "groups", col(FeatureAssignment.target) == group
+    if session.exec(select(FeatureAssignment.name).where(*is_its)).first() is not None:
+        session.exec(delete(FeatureAssignment).where(*is_its))
+        place(session, now, is_strict=False)
+
+
+def _check_device(session: Session, name: str, device_id: str) -> None:
+    device = session.get(Device, device_id)
+    if device is None:
+        raise NotFoundError(f"assigning features {name}: no device {device_id}", "list them: shoal devices list")
+    if device.revoked_at is not None:
+        raise ConflictError(
+            f"assigning features {name} to {device_id}: it was revoked, and can be told nothing", "leave it out"
+        )
+
+
+def _said(scope: Scope, target: str) -> str:
+    return f"group {target}" if scope == "groups" else target
+
+
+def _record(session: Session, name: str, text: str) -> None:
+    record_event(session, "features_assigned", text, subject=f"features/{name}")
+    announce(session, "features")
