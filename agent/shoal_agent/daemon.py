@@ -35,6 +35,7 @@ from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.fetch_limits import FetchLimits
 from shoal_agent.folder_lock import only_one
+from shoal_agent.garbage import keep_what_is_loaded
 from shoal_agent.hardware import available_memory_bytes, detect, targets_for
 from shoal_agent.hold import HoldFile
 from shoal_agent.hub_ranges import HubRanges
@@ -179,6 +180,7 @@ class Agent:
     async def _serve_and_converge(self) -> None:
         retry = self._settings.fetch
         async with self._link.running(), anyio.create_task_group() as group:
+            keep_what_is_loaded()
             await self._start_serving(group)
             self._sections = Sections(group, self._reporter, retry.retry_min_s, retry.retry_max_s, self._collect)
             self._hold.on_change = self._sections.retry_now
