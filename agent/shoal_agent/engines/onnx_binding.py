@@ -11,12 +11,12 @@ import numpy as np
 
 from shoal_agent.engines.engine import CPU, EngineError, EngineSetup
 from shoal_agent.engines.onnx_options import PROVIDER_NAMES, GpuBounds, OnnxOptions, first_line
-from shoal_agent.engines.ort_api import LOG_ERRORS_ONLY
 from shoal_agent.engines.ort_tensors import texts_of
 from shoal_agent.engines.tensors import Array, bytes_array
 from shoal_agent.settings import Provider
 from shoal_contract.manifest import Datatype, TensorSpec
 
+_LOG_ERRORS_ONLY: Final = 3
 _DATATYPES: Final[dict[str, Datatype]] = {
     "tensor(bool)": "BOOL",
     "tensor(uint8)": "UINT8",
@@ -114,7 +114,7 @@ def _session_options(ort: Any, setup: EngineSetup) -> Any:  # noqa: ANN401
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     # The arena never gives memory back by itself: after one batch of 64 a process held 230 MB, without it 102 MB.
     options.enable_cpu_mem_arena = setup.has_arena
-    options.log_severity_level = LOG_ERRORS_ONLY
+    options.log_severity_level = _LOG_ERRORS_ONLY
     return options
 
 

@@ -21,7 +21,8 @@ API_VERSION: Final = 15
 """Of the table: the first one with all of `FUNCTIONS`. Libraries since 1.15 have it."""
 TENSORRT: Final = "TensorrtExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
-LOG_ERRORS_ONLY: Final = 3
+LOG_FATAL_ONLY: Final = 4
+"""Errors are raised with their text; on the standard error they would be told twice."""
 DEVICE_ALLOCATOR: Final = 0
 DEFAULT_MEMORY: Final = 0
 _LIBRARIES: Final = "libonnxruntime.so*"
@@ -203,4 +204,4 @@ def installed_api() -> OrtApi | None:
 @cache
 def environment(api: OrtApi) -> int:
     """Return the process's one OrtEnv; it is never released, as what a run returned may outlive its session."""
-    return api.asked("CreateEnv", LOG_ERRORS_ONLY, b"shoal")
+    return api.asked("CreateEnv", LOG_FATAL_ONLY, b"shoal")

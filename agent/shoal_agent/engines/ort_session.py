@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from shoal_agent.engines.engine import EngineError, EngineSetup
-from shoal_agent.engines.ort_api import LOG_ERRORS_ONLY, OrtApi, OrtError, environment
+from shoal_agent.engines.ort_api import LOG_FATAL_ONLY, OrtApi, OrtError, environment
 from shoal_agent.engines.ort_tensors import ELEMENT_TYPES, Slots, tensors_of
 from shoal_agent.engines.tensors import NUMPY_TYPES, Array
 from shoal_contract.manifest import TensorSpec
@@ -41,6 +41,7 @@ class OrtSession:
     def __init__(self, api: OrtApi, path: Path, setup: EngineSetup) -> None:
         self._api = api
         self._free_slots: list[Slots] = []
+        self._may_stay = True
         try:
             self._tensors = tensors_of(api)
             self._session = _open(api, path, setup)
@@ -60,24 +61,34 @@ class OrtSession:
         """Run the model once, see `OnnxSession.run`."""
         slots = self._take_slots()
         try:
-            arrays = self._put(inputs, slots)  # which have to stay until the run has ended
-            status = self._api.call.Run(
-                self._session,
-                self._shrinking if shrinks else None,
-                self._c_inputs_at,
-                slots.inputs_at,
-                len(arrays),
-                self._c_outputs_at,
-                len(self._shown),
-                slots.outputs_at,
-            )
-            if status:
-                self._api.check(status)
-            show = self._tensors.show
-            return {name: show(slots, slot, numpy_type) for slot, (name, numpy_type) in self._shown}
+            arrays = self._put(inputs, slots)
+            try:
+                self._run(slots, shrinks=shrinks)
+            except OrtError:
+                if not slots.drop_outputs():
+                    raise
+                self._may_stay = False  # the sizes of an output hang on more than those of the inputs
+                self._run(slots, shrinks=shrinks)
+            del arrays  # whose memory the runtime has read
+            show, may_stay = self._tensors.show, self._may_stay
+            return {name: show(slots, slot, kind, may_stay=may_stay) for slot, (name, kind) in self._shown}
         finally:
             slots.clear()
             self._free_slots.append(slots)
+
+    def _run(self, slots: Slots, *, shrinks: bool) -> None:
+        status = self._api.call.Run(
+            self._session,
+            self._shrinking if shrinks else None,
+            self._c_inputs_at,
+            slots.inputs_at,
+            len(self._names),
+            self._c_outputs_at,
+            len(self._shown),
+            slots.outputs_at,
+        )
+        if status:
+            self._api.check(status)
 
     def _put(self, inputs: Mapping[str, Array], slots: Slots) -> list[Array]:
         """Fill the slots of the inputs; return the arrays whose memory they are."""
@@ -142,7 +153,7 @@ def _open(api: OrtApi, path: Path, setup: EngineSetup) -> int:
         if not setup.has_arena:
             # It never gives memory back by itself: after one batch of 64 a process held 230 MB, without it 102 MB.
             api.check(call.DisableCpuMemArena(options))
-        api.check(call.SetSessionLogSeverityLevel(options, LOG_ERRORS_ONLY))
+        api.check(call.SetSessionLogSeverityLevel(options, LOG_FATAL_ONLY))
         return api.asked("CreateSession", environment(api), os.fsencode(path), options)
 
 

@@ -33,8 +33,8 @@ _NUMBERS: Final[dict[np.dtype[Any], int]] = {NUMPY_TYPES[datatype]: one for one,
 _STRINGS: Final = 8
 _USUAL_RANK: Final = 8
 _SLOT_BYTES: Final = ctypes.sizeof(c_size_t)
-_COPIED_BYTES: Final = 16 * 1024
-"""Of an input, at most, that is copied rather than shown to the runtime where it lies."""
+_KEPT_BYTES: Final = 16 * 1024
+"""Of a tensor, at most, that stays for the next run; of a larger one nothing is copied."""
 _KEPT_LENGTHS: Final = 256
 
 
@@ -75,8 +75,8 @@ class _Held:
 class Slots:
     """Where the runtime reads and writes the tensors of one run, and what it tells of them.
 
-    Small inputs are copied into arrays that stay, with their tensors, for the next run of the same shapes: that takes
-    a quarter of the time of making a tensor. All other slots are 0 between runs.
+    Small tensors stay for the next run with inputs of the same sizes: to copy what is in them takes much less time than
+    to make and release them. All other slots are 0 between runs.
 
     Args:
         call: The library's functions.
@@ -88,32 +88,44 @@ class Slots:
         self._release = call.ReleaseValue
         self.inputs = (c_size_t * inputs)()
         self.outputs = (c_size_t * outputs)()
-        self.arrays: list[Array | None] = [None] * inputs
-        """Whose memory the inputs are; None: the caller's."""
+        self.kept_inputs: list[Array | None] = [None] * inputs
+        """Arrays whose memory the tensors that stay are; None: this one does not."""
+        self.kept_outputs: list[Array | None] = [None] * outputs
+        """Arrays that show the tensors that stay."""
         self.told = c_size_t()
         self.sizes = (c_int64 * _USUAL_RANK)()
         self.inputs_at, self.outputs_at = addressof(self.inputs), addressof(self.outputs)
         self.told_at, self.sizes_at = addressof(self.told), addressof(self.sizes)
 
     def clear(self) -> None:
-        """Release the tensors that neither stay nor are shown by an array."""
-        for slot, array in enumerate(self.arrays):
+        """Release the tensors that neither stay nor are shown by an answer."""
+        for slot, array in enumerate(self.kept_inputs):
             if array is None:
-                self.drop(slot)
-        for slot, value in enumerate(self.outputs):
-            if value:
+                self.drop_input(slot)
+        for slot, array in enumerate(self.kept_outputs):
+            if array is None and (value := self.outputs[slot]):
                 self._release(value)
                 self.outputs[slot] = 0
 
-    def drop(self, slot: int) -> None:
+    def drop_input(self, slot: int) -> None:
         """Release an input's tensor."""
         self._release(self.inputs[slot])
         self.inputs[slot] = 0
-        self.arrays[slot] = None
+        self.kept_inputs[slot] = None
+
+    def drop_outputs(self) -> bool:
+        """Release the outputs' tensors, and tell whether any had stayed."""
+        had_any = any(array is not None for array in self.kept_outputs)
+        for slot, value in enumerate(self.outputs):
+            self._release(value)
+            self.outputs[slot] = 0
+            self.kept_outputs[slot] = None
+        return had_any
 
     def __del__(self) -> None:
+        self.drop_outputs()
         for slot in range(len(self.inputs)):
-            self.drop(slot)
+            self.drop_input(slot)
 
 
 class Tensors:
@@ -144,12 +156,12 @@ class Tensors:
             EngineError: The array is of none of the datatypes, or of strings that are no text.
             OrtError: The runtime refused it.
         """
-        kept = slots.arrays[slot]
-        if kept is not None:
-            if kept.shape == array.shape and kept.dtype == array.dtype:
-                kept[...] = array
-                return
-            slots.drop(slot)
+        kept = slots.kept_inputs[slot]
+        if kept is not None and kept.shape == array.shape and kept.dtype == array.dtype:
+            kept[...] = array
+            return
+        slots.drop_outputs()  # they are of other sizes, as far as is known
+        slots.drop_input(slot)
         number = _NUMBERS.get(array.dtype)
         if number is None:
             msg = f"running a model: input {slot} is an array of {array.dtype}, expected one of the datatypes"
@@ -157,7 +169,7 @@ class Tensors:
         if number == _STRINGS:
             self._put_texts(array, slots.inputs_at + slot * _SLOT_BYTES)
             return
-        stays = array.nbytes <= _COPIED_BYTES
+        stays = array.nbytes <= _KEPT_BYTES
         source = array.copy() if stays else array
         capsule = source.__array_struct__  # has to live as long as what is read in it
         at = _ArrayStruct.from_address(_address_in(capsule, None))
@@ -166,14 +178,23 @@ class Tensors:
                 self._memory, at.data, array.nbytes, at.shape, at.rank, number, slots.inputs_at + slot * _SLOT_BYTES
             )
         )
-        slots.arrays[slot] = source if stays else None
+        slots.kept_inputs[slot] = source if stays else None
 
-    def show(self, slots: Slots, slot: int, numpy_type: np.dtype[Any]) -> Array:
-        """Return an array of what an output's slot has; it is the tensor's own memory, which is released with it.
+    def show(self, slots: Slots, slot: int, numpy_type: np.dtype[Any], *, may_stay: bool) -> Array:
+        """Return an array of what an output's slot has; of many numbers, it is the tensor's own memory.
+
+        Args:
+            slots: Whose output it is.
+            slot: Of the output.
+            numpy_type: Of the output.
+            may_stay: Whether a small tensor stays in its slot, where the next run writes into it.
 
         Raises:
             OrtError: The runtime can not tell.
         """
+        kept = slots.kept_outputs[slot]
+        if kept is not None:
+            return kept.copy()
         value, shape = slots.outputs[slot], self._shape(slots, slots.outputs[slot])
         if numpy_type.kind == "O":
             return self._texts(value, math.prod(shape)).reshape(shape)
@@ -183,9 +204,12 @@ class Tensors:
         if status := self._call.GetTensorMutableData(value, slots.told_at):
             self._api.check(status)
         memory = _bytes_type(size_bytes).from_address(slots.told.value)
+        array: Array = np.ndarray(shape, numpy_type, memory)
+        if may_stay and size_bytes <= _KEPT_BYTES:
+            slots.kept_outputs[slot] = array
+            return array.copy()
         memory.held = _Held(self._call.ReleaseValue, value)
         slots.outputs[slot] = 0
-        array: Array = np.ndarray(shape, numpy_type, memory)
         return array
 
     def _shape(self, slots: Slots, value: int) -> tuple[int, ...]:

@@ -10,7 +10,14 @@ from typing import get_args
 import numpy as np
 import pytest
 from tests.fixtures import tiny
-from tests.fixtures.onnx_models import echo_model, sequence_model, slow_to_open_model, values_of
+from tests.fixtures.onnx_models import (
+    echo_model,
+    positions_model,
+    reshape_model,
+    sequence_model,
+    slow_to_open_model,
+    values_of,
+)
 
 from shoal_agent.engines import EngineError, EngineSetup
 from shoal_agent.engines.onnx_binding import BoundSession
@@ -77,6 +84,24 @@ def test_no_answer_changes_with_the_next_request(open_session: Open, tmp_path: P
     for array, answer in zip(asked, answers, strict=True):
         np.testing.assert_array_equal(answer, array)
         assert answer.flags.writeable
+
+
+def test_an_output_may_have_another_size_for_an_input_of_the_same(
+    open_session: Open, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    session = open_session(positions_model(tmp_path / "m"))
+    for values in ([1, 0, 1], [1, 0, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 1, 1], [1, 0, 1]):
+        x = np.array(values, np.float32)
+        np.testing.assert_array_equal(echo(session, x), np.flatnonzero(x)[None])
+    assert capfd.readouterr().err == ""
+
+
+def test_an_output_may_have_another_shape_of_as_many_elements(open_session: Open, tmp_path: Path) -> None:
+    session = open_session(reshape_model(tmp_path / "m"))
+    for turn, shape in enumerate([(4, 6), (4, 6), (6, 4), (1, 24), (1, 24), (4, 6)]):
+        x = np.full((4, 6), turn, np.float32)
+        answer = session.run({"x": x, "shape": np.array(shape)}, shrinks=False)["y"]
+        np.testing.assert_array_equal(answer, x.reshape(shape))
 
 
 @pytest.mark.parametrize("setup", [PLAIN, EngineSetup("onnxruntime", has_arena=True)])

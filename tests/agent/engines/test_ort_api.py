@@ -25,19 +25,32 @@ from shoal_agent.engines.runtime_check import version_of
 
 
 class CountingApi(OrtApi):
-    """The installed library; counts what is called."""
+    """The installed library; notes what is called, and which tensors are made and released."""
 
     def __init__(self) -> None:
         path = library_path()
         assert path is not None
         super().__init__(path)
         self.calls: Counter[str] = Counter()
+        self.made_tensors: list[int] = []
+        self.released_tensors: list[int] = []
         self.call = SimpleNamespace(**{name: self._counted(name, getattr(self.call, name)) for name in FUNCTIONS})
 
     def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             self.calls[name] += 1
-            return function(*arguments)
+            if name == "ReleaseValue" and arguments[0]:
+                self.released_tensors.append(arguments[0])
+            made_at, count = 0, 0
+            if name == "Run":
+                count, made_at = arguments[6:]
+            elif name in {"CreateTensorAsOrtValue", "CreateTensorWithDataAsOrtValue"}:
+                count, made_at = 1, arguments[-1]
+            before = list((ctypes.c_size_t * count).from_address(made_at))
+            result = function(*arguments)
+            after = (ctypes.c_size_t * count).from_address(made_at)
+            self.made_tensors += [new for old, new in zip(before, after, strict=True) if new and not old]
+            return result
 
         return call
 
@@ -45,6 +58,10 @@ class CountingApi(OrtApi):
 @pytest.fixture
 def api() -> CountingApi:
     return CountingApi()
+
+
+MANY = 20_000
+"""Elements of a tensor that does not stay between runs."""
 
 
 def session_of(api: OrtApi, name: str = "classify", **setup: Any) -> OrtSession:
@@ -72,23 +89,25 @@ def test_each_function_is_used_and_does_what_it_is_for(api: CountingApi) -> None
 
 
 def test_what_is_made_is_released_once(api: CountingApi, tmp_path: Path) -> None:
-    session = OrtSession(api, echo_model(tmp_path / "m", "FP32", 1), EngineSetup("onnxruntime"))
-    for size in (3, 3, 4, 30_000, 3):
+    session, runs = OrtSession(api, echo_model(tmp_path / "m", "FP32", 1), EngineSetup("onnxruntime")), 0
+    for size in (3, 3, 4, MANY, MANY, 3, 0, 3):
         session.run({"x": np.zeros(size, np.float32)}, shrinks=False)
+        runs += 1
     with pytest.raises(OrtError):
         session.run({"x": np.zeros((1, 2), np.float32)}, shrinks=False)
-    kept = session.run({"x": np.ones(5, np.float32)}, shrinks=False)["y"]
-    calls, released = api.calls, api.calls["ReleaseValue"]
+    answer = session.run({"x": np.ones(MANY, np.float32)}, shrinks=False)["y"]
+    session.run({"x": np.zeros(3, np.float32)}, shrinks=False)  # whose tensors stay until the session ends
+    calls = api.calls
     del session
     assert (calls["ReleaseSession"], calls["ReleaseRunOptions"], calls["ReleaseSessionOptions"]) == (1, 1, 1)
     assert calls["ReleaseTypeInfo"] == 2
-    part = kept[1:3]
-    del kept
-    before = calls["ReleaseValue"]
-    assert part.tolist() == [1, 1]
+    part, before = answer[1:3], calls["ReleaseValue"]
+    del answer
+    assert (part.tolist(), calls["ReleaseValue"]) == ([1, 1], before)
     del part
     assert calls["ReleaseValue"] == before + 1, "with the last array that shows it"
-    assert before > released
+    assert len(api.made_tensors) > runs
+    assert sorted(api.made_tensors) == sorted(api.released_tensors)
 
 
 def test_threads_are_as_many_as_were_asked_for(api: CountingApi) -> None:
@@ -110,11 +129,11 @@ def test_an_entry_reaches_the_session(api: CountingApi, monkeypatch: pytest.Monk
         session_of(api)
 
 
-@pytest.mark.parametrize(("level", "is_silent"), [(0, False), (3, True)])
+@pytest.mark.parametrize(("level", "is_silent"), [(0, False), (4, True)])
 def test_a_session_says_no_more_than_its_level(
     api: CountingApi, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], level: int, is_silent: bool
 ) -> None:
-    monkeypatch.setattr("shoal_agent.engines.ort_session.LOG_ERRORS_ONLY", level)
+    monkeypatch.setattr("shoal_agent.engines.ort_session.LOG_FATAL_ONLY", level)
     session_of(api)
     assert (capfd.readouterr().err == "") is is_silent
 
