@@ -194,7 +194,7 @@ class Tensors:
         """
         kept = slots.kept_outputs[slot]
         if kept is not None:
-            return kept.copy()
+            return np.array(kept)
         value, shape = slots.outputs[slot], self._shape(slots, slots.outputs[slot])
         if numpy_type.kind == "O":
             return self._texts(value, math.prod(shape)).reshape(shape)
@@ -207,7 +207,7 @@ class Tensors:
         array: Array = np.ndarray(shape, numpy_type, memory)
         if may_stay and size_bytes <= _KEPT_BYTES:
             slots.kept_outputs[slot] = array
-            return array.copy()
+            return np.array(array)
         memory.held = _Held(self._call.ReleaseValue, value)
         slots.outputs[slot] = 0
         return array
