@@ -17,7 +17,7 @@ from tests.agent.simulators.device import Device, version
 from tests.fixtures import tiny
 
 from shoal_agent.endpoint import Address, Listener
-from shoal_agent.garbage import keep_what_is_loaded
+from shoal_agent.interpreter import put_answers_first
 from shoal_agent.monitor import Monitor
 from shoal_agent.serving import Inference, create_router
 from shoal_contract.desired import DesiredModel
@@ -38,7 +38,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         device = Device(Path(folder))
         await converge(device, publish(device, 1), 1)
-        keep_what_is_loaded()  # as the agent does
+        put_answers_first()  # as the agent does
         async with anyio.create_task_group() as group:
             listener = Listener(create_router(Inference(device.server, Monitor())))
             print(await group.start(listener.serve, Address()), flush=True)
