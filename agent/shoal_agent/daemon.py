@@ -42,6 +42,7 @@ from shoal_agent.hardware import detect
 from shoal_agent.hold import HoldFile
 from shoal_agent.hub_ranges import HubRanges
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
+from shoal_agent.interpreter import put_answers_first
 from shoal_agent.key_rotation import take_up_encryption_key
 from shoal_agent.label_api import label_routes
 from shoal_agent.ledger import Ledger, LedgerReports, LinkMeter
@@ -206,6 +207,7 @@ class Agent:
     async def _serve_and_converge(self) -> None:
         retry = self._settings.fetch
         async with self._link.running(), anyio.create_task_group() as group:
+            put_answers_first()
             await self._start_serving(group)
             self._sections = Sections(group, self._reporter, retry.retry_min_s, retry.retry_max_s, self._collect)
             self._hold.on_change = self._sections.retry_now

@@ -15,6 +15,7 @@ from logging import getLogger
 from typing import Protocol
 
 import anyio
+from anyio import to_thread
 
 from shoal_agent.attempt import Attempt, OnStep
 from shoal_agent.blobs import BlobStore
@@ -226,7 +227,7 @@ class Updater:
         served = await self._load_candidate(chosen, attempt)
         with anyio.CancelScope(shield=True):  # from here on the engine belongs to somebody
             if attempt.policy.download_only:
-                served.engine.close()
+                await to_thread.run_sync(served.engine.close)
                 await self._keeper.put(self.file.slots.readied())
                 attempt.on("kept")
                 return DOWNLOADED
@@ -348,7 +349,7 @@ class Updater:
                 raise
             await self._keeper.put(self.file.slots.activated())
         except AgentError:
-            served.engine.close()
+            await to_thread.run_sync(served.engine.close)
             raise
         attempt.on("done")
         await self.server.swap(self.name, self._watched(served))

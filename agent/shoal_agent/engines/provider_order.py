@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from shoal_agent.engines.engine import CPU
-from shoal_agent.engines.onnx_session import PROVIDER_NAMES
+from shoal_agent.engines.onnx_options import PROVIDER_NAMES
 from shoal_agent.settings import EngineSettings
 
 

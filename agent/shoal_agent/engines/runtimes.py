@@ -15,7 +15,8 @@ from shoal_agent.engines.engine import CPU, Engine, EngineError, EngineSetup
 from shoal_agent.engines.engine_cache import EngineCache
 from shoal_agent.engines.golden import golden_inputs, run_golden
 from shoal_agent.engines.load import Broken, check_loadable
-from shoal_agent.engines.onnx_session import GpuBounds, OnnxOptions
+from shoal_agent.engines.onnx_options import GpuBounds, OnnxOptions
+from shoal_agent.engines.onnx_session import built_providers
 from shoal_agent.engines.provider_order import litert_accelerators, onnx_accelerators
 from shoal_agent.engines.remembered import RememberedSetups
 from shoal_agent.engines.runtime_check import Ended, RuntimeCheck, build_of, try_in_child, version_of
@@ -27,14 +28,6 @@ from shoal_contract.reported import Hardware, Runtime
 
 _log = getLogger(__name__)
 _MOST_SAID_CHARS = 300
-
-
-def built_providers() -> list[str]:
-    """Return the execution providers that the installed ONNX Runtime was built with, by its own names."""
-    import onnxruntime as ort
-
-    names: list[str] = ort.get_available_providers()
-    return names
 
 
 class _File(NamedTuple):

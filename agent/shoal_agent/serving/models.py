@@ -7,6 +7,7 @@ from logging import getLogger
 from typing import Final, NamedTuple, Protocol
 
 import anyio
+from anyio import to_thread
 
 from shoal_agent.engines import Array, Engine
 from shoal_agent.errors import AgentError
@@ -86,12 +87,26 @@ class _Place:
         self.served = served
         self.in_flight = 0
         self.is_retired = False
-        self.closed = anyio.Event()
+        self.is_left = False
+        """Whether nobody waits any more until it is idle."""
+        self.idle = anyio.Event()
 
-    def close_if_idle(self) -> None:
-        if self.is_retired and self.in_flight == 0 and not self.closed.is_set():
-            self.served.engine.close()
-            self.closed.set()
+    def note_if_idle(self) -> None:
+        """Let whoever waits for it close it; once nobody does, close it here."""
+        if self.is_retired and self.in_flight == 0 and not self.idle.is_set():
+            self.idle.set()
+            if self.is_left:
+                self.served.engine.close()
+
+    async def drain(self) -> None:
+        """Close the engine once no request uses it, in a thread: freeing a large model takes a while."""
+        try:
+            await self.idle.wait()
+        finally:
+            self.is_left = not self.idle.is_set()
+            if not self.is_left:
+                with anyio.CancelScope(shield=True):
+                    await to_thread.run_sync(self.served.engine.close)
 
 
 class ModelServer:
@@ -136,7 +151,7 @@ class ModelServer:
             yield place.served
         finally:
             place.in_flight -= 1
-            place.close_if_idle()
+            place.note_if_idle()
 
     async def swap(self, name: str, served: ServedModel | None, absence: Absence | None = None) -> None:
         """Serve another version, or none, from now on; return once the old one has answered and is closed.
@@ -151,17 +166,21 @@ class ModelServer:
         """
         old = self._put(name, served, absence)
         if old is not None:
-            with anyio.move_on_after(self._drain_s) as waiting:
-                await old.closed.wait()
-            if waiting.cancelled_caught:
+            old.note_if_idle()
+            with anyio.move_on_after(self._drain_s):
+                await old.drain()
+            if old.is_left:
                 _log.warning("%s: a run of the version before does not end; its memory is not free until then", name)
 
     def put(self, name: str, served: ServedModel | None, absence: Absence | None = None) -> None:
         """Serve another version, or none, from now on; the last request that uses the old one closes it."""
-        self._put(name, served, absence)
+        old = self._put(name, served, absence)
+        if old is not None:
+            old.is_left = True
+            old.note_if_idle()
 
     def _put(self, name: str, served: ServedModel | None, absence: Absence | None) -> _Place | None:
-        """Switch, and return what gives way."""
+        """Switch, and return what gives way, which is still open."""
         old = self._places.pop(name, None)
         self._absent.pop(name, None)
         if served is not None:
@@ -170,11 +189,7 @@ class ModelServer:
             self._absent[name] = absence
         if old is not None:
             old.is_retired = True
-        try:
-            self.on_change(name)
-        finally:
-            if old is not None:
-                old.close_if_idle()
+        self.on_change(name)
         return old
 
     async def aclose(self) -> None:

@@ -19,11 +19,11 @@ from shoal_agent.engines import (
     to_tensor_data,
 )
 from shoal_agent.engines.onnx_engine import OnnxEngine
-from shoal_agent.engines.onnx_session import OnnxOptions
+from shoal_agent.engines.onnx_options import OnnxOptions
 
 
 class TestOnnxEngine(EngineChecks):
-    """The shared claims, and what is ONNX Runtime's alone."""
+    """The shared claims, and what is ONNX Runtime's alone, over its C API."""
 
     file_format: Literal["onnx"] = "onnx"
 
@@ -42,7 +42,7 @@ class TestOnnxEngine(EngineChecks):
     ) -> None:
         path = keep_as_onnx(tmp_path, onnx_that_reads(location))
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("onnxruntime.InferenceSession", _never)
+        monkeypatch.setattr("shoal_agent.engines.onnx_engine.open_session", _never)
         complaint = self.refusal(path, tiny.INPUTS, tiny.OUTPUTS)
         assert "outside of the file" in complaint
         assert location in complaint
@@ -104,6 +104,14 @@ class TestOnnxEngine(EngineChecks):
         setup = EngineSetup("onnxruntime", accelerator="cuda")
         with pytest.raises(EngineError, match="not on CUDAExecutionProvider"):
             OnnxEngine(tiny.path_of(self.variant()), tiny.INPUTS, tiny.OUTPUTS, OnnxOptions(setup))
+
+
+class TestOnnxEngineOverTheBinding(TestOnnxEngine):
+    """The same where the library is missing."""
+
+    @pytest.fixture(autouse=True)
+    def _without_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("shoal_agent.engines.onnx_session.installed_api", lambda: None)
 
 
 def _never(*_: object, **__: object) -> None:

@@ -1,5 +1,6 @@
 """A swap drops no request: what is in flight ends on the old version, what comes next gets the new one."""
 
+import threading
 from dataclasses import replace
 
 import anyio
@@ -22,12 +23,11 @@ def _gated() -> GatedEngine:
 
 async def test_a_request_in_flight_ends_on_the_old_version_which_then_closes() -> None:
     old = _gated()
-    answers: list[tuple[str, int]] = []
+    answers: list[str] = []
     async with running() as endpoint, anyio.create_task_group() as group:
 
         async def ask() -> None:
-            response = await endpoint.infer(BODY)
-            answers.append((response.json()["model_version"], old.closed))
+            answers.append((await endpoint.infer(BODY)).json()["model_version"])
 
         await endpoint.server.swap("tiny", served_tiny(1, old))
         group.start_soon(ask)
@@ -38,13 +38,30 @@ async def test_a_request_in_flight_ends_on_the_old_version_which_then_closes() -
         assert (await endpoint.infer(BODY)).json()["model_version"] == "2"
         assert (answers, old.closed) == ([], 0)
         old.gate.set()
-    assert answers == [("1", 1)]
+    assert (answers, old.closed) == (["1"], 1)
 
 
 async def test_an_idle_version_is_closed_before_swap_returns(endpoint: Endpoint) -> None:
     old = _gated()
     await endpoint.server.swap("tiny", served_tiny(2, old))
     await endpoint.server.swap("tiny", None)
+    assert old.closed == 1
+
+
+async def test_the_event_loop_goes_on_while_an_old_version_closes() -> None:
+    server, begins, has_turned = ModelServer(), threading.Event(), threading.Event()
+
+    class SlowToClose(GatedEngine):
+        def close(self) -> None:
+            begins.set()
+            self.closed += has_turned.wait(5)
+
+    old = SlowToClose(served_tiny().engine)
+    await server.swap("tiny", served_tiny(1, old))
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.swap, "tiny", None)
+        assert await anyio.to_thread.run_sync(begins.wait, 5)
+        has_turned.set()
     assert old.closed == 1
 
 
