@@ -17,7 +17,7 @@ from shoal_agent.turns import Turns
 from shoal_agent.update_rules import Moment
 
 _log = getLogger(__name__)
-OnFailing: TypeAlias = Callable[[str], None]
+OnFailing: TypeAlias = Callable[[str], object]
 """Told the name of a model whose engine fails again and again, in any thread."""
 
 

@@ -181,8 +181,8 @@ class Agent:
             AgentError: The endpoint can not be opened, or the MQTT thread died.
         """
         loop = asyncio.get_running_loop()
-        self._outbox.on_change = lambda linger_s: _call_soon(loop, partial(self._uplink.notify, linger_s))
-        self._conditions.on_failing = lambda name: _call_soon(loop, partial(self._check_model, name))
+        self._outbox.on_change = lambda linger_s: loop.call_soon_threadsafe(partial(self._uplink.notify, linger_s))
+        self._conditions.on_failing = lambda name: loop.call_soon_threadsafe(partial(self._check_model, name))
         try:
             await self._boot()
             await self._serve_and_converge()
@@ -261,6 +261,7 @@ class Agent:
             self._shadow.on_different = self._capture.disagree
             self._capture.on_kept = self._capture_sender.notice
         observer = self._capture or self._shadow
+        self._compositions.show(observer)
         choose, guard, residency = self._arms.choose, self._guard, self._residency
         inference = self._inference = Inference(self._server, observer, settings.serving, choose, guard, residency)
         self._guard.on_refused = inference.statistics.note_refused
@@ -493,8 +494,3 @@ def run_agent(settings: AgentSettings, system: Callable[[], datetime] = system_c
     """
     with only_one(settings.data_dir):
         anyio.run(Agent(settings, system).run, backend_options={"use_uvloop": find_spec("uvloop") is not None})
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
-    """Do something in the event loop from whatever thread."""
-    loop.call_soon_threadsafe(action)

@@ -18,7 +18,7 @@ class WatchedEngine:
         on_failing: Called once for each such row, in the thread of the last request; must be quick.
     """
 
-    def __init__(self, engine: Engine, watch_s: float, failures: int, on_failing: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, watch_s: float, failures: int, on_failing: Callable[[], object]) -> None:
         self._engine = engine
         self._limit = failures
         self._on_failing = on_failing

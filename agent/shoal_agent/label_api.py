@@ -71,12 +71,12 @@ class _Feedback(BaseModel):
         return self.labels if self.labels is not None else [self.label or 0]
 
 
-def label_routes(monitor: Monitor, on_labels: Callable[[str, Sequence[int]], None] | None = None) -> list[Route]:
+def label_routes(monitor: Monitor, on_labels: Callable[[str, str, Sequence[int]], None] | None = None) -> list[Route]:
     """Return the routes by which programs on this device tell true labels.
 
     Args:
         monitor: Counts them.
-        on_labels: Called with the answer's id and the labels that were counted.
+        on_labels: Called with the model, the answer's id and the labels that were counted.
     """
 
     def count(model: str | None, answer_id: str, labels: Sequence[int], version: int | None) -> Labelled:
@@ -85,7 +85,7 @@ def label_routes(monitor: Monitor, on_labels: Callable[[str, Sequence[int]], Non
         except LabelError as error:
             raise RequestError(str(error), _STATUS[error.fate], error.remedy) from error
         if on_labels is not None:
-            on_labels(answer_id, labels)
+            on_labels(counted.model, answer_id, labels)
         return counted
 
     def answer(request: Request) -> Response:

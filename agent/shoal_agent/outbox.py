@@ -71,7 +71,7 @@ class Outbox:
         make_folder(path.parent)
         self._database = open_sqlite(path, _SCHEMA, "FULL", "what waited in the outbox is lost")
         self.stream = self._fact("stream", lambda: f"{clock_ns():016x}")
-        self.on_change: Callable[[float], None] = lambda _: None
+        self.on_change: Callable[[float], object] = lambda _: None
         """Called after each message with how long it can wait for others to travel with, in seconds."""
         self.dropped = 0
         self._count, self._bytes = self._database.execute(_COUNT).fetchone()

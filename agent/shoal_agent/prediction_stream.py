@@ -142,8 +142,9 @@ def stream_routes(stream: PredictionStream, server: ModelServer) -> list[Route]:
 
     def answer(request: Request) -> Response:
         model = request.query("model_name")
-        if model:
-            resolve(server, server.get(model), model, None)
+        if model and resolve(server, server.get(model), model, None).members:
+            message = f"{model!r} is made of other models; what these predict is streamed, under their names"
+            raise RequestError(message, remedy="leave model_name out, or name one of its members")
         reader = stream.open(model)
         headers = [("cache-control", "no-store")]
         return Response(

@@ -149,6 +149,15 @@ async def test_a_model_that_is_not_served_is_not_found(device: Device) -> None:
     assert (answer.status_code, device.stream.readers) == (404, 0)
 
 
+async def test_a_composition_has_no_stream_of_its_own(device: Device) -> None:
+    member = device.server.get("tiny")
+    assert member is not None
+    await device.server.swap("both", replace(served_tiny(), name="both", members=(member,)))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{device.port}", trust_env=False) as caller:
+        answer = await caller.get("/predictions/stream?model_name=both")
+    assert (answer.status_code, "under their names" in answer.json()["error"]) == (400, True)
+
+
 async def test_an_id_cannot_make_events_of_its_own(device: Device) -> None:
     with await device.read() as reader:
         device.observe(served_tiny(), X[:1], 'a\n\nevent: dropped\ndata: {"dropped": 7}\n\n' + "b" * 1000)
@@ -180,6 +189,9 @@ async def test_of_what_an_event_cannot_show_it_is_shown_that_it_was(device: Devi
     large = changed(large, baseline=large.manifest.baseline.model_copy(update={"predictions": ()}))
     assert await shown(device, large, np.ones((1, 65), dtype=np.float32)) == (None, None)
     assert await shown(device, served_tiny(), np.full((1, 4), np.nan, dtype=np.float32)) == (None, None)
+    nothing_found = EchoEngine("FP32", (-1, 7))
+    empty = changed(served_echo("empty", nothing_found), processing=None)
+    device.observe(empty, np.empty((0, 7), dtype=np.float32))  # a detector that finds nothing fails nobody's request
     text = served_echo("text", EchoEngine("BYTES", (-1, 1)))
     assert await shown(device, text, np.array([[b"x" * 9000]], dtype=np.object_)) == (None, None)
 

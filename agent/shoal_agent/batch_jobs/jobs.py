@@ -22,7 +22,7 @@ from shoal_agent.batch import BatchError
 from shoal_agent.batch_jobs.child import Interrupted, Summary, answers_of, rows_so_far, run_child
 from shoal_agent.batch_jobs.inputs import find_inputs
 from shoal_agent.durable import make_folder, replace_file
-from shoal_agent.errors import DiskError
+from shoal_agent.errors import AgentError, DiskError
 from shoal_agent.sections import Sections
 from shoal_agent.settings import BatchJobSettings
 from shoal_agent.uploads import Elsewhere, Uploads
@@ -136,24 +136,24 @@ class BatchJobs:
             BatchError: It can not be done.
             DiskError: The disk does not take it.
         """
-        try:
-            inputs = await to_thread.run_sync(self._inputs, wanted, folder)
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._say_how_far, name, wanted, folder)
-                ended = await self._ended(name, wanted, folder, inputs)
-                group.cancel_scope.cancel()
-        except OSError as error:
-            raise DiskError(f"doing the batch job {name}: {error}", "free some disk space") from error
-        if isinstance(ended, BatchError):
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._say_how_far, name, wanted, folder)
+            ended = await self._ended(name, wanted, folder)
+            group.cancel_scope.cancel()
+        if isinstance(ended, AgentError):
             raise ended
         return ended
 
-    async def _ended(self, name: str, wanted: DesiredBatch, folder: Path, inputs: list[str]) -> Summary | BatchError:
+    async def _ended(self, name: str, wanted: DesiredBatch, folder: Path) -> Summary | AgentError:
+        """Return what came of it; errors as well, as a task group would wrap them."""
         for _ in range(self._settings.most_starts):
             try:
+                inputs = await to_thread.run_sync(self._inputs, wanted, folder)
                 return await run_child(self._data, folder, wanted, inputs, self._time_zone)
-            except BatchError as error:
+            except AgentError as error:
                 return error
+            except OSError as error:
+                return DiskError(f"doing the batch job {name}: {error}", "free some disk space")
             except Interrupted:
                 _log.info("batch job %s: its process was ended; it goes on", name)
         return BatchError(f"the batch job {name}: its process was ended {self._settings.most_starts} times")

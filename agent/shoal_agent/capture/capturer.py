@@ -65,12 +65,17 @@ class Answered(Protocol):
         """What the answer is called."""
 
 
+_Asked = tuple[str, str]
+"""A request: its model, and what the answer is called."""
+
+
 @dataclass(frozen=True)
 class _Waiting:
     """A picked sample: copies of one sample's arrays, by input."""
 
     about: About
     arrays: Mapping[str, Array]
+    asked: _Asked
 
 
 class Capture:
@@ -106,10 +111,10 @@ class Capture:
         self._ranges: WeakKeyDictionary[ServedModel, Range] = WeakKeyDictionary()
         self._waiting: deque[_Waiting] = deque()
         self._wake: Callable[[], None] = lambda: None
-        self._kept: OrderedDict[str, dict[int, str]] = OrderedDict()
+        self._kept: OrderedDict[_Asked, dict[int, str]] = OrderedDict()
         self._labels: deque[tuple[str, int]] = deque()
         self._keeping: tuple[_Waiting, ...] = ()
-        self._early: dict[str, Sequence[int]] = {}  # labels of requests whose samples are not kept yet
+        self._early: dict[_Asked, Sequence[int]] = {}  # labels of requests whose samples are not kept yet
         self.on_kept: Callable[[], None] = lambda: None
         """Called when a sample was kept, or its true label noted."""
         self.fates: Counter[Fate] = Counter()
@@ -161,18 +166,19 @@ class Capture:
         picked: dict[int, tuple[Reason, ...]] = {int(index): ("disagreement",) for index in differing}
         self._take(seen.served, seen.inputs, scores, picked, seen.answer_id)
 
-    def note_labels(self, answer_id: str, labels: Sequence[int]) -> None:
+    def note_labels(self, model: str, answer_id: str, labels: Sequence[int]) -> None:
         """Note the true labels of a request with its samples that were kept since the agent started, soon.
 
         Args:
+            model: Who had answered.
             answer_id: What the answer is called.
             labels: Of each of the request's samples.
         """
-        request_id = answer_id[:_MAX_ID_CHARS]
-        for sample, name in self._kept.pop(request_id, {}).items():
+        asked = (model, answer_id)
+        for sample, name in self._kept.pop(asked, {}).items():
             self._queue_label(name, sample, labels)
-        if any(one.about.request_id == request_id for one in (*self._waiting, *self._keeping)):
-            self._early[request_id] = labels
+        if any(one.asked == asked for one in (*self._waiting, *self._keeping)):
+            self._early[asked] = labels
         self._wake()
 
     async def run(self) -> None:
@@ -224,7 +230,7 @@ class Capture:
                 confidence=float(row.max()) if row is not None and np.isfinite(row.max()) else None,
                 sample=index,
             )
-            self._waiting.append(_Waiting(about, arrays))
+            self._waiting.append(_Waiting(about, arrays, (served.name, answer_id)))
             self._wake()
 
     async def _keep(self, waiting: _Waiting) -> Fate:
@@ -244,14 +250,15 @@ class Capture:
             return "disk"
         if name is None:
             return "budget"
-        self._remember(waiting.about, name)
+        self._remember(waiting, name)
         return "kept"
 
-    def _remember(self, about: About, name: str) -> None:
-        if (labels := self._early.get(about.request_id)) is not None:
-            self._queue_label(name, about.sample, labels)
+    def _remember(self, waiting: _Waiting, name: str) -> None:
+        sample = waiting.about.sample
+        if (labels := self._early.get(waiting.asked)) is not None:
+            self._queue_label(name, sample, labels)
             return
-        self._kept.setdefault(about.request_id, {})[about.sample] = name
+        self._kept.setdefault(waiting.asked, {})[sample] = name
         if len(self._kept) > MAX_UNLABELLED:
             self._kept.popitem(last=False)
 
@@ -274,11 +281,13 @@ def _sample(served: ServedModel, inputs: Mapping[str, Array], index: int) -> dic
     """Return copies of one sample's arrays by input, in the inputs' own shape where their first size is of samples."""
     arrays = [inputs[spec.name] for spec in served.manifest.inputs]
     samples = len(rows_of(served, inputs))
-    return {
-        spec.name: array.reshape(samples, *_rest(array, samples))[index].copy()
-        for spec, array in zip(served.manifest.inputs, arrays, strict=True)
-    }
+    return {spec.name: _part(array, samples, index) for spec, array in zip(served.manifest.inputs, arrays, strict=True)}
 
 
-def _rest(array: Array, samples: int) -> tuple[int, ...]:
-    return array.shape[1:] if array.ndim and array.shape[0] == samples else (array.size // samples,)
+def _part(array: Array, samples: int, index: int) -> Array:
+    """Return a copy of one sample's part of an input; of what is not of samples, such as a rate, the whole."""
+    if array.ndim and array.shape[0] == samples:
+        return np.array(array[index])
+    if not array.ndim or array.size % samples:
+        return np.array(array)
+    return np.array(array.reshape(samples, -1)[index])

@@ -7,6 +7,7 @@ taken is noted before the sample is written: a power cut between the two costs r
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from logging import getLogger
@@ -110,7 +111,8 @@ class CaptureStore:
                 found = _NAME.fullmatch(path.name)
                 if found is not None:
                     at = datetime.fromtimestamp(int(found[1]) / 1000, timezone.utc)
-                    kept.append(Kept(path.name, at, path.stat().st_size))
+                    with suppress(FileNotFoundError):  # it made room for another one meanwhile
+                        kept.append(Kept(path.name, at, path.stat().st_size))
         except OSError as error:
             raise DiskError(f"listing {self._folder}: {error}") from error
         return sorted(kept, key=lambda one: one.name)

@@ -42,6 +42,10 @@ class Compositions:
         self._is_placing = False
         server.on_change = self._on_change
 
+    def show(self, observer: Observer) -> None:
+        """Have another observer see what members answer."""
+        self._asking.observer = observer
+
     def follow(self, wanted: Mapping[str, DesiredComposition] | None, sections: Sections) -> None:
         """Set every composition on its way, and those that are not wanted any more on theirs."""
         wanted = wanted or {}
@@ -120,7 +124,7 @@ class Compositions:
                 if model in self._wanted and not self._is_anothers(model):
                     message = f"serving the composition {name!r}: its member {model!r} is a composition"
                     raise CompositionError(message, "name the models that it is made of instead")
-                served = borrowed.enter_context(self._server.borrow(model))
+                served = borrowed.enter_context(self._server.borrow(model, is_use=False))
                 if served is None:
                     raise self._not_ready(name, model)
                 members.append(served)

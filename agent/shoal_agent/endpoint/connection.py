@@ -61,7 +61,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._drained: asyncio.Event | None = None
         self._is_going_on = self._is_ending = self._is_lost = self._is_streaming = False
         self.has_asked = False
-        """Whether a whole request ever came."""
+        """Whether a request ever came whose answer was more than a refusal."""
         self.deadline_s = math.inf
         """When `expire` is due, by the event loop's clock."""
 
@@ -147,7 +147,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def on_asked(self, asked: Asked) -> None:
         """Give a request its turn."""
-        self.has_asked = True
+        self.has_asked = self.has_asked or not asked.is_refused
         if self._drained is None:
             self.deadline_s = math.inf
         self._waiting.append(asked)

@@ -45,12 +45,14 @@ class Asked(NamedTuple):
         handler: Who answers, a refusal as well.
         held_bytes: What it holds of the budget for bodies, until it has been answered.
         is_last: Whether the connection ends with the answer.
+        is_refused: Whether it is refused whatever it asks: who asks may not, or there is no such thing.
     """
 
     request: Request
     handler: Handler
     held_bytes: int
     is_last: bool
+    is_refused: bool = False
 
 
 class Sink(Protocol):
@@ -358,7 +360,7 @@ class RequestReader:
             self._method, path, self._headers, self._body, query_string=query, params=params, peer=self._peer
         )
         handler = _refuser(self._refusal) if self._refusal is not None else self._found.handler
-        asked = Asked(request, handler, self._held_bytes, self._is_last)
+        asked = Asked(request, handler, self._held_bytes, self._is_last, self._refusal is not None)
         self._held_bytes, self._body = 0, b""
         self._sink.on_asked(asked)
 

@@ -54,6 +54,7 @@ class OrtSession:
             raise EngineError(msg) from error
         self._names = [spec.name for spec in self.inputs]
         self._shown = list(enumerate((spec.name, NUMPY_TYPES[spec.datatype]) for spec in self.outputs))
+        self._passed_through = {spec.name for spec in self.outputs}.intersection(self._names)
         self._c_inputs, self._c_outputs = _c_names(self.inputs), _c_names(self.outputs)
         self._c_inputs_at, self._c_outputs_at = addressof(self._c_inputs), addressof(self._c_outputs)
 
@@ -69,9 +70,12 @@ class OrtSession:
                     raise
                 self._may_stay = False  # the sizes of an output hang on more than those of the inputs
                 self._run(slots, shrinks=shrinks)
-            del arrays  # whose memory the runtime has read
             show, may_stay = self._tensors.show, self._may_stay
-            return {name: show(slots, slot, kind, may_stay=may_stay) for slot, (name, kind) in self._shown}
+            shown = {name: show(slots, slot, kind, may_stay=may_stay) for slot, (name, kind) in self._shown}
+            # Such an output is the memory of the input, which belongs to who asked.
+            copied = {name: np.array(shown[name]) for name in self._passed_through}
+            del arrays  # whose memory the runtime has read
+            return shown | copied if copied else shown
         finally:
             slots.clear()
             self._free_slots.append(slots)

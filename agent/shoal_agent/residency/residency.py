@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from logging import getLogger
@@ -60,6 +61,8 @@ class Residency:
         self._loading = anyio.Lock()
         self._controlling = anyio.Lock()
         self._proving: set[str] = set()
+        self._needed: Counter[str] = Counter()
+        """Members of compositions that are being brought, and do not give way to each other."""
         self._coming: dict[str, asyncio.Future[AgentError | None]] = {}
         self._waiting = 0
         server.on_use = self.note_use
@@ -87,13 +90,16 @@ class Residency:
         if self._waiting >= self.settings.most_waiting:
             message = f"{self._waiting} requests wait for models to be loaded, so that one for {name!r} is not taken"
             raise RequestError(message, TOO_MANY, "send fewer requests at a time, or try again later")
+        absence = self._server.absent().get(name)
+        needs = absence.needs if absence is not None else ()
+        self._used_s |= dict.fromkeys(needs, self._clock_s())
         self._waiting += 1
+        self._needed.update(needs)
         try:
-            now_s, absence = self._clock_s(), self._server.absent().get(name)
-            self._used_s |= dict.fromkeys(absence.needs if absence is not None else (), now_s)
             for model in self._missing(name):
                 await self.bring_one(model)
         finally:
+            self._needed.subtract(needs)
             self._waiting -= 1
 
     async def bring_one(self, name: str) -> None:
@@ -201,8 +207,9 @@ class Residency:
             version = str(served.version) if served is not None else absence.version if absence is not None else ""
             sha256 = served.manifest_sha256 if served is not None else absence.manifest_sha256 if absence else ""
             why = UnloadedError(f"model {name!r} was told to unload")
-            await self._server.swap(name, None, Absence(version, why, sha256))
-            await to_thread.run_sync(self._notes.note_unloaded, name, sha256)
+            with anyio.CancelScope(shield=True):  # who asked may leave while requests in flight are answered
+                await self._server.swap(name, None, Absence(version, why, sha256))
+                await to_thread.run_sync(self._notes.note_unloaded, name, sha256)
 
     async def reload(self, name: str) -> None:
         """Serve a model again that was told to unload, or gave way.
@@ -238,7 +245,7 @@ class Residency:
                 self._size_of(one),
                 self._priorities.get(one.name, 0),
                 self._used_s.get(one.name, 0.0),
-                one.name in self.settings.kept or one.name in self._proving,
+                one.name in self.settings.kept or one.name in self._proving or self._needed[one.name] > 0,
             )
             for one in served
             if not one.members

@@ -180,6 +180,8 @@ def predictions_of(served: ServedModel, outputs: Mapping[str, Array]) -> list[di
     classes = len(manifest.baseline.predictions) or known
     rows = output.reshape(-1, classes) if classes > 1 and output.size % classes == 0 else None
     if rows is None:  # no classes to choose from: the numbers themselves
+        if not output.size:
+            return [{"prediction": [], "confidence": None}] * (len(output) if output.ndim else 1)
         values = output.reshape(len(output), -1) if output.ndim else output.reshape(1, 1)
         return [{"prediction": row[0] if len(row) == 1 else row, "confidence": None} for row in values.tolist()]
     labels = rows.argmax(axis=1).tolist()

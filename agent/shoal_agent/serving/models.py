@@ -139,13 +139,19 @@ class ModelServer:
         return dict(sorted(self._absent.items()))
 
     @contextmanager
-    def borrow(self, name: str) -> Iterator[ServedModel | None]:
-        """Hold what is served under a name: its engine stays open until the block ends, whatever is swapped."""
+    def borrow(self, name: str, *, is_use: bool = True) -> Iterator[ServedModel | None]:
+        """Hold what is served under a name: its engine stays open until the block ends, whatever is swapped.
+
+        Args:
+            name: Of the model.
+            is_use: Whether somebody asks it.
+        """
         place = self._places.get(name)
         if place is None:
             yield None
             return
-        self.on_use(place.served)
+        if is_use:
+            self.on_use(place.served)
         place.in_flight += 1
         try:
             yield place.served

@@ -94,6 +94,8 @@ class Catalogue:
         if name not in self.proven:
             message = f"serving {name}: version {self.wanted[name].version} does not serve, and none has before"
             raise ArtifactError(message, "see the log above; register a version that passes its self-test")
+        if self.wanted[name] == self.proven[name]:
+            self._manifests.pop(name, None)  # its files are checked at the next look, in case that one is damaged
         self.wanted[name] = self.proven[name]
 
     def prove(self) -> None:

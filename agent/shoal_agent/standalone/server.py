@@ -57,7 +57,7 @@ class Server:
         self._plan = plan
         self._catalogue = catalogue
         self._children: dict[int, Child] = {}
-        self._failed: list[Said] = []
+        self._failed: list[tuple[Child, Said]] = []
         self._news = anyio.Event()
         self._said = Wanted(models={})
         self._noted: dict[str, object] = {}
@@ -118,7 +118,7 @@ class Server:
     def _hear(self, child: Child, said: Said) -> None:
         if said.kind == "failed":
             _log.error("worker %d: %s", child.plan.number, said.message)
-            self._failed.append(said)
+            self._failed.append((child, said))
         self._news.set()
 
     async def _tend(self) -> None:
@@ -128,7 +128,8 @@ class Server:
             with anyio.move_on_at(look_at_s):
                 await self._news.wait()
             self._news = anyio.Event()
-            self._reject_failed()
+            for child in self._reject_failed():
+                await child.stop()  # and `_keep` starts it again
             if anyio.current_time() >= look_at_s:
                 await to_thread.run_sync(self._catalogue.look)
                 await to_thread.run_sync(self._site.look)
@@ -136,12 +137,17 @@ class Server:
             self._say()
             await self._prove()
 
-    def _reject_failed(self) -> None:
-        for said in self._failed:
+    def _reject_failed(self) -> list[Child]:
+        """Want what has served in place of what failed; return the workers in which that itself failed."""
+        unfit = []
+        for child, said in self._failed:
             wanted = self._catalogue.wanted.get(said.model)
             if wanted is not None and wanted.manifest.sha256 == said.manifest:
                 self._catalogue.reject(said.model)
+                if self._catalogue.wanted[said.model] == wanted:
+                    unfit.append(child)
         self._failed.clear()
+        return unfit
 
     def _wanted(self) -> Wanted:
         siblings = {number: child.own_port for number, child in self._children.items() if child.own_port}

@@ -17,6 +17,7 @@ from shoal_agent.batch import BatchError
 from shoal_agent.batch_jobs import BatchJobs
 from shoal_agent.batch_jobs import jobs as jobs_module
 from shoal_agent.batch_jobs.child import Interrupted, Summary, rows_so_far, run_child
+from shoal_agent.errors import DiskError
 from shoal_agent.settings import BatchJobSettings
 from shoal_agent.uploads import Elsewhere
 from shoal_contract.ack import BlobAnswer
@@ -257,3 +258,15 @@ def finished(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(jobs_module, "run_child", run)
     return seen
+
+
+async def test_a_disk_that_does_not_take_a_job_is_told_and_tried_again(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> Summary:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(jobs_module, "run_child", full)
+    with pytest.raises(DiskError, match="No space left"):
+        await device.jobs.converge("march", WANTED)
+    assert device.told == []

@@ -20,6 +20,7 @@ from tests.agent.trials.conftest import START, OtherEngine, trial
 
 from shoal_agent.capture import Capture, CaptureRules, CaptureStore, capture_families, open_capture
 from shoal_agent.capture.archive import from_npz, to_npz
+from shoal_agent.capture.capturer import _part
 from shoal_agent.encryption_key import new_encryption_key
 from shoal_agent.metrics import exposition
 from shoal_agent.serving import Inference, ModelServer, create_router
@@ -260,8 +261,9 @@ async def test_a_true_label_that_comes_back_is_kept_with_its_sample(tmp_path: Pa
         await device.settled(2)
         noted = anyio.Event()
         device.capture.on_kept = noted.set
-        device.capture.note_labels("r-6", [1])
-        device.capture.note_labels("r-7", [2, 1])
+        device.capture.note_labels("tiny", "r-6", [1])
+        device.capture.note_labels("another", "r-7", [0, 0])
+        device.capture.note_labels("tiny", "r-7", [2, 1])
         with anyio.fail_after(20):
             while any(one["true_label"] is None for one in device.samples()):
                 noted = anyio.Event()
@@ -274,9 +276,17 @@ async def test_a_true_label_that_comes_back_is_kept_with_its_sample(tmp_path: Pa
 async def test_a_true_label_that_comes_before_its_sample_is_on_the_disk_is_kept_with_it(tmp_path: Path) -> None:
     async with capturing(tmp_path, ALL) as device:
         await device.infer(request_id="r-7")
-        device.capture.note_labels("r-7", [2, 1])
+        device.capture.note_labels("tiny", "r-7", [2, 1])
         await device.settled(2)
         with anyio.fail_after(20):
             while any(one["true_label"] is None for one in device.samples()):
                 await anyio.lowlevel.checkpoint()
         assert sorted(one["true_label"] for one in device.samples()) == [1, 2]
+
+
+def test_of_an_input_that_is_not_of_samples_the_whole_is_kept() -> None:
+    samples = np.arange(8, dtype=np.float32)
+    np.testing.assert_array_equal(_part(samples.reshape(2, 4), 2, 1), [4, 5, 6, 7])
+    np.testing.assert_array_equal(_part(samples.reshape(4, 2), 2, 1), [4, 5, 6, 7])
+    for whole in (np.array([16000]), np.array(16000), np.arange(3)):
+        np.testing.assert_array_equal(_part(whole, 2, 1), whole)

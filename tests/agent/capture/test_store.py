@@ -148,6 +148,7 @@ def test_a_day_s_bytes_and_samples_are_bounded_also_across_deletion_and_restart(
 def test_what_is_no_sample_in_the_folder_is_left_alone(store: CaptureStore, key: EncryptionKey, tmp_path: Path) -> None:
     add(store, key)
     (tmp_path / "capture" / "notes.txt").write_text("mine")
+    (tmp_path / "capture" / "1234567890123-0000000a.sealed").symlink_to("gone")  # as one that goes meanwhile
     assert len(store.kept()) == 1
     for name in ("notes.txt", "../capture/notes.txt", "1234567890123-00000000.sealed"):
         with pytest.raises(CaptureError, match="there is none"):

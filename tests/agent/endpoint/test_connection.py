@@ -207,6 +207,24 @@ async def test_who_has_just_asked_keeps_the_place_and_who_never_did_gives_it_up(
         await silent.aclose()
 
 
+async def test_who_may_not_ask_holds_no_place_by_asking() -> None:
+    site = Site()
+
+    def refuse_all(_headers: dict[bytes, bytes]) -> None:
+        raise RequestError("no key", 401)
+
+    async with anyio.create_task_group() as group:
+        listener = Listener(site.router, replace(LIMITS, max_connections=1), refuse_all)
+        port = await group.start(listener.serve, Address())
+        async with await anyio.connect_tcp("127.0.0.1", port) as refused:
+            await refused.send(post("/echo"))
+            assert (await refused.receive()).startswith(b"HTTP/1.1 401 ")
+            async with await anyio.connect_tcp("127.0.0.1", port) as more:
+                await more.send(post("/echo"))
+                assert (await more.receive()).startswith(b"HTTP/1.1 401 "), "the place was free"
+        group.cancel_scope.cancel()
+
+
 async def test_one_connection_more_gets_503_where_none_is_idle() -> None:
     site = Site()
     async with listening(site.router, LIMITS) as port:

@@ -12,6 +12,7 @@ import pytest
 from tests.fixtures import tiny
 from tests.fixtures.onnx_models import (
     echo_model,
+    passing_model,
     positions_model,
     reshape_model,
     sequence_model,
@@ -174,3 +175,13 @@ def test_others_go_on_while_a_model_is_opened(tmp_path: Path) -> None:
         turns += 1
     opening.join()
     assert turns >= 20
+
+
+def test_an_input_that_comes_out_as_it_went_in_is_not_the_asker_s_memory(open_session: Open, tmp_path: Path) -> None:
+    session = open_session(passing_model(tmp_path / "m"))
+    x = np.arange(MANY, dtype=np.float32)
+    answer = session.run({"x": x}, shrinks=False)
+    assert not np.shares_memory(answer["x"], x)
+    assert answer["x"].ctypes.data != x.ctypes.data
+    x[:] = -1
+    np.testing.assert_array_equal(answer["x"], np.arange(MANY, dtype=np.float32))

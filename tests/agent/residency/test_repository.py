@@ -184,3 +184,17 @@ async def test_grpc_loads_and_unloads(board: Board) -> None:
             group.cancel_scope.cancel()
     inference.close()
     await board.server.aclose()
+
+
+async def test_an_unload_whose_client_has_gone_is_remembered(board: Board) -> None:
+    engine = board.engine("a")
+    engine.gate.clear()
+    async with board.endpoint() as client, anyio.create_task_group() as group:
+        group.start_soon(partial(client.post, "/v2/models/a/infer", json=BODY))
+        await engine.wait_entered()
+        with anyio.move_on_after(0.2):
+            await board.residency.unload("a")
+        engine.gate.set()
+    board = await board.restart()
+    assert board.loaded() == ("b",)
+    await board.server.aclose()

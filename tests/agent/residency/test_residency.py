@@ -14,11 +14,13 @@ from tests.agent.endpoints import ask
 from tests.agent.residency.conftest import BODY, Board, wait_for
 from tests.agent.serving.conftest import SeenRequests
 
+from shoal_agent.compositions import Compositions
 from shoal_agent.endpoint import RequestError
 from shoal_agent.errors import DeploymentFailedError
 from shoal_agent.features import FeatureStore
 from shoal_agent.features.model_call import ModelCall
 from shoal_agent.residency import ResidencyNotes
+from shoal_agent.sections import Sections
 from shoal_agent.serving import Inference, ServingSettings, create_router
 from shoal_agent.settings import FeatureSettings, MemorySettings
 from shoal_contract.features import CountWindow, Feature, FeatureDefinition, ModelStep
@@ -184,6 +186,39 @@ async def test_a_composition_brings_its_members_back(tmp_path: Path) -> None:
         await board.deploy("c", 2)
         await board.ask("c")
         assert (await client.post("/v2/models/both/infer", json=BODY)).status_code == 200
+    await board.server.aclose()
+
+
+async def test_members_of_a_composition_that_is_too_large_do_not_take_turns(tmp_path: Path) -> None:
+    board = Board(tmp_path, {"a": 40, "b": 40, "c": 20}, MemorySettings(budget_bytes=90))
+    for name in ("a", "b"):
+        await board.deploy(name)
+    board = await board.restart(MemorySettings(budget_bytes=70))
+    async with anyio.create_task_group() as group:
+        compositions = Compositions(board.server, SeenRequests(), board.reporter.section)
+        compositions.follow({"both": ensemble("a", "b")}, Sections(group, board.reporter, 3600.0, 3600.0))
+        await wait_for(lambda: "both" in board.server.absent())
+        for _ in range(3):
+            with pytest.raises(RequestError):
+                await board.residency.bring("both")
+        assert len(board.loads) <= 2, "what is loaded stays loaded"
+        assert len(board.loaded()) == 1
+        compositions.close()
+        group.cancel_scope.cancel()
+    await board.server.aclose()
+
+
+async def test_a_composition_that_is_made_anew_asks_nothing_of_its_members(tmp_path: Path) -> None:
+    board = Board(tmp_path, SIZES, MemorySettings())
+    for name in ("a", "b"):
+        await board.deploy(name)
+    await board.ask("b")
+    async with board.composing(both=ensemble("a", "b")):
+        await board.ask("b")
+        used = board.residency.idle_s("a")
+        await board.deploy("b", 2)
+        assert used is not None
+        assert (board.residency.idle_s("a") or 0.0) > used
     await board.server.aclose()
 
 

@@ -115,3 +115,14 @@ def test_files_of_what_serves_no_more_are_dropped(catalogue: Catalogue, registry
     assert len(catalogue.blobs.sizes()) == 3
     catalogue.prove()
     assert len(catalogue.blobs.sizes()) == 2
+
+
+def test_where_what_serves_does_not_load_any_more_its_files_are_looked_at_again(catalogue: Catalogue) -> None:
+    catalogue.begin()
+    catalogue.prove()
+    blob = catalogue.blobs.path(sha256_hex(ONNX))
+    blob.chmod(0o600)
+    blob.write_bytes(b"damaged")
+    catalogue.reject("tiny")
+    catalogue.look()
+    assert (blob.read_bytes(), catalogue.wanted) == (ONNX, catalogue.proven)
