@@ -189,9 +189,10 @@ async def test_of_what_an_event_cannot_show_it_is_shown_that_it_was(device: Devi
     large = changed(large, baseline=large.manifest.baseline.model_copy(update={"predictions": ()}))
     assert await shown(device, large, np.ones((1, 65), dtype=np.float32)) == (None, None)
     assert await shown(device, served_tiny(), np.full((1, 4), np.nan, dtype=np.float32)) == (None, None)
-    nothing_found = EchoEngine("FP32", (-1, 7))
-    empty = changed(served_echo("empty", nothing_found), processing=None)
-    device.observe(empty, np.empty((0, 7), dtype=np.float32))  # a detector that finds nothing fails nobody's request
+    detector = served_echo("detector", EchoEngine("FP32", (-1, 7)))
+    detector = changed(detector, baseline=detector.manifest.baseline.model_copy(update={"predictions": ()}))
+    with await device.read():
+        device.observe(detector, np.empty((0, 7), dtype=np.float32))  # finding nothing fails nobody's request
     text = served_echo("text", EchoEngine("BYTES", (-1, 1)))
     assert await shown(device, text, np.array([[b"x" * 9000]], dtype=np.object_)) == (None, None)
 
