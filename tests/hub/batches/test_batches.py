@@ -22,6 +22,7 @@ from shoal_hub.devices.compose import compose
 from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.revocation import revoke
 from shoal_hub.devices.tables import Device
+from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.operators.roles import Role
 from shoal_hub.operators.tokens import create_operator_token
 from shoal_hub.settings import Settings
@@ -59,23 +60,30 @@ class Fleet:
         with self.hub.database.transaction() as session:
             take_batch_result(session, self.ids[device], result, utc_now())
 
+    def uploads(self) -> Uploads:
+        """Return the part of ingest that takes answers."""
+        purposes = {"batch_result": batch_purpose(self.hub.artifacts)}
+        return Uploads(self.hub.database, self.folder / "uploads", purposes, Quota.of(Settings()))
+
     def send(self, data: bytes = ANSWERS, device: int = 0, about: str = "march") -> Any:
         """Have a device offer answers and send them; return the hub's last word."""
-        uploads = Uploads(
-            self.hub.database,
-            self.folder / "uploads",
-            {"batch_result": batch_purpose(self.hub.artifacts)},
-            Quota.of(Settings()),
-        )
-        sha256 = sha256_hex(data)
-        offer = BlobOffer(
-            sha256=sha256, size_bytes=len(data), chunk_bytes=DEFAULT_CHUNK_BYTES, purpose="batch_result", about=about
-        )
+        uploads, offer = self.uploads(), offer_of(data, about)
+        sha256 = offer.sha256
         with self.hub.database.transaction() as session:
             uploads.offer(session, self.ids[device], offer, utc_now())
             session.flush()
             answer = uploads.answers(session, self.ids[device])[sha256]
         return uploads.chunk(self.ids[device], sha256, 0, data, utc_now()) if answer.state == "credit" else answer
+
+
+def offer_of(data: bytes, about: str) -> BlobOffer:
+    return BlobOffer(
+        sha256=sha256_hex(data),
+        size_bytes=len(data),
+        chunk_bytes=DEFAULT_CHUNK_BYTES,
+        purpose="batch_result",
+        about=about,
+    )
 
 
 @pytest.fixture
@@ -144,6 +152,30 @@ def test_answers_come_from_the_device_that_has_told_of_them_and_are_fetched_by_o
         token = create_operator_token(session, "vera", Role.VIEWER)
     with TestClient(create_app(fleet.hub), headers={"authorization": f"Bearer {token}"}) as viewer:
         assert viewer.get(path).status_code == 403
+
+
+def test_answers_that_are_told_of_and_offered_in_one_batch_are_taken_whoever_offers_first(fleet: Fleet) -> None:
+    fleet.create()
+    uploads, handlers = fleet.uploads(), Handlers()
+    handlers.on(BlobOffer, uploads.offer)
+    handlers.on(BatchResult, take_batch_result)
+    told = BatchResult(
+        batch="march", outcome="done", answered=1, result_bytes=len(ANSWERS), result_sha256=sha256_hex(ANSWERS)
+    )
+    one, two = fleet.ids
+    with fleet.hub.database.transaction() as session:
+        batch = [(one, offer_of(b"others", "march")), (two, told), (two, offer_of(ANSWERS, "march"))]
+        handlers.handle(session, batch, utc_now())
+        session.flush()
+        assert uploads.answers(session, two)[sha256_hex(ANSWERS)].state == "credit"
+
+
+def test_the_controller_is_told_of_jobs_as_of_intents(sqlite_fleet: Fleet) -> None:
+    heard: list[frozenset[str]] = []
+    sqlite_fleet.hub.database.on_commit = heard.append
+    sqlite_fleet.create()
+    sqlite_fleet.client.post("/api/v1/batches/march/cancel").raise_for_status()
+    assert [words & {"batches", "intents"} for words in heard] == [{"batches", "intents"}] * 2
 
 
 def test_answers_beyond_the_jobs_bound_and_of_a_revoked_device_are_refused(sqlite_fleet: Fleet) -> None:
