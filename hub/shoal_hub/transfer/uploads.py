@@ -3,6 +3,7 @@
 Chunks lie in `uploads/<sha256>-<device>/<index>` until the blob is whole, so a restart of the hub loses none.
 """
 
+import logging
 import shutil
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import select as select_columns
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, delete, func, select
 
 from shoal_contract.ack import BlobAnswer
@@ -25,6 +27,8 @@ from shoal_hub.requests import RateLimit
 from shoal_hub.transfer.purposes import NOBODY_ASKED, Purpose
 from shoal_hub.transfer.quota import DAY, Quota, beyond, counted_bytes, use_of
 from shoal_hub.transfer.tables import Upload
+
+log = logging.getLogger(__name__)
 
 WORDS: Final = {"federated_update": "federated", "capture": "captures", "batch_result": "batches"}
 """What is announced when a blob has come, by its purpose."""
@@ -151,8 +155,7 @@ class Uploads:
             if found != upload.sha256:
                 row.reason = f"its bytes have the hash {found[:12]}, {upload.sha256[:12]} was offered"
             else:
-                purpose = self._purposes.get(row.purpose)
-                row.reason = NOBODY_ASKED if purpose is None else purpose.keep(session, row, data, now)
+                row.reason = self._keep(session, row, data, now)
             row.state = "refused" if row.reason else "stored"
             if row.reason:
                 _tell_refused(session, row, now)
@@ -160,6 +163,20 @@ class Uploads:
             announce(session, WORDS.get(row.purpose, row.purpose))
         shutil.rmtree(folder, ignore_errors=True)
         return self._answer(row)
+
+    def _keep(self, session: Session, upload: Upload, data: bytes, now: datetime) -> str:
+        """Give a whole blob to who waits for it; one that they fail at is refused: sent again, it would fail again."""
+        purpose = self._purposes.get(upload.purpose)
+        if purpose is None:
+            return NOBODY_ASKED
+        try:
+            with session.begin_nested():
+                return purpose.keep(session, upload, data, now)
+        except (SQLAlchemyError, OSError):
+            raise  # of the database or the disk, which may pass
+        except Exception as error:
+            log.exception("keeping %s of %s failed; it is refused", upload.sha256[:12], upload.device_id)
+            return f"the hub failed at it: {type(error).__name__}"
 
     def _refusal_of(self, session: Session, device_id: str, offer: BlobOffer) -> str:
         purpose = self._purposes.get(offer.purpose)

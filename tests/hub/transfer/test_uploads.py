@@ -1,11 +1,11 @@
 """Blobs that devices upload: asked for, kept in parts, checked as a whole."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlmodel import select
+from sqlmodel import Session, select
 from tests.simulators.rows import NOON, add_device
 
 from shoal_contract.ids import sha256_hex
@@ -173,6 +173,41 @@ def test_what_its_purpose_does_not_keep_is_refused_with_the_reason(
     assert answers[:2] == [None, None]
     assert answers[2] is not None
     assert (answers[2].state, answers[2].reason) == ("refused", "it is no sample")
+
+
+def _failing(error: Exception) -> Purpose:
+    def keep(session: Session, upload: Upload, _data: bytes, _now: datetime) -> str:
+        session.get_one(Device, upload.device_id).name = "half done"
+        session.flush()
+        raise error
+
+    return Purpose(lambda *_: "", lambda *_: False, keep)
+
+
+def test_what_its_purpose_fails_at_is_refused_once_and_for_all(
+    database: Database, device_id: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uploads = Uploads(database, tmp_path / "uploads", {"federated_update": _failing(ZeroDivisionError("oh"))}, QUOTA)
+    _offer(uploads, database, device_id)
+    answers = [uploads.chunk(device_id, SHA, index, _chunk(index), NOON) for index in range(3)]
+    assert answers[2] is not None
+    assert (answers[2].state, answers[2].reason) == ("refused", "the hub failed at it: ZeroDivisionError")
+    assert uploads.chunk(device_id, SHA, 2, _chunk(2), NOON) is None
+    assert "ZeroDivisionError: oh" in caplog.text
+    with database.session() as session:
+        assert session.get_one(Device, device_id).name != "half done", "what it had begun is undone"
+
+
+def test_a_blob_is_kept_once_the_disk_has_room_again(database: Database, device_id: str, tmp_path: Path) -> None:
+    uploads = Uploads(database, tmp_path / "uploads", {"federated_update": _failing(OSError("no space"))}, QUOTA)
+    _offer(uploads, database, device_id)
+    with pytest.raises(OSError, match="no space"):
+        [uploads.chunk(device_id, SHA, index, _chunk(index), NOON) for index in range(3)]
+    kept = Purpose(lambda *_: "", lambda *_: False, lambda *_: "")
+    again = Uploads(database, tmp_path / "uploads", {"federated_update": kept}, QUOTA)
+    answer = again.chunk(device_id, SHA, 2, _chunk(2), NOON)
+    assert answer is not None
+    assert answer.state == "stored"
 
 
 def test_an_idle_upload_is_asked_about_by_its_own_purpose(database: Database, device_id: str, tmp_path: Path) -> None:
