@@ -11,10 +11,11 @@ from tests.hub.captures.conftest import Fleet
 from tests.hub.captures.samples import X, npz, offer_of, packed
 
 from shoal_contract.limits import MAX_CAPTURE_BYTES
+from shoal_hub.captures.content import why_no_sample
 from shoal_hub.database import utc_now
 from shoal_hub.devices.revocation import revoke
 from shoal_hub.devices.tables import Device
-from shoal_hub.registry.tables import Artifact
+from shoal_hub.registry.tables import Artifact, Version
 
 
 def test_a_sample_is_kept_with_what_is_known_of_it_under_the_device_that_sent_it(fleet: Fleet) -> None:
@@ -93,12 +94,23 @@ def inflating() -> bytes:
     return buffer.getvalue()
 
 
+def damaged(*, is_deflated: bool) -> bytes:
+    """Return an .npz whose headers are good, and whose numbers are not what was written."""
+    buffer = io.BytesIO()
+    (np.savez_compressed if is_deflated else np.savez)(buffer, x=np.arange(4096, dtype=np.float32))
+    sample = bytearray(buffer.getvalue())
+    sample[len(sample) // 2] ^= 0xFF
+    return bytes(sample)
+
+
 @pytest.mark.parametrize(
     ("sample", "says"),
     [
         (b"no archive", "no zip archive"),
+        (damaged(is_deflated=False), "no .npz: Bad CRC-32"),
+        (damaged(is_deflated=True), "no .npz"),
         (npz(x=np.array([{}], dtype=object)), "pickled"),
-        (npz(x=np.zeros(2, dtype=np.float32)), "2 elements, 1 were expected"),
+        (npz(x=np.zeros(2, dtype=np.float32)), "2 elements, 1 or an even part were expected"),
         (npz(x=np.array(0.5)), "float64"),
         (npz(y=X), "arrays y found"),
         (npz(), "of none"),
@@ -111,6 +123,37 @@ def test_what_is_no_sample_of_the_model_is_refused(sqlite_fleet: Fleet, sample: 
     assert answer.state == "refused"
     assert says in answer.reason
     assert sqlite_fleet.captures() == []
+
+
+ANY, ROW, WHOLE, FIXED = (-1, 2, 3), (-1, 6), (2, 3), (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("batching", "shape", "sizes", "is_taken"),
+    [
+        ("none", WHOLE, (2, 3), True),
+        ("none", WHOLE, (6,), True),
+        ("none", WHOLE, (3,), False),
+        ("none", (), (), True),
+        ("none", (-1, 3), (5, 3), True),
+        (None, ANY, (2, 3), True),
+        (None, ROW, (12,), True),
+        (None, ROW, (5,), False),
+        (None, ROW, (0,), False),
+        (None, FIXED, (6,), True),
+        (None, FIXED, (4, 6), True),
+        (None, FIXED, (5,), False),
+        (None, (), (), True),
+        (None, (2,), (2,), True),
+        (None, (2,), (4,), False),
+    ],
+)
+def test_what_a_device_keeps_of_an_input_is_taken_and_nothing_else(
+    batching: str | None, shape: tuple[int, ...], sizes: tuple[int, ...], is_taken: bool
+) -> None:
+    version = Version(batching=batching, inputs=[{"name": "x", "datatype": "FP32", "shape": shape}])
+    reason = why_no_sample(npz(x=np.zeros(sizes, dtype=np.float32)), version, MAX_CAPTURE_BYTES)
+    assert (reason == "") == is_taken, reason
 
 
 @pytest.mark.parametrize(
