@@ -13,20 +13,20 @@ import numpy as np
 
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.registry.archives import check_npz
-from shoal_hub.registry.tables import Version
 from shoal_numerics.tensors import NUMPY_TYPES
 
 _DAMAGED: Final = (ValueError, OSError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 """What reading an archive raises whose members are not what its directory says; `NotImplementedError` is among them."""
 
 
-def why_no_sample(sample: bytes, version: Version, max_unpacked_bytes: int) -> str:
+def why_no_sample(sample: bytes, inputs: Sequence[dict[str, Any]], max_unpacked_bytes: int, *, is_batched: bool) -> str:
     """Return why an `.npz` is no sample of a version, or nothing if it is one.
 
     Args:
         sample: The archive, of whatever origin.
-        version: Whose inputs its arrays are to fit.
+        inputs: TensorSpec of each input of the version.
         max_unpacked_bytes: What its arrays may come to.
+        is_batched: Whether a request may hold several samples.
     """
     try:
         with tempfile.NamedTemporaryFile(suffix=".npz") as file:
@@ -39,10 +39,9 @@ def why_no_sample(sample: bytes, version: Version, max_unpacked_bytes: int) -> s
         return error.message.partition(": ")[2]
     except _DAMAGED as error:
         return f"it is no .npz: {error}"
-    specs = {spec["name"]: spec for spec in version.inputs}
+    specs = {spec["name"]: spec for spec in inputs}
     if not arrays or not arrays.keys() <= specs.keys():
         return f"arrays {', '.join(sorted(arrays))[:100] or 'of none'} found, the model's inputs are {', '.join(specs)}"
-    is_batched = version.batching is None
     misfits = (_misfit(name, one, specs[name], is_batched=is_batched) for name, one in arrays.items())
     return next((reason for reason in misfits if reason), "")
 

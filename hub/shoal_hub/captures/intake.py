@@ -94,7 +94,8 @@ class CaptureIntake:
         version = session.exec(versions).first()
         if version is None:
             return f"it is of version {record.version} of {record.model}, which this hub does not know"
-        reason = why_no_sample(sample, version, MAX_CAPTURE_BYTES)
+        is_batched = version.batching is None
+        reason = why_no_sample(sample, version.inputs, MAX_CAPTURE_BYTES, is_batched=is_batched)
         if reason:
             return reason
         self._store.put(data)

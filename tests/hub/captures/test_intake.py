@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlmodel import select
 from tests.hub.captures.conftest import Fleet
 from tests.hub.captures.samples import X, npz, offer_of, packed
 
@@ -129,31 +130,39 @@ ANY, ROW, WHOLE, FIXED = (-1, 2, 3), (-1, 6), (2, 3), (4, 6)
 
 
 @pytest.mark.parametrize(
-    ("batching", "shape", "sizes", "is_taken"),
+    ("is_batched", "shape", "sizes", "is_taken"),
     [
-        ("none", WHOLE, (2, 3), True),
-        ("none", WHOLE, (6,), True),
-        ("none", WHOLE, (3,), False),
-        ("none", (), (), True),
-        ("none", (-1, 3), (5, 3), True),
-        (None, ANY, (2, 3), True),
-        (None, ROW, (12,), True),
-        (None, ROW, (5,), False),
-        (None, ROW, (0,), False),
-        (None, FIXED, (6,), True),
-        (None, FIXED, (4, 6), True),
-        (None, FIXED, (5,), False),
-        (None, (), (), True),
-        (None, (2,), (2,), True),
-        (None, (2,), (4,), False),
+        (False, WHOLE, (2, 3), True),
+        (False, WHOLE, (6,), True),
+        (False, WHOLE, (3,), False),
+        (False, (), (), True),
+        (False, (-1, 3), (5, 3), True),
+        (True, ANY, (2, 3), True),
+        (True, ROW, (12,), True),
+        (True, ROW, (5,), False),
+        (True, ROW, (0,), False),
+        (True, FIXED, (6,), True),
+        (True, FIXED, (4, 6), True),
+        (True, FIXED, (5,), False),
+        (True, (), (), True),
+        (True, (2,), (2,), True),
+        (True, (2,), (4,), False),
     ],
 )
 def test_what_a_device_keeps_of_an_input_is_taken_and_nothing_else(
-    batching: str | None, shape: tuple[int, ...], sizes: tuple[int, ...], is_taken: bool
+    is_batched: bool, shape: tuple[int, ...], sizes: tuple[int, ...], is_taken: bool
 ) -> None:
-    version = Version(batching=batching, inputs=[{"name": "x", "datatype": "FP32", "shape": shape}])
-    reason = why_no_sample(npz(x=np.zeros(sizes, dtype=np.float32)), version, MAX_CAPTURE_BYTES)
+    sample, inputs = npz(x=np.zeros(sizes, dtype=np.float32)), [{"name": "x", "datatype": "FP32", "shape": shape}]
+    reason = why_no_sample(sample, inputs, MAX_CAPTURE_BYTES, is_batched=is_batched)
     assert (reason == "") == is_taken, reason
+
+
+def test_a_sample_of_a_version_without_batches_is_a_whole_request(sqlite_fleet: Fleet) -> None:
+    with sqlite_fleet.hub.database.transaction() as session:
+        version = session.exec(select(Version)).one()
+        version.batching, version.inputs = "none", [{"name": "x", "datatype": "FP32", "shape": (2, 3)}]
+    sqlite_fleet.want()
+    assert sqlite_fleet.send(packed(content=npz(x=np.zeros((2, 3), dtype=np.float32)))).state == "stored"
 
 
 @pytest.mark.parametrize(
