@@ -337,6 +337,47 @@ def test_a_days_bytes_count_whether_the_blobs_came_to_something_or_not(
         assert uploads.answers(session, device_id)[refused.sha256].state == "credit", "a day later there is room again"
 
 
+def _taken_of_a_device_that_ends_nothing(
+    uploads: Uploads, database: Database, device_id: str, blobs: list[tuple[BlobOffer, bytes]]
+) -> int:
+    """Have a device offer blobs in turn and send all of each but one chunk; return the bytes that were asked for."""
+    taken = 0
+    for offer, data in blobs:
+        _, missing = _offer(uploads, database, device_id, offer)
+        for index in missing[:-1]:
+            uploads.chunk(device_id, offer.sha256, index, data[index * CHUNK : (index + 1) * CHUNK], NOON)
+            taken += CHUNK
+    return taken
+
+
+@pytest.mark.parametrize("different", [2, 40])
+def test_what_came_of_blobs_that_are_given_up_counts_for_the_day(
+    database: Database, device_id: str, tmp_path: Path, different: int
+) -> None:
+    purpose = Purpose(lambda *_: "", lambda *_: False, lambda *_: "", is_one_at_a_time=True)
+    uploads = Uploads(database, tmp_path / "uploads", {"capture": purpose}, SMALL)
+    one_by_one = [_blob(number % different, chunks=4) for number in range(40)]
+    about = {"purpose": "capture", "about": "digits"}
+    blobs = [(offer.model_copy(update=about), data) for offer, data in one_by_one]
+    assert 0 < _taken_of_a_device_that_ends_nothing(uploads, database, device_id, blobs) <= SMALL.bytes_per_day
+    with database.session() as session:
+        assert len(session.exec(select(Upload)).all()) <= 41
+    later = NOON + timedelta(days=1, seconds=1)
+    with database.transaction() as session:
+        uploads.offer(session, device_id, blobs[0][0], later)
+        session.flush()
+        assert uploads.answers(session, device_id)[blobs[0][0].sha256].state == "credit", "a day later"
+
+
+def test_what_came_of_a_blob_before_its_size_was_another_counts_for_the_day(
+    database: Database, store: ArtifactStore, device_id: str, tmp_path: Path
+) -> None:
+    uploads = _limited(database, store, tmp_path)
+    (offer, data), larger = _blob(1, chunks=4), {"size_bytes": MAX_BLOB_BYTES + 1}
+    blobs = [(offer, data), (offer.model_copy(update=larger), data)] * 20
+    assert 0 < _taken_of_a_device_that_ends_nothing(uploads, database, device_id, blobs) <= SMALL.bytes_per_day
+
+
 def test_tiny_blobs_count_for_a_chunk_each(
     database: Database, store: ArtifactStore, device_id: str, tmp_path: Path
 ) -> None:
