@@ -37,6 +37,7 @@ class Fleet:
 
     def __init__(self, hub: HubContext, client: TestClient, folder: Path) -> None:
         self.hub, self.client, self.folder = hub, client, folder
+        self.max_bytes = Settings().batch_answers_max_bytes
         with hub.database.transaction() as session:
             self.ids = [add_device(session, name=f"device-{n}").id for n in range(2)]
             add_version(session, hub.artifacts, 1, {})
@@ -62,7 +63,7 @@ class Fleet:
 
     def uploads(self) -> Uploads:
         """Return the part of ingest that takes answers."""
-        purposes = {"batch_result": batch_purpose(self.hub.artifacts)}
+        purposes = {"batch_result": batch_purpose(self.hub.artifacts, self.max_bytes)}
         return Uploads(self.hub.database, self.folder / "uploads", purposes, Quota.of(Settings()))
 
     def send(self, data: bytes = ANSWERS, device: int = 0, about: str = "march") -> Any:
@@ -185,6 +186,30 @@ def test_answers_beyond_the_jobs_bound_and_of_a_revoked_device_are_refused(sqlit
     with sqlite_fleet.hub.database.transaction() as session:
         revoke(session, session.get_one(Device, sqlite_fleet.ids[0]), by="ada", reason="", now=utc_now())
     assert sqlite_fleet.send(b"x").reason == "the device was revoked"
+
+
+@pytest.mark.parametrize("said_bytes", [0, len(ANSWERS)])
+def test_the_room_for_answers_holds_whatever_devices_say_of_them_and_whoever_has_credit(
+    fleet: Fleet, said_bytes: int
+) -> None:
+    fleet.create()
+    fleet.max_bytes = 2 * len(ANSWERS) - 1
+    uploads, offer = fleet.uploads(), offer_of(ANSWERS, "march")
+    for device, device_id in enumerate(fleet.ids):
+        fleet.tell(device, result_sha256=offer.sha256, result_bytes=said_bytes)
+        with fleet.hub.database.transaction() as session:
+            uploads.offer(session, device_id, offer, utc_now())
+    one, two = (uploads.chunk(device_id, offer.sha256, 0, ANSWERS, utc_now()) for device_id in fleet.ids)
+    assert one is not None
+    assert two is not None
+    assert (one.state, two.state) == ("stored", "refused"), "both had credit"
+    assert "SHOAL_BATCH_ANSWERS_MAX_BYTES" in two.reason
+    assert [row["is_stored"] for row in fleet.show()["devices"]] == [True, False]
+    with fleet.hub.database.transaction() as session:
+        fleet.uploads().offer(session, fleet.ids[1], offer, utc_now())
+        session.flush()
+        answer = uploads.answers(session, fleet.ids[1])[offer.sha256]
+    assert f"keeps {len(ANSWERS)} bytes" in answer.reason, "also once it is counted again"
 
 
 def test_answers_are_kept_for_their_time_and_how_the_job_ended_stays(fleet: Fleet) -> None:

@@ -74,6 +74,20 @@ def test_a_days_samples_and_bytes_and_the_hubs_room_are_bounded(fleet: Fleet) ->
     assert "SHOAL_CAPTURES_MAX_BYTES" in fleet.offer(offer_of(packed(4))).reason
 
 
+def test_the_hubs_room_holds_for_samples_that_all_had_credit(fleet: Fleet) -> None:
+    fleet.want()
+    samples = [packed(device) for device in range(2)]
+    fleet.max_bytes = len(samples[0]) + len(samples[1]) - 1
+    uploads, answers = fleet.uploads(), []
+    for device_id, data in zip(fleet.ids, samples, strict=True):
+        with fleet.hub.database.transaction() as session:
+            uploads.offer(session, device_id, offer_of(data), utc_now())
+    for device_id, data in zip(fleet.ids, samples, strict=True):
+        answers.append(uploads.chunk(device_id, offer_of(data).sha256, 0, data, utc_now()))
+    assert [answer.state for answer in answers if answer] == ["stored", "refused"]
+    assert len(fleet.captures()) == 1
+
+
 def test_an_artifact_that_the_hub_has_is_no_sample_for_naming_its_hash(fleet: Fleet) -> None:
     fleet.want()
     data = packed()
