@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlmodel import select
 from tests.simulators.rows import add_device, add_version, apply_reported, make_report
 
 from shoal_contract.batch_jobs import BatchResult, DesiredBatch
@@ -14,6 +15,7 @@ from shoal_contract.limits import DEFAULT_CHUNK_BYTES
 from shoal_contract.reported import Problem, SectionReport
 from shoal_contract.telemetry import BlobOffer
 from shoal_hub.api import create_app
+from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.batches.collect import batch_purpose, take_batch_result
 from shoal_hub.batches.prune import AnswerPruner
 from shoal_hub.context import HubContext
@@ -153,6 +155,24 @@ def test_answers_come_from_the_device_that_has_told_of_them_and_are_fetched_by_o
         token = create_operator_token(session, "vera", Role.VIEWER)
     with TestClient(create_app(fleet.hub), headers={"authorization": f"Bearer {token}"}) as viewer:
         assert viewer.get(path).status_code == 403
+
+
+def test_answers_are_read_when_that_somebody_fetches_them_is_committed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.create()
+    fleet.tell(0, result_sha256=sha256_hex(ANSWERS), result_bytes=len(ANSWERS))
+    fleet.send()
+    read, seen = fleet.hub.artifacts.read, list[str]()
+
+    def look(sha256: str) -> bytes:
+        with fleet.hub.database.transaction() as session:
+            seen.extend(session.exec(select(AuditEntry.action).where(AuditEntry.action == "batches.fetch_answers")))
+        return read(sha256)
+
+    monkeypatch.setattr(fleet.hub.artifacts, "read", look)
+    fleet.client.get(f"/api/v1/batches/march/devices/{fleet.ids[0]}/answers").raise_for_status()
+    assert seen == ["batches.fetch_answers"]
 
 
 def test_answers_that_are_told_of_and_offered_in_one_batch_are_taken_whoever_offers_first(fleet: Fleet) -> None:
