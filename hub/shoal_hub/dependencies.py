@@ -5,6 +5,7 @@ it changes something. A caller without the role, or with a token that is for som
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -40,9 +41,16 @@ def _reading(hub: Hub) -> Iterator[Session]:
         yield session
 
 
-def _writing(hub: Hub) -> Iterator[Session]:
+@contextmanager
+def audited(hub: HubContext) -> Iterator[Session]:
+    """Open a transaction that leaves an entry whatever it does, for routes that go on when it is committed."""
     with hub.database.transaction() as session:
         session.info[ALWAYS] = True
+        yield session
+
+
+def _writing(hub: Hub) -> Iterator[Session]:
+    with audited(hub) as session:
         yield session
 
 

@@ -179,6 +179,13 @@ class Settings(BaseModel):
         "How long answers of batch jobs that devices have sent are kept.",
         ge=3600,
     )
+    batch_answers_max_bytes: int = _setting(
+        "SHOAL_BATCH_ANSWERS_MAX_BYTES",
+        10 * 2**30,
+        "bytes",
+        "What answers of batch jobs of all devices may take at the hub; beyond it none are taken.",
+        ge=0,
+    )
     passphrase_file: str = _setting(
         "SHOAL_PASSPHRASE_FILE",
         "",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlmodel import Session
+from sqlmodel import Session, col, func, select
 
 from shoal_contract.batch_jobs import BatchResult
 from shoal_contract.telemetry import BlobOffer
@@ -12,6 +12,7 @@ from shoal_hub.devices.revocation import revoked_among
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.transfer.purposes import Purpose
+from shoal_hub.transfer.room import Room
 from shoal_hub.transfer.tables import Upload
 
 
@@ -32,8 +33,14 @@ def take_batch_result(session: Session, device_id: str, result: BatchResult, now
     announce(session, "batches")
 
 
-def batch_purpose(store: ArtifactStore) -> Purpose:
-    """Return what uploads of answers are taken for: a device may send those that it has told of, once."""
+def batch_purpose(store: ArtifactStore, max_bytes: int) -> Purpose:
+    """Return what uploads of answers are taken for: a device may send those that it has told of, once.
+
+    Args:
+        store: Where their bytes go.
+        max_bytes: What all answers of the fleet may take at the hub.
+    """
+    room = Room(max_bytes, "SHOAL_BATCH_ANSWERS_MAX_BYTES", _kept_bytes)
 
     def refusal(session: Session, device_id: str, offer: BlobOffer) -> str:
         if revoked_among(session, [device_id]):
@@ -44,7 +51,7 @@ def batch_purpose(store: ArtifactStore) -> Purpose:
         most = int(batch.body["max_result_bytes"])
         if offer.size_bytes > most:
             return f"{offer.size_bytes} bytes offered, the batch job takes at most {most}"
-        return ""
+        return room.refusal(session, offer.size_bytes)
 
     def has(session: Session, device_id: str, offer: BlobOffer) -> bool:
         row = _row(session, device_id, offer.about)
@@ -54,12 +61,20 @@ def batch_purpose(store: ArtifactStore) -> Purpose:
         row = _row(session, upload.device_id, upload.about)
         if row is None:
             return "the batch job is not there any more"
+        if reason := room.refusal(session, upload.size_bytes):
+            return reason
         store.put(data)
-        row.is_stored = True
+        room.add(upload.size_bytes)
+        row.is_stored, row.result_bytes = True, upload.size_bytes
         session.add(row)
         return ""
 
     return Purpose(refusal, has, keep, is_one_at_a_time=True)
+
+
+def _kept_bytes(session: Session) -> int:
+    kept = select(func.coalesce(func.sum(BatchDevice.result_bytes), 0)).where(col(BatchDevice.is_stored))
+    return int(session.exec(kept).one())
 
 
 def _row(session: Session, device_id: str, batch: str | None) -> BatchDevice | None:

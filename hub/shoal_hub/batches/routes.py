@@ -14,7 +14,7 @@ from shoal_contract.reported import Problem
 from shoal_hub.batches.hand_out import Chosen, cancel, find_batch, hand_out
 from shoal_hub.batches.tables import Batch, BatchDevice, Outcome
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import DeviceOperator, Hub, Reading, Viewer, Writing, need
+from shoal_hub.dependencies import DeviceOperator, Hub, Reading, Viewer, Writing, audited, need
 from shoal_hub.devices.compose import BATCHES
 from shoal_hub.devices.public import reported_state
 from shoal_hub.devices.tables import Device
@@ -115,11 +115,12 @@ def cancel_batch(name: Line, session: Writing, operator: DeviceOperator) -> Batc
 
 
 @router.get("/{name}/devices/{device_id}/answers", responses=documented(401, 403, 404, 422), response_class=Response)
-def fetch_answers(name: Line, device_id: Line, hub: Hub, session: Writing, _operator: AnswerReader) -> Response:
+def fetch_answers(name: Line, device_id: Line, hub: Hub, _operator: AnswerReader) -> Response:
     """Return the answers of a device, in the job's form. Who has fetched them is audited."""
-    row = session.get(BatchDevice, (name, device_id))
-    if row is None or not row.is_stored or row.result_sha256 is None:
-        raise NotFoundError(f"no answers of {device_id} to {name} have come", f"look: shoal batch show {name}")
+    with audited(hub) as session:
+        row = session.get(BatchDevice, (name, device_id))
+        if row is None or not row.is_stored or row.result_sha256 is None:
+            raise NotFoundError(f"no answers of {device_id} to {name} have come", f"look: shoal batch show {name}")
     return Response(hub.artifacts.read(row.result_sha256), media_type="application/octet-stream")
 
 

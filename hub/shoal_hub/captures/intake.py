@@ -1,13 +1,11 @@
 """Which samples devices may upload, and what becomes of one that has come; part of ingest."""
 
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlmodel import Session, col, func, select
 
-from shoal_contract.captures import DesiredCapture, DesiredCaptures, split_capture
+from shoal_contract.captures import CaptureRecord, DesiredCapture, DesiredCaptures, split_capture
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_CAPTURE_BYTES
 from shoal_contract.telemetry import BlobOffer
@@ -22,10 +20,10 @@ from shoal_hub.ids import new_ids
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.registry.tables import Version
 from shoal_hub.transfer.purposes import Purpose
+from shoal_hub.transfer.room import Room
 from shoal_hub.transfer.tables import Upload
 
 _DAY: Final = timedelta(days=1)
-_COUNT_EVERY_S: Final = 10.0
 _SLACK: Final = 2
 """A day of UTC at a device and a day before now overlap with two of them: in one it may send twice its share."""
 _FIXED: Final = {"name", "model", "version", "request_id", "sample", "at", "label", "confidence"}
@@ -37,14 +35,11 @@ class CaptureIntake:
     Args:
         store: Where their bytes go.
         max_bytes: What all samples of the fleet may take at the hub.
-        clock_s: Seconds that only go forward.
     """
 
-    def __init__(self, store: ArtifactStore, max_bytes: int, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: ArtifactStore, max_bytes: int) -> None:
         self._store = store
-        self._max_bytes = max_bytes
-        self._clock_s = clock_s
-        self._counted: tuple[float, int] | None = None
+        self._room = Room(max_bytes, "SHOAL_CAPTURES_MAX_BYTES", _kept_bytes)
 
     @property
     def purpose(self) -> Purpose:
@@ -61,21 +56,7 @@ class CaptureIntake:
             return f"samples of {offer.about or 'no model'} are not asked for"
         if offer.size_bytes > MAX_CAPTURE_BYTES:
             return f"{offer.size_bytes} bytes offered, at most {MAX_CAPTURE_BYTES} are taken of a sample"
-        return _beyond_day(session, device_id, offer, asked) or self._beyond_room(session, offer)
-
-    def _beyond_room(self, session: Session, offer: BlobOffer) -> str:
-        kept_bytes = self._kept_bytes(session)
-        if kept_bytes + offer.size_bytes > self._max_bytes:
-            return f"the hub keeps {kept_bytes} bytes of samples, at most {self._max_bytes} (SHOAL_CAPTURES_MAX_BYTES)"
-        return ""
-
-    def _kept_bytes(self, session: Session) -> int:
-        """Return what all samples take, as it was a short while ago: that goes through all of them."""
-        now_s = self._clock_s()
-        if self._counted is None or now_s - self._counted[0] > _COUNT_EVERY_S:
-            found = session.exec(select(func.coalesce(func.sum(CaptureRow.size_bytes), 0))).one()
-            self._counted = now_s, int(found)
-        return self._counted[1]
+        return _beyond_day(session, device_id, offer, asked) or self._room.refusal(session, offer.size_bytes)
 
     def has(self, session: Session, device_id: str, offer: BlobOffer) -> bool:
         """Whether this very sample of the device is there."""
@@ -94,12 +75,30 @@ class CaptureIntake:
         version = session.exec(versions).first()
         if version is None:
             return f"it is of version {record.version} of {record.model}, which this hub does not know"
-        reason = why_no_sample(sample, version.inputs, MAX_CAPTURE_BYTES)
+        is_batched = version.batching is None
+        reason = why_no_sample(sample, version.inputs, MAX_CAPTURE_BYTES, is_batched=is_batched)
         if reason:
             return reason
-        self._store.put(data)
         its = select(CaptureRow).where(CaptureRow.device_id == upload.device_id, CaptureRow.name == record.name)
-        row = session.exec(its).first() or CaptureRow(
+        row = session.exec(its).first()
+        more_bytes = upload.size_bytes - (row.size_bytes if row else 0)
+        if reason := self._room.refusal(session, more_bytes):
+            return reason
+        self._keep(session, upload, data, record, row, now)
+        self._room.add(more_bytes)
+        return ""
+
+    def _keep(
+        self,
+        session: Session,
+        upload: Upload,
+        data: bytes,
+        record: CaptureRecord,
+        row: CaptureRow | None,
+        now: datetime,
+    ) -> None:
+        self._store.put(data)
+        row = row or CaptureRow(
             id=new_ids("cp", 1)[0], device_id=upload.device_id, sha256="", **record.model_dump(include=_FIXED)
         )
         former = {row.sha256} if row.sha256 else set()
@@ -108,7 +107,10 @@ class CaptureIntake:
         session.add(row)
         session.flush()
         remove_unnamed(session, self._store, former)
-        return ""
+
+
+def _kept_bytes(session: Session) -> int:
+    return int(session.exec(select(func.coalesce(func.sum(CaptureRow.size_bytes), 0))).one())
 
 
 def _beyond_day(session: Session, device_id: str, offer: BlobOffer, asked: DesiredCapture) -> str:

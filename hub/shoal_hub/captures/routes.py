@@ -13,7 +13,7 @@ from shoal_hub.captures.asking import Asked, ask_for, cease_to_ask
 from shoal_hub.captures.kept import BATCH, Which, delete_captures, find_capture, find_captures, read_sample
 from shoal_hub.captures.tables import CaptureRequest
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import DeviceOperator, Hub, Reading, Viewer, Writing, need
+from shoal_hub.dependencies import DeviceOperator, Hub, Reading, Viewer, Writing, audited, need
 from shoal_hub.error_response import documented
 from shoal_hub.operators.roles import Principal, Role, Scope
 from shoal_hub.requests import GroupName, Line, RowNumber
@@ -113,10 +113,11 @@ def read_capture(capture_id: Line, session: Reading, _viewer: Viewer) -> Capture
 
 
 @router.get("/captures/{capture_id}/content", responses=documented(401, 403, 404, 422), response_class=Response)
-def fetch_capture(capture_id: Line, hub: Hub, session: Writing, _operator: SampleReader) -> Response:
+def fetch_capture(capture_id: Line, hub: Hub, _operator: SampleReader) -> Response:
     """Return a sample as `.npz`, an array for each input of its model. Who has looked at it is audited."""
-    sample = read_sample(hub.artifacts, find_capture(session, capture_id))
-    return Response(sample, media_type="application/octet-stream")
+    with audited(hub) as session:
+        row = find_capture(session, capture_id)
+    return Response(read_sample(hub.artifacts, row), media_type="application/octet-stream")
 
 
 @router.delete("/captures/{capture_id}", responses=documented(401, 403, 404, 422))

@@ -81,11 +81,14 @@ class Handlers:
         self._by_type[body] = handler
 
     def handle(self, session: Session, told: Iterable[tuple[str, Body]], now: datetime) -> None:
-        """Call the handlers of these bodies, kind by kind; what has no handler is passed over."""
+        """Call the handlers of these bodies, kind by kind; what has no handler is passed over.
+
+        Offers come last, whoever sent what first: whether a blob is taken follows from what its device has just said.
+        """
         by_type: dict[type[Any], list[tuple[str, Body]]] = {}
         for device_id, body in told:
             by_type.setdefault(type(body), []).append((device_id, body))
-        for kind, bodies in by_type.items():
+        for kind in sorted(by_type, key=lambda kind: kind is BlobOffer):
             handler = self._by_type.get(kind)
             if handler is not None:
-                handler(session, bodies, now)
+                handler(session, by_type[kind], now)

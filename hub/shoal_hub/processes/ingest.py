@@ -40,7 +40,7 @@ def build_ingest(settings: Settings, database: Database, addresses: Addresses) -
     purposes = {
         "federated_update": artifact_purpose(store, refusal_of),
         "capture": captures.purpose,
-        "batch_result": batch_purpose(store),
+        "batch_result": batch_purpose(store, settings.batch_answers_max_bytes),
     }
     uploads = Uploads(database, settings.data / "uploads", purposes, Quota.of(settings))
     handlers = Handlers()

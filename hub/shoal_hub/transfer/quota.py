@@ -51,17 +51,16 @@ def counted_bytes(size_bytes: int) -> int:
     return max(size_bytes, _LEAST_BYTES)
 
 
-def use_of(session: Session, device_id: str, now: datetime, *, besides: str) -> Used:
-    """Return what a device uses, besides one blob."""
-    is_open, counted = (
-        col(Upload.state) == "credited",
-        case((col(Upload.size_bytes) < _LEAST_BYTES, _LEAST_BYTES), else_=col(Upload.size_bytes)),
-    )
+def use_of(session: Session, device_id: str, now: datetime, *, offered: str) -> Used:
+    """Return what a device uses, and has used for a blob that it offers, but not what that is to take now."""
+    is_open = col(Upload.state) == "credited"
+    is_on_its_way = is_open & (col(Upload.sha256) != offered)
+    counted = case((col(Upload.size_bytes) < _LEAST_BYTES, _LEAST_BYTES), else_=col(Upload.size_bytes))
     wanted = select(
-        func.coalesce(func.sum(case((is_open, 0), else_=col(Upload.received_bytes))), 0),
-        func.coalesce(func.sum(case((is_open, counted), else_=0)), 0),
-        func.coalesce(func.sum(case((is_open, 1), else_=0)), 0),
-    ).where(Upload.device_id == device_id, Upload.sha256 != besides, is_open | (col(Upload.changed_at) > now - DAY))
+        func.coalesce(func.sum(Upload.received_bytes), 0),
+        func.coalesce(func.sum(case((is_on_its_way, counted), else_=0)), 0),
+        func.coalesce(func.sum(case((is_on_its_way, 1), else_=0)), 0),
+    ).where(Upload.device_id == device_id, is_open | (col(Upload.changed_at) > now - DAY))
     received_bytes, open_bytes, blobs = session.exec(wanted).one()
     return Used(int(received_bytes) + int(open_bytes), int(open_bytes), int(blobs))
 

@@ -112,6 +112,6 @@ class Upload(SQLModel, table=True):
     state: UploadState = Field(default="credited", sa_type=String, index=True)
     reason: str = ""
     received_bytes: int = Field(
-        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"}, description="of whole blobs that came"
+        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"}, description="that came of it before"
     )
     changed_at: datetime = Field(sa_type=UtcDateTime)

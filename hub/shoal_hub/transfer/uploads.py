@@ -3,6 +3,7 @@
 Chunks lie in `uploads/<sha256>-<device>/<index>` until the blob is whole, so a restart of the hub loses none.
 """
 
+import logging
 import shutil
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import select as select_columns
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, delete, func, select
 
 from shoal_contract.ack import BlobAnswer
@@ -26,10 +28,13 @@ from shoal_hub.transfer.purposes import NOBODY_ASKED, Purpose
 from shoal_hub.transfer.quota import DAY, Quota, beyond, counted_bytes, use_of
 from shoal_hub.transfer.tables import Upload
 
+log = logging.getLogger(__name__)
+
 WORDS: Final = {"federated_update": "federated", "capture": "captures", "batch_result": "batches"}
 """What is announced when a blob has come, by its purpose."""
 _STORED: Final = BlobAnswer(state="stored")
 _SETTLED_SHOWN: Final = 64
+_GIVEN_UP: Final = "the device has offered another one in its place"
 _SPELL: Final = timedelta(hours=1)
 """Refusals of one device that are less apart than this are one event."""
 
@@ -62,6 +67,8 @@ class Uploads:
             state="refused",
             changed_at=now,
         )
+        if upload.changed_at <= now - DAY:
+            upload.received_bytes = 0
         upload.size_bytes, upload.chunk_bytes, upload.changed_at = offer.size_bytes, offer.chunk_bytes, now
         upload.purpose, upload.about = offer.purpose, offer.about or ""
         purpose = self._purposes.get(offer.purpose)
@@ -69,15 +76,15 @@ class Uploads:
             upload.state, upload.reason = "stored", ""
         else:
             if purpose is not None and purpose.is_one_at_a_time:
-                self._forget_earlier(session, upload)
-            used = use_of(session, device_id, now, besides=offer.sha256)
+                self._end_earlier(session, upload, now)
+            used = use_of(session, device_id, now, offered=offer.sha256)
             upload.reason = (
                 _limits(offer) or beyond(self._quota, used, offer) or self._refusal_of(session, device_id, offer)
             )
             upload.state = "refused" if upload.reason else "credited"
         if upload.state == "refused":
             _tell_refused(session, upload, now)
-            shutil.rmtree(self._chunks_of(upload), ignore_errors=True)
+            self._drop_chunks(upload)
         session.add(upload)
 
     def chunk(self, device_id: str, sha256: str, index: int, data: bytes, now: datetime) -> BlobAnswer | None:
@@ -103,8 +110,9 @@ class Uploads:
         return None if self._missing(upload) else self._finish(upload, now)
 
     def answers(self, session: Session, device_id: str) -> dict[str, BlobAnswer]:
-        """Return what to tell a device about its latest uploads."""
-        wanted = select(Upload).where(Upload.device_id == device_id).order_by(col(Upload.changed_at).desc())
+        """Return what to tell a device about its latest uploads, besides those that it has given up."""
+        its = select(Upload).where(Upload.device_id == device_id, Upload.reason != _GIVEN_UP)
+        wanted = its.order_by(col(Upload.changed_at).desc())
         return {upload.sha256: self._answer(upload) for upload in session.exec(wanted.limit(_SETTLED_SHOWN)).all()}
 
     def idle(self, since: datetime, now: datetime) -> list[str]:
@@ -121,14 +129,13 @@ class Uploads:
                 for row in rows:
                     row.reason, row.changed_at = self._refusal_of(session, row.device_id, _offer_of(row)), now
                     row.state = "refused" if row.reason else "credited"
+                    if row.reason:
+                        self._drop_chunks(row)
                     session.merge(row)
-        for row in rows:
-            if row.state == "refused":
-                shutil.rmtree(self._chunks_of(row), ignore_errors=True)
         return sorted({row.device_id for row in rows})
 
-    def _forget_earlier(self, session: Session, upload: Upload) -> None:
-        """Forget what the device has begun to send of the same thing: it would be asked for it for ever."""
+    def _end_earlier(self, session: Session, upload: Upload, now: datetime) -> None:
+        """End what the device has begun to send of the same thing: it would be asked for it for ever."""
         its = select(Upload).where(
             _IS_CREDITED,
             Upload.device_id == upload.device_id,
@@ -137,9 +144,18 @@ class Uploads:
             Upload.sha256 != upload.sha256,
         )
         for earlier in session.exec(its).all():
-            shutil.rmtree(self._chunks_of(earlier), ignore_errors=True)
-            session.delete(earlier)
+            self._drop_chunks(earlier)
+            earlier.state, earlier.reason, earlier.changed_at = "refused", _GIVEN_UP, now
+            session.add(earlier)
         session.flush()
+        _forget_refused(session, upload, now)
+
+    def _drop_chunks(self, upload: Upload) -> None:
+        """Delete what has come of a blob; the device's quota has it all the same."""
+        folder = self._chunks_of(upload)
+        came_bytes = sum(one.stat().st_size for one in folder.iterdir()) if folder.exists() else 0
+        upload.received_bytes += counted_bytes(came_bytes) if came_bytes else 0
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _finish(self, upload: Upload, now: datetime) -> BlobAnswer:
         folder = self._chunks_of(upload)
@@ -151,8 +167,7 @@ class Uploads:
             if found != upload.sha256:
                 row.reason = f"its bytes have the hash {found[:12]}, {upload.sha256[:12]} was offered"
             else:
-                purpose = self._purposes.get(row.purpose)
-                row.reason = NOBODY_ASKED if purpose is None else purpose.keep(session, row, data, now)
+                row.reason = self._keep(session, row, data, now)
             row.state = "refused" if row.reason else "stored"
             if row.reason:
                 _tell_refused(session, row, now)
@@ -160,6 +175,20 @@ class Uploads:
             announce(session, WORDS.get(row.purpose, row.purpose))
         shutil.rmtree(folder, ignore_errors=True)
         return self._answer(row)
+
+    def _keep(self, session: Session, upload: Upload, data: bytes, now: datetime) -> str:
+        """Give a whole blob to who waits for it; one that they fail at is refused: sent again, it would fail again."""
+        purpose = self._purposes.get(upload.purpose)
+        if purpose is None:
+            return NOBODY_ASKED
+        try:
+            with session.begin_nested():
+                return purpose.keep(session, upload, data, now)
+        except (SQLAlchemyError, OSError):
+            raise  # of the database or the disk, which may pass
+        except Exception as error:
+            log.exception("keeping %s of %s failed; it is refused", upload.sha256[:12], upload.device_id)
+            return f"the hub failed at it: {type(error).__name__}"
 
     def _refusal_of(self, session: Session, device_id: str, offer: BlobOffer) -> str:
         purpose = self._purposes.get(offer.purpose)
@@ -189,15 +218,23 @@ _ANY_CREDITED: Final = Query(select_columns(col(Upload.sha256)).where(_IS_CREDIT
 
 
 def _tell_refused(session: Session, upload: Upload, now: datetime) -> None:
-    """Record that a device is refused, once for a spell of refusals, and forget its older ones.
+    """Record that a device is refused, once for a spell of refusals, and forget its older ones."""
+    of_device = (Upload.device_id == upload.device_id, Upload.state == "refused", Upload.sha256 != upload.sha256)
+    latest: datetime | None = session.exec(
+        select(func.max(Upload.changed_at)).where(*of_device, Upload.reason != _GIVEN_UP)
+    ).one()
+    if latest is None or latest < now - _SPELL:
+        text = f"the upload of {upload.sha256[:12]} by {upload.device_id} was refused: {upload.reason}"
+        record_event(session, "blob_refused", text, device_id=upload.device_id, severity="warning")
+    _forget_refused(session, upload, now)
+
+
+def _forget_refused(session: Session, upload: Upload, now: datetime) -> None:
+    """Forget a device's older refusals, besides this upload, but not what they count for in its quota.
 
     A device can offer as often as it likes: what that costs the database does not grow with it.
     """
     of_device = (Upload.device_id == upload.device_id, Upload.state == "refused", Upload.sha256 != upload.sha256)
-    latest: datetime | None = session.exec(select(func.max(Upload.changed_at)).where(*of_device)).one()
-    if latest is None or latest < now - _SPELL:
-        text = f"the upload of {upload.sha256[:12]} by {upload.device_id} was refused: {upload.reason}"
-        record_event(session, "blob_refused", text, device_id=upload.device_id, severity="warning")
     kept = select(Upload.sha256).where(*of_device).order_by(col(Upload.changed_at).desc()).limit(_SETTLED_SHOWN)
     is_forgotten = (col(Upload.received_bytes) == 0) | (col(Upload.changed_at) < now - DAY)
     session.exec(delete(Upload).where(*of_device, is_forgotten, col(Upload.sha256).not_in(kept)))  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlmodel import select
 from tests.simulators.rows import add_device, add_version, apply_reported, make_report
 
 from shoal_contract.batch_jobs import BatchResult, DesiredBatch
@@ -14,6 +15,7 @@ from shoal_contract.limits import DEFAULT_CHUNK_BYTES
 from shoal_contract.reported import Problem, SectionReport
 from shoal_contract.telemetry import BlobOffer
 from shoal_hub.api import create_app
+from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.batches.collect import batch_purpose, take_batch_result
 from shoal_hub.batches.prune import AnswerPruner
 from shoal_hub.context import HubContext
@@ -22,6 +24,7 @@ from shoal_hub.devices.compose import compose
 from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.revocation import revoke
 from shoal_hub.devices.tables import Device
+from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.operators.roles import Role
 from shoal_hub.operators.tokens import create_operator_token
 from shoal_hub.settings import Settings
@@ -36,6 +39,7 @@ class Fleet:
 
     def __init__(self, hub: HubContext, client: TestClient, folder: Path) -> None:
         self.hub, self.client, self.folder = hub, client, folder
+        self.max_bytes = Settings().batch_answers_max_bytes
         with hub.database.transaction() as session:
             self.ids = [add_device(session, name=f"device-{n}").id for n in range(2)]
             add_version(session, hub.artifacts, 1, {})
@@ -59,23 +63,30 @@ class Fleet:
         with self.hub.database.transaction() as session:
             take_batch_result(session, self.ids[device], result, utc_now())
 
+    def uploads(self) -> Uploads:
+        """Return the part of ingest that takes answers."""
+        purposes = {"batch_result": batch_purpose(self.hub.artifacts, self.max_bytes)}
+        return Uploads(self.hub.database, self.folder / "uploads", purposes, Quota.of(Settings()))
+
     def send(self, data: bytes = ANSWERS, device: int = 0, about: str = "march") -> Any:
         """Have a device offer answers and send them; return the hub's last word."""
-        uploads = Uploads(
-            self.hub.database,
-            self.folder / "uploads",
-            {"batch_result": batch_purpose(self.hub.artifacts)},
-            Quota.of(Settings()),
-        )
-        sha256 = sha256_hex(data)
-        offer = BlobOffer(
-            sha256=sha256, size_bytes=len(data), chunk_bytes=DEFAULT_CHUNK_BYTES, purpose="batch_result", about=about
-        )
+        uploads, offer = self.uploads(), offer_of(data, about)
+        sha256 = offer.sha256
         with self.hub.database.transaction() as session:
             uploads.offer(session, self.ids[device], offer, utc_now())
             session.flush()
             answer = uploads.answers(session, self.ids[device])[sha256]
         return uploads.chunk(self.ids[device], sha256, 0, data, utc_now()) if answer.state == "credit" else answer
+
+
+def offer_of(data: bytes, about: str) -> BlobOffer:
+    return BlobOffer(
+        sha256=sha256_hex(data),
+        size_bytes=len(data),
+        chunk_bytes=DEFAULT_CHUNK_BYTES,
+        purpose="batch_result",
+        about=about,
+    )
 
 
 @pytest.fixture
@@ -146,6 +157,48 @@ def test_answers_come_from_the_device_that_has_told_of_them_and_are_fetched_by_o
         assert viewer.get(path).status_code == 403
 
 
+def test_answers_are_read_when_that_somebody_fetches_them_is_committed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.create()
+    fleet.tell(0, result_sha256=sha256_hex(ANSWERS), result_bytes=len(ANSWERS))
+    fleet.send()
+    read, seen = fleet.hub.artifacts.read, list[str]()
+
+    def look(sha256: str) -> bytes:
+        with fleet.hub.database.transaction() as session:
+            seen.extend(session.exec(select(AuditEntry.action).where(AuditEntry.action == "batches.fetch_answers")))
+        return read(sha256)
+
+    monkeypatch.setattr(fleet.hub.artifacts, "read", look)
+    fleet.client.get(f"/api/v1/batches/march/devices/{fleet.ids[0]}/answers").raise_for_status()
+    assert seen == ["batches.fetch_answers"]
+
+
+def test_answers_that_are_told_of_and_offered_in_one_batch_are_taken_whoever_offers_first(fleet: Fleet) -> None:
+    fleet.create()
+    uploads, handlers = fleet.uploads(), Handlers()
+    handlers.on(BlobOffer, uploads.offer)
+    handlers.on(BatchResult, take_batch_result)
+    told = BatchResult(
+        batch="march", outcome="done", answered=1, result_bytes=len(ANSWERS), result_sha256=sha256_hex(ANSWERS)
+    )
+    one, two = fleet.ids
+    with fleet.hub.database.transaction() as session:
+        batch = [(one, offer_of(b"others", "march")), (two, told), (two, offer_of(ANSWERS, "march"))]
+        handlers.handle(session, batch, utc_now())
+        session.flush()
+        assert uploads.answers(session, two)[sha256_hex(ANSWERS)].state == "credit"
+
+
+def test_the_controller_is_told_of_jobs_as_of_intents(sqlite_fleet: Fleet) -> None:
+    heard: list[frozenset[str]] = []
+    sqlite_fleet.hub.database.on_commit = heard.append
+    sqlite_fleet.create()
+    sqlite_fleet.client.post("/api/v1/batches/march/cancel").raise_for_status()
+    assert [words & {"batches", "intents"} for words in heard] == [{"batches", "intents"}] * 2
+
+
 def test_answers_beyond_the_jobs_bound_and_of_a_revoked_device_are_refused(sqlite_fleet: Fleet) -> None:
     sqlite_fleet.create(max_result_bytes=5)
     sqlite_fleet.tell(0, result_sha256=sha256_hex(ANSWERS), result_bytes=len(ANSWERS))
@@ -153,6 +206,30 @@ def test_answers_beyond_the_jobs_bound_and_of_a_revoked_device_are_refused(sqlit
     with sqlite_fleet.hub.database.transaction() as session:
         revoke(session, session.get_one(Device, sqlite_fleet.ids[0]), by="ada", reason="", now=utc_now())
     assert sqlite_fleet.send(b"x").reason == "the device was revoked"
+
+
+@pytest.mark.parametrize("said_bytes", [0, len(ANSWERS)])
+def test_the_room_for_answers_holds_whatever_devices_say_of_them_and_whoever_has_credit(
+    fleet: Fleet, said_bytes: int
+) -> None:
+    fleet.create()
+    fleet.max_bytes = 2 * len(ANSWERS) - 1
+    uploads, offer = fleet.uploads(), offer_of(ANSWERS, "march")
+    for device, device_id in enumerate(fleet.ids):
+        fleet.tell(device, result_sha256=offer.sha256, result_bytes=said_bytes)
+        with fleet.hub.database.transaction() as session:
+            uploads.offer(session, device_id, offer, utc_now())
+    one, two = (uploads.chunk(device_id, offer.sha256, 0, ANSWERS, utc_now()) for device_id in fleet.ids)
+    assert one is not None
+    assert two is not None
+    assert (one.state, two.state) == ("stored", "refused"), "both had credit"
+    assert "SHOAL_BATCH_ANSWERS_MAX_BYTES" in two.reason
+    assert [row["is_stored"] for row in fleet.show()["devices"]] == [True, False]
+    with fleet.hub.database.transaction() as session:
+        fleet.uploads().offer(session, fleet.ids[1], offer, utc_now())
+        session.flush()
+        answer = uploads.answers(session, fleet.ids[1])[offer.sha256]
+    assert f"keeps {len(ANSWERS)} bytes" in answer.reason, "also once it is counted again"
 
 
 def test_answers_are_kept_for_their_time_and_how_the_job_ended_stays(fleet: Fleet) -> None:

@@ -32,6 +32,14 @@ def test_all_devices_are_asked_until_the_hub_ceases_to(fleet: Fleet) -> None:
     assert fleet.client.delete("/api/v1/capture-requests/digits").status_code == 404
 
 
+def test_the_controller_is_told_of_what_is_asked_as_of_intents(sqlite_fleet: Fleet) -> None:
+    heard: list[frozenset[str]] = []
+    sqlite_fleet.hub.database.on_commit = heard.append
+    sqlite_fleet.want()
+    sqlite_fleet.client.delete("/api/v1/capture-requests/digits").raise_for_status()
+    assert [words & {"captures", "intents"} for words in heard] == [{"captures", "intents"}] * 2
+
+
 def test_only_the_devices_of_a_group_are_asked_and_who_leaves_it_no_more(fleet: Fleet) -> None:
     one, two = fleet.ids
     fleet.client.post("/api/v1/groups", json={"name": "cameras", "query": "tags.camera = yes"}).raise_for_status()

@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlmodel import select
 from tests.hub.captures.conftest import Fleet
 from tests.hub.captures.samples import X, npz, offer_of, packed
 
 from shoal_contract.limits import MAX_CAPTURE_BYTES
+from shoal_hub.captures.content import why_no_sample
 from shoal_hub.database import utc_now
 from shoal_hub.devices.revocation import revoke
 from shoal_hub.devices.tables import Device
-from shoal_hub.registry.tables import Artifact
+from shoal_hub.registry.tables import Artifact, Version
 
 
 def test_a_sample_is_kept_with_what_is_known_of_it_under_the_device_that_sent_it(fleet: Fleet) -> None:
@@ -72,6 +74,20 @@ def test_a_days_samples_and_bytes_and_the_hubs_room_are_bounded(fleet: Fleet) ->
     assert "SHOAL_CAPTURES_MAX_BYTES" in fleet.offer(offer_of(packed(4))).reason
 
 
+def test_the_hubs_room_holds_for_samples_that_all_had_credit(fleet: Fleet) -> None:
+    fleet.want()
+    samples = [packed(device) for device in range(2)]
+    fleet.max_bytes = len(samples[0]) + len(samples[1]) - 1
+    uploads, answers = fleet.uploads(), []
+    for device_id, data in zip(fleet.ids, samples, strict=True):
+        with fleet.hub.database.transaction() as session:
+            uploads.offer(session, device_id, offer_of(data), utc_now())
+    for device_id, data in zip(fleet.ids, samples, strict=True):
+        answers.append(uploads.chunk(device_id, offer_of(data).sha256, 0, data, utc_now()))
+    assert [answer.state for answer in answers if answer] == ["stored", "refused"]
+    assert len(fleet.captures()) == 1
+
+
 def test_an_artifact_that_the_hub_has_is_no_sample_for_naming_its_hash(fleet: Fleet) -> None:
     fleet.want()
     data = packed()
@@ -93,12 +109,23 @@ def inflating() -> bytes:
     return buffer.getvalue()
 
 
+def damaged(*, is_deflated: bool) -> bytes:
+    """Return an .npz whose headers are good, and whose numbers are not what was written."""
+    buffer = io.BytesIO()
+    (np.savez_compressed if is_deflated else np.savez)(buffer, x=np.arange(4096, dtype=np.float32))
+    sample = bytearray(buffer.getvalue())
+    sample[len(sample) // 2] ^= 0xFF
+    return bytes(sample)
+
+
 @pytest.mark.parametrize(
     ("sample", "says"),
     [
         (b"no archive", "no zip archive"),
+        (damaged(is_deflated=False), "no .npz: Bad CRC-32"),
+        (damaged(is_deflated=True), "no .npz"),
         (npz(x=np.array([{}], dtype=object)), "pickled"),
-        (npz(x=np.zeros(2, dtype=np.float32)), "2 elements, 1 were expected"),
+        (npz(x=np.zeros(2, dtype=np.float32)), "2 elements, 1 or an even part were expected"),
         (npz(x=np.array(0.5)), "float64"),
         (npz(y=X), "arrays y found"),
         (npz(), "of none"),
@@ -111,6 +138,45 @@ def test_what_is_no_sample_of_the_model_is_refused(sqlite_fleet: Fleet, sample: 
     assert answer.state == "refused"
     assert says in answer.reason
     assert sqlite_fleet.captures() == []
+
+
+ANY, ROW, WHOLE, FIXED = (-1, 2, 3), (-1, 6), (2, 3), (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("is_batched", "shape", "sizes", "is_taken"),
+    [
+        (False, WHOLE, (2, 3), True),
+        (False, WHOLE, (6,), True),
+        (False, WHOLE, (3,), False),
+        (False, (), (), True),
+        (False, (-1, 3), (5, 3), True),
+        (True, ANY, (2, 3), True),
+        (True, ROW, (12,), True),
+        (True, ROW, (5,), False),
+        (True, ROW, (0,), False),
+        (True, FIXED, (6,), True),
+        (True, FIXED, (4, 6), True),
+        (True, FIXED, (5,), False),
+        (True, (), (), True),
+        (True, (2,), (2,), True),
+        (True, (2,), (4,), False),
+    ],
+)
+def test_what_a_device_keeps_of_an_input_is_taken_and_nothing_else(
+    is_batched: bool, shape: tuple[int, ...], sizes: tuple[int, ...], is_taken: bool
+) -> None:
+    sample, inputs = npz(x=np.zeros(sizes, dtype=np.float32)), [{"name": "x", "datatype": "FP32", "shape": shape}]
+    reason = why_no_sample(sample, inputs, MAX_CAPTURE_BYTES, is_batched=is_batched)
+    assert (reason == "") == is_taken, reason
+
+
+def test_a_sample_of_a_version_without_batches_is_a_whole_request(sqlite_fleet: Fleet) -> None:
+    with sqlite_fleet.hub.database.transaction() as session:
+        version = session.exec(select(Version)).one()
+        version.batching, version.inputs = "none", [{"name": "x", "datatype": "FP32", "shape": (2, 3)}]
+    sqlite_fleet.want()
+    assert sqlite_fleet.send(packed(content=npz(x=np.zeros((2, 3), dtype=np.float32)))).state == "stored"
 
 
 @pytest.mark.parametrize(

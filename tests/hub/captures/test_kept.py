@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 
+import pytest
 from fastapi.testclient import TestClient
 from sqlmodel import select
 from tests.hub.captures.conftest import Fleet
 from tests.hub.captures.samples import packed
 
 from shoal_hub.api import create_app
+from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.captures.kept import CapturePruner
 from shoal_hub.database import utc_now
 from shoal_hub.operators.roles import Role
@@ -47,6 +49,24 @@ def test_who_looked_at_a_sample_is_in_the_audit_trail(fleet: Fleet) -> None:
     fleet.client.get(f"/api/v1/captures/{shown['id']}/content").raise_for_status()
     entry = fleet.client.get("/api/v1/audit").json()[-1]
     assert (entry["action"], entry["subject"]) == ("captures.fetch_capture", f"captures/{shown['id']}")
+
+
+def test_a_sample_is_read_when_that_somebody_looks_at_it_is_committed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.want()
+    fleet.send(packed())
+    [shown] = fleet.captures()
+    read, seen = fleet.hub.artifacts.read, list[str]()
+
+    def look(sha256: str) -> bytes:
+        with fleet.hub.database.transaction() as session:
+            seen.extend(session.exec(select(AuditEntry.action).where(AuditEntry.action == "captures.fetch_capture")))
+        return read(sha256)
+
+    monkeypatch.setattr(fleet.hub.artifacts, "read", look)
+    fleet.client.get(f"/api/v1/captures/{shown['id']}/content").raise_for_status()
+    assert seen == ["captures.fetch_capture"]
 
 
 def test_a_deleted_sample_is_gone_with_its_bytes(fleet: Fleet) -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,16 @@ def test_words_for_people_who_watch_are_not_followed() -> None:
     pace = Pace(LONGEST_REST_S)
     pace.hear(UNHEARD, 100.0, Speaker.OPERATOR)
     assert (pace.due_s, pace.take()) == (math.inf, frozenset())
+
+
+@pytest.mark.parametrize("word", ["captures", "batches", "features"])
+def test_samples_and_answers_that_come_wake_nobody_and_what_an_operator_wants_of_devices_does(word: str) -> None:
+    pace = Pace(LONGEST_REST_S)
+    pace.rest(0.02, 100.0, 5000)
+    pace.hear(frozenset({word, "events"}), 100.0, Speaker.DEVICES)
+    assert pace.due_s == math.inf
+    pace.hear(frozenset({word, "events", "intents"}), 100.1, Speaker.OPERATOR)
+    assert pace.due_s < 100.15
 
 
 def test_what_devices_say_after_a_look_is_gathered_and_an_operators_word_is_not() -> None:

@@ -53,6 +53,16 @@ def test_a_device_is_told_of_what_is_assigned_of_each_change_and_of_the_end(flee
     assert fleet.wanted(one) is None
 
 
+def test_the_controller_is_told_of_assignments_as_of_intents(sqlite_fleet: Fleet) -> None:
+    heard: list[frozenset[str]] = []
+    sqlite_fleet.set()
+    sqlite_fleet.hub.database.on_commit = heard.append
+    sqlite_fleet.assign("pumps", device_id=sqlite_fleet.ids[0])
+    sqlite_fleet.set(**features(max_waiting=50))
+    sqlite_fleet.unassign("pumps", device_id=sqlite_fleet.ids[0])
+    assert [words & {"features", "intents"} for words in heard] == [{"features", "intents"}] * 3
+
+
 def test_what_is_assigned_twice_is_told_once_and_stays_until_both_are_gone(fleet: Fleet) -> None:
     one, two, three = fleet.ids
     fleet.send("POST", "/groups", name="plant", devices=[one, two])

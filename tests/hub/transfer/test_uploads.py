@@ -1,11 +1,11 @@
 """Blobs that devices upload: asked for, kept in parts, checked as a whole."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlmodel import select
+from sqlmodel import Session, select
 from tests.simulators.rows import NOON, add_device
 
 from shoal_contract.ids import sha256_hex
@@ -175,6 +175,41 @@ def test_what_its_purpose_does_not_keep_is_refused_with_the_reason(
     assert (answers[2].state, answers[2].reason) == ("refused", "it is no sample")
 
 
+def _failing(error: Exception) -> Purpose:
+    def keep(session: Session, upload: Upload, _data: bytes, _now: datetime) -> str:
+        session.get_one(Device, upload.device_id).name = "half done"
+        session.flush()
+        raise error
+
+    return Purpose(lambda *_: "", lambda *_: False, keep)
+
+
+def test_what_its_purpose_fails_at_is_refused_once_and_for_all(
+    database: Database, device_id: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uploads = Uploads(database, tmp_path / "uploads", {"federated_update": _failing(ZeroDivisionError("oh"))}, QUOTA)
+    _offer(uploads, database, device_id)
+    answers = [uploads.chunk(device_id, SHA, index, _chunk(index), NOON) for index in range(3)]
+    assert answers[2] is not None
+    assert (answers[2].state, answers[2].reason) == ("refused", "the hub failed at it: ZeroDivisionError")
+    assert uploads.chunk(device_id, SHA, 2, _chunk(2), NOON) is None
+    assert "ZeroDivisionError: oh" in caplog.text
+    with database.session() as session:
+        assert session.get_one(Device, device_id).name != "half done", "what it had begun is undone"
+
+
+def test_a_blob_is_kept_once_the_disk_has_room_again(database: Database, device_id: str, tmp_path: Path) -> None:
+    uploads = Uploads(database, tmp_path / "uploads", {"federated_update": _failing(OSError("no space"))}, QUOTA)
+    _offer(uploads, database, device_id)
+    with pytest.raises(OSError, match="no space"):
+        [uploads.chunk(device_id, SHA, index, _chunk(index), NOON) for index in range(3)]
+    kept = Purpose(lambda *_: "", lambda *_: False, lambda *_: "")
+    again = Uploads(database, tmp_path / "uploads", {"federated_update": kept}, QUOTA)
+    answer = again.chunk(device_id, SHA, 2, _chunk(2), NOON)
+    assert answer is not None
+    assert answer.state == "stored"
+
+
 def test_an_idle_upload_is_asked_about_by_its_own_purpose(database: Database, device_id: str, tmp_path: Path) -> None:
     asked: list[BlobOffer] = []
 
@@ -300,6 +335,47 @@ def test_a_days_bytes_count_whether_the_blobs_came_to_something_or_not(
         uploads.offer(session, device_id, refused, NOON + timedelta(days=1, seconds=1))
     with database.session() as session:
         assert uploads.answers(session, device_id)[refused.sha256].state == "credit", "a day later there is room again"
+
+
+def _taken_of_a_device_that_ends_nothing(
+    uploads: Uploads, database: Database, device_id: str, blobs: list[tuple[BlobOffer, bytes]]
+) -> int:
+    """Have a device offer blobs in turn and send all of each but one chunk; return the bytes that were asked for."""
+    taken = 0
+    for offer, data in blobs:
+        _, missing = _offer(uploads, database, device_id, offer)
+        for index in missing[:-1]:
+            uploads.chunk(device_id, offer.sha256, index, data[index * CHUNK : (index + 1) * CHUNK], NOON)
+            taken += CHUNK
+    return taken
+
+
+@pytest.mark.parametrize("different", [2, 40])
+def test_what_came_of_blobs_that_are_given_up_counts_for_the_day(
+    database: Database, device_id: str, tmp_path: Path, different: int
+) -> None:
+    purpose = Purpose(lambda *_: "", lambda *_: False, lambda *_: "", is_one_at_a_time=True)
+    uploads = Uploads(database, tmp_path / "uploads", {"capture": purpose}, SMALL)
+    one_by_one = [_blob(number % different, chunks=4) for number in range(40)]
+    about = {"purpose": "capture", "about": "digits"}
+    blobs = [(offer.model_copy(update=about), data) for offer, data in one_by_one]
+    assert 0 < _taken_of_a_device_that_ends_nothing(uploads, database, device_id, blobs) <= SMALL.bytes_per_day
+    with database.session() as session:
+        assert len(session.exec(select(Upload)).all()) <= 41
+    later = NOON + timedelta(days=1, seconds=1)
+    with database.transaction() as session:
+        uploads.offer(session, device_id, blobs[0][0], later)
+        session.flush()
+        assert uploads.answers(session, device_id)[blobs[0][0].sha256].state == "credit", "a day later"
+
+
+def test_what_came_of_a_blob_before_its_size_was_another_counts_for_the_day(
+    database: Database, store: ArtifactStore, device_id: str, tmp_path: Path
+) -> None:
+    uploads = _limited(database, store, tmp_path)
+    (offer, data), larger = _blob(1, chunks=4), {"size_bytes": MAX_BLOB_BYTES + 1}
+    blobs = [(offer, data), (offer.model_copy(update=larger), data)] * 20
+    assert 0 < _taken_of_a_device_that_ends_nothing(uploads, database, device_id, blobs) <= SMALL.bytes_per_day
 
 
 def test_tiny_blobs_count_for_a_chunk_each(
