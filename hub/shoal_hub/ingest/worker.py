@@ -232,7 +232,7 @@ class IngestWorker:
         try:
             for device_id in self._uploads.idle(utc_now() - _IDLE, utc_now()):
                 self._answer_blobs(device_id)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, OSError):  # chunks of an upload that ends go while they are looked at
             log.exception("asking for what is missing of uploads failed; trying again")
 
     def _take_chunk(self, message: Message) -> None:

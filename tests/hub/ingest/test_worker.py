@@ -72,6 +72,19 @@ def test_the_broker_is_told_of_a_chunk_that_could_not_be_kept_or_it_would_send_n
     assert acknowledged == [topic]
 
 
+def test_chunks_that_go_while_idle_uploads_are_looked_for_do_not_end_the_thread(
+    worker: IngestWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def idle(*_: object) -> list[str]:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(worker._uploads, "idle", idle)
+
+    worker._ask_idle()
+
+    assert "trying again" in caplog.text
+
+
 def test_a_device_that_makes_up_topics_fills_no_table(worker: IngestWorker, sqlite_database: Database) -> None:
     acknowledged: list[str] = []
     for index in range(50):
