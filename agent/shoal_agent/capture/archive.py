@@ -2,7 +2,9 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
@@ -10,6 +12,17 @@ from shoal_agent.capture.errors import CaptureError
 from shoal_agent.engines import Array
 
 _NUMBERS = "biuf"
+_DAMAGE: Final = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile, zlib and numpy raise at bytes that are no archive of arrays."""
 
 
 def to_npz(arrays: Mapping[str, Array]) -> bytes:
@@ -40,7 +53,7 @@ def from_npz(data: bytes, max_bytes: int) -> dict[str, Array]:
                 raise CaptureError(f"{doing}: {size_bytes} bytes found, at most {max_bytes} expected", remedy)
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
-    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise CaptureError(f"{doing}: {error}", remedy) from error
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in _NUMBERS:

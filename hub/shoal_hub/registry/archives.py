@@ -9,6 +9,7 @@ import math
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
@@ -65,7 +66,7 @@ def check_keras(path: Path, max_unpacked_bytes: int) -> None:
             raise _refuse(path, f"its config.json has more than {_MAX_CONFIG_BYTES} bytes")
         try:
             config = json.loads(archive.read("config.json"))
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise _refuse(path, "its config.json is not JSON") from error
         for part in _objects(config):
             _check_layer(path, part)
@@ -110,7 +111,7 @@ def _check_array(path: Path, member: zipfile.ZipInfo, file: IO[bytes]) -> None:
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
         header_bytes = file.tell()
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise _refuse(
             path, f"its member {member.filename[:80]!r} is no array of numbers ({str(error)[:100]})"
         ) from error

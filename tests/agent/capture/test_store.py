@@ -210,3 +210,17 @@ def test_an_archive_that_inflates_too_far_or_holds_objects_is_refused(tmp_path: 
     for data in ((tmp_path / "objects.npz").read_bytes(), b"PK no archive", b"", to_npz({"x": np.array(["text"])})):
         with pytest.raises(CaptureError, match="reading a sample as .npz"):
             from_npz(data, 10_000)
+
+
+def test_an_archive_that_is_damaged_anywhere_is_refused_or_read(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "whole.npz", x=np.arange(300, dtype=np.int64) % 7)
+    whole = (tmp_path / "whole.npz").read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 3):
+        data = bytearray(whole)
+        data[place] ^= 0xFF
+        try:
+            from_npz(bytes(data), 10_000)
+        except CaptureError:
+            refused += 1
+    assert refused > len(whole) / 10
