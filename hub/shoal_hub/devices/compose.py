@@ -34,6 +34,7 @@ BATCHES: Final = "batches/"
 _CONTENT: Final = TypeAdapter(
     tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None, dict[str, DesiredTrial]]
 )
+_WITHOUT_HANDOVER: Final = {3: {"handover"}}
 _NO_CONFIG: Final = DesiredConfig()
 _CALLED: Final = TypeAdapter(dict[str, DesiredComposition])
 _Body = (
@@ -115,12 +116,15 @@ class Composition:
     def content_sha256(self) -> str:
         """SHA-256 of the content: equal for equal content, whatever the intents behind it."""
         content = (self.models, self.federated, self.config, self.site, self.trials)
+        # A site had no handover at first, and one without is what it was.
+        has_none = self.site is not None and self.site.handover is None
+        main = _CONTENT.dump_json(content, exclude=_WITHOUT_HANDOVER if has_none else None)
         # The others come after these, and only where there are any: what devices without them have stays what it was.
         others = (self.features, self.captures, *(self.batches[name] for name in sorted(self.batches)))
         parts = [one.model_dump_json().encode() for one in others if one is not None]
         names = "".join(f"{name}/" for name in sorted(self.batches)).encode()  # no name has a slash
         compositions = _CALLED.dump_json(self.compositions) if self.compositions else b""
-        return hashlib.sha256(b"".join([_CONTENT.dump_json(content), *parts, names, compositions])).hexdigest()
+        return hashlib.sha256(b"".join([main, *parts, names, compositions])).hexdigest()
 
 
 def compose(intents: Iterable[Wanted], now: datetime) -> Composition:

@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
+from pydantic import ValidationError
 from sqlalchemy import JSON, String, bindparam, cast, func, insert, or_, true
 from sqlalchemy import select as select_columns
 from sqlalchemy.dialects import postgresql, sqlite
@@ -108,9 +109,19 @@ def set_intents_of(
     rows = select(Intent.device_id, Intent.body).where(Intent.owner == owner, Intent.section == section)
     standing = dict(session.exec(rows).all())
     _drop(session, sorted(standing.keys() - wanted.keys()), owner, section)
-    told = {device_id: _urgent_if(kind, body).model_dump(mode="json") for device_id, body in wanted.items()}
-    bodies = {device_id: body for device_id, body in wanted.items() if standing.get(device_id) != told[device_id]}
+    bodies = {one: body for one, body in wanted.items() if not _is_told(standing.get(one), _urgent_if(kind, body))}
     replace_intents(session, section, kind=kind, owner=owner, bodies=bodies, replaces=(), now=now)
+
+
+def _is_told(standing: Any, body: Body) -> bool:  # noqa: ANN401 - JSON, None for none
+    """Whether what stands says what a body says; an earlier hub may have written it without fields that are new."""
+    told = body.model_dump(mode="json")
+    if standing is None or standing == told:
+        return standing is not None
+    try:
+        return bool(type(body).model_validate(standing).model_dump(mode="json") == told)
+    except ValidationError:
+        return False
 
 
 def replace_intents(

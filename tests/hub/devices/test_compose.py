@@ -109,6 +109,16 @@ def test_the_content_hash_speaks_of_the_content_alone() -> None:
     assert compose([wanted(1)], NOON).content_sha256 != compose([wanted(2)], NOON).content_sha256
 
 
+def test_what_a_site_without_handover_says_has_the_hash_that_it_had_before_there_was_any() -> None:
+    body = {"name": "warehouse", "cache": "d-" + "a" * 16, "host": "cache.lan", "port": 9000}
+    members = {"members": ["d-" + "b" * 16]}
+    site = wanted(2, "default", "site", body=body | members)
+    earlier = "38fd819ac8aa8d8a0581f7ab96640dfaaf819144b25b8fd5de45348fd1c14ca2"
+    assert compose([wanted(1), site], NOON).content_sha256 == earlier
+    handed = wanted(2, "default", "site", body=body | members | {"handover": {"peers": []}})
+    assert compose([wanted(1), handed], NOON).content_sha256 != earlier
+
+
 def test_features_are_a_section_and_change_nothing_for_devices_without_them() -> None:
     without = compose([wanted(1)], NOON)
     body = DesiredFeatures(pipelines={"pumps": Pipeline(source=HttpSource(), definitions=("vibration",))})
