@@ -103,6 +103,13 @@ def test_a_job_is_wanted_of_its_devices_until_it_is_cancelled(fleet: Fleet) -> N
     assert fleet.wanted(fleet.ids[0]) == {}
 
 
+def test_a_job_without_room_in_a_state_is_refused_at_once(sqlite_fleet: Fleet) -> None:
+    refused = sqlite_fleet.create(keep=[f"{n:02}" + "x" * 126 for n in range(64)])
+    assert refused.status_code == 422
+    assert "at most 4096 have room in a state" in refused.json()["error"]["message"]
+    assert sqlite_fleet.client.get("/api/v1/batches").json() == []
+
+
 def test_the_devices_of_a_group_are_those_that_are_in_it_now(fleet: Fleet) -> None:
     fleet.client.post("/api/v1/groups", json={"name": "plant", "devices": fleet.ids[:1]}).raise_for_status()
     assert fleet.create(groups=["plant"], devices=[]).json()["counts"] == {"open": 1}
