@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlmodel import Session, col, select
 
 from shoal_contract.captures import CaptureReason, DesiredCapture, DesiredCaptures
+from shoal_hub.bulk import Query
 from shoal_hub.captures.tables import CaptureRequest
 from shoal_hub.database import AdvisoryLock, Database, announce, hold
 from shoal_hub.devices import placing
@@ -44,7 +45,7 @@ class Asked:
 
 
 def ask_for(session: Session, model: str, asked: Asked, *, by: str, now: datetime) -> CaptureRequest:
-    """Have devices send samples of a model, or ask for others than before.
+    """Have devices send samples of a model, or ask for others than before; asked for as they are, nothing happens.
 
     Raises:
         NotFoundError: There is no such model or group.
@@ -61,9 +62,14 @@ def ask_for(session: Session, model: str, asked: Asked, *, by: str, now: datetim
             f"asking for samples of {model}: those of {MAX_REQUESTS} models are asked for, which is the most",
             "cease to ask for others: shoal captures unwant",
         )
-    row = row or CaptureRequest(model=model, revision=0, set_by=by, set_at=now, **vars(asked))
-    for name, value in vars(asked).items():
-        setattr(row, name, list(value) if isinstance(value, tuple) else value)
+    wanted: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in vars(asked).items()
+    }
+    if row is not None and wanted == {name: getattr(row, name) for name in wanted}:
+        return row
+    row = row or CaptureRequest(model=model, revision=0, set_by=by, set_at=now, **wanted)
+    for name, value in wanted.items():
+        setattr(row, name, value)
     row.revision, row.set_by, row.set_at = row.revision + 1, by, now
     session.add(row)
     session.flush()
@@ -135,13 +141,17 @@ def _asked_of_each(session: Session, rows: Sequence[CaptureRequest], now: dateti
     members = members_of(session, (row.group for row in rows if row.group is not None), now)
     everybody: list[str] = []
     if any(row.group is None for row in rows):
-        everybody = list(session.exec(select(Device.id).where(col(Device.revoked_at).is_(None))))
+        session.flush()  # they are read by column
+        everybody = [device_id for (device_id,) in _EVERYBODY.rows(session)]
     asked: dict[str, str] = {}
     for row in rows:
         one = f"{row.model}:{row.revision}"
         for device_id in everybody if row.group is None else members[row.group]:
             asked[device_id] = f"{asked[device_id]},{one}" if device_id in asked else one
     return asked
+
+
+_EVERYBODY: Final = Query(select(Device.id).where(col(Device.revoked_at).is_(None)))
 
 
 def _wanted(row: CaptureRequest) -> DesiredCapture:

@@ -13,6 +13,7 @@ from tests.simulators.rows import add_device, add_version
 from shoal_contract.captures import DesiredCapture, DesiredCaptures
 from shoal_hub.captures.asking import Asked, ask_for, follow_captures, place
 from shoal_hub.database import AdvisoryLock, hold, utc_now
+from shoal_hub.devices.desired import stale_devices, take_marks
 from shoal_hub.devices.group_changes import delete_group
 from shoal_hub.devices.revocation import revoke
 from shoal_hub.devices.tables import Device
@@ -39,6 +40,15 @@ def test_all_devices_are_asked_until_the_hub_ceases_to(fleet: Fleet) -> None:
     assert fleet.client.delete("/api/v1/capture-requests/digits").status_code == 200
     assert [fleet.asked(one) for one in fleet.ids] == [None, None]
     assert fleet.client.delete("/api/v1/capture-requests/digits").status_code == 404
+
+
+def test_asked_for_as_they_are_nobody_is_told_anything(fleet: Fleet) -> None:
+    first = fleet.want(reasons=["low_confidence"]).json()
+    with fleet.hub.database.transaction() as session:
+        assert sorted(take_marks(session, fleet.ids)) == sorted(fleet.ids)
+    assert fleet.want(reasons=["low_confidence"]).json() == first
+    with fleet.hub.database.session() as session:
+        assert stale_devices(session, 10) == []
 
 
 def test_only_the_devices_of_a_group_are_asked_and_who_leaves_it_no_more(fleet: Fleet) -> None:
