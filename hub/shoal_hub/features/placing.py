@@ -26,6 +26,7 @@ class Sets:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._merged: dict[str, Merged] = {}
+        self._bodies: dict[tuple[str, int], DesiredFeatures] = {}
 
     def merged(self, sets: str) -> Merged:
         """Return what a device of these sets computes, and what is left out of it."""
@@ -39,8 +40,11 @@ class Sets:
 
     def _body(self, name: str, number: int) -> DesiredFeatures:
         """Return a version; one that is no longer kept has nothing to compute."""
-        row = self._session.get(FeatureSetVersion, (name, number))
-        return DesiredFeatures() if row is None else DesiredFeatures.model_validate(row.body)
+        if (name, number) not in self._bodies:
+            row = self._session.get(FeatureSetVersion, (name, number))
+            body = DesiredFeatures() if row is None else DesiredFeatures.model_validate(row.body)
+            self._bodies[name, number] = body
+        return self._bodies[name, number]
 
 
 def split(sets: str) -> dict[str, int]:
