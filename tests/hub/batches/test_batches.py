@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from tests.simulators.rows import add_device, add_version, apply_reported, make_report
 
 from shoal_contract.batch_jobs import BatchResult, DesiredBatch
@@ -171,6 +172,21 @@ def test_answers_are_kept_for_their_time_and_how_the_job_ended_stays(fleet: Flee
     assert (pruner.step(utc_now()), pruner.step(utc_now() + timedelta(days=31))) == (0, 1)
     assert not fleet.hub.artifacts.has(sha256_hex(ANSWERS))
     assert (fleet.show()["devices"][0]["outcome"], fleet.show()["devices"][0]["is_stored"]) == ("done", False)
+
+
+def test_answers_whose_time_is_over_are_found_without_a_look_at_every_device(sqlite_fleet: Fleet) -> None:
+    database, asked = sqlite_fleet.hub.database, list[tuple[str, Any]]()
+
+    def note(_c: Any, _u: Any, statement: str, parameters: Any, _x: Any, _m: bool) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    AnswerPruner(database, sqlite_fleet.hub.artifacts, timedelta(days=30)).step(utc_now())
+    event.remove(database.engine, "before_cursor_execute", note)
+    [(statement, parameters)] = [one for one in asked if "FROM batch_devices" in one[0]]
+    with database.session() as session:
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    assert "USING INDEX ix_batch_devices_is_stored_ended_at (is_stored=? AND ended_at<?)" in str(plan)
 
 
 def test_the_end_of_a_job_that_a_device_was_not_given_is_dropped_with_an_event(sqlite_fleet: Fleet) -> None:
