@@ -54,6 +54,8 @@ MAX_FEATURES_BYTES: Final = 64 * 1024
 """The section `features` of one desired state, as JSON: what else it says has to have room beside it."""
 MAX_COMPOSITION_BYTES: Final = 4 * 1024
 """One section `compositions/<name>` of a desired state, as JSON."""
+MAX_BATCH_BYTES: Final = 4 * 1024
+"""One section `batches/<name>` of a desired state, as JSON."""
 MAX_TENSOR_BYTES: Final = 1024 * 1024
 """One golden tensor inside a manifest."""
 MAX_GENERATED_BYTES: Final = 64 * 1024 * 1024

@@ -57,8 +57,13 @@ class AdvisoryLock(IntEnum):
     """Held by the controller in charge, for as long as it is."""
     AUDIT = 7462533
     """Held by a transaction from its entries in the audit trail to its commit."""
+    FEATURES = 7462534
+    """Held by a transaction that changes feature sets or whom they are assigned to, before any row of it."""
+    CAPTURES = 7462535
+    """Held by a transaction that changes of whom samples are asked, before any row of it; after `FEATURES`."""
 
 
+_HOLD: Final = text("SELECT pg_advisory_xact_lock(:key)")
 SECRET: Final = {"audit": "secret"}
 """`info` of a column that the audit trail must not show: hashes of secrets, keys."""
 UNAUDITED: Final = {"audit": "none"}
@@ -236,6 +241,12 @@ def announce(session: Session, what: str) -> None:
     session.info.setdefault("announced", set()).add(what)
 
 
+def hold(session: Session, lock: AdvisoryLock) -> None:
+    """Hold a lock until the transaction ends; on SQLite, whose writers come one after the other, there is none."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.connection().execute(_HOLD.bindparams(key=lock))
+
+
 def add_unless_there(session: Session, *rows: SQLModel) -> None:
     """Add rows; those that another transaction has added meanwhile, as PostgreSQL lets it, stand.
 
@@ -318,4 +329,4 @@ def _open_sqlite(url: Any) -> Engine:  # noqa: ANN401 - sqlalchemy.engine.URL, k
 def _lock_migrations(connection: Connection) -> None:
     """Let one process migrate at a time; on SQLite the immediate transaction is the lock."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.MIGRATIONS})
+        connection.execute(_HOLD.bindparams(key=AdvisoryLock.MIGRATIONS))

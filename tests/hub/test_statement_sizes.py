@@ -8,15 +8,23 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import event
 from sqlmodel import Session, select
+from tests.simulators.feature_sets import features
 from tests.simulators.rows import HARDWARE, NOON, add_version, make_report
 
+from shoal_contract.features import DesiredFeatures
 from shoal_contract.ids import new_device_id, sha256_hex
 from shoal_contract.reported import ModelReport, SlotReport
 from shoal_contract.telemetry import VersionCost
+from shoal_hub.captures.asking import Asked, ask_for, cease_to_ask
 from shoal_hub.context import HubContext
 from shoal_hub.devices.desired import mark_due
+from shoal_hub.devices.group_changes import GroupChange, create_group
+from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.revocation import note_heard
 from shoal_hub.devices.tables import Device
+from shoal_hub.features.assign import assign, unassign
+from shoal_hub.features.sets import put_set
+from shoal_hub.features.status import statuses
 from shoal_hub.monitoring.settle import settle_signals
 from shoal_hub.monitoring.tables import DriftSignal
 from shoal_hub.registry.costs import take_costs
@@ -95,3 +103,20 @@ def test_a_trial_and_a_rollout_of_a_large_fleet_begin_and_end_with_statements_of
             assert started.status_code == 201, started.text
             assert client.post(f"/api/v1/{kind}/{started.json()['id']}/{end}").status_code == 200
     assert max(sizes) > 100
+
+
+def test_what_all_devices_are_asked_or_compute_takes_few_statements_of_a_bounded_size(
+    hub: HubContext, ids: list[str]
+) -> None:
+    asked = Asked(None, (), 5, 700, 9.0)
+    with bounded(hub) as sizes, hub.database.transaction() as session:
+        ask_for(session, "digits", asked, by="ada", now=NOON)
+        put_set(session, "pumps", DesiredFeatures.model_validate(features()), by="ada", now=NOON)
+        create_group(session, "all", GroupChange(query="not tags.none = yes"), by="ada", now=NOON)
+        assign(session, "pumps", "groups", "all", by="ada", now=NOON)
+        assert len(intents_of(session, ids[0])) == 2
+        assert len(statuses(session, "pumps", limit=1000, offset=200)) == 1000
+        unassign(session, "pumps", "groups", "all", by="ada", now=NOON)
+        cease_to_ask(session, "digits", by="ada", now=NOON)
+        assert intents_of(session, ids[-1]) == []
+    assert len(sizes) < 100

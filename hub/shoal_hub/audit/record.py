@@ -9,18 +9,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlmodel import Session, col, select
 
 from shoal_hub.audit.actor import DEVICE_ROLE, ENROLMENT_ROLE, Actor
 from shoal_hub.audit.entry import START, Entry, canonical_json, hash_entry
 from shoal_hub.audit.tables import AuditEntry
-from shoal_hub.database import AdvisoryLock, announce, utc_now
+from shoal_hub.database import AdvisoryLock, announce, hold, utc_now
 
 WAKE: Final = "audit"
 """The word that has the controller anchor the trail at once."""
 _PENDING: Final = "audit pending"
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=AdvisoryLock.AUDIT)
 _MAX_NAME_CHARS: Final = 256
 _MAX_SUBJECT_CHARS: Final = 1024
 
@@ -69,8 +68,7 @@ def append_pending(session: Session) -> None:
     if session.in_nested_transaction() or not (pending := session.info.pop(_PENDING, [])):
         return
     session.flush()
-    if session.get_bind().dialect.name == "postgresql":
-        session.connection().execute(_LOCK)
+    hold(session, AdvisoryLock.AUDIT)
     newest = select(AuditEntry.sequence, AuditEntry.sha256).order_by(col(AuditEntry.sequence).desc()).limit(1)
     sequence, head = session.exec(newest).first() or (0, START)
     for one in pending:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select, update
 
 from shoal_contract.batch_jobs import MAX_BATCHES, DesiredBatch
+from shoal_contract.limits import MAX_BATCH_BYTES
 from shoal_hub.batches.tables import Batch, BatchDevice
 from shoal_hub.database import announce
 from shoal_hub.devices.compose import BATCHES
@@ -51,12 +52,17 @@ def hand_out(session: Session, name: str, body: DesiredBatch, who: Chosen, *, by
 
     Raises:
         NotFoundError: There is no such model, version, group or device.
-        InvalidInputError: The deadline has passed, or there are no devices, or too many.
+        InvalidInputError: The deadline has passed, it has no room in a state, or there are no devices, or too many.
         ConflictError: The name was given before, a device was revoked, or has as many jobs as it takes.
     """
     find_version(session, body.model, str(body.version) if body.version is not None else "latest")
     if body.deadline_at <= now:
         raise InvalidInputError(f"handing out {name}: its deadline {body.deadline_at} has passed", "give a later one")
+    if (size := len(body.model_dump_json().encode())) > MAX_BATCH_BYTES:
+        raise InvalidInputError(
+            f"handing out {name}: it takes {size} bytes, at most {MAX_BATCH_BYTES} have room in a state",
+            "keep fewer columns, or shorten their names in the files",
+        )
     chosen = _devices(session, name, who, now)
     row = Batch(
         name=name, body=body.model_dump(mode="json"), created_by=by, created_at=now, deadline_at=body.deadline_at

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import JSON, BigInteger, String
+from sqlalchemy import JSON, BigInteger, Index, String
 from sqlmodel import Field, SQLModel
 
 from shoal_hub.database import UNAUDITED, UtcDateTime
@@ -30,7 +30,10 @@ class BatchDevice(SQLModel, table=True):
     """A device that a job was handed out to; `is_stored` once its answers have come."""
 
     __tablename__ = "batch_devices"
-    __table_args__ = {"info": UNAUDITED}  # what devices tell; who they are, their intents show
+    __table_args__ = (
+        Index("ix_batch_devices_is_stored_ended_at", "is_stored", "ended_at"),
+        {"info": UNAUDITED},  # what devices tell; who they are, their intents show
+    )
 
     batch: str = Field(primary_key=True, foreign_key="batches.name", ondelete="CASCADE")
     device_id: str = Field(primary_key=True, foreign_key="devices.id", index=True)

@@ -1,14 +1,16 @@
 """Asks devices for samples of a model, ceases to ask, and tells each device what is asked of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlmodel import Session, col, select
 
 from shoal_contract.captures import CaptureReason, DesiredCapture, DesiredCaptures
+from shoal_hub.bulk import Query
 from shoal_hub.captures.tables import CaptureRequest
-from shoal_hub.database import Database, announce
+from shoal_hub.database import AdvisoryLock, Database, announce, hold
 from shoal_hub.devices import placing
 from shoal_hub.devices.compose import CAPTURES
 from shoal_hub.devices.groups import find_group
@@ -43,25 +45,31 @@ class Asked:
 
 
 def ask_for(session: Session, model: str, asked: Asked, *, by: str, now: datetime) -> CaptureRequest:
-    """Have devices send samples of a model, or ask for others than before.
+    """Have devices send samples of a model, or ask for others than before; asked for as they are, nothing happens.
 
     Raises:
         NotFoundError: There is no such model or group.
         ConflictError: So many models are asked for already.
     """
+    hold(session, AdvisoryLock.CAPTURES)
     if session.get(Model, model) is None:
         raise NotFoundError(f"asking for samples of {model}: there is no such model", "list them: shoal models list")
     if asked.group is not None:
         find_group(session, asked.group, is_locked=True)
-    row = session.get(CaptureRequest, model, with_for_update=True)
+    row = session.get(CaptureRequest, model)
     if row is None and len(session.exec(select(CaptureRequest.model)).all()) >= MAX_REQUESTS:
         raise ConflictError(
             f"asking for samples of {model}: those of {MAX_REQUESTS} models are asked for, which is the most",
             "cease to ask for others: shoal captures unwant",
         )
-    row = row or CaptureRequest(model=model, revision=0, set_by=by, set_at=now, **vars(asked))
-    for name, value in vars(asked).items():
-        setattr(row, name, list(value) if isinstance(value, tuple) else value)
+    wanted: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in vars(asked).items()
+    }
+    if row is not None and wanted == {name: getattr(row, name) for name in wanted}:
+        return row
+    row = row or CaptureRequest(model=model, revision=0, set_by=by, set_at=now, **wanted)
+    for name, value in wanted.items():
+        setattr(row, name, value)
     row.revision, row.set_by, row.set_at = row.revision + 1, by, now
     session.add(row)
     session.flush()
@@ -76,7 +84,8 @@ def cease_to_ask(session: Session, model: str, *, by: str, now: datetime) -> Cap
     Raises:
         NotFoundError: None are asked for.
     """
-    row = session.get(CaptureRequest, model, with_for_update=True)
+    hold(session, AdvisoryLock.CAPTURES)
+    row = session.get(CaptureRequest, model)
     if row is None:
         raise NotFoundError(f"no samples of {model} are asked for", "list what is: shoal captures wanted")
     session.delete(row)
@@ -104,36 +113,45 @@ def drop_group_captures(session: Session, group: str, now: datetime) -> None:
 
 def place(session: Session, now: datetime) -> None:
     """Tell each device what is asked of it, by who is in a group now."""
-    rows = session.exec(select(CaptureRequest).order_by(CaptureRequest.model).with_for_update()).all()
+    hold(session, AdvisoryLock.CAPTURES)
+    rows = _requests(session)
     asked = {f"{row.model}:{row.revision}": row for row in rows}
 
     def body_of(told: str) -> DesiredCaptures:
         return DesiredCaptures(models={asked[one].model: _wanted(asked[one]) for one in told.split(",")})
 
-    placing.place(session, OWNER, CAPTURES, _asked_of_each(session, now), body_of, now)
+    placing.place(session, OWNER, CAPTURES, _asked_of_each(session, rows, now), body_of, now)
 
 
 def follow_captures(database: Database, now: datetime) -> None:
     """Ask devices that came into a group or left it since the last look."""
     with database.session() as session:
-        has_news = told_of(session, OWNER) != _asked_of_each(session, now)
+        has_news = told_of(session, OWNER) != _asked_of_each(session, _requests(session), now)
     if has_news:
         with database.transaction() as session:
             place(session, now)
 
 
-def _asked_of_each(session: Session, now: datetime) -> dict[str, str]:
-    """Return what each device is asked, like `digits:2,parts:1`."""
-    rows = session.exec(select(CaptureRequest).order_by(CaptureRequest.model)).all()
+def _requests(session: Session) -> Sequence[CaptureRequest]:
+    return session.exec(select(CaptureRequest).order_by(CaptureRequest.model)).all()
+
+
+def _asked_of_each(session: Session, rows: Sequence[CaptureRequest], now: datetime) -> dict[str, str]:
+    """Return what each device is asked by these requests, like `digits:2,parts:1`."""
     members = members_of(session, (row.group for row in rows if row.group is not None), now)
     everybody: list[str] = []
     if any(row.group is None for row in rows):
-        everybody = list(session.exec(select(Device.id).where(col(Device.revoked_at).is_(None))))
-    asked: dict[str, list[str]] = {}
+        session.flush()  # they are read by column
+        everybody = [device_id for (device_id,) in _EVERYBODY.rows(session)]
+    asked: dict[str, str] = {}
     for row in rows:
+        one = f"{row.model}:{row.revision}"
         for device_id in everybody if row.group is None else members[row.group]:
-            asked.setdefault(device_id, []).append(f"{row.model}:{row.revision}")
-    return {one: ",".join(texts) for one, texts in asked.items()}
+            asked[device_id] = f"{asked[device_id]},{one}" if device_id in asked else one
+    return asked
+
+
+_EVERYBODY: Final = Query(select(Device.id).where(col(Device.revoked_at).is_(None)))
 
 
 def _wanted(row: CaptureRequest) -> DesiredCapture:

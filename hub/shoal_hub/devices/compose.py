@@ -17,7 +17,7 @@ from shoal_contract.captures import DesiredCaptures
 from shoal_contract.compositions import MAX_COMPOSITIONS, DesiredComposition
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
 from shoal_contract.features import DesiredFeatures
-from shoal_contract.limits import MAX_COMPOSITION_BYTES, MAX_FEATURES_BYTES
+from shoal_contract.limits import MAX_BATCH_BYTES, MAX_COMPOSITION_BYTES, MAX_FEATURES_BYTES
 from shoal_hub.devices.tables import IntentKind
 
 PRIORITY: Final[Mapping[IntentKind, int]] = {"pin": 4, "rollback": 3, "rollout": 2, "ab": 1, "default": 0}
@@ -34,6 +34,7 @@ BATCHES: Final = "batches/"
 _CONTENT: Final = TypeAdapter(
     tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None, dict[str, DesiredTrial]]
 )
+_WITHOUT_HANDOVER: Final = {3: {"handover"}}
 _NO_CONFIG: Final = DesiredConfig()
 _CALLED: Final = TypeAdapter(dict[str, DesiredComposition])
 _Body = (
@@ -69,6 +70,11 @@ _ONE: Final[Mapping[str, type[DesiredConfig | DesiredSite | DesiredFeatures | De
     SITE: DesiredSite,
     FEATURES: DesiredFeatures,
     CAPTURES: DesiredCaptures,
+}
+_MAX_BYTES: Final[Mapping[type[_Body], int]] = {
+    DesiredFeatures: MAX_FEATURES_BYTES,
+    DesiredComposition: MAX_COMPOSITION_BYTES,
+    DesiredBatch: MAX_BATCH_BYTES,
 }
 
 
@@ -115,12 +121,15 @@ class Composition:
     def content_sha256(self) -> str:
         """SHA-256 of the content: equal for equal content, whatever the intents behind it."""
         content = (self.models, self.federated, self.config, self.site, self.trials)
+        # A site had no handover at first, and one without is what it was.
+        has_none = self.site is not None and self.site.handover is None
+        main = _CONTENT.dump_json(content, exclude=_WITHOUT_HANDOVER if has_none else None)
         # The others come after these, and only where there are any: what devices without them have stays what it was.
         others = (self.features, self.captures, *(self.batches[name] for name in sorted(self.batches)))
         parts = [one.model_dump_json().encode() for one in others if one is not None]
         names = "".join(f"{name}/" for name in sorted(self.batches)).encode()  # no name has a slash
         compositions = _CALLED.dump_json(self.compositions) if self.compositions else b""
-        return hashlib.sha256(b"".join([_CONTENT.dump_json(content), *parts, names, compositions])).hexdigest()
+        return hashlib.sha256(b"".join([main, *parts, names, compositions])).hexdigest()
 
 
 def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
@@ -196,12 +205,9 @@ def _read(wanted: Wanted, prefix: str, taken: int, sections: Collection[str]) ->
 
 def _too_large(body: _Body) -> str:
     """Return why a body has no room in a state; empty if it has."""
-    size = len(body.model_dump_json()) if isinstance(body, DesiredFeatures | DesiredComposition) else 0
-    if isinstance(body, DesiredFeatures) and size > MAX_FEATURES_BYTES:
-        return f"its definitions and pipelines take {size} bytes, at most {MAX_FEATURES_BYTES} have room in a state"
-    if isinstance(body, DesiredComposition) and size > MAX_COMPOSITION_BYTES:
-        return f"it takes {size} bytes, at most {MAX_COMPOSITION_BYTES} have room in a state"
-    return ""
+    most = _MAX_BYTES.get(type(body))
+    size = 0 if most is None else len(body.model_dump_json().encode())
+    return f"it takes {size} bytes, at most {most} have room in a state" if most is not None and size > most else ""
 
 
 def _losers(ranked: list[Wanted], winner: Wanted) -> list[Conflict]:

@@ -16,6 +16,7 @@ from sqlmodel import Session, col, delete, update
 
 from shoal_contract.desired import DesiredState
 from shoal_contract.envelope import DESIRED_STATE_TYPE
+from shoal_contract.limits import MAX_ENVELOPE_BYTES
 from shoal_hub.bulk import Bulk, Query
 from shoal_hub.database import UtcDateTime, announce, as_texts, is_among
 from shoal_hub.devices.compose import Composition, compose
@@ -23,6 +24,7 @@ from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.intents import intents_of_each, mark_all_stale
 from shoal_hub.devices.tables import DesiredRow, Device, Intent
 from shoal_hub.devices.wrapped_keys import encrypted_versions, give_keys
+from shoal_hub.errors import ConflictError
 from shoal_hub.registry.encrypt import VersionRef
 from shoal_hub.traffic.limits import limits_by_device, with_limits
 from shoal_hub.trust.director import Director
@@ -129,7 +131,11 @@ _STANDING: Final = Query(
 def _sign(
     device_id: str, composition: Composition, director: Director, generation: int, now: datetime, life: timedelta
 ) -> dict[str, Any]:
-    """Return the values of a device's row with a state that was signed now."""
+    """Return the values of a device's row with a state that was signed now.
+
+    Raises:
+        ConflictError: It is larger than a device takes.
+    """
     state = DesiredState(
         device_id=device_id,
         epoch=director.epoch,
@@ -146,12 +152,19 @@ def _sign(
         captures=composition.captures,
         batches=composition.batches or None,
     )
+    envelope = director.sign(state.to_bytes(), DESIRED_STATE_TYPE)
+    if len(envelope) > MAX_ENVELOPE_BYTES:
+        raise ConflictError(
+            f"signing the desired state of {device_id}: it takes {len(envelope)} bytes, a device takes at most "
+            f"{MAX_ENVELOPE_BYTES}",
+            "want less of the device: fewer batch jobs, features, compositions or models",
+        )
     return {
         "device_id": device_id,
         "epoch": state.epoch,
         "generation": generation,
         "content_sha256": composition.content_sha256,
-        "envelope": director.sign(state.to_bytes(), DESIRED_STATE_TYPE),
+        "envelope": envelope,
         "issued_at": now,
         "expires_at": state.expires_at,
         "conflicts": _conflicts(composition),

@@ -11,7 +11,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session, SQLModel, col, delete, or_, select
 
 from shoal_hub.captures.asking import drop_group_captures
-from shoal_hub.database import announce
+from shoal_hub.database import AdvisoryLock, announce, hold
 from shoal_hub.devices.admission_tables import AuthorisedKey, PendingEnrolment
 from shoal_hub.devices.group_tables import DeviceGroup, GroupDevice
 from shoal_hub.devices.groups import find_group, listed_devices
@@ -110,6 +110,8 @@ def delete_group(session: Session, name: str, *, by: str, now: datetime) -> Devi
         ConflictError: It is the home of devices, or of devices that may still enrol.
         NotFoundError: There is no such group.
     """
+    hold(session, AdvisoryLock.FEATURES)  # whoever assigns to the group has these before the group's row
+    hold(session, AdvisoryLock.CAPTURES)
     group = find_group(session, name, is_locked=True)
     _check_is_no_home(session, name, now)
     revoked = update(Device).where(col(Device.group) == name, col(Device.revoked_at).is_not(None))

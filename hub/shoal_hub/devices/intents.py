@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
+from pydantic import ValidationError
 from sqlalchemy import JSON, String, bindparam, cast, func, insert, or_, true
 from sqlalchemy import select as select_columns
 from sqlalchemy.dialects import postgresql, sqlite
@@ -17,7 +18,7 @@ from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, De
 from shoal_contract.features import DesiredFeatures
 from shoal_hub.audit.changes import is_watched
 from shoal_hub.bulk import Bulk, Query
-from shoal_hub.database import JsonText, announce, as_texts, in_parts, is_among
+from shoal_hub.database import JsonText, announce, as_texts, is_among
 from shoal_hub.devices.compose import (
     BATCHES,
     CAPTURES,
@@ -107,10 +108,20 @@ def set_intents_of(
     """
     rows = select(Intent.device_id, Intent.body).where(Intent.owner == owner, Intent.section == section)
     standing = dict(session.exec(rows).all())
-    _drop(session, sorted(standing.keys() - wanted.keys()), owner, section)
-    told = {device_id: _urgent_if(kind, body).model_dump(mode="json") for device_id, body in wanted.items()}
-    bodies = {device_id: body for device_id, body in wanted.items() if standing.get(device_id) != told[device_id]}
+    drop_section_of(session, standing.keys() - wanted.keys(), owner, section)
+    bodies = {one: body for one, body in wanted.items() if not _is_told(standing.get(one), _urgent_if(kind, body))}
     replace_intents(session, section, kind=kind, owner=owner, bodies=bodies, replaces=(), now=now)
+
+
+def _is_told(standing: Any, body: Body) -> bool:  # noqa: ANN401 - JSON, None for none
+    """Whether what stands says what a body says; an earlier hub may have written it without fields that are new."""
+    told = body.model_dump(mode="json")
+    if standing is None or standing == told:
+        return standing is not None
+    try:
+        return bool(type(body).model_validate(standing).model_dump(mode="json") == told)
+    except ValidationError:
+        return False
 
 
 def replace_intents(
@@ -183,11 +194,11 @@ def drop_intents_of(session: Session, owner: str) -> None:
     mark_all_stale(session, devices)
 
 
-def _drop(session: Session, device_ids: Sequence[str], owner: str, section: str) -> None:
+def drop_section_of(session: Session, device_ids: Collection[str], owner: str, section: str) -> None:
     """Take back what `owner` wants of a section of many devices."""
-    for part in in_parts(device_ids):
-        is_its = col(Intent.device_id).in_(part), col(Intent.section) == section
-        session.exec(delete(Intent).where(*is_its, col(Intent.owner) == owner))
+    if device_ids:
+        of_these = is_among(col(Intent.device_id), device_ids), col(Intent.section) == section
+        session.exec(delete(Intent).where(*of_these, col(Intent.owner) == owner))
     mark_all_stale(session, device_ids)
 
 

@@ -5,19 +5,27 @@ What a device was told is kept by name and version, so that who looks for news r
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import Final
 
+from sqlalchemy import String, bindparam, insert
 from sqlmodel import Session, col, delete, select
 
-from shoal_hub.database import in_parts
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import is_among
 from shoal_hub.devices.group_tables import DeviceGroup
 from shoal_hub.devices.groups import member_ids
-from shoal_hub.devices.intents import Body, drop_intents, replace_intents
+from shoal_hub.devices.intents import Body, drop_section_of, replace_intents
 from shoal_hub.devices.placement_tables import Placement
 
 
 def told_of(session: Session, owner: str) -> dict[str, str]:
     """Return what each device was last told of an owner's."""
-    return dict(session.exec(select(Placement.device_id, Placement.told).where(Placement.owner == owner)).all())
+    return dict(_TOLD.rows(session, owner=owner))
+
+
+_TOLD: Final = Query(
+    select(Placement.device_id, Placement.told).where(col(Placement.owner) == bindparam("owner", type_=String()))
+)
 
 
 def place(
@@ -41,13 +49,16 @@ def place(
     told = told_of(session, owner)
     news = {one: text for one, text in wanted.items() if told.get(one) != text}
     gone = told.keys() - wanted.keys()
-    bodies = {one: body for one, text in news.items() if (body := body_of(text)) is not None}
+    said = {text: body_of(text) for text in set(news.values())}  # many devices are told the same
+    bodies = {one: body for one, text in news.items() if (body := said[text]) is not None}
     replace_intents(session, section, kind="default", owner=owner, bodies=bodies, replaces=(), now=now)
-    for device_id in sorted(gone | (news.keys() - bodies.keys())):
-        drop_intents(session, device_id, section=section, owner=owner)
-    for part in in_parts(sorted({*news, *gone})):
-        session.exec(delete(Placement).where(col(Placement.owner) == owner, col(Placement.device_id).in_(part)))
-    session.add_all(Placement(owner=owner, device_id=one, told=text) for one, text in sorted(news.items()))
+    drop_section_of(session, gone | (news.keys() - bodies.keys()), owner, section)
+    changed = is_among(col(Placement.device_id), [*news, *gone])
+    session.connection().execute(delete(Placement).where(col(Placement.owner) == owner, changed))
+    _TELL.execute(session, [{"owner": owner, "device_id": one, "told": text} for one, text in sorted(news.items())])
+
+
+_TELL: Final = Bulk(insert(Placement).values({name: bindparam(name) for name in ("owner", "device_id", "told")}))
 
 
 def members_of(session: Session, names: Iterable[str], now: datetime) -> dict[str, list[str]]:

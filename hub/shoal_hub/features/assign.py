@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, delete, select
 
-from shoal_hub.database import announce
+from shoal_hub.database import AdvisoryLock, announce, hold
 from shoal_hub.devices.groups import find_group
 from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, NotFoundError
@@ -21,6 +21,7 @@ def assign(session: Session, name: str, scope: Scope, target: str, *, by: str, n
         NotFoundError: There is no such set, group or device.
         ConflictError: The device was revoked, or the set does not fit beside what is assigned there already.
     """
+    hold(session, AdvisoryLock.FEATURES)
     find_set(session, name, is_locked=True)
     if scope == "groups":
         find_group(session, target, is_locked=True)
@@ -40,6 +41,7 @@ def unassign(session: Session, name: str, scope: Scope, target: str, *, by: str,
     Raises:
         NotFoundError: It is not assigned there.
     """
+    hold(session, AdvisoryLock.FEATURES)
     find_set(session, name, is_locked=True)
     row = session.get(FeatureAssignment, (name, scope, target))
     if row is None:

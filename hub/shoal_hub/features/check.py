@@ -12,7 +12,7 @@ from shoal_numerics.features import WindowPlan
 
 def size_bytes(body: DesiredFeatures) -> int:
     """Return what a set takes of a desired state."""
-    return len(body.model_dump_json())
+    return len(body.model_dump_json().encode())
 
 
 def check_set(name: str, body: DesiredFeatures) -> None:

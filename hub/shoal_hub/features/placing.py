@@ -1,13 +1,13 @@
 """Works out which device computes which sets, and tells those for which that is news."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Final
 
 from sqlmodel import Session, col, select
 
 from shoal_contract.features import DesiredFeatures
-from shoal_hub.database import Database, in_parts
+from shoal_hub.database import AdvisoryLock, Database, hold, is_among
 from shoal_hub.devices import placing
 from shoal_hub.devices.compose import FEATURES
 from shoal_hub.devices.placing import members_of, told_of
@@ -26,6 +26,7 @@ class Sets:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._merged: dict[str, Merged] = {}
+        self._bodies: dict[tuple[str, int], DesiredFeatures] = {}
 
     def merged(self, sets: str) -> Merged:
         """Return what a device of these sets computes, and what is left out of it."""
@@ -39,8 +40,11 @@ class Sets:
 
     def _body(self, name: str, number: int) -> DesiredFeatures:
         """Return a version; one that is no longer kept has nothing to compute."""
-        row = self._session.get(FeatureSetVersion, (name, number))
-        return DesiredFeatures() if row is None else DesiredFeatures.model_validate(row.body)
+        if (name, number) not in self._bodies:
+            row = self._session.get(FeatureSetVersion, (name, number))
+            body = DesiredFeatures() if row is None else DesiredFeatures.model_validate(row.body)
+            self._bodies[name, number] = body
+        return self._bodies[name, number]
 
 
 def split(sets: str) -> dict[str, int]:
@@ -61,7 +65,7 @@ def place(session: Session, now: datetime, *, is_strict: bool) -> None:
         ConflictError: A set does not fit.
     """
     # Nobody else places before this transaction has ended: whoever comes second sees what the first has assigned.
-    session.exec(select(FeatureSet.name).order_by(FeatureSet.name).with_for_update()).all()
+    hold(session, AdvisoryLock.FEATURES)
     told, wanted = told_of(session, OWNER), assigned_sets(session, now)
     sets_of = Sets(session)
     if is_strict:
@@ -81,26 +85,27 @@ def follow_features(database: Database, now: datetime) -> None:
 
 def assigned_sets(session: Session, now: datetime) -> dict[str, str]:
     """Return for each unrevoked device to which any is assigned its sets in their newest versions, by name."""
-    newest = dict(session.exec(select(FeatureSet.name, FeatureSet.version)).all())
-    assigned: dict[str, set[str]] = {}
-    for name, device_ids in _targets(session, now):
+    assigned: dict[str, str] = {}
+    for one, device_ids in _targets(session, now):
         for device_id in device_ids:
-            assigned.setdefault(device_id, set()).add(name)
-    return {one: ",".join(f"{name}:{newest[name]}" for name in sorted(names)) for one, names in assigned.items()}
+            assigned[device_id] = f"{assigned[device_id]},{one}" if device_id in assigned else one
+    return assigned
 
 
-def _targets(session: Session, now: datetime) -> Iterable[tuple[str, list[str]]]:
-    """Yield the devices of each assignment."""
-    rows = session.exec(select(FeatureAssignment)).all()
-    members = members_of(session, (one.target for one in rows if one.scope == "groups"), now)
-    good: set[str] = set()
-    for part in in_parts(sorted({one.target for one in rows if one.scope == "devices"})):
-        good |= set(session.exec(select(Device.id).where(col(Device.id).in_(part), col(Device.revoked_at).is_(None))))
-    for row in rows:
-        if row.scope == "groups":
-            yield row.name, members[row.target]
-        else:
-            yield row.name, [row.target] if row.target in good else []
+def _targets(session: Session, now: datetime) -> Iterable[tuple[str, Collection[str]]]:
+    """Yield each set in its newest version, by name, with the devices that it is assigned to."""
+    # By one statement: a set that was made between two would be assigned in the second and unknown to the first.
+    columns = select(FeatureAssignment.name, FeatureSet.version, FeatureAssignment.scope, FeatureAssignment.target)
+    rows = session.exec(columns.join(FeatureSet, col(FeatureSet.name) == col(FeatureAssignment.name))).all()
+    members = members_of(session, (target for _, _, scope, target in rows if scope == "groups"), now)
+    single = is_among(col(Device.id), (target for _, _, scope, target in rows if scope == "devices"))
+    good = set(session.exec(select(Device.id).where(single, col(Device.revoked_at).is_(None))))
+    sets: dict[tuple[str, int], set[str]] = {}
+    for name, version, scope, target in rows:
+        having = members[target] if scope == "groups" else good & {target}
+        sets.setdefault((name, version), set()).update(having)
+    for (name, version), device_ids in sorted(sets.items()):
+        yield f"{name}:{version}", device_ids
 
 
 def _require_fit(device_id: str, before: Merged, after: Merged) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from sqlmodel import Session, col, delete, select
 
 from shoal_contract.features import DesiredFeatures
-from shoal_hub.database import add_unless_there, announce
+from shoal_hub.database import AdvisoryLock, add_unless_there, announce, hold
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.features.check import check_set
@@ -59,6 +59,7 @@ def put_set(session: Session, name: str, body: DesiredFeatures, *, by: str, now:
         ConflictError: It does not fit to what is assigned to a device besides, or there are too many sets.
     """
     check_set(name, body)
+    hold(session, AdvisoryLock.FEATURES)
     _require_room(session, name)
     session.flush()
     add_unless_there(session, FeatureSet(name=name, version=0, created_by=by, created_at=now))

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from sqlmodel import Session, col, select
 
 from shoal_contract.reported import Problem, ReportedState, SectionReport
+from shoal_hub.database import is_among
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.placing import told_of
 from shoal_hub.devices.public import reported_state
@@ -50,7 +51,7 @@ def statuses(session: Session, name: str, *, limit: int, offset: int) -> list[Fe
         offset: So many are left out at the beginning.
     """
     having = {device_id: sets for device_id, sets in told_of(session, OWNER).items() if name in split(sets)}
-    wanted = select(Device).where(col(Device.id).in_(having)).order_by(col(Device.name), col(Device.id))
+    wanted = select(Device).where(is_among(col(Device.id), having)).order_by(col(Device.name), col(Device.id))
     devices = session.exec(wanted.limit(limit).offset(offset)).all()
     current = _current(session, devices)
     sets_of = Sets(session)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from sqlmodel import select
 from tests.simulators.rows import add_device, add_version, apply_reported, make_report
 
@@ -112,6 +113,13 @@ def test_a_job_is_wanted_of_its_devices_until_it_is_cancelled(fleet: Fleet) -> N
     assert (cancelled["cancelled_by"], cancelled["counts"]) == ("ada", {"done": 1, "cancelled": 1})
     assert fleet.client.post("/api/v1/batches/march/cancel").json() == cancelled, "asked again, nothing changes"
     assert fleet.wanted(fleet.ids[0]) == {}
+
+
+def test_a_job_without_room_in_a_state_is_refused_at_once(sqlite_fleet: Fleet) -> None:
+    refused = sqlite_fleet.create(keep=[f"{n:02}" + "x" * 126 for n in range(64)])
+    assert refused.status_code == 422
+    assert "at most 4096 have room in a state" in refused.json()["error"]["message"]
+    assert sqlite_fleet.client.get("/api/v1/batches").json() == []
 
 
 def test_the_devices_of_a_group_are_those_that_are_in_it_now(fleet: Fleet) -> None:
@@ -241,6 +249,21 @@ def test_answers_are_kept_for_their_time_and_how_the_job_ended_stays(fleet: Flee
     assert (pruner.step(utc_now()), pruner.step(utc_now() + timedelta(days=31))) == (0, 1)
     assert not fleet.hub.artifacts.has(sha256_hex(ANSWERS))
     assert (fleet.show()["devices"][0]["outcome"], fleet.show()["devices"][0]["is_stored"]) == ("done", False)
+
+
+def test_answers_whose_time_is_over_are_found_without_a_look_at_every_device(sqlite_fleet: Fleet) -> None:
+    database, asked = sqlite_fleet.hub.database, list[tuple[str, Any]]()
+
+    def note(_c: Any, _u: Any, statement: str, parameters: Any, _x: Any, _m: bool) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    AnswerPruner(database, sqlite_fleet.hub.artifacts, timedelta(days=30)).step(utc_now())
+    event.remove(database.engine, "before_cursor_execute", note)
+    [(statement, parameters)] = [one for one in asked if "FROM batch_devices" in one[0]]
+    with database.session() as session:
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    assert "USING INDEX ix_batch_devices_is_stored_ended_at (is_stored=? AND ended_at<?)" in str(plan)
 
 
 def test_the_end_of_a_job_that_a_device_was_not_given_is_dropped_with_an_event(sqlite_fleet: Fleet) -> None:

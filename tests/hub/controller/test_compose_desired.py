@@ -81,6 +81,20 @@ def test_one_that_cannot_be_composed_holds_up_no_other_and_is_told_once(
     assert sorted(str(one) for one in told) == broken
 
 
+def test_a_state_that_is_larger_than_a_device_takes_is_not_signed_and_told(
+    database: Database, composer: DesiredComposer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, other = enrol(database, 2)
+    monkeypatch.setattr("shoal_hub.devices.desired.MAX_ENVELOPE_BYTES", 2000)
+    with database.transaction() as session:
+        for number in range(12):
+            want(session, large, section=f"models/m{number}")
+    assert step(composer) == [other]
+    with database.session() as session:
+        (told,) = session.exec(select(EventRow).where(EventRow.kind == "desired_broken")).all()
+    assert (told.device_id, "a device takes at most 2000" in told.message) == (large, True)
+
+
 def test_as_many_broken_ones_as_a_batch_has_do_not_starve_the_others(
     database: Database, composer: DesiredComposer
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal_contract.batch_jobs import DesiredBatch
 from shoal_contract.compositions import MAX_COMPOSITIONS, DesiredComposition, Ensemble, Member
 from shoal_contract.features import (
     CountWindow,
@@ -109,6 +110,16 @@ def test_the_content_hash_speaks_of_the_content_alone() -> None:
     assert compose([wanted(1)], NOON).content_sha256 != compose([wanted(2)], NOON).content_sha256
 
 
+def test_what_a_site_without_handover_says_has_the_hash_that_it_had_before_there_was_any() -> None:
+    body = {"name": "warehouse", "cache": "d-" + "a" * 16, "host": "cache.lan", "port": 9000}
+    members = {"members": ["d-" + "b" * 16]}
+    site = wanted(2, "default", "site", body=body | members)
+    earlier = "38fd819ac8aa8d8a0581f7ab96640dfaaf819144b25b8fd5de45348fd1c14ca2"
+    assert compose([wanted(1), site], NOON).content_sha256 == earlier
+    handed = wanted(2, "default", "site", body=body | members | {"handover": {"peers": []}})
+    assert compose([wanted(1), handed], NOON).content_sha256 != earlier
+
+
 def test_features_are_a_section_and_change_nothing_for_devices_without_them() -> None:
     without = compose([wanted(1)], NOON)
     body = DesiredFeatures(pipelines={"pumps": Pipeline(source=HttpSource(), definitions=("vibration",))})
@@ -171,3 +182,14 @@ def test_compositions_are_bounded_in_number_and_size_and_the_invalid_lose() -> N
     alone = {"form": {"kind": "ensemble", "members": [{"model": "a"}]}}
     found = compose([wanted(1, "default", "compositions/one", body=alone)], NOON)
     assert "at least 2 items" in found.conflicts[0].reason
+
+
+def test_a_batch_job_that_would_leave_no_room_in_the_state_loses() -> None:
+    job = DesiredBatch(model="digits", input="*.csv", keep=("id",), deadline_at=NOON)
+    large = job.model_copy(update={"keep": tuple(f"{n:02}" + "x" * 126 for n in range(32))})
+    bodies = [one.model_dump(mode="json") for one in (job, large)]
+    found = compose(
+        [wanted(1, "default", "batches/a", body=bodies[0]), wanted(2, "default", "batches/b", body=bodies[1])], NOON
+    )
+    assert found.batches == {"a": job}
+    assert "at most 4096 have room in a state" in found.conflicts[0].reason

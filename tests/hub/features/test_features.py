@@ -1,6 +1,9 @@
 """Feature sets at the API and in desired states: what is kept, who is told what, and what is refused."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event
 from typing import Any
 
 import pytest
@@ -12,8 +15,9 @@ from shoal_contract.reported import Problem, SectionReport
 from shoal_hub.database import utc_now
 from shoal_hub.devices.revocation import revoke
 from shoal_hub.devices.tables import Device
+from shoal_hub.features.assign import assign
 from shoal_hub.features.placing import follow_features
-from shoal_hub.features.sets import MAX_KEPT_VERSIONS
+from shoal_hub.features.sets import MAX_KEPT_VERSIONS, find_set
 
 
 def test_a_set_has_a_version_for_each_time_that_it_was_set_to_something_else(fleet: Fleet) -> None:
@@ -105,6 +109,28 @@ def test_who_comes_into_a_group_or_leaves_it_is_told_at_the_next_look(fleet: Fle
     assert fleet.pipelines(one) == []
     follow_features(fleet.hub.database, utc_now())
     assert fleet.told() == [], "a look without news tells nobody anything"
+
+
+def test_two_sets_are_assigned_at_once(fleet: Fleet) -> None:
+    one = fleet.ids[0]
+    fleet.set()
+    fleet.set("doors", **features("doors"))
+    begun = Event()
+
+    def assign_too() -> None:
+        begun.set()
+        fleet.assign("doors", device_id=one).raise_for_status()
+
+    with ThreadPoolExecutor(1) as pool:
+        with fleet.hub.database.transaction() as session:
+            find_set(session, "pumps", is_locked=True)
+            assigning = pool.submit(assign_too)
+            assert begun.wait(20)
+            time.sleep(0.3)  # until it waits for this transaction, which nobody tells of
+            assign(session, "pumps", "devices", one, by="ada", now=utc_now())
+        assigning.result(20)
+    fleet.told()
+    assert fleet.pipelines(one) == ["doors", "pumps"]
 
 
 def test_a_group_that_ends_takes_its_features_along(fleet: Fleet) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlmodel import select
 from tests.simulators.rows import add_device
 
 from shoal_contract.desired import DesiredSite, DesiredState
@@ -19,7 +20,7 @@ from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.desired import refresh_desired, stale_devices
 from shoal_hub.devices.revocation import revoke
-from shoal_hub.devices.tables import DesiredRow, Device
+from shoal_hub.devices.tables import DesiredRow, Device, Intent
 from shoal_hub.sites.membership import Layout, delete_site, replace_site
 from shoal_hub.sites.sections import sections_of
 from shoal_hub.sites.tables import Site
@@ -109,6 +110,17 @@ def test_a_new_member_is_news_to_the_cache_and_to_itself_alone(fleet: Fleet) -> 
     fleet.replace(host="192.168.7.20", port=9000, members=[one, two])
     assert fleet.told() == sorted([cache, two])
     assert fleet.site(cache).members == tuple(sorted([one, two]))  # type: ignore[union-attr]
+
+
+def test_sections_that_an_earlier_hub_wrote_without_new_fields_are_no_news(fleet: Fleet) -> None:
+    _, one, two, _ = fleet.ids
+    fleet.create(members=[one, two])
+    fleet.told()
+    with fleet.hub.database.transaction() as session:
+        for row in session.exec(select(Intent)):
+            row.body = {name: value for name, value in row.body.items() if name != "handover"}
+    fleet.replace(host="192.168.7.20", port=9000, members=[one, two]).raise_for_status()
+    assert fleet.told() == []
 
 
 def test_a_member_that_is_taken_out_hears_of_the_cache_no_more(fleet: Fleet) -> None:

@@ -80,6 +80,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("batch_devices") as batch_op:
         batch_op.create_index(batch_op.f("ix_batch_devices_device_id"), ["device_id"], unique=False)
+        batch_op.create_index("ix_batch_devices_is_stored_ended_at", ["is_stored", "ended_at"], unique=False)
     op.add_column("uploads", sa.Column("about", sa.String(), nullable=False, server_default=""))
 
 
