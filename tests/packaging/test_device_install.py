@@ -24,13 +24,15 @@ _TOOLS = (
     "pytest-xdist",
     "hypothesis",
     "httpx",
+    "jsonschema",
     "onnx",
     "fastavro",
     "pillow",
     "prometheus-client",
     "pyarrow",
+    "pyyaml",
 )
-_NOT_THERE = re.compile(r"tests\.simulators|tests\.environments")
+_NOT_THERE = re.compile(r"tests\.simulators|tests\.environments|shoal_hub")
 _INSTALLERS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence")
 
 _HUB_LIBRARIES = [
@@ -113,8 +115,8 @@ def test_the_tests_of_contract_numerics_and_agent_pass_there(device_with_both: E
     # The tests' tools lie beside the environment, so that they add nothing to what a device has.
     device_with_both.install("--target", str(tmp_path), *_TOOLS)
     folders = [_ROOT / "tests" / name for name in ("contract", "numerics", "agent")]
-    # A real broker is configured by the hub's code: what needs one cannot run here. What makes an environment of its
-    # own says nothing of this one.
+    # What needs the hub's code, as a real broker does, cannot run here. What makes an environment of its own says
+    # nothing of this one.
     skipped = [path for folder in folders for path in folder.rglob("*.py") if _NOT_THERE.search(path.read_text())]
     # Not the sources' folders, which pyproject.toml would put first: the wheel is what is tested.
     options = ["-o", "pythonpath=.", "-p", "no:cacheprovider", "-q", "-n", "2", "-m", "not slow and not postgres"]

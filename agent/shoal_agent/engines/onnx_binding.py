@@ -56,7 +56,10 @@ class BoundSession:
         """Run the model once, see `OnnxSession.run`."""
         tensors = {name: _as_text(array) for name, array in inputs.items()}
         results = self._session.run(self._output_names, tensors, self._shrinking if shrinks else None)
-        return {name: _as_bytes(array) for name, array in zip(self._output_names, results, strict=True)}
+        answers = {name: _as_bytes(array) for name, array in zip(self._output_names, results, strict=True)}
+        # Of some versions such an output is the memory of the input, which belongs to who asked.
+        copied = {name: np.array(answers[name]) for name in tensors.keys() & answers.keys()}
+        return answers | copied if copied else answers
 
 
 def _open(path: Path, options: OnnxOptions) -> Any:  # noqa: ANN401 - the runtime has no types
