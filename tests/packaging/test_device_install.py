@@ -24,13 +24,11 @@ _TOOLS = (
     "pytest-xdist",
     "hypothesis",
     "httpx",
-    "jsonschema",
     "onnx",
     "fastavro",
     "pillow",
     "prometheus-client",
     "pyarrow",
-    "pyyaml",
 )
 _NOT_THERE = re.compile(r"tests\.simulators|tests\.environments|shoal_hub")
 _INSTALLERS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence")

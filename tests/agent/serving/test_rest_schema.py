@@ -21,9 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio.from_thread
-import jsonschema
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agent.serving.conftest import SeenRequests, served_pair, served_tiny
@@ -32,6 +30,9 @@ from shoal_agent.client_connection import connect
 from shoal_agent.endpoint import Address, Listener
 from shoal_agent.engines import NUMPY_TYPES
 from shoal_agent.serving import Inference, ModelServer, create_router
+
+jsonschema = pytest.importorskip("jsonschema")  # a plain device has neither
+yaml = pytest.importorskip("yaml")
 
 DOCUMENT = yaml.safe_load(Path(__file__).with_name("open_inference_rest.yaml").read_text())
 ERROR = {"type": "object", "properties": {"error": {"type": "string", "minLength": 1}}, "required": ["error"]}
