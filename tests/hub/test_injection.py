@@ -22,7 +22,7 @@ SQL = (
     "x' UNION SELECT secret_sha256 FROM operator_tokens --",
     "%' OR name LIKE '%",
     "1 OR 1=1",
-    "\\'; SELECT pg_sleep(5); --",
+    "\\'; SELECT pg_sleep(60); --",
 )
 BREAKS = ("\r\nset-cookie: evil=1", "\nx-evil: 1", "\r\n\r\n<script>", "\u2028x-evil: 1", "%0d%0aset-cookie:%20evil=1")
 URL = "/api/v1"
@@ -54,7 +54,7 @@ def test_sql_in_any_parameter_is_text(client: TestClient, hub: HubContext, text:
         body = None if method in {"GET", "DELETE"} else body_of(text)
         answer = client.request(method, url, params=params, json=body)
         assert answer.status_code < 500, (method, path, answer.text)
-        assert answer.elapsed.total_seconds() < 5, (method, path)
+        assert answer.elapsed.total_seconds() < 60, (method, path)
     assert set(inspect(hub.database.engine).get_table_names()) == tables
     assert client.get(f"{URL}/operator").json()["name"] == "ada", "users and tokens are still there"
 
