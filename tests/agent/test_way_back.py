@@ -81,7 +81,7 @@ async def test_a_wish_that_its_owner_holds_does_not_keep_a_failing_version_servi
     want(ran, device, device.publish(version(3), "dp-3"))
     held = await ran.until(KEY, "held")
     ran.sections.intervene(KEY, partial(device.updater.check_engine, device.steps.append))
-    await serving(device, 1)
+    await serving(device, 1, "fail")
     assert ran.report(KEY) == held, "the wish has not failed: it still waits"
     assert [one.deployment for one in device.steps if one.step == "fail"] == ["dp-2"]
     owner.hold = None
@@ -90,10 +90,10 @@ async def test_a_wish_that_its_owner_holds_does_not_keep_a_failing_version_servi
     assert device.serves == 3
 
 
-async def serving(device: Device, number: int) -> None:
-    """Wait until a version serves; the server tells nobody."""
-    with anyio.fail_after(5):
-        while device.serves != number:  # noqa: ASYNC110 - as above
+async def serving(device: Device, number: int, step: str = "") -> None:
+    """Wait until a version serves and a step was told of; nobody is told of either."""
+    with anyio.fail_after(20):
+        while device.serves != number or step not in ("", *device.told):  # noqa: ASYNC110 - as above
             await anyio.sleep(0.01)
     await anyio.wait_all_tasks_blocked()
 
@@ -118,7 +118,7 @@ async def test_a_transfer_on_a_silent_link_does_not_keep_a_failing_version_servi
     models = await stall_amid_version_3(device, owner, source, ran)
     fetching = ran.report(KEY)
     ran.sections.intervene(KEY, models.check("tiny"))
-    await serving(device, 1)
+    await serving(device, 1, "fail")
     assert fetching is not None
     assert (fetching.step, fetching.deployment) == ("fetch", "dp-3")
     assert ran.report(KEY) == fetching, "the wish has not failed: it is still on its way"
