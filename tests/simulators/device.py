@@ -5,6 +5,7 @@ and serves nothing.
 """
 
 import queue
+import socket
 import threading
 import time
 import uuid
@@ -129,6 +130,11 @@ class SimulatedDevice:
         self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._retained: dict[str, queue.SimpleQueue[bytes]] = {}
         self._lock = threading.Lock()
+
+    def finds_broker(self) -> bool:
+        """Whether somebody listens where the broker is: one that has just been started may not do so yet."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
     def start(self) -> None:
         """Connect and do what the hub says."""

@@ -63,7 +63,7 @@ def test_a_rollout_comes_through_the_kill_of_every_process_and_of_the_broker(ser
     broker_pid = service.broker_pid
     assert broker_pid is not None
     os.kill(broker_pid, signal.SIGKILL)
-    service.wait(lambda: service.broker_pid not in {None, broker_pid})
+    service.wait(lambda: service.broker_pid not in {None, broker_pid} and devices[1].finds_broker())
     devices[1].start()
     service.wait(lambda: _state(database, rollout_id) == "succeeded")
     assert [device.serves() for device in devices] == [1, 1]
