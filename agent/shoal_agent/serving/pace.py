@@ -35,8 +35,8 @@ _Kinds = dict[Hashable, _Slowest]
 class Pace:
     """Remembers how long requests of each kind take a served model: the second largest time of late.
 
-    The largest one alone says little of a model: a run takes long, too, that waits for Python's lock or for a processor,
-    as in a swap, and in a worker it would wait even longer. What is slow is so again, and is forgotten slowly.
+    The largest one alone says little of a model: a run that waits for Python's lock or for a processor takes long, too.
+    In a swap many do, and in a worker they would wait even longer. What is slow is so again, and is forgotten slowly.
 
     A kind is a form and a size, to a power of two: text takes ten times as long to read as the same tensor in binary.
     A new version of a model is taken to be as quick as the one before, but for what its self-test took longer.
