@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from shoal_agent.blobs import BlobStore
 from shoal_agent.encryption_key import EncryptionKey
-from shoal_agent.engines import BeforeUse, CostMeter, EngineError, LoadEngine, load_version, run_golden
+from shoal_agent.engines import CPU, BeforeUse, CostMeter, EngineError, LoadEngine, load_version, run_golden
 from shoal_agent.errors import AgentError
 from shoal_agent.plain_file import plain_file
 from shoal_agent.serving import ServedModel
@@ -154,17 +154,19 @@ class Loader:
         before_bytes = scale.held_bytes() if scale is not None else 0
         with self._readable(variant, wanted, is_known=is_known) as path:
             engine = self.load_engine(path, manifest, variant)
-        started_s = time.perf_counter()
+        started_s, busy_since_s = time.perf_counter(), time.thread_time()
         try:
             run_golden(engine, manifest, variant)
         except AgentError:
             engine.close()
             raise
-        before = BeforeUse(before_bytes, time.perf_counter() - started_s)
+        before, busy_s = BeforeUse(before_bytes, time.perf_counter() - started_s), time.thread_time() - busy_since_s
         weighed_bytes = _weighed(scale, before_bytes) if scale is not None else None
         sha256 = wanted.manifest.sha256
         served = ServedModel(self.name, manifest.version, variant.target, manifest, sha256, engine)
-        return replace(served, weighed_bytes=weighed_bytes), before
+        # Others use the processor as well in a swap; an accelerator's time is none of this thread's.
+        self_test_s = busy_s if engine.setup.accelerator == CPU else before.self_test_s
+        return replace(served, weighed_bytes=weighed_bytes, self_test_s=self_test_s), before
 
     def _manifest(self, wanted: DesiredModel) -> VersionManifest:
         return read_manifest(self.blobs.read(wanted.manifest.sha256, MAX_MANIFEST_BYTES), name=self.name, wanted=wanted)

@@ -1,27 +1,31 @@
 """From the hub's wish to what serves: a version proves itself, or the last good one stays, whatever fails."""
 
 import errno
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import anyio
 import pytest
+from tests.agent.serving.conftest import GatedEngine
 from tests.agent.simulators.cut_deployments import cut_deployments
 from tests.agent.simulators.device import Device, version
 from tests.agent.simulators.director import ref_of
 from tests.fixtures import tiny
 
-from shoal_agent.engines import to_tensor_data
+from shoal_agent.engines import CPU, Array, Engine, load_version, to_tensor_data
 from shoal_agent.errors import ArtifactError, DiskError, FetchError, HeldError
 from shoal_agent.slots import SlotFile
 from shoal_agent.updater import DeploymentFailedError
 from shoal_contract import topics
 from shoal_contract.desired import DesiredModel
-from shoal_contract.manifest import Variant
+from shoal_contract.manifest import Variant, VersionManifest
 
 pytestmark = pytest.mark.anyio
 ALL_STEPS = ["fetch", "verify", "stage", "activate", "commit"]
+WAITS_S = 0.5
 
 
 @pytest.fixture
@@ -49,10 +53,33 @@ def other_answer(variant: Variant) -> Variant:
     return variant.model_copy(update={"golden_outputs": {"probabilities": wrong}})
 
 
+class WaitingEngine(GatedEngine):
+    """An engine whose thread waits for a while in each run."""
+
+    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        threading.Event().wait(WAITS_S)
+        return self.engine.infer(inputs)
+
+
 async def test_a_version_is_fetched_proved_and_served(device: Device) -> None:
     await device.converge(device.publish(version(1), "dp-1"))
     assert (device.serves, roles(device), device.told) == (1, (1, None, None), ALL_STEPS)
     assert device.updater.file.slots.active.state == "good"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("accelerator", "expected"), [(CPU, False), ("cuda", True)])
+async def test_a_self_test_is_told_without_what_its_thread_waited_for_but_an_accelerator(
+    device: Device, accelerator: str, *, expected: bool
+) -> None:
+    def load_waiting(path: Path, manifest: VersionManifest, variant: Variant) -> Engine:
+        return WaitingEngine(load_version(path, manifest, variant), accelerator=accelerator)
+
+    updater = replace(device.updater, load_engine=load_waiting)
+    await updater.converge(device.publish(version(1), "dp-1"), (1, 1), device.steps.append)
+    served = device.server.get("tiny")
+    assert served is not None
+    assert served.self_test_s > 0.0
+    assert (served.self_test_s >= WAITS_S) == expected
 
 
 async def test_the_version_before_is_kept_and_a_rollback_fetches_nothing(device: Device) -> None:

@@ -5,7 +5,7 @@ model runs best; `shoal_agent.serving` serves what they return.
 """
 
 from shoal_agent.engines.cost import BeforeUse, CostMeter
-from shoal_agent.engines.engine import Engine, EngineError, EngineSetup
+from shoal_agent.engines.engine import CPU, Engine, EngineError, EngineSetup
 from shoal_agent.engines.golden import GoldenMismatchError, golden_inputs, run_golden
 from shoal_agent.engines.joining import join, split
 from shoal_agent.engines.load import LoadEngine, load_engine, load_version
@@ -14,6 +14,7 @@ from shoal_agent.engines.warmup import Instruments
 from shoal_numerics.tensors import NUMPY_TYPES, Array, bytes_array, from_tensor_data, to_tensor_data
 
 __all__ = [
+    "CPU",
     "NUMPY_TYPES",
     "Array",
     "BeforeUse",

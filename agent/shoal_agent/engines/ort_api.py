@@ -48,11 +48,13 @@ class Function(NamedTuple):
     is_long: bool = False
 
 
+_RUN: Final = (c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p)
 FUNCTIONS: Final[dict[str, Function]] = {
     "GetErrorMessage": Function(2, (c_void_p,), c_char_p),
     "CreateEnv": Function(3, (c_int, c_char_p, c_void_p), is_long=True),
     "CreateSession": Function(7, (c_void_p, c_char_p, c_void_p, c_void_p), is_long=True),
-    "Run": Function(9, (c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p), is_long=True),
+    "Run": Function(9, _RUN, is_long=True),
+    "RunShort": Function(9, _RUN),  # the same one
     "CreateSessionOptions": Function(10, (c_void_p,)),
     "DisableCpuMemArena": Function(19, (c_void_p,)),
     "SetSessionLogSeverityLevel": Function(22, (c_void_p, c_int)),

@@ -5,6 +5,7 @@ The Python binding holds Python's lock while it opens one, which stops the whole
 
 import ctypes
 import os
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from ctypes import addressof, c_char_p
@@ -24,6 +25,8 @@ SESSION_ENTRIES: Final = {
     "session.intra_op.allow_spinning": "0",
     "session.inter_op.allow_spinning": "0",
 }
+SHORT_RUN_S: Final = 0.0001
+"""A run that took less keeps Python's lock the next time: another thread that gets it keeps it for longer than that."""
 
 
 class OrtSession:
@@ -42,6 +45,8 @@ class OrtSession:
         self._api = api
         self._free_slots: list[Slots] = []
         self._may_stay = True
+        self._short_bytes = -1
+        """Inputs of up to so many bytes were run in less than `SHORT_RUN_S` of late."""
         try:
             self._tensors = tensors_of(api)
             self._session = _open(api, path, setup)
@@ -63,13 +68,14 @@ class OrtSession:
         slots = self._take_slots()
         try:
             arrays = self._put(inputs, slots)
+            size_bytes = sum(array.nbytes for array in arrays)
             try:
-                self._run(slots, shrinks=shrinks)
+                self._run(slots, size_bytes, shrinks=shrinks)
             except OrtError:
                 if not slots.drop_outputs():
                     raise
                 self._may_stay = False  # the sizes of an output hang on more than those of the inputs
-                self._run(slots, shrinks=shrinks)
+                self._run(slots, size_bytes, shrinks=shrinks)
             show, may_stay = self._tensors.show, self._may_stay
             shown = {name: show(slots, slot, kind, may_stay=may_stay) for slot, (name, kind) in self._shown}
             # Such an output is the memory of the input, which belongs to who asked.
@@ -80,8 +86,10 @@ class OrtSession:
             slots.clear()
             self._free_slots.append(slots)
 
-    def _run(self, slots: Slots, *, shrinks: bool) -> None:
-        status = self._api.call.Run(
+    def _run(self, slots: Slots, size_bytes: int, *, shrinks: bool) -> None:
+        call, is_short = self._api.call, size_bytes <= self._short_bytes
+        began_s = time.perf_counter()
+        status = (call.RunShort if is_short else call.Run)(
             self._session,
             self._shrinking if shrinks else None,
             self._c_inputs_at,
@@ -91,8 +99,11 @@ class OrtSession:
             len(self._shown),
             slots.outputs_at,
         )
+        took_s = time.perf_counter() - began_s
         if status:
             self._api.check(status)
+        if (took_s < SHORT_RUN_S) != is_short:
+            self._short_bytes = size_bytes - is_short
 
     def _put(self, inputs: Mapping[str, Array], slots: Slots) -> list[Array]:
         """Fill the slots of the inputs; return the arrays whose memory they are."""

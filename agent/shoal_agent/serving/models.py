@@ -32,6 +32,8 @@ class ServedModel:
     """What it took to load and takes to run here, where that was measured."""
     measured_s: float = 0.0
     """How long that was measured, once it had been loaded and tested."""
+    self_test_s: float = 0.0
+    """What its self-test took of the thread that it ran in, waiting for others left out; 0: that is not known."""
     members: "tuple[ServedModel, ...]" = ()
     """Of a composition: what it asks. Observers are shown what these did, each by itself."""
     weighed_bytes: int | None = None

@@ -2,6 +2,7 @@
 
 import ctypes
 import ctypes.util
+import math
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.fixtures.onnx_models import echo_model
 
 from shoal_agent.engines import EngineError, EngineSetup, bytes_array
 from shoal_agent.engines import ort_api as module
+from shoal_agent.engines import ort_session as session_module
 from shoal_agent.engines.onnx_session import built_providers
 from shoal_agent.engines.ort_api import FUNCTIONS, OrtApi, OrtError, installed_api, library_path
 from shoal_agent.engines.ort_session import OrtSession
@@ -42,7 +44,7 @@ class CountingApi(OrtApi):
             if name == "ReleaseValue" and arguments[0]:
                 self.released_tensors.append(arguments[0])
             made_at, count = 0, 0
-            if name == "Run":
+            if name in {"Run", "RunShort"}:
                 count, made_at = arguments[6:]
             elif name in {"CreateTensorAsOrtValue", "CreateTensorWithDataAsOrtValue"}:
                 count, made_at = 1, arguments[-1]
@@ -72,12 +74,14 @@ def threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
 
 
-def test_each_function_is_used_and_does_what_it_is_for(api: CountingApi) -> None:
+def test_each_function_is_used_and_does_what_it_is_for(api: CountingApi, monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.version == version_of("onnxruntime")
     assert "CPUExecutionProvider" in api.providers()
     session = session_of(api, has_arena=True)
     assert (tuple(session.inputs), tuple(session.outputs)) == (tiny.INPUTS, tiny.OUTPUTS)
-    answer = session.run({"x": tiny.GOLDEN}, shrinks=True)["probabilities"]
+    monkeypatch.setattr(session_module, "SHORT_RUN_S", math.inf)
+    for _ in range(2):  # the second one is known to be short
+        answer = session.run({"x": tiny.GOLDEN}, shrinks=True)["probabilities"]
     np.testing.assert_allclose(answer, tiny.probabilities(tiny.GOLDEN), atol=1e-6)
     greet = session_of(api, "greet")
     names = bytes_array(["Zoé".encode(), b"a\0b"]).reshape(1, 2)
@@ -86,6 +90,27 @@ def test_each_function_is_used_and_does_what_it_is_for(api: CountingApi) -> None
         session.run({"x": np.zeros((1, 9), np.float32)}, shrinks=False)
     del session, greet, answer
     assert set(api.calls) == set(FUNCTIONS)
+
+
+def test_only_runs_that_were_short_keep_pythons_lock(
+    api: CountingApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    session, sizes = OrtSession(api, echo_model(tmp_path / "m", "FP32", 1), EngineSetup("onnxruntime")), (3, 3, 2, 4, 4)
+
+    def kept(sizes: tuple[int, ...]) -> list[bool]:
+        before, found = api.calls["RunShort"], []
+        for size in sizes:
+            session.run({"x": np.zeros(size, np.float32)}, shrinks=False)
+            found.append(api.calls["RunShort"] > before)
+            before = api.calls["RunShort"]
+        return found
+
+    monkeypatch.setattr(session_module, "SHORT_RUN_S", 0.0)
+    assert kept(sizes) == [False] * 5
+    monkeypatch.setattr(session_module, "SHORT_RUN_S", math.inf)
+    assert kept(sizes) == [False, True, True, False, True]
+    monkeypatch.setattr(session_module, "SHORT_RUN_S", 0.0)
+    assert kept((4, 4, 3, 2, 2)) == [True, False, True, True, False]
 
 
 def test_what_is_made_is_released_once(api: CountingApi, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.agent.endpoints import listening
 from tests.fixtures import tiny
 
 from shoal_agent.endpoint import EndpointLimits
-from shoal_agent.engines import Array, Engine, EngineSetup, load_engine
+from shoal_agent.engines import CPU, Array, Engine, EngineSetup, load_engine
 from shoal_agent.serving import Inference, ModelServer, ServedModel, ServingSettings, create_router
 from shoal_contract.manifest import TensorSpec, VersionManifest
 
@@ -50,10 +50,11 @@ class GatedEngine:
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     closed: int = 0
     together: int = 1
+    accelerator: str = CPU
 
     @property
     def setup(self) -> EngineSetup:
-        return replace(self.engine.setup, together=self.together)
+        return replace(self.engine.setup, together=self.together, accelerator=self.accelerator)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
