@@ -1,7 +1,8 @@
 """Whether workers of `shoal serve` add up: requests a second with two of them, and with one.
 
-The real `shoal serve` beside a real hub, with a model that keeps one core busy for some 15 ms, so that neither client nor
-protocol counts. Servers run beside each other and are asked in turn. Run it as `python benchmarks/serve_workers.py`.
+The real `shoal serve` beside a real hub, with a model that keeps one core busy for some 15 ms, so that neither client
+nor protocol counts. Servers run beside each other and are asked in turn.
+Run it as `python benchmarks/serve_workers.py`.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5, help="length of a turn")
     parser.add_argument("--connections", type=int, default=8, help="that ask at the same time")
     parser.add_argument("--steps", type=int, default=8000, help="of the model, some 2 us each")
-    parser.add_argument("--no-peer", action="store_true", help="leave MLServer out, which is installed by the first run")
+    parser.add_argument("--no-peer", action="store_true", help="leave MLServer out, which the first run installs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="shoal-workers-") as folder, ExitStack() as stack:
         write_steady_model(Path(folder) / FILE, options.steps)

@@ -1,4 +1,4 @@
-"""A model that takes one core for some milliseconds, whatever threads it may have: small products, one after another."""
+"""A model that takes one core for some milliseconds, whatever threads it has: small products, one after another."""
 
 from pathlib import Path
 

@@ -18,6 +18,8 @@ from shoal_agent.errors import AgentError
 _log = getLogger(__name__)
 _ONE_WRITE_BYTES: Final = 64 * 1024
 """An answer of at most this size is copied behind its head, which takes less than a second system call."""
+_FAREWELL_S: Final = 0.5
+"""How long a stop waits for an idle peer of TLS to say farewell, too: one that does not read never does."""
 
 
 class Owner(Protocol):
@@ -190,6 +192,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._is_ending = True
         if self._current is None and not self._waiting:
             self._close()
+            if self._transport.get_extra_info("ssl_object") is not None:
+                self._loop.call_later(_FAREWELL_S, self._transport.abort)
         elif self._is_streaming and self._task is not None:
             self._task.cancel()
 
