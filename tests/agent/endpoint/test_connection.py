@@ -362,7 +362,7 @@ async def test_a_stop_waits_for_no_idle_peer_of_tls_that_does_not_read(server_pa
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(*server_pair)
     trusted = ssl.create_default_context(cafile=str(server_pair[0]))
-    answers = []
+    answers: list[bytes] = []
 
     def ask(port: int) -> ssl.SSLSocket:
         plain = socket.create_connection(("127.0.0.1", port), timeout=10)
