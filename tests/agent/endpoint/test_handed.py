@@ -47,7 +47,7 @@ async def test_a_connection_that_is_handed_over_is_answered(channel: socket.sock
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             assert [(await client.get("/asked")).json() for _ in range(3)] == [{"peer": None}] * 3
 
-    with bound, anyio.fail_after(10):
+    with bound, anyio.fail_after(30):
         for _ in range(5):
             async with anyio.create_task_group() as group:
                 group.start_soon(ask)
@@ -67,7 +67,7 @@ async def test_who_has_ended_takes_no_connection() -> None:
 async def test_it_ends_with_the_process_that_accepts(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener = Listener(Router([Route("/asked", {"GET": _answer})]))
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             await group.start(listener.serve, Address(path=tmp_path / "asked", handed=theirs))
             ours.close()
