@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import ssl
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -32,6 +33,7 @@ class Opening(NamedTuple):
         device_id: For that note.
         keys: The file of the keys of others; None: it lies in the agent's folder.
         is_shared: Whether other processes of this user serve at the same ports.
+        handed: Where the process that listens at the Unix-domain socket hands connections over; None: this one listens.
     """
 
     places: ServingPlaces
@@ -40,6 +42,7 @@ class Opening(NamedTuple):
     device_id: str
     keys: Path | None = None
     is_shared: bool = False
+    handed: socket.socket | None = None
 
 
 async def open_places(
@@ -61,18 +64,18 @@ async def open_places(
         EndpointError: A place cannot be opened.
         DiskError: The file of keys is damaged.
     """
-    places, limits, data, device_id, keys_path, is_shared = opening
+    places, limits, data, device_id, keys_path, is_shared, handed = opening
     budget = BodyBudget(limits.max_bodies_bytes)
     names = LocalNames(places.allowed_hosts, places.allowed_origins)
     local = Address(places.host, places.port, is_shared=is_shared)
     port = await group.start(Listener(router, limits, names.authorize, budget).serve, local)
     endpoint: dict[str, object] = {"url": f"http://{places.host}:{port}", "pid": os.getpid(), "device_id": device_id}
     if places.socket is not None:
-        await group.start(Listener(router, limits, budget=budget).serve, Address(path=places.socket))
+        await group.start(Listener(router, limits, budget=budget).serve, Address(path=places.socket, handed=handed))
         endpoint["socket"] = str(places.socket)
     if places.grpc_port is not None:
         serve_grpc = _grpc()
-        serve = partial(serve_grpc, repository=repository)
+        serve = partial(serve_grpc, repository=repository, is_shared=is_shared)
         grpc_port = await group.start(serve, inference, places.grpc_port, limits.max_body_bytes)
         endpoint["grpc"] = f"127.0.0.1:{grpc_port}"
     if places.remote_host:

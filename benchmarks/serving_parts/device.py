@@ -67,7 +67,7 @@ def digits(path: Path) -> Served:
 def prepare_device(folder: Path, *models: Served) -> None:
     """Write what enrolment and a finished rollout of each model leave on a device."""
     contents = [model.path.read_bytes() for model in models]
-    made = [(content, _manifest(model, content)) for model, content in zip(models, contents, strict=True)]
+    made = [(content, manifest_of(model, content)) for model, content in zip(models, contents, strict=True)]
     prepare_versions(folder, made)
 
 
@@ -164,7 +164,8 @@ def _self_signed(key: ec.EllipticCurvePrivateKey) -> str:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
-def _manifest(served: Served, model: bytes) -> VersionManifest:
+def manifest_of(served: Served, model: bytes) -> VersionManifest:
+    """Return the manifest of a model's version 1, with what it answers to a golden input here."""
     golden = np.random.default_rng(1).random((1, *served.inputs[0].shape[1:]), dtype=np.float32)
     variant = Variant(
         target=TARGET,

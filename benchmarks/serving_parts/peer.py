@@ -17,6 +17,7 @@ from urllib.request import urlopen
 PINS = ("mlserver==1.7.1", "onnxruntime==1.32.0", "uvloop==0.21.0")
 NAMES = {1: "MLServer 1.7.1 as installed (one worker process)", 0: "MLServer 1.7.1 with parallel_workers = 0"}
 """The peer's forms by their number of worker processes."""
+TWO_WORKERS = "MLServer 1.7.1 with parallel_workers = 2"
 LIT_PINS = ("litserve==0.2.19", "onnxruntime==1.32.0")
 LIT_NAME = "LitServe 0.2.19 as installed (one worker process)"
 START_TIMEOUT_S = 90.0

@@ -176,9 +176,12 @@ def _golden(source: _Source) -> tuple[dict[str, TensorData | GeneratedTensor], A
         low, high = float(array.min()), float(array.max())
         if not np.isfinite([low, high]).all():
             raise SourceError(f"choosing a golden input: {spec.name} has values that are not finite; leave them out")
-        made = GeneratedTensor(
-            datatype=spec.datatype, shape=array.shape, seed=max(0, source.about.seed), low=low, high=high
-        )
+        seed = max(0, source.about.seed)
+        try:
+            made = GeneratedTensor(datatype=spec.datatype, shape=array.shape, seed=seed, low=low, high=high)
+        except ValidationError as error:
+            reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+            raise SourceError(f"choosing a golden input: {spec.name}: {reason}") from error
         stated[spec.name], feeds[spec.name] = made, generated_array(made)
     return stated, feeds
 

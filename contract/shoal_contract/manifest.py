@@ -6,6 +6,8 @@ model's TUF role lists it (`shoal_contract.trust.manifest_target`).
 
 import base64
 import binascii
+import math
+import sys
 from math import prod
 from typing import Annotated, Literal
 
@@ -36,6 +38,7 @@ DATATYPE_BYTES: dict[str, int] = {
     "BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2,
     "UINT32": 4, "INT32": 4, "FP32": 4, "UINT64": 8, "INT64": 8, "FP64": 8,
 }  # fmt: skip
+_LARGEST_FLOAT: dict[str, float] = {"FP16": 65504.0, "FP32": (2 - 2**-23) * 2.0**127, "FP64": sys.float_info.max}
 MAX_FEATURES = 16_384
 """Values of a sample that are watched one by one; of larger samples, statistics are."""
 
@@ -105,10 +108,19 @@ def _check_bytes(datatype: Datatype, shape: tuple[int, ...]) -> None:
         raise ValueError(msg)
 
 
+def _range_of(datatype: Datatype) -> tuple[float, float]:
+    """Return the least and the largest number of a datatype; whole ones exactly, as `int`."""
+    if datatype in _LARGEST_FLOAT:
+        return -_LARGEST_FLOAT[datatype], _LARGEST_FLOAT[datatype]
+    values = 256 ** DATATYPE_BYTES[datatype]
+    return (0, values - 1) if datatype.startswith("U") else (-(values // 2), values // 2 - 1)
+
+
 class GeneratedTensor(WireValue):
     """A golden input that is too large to travel: random numbers that each side makes by itself.
 
     Made by `shoal_numerics.golden_tensors`: evenly distributed from `low` to `high`, whole ones for whole datatypes.
+    Both have to fit the datatype, or machines would make different ones; of BOOL they say nothing.
     """
 
     datatype: Datatype
@@ -122,6 +134,12 @@ class GeneratedTensor(WireValue):
         _check_bytes(self.datatype, self.shape)
         if not self.low <= self.high:
             msg = f"low {self.low} lies above high {self.high}"
+            raise ValueError(msg)
+        if self.datatype == "BOOL":
+            return self
+        least, most = _range_of(self.datatype)
+        if not (least <= self.low and self.high <= most and math.isfinite(self.high - self.low)):
+            msg = f"numbers from {self.low} to {self.high} do not fit {self.datatype}, which has {least} to {most}"
             raise ValueError(msg)
         return self
 

@@ -29,6 +29,22 @@ NUMPY_TYPES: Final[dict[str, np.dtype[Any]]] = {
 }
 """The numpy type of each datatype, in the machine's byte order; elements of BYTES are `bytes`."""
 DATATYPES: Final[dict[np.dtype[Any], Datatype]] = {kind: name for name, kind in NUMPY_TYPES.items()}  # type: ignore[misc]
+ONNX_DATATYPES: Final[dict[str, Datatype]] = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+"""The datatype of each type of tensor by ONNX Runtime's name; other types have none."""
 
 
 def bytes_array(elements: Sequence[bytes]) -> Array:

@@ -144,3 +144,25 @@ class TritonChecks:
         assert (times["success"]["count"], times["fail"]["count"]) == (4, 1)
         parts = ("queue", "compute_input", "compute_infer", "compute_output")
         assert sum(times[part]["ns"] for part in parts) == pytest.approx(times["success"]["ns"], abs=40)
+
+
+class TritonGrpcChecks:
+    """The claims over gRPC; `found` is what the stock client found, see tests/agent/serving/triton_grpc_client.py."""
+
+    def test_health_metadata_and_index(self, found: dict[str, Any]) -> None:
+        assert (found["live"], found["ready"], found["server"]) == (True, True, "shoal-agent")
+        assert found["model_ready"] == [True, True, False]
+        assert found["model"] == ["tiny", [{"name": "x", "datatype": "FP32", "shape": ["-1", "4"]}]]
+        assert {"name": "tiny", "version": "1", "state": "READY"} in found["index"]
+
+    @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "object"])
+    def test_every_datatype_comes_back_as_it_went(self, found: dict[str, Any], kind: str) -> None:
+        assert found["echo"][kind] is True
+
+    def test_bytes_and_predictions(self, found: dict[str, Any]) -> None:
+        assert found["echo_object"] == ["a", "", "grüße", "\x00", "x" * 300, "1"]
+        np.testing.assert_allclose(found["tiny"], tiny.probabilities(ROWS), atol=1e-6)
+
+    def test_errors_carry_their_code_and_what_to_do(self, found: dict[str, Any]) -> None:
+        assert found["misfit"].startswith("StatusCode.INVALID_ARGUMENT: input 'x' has shape [1, 5], expected [-1, 4]")
+        assert found["unknown"].startswith("StatusCode.NOT_FOUND: model 'none' is not served")

@@ -176,6 +176,14 @@ def test_only_inputs_can_be_watched() -> None:
         ({"datatype": "BYTES"}, "datatype is BYTES"),
         ({"low": 2.0}, "low 2.0 lies above high 1.0"),
         ({"seed": -1}, "greater than or equal to 0"),
+        ({"high": 3.5e38}, "do not fit FP32"),
+        ({"datatype": "FP16", "low": -65520.0}, "numbers from -65520.0 to 1.0 do not fit FP16, which has -65504.0"),
+        ({"datatype": "FP64", "low": -1.7e308, "high": 1.7e308}, "do not fit FP64"),
+        ({"datatype": "UINT8", "high": 256.0}, "numbers from 0.0 to 256.0 do not fit UINT8, which has 0 to 255"),
+        ({"datatype": "UINT8", "high": 255.5}, "do not fit UINT8"),
+        ({"datatype": "UINT32", "low": -1.0}, "do not fit UINT32"),
+        ({"datatype": "INT8", "low": -129.0}, "do not fit INT8, which has -128 to 127"),
+        ({"datatype": "INT64", "high": 2.0**63}, "do not fit INT64"),
     ],
 )
 def test_a_golden_input_that_no_device_should_make_is_refused(change: dict[str, Any], found: str) -> None:

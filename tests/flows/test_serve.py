@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import grpc
 import httpx
 import numpy as np
 import onnx
@@ -22,8 +23,8 @@ from onnx import helper
 from tests.agent.handover.test_handover import busy, check, device
 from tests.agent.serving.conftest import served_tiny
 from tests.agent.serving.echo import NAMES
-from tests.agent.serving.stock_client import visit
-from tests.checks.inference_protocol import ProtocolChecks, TritonChecks, tiny_request
+from tests.agent.serving.stock_client import GRPC_SCRIPT, visit
+from tests.checks.inference_protocol import ProtocolChecks, TritonChecks, TritonGrpcChecks, tiny_request
 from tests.fixtures import tiny
 from tests.simulators.hub_process import HubProcess
 from tests.simulators.redis_process import RedisProcess, library
@@ -32,6 +33,7 @@ from tests.simulators.serve_process import ServeProcess, put_version
 from shoal_agent.endpoint.keys import ApiKeys
 from shoal_agent.engines import NUMPY_TYPES, to_tensor_data
 from shoal_agent.enrol import enrol
+from shoal_agent.serving.grpc.messages import MESSAGES, SERVICE
 from shoal_agent.standalone.site import make_pair
 from shoal_contract.desired import HandoverPeer
 from shoal_contract.ids import sha256_hex
@@ -103,10 +105,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
 
 @pytest.fixture(scope="module")
 def served(hub: HubProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
-    """A server of `tiny` with two workers."""
-    server = ServeProcess(hub, tmp_path_factory.mktemp("served"), "--model=tiny@1", "--workers=2").start()
+    """A server of `tiny` with two workers, also at a Unix-domain socket."""
+    folder = tmp_path_factory.mktemp("served")
+    server = ServeProcess(hub, folder, "--model=tiny@1", "--workers=2", f"--socket={folder / 'asked'}").start()
     yield server
     assert server.stop() == 0, server.log()[-2000:]
+    assert not (folder / "asked").exists()
 
 
 @pytest.fixture
@@ -124,29 +128,103 @@ class TestServer(ProtocolChecks):
     """`shoal serve`, of two workers."""
 
 
+def by_socket(served: ServeProcess) -> httpx.AsyncClient:
+    """Return a client of the Unix-domain socket."""
+    transport = httpx.AsyncHTTPTransport(uds=json.loads(served.note.read_text())["socket"], verify=False)
+    return httpx.AsyncClient(base_url=served.url, transport=transport)
+
+
+class TestServerAtItsSocket(ProtocolChecks):
+    """The same at its Unix-domain socket."""
+
+    @pytest.fixture
+    async def endpoint(self, served: ServeProcess) -> AsyncIterator[AskedServer]:
+        async with by_socket(served) as client:
+            yield AskedServer(client)
+
+
 @pytest.fixture(scope="module")
-def found(hub: HubProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """What the stock client found at a server of its own with `tiny` and the echoes."""
+def echoes(hub: HubProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
+    """A server with `tiny` and the echoes, over gRPC as well."""
     for kind, datatype in NAMES.items():
         put_echo(hub, kind, datatype)
     models = ["--model=tiny@1", *(f"--model=echo-{kind}" for kind in NAMES)]
-    server = ServeProcess(hub, tmp_path_factory.mktemp("echoes"), *models).start()
-    yield anyio.run(visit, server.url.removeprefix("http://"))
+    server = ServeProcess(hub, tmp_path_factory.mktemp("echoes"), *models, "--grpc-port=0").start()
+    yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def found(echoes: ServeProcess) -> dict[str, Any]:
+    """What the stock client found."""
+    return anyio.run(visit, echoes.url.removeprefix("http://"))
+
+
+@pytest.fixture(scope="module")
+def found_over_grpc(echoes: ServeProcess) -> dict[str, Any]:
+    """What it found over gRPC."""
+    return anyio.run(visit, json.loads(echoes.note.read_text())["grpc"], GRPC_SCRIPT)
 
 
 class TestStockClient(TritonChecks):
     """`shoal serve`, asked by the stock client."""
 
 
+class TestStockClientOverGrpc(TritonGrpcChecks):
+    """The same over gRPC."""
+
+    @pytest.fixture
+    def found(self, found_over_grpc: dict[str, Any]) -> dict[str, Any]:
+        return found_over_grpc
+
+
+def counts_of(served: ServeProcess) -> dict[str, float]:
+    """Return the requests that each worker has answered."""
+    _, text = served.ask("/metrics")
+    lines = [line for line in text.splitlines() if line.startswith("shoal_agent_requests_total")]
+    return {line.partition('worker="')[2][0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+@pytest.mark.anyio
+async def test_connections_to_the_socket_go_to_workers_in_turn(served: ServeProcess) -> None:
+    before = counts_of(served)
+    for _ in range(10):
+        async with by_socket(served) as client:
+            assert (await client.post("/v2/models/tiny/infer", json=tiny_request())).status_code == 200
+    assert {number: count - before.get(number, 0) for number, count in counts_of(served).items()} == {"1": 5, "2": 5}
+
+
+@pytest.mark.anyio
+async def test_workers_answer_over_grpc_at_one_port(hub: HubProcess, tmp_path: Path) -> None:
+    server = ServeProcess(hub, tmp_path, "--model=tiny@1", "--workers=2", "--grpc-port=0").start()
+    try:
+        address = json.loads(server.note.read_text())["grpc"]
+        request = MESSAGES["ModelInferRequest"](model_name="tiny")
+        tensor = request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+        tensor.contents.fp32_contents.extend(tiny.GOLDEN[0].tolist())
+        for _ in range(32):
+            options = [("grpc.use_local_subchannel_pool", 1)]  # a connection for each channel
+            async with grpc.aio.insecure_channel(address, options=options) as channel:
+                infer = channel.unary_unary(
+                    f"/{SERVICE}/ModelInfer",
+                    request_serializer=lambda message: message.SerializeToString(),
+                    response_deserializer=MESSAGES["ModelInferResponse"].FromString,
+                )
+                assert (await infer(request)).model_name == "tiny"
+        counts = counts_of(server)
+        assert sum(counts.values()) == 32
+        assert min(counts.values()) > 0
+    finally:
+        server.close()
+
+
 def test_every_worker_takes_requests_and_metrics_tell_of_each(served: ServeProcess) -> None:
     for _ in range(64):
         assert served.ask("/v2/models/tiny/infer", tiny_request())[0] == 200
-    _, text = served.ask("/metrics")
-    lines = [line for line in text.splitlines() if line.startswith("shoal_agent_requests_total")]
-    counts = {line.partition('worker="')[2][0]: float(line.rpartition(" ")[2]) for line in lines}
+    counts = counts_of(served)
     assert counts.keys() == {"1", "2"}
     assert min(counts.values()) > 0
+    _, text = served.ask("/metrics")
     assert 'shoal_serve_worker_up{worker="2"} 1' in text
 
 
@@ -155,6 +233,9 @@ def test_a_worker_that_is_killed_is_started_again_while_the_other_answers(served
     os.kill(before[0], signal.SIGKILL)
     served.wait_for(lambda: served.worker_pids[0] != before[0])
     assert served.worker_pids[1] == before[1]
+    socket_path = json.loads(served.note.read_text())["socket"]
+    with httpx.Client(transport=httpx.HTTPTransport(uds=socket_path, verify=False), base_url=served.url) as client:
+        assert client.post("/v2/models/tiny/infer", json=tiny_request()).status_code == 200
     assert all(served.ask("/v2/models/tiny/infer", tiny_request())[0] == 200 for _ in range(20))
 
 

@@ -42,6 +42,18 @@ def test_they_are_of_the_shape_and_datatype_and_fill_the_range(datatype: Datatyp
         assert 4.9 < made.max() <= 5.0
 
 
+@pytest.mark.parametrize("datatype", sorted(set(NUMPY_TYPES) - {"BYTES", "BOOL"}))
+def test_the_widest_range_of_a_datatype_is_made_without_a_number_beyond_it(datatype: Datatype) -> None:
+    kind = NUMPY_TYPES[datatype]
+    info = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind)
+    low, high = (float(info.min), float(info.max))
+    if kind.itemsize == 8:  # the largest has no float64 of its own, or from one to the other is more than it holds
+        low, high = low / 2, float(np.nextafter(high, 0)) / 2
+    made = generated_array(tensor(datatype, low, high)).astype(np.float64)
+    assert low <= made.min() < low + (high - low) / 100
+    assert high - (high - low) / 100 < made.max() <= high
+
+
 def test_a_large_tensor_is_made_block_by_block_and_no_block_is_another_again() -> None:
     made = generated_array(GeneratedTensor(datatype="FP32", shape=(3, 65_536), seed=7, low=0.0, high=1.0))
     assert 0.49 < made.mean() < 0.51

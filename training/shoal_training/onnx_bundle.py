@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 from pydantic import ValidationError
 
-from shoal_contract.manifest import Datatype, TensorSpec
+from shoal_contract.manifest import TensorSpec
 from shoal_contract.processing import Processing
-from shoal_numerics.tensors import NUMPY_TYPES
+from shoal_numerics.tensors import NUMPY_TYPES, ONNX_DATATYPES
 from shoal_training.bundle import (
     CALIBRATION_FILE,
     CARD_FILE,
@@ -34,20 +34,8 @@ from shoal_training.onnx_samples import Array, OnnxModel
 
 LABELS_KEY: Final = "y"
 """The samples' true labels, as places among the model's labels."""
-_DATATYPES: Final[dict[str, Datatype]] = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-}
+_DATATYPES: Final = {kind: datatype for kind, datatype in ONNX_DATATYPES.items() if datatype != "BYTES"}
+"""Of what is watched and compressed: numbers."""
 
 
 @dataclass(frozen=True)

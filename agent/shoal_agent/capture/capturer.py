@@ -4,18 +4,17 @@ Between serving and what watches it, as an `Observer`: a worker thread only pick
 writing happen in a task, one sample at a time.
 """
 
-import asyncio
 import random
-from collections import Counter, OrderedDict, deque
+import threading
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from logging import getLogger
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
-import anyio
 import numpy as np
 from anyio import to_thread
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from shoal_agent.capture.store import Budget, CaptureStore
 from shoal_agent.encryption_key import EncryptionKey
 from shoal_agent.engines import Array
 from shoal_agent.errors import AgentError, DiskError
+from shoal_agent.from_threads import FromThreads
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.serving.models import Observer, ServedModel
 
@@ -40,7 +40,7 @@ MAX_WAITING: Final = 16
 MAX_UNLABELLED: Final = 10_000
 """Requests whose samples may still get a true label."""
 MAX_LABELS_WAITING: Final = 1024
-"""Labels that may wait to be noted."""
+"""Requests whose labels may wait to be noted."""
 _MEGABYTE: Final = 1_000_000
 _MAX_ID_CHARS: Final = 128
 
@@ -78,6 +78,13 @@ class _Waiting:
     asked: _Asked
 
 
+class _Labelled(NamedTuple):
+    """The true labels of a request's samples; they wait behind the samples, which are kept by then."""
+
+    asked: _Asked
+    labels: Sequence[int]
+
+
 class Capture:
     """An observer that shows everything to another one, and keeps what the rules pick.
 
@@ -109,12 +116,9 @@ class Capture:
             int(rules.max_mb * _MEGABYTE), int(rules.max_mb_per_day * _MEGABYTE), rules.max_samples_per_day
         )
         self._ranges: WeakKeyDictionary[ServedModel, Range] = WeakKeyDictionary()
-        self._waiting: deque[_Waiting] = deque()
-        self._wake: Callable[[], None] = lambda: None
+        self._waiting: FromThreads[_Waiting | _Labelled] = FromThreads(MAX_WAITING + MAX_LABELS_WAITING)
+        self._room = threading.Semaphore(MAX_WAITING)
         self._kept: OrderedDict[_Asked, dict[int, str]] = OrderedDict()
-        self._labels: deque[tuple[str, int]] = deque()
-        self._keeping: tuple[_Waiting, ...] = ()
-        self._early: dict[_Asked, Sequence[int]] = {}  # labels of requests whose samples are not kept yet
         self.on_kept: Callable[[], None] = lambda: None
         """Called when a sample was kept, or its true label noted."""
         self.fates: Counter[Fate] = Counter()
@@ -174,33 +178,23 @@ class Capture:
             answer_id: What the answer is called.
             labels: Of each of the request's samples.
         """
-        asked = (model, answer_id)
-        for sample, name in self._kept.pop(asked, {}).items():
-            self._queue_label(name, sample, labels)
-        if any(one.asked == asked for one in (*self._waiting, *self._keeping)):
-            self._early[asked] = labels
-        self._wake()
+        if model in self._rules.models:
+            self._waiting.put(_Labelled((model, answer_id), labels))
 
     async def run(self) -> None:
         """Keep what waits, one sample after the other, for ever."""
-        loop, news = asyncio.get_running_loop(), anyio.Event()
+        await self._waiting.each(self._work)
 
-        def wake() -> None:
-            loop.call_soon_threadsafe(news.set)
-
-        while True:
-            news = anyio.Event()
-            self._wake = wake
-            while self._waiting:
-                self._keeping = (self._waiting.popleft(),)
-                self.fates[await self._keep(*self._keeping)] += 1
+    async def _work(self, item: _Waiting | _Labelled) -> None:
+        if isinstance(item, _Waiting):
+            self._room.release()
+            self.fates[await self._keep(item)] += 1
+            self.on_kept()
+            return
+        for sample, name in self._kept.pop(item.asked, {}).items():
+            if sample < len(item.labels):
+                await self._label(name, item.labels[sample])
                 self.on_kept()
-            self._keeping = ()
-            self._early.clear()
-            while self._labels:
-                await self._label(*self._labels.popleft())
-                self.on_kept()
-            await news.wait()
 
     def _take(
         self,
@@ -212,26 +206,42 @@ class Capture:
     ) -> None:
         """Copy picked samples out of a request, whose memory is used again."""
         for index, reasons in list(picked.items())[: self._rules.max_samples_per_request]:
-            if len(self._waiting) >= MAX_WAITING:
+            if not self._room.acquire(blocking=False):
                 self.fates["busy"] += 1
                 continue
-            arrays = _sample(served, inputs, index)
-            if sum(array.nbytes for array in arrays.values()) > self._rules.max_sample_bytes:
-                self.fates["too_large"] += 1
-                continue
-            row = scores[index] if len(scores) else None
-            about = About(
-                model=served.name,
-                version=served.version,
-                request_id=answer_id[:_MAX_ID_CHARS],
-                at=self._now(),
-                reasons=reasons,
-                label=int(row.argmax()) if row is not None else None,
-                confidence=float(row.max()) if row is not None and np.isfinite(row.max()) else None,
-                sample=index,
-            )
-            self._waiting.append(_Waiting(about, arrays, (served.name, answer_id)))
-            self._wake()
+            fate: Fate | None = "busy"
+            try:
+                fate = self._put(served, inputs, (index, reasons), scores[index] if len(scores) else None, answer_id)
+            finally:
+                if fate is not None:
+                    self._room.release()
+            if fate is not None:
+                self.fates[fate] += 1
+
+    def _put(
+        self,
+        served: ServedModel,
+        inputs: Mapping[str, Array],
+        picked: tuple[int, tuple[Reason, ...]],
+        scores: NDArray[np.float32] | None,
+        answer_id: str,
+    ) -> Fate | None:
+        """Let one sample wait; return what became of it where it does not."""
+        index, reasons = picked
+        arrays = _sample(served, inputs, index)
+        if sum(array.nbytes for array in arrays.values()) > self._rules.max_sample_bytes:
+            return "too_large"
+        about = About(
+            model=served.name,
+            version=served.version,
+            request_id=answer_id[:_MAX_ID_CHARS],
+            at=self._now(),
+            reasons=reasons,
+            label=int(scores.argmax()) if scores is not None else None,
+            confidence=float(scores.max()) if scores is not None and np.isfinite(scores.max()) else None,
+            sample=index,
+        )
+        return None if self._waiting.put(_Waiting(about, arrays, (served.name, answer_id))) else "busy"
 
     async def _keep(self, waiting: _Waiting) -> Fate:
         sample = to_npz(waiting.arrays)
@@ -254,17 +264,9 @@ class Capture:
         return "kept"
 
     def _remember(self, waiting: _Waiting, name: str) -> None:
-        sample = waiting.about.sample
-        if (labels := self._early.get(waiting.asked)) is not None:
-            self._queue_label(name, sample, labels)
-            return
-        self._kept.setdefault(waiting.asked, {})[sample] = name
+        self._kept.setdefault(waiting.asked, {})[waiting.about.sample] = name
         if len(self._kept) > MAX_UNLABELLED:
             self._kept.popitem(last=False)
-
-    def _queue_label(self, name: str, sample: int, labels: Sequence[int]) -> None:
-        if sample < len(labels) and len(self._labels) < MAX_LABELS_WAITING:
-            self._labels.append((name, labels[sample]))
 
     async def _label(self, name: str, true_label: int) -> None:
         try:

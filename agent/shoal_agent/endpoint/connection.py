@@ -18,6 +18,8 @@ from shoal_agent.errors import AgentError
 _log = getLogger(__name__)
 _ONE_WRITE_BYTES: Final = 64 * 1024
 """An answer of at most this size is copied behind its head, which takes less than a second system call."""
+_FAREWELL_S: Final = 0.5
+"""How long a stop waits for an idle peer of TLS to say farewell, too: one that does not read never does."""
 
 
 class Owner(Protocol):
@@ -59,6 +61,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._task: asyncio.Task[None] | None = None
         self._awaited: object = None
         self._drained: asyncio.Event | None = None
+        self._is_encrypted = False
         self._is_going_on = self._is_ending = self._is_lost = self._is_streaming = False
         self.has_asked = False
         """Whether a request ever came whose answer was more than a refusal."""
@@ -75,6 +78,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it where there are too many."""
         self._transport = cast("asyncio.Transport", transport)
+        self._is_encrypted = transport.get_extra_info("ssl_object") is not None
         found = transport.get_extra_info("peername")
         peer = str(found[0]) if isinstance(found, tuple) else None
         listener = self._listener
@@ -190,6 +194,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._is_ending = True
         if self._current is None and not self._waiting:
             self._close()
+            if self._is_encrypted:
+                self._loop.call_later(_FAREWELL_S, self._transport.abort)
         elif self._is_streaming and self._task is not None:
             self._task.cancel()
 
@@ -324,7 +330,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Close once what was written is sent; who does not take it in time is cut off."""
         self._is_ending = True
         self.deadline_s = self._loop.time() + self._limits.linger_s
-        self._transport.close()
+        if not self._transport.is_closing():  # closed twice, one of TLS can not be aborted any more
+            self._transport.close()
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -18,6 +18,7 @@ from anyio.abc import TaskStatus
 
 from shoal_agent.endpoint.bodies import BodyBudget
 from shoal_agent.endpoint.connection import HttpConnection
+from shoal_agent.endpoint.handed import take_handed
 from shoal_agent.endpoint.handshakes import Handshakes
 from shoal_agent.endpoint.limits import EndpointLimits
 from shoal_agent.endpoint.reader import Authorize
@@ -51,6 +52,7 @@ class Address:
         path: Of a Unix-domain socket, in place of host and port.
         tls: Encrypts; needed for whatever is not loopback.
         is_shared: Whether other processes of this user listen at the same port; the kernel spreads connections.
+        handed: Where another process, which listens at `path`, hands connections over; None: it is listened to here.
     """
 
     host: str = LOOPBACK[0]
@@ -58,6 +60,7 @@ class Address:
     path: Path | None = None
     tls: ssl.SSLContext | None = None
     is_shared: bool = False
+    handed: socket.socket | None = None
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else f"{self.host} port {self.port}"
@@ -110,6 +113,9 @@ class Listener:
         Raises:
             EndpointError: It cannot be bound, or others could reach it without TLS.
         """
+        if address.handed is not None:
+            await self._take_handed(address.handed, task_status)
+            return
         bound = _bind(address)
         port = 0 if address.path is not None else int(bound.getsockname()[1])
         try:
@@ -120,6 +126,15 @@ class Listener:
             if address.path is not None:
                 with suppress(OSError):
                     address.path.unlink()
+
+    async def _take_handed(self, channel: socket.socket, task_status: TaskStatus[int]) -> None:
+        with channel:
+            try:
+                task_status.started(0)
+                await take_handed(channel, lambda: HttpConnection(self))
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._stop()
 
     async def _accept(self, bound: socket.socket, address: Address, on_ready: Callable[[], None]) -> None:
         """Take connections until cancelled; then none comes any more."""
@@ -210,7 +225,7 @@ class Listener:
 
 def _bind(address: Address) -> socket.socket:
     if address.path is not None:
-        return _bind_path(address.path)
+        return bind_path(address.path)
     if address.host not in LOOPBACK and address.tls is None:
         message = (
             f"opening the local endpoint: host {address.host!r} found, expected one of {', '.join(LOOPBACK)}, "
@@ -228,8 +243,12 @@ def _bind(address: Address) -> socket.socket:
     return bound
 
 
-def _bind_path(path: Path) -> socket.socket:
-    """Bind a Unix-domain socket that its owner and group may use; what a killed agent left behind is replaced."""
+def bind_path(path: Path) -> socket.socket:
+    """Bind a Unix-domain socket that its owner and group may use; what a killed agent left behind is replaced.
+
+    Raises:
+        EndpointError: It can not be bound.
+    """
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,25 +13,10 @@ from shoal_agent.engines.engine import CPU, EngineError, EngineSetup
 from shoal_agent.engines.onnx_options import PROVIDER_NAMES, GpuBounds, OnnxOptions, first_line
 from shoal_agent.engines.ort_tensors import texts_of
 from shoal_agent.settings import Provider
-from shoal_contract.manifest import Datatype, TensorSpec
-from shoal_numerics.tensors import Array, bytes_array
+from shoal_contract.manifest import TensorSpec
+from shoal_numerics.tensors import ONNX_DATATYPES, Array, bytes_array
 
 _LOG_ERRORS_ONLY: Final = 3
-_DATATYPES: Final[dict[str, Datatype]] = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(string)": "BYTES",
-}
 
 
 class BoundSession:
@@ -150,11 +135,11 @@ def _tensorrt(bounds: GpuBounds) -> dict[str, str]:
 def _specs(path: Path, arguments: list[Any]) -> list[TensorSpec]:
     specs = []
     for argument in arguments:
-        if argument.type not in _DATATYPES or argument.shape is None:
+        if argument.type not in ONNX_DATATYPES or argument.shape is None:
             msg = f"loading {path}: tensor {argument.name!r} is {argument.type}, expected numbers of a known rank"
             raise EngineError(msg)
         shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in argument.shape)
-        specs.append(TensorSpec(name=argument.name, datatype=_DATATYPES[argument.type], shape=shape))
+        specs.append(TensorSpec(name=argument.name, datatype=ONNX_DATATYPES[argument.type], shape=shape))
     return specs
 
 

@@ -36,6 +36,13 @@ class _File(NamedTuple):
     variant: Variant
 
 
+class _Build(NamedTuple):
+    """An installed runtime: its version, and what tells it from other builds."""
+
+    version: str
+    said: str
+
+
 @dataclass(frozen=True)
 class Machine:
     """What there is to run on; a test gives a machine of its own.
@@ -75,7 +82,8 @@ class Runtimes:
         check = RuntimeCheck(data / "run" / "runtimes.json", self._board, settings.check_s, machine.try_runtime)
         self.broken: Broken = check.broken()
         self._remembered = RememberedSetups(warmup_file(data))
-        fits = f"{self._board} {build_of('onnxruntime')}"
+        self._builds: dict[str, _Build] = {}
+        fits = f"{self._board} {self._build('onnxruntime').said}"
         self._cache = EngineCache(data / "engine-cache", fits, settings.engine_cache_bytes)
 
     def usable(self) -> tuple[Runtime, ...]:
@@ -115,7 +123,7 @@ class Runtimes:
         accelerators = self._accelerators(variant.runtime)
         module = module_of(variant.runtime, self.broken) or ""
         for accelerator in accelerators:
-            setup = EngineSetup(module, version_of(module), accelerator)
+            setup = EngineSetup(module, self._build(module).version, accelerator)
             try:
                 if accelerator == CPU:
                     setup = self._warmed_up(file, setup)
@@ -136,7 +144,14 @@ class Runtimes:
 
     def _fits(self, runtime: Runtime) -> str:
         module = module_of(runtime, self.broken) or ""
-        return f"{build_of(module)} on {self._board}, a GPU: {self._machine.has_gpu}, {self._settings}"
+        return f"{self._build(module).said} on {self._board}, a GPU: {self._machine.has_gpu}, {self._settings}"
+
+    def _build(self, module: str) -> _Build:
+        """Return what is installed, as it was when it was first asked for: what is imported by now is that."""
+        known = self._builds.get(module)
+        if known is None:
+            known = self._builds[module] = _Build(version_of(module), build_of(module))
+        return known
 
     def _tested(self, file: _File, setup: EngineSetup) -> Engine:
         """Load a file with a setting; on an accelerator it must answer the golden input as on the CPU."""

@@ -36,6 +36,8 @@ _PORT = click.IntRange(0, LARGEST_PORT)
 @click.option("--target", default="", help="Serve variants for this target; default: the best for this machine.")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of files and keys.")
 @click.option("--port", type=_PORT, default=8090, help="Port on loopback; 0 takes a free one.")
+@click.option("--socket", type=click.Path(path_type=Path), help="Path of a Unix-domain socket that speaks the same.")
+@click.option("--grpc-port", type=_PORT, help="Speak gRPC, too, on this local port; 0 takes a free one.")
 @click.option("--remote-host", default="", help="Address for other machines, by TLS and a key; default: none.")
 @click.option("--remote-port", type=_PORT, default=8444, help="Port of that address.")
 @click.option("--tls-certificate", type=READABLE_FILE, help="PEM file of the certificate chain that others see.")
@@ -58,6 +60,8 @@ def main(
     target: str,
     data: Path,
     port: int,
+    socket: Path | None,
+    grpc_port: int | None,
     remote_host: str,
     remote_port: int,
     tls_certificate: Path | None,
@@ -88,6 +92,8 @@ def main(
         request_timeout_s=request_timeout_s,
         cache_mb=prediction_cache_mb,
         cache_ttl_s=prediction_cache_ttl_s,
+        socket=socket and socket.resolve(),
+        grpc_port=grpc_port,
         remote_host=remote_host,
         remote_port=remote_port,
         certificate=tls_certificate and tls_certificate.resolve(),

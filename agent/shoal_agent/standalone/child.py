@@ -1,15 +1,17 @@
 """One worker process as its parent sees it: starts it, tells it what is wanted, hears how it is, ends it."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from logging import getLogger
 from typing import Final
 
 import anyio
 from pydantic import ValidationError
 
+from shoal_agent.endpoint.handed import hand_over
 from shoal_agent.standalone.plan import Said, Wanted, WorkerPlan
 
 _PROGRAM: Final = "shoal_agent.standalone.worker"
@@ -26,26 +28,35 @@ class Child:
         models: Hashes of the manifests that it serves, by model.
     """
 
-    def __init__(self, plan: WorkerPlan, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, plan: WorkerPlan, process: asyncio.subprocess.Process, channel: socket.socket | None) -> None:
         self.plan = plan
         self.own_port = 0
         self.models: dict[str, str] = {}
         self._process = process
+        self._channel = channel
 
     @classmethod
     async def start(cls, plan: WorkerPlan) -> "Child":
         """Start a worker, and tell it who it is."""
-        process = await asyncio.create_subprocess_exec(
+        with ExitStack() as given:
+            ours, theirs = _channel(given) if plan.socket is not None else (None, None)
+            plan = plan.model_copy(update={"handed": theirs and theirs.fileno()})
+            process = await cls._begin(() if theirs is None else (theirs.fileno(),))
+        child = cls(plan, process, ours)
+        child._write(plan.model_dump_json())
+        return child
+
+    @staticmethod
+    async def _begin(pass_fds: tuple[int, ...]) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             _PROGRAM,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the parent, which then lets requests in flight end
+            pass_fds=pass_fds,
         )
-        child = cls(plan, process)
-        child._write(plan.model_dump_json())
-        return child
 
     @property
     def pid(self) -> int:
@@ -67,7 +78,13 @@ class Child:
             if said.kind == "serves":
                 self.models, self.own_port = said.models, said.own_port
             hear(self, said)
+        if self._channel is not None:
+            self._channel.close()
         return await self._process.wait()
+
+    def hand_over(self, connection: socket.socket) -> bool:
+        """Give it a connection of the Unix-domain socket; return whether it takes it."""
+        return self._channel is not None and hand_over(self._channel, connection)
 
     async def stop(self) -> None:
         """Have it end once what is in flight is answered; a worker that does not is killed."""
@@ -84,3 +101,10 @@ class Child:
     def _write(self, line: str) -> None:
         if self._process.stdin is not None and not self._process.stdin.is_closing():
             self._process.stdin.write(line.encode() + b"\n")
+
+
+def _channel(given: ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Return the parent's end, and the worker's, which is closed here once the worker has it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    given.enter_context(theirs)
+    return ours, theirs

@@ -30,6 +30,11 @@ class WorkerPlan(_Line):
     """How long loading and testing a version may take; an accelerator's engine takes minutes to build."""
     cache_mb: int = 0
     cache_ttl_s: float = 3600.0
+    socket: Path | None = None
+    """A Unix-domain socket that the parent listens at."""
+    handed: int | None = None
+    """The file descriptor over which it hands connections over."""
+    grpc_port: int | None = None
     remote_host: str = ""
     remote_port: int = 0
     certificate: Path | None = None
@@ -53,6 +58,8 @@ class WorkerPlan(_Line):
         """Return where it serves."""
         return ServingPlaces(
             port=self.port,
+            socket=self.socket,
+            grpc_port=self.grpc_port,
             remote_host=self.remote_host,
             remote_port=self.remote_port,
             certificate=self.certificate,

@@ -23,6 +23,7 @@ from shoal_agent.errors import AgentError
 from shoal_agent.standalone.catalogue import Catalogue
 from shoal_agent.standalone.child import Child
 from shoal_agent.standalone.plan import Said, Wanted, WorkerPlan
+from shoal_agent.standalone.shared_socket import SharedSocket
 from shoal_agent.standalone.site import ServedSite
 
 _LOOPBACK: Final = "127.0.0.1"
@@ -62,6 +63,7 @@ class Server:
         self._said = Wanted(models={})
         self._noted: dict[str, object] = {}
         self._is_stopping = False
+        self._all_serve = anyio.Event()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -73,11 +75,14 @@ class Server:
         await to_thread.run_sync(self._site.begin)
         with ExitStack() as held:
             self._plan = self._plan.model_copy(update=self._hold_ports(held))
+            shared = self._open_socket(held)
             async with anyio.create_task_group() as group:
                 try:
                     for number in range(1, self._settings.workers + 1):
                         group.start_soon(self._keep, self._plan.model_copy(update={"number": number}))
                     group.start_soon(self._tend)
+                    if shared is not None:
+                        group.start_soon(self._accept, shared)
                     await _wait_for_stop()
                 finally:
                     self._is_stopping = True
@@ -88,11 +93,24 @@ class Server:
     def _hold_ports(self, held: ExitStack) -> dict[str, int]:
         """Return the ports of all workers; each is held, and not listened at, for as long as the server runs."""
         ports = {"port": _hold(held, _LOOPBACK, self._plan.port)}
+        if self._plan.grpc_port is not None:
+            ports["grpc_port"] = _hold(held, _LOOPBACK, self._plan.grpc_port)
         if self._plan.remote_host:
             ports["remote_port"] = _hold(held, self._plan.remote_host, self._plan.remote_port)
         if self._plan.handover_host:
             ports["handover_port"] = _hold(held, self._plan.handover_host, self._plan.handover_port)
         return ports
+
+    def _open_socket(self, held: ExitStack) -> SharedSocket | None:
+        if self._plan.socket is None:
+            return None
+        shared = SharedSocket(self._plan.socket, lambda: [one for one in self._children.values() if one.own_port])
+        held.callback(shared.close)
+        return shared
+
+    async def _accept(self, shared: SharedSocket) -> None:
+        await self._all_serve.wait()
+        await shared.accept()
 
     async def _keep(self, plan: WorkerPlan) -> None:
         """Start a worker, and again whenever it has ended."""
@@ -168,6 +186,7 @@ class Server:
         if len(children) < self._settings.workers or any(not one.own_port or one.models != wanted for one in children):
             return
         await to_thread.run_sync(self._catalogue.prove)
+        self._all_serve.set()
         note = self._endpoint()
         if note != self._noted:
             await to_thread.run_sync(_write_note, self._plan.data / "run" / "endpoint.json", note)
@@ -177,6 +196,10 @@ class Server:
     def _endpoint(self) -> dict[str, object]:
         plan = self._plan
         note: dict[str, object] = {"url": f"http://{_LOOPBACK}:{plan.port}", "pid": os.getpid()}
+        if plan.socket is not None:
+            note["socket"] = str(plan.socket)
+        if plan.grpc_port is not None:
+            note["grpc"] = f"{_LOOPBACK}:{plan.grpc_port}"
         if plan.remote_host:
             note["remote"] = f"https://{plan.remote_host}:{plan.remote_port}"
         if plan.handover_host:

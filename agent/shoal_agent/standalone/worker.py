@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing
@@ -151,6 +152,7 @@ class Worker:
             f"worker {plan.number}",
             keys=plan.data / "api-keys.json",
             is_shared=True,
+            handed=None if plan.handed is None else socket.socket(fileno=plan.handed),
         )
         await open_places(group, opening, create_router(inference, routes), inference)
 

@@ -36,6 +36,17 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that serve, at the same port.")] = 1,
     threads: Annotated[int, typer.Option(min=1, max=64, help="Requests that a worker answers at a time.")] = 2,
     port: Annotated[int, typer.Option(min=0, max=_LARGEST_PORT, help="Port on loopback; 0 takes a free one.")] = 8090,
+    socket: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Path of a Unix-domain socket that speaks the same.")
+    ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=_LARGEST_PORT,
+            help="Speak gRPC, too, on this local port; 0 takes a free one. Needs the extra grpc.",
+        ),
+    ] = None,
     target: Annotated[str, typer.Option(help="Serve variants for this target; default: the best here.")] = "",
     remote_host: Annotated[
         str, typer.Option(help="Address at which other machines may ask, over TLS and with a key; default: none.")
@@ -81,6 +92,8 @@ def serve(
         "workers": workers,
         "threads": threads,
         "port": port,
+        "socket": socket,
+        "grpc-port": grpc_port,
         "target": target,
         "remote-host": remote_host,
         "remote-port": remote_port,

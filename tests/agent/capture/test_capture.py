@@ -20,7 +20,7 @@ from tests.agent.trials.conftest import START, OtherEngine, trial
 
 from shoal_agent.capture import Capture, CaptureRules, CaptureStore, capture_families, open_capture
 from shoal_agent.capture.archive import from_npz, to_npz
-from shoal_agent.capture.capturer import _part
+from shoal_agent.capture.capturer import MAX_WAITING, _part
 from shoal_agent.encryption_key import new_encryption_key
 from shoal_agent.metrics import exposition
 from shoal_agent.serving import Inference, ModelServer, create_router
@@ -138,6 +138,23 @@ async def test_a_request_gives_only_so_many_samples_and_no_large_ones(tmp_path: 
         await device.infer()
         await device.settled(2)
         assert (device.store.kept(), device.capture.fates) == ([], {"too_large": 2})
+
+
+@pytest.mark.parametrize(
+    ("more", "fates"), [({}, {"busy": 20 - MAX_WAITING}), ({"max_sample_bytes": 8}, {"too_large": 20})]
+)
+async def test_only_so_many_samples_wait_whatever_labels_do_and_large_ones_take_no_place(
+    tmp_path: Path, more: dict[str, int], fates: dict[str, int]
+) -> None:
+    rules, store = CaptureRules.model_validate(ALL | more), CaptureStore(tmp_path, lambda: START)
+    capture = Capture(SeenRequests(), rules, store, lambda: KEY, lambda: START, lambda: 0.0)
+    served, inputs = served_tiny(), {"x": np.array(X, dtype=np.float32)}
+    outputs = served.engine.infer(inputs)
+    for number in range(10):
+        capture.note_labels("tiny", f"l-{number}", [0, 0])
+        capture.observe(served, inputs, outputs, 1.0, f"r-{number}")
+    served.engine.close()
+    assert capture.fates == fates
 
 
 async def test_samples_on_which_a_trial_s_versions_disagree_are_kept(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import httpx
 import pytest
 from tests.agent.endpoints import listening
@@ -354,6 +355,30 @@ async def test_over_the_network_it_takes_tls_and_a_key(tmp_path: Path, server_pa
             await plain.send(post("/echo"))
             assert await read_all(plain) == b""
         group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": use}) for use in (False, True)])
+async def test_a_stop_waits_for_no_idle_peer_of_tls_that_does_not_read(server_pair: tuple[Path, Path]) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*server_pair)
+    trusted = ssl.create_default_context(cafile=str(server_pair[0]))
+    answers: list[bytes] = []
+
+    def ask(port: int) -> ssl.SSLSocket:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        peer = trusted.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
+        peer.sendall(post("/echo", b"x"))
+        while not (answers and answers[-1].endswith(b"x")):
+            answers.append(peer.recv(65536))
+        return peer
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            listener = Listener(Site().router, EndpointLimits(shutdown_s=60, linger_s=60))
+            peer = await anyio.to_thread.run_sync(ask, await group.start(listener.serve, Address(tls=tls)))
+            group.cancel_scope.cancel()
+    with peer:
+        assert peer.recv(1) == b"", "it was told before it was cut off"
 
 
 async def test_silent_handshakes_are_bounded_and_hold_up_nobody(server_pair: tuple[Path, Path]) -> None:

@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,22 @@ def test_a_warm_up_is_measured_once(tmp_path: Path, make_variant: Callable[[], V
     assert setup.threads in {1, 2}
     assert RememberedSetups(warmup_file(tmp_path)).of(variant.sha256) == setup
     assert load(make(tmp_path), variant) == setup, "the very same time: nothing was measured"
+
+
+def test_what_is_installed_is_read_once_whatever_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = list[str]()
+
+    def reading(name: str) -> str:
+        read.append(name)
+        return version(name)
+
+    monkeypatch.setattr("shoal_agent.engines.runtime_check.version", reading)
+    runtimes = make(tmp_path)
+    load(runtimes)
+    first = len(read)
+    assert "onnxruntime" in read
+    assert load(runtimes).version == version("onnxruntime")
+    assert len(read) == first
 
 
 def test_a_delegate_that_is_not_there_is_passed_over(tmp_path: Path) -> None:

@@ -1,9 +1,6 @@
 """The stock tritonclient works over gRPC, and typed contents are taken as raw bytes are."""
 
-import json
-import subprocess
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -11,10 +8,8 @@ import numpy as np
 import pytest
 from tests.agent.serving.conftest import SeenRequests, served_tiny
 from tests.agent.serving.echo import NAMES, EchoEngine, served_echo
-from tests.agent.serving.stock_client import REQUIREMENTS
-from tests.checks.inference_protocol import ROWS
-from tests.environments import environment
-from tests.fixtures import tiny
+from tests.agent.serving.stock_client import GRPC_SCRIPT, visit
+from tests.checks.inference_protocol import TritonGrpcChecks
 
 from shoal_agent.endpoint import EndpointError, RequestError
 from shoal_agent.serving import Inference, ModelServer
@@ -24,53 +19,28 @@ from shoal_agent.serving.grpc.codec import decode_message, encode_message
 from shoal_agent.serving.grpc.messages import MESSAGES
 from shoal_agent.serving.grpc.service import serve_grpc
 
-SCRIPT = Path(__file__).with_name("triton_grpc_client.py")
-
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What the client found at an endpoint with `tiny` and the echoes."""
-    python = environment("tritonclient", *REQUIREMENTS)
 
-    async def visit() -> bytes:
+    async def ask() -> dict[str, Any]:
         server = ModelServer()
         await server.swap("tiny", served_tiny())
         for kind, datatype in NAMES.items():
             await server.swap(f"echo-{kind}", served_echo(f"echo-{kind}", EchoEngine(datatype)))
         async with anyio.create_task_group() as group:
             port = await group.start(serve_grpc, Inference(server, SeenRequests()), 0, 2**24)
-            ran = await anyio.run_process(
-                [str(python), str(SCRIPT), f"127.0.0.1:{port}"], check=False, stderr=subprocess.PIPE
-            )
+            answer = await visit(f"127.0.0.1:{port}", GRPC_SCRIPT)
             group.cancel_scope.cancel()
-        assert ran.returncode == 0, ran.stderr.decode()
         await server.aclose()
-        return ran.stdout
+        return answer
 
-    answer: dict[str, Any] = json.loads(anyio.run(visit))
-    return answer
-
-
-def test_health_metadata_and_index(found: dict[str, Any]) -> None:
-    assert (found["live"], found["ready"], found["server"]) == (True, True, "shoal-agent")
-    assert found["model_ready"] == [True, True, False]
-    assert found["model"] == ["tiny", [{"name": "x", "datatype": "FP32", "shape": ["-1", "4"]}]]
-    assert {"name": "tiny", "version": "1", "state": "READY"} in found["index"]
+    return anyio.run(ask)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in NAMES if kind != "object"])
-def test_every_datatype_comes_back_as_it_went(found: dict[str, Any], kind: str) -> None:
-    assert found["echo"][kind] is True
-
-
-def test_bytes_and_predictions(found: dict[str, Any]) -> None:
-    assert found["echo_object"] == ["a", "", "grüße", "\x00", "x" * 300, "1"]
-    np.testing.assert_allclose(found["tiny"], tiny.probabilities(ROWS), atol=1e-6)
-
-
-def test_errors_carry_their_code_and_what_to_do(found: dict[str, Any]) -> None:
-    assert found["misfit"].startswith("StatusCode.INVALID_ARGUMENT: input 'x' has shape [1, 5], expected [-1, 4]")
-    assert found["unknown"].startswith("StatusCode.NOT_FOUND: model 'none' is not served")
+class TestStockClient(TritonGrpcChecks):
+    """The agent's endpoint."""
 
 
 @pytest.mark.parametrize(("kind", "datatype"), [pair for pair in NAMES.items() if pair[1] != "FP16"])

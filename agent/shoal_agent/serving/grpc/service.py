@@ -44,6 +44,7 @@ async def serve_grpc(
     shutdown_s: float = 5.0,
     *,
     repository: Repository | None = None,
+    is_shared: bool = False,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve on loopback until cancelled; then let requests in flight end.
@@ -54,12 +55,13 @@ async def serve_grpc(
         max_message_bytes: A larger request is refused.
         shutdown_s: How long a stop waits.
         repository: Loads and unloads models on request; None: nobody may.
+        is_shared: Whether other processes of this user serve at the same port; the kernel spreads connections.
         task_status: Receives the bound port.
 
     Raises:
         EndpointError: The port cannot be bound.
     """
-    options = [("grpc.max_receive_message_length", max_message_bytes), ("grpc.so_reuseport", 0)]
+    options = [("grpc.max_receive_message_length", max_message_bytes), ("grpc.so_reuseport", int(is_shared))]
     # Messages are read in the event loop, before anything else is known of them.
     most = inference.settings.workers + inference.settings.max_waiting
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=most)

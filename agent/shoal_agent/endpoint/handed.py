@@ -1,0 +1,50 @@
+"""Connections that another process has accepted: of a Unix-domain socket, at whose path only one process can listen.
+
+They come as file descriptors over a socket of their own (`SCM_RIGHTS`): whoever accepts them says whose turn it is.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+_MOST_AT_ONCE: Final = 16
+
+
+def hand_over(channel: socket.socket, connection: socket.socket) -> bool:
+    """Give a connection to whoever reads the channel; return whether there was room. The caller closes its own end."""
+    try:
+        socket.send_fds(channel, [b"\0"], [connection.fileno()], socket.MSG_DONTWAIT)
+    except OSError:  # full, or its reader has ended
+        return False
+    return True
+
+
+async def take_handed(channel: socket.socket, make: Callable[[], asyncio.BaseProtocol]) -> None:
+    """Take the connections that come, until the channel ends.
+
+    Args:
+        channel: Of `hand_over`.
+        make: Returns the protocol of a new connection.
+    """
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    channel.setblocking(False)  # noqa: FBT003 - as the socket has it
+    loop.add_reader(channel, readable.set)
+    try:
+        while True:
+            await readable.wait()
+            readable.clear()
+            try:
+                data, found, _, _ = socket.recv_fds(channel, 1, _MOST_AT_ONCE)
+            except BlockingIOError:
+                continue
+            for one in found:
+                connection = socket.socket(fileno=one)
+                connection.setblocking(False)  # noqa: FBT003
+                with suppress(OSError):  # who asked has gone already
+                    await loop.connect_accepted_socket(make, connection)
+            if not data:
+                return
+    finally:
+        loop.remove_reader(channel)
