@@ -44,9 +44,7 @@ def target_text(scope: Scope, target: str) -> str:
     return f"group {target}" if scope == "groups" else target
 
 
-def devices_of(
-    session: Session, assigned: Iterable[tuple[_Thing, str, str]], now: datetime
-) -> dict[_Thing, set[str]]:
+def devices_of(session: Session, assigned: Iterable[tuple[_Thing, str, str]], now: datetime) -> dict[_Thing, set[str]]:
     """Return for each thing the unrevoked devices that have it, one way or another.
 
     Args:
