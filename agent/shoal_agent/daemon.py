@@ -24,7 +24,7 @@ from shoal_agent.blobs import BlobStore
 from shoal_agent.board import Board
 from shoal_agent.capture import CaptureSender, capture_families, open_capture
 from shoal_agent.clock import Clock, system_clock
-from shoal_agent.compositions import Compositions
+from shoal_agent.compositions import Compositions, composition_families
 from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
@@ -264,6 +264,7 @@ class Agent:
         self._compositions.show(observer)
         choose, guard, residency = self._arms.choose, self._guard, self._residency
         inference = self._inference = Inference(self._server, observer, settings.serving, choose, guard, residency)
+        inference.observe_composed = self._monitor.observe_composed
         self._guard.on_refused = inference.statistics.note_refused
         neighbours = Neighbours(inference, self._identity, self._now, settings.handover)
         self._site.hand_over = neighbours.converge
@@ -286,7 +287,8 @@ class Agent:
 
         def more() -> Iterable[Family]:
             of_capture, of_memory = capture_families(self._capture), memory_families(self._residency)
-            return (*shedding_families(self._guard), *of_capture, *of_memory, *neighbours.families())
+            composed = composition_families(self._monitor)
+            return (*shedding_families(self._guard), *of_capture, *of_memory, *composed, *neighbours.families())
 
         return metrics_routes(inference.statistics, source, more)
 

@@ -14,8 +14,9 @@ from shoal_agent.compositions.combine import confidences, vote, weighted_mean
 from shoal_agent.compositions.fit import Bound, Fitted
 from shoal_agent.engines import Array, EngineError, EngineSetup
 from shoal_agent.errors import AgentError
+from shoal_agent.monitor.rows import labels_of
 from shoal_agent.serving import Observer
-from shoal_agent.serving.parameters import ANSWERED_BY
+from shoal_agent.serving.parameters import ANSWERED_BY, MEMBER_LABELS
 from shoal_contract.compositions import Cascade, Ensemble
 from shoal_contract.manifest import TensorSpec
 
@@ -33,7 +34,7 @@ class Asking:
     _answers: "itertools.count[int]" = field(default_factory=itertools.count, init=False)
 
     def ask(self, member: Bound, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Return a member's outputs by the composition's names.
+        """Return a member's outputs by the composition's names, and as `MEMBER_LABELS` the labels that it chose.
 
         Args:
             member: Who is asked.
@@ -51,7 +52,9 @@ class Asking:
             raise
         took_ms = (time.perf_counter() - begun_s) * 1000
         self.observer.observe(served, own, outputs, took_ms, f"{self._start}-{next(self._answers)}")
-        return {name: outputs[its] for name, its in member.outputs.items()}
+        samples = len(next(iter(own.values()))) if served.manifest.is_batched else 1
+        labels = {MEMBER_LABELS: labels_of(served, outputs, samples)}
+        return {name: outputs[its] for name, its in member.outputs.items()} | labels
 
 
 class ComposedEngine(ABC):
@@ -107,15 +110,17 @@ class EnsembleEngine(ComposedEngine):
         self._weights = [member.weight for member in form.members]
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Ask all members.
+        """Ask all members; `MEMBER_LABELS` says which label each chose.
 
         Raises:
             AgentError: One failed, or they answered in shapes that differ.
         """
         name = self._fitted.output
-        answers = [self._asking.ask(member, inputs)[name] for member in self._fitted.members]
+        asked = [self._asking.ask(member, inputs) for member in self._fitted.members]
+        answers = [one[name] for one in asked]
         _check_alike(name, [answer.shape for answer in answers])
-        return {name: self._combine(answers, self._weights)}
+        labels = np.stack([one[MEMBER_LABELS] for one in asked], axis=1)
+        return {name: self._combine(answers, self._weights), MEMBER_LABELS: labels}
 
 
 class CascadeEngine(ComposedEngine):
@@ -126,7 +131,7 @@ class CascadeEngine(ComposedEngine):
         self._confidences = [stage.confidence for stage in form.stages]
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Ask until there is an answer to each sample; `ANSWERED_BY` says whose it is.
+        """Ask until there is an answer to each sample; `ANSWERED_BY` and `MEMBER_LABELS` say whose it is.
 
         Raises:
             AgentError: A member failed, or they answered in shapes that differ.
@@ -138,12 +143,14 @@ class CascadeEngine(ComposedEngine):
         left: NDArray[np.intp] = np.arange(samples)
         given: dict[str, Array] = {}
         answered_by = np.zeros(samples, dtype=np.int64)
+        labels = np.full((samples, len(self._fitted.members)), -1, dtype=np.int64)
         for place, (member, confidence) in enumerate(zip(self._fitted.members, self._confidences, strict=True)):
             asked = inputs if len(left) == samples else {name: array[left] for name, array in inputs.items()}
             answer = self._asking.ask(member, asked)
             is_sure = _is_sure(answer[self._fitted.output], confidence, len(left))
             answered = left[is_sure]
             answered_by[answered] = place
+            labels[answered, place] = answer[MEMBER_LABELS][is_sure]
             for name in names:
                 _check_alike(name, [(len(left), *answer[name].shape[1:]), answer[name].shape])
                 if name not in given:
@@ -153,7 +160,7 @@ class CascadeEngine(ComposedEngine):
             left = left[~is_sure]
             if not len(left):
                 break
-        return given | {ANSWERED_BY: answered_by}
+        return given | {ANSWERED_BY: answered_by, MEMBER_LABELS: labels}
 
 
 def _is_sure(probabilities: Array, confidence: float | None, samples: int) -> NDArray[np.bool_]:

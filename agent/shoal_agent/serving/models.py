@@ -34,6 +34,8 @@ class ServedModel:
     """How long that was measured, once it had been loaded and tested."""
     members: "tuple[ServedModel, ...]" = ()
     """Of a composition: what it asks. Observers are shown what these did, each by itself."""
+    combined: str = ""
+    """Of a composition: the output that is combined, or has a cascade's probabilities."""
     weighed_bytes: int | None = None
     """What the process grew by as it was loaded and tested, where that was looked at."""
 
