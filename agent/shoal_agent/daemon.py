@@ -60,7 +60,6 @@ from shoal_agent.reporting import make_reporter
 from shoal_agent.residency import DeviceRepository, Residency, ResidencyNotes, memory_routes
 from shoal_agent.sections import Sections
 from shoal_agent.serving import Inference, ModelServer, create_router
-from shoal_agent.serving.infer import infer_handler
 from shoal_agent.settings import AgentSettings
 from shoal_agent.shedding import Guard, limits_for, shedding_families
 from shoal_agent.signer import DeviceSigner
@@ -274,8 +273,8 @@ class Agent:
         routes += memory_routes(self._residency)
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
         repository = DeviceRepository(self._server, self._residency) if settings.memory.may_control else None
-        entity, infer = partial(read_entity, self._pipelines), neighbours.handler(infer_handler(inference))
-        router = create_router(inference, routes, repository, entity, infer)
+        entity = partial(read_entity, self._pipelines)
+        router = create_router(inference, routes, repository, entity, neighbours.pass_on)
         url = await open_places(group, opening, router, inference, repository)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
 
