@@ -14,7 +14,6 @@ from shoal_agent.compositions.combine import confidences, vote, weighted_mean
 from shoal_agent.compositions.fit import Bound, Fitted
 from shoal_agent.engines import Array, EngineError, EngineSetup
 from shoal_agent.errors import AgentError
-from shoal_agent.monitor.rows import labels_of
 from shoal_agent.serving import Observer
 from shoal_agent.serving.parameters import ANSWERED_BY, MEMBER_LABELS
 from shoal_contract.compositions import Cascade, Ensemble
@@ -34,7 +33,7 @@ class Asking:
     _answers: "itertools.count[int]" = field(default_factory=itertools.count, init=False)
 
     def ask(self, member: Bound, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Return a member's outputs by the composition's names, and as `MEMBER_LABELS` the labels that it chose.
+        """Return a member's outputs by the composition's names.
 
         Args:
             member: Who is asked.
@@ -52,9 +51,7 @@ class Asking:
             raise
         took_ms = (time.perf_counter() - begun_s) * 1000
         self.observer.observe(served, own, outputs, took_ms, f"{self._start}-{next(self._answers)}")
-        samples = len(next(iter(own.values()))) if served.manifest.is_batched else 1
-        labels = {MEMBER_LABELS: labels_of(served, outputs, samples)}
-        return {name: outputs[its] for name, its in member.outputs.items()} | labels
+        return {name: outputs[its] for name, its in member.outputs.items()}
 
 
 class ComposedEngine(ABC):
@@ -71,6 +68,7 @@ class ComposedEngine(ABC):
         self._asking = asking
         self._release = release
         self._engines = [member.served.engine for member in fitted.members]
+        self._scores = [_scores_of(member) for member in fitted.members]
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -100,6 +98,15 @@ class ComposedEngine(ABC):
         """Let go of the members. Closing twice does nothing."""
         self._release()
 
+    def _chosen(self, place: int, answer: Mapping[str, Array], samples: int) -> "NDArray[np.int64] | int":
+        """Return the label that a member chose for each sample, (samples,) int64; -1: it has none to choose from."""
+        name, classes = self._scores[place]
+        scores = answer[name]
+        if not classes or scores.size != samples * classes:
+            return -1
+        labels: NDArray[np.int64] = scores.reshape(samples, classes).argmax(axis=1)
+        return labels
+
 
 class EnsembleEngine(ComposedEngine):
     """All members are asked, and one output is combined."""
@@ -116,10 +123,15 @@ class EnsembleEngine(ComposedEngine):
             AgentError: One failed, or they answered in shapes that differ.
         """
         name = self._fitted.output
-        asked = [self._asking.ask(member, inputs) for member in self._fitted.members]
-        answers = [one[name] for one in asked]
+        members = self._fitted.members
+        samples = len(next(iter(inputs.values()))) if members[0].served.manifest.is_batched else 1
+        labels = np.empty((samples, len(members)), dtype=np.int64)
+        answers = []
+        for place, member in enumerate(members):
+            answer = self._asking.ask(member, inputs)
+            labels[:, place] = self._chosen(place, answer, samples)
+            answers.append(answer[name])
         _check_alike(name, [answer.shape for answer in answers])
-        labels = np.stack([one[MEMBER_LABELS] for one in asked], axis=1)
         return {name: self._combine(answers, self._weights), MEMBER_LABELS: labels}
 
 
@@ -150,7 +162,8 @@ class CascadeEngine(ComposedEngine):
             is_sure = _is_sure(answer[self._fitted.output], confidence, len(left))
             answered = left[is_sure]
             answered_by[answered] = place
-            labels[answered, place] = answer[MEMBER_LABELS][is_sure]
+            chosen = self._chosen(place, answer, len(left))
+            labels[answered, place] = chosen if isinstance(chosen, int) else chosen[is_sure]
             for name in names:
                 _check_alike(name, [(len(left), *answer[name].shape[1:]), answer[name].shape])
                 if name not in given:
@@ -161,6 +174,14 @@ class CascadeEngine(ComposedEngine):
             if not len(left):
                 break
         return given | {ANSWERED_BY: answered_by, MEMBER_LABELS: labels}
+
+
+def _scores_of(member: Bound) -> tuple[str, int]:
+    """Return the output by whose scores a member chooses labels, as the composition calls it, and their number."""
+    manifest = member.served.manifest
+    first = manifest.outputs[0]
+    classes = 0 if first.datatype == "BYTES" else len(manifest.baseline.predictions)
+    return next(name for name, its in member.outputs.items() if its == first.name), classes
 
 
 def _is_sure(probabilities: Array, confidence: float | None, samples: int) -> NDArray[np.bool_]:

@@ -62,6 +62,24 @@ class Part(NamedTuple):
     stream: StreamKey
     predicted: NDArray[np.int32]
 
+    @classmethod
+    def each(cls, streams: Sequence[StreamKey], chosen: NDArray[np.int64]) -> "tuple[Part, ...]":
+        """Return the part of each member, of (samples, members) labels."""
+        return tuple(cls(stream, chosen[:, place].astype(np.int32)) for place, stream in enumerate(streams))
+
+    def counted(self, labels: Sequence[int], classes: int) -> tuple[int, int]:
+        """Return how many samples are this member's, and how many of them it predicted right.
+
+        Args:
+            labels: The true label of each sample of the composition's answer.
+            classes: Labels that the member knows; if one is none of these, no sample counts.
+        """
+        is_used = self.predicted >= 0
+        truth, predicted = np.asarray(labels, dtype=np.int32)[is_used], self.predicted[is_used]
+        if not (truth < classes).all():
+            return 0, 0
+        return len(truth), int(np.count_nonzero(predicted == truth))
+
 
 @dataclass
 class Answer:

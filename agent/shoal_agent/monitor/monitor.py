@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-import numpy as np
-
 from shoal_agent.engines import Array
 from shoal_agent.monitor.answers import REFUSED, Answer, Answers, Fate, LabelError, LabelSettings, Part, StreamKey
 from shoal_agent.monitor.rows import rows_of, scores_of
@@ -114,9 +112,7 @@ class Monitor:
         rows = scores.reshape(len(chosen), -1)
         if rows.shape[1] < 2:  # noqa: PLR2004 - one number is no choice
             return
-        parts = tuple(
-            Part(_stream_of(member), chosen[:, place].astype(np.int32)) for place, member in enumerate(served.members)
-        )
+        parts = Part.each([_stream_of(member) for member in served.members], chosen)
         with self._lock:
             self._answers.remember(_stream_of(served), answer_id, rows.argmax(axis=1), rows.shape[1], parts)
 
@@ -178,15 +174,14 @@ class Monitor:
     def _label_composed(self, answer: Answer, classes: int, labels: Sequence[int], doing: str) -> Labelled:
         """Count labels for a composition, and for each member those of the samples for which its answer was used."""
         correct = answer.correct(labels, classes, doing)
-        truth, members = np.asarray(labels, dtype=np.int32), []
-        for stream, predicted in answer.parts:
-            edges, is_used = self._edges.get(stream), predicted >= 0
-            if edges is None or not is_used.any():  # it is watched no more, or was not asked
+        members = []
+        for part in answer.parts:
+            edges = self._edges.get(part.stream)
+            if edges is None:  # it is watched no more
                 continue
-            if not (truth[is_used] < edges.classes).all():
-                continue
-            is_right = predicted[is_used] == truth[is_used]
-            members.append(self._count(stream, edges, int(is_used.sum()), int(is_right.sum())))
+            labelled, right = part.counted(labels, edges.classes)
+            if labelled:
+                members.append(self._count(part.stream, edges, labelled, right))
         self._answers.settle(answer)
         name, version, _ = answer.stream
         self._composed[name, version, "labelled"] += len(labels)

@@ -48,12 +48,3 @@ def scores_of(served: ServedModel, outputs: Mapping[str, Array], samples: int) -
     with np.errstate(over="ignore"):
         scores: NDArray[np.float32] = output.reshape(samples, -1).astype(np.float32, copy=False)
     return scores
-
-
-def labels_of(served: ServedModel, outputs: Mapping[str, Array], samples: int) -> NDArray[np.int64]:
-    """Return the label that a version chose for each sample, (samples,) int64; -1 where it has none to choose from."""
-    scores = scores_of(served, outputs, samples)
-    if len(scores) != samples or scores.shape[1] != len(served.manifest.baseline.predictions):
-        return np.full(samples, -1, dtype=np.int64)
-    labels: NDArray[np.int64] = scores.argmax(axis=1)
-    return labels
