@@ -24,7 +24,7 @@ from shoal_agent.blobs import BlobStore
 from shoal_agent.board import Board
 from shoal_agent.capture import CaptureSender, capture_families, open_capture
 from shoal_agent.clock import Clock, system_clock
-from shoal_agent.compositions import Compositions
+from shoal_agent.compositions import Compositions, composition_families
 from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
@@ -60,7 +60,6 @@ from shoal_agent.reporting import make_reporter
 from shoal_agent.residency import DeviceRepository, Residency, ResidencyNotes, memory_routes
 from shoal_agent.sections import Sections
 from shoal_agent.serving import Inference, ModelServer, create_router
-from shoal_agent.serving.infer import infer_handler
 from shoal_agent.settings import AgentSettings
 from shoal_agent.shedding import Guard, limits_for, shedding_families
 from shoal_agent.signer import DeviceSigner
@@ -264,6 +263,7 @@ class Agent:
         self._compositions.show(observer)
         choose, guard, residency = self._arms.choose, self._guard, self._residency
         inference = self._inference = Inference(self._server, observer, settings.serving, choose, guard, residency)
+        inference.observe_composed = self._monitor.observe_composed
         self._guard.on_refused = inference.statistics.note_refused
         neighbours = Neighbours(inference, self._identity, self._now, settings.handover)
         self._site.hand_over = neighbours.converge
@@ -273,8 +273,8 @@ class Agent:
         routes += memory_routes(self._residency)
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
         repository = DeviceRepository(self._server, self._residency) if settings.memory.may_control else None
-        entity, infer = partial(read_entity, self._pipelines), neighbours.handler(infer_handler(inference))
-        router = create_router(inference, routes, repository, entity, infer)
+        entity = partial(read_entity, self._pipelines)
+        router = create_router(inference, routes, repository, entity, neighbours.pass_on)
         url = await open_places(group, opening, router, inference, repository)
         self._conditions.probes.facts["SHOAL_ENDPOINT"] = url
 
@@ -286,7 +286,8 @@ class Agent:
 
         def more() -> Iterable[Family]:
             of_capture, of_memory = capture_families(self._capture), memory_families(self._residency)
-            return (*shedding_families(self._guard), *of_capture, *of_memory, *neighbours.families())
+            composed = composition_families(self._monitor)
+            return (*shedding_families(self._guard), *of_capture, *of_memory, *composed, *neighbours.families())
 
         return metrics_routes(inference.statistics, source, more)
 

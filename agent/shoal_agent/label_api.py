@@ -6,7 +6,7 @@ by the monitor and leave the device as two numbers of a window.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
@@ -94,16 +94,23 @@ def label_routes(monitor: Monitor, on_labels: Callable[[str, str, Sequence[int]]
             return json_response(monitor.label_fates())
         told = read_json(request, _Told, _EXAMPLE)
         counted = count(told.model, told.id, told.labels, told.version)
-        return json_response({"version": counted.version, "labelled": counted.labelled, "correct": counted.correct})
+        return json_response({"version": counted.version, **_said(counted)})
 
     def feedback(request: Request) -> Response:
         check_local(request)
         told = read_json(request, _Feedback, _FEEDBACK_EXAMPLE)
         counted = count(told.model, told.request_id, told.each(), told.version)
-        found = {"labelled": counted.labelled, "correct": counted.correct}
-        return json_response({"model": counted.model, "version": counted.version, **found})
+        return json_response({"model": counted.model, "version": counted.version, **_said(counted)})
 
     return [
         Route(_PATH, dict.fromkeys(("GET", "POST"), answer), _MAX_BODY_BYTES),
         Route(_FEEDBACK, {"POST": feedback}, _MAX_BODY_BYTES),
     ]
+
+
+def _said(counted: Labelled) -> dict[str, Any]:
+    """Return what labels came to; of a composition also for its members whose answers were used."""
+    said: dict[str, Any] = {"labelled": counted.labelled, "correct": counted.correct}
+    if counted.members:
+        said["members"] = [{"model": one.model, "version": one.version, **_said(one)} for one in counted.members]
+    return said

@@ -12,6 +12,7 @@ from typing_extensions import Self
 from shoal_client.audit import Audit
 from shoal_client.batches import Batches
 from shoal_client.captures import Captures
+from shoal_client.compositions import Compositions
 from shoal_client.enrolment import DeviceCa, Enrolments
 from shoal_client.errors import JobFailedError
 from shoal_client.features import Features
@@ -56,6 +57,7 @@ class ShoalClient:
         self.groups = Groups(self._transport)
         self.sites = Sites(self._transport)
         self.features = Features(self._transport)
+        self.compositions = Compositions(self._transport)
         self.captures = Captures(self._transport)
         self.batches = Batches(self._transport)
         self.traffic = TrafficLedger(self._transport)

@@ -215,7 +215,7 @@ class DriftSignal(Value):
 
 
 class Window(Value):
-    """What a device counted in one window of time."""
+    """What a device counted in one window of time; `labelled` samples had their true label come back."""
 
     device_id: str
     model: str
@@ -227,6 +227,8 @@ class Window(Value):
     errors: int
     predictions: list[int]
     latency: list[int]
+    labelled: int = 0
+    correct: int = 0
 
 
 class Health(Value):

@@ -23,3 +23,7 @@ class EncryptionError(ContractError):
 
 class TransferError(ContractError):
     """A chunk, a chunk list or a whole artifact does not match its hash or size."""
+
+
+class CompositionFitError(ContractError):
+    """Models can not be served as one as it is declared."""

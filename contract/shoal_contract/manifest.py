@@ -8,6 +8,7 @@ import base64
 import binascii
 import math
 import sys
+from collections.abc import Sequence
 from math import prod
 from typing import Annotated, Literal
 
@@ -49,6 +50,11 @@ class TensorSpec(WireValue):
     name: TensorName
     datatype: Datatype
     shape: tuple[Annotated[int, Field(ge=-1, le=MAX_INTEGER)], ...] = Field(max_length=8)
+
+
+def is_compatible(left: Sequence[int], right: Sequence[int]) -> bool:
+    """Whether two shapes have the same rank and no two known sizes that differ."""
+    return len(left) == len(right) and all(-1 in (a, b) or a == b for a, b in zip(left, right, strict=True))
 
 
 class TensorData(WireValue):

@@ -13,6 +13,7 @@ from shoal_hub.audit import routes as audit_routes
 from shoal_hub.audit.requests import AuditedRequests, watch_request
 from shoal_hub.batches import routes as batch_routes
 from shoal_hub.captures import routes as capture_routes
+from shoal_hub.compositions import routes as composition_routes
 from shoal_hub.console.routes import console_routers, install_console
 from shoal_hub.context import HubContext
 from shoal_hub.dependencies import address_of, check_uploader
@@ -99,6 +100,7 @@ def _api() -> APIRouter:
     api.include_router(group_routes.router)
     api.include_router(site_routes.router)
     api.include_router(feature_routes.router)
+    api.include_router(composition_routes.router)
     api.include_router(capture_routes.router)
     api.include_router(batch_routes.router)
     api.include_router(traffic_routes.router)

@@ -61,6 +61,9 @@ class AdvisoryLock(IntEnum):
     """Held by a transaction that changes feature sets or whom they are assigned to, before any row of it."""
     CAPTURES = 7462535
     """Held by a transaction that changes of whom samples are asked, before any row of it; after `FEATURES`."""
+    COMPOSITIONS = 7462536
+    """Held by a transaction that changes compositions or whom they are assigned to, before any row of it; after
+    `CAPTURES`."""
 
 
 _HOLD: Final = text("SELECT pg_advisory_xact_lock(:key)")

@@ -37,11 +37,11 @@ class Fleet(NamedTuple):
         """Register a version of the tiny model, or of a larger file that answers alike, compressed for ONNX Runtime."""
         return self.register(write_bundle(folder, seed=seed, model_onnx=model_onnx))
 
-    def register(self, bundle: Path) -> int:
-        """Register a bundle as the next version and compress it for ONNX Runtime."""
+    def register(self, bundle: Path, model: str = MODEL) -> int:
+        """Register a bundle as the next version of a model and compress it for ONNX Runtime."""
         _add_source(bundle)
         number = self.client.models.register_bundle(bundle).number
-        self.client.wait_for_job(self.client.models.compress(MODEL, number, [TECHNIQUE]).id)
+        self.client.wait_for_job(self.client.models.compress(model, number, [TECHNIQUE]).id)
         return number
 
     def watch(self, rollout_id: str, until: str) -> RolloutDetail:

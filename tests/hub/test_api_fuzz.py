@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.hub.captures.samples import add_capture
 from tests.hub.registry.bundles import register_bundle, write_bundle
+from tests.simulators.compositions import CASCADE, add_member
 from tests.simulators.feature_sets import features
 from tests.simulators.rows import HARDWARE, add_device, add_version, make_report
 
@@ -63,6 +64,8 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
         cache = add_device(session).id
         for number in (1, 2):
             add_version(session, hub.artifacts, number, {"generic-onnx-int8": bytes([number]) * 1000})
+        for model in ("small", "large"):
+            add_member(session, hub.artifacts, model)
     register_bundle(hub, write_bundle(folder / "colours"))
     rollout = client.post(f"{_API}/rollouts", json={"model": "digits", "version": "1"}).raise_for_status().json()
     token = client.post(f"{_API}/tokens", json={}).raise_for_status().json()
@@ -75,6 +78,8 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     client.put(f"{_API}/features/pumps", json=features()).raise_for_status()
     client.put(f"{_API}/features/pumps/devices/{device}").raise_for_status()
     client.put(f"{_API}/capture-requests/digits", json={}).raise_for_status()
+    composed = {"name": "faces", "form": CASCADE, "devices": [device]}
+    client.post(f"{_API}/compositions", json=composed).raise_for_status()
     with hub.database.transaction() as session:
         capture = add_capture(session, hub.artifacts, device).id
     batch = {"model": "digits", "input": "*.csv", "deadline_at": (utc_now() + timedelta(days=1)).isoformat()}
@@ -95,7 +100,7 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     job = client.post(f"{_API}/models/colours/versions/1/compress", json={}).raise_for_status().json()
     return {
         "device_id": [device],
-        "name": ["digits", "colours", "ada", "warehouse", "pumps", "march"],
+        "name": ["digits", "colours", "ada", "warehouse", "pumps", "march", "faces"],
         "ref": ["1", "2", "latest"],
         "number": ["1", "2"],
         "rollout_id": [rollout["id"]],

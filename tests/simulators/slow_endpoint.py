@@ -23,7 +23,6 @@ from shoal_agent.engines import Array, Engine, EngineSetup
 from shoal_agent.handover import Neighbours
 from shoal_agent.identity import load_identity
 from shoal_agent.serving import Inference, ModelServer, ServingSettings, create_router
-from shoal_agent.serving.infer import infer_handler
 from shoal_agent.settings import HandoverSettings
 from shoal_contract.desired import DesiredSite
 from shoal_contract.manifest import TensorSpec
@@ -69,7 +68,7 @@ async def serve(folder: Path, delay_s: float) -> None:
     identity = load_identity(folder)
     settings = HandoverSettings(host="127.0.0.1", port=handover_port)
     neighbours = Neighbours(inference, identity, Clock(None), settings)
-    router = create_router(inference, infer=neighbours.handler(infer_handler(inference)))
+    router = create_router(inference, pass_on=neighbours.pass_on)
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async with anyio.create_task_group() as group:

@@ -6,5 +6,6 @@ its members, so that the protocol, the cache and the statistics need to know not
 
 from shoal_agent.compositions.errors import CompositionError, NotReadyError
 from shoal_agent.compositions.follow import PREFIX, Compositions
+from shoal_agent.compositions.metrics import composition_families
 
-__all__ = ["PREFIX", "CompositionError", "Compositions", "NotReadyError"]
+__all__ = ["PREFIX", "CompositionError", "Compositions", "NotReadyError", "composition_families"]

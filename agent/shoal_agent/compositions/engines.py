@@ -15,7 +15,7 @@ from shoal_agent.compositions.fit import Bound, Fitted
 from shoal_agent.engines import Array, EngineError, EngineSetup
 from shoal_agent.errors import AgentError
 from shoal_agent.serving import Observer
-from shoal_agent.serving.parameters import ANSWERED_BY
+from shoal_agent.serving.parameters import ANSWERED_BY, MEMBER_LABELS
 from shoal_contract.compositions import Cascade, Ensemble
 from shoal_contract.manifest import TensorSpec
 
@@ -68,6 +68,7 @@ class ComposedEngine(ABC):
         self._asking = asking
         self._release = release
         self._engines = [member.served.engine for member in fitted.members]
+        self._scores = [_scores_of(member) for member in fitted.members]
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -97,6 +98,15 @@ class ComposedEngine(ABC):
         """Let go of the members. Closing twice does nothing."""
         self._release()
 
+    def _chosen(self, place: int, answer: Mapping[str, Array], samples: int) -> "NDArray[np.int64] | int":
+        """Return the label that a member chose for each sample, (samples,) int64; -1: it has none to choose from."""
+        name, classes = self._scores[place]
+        scores = answer[name]
+        if not classes or scores.size != samples * classes:
+            return -1
+        labels: NDArray[np.int64] = scores.reshape(samples, classes).argmax(axis=1)
+        return labels
+
 
 class EnsembleEngine(ComposedEngine):
     """All members are asked, and one output is combined."""
@@ -107,15 +117,22 @@ class EnsembleEngine(ComposedEngine):
         self._weights = [member.weight for member in form.members]
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Ask all members.
+        """Ask all members; `MEMBER_LABELS` says which label each chose.
 
         Raises:
             AgentError: One failed, or they answered in shapes that differ.
         """
         name = self._fitted.output
-        answers = [self._asking.ask(member, inputs)[name] for member in self._fitted.members]
+        members = self._fitted.members
+        samples = len(next(iter(inputs.values()))) if members[0].served.manifest.is_batched else 1
+        labels = np.empty((samples, len(members)), dtype=np.int64)
+        answers = []
+        for place, member in enumerate(members):
+            answer = self._asking.ask(member, inputs)
+            labels[:, place] = self._chosen(place, answer, samples)
+            answers.append(answer[name])
         _check_alike(name, [answer.shape for answer in answers])
-        return {name: self._combine(answers, self._weights)}
+        return {name: self._combine(answers, self._weights), MEMBER_LABELS: labels}
 
 
 class CascadeEngine(ComposedEngine):
@@ -126,7 +143,7 @@ class CascadeEngine(ComposedEngine):
         self._confidences = [stage.confidence for stage in form.stages]
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Ask until there is an answer to each sample; `ANSWERED_BY` says whose it is.
+        """Ask until there is an answer to each sample; `ANSWERED_BY` and `MEMBER_LABELS` say whose it is.
 
         Raises:
             AgentError: A member failed, or they answered in shapes that differ.
@@ -138,12 +155,15 @@ class CascadeEngine(ComposedEngine):
         left: NDArray[np.intp] = np.arange(samples)
         given: dict[str, Array] = {}
         answered_by = np.zeros(samples, dtype=np.int64)
+        labels = np.full((samples, len(self._fitted.members)), -1, dtype=np.int64)
         for place, (member, confidence) in enumerate(zip(self._fitted.members, self._confidences, strict=True)):
             asked = inputs if len(left) == samples else {name: array[left] for name, array in inputs.items()}
             answer = self._asking.ask(member, asked)
             is_sure = _is_sure(answer[self._fitted.output], confidence, len(left))
             answered = left[is_sure]
             answered_by[answered] = place
+            chosen = self._chosen(place, answer, len(left))
+            labels[answered, place] = chosen if isinstance(chosen, int) else chosen[is_sure]
             for name in names:
                 _check_alike(name, [(len(left), *answer[name].shape[1:]), answer[name].shape])
                 if name not in given:
@@ -153,7 +173,15 @@ class CascadeEngine(ComposedEngine):
             left = left[~is_sure]
             if not len(left):
                 break
-        return given | {ANSWERED_BY: answered_by}
+        return given | {ANSWERED_BY: answered_by, MEMBER_LABELS: labels}
+
+
+def _scores_of(member: Bound) -> tuple[str, int]:
+    """Return the output by whose scores a member chooses labels, as the composition calls it, and their number."""
+    manifest = member.served.manifest
+    first = manifest.outputs[0]
+    classes = 0 if first.datatype == "BYTES" else len(manifest.baseline.predictions)
+    return next(name for name, its in member.outputs.items() if its == first.name), classes
 
 
 def _is_sure(probabilities: Array, confidence: float | None, samples: int) -> NDArray[np.bool_]:

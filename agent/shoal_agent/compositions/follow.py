@@ -136,7 +136,16 @@ class Compositions:
             else:
                 engine = CascadeEngine(wanted.form, fitted, self._asking, borrowed.pop_all().close)
             sha256 = _sha256_of(wanted, members)
-            return ServedModel(name, wanted.version, wanted.form.kind, manifest, sha256, engine, members=tuple(members))
+            return ServedModel(
+                name,
+                wanted.version,
+                wanted.form.kind,
+                manifest,
+                sha256,
+                engine,
+                members=tuple(members),
+                combined=fitted.output,
+            )
 
     def _not_ready(self, name: str, model: str) -> NotReadyError:
         absence = self._server.absent().get(model)

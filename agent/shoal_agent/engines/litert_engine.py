@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from shoal_agent.engines.engine import CPU, EngineError, EngineSetup
-from shoal_agent.engines.specs import check_specs, is_compatible
+from shoal_agent.engines.specs import check_specs
 from shoal_agent.hardware import module_of
-from shoal_contract.manifest import TensorSpec
+from shoal_contract.manifest import TensorSpec, is_compatible
 from shoal_numerics.tensors import DATATYPES, Array
 
 _SIGNATURES: Final = ("serving_default", "infer")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from shoal_agent.engines.engine import EngineError
-from shoal_contract.manifest import TensorSpec
+from shoal_contract.manifest import TensorSpec, is_compatible
 
 
 def check_specs(path: str, role: str, found: Sequence[TensorSpec], expected: Sequence[TensorSpec]) -> None:
@@ -30,11 +30,6 @@ def check_specs(path: str, role: str, found: Sequence[TensorSpec], expected: Seq
                 f"expected {spec.datatype} {list(spec.shape)} by the manifest"
             )
             raise EngineError(msg)
-
-
-def is_compatible(left: Sequence[int], right: Sequence[int]) -> bool:
-    """Whether two shapes have the same rank and no two known sizes that differ."""
-    return len(left) == len(right) and all(-1 in (a, b) or a == b for a, b in zip(left, right, strict=True))
 
 
 def _names(specs: Sequence[TensorSpec]) -> str:

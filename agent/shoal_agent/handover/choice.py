@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from shoal_agent.serving.passing import Call
 from shoal_contract.desired import HandoverPeer
 
 _LACKING: Final = 256
@@ -16,6 +17,8 @@ class Wanted(NamedTuple):
     model: str
     version: int
     manifest_sha256: str
+    call: Call = "infer"
+    """By which: a neighbour with an earlier agent takes `infer` alone."""
 
 
 @dataclass

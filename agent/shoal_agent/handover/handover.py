@@ -15,6 +15,7 @@ from shoal_agent.handover.client import FAILURES, Context, Given, PeerClient
 from shoal_agent.handover.wire import PASSED_HEADER, headers_back, headers_for, load_of, path_of
 from shoal_agent.serving import Inference
 from shoal_agent.serving.infer import KEY_HEADER, MAX_KEY_CHARS, TIMEOUT_HEADER, timeout_of
+from shoal_agent.serving.passing import Asked, AskedOf
 from shoal_agent.settings import HandoverSettings
 from shoal_contract.desired import DesiredHandover, HandoverPeer
 
@@ -56,32 +57,38 @@ class Handover:
             self._states[new] = PeerState(new)
             self._clients[new] = PeerClient(new, self._context, self._settings)
 
-    def handler(self, here: Handler) -> Handler:
-        """Return what answers inference requests: `here` does, or a neighbour."""
+    def handler(self, here: Handler, asked_of: AskedOf) -> Handler:
+        """Return what answers requests: `here` does, or a neighbour.
+
+        Args:
+            here: Answers them on this device.
+            asked_of: Tells whom one asks; only called where it may be passed on.
+        """
 
         def answer(request: Request) -> Response | Awaitable[Response]:
             if self._policy is None or not self._states or PASSED_HEADER in request.headers:
                 return here(request)
-            wanted = self._wanted(request)
-            if wanted is None:
-                return here(request)
             left_s = self._left_s(request)
             most_s = min(self._policy.patience_ms / 1000, left_s)
             if not self._inference.workers.is_full and self._inference.expected_wait_s() <= most_s:
+                return here(request)
+            wanted = self._wanted(request, asked_of(request))
+            if wanted is None:
                 return here(request)
             peer = self._choose(wanted)
             return here(request) if peer is None else self._passed_on(request, wanted, peer, here, left_s)
 
         return answer
 
-    def _wanted(self, request: Request) -> Wanted | None:
+    def _wanted(self, request: Request, asked: Asked | None) -> Wanted | None:
         """Return which version would answer here; None where it is none of those that neighbours may serve as well."""
-        params = request.params
+        if asked is None:
+            return None
         key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
-        served = self._inference.chosen(params["name"], params.get("version"), key)
+        served = self._inference.chosen(asked.model, asked.version, key)
         if served is None or served is not self._inference.server.get(served.name):  # a trial's arm answers for itself
             return None
-        return Wanted(served.name, served.version, served.manifest_sha256)
+        return Wanted(served.name, served.version, served.manifest_sha256, asked.call)
 
     def _left_s(self, request: Request) -> float:
         return min(self._inference.settings.timeout_s, timeout_of(request) or math.inf)
@@ -124,7 +131,7 @@ class Handover:
         silence_s = self._settings.silence_s
         try:
             with anyio.fail_after(min(left_s, silence_s)):
-                given = await client.ask(path_of(wanted), headers, request.body)
+                given = await client.ask(path_of(wanted, request.query_string), headers, request.body)
         except FAILURES as error:
             if isinstance(error, TimeoutError) and left_s < silence_s:  # the request's time is over: not its fault
                 self.passed[_name(peer.peer), "late"] += 1

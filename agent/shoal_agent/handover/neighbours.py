@@ -13,6 +13,7 @@ from shoal_agent.handover.server import HandoverServer, Place
 from shoal_agent.identity import PAIR, Identity
 from shoal_agent.metrics.exposition import Family, Sample
 from shoal_agent.serving import Inference
+from shoal_agent.serving.passing import AskedOf
 from shoal_agent.settings import HandoverSettings
 from shoal_agent.site.peers import asking_context, asking_server_context, device_of, listening_context
 from shoal_contract.desired import DesiredSite, HandoverPeer
@@ -38,9 +39,9 @@ class Neighbours:
         )
         self._server = HandoverServer(inference, self._identify, place)
 
-    def handler(self, here: Handler) -> Handler:
-        """Return what answers inference requests: `here` does, or a neighbour."""
-        return self._handover.handler(here)
+    def pass_on(self, here: Handler, asked_of: AskedOf) -> Handler:
+        """Return what answers requests: `here` does, or a neighbour."""
+        return self._handover.handler(here, asked_of)
 
     async def converge(self, group: TaskGroup, site: DesiredSite | None) -> None:
         """Pass on and take by a site's policy from now on; the listener runs in the group.

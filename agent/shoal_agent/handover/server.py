@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from logging import getLogger
 from typing import Final, NamedTuple
 
@@ -10,19 +10,33 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from shoal_agent.endpoint import Address, EndpointLimits, Listener, Request, RequestError, Response, Route, Router
+from shoal_agent.endpoint import (
+    Address,
+    EndpointLimits,
+    Handler,
+    Listener,
+    Request,
+    RequestError,
+    Response,
+    Route,
+    Router,
+)
 from shoal_agent.endpoint.message import NOT_FOUND
 from shoal_agent.endpoint.reader import Authorize
 from shoal_agent.handover.wire import LOAD_HEADER, MANIFEST_HEADER
 from shoal_agent.serving import Inference
 from shoal_agent.serving.infer import infer_handler
+from shoal_agent.serving.passing import Call
+from shoal_agent.serving.predict import predict_handler
 
 _FORBIDDEN: Final = 403
 _MAX_CONNECTIONS: Final = 128
 _SHUTDOWN_S: Final = 1.0
 """Who has passed on what is not answered by then answers it."""
 _RENEW_S: Final = 3600.0
-_PATH: Final = "/v2/models/{name}/versions/{version}/infer"
+_VERSION: Final = "/v2/models/{name}/versions/{version}"
+CALLS: Final[Mapping[Call, Callable[[Inference], Handler]]] = {"infer": infer_handler, "predict": predict_handler}
+"""What neighbours may pass on, and what answers it."""
 _log = getLogger(__name__)
 Identify = Callable[[bytes | None], str]
 """Returns whose certificate this is; raises an SSLCertVerificationError where it is nobody's of the hub."""
@@ -79,7 +93,10 @@ class HandoverServer:
             Exception: One whose `cause_of` is an EndpointError: the address can not be opened.
             OSError: Key or certificates can not be read.
         """
-        place, router = self._place, Router([Route(_PATH, {"POST": self._handler()})])
+        place = self._place
+        handlers = {call: self._handler(made(self._inference)) for call, made in CALLS.items()}
+        routes = [Route(f"{_VERSION}/{call}", {"POST": handler}) for call, handler in handlers.items()]
+        router = Router(routes)
         limits = EndpointLimits(max_connections=_MAX_CONNECTIONS, shutdown_s=_SHUTDOWN_S)
         listener = Listener(router, limits, identify=self._authorize_of)
         context = place.context()
@@ -127,8 +144,8 @@ class HandoverServer:
 
         return authorize
 
-    def _handler(self) -> Callable[[Request], Awaitable[Response]]:
-        here, inference = infer_handler(self._inference), self._inference
+    def _handler(self, here: Handler) -> Callable[[Request], Awaitable[Response]]:
+        inference = self._inference
 
         async def answer(request: Request) -> Response:
             served = inference.server.get(request.params["name"])

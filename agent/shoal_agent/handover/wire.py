@@ -16,12 +16,14 @@ LOAD_HEADER: Final = b"shoal-load"
 """In an answer: the requests that run or wait there."""
 BY_HEADER: Final = "shoal-answered-by"
 _KEPT: Final = (b"content-type", b"content-encoding", b"inference-header-content-length", KEY_HEADER)
+_QUERY: Final = "=&%+"
 _GIVEN: Final = frozenset({b"inference-header-content-length"})
 
 
-def path_of(wanted: Wanted) -> str:
-    """Return the path at which this very version is asked."""
-    return f"/v2/models/{quote(wanted.model, safe='')}/versions/{wanted.version}/infer"
+def path_of(wanted: Wanted, query: str) -> str:
+    """Return the path at which this very version is asked, with the query that the request came with."""
+    path = f"/v2/models/{quote(wanted.model, safe='')}/versions/{wanted.version}/{wanted.call}"
+    return f"{path}?{quote(query, safe=_QUERY)}" if query else path  # whatever a client put there
 
 
 def headers_for(

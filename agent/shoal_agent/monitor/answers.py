@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +56,43 @@ class LabelError(AgentError):
         self.fate = fate
 
 
+class Part(NamedTuple):
+    """What a member has of a composition's answer: its label for each sample, (samples,) int32; -1: not its answer."""
+
+    stream: StreamKey
+    predicted: NDArray[np.int32]
+
+    @classmethod
+    def each(cls, streams: Sequence[StreamKey], chosen: NDArray[np.int64]) -> "tuple[Part, ...]":
+        """Return the part of each member, of (samples, members) labels."""
+        return tuple(cls(stream, chosen[:, place].astype(np.int32)) for place, stream in enumerate(streams))
+
+    def counted(self, labels: Sequence[int], classes: int) -> tuple[int, int]:
+        """Return how many samples are this member's, and how many of them it predicted right.
+
+        Args:
+            labels: The true label of each sample of the composition's answer.
+            classes: Labels that the member knows; if one is none of these, no sample counts.
+        """
+        is_used = self.predicted >= 0
+        truth, predicted = np.asarray(labels, dtype=np.int32)[is_used], self.predicted[is_used]
+        if not (truth < classes).all():
+            return 0, 0
+        return len(truth), int(np.count_nonzero(predicted == truth))
+
+
 @dataclass
 class Answer:
-    """An answer that is remembered; `predicted` is (samples,) int32, and None once it was labelled."""
+    """An answer that is remembered; `predicted` is (samples,) int32, and None once it was labelled.
+
+    Of a composition, `classes` are the labels that it knows, and `parts` what its members have of the answer.
+    """
 
     stream: StreamKey
     predicted: NDArray[np.int32] | None
     answered_s: float
+    classes: int | None = None
+    parts: tuple[Part, ...] = ()
     is_ambiguous: bool = False
     """Whether another answer of this id still waited for its labels: nobody can say whose are whose."""
 
@@ -111,13 +141,22 @@ class Answers:
         """Return how many samples still wait for their labels."""
         return self._samples
 
-    def remember(self, stream: StreamKey, answer_id: str, predicted: NDArray[np.int64]) -> None:
+    def remember(
+        self,
+        stream: StreamKey,
+        answer_id: str,
+        predicted: NDArray[np.int64],
+        classes: int | None = None,
+        parts: tuple[Part, ...] = (),
+    ) -> None:
         """Remember an answer; if an earlier one of its id waits for labels, the id names neither from now on.
 
         Args:
             stream: What answered.
             answer_id: What the answer is called.
             predicted: (samples,) int64 labels that were chosen.
+            classes: Of a composition: labels that it knows.
+            parts: Of a composition: what its members have of the answer.
         """
         place, bounds, now_s = (stream[0], answer_id), self._settings, self._monotonic()
         is_ambiguous = self._waits(place, now_s)
@@ -127,8 +166,8 @@ class Answers:
         if is_ambiguous:
             self._answers[place] = Answer(stream, None, now_s, is_ambiguous=True)
         elif 0 < len(predicted) <= bounds.max_samples_each:
-            self._answers[place] = Answer(stream, predicted.astype(np.int32), now_s)
-            self._samples += len(predicted)
+            kept = self._answers[place] = Answer(stream, predicted.astype(np.int32), now_s, classes, parts)
+            self._samples += _held(kept)
         while len(self._answers) > bounds.max_answers or self._samples > bounds.max_samples:
             self._forget(next(iter(self._answers)))
 
@@ -178,8 +217,8 @@ class Answers:
 
     def settle(self, answer: Answer) -> None:
         """Note that an answer was labelled; only that is remembered of it."""
-        self._samples -= 0 if answer.predicted is None else len(answer.predicted)
-        answer.predicted = None
+        self._samples -= _held(answer)
+        answer.predicted, answer.parts = None, ()
 
     def _waits(self, place: tuple[str, str], now_s: float) -> bool:
         """Whether labels may still come for an earlier answer of a model and id, of which nobody knows which it was."""
@@ -192,3 +231,8 @@ class Answers:
         gone = self._answers.pop(place, None)
         if gone is not None:
             self.settle(gone)
+
+
+def _held(answer: Answer) -> int:
+    """Return how many samples' labels are kept of an answer."""
+    return 0 if answer.predicted is None else len(answer.predicted) * (1 + len(answer.parts))

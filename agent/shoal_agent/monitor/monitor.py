@@ -3,16 +3,18 @@
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from shoal_agent.engines import Array
-from shoal_agent.monitor.answers import REFUSED, Answers, Fate, LabelError, LabelSettings, StreamKey
+from shoal_agent.monitor.answers import REFUSED, Answer, Answers, Fate, LabelError, LabelSettings, Part, StreamKey
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.serving.models import ServedModel
+from shoal_agent.serving.parameters import MEMBER_LABELS
 from shoal_contract.desired import DesiredConfig
 from shoal_numerics import HistogramError
 
@@ -28,12 +30,16 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Labelled:
-    """What labels came to: who had answered, how many samples have a label, and how many were predicted right."""
+    """What labels came to: who had answered, how many samples have a label, and how many were predicted right.
+
+    Of a composition, `members` is the same of those whose answers were used and whose labels are known.
+    """
 
     model: str
     version: int
     labelled: int
     correct: int
+    members: "tuple[Labelled, ...]" = ()
 
 
 class Monitor:
@@ -61,6 +67,7 @@ class Monitor:
         self._edges: dict[StreamKey, BaselineEdges | None] = {}
         self._answers = Answers(labels, monotonic)
         self._fates: dict[Fate, int] = dict.fromkeys(("taken", *REFUSED), 0)
+        self._composed: Counter[tuple[str, int, str]] = Counter()
 
     def observe(
         self,
@@ -87,6 +94,27 @@ class Monitor:
             if sketch is not None:
                 sketch.add(rows, labels, confidence, latency_ms)
                 self._answers.remember(_stream_of(served), answer_id, labels)
+
+    def observe_composed(self, served: ServedModel, outputs: Mapping[str, Array], answer_id: str) -> None:
+        """Remember an answer of a composition until its labels come; its members have been observed by themselves.
+
+        Args:
+            served: The composition.
+            outputs: The answer's arrays by name, with `MEMBER_LABELS`.
+            answer_id: What the answer is called.
+        """
+        chosen = outputs.get(MEMBER_LABELS)
+        scores = outputs.get(served.combined)
+        if chosen is None or scores is None or not served.manifest.baseline.predictions:
+            return
+        if not len(chosen) or scores.size % len(chosen):
+            return
+        rows = scores.reshape(len(chosen), -1)
+        if rows.shape[1] < 2:  # noqa: PLR2004 - one number is no choice
+            return
+        parts = Part.each([_stream_of(member) for member in served.members], chosen)
+        with self._lock:
+            self._answers.remember(_stream_of(served), answer_id, rows.argmax(axis=1), rows.shape[1], parts)
 
     def observe_error(self, served: ServedModel) -> None:
         """Count one request that got an error instead of an answer."""
@@ -123,21 +151,52 @@ class Monitor:
         with self._lock:
             return dict(self._fates)
 
+    def composed_counts(self) -> dict[tuple[str, int, str], int]:
+        """Return how many samples of compositions were `labelled` and `correct` since the start.
+
+        By name, version and which of the two.
+        """
+        with self._lock:
+            return dict(self._composed)
+
     def _label(self, model: str, answer_id: str, labels: Sequence[int], version: int | None, doing: str) -> Labelled:
         answer = self._answers.find(model, answer_id, version, doing)
+        if answer.classes is not None:
+            return self._label_composed(answer, answer.classes, labels, doing)
         edges = self._edges.get(answer.stream)
         if edges is None:
             message = f"{doing}: version {answer.stream[1]} has answered, which is watched no more"
             raise LabelError("late", message)
         correct = answer.correct(labels, edges.classes, doing)
         self._answers.settle(answer)
-        sketch = self._sketches.get(answer.stream)
+        return self._count(answer.stream, edges, len(labels), correct)
+
+    def _label_composed(self, answer: Answer, classes: int, labels: Sequence[int], doing: str) -> Labelled:
+        """Count labels for a composition, and for each member those of the samples for which its answer was used."""
+        correct = answer.correct(labels, classes, doing)
+        members = []
+        for part in answer.parts:
+            edges = self._edges.get(part.stream)
+            if edges is None:  # it is watched no more
+                continue
+            labelled, right = part.counted(labels, edges.classes)
+            if labelled:
+                members.append(self._count(part.stream, edges, labelled, right))
+        self._answers.settle(answer)
+        name, version, _ = answer.stream
+        self._composed[name, version, "labelled"] += len(labels)
+        self._composed[name, version, "correct"] += correct
+        return Labelled(name, version, len(labels), correct, tuple(members))
+
+    def _count(self, stream: StreamKey, edges: BaselineEdges, labelled: int, correct: int) -> Labelled:
+        """Count labels of one answer in the current window of the version that gave it."""
+        sketch = self._sketches.get(stream)
         if sketch is None:
-            sketch = self._sketches[answer.stream] = WindowSketch(edges, self._clock())
+            sketch = self._sketches[stream] = WindowSketch(edges, self._clock())
         sketch.labelled_answers += 1
-        sketch.labelled += len(labels)
+        sketch.labelled += labelled
         sketch.correct += correct
-        return Labelled(model, answer.stream[1], len(labels), correct)
+        return Labelled(stream[0], stream[1], labelled, correct)
 
     def take_windows(self, now: datetime, config: DesiredConfig) -> list[FinishedWindow]:
         """Return the windows that are full (`window_requests`) or old enough (`window_s`), and forget them.

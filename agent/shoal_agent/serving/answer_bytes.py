@@ -16,6 +16,7 @@ import numpy as np
 from shoal_agent.endpoint import RequestError
 from shoal_agent.engines import Array
 from shoal_agent.serving.binary import Tail, read_tensor, write_tensor
+from shoal_agent.serving.parameters import ANSWERED_BY, MEMBER_LABELS
 from shoal_contract.manifest import TensorSpec
 from shoal_numerics.tensors import DATATYPES
 
@@ -23,6 +24,8 @@ _MAGIC: Final = b"shoal1"
 _DIGEST_BYTES: Final = 16
 _HEAD: Final = struct.Struct("<I")
 _START: Final = len(_MAGIC) + _DIGEST_BYTES
+_BESIDE: Final = {ANSWERED_BY: ("INT64", (-1,)), MEMBER_LABELS: ("INT64", (-1, -1))}
+"""What a composition says of its answer besides its outputs, which no model declares."""
 
 
 def encode_outputs(key: bytes, outputs: Mapping[str, Array]) -> bytes:
@@ -54,12 +57,16 @@ def decode_outputs(key: bytes, data: bytes, specs: Sequence[TensorSpec]) -> dict
         tail = Tail(body[_HEAD.size :], head_bytes)
         described: list[dict[str, Any]] = json.loads(bytes(tail.head))
         outputs = {}
-        for item, spec in zip(described, sorted(specs, key=lambda one: one.name), strict=True):
-            shape = tuple(int(size) for size in item["shape"])
-            if (item["name"], item["datatype"]) != (spec.name, spec.datatype) or not _fits(shape, spec.shape):
+        declared = {spec.name: (spec.datatype, spec.shape) for spec in specs}
+        for item in described:
+            name, shape = str(item["name"]), tuple(int(size) for size in item["shape"])
+            datatype, wanted = (_BESIDE | declared)[name]
+            if item["datatype"] != datatype or name in outputs or not _fits(shape, wanted):
                 return None
-            outputs[spec.name] = read_tensor(tail.take(item["size"], spec.name), spec.datatype, shape, spec.name)
+            outputs[name] = read_tensor(tail.take(item["size"], name), datatype, shape, name)
         tail.check_end()
+        if not declared.keys() <= outputs.keys():
+            return None
     except (RequestError, ValueError, KeyError, TypeError, struct.error):
         return None
     return outputs

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from shoal_agent.endpoint import Handler, Request, Response, Route, Router, json_response
+from shoal_agent.endpoint import Request, Response, Route, Router, json_response
 from shoal_agent.endpoint.message import UNAVAILABLE
 from shoal_agent.serving.encode import describe_model
 from shoal_agent.serving.entities import ReadEntity
 from shoal_agent.serving.infer import Inference, infer_handler
 from shoal_agent.serving.models import ModelServer, ServedModel
+from shoal_agent.serving.passing import PassOn, asked_infer, stay_here
 from shoal_agent.serving.predict import predict_routes
 from shoal_agent.serving.repository import Repository, repository_routes
 from shoal_agent.serving.resolve import resolve
@@ -25,7 +26,7 @@ def create_router(
     more_routes: Sequence[Route] = (),
     repository: Repository | None = None,
     read_entity: ReadEntity | None = None,
-    infer: Handler | None = None,
+    pass_on: PassOn = stay_here,
 ) -> Router:
     """Return the routes that answer for what is served.
 
@@ -34,9 +35,9 @@ def create_router(
         more_routes: Others on the same endpoint.
         repository: Loads and unloads models on request; None: nobody may.
         read_entity: Gives what the device knows of an entity; None: nothing.
-        infer: Answers inference requests; None: the models here do.
+        pass_on: May have another device answer what asks for inference.
     """
-    server, infer = inference.server, infer or infer_handler(inference)
+    server, infer = inference.server, pass_on(infer_handler(inference), asked_infer)
     metadata = _for_model(server, lambda served: json_response(describe_model(served)))
     ready = _for_model(server, lambda served: json_response({"name": served.name, "ready": True}))
     routes = [
@@ -45,7 +46,7 @@ def create_router(
         *(Route(path, {"GET": _describe_server}) for path in ("/v2", "/v2/")),
         Route("/v2/health/live", {"GET": lambda _: json_response({"live": True})}),
         Route("/v2/health/ready", {"GET": _readiness(server)}),
-        *predict_routes(inference, read_entity),
+        *predict_routes(inference, read_entity, pass_on),
         *statistics_routes(server, inference.statistics),
         *repository_routes(server, repository),
     ]

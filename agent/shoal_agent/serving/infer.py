@@ -33,6 +33,8 @@ from shoal_agent.serving.statistics import Statistics
 from shoal_agent.serving.workers import TIMED_OUT, Claim, Workers
 from shoal_agent.settings import ServingSettings
 
+ObserveComposed = Callable[[ServedModel, Mapping[str, Array], str], None]
+"""Takes note of an answered request to a composition: what answered, its outputs and what the answer is called."""
 Choose = Callable[[str, str | None, str], ModelServer]
 """From model, version of the path and the request's key to where the model is borrowed from: a trial's arm, or not."""
 KEY_HEADER: Final = b"shoal-key"
@@ -97,12 +99,15 @@ class Inference:
 
     Args:
         server: What is served.
-        observer: Sees every request that was answered, and hears of the others.
+        observer: Sees every request to a model that was answered, and hears of the others.
         settings: Bounds.
         choose: May have another version answer, see `shoal_agent.trials`; only what serves is described.
         admission: Asked before a request is worked on; None: nothing is refused.
         on_demand: Has models served that are asked and are not; None: what is not served stays so.
         cache: Keeps answers; None: memory does, as far as the settings allow it.
+
+    Attributes:
+        observe_composed: Sees every request to a composition that was answered; its members are the observer's.
     """
 
     def __init__(
@@ -118,6 +123,7 @@ class Inference:
         self.server = server
         self.settings = settings
         self.statistics = Statistics()
+        self.observe_composed: ObserveComposed = lambda *_: None
         if cache is None and settings.cache_bytes:
             cache = PredictionCache(settings.cache_bytes, settings.cache_ttl_s)
         self.cache = cache
@@ -298,7 +304,9 @@ class Inference:
         at_s = (came_s, part.begun_s, part.decoded_s, part.inferred_s, ended_s)
         samples = _samples(part.asked.inputs) if served.manifest.is_batched else 1
         statistics.note_answer(samples, at_s)
-        if not served.members:
+        if served.members:
+            self.observe_composed(served, part.outputs, answer_id)
+        else:
             self._observer.observe(served, part.asked.inputs, part.outputs, (ended_s - came_s) * 1000, answer_id)
         return answer
 

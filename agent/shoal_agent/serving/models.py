@@ -36,6 +36,8 @@ class ServedModel:
     """What its self-test took of the thread that it ran in, waiting for others left out; 0: that is not known."""
     members: "tuple[ServedModel, ...]" = ()
     """Of a composition: what it asks. Observers are shown what these did, each by itself."""
+    combined: str = ""
+    """Of a composition: the output that is combined, or has a cascade's probabilities."""
     weighed_bytes: int | None = None
     """What the process grew by as it was loaded and tested, where that was looked at."""
 

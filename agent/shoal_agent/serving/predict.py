@@ -7,19 +7,21 @@ query.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from anyio import to_thread
 from pydantic_core import from_json
 
-from shoal_agent.endpoint import Request, RequestError, Response, Route, json_response
+from shoal_agent.endpoint import Handler, Request, RequestError, Response, Route, json_response
 from shoal_agent.endpoint.message import TOO_LARGE, UNAVAILABLE, UNPROCESSABLE, Piece
 from shoal_agent.serving.body import inflated
 from shoal_agent.serving.decode import InferRequest
 from shoal_agent.serving.entities import Entity, EntityValue, ReadEntity
 from shoal_agent.serving.friendly import REMEDY, FriendlyCall
-from shoal_agent.serving.infer import KEY_HEADER, MAX_KEY_CHARS, Answer, Inference, Question
+from shoal_agent.serving.infer import KEY_HEADER, MAX_KEY_CHARS, Answer, Inference, Question, timeout_of
 from shoal_agent.serving.models import ServedModel
+from shoal_agent.serving.passing import Asked, PassOn, stay_here
 from shoal_agent.settings import ServingSettings
 
 _FIELDS: Final = frozenset({"features", "entity_id", "model_name", "version", "id"})
@@ -28,31 +30,72 @@ _MAX_JSON_BYTES: Final = 256 * 1024
 """Read in the event loop, to learn which model is asked."""
 
 
-def predict_routes(inference: Inference, read_entity: ReadEntity | None = None) -> list[Route]:
-    """Return the route of `POST /predict`; `read_entity` gives the features that the device keeps, if it keeps any."""
+def predict_routes(
+    inference: Inference, read_entity: ReadEntity | None = None, pass_on: PassOn = stay_here
+) -> list[Route]:
+    """Return the route of `POST /predict`.
+
+    Args:
+        inference: Has the models answer.
+        read_entity: Gives the features that the device keeps, if it keeps any.
+        pass_on: May have another device answer.
+    """
     read_entity = read_entity or _read_none
 
     def predict(request: Request) -> Response | Awaitable[Response]:
         asked = _asked(request, inference.settings.max_inflated_bytes)
         if "entity_id" in asked:
             return _predict_entity(inference, request, asked, read_entity)
-        form = "image" if isinstance(asked["features"], bytes) else "features"
-        return _predict(inference, request, asked, form)
+        return _predict(inference, request, asked, _form(asked))
 
-    return [Route("/predict", {"POST": predict})]
+    return [Route("/predict", {"POST": pass_on(predict, partial(_asked_model, inference))})]
+
+
+def predict_handler(inference: Inference) -> Handler:
+    """Return what answers a friendly call that another device has passed on, for the version in its path."""
+
+    def predict(request: Request) -> Response | Awaitable[Response]:
+        asked = _asked(request, inference.settings.max_inflated_bytes)
+        if "entity_id" in asked:
+            message = "what is known of an entity is known to the device that was asked alone"
+            raise RequestError(message, UNPROCESSABLE, "send the features themselves")
+        params = request.params
+        named = {"model_name": params["name"], "version": params["version"]}
+        return _predict(inference, request, asked | named, _form(asked))
+
+    return predict
+
+
+def _asked_model(inference: Inference, request: Request) -> Asked | None:
+    """Return whom a call asks; None where it is of an entity, or says what this device has to answer."""
+    try:
+        asked = _asked(request, inference.settings.max_inflated_bytes)
+        if "entity_id" in asked:
+            return None
+        return Asked("predict", _model_of(inference, asked), wanted_version(asked.get("version")))
+    except RequestError:  # it is read again here, and the asker gets the error
+        return None
+
+
+def _form(asked: Mapping[str, Any]) -> str:
+    return "image" if isinstance(asked["features"], bytes) else "features"
+
+
+def _model_of(inference: Inference, asked: Mapping[str, Any]) -> str:
+    server = inference.server
+    return _text(asked, "model_name") or only_model(sorted({*server.names(), *server.absent()}))
 
 
 def _predict(
     inference: Inference, request: Request, asked: Mapping[str, Any], form: str
 ) -> Response | Awaitable[Response]:
-    server = inference.server
-    name = _text(asked, "model_name") or only_model(sorted({*server.names(), *server.absent()}))
+    name = _model_of(inference, asked)
     call = FriendlyCall(asked["features"], _text(asked, "id") or None, inference.settings)
 
     def encode(read: InferRequest, answer: Answer) -> Response:
         return json_response(call.say(read, answer))
 
-    question = Question(form, len(request.body), call.decode, encode)
+    question = Question(form, len(request.body), call.decode, encode, timeout_s=timeout_of(request))
     key = request.header(KEY_HEADER)[:MAX_KEY_CHARS]
     version = wanted_version(asked.get("version"))
     outcome: Response | Awaitable[Response] = inference.answer(name, version, key, question)

@@ -18,6 +18,7 @@ from shoal_agent.errors import AgentError
 from shoal_agent.serving.answer_bytes import decode_outputs, encode_outputs
 from shoal_agent.serving.cache import CacheCounts, Outputs, answer_key
 from shoal_agent.serving.models import ServedModel
+from shoal_agent.serving.parameters import are_of_members
 
 _SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 _PREFIX: Final = b"shoal:answer:1:"
@@ -94,6 +95,7 @@ class RedisCache:
         """Return a kept answer, which is not to be changed; None where there is none, or none in time."""
         data = self._look_up(key)
         outputs = decode_outputs(key, data, served.engine.outputs) if data else None
+        outputs = outputs if outputs is not None and are_of_members(served, outputs) else None
         self.told.damaged += bool(data) and outputs is None
         if outputs is None:
             self.told.misses += 1

@@ -13,6 +13,7 @@ from shoal_hub.cli import (
     authority,
     batch,
     captures,
+    compositions,
     devices,
     enrolments,
     features,
@@ -58,6 +59,7 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(groups.app, name="groups")
 app.add_typer(sites.app, name="sites")
 app.add_typer(features.app, name="features")
+app.add_typer(compositions.app, name="compositions")
 app.add_typer(captures.app, name="captures")
 app.add_typer(batch.app, name="batch")
 app.add_typer(tokens.app, name="tokens")

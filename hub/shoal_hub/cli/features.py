@@ -1,26 +1,22 @@
 """`shoal features`: what devices compute of their events, kept at the hub and assigned to groups and devices."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from shoal_client import ClientError, ShoalClient
 from shoal_client.features import FeatureDevice, FeatureSet, FeatureSetDetail
-from shoal_hub.cli.connection import connect, find_device
+from shoal_hub.cli.connection import connect
+from shoal_hub.cli.object_file import read_object
 from shoal_hub.cli.output import AsJson, console, facts, show, table
+from shoal_hub.cli.targets import Devices, Groups, chosen_targets, target_texts
 
 app = typer.Typer(
     help="Features: named definitions and pipelines that devices compute of their events.", no_args_is_help=True
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the features.")]
-Groups = Annotated[list[str] | None, typer.Option("--group", help="Name of a group. May be given several times.")]
-Devices = Annotated[
-    list[str] | None, typer.Option("--device", help="Name or id of a device. May be given several times.")
-]
 
 
 @app.command("list", epilog="Example: shoal features list")
@@ -36,11 +32,11 @@ def list_features(as_json: AsJson = False) -> None:
 @app.command("set", epilog="Example: shoal features set pumps pumps.json")
 def set_features(
     name: Name,
-    file: Annotated[Path, typer.Argument(help="JSON with `definitions` and `pipelines`; - for standard input.")],
+    file: Annotated[Path, typer.Argument(help="JSON or .toml with definitions and pipelines; - for stdin.")],
     as_json: AsJson = False,
 ) -> None:
     """Keep definitions and pipelines under a name, as a new version; devices that have the name are told."""
-    body = _read(file)
+    body = read_object(file, "features")
     with connect() as client:
         found = client.features.set(name, body)
     show(found, as_json=as_json, draw=lambda: _draw(found))
@@ -66,7 +62,7 @@ def show_features(
 def assign(name: Name, group: Groups = None, device: Devices = None, as_json: AsJson = False) -> None:
     """Have devices compute features: those of groups, whoever is in them at the time, and devices by themselves."""
     with connect() as client:
-        for target in _chosen(client, group, device):
+        for target in chosen_targets(client, group, device):
             client.features.assign(name, **target)
         found = client.features.show(name)
     show(found, as_json=as_json, draw=lambda: _draw(found))
@@ -76,7 +72,7 @@ def assign(name: Name, group: Groups = None, device: Devices = None, as_json: As
 def unassign(name: Name, group: Groups = None, device: Devices = None, as_json: AsJson = False) -> None:
     """Take features away from groups and devices."""
     with connect() as client:
-        for target in _chosen(client, group, device):
+        for target in chosen_targets(client, group, device):
             client.features.unassign(name, **target)
         found = client.features.show(name)
     show(found, as_json=as_json, draw=lambda: _draw(found))
@@ -111,27 +107,8 @@ def _rows(device: FeatureDevice) -> list[tuple[object, ...]]:
     ]
 
 
-def _chosen(client: ShoalClient, groups: list[str] | None, devices: list[str] | None) -> list[dict[str, str]]:
-    chosen = [{"group": one} for one in groups or ()]
-    chosen += [{"device_id": find_device(client, one).id} for one in devices or ()]
-    if not chosen:
-        raise ClientError("no group and no device is named", "give --group NAME or --device DEVICE")
-    return chosen
-
-
-def _read(file: Path) -> dict[str, Any]:
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    try:
-        body = json.loads(text)
-    except ValueError as error:
-        raise ClientError(f"reading {file}: {error}", "give a file of JSON, see the guide on features") from error
-    if not isinstance(body, dict):
-        raise ClientError(f"reading {file}: {type(body).__name__} found, expected an object", "see the guide")
-    return body
-
-
 def _targets(found: FeatureSet) -> list[str]:
-    return [*(f"group {one}" for one in found.groups), *found.devices]
+    return target_texts(found.groups, found.devices)
 
 
 def _draw(found: FeatureSetDetail) -> None:

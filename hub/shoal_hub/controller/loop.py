@@ -24,6 +24,7 @@ from shoal_contract.errors import ContractError
 from shoal_hub.audit.anchor import AuditSigner
 from shoal_hub.audit.record import WAKE as AUDIT_WAKE
 from shoal_hub.captures.asking import follow_captures
+from shoal_hub.compositions.placing import follow_compositions
 from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import Election, FencedError
 from shoal_hub.controller.pace import LEASING_NOTHING, Pace, Speaker, SweepPace, Turn
@@ -342,6 +343,7 @@ class Controller:
         yield lambda: close_orphans(self._database)
         yield lambda: follow_features(self._database, now)
         yield lambda: follow_captures(self._database, now)
+        yield lambda: follow_compositions(self._database, now)
         yield lambda: settle_signals(self._database, now)
         yield lambda: note_silence(self._database, now, self._began_at)
         self._sweep_pace.rest(time.thread_time() - began_cpu_s, time.monotonic())

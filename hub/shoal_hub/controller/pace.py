@@ -25,10 +25,10 @@ _LEAST_REST_RATIO: Final = 4.0
 """Unless a look itself takes long."""
 _SWEEP_REST_RATIO: Final = 2000.0
 """After a sweep the next one waits for this many times the CPU that it took, so that sweeping takes 0.05 % of it."""
-_UNHEARD: Final = frozenset({"events", "captures", "batches", "features", STEPS})
+_UNHEARD: Final = frozenset({"events", "captures", "batches", "features", "compositions", STEPS})
 """Words for people who watch: nothing that the controller decides depends on them.
 
-What operators want of devices by samples, jobs and features is said by "intents" besides.
+What operators want of devices by samples, jobs, features and compositions is said by "intents" besides.
 """
 LEASING_NOTHING: Final = frozenset({"devices", "intents", "rollouts"})
 """Words for which no other artifact has to stand at the broker: whoever leases one says so besides."""

@@ -11,6 +11,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session, SQLModel, col, delete, or_, select
 
 from shoal_hub.captures.asking import drop_group_captures
+from shoal_hub.compositions.kept import drop_group_compositions
 from shoal_hub.database import AdvisoryLock, announce, hold
 from shoal_hub.devices.admission_tables import AuthorisedKey, PendingEnrolment
 from shoal_hub.devices.group_tables import DeviceGroup, GroupDevice
@@ -112,6 +113,7 @@ def delete_group(session: Session, name: str, *, by: str, now: datetime) -> Devi
     """
     hold(session, AdvisoryLock.FEATURES)  # whoever assigns to the group has these before the group's row
     hold(session, AdvisoryLock.CAPTURES)
+    hold(session, AdvisoryLock.COMPOSITIONS)
     group = find_group(session, name, is_locked=True)
     _check_is_no_home(session, name, now)
     revoked = update(Device).where(col(Device.group) == name, col(Device.revoked_at).is_not(None))
@@ -119,6 +121,7 @@ def delete_group(session: Session, name: str, *, by: str, now: datetime) -> Devi
     drop_group_limits(session, name)
     drop_group_features(session, name, now)
     drop_group_captures(session, name, now)
+    drop_group_compositions(session, name, now)
     session.exec(delete(GroupDevice).where(col(GroupDevice.group) == name))
     session.delete(group)
     _record(session, "group_deleted", f"group {name} ended by {by}", name)

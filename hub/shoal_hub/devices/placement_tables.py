@@ -1,8 +1,13 @@
 """What devices were last told of things that are assigned to groups."""
 
+from typing import Literal
+
 from sqlmodel import Field, SQLModel
 
 from shoal_hub.database import UNAUDITED
+
+Scope = Literal["groups", "devices"]
+"""What something is assigned to: a group, whoever is in it at the time, or a device."""
 
 
 class Placement(SQLModel, table=True):

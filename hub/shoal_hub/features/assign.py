@@ -5,13 +5,13 @@ from datetime import datetime
 from sqlmodel import Session, col, delete, select
 
 from shoal_hub.database import AdvisoryLock, announce, hold
-from shoal_hub.devices.groups import find_group
-from shoal_hub.devices.tables import Device
-from shoal_hub.errors import ConflictError, NotFoundError
+from shoal_hub.devices.assigned import require_target, target_text
+from shoal_hub.devices.placement_tables import Scope
+from shoal_hub.errors import NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.features.placing import place
 from shoal_hub.features.sets import find_set
-from shoal_hub.features.tables import FeatureAssignment, Scope
+from shoal_hub.features.tables import FeatureAssignment
 
 
 def assign(session: Session, name: str, scope: Scope, target: str, *, by: str, now: datetime) -> None:
@@ -23,16 +23,13 @@ def assign(session: Session, name: str, scope: Scope, target: str, *, by: str, n
     """
     hold(session, AdvisoryLock.FEATURES)
     find_set(session, name, is_locked=True)
-    if scope == "groups":
-        find_group(session, target, is_locked=True)
-    else:
-        _check_device(session, name, target)
+    require_target(session, f"assigning features {name}", scope, target)
     if session.get(FeatureAssignment, (name, scope, target)) is not None:
         return
     session.add(FeatureAssignment(name=name, scope=scope, target=target, assigned_by=by, assigned_at=now))
     session.flush()
     place(session, now, is_strict=True)
-    _record(session, name, f"features {name} assigned to {_said(scope, target)} by {by}")
+    _record(session, name, f"features {name} assigned to {target_text(scope, target)} by {by}")
 
 
 def unassign(session: Session, name: str, scope: Scope, target: str, *, by: str, now: datetime) -> None:
@@ -46,12 +43,12 @@ def unassign(session: Session, name: str, scope: Scope, target: str, *, by: str,
     row = session.get(FeatureAssignment, (name, scope, target))
     if row is None:
         raise NotFoundError(
-            f"features {name} are not assigned to {_said(scope, target)}", f"look: shoal features show {name}"
+            f"features {name} are not assigned to {target_text(scope, target)}", f"look: shoal features show {name}"
         )
     session.delete(row)
     session.flush()
     place(session, now, is_strict=False)
-    _record(session, name, f"features {name} taken from {_said(scope, target)} by {by}")
+    _record(session, name, f"features {name} taken from {target_text(scope, target)} by {by}")
 
 
 def drop_group_features(session: Session, group: str, now: datetime) -> None:
@@ -66,20 +63,6 @@ def drop_group_features(session: Session, group: str, now: datetime) -> None:
     if session.exec(select(FeatureAssignment.name).where(*is_its)).first() is not None:
         session.exec(delete(FeatureAssignment).where(*is_its))
         place(session, now, is_strict=False)
-
-
-def _check_device(session: Session, name: str, device_id: str) -> None:
-    device = session.get(Device, device_id)
-    if device is None:
-        raise NotFoundError(f"assigning features {name}: no device {device_id}", "list them: shoal devices list")
-    if device.revoked_at is not None:
-        raise ConflictError(
-            f"assigning features {name} to {device_id}: it was revoked, and can be told nothing", "leave it out"
-        )
-
-
-def _said(scope: Scope, target: str) -> str:
-    return f"group {target}" if scope == "groups" else target
 
 
 def _record(session: Session, name: str, text: str) -> None:

@@ -1,11 +1,9 @@
 """What a device would refuse of a feature set, said before any device is told. Pure."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from shoal_contract.features import DesiredFeatures, Pipeline
 from shoal_contract.limits import MAX_FEATURES_BYTES
 from shoal_hub.errors import InvalidInputError
+from shoal_hub.strict_body import require_plain_text
 from shoal_numerics import FeatureError
 from shoal_numerics.features import WindowPlan
 
@@ -25,11 +23,7 @@ def check_set(name: str, body: DesiredFeatures) -> None:
         raise InvalidInputError(
             f"setting features {name}: it has no pipeline, so that nothing would be computed", "give it a pipeline"
         )
-    if "\\u0000" in body.model_dump_json():
-        raise InvalidInputError(
-            f"setting features {name}: a text holds the NUL character, for which a device refuses all of its state",
-            "leave it out",
-        )
+    require_plain_text(f"setting features {name}", body)
     for defined, definition in body.definitions.items():
         try:
             WindowPlan.of(definition)
@@ -62,34 +56,3 @@ def _check_pipeline(doing: str, declared: Pipeline, body: DesiredFeatures) -> No
                 f"{doing}: building the input of its model: there is no feature {reference}",
                 "name features of the pipeline's own definitions",
             )
-
-
-def require_known(given: Any, taken: Mapping[str, Any]) -> None:  # noqa: ANN401 - JSON as it came
-    """See that nothing of what somebody wrote was passed over: a misspelt field would quietly get its default.
-
-    Args:
-        given: As it came.
-        taken: The same, after it was read.
-
-    Raises:
-        ValueError: A field is none.
-    """
-    unknown = _unknown(given, taken, "")
-    if unknown:
-        msg = f"there is no field {unknown}"
-        raise ValueError(msg)
-
-
-def _unknown(given: Any, taken: Any, place: str) -> str:  # noqa: ANN401
-    if isinstance(given, Mapping) and isinstance(taken, Mapping):
-        for key, value in given.items():
-            here = f"{place}.{key}" if place else str(key)
-            if key not in taken:
-                return here
-            if found := _unknown(value, taken[key], here):
-                return found
-    if isinstance(given, list) and isinstance(taken, list):
-        for index, (one, read) in enumerate(zip(given, taken, strict=True)):
-            if found := _unknown(one, read, f"{place}[{index}]"):
-                return found
-    return ""

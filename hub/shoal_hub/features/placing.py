@@ -7,11 +7,11 @@ from typing import Final
 from sqlmodel import Session, col, select
 
 from shoal_contract.features import DesiredFeatures
-from shoal_hub.database import AdvisoryLock, Database, hold, is_among
+from shoal_hub.database import AdvisoryLock, Database, hold
 from shoal_hub.devices import placing
+from shoal_hub.devices.assigned import devices_of
 from shoal_hub.devices.compose import FEATURES
-from shoal_hub.devices.placing import members_of, told_of
-from shoal_hub.devices.tables import Device
+from shoal_hub.devices.placing import told_of
 from shoal_hub.errors import ConflictError
 from shoal_hub.features.merge import Merged, merge
 from shoal_hub.features.tables import FeatureAssignment, FeatureSet, FeatureSetVersion
@@ -97,13 +97,8 @@ def _targets(session: Session, now: datetime) -> Iterable[tuple[str, Collection[
     # By one statement: a set that was made between two would be assigned in the second and unknown to the first.
     columns = select(FeatureAssignment.name, FeatureSet.version, FeatureAssignment.scope, FeatureAssignment.target)
     rows = session.exec(columns.join(FeatureSet, col(FeatureSet.name) == col(FeatureAssignment.name))).all()
-    members = members_of(session, (target for _, _, scope, target in rows if scope == "groups"), now)
-    single = is_among(col(Device.id), (target for _, _, scope, target in rows if scope == "devices"))
-    good = set(session.exec(select(Device.id).where(single, col(Device.revoked_at).is_(None))))
-    sets: dict[tuple[str, int], set[str]] = {}
-    for name, version, scope, target in rows:
-        having = members[target] if scope == "groups" else good & {target}
-        sets.setdefault((name, version), set()).update(having)
+    assigned = (((name, version), scope, target) for name, version, scope, target in rows)
+    sets = devices_of(session, assigned, now)
     for (name, version), device_ids in sorted(sets.items()):
         yield f"{name}:{version}", device_ids
 

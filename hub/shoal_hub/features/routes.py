@@ -1,34 +1,27 @@
 """Routes of feature sets: list, set, look at one, remove; whom they are assigned to, and how their devices are."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BaseModel, WrapValidator
 from sqlmodel import Session, col, select
 
 from shoal_contract.features import DesiredFeatures
 from shoal_contract.ids import DeviceId, Name
 from shoal_hub.database import utc_now
 from shoal_hub.dependencies import DeviceOperator, Reading, Viewer, Writing
+from shoal_hub.devices.placement_tables import Scope
 from shoal_hub.error_response import documented
 from shoal_hub.features.assign import assign, unassign
-from shoal_hub.features.check import require_known
 from shoal_hub.features.sets import assignments_of, find_set, find_version, put_set, remove_set, versions_of
 from shoal_hub.features.status import FeatureDeviceStatus, count_devices, statuses
-from shoal_hub.features.tables import FeatureSet, FeatureSetVersion, Scope
+from shoal_hub.features.tables import FeatureSet, FeatureSetVersion
 from shoal_hub.requests import Line, RowNumber
+from shoal_hub.strict_body import strictly
 
 router = APIRouter(prefix="/features", tags=["features"])
-
-
-def _strictly(given: Any, read: ValidatorFunctionWrapHandler) -> DesiredFeatures:  # noqa: ANN401 - JSON as it came
-    taken: DesiredFeatures = read(given)
-    require_known(given, taken.model_dump(mode="json"))
-    return taken
-
-
-Body = Annotated[DesiredFeatures, WrapValidator(_strictly)]
+Body = Annotated[DesiredFeatures, WrapValidator(strictly)]
 
 
 class FeatureVersionPublic(BaseModel):

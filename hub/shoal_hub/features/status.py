@@ -1,6 +1,6 @@
 """What the devices of a set say of its pipelines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from pydantic import BaseModel
@@ -8,10 +8,10 @@ from sqlmodel import Session, col, select
 
 from shoal_contract.reported import Problem, ReportedState, SectionReport
 from shoal_hub.database import is_among
-from shoal_hub.devices.desired_tables import StaleDesired
+from shoal_hub.devices.newest import newest_reported
 from shoal_hub.devices.placing import told_of
 from shoal_hub.devices.public import reported_state
-from shoal_hub.devices.tables import DesiredRow, Device, Presence
+from shoal_hub.devices.tables import Device, Presence
 from shoal_hub.features.placing import OWNER, Sets, split
 
 SECTION: Final = "features/"
@@ -53,7 +53,7 @@ def statuses(session: Session, name: str, *, limit: int, offset: int) -> list[Fe
     having = {device_id: sets for device_id, sets in told_of(session, OWNER).items() if name in split(sets)}
     wanted = select(Device).where(is_among(col(Device.id), having)).order_by(col(Device.name), col(Device.id))
     devices = session.exec(wanted.limit(limit).offset(offset)).all()
-    current = _current(session, devices)
+    current = newest_reported(session, devices)
     sets_of = Sets(session)
     return [_status(one, name, having[one.id], sets_of, is_current=one.id in current) for one in devices]
 
@@ -61,22 +61,6 @@ def statuses(session: Session, name: str, *, limit: int, offset: int) -> list[Fe
 def count_devices(session: Session, name: str) -> int:
     """Return how many devices a set is assigned to."""
     return sum(name in split(sets) for sets in told_of(session, OWNER).values())
-
-
-def _current(session: Session, devices: Sequence[Device]) -> set[str]:
-    """Return those that report the newest of what is wanted of them."""
-    ids = [one.id for one in devices]
-    stale = set(session.exec(select(StaleDesired.device_id).where(col(StaleDesired.device_id).in_(ids))))
-    orders = select(DesiredRow.device_id, DesiredRow.epoch, DesiredRow.generation)
-    rows = session.exec(orders.where(col(DesiredRow.device_id).in_(ids))).all()
-    standing = {device_id: (epoch, generation) for device_id, epoch, generation in rows}
-    return {
-        one.id
-        for one in devices
-        if one.id not in stale
-        and one.id in standing
-        and (one.reported_epoch, one.reported_generation) >= standing[one.id]
-    }
 
 
 def _status(device: Device, name: str, sets: str, sets_of: Sets, *, is_current: bool) -> FeatureDeviceStatus:

@@ -1,15 +1,13 @@
 """Feature sets, their versions, and whom they are assigned to."""
 
 from datetime import datetime
-from typing import Literal
 
 from sqlalchemy import JSON, String
 from sqlmodel import Field, SQLModel
 
 from shoal_hub.database import UtcDateTime
+from shoal_hub.devices.placement_tables import Scope
 from shoal_hub.devices.tables import JsonObject
-
-Scope = Literal["groups", "devices"]
 
 
 class FeatureSet(SQLModel, table=True):

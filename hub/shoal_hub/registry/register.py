@@ -9,6 +9,7 @@ from sqlmodel import Session, col, func, select
 
 from shoal_contract.ids import Name
 from shoal_contract.manifest import Provenance
+from shoal_hub.compositions.names import require_free_name
 from shoal_hub.database import add_unless_there, announce
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
@@ -104,6 +105,7 @@ def register(
 def _model(session: Session, name: str, description: str, now: datetime) -> Model:
     """Return the model, made if it is new; locked, so that of two that register at once each gets a number."""
     if session.get(Model, name) is None:
+        require_free_name(session, name)
         add_unless_there(session, Model(name=name, description=description, created_at=now))
     return session.get_one(Model, name, with_for_update=True)
 

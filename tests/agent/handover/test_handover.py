@@ -84,7 +84,7 @@ async def device(
     inference = Inference(server, seen, serving or ServingSettings(workers=1, in_place_ms=0.0))
     await server.swap(served.name, replace(served, engine=engine))
     neighbours = Neighbours(inference, identity, Clock(None), QUICK)
-    router = create_router(inference, infer=neighbours.handler(infer_handler(inference)))
+    router = create_router(inference, pass_on=neighbours.pass_on)
     async with listening(router) as port, asking(port) as client:
         yield Device(identity, inference, neighbours, client, engine, seen, group)
         engine.gate.set()
@@ -303,6 +303,55 @@ async def test_a_device_that_may_not_listen_says_so_and_passes_on_all_the_same(l
             await here.follow(there.peer)
         check(await here.ask())
         assert here.passed == {"answered": 1}
+
+
+@pytest.mark.parametrize("named", [{}, {"model_name": "tiny", "version": "latest"}, {"version": "1", "id": "order-7"}])
+async def test_the_friendly_call_is_passed_on_as_well(lan: Lan, named: dict[str, str]) -> None:
+    async with pair(lan) as (here, there):
+        answer = await here.client.post("/predict?k=%C3%A9", json={"features": ROW[0]} | named)
+        assert answer.status_code == 200, answer.text
+        found, expected = answer.json(), tiny.probabilities(np.array(ROW, np.float32))[0]
+        assert (found["label"], found["confidence"]) == (expected.argmax(), pytest.approx(expected.max(), abs=1e-6))
+        assert (found["model_name"], found["model_version"]) == ("tiny", "1")
+        assert answer.headers["shoal-answered-by"] == there.identity.device_id
+        assert there.seen.ids == [found["id"]]
+        assert found["id"] == named.get("id", found["id"])
+        assert here.passed == {"answered": 1}
+
+
+async def test_what_only_this_device_can_answer_of_friendly_calls_stays_here(lan: Lan) -> None:
+    async with pair(lan) as (here, there):
+        refused = [
+            await here.client.post("/predict", content=body)
+            for body in (b"{", b'{"features": [1], "model_name": 3}', b'{"entity_id": "pump-1"}')
+        ]
+        assert [one.status_code for one in refused] == [400, 400, 503]
+        unknown = await here.client.post("/predict", json={"features": ROW[0], "model_name": "none"})
+        assert unknown.status_code == 404
+        assert (here.passed, there.seen.answered) == ({}, [])
+
+
+async def test_a_neighbour_that_takes_no_friendly_calls_still_gets_the_others(
+    lan: Lan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal_agent.handover.server.CALLS", {"infer": infer_handler})
+    async with pair(lan) as (here, there):
+        asked = asyncio.ensure_future(here.client.post("/predict", json={"features": ROW[0]}))
+        await waiting_here(here)
+        assert here.passed == {"refused": 1}
+        check(await here.ask())
+        assert (here.passed, len(there.seen.answered)) == ({"refused": 1, "answered": 1}, 1)
+        here.engine.gate.set()
+        assert (await asked).status_code == 200
+
+
+async def test_a_friendly_call_has_its_time_from_its_asker(lan: Lan) -> None:
+    async with pair(lan) as (here, there):
+        there.engine.gate.clear()
+        late = await here.client.post("/predict", json={"features": ROW[0]}, headers={"shoal-timeout-ms": "200"})
+        assert late.status_code == 504
+        wrong = await here.client.post("/predict", json={"features": ROW[0]}, headers={"shoal-timeout-ms": "soon"})
+        assert wrong.status_code == 400
 
 
 async def test_without_a_policy_nothing_is_passed_on_and_nobody_is_listened_to(lan: Lan) -> None:

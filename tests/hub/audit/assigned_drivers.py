@@ -1,4 +1,4 @@
-"""How the routes of features and of captured samples are driven, see `drivers`."""
+"""How the routes of features, compositions and captured samples are driven, see `drivers`."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.hub.audit.site import Site
 from tests.hub.captures.samples import add_capture
+from tests.simulators.compositions import CASCADE, ENSEMBLE, add_member
 from tests.simulators.feature_sets import features
 
 from shoal_hub.database import utc_now
@@ -20,6 +21,35 @@ def _of_features(method: str, path: str = "", *, is_assigned: bool = False) -> C
         _set_features(site)()
         site.send("POST", "/groups", json={"name": "plant", "devices": site.devices[:1]})
         where = f"/features/pumps{path.replace('{device}', site.devices[0])}"
+        if is_assigned:
+            site.send("PUT", where)
+        return lambda: site.send(method, where)
+
+    return prepare
+
+
+def _composed(site: Site) -> None:
+    with site.hub.database.transaction() as session:
+        for model in ("small", "large"):
+            add_member(session, site.hub.artifacts, model)
+    site.send("POST", "/groups", json={"name": "plant", "devices": site.devices[:1]})
+    site.send("POST", "/compositions", json={"name": "faces", "form": CASCADE})
+
+
+def _create_composition(site: Site) -> Callable[[], Any]:
+    _composed(site)
+    return lambda: site.send("POST", "/compositions", json={"name": "hands", "form": CASCADE, "groups": ["plant"]})
+
+
+def _change_composition(site: Site) -> Callable[[], Any]:
+    _composed(site)
+    return lambda: site.send("PUT", "/compositions/faces", json={"form": ENSEMBLE})
+
+
+def _of_composition(method: str, path: str = "", *, is_assigned: bool = False) -> Callable[[Site], Callable[[], Any]]:
+    def prepare(site: Site) -> Callable[[], Any]:
+        _composed(site)
+        where = f"/compositions/faces{path.replace('{device}', site.devices[0])}"
         if is_assigned:
             site.send("PUT", where)
         return lambda: site.send(method, where)
@@ -78,6 +108,33 @@ ASSIGNED: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, 
         _of_features("DELETE", "/devices/{device}", is_assigned=True),
         "features.unassign_from_device",
         "features/pumps/devices/d-",
+    ),
+    ("POST", "/api/v1/compositions"): (_create_composition, "compositions.create", "compositions/hands"),
+    ("PUT", "/api/v1/compositions/{name}"): (_change_composition, "compositions.change", "compositions/faces"),
+    ("DELETE", "/api/v1/compositions/{name}"): (
+        _of_composition("DELETE"),
+        "compositions.remove",
+        "compositions/faces",
+    ),
+    ("PUT", "/api/v1/compositions/{name}/groups/{group}"): (
+        _of_composition("PUT", "/groups/plant"),
+        "compositions.assign_to_group",
+        "compositions/faces/groups/plant",
+    ),
+    ("DELETE", "/api/v1/compositions/{name}/groups/{group}"): (
+        _of_composition("DELETE", "/groups/plant", is_assigned=True),
+        "compositions.unassign_from_group",
+        "compositions/faces/groups/plant",
+    ),
+    ("PUT", "/api/v1/compositions/{name}/devices/{device_id}"): (
+        _of_composition("PUT", "/devices/{device}"),
+        "compositions.assign_to_device",
+        "compositions/faces/devices/d-",
+    ),
+    ("DELETE", "/api/v1/compositions/{name}/devices/{device_id}"): (
+        _of_composition("DELETE", "/devices/{device}", is_assigned=True),
+        "compositions.unassign_from_device",
+        "compositions/faces/devices/d-",
     ),
     ("POST", "/api/v1/batches"): (_hand_out, "batches.create_batch", "batches/march"),
     ("POST", "/api/v1/batches/{name}/cancel"): (_cancel_batch, "batches.cancel_batch", "batches/march"),

@@ -1,0 +1,16 @@
+"""A composition is asked as a model is, so that the two share their names."""
+
+from sqlmodel import Session
+
+from shoal_hub.compositions.tables import CompositionRow
+from shoal_hub.errors import ConflictError
+
+
+def require_free_name(session: Session, name: str) -> None:
+    """See that a new model would not have the name of a composition.
+
+    Raises:
+        ConflictError: It would.
+    """
+    if session.get(CompositionRow, name) is not None:
+        raise ConflictError(f"making the model {name}: there is a composition of this name", "give it another name")
