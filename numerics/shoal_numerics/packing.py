@@ -4,12 +4,18 @@ The bytes travel as base64 inside telemetry messages; they come from devices, so
 anything malformed is refused. `Histogram.padded` and `Histogram.from_padded` give and take the counts.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics import compressed
 from shoal_numerics.errors import CompressedDataError, PackingError
 from shoal_numerics.histogram import MAX_ROWS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _GROUP_BITS = 7
 _MAX_INTEGER_BYTES = -(-MAX_ROWS.bit_length() // _GROUP_BITS)

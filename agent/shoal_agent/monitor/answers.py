@@ -3,16 +3,20 @@
 In memory and bounded: a label that comes after a restart, or after too many later answers, finds nothing.
 """
 
+from __future__ import annotations
+
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.errors import AgentError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 StreamKey = tuple[str, int, str]
 """Model, version and hash of the manifest."""
