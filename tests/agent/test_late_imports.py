@@ -1,4 +1,4 @@
-"""An agent without a model has no numpy in memory, and loads it with the first one."""
+"""What an agent without work does not hold in memory: numpy, and the modules of what nobody asks of it."""
 
 import os
 import subprocess
@@ -23,6 +23,14 @@ def tell(event, details):
 
 sys.addaudithook(tell)
 """
+
+IDLE = (
+    "numpy",
+    "shoal_agent.batch.job",
+    "shoal_agent.features.running",
+    "shoal_numerics.delta",
+    "tuf.ngclient._internal.proxy",
+)
 
 
 def ran(script: str) -> str:
@@ -111,3 +119,28 @@ def test_where_it_is_loaded_already_nothing_changes() -> None:
     with numpy_later():
         assert sys.modules["numpy"] is np
     assert sys.modules["numpy"] is np
+
+
+def test_what_nobody_asks_of_an_agent_is_not_imported() -> None:
+    script = f"""
+import sys
+
+from shoal_agent.late_numpy import numpy_later
+
+with numpy_later():
+    import shoal_agent.daemon
+import shoal_agent.tuf.refresher, shoal_agent.tuf.client
+print(sorted(set(sys.modules) & set({IDLE!r})))
+"""
+    assert ran(script) == "[]\n"
+
+
+def test_who_asks_python_tuf_for_its_own_fetcher_has_it() -> None:
+    script = """
+import shoal_agent.tuf.client
+import tuf.ngclient
+from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
+
+print(type(tuf.ngclient.Urllib3Fetcher()) is Urllib3Fetcher)
+"""
+    assert ran(script) == "True\n"
