@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shoal_numerics import compressed
 from shoal_numerics.errors import CompressedDataError, PackingError
 from shoal_numerics.histogram import MAX_ROWS
 
@@ -33,6 +32,8 @@ def pack_counts(counts: NDArray[np.int64]) -> bytes:
     Raises:
         PackingError: a number out of range.
     """
+    from shoal_numerics import compressed  # zstd is not loaded before the first window ends
+
     if len(counts) and (counts.min() < 0 or counts.max() > MAX_ROWS):
         message = f"Packing counts: found {counts.min()} to {counts.max()}, expected 0 to {MAX_ROWS}."
         raise PackingError(message)
@@ -54,6 +55,8 @@ def unpack_counts(data: bytes, count: int) -> NDArray[np.int64]:
     Raises:
         PackingError: truncated, corrupt, too long, another number of integers, or an integer out of range.
     """
+    from shoal_numerics import compressed
+
     try:
         size_bytes = compressed.named_size_bytes(data)
         if not count <= size_bytes <= count * _MAX_INTEGER_BYTES:

@@ -30,6 +30,7 @@ IDLE = (
     "shoal_agent.features.running",
     "shoal_numerics.delta",
     "tuf.ngclient._internal.proxy",
+    "shoal_numerics.compressed",
 )
 
 
