@@ -7,6 +7,9 @@ shoal_contract's, the schedule on which they are made is the agent's and the hub
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+# Not late: the function has its module's name, which the module would take once it is imported.
+from shoal_numerics.sample_statistics import STATISTICS, sample_statistics
+
 if TYPE_CHECKING:
     from shoal_numerics.alpha_budget import AlphaBudget, Levels
     from shoal_numerics.delta import apply_delta, best_delta, encode_delta
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     from shoal_numerics.histogram import Histogram
     from shoal_numerics.kolmogorov import kolmogorov_p_value
     from shoal_numerics.packing import pack_counts, unpack_counts
-    from shoal_numerics.sample_statistics import STATISTICS, sample_statistics
     from shoal_numerics.update_coding import decode_update, encode_update, weighted_mean, weights_sha256
 
 __all__ = [
