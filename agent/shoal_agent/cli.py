@@ -225,7 +225,10 @@ def run(
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    from shoal_agent.daemon import run_agent
+    from shoal_agent.late_numpy import numpy_later
+
+    with numpy_later():
+        from shoal_agent.daemon import run_agent
     from shoal_agent.settings import (
         MEGABYTE,
         AgentSettings,

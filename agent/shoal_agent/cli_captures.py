@@ -6,17 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal_agent.cli_options import data_option, json_option, readable
+from shoal_agent.cli_options import data_option, json_option, owners_file, readable
 
 if TYPE_CHECKING:
     from shoal_agent.capture import CaptureStore
     from shoal_agent.encryption_key import EncryptionKey
-
-
-def _default_rules() -> Path:
-    from shoal_agent.capture.rules import default_rules_file
-
-    return default_rules_file()
 
 
 capture_option = click.option(
@@ -33,7 +27,7 @@ rules_option = click.option(
     type=click.Path(path_type=Path),
     envvar="SHOAL_AGENT_CAPTURE_RULES",
     show_envvar=True,
-    default=_default_rules,
+    default=owners_file("capture.toml"),
     show_default="/etc/shoal-agent/capture.toml for root, else ~/.config/shoal-agent/capture.toml",
     help="The file in which this device's owner says which samples are kept, how many, and who redacts them.",
 )

@@ -45,6 +45,17 @@ def _default_data_dir() -> Path:
     return Path.home() / ".local/share/shoal-agent"
 
 
+def owners_file(name: str) -> Callable[[], Path]:
+    """Return where a file of the owner's is by default: in /etc/shoal-agent for root, else in the user's own folder."""
+
+    def default() -> Path:
+        if os.geteuid() == 0:
+            return Path("/etc/shoal-agent") / name
+        return Path.home() / ".config/shoal-agent" / name
+
+    return default
+
+
 data_option = click.option(
     "--data",
     type=click.Path(path_type=Path),

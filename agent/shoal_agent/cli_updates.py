@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shoal_agent.cli_options import data_option, json_option, readable
+from shoal_agent.cli_options import data_option, json_option, owners_file, readable
 
 if TYPE_CHECKING:
     from shoal_agent.hold import Hold, HoldFile
@@ -27,20 +27,13 @@ class _Duration(click.ParamType[float]):
         return seconds
 
 
-def probes_option_default() -> Path:
-    """Where the probes are, if nothing else is said."""
-    from shoal_agent.probes import default_probes_file
-
-    return default_probes_file()
-
-
 probes_option = click.option(
     "--probes",
     "probes_file",
     type=click.Path(path_type=Path),
     envvar="SHOAL_AGENT_PROBES",
     show_envvar=True,
-    default=probes_option_default,
+    default=owners_file("probes.toml"),
     show_default="/etc/shoal-agent/probes.toml for root, else ~/.config/shoal-agent/probes.toml",
     help="The file in which this device's owner defines probes.",
 )

@@ -32,7 +32,7 @@ from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
 from shoal_agent.endpoint import Route
 from shoal_agent.engines import CostMeter, Instruments, Machine, Runtimes
 from shoal_agent.errors import DiskError, HeldError, LinkError, TrustError, cause_of
-from shoal_agent.features import FeatureStore, Pipelines, Surroundings, feature_routes, read_entity
+from shoal_agent.features import Pipelines, feature_routes, read_entity, surround
 from shoal_agent.federated import Datasets, Participant
 from shoal_agent.fetch import Fetcher
 from shoal_agent.fetch_limits import FetchLimits
@@ -162,7 +162,10 @@ class Agent:
             now=self._now,
             tell=self._tell,
         )
-        self._pipelines = Pipelines(self._surround_pipelines, self._report)
+        self._pipelines = Pipelines(
+            partial(surround, data, self._server, self._shadow, settings.features, self._now_ns, self._residency),
+            self._report,
+        )
         self._compositions = Compositions(self._server, self._shadow, self._report)
         self._batches = BatchJobs(
             data, self._uploads, self._report, self._tell, self._now, settings.batch_jobs, settings.time_zone
@@ -478,13 +481,6 @@ class Agent:
             self._runtimes.load,
             claimant=f"{folder.name}/{name}",
         )
-
-    def _surround_pipelines(self) -> Surroundings:
-        data, settings = self._settings.data_dir, self._settings.features
-        settings = replace(settings, folders=settings.folders or (data / "streams",))
-        clock_ns = self._now_ns
-        store = FeatureStore(data / "features.sqlite", settings, clock_ns)
-        return Surroundings(store, self._server, self._shadow, settings, clock_ns, self._residency)
 
 
 def run_agent(settings: AgentSettings, system: Callable[[], datetime] = system_clock) -> None:

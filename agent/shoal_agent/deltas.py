@@ -21,7 +21,6 @@ from shoal_contract.errors import ContractError
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_contract.manifest import Variant
 from shoal_contract.transfer import DeltaRef, split
-from shoal_numerics.delta import apply_delta, read_delta_header
 from shoal_numerics.errors import DeltaError
 
 _log = getLogger(__name__)
@@ -86,6 +85,8 @@ class Deltas:
 
     def _make(self, variant: Variant, wanted: DesiredModel, base: Slot, delta: DeltaRef) -> None:
         """Make the file and put it into the store; what is encrypted is plain in memory alone."""
+        from shoal_numerics.delta import apply_delta, read_delta_header  # with numpy and zstd, for who has a delta
+
         base_key = self._key(base.key, base.version) if base.encrypted else None
         new_key = self._key(wanted.key, wanted.version) if variant.encrypted else None
         patch = self._patch(delta, delta_key(base_key, new_key))

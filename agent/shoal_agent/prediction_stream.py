@@ -4,6 +4,8 @@ What was asked is not shown. Nobody waits for a reader: one that is too slow los
 many. Source: the event stream format of the WHATWG HTML standard.
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final

@@ -4,7 +4,6 @@ They stand in a file on the device, by name. The hub says which names have to pa
 is a program, or an HTTP request on this device or its LAN.
 """
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -162,10 +161,3 @@ class Probes:
         if probe.exec:
             return await execute(name, probe.exec, probe.timeout_s, facts)
         return await ask(name, probe.http, probe.method, probe.body, probe.content_type, probe.status, probe.timeout_s)
-
-
-def default_probes_file() -> Path:
-    """/etc/shoal-agent/probes.toml for root, else under the user's own configuration folder."""
-    if os.geteuid() == 0:
-        return Path("/etc/shoal-agent/probes.toml")
-    return Path.home() / ".config/shoal-agent/probes.toml"

@@ -4,44 +4,50 @@ Pure and vectorised, no I/O; needs numpy and zstd alone. The wire messages that 
 shoal_contract's, the schedule on which they are made is the agent's and the hub's.
 """
 
-from shoal_numerics.alpha_budget import AlphaBudget, Levels
-from shoal_numerics.delta import apply_delta, best_delta, encode_delta
-from shoal_numerics.drift import (
-    DriftThresholds,
-    DriftVerdict,
-    FeatureDrift,
-    benjamini_hochberg,
-    detect_drift,
-    ks_distance,
-    population_stability_index,
-)
-from shoal_numerics.edges import HistogramEdges
-from shoal_numerics.errors import (
-    CompressedDataError,
-    DeltaError,
-    DriftError,
-    FeatureError,
-    GateError,
-    HistogramError,
-    NumericsError,
-    PackingError,
-    UpdateError,
-)
-from shoal_numerics.gate_evidence import (
-    DeviceTotals,
-    Evidence,
-    histogram_mean,
-    histogram_quantile,
-    histogram_share_over,
-)
-from shoal_numerics.gate_metrics import GateMetric, Verdict
-from shoal_numerics.gate_thresholds import DifferenceLimit, FailureLimit, ThresholdResult
-from shoal_numerics.gates import Arm, GateResult, MetricResult, evaluate_gate, evaluate_metric
-from shoal_numerics.histogram import Histogram
-from shoal_numerics.kolmogorov import kolmogorov_p_value
-from shoal_numerics.packing import pack_counts, unpack_counts
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+# Not late: the function has its module's name, which the module would take once it is imported.
 from shoal_numerics.sample_statistics import STATISTICS, sample_statistics
-from shoal_numerics.update_coding import decode_update, encode_update, weighted_mean, weights_sha256
+
+if TYPE_CHECKING:
+    from shoal_numerics.alpha_budget import AlphaBudget, Levels
+    from shoal_numerics.delta import apply_delta, best_delta, encode_delta
+    from shoal_numerics.drift import (
+        DriftThresholds,
+        DriftVerdict,
+        FeatureDrift,
+        benjamini_hochberg,
+        detect_drift,
+        ks_distance,
+        population_stability_index,
+    )
+    from shoal_numerics.edges import HistogramEdges
+    from shoal_numerics.errors import (
+        CompressedDataError,
+        DeltaError,
+        DriftError,
+        FeatureError,
+        GateError,
+        HistogramError,
+        NumericsError,
+        PackingError,
+        UpdateError,
+    )
+    from shoal_numerics.gate_evidence import (
+        DeviceTotals,
+        Evidence,
+        histogram_mean,
+        histogram_quantile,
+        histogram_share_over,
+    )
+    from shoal_numerics.gate_metrics import GateMetric, Verdict
+    from shoal_numerics.gate_thresholds import DifferenceLimit, FailureLimit, ThresholdResult
+    from shoal_numerics.gates import Arm, GateResult, MetricResult, evaluate_gate, evaluate_metric
+    from shoal_numerics.histogram import Histogram
+    from shoal_numerics.kolmogorov import kolmogorov_p_value
+    from shoal_numerics.packing import pack_counts, unpack_counts
+    from shoal_numerics.update_coding import decode_update, encode_update, weighted_mean, weights_sha256
 
 __all__ = [
     "STATISTICS",
@@ -92,3 +98,85 @@ __all__ = [
     "weighted_mean",
     "weights_sha256",
 ]
+
+_PLACES = {
+    "alpha_budget": (
+        "AlphaBudget",
+        "Levels",
+    ),
+    "delta": (
+        "apply_delta",
+        "best_delta",
+        "encode_delta",
+    ),
+    "drift": (
+        "DriftThresholds",
+        "DriftVerdict",
+        "FeatureDrift",
+        "benjamini_hochberg",
+        "detect_drift",
+        "ks_distance",
+        "population_stability_index",
+    ),
+    "edges": ("HistogramEdges",),
+    "errors": (
+        "CompressedDataError",
+        "DeltaError",
+        "DriftError",
+        "FeatureError",
+        "GateError",
+        "HistogramError",
+        "NumericsError",
+        "PackingError",
+        "UpdateError",
+    ),
+    "gate_evidence": (
+        "DeviceTotals",
+        "Evidence",
+        "histogram_mean",
+        "histogram_quantile",
+        "histogram_share_over",
+    ),
+    "gate_metrics": (
+        "GateMetric",
+        "Verdict",
+    ),
+    "gate_thresholds": (
+        "DifferenceLimit",
+        "FailureLimit",
+        "ThresholdResult",
+    ),
+    "gates": (
+        "Arm",
+        "GateResult",
+        "MetricResult",
+        "evaluate_gate",
+        "evaluate_metric",
+    ),
+    "histogram": ("Histogram",),
+    "kolmogorov": ("kolmogorov_p_value",),
+    "packing": (
+        "pack_counts",
+        "unpack_counts",
+    ),
+    "sample_statistics": (
+        "STATISTICS",
+        "sample_statistics",
+    ),
+    "update_coding": (
+        "decode_update",
+        "encode_update",
+        "weighted_mean",
+        "weights_sha256",
+    ),
+}
+"""What is in which part."""
+
+
+def __getattr__(name: str) -> object:
+    """Import a name's part when it is first asked for: a device needs few of them, and what it imports it holds."""
+    for part, names in _PLACES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f"{__name__}.{part}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

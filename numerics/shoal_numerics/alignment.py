@@ -6,15 +6,20 @@ windows of the new file decides on both, where the cost is about the bits that a
 `aligned_difference` makes the patch of it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import accumulate
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.aligned_difference import Stretch
 from shoal_numerics.integer_difference import BLOCK_BYTES, ElementWidth
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 WINDOW_BYTES: Final = 64
 """Bytes of the new file that are decided on together; where one stretch ends and the next begins is then made exact."""
@@ -93,17 +98,15 @@ def _byte_bits(old: NDArray[np.uint8], new: NDArray[np.uint8], shift: int | None
     start, end = max(0, -shift), min(len(new), len(old) - shift)
     if start < end:
         change = new[start:end] - old[start + shift : end + shift]
-        bits[start:end] = _BITS_OF_BYTE[change]
+        bits[start:end] = _bits_of_byte()[change]
     return bits
 
 
+@cache
 def _bits_of_byte() -> NDArray[np.uint8]:
     change = np.arange(256)
     distance = np.minimum(change, 256 - change)
     return np.ceil(np.where(distance == 0, 1, np.minimum(2 * np.log2(distance + 1) + 1, 8))).astype(np.uint8)
-
-
-_BITS_OF_BYTE: Final = _bits_of_byte()
 
 
 def _window_sums(bits: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -206,7 +209,7 @@ def _form_bits_of_block(
     old: NDArray[np.uint8], new: NDArray[np.uint8], width: ElementWidth, phase: int
 ) -> NDArray[np.int32]:
     if width == 1:
-        return _window_sums(_BITS_OF_BYTE[new - old])
+        return _window_sums(_bits_of_byte()[new - old])
     bits = np.full(len(new), _UNKNOWN_BITS, dtype=np.uint8)
     count = max(0, len(new) - phase) // width
     inside = slice(phase, phase + count * width)

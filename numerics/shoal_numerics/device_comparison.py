@@ -4,14 +4,18 @@ The device is the unit: each gives one value, adjusted for what it was before, a
 differ and not from how many requests they had. Vectorised over devices, and over repetitions in leading axes.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.device_weights import bounded, spread_of
 from shoal_numerics.gate_evidence import DeviceTotals, Evidence
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MetricKind = Literal["share", "count", "mean"]
 """What a numerator counts: events of `weight` trials; events in as many units; or a sum of measurements."""

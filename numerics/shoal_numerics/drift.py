@@ -4,14 +4,19 @@ Agents and hub share it. A verdict speaks of one window: repeating it over many 
 a false alarm, which is for the caller to control.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from shoal_numerics.errors import DriftError
 from shoal_numerics.histogram import Histogram
 from shoal_numerics.kolmogorov import kolmogorov_p_value
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 PSI_SHARE_FLOOR = 0.0001
 """What a share of zero is set to before its logarithm is taken."""

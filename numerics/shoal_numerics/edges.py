@@ -4,15 +4,20 @@ Edges travel in a version's manifest; every device then counts into the same bin
 histograms of shoal_numerics.histogram mergeable without loss.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from shoal_numerics.errors import HistogramError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 MAX_EDGES_PER_FEATURE = 4096
 MAX_FEATURES = 1 << 20
@@ -21,8 +26,8 @@ MIN_REFERENCE_VALUES_PER_BIN = 5
 
 _BINS_OF_A_CONSTANT = 3
 
-_SMALLEST_NORMAL = np.finfo(np.float32).tiny
-_LAST_KEY = np.int32(0x7FFFFFFF)
+_SMALLEST_NORMAL = 2.0**-126  # of float32
+_LAST_KEY = 0x7FFFFFFF  # of int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +119,7 @@ class HistogramEdges:
         return [self.of_feature(feature).tolist() for feature in range(self.feature_count)]
 
     @classmethod
-    def from_lists(cls, edges: Sequence[Sequence[float]]) -> "HistogramEdges":
+    def from_lists(cls, edges: Sequence[Sequence[float]]) -> HistogramEdges:
         """Build edges from one sequence of numbers a feature (the inverse of `to_lists`).
 
         Raises:
@@ -130,7 +135,7 @@ class HistogramEdges:
         return cls(values=values, offsets=offsets)
 
     @classmethod
-    def equal_mass(cls, reference: ArrayLike, bins: int = 100) -> "HistogramEdges":
+    def equal_mass(cls, reference: ArrayLike, bins: int = 100) -> HistogramEdges:
         """Place the edges so that each bin holds about the same share of the reference.
 
         Edges are the reference's own quantiles (inverse of the empirical distribution, type 1 of Hyndman and
@@ -156,7 +161,7 @@ class HistogramEdges:
         return cls.from_lists([_equal_mass_edges(column, bins).tolist() for column in rows.T])
 
     @classmethod
-    def uniform(cls, low: float, high: float, bins: int) -> "HistogramEdges":
+    def uniform(cls, low: float, high: float, bins: int) -> HistogramEdges:
         """One feature with `bins` bins of equal width over [low, high], plus the two open ones outside.
 
         Meant for bounded values such as confidence (0 to 1).
@@ -168,7 +173,7 @@ class HistogramEdges:
         return cls.from_lists([np.linspace(low, high, bins + 1).tolist()])
 
     @classmethod
-    def geometric(cls, low: float, high: float, bins: int) -> "HistogramEdges":
+    def geometric(cls, low: float, high: float, bins: int) -> HistogramEdges:
         """One feature with `bins` bins of equal ratio over [low, high], plus the two open ones outside.
 
         Meant for latencies: the relative resolution (high / low) ** (1 / bins) is the same everywhere.
@@ -183,7 +188,7 @@ class HistogramEdges:
         return cls.from_lists([np.geomspace(low, high, bins + 1).tolist()])
 
     @classmethod
-    def categories(cls, count: int) -> "HistogramEdges":
+    def categories(cls, count: int) -> HistogramEdges:
         """One feature of categories 0 … count - 1: category i has bin i + 1, unknown ones the outer bins.
 
         Raises:
@@ -225,7 +230,7 @@ def _check_range(low: float, high: float, bins: int) -> None:
 def _order_keys(values: NDArray[np.float32]) -> NDArray[np.int32]:
     """Map float32 to int32 of the same order (IEEE 754 totalOrder), -0.0 to 0.0, every NaN to the last key."""
     bits = np.ascontiguousarray(values + np.float32(0)).view(np.int32)
-    keys: NDArray[np.int32] = np.where(bits < 0, bits ^ _LAST_KEY, bits)
+    keys: NDArray[np.int32] = np.where(bits < 0, bits ^ np.int32(_LAST_KEY), bits)
     is_missing = np.isnan(values)
     if is_missing.any():
         keys[is_missing] = _LAST_KEY
@@ -243,9 +248,9 @@ def _equal_mass_edges(column: NDArray[np.float32], bins: int) -> NDArray[np.floa
     edges, repeats = np.unique(finite[ranks] + np.float32(0), return_counts=True)
     atoms = edges[repeats > 1]
     # Around zero the next float down is subnormal, which a CPU in flush-to-zero mode takes for zero.
-    near_zero = np.abs(atoms) <= _SMALLEST_NORMAL
+    near_zero = np.abs(atoms) <= np.float32(_SMALLEST_NORMAL)
     with np.errstate(over="ignore", under="ignore"):
-        below = np.where(near_zero, -_SMALLEST_NORMAL, np.nextafter(atoms, np.float32(-np.inf)))
+        below = np.where(near_zero, np.float32(-_SMALLEST_NORMAL), np.nextafter(atoms, np.float32(-np.inf)))
     merged: NDArray[np.float32] = np.unique(np.concatenate([edges, below[np.isfinite(below)]]))
     return merged.astype(np.float32)
 

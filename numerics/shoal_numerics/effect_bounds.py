@@ -1,15 +1,20 @@
 """The interval of an effect that holds at all looks, of a comparison and of a metric's levels."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.alpha_budget import Levels
 from shoal_numerics.device_comparison import Comparison, unit_variance
 from shoal_numerics.gate_metrics import GateMetric
 from shoal_numerics.sequential import boundary, mixing_precision
 from shoal_numerics.student_t import MIN_DEGREES, student_score
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SOON_FOUND = 2.0
 """Harm of so many margins is what the bound for harm is tightest for; for one margin it is hardly less tight."""

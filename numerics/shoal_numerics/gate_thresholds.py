@@ -3,6 +3,8 @@
 They say nothing of how sure a verdict is: where devices differ, small fleets pass them by accident, in both ways.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 

@@ -4,11 +4,13 @@ Pure: the caller looks as often as it likes, keeps what was decided, and acts. T
 `not_tested`; then `gate_thresholds` has hard limits.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.alpha_budget import AlphaBudget, Levels
 from shoal_numerics.device_comparison import Comparison, compare
@@ -17,6 +19,9 @@ from shoal_numerics.errors import GateError
 from shoal_numerics.gate_evidence import DeviceTotals, Evidence
 from shoal_numerics.gate_metrics import GateMetric, Verdict
 from shoal_numerics.student_t import MIN_DEGREES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _ROUNDING = 1e-12
 """A standard error below this part of the values is rounding and not a difference of devices."""

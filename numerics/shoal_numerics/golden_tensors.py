@@ -1,5 +1,7 @@
 """Golden tensors of a manifest as arrays, also those that are too large to travel: made here, or compared in part."""
 
+from __future__ import annotations
+
 import hashlib
 from typing import Final
 

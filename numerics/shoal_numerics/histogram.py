@@ -4,13 +4,18 @@ The same class serves feature batches and scalars (one feature). Counts merge ex
 packing.py turns the padded counts into bytes, drift.py compares two of them.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from shoal_numerics.edges import HistogramEdges, as_rows
 from shoal_numerics.errors import HistogramError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["MAX_ROWS", "Histogram", "HistogramEdges"]
 
@@ -46,7 +51,7 @@ class Histogram:
         _check_counts(self.edges, self.counts, self.missing)
 
     @classmethod
-    def empty(cls, edges: HistogramEdges) -> "Histogram":
+    def empty(cls, edges: HistogramEdges) -> Histogram:
         """Return a histogram that has counted nothing."""
         return cls(
             edges=edges,
@@ -55,14 +60,14 @@ class Histogram:
         )
 
     @classmethod
-    def of(cls, edges: HistogramEdges, batch: ArrayLike) -> "Histogram":
+    def of(cls, edges: HistogramEdges, batch: ArrayLike) -> Histogram:
         """Return the histogram of one batch, see `add`."""
         histogram = cls.empty(edges)
         histogram.add(batch)
         return histogram
 
     @classmethod
-    def from_padded(cls, edges: HistogramEdges, counts: NDArray[np.int64], missing: NDArray[np.int64]) -> "Histogram":
+    def from_padded(cls, edges: HistogramEdges, counts: NDArray[np.int64], missing: NDArray[np.int64]) -> Histogram:
         """Build a histogram from counts that came over the wire (the inverse of `padded`).
 
         Args:
@@ -133,7 +138,7 @@ class Histogram:
         np.subtract.at(self.counts, self.edges.bin_offsets[1:] - 1, missing)
         np.add(self.missing, missing, out=self.missing)
 
-    def merge(self, other: "Histogram") -> "Histogram":
+    def merge(self, other: Histogram) -> Histogram:
         """Return the histogram of both together: exact, commutative and associative.
 
         Raises:

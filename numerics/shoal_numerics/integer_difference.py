@@ -4,14 +4,18 @@ Elements are taken as unsigned little-endian integers whatever they mean: new - 
 small differences of either sign small, and the byte shuffle puts bytes of equal weight side by side.
 """
 
+from __future__ import annotations
+
 import io
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.errors import DeltaError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ElementWidth = Literal[1, 2, 4]
 WIDTHS: Final[tuple[ElementWidth, ...]] = (1, 2, 4)

@@ -4,12 +4,17 @@ The bytes travel as base64 inside telemetry messages; they come from devices, so
 anything malformed is refused. `Histogram.padded` and `Histogram.from_padded` give and take the counts.
 """
 
-import numpy as np
-from numpy.typing import NDArray
+from __future__ import annotations
 
-from shoal_numerics import compressed
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from shoal_numerics.errors import CompressedDataError, PackingError
 from shoal_numerics.histogram import MAX_ROWS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _GROUP_BITS = 7
 _MAX_INTEGER_BYTES = -(-MAX_ROWS.bit_length() // _GROUP_BITS)
@@ -27,6 +32,8 @@ def pack_counts(counts: NDArray[np.int64]) -> bytes:
     Raises:
         PackingError: a number out of range.
     """
+    from shoal_numerics import compressed  # zstd is not loaded before the first window ends
+
     if len(counts) and (counts.min() < 0 or counts.max() > MAX_ROWS):
         message = f"Packing counts: found {counts.min()} to {counts.max()}, expected 0 to {MAX_ROWS}."
         raise PackingError(message)
@@ -48,6 +55,8 @@ def unpack_counts(data: bytes, count: int) -> NDArray[np.int64]:
     Raises:
         PackingError: truncated, corrupt, too long, another number of integers, or an integer out of range.
     """
+    from shoal_numerics import compressed
+
     try:
         size_bytes = compressed.named_size_bytes(data)
         if not count <= size_bytes <= count * _MAX_INTEGER_BYTES:

@@ -4,16 +4,21 @@ Stochastic rounding is unbiased (Alistarh et al., QSGD, NeurIPS 2017), so that a
 converges to the mean of the unrounded differences.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.errors import UpdateError
 from shoal_numerics.weights import Tensor
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _STEPS = 127
-_LARGEST = float(np.finfo(np.float32).max)
+_LARGEST = (2.0 - 2.0**-23) * 2.0**127  # of float32
 
 
 def quantize(
@@ -63,7 +68,7 @@ def dequantize(scales: NDArray[np.float32], steps: bytes, base: Sequence[Tensor]
 
 
 # The annotation is quoted, as reading it would import numpy.random: 2 MB that a device which only serves need not hold.
-def _round(change: NDArray[np.float64], scale: np.float32, generator: "np.random.Generator | None") -> NDArray[np.int8]:
+def _round(change: NDArray[np.float64], scale: np.float32, generator: np.random.Generator | None) -> NDArray[np.int8]:
     """Divide by the scale and round, to the nearest step or, with a generator, up or down by chance."""
     if scale == 0:
         return np.zeros(change.shape, dtype=np.int8)

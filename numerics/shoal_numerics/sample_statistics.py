@@ -1,10 +1,14 @@
 """A few numbers that stand for an input with too many values to watch each of them, as an image's."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 STATISTICS: Final = ("mean", "std", "min", "max")
 """Of each input of a sample, in this order."""

@@ -4,13 +4,18 @@ The score of an efficient estimator is a Brownian motion in information time (in
 with the effect. What is known of estimator and variance is `device_comparison`'s; verdicts are made in `gates`.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from shoal_numerics.errors import GateError
 from shoal_numerics.student_t import normal_cdf
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 MAX_ALPHA = 0.2
 """The largest error probability that a bound is made for."""

@@ -3,23 +3,26 @@
 A t statistic of few devices is read on the normal scale, where the boundaries of `sequential` are defined.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 MIN_DEGREES = 5.0
 """From here on the transformation is within 0.001 of the exact one for |z| up to 5."""
 
 _STEPS = 40
 
-_erfc = np.frompyfunc(math.erfc, 1, 1)
-
 
 def normal_cdf(z: ArrayLike) -> NDArray[np.float64]:
     """Return P(Z <= z) of the standard normal law, any shape, float64."""
     scaled = np.asarray(z, dtype=np.float64) / -math.sqrt(2)
-    return 0.5 * np.asarray(_erfc(scaled), dtype=np.float64)
+    return 0.5 * np.asarray(np.frompyfunc(math.erfc, 1, 1)(scaled), dtype=np.float64)
 
 
 def normal_score(t: ArrayLike, degrees: ArrayLike) -> NDArray[np.float64]:

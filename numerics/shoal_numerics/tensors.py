@@ -1,34 +1,70 @@
 """Between the wire's tensors (Open Inference Protocol v2 datatypes, base64) and numpy arrays."""
 
+from __future__ import annotations
+
 import base64
-from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_contract.manifest import LENGTH_BYTES, Datatype, TensorData
 
-Array: TypeAlias = NDArray[Any]
-"""An array of one of `NUMPY_TYPES`."""
+K = TypeVar("K")
+V = TypeVar("V")
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-NUMPY_TYPES: Final[dict[str, np.dtype[Any]]] = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "UINT16": np.dtype(np.uint16),
-    "UINT32": np.dtype(np.uint32),
-    "UINT64": np.dtype(np.uint64),
-    "INT8": np.dtype(np.int8),
-    "INT16": np.dtype(np.int16),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "FP16": np.dtype(np.float16),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-    "BYTES": np.dtype(np.object_),
-}
+    Array: TypeAlias = NDArray[Any]
+    """An array of one of `NUMPY_TYPES`."""
+else:
+    Array = Any  # whoever reads annotations while running needs no numpy for it
+
+
+class _MadeOnUse(Mapping[K, V]):
+    """A table that is made when it is first looked into: numpy's types are only there once it is loaded."""
+
+    def __init__(self, make: Callable[[], dict[K, V]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _table(self) -> dict[K, V]:
+        return self._make()
+
+    def __getitem__(self, key: K) -> V:
+        return self._table[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
+def _numpy_types() -> dict[str, np.dtype[Any]]:
+    return {
+        "BOOL": np.dtype(np.bool_),
+        "UINT8": np.dtype(np.uint8),
+        "UINT16": np.dtype(np.uint16),
+        "UINT32": np.dtype(np.uint32),
+        "UINT64": np.dtype(np.uint64),
+        "INT8": np.dtype(np.int8),
+        "INT16": np.dtype(np.int16),
+        "INT32": np.dtype(np.int32),
+        "INT64": np.dtype(np.int64),
+        "FP16": np.dtype(np.float16),
+        "FP32": np.dtype(np.float32),
+        "FP64": np.dtype(np.float64),
+        "BYTES": np.dtype(np.object_),
+    }
+
+
+NUMPY_TYPES: Final[Mapping[str, np.dtype[Any]]] = _MadeOnUse(_numpy_types)
 """The numpy type of each datatype, in the machine's byte order; elements of BYTES are `bytes`."""
-DATATYPES: Final[dict[np.dtype[Any], Datatype]] = {kind: name for name, kind in NUMPY_TYPES.items()}  # type: ignore[misc]
+DATATYPES: Final[Mapping[np.dtype[Any], Datatype]] = _MadeOnUse(
+    lambda: {kind: name for name, kind in NUMPY_TYPES.items()}  # type: ignore[misc]
+)
 ONNX_DATATYPES: Final[dict[str, Datatype]] = {
     "tensor(bool)": "BOOL",
     "tensor(uint8)": "UINT8",

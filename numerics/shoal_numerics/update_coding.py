@@ -8,6 +8,8 @@ for each tensor the number of dimensions (8 bits) and the dimensions (32 bits ea
 a tensor; then one zstd frame.
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Sequence
 from typing import Literal

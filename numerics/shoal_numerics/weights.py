@@ -1,15 +1,20 @@
 """Model weights as a list of float32 tensors: checks, one flat form, one canonical hash, weighted mean."""
 
+from __future__ import annotations
+
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.errors import UpdateError
 
-Tensor = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Tensor: TypeAlias = "NDArray[np.float32]"
 Shape = tuple[int, ...]
 
 

@@ -1,5 +1,7 @@
 """From prepared samples to answers: in batches as the model takes them, and one by one where a batch fails."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from shoal_agent.batch.answers import Columns, joined

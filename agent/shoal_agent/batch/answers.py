@@ -1,5 +1,7 @@
 """Answers as columns, gathered until they are made durable together."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
@@ -31,7 +33,7 @@ class Gathered:
             self.pieces.append(columns)
             self.answered += count
 
-    def take(self, other: "Gathered") -> None:
+    def take(self, other: Gathered) -> None:
         """Add all rows of another one."""
         self.pieces += other.pieces
         self.answered += other.answered

@@ -4,6 +4,8 @@ A kill at any point costs the rows since the last part, which is written at leas
 where to go on.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ import anyio
 from anyio import to_thread
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shoal_agent.batch import BatchError
+from shoal_agent.batch.errors import BatchError
 from shoal_agent.cli_batch import STOPPED_EXIT_CODE
 from shoal_contract.batch_jobs import DesiredBatch
 from shoal_contract.wire import Count, Ordinal

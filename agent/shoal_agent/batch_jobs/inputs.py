@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from shoal_agent.batch import BatchError
+from shoal_agent.batch.errors import BatchError
 
 
 def find_inputs(pattern: str, folders: Sequence[Path], most: int) -> list[str]:

@@ -18,7 +18,7 @@ import anyio
 from anyio import to_thread
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shoal_agent.batch import BatchError
+from shoal_agent.batch.errors import BatchError
 from shoal_agent.batch_jobs.child import Interrupted, Summary, answers_of, rows_so_far, run_child
 from shoal_agent.batch_jobs.inputs import find_inputs
 from shoal_agent.durable import make_folder, replace_file

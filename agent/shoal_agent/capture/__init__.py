@@ -8,7 +8,7 @@ from shoal_agent.capture.capturer import Capture
 from shoal_agent.capture.errors import CaptureError
 from shoal_agent.capture.metrics import capture_families
 from shoal_agent.capture.opening import open_capture
-from shoal_agent.capture.rules import CaptureRules, default_rules_file, read_rules
+from shoal_agent.capture.rules import CaptureRules, read_rules
 from shoal_agent.capture.sealed import About, Captured
 from shoal_agent.capture.sender import CaptureSender
 from shoal_agent.capture.store import Budget, CaptureStore, Kept
@@ -24,7 +24,6 @@ __all__ = [
     "Captured",
     "Kept",
     "capture_families",
-    "default_rules_file",
     "open_capture",
     "read_rules",
 ]

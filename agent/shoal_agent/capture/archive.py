@@ -1,5 +1,7 @@
 """A sample's arrays as .npz bytes and back; what comes back from a redactor is read with care."""
 
+from __future__ import annotations
+
 import io
 import zipfile
 import zlib

@@ -4,6 +4,8 @@ Between serving and what watches it, as an `Observer`: a worker thread only pick
 writing happen in a task, one sample at a time.
 """
 
+from __future__ import annotations
+
 import random
 import threading
 from collections import Counter, OrderedDict
@@ -12,12 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from logging import getLogger
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from anyio import to_thread
-from numpy.typing import NDArray
 
 from shoal_agent.capture.archive import to_npz
 from shoal_agent.capture.choice import Range, Reason, pick
@@ -32,6 +33,9 @@ from shoal_agent.errors import AgentError, DiskError
 from shoal_agent.from_threads import FromThreads
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.serving.models import Observer, ServedModel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _log = getLogger(__name__)
 Fate = Literal["kept", "busy", "too_large", "redactor", "budget", "disk"]

@@ -1,14 +1,19 @@
 """Which samples of an answered request a rule picks, and why. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.capture.rules import CaptureRule
 from shoal_contract.captures import CaptureReason
 from shoal_contract.manifest import Baseline
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Reason = CaptureReason
 
@@ -21,7 +26,7 @@ class Range:
     highest: NDArray[np.float32]
 
     @classmethod
-    def of(cls, baseline: Baseline) -> "Range":
+    def of(cls, baseline: Baseline) -> Range:
         """Take a baseline's first and last edges."""
         edges = [feature.edges for feature in baseline.features]
         return cls(

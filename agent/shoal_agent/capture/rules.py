@@ -1,6 +1,5 @@
 """What may be captured, as the device's owner wrote it: which samples of which models, how much, who redacts them."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -70,13 +69,6 @@ class CaptureRules(BaseModel):
 
 
 _FILE: Final = TypeAdapter(CaptureRules)
-
-
-def default_rules_file() -> Path:
-    """/etc/shoal-agent/capture.toml for root, else under the user's own configuration folder."""
-    if os.geteuid() == 0:
-        return Path("/etc/shoal-agent/capture.toml")
-    return Path.home() / ".config/shoal-agent/capture.toml"
 
 
 def read_rules(path: Path) -> CaptureRules | None:

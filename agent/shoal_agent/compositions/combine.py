@@ -1,11 +1,16 @@
 """How answers are combined. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.engines import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def weighted_mean(answers: Sequence[Array], weights: Sequence[float]) -> Array:

@@ -1,14 +1,16 @@
 """The engines of compositions: what is asked of whom, and what becomes of the answers."""
 
+from __future__ import annotations
+
 import itertools
 import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.compositions.combine import confidences, vote, weighted_mean
 from shoal_agent.compositions.fit import Bound, Fitted
@@ -18,6 +20,9 @@ from shoal_agent.serving import Observer
 from shoal_agent.serving.parameters import ANSWERED_BY, MEMBER_LABELS
 from shoal_contract.compositions import Cascade, Ensemble
 from shoal_contract.manifest import TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass
@@ -30,7 +35,7 @@ class Asking:
 
     observer: Observer
     _start: str = field(default_factory=lambda: secrets.token_hex(4), init=False)
-    _answers: "itertools.count[int]" = field(default_factory=itertools.count, init=False)
+    _answers: itertools.count[int] = field(default_factory=itertools.count, init=False)
 
     def ask(self, member: Bound, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return a member's outputs by the composition's names.
@@ -98,7 +103,7 @@ class ComposedEngine(ABC):
         """Let go of the members. Closing twice does nothing."""
         self._release()
 
-    def _chosen(self, place: int, answer: Mapping[str, Array], samples: int) -> "NDArray[np.int64] | int":
+    def _chosen(self, place: int, answer: Mapping[str, Array], samples: int) -> NDArray[np.int64] | int:
         """Return the label that a member chose for each sample, (samples,) int64; -1: it has none to choose from."""
         name, classes = self._scores[place]
         scores = answer[name]

@@ -1,5 +1,7 @@
 """Memory for requests' bodies: bounded for all connections together, and laid out as tensors want it."""
 
+from __future__ import annotations
+
 from typing import Final
 
 import numpy as np

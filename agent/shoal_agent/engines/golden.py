@@ -1,5 +1,7 @@
 """The self-test of a freshly loaded model: does it answer the manifest's golden input as the manifest says?"""
 
+from __future__ import annotations
+
 import numpy as np
 
 from shoal_agent.engines.engine import Engine, EngineError

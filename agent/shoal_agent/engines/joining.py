@@ -4,6 +4,8 @@ Requests are joined along their first dimension. Source of the rule: the time of
 of one, on this device.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise

@@ -3,6 +3,8 @@
 The Python binding holds Python's lock while it opens one, which stops the whole agent for as long as that takes.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import time

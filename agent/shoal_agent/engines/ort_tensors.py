@@ -1,5 +1,7 @@
 """Between numpy's arrays and the tensors of ONNX Runtime's C API, without copying numbers."""
 
+from __future__ import annotations
+
 import ctypes
 import math
 from ctypes import addressof, c_char, c_int64, c_size_t
@@ -29,7 +31,6 @@ ELEMENT_TYPES: Final[dict[int, Datatype]] = {
     13: "UINT64",
 }
 """`enum ONNXTensorElementDataType`, as far as there are datatypes for it."""
-_NUMBERS: Final[dict[np.dtype[Any], int]] = {NUMPY_TYPES[datatype]: one for one, datatype in ELEMENT_TYPES.items()}
 _STRINGS: Final = 8
 _USUAL_RANK: Final = 8
 _SLOT_BYTES: Final = ctypes.sizeof(c_size_t)
@@ -162,7 +163,7 @@ class Tensors:
             return
         slots.drop_outputs()  # they are of other sizes, as far as is known
         slots.drop_input(slot)
-        number = _NUMBERS.get(array.dtype)
+        number = _numbers().get(array.dtype)
         if number is None:
             msg = f"running a model: input {slot} is an array of {array.dtype}, expected one of the datatypes"
             raise EngineError(msg, "convert the array")
@@ -280,3 +281,8 @@ def texts_of(array: Array) -> list[str]:
 def _bytes_type(size_bytes: int) -> Any:  # noqa: ANN401 - a type of ctypes that can hold what it belongs to
     """Return ctypes' array of that many bytes; making one takes much longer than a run of a small model."""
     return c_char * size_bytes
+
+
+@cache
+def _numbers() -> dict[np.dtype[Any], int]:
+    return {NUMPY_TYPES[datatype]: one for one, datatype in ELEMENT_TYPES.items()}

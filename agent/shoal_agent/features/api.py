@@ -4,19 +4,22 @@
 endpoint alone; `local_caller` says who may.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
 
 from shoal_agent.endpoint import Request, RequestError, Response, Route, json_response
 from shoal_agent.endpoint.message import NOT_FOUND, UNAVAILABLE
-from shoal_agent.features.events import Arrival
 from shoal_agent.features.pipelines import Pipelines
-from shoal_agent.features.store import FeatureStore, FeatureValue
 from shoal_agent.local_caller import check_local
 from shoal_contract.features import MAX_ENTITY_CHARS
+
+if TYPE_CHECKING:
+    from shoal_agent.features.store import FeatureStore, FeatureValue
 
 _MAX_BODY_BYTES: Final = 1024 * 1024
 _ACCEPTED: Final = 202
@@ -86,5 +89,7 @@ def _push(pipelines: Pipelines, request: Request) -> Response:
         raise RequestError(message, _CONFLICT, "declare its source as http, or send where it listens")
     if not len(request.body):
         raise RequestError("sending events: the body is empty", remedy="send lines of JSON, one event each")
+    from shoal_agent.features.events import Arrival  # which the pipeline that was found has imported
+
     dropped = running.inbox.put([Arrival(bytes(request.body), running.now_ns())])
     return json_response({"waiting": len(running.inbox), "dropped_messages": dropped}, _ACCEPTED)

@@ -3,13 +3,14 @@
 Nothing here waits or does I/O; it runs in a worker thread, one call at a time.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Mapping, Sequence
 from logging import getLogger
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.features.errors import FeaturesError
 from shoal_agent.features.events import Arrival, EventReader
@@ -17,6 +18,9 @@ from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import FeatureDefinition, Pipeline
 from shoal_numerics import FeatureError
 from shoal_numerics.features import FeatureWindows, WindowRows, dump_windows, load_windows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _log = getLogger(__name__)
 

@@ -1,12 +1,17 @@
 """What the store knows of an entity, for a prediction that names it alone."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from shoal_agent.endpoint import RequestError
 from shoal_agent.endpoint.message import NOT_FOUND, UNAVAILABLE
 from shoal_agent.features.pipelines import Pipelines
-from shoal_agent.features.store import FeatureValue
 from shoal_contract.features import MAX_ENTITY_CHARS
+
+if TYPE_CHECKING:
+    from shoal_agent.features.store import FeatureValue
 
 
 def read_entity(pipelines: Pipelines, entity: str) -> Mapping[str, FeatureValue]:

@@ -1,17 +1,21 @@
 """From messages of a source to a batch of events: lines of JSON or CSV, with what is wrong refused and counted."""
 
+from __future__ import annotations
+
 import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import MAX_ENTITY_CHARS, EventForm
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _NS: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1000, "ns": 1}
 _LONGEST_S: Final = 1 << 31

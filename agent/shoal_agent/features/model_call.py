@@ -1,15 +1,16 @@
 """The model of a pipeline: features of a window, and the latest of other definitions, in; what it answers, out."""
 
+from __future__ import annotations
+
 import itertools
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio.to_thread
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.engines import NUMPY_TYPES, Array
 from shoal_agent.errors import AgentError
@@ -18,6 +19,9 @@ from shoal_agent.features.store import FeatureStore
 from shoal_agent.serving import ModelServer, Observer, OnDemand, ServedModel
 from shoal_contract.features import FeatureDefinition, ModelStep
 from shoal_numerics.features import WindowRows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class ModelAnswer(NamedTuple):

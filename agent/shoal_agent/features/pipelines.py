@@ -1,8 +1,11 @@
 """The pipelines of a device: each is a section of its own, so that a camera that is missing holds up no other."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from logging import getLogger
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -10,11 +13,13 @@ from anyio.abc import TaskGroup
 
 from shoal_agent.errors import AgentError, DiskError
 from shoal_agent.features.errors import FeaturesError
-from shoal_agent.features.running import RunningPipeline, Surroundings
-from shoal_agent.features.store import FeatureStore
 from shoal_agent.sections import Sections
 from shoal_contract.features import DesiredFeatures
 from shoal_contract.reported import SectionReport
+
+if TYPE_CHECKING:
+    from shoal_agent.features.running import RunningPipeline, Surroundings
+    from shoal_agent.features.store import FeatureStore
 
 _log = getLogger(__name__)
 PREFIX = "features/"
@@ -81,11 +86,13 @@ class Pipelines:
             FeaturesError: It can not run as it is declared, or not on this device.
             DiskError: The store can not be opened.
         """
-        if self._around is None:
+        if self._around is None:  # in a thread, as the modules that it needs and numpy are imported now
             self._around = await anyio.to_thread.run_sync(self._surround)
         await self._stop(name)
         if self._group is None:
             raise FeaturesError(f"running the pipeline {name!r}: the agent has not started", _DEFECT_REMEDY)
+        from shoal_agent.features.running import RunningPipeline
+
         running = RunningPipeline(name, wanted, self._around, partial(self._tell, name))
         self._running[name] = running
         self._group.start_soon(self._run, running)

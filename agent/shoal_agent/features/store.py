@@ -4,6 +4,8 @@ Values are written as windows close; what a power cut takes of them comes again.
 too many bytes, the stalest ones go.
 """
 
+from __future__ import annotations
+
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from shoal_agent.durable import make_folder
@@ -23,6 +24,9 @@ from shoal_agent.settings import FeatureSettings
 from shoal_agent.sqlite_file import open_sqlite
 from shoal_contract.features import FeatureDefinition
 from shoal_numerics.features import WindowRows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _log = getLogger(__name__)
 _SCHEMA: Final = """

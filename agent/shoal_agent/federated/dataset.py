@@ -1,20 +1,24 @@
 """Labelled examples on the device, one `.npz` a dataset with `x` and `y`. They never leave it."""
 
+from __future__ import annotations
+
 import io
 import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from shoal_agent.durable import replace_file
 from shoal_agent.errors import AgentError
 from shoal_contract.ids import NAME_PATTERN, Name
+
+if TYPE_CHECKING:
+    from numpy.lib.npyio import NpzFile
+    from numpy.typing import NDArray
 
 _NAME = TypeAdapter(Name)
 _NAME_FORM = re.compile(NAME_PATTERN)
@@ -100,7 +104,7 @@ def _count(path: Path) -> int:
 
 def _open(file: BinaryIO) -> NpzFile:
     arrays = np.load(file, allow_pickle=False)
-    if not isinstance(arrays, NpzFile):
+    if not isinstance(arrays, np.lib.npyio.NpzFile):
         raise ValueError("a single array found")  # noqa: TRY004 - the file is wrong, not the call
     return arrays
 

@@ -3,16 +3,20 @@
 In memory and bounded: a label that comes after a restart, or after too many later answers, finds nothing.
 """
 
+from __future__ import annotations
+
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.errors import AgentError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 StreamKey = tuple[str, int, str]
 """Model, version and hash of the manifest."""
@@ -63,7 +67,7 @@ class Part(NamedTuple):
     predicted: NDArray[np.int32]
 
     @classmethod
-    def each(cls, streams: Sequence[StreamKey], chosen: NDArray[np.int64]) -> "tuple[Part, ...]":
+    def each(cls, streams: Sequence[StreamKey], chosen: NDArray[np.int64]) -> tuple[Part, ...]:
         """Return the part of each member, of (samples, members) labels."""
         return tuple(cls(stream, chosen[:, place].astype(np.int32)) for place, stream in enumerate(streams))
 

@@ -1,13 +1,18 @@
 """A request's and an answer's arrays as rows, one a sample: what is counted, and what versions are compared by."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.engines import Array
 from shoal_agent.serving.models import ServedModel
 from shoal_numerics import STATISTICS, sample_statistics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def rows_of(served: ServedModel, inputs: Mapping[str, Array]) -> NDArray[np.float32]:

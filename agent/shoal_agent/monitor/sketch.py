@@ -3,26 +3,30 @@
 Single samples wait in a small buffer and are binned together, which is what makes watching cheap.
 """
 
+from __future__ import annotations
+
 import base64
 import logging
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import LATENCY_EDGES_MS, MAX_PACKED_CHARS, SketchCounts
 from shoal_numerics import Histogram, HistogramEdges, pack_counts
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 log = logging.getLogger(__name__)
 
 BUFFER_SAMPLES: Final = 64
 BUFFER_BYTES: Final = 1024 * 1024
 _FLOAT32_BYTES: Final = 4
-_LATENCY_EDGES: Final = HistogramEdges.from_lists([LATENCY_EDGES_MS])
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class BaselineEdges:
     classes: int
 
     @classmethod
-    def of(cls, baseline: Baseline) -> "BaselineEdges":
+    def of(cls, baseline: Baseline) -> BaselineEdges:
         """Take the edges out of a baseline.
 
         Raises:
@@ -61,7 +65,7 @@ class WindowSketch:
         self._edges = edges
         self._features = Histogram.empty(edges.features)
         self._confidence = Histogram.empty(edges.confidence)
-        self._latency = Histogram.empty(_LATENCY_EDGES)
+        self._latency = Histogram.empty(_latency_edges())
         self._predictions = np.zeros(edges.classes, dtype=np.int64)
         width = edges.features.feature_count
         capacity = max(1, min(BUFFER_SAMPLES, BUFFER_BYTES // (_FLOAT32_BYTES * width)))
@@ -148,3 +152,8 @@ def _pack(counts: NDArray[np.int64]) -> SketchCounts:
         )
         data = base64.b64encode(pack_counts(np.zeros(rows * bins, dtype=np.int64))).decode()
     return SketchCounts(rows=rows, bins=bins, data=data)
+
+
+@cache
+def _latency_edges() -> HistogramEdges:
+    return HistogramEdges.from_lists([LATENCY_EDGES_MS])

@@ -3,17 +3,21 @@
 Greedy non-maximum suppression by class, as torchvision's `batched_nms` and ONNX's NonMaxSuppression do it.
 """
 
-from typing import Final, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.processing.made import Placement
 from shoal_contract.processing import BoxesOutput
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _MOST_CANDIDATES: Final = 8192
 """The surest boxes that are compared with each other: a model that is sure of everything costs no more than this."""
-Floats = NDArray[np.float64]
+Floats: TypeAlias = "NDArray[np.float64]"
 
 
 class Boxes(NamedTuple):

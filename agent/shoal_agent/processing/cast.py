@@ -1,11 +1,15 @@
 """Numbers into the datatype of a model's input."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.tensors import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def cast(values: NDArray[np.float64], dtype: np.dtype[Any]) -> Array:

@@ -4,15 +4,19 @@ A column is an array of numbers, or of objects: text, numbers, true and false, N
 missing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from math import isnan
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.processing.errors import ProcessingError
 from shoal_numerics.tensors import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MISSING: Final = -2
 UNKNOWN: Final = -1

@@ -3,12 +3,13 @@
 Pillow decodes; a file that is damaged, too large or of another form costs its own sample alone.
 """
 
+from __future__ import annotations
+
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.processing.cast import cast
 from shoal_agent.processing.errors import SampleError, missing_extra
@@ -19,6 +20,7 @@ from shoal_contract.processing import CHANNELS, ImageInput
 from shoal_numerics.tensors import NUMPY_TYPES, Array
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL import Image
 
 FORMATS: Final = ("JPEG", "PNG")
@@ -72,7 +74,7 @@ def pixel_table(made: ImageInput, dtype: np.dtype[Any]) -> Array:
     return cast((np.arange(256) * made.scale - mean) / std, dtype)
 
 
-def open_image(data: bytes, max_pixels: int) -> "Image.Image":
+def open_image(data: bytes, max_pixels: int) -> Image.Image:
     """Decode a file, after its size has been looked at, and turn it upright.
 
     Raises:
@@ -120,7 +122,7 @@ def _pixels(file: object, made: ImageInput, max_pixels: int) -> tuple[NDArray[np
     return pixels[:, :, ::-1] if made.colour == "BGR" else pixels, placement
 
 
-def _in_colour(image: "Image.Image", made: ImageInput) -> "Image.Image":
+def _in_colour(image: Image.Image, made: ImageInput) -> Image.Image:
     """Convert as Pillow does; what is transparent shows the colour that lies below."""
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # else Pillow warns of what it drops
@@ -160,7 +162,7 @@ def _same_size(size: tuple[int, int], shape: tuple[int, ...]) -> tuple[int, int]
     return shape[0], shape[1]
 
 
-def _check(image: "Image.Image", max_pixels: int) -> None:
+def _check(image: Image.Image, max_pixels: int) -> None:
     """Look at what the header says, before anything is decoded."""
     width, height = image.size
     if width * height > max_pixels:

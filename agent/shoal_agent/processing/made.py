@@ -1,11 +1,15 @@
 """What the steps hand on: an input with the samples that it leaves out, and where each image lies in it."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.tensors import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Placement(NamedTuple):

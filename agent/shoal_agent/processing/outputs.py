@@ -1,16 +1,20 @@
 """What a model's outputs mean: classes with labels, numbers, boxes; as columns, one value a sample."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.processing.boxes import find_boxes
 from shoal_agent.processing.errors import ProcessingError
 from shoal_agent.processing.made import Placement
 from shoal_contract.processing import Activation, BoxesOutput, ClassesOutput, NumbersOutput, Output
 from shoal_numerics.tensors import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def read_output(

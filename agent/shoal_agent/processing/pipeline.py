@@ -1,5 +1,7 @@
 """A version's processing, ready for use: from columns of raw data to inputs, from outputs to columns of answers."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
 from typing import Final
 

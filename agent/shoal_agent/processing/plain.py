@@ -1,5 +1,7 @@
 """An input that nothing is declared for: its numbers as they are, from the column of its name."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

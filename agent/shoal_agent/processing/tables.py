@@ -4,10 +4,12 @@ One-hot and ordinal codes are those of scikit-learn's OneHotEncoder and OrdinalE
 categories.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.processing.cast import cast
 from shoal_agent.processing.columns import MISSING, UNKNOWN, column_of, shown, to_codes, to_numbers
@@ -15,6 +17,9 @@ from shoal_agent.processing.made import Made
 from shoal_contract.manifest import TensorSpec
 from shoal_contract.processing import CategoryFeature, NumberFeature, TabularInput
 from shoal_numerics.tensors import NUMPY_TYPES, Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def make_table(made: TabularInput, spec: TensorSpec, columns: Mapping[str, Array], rows: int) -> Made:

@@ -3,6 +3,8 @@
 Source: the binary tensor data extension of the Open Inference Protocol v2.
 """
 
+from __future__ import annotations
+
 import math
 import struct
 from typing import Any, Final

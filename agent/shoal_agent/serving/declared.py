@@ -1,5 +1,7 @@
 """The friendly call to a version whose manifest declares what is done to its inputs and outputs."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, Final
 

@@ -4,6 +4,8 @@ Source: Open Inference Protocol v2, REST, `$inference_request`, and its binary t
 by the size of the body.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from itertools import chain

@@ -1,5 +1,7 @@
 """From a model's answer and description to the bodies of the Open Inference Protocol v2."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 

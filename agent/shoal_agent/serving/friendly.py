@@ -1,5 +1,7 @@
 """The friendly call for the model that answers: from features to its inputs, from its outputs to a prediction."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Mapping
@@ -144,7 +146,7 @@ def _numbers(values: object, spec: TensorSpec) -> Array:
         raise RequestError(message, remedy=REMEDY) from error
 
 
-def _array(values: object, kind: "np.dtype[Any]") -> Array:
+def _array(values: object, kind: np.dtype[Any]) -> Array:
     if kind.kind == "O":
         flat = np.array(values, dtype=np.object_).ravel()
         if not all(isinstance(one, str) for one in flat):

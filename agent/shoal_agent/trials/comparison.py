@@ -1,16 +1,18 @@
 """One shadow window: a candidate run on what the serving version has answered, within a budget, and what came of it."""
 
+from __future__ import annotations
+
 import base64
 import heapq
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.engines import Array
 from shoal_agent.errors import AgentError
@@ -19,12 +21,14 @@ from shoal_agent.serving.models import ServedModel
 from shoal_contract.desired import DesiredTrial
 from shoal_contract.telemetry import LATENCY_EDGES_MS, MAX_EXAMPLE_CHARS, HardExample, OutboxPosition, ShadowWindow
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 BURST_S: Final = 1.0
 """A candidate that has rested may run this long at a time."""
 _EXAMPLE_BYTES: Final = MAX_EXAMPLE_CHARS * 3 // 4
 _WINDOW_EXAMPLE_CHARS: Final = 64 * 1024
 """Of all examples of one window."""
-_EDGES: Final = np.array(LATENCY_EDGES_MS)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Seen:
     answer_id: str = ""
 
 
-OnDifferent = Callable[[Seen, NDArray[np.int64]], None]
+OnDifferent: TypeAlias = "Callable[[Seen, NDArray[np.int64]], None]"
 """Told the places of a request's samples for which the two chose different labels; in a thread, must be quick."""
 
 
@@ -99,7 +103,7 @@ class Comparison:
             if outputs is None:
                 self.errors += 1
                 return
-            self._latency[int(np.searchsorted(_EDGES, spent_s * 1000, side="right"))] += 1
+            self._latency[bisect_right(LATENCY_EDGES_MS, spent_s * 1000)] += 1
             self._compare(candidate, seen, outputs)
 
     def finish(self) -> ShadowWindow:

@@ -1,15 +1,16 @@
 """The shadow: what the serving version has answered, shown to the candidate behind it. No request ever waits for it."""
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from logging import getLogger
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from anyio import to_thread
-from numpy.typing import NDArray
 
 from shoal_agent.engines import Array
 from shoal_agent.from_threads import FromThreads
@@ -18,6 +19,9 @@ from shoal_agent.trials.arms import Arms
 from shoal_agent.trials.comparison import Comparison, OnDifferent, Seen
 from shoal_contract.desired import DesiredConfig, DesiredTrial
 from shoal_contract.telemetry import ShadowWindow
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _log = getLogger(__name__)
 MAX_WAITING: Final = 16

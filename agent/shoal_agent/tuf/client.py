@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
 from tuf.api.metadata import Key, Metadata, Root, TargetFile, Targets
-from tuf.ngclient import UpdaterConfig
 
 from shoal_agent.clock import Clock
 from shoal_agent.durable import make_folder
@@ -22,6 +21,7 @@ from shoal_agent.settings import TrustSettings
 from shoal_agent.tuf.clocked_updater import ClockedUpdater
 from shoal_agent.tuf.errors import TufError, from_tuf
 from shoal_agent.tuf.fetchers import BoundedFetcher, NothingNewFetcher
+from shoal_agent.tuf.ngclient import UpdaterConfig
 from shoal_contract.limits import MAX_ROOT_BYTES
 from shoal_contract.trust import CA_BUNDLE_TARGET, epoch_of
 

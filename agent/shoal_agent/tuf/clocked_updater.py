@@ -10,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from tuf.api.metadata import Root, Signed, Snapshot, Targets, Timestamp
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+from shoal_agent.tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 
 class ClockedUpdater(Updater):

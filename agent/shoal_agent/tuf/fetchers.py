@@ -11,12 +11,12 @@ from urllib.parse import unquote
 
 from anyio import from_thread
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError
-from tuf.ngclient import FetcherInterface
 
 from shoal_agent.errors import FetchError, LinkError
 from shoal_agent.fetch_ways import RetainedSource
 from shoal_agent.settings import TrustSettings
 from shoal_agent.tuf.feed import Feed
+from shoal_agent.tuf.ngclient import FetcherInterface
 from shoal_contract import topics
 from shoal_contract.errors import TopicError
 

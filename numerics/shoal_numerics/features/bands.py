@@ -4,6 +4,8 @@ One-sided periodogram with a Hann window after the mean is taken off (P. Welch, 
 15(2), 1967, with one segment), summed over a band. In the square of the samples' unit.
 """
 
+from __future__ import annotations
+
 from typing import Final
 
 import numpy as np

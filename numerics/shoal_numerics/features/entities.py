@@ -1,5 +1,7 @@
 """Which entity has which slot, how far each has come, and which one gives way when there are too many."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -9,7 +11,7 @@ from shoal_numerics.features.panes import Integers
 
 BEGINNING: Final = -(1 << 62)
 """The front of an entity of which there is no event, and a pane before all others."""
-_NOBODY: Final = np.iinfo(np.int64).max
+_NOBODY: Final = 2**63 - 1  # of int64
 
 
 class Admitted(NamedTuple):

@@ -4,16 +4,20 @@ Moments combine by Chan, Golub and LeVeque, "Updating formulae and a pairwise al
 variances" (1979), generalised to any number of parts. Counts, extremes and last values combine exactly.
 """
 
-from typing import Final, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
-NEVER: Final = np.iinfo(np.int64).min
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Integers: TypeAlias = "NDArray[np.int64]"
+Floats: TypeAlias = "NDArray[np.float64]"
+NEVER: Final = -(2**63)  # of int64
 """The position of a value that there is not."""
-_NO_TIME: Final = np.iinfo(np.int64).max
+_NO_TIME: Final = 2**63 - 1
 MAX_VALUE: Final = 1e150
 """A larger value counts as missing: its square would leave float64."""
 
@@ -50,7 +54,7 @@ class Panes(NamedTuple):
     last_at: Integers
 
     @classmethod
-    def empty(cls, rows: int, fields: int) -> "Panes":
+    def empty(cls, rows: int, fields: int) -> Panes:
         """Return a table of rows without events, which belong to no pane: their `pane` is `NEVER`."""
         integers = (rows,)
         cells = (rows, fields)
@@ -70,9 +74,7 @@ class Panes(NamedTuple):
         )
 
     @classmethod
-    def of_events(
-        cls, slot: Integers, pane: Integers, position: Integers, times_ns: Integers, values: Floats
-    ) -> "Panes":
+    def of_events(cls, slot: Integers, pane: Integers, position: Integers, times_ns: Integers, values: Floats) -> Panes:
         """Return one row for each event.
 
         Args:
@@ -99,16 +101,16 @@ class Panes(NamedTuple):
             last_at=np.where(is_there, position[:, np.newaxis], NEVER),
         )
 
-    def take(self, rows: Integers | NDArray[np.bool_] | slice) -> "Panes":
+    def take(self, rows: Integers | NDArray[np.bool_] | slice) -> Panes:
         """Return some of the rows, in the order given."""
         return Panes._make(column[rows] for column in self)
 
-    def put(self, rows: Integers, panes: "Panes") -> None:
+    def put(self, rows: Integers, panes: Panes) -> None:
         """Write rows of another table over rows of this one."""
         for mine, theirs in zip(self, panes, strict=True):
             mine[rows] = theirs
 
-    def followed_by(self, other: "Panes") -> "Panes":
+    def followed_by(self, other: Panes) -> Panes:
         """Return both tables' rows, one after the other."""
         return Panes._make(np.concatenate(pair) for pair in zip(self, other, strict=True))
 

@@ -1,12 +1,17 @@
 """Where panes are held between batches: a ring of rows for each entity, in arrays that grow with the entities."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.features.panes import NEVER, Floats, Integers, Panes
 from shoal_numerics.features.plan import WindowPlan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass
@@ -21,7 +26,7 @@ class Table:
     panes: Panes
     samples: Floats
 
-    def take(self, rows: Integers | NDArray[np.bool_] | slice) -> "Table":
+    def take(self, rows: Integers | NDArray[np.bool_] | slice) -> Table:
         """Return some of the rows, in the order given."""
         return Table(self.panes.take(rows), self.samples[rows])
 

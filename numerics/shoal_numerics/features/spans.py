@@ -1,5 +1,7 @@
 """Windows as stretches of a table of panes: which have closed, and what is in each."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -24,7 +26,7 @@ class Spans(NamedTuple):
     last: Integers
     end: Integers
 
-    def in_parts(self, most_rows: int) -> Iterator["Spans"]:
+    def in_parts(self, most_rows: int) -> Iterator[Spans]:
         """Yield the windows in turn, so many at a time that they have at most `most_rows` rows, or one window."""
         sums = np.cumsum(self.last - self.first + 1)
         start = 0

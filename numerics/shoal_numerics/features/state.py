@@ -1,5 +1,7 @@
 """Windows as bytes, so that they go on where they were after a restart. Where the bytes are kept is the agent's."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
@@ -87,5 +89,5 @@ def _fingerprint(plan: WindowPlan) -> dict[str, object]:
     }
 
 
-def _as_array(value: object) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+def _as_array(value: object) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     return np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)

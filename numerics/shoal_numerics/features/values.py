@@ -1,5 +1,7 @@
 """From combined panes to the numbers of a definition's features, one column a feature."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 

@@ -9,12 +9,13 @@ by count take events in the order in which they come, and leave when they are fu
 **Memory** is bounded by the definition; one entity too many takes the place of the stalest, whose windows are lost.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from shoal_contract.features import FeatureDefinition
 from shoal_numerics.errors import FeatureError
@@ -24,6 +25,9 @@ from shoal_numerics.features.plan import WindowPlan
 from shoal_numerics.features.ring import PaneRing, Table
 from shoal_numerics.features.spans import Spans, closed_windows, combine_spans
 from shoal_numerics.features.values import bounds_of, feature_values
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 MAX_TIME_NS: Final = 1 << 61
 """Times lie within 73 years of 1970."""

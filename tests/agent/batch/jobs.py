@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tests.agent.simulators.device import Device, version
 from tests.fixtures import tiny
 
-from shoal_agent.batch import Job, Pace, Watcher, run_job
+from shoal_agent.batch.job import Job, Watcher, run_job
+from shoal_agent.batch.pace import Pace
 from shoal_agent.batch.runner import Bounds
 from shoal_contract.manifest import VersionManifest
 from shoal_contract.processing import ClassesOutput, NumberFeature, Processing, TabularInput

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from shoal_agent.batch import Pace, StoppedError
-from shoal_agent.batch.pace import AgentLoad, busy_seconds, parse_window
+from shoal_agent.batch import StoppedError
+from shoal_agent.batch.pace import AgentLoad, Pace, busy_seconds, parse_window
 from shoal_agent.errors import AgentError
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=timezone.utc)

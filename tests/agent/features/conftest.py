@@ -12,7 +12,8 @@ import pytest
 from tests.agent.serving.conftest import SeenRequests
 
 from shoal_agent.errors import AgentError
-from shoal_agent.features import FeatureStore, RunningPipeline, Surroundings
+from shoal_agent.features.running import RunningPipeline, Surroundings
+from shoal_agent.features.store import FeatureStore
 from shoal_agent.serving import ModelServer
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import CountWindow, DesiredFeatures, EventForm, Feature, FeatureDefinition, Pipeline

@@ -14,9 +14,10 @@ from tests.agent.features.conftest import BY_TIME, PAIRS, Device, line, until
 from tests.agent.serving.conftest import served_pair, served_tiny
 from tests.fixtures import tiny
 
-from shoal_agent.features import FeaturesError, RunningPipeline, UnreachableError
+from shoal_agent.features import FeaturesError, UnreachableError
 from shoal_agent.features.delivery import Delivery
 from shoal_agent.features.events import Arrival
+from shoal_agent.features.running import RunningPipeline
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import (
     EventForm,

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from shoal_agent.errors import DiskError
-from shoal_agent.features import FeatureStore
-from shoal_agent.features.store import SavedPipeline
+from shoal_agent.features.store import FeatureStore, SavedPipeline
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import CountWindow, Feature, FeatureDefinition
 from shoal_numerics.features import WindowRows

@@ -17,8 +17,8 @@ from tests.agent.serving.conftest import SeenRequests
 from shoal_agent.compositions import Compositions
 from shoal_agent.endpoint import RequestError
 from shoal_agent.errors import DeploymentFailedError
-from shoal_agent.features import FeatureStore
 from shoal_agent.features.model_call import ModelCall
+from shoal_agent.features.store import FeatureStore
 from shoal_agent.residency import ResidencyNotes
 from shoal_agent.sections import Sections
 from shoal_agent.serving import Inference, ServingSettings, create_router

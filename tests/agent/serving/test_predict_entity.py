@@ -15,7 +15,9 @@ from tests.fixtures import tiny
 
 from shoal_agent.client import Client
 from shoal_agent.errors import AgentError
-from shoal_agent.features import FeatureStore, Pipelines, Surroundings, read_entity
+from shoal_agent.features import Pipelines, read_entity
+from shoal_agent.features.running import Surroundings
+from shoal_agent.features.store import FeatureStore
 from shoal_agent.serving import Inference, ModelServer, ServedModel, create_router
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import CountWindow, Feature, FeatureDefinition

@@ -1,5 +1,7 @@
 """Parquet: numbers keep their types, lists are lists."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

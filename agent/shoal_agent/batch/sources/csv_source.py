@@ -1,5 +1,7 @@
 """Comma-separated values (RFC 4180) with a header line, in UTF-8; `.tsv` has tabs. All values are text."""
 
+from __future__ import annotations
+
 import csv
 from collections.abc import Collection, Iterator
 from pathlib import Path

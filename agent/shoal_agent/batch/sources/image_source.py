@@ -1,5 +1,7 @@
 """Images, a file each: those that are named, or all in a folder and below it, in the order of their paths."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path

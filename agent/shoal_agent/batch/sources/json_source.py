@@ -1,5 +1,7 @@
 """JSON lines: one object a line, in UTF-8. A row's number is its line's; empty lines are none."""
 
+from __future__ import annotations
+
 import itertools
 import json
 from collections.abc import Collection, Iterator

@@ -1,5 +1,7 @@
 """Parquet, row group by row group: of each only the columns that are asked for."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any

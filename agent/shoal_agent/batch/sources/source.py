@@ -1,12 +1,16 @@
 """What every kind of input offers: chunks of rows, each with the place to go on from after it."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_agent.engines import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Position = dict[str, int]
 """Where to go on in one input, as its source understands it; it is kept in the job's journal."""

@@ -1,21 +1,25 @@
 """Frames of a V4L2 camera, by GStreamer's own program: three numbers a frame, the picture itself goes nowhere."""
 
+from __future__ import annotations
+
 import json
 import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import numpy as np
 from anyio.abc import ByteReceiveStream
-from numpy.typing import NDArray
 
 from shoal_agent.features.errors import FeaturesError, UnreachableError
 from shoal_agent.features.events import Arrival
 from shoal_agent.features.sources.source import Inbox
 from shoal_contract.features import CameraSource
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _PROGRAM: Final = "gst-launch-1.0"
 _PACKAGES: Final = "apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good"
