@@ -41,3 +41,9 @@ def numpy_later() -> Iterator[None]:
     finally:
         if sys.modules.get(_NAME) is late:
             del sys.modules[_NAME]
+
+
+def is_numpy_loaded() -> bool:
+    """Whether numpy can be used without waiting for its import, which takes some hundred milliseconds."""
+    module = sys.modules.get(_NAME)
+    return module is not None and not getattr(module.__spec__, "_initializing", False)

@@ -67,7 +67,7 @@ def dequantize(scales: NDArray[np.float32], steps: bytes, base: Sequence[Tensor]
     return weights
 
 
-# The annotation is quoted, as reading it would import numpy.random: 2 MB that a device which only serves need not hold.
+# The generator is no more than an annotation: numpy.random is 2 MB that a device which only serves need not hold.
 def _round(change: NDArray[np.float64], scale: np.float32, generator: np.random.Generator | None) -> NDArray[np.int8]:
     """Divide by the scale and round, to the nearest step or, with a generator, up or down by chance."""
     if scale == 0:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import numpy as np
@@ -22,26 +22,44 @@ else:
     Array = Any  # whoever reads annotations while running needs no numpy for it
 
 
-class _MadeOnUse(Mapping[K, V]):
-    """A table that is made when it is first looked into: numpy's types are only there once it is loaded."""
+class _MadeOnUse(dict[K, V]):
+    """A table that is filled when it is first looked into: numpy's types are only there once it is loaded.
+
+    From then on `table[key]`, which every request takes, costs what it costs in a dict.
+    """
 
     def __init__(self, make: Callable[[], dict[K, V]]) -> None:
+        super().__init__()
         self._make = make
 
-    @cached_property
-    def _table(self) -> dict[K, V]:
-        return self._make()
+    def __missing__(self, key: K) -> V:
+        return self._filled()[key]
 
-    def __getitem__(self, key: K) -> V:
-        return self._table[key]
+    def __contains__(self, key: object) -> bool:
+        return key in self._filled()
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self._table)
+        return iter(self._filled())
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._filled())
+
+    def get(self, key: K, default: Any = None) -> Any:  # noqa: ANN401 - as a dict's
+        return self._filled().get(key, default)
+
+    def items(self) -> ItemsView[K, V]:  # type: ignore[override]
+        return self._filled().items()
+
+    def values(self) -> ValuesView[V]:  # type: ignore[override]
+        return self._filled().values()
+
+    def _filled(self) -> dict[K, V]:
+        made = self._make()
+        self.update(made)
+        return made
 
 
+@cache
 def _numpy_types() -> dict[str, np.dtype[Any]]:
     return {
         "BOOL": np.dtype(np.bool_),

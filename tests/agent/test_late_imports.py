@@ -53,6 +53,8 @@ def test_an_agent_loads_numpy_with_its_first_model_and_not_before(tmp_path: Path
             hub.want({})
             hub.wait_for_section("config", "applied", "")
             assert agent.ask("/v2/models/tiny/infer", {"inputs": []})[0] in {404, 503}
+            large = {"name": "x", "datatype": "FP32", "shape": [100_000], "data": [0.25] * 100_000}  # in several pieces
+            assert agent.ask("/v2/models/tiny/infer", {"inputs": [large]})[0] in {404, 503}
             loaded = [line for line in agent.log().splitlines() if TOLD in line]
             assert not loaded, loaded[0]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ctypes import addressof, c_char
 from typing import Final
 
 import numpy as np
 
 from shoal_agent.endpoint.message import UNAVAILABLE, RequestError
+from shoal_agent.late_numpy import is_numpy_loaded
 
 _ALIGNMENT: Final = 64
 """Bytes; what runtimes that use a buffer in place ask for."""
@@ -38,12 +40,16 @@ class BodyBudget:
 
 
 def allocate(size_bytes: int, aligned_at: int) -> memoryview:
-    """Return memory for a body that is not filled yet.
+    """Return memory for a body that is not filled yet; zeroed where numpy, which need not zero it, is not loaded.
 
     Args:
         size_bytes: Its size.
         aligned_at: The position in the body that is to lie at a multiple of 64 bytes: where its first tensor begins.
     """
-    block = np.empty(size_bytes + _ALIGNMENT, dtype=np.uint8)
-    start = -(block.ctypes.data + aligned_at) % _ALIGNMENT
-    return block.data[start : start + size_bytes]
+    if is_numpy_loaded():
+        block = np.empty(size_bytes + _ALIGNMENT, dtype=np.uint8)
+        start = -(block.ctypes.data + aligned_at) % _ALIGNMENT
+        return block.data[start : start + size_bytes]
+    plain = bytearray(size_bytes + _ALIGNMENT)
+    start = -(addressof(c_char.from_buffer(plain)) + aligned_at) % _ALIGNMENT
+    return memoryview(plain)[start : start + size_bytes]

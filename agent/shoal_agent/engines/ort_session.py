@@ -60,6 +60,7 @@ class OrtSession:
             msg = f"loading {path}: ONNX Runtime does not load it: {error}"
             raise EngineError(msg) from error
         self._names = [spec.name for spec in self.inputs]
+        self._is_sized = all(spec.datatype != "BYTES" for spec in self.inputs)  # texts are longer than their arrays
         self._shown = list(enumerate((spec.name, NUMPY_TYPES[spec.datatype]) for spec in self.outputs))
         self._passed_through = {spec.name for spec in self.outputs}.intersection(self._names)
         self._c_inputs, self._c_outputs = _c_names(self.inputs), _c_names(self.outputs)
@@ -104,7 +105,7 @@ class OrtSession:
         took_s = time.perf_counter() - began_s
         if status:
             self._api.check(status)
-        if (took_s < SHORT_RUN_S) != is_short:
+        if self._is_sized and (took_s < SHORT_RUN_S) != is_short:
             self._short_bytes = size_bytes - is_short
 
     def _put(self, inputs: Mapping[str, Array], slots: Slots) -> list[Array]:

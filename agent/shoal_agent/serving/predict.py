@@ -69,7 +69,9 @@ def predict_handler(inference: Inference) -> Handler:
 def _asked_model(inference: Inference, request: Request) -> Asked | None:
     """Return whom a call asks; None where it is of an entity, or says what this device has to answer."""
     try:
-        asked = _asked(request, inference.settings.max_inflated_bytes)
+        # An image is not inflated to learn who is asked: that stands in the query.
+        is_image = _is_image(request)
+        asked = _named(request) if is_image else _asked(request, inference.settings.max_inflated_bytes)
         if "entity_id" in asked:
             return None
         return Asked("predict", _model_of(inference, asked), wanted_version(asked.get("version")))
@@ -118,14 +120,21 @@ def _read_none(entity: str) -> Mapping[str, EntityValue]:
 
 def _asked(request: Request, most_bytes: int) -> dict[str, Any]:
     """Return what is asked: JSON, or an image with the rest in the query."""
-    if request.header(b"content-type").partition("/")[0].strip().lower() == "image":
-        named = {name: request.query(name) for name in ("model_name", "version", "id")}
-        given = {name: value for name, value in named.items() if value}
-        return {"features": bytes(inflated(request, most_bytes)), **given}
+    if _is_image(request):
+        return {"features": bytes(inflated(request, most_bytes)), **_named(request)}
     if len(request.body) > _MAX_JSON_BYTES:
         message = f"POST /predict: the body is too large: {len(request.body)} bytes, at most {_MAX_JSON_BYTES} allowed"
         raise RequestError(message, TOO_LARGE, "send fewer samples, or ask by /v2/models/{name}/infer")
     return _read(inflated(request, _MAX_JSON_BYTES))
+
+
+def _is_image(request: Request) -> bool:
+    return request.header(b"content-type").partition("/")[0].strip().lower() == "image"
+
+
+def _named(request: Request) -> dict[str, Any]:
+    given = {name: request.query(name) for name in ("model_name", "version", "id")}
+    return {name: value for name, value in given.items() if value}
 
 
 def read_features(body: Piece, served: ServedModel, settings: ServingSettings) -> InferRequest:

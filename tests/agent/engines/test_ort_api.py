@@ -113,6 +113,16 @@ def test_only_runs_that_were_short_keep_pythons_lock(
     assert kept((4, 4, 3, 2, 2)) == [True, False, True, True, False]
 
 
+def test_runs_of_texts_never_keep_it_as_their_length_is_not_that_of_their_array(
+    api: CountingApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(session_module, "SHORT_RUN_S", math.inf)
+    session = OrtSession(api, echo_model(tmp_path / "m", "BYTES", 1), EngineSetup("onnxruntime"))
+    for _ in range(3):
+        session.run({"x": bytes_array([b"a"])}, shrinks=False)
+    assert (api.calls["Run"], api.calls["RunShort"]) == (3, 0)
+
+
 def test_what_is_made_is_released_once(api: CountingApi, tmp_path: Path) -> None:
     session, runs = OrtSession(api, echo_model(tmp_path / "m", "FP32", 1), EngineSetup("onnxruntime")), 0
     for size in (3, 3, 4, MANY, MANY, 3, 0, 3):
