@@ -75,7 +75,7 @@ def connected(host: str, port: int, reach: Reach, timeout_s: float) -> Iterator[
     A socket's own timeout is for each read: who sends a byte now and then would hold on for ever.
 
     Raises:
-        DeliveryError: There is no way there.
+        DeliveryError: There is no way there, or the time was over before the block was.
     """
     address = find_address(host, port, reach)
     try:
@@ -83,16 +83,20 @@ def connected(host: str, port: int, reach: Reach, timeout_s: float) -> Iterator[
     except OSError as error:
         raise DeliveryError(f"connecting to {host}:{port}: {error}") from error
     with opened, opened.dup() as held:  # TLS takes the first one over
-        end = threading.Timer(timeout_s, _cut, [held])
+        is_cut = threading.Event()
+        end = threading.Timer(timeout_s, _cut, [held, is_cut])
         end.daemon = True
         end.start()
         try:
             yield opened
         finally:
             end.cancel()
+        if is_cut.is_set():  # what was read until then may look whole
+            raise DeliveryError(f"{host} has not answered within {timeout_s:g} s")
 
 
-def _cut(held: socket.socket) -> None:
+def _cut(held: socket.socket, is_cut: threading.Event) -> None:
+    is_cut.set()
     try:
         held.shutdown(socket.SHUT_RDWR)
     except OSError:
