@@ -122,20 +122,6 @@ class Alerts:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def list(
-        self,
-        *,
-        states: Sequence[AlertState] = (),
-        rule: str | None = None,
-        severity: AlertSeverity | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> list[Alert]:
-        """List alerts, those that began last first; without states, those that are not over."""
-        given: dict[str, Any] = {"state": [*states] or None, "rule": rule, "severity": severity}
-        params = {name: value for name, value in given.items() if value is not None}
-        return self._transport.call("GET", "/alerts", list[Alert], params=params | {"limit": limit, "offset": offset})
-
     def show(self, alert_id: str) -> AlertDetail:
         """Return an alert, and who was told of it."""
         return self._transport.call("GET", f"/alerts/{alert_id}", AlertDetail)
@@ -144,7 +130,7 @@ class Alerts:
         """Say that one looks after an alert: it is not repeated any more."""
         return self._transport.call("POST", f"/alerts/{alert_id}/acknowledgement", AlertDetail, json={"note": note})
 
-    def rules(self) -> "list[AlertRule]":
+    def rules(self) -> list[AlertRule]:
         """List rules by name, the hub's own ones among them."""
         return self._transport.call("GET", "/alerts/rules", list[AlertRule])
 
@@ -166,7 +152,7 @@ class Alerts:
         """Forget a rule; one of the hub's own is as it was at first."""
         return self._transport.call("DELETE", f"/alerts/rules/{name}", AlertRule)
 
-    def silences(self, *, over: bool = False) -> "list[Silence]":
+    def silences(self, *, over: bool = False) -> list[Silence]:
         """List silences that are at work or to come; or those that are over."""
         params = {"is_over": over, "limit": 1000}
         return self._transport.call("GET", "/alerts/silences", list[Silence], params=params)
@@ -208,7 +194,7 @@ class Alerts:
         body = {"thresholds": dict(thresholds)}
         return self._transport.call("PUT", f"/alerts/thresholds/{model}", Thresholds, json=body)
 
-    def channels(self) -> "list[AlertChannel]":
+    def channels(self) -> list[AlertChannel]:
         """List channels by name."""
         return self._transport.call("GET", "/alerts/channels", list[AlertChannel])
 
@@ -256,7 +242,7 @@ class Alerts:
 
     def deliveries(
         self, *, state: str | None = None, channel: str | None = None, limit: int = 100
-    ) -> "list[AlertDelivery]":
+    ) -> list[AlertDelivery]:
         """List what was to be told, the latest first."""
         params = {name: value for name, value in {"state": state, "channel": channel}.items() if value is not None}
         return self._transport.call("GET", "/alerts/deliveries", list[AlertDelivery], params=params | {"limit": limit})
@@ -264,3 +250,17 @@ class Alerts:
     def delivery(self, delivery_id: str) -> AlertDelivery:
         """Return how far one message is."""
         return self._transport.call("GET", f"/alerts/deliveries/{delivery_id}", AlertDelivery)
+
+    def list(
+        self,
+        *,
+        states: Sequence[AlertState] = (),
+        rule: str | None = None,
+        severity: AlertSeverity | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[Alert]:
+        """List alerts, those that began last first; without states, those that are not over."""
+        given: dict[str, Any] = {"state": [*states] or None, "rule": rule, "severity": severity}
+        params = {name: value for name, value in given.items() if value is not None}
+        return self._transport.call("GET", "/alerts", list[Alert], params=params | {"limit": limit, "offset": offset})

@@ -54,9 +54,7 @@ def test_rules_are_set_by_options_and_by_files(shoal: Shoal, tmp_path: Path) -> 
     assert "one of the hub's own" in shoal("alerts", "rules", "remove", "drift").err
 
 
-def test_channels_take_their_secrets_from_standard_input(
-    shoal: Shoal, served: ServedHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_channels_take_their_secrets_from_standard_input(shoal: Shoal, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "nobody is told" in shoal("alerts", "channels", "list").out
     monkeypatch.setattr("sys.stdin", io.StringIO("https://hooks.example/in/secret\nsixteen-or-more-chars\n"))
     added = shoal("alerts", "channels", "add", "ops", "--kind", "webhook")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 
 class Mail(NamedTuple):
@@ -110,7 +110,7 @@ class _Conversation(socketserver.StreamRequestHandler):
         lines = []
         while (line := self.rfile.readline()) != b".\r\n":
             lines.append(line)
-        message = cast("EmailMessage", email.message_from_bytes(b"".join(lines), policy=default))
+        message = email.message_from_bytes(b"".join(lines), policy=default)
         self.server.mails.append(Mail(self._recipients, self._login, self._is_encrypted, message))
         self._say("250 taken")
 

@@ -115,10 +115,11 @@ def thresholds(
     as_json: AsJson = False,
 ) -> None:
     """Show what is too bad for a model, by metric, or change it: accuracy, p95_latency in ms, error_rate."""
+    changed = dict(_setting(one) for one in sets or ())
     with connect() as client:
         found = client.alerts.thresholds(model)
-        if sets or resets:
-            wanted = dict(found.thresholds) | dict(_setting(one) for one in sets or ())
+        if changed or resets:
+            wanted = dict(found.thresholds) | changed
             kept = {metric: value for metric, value in wanted.items() if metric not in (resets or ())}
             found = client.alerts.set_thresholds(model, kept)
     show(found, as_json=as_json, draw=lambda: table(("METRIC", "THRESHOLD"), found.thresholds.items(), empty="None"))

@@ -240,7 +240,7 @@ def test_the_broker_gets_alerts_on_the_channel_s_topic_with_the_key_as_a_propert
     message = heard.get(timeout=WAIT_S)
     assert (message.topic, message.retain, message.qos) == ("shoal/1/hub/alerts/ops", False, 1)
     assert message.properties is not None
-    assert message.properties.UserProperty == [("Idempotency-Key", row.key)]
+    assert vars(message.properties)["UserProperty"] == [("Idempotency-Key", row.key)]
     assert json.loads(message.payload)["title"] == "Hello"
 
 
