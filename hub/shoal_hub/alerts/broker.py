@@ -1,17 +1,18 @@
-"""The connection by which alerts go to the broker: opened by the first that does, and kept."""
+"""How alerts go to the broker: they are rare, so each has a connection of its own, and none is kept."""
 
 import queue
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import TimeoutError as NotInTimeError
 
 from shoal_contract import topics
 from shoal_hub.alerts.errors import DeliveryError
-from shoal_hub.mqtt import Connected, Connection, Endpoint, Event
+from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event
 
 
 class AlertConnection:
-    """Publishes alerts; safe to call from any thread.
+    """Publishes alerts, one after the other: of two connections of one name, the broker ends the first.
 
     Args:
         endpoint: The broker, and who the hub is there.
@@ -19,44 +20,38 @@ class AlertConnection:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._connection: Connection | None = None
         self._lock = threading.Lock()
 
     def publish(self, channel: str, payload: bytes, properties: Mapping[str, str], timeout_s: float) -> None:
         """Send one message at QoS 1, and wait until the broker has it.
 
         Raises:
-            MqttError: There is no connection, or it went before the broker had answered.
-            DeliveryError: The broker has not answered in time.
+            MqttError: The broker has refused it, or the connection went before it had answered.
+            DeliveryError: There was no connection, or no answer, in time.
         """
-        sent = self._open(timeout_s).publish(topics.hub_alerts(channel), payload, properties=properties)
-        try:
-            sent.result(timeout_s)
-        except NotInTimeError as error:
-            raise DeliveryError(f"the broker has not confirmed within {timeout_s:g} s") from error
-
-    def close(self) -> None:
-        """Disconnect; the next message connects again."""
+        topic = topics.hub_alerts(channel)
         with self._lock:
-            if self._connection is not None:
-                self._connection.stop()
-                self._connection = None
+            events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+            connection = Connection(self._endpoint, [], events)
+            connection.start()
+            try:
+                _wait(events, time.monotonic() + timeout_s)
+                connection.publish(topic, payload, properties=properties).result(timeout_s)
+            except NotInTimeError as error:
+                raise DeliveryError(f"the broker has not confirmed within {timeout_s:g} s") from error
+            finally:
+                connection.stop()
 
-    def _open(self, timeout_s: float) -> Connection:
-        """Return the connection; a new one gets some time to stand."""
-        with self._lock:
-            if self._connection is None:
-                self._connection = Connection(self._endpoint, [], self._events)
-                self._connection.start()
-            if not self._connection.is_connected:
-                self._wait(timeout_s)
-            return self._connection
 
-    def _wait(self, timeout_s: float) -> None:
-        """Wait for the next sign of life; who finds none is told so by what it publishes."""
+def _wait(events: "queue.SimpleQueue[Event]", until_s: float) -> None:
+    """Wait until there is a connection, over as many tries as there is time for."""
+    reason = "no answer"
+    while True:
         try:
-            while not isinstance(self._events.get(timeout=timeout_s), Connected):
-                continue
+            event = events.get(timeout=max(0.0, until_s - time.monotonic()))
         except queue.Empty:
+            raise DeliveryError(f"there is no connection to the broker: {reason}") from None
+        if isinstance(event, Connected):
             return
+        if isinstance(event, Disconnected):
+            reason = event.reason

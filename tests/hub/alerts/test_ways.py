@@ -34,7 +34,7 @@ from shoal_hub.alerts.tables import AlertDelivery
 from shoal_hub.alerts.targets import EmailTarget, MqttTarget, SlackTarget, Target, WebhookTarget
 from shoal_hub.alerts.ways import Ways
 from shoal_hub.database import utc_now
-from shoal_hub.mqtt import Endpoint, MqttError
+from shoal_hub.mqtt import Endpoint
 from shoal_hub.trust.ca import Identity
 
 WAIT_S = 30
@@ -249,17 +249,10 @@ def test_a_broker_that_is_away_is_told_of_and_tried_again(tmp_path: Path) -> Non
         connection = AlertConnection(own.endpoint("hub-alerts"))
         connection.publish("ops", b"{}", {"Idempotency-Key": "k"}, WAIT_S)
         own.process.stop()
-        with pytest.raises((MqttError, DeliveryError)):
+        with pytest.raises(DeliveryError, match="no connection to the broker: connecting"):
             connection.publish("ops", b"{}", {"Idempotency-Key": "k"}, 0.5)
         own.process.ensure()
-        deadline = time.monotonic() + WAIT_S
-        while True:
-            try:
-                connection.publish("ops", b"{}", {"Idempotency-Key": "k"}, 1)
-                break
-            except (MqttError, DeliveryError):
-                assert time.monotonic() < deadline
-        connection.close()
+        connection.publish("ops", b"{}", {"Idempotency-Key": "k"}, WAIT_S)
 
 
 def test_a_test_message_tells_how_it_went(alerts: Alerts, hooks: Receiver) -> None:
