@@ -91,6 +91,7 @@ class AlertEvaluator:
         with self._database.session() as session:
             rules = rules_of(session)
             is_quiet = not _open_alerts(session) and not anything_waits(session)
+        self._tallies.begin_look()
         seen = {name: self._see(name, rule, now) for name, rule in rules.items() if rule.is_enabled}
         if is_quiet and not any(_breached(one) for one in seen.values()):
             return 0

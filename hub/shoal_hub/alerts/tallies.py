@@ -4,7 +4,6 @@ The database adds up, a row a model, version and group; a stretch of hours is th
 minutes. Minutes are of the time at which the hub took the windows in, so that a device's clock has no part in it.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,8 @@ _SLICE_S: Final = 60
 _BINS: Final = len(LATENCY_EDGES_MS) + 1
 _OPEN_SLICES: Final = 2
 """So many of the last slices are read again: what is committed now may have been taken in a moment ago."""
+_READ_AT_ONCE: Final = 10
+"""Past slices that one look reads: a hub that starts works its way back over some looks, and holds up nobody."""
 _MOST_SLICES: Final = 24 * 60 + 2
 
 
@@ -68,11 +69,18 @@ class WindowTallies:
     """Remembers what the windows of past minutes come to."""
 
     def __init__(self) -> None:
-        self._slices: OrderedDict[int, Tally] = OrderedDict()
+        self._slices: dict[int, Tally] = {}
+        self._open: dict[int, Tally] = {}
+        self._left = _READ_AT_ONCE
         self._seen_until = 0
 
+    def begin_look(self) -> None:
+        """Have the last minutes read again, once for all rules, and some more of the past ones."""
+        self._open.clear()
+        self._left = _READ_AT_ONCE
+
     def over(self, session: Session, since: datetime, until: datetime) -> Tally:
-        """Return what came from one time to another, in whole minutes.
+        """Return what came from one time to another, in whole minutes; of a past not read yet, what was read until now.
 
         Args:
             session: An open session.
@@ -82,21 +90,27 @@ class WindowTallies:
         first, last = int(since.timestamp()) // _SLICE_S, int(until.timestamp()) // _SLICE_S
         if last < self._seen_until:  # the clock went back: minutes that were over come again
             self._slices.clear()
+            self._open.clear()
         self._seen_until = last
         sums: dict[Place, Counts] = {}
-        for number in range(first, last + 1):
+        for number in range(last, first - 1, -1):
             for place, counts in self._slice(session, number, is_over=number <= last - _OPEN_SLICES).items():
                 sums[place] = sums[place] + counts if place in sums else counts
         return sums
 
     def _slice(self, session: Session, number: int, *, is_over: bool) -> Tally:
-        if number in self._slices:
-            return self._slices[number]
-        found = _read(session, number)
-        if is_over:
-            self._slices[number] = found
-            while len(self._slices) > _MOST_SLICES:
-                self._slices.popitem(last=False)
+        known = self._slices.get(number, self._open.get(number))
+        if known is not None:
+            return known
+        if not is_over:
+            self._open[number] = _read(session, number)
+            return self._open[number]
+        if not self._left:
+            return {}
+        self._left -= 1
+        self._slices[number] = found = _read(session, number)
+        while len(self._slices) > _MOST_SLICES:
+            del self._slices[min(self._slices)]
         return found
 
 

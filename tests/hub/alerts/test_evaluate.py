@@ -9,6 +9,7 @@ from sqlmodel import select
 from tests.hub.alerts.conftest import SLOW, URL, Alerts
 from tests.simulators.rows import add_version
 
+from shoal_hub.alerts import tallies
 from shoal_hub.alerts.tables import AlertRow
 from shoal_hub.alerts.telling import Timing
 from shoal_hub.devices.tables import Device
@@ -110,6 +111,26 @@ def test_windows_of_past_minutes_are_remembered_and_late_ones_of_this_one_counte
     alerts.look()
     [shown] = alerts.listed(rule="errors")
     assert shown["value"] == pytest.approx(0.07)
+
+
+def test_a_hub_that_starts_reads_its_past_over_some_looks_and_each_minute_once(
+    sqlite_alerts: Alerts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerts = sqlite_alerts
+    alerts.rule("errors", ERRORS | {"window_s": 1800, "min_samples": 300})
+    for minutes in (1, 15, 25):
+        alerts.windows(at=alerts.now - timedelta(minutes=minutes), errors=50)
+    read: list[int] = []
+    really = tallies._read
+    monkeypatch.setattr(tallies, "_read", lambda session, number: read.append(number) or really(session, number))
+    alerts.look()
+    assert (alerts.states("errors"), len(read)) == ({}, 12), "two open minutes, and ten past ones, for four rules"
+    alerts.look(times=2)
+    assert alerts.states("errors") == {"digits,1": "firing"}
+    alerts.look(times=8)
+    past = [number for number in read if number < int(alerts.now.timestamp()) // 60 - 3]
+    assert max(past.count(number) for number in past) <= 2 + 60 / 10, "a minute is read while it may still grow"
+    assert past.count(min(past)) == 1
 
 
 def test_drift_is_told_by_version_and_its_features(alerts: Alerts) -> None:
