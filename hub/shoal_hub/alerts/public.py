@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
 from shoal_hub.alerts.acknowledge import acknowledgements_of
@@ -128,6 +128,8 @@ class ThresholdsAsk(BaseModel):
 
 class ChannelAsk(BaseModel):
     """A channel as it is to be; without a target, one that is there leads where it did."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     target: Target | None = None
     least_severity: AlertSeverity = "info"

@@ -110,7 +110,7 @@ class MqttTarget(_Target):
 
 
 Target = Annotated[WebhookTarget | SlackTarget | EmailTarget | MqttTarget, Field(discriminator="kind")]
-_TARGET: TypeAdapter[Target] = TypeAdapter(Target)
+_TARGET: TypeAdapter[Target] = TypeAdapter(Target, config=ConfigDict(hide_input_in_errors=True))
 
 
 def to_bytes(target: Target) -> bytes:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 from sqlalchemy import text
 from tests.hub.alerts.conftest import SECRET, URL, Alerts
 
 from shoal_hub.alerts.channels import find_channel, open_target
-from shoal_hub.alerts.targets import EmailTarget, SlackTarget, WebhookTarget
+from shoal_hub.alerts.targets import EmailTarget, SlackTarget, WebhookTarget, from_bytes
 from shoal_hub.api import create_app
 from shoal_hub.context import HubContext
 from shoal_hub.operators.roles import Role
@@ -113,6 +114,12 @@ def test_what_was_sealed_is_opened_to_be_used_under_new_keys_as_well(hub: HubCon
 def test_an_address_that_is_none_is_refused(sqlite_client: TestClient, url: str) -> None:
     target = {"kind": "slack", "url": url}
     assert sqlite_client.put(f"{URL}/channels/x", json={"target": target}).status_code == 422
+
+
+def test_what_can_not_be_read_of_a_target_is_told_without_what_is_in_it() -> None:
+    with pytest.raises(ValidationError) as caught:
+        from_bytes(json.dumps({"kind": "webhook", "url": f"ftp://{PATH}", "secret": "short-one"}).encode())
+    assert [one for one in (PATH, "short-one") if one in str(caught.value)] == []
 
 
 def test_a_channel_is_changed_without_saying_its_secrets_again(sqlite_alerts: Alerts) -> None:

@@ -237,6 +237,24 @@ def test_a_receiver_that_hangs_holds_up_no_other_and_messages_of_one_subject_go_
     assert [key for key in hanging.keys if key in rows] == rows, "the first of a subject goes first"
 
 
+def test_what_follows_on_a_subject_waits_while_the_first_is_tried_again(alerts: Alerts) -> None:
+    alerts.channel()
+    tell(alerts, key="first")
+    alerts.pass_time(1)
+    tell(alerts, key="second")
+    broken = alerts.deliverer(failing)
+    assert broken.step(alerts.now) == 1
+    assert broken.settle(WAIT_S)
+    assert broken.step(alerts.now) == 0
+    alerts.pass_time(60)
+    sent: list[tuple[str, str]] = []
+    deliverer = alerts.deliverer(keep_in(sent))
+    for _ in range(2):
+        assert deliverer.step(alerts.now) == 1
+        assert deliverer.settle(WAIT_S)
+    assert [key for _, key in sent] == [row.key for row in alerts.deliveries()]
+
+
 def test_what_waits_for_a_channel_that_is_gone_ends_with_the_reason(alerts: Alerts) -> None:
     alerts.channel()
     tell(alerts)

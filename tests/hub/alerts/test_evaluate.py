@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlmodel import select
+from sqlmodel import Session, select
 from tests.hub.alerts.conftest import SLOW, URL, Alerts
 from tests.simulators.rows import add_version
 
@@ -122,7 +122,12 @@ def test_a_hub_that_starts_reads_its_past_over_some_looks_and_each_minute_once(
         alerts.windows(at=alerts.now - timedelta(minutes=minutes), errors=50)
     read: list[int] = []
     really = tallies._read
-    monkeypatch.setattr(tallies, "_read", lambda session, number: read.append(number) or really(session, number))
+
+    def reading(session: Session, number: int) -> tallies.Tally:
+        read.append(number)
+        return really(session, number)
+
+    monkeypatch.setattr(tallies, "_read", reading)
     alerts.look()
     assert (alerts.states("errors"), len(read)) == ({}, 12), "two open minutes, and ten past ones, for four rules"
     alerts.look(times=2)
