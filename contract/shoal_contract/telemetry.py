@@ -12,6 +12,7 @@ from shoal_contract.enrolment import PublicKeyHex
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.ledger import LedgerTotals
 from shoal_contract.limits import MAX_PASSED_STEPS
+from shoal_contract.manifest import MAX_FEATURES
 from shoal_contract.reported import Problem
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
@@ -61,6 +62,24 @@ class Heartbeat(WireMessage):
     """Now and then, once it has grown: each one stands for all before it."""
 
 
+class FeatureEvidence(WireValue):
+    """The evidence that one feature has drifted, over all windows so far (`shoal_numerics.drift_evidence`)."""
+
+    feature: int = Field(ge=0, lt=MAX_FEATURES)
+    """Its place in the baseline."""
+    log10: float = Field(ge=1, le=30)
+    """Of the e-value: it is ever as large as k with probability at most 1 / k, where nothing has drifted."""
+
+
+class DriftEvidenceTold(WireValue):
+    """What a device's own evidence of drift comes to with this window."""
+
+    windows: Ordinal
+    """So many are in it."""
+    features: tuple[FeatureEvidence, ...] = Field(default=(), max_length=64)
+    """Those whose e-value is at least 10, the largest first; of others there is less."""
+
+
 class Window(WireMessage):
     """What one model saw in one window of time, as mergeable counts. Raw inputs stay on the device."""
 
@@ -84,6 +103,8 @@ class Window(WireMessage):
     """Samples whose true label came back in this window; they may have been answered in an earlier one."""
     correct: Count = 0
     """Of those, the ones whose predicted label was the true one."""
+    evidence: DriftEvidenceTold | None = None
+    """None: the agent weighs none."""
 
 
 class HardExample(WireValue):

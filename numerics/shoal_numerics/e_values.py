@@ -29,7 +29,7 @@ def start_weight(start: int) -> float:
     return _START_SCALE / ((start + 1) * math.log(start + 1) ** 2)
 
 
-def e_benjamini_hochberg(e_values: ArrayLike, alpha: float) -> NDArray[np.bool_]:
+def e_benjamini_hochberg(e_values: ArrayLike, alpha: float, tests: int | None = None) -> NDArray[np.bool_]:
     """Choose what is rejected so that the false discovery rate is at most alpha, whatever depends on what.
 
     The k largest are rejected, k the largest number for which the k-th is at least m / (alpha k); where nothing is
@@ -38,12 +38,13 @@ def e_benjamini_hochberg(e_values: ArrayLike, alpha: float) -> NDArray[np.bool_]
     Args:
         e_values: any shape, 0 or more, infinity allowed; NaN (not tested) is never rejected and does not count.
         alpha: above 0 and below 1.
+        tests: how many were tested where only the largest are given; None: all are given.
 
     Returns:
         The same shape, bool.
 
     Raises:
-        DriftError: a negative e-value, or alpha out of its range.
+        DriftError: a negative e-value, more of them than tests, or alpha out of its range.
     """
     values = np.asarray(e_values, dtype=np.float64)
     if not 0 < alpha < 1:
@@ -53,8 +54,12 @@ def e_benjamini_hochberg(e_values: ArrayLike, alpha: float) -> NDArray[np.bool_]
     if (tested < 0).any():
         message = f"Choosing by e-values: found {tested.min()}, expected 0 or more."
         raise DriftError(message)
+    total = len(tested) if tests is None else tests
+    if total < len(tested):
+        message = f"Choosing by e-values: found {len(tested)} of {total} tests."
+        raise DriftError(message)
     falling = np.sort(tested)[::-1]
-    enough = np.flatnonzero(falling * np.arange(1, len(falling) + 1) * alpha >= len(falling))
+    enough = np.flatnonzero(falling * np.arange(1, len(falling) + 1) * alpha >= total)
     if len(enough) == 0:
         return np.zeros(values.shape, dtype=np.bool_)
     rejected: NDArray[np.bool_] = values >= falling[enough[-1]]

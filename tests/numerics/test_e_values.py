@@ -22,6 +22,18 @@ def test_the_k_largest_are_rejected_for_the_largest_k_that_fits(values: list[flo
     assert rejected.tolist() == [value >= least for value in values]
 
 
+@given(E_VALUES, st.floats(0.001, 0.5), st.floats(0, 100))
+def test_the_small_ones_need_not_be_given(values: list[float], alpha: float, least: float) -> None:
+    known = [value for value in values if not math.isnan(value)]
+    large = [value for value in known if value > least]
+    found = e_benjamini_hochberg(large, alpha, len(known))
+    assert [value for value, is_in in zip(large, found, strict=True) if is_in] == [
+        value for value, is_in in zip(known, e_benjamini_hochberg(known, alpha), strict=True) if is_in and value > least
+    ] or least * alpha > 1  # what is left out could have been rejected as well
+    with pytest.raises(DriftError, match="tests"):
+        e_benjamini_hochberg([*known, 1.0], alpha, len(known))
+
+
 def test_one_feature_of_thirty_needs_thirty_times_the_evidence() -> None:
     values = np.ones(30)
     values[4] = 599

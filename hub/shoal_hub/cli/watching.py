@@ -24,6 +24,7 @@ def list_signals(
         (
             one.id,
             f"{one.model} {one.version}",
+            one.rule,
             one.state,
             len(one.devices),
             one.samples,
@@ -32,7 +33,7 @@ def list_signals(
         )
         for one in signals
     ]
-    columns = ("ID", "VERSION", "STATE", "DEVICES", "SAMPLES", "FEATURES", "RAISED")
+    columns = ("ID", "VERSION", "RULE", "STATE", "DEVICES", "SAMPLES", "FEATURES", "RAISED")
     show(signals, as_json=as_json, draw=lambda: table(columns, rows, empty="No drift has been noticed."))
 
 

@@ -67,7 +67,10 @@ def update_signal(
     look = look_at(_recent(session, device_id, model, version, now), reference)
     active = session.exec(
         select(DriftSignal).where(
-            DriftSignal.model == model, DriftSignal.version == version, DriftSignal.state == "active"
+            DriftSignal.model == model,
+            DriftSignal.version == version,
+            DriftSignal.rule == "plain",
+            DriftSignal.state == "active",
         )
     ).first()
     if not look.verdict.is_tested:

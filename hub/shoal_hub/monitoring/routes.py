@@ -9,20 +9,26 @@ from sqlmodel import col, select
 
 from shoal_hub.dependencies import Reading, Viewer
 from shoal_hub.error_response import documented
-from shoal_hub.monitoring.tables import DriftSignal, SignalState, WindowRow
+from shoal_hub.monitoring.tables import DriftSignal, SignalRule, SignalState, WindowRow
 from shoal_hub.requests import Line
 
 router = APIRouter(prefix="/drift", tags=["monitoring"])
 
 
 class LeadingFeature(BaseModel):
-    """A feature that has moved: distances to the baseline, and the share of missing values."""
+    """A feature that has moved.
+
+    By the plain rule: distances to the baseline, and the share of missing values. By the controlled rule: the evidence
+    that a device has most of, as log10 of an e-value, and on how many devices it suffices.
+    """
 
     name: str
-    ks: float | None
-    psi: float | None
-    p_value: float | None
-    missing_ratio: float
+    ks: float | None = None
+    psi: float | None = None
+    p_value: float | None = None
+    missing_ratio: float | None = None
+    log10_e: float | None = None
+    devices: int | None = None
 
 
 class DriftSignalPublic(BaseModel):
@@ -31,6 +37,7 @@ class DriftSignalPublic(BaseModel):
     id: str
     model: str
     version: int
+    rule: SignalRule
     state: SignalState
     raised_at: datetime
     updated_at: datetime

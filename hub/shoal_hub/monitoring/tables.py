@@ -9,6 +9,7 @@ from sqlmodel import Field, SQLModel
 from shoal_hub.database import UNAUDITED, UtcDateTime, utc_now
 
 SignalState = Literal["active", "cleared"]
+SignalRule = Literal["plain", "controlled"]
 
 
 class WindowRow(SQLModel, table=True):
@@ -59,6 +60,11 @@ class DriftSignal(SQLModel, table=True):
     id: str = Field(primary_key=True)
     model: str
     version: int
+    rule: SignalRule = Field(
+        default="plain",
+        sa_type=String,
+        description="plain: of one look; controlled: by evidence that may be looked at for ever",
+    )
     state: SignalState = Field(default="active", sa_type=String)
     raised_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
@@ -66,3 +72,21 @@ class DriftSignal(SQLModel, table=True):
     devices: list[str] = Field(sa_type=JSON, description="devices whose recent windows drifted")
     samples: int = Field(description="samples of those windows")
     features: list[dict[str, Any]] = Field(sa_type=JSON, description="the features that lead: name, ks, psi, p_value")
+
+
+class DeviceEvidence(SQLModel, table=True):
+    """What a device has said last of its own evidence that a version's inputs have drifted."""
+
+    __tablename__ = "drift_evidence"
+    __table_args__ = (Index("ix_drift_evidence_told", "is_told", "model", "version"), {"info": UNAUDITED})
+
+    model: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    device_id: str = Field(primary_key=True, foreign_key="devices.id")
+    windows: int = Field(description="that it is of")
+    tested: int = Field(description="features of the baseline")
+    features: list[list[float]] = Field(
+        sa_type=JSON, description="place in the baseline and log10 of the e-value, of those with at least 10"
+    )
+    is_told: bool = Field(default=False, description="whether the version's signal goes by it")
+    updated_at: datetime = Field(sa_type=UtcDateTime)

@@ -12,6 +12,7 @@ from shoal_contract.telemetry import Window
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
 from shoal_hub.monitoring.drift import drift_of, update_signal
+from shoal_hub.monitoring.evidence import take_evidence
 from shoal_hub.monitoring.sketches import check_window, reference_of
 from shoal_hub.monitoring.tables import WindowRow
 from shoal_hub.registry.tables import Version
@@ -66,6 +67,7 @@ def take_window(session: Session, device_id: str, window: Window, now: datetime)
     session.add(row)
     session.flush()
     update_signal(session, device_id, window.model, window.version, baseline, now)
+    take_evidence(session, device_id, window, baseline, now)
 
 
 def _is_known(session: Session, row: WindowRow) -> bool:

@@ -21,6 +21,7 @@ from shoal_hub.controller.loop import Chore, Controller
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database
 from shoal_hub.jobs.runner import JobRunner
+from shoal_hub.monitoring.evidence import EvidenceWatch
 from shoal_hub.processes.ready import mark_ready
 from shoal_hub.processes.signals import stop_on_signals
 from shoal_hub.registry.artifacts import ArtifactStore
@@ -60,6 +61,7 @@ def build_controller(
         addresses.endpoint(settings, "hub-controller"),
         signer,
         (
+            EvidenceWatch(database),
             *build_alerts(settings, database, addresses),
             CapturePruner(database, artifacts, timedelta(seconds=settings.captures_retention_s)),
             AnswerPruner(database, artifacts, timedelta(seconds=settings.batch_answers_retention_s)),
