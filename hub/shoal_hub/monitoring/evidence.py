@@ -102,7 +102,9 @@ def decide(session: Session, model: str, version: int, now: datetime) -> DriftSi
     )
     active = session.exec(wanted).first()
     if not named:
-        return _clear(session, active, now) if active is not None else None
+        if active is not None:
+            _clear(session, active, now)
+        return None
     return _raise(session, active, (model, version), named, now)
 
 
@@ -145,10 +147,11 @@ def _raise(
     )
     if active is None:
         leading = ", ".join(one["name"] for one in features)
+        moved = f"inputs of {model} version {version} have drifted by the controlled rule"
         record_event(
             session,
             "drift_raised",
-            f"inputs of {model} version {version} have drifted by the controlled rule: {leading}; {len(devices)} devices",
+            f"{moved} on {len(devices)} devices: {leading}",
             subject=f"drift/{signal.id}",
             severity="warning",
         )
