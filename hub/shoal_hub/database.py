@@ -62,8 +62,8 @@ class AdvisoryLock(IntEnum):
     CAPTURES = 7462535
     """Held by a transaction that changes of whom samples are asked, before any row of it; after `FEATURES`."""
     COMPOSITIONS = 7462536
-    """Held by a transaction that changes compositions or whom they are assigned to, before any row of it; after
-    `CAPTURES`."""
+    """Held by a transaction that changes compositions or whom they are assigned to, or makes a model, whose name may be
+    none of theirs, before any row of it; after `CAPTURES`."""
 
 
 _HOLD: Final = text("SELECT pg_advisory_xact_lock(:key)")

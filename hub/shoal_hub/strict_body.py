@@ -41,10 +41,18 @@ def require_plain_text(doing: str, body: BaseModel) -> None:
     Raises:
         InvalidInputError: One has.
     """
-    if "\\u0000" in body.model_dump_json():
+    if _holds_nul(body.model_dump(mode="json")):
         raise InvalidInputError(
             f"{doing}: a text holds the NUL character, for which a device refuses all of its state", "leave it out"
         )
+
+
+def _holds_nul(value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, Mapping):
+        return any(_holds_nul(one) for pair in value.items() for one in pair)
+    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def _unknown(given: Any, taken: Any, place: str) -> str:  # noqa: ANN401

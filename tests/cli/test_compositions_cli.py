@@ -90,3 +90,6 @@ def test_a_file_that_is_none_is_an_error(shoal: Shoal, tmp_path: Path) -> None:
     file = tmp_path / "form.toml"
     file.write_text("kind =")
     assert "give a file of TOML" in shoal("compositions", "create", "faces", str(file)).err
+    file.write_bytes(b"kind = '\xff'")
+    refused = shoal("compositions", "create", "faces", str(file))
+    assert (refused.status, "give a file of TOML" in refused.err) == (1, True), refused.err

@@ -20,9 +20,9 @@ def read_object(file: Path, guide: str) -> dict[str, Any]:
     Raises:
         ClientError: It can not be read as that, or is no object.
     """
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     is_toml = file.suffix == ".toml"
     try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
         body = tomllib.loads(text) if is_toml else json.loads(text)
     except ValueError as error:
         form = "TOML" if is_toml else "JSON"

@@ -1,6 +1,6 @@
 """Keeps compositions, and whom they are assigned to; each change is told to the devices that serve them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -10,7 +10,7 @@ from shoal_contract.compositions import Cascade, DesiredComposition, Ensemble
 from shoal_hub.compositions.check import check_composition
 from shoal_hub.compositions.placing import place, withdraw
 from shoal_hub.compositions.tables import CompositionAssignment, CompositionRow
-from shoal_hub.database import AdvisoryLock, announce, hold
+from shoal_hub.database import AdvisoryLock, announce, hold, is_among
 from shoal_hub.devices.assigned import require_target, target_text
 from shoal_hub.devices.placement_tables import Scope
 from shoal_hub.errors import ConflictError, NotFoundError
@@ -98,8 +98,8 @@ def remove_composition(session: Session, name: str, *, by: str, now: datetime) -
     _record(session, "composition_removed", f"composition {name} removed by {by}", name)
 
 
-def assign(session: Session, name: str, scope: Scope, target: str, *, by: str, now: datetime) -> None:
-    """Have the devices of a group, whoever is in it at the time, or one device serve a composition.
+def assign(session: Session, name: str, targets: Iterable[tuple[Scope, str]], *, by: str, now: datetime) -> None:
+    """Have devices serve a composition: those of groups, whoever is in them at the time, and devices by themselves.
 
     Raises:
         NotFoundError: There is no such composition, group or device.
@@ -107,14 +107,18 @@ def assign(session: Session, name: str, scope: Scope, target: str, *, by: str, n
     """
     hold(session, AdvisoryLock.COMPOSITIONS)
     row = find_composition(session, name, is_locked=True)
-    require_target(session, f"assigning the composition {name}", scope, target)
-    if session.get(CompositionAssignment, (name, scope, target)) is not None:
-        return
-    session.add(CompositionAssignment(name=name, scope=scope, target=target, assigned_by=by, assigned_at=now))
-    session.flush()
-    place(session, row, now, is_strict=True)
-    text = f"composition {name} assigned to {target_text(scope, target)} by {by}"
-    _record(session, "composition_assigned", text, name)
+    has_news = False
+    for scope, target in dict.fromkeys(targets):
+        require_target(session, f"assigning the composition {name}", scope, target)
+        if session.get(CompositionAssignment, (name, scope, target)) is not None:
+            continue
+        session.add(CompositionAssignment(name=name, scope=scope, target=target, assigned_by=by, assigned_at=now))
+        text = f"composition {name} assigned to {target_text(scope, target)} by {by}"
+        _record(session, "composition_assigned", text, name)
+        has_news = True
+    if has_news:
+        session.flush()
+        place(session, row, now, is_strict=True)
 
 
 def unassign(session: Session, name: str, scope: Scope, target: str, *, by: str, now: datetime) -> None:
@@ -156,7 +160,7 @@ def drop_group_compositions(session: Session, group: str, now: datetime) -> None
 def assignments_of(session: Session, names: Collection[str]) -> Sequence[CompositionAssignment]:
     """Return whom compositions are assigned to, by composition and target."""
     table = CompositionAssignment
-    wanted = select(table).where(col(table.name).in_(names))
+    wanted = select(table).where(is_among(col(table.name), names))
     return session.exec(wanted.order_by(table.name, table.scope, table.target)).all()
 
 

@@ -1,12 +1,11 @@
 """Works out which devices serve which compositions, and tells those for which that is news."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
 from pydantic import TypeAdapter
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from shoal_contract.compositions import MAX_COMPOSITIONS, Cascade, DesiredComposition, Ensemble
 from shoal_hub.compositions.tables import CompositionAssignment, CompositionRow
@@ -79,6 +78,14 @@ def told_devices(session: Session, names: Collection[str]) -> dict[str, dict[str
     return told
 
 
+def count_told(session: Session, names: Collection[str]) -> dict[str, int]:
+    """Return for each of these compositions how many devices were told of it."""
+    owners = {owner_of(name): name for name in names}
+    counted = select(Placement.owner, func.count()).where(is_among(col(Placement.owner), owners))
+    found = session.exec(counted.group_by(Placement.owner)).all()
+    return dict.fromkeys(names, 0) | {owners[owner]: count for owner, count in found}
+
+
 def _with_news(session: Session, now: datetime) -> list[CompositionRow]:
     rows = session.exec(select(CompositionRow).order_by(CompositionRow.name)).all()
     if not rows:
@@ -95,12 +102,13 @@ def _having(session: Session, rows: Iterable[CompositionRow], now: datetime) -> 
 
 
 def _require_room(session: Session, name: str, having: Collection[str]) -> None:
-    names = session.exec(select(CompositionRow.name)).all()
-    told = told_devices(session, names)
-    counts = Counter(device_id for one, devices in told.items() if one != name for device_id in devices)
-    for device_id in sorted(set(having) - told.get(name, {}).keys()):
-        if counts[device_id] >= MAX_COMPOSITIONS:
+    coming = set(having) - told_devices(session, [name])[name].keys()
+    owners = [owner_of(one) for one in session.exec(select(CompositionRow.name))]
+    theirs = is_among(col(Placement.owner), owners), is_among(col(Placement.device_id), coming)
+    counted = select(Placement.device_id, func.count()).where(*theirs).group_by(Placement.device_id)
+    for device_id, count in sorted(session.exec(counted)):
+        if count >= MAX_COMPOSITIONS:
             raise ConflictError(
-                f"assigning the composition {name} to {device_id}: it has {counts[device_id]}, which is the most",
+                f"assigning the composition {name} to {device_id}: it has {count}, which is the most",
                 "take another one away from it: shoal compositions unassign",
             )

@@ -1,5 +1,6 @@
 """Routes of compositions: create, list, look at one, change, remove; whom they are assigned to, how devices are."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -18,9 +19,9 @@ from shoal_hub.compositions.kept import (
     remove_composition,
     unassign,
 )
-from shoal_hub.compositions.placing import FORM
-from shoal_hub.compositions.status import CompositionDeviceStatus, count_devices, statuses
-from shoal_hub.compositions.tables import CompositionRow
+from shoal_hub.compositions.placing import FORM, count_told
+from shoal_hub.compositions.status import CompositionDeviceStatus, statuses
+from shoal_hub.compositions.tables import CompositionAssignment, CompositionRow
 from shoal_hub.database import utc_now
 from shoal_hub.dependencies import DeviceOperator, Reading, Viewer, Writing
 from shoal_hub.devices.placement_tables import Scope
@@ -71,8 +72,7 @@ class CompositionPublic(BaseModel):
 @router.get("", responses=documented(401, 403))
 def list_compositions(session: Reading, _viewer: Viewer) -> list[CompositionPublic]:
     """List compositions by name."""
-    rows = session.exec(select(CompositionRow).order_by(col(CompositionRow.name)))
-    return [_public(session, one) for one in rows]
+    return _publics(session, session.exec(select(CompositionRow).order_by(col(CompositionRow.name))).all())
 
 
 @router.post("", status_code=201, responses=documented(400, 401, 403, 404, 409, 413, 422))
@@ -80,10 +80,9 @@ def create(body: CompositionCreate, session: Writing, operator: DeviceOperator) 
     """Compose models under a name of their own. What could not be served by the members' newest versions is refused."""
     now = utc_now()
     create_composition(session, body.name, body.form, by=operator.name, now=now)
-    for group in body.groups:
-        assign(session, body.name, "groups", group, by=operator.name, now=now)
-    for device_id in body.devices:
-        assign(session, body.name, "devices", device_id, by=operator.name, now=now)
+    targets: list[tuple[Scope, str]] = [("groups", one) for one in body.groups]
+    targets += [("devices", one) for one in body.devices]
+    assign(session, body.name, targets, by=operator.name, now=now)
     return _public(session, find_composition(session, body.name))
 
 
@@ -145,7 +144,7 @@ def list_composition_devices(
 
 
 def _assign(session: Session, name: str, scope: Scope, target: str, by: str) -> CompositionPublic:
-    assign(session, name, scope, target, by=by, now=utc_now())
+    assign(session, name, [(scope, target)], by=by, now=utc_now())
     return _public(session, find_composition(session, name))
 
 
@@ -155,8 +154,20 @@ def _unassign(session: Session, name: str, scope: Scope, target: str, by: str) -
 
 
 def _public(session: Session, row: CompositionRow) -> CompositionPublic:
+    return _publics(session, [row])[0]
+
+
+def _publics(session: Session, rows: Sequence[CompositionRow]) -> list[CompositionPublic]:
     session.flush()
-    assigned = assignments_of(session, [row.name])
+    names = [row.name for row in rows]
+    counts = count_told(session, names)
+    assigned: dict[str, list[CompositionAssignment]] = {name: [] for name in names}
+    for one in assignments_of(session, names):
+        assigned[one.name].append(one)
+    return [_shown(row, assigned[row.name], counts[row.name]) for row in rows]
+
+
+def _shown(row: CompositionRow, assigned: Sequence[CompositionAssignment], device_count: int) -> CompositionPublic:
     form = FORM.validate_python(row.form)
     parts = form.members if isinstance(form, Ensemble) else form.stages
     return CompositionPublic(
@@ -170,5 +181,5 @@ def _public(session: Session, row: CompositionRow) -> CompositionPublic:
         set_at=row.set_at,
         groups=[one.target for one in assigned if one.scope == "groups"],
         devices=[one.target for one in assigned if one.scope == "devices"],
-        device_count=count_devices(session, row.name),
+        device_count=device_count,
     )

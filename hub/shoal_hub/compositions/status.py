@@ -64,11 +64,6 @@ def statuses(session: Session, name: str, *, limit: int, offset: int) -> list[Co
     return found
 
 
-def count_devices(session: Session, name: str) -> int:
-    """Return how many devices a composition is assigned to."""
-    return len(told_devices(session, [name])[name])
-
-
 def _left_out(session: Session, name: str, device_ids: list[str]) -> dict[str, str]:
     """Return for which of these devices another wish came before, or there was no room, and why."""
     rows = select(DesiredRow.device_id, DesiredRow.conflicts).where(col(DesiredRow.device_id).in_(device_ids))

@@ -1,11 +1,12 @@
 """Routes of feature sets: list, set, look at one, remove; whom they are assigned to, and how their devices are."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, WrapValidator
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from shoal_contract.features import DesiredFeatures
 from shoal_contract.ids import DeviceId, Name
@@ -14,9 +15,17 @@ from shoal_hub.dependencies import DeviceOperator, Reading, Viewer, Writing
 from shoal_hub.devices.placement_tables import Scope
 from shoal_hub.error_response import documented
 from shoal_hub.features.assign import assign, unassign
-from shoal_hub.features.sets import assignments_of, find_set, find_version, put_set, remove_set, versions_of
+from shoal_hub.features.sets import (
+    assignments_of,
+    current_versions,
+    find_set,
+    find_version,
+    put_set,
+    remove_set,
+    versions_of,
+)
 from shoal_hub.features.status import FeatureDeviceStatus, count_devices, statuses
-from shoal_hub.features.tables import FeatureSet, FeatureSetVersion
+from shoal_hub.features.tables import FeatureAssignment, FeatureSetVersion
 from shoal_hub.requests import Line, RowNumber
 from shoal_hub.strict_body import strictly
 
@@ -61,7 +70,11 @@ class FeatureSetDetail(FeatureSetSummary):
 @router.get("", responses=documented(401, 403))
 def list_features(session: Reading, _viewer: Viewer) -> list[FeatureSetSummary]:
     """List sets by name."""
-    return [_summary(session, one) for one in session.exec(select(FeatureSet).order_by(col(FeatureSet.name)))]
+    newest = current_versions(session)
+    assigned: dict[str, list[FeatureAssignment]] = {one.name: [] for one in newest}
+    for one in assignments_of(session, assigned):
+        assigned[one.name].append(one)
+    return [_summary(one, assigned[one.name]) for one in newest]
 
 
 @router.put("/{name}", responses=documented(400, 401, 403, 404, 409, 413, 422))
@@ -136,7 +149,7 @@ def _detail(session: Session, name: str, number: int | None = None) -> FeatureSe
     session.flush()
     found, shown = find_set(session, name), find_version(session, name, number)
     return FeatureSetDetail(
-        **_summary(session, found).model_dump(),
+        **_summary(find_version(session, name, found.version), assignments_of(session, [name])).model_dump(),
         number=shown.number,
         body=DesiredFeatures.model_validate(shown.body),
         versions=[_version(one) for one in versions_of(session, name)],
@@ -144,12 +157,10 @@ def _detail(session: Session, name: str, number: int | None = None) -> FeatureSe
     )
 
 
-def _summary(session: Session, found: FeatureSet) -> FeatureSetSummary:
-    newest = find_version(session, found.name, found.version)
-    assigned = assignments_of(session, [found.name])
+def _summary(newest: FeatureSetVersion, assigned: Sequence[FeatureAssignment]) -> FeatureSetSummary:
     return FeatureSetSummary(
-        name=found.name,
-        version=found.version,
+        name=newest.name,
+        version=newest.number,
         set_by=newest.set_by,
         set_at=newest.set_at,
         pipelines=sorted(newest.body["pipelines"]),

@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, and_, col, delete, select
 
 from shoal_contract.features import DesiredFeatures
-from shoal_hub.database import AdvisoryLock, add_unless_there, announce, hold
+from shoal_hub.database import AdvisoryLock, add_unless_there, announce, hold, is_among
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.events.record import record_event
 from shoal_hub.features.check import check_set
@@ -43,6 +43,13 @@ def find_version(session: Session, name: str, number: int | None = None) -> Feat
     if found is None:
         raise NotFoundError(f"no version {number} of features {name}", f"list them: shoal features show {name}")
     return found
+
+
+def current_versions(session: Session) -> Sequence[FeatureSetVersion]:
+    """Return the newest version of each set, by name."""
+    is_newest = FeatureSet.name == FeatureSetVersion.name, FeatureSet.version == FeatureSetVersion.number
+    wanted = select(FeatureSetVersion).join(FeatureSet, and_(*is_newest))
+    return session.exec(wanted.order_by(FeatureSetVersion.name)).all()
 
 
 def versions_of(session: Session, name: str) -> Sequence[FeatureSetVersion]:
@@ -105,7 +112,7 @@ def remove_set(session: Session, name: str, *, by: str) -> FeatureSet:
 
 def assignments_of(session: Session, names: Collection[str]) -> Sequence[FeatureAssignment]:
     """Return whom sets are assigned to, by set and target."""
-    wanted = select(FeatureAssignment).where(col(FeatureAssignment.name).in_(names))
+    wanted = select(FeatureAssignment).where(is_among(col(FeatureAssignment.name), names))
     return session.exec(
         wanted.order_by(FeatureAssignment.name, FeatureAssignment.scope, FeatureAssignment.target)
     ).all()

@@ -1,12 +1,16 @@
 """What no device could serve is refused, by words that say what and what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
+from sqlmodel import Session
 from tests.hub.compositions.fleet import Fleet
 from tests.simulators.compositions import CASCADE, ENSEMBLE, IMAGE, SCORES
 
+from shoal_contract.compositions import Cascade
+from shoal_hub.compositions.kept import create_composition
 from shoal_hub.database import utc_now
 from shoal_hub.errors import ConflictError
 from shoal_hub.registry.register import _model
@@ -92,6 +96,33 @@ def test_a_name_is_one_things_alone(sqlite_fleet: Fleet) -> None:
         pytest.raises(ConflictError, match="a composition of this name"),
     ):
         _model(session, "faces", "", utc_now())
+
+
+def test_of_a_model_and_a_composition_made_at_once_the_second_finds_the_name_taken(fleet: Fleet) -> None:
+    form = Cascade.model_validate(CASCADE)
+    makers: list[tuple[Callable[[Session, str], object], str]] = [
+        (lambda session, name: create_composition(session, name, form, by="ada", now=utc_now()), "a model of"),
+        (lambda session, name: _model(session, name, "", utc_now()), "a composition of"),
+    ]
+
+    def make(number: int, name: str) -> None:
+        with fleet.hub.database.transaction() as session:
+            makers[number][0](session, name)
+
+    for number, (make_first, _) in enumerate(makers):
+        with ThreadPoolExecutor(1) as pool:
+            with fleet.hub.database.transaction() as session:
+                make_first(session, f"hands-{number}")
+                making = pool.submit(make, 1 - number, f"hands-{number}")
+                assert not wait([making], timeout=0.5).done, "it waits until the first is there for all to see"
+            with pytest.raises(ConflictError, match=makers[1 - number][1]):
+                making.result(20)
+
+
+def test_a_text_that_only_looks_like_nul_is_taken(sqlite_fleet: Fleet) -> None:
+    named = {"model": "small", "confidence": 0.5, "inputs": {r"image\u0000": "image"}}
+    others = {"model": "large", "inputs": {r"image\u0000": "image"}}
+    assert sqlite_fleet.create(form=cascade(named, others)).status_code == 201
 
 
 def test_a_text_with_nul_and_one_that_is_too_large_are_refused(sqlite_fleet: Fleet) -> None:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 from tests.hub.compositions.fleet import Fleet
+from tests.hub.statements import statements
 from tests.simulators.compositions import CASCADE, ENSEMBLE
 from tests.simulators.tiny_model import TinyVersion
 
@@ -37,6 +38,30 @@ def test_a_composition_is_made_with_whom_it_is_for_listed_and_removed_everywhere
     assert fleet.told() == sorted([one, two])
     assert [fleet.composed(device_id) for device_id in (one, two)] == [{}, {}]
     assert fleet.client.get("/api/v1/compositions/faces").status_code == 404
+
+
+def test_a_list_takes_as_many_statements_for_many_as_for_one(fleet: Fleet) -> None:
+    one, two, three = fleet.ids
+    fleet.send("POST", "/groups", name="shop", devices=[two, three])
+    made = [fleet.create("faces", groups=["shop"], devices=[one]).json()]
+    with statements(fleet.hub.database) as of_one:
+        assert fleet.client.get("/api/v1/compositions").json() == made
+    made += [fleet.create(f"hands-{number}", devices=[one, two][:number]).json() for number in range(3)]
+    with statements(fleet.hub.database) as of_four:
+        assert fleet.client.get("/api/v1/compositions").json() == made
+    assert [composition["device_count"] for composition in made] == [3, 0, 1, 2]
+    assert of_four == of_one
+
+
+def test_many_targets_are_told_by_as_many_changes_as_one(fleet: Fleet) -> None:
+    one, two, three = fleet.ids
+    changes = []
+    for number, devices in enumerate(([one], [one, two, three, one])):
+        with statements(fleet.hub.database) as seen:
+            assert fleet.create(f"faces-{number}", devices=devices).json()["devices"] == sorted(set(devices))
+        changes.append(seen.count("DELETE"))
+    assert changes[0] == changes[1] > 0
+    assert fleet.told() == fleet.ids
 
 
 def test_another_form_is_the_next_version_and_the_same_again_is_none(fleet: Fleet) -> None:
@@ -104,7 +129,7 @@ def test_two_are_assigned_at_once(fleet: Fleet) -> None:
             assigning = pool.submit(assign_too)
             assert begun.wait(20)
             time.sleep(0.3)  # until it waits for this transaction, which nobody tells of
-            assign(session, "faces", "devices", one, by="ada", now=utc_now())
+            assign(session, "faces", [("devices", one)], by="ada", now=utc_now())
         assigning.result(20)
     fleet.told()
     assert sorted(fleet.composed(one)) == ["faces", "hands"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.hub.features.fleet import Fleet
+from tests.hub.statements import statements
 from tests.simulators.feature_sets import VIBRATION, features
 
 from shoal_contract.features import DesiredFeatures
@@ -30,6 +31,20 @@ def test_a_set_has_a_version_for_each_time_that_it_was_set_to_something_else(fle
     former = fleet.client.get("/api/v1/features/pumps?version=1").json()
     assert former["body"] == DesiredFeatures.model_validate(features()).model_dump(mode="json")
     assert fleet.client.get("/api/v1/features/pumps?version=3").status_code == 404
+
+
+def test_a_list_takes_as_many_statements_for_many_as_for_one(fleet: Fleet) -> None:
+    seen = []
+    for name in ("pumps", "valves", "wells"):
+        fleet.set(name)
+        fleet.assign(name, device_id=fleet.ids[0])
+        with statements(fleet.hub.database) as of_this:
+            listed = fleet.client.get("/api/v1/features").json()
+        seen.append(of_this)
+    assert [(one["name"], one["version"], one["devices"]) for one in listed] == [
+        (name, 1, fleet.ids[:1]) for name in ("pumps", "valves", "wells")
+    ]
+    assert seen == [seen[0]] * 3
 
 
 def test_only_so_many_versions_are_kept(sqlite_fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
