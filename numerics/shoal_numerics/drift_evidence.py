@@ -11,16 +11,20 @@ What it leans on: that the variation of windows is seen by comparing neighbours,
 forgets within some `_LAG` windows. A cycle slower than that, of more than the tolerance, is drift.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.e_values import start_weight
 from shoal_numerics.errors import DriftError
 from shoal_numerics.histogram import Histogram
 from shoal_numerics.watched_shares import Shares, WatchedShares
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 STAKES = (0.03, 0.1, 0.25, 0.5, 0.85)
 """What is bet on: that a share lies above its bound by so much of what is left up to 1."""
@@ -32,8 +36,8 @@ _LAG = 8
 """Windows apart that are taken for independent of each other, and from one start of bets to the next."""
 _LEAST_VARIANCE = 0.01
 """Below which the variance of a share is not used to learn how much windows vary."""
-_LARGEST = np.float32(1e22)
-_MOST_NATS = np.float32(36.0)
+_LARGEST = 1e22
+_MOST_NATS = 36.0
 """By which one window may multiply a bet: with the largest capital it stays within float32."""
 
 

@@ -3,12 +3,17 @@
 Two e-values average to one again, whatever depends on what; so do starts that are weighted by at most 1 in all.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from shoal_numerics.errors import DriftError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 _START_SCALE = 0.4739
 """1 / Σ 1 / (n ln² n) over n from 2 on, rounded down."""

@@ -3,14 +3,19 @@
 A distribution has moved by a distance (Kolmogorov-Smirnov's, at these quantiles) if one of the shares has.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoal_numerics.errors import DriftError
 from shoal_numerics.histogram import Histogram
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Below which the shares of a numeric feature are taken, at the nearest edges."""
@@ -58,7 +63,7 @@ class WatchedShares:
         return is_missing
 
     @classmethod
-    def of(cls, reference: Histogram, categorical: Sequence[int] = ()) -> "WatchedShares":
+    def of(cls, reference: Histogram, categorical: Sequence[int] = ()) -> WatchedShares:
         """Choose the shares of a reference.
 
         Args:
@@ -80,7 +85,8 @@ class WatchedShares:
         feature = np.repeat(np.arange(count), [len(found) for found in ranges])
         starts = reference.edges.bin_offsets[feature]
         flat = np.array([pair for found in ranges for pair in found], dtype=np.int64)
-        chosen = cls(count, feature, flat[:, 0] + starts, flat[:, 1] + starts, *_EMPTY)
+        unknown_yet = np.empty(0), np.empty(0, dtype=np.int64)
+        chosen = cls(count, feature, flat[:, 0] + starts, flat[:, 1] + starts, *unknown_yet)
         found = chosen.shares_of(reference)
         return cls(count, feature, chosen.first, chosen.stop, np.nan_to_num(found.share), found.size)
 
@@ -91,9 +97,6 @@ class WatchedShares:
         size = np.where(self.is_missing, window.row_count, window.samples[self.feature])
         share = np.divide(counted, size, out=np.full(len(size), np.nan), where=size > 0)
         return Shares(share, size)
-
-
-_EMPTY = (np.empty(0), np.empty(0, dtype=np.int64))
 
 
 def _ranges(counts: NDArray[np.int64], is_categorical: bool) -> list[tuple[int, int]]:
