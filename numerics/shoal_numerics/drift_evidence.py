@@ -34,9 +34,13 @@ MAX_REFERENCE_Z = 10
 MAX_WARM_UP_WINDOWS = 10_000
 _LAG = 8
 """Windows apart that are taken for independent of each other, and from one start of bets to the next."""
+_LEARN_EVERY = 16
+"""Windows after which what was learned is looked at again. It is bet by another so many later: a shift that has just
+come must not pass for variation."""
 _LEAST_VARIANCE = 0.01
 """Below which the variance of a share is not used to learn how much windows vary."""
-_LARGEST = 1e22
+_LARGEST = 1e12
+"""Of a bet: more than a million features need, and gone the sooner when the data comes back."""
 _MOST_NATS = 36.0
 """By which one window may multiply a bet: with the largest capital it stays within float32."""
 
@@ -90,6 +94,7 @@ class DriftEvidence:
         self._pool = 2 * watched.feature + watched.is_missing
         self._variation = np.zeros((2, self._pools))
         self._pairs = np.zeros((2, self._pools))
+        self._inflation = self._next_inflation = np.ones(self._pools)
         self._warm_sum = np.zeros(count)
         self._warm_size = np.zeros(count)
         self.windows = 0
@@ -112,6 +117,10 @@ class DriftEvidence:
                 self._recentre()
             self._bet(shares)
         self._learn(shares)
+        if self.windows >= warm_up and (self.windows - warm_up) % _LEARN_EVERY == 0:
+            learned = self._learned()
+            self._inflation = self._next_inflation if self.windows > warm_up else learned
+            self._next_inflation = learned
 
     def values(self) -> NDArray[np.float64]:
         """Return the e-value of each feature now, (features,) float64; 0 until bets have begun."""
@@ -126,7 +135,7 @@ class DriftEvidence:
             self._capital += np.float32(start_weight(since // _LAG + 1))
         is_seen = shares.size > 0
         share = np.where(is_seen, shares.share, 0.0)
-        weight = np.where(is_seen, shares.size / self._inflation()[self._pool], 0.0).astype(np.float32)
+        weight = np.where(is_seen, shares.size / self._inflation[self._pool], 0.0).astype(np.float32)
         for capital, (won, lost), seen in zip(self._capital, self._odds, (share, 1 - share), strict=True):
             nats = (lost + seen.astype(np.float32) * (won - lost)) * weight
             np.multiply(capital, np.exp(np.minimum(nats, _MOST_NATS)), out=capital)
@@ -151,7 +160,7 @@ class DriftEvidence:
 
     def _recentre(self) -> None:
         expected = self._warm_sum / np.maximum(self._warm_size, 1)
-        self._odds = self._odds_against(expected, self._warm_size, self._inflation()[self._pool])
+        self._odds = self._odds_against(expected, self._warm_size, self._inflation[self._pool])
 
     def _learn(self, shares: Shares) -> None:
         """Learn how far windows differ that are one and `_LAG` apart, in units of independent values' variance."""
@@ -167,7 +176,7 @@ class DriftEvidence:
             self._pairs[row] += np.bincount(self._pool, is_known, self._pools)
         self._recent[slot], self._sizes[slot] = shares.share, shares.size
 
-    def _inflation(self) -> NDArray[np.float64]:
+    def _learned(self) -> NDArray[np.float64]:
         """Return by how much sums over windows vary more than independent values would, at least 1; (pools,) float64.
 
         Of an autoregression that is (1 + rho) / (1 - rho) times the variance of windows far apart.
