@@ -41,6 +41,8 @@ _LEAST_VARIANCE = 0.01
 """Below which the variance of a share is not used to learn how much windows vary."""
 _LARGEST = 1e12
 """Of a bet: more than a million features need, and gone the sooner when the data comes back."""
+_MUCH = 100.0
+"""E-value from which on it is looked at whether the data has come back."""
 _MOST_NATS = 36.0
 """By which one window may multiply a bet: with the largest capital it stays within float32."""
 
@@ -98,7 +100,8 @@ class DriftEvidence:
         self._warm_sum = np.zeros(count)
         self._warm_size = np.zeros(count)
         self.windows = 0
-        self._odds = self._odds_against(watched.expected, watched.reference_size, np.ones(count))
+        self._expected = watched.expected
+        self._odds = self._odds_against(self._expected, watched.reference_size, np.ones(count))
 
     def add(self, window: Histogram) -> None:
         """Take the next window, counted over the reference's edges; one without rows says nothing."""
@@ -117,6 +120,7 @@ class DriftEvidence:
                 self._recentre()
             self._bet(shares)
         self._learn(shares)
+        self._forget()
         if self.windows >= warm_up and (self.windows - warm_up) % _LEARN_EVERY == 0:
             learned = self._learned()
             self._inflation = self._next_inflation if self.windows > warm_up else learned
@@ -141,6 +145,20 @@ class DriftEvidence:
             np.multiply(capital, np.exp(np.minimum(nats, _MOST_NATS)), out=capital)
         np.minimum(self._capital, _LARGEST, out=self._capital)
 
+    def _forget(self) -> None:
+        """Halve what is held against a feature whose last windows look like the reference: less is always allowed.
+
+        Bets on small shifts would take hundreds of windows to lose what they have won.
+        """
+        is_held = self.values() >= _MUCH
+        if not is_held.any():
+            return
+        sizes = np.where(np.isnan(self._recent), 0, self._sizes)
+        share = np.nansum(self._recent * sizes, axis=0) / np.maximum(sizes.sum(axis=0), 1)
+        is_away = np.abs(share - self._expected) > self._settings.tolerance
+        is_back = np.bincount(self._watched.feature, is_away, self._watched.features) == 0
+        self._capital *= np.where(is_held & is_back, 0.5, 1.0).astype(np.float32)[self._watched.feature]
+
     def _odds_against(
         self, expected: NDArray[np.float64], size: NDArray[Any], inflation: NDArray[np.float64]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -159,8 +177,8 @@ class DriftEvidence:
         return odds
 
     def _recentre(self) -> None:
-        expected = self._warm_sum / np.maximum(self._warm_size, 1)
-        self._odds = self._odds_against(expected, self._warm_size, self._inflation[self._pool])
+        self._expected = self._warm_sum / np.maximum(self._warm_size, 1)
+        self._odds = self._odds_against(self._expected, self._warm_size, self._inflation[self._pool])
 
     def _learn(self, shares: Shares) -> None:
         """Learn how far windows differ that are one and `_LAG` apart, in units of independent values' variance."""

@@ -89,7 +89,7 @@ def test_evidence_goes_when_the_data_comes_back() -> None:
     streams = Streams(2)
     streams.run(60)
     assert streams.run(30, shift=of_three(1.0, 2)).any()
-    streams.run(80)
+    streams.run(60)
     assert not e_benjamini_hochberg(streams.evidence.values(), 0.05).any()
 
 
