@@ -42,7 +42,7 @@ def upper_gamma(a: ArrayLike, x: ArrayLike) -> NDArray[np.float64]:
     Returns:
         The broadcast shape, 0 to 1; NaN where either is NaN or out of its range.
     """
-    shape, point = (np.array(each) for each in np.broadcast_arrays(np.float64(a), np.float64(x)))
+    shape, point = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.asarray(x, dtype=np.float64))
     with np.errstate(invalid="ignore"):
         is_number = (shape > 0) & (point >= 0) & np.isfinite(shape)
     safe = np.where(is_number, shape, 1.0)

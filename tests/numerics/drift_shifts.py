@@ -1,11 +1,12 @@
 """Samples of known shifts, as the tests and `benchmarks/drift_agreement.py` compare them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
+Draw = Callable[[np.random.Generator, int], NDArray[np.floating[Any]]]
 
 
 def _bimodal(share: float) -> Draw:

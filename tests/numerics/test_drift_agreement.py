@@ -1,12 +1,12 @@
-"""What histograms say of drift against what the values themselves say; `benchmarks/drift_agreement.py` has more rows."""
+"""What histograms say of drift against what the values say; `benchmarks/drift_agreement.py` has more of it."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.numerics.drift_shifts import CONCENTRATED, CONTINUOUS, pair
 
 from shoal_numerics import Histogram, HistogramEdges, ks_distance, ks_resolution
-from tests.numerics.drift_shifts import CONCENTRATED, CONTINUOUS, pair
 
 stats = pytest.importorskip("scipy.stats")
 
