@@ -61,8 +61,8 @@ def upper_gamma(a: ArrayLike, x: ArrayLike) -> NDArray[np.float64]:
 
 def _lower_series(a: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return Σ xⁿ / (a (a + 1) … (a + n)), which times xᵃ e⁻ˣ / Γ(a) is P(a, x)."""
-    term = 1.0 / a
-    total = term.copy()
+    term: NDArray[np.float64] = 1.0 / a
+    total: NDArray[np.float64] = term.copy()
     for step in range(1, _MOST_STEPS):
         term = term * x / (a + step)
         total = total + term
@@ -75,8 +75,8 @@ def _upper_fraction(a: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[n
     """Return the continued fraction which times xᵃ e⁻ˣ / Γ(a) is Q(a, x); for x from a + 1 on."""
     b = x + 1.0 - a
     c = np.full_like(b, 1.0 / _SMALLEST)
-    d = 1.0 / b
-    fraction = d.copy()
+    d: NDArray[np.float64] = 1.0 / b
+    fraction: NDArray[np.float64] = d.copy()
     for step in range(1, _MOST_STEPS):
         part = step * (a - step)
         b = b + 2.0
