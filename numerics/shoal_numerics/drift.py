@@ -184,7 +184,7 @@ def ks_resolution(first: Histogram, second: Histogram) -> NDArray[np.float64]:
     before_left[starts] = before_right[starts] = 0.0
     inside = np.maximum(left - before_right, right - before_left)
     at_edges = np.abs(left - right)
-    highest = np.maximum.reduceat(np.where(_has_one_value(first), at_edges, inside), starts)
+    highest = np.maximum.reduceat(np.where(first.edges.has_one_value, at_edges, inside), starts)
     resolution: NDArray[np.float64] = np.maximum(highest - np.maximum.reduceat(at_edges, starts), 0.0)
     return resolution
 
@@ -272,21 +272,6 @@ def _distribution(histogram: Histogram) -> NDArray[np.float64]:
     samples[samples == 0] = np.nan
     shares: NDArray[np.float64] = (_cumulated_before(histogram) + histogram.counts) / samples
     return shares
-
-
-def _has_one_value(histogram: Histogram) -> NDArray[np.bool_]:
-    """Mark the bins between neighbouring float32, (bins of all features,) bool; see `HistogramEdges.equal_mass`."""
-    values, offsets = histogram.edges.values, histogram.edges.bin_offsets
-    # Below zero itself lies the negative of the smallest normal number.
-    is_next = (values[1:] == np.nextafter(values[:-1], np.float32(np.inf))) | (
-        (values[1:] == 0) & (values[:-1] >= -np.finfo(np.float32).tiny) & (values[:-1] < 0)
-    )
-    feature = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets) - 1)
-    pair = np.flatnonzero(is_next & (feature[1:] == feature[:-1]))
-    has_one_value = np.zeros(int(offsets[-1]), dtype=np.bool_)
-    # Edge i of all belongs to bin i + feature, which ends there.
-    has_one_value[pair + 1 + feature[pair]] = True
-    return has_one_value
 
 
 def _counts_by_group(
