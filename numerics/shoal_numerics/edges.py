@@ -89,6 +89,22 @@ class HistogramEdges:
         return digest.hexdigest()
 
     @cached_property
+    def has_one_value(self) -> NDArray[np.bool_]:
+        """Which bins lie between neighbouring float32, as `equal_mass` gives a frequent value: (bins of all,) bool.
+
+        The bin of zero begins at the negative of the smallest normal number; subnormal ones in it count as zero.
+        """
+        low, high = self.values[:-1], self.values[1:]
+        is_next = high == np.nextafter(low, np.float32(np.inf))
+        is_next |= (high == 0) & (low < 0) & (low >= np.float32(-_SMALLEST_NORMAL))
+        feature = np.repeat(np.arange(self.feature_count), np.diff(self.offsets))
+        places = 1 + np.flatnonzero(is_next & (feature[1:] == feature[:-1]))
+        has_one_value = np.zeros(self.bin_total, dtype=np.bool_)
+        # The bin that ends at an edge comes as far behind as there are features before it, each with an open bin more.
+        has_one_value[places + feature[places]] = True
+        return has_one_value
+
+    @cached_property
     def _keys(self) -> NDArray[np.int64]:
         """One sorted array for all features: the feature in the high half, the edge's order in the low one."""
         feature = np.repeat(np.arange(self.feature_count, dtype=np.int64), np.diff(self.offsets))
