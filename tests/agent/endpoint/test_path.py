@@ -30,7 +30,7 @@ async def test_a_path_at_which_another_listens_is_refused_and_left_alone(tmp_pat
     path = tmp_path / "asked"
     async with anyio.create_task_group() as group:
         await group.start(_listener().serve, Address(path=path))
-        with pytest.raises(EndpointError, match="another process listens at") as refused:
+        with pytest.raises(EndpointError, match="another process listens at") as refused, anyio.fail_after(10):
             await _listener().serve(Address(path=path))
         assert "stop that process, or choose another path" in refused.value.remedy
         async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path)), base_url="http://x") as client:

@@ -101,6 +101,7 @@ async def test_who_has_connected_is_handed_over_when_the_socket_is_closed(tmp_pa
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     process = await asyncio.create_subprocess_exec("true")
     await process.wait()
+    theirs.setblocking(False)  # noqa: FBT003 - as the socket has it
     with ours, theirs, anyio.fail_after(10):
         shared = SharedSocket(tmp_path / "asked", lambda: [Child(_plan(tmp_path), process, ours)])
         async with anyio.create_task_group() as group:
