@@ -1,10 +1,15 @@
 """One HTTP/1.1 connection: each request is answered before the next one has its turn, and nobody is waited for long."""
 
 import asyncio
+import fcntl
 import math
+import socket
+import struct
+import termios
 from collections import deque
 from collections.abc import Awaitable
 from contextlib import aclosing
+from functools import partial
 from logging import getLogger
 from typing import Final, Protocol, cast
 
@@ -19,7 +24,7 @@ _log = getLogger(__name__)
 _ONE_WRITE_BYTES: Final = 64 * 1024
 """An answer of at most this size is copied behind its head, which takes less than a second system call."""
 _FAREWELL_S: Final = 0.5
-"""How long a stop waits for an idle peer of TLS to say farewell, too: one that does not read never does."""
+"""How long a stop waits, once all is sent, for a peer of TLS to say farewell, too: one that does not read does not."""
 
 
 class Owner(Protocol):
@@ -195,9 +200,19 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self._current is None and not self._waiting:
             self._close()
             if self._is_encrypted:
-                self._loop.call_later(_FAREWELL_S, self._transport.abort)
+                self._loop.call_later(_FAREWELL_S / 2, self._await_farewell)
         elif self._is_streaming and self._task is not None:
             self._task.cancel()
+
+    def _await_farewell(self, *, was_sent: bool = False) -> None:
+        """Cut off a peer that says nothing, once all was sent at two looks: between them, what was held back comes."""
+        if self._is_lost:
+            return
+        is_sent = self._drained is None and _unsent_bytes(self._transport) == 0
+        if is_sent and was_sent:
+            self._transport.abort()
+        else:
+            self._loop.call_later(_FAREWELL_S / 2, partial(self._await_farewell, was_sent=is_sent))
 
     def abort(self) -> None:
         """Close at once."""
@@ -332,6 +347,20 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.deadline_s = self._loop.time() + self._limits.linger_s
         if not self._transport.is_closing():  # closed twice, one of TLS can not be aborted any more
             self._transport.close()
+
+
+def _unsent_bytes(transport: asyncio.Transport) -> int:
+    """Return how many bytes wait for the peer's system; 0 once nothing does.
+
+    Encrypted, an answer goes at once to a transport below, whose buffer TLS does not show: when that is full, the
+    farewell is held back here; when it is not empty, the system has bytes to send, too.
+    """
+    connection: socket.socket = transport.get_extra_info("socket")
+    try:
+        [queued] = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
+    except (OSError, ValueError):  # closed, and about to be told lost
+        return 0
+    return transport.get_write_buffer_size() + int(queued)
 
 
 def _failed(request: Request, error: Exception) -> Response:

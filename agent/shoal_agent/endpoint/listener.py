@@ -116,41 +116,47 @@ class Listener:
         if address.handed is not None:
             await self._take_handed(address.handed, task_status)
             return
-        bound = _bind(address)
+        place = None if address.path is None else bind_path(address.path)
+        bound = _bind(address) if place is None else place.bound
         port = 0 if address.path is not None else int(bound.getsockname()[1])
         try:
-            await self._accept(bound, address, lambda: task_status.started(port))
+            await self._accept(bound, address.tls, place, lambda: task_status.started(port))
         finally:
             with anyio.CancelScope(shield=True):
                 await self._stop()
-            if address.path is not None:
-                with suppress(OSError):
-                    address.path.unlink()
 
     async def _take_handed(self, channel: socket.socket, task_status: TaskStatus[int]) -> None:
-        with channel:
-            try:
+        try:
+            with channel:
                 task_status.started(0)
                 await take_handed(channel, lambda: HttpConnection(self))
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._stop()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._stop()
 
-    async def _accept(self, bound: socket.socket, address: Address, on_ready: Callable[[], None]) -> None:
+    async def _accept(
+        self,
+        bound: socket.socket,
+        tls: ssl.SSLContext | None,
+        place: "BoundPath | None",
+        on_ready: Callable[[], None],
+    ) -> None:
         """Take connections until cancelled; then none comes any more."""
-        if address.tls is not None:
+        if tls is not None:
             timeout_s = self.limits.read_timeout_s
-            handshakes = Handshakes(address.tls, lambda: HttpConnection(self), self._has_room, timeout_s)
+            handshakes = Handshakes(tls, lambda: HttpConnection(self), self._has_room, timeout_s)
             with bound:
                 on_ready()
                 await handshakes.take(bound)
         loop = asyncio.get_running_loop()
-        make = loop.create_unix_server if address.path is not None else loop.create_server
+        make = loop.create_server if place is None else loop.create_unix_server
         server = await make(lambda: HttpConnection(self), sock=bound, backlog=_BACKLOG)
         try:
             on_ready()
             await anyio.sleep_forever()
         finally:
+            if place is not None:
+                place.unlink()
             server.close()
 
     def take(self, connection: HttpConnection) -> bool:
@@ -224,8 +230,6 @@ class Listener:
 
 
 def _bind(address: Address) -> socket.socket:
-    if address.path is not None:
-        return bind_path(address.path)
     if address.host not in LOOPBACK and address.tls is None:
         message = (
             f"opening the local endpoint: host {address.host!r} found, expected one of {', '.join(LOOPBACK)}, "
@@ -243,24 +247,69 @@ def _bind(address: Address) -> socket.socket:
     return bound
 
 
-def bind_path(path: Path) -> socket.socket:
+@dataclass(frozen=True)
+class BoundPath:
+    """A Unix-domain socket at its path.
+
+    Attributes:
+        bound: The socket.
+        path: Where.
+        identity: Device and inode of the path; no other gets that inode before the socket is closed.
+    """
+
+    bound: socket.socket
+    path: Path
+    identity: tuple[int, int]
+
+    def unlink(self) -> None:
+        """Take the path away, unless it is another socket's by now, or this one is closed."""
+        with suppress(OSError):
+            if self.bound.fileno() >= 0 and self.identity == _identity(self.path):
+                self.path.unlink()
+
+
+def bind_path(path: Path) -> BoundPath:
     """Bind a Unix-domain socket that its owner and group may use; what a killed agent left behind is replaced.
 
     Raises:
-        EndpointError: It can not be bound.
+        EndpointError: It can not be bound, or another process listens there.
     """
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-            path.unlink()
+        _remove_left(path)
         old_mask = os.umask(0o117)
         try:
             bound.bind(str(path))
         finally:
             os.umask(old_mask)
+        return BoundPath(bound, path, _identity(path))
+    except EndpointError:
+        bound.close()
+        raise
     except OSError as error:
         bound.close()
         message = f"opening the local endpoint: {path} cannot be bound ({error.strerror or error})"
         raise EndpointError(message, "choose a path of at most 107 characters in a folder of the agent's") from error
-    return bound
+
+
+def _remove_left(path: Path) -> None:
+    """Take a socket away at which nobody listens any more."""
+    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)  # noqa: FBT003 - as the socket has it
+        try:
+            asking.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except BlockingIOError:  # somebody listens, and has no room at the moment
+            pass
+    message = f"opening the local endpoint: another process listens at {path}"
+    raise EndpointError(message, "stop that process, or choose another path")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino

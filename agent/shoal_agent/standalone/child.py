@@ -34,14 +34,16 @@ class Child:
         self.models: dict[str, str] = {}
         self._process = process
         self._channel = channel
+        self._is_stopping = False
 
     @classmethod
     async def start(cls, plan: WorkerPlan) -> "Child":
         """Start a worker, and tell it who it is."""
-        with ExitStack() as given:
-            ours, theirs = _channel(given) if plan.socket is not None else (None, None)
+        with ExitStack() as unless_started, ExitStack() as given:
+            ours, theirs = _channel(unless_started, given) if plan.socket is not None else (None, None)
             plan = plan.model_copy(update={"handed": theirs and theirs.fileno()})
             process = await cls._begin(() if theirs is None else (theirs.fileno(),))
+            unless_started.pop_all()
         child = cls(plan, process, ours)
         child._write(plan.model_dump_json())
         return child
@@ -69,17 +71,18 @@ class Child:
 
     async def listen(self, hear: Callable[["Child", Said], None]) -> int:
         """Hear what it says until it has ended; return its exit status."""
-        while line := await self._process.stdout.readline() if self._process.stdout else b"":
-            try:
-                said = Said.model_validate_json(line)
-            except ValidationError:
-                _log.warning("worker %d said %r, which is not understood", self.plan.number, line[:200])
-                continue
-            if said.kind == "serves":
-                self.models, self.own_port = said.models, said.own_port
-            hear(self, said)
-        if self._channel is not None:
-            self._channel.close()
+        try:
+            while line := await self._process.stdout.readline() if self._process.stdout else b"":
+                try:
+                    said = Said.model_validate_json(line)
+                except ValidationError:
+                    _log.warning("worker %d said %r, which is not understood", self.plan.number, line[:200])
+                    continue
+                if said.kind == "serves" and not self._is_stopping:
+                    self.models, self.own_port = said.models, said.own_port
+                hear(self, said)
+        finally:
+            self._close_channel()
         return await self._process.wait()
 
     def hand_over(self, connection: socket.socket) -> bool:
@@ -87,7 +90,12 @@ class Child:
         return self._channel is not None and hand_over(self._channel, connection)
 
     async def stop(self) -> None:
-        """Have it end once what is in flight is answered; a worker that does not is killed."""
+        """Have it end once what is in flight is answered; a worker that does not is killed.
+
+        No connection goes to it any more; those that were handed over have come before it learns of its end.
+        """
+        self._is_stopping, self.own_port = True, 0
+        self._close_channel()
         if self._process.stdin is not None:
             self._process.stdin.close()
         with anyio.move_on_after(_STOP_S):
@@ -98,13 +106,16 @@ class Child:
             self._process.kill()
         await self._process.wait()
 
+    def _close_channel(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
     def _write(self, line: str) -> None:
         if self._process.stdin is not None and not self._process.stdin.is_closing():
             self._process.stdin.write(line.encode() + b"\n")
 
 
-def _channel(given: ExitStack) -> tuple[socket.socket, socket.socket]:
+def _channel(unless_started: ExitStack, given: ExitStack) -> tuple[socket.socket, socket.socket]:
     """Return the parent's end, and the worker's, which is closed here once the worker has it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    given.enter_context(theirs)
-    return ours, theirs
+    return unless_started.enter_context(ours), given.enter_context(theirs)

@@ -81,11 +81,11 @@ class Server:
                     for number in range(1, self._settings.workers + 1):
                         group.start_soon(self._keep, self._plan.model_copy(update={"number": number}))
                     group.start_soon(self._tend)
-                    if shared is not None:
-                        group.start_soon(self._accept, shared)
-                    await _wait_for_stop()
+                    await self._accept_until_stop(shared)
                 finally:
                     self._is_stopping = True
+                    if shared is not None:
+                        shared.close()  # before the workers are stopped, which still take who has connected
                     with anyio.CancelScope(shield=True):
                         await self._stop_children()
                 group.cancel_scope.cancel()
@@ -107,6 +107,13 @@ class Server:
         shared = SharedSocket(self._plan.socket, lambda: [one for one in self._children.values() if one.own_port])
         held.callback(shared.close)
         return shared
+
+    async def _accept_until_stop(self, shared: SharedSocket | None) -> None:
+        async with anyio.create_task_group() as accepting:
+            if shared is not None:
+                accepting.start_soon(self._accept, shared)
+            await _wait_for_stop()
+            accepting.cancel_scope.cancel()
 
     async def _accept(self, shared: SharedSocket) -> None:
         await self._all_serve.wait()

@@ -27,7 +27,7 @@ class SharedSocket:
     """Accepts at a path.
 
     Args:
-        path: Where; what a killed server left behind is replaced.
+        path: Where; what a killed server left behind is replaced, and one that is alive is left alone.
         serving: Gives the workers that serve.
 
     Raises:
@@ -35,15 +35,15 @@ class SharedSocket:
     """
 
     def __init__(self, path: Path, serving: Callable[[], Sequence[Child]]) -> None:
-        self._path = path
         self._serving = serving
-        self._bound = bind_path(path)
+        self._place = bind_path(path)
+        self._bound = self._place.bound
+        self._bound.setblocking(False)  # noqa: FBT003 - as the socket has it
         self._turn = 0
 
     async def accept(self) -> None:
         """Take connections until cancelled; one for which no worker is there is closed."""
         loop = asyncio.get_running_loop()
-        self._bound.setblocking(False)  # noqa: FBT003 - as the socket has it
         self._bound.listen(_BACKLOG)
         while True:
             try:
@@ -56,10 +56,14 @@ class SharedSocket:
                 self._hand_over(connection)
 
     def close(self) -> None:
-        """Listen no more, and take the path away."""
+        """Listen no more, take the path away, and hand over who has connected already; not while `accept` runs."""
+        self._place.unlink()
+        with suppress(OSError):  # nobody is left, or nobody was listened for
+            while True:
+                connection, _ = self._bound.accept()
+                with connection:
+                    self._hand_over(connection)
         self._bound.close()
-        with suppress(OSError):
-            self._path.unlink()
 
     def _hand_over(self, connection: socket.socket) -> None:
         """Give a connection to the worker whose turn it is, or to the next one that takes it."""
@@ -69,4 +73,4 @@ class SharedSocket:
             if child.hand_over(connection):
                 self._turn = child.plan.number
                 return
-        _log.warning("a connection to %s is closed: no worker takes it", self._path)
+        _log.warning("a connection to %s is closed: no worker takes it", self._place.path)

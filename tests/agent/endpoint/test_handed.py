@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -38,7 +39,7 @@ async def channel(tmp_path: Path) -> AsyncIterator[socket.socket]:
 
 
 async def test_a_connection_that_is_handed_over_is_answered(channel: socket.socket, tmp_path: Path) -> None:
-    bound = bind_path(tmp_path / "asked")
+    bound = bind_path(tmp_path / "asked").bound
     bound.listen()
     bound.setblocking(False)  # noqa: FBT003 - as the socket has it
 
@@ -71,3 +72,47 @@ async def test_it_ends_with_the_process_that_accepts(tmp_path: Path) -> None:
         async with anyio.create_task_group() as group:
             await group.start(listener.serve, Address(path=tmp_path / "asked", handed=theirs))
             ours.close()
+
+
+async def test_a_stop_answers_who_was_handed_over_and_refuses_who_comes_later(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    entered, gate = anyio.Event(), anyio.Event()
+
+    async def slow(_: Request) -> Response:
+        entered.set()
+        await gate.wait()
+        return json_response("slow")
+
+    listener = Listener(Router([Route("/asked", {"GET": _answer}), Route("/slow", {"GET": slow})]))
+    pairs = [socket.socketpair() for _ in range(5)]
+    with ours, ExitStack() as held, anyio.fail_after(30):
+        peers = [held.enter_context(peer) for peer, _ in pairs]
+        connections = [held.enter_context(connection) for _, connection in pairs]
+        for peer, path in zip(peers, ["slow", *["asked"] * 4], strict=True):
+            peer.setblocking(False)  # noqa: FBT003 - as the socket has it
+            peer.sendall(f"GET /{path} HTTP/1.1\r\nHost: device\r\n\r\n".encode())
+        async with anyio.create_task_group() as outer, anyio.create_task_group() as group:
+            await group.start(listener.serve, Address(path=tmp_path / "asked", handed=theirs))
+            assert hand_over(ours, connections[0])
+            connections[0].close()
+            await entered.wait()
+            for connection in connections[1:4]:
+                assert hand_over(ours, connection)
+                connection.close()
+
+            async def read() -> None:
+                for peer in peers[1:4]:
+                    assert (await _read_all(peer)).startswith(b"HTTP/1.1 200 ")
+                assert not hand_over(ours, connections[4]), "nobody would read it"
+                gate.set()
+                assert (await _read_all(peers[0])).endswith(b'"slow"')
+
+            outer.start_soon(read)
+            group.cancel_scope.cancel()
+
+
+async def _read_all(peer: socket.socket) -> bytes:
+    found = b""
+    while piece := await asyncio.get_running_loop().sock_recv(peer, 65536):
+        found += piece
+    return found
