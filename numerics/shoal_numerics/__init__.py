@@ -42,8 +42,10 @@ from shoal_numerics.kolmogorov import kolmogorov_p_value
 from shoal_numerics.packing import pack_counts, unpack_counts
 from shoal_numerics.sample_statistics import STATISTICS, sample_statistics
 from shoal_numerics.update_coding import decode_update, encode_update, weighted_mean, weights_sha256
+from shoal_numerics.window_counts import MAX_WINDOW_ROWS, WindowCounts
 
 __all__ = [
+    "MAX_WINDOW_ROWS",
     "STATISTICS",
     "AlphaBudget",
     "Arm",
@@ -71,6 +73,7 @@ __all__ = [
     "ThresholdResult",
     "UpdateError",
     "Verdict",
+    "WindowCounts",
     "apply_delta",
     "benjamini_hochberg",
     "best_delta",

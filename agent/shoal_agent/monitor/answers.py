@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ StreamKey = tuple[str, int, str]
 """Model, version and hash of the manifest."""
 Fate = Literal["taken", "unknown", "late", "repeated", "ambiguous", "wrong_version", "misfit"]
 """What became of the labels of one request; see `LabelError` for all but the first."""
+Given: TypeAlias = tuple[str, int, float]
+"""An answer's id, how many of its samples have labels, and when it was given, in seconds of a clock that only rises."""
+_KEPT_TOGETHER: Final = 256
+"""Labels of several answers that may stay in memory as long as one of them is remembered."""
 REFUSED: Final[tuple[Fate, ...]] = ("unknown", "late", "repeated", "ambiguous", "wrong_version", "misfit")
 
 
@@ -56,7 +60,7 @@ class LabelError(AgentError):
         self.fate = fate
 
 
-@dataclass
+@dataclass(slots=True)
 class Answer:
     """An answer that is remembered; `predicted` is (samples,) int32, and None once it was labelled."""
 
@@ -111,26 +115,34 @@ class Answers:
         """Return how many samples still wait for their labels."""
         return self._samples
 
-    def remember(self, stream: StreamKey, answer_id: str, predicted: NDArray[np.int64]) -> None:
-        """Remember an answer; if an earlier one of its id waits for labels, the id names neither from now on.
+    def remember(self, stream: StreamKey, given: Sequence[Given], labels: NDArray[np.int32]) -> None:
+        """Remember answers; if an earlier one of an id waits for labels, the id names neither from now on.
 
         Args:
             stream: What answered.
-            answer_id: What the answer is called.
-            predicted: (samples,) int64 labels that were chosen.
+            given: The answers, in order.
+            labels: (samples of all of them,) int32 that were chosen.
         """
-        place, bounds, now_s = (stream[0], answer_id), self._settings, self._monotonic()
-        is_ambiguous = self._waits(place, now_s)
-        self._forget(place)
-        if not 0 < len(answer_id) <= bounds.max_id_chars:
-            return
-        if is_ambiguous:
-            self._answers[place] = Answer(stream, None, now_s, is_ambiguous=True)
-        elif 0 < len(predicted) <= bounds.max_samples_each:
-            self._answers[place] = Answer(stream, predicted.astype(np.int32), now_s)
-            self._samples += len(predicted)
-        while len(self._answers) > bounds.max_answers or self._samples > bounds.max_samples:
-            self._forget(next(iter(self._answers)))
+        known, bounds, start = self._answers, self._settings, 0
+        is_small = len(labels) <= _KEPT_TOGETHER
+        for answer_id, samples, at_s in given:
+            place = (stream[0], answer_id)
+            is_ambiguous = place in known and self._waits(place, at_s)
+            if place in known:
+                self._forget(place)
+            end = start + samples
+            if not 0 < len(answer_id) <= bounds.max_id_chars:
+                pass
+            elif is_ambiguous:
+                known[place] = Answer(stream, None, at_s, is_ambiguous=True)
+            elif 0 < samples <= bounds.max_samples_each:
+                mine = labels[start:end]
+                known[place] = Answer(stream, mine if is_small else mine.copy(), at_s)
+                self._samples += samples
+            start = end
+            while len(known) > bounds.max_answers or self._samples > bounds.max_samples:
+                _, oldest = known.popitem(last=False)
+                self.settle(oldest)
 
     def find(self, model: str, answer_id: str, version: int | None, doing: str) -> Answer:
         """Return an answer.

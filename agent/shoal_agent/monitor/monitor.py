@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
+from typing import NamedTuple
 
 from shoal_agent.engines import Array
 from shoal_agent.monitor.answers import REFUSED, Answers, Fate, LabelError, LabelSettings, StreamKey
+from shoal_agent.monitor.budget import SketchBudget
 from shoal_agent.monitor.rows import rows_of, scores_of
+from shoal_agent.monitor.single import SingleForm
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.serving.models import ServedModel
+from shoal_agent.settings import MonitorSettings
 from shoal_contract.desired import DesiredConfig
 from shoal_numerics import HistogramError
 
@@ -36,6 +41,14 @@ class Labelled:
     correct: int
 
 
+class _Usual(NamedTuple):
+    """How a version's usual request looks, and its sketch: most requests are like the ones before."""
+
+    form: SingleForm
+    sketch: WindowSketch
+    key: StreamKey
+
+
 class Monitor:
     """One sketch for each version that answers requests; safe for use by several threads.
 
@@ -46,7 +59,8 @@ class Monitor:
     Args:
         clock: Gives the time at which a window begins, aware UTC.
         labels: Bounds of the answers that are remembered until their labels come back.
-        monotonic: Seconds that only rise, for their age.
+        monotonic: Seconds that only rise, for their age and for what watching costs.
+        settings: What watching may cost.
     """
 
     def __init__(
@@ -54,11 +68,17 @@ class Monitor:
         clock: Callable[[], datetime] = _now,
         labels: LabelSettings = LabelSettings(),  # noqa: B008 - frozen
         monotonic: Callable[[], float] = time.monotonic,
+        settings: MonitorSettings = MonitorSettings(),  # noqa: B008 - frozen
     ) -> None:
         self._clock = clock
+        self._monotonic = monotonic
+        self._budget = SketchBudget(settings, monotonic())
         self._lock = threading.Lock()
         self._sketches: dict[StreamKey, WindowSketch] = {}
         self._edges: dict[StreamKey, BaselineEdges | None] = {}
+        self._usual: dict[int, _Usual] = {}
+        """By the version's object; of windows that are not taken yet."""
+        self._latest: _Usual | None = None
         self._answers = Answers(labels, monotonic)
         self._fates: dict[Fate, int] = dict.fromkeys(("taken", *REFUSED), 0)
 
@@ -79,14 +99,23 @@ class Monitor:
             latency_ms: From the request's last byte to its answer.
             answer_id: What the answer is called: its labels come back under this.
         """
+        with self._lock:
+            usual = self._usual.get(id(served))
+            if usual is not None and usual.form.is_of(served):
+                row, scores = usual.form.take(inputs, outputs, usual.sketch.answers.score_bytes)
+                if row is not None:
+                    if usual is not self._latest:
+                        self._edges[usual.key] = self._edges.pop(usual.key)
+                        self._latest = usual
+                    usual.sketch.add_one(row, answer_id, scores, latency_ms, self._monotonic())
+                    return
         rows = rows_of(served, inputs)
-        scores = scores_of(served, outputs, len(rows))
-        labels, confidence = scores.argmax(axis=1), scores.max(axis=1)
+        found = scores_of(served, outputs, len(rows))
         with self._lock:
             sketch = self._sketch(served)
             if sketch is not None:
-                sketch.add(rows, labels, confidence, latency_ms)
-                self._answers.remember(_stream_of(served), answer_id, labels)
+                sketch.add(rows, answer_id, found, latency_ms, self._monotonic())
+                self._latest = self._usual[id(served)] = _Usual(SingleForm(served), sketch, _stream_of(served))
 
     def observe_error(self, served: ServedModel) -> None:
         """Count one request that got an error instead of an answer."""
@@ -109,6 +138,8 @@ class Monitor:
         """
         doing = f"taking the labels of answer {answer_id[:64]!r}{f' of {model}' if model is not None else ''}"
         with self._lock:
+            for sketch in self._sketches.values():
+                sketch.answers.settle()
             try:
                 named = model if model is not None else self._answers.only_model(answer_id, doing)
                 counted = self._label(named, answer_id, labels, version, doing)
@@ -133,7 +164,7 @@ class Monitor:
         self._answers.settle(answer)
         sketch = self._sketches.get(answer.stream)
         if sketch is None:
-            sketch = self._sketches[answer.stream] = WindowSketch(edges, self._clock())
+            sketch = self._begin(answer.stream, edges)
         sketch.labelled_answers += 1
         sketch.labelled += len(labels)
         sketch.correct += correct
@@ -147,6 +178,10 @@ class Monitor:
         with self._lock:
             finished = [key for key, sketch in self._sketches.items() if _is_finished(sketch, now, config)]
             taken = [(key, self._sketches.pop(key)) for key in finished]
+            if taken:
+                self._usual.clear()
+            for _, sketch in taken:
+                sketch.answers.settle()
         return [sketch.finish(*key, ended_at=now) for key, sketch in taken]
 
     def _sketch(self, served: ServedModel) -> WindowSketch | None:
@@ -156,11 +191,17 @@ class Monitor:
         if sketch is None:
             if edges is None:
                 return None
-            sketch = self._sketches[key] = WindowSketch(edges, self._clock())
+            sketch = self._begin(key, edges)
+        return sketch
+
+    def _begin(self, key: StreamKey, edges: BaselineEdges) -> WindowSketch:
+        sketch = WindowSketch(edges, self._clock(), self._budget, partial(self._answers.remember, key))
+        self._sketches[key] = sketch
         return sketch
 
     def _edges_of(self, key: StreamKey, served: ServedModel) -> BaselineEdges | None:
         """Return the edges of a version's baseline, None where they are unusable; the last few that answered stay."""
+        self._latest = None
         if key in self._edges:
             found = self._edges[key] = self._edges.pop(key)
             return found
@@ -172,6 +213,7 @@ class Monitor:
         mine = [one for one in self._edges if one[0] == served.name]
         for former in mine[: len(mine) + 1 - _VERSIONS]:
             del self._edges[former]
+        self._usual.clear()
         self._edges[key] = edges
         return edges
 
@@ -181,5 +223,5 @@ def _stream_of(served: ServedModel) -> StreamKey:
 
 
 def _is_finished(sketch: WindowSketch, now: datetime, config: DesiredConfig) -> bool:
-    is_full = max(sketch.answers + sketch.errors, sketch.labelled_answers) >= config.window_requests
+    is_full = max(sketch.answered + sketch.errors, sketch.labelled_answers) >= config.window_requests
     return is_full or (now - sketch.started_at).total_seconds() >= config.window_s

@@ -170,7 +170,7 @@ def test_what_is_remembered_is_bounded_and_the_latest(steps: list[tuple[int, int
         answer_id = f"{number}" if number < 3 else f"n{next(serial)}"
         if waiting.pop(answer_id, 0):
             ambiguous.add(answer_id)
-        answers.remember(STREAM, answer_id, np.zeros(samples, dtype=np.int64))
+        answers.remember(STREAM, [(answer_id, samples, 0.0)], np.zeros(samples, dtype=np.int32))
         if answer_id in ambiguous:
             waiting[answer_id] = 0
         elif 0 < samples <= bounds.max_samples_each:

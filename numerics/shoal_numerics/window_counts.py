@@ -1,0 +1,62 @@
+"""The counts of one window on a device, in half the memory of `Histogram`: a window is bounded, a fleet is not.
+
+What comes out is a `Histogram`, which merges, packs and compares.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoal_numerics.edges import HistogramEdges
+from shoal_numerics.errors import HistogramError
+from shoal_numerics.histogram import Histogram
+
+MAX_WINDOW_ROWS: Final = (1 << 31) - 1
+"""Rows of one window; no count of a bin can overflow, as each row is counted once in each feature."""
+
+
+class WindowCounts:
+    """Counts per bin and missing values per feature, 4 bytes each. Not safe for concurrent use.
+
+    Args:
+        edges: The bins.
+    """
+
+    def __init__(self, edges: HistogramEdges) -> None:
+        self._edges = edges
+        self._counts: NDArray[np.uint32] = np.zeros(edges.bin_total, dtype=np.uint32)
+        self._missing: NDArray[np.uint32] = np.zeros(edges.feature_count, dtype=np.uint32)
+        self._rows = 0
+
+    @property
+    def room(self) -> int:
+        """Rows that may still be added."""
+        return MAX_WINDOW_ROWS - self._rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the counts."""
+        return self._counts.nbytes + self._missing.nbytes
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Count rows.
+
+        Args:
+            rows: (n, features) float32; NaN counts as missing, infinities fall into the outer bins.
+
+        Raises:
+            HistogramError: Another number of features than the edges have, or more rows than `room`.
+        """
+        if rows.shape != (len(rows), self._edges.feature_count) or len(rows) > self.room:
+            message = (
+                f"Adding {rows.shape} values to a window's counts: expected {self._edges.feature_count} features and "
+                f"at most {self.room} rows. End the window before."
+            )
+            raise HistogramError(message)
+        self._edges.count(rows, self._counts, self._missing)
+        self._rows += len(rows)
+
+    def histogram(self) -> Histogram:
+        """Return what was counted so far."""
+        return Histogram(self._edges, self._counts.astype(np.int64), self._missing.astype(np.int64))
