@@ -58,7 +58,7 @@ class BinTable:
             counts: (bin_total,) whole numbers, feature after feature; the caller sees to it that they do not overflow.
             missing: (features,) whole numbers, the NaN values.
         """
-        rows_at_once = max(1, _VALUES_AT_ONCE // self._features)
+        rows_at_once = max(1, len(self._groups) * _VALUES_AT_ONCE // self._features)
         with np.errstate(over="ignore", under="ignore"):
             for start in range(0, len(rows), rows_at_once):
                 self._count(np.ascontiguousarray(rows[start : start + rows_at_once]), counts, missing)
@@ -147,11 +147,13 @@ def _plan(values: NDArray[np.float32], offsets: NDArray[np.int64]) -> list[_Part
     choices = [(kind, cells) for cells in dict.fromkeys(sizes) for kind in _MAPS]
     steps = np.stack([_steps(_crowds(values, offsets, kind, cells)) for kind, cells in choices])
     worst = steps.max(axis=1)
-    is_common = worst.min() <= _FEW_STEPS
-    best = np.full(len(lengths), worst.argmin()) if is_common else steps.argmin(axis=0)
+    if worst.min() <= _FEW_STEPS:
+        return [_Part(np.arange(len(lengths)), *choices[worst.argmin()])]
+    finest = steps[-len(_MAPS) :]
+    best = finest.argmin(axis=0)
     parts = [
-        _Part(np.flatnonzero((best == place) & ((steps[place] > _FEW_STEPS) == is_slow)), kind, cells)
-        for place, (kind, cells) in enumerate(choices)
+        _Part(np.flatnonzero((best == place) & ((finest[place] > _FEW_STEPS) == is_slow)), kind, cells)
+        for place, (kind, cells) in enumerate(choices[-len(_MAPS) :])
         for is_slow in (False, True)
     ]
     return [part for part in parts if len(part.columns)]
