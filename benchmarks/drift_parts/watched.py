@@ -28,9 +28,7 @@ def watched(reference: NDArray[np.float32]) -> ServedModel:
     scores = np.random.default_rng(9).random((len(reference), 1)).astype(np.float32)
     features = _baselines(HistogramEdges.equal_mass(reference, BINS))
     [confidence] = _baselines(HistogramEdges.equal_mass(scores, CONFIDENCE_BINS))
-    baseline = Baseline(
-        samples=len(reference), features=features, predictions=(1,) * CLASSES, confidence=confidence
-    )
+    baseline = Baseline(samples=len(reference), features=features, predictions=(1,) * CLASSES, confidence=confidence)
     variant = tiny.onnx_variant()
     engine = load_engine(tiny.path_of(variant), variant, tiny.INPUTS, tiny.OUTPUTS)
     manifest = tiny.tiny_manifest().model_copy(update={"baseline": baseline})

@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-VALUES_A_LINE: Final = 1024
+VALUES_A_LINE: Final = 4096
 """Parameters of features are repeated to lines of about so many, as numpy is slow on short ones."""
 _SMALLEST_NORMAL: Final = float(np.finfo(np.float32).tiny)
 _LARGEST_SCALE: Final = 1e38
@@ -38,7 +38,9 @@ class LinearCells:
     def __init__(self, first: NDArray[np.float32], last: NDArray[np.float32], cells: int) -> None:
         begins = np.arange(len(first)) * cells
         span = last.astype(np.float64) - first
-        scale = np.clip((cells - 2) / np.where(span > 0, span, 1), _SMALLEST_NORMAL, _LARGEST_SCALE).astype(np.float32)
+        # One edge alone is as far from zero as it is: so many of its products do not overflow.
+        span = np.where(span > 0, span, 1 + np.abs(first.astype(np.float64)))
+        scale = np.clip((cells - 2) / span, _SMALLEST_NORMAL, _LARGEST_SCALE).astype(np.float32)
         self._scale = _line(scale)
         # The product is rounded as it will be, so that the first edge lies in the first cell but one.
         self._shift = _line((1 - first.astype(np.float64) * scale + begins).astype(np.float32))

@@ -14,7 +14,7 @@ from shoal_numerics.bin_cells import VALUES_A_LINE, Cells, LinearCells, OrderCel
 
 MAX_CELLS: Final = 1 << 18
 """Cells of one table over all features, 4 bytes each; with many features each has fewer, and more comparisons."""
-_VALUES_AT_ONCE: Final = 16_384
+_VALUES_AT_ONCE: Final = 32_768
 """Values that are binned together: what is needed beside them stays in a processor's cache."""
 _CELLS_A_BIN: Final = (2, 8)
 _FEW_STEPS: Final = 2
@@ -64,18 +64,18 @@ class BinTable:
                 self._count(np.ascontiguousarray(rows[start : start + rows_at_once]), counts, missing)
 
     def _count(self, rows: NDArray[np.float32], counts: NDArray[_Number], missing: NDArray[_Number]) -> None:
-        is_missing = np.isnan(rows)
-        if is_missing.any():
+        least = np.minimum.reduce(rows.reshape(-1))
+        has_missing = bool(least != least)  # noqa: PLR0124 - NaN is the least where any is, and not itself
+        if has_missing:
+            is_missing = np.isnan(rows)
             # They are counted in the first bin of their feature, and taken out of it again.
             rows = np.where(is_missing, np.float32(-np.inf), rows)
-            found = np.count_nonzero(is_missing, axis=0)
-            np.add(missing, found, out=missing, casting="unsafe")
-        else:
-            found = None
         for group in self._groups:
             group.count(rows, counts)
-        if found is not None:
-            counts[self._first_bins] -= found.astype(counts.dtype)
+        if has_missing:
+            found = np.count_nonzero(is_missing, axis=0).astype(counts.dtype)
+            missing += found
+            counts[self._first_bins] -= found
 
 
 class _Group:
@@ -118,9 +118,10 @@ class _Group:
         """Add rows without missing values to (bin_total,) counts."""
         flat = (rows if self._columns is None else rows[:, self._columns]).reshape(-1)
         whole = len(flat) - len(flat) % self._width
-        for values in (flat[:whole].reshape(-1, self._width), flat[whole:]):
-            if values.size:
-                self._add(self._find(values).reshape(-1), counts)
+        if whole:
+            self._add(self._find(flat[:whole].reshape(-1, self._width)).reshape(-1), counts)
+        if whole < len(flat):
+            self._add(self._find(flat[whole:] if whole else flat), counts)
 
     def _add(self, bins: NDArray[np.int32], counts: NDArray[_Number]) -> None:
         if self._places is not None:

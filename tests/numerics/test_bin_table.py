@@ -74,6 +74,7 @@ def around(edges: HistogramEdges, seed: int) -> Floats:
 
 @given(st.lists(EDGES, min_size=1, max_size=5), st.integers(0, 2**32 - 1))
 @example([[float(edge) for edge in range(100)], [], [0.0]], 0)
+@example([[3.4028235e38], [-3.4028235e38], [1e-45], [-3.4028235e38, 3.4028235e38]], 0)
 def test_any_edges_and_any_values_are_counted_as_by_a_binary_search(lists: list[list[float]], seed: int) -> None:
     edges = HistogramEdges.from_lists([np.unique(np.array(one, dtype=np.float32) + 0).tolist() for one in lists])
     rows = around(edges, seed)

@@ -13,7 +13,7 @@ from shoal_agent.monitor.answers import Given
 from shoal_contract.telemetry import LATENCY_EDGES_MS
 from shoal_numerics import HistogramEdges
 
-BUFFER_ANSWERS: Final = 48
+BUFFER_ANSWERS: Final = 192
 BUFFER_SCORES: Final = 64 * 1024
 _FLOAT32_BYTES: Final = 4
 _NO_LABELS: Final = np.empty(0, dtype=np.int32)
@@ -35,6 +35,8 @@ class AnswerSketch:
     def __init__(self, confidence: HistogramEdges, classes: int, remember: Remember) -> None:
         self.score_bytes = 0
         """Of one sample's scores, where such have come before; 0 until then."""
+        self._most = BUFFER_ANSWERS
+        self._settled = 0
         self._edges = confidence
         self._remember = remember
         self._predictions = np.zeros(classes, dtype=np.int64)
@@ -45,12 +47,17 @@ class AnswerSketch:
         self._latencies_ms: list[float] = []
         self._answers: list[Given] = []
 
+    @property
+    def count(self) -> int:
+        """How many answers came."""
+        return self._settled + len(self._answers)
+
     def add_one(self, answer_id: str, scores: bytes, latency_ms: float, now_s: float) -> None:
         """Count an answer of one sample: its scores are float32 as this machine has it, `score_bytes` long, or none."""
         self._scores += scores
         self._latencies_ms.append(latency_ms)
         self._answers.append((answer_id, 1 if scores else 0, now_s))
-        if len(self._answers) >= BUFFER_ANSWERS:
+        if len(self._answers) >= self._most:
             self.settle()
 
     def add(self, answer_id: str, scores: NDArray[np.float32], latency_ms: float, now_s: float) -> None:
@@ -60,10 +67,11 @@ class AnswerSketch:
             if row_bytes != self.score_bytes or len(self._scores) + scores.nbytes > BUFFER_SCORES:
                 self.settle()
                 self.score_bytes = row_bytes
+                self._most = max(1, min(BUFFER_ANSWERS, BUFFER_SCORES // row_bytes))
             self._scores += scores.tobytes()
         self._latencies_ms.append(latency_ms)
         self._answers.append((answer_id, len(scores), now_s))
-        if len(self._answers) >= BUFFER_ANSWERS or len(self._scores) > BUFFER_SCORES:
+        if len(self._answers) >= self._most or len(self._scores) > BUFFER_SCORES:
             self.settle()
 
     def settle(self) -> None:
@@ -74,6 +82,7 @@ class AnswerSketch:
         self._scores = bytearray()
         latencies_ms = np.array(self._latencies_ms, dtype=np.float32)[:, np.newaxis]
         _LATENCY_EDGES.count(latencies_ms, self._latency, self._missing)
+        self._settled += len(self._answers)
         self._remember(self._answers, labels)
         self._answers.clear()
         self._latencies_ms.clear()

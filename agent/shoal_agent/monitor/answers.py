@@ -20,8 +20,6 @@ Fate = Literal["taken", "unknown", "late", "repeated", "ambiguous", "wrong_versi
 """What became of the labels of one request; see `LabelError` for all but the first."""
 Given: TypeAlias = tuple[str, int, float]
 """An answer's id, how many of its samples have labels, and when it was given, in seconds of a clock that only rises."""
-_KEPT_TOGETHER: Final = 256
-"""Labels of several answers that may stay in memory as long as one of them is remembered."""
 REFUSED: Final[tuple[Fate, ...]] = ("unknown", "late", "repeated", "ambiguous", "wrong_version", "misfit")
 
 
@@ -60,15 +58,19 @@ class LabelError(AgentError):
         self.fate = fate
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class Answer:
-    """An answer that is remembered; `predicted` is (samples,) int32, and None once it was labelled."""
+    """An answer that is remembered.
+
+    Attributes:
+        stream: What has answered.
+        answer_id: What the answer is called.
+        predicted: (samples,) int32; None once it was labelled.
+    """
 
     stream: StreamKey
+    answer_id: str
     predicted: NDArray[np.int32] | None
-    answered_s: float
-    is_ambiguous: bool = False
-    """Whether another answer of this id still waited for its labels: nobody can say whose are whose."""
 
     def correct(self, labels: Sequence[int], classes: int, doing: str) -> int:
         """Return how many samples were predicted right.
@@ -92,6 +94,20 @@ class Answer:
         return int(np.count_nonzero(self.predicted == np.asarray(labels, dtype=np.int32)))
 
 
+_Kept: TypeAlias = "tuple[StreamKey, int | NDArray[np.int32] | None, float, bool]"
+"""What is kept of an answer, a plain tuple, as most are never read again: what has answered; the label of its one
+sample, or those of several, None once it was labelled; when it was given; and whether another answer of this id still
+waited for its labels, so that nobody can say whose are whose."""
+
+
+def _waiting(kept: _Kept) -> int:
+    """Return how many samples wait for their labels."""
+    predicted = kept[1]
+    if predicted is None:
+        return 0
+    return 1 if isinstance(predicted, int) else len(predicted)
+
+
 class Answers:
     """The latest answers by model and id. Not safe for concurrent use; `Monitor` holds the lock.
 
@@ -103,7 +119,7 @@ class Answers:
     def __init__(self, settings: LabelSettings, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._monotonic = monotonic
-        self._answers: OrderedDict[tuple[str, str], Answer] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._samples = 0
 
     def __len__(self) -> int:
@@ -123,26 +139,20 @@ class Answers:
             given: The answers, in order.
             labels: (samples of all of them,) int32 that were chosen.
         """
-        known, bounds, start = self._answers, self._settings, 0
-        is_small = len(labels) <= _KEPT_TOGETHER
+        known, model, most = self._answers, stream[0], self._settings.max_answers
+        most_samples, most_chars = self._settings.max_samples, self._settings.max_id_chars
+        start, singles = 0, labels.tolist()
         for answer_id, samples, at_s in given:
-            place = (stream[0], answer_id)
-            is_ambiguous = place in known and self._waits(place, at_s)
-            if place in known:
-                self._forget(place)
-            end = start + samples
-            if not 0 < len(answer_id) <= bounds.max_id_chars:
-                pass
-            elif is_ambiguous:
-                known[place] = Answer(stream, None, at_s, is_ambiguous=True)
-            elif 0 < samples <= bounds.max_samples_each:
-                mine = labels[start:end]
-                known[place] = Answer(stream, mine if is_small else mine.copy(), at_s)
-                self._samples += samples
-            start = end
-            while len(known) > bounds.max_answers or self._samples > bounds.max_samples:
+            place = (model, answer_id)
+            if place in known or samples != 1 or not 0 < len(answer_id) <= most_chars:
+                self._remember_other(stream, (answer_id, samples, at_s), labels[start : start + samples])
+            else:
+                known[place] = (stream, singles[start], at_s, False)
+                self._samples += 1
+            start += samples
+            while len(known) > most or self._samples > most_samples:
                 _, oldest = known.popitem(last=False)
-                self.settle(oldest)
+                self._samples -= 1 if oldest[1].__class__ is int else _waiting(oldest)
 
     def find(self, model: str, answer_id: str, version: int | None, doing: str) -> Answer:
         """Return an answer.
@@ -160,14 +170,17 @@ class Answers:
         if found is None:
             message = f"{doing}: no such answer among the last {self._settings.max_answers} since the agent's start"
             raise LabelError("unknown", message, "send labels by the id of the answer, before so many later ones")
-        if found.is_ambiguous:
+        stream, predicted, at_s, is_ambiguous = found
+        if is_ambiguous:
             message = f"{doing}: several answers had this id before their labels came"
             raise LabelError("ambiguous", message, "give each request an id of its own, or none: the agent gives one")
-        if version is not None and version != found.stream[1]:
-            raise LabelError("wrong_version", f"{doing}: version {found.stream[1]} has answered, not {version}")
-        if self._monotonic() - found.answered_s > self._settings.max_age_s:
+        if version is not None and version != stream[1]:
+            raise LabelError("wrong_version", f"{doing}: version {stream[1]} has answered, not {version}")
+        if self._monotonic() - at_s > self._settings.max_age_s:
             raise LabelError("late", f"{doing}: it was answered more than {self._settings.max_age_s:g} s ago")
-        return found
+        if isinstance(predicted, int):
+            predicted = np.array([predicted], dtype=np.int32)
+        return Answer(stream, answer_id, predicted)
 
     def only_model(self, answer_id: str, doing: str) -> str:
         """Return the one model that has answered under an id.
@@ -190,17 +203,25 @@ class Answers:
 
     def settle(self, answer: Answer) -> None:
         """Note that an answer was labelled; only that is remembered of it."""
-        self._samples -= 0 if answer.predicted is None else len(answer.predicted)
-        answer.predicted = None
+        place = (answer.stream[0], answer.answer_id)
+        kept = self._answers[place]
+        self._samples -= _waiting(kept)
+        self._answers[place] = (kept[0], None, *kept[2:])
 
-    def _waits(self, place: tuple[str, str], now_s: float) -> bool:
-        """Whether labels may still come for an earlier answer of a model and id, of which nobody knows which it was."""
-        found = self._answers.get(place)
-        if found is None or now_s - found.answered_s > self._settings.max_age_s:
-            return False
-        return found.is_ambiguous or found.predicted is not None
-
-    def _forget(self, place: tuple[str, str]) -> None:
-        gone = self._answers.pop(place, None)
-        if gone is not None:
-            self.settle(gone)
+    def _remember_other(self, stream: StreamKey, given: Given, labels: NDArray[np.int32]) -> None:
+        """Remember an answer of many samples or none, or of an id that is known or too long."""
+        answer_id, samples, at_s = given
+        place, bounds = (stream[0], answer_id), self._settings
+        earlier = self._answers.pop(place, None)
+        is_ambiguous = False
+        if earlier is not None:
+            self._samples -= _waiting(earlier)
+            _, predicted, earlier_s, was_ambiguous = earlier
+            is_ambiguous = at_s - earlier_s <= bounds.max_age_s and (was_ambiguous or predicted is not None)
+        if not 0 < len(answer_id) <= bounds.max_id_chars:
+            return
+        if is_ambiguous:
+            self._answers[place] = (stream, None, at_s, True)
+        elif 0 < samples <= bounds.max_samples_each:
+            self._answers[place] = (stream, labels.copy(), at_s, False)
+            self._samples += samples

@@ -11,7 +11,7 @@ _BURST_S: Final = 1.0
 
 
 class SketchBudget:
-    """Fills by time, is emptied by values; in any stretch of `t` seconds at most `(t + 2) * max_values_per_s` pass.
+    """Fills by time, is emptied by rows: in any `t` seconds at most `(t + 2) * max_values_per_s` values pass.
 
     One row passes a full budget, however wide it is: the widest model is watched, too, now and then. Not safe for
     concurrent use.
@@ -27,21 +27,29 @@ class SketchBudget:
         self._left = self._burst
         self._filled_s = now_s
 
-    def takes_one(self, width: int, now_s: float) -> bool:
-        """Take out one row, if there is enough.
+    def grant(self, rows: int, width: int, now_s: float) -> int:
+        """Return how many of some rows may be sketched; they count as sketched.
 
         Args:
-            width: Values of a row.
+            rows: How many are wanted.
+            width: Values of each.
             now_s: The clock.
         """
-        if self._left < width:
-            self._fill(now_s)
-            if self._left < min(width, self._burst):
-                return False
-        self._left -= width
-        return True
+        if rows * width > self._left:
+            passed_s = max(0.0, now_s - self._filled_s)
+            self._left = min(self._burst, self._left + passed_s * self._settings.max_values_per_s)
+            self._filled_s = now_s
+        granted = min(rows, int(self._left // width))
+        if not granted and self._left >= self._burst:
+            granted = min(rows, 1)
+        self._left -= granted * width
+        return granted
 
-    def take(self, rows: NDArray[np.float32], now_s: float) -> NDArray[np.float32]:
+    def give_back(self, rows: int, width: int) -> None:
+        """Take back rows that were granted and did not come."""
+        self._left = min(self._burst, self._left + rows * width)
+
+    def choose(self, rows: NDArray[np.float32], now_s: float) -> NDArray[np.float32]:
         """Return the rows of one request that are sketched: all, or some evenly spaced, or none.
 
         Args:
@@ -49,16 +57,5 @@ class SketchBudget:
             now_s: The clock.
         """
         count, width = rows.shape
-        if count * width > self._left:
-            self._fill(now_s)
-        most = min(self._left, self._settings.max_values_per_request)
-        kept = min(count, int(most // width))
-        if not kept and self._left >= self._burst:
-            kept = min(count, 1)
-        self._left -= kept * width
-        return rows if kept == count else rows[np.arange(kept) * count // max(1, kept)]
-
-    def _fill(self, now_s: float) -> None:
-        passed_s = max(0.0, now_s - self._filled_s)
-        self._left = min(self._burst, self._left + passed_s * self._settings.max_values_per_s)
-        self._filled_s = now_s
+        granted = self.grant(min(count, max(1, self._settings.max_values_per_request // width)), width, now_s)
+        return rows if granted == count else rows[np.arange(granted) * count // max(1, granted)]

@@ -23,6 +23,8 @@ class FeatureSketch:
     """
 
     def __init__(self, edges: HistogramEdges, budget: SketchBudget) -> None:
+        self.seen = 0
+        """Rows that came, whether the budget let them in or not."""
         self._width = edges.feature_count
         self.row_bytes = _FLOAT32_BYTES * self._width
         self._budget = budget
@@ -31,44 +33,68 @@ class FeatureSketch:
         self._waiting = memoryview(bytearray(capacity * self.row_bytes))
         self._rows = np.frombuffer(self._waiting, dtype=np.float32).reshape(capacity, self._width)
         self._waiting_bytes = 0
+        self._granted_bytes = 0
+        """Up to where rows may wait: what the budget has granted beforehand."""
 
     @property
     def nbytes(self) -> int:
         """Bytes that grow with the number of features: counts, missing values, waiting rows."""
         return self._counts.nbytes + self._rows.nbytes
 
-    def add_one(self, row: bytes, now_s: float) -> None:
-        """Count one row if the budget lets it in, float32 as this machine has it, `row_bytes` long."""
-        if not self._budget.takes_one(self._width, now_s):
-            return
+    def add_one(self, row: NDArray[np.float32], now_s: float) -> None:
+        """Count one row if the budget lets it in; of any shape that has the features. Copied."""
+        self.seen += 1
         start = self._waiting_bytes
+        if start >= self._granted_bytes:
+            start = self._make_room(now_s)
+            if start >= self._granted_bytes:
+                return
         end = self._waiting_bytes = start + self.row_bytes
-        self._waiting[start:end] = row
-        if end == len(self._waiting):
-            self._flush()
+        self._waiting[start:end] = row.tobytes()
 
     def add(self, rows: NDArray[np.float32], now_s: float) -> None:
         """Count those of (n, features) float32 rows that the budget lets in; copied."""
-        taken = self._budget.take(rows, now_s)
-        filled = self._waiting_bytes // self.row_bytes
-        if filled + len(taken) >= len(self._rows):
+        self.seen += len(rows)
+        taken = self._budget.choose(rows, now_s)
+        if self._waiting_bytes + taken.nbytes > len(self._waiting):
             self._flush()
-            filled = 0
-        if len(taken) >= len(self._rows):
+        if taken.nbytes > len(self._waiting):
             self._bin(taken)
-        else:
-            self._rows[filled : filled + len(taken)] = taken
-            self._waiting_bytes += len(taken) * self.row_bytes
+            return
+        filled = self._waiting_bytes // self.row_bytes
+        self._rows[filled : filled + len(taken)] = taken
+        self._waiting_bytes += taken.nbytes
+        # What was granted for later rows still is, as far as there is room for them.
+        ahead_bytes = self._granted_bytes + taken.nbytes
+        self._granted_bytes = min(ahead_bytes, len(self._waiting))
+        self._budget.give_back((ahead_bytes - self._granted_bytes) // self.row_bytes, self._width)
+
+    def close(self) -> None:
+        """Count no more, and give back what the budget has granted for rows that will not come."""
+        self._budget.give_back((self._granted_bytes - self._waiting_bytes) // self.row_bytes, self._width)
+        self._granted_bytes = self._waiting_bytes
 
     def finish(self) -> Histogram:
-        """Return everything counted."""
+        """Return everything counted; after `close`, which is all that other threads must not come between."""
         self._flush()
         return self._counts.histogram()
 
+    def _make_room(self, now_s: float) -> int:
+        """Have the budget grant rows that may wait, and return where the next one goes."""
+        if self._waiting_bytes == len(self._waiting):
+            self._flush()
+        free = (len(self._waiting) - self._waiting_bytes) // self.row_bytes
+        granted = self._budget.grant(free, self._width, now_s)
+        self._granted_bytes = self._waiting_bytes + granted * self.row_bytes
+        return self._waiting_bytes
+
     def _flush(self) -> None:
-        if self._waiting_bytes:
-            self._bin(self._rows[: self._waiting_bytes // self.row_bytes])
-            self._waiting_bytes = 0
+        """Bin the rows that wait, and give back what was granted for others."""
+        self.close()
+        filled = self._waiting_bytes // self.row_bytes
+        self._waiting_bytes = self._granted_bytes = 0
+        self._bin(self._rows[:filled])
 
     def _bin(self, rows: NDArray[np.float32]) -> None:
-        self._counts.add(rows[: self._counts.room])
+        if len(rows):
+            self._counts.add(rows[: self._counts.room])

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from typing import NamedTuple
 
 from shoal_agent.engines import Array
 from shoal_agent.monitor.answers import REFUSED, Answers, Fate, LabelError, LabelSettings, StreamKey
 from shoal_agent.monitor.budget import SketchBudget
 from shoal_agent.monitor.rows import rows_of, scores_of
-from shoal_agent.monitor.single import SingleForm
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
+from shoal_agent.monitor.usual import UsualRequest
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.serving.models import ServedModel
 from shoal_agent.settings import MonitorSettings
@@ -39,14 +38,6 @@ class Labelled:
     version: int
     labelled: int
     correct: int
-
-
-class _Usual(NamedTuple):
-    """How a version's usual request looks, and its sketch: most requests are like the ones before."""
-
-    form: SingleForm
-    sketch: WindowSketch
-    key: StreamKey
 
 
 class Monitor:
@@ -76,9 +67,9 @@ class Monitor:
         self._lock = threading.Lock()
         self._sketches: dict[StreamKey, WindowSketch] = {}
         self._edges: dict[StreamKey, BaselineEdges | None] = {}
-        self._usual: dict[int, _Usual] = {}
+        self._usual: dict[int, UsualRequest] = {}
         """By the version's object; of windows that are not taken yet."""
-        self._latest: _Usual | None = None
+        self._latest: UsualRequest | None = None
         self._answers = Answers(labels, monotonic)
         self._fates: dict[Fate, int] = dict.fromkeys(("taken", *REFUSED), 0)
 
@@ -101,21 +92,22 @@ class Monitor:
         """
         with self._lock:
             usual = self._usual.get(id(served))
-            if usual is not None and usual.form.is_of(served):
-                row, scores = usual.form.take(inputs, outputs, usual.sketch.answers.score_bytes)
-                if row is not None:
-                    if usual is not self._latest:
-                        self._edges[usual.key] = self._edges.pop(usual.key)
-                        self._latest = usual
-                    usual.sketch.add_one(row, answer_id, scores, latency_ms, self._monotonic())
-                    return
+            if (
+                usual is not None
+                and usual.served() is served
+                and usual.count(inputs, outputs, answer_id, latency_ms, self._monotonic())
+            ):
+                if usual is not self._latest:
+                    self._edges[usual.key] = self._edges.pop(usual.key)
+                    self._latest = usual
+                return
         rows = rows_of(served, inputs)
         found = scores_of(served, outputs, len(rows))
         with self._lock:
             sketch = self._sketch(served)
             if sketch is not None:
                 sketch.add(rows, answer_id, found, latency_ms, self._monotonic())
-                self._latest = self._usual[id(served)] = _Usual(SingleForm(served), sketch, _stream_of(served))
+                self._latest = self._usual[id(served)] = UsualRequest(served, _stream_of(served), sketch)
 
     def observe_error(self, served: ServedModel) -> None:
         """Count one request that got an error instead of an answer."""
@@ -181,7 +173,7 @@ class Monitor:
             if taken:
                 self._usual.clear()
             for _, sketch in taken:
-                sketch.answers.settle()
+                sketch.close()
         return [sketch.finish(*key, ended_at=now) for key, sketch in taken]
 
     def _sketch(self, served: ServedModel) -> WindowSketch | None:
@@ -223,5 +215,5 @@ def _stream_of(served: ServedModel) -> StreamKey:
 
 
 def _is_finished(sketch: WindowSketch, now: datetime, config: DesiredConfig) -> bool:
-    is_full = max(sketch.answered + sketch.errors, sketch.labelled_answers) >= config.window_requests
+    is_full = max(sketch.answers.count + sketch.errors, sketch.labelled_answers) >= config.window_requests
     return is_full or (now - sketch.started_at).total_seconds() >= config.window_s

@@ -54,21 +54,12 @@ class WindowSketch:
 
     def __init__(self, edges: BaselineEdges, started_at: datetime, budget: SketchBudget, remember: Remember) -> None:
         self.started_at = started_at
-        self.answered = 0
         self.errors = 0
         self.labelled_answers = 0
         self.labelled = 0
         self.correct = 0
-        self._samples = 0
         self.features = FeatureSketch(edges.features, budget)
         self.answers = AnswerSketch(edges.confidence, edges.classes, remember)
-
-    def add_one(self, row: bytes, answer_id: str, scores: bytes, latency_ms: float, now_s: float) -> None:
-        """Count one answered request of one sample; see `FeatureSketch.add_one` and `AnswerSketch.add_one`."""
-        self.answered += 1
-        self._samples += 1
-        self.features.add_one(row, now_s)
-        self.answers.add_one(answer_id, scores, latency_ms, now_s)
 
     def add(
         self,
@@ -87,13 +78,16 @@ class WindowSketch:
             latency_ms: The time that the request took.
             now_s: The monotonic clock.
         """
-        self.answered += 1
-        self._samples += len(rows)
         self.features.add(rows, now_s)
         self.answers.add(answer_id, scores, latency_ms, now_s)
 
+    def close(self) -> None:
+        """Count no more; what is shared with other windows is touched for the last time."""
+        self.answers.settle()
+        self.features.close()
+
     def finish(self, model: str, version: int, manifest_sha256: str, ended_at: datetime) -> FinishedWindow:
-        """Return everything counted; packing may take some ten milliseconds for thousands of features."""
+        """Return everything counted, after `close`; packing may take milliseconds for thousands of features."""
         counted = self.features.finish()
         predictions, confidence, latency = self.answers.finish()
         packed = _packed(counted)
@@ -103,8 +97,8 @@ class WindowSketch:
             manifest_sha256=manifest_sha256,
             started_at=self.started_at,
             ended_at=max(ended_at, self.started_at),
-            requests=self.answered + self.errors,
-            samples=self._samples,
+            requests=self.answers.count + self.errors,
+            samples=self.features.seen,
             errors=self.errors,
             features=packed.features,
             missing=packed.missing,
@@ -113,7 +107,7 @@ class WindowSketch:
             latency=latency,
             labelled=self.labelled,
             correct=self.correct,
-            unsketched=self._samples - packed.samples,
+            unsketched=self.features.seen - packed.samples,
         )
 
 
