@@ -46,7 +46,7 @@ def main() -> None:
     data = {name: normal(shape, 1) for name, shape in SHAPES.items()} | {"single": normal(SINGLE, 2)}
     peer = run_peers(data)
     for name in SHAPES:
-        batched(name, data[name], peer["kll_batched_ns"][name], rounds)
+        batched(name, data[name], peer[f"kll_batched_{name}_ns"], rounds)
     for name, (reference, rows) in awkward(1000, 30).items():
         batched(name, rows, None, rounds, reference)
     single(data["single"], peer, rounds)
@@ -63,7 +63,8 @@ def awkward(rows: int, features: int) -> dict[str, tuple[Floats, Floats]]:
     """Return reference and values of data that cells of equal width do not suit, by name."""
 
     def both(shape: Callable[[Floats], NDArray[np.float64]]) -> tuple[Floats, Floats]:
-        return tuple(shape(normal((n, features), n)).astype(np.float32) for n in (REFERENCE_ROWS, rows))  # type: ignore[return-value]
+        reference, values = (shape(normal((n, features), n)).astype(np.float32) for n in (REFERENCE_ROWS, rows))
+        return reference, values
 
     return {
         "far_from_zero": both(lambda x: 1e6 + x.astype(np.float64)),
@@ -76,7 +77,8 @@ def awkward(rows: int, features: int) -> dict[str, tuple[Floats, Floats]]:
 def batched(name: str, rows: Floats, kll_ns: float | None, rounds: int, reference: Floats | None = None) -> None:
     """Print nanoseconds a value, and whether each bin holds what a binary search puts there."""
     is_usual = reference is None
-    edges = HistogramEdges.equal_mass(normal((REFERENCE_ROWS, rows.shape[1]), 0) if is_usual else reference, BINS)
+    known = normal((REFERENCE_ROWS, rows.shape[1]), 0) if reference is None else reference
+    edges = HistogramEdges.equal_mass(known, BINS)
     counts = WindowCounts(edges)
     counts.add(rows)
     wrong = int(np.count_nonzero(counts.histogram().counts != np.concatenate(searched(edges, rows))))
@@ -116,7 +118,7 @@ def single(rows: Floats, peer: dict[str, float], rounds: int) -> None:
     say("drift_single_request", "us/request", ours, peer["river_single_us"], RIVER, rounds, goal, is_held)
 
 
-def memory(kll_bytes: int) -> None:
+def memory(kll_bytes: float) -> None:
     """Print bytes a feature of a window's sketch, its waiting rows included, and of the table that windows share."""
     edges = HistogramEdges.equal_mass(normal((REFERENCE_ROWS, 30), 0), BINS)
     ours = FeatureSketch(edges, SketchBudget(MonitorSettings(), 0.0)).nbytes / edges.feature_count

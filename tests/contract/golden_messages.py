@@ -452,6 +452,11 @@ MESSAGES: Final[dict[str, Golden]] = {
     "reported-carrying": _carrying(),
     "telemetry-heartbeat": Golden(TelemetryMessage(body=_heartbeat()), TelemetryMessage, limits.MAX_REPORT_BYTES),
     "telemetry-window": Golden(TelemetryMessage(body=window()), TelemetryMessage, limits.MAX_REPORT_BYTES),
+    "telemetry-window-sampled": Golden(
+        TelemetryMessage(body=window().model_copy(update={"samples": 170, "unsketched": 50})),
+        TelemetryMessage,
+        limits.MAX_REPORT_BYTES,
+    ),
     "telemetry-shadow": Golden(TelemetryMessage(body=shadow_window()), TelemetryMessage, limits.MAX_REPORT_BYTES),
     "event-deployment": Golden(_event(_deployment_event()), Event, limits.MAX_REPORT_BYTES),
     "event-blob-offer": Golden(

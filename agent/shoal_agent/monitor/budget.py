@@ -39,7 +39,7 @@ class SketchBudget:
             passed_s = max(0.0, now_s - self._filled_s)
             self._left = min(self._burst, self._left + passed_s * self._settings.max_values_per_s)
             self._filled_s = now_s
-        granted = min(rows, int(self._left // width))
+        granted = max(0, min(rows, int(self._left // width)))
         if not granted and self._left >= self._burst:
             granted = min(rows, 1)
         self._left -= granted * width
