@@ -59,9 +59,10 @@ class BinTable:
             missing: (features,) whole numbers, the NaN values.
         """
         rows_at_once = max(1, len(self._groups) * _VALUES_AT_ONCE // self._features)
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore"):
             for start in range(0, len(rows), rows_at_once):
-                self._count(np.ascontiguousarray(rows[start : start + rows_at_once]), counts, missing)
+                part = rows if len(rows) <= rows_at_once else rows[start : start + rows_at_once]
+                self._count(part if part.flags.c_contiguous else np.ascontiguousarray(part), counts, missing)
 
     def _count(self, rows: NDArray[np.float32], counts: NDArray[_Number], missing: NDArray[_Number]) -> None:
         least = np.minimum.reduce(rows.reshape(-1))
@@ -93,11 +94,12 @@ class _Group:
         self._cells = part.kind(*_outer(edges, starts), part.cells)
         self._width = max(1, VALUES_A_LINE // len(order)) * len(order)
         inside = np.bincount(_edge_cells(self._cells, edges, lengths), minlength=len(order) * part.cells)
-        self._strides, padding = _strides(int(inside.max()))
+        strides, padding = _strides(int(inside.max()))
         # Behind the last bin of a feature stand as many that no value reaches as a comparison may look ahead.
         ahead = (1 + padding) * order
         self._upper = np.full(len(edges) + (1 + padding) * len(order), np.inf, dtype=np.float32)
         self._upper[np.repeat(ahead, lengths) + np.arange(len(edges))] = edges
+        self._steps = [(stride, self._upper[stride - 1 :]) for stride in strides]
         self._table = (np.cumsum(inside) - inside + np.repeat(ahead, part.cells)).astype(np.int32)
         is_whole = len(order) == len(offsets) - 1
         self._columns = None if is_whole else part.columns
@@ -134,8 +136,8 @@ class _Group:
 
     def _find(self, values: NDArray[np.float32]) -> NDArray[np.int32]:
         bins: NDArray[np.int32] = self._table.take(self._cells.of(values, slice(0, values.shape[-1])))
-        for stride in self._strides:
-            is_above = values > self._upper[stride - 1 :].take(bins)
+        for stride, upper in self._steps:
+            is_above = values > upper.take(bins)
             bins += is_above if stride == 1 else np.multiply(is_above, stride, dtype=np.int32)
         return bins
 

@@ -95,8 +95,10 @@ class AnswerSketch:
     def _labels(self) -> NDArray[np.int32]:
         """Return the label of each sample that waits, counted with its score."""
         scores = np.frombuffer(self._scores, dtype=np.float32).reshape(-1, self.score_bytes // _FLOAT32_BYTES)
-        labels: NDArray[np.int32] = scores.argmax(axis=1).astype(np.int32)
-        self._edges.count(scores.max(axis=1, keepdims=True), self._confidence, self._missing)
+        chosen = scores.argmax(axis=1)
+        confidence = scores[np.arange(len(scores)), chosen]
+        labels: NDArray[np.int32] = chosen.astype(np.int32)
+        self._edges.count(confidence[:, np.newaxis], self._confidence, self._missing)
         classes = len(self._predictions)
         self._predictions += np.bincount(labels, minlength=classes)[:classes]
         return labels

@@ -144,11 +144,11 @@ class Answers:
         start, singles = 0, labels.tolist()
         for answer_id, samples, at_s in given:
             place = (model, answer_id)
-            if place in known or samples != 1 or not 0 < len(answer_id) <= most_chars:
-                self._remember_other(stream, (answer_id, samples, at_s), labels[start : start + samples])
-            else:
+            if samples == 1 and place not in known and 0 < len(answer_id) <= most_chars:
                 known[place] = (stream, singles[start], at_s, False)
                 self._samples += 1
+            else:
+                self._remember_other(stream, (answer_id, samples, at_s), labels[start : start + samples])
             start += samples
             while len(known) > most or self._samples > most_samples:
                 _, oldest = known.popitem(last=False)
