@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests.fixtures import tiny
 
 from shoal_agent.engines import load_engine
-from shoal_agent.monitor import Monitor
+from shoal_agent.monitor import LabelSettings, Monitor
 from shoal_agent.serving import ServedModel
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.device_signature import device_key_id, sign_up
@@ -41,12 +41,13 @@ class Device:
     Args:
         rows: (n, features) float32, one a request.
         reference: What the version was trained on.
+        answers: How many are remembered for their labels.
     """
 
-    def __init__(self, rows: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
+    def __init__(self, rows: NDArray[np.float32], reference: NDArray[np.float32], answers: int) -> None:
         random = np.random.default_rng(8)
         self._served = watched(reference)
-        self._monitor = Monitor(lambda: START)
+        self._monitor = Monitor(lambda: START, LabelSettings(max_answers=answers))
         self._inputs = [row[np.newaxis].copy() for row in rows]
         self._outputs = [random.random((1, CLASSES)).astype(np.float32) for _ in rows]
         self._turns = itertools.count()

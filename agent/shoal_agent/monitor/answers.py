@@ -28,7 +28,7 @@ class LabelSettings:
     """Bounds of what is remembered for labels that come back; about 2 MB with these."""
 
     max_answers: int = 4096
-    """Answers that are remembered; the oldest make room."""
+    """Answers that are remembered; the oldest make room. 0: none, and no labels are taken."""
     max_samples: int = 65_536
     """Samples of all of them together."""
     max_samples_each: int = 1024
@@ -140,6 +140,8 @@ class Answers:
             labels: (samples of all of them,) int32 that were chosen.
         """
         known, model, most = self._answers, stream[0], self._settings.max_answers
+        if not most:
+            return
         most_samples, most_chars = self._settings.max_samples, self._settings.max_id_chars
         start, singles = 0, labels.tolist()
         for answer_id, samples, at_s in given:
