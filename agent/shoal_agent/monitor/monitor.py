@@ -91,15 +91,10 @@ class Monitor:
             answer_id: What the answer is called: its labels come back under this.
         """
         with self._lock:
-            usual = self._usual.get(id(served))
-            if (
-                usual is not None
-                and usual.served() is served
-                and usual.count(inputs, outputs, answer_id, latency_ms, self._monotonic())
-            ):
-                if usual is not self._latest:
-                    self._edges[usual.key] = self._edges.pop(usual.key)
-                    self._latest = usual
+            usual = self._latest
+            if usual is None or usual.served() is not served:
+                usual = self._usual_of(served)
+            if usual is not None and usual.count(inputs, outputs, answer_id, latency_ms, self._monotonic()):
                 return
         rows = rows_of(served, inputs)
         found = scores_of(served, outputs, len(rows))
@@ -108,6 +103,15 @@ class Monitor:
             if sketch is not None:
                 sketch.add(rows, answer_id, found, latency_ms, self._monotonic())
                 self._latest = self._usual[id(served)] = UsualRequest(served, _stream_of(served), sketch)
+
+    def _usual_of(self, served: ServedModel) -> UsualRequest | None:
+        """Return how a version's usual request looks, if it has had one in its window; it has answered last now."""
+        usual = self._usual.get(id(served))
+        if usual is None or usual.served() is not served:
+            return None
+        self._edges[usual.key] = self._edges.pop(usual.key)
+        self._latest = usual
+        return usual
 
     def observe_error(self, served: ServedModel) -> None:
         """Count one request that got an error instead of an answer."""
@@ -172,6 +176,7 @@ class Monitor:
             taken = [(key, self._sketches.pop(key)) for key in finished]
             if taken:
                 self._usual.clear()
+                self._latest = None
             for _, sketch in taken:
                 sketch.close()
         return [sketch.finish(*key, ended_at=now) for key, sketch in taken]
