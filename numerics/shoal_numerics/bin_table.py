@@ -5,7 +5,7 @@ edges inside the value's own cell are left to be compared with, most often one. 
 histogram.py counts.
 """
 
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ _CELLS_A_BIN: Final = (2, 8)
 _FEW_STEPS: Final = 2
 """Comparisons that all features may take together; those that need more are counted apart."""
 _MAPS: Final[tuple[type[Cells], ...]] = (LinearCells, OrderCells)
-_Number = TypeVar("_Number", np.int64, np.uint32)
+_Number = TypeVar("_Number", bound="np.integer[Any]")
 
 
 class _Part(NamedTuple):

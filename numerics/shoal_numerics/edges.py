@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +21,7 @@ MAX_FEATURES = 1 << 20
 MIN_BINS = 2
 MIN_REFERENCE_VALUES_PER_BIN = 5
 
-_Number = TypeVar("_Number", np.int64, np.uint32)
+_Number = TypeVar("_Number", bound="np.integer[Any]")
 
 _BINS_OF_A_CONSTANT = 3
 _FEW_ROWS = 256

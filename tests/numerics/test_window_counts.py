@@ -1,4 +1,4 @@
-"""A window's counts in 4 bytes each are those of a histogram, and never overflow."""
+"""A window's counts in 2 or 4 bytes each are those of a histogram, and never overflow."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from hypothesis import given
 from tests.numerics.test_histogram import BATCHES, EDGES, contents
 
 from shoal_numerics import Histogram, HistogramEdges, HistogramError, WindowCounts
+from shoal_numerics.window_counts import MAX_SMALL_ROWS
 
 
 @given(BATCHES, BATCHES)
@@ -41,6 +42,11 @@ def test_rows_of_another_width_are_refused() -> None:
         WindowCounts(EDGES).add(np.zeros((2, 3), dtype=np.float32))
 
 
-def test_each_count_takes_four_bytes() -> None:
+def test_each_count_takes_two_bytes_and_four_where_there_are_many() -> None:
     edges = HistogramEdges.equal_mass(np.random.default_rng(0).standard_normal((5000, 30)), 100)
-    assert WindowCounts(edges).nbytes == 4 * 30 * (100 + 1)
+    counts, rows = WindowCounts(edges), np.zeros((MAX_SMALL_ROWS, 30), dtype=np.float32)
+    counts.add(rows)
+    assert (counts.is_small, counts.nbytes) == (True, 2 * 30 * (100 + 1))
+    counts.add(rows[:1])
+    assert (counts.is_small, counts.nbytes) == (False, 4 * 30 * (100 + 1))
+    assert counts.histogram().counts.max() == MAX_SMALL_ROWS + 1

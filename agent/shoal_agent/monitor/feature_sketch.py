@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from shoal_agent.monitor.budget import SketchBudget
 from shoal_numerics import Histogram, HistogramEdges, WindowCounts
 
-BUFFER_ROWS: Final = 48
-"""Rows that wait to be binned together, which is what makes watching cheap: 192 bytes a feature."""
+BUFFER_ROWS: Final = 96
+"""Rows that wait to be binned together, which is what makes watching cheap: 384 bytes a feature."""
+BUFFER_ROWS_OF_LARGE: Final = 48
+"""Rows that wait where many have come, as the counts take more then."""
 BUFFER_BYTES: Final = 1024 * 1024
 _FLOAT32_BYTES: Final = 4
 
@@ -29,9 +31,7 @@ class FeatureSketch:
         self.row_bytes = _FLOAT32_BYTES * self._width
         self._budget = budget
         self._counts = WindowCounts(edges)
-        capacity = max(1, min(BUFFER_ROWS, BUFFER_BYTES // self.row_bytes))
-        self._waiting = memoryview(bytearray(capacity * self.row_bytes))
-        self._rows = np.frombuffer(self._waiting, dtype=np.float32).reshape(capacity, self._width)
+        self._resize(BUFFER_ROWS)
         self._waiting_bytes = 0
         self._granted_bytes = 0
         """Up to where rows may wait: what the budget has granted beforehand."""
@@ -71,7 +71,8 @@ class FeatureSketch:
 
     def close(self) -> None:
         """Count no more, and give back what the budget has granted for rows that will not come."""
-        self._budget.give_back((self._granted_bytes - self._waiting_bytes) // self.row_bytes, self._width)
+        if self._granted_bytes > self._waiting_bytes:
+            self._budget.give_back((self._granted_bytes - self._waiting_bytes) // self.row_bytes, self._width)
         self._granted_bytes = self._waiting_bytes
 
     def finish(self) -> Histogram:
@@ -97,4 +98,13 @@ class FeatureSketch:
 
     def _bin(self, rows: NDArray[np.float32]) -> None:
         if len(rows):
+            was_small = self._counts.is_small
             self._counts.add(rows[: self._counts.room])
+            if was_small and not self._counts.is_small:
+                self._resize(BUFFER_ROWS_OF_LARGE)
+
+    def _resize(self, most: int) -> None:
+        """Have room for so many rows to wait, or as many as fit; none may wait now."""
+        capacity = max(1, min(most, BUFFER_BYTES // self.row_bytes))
+        self._waiting = memoryview(bytearray(capacity * self.row_bytes))
+        self._rows = np.frombuffer(self._waiting, dtype=np.float32).reshape(capacity, self._width)

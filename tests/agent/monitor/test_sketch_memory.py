@@ -12,6 +12,7 @@ from shoal_agent.monitor.budget import SketchBudget
 from shoal_agent.monitor.feature_sketch import FeatureSketch
 from shoal_agent.settings import MonitorSettings
 from shoal_numerics import HistogramEdges
+from shoal_numerics.window_counts import MAX_SMALL_ROWS
 
 GENEROUS = MonitorSettings(max_values_per_s=1e12)
 
@@ -38,6 +39,18 @@ def test_a_feature_takes_at_most_600_bytes_whatever_was_seen(features: int) -> N
         assert sketch.nbytes == held_bytes(sketch)
         assert sketch.nbytes / features <= 600
     assert sketch.finish().row_count == 358 + 6
+
+
+def test_a_feature_takes_no_more_where_many_rows_have_come() -> None:
+    sketch, row = sketch_of(3), np.zeros(3, dtype=np.float32)
+    for _ in range(5):
+        sketch.add_one(row, 0.0)
+        sketch.add(np.ones((MAX_SMALL_ROWS // 3, 3), dtype=np.float32), 0.0)
+        assert sketch.nbytes == held_bytes(sketch)
+        assert sketch.nbytes / 3 <= 600
+    counted = sketch.finish()
+    assert counted.row_count == sketch.seen > MAX_SMALL_ROWS
+    assert counted.counts.max() == 5 * (MAX_SMALL_ROWS // 3)
 
 
 def test_rows_that_the_window_has_no_room_for_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
