@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-VALUES_A_LINE: Final = 4096
+VALUES_A_LINE: Final = 2048
 """Parameters of features are repeated to lines of about so many, as numpy is slow on short ones."""
 _SMALLEST_NORMAL: Final = float(np.finfo(np.float32).tiny)
 _LARGEST_SCALE: Final = 1e38
