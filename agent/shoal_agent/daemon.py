@@ -121,7 +121,7 @@ class Agent:
         self._datasets = Datasets(data / "datasets")
         self._board = Board()
         self._server = ModelServer()
-        self._monitor = Monitor(self._now)
+        self._monitor = Monitor(self._now, settings=settings.monitor)
         self._arms = Arms(self._server)
         self._stream = PredictionStream(self._monitor, settings.streams, self._now)
         self._shadow = Shadow(self._stream, self._arms, self._now, may_send=settings.send_examples)

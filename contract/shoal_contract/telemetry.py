@@ -84,6 +84,8 @@ class Window(WireMessage):
     """Samples whose true label came back in this window; they may have been answered in an earlier one."""
     correct: Count = 0
     """Of those, the ones whose predicted label was the true one."""
+    unsketched: Count | None = None
+    """Samples that `features` and `missing` leave out, as more came than the device sketches; None: none."""
 
 
 class HardExample(WireValue):

@@ -48,8 +48,10 @@ if TYPE_CHECKING:
     from shoal_numerics.kolmogorov import kolmogorov_p_value
     from shoal_numerics.packing import pack_counts, unpack_counts
     from shoal_numerics.update_coding import decode_update, encode_update, weighted_mean, weights_sha256
+    from shoal_numerics.window_counts import MAX_WINDOW_ROWS, WindowCounts
 
 __all__ = [
+    "MAX_WINDOW_ROWS",
     "STATISTICS",
     "AlphaBudget",
     "Arm",
@@ -77,6 +79,7 @@ __all__ = [
     "ThresholdResult",
     "UpdateError",
     "Verdict",
+    "WindowCounts",
     "apply_delta",
     "benjamini_hochberg",
     "best_delta",
@@ -168,6 +171,10 @@ _PLACES = {
         "encode_update",
         "weighted_mean",
         "weights_sha256",
+    ),
+    "window_counts": (
+        "MAX_WINDOW_ROWS",
+        "WindowCounts",
     ),
 }
 """What is in which part."""

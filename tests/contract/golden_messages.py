@@ -25,6 +25,7 @@ from tests.contract.golden_enrolment import (
 from tests.contract.golden_features import desired_features
 from tests.contract.golden_handover import desired_handover
 from tests.contract.golden_processing import image_manifest, table_manifest
+from tests.contract.golden_windows import sampled_window, window
 
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
@@ -82,10 +83,8 @@ from shoal_contract.telemetry import (
     PassedStep,
     RoundResult,
     ShadowWindow,
-    SketchCounts,
     TelemetryMessage,
     VersionCost,
-    Window,
 )
 from shoal_contract.transfer import DeltaRef, TransferManifest, describe
 from shoal_contract.trust import TrustIndex
@@ -285,27 +284,6 @@ def reported_state() -> ReportedState:
     )
 
 
-def window() -> Window:
-    return Window(
-        outbox=_POSITION,
-        model="digits",
-        version=3,
-        manifest_sha256=_sha("a"),
-        started_at=NOON,
-        ended_at=NOON + timedelta(seconds=60),
-        requests=100,
-        samples=120,
-        errors=1,
-        features=SketchCounts(rows=1, bins=4, data="AQIDBA=="),
-        missing=SketchCounts(rows=1, bins=1, data="AA=="),
-        predictions=(61, 59),
-        confidence=(1, 9, 110),
-        latency=(0, 0, 4, 90, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-        labelled=40,
-        correct=37,
-    )
-
-
 def shadow_window() -> ShadowWindow:
     return ShadowWindow(
         outbox=_POSITION,
@@ -452,6 +430,9 @@ MESSAGES: Final[dict[str, Golden]] = {
     "reported-carrying": _carrying(),
     "telemetry-heartbeat": Golden(TelemetryMessage(body=_heartbeat()), TelemetryMessage, limits.MAX_REPORT_BYTES),
     "telemetry-window": Golden(TelemetryMessage(body=window()), TelemetryMessage, limits.MAX_REPORT_BYTES),
+    "telemetry-window-sampled": Golden(
+        TelemetryMessage(body=sampled_window()), TelemetryMessage, limits.MAX_REPORT_BYTES
+    ),
     "telemetry-shadow": Golden(TelemetryMessage(body=shadow_window()), TelemetryMessage, limits.MAX_REPORT_BYTES),
     "event-deployment": Golden(_event(_deployment_event()), Event, limits.MAX_REPORT_BYTES),
     "event-blob-offer": Golden(

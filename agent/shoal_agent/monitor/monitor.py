@@ -7,14 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 
 from shoal_agent.engines import Array
 from shoal_agent.monitor.answers import REFUSED, Answer, Answers, Fate, LabelError, LabelSettings, Part, StreamKey
+from shoal_agent.monitor.budget import SketchBudget
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
+from shoal_agent.monitor.usual import UsualRequest
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.serving.models import ServedModel
 from shoal_agent.serving.parameters import MEMBER_LABELS
+from shoal_agent.settings import MonitorSettings
 from shoal_contract.desired import DesiredConfig
 from shoal_numerics import HistogramError
 
@@ -52,7 +56,8 @@ class Monitor:
     Args:
         clock: Gives the time at which a window begins, aware UTC.
         labels: Bounds of the answers that are remembered until their labels come back.
-        monotonic: Seconds that only rise, for their age.
+        monotonic: Seconds that only rise, for their age and for what watching costs.
+        settings: What watching may cost.
     """
 
     def __init__(
@@ -60,11 +65,17 @@ class Monitor:
         clock: Callable[[], datetime] = _now,
         labels: LabelSettings = LabelSettings(),  # noqa: B008 - frozen
         monotonic: Callable[[], float] = time.monotonic,
+        settings: MonitorSettings = MonitorSettings(),  # noqa: B008 - frozen
     ) -> None:
         self._clock = clock
+        self._monotonic = monotonic
+        self._budget = SketchBudget(settings, monotonic())
         self._lock = threading.Lock()
         self._sketches: dict[StreamKey, WindowSketch] = {}
         self._edges: dict[StreamKey, BaselineEdges | None] = {}
+        self._usual: dict[int, UsualRequest] = {}
+        """By the version's object; of windows that are not taken yet."""
+        self._latest: UsualRequest | None = None
         self._answers = Answers(labels, monotonic)
         self._fates: dict[Fate, int] = dict.fromkeys(("taken", *REFUSED), 0)
         self._composed: Counter[tuple[str, int, str]] = Counter()
@@ -86,14 +97,28 @@ class Monitor:
             latency_ms: From the request's last byte to its answer.
             answer_id: What the answer is called: its labels come back under this.
         """
+        with self._lock:
+            usual = self._latest
+            if usual is None or usual.served() is not served:
+                usual = self._usual_of(served)
+            if usual is not None and usual.count(inputs, outputs, answer_id, latency_ms, self._monotonic()):
+                return
         rows = rows_of(served, inputs)
-        scores = scores_of(served, outputs, len(rows))
-        labels, confidence = scores.argmax(axis=1), scores.max(axis=1)
+        found = scores_of(served, outputs, len(rows))
         with self._lock:
             sketch = self._sketch(served)
             if sketch is not None:
-                sketch.add(rows, labels, confidence, latency_ms)
-                self._answers.remember(_stream_of(served), answer_id, labels)
+                sketch.add(rows, answer_id, found, latency_ms, self._monotonic())
+                self._latest = self._usual[id(served)] = UsualRequest(served, _stream_of(served), sketch)
+
+    def _usual_of(self, served: ServedModel) -> UsualRequest | None:
+        """Return how a version's usual request looks, if it has had one in its window; it has answered last now."""
+        usual = self._usual.get(id(served))
+        if usual is None or usual.served() is not served:
+            return None
+        self._edges[usual.key] = self._edges.pop(usual.key)
+        self._latest = usual
+        return usual
 
     def observe_composed(self, served: ServedModel, outputs: Mapping[str, Array], answer_id: str) -> None:
         """Remember an answer of a composition until its labels come; its members have been observed by themselves.
@@ -114,7 +139,7 @@ class Monitor:
             return
         parts = Part.each([_stream_of(member) for member in served.members], chosen)
         with self._lock:
-            self._answers.remember(_stream_of(served), answer_id, rows.argmax(axis=1), rows.shape[1], parts)
+            self._answers.remember_composed(_stream_of(served), answer_id, rows.argmax(axis=1), rows.shape[1], parts)
 
     def observe_error(self, served: ServedModel) -> None:
         """Count one request that got an error instead of an answer."""
@@ -137,6 +162,8 @@ class Monitor:
         """
         doing = f"taking the labels of answer {answer_id[:64]!r}{f' of {model}' if model is not None else ''}"
         with self._lock:
+            for sketch in self._sketches.values():
+                sketch.answers.settle()
             try:
                 named = model if model is not None else self._answers.only_model(answer_id, doing)
                 counted = self._label(named, answer_id, labels, version, doing)
@@ -192,7 +219,7 @@ class Monitor:
         """Count labels of one answer in the current window of the version that gave it."""
         sketch = self._sketches.get(stream)
         if sketch is None:
-            sketch = self._sketches[stream] = WindowSketch(edges, self._clock())
+            sketch = self._begin(stream, edges)
         sketch.labelled_answers += 1
         sketch.labelled += labelled
         sketch.correct += correct
@@ -206,6 +233,11 @@ class Monitor:
         with self._lock:
             finished = [key for key, sketch in self._sketches.items() if _is_finished(sketch, now, config)]
             taken = [(key, self._sketches.pop(key)) for key in finished]
+            if taken:
+                self._usual.clear()
+                self._latest = None
+            for _, sketch in taken:
+                sketch.close()
         return [sketch.finish(*key, ended_at=now) for key, sketch in taken]
 
     def _sketch(self, served: ServedModel) -> WindowSketch | None:
@@ -215,11 +247,17 @@ class Monitor:
         if sketch is None:
             if edges is None:
                 return None
-            sketch = self._sketches[key] = WindowSketch(edges, self._clock())
+            sketch = self._begin(key, edges)
+        return sketch
+
+    def _begin(self, key: StreamKey, edges: BaselineEdges) -> WindowSketch:
+        sketch = WindowSketch(edges, self._clock(), self._budget, partial(self._answers.remember, key))
+        self._sketches[key] = sketch
         return sketch
 
     def _edges_of(self, key: StreamKey, served: ServedModel) -> BaselineEdges | None:
         """Return the edges of a version's baseline, None where they are unusable; the last few that answered stay."""
+        self._latest = None
         if key in self._edges:
             found = self._edges[key] = self._edges.pop(key)
             return found
@@ -231,6 +269,7 @@ class Monitor:
         mine = [one for one in self._edges if one[0] == served.name]
         for former in mine[: len(mine) + 1 - _VERSIONS]:
             del self._edges[former]
+        self._usual.clear()
         self._edges[key] = edges
         return edges
 
@@ -240,5 +279,5 @@ def _stream_of(served: ServedModel) -> StreamKey:
 
 
 def _is_finished(sketch: WindowSketch, now: datetime, config: DesiredConfig) -> bool:
-    is_full = max(sketch.answers + sketch.errors, sketch.labelled_answers) >= config.window_requests
+    is_full = max(sketch.answers.count + sketch.errors, sketch.labelled_answers) >= config.window_requests
     return is_full or (now - sketch.started_at).total_seconds() >= config.window_s

@@ -25,6 +25,7 @@ class FinishedWindow:
     latency: tuple[int, ...]
     labelled: int
     correct: int
+    unsketched: int
 
     def to_message(self, outbox: OutboxPosition) -> Window:
         """Return the wire message at its place in the outbox."""
@@ -45,4 +46,5 @@ class FinishedWindow:
             latency=self.latency,
             labelled=self.labelled,
             correct=self.correct,
+            unsketched=self.unsketched or None,
         )

@@ -50,8 +50,9 @@ def check_window(window: Window, reference: Histogram) -> Packed:
         raise InvalidInputError(f"{where}: sketches of shape {found} found, expected {(rows, bins, rows, 1)}")
     packed = Packed(_decode(window.features, where), _decode(window.missing, where))
     counted = merge([packed], reference.edges, where).row_count
-    if counted != window.samples:
-        raise InvalidInputError(f"{where}: it counts {counted} samples and names {window.samples}")
+    if counted + (window.unsketched or 0) != window.samples:
+        told = f"it counts {counted} samples, leaves out {window.unsketched or 0} and names {window.samples}"
+        raise InvalidInputError(f"{where}: {told}")
     return packed
 
 

@@ -49,7 +49,7 @@ def take_window(session: Session, device_id: str, window: Window, now: datetime)
         started_at=window.started_at,
         ended_at=min(window.ended_at, now),
         requests=window.requests,
-        samples=window.samples,
+        samples=window.samples - (window.unsketched or 0),  # those that the counts tell of
         errors=window.errors,
         features=packed.features,
         missing=packed.missing,

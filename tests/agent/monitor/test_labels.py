@@ -170,7 +170,7 @@ def test_what_is_remembered_is_bounded_and_the_latest(steps: list[tuple[int, int
         answer_id = f"{number}" if number < 3 else f"n{next(serial)}"
         if waiting.pop(answer_id, 0):
             ambiguous.add(answer_id)
-        answers.remember(STREAM, answer_id, np.zeros(samples, dtype=np.int64))
+        answers.remember(STREAM, [(answer_id, samples, 0.0)], np.zeros(samples, dtype=np.int32))
         if answer_id in ambiguous:
             waiting[answer_id] = 0
         elif 0 < samples <= bounds.max_samples_each:
@@ -192,3 +192,11 @@ def test_an_id_that_is_too_long_is_not_remembered(served: ServedModel) -> None:
     long = "x" * (device.bounds.max_id_chars + 1)
     predicted = device.answer(served, long)
     assert device.fate(long, predicted) == "unknown"
+
+
+def test_where_no_answers_are_to_be_remembered_none_are(served: ServedModel) -> None:
+    device = Device(LabelSettings(max_answers=0))
+    predicted = device.answer(served, "a-1")
+    assert device.fate("a-1", predicted) == "unknown"
+    [window] = device.windows()
+    assert (window.requests, window.samples, window.labelled) == (1, 1, 0)
