@@ -16,10 +16,12 @@ from shoal_numerics.drift import (
     population_stability_index,
 )
 from shoal_numerics.edges import HistogramEdges
+from shoal_numerics.embedding import Embedding, merge_sums
 from shoal_numerics.errors import (
     CompressedDataError,
     DeltaError,
     DriftError,
+    EmbeddingError,
     FeatureError,
     GateError,
     HistogramError,
@@ -54,6 +56,8 @@ __all__ = [
     "DriftError",
     "DriftThresholds",
     "DriftVerdict",
+    "Embedding",
+    "EmbeddingError",
     "Evidence",
     "FailureLimit",
     "FeatureDrift",
@@ -85,6 +89,7 @@ __all__ = [
     "histogram_share_over",
     "kolmogorov_p_value",
     "ks_distance",
+    "merge_sums",
     "pack_counts",
     "population_stability_index",
     "sample_statistics",
