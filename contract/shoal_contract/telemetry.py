@@ -67,6 +67,10 @@ WindowPart = Literal["features", "embedding", "slices"]
 """What a window may leave out, with the reason."""
 
 
+Misfit = Literal["missing", "extra", "retyped", "reshaped", "non_finite"]
+"""What a request did not fit its model's schema by; the fields of `SchemaMisfits`."""
+
+
 class SchemaMisfits(WireValue):
     """Requests that did not fit the model's schema, by the first that was found wrong; they are among the errors."""
 
@@ -78,11 +82,14 @@ class SchemaMisfits(WireValue):
     """One had another datatype, or elements of another kind."""
     reshaped: Count = 0
     """One had another shape, or another number of values."""
+    non_finite: Count = 0
+    """One had an element that is NaN or infinite, and this device answers no such request. Where it does, NaN is
+    counted as missing."""
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.missing + self.extra + self.retyped + self.reshaped
+        return self.missing + self.extra + self.retyped + self.reshaped + self.non_finite
 
 
 class Window(WireMessage):

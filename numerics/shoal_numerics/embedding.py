@@ -110,8 +110,16 @@ class Embedding:
         Returns:
             (n, 64) int64, -32,768 to 32,768.
         """
+        return self.cosines(self.project(rows))
+
+    def cosines(self, projected: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the features of samples that have been projected, see `features`.
+
+        Args:
+            projected: (n, 32) float32.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
-            angles = self.project(rows) @ self._weights + self._phases
+            angles = projected @ self._weights + self._phases
             cosines = np.cos(np.nan_to_num(angles, nan=0.0, posinf=0.0, neginf=0.0))
         fixed: NDArray[np.int64] = np.rint(cosines * np.float32(EMBEDDING_ONE)).astype(np.int64)
         return fixed

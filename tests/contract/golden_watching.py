@@ -50,7 +50,7 @@ def watched_window(base: Window) -> Window:
                 SliceCounts(samples=40, predictions=(20, 20), confidence=(0, 1, 39)),
                 SliceCounts(samples=0, predictions=(0, 0), confidence=(0, 0, 0)),
             ),
-            "misfits": SchemaMisfits(missing=1, extra=2, retyped=3, reshaped=4),
+            "misfits": SchemaMisfits(missing=1, extra=2, retyped=3, reshaped=4, non_finite=5),
             "left_out": {"features": "70000 characters, at most 65536 fit"},
         }
     )

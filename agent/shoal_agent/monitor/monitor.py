@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 from shoal_agent.engines import Array
 from shoal_agent.monitor.answers import REFUSED, Answers, Fate, LabelError, LabelSettings, StreamKey
-from shoal_agent.monitor.rows import rows_of, scores_of
+from shoal_agent.monitor.parts import PartsPlan, WindowParts
+from shoal_agent.monitor.rows import embedded_rows, rows_of, scores_of
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.serving.models import ServedModel
 from shoal_contract.desired import DesiredConfig
-from shoal_numerics import HistogramError
+from shoal_contract.telemetry import Misfit
+from shoal_numerics import NumericsError
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,20 @@ class Labelled:
     version: int
     labelled: int
     correct: int
+
+
+class _Edges(NamedTuple):
+    """What a version is counted over: the edges of its baseline, and what its windows tell beside."""
+
+    sketch: BaselineEdges
+    parts: PartsPlan
+
+
+class _Watched(NamedTuple):
+    """A window that is being counted."""
+
+    sketch: WindowSketch
+    parts: WindowParts
 
 
 class Monitor:
@@ -57,8 +74,8 @@ class Monitor:
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._sketches: dict[StreamKey, WindowSketch] = {}
-        self._edges: dict[StreamKey, BaselineEdges | None] = {}
+        self._windows: dict[StreamKey, _Watched] = {}
+        self._edges: dict[StreamKey, _Edges | None] = {}
         self._answers = Answers(labels, monotonic)
         self._fates: dict[Fate, int] = dict.fromkeys(("taken", *REFUSED), 0)
 
@@ -83,17 +100,21 @@ class Monitor:
         scores = scores_of(served, outputs, len(rows))
         labels, confidence = scores.argmax(axis=1), scores.max(axis=1)
         with self._lock:
-            sketch = self._sketch(served)
-            if sketch is not None:
-                sketch.add(rows, labels, confidence, latency_ms)
+            window = self._window(served)
+            if window is not None:
+                window.sketch.add(rows, labels, confidence, latency_ms)
+                embedded = embedded_rows(served, inputs, outputs, window.parts.embeds)
+                window.parts.add(rows, labels, confidence, embedded)
                 self._answers.remember(_stream_of(served), answer_id, labels)
 
-    def observe_error(self, served: ServedModel) -> None:
-        """Count one request that got an error instead of an answer."""
+    def observe_error(self, served: ServedModel, misfit: Misfit | None = None) -> None:
+        """Count one request that got an error instead of an answer, and by what it did not fit the model's schema."""
         with self._lock:
-            sketch = self._sketch(served)
-            if sketch is not None:
-                sketch.errors += 1
+            window = self._window(served)
+            if window is not None:
+                window.sketch.errors += 1
+                if misfit is not None:
+                    window.parts.note_misfit(misfit)
 
     def label(self, model: str | None, answer_id: str, labels: Sequence[int], version: int | None = None) -> Labelled:
         """Count the true labels of one answer in the current window of the version that gave it, also of a trial's.
@@ -129,11 +150,9 @@ class Monitor:
         if edges is None:
             message = f"{doing}: version {answer.stream[1]} has answered, which is watched no more"
             raise LabelError("late", message)
-        correct = answer.correct(labels, edges.classes, doing)
+        correct = answer.correct(labels, edges.sketch.classes, doing)
         self._answers.settle(answer)
-        sketch = self._sketches.get(answer.stream)
-        if sketch is None:
-            sketch = self._sketches[answer.stream] = WindowSketch(edges, self._clock())
+        sketch = self._open(answer.stream, edges).sketch
         sketch.labelled_answers += 1
         sketch.labelled += len(labels)
         sketch.correct += correct
@@ -145,29 +164,31 @@ class Monitor:
         Packing is done in the calling thread, outside the lock; off the event loop where features are many.
         """
         with self._lock:
-            finished = [key for key, sketch in self._sketches.items() if _is_finished(sketch, now, config)]
-            taken = [(key, self._sketches.pop(key)) for key in finished]
-        return [sketch.finish(*key, ended_at=now) for key, sketch in taken]
+            finished = [key for key, window in self._windows.items() if _is_finished(window.sketch, now, config)]
+            taken = [(key, self._windows.pop(key)) for key in finished]
+        return [window.parts.finish(window.sketch.finish(*key, ended_at=now)) for key, window in taken]
 
-    def _sketch(self, served: ServedModel) -> WindowSketch | None:
+    def _window(self, served: ServedModel) -> _Watched | None:
         key = _stream_of(served)
         edges = self._edges_of(key, served)
-        sketch = self._sketches.get(key)
-        if sketch is None:
-            if edges is None:
-                return None
-            sketch = self._sketches[key] = WindowSketch(edges, self._clock())
-        return sketch
+        return self._open(key, edges) if edges is not None else self._windows.get(key)
 
-    def _edges_of(self, key: StreamKey, served: ServedModel) -> BaselineEdges | None:
+    def _open(self, key: StreamKey, edges: _Edges) -> _Watched:
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = _Watched(WindowSketch(edges.sketch, self._clock()), WindowParts(edges.parts))
+        return window
+
+    def _edges_of(self, key: StreamKey, served: ServedModel) -> _Edges | None:
         """Return the edges of a version's baseline, None where they are unusable; the last few that answered stay."""
         if key in self._edges:
             found = self._edges[key] = self._edges.pop(key)
             return found
-        edges: BaselineEdges | None = None
+        edges: _Edges | None = None
         try:
-            edges = BaselineEdges.of(served.manifest.baseline)
-        except HistogramError as error:
+            read = BaselineEdges.of(served.manifest.baseline)
+            edges = _Edges(read, PartsPlan.of(served.manifest.baseline, read.features, read.confidence))
+        except NumericsError as error:
             log.warning("model %s version %d is served but not watched: %s", served.name, served.version, error)
         mine = [one for one in self._edges if one[0] == served.name]
         for former in mine[: len(mine) + 1 - _VERSIONS]:

@@ -98,7 +98,7 @@ class WindowSketch:
     def finish(self, model: str, version: int, manifest_sha256: str, ended_at: datetime) -> FinishedWindow:
         """Return everything counted; packing may take some ten milliseconds for thousands of features."""
         self._flush()
-        features = self._features
+        features, missing, too_large = _packed(_padded(self._features), self._features.missing[:, np.newaxis])
         return FinishedWindow(
             model=model,
             version=version,
@@ -108,13 +108,14 @@ class WindowSketch:
             requests=self.answers + self.errors,
             samples=self._samples,
             errors=self.errors,
-            features=_pack(_padded(features)),
-            missing=_pack(features.missing[:, np.newaxis]),
+            features=features,
+            missing=missing,
             predictions=tuple(self._predictions.tolist()),
             confidence=tuple(self._confidence.counts.tolist()),
             latency=tuple(self._latency.counts.tolist()),
             labelled=self.labelled,
             correct=self.correct,
+            left_out={"features": too_large} if too_large else None,
         )
 
     def _flush(self) -> None:
@@ -139,12 +140,17 @@ def _padded(histogram: Histogram) -> NDArray[np.int64]:
     return counts
 
 
-def _pack(counts: NDArray[np.int64]) -> SketchCounts:
+def _packed(counts: NDArray[np.int64], missing: NDArray[np.int64]) -> tuple[SketchCounts, SketchCounts, str]:
+    """Return both packed; empty, both of them, and why, where one is too large for a message."""
+    texts, why = [_pack(counts), _pack(missing)], ""
+    longest = max(map(len, texts))
+    if longest > MAX_PACKED_CHARS:
+        why = f"counts of {len(counts)} features take {longest} characters, at most {MAX_PACKED_CHARS} fit"
+        log.warning("the sketch of a window is sent empty: %s", why)
+        texts = [_pack(np.zeros_like(counts)), _pack(np.zeros_like(missing))]
     rows, bins = counts.shape
-    data = base64.b64encode(pack_counts(counts.ravel())).decode()
-    if len(data) > MAX_PACKED_CHARS:
-        log.warning(
-            "a sketch of %d features takes %d characters, at most %d fit: sent empty", rows, len(data), MAX_PACKED_CHARS
-        )
-        data = base64.b64encode(pack_counts(np.zeros(rows * bins, dtype=np.int64))).decode()
-    return SketchCounts(rows=rows, bins=bins, data=data)
+    return SketchCounts(rows=rows, bins=bins, data=texts[0]), SketchCounts(rows=rows, bins=1, data=texts[1]), why
+
+
+def _pack(counts: NDArray[np.int64]) -> str:
+    return base64.b64encode(pack_counts(counts.ravel())).decode()
