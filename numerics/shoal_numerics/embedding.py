@@ -102,7 +102,8 @@ class Embedding:
     def features(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the cosines of samples in fixed point.
 
-        Two machines may differ by one unit, 1/32,768, where they add in another order.
+        Those of a sample are the same in whatever company; machines whose cosine rounds otherwise may differ by one
+        unit, 1/32,768.
 
         Args:
             rows: (n, values) float32, at least one value a row.
@@ -118,8 +119,11 @@ class Embedding:
         Args:
             projected: (n, 32) float32.
         """
+        angles = np.tile(self._phases, (len(projected), 1))
         with np.errstate(over="ignore", invalid="ignore"):
-            angles = projected @ self._weights + self._phases
+            # One product after the other, where a matrix product would add in an order of the machine's own.
+            for column, weights in zip(projected.T, self._weights, strict=True):
+                angles += column[:, np.newaxis] * weights
             cosines = np.cos(np.nan_to_num(angles, nan=0.0, posinf=0.0, neginf=0.0))
         fixed: NDArray[np.int64] = np.rint(cosines * np.float32(EMBEDDING_ONE)).astype(np.int64)
         return fixed

@@ -1,7 +1,10 @@
-"""Which samples lie in a slice: decided alike for the reference at the hub and for requests on a device."""
+"""Which samples lie in a slice, decided alike at the hub and on a device, and how counts of slices merge."""
 
 import numpy as np
 from numpy.typing import NDArray
+
+from shoal_contract.slices import SliceCounts
+from shoal_numerics.errors import HistogramError
 
 
 def in_slice(
@@ -24,3 +27,22 @@ def in_slice(
         if high is not None:
             within &= values <= np.float32(high)
     return within
+
+
+def merge_slices(first: SliceCounts, second: SliceCounts) -> SliceCounts:
+    """Return the counts of the samples of both: exact, commutative and associative.
+
+    Raises:
+        HistogramError: they have other numbers of labels or bins.
+    """
+    if (len(first.predictions), len(first.confidence)) != (len(second.predictions), len(second.confidence)):
+        message = (
+            f"Merging slices: found {len(first.predictions)} and {len(second.predictions)} labels, "
+            f"{len(first.confidence)} and {len(second.confidence)} bins of confidence, expected as many."
+        )
+        raise HistogramError(message)
+    return SliceCounts(
+        samples=first.samples + second.samples,
+        predictions=tuple(map(sum, zip(first.predictions, second.predictions, strict=True))),
+        confidence=tuple(map(sum, zip(first.confidence, second.confidence, strict=True))),
+    )
