@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from sqlmodel import Session, col, select
-from tests.hub.monitoring.test_drift import NOON, baseline, like_training, signals, sketch, take
-from tests.simulators.rows import add_device
+from tests.hub.monitoring.test_drift import baseline, like_training, signals, sketch, take
+from tests.simulators.rows import NOON, add_device
 
 from shoal_contract.embedding import EMBEDDING_ONE, EmbeddingBaseline, EmbeddingCounts
 from shoal_contract.manifest import Baseline
