@@ -72,8 +72,9 @@ class Embedding:
         """
         projected = cls(seed, 1.0).project(rows)
         picks = (_uniforms(f"pairs {seed}", 2 * _PAIRS) * len(rows)).astype(np.int64).reshape(2, _PAIRS)
-        gaps = projected[picks[0]] - projected[picks[1]]
-        distances = np.sqrt(np.einsum("ij,ij->i", gaps, gaps, dtype=np.float64))
+        with np.errstate(over="ignore", invalid="ignore"):
+            gaps = projected[picks[0]] - projected[picks[1]]
+            distances = np.sqrt(np.einsum("ij,ij->i", gaps, gaps, dtype=np.float64))
         apart = distances[distances > 0]
         scale = float(np.median(apart)) if len(apart) else 1.0
         return cls(seed, scale if np.isfinite(scale) and scale > 0 else 1.0)
@@ -93,9 +94,9 @@ class Embedding:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = taken[start : start + _ROWS_AT_ONCE]
             signed = padded[: len(part)]
-            signed[:, :values] = np.nan_to_num(part, nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
-            signed *= signs
-            projected[start : start + len(part)] = signed.reshape(len(part), -1, PROJECTED).sum(axis=1)
+            np.multiply(_finite(part), signs[:values], out=signed[:, :values])
+            with np.errstate(over="ignore", invalid="ignore"):
+                projected[start : start + len(part)] = signed.reshape(len(part), -1, PROJECTED).sum(axis=1)
         projected /= np.float32(np.sqrt(values))
         return projected
 
@@ -148,6 +149,13 @@ class Embedding:
             bits = np.frombuffer(hashlib.shake_128(f"signs {self.seed}".encode()).digest(size // 8), dtype=np.uint8)
             self._signs[:] = [1.0 - 2.0 * np.unpackbits(bits).astype(np.float32)]
         return self._signs[0][:size]
+
+
+def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the rows with numbers in place of NaN and infinities; they themselves where they have none."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_finite = np.isfinite(rows.sum())  # one pass; a sum beyond float32 only takes the longer way
+    return rows if is_finite else np.nan_to_num(rows, nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
 
 
 def merge_sums(first: EmbeddingSums, second: EmbeddingSums) -> EmbeddingSums:

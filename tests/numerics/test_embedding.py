@@ -98,6 +98,14 @@ def test_samples_of_other_sizes_have_the_same_signs_whichever_came_first() -> No
     np.testing.assert_array_equal(late.features(rows), Embedding(5, 1.0).features(rows))
 
 
+@pytest.mark.parametrize("value", [3e38, np.inf, -np.inf, np.nan])
+def test_values_whose_sums_overflow_are_embedded_without_a_warning(value: float) -> None:
+    rows = np.full((3, 4000), value, dtype=np.float32)
+    rows[1, ::2] = -3e38
+    embedding = Embedding.fitted(rows, 5)
+    assert embedding.sums(rows).misfit(EMBEDDING_FEATURES) == ""
+
+
 def test_constant_samples_have_a_scale_all_the_same() -> None:
     assert Embedding.fitted(np.ones((5, 8), dtype=np.float32), 1).scale == 1.0
 
