@@ -2,8 +2,10 @@
 
 import logging
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
+from sqlalchemy import String, cast
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col
 
@@ -14,6 +16,7 @@ from shoal_hub.monitoring.quarantine import QuarantineError, set_aside
 from shoal_hub.monitoring.sketches import Packed, check_window, reference_of
 from shoal_hub.monitoring.tables import WindowRow
 from shoal_hub.registry.tables import Version
+from shoal_numerics import Histogram
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +24,8 @@ AHEAD: Final = timedelta(minutes=10)
 """How far a window may end ahead of the hub's clock; up to then it is taken to have ended now."""
 LATE: Final = timedelta(days=35)
 """How long after its end a window may come: a device that was away for a month still tells of it."""
+_BASELINES: Final = 16
+"""Of versions whose windows came last, that are kept read."""
 _REMEMBERED: Final = 128
 """Windows of one version on one device that a new one is compared with: several times what a verdict looks at."""
 
@@ -32,8 +37,7 @@ def take_window(session: Session, device_id: str, window: Window, now: datetime)
     word that it has it, and have the device say it again under another stream.
     """
     try:
-        baseline = _baseline(session, window)
-        reference = reference_of(baseline)
+        baseline, reference = _read_baseline(_baseline_text(session, window))
         _check_times(window, now)
         row = _row(device_id, window, check_window(window, baseline, reference), now)
         _check_new(session, row)
@@ -111,12 +115,19 @@ def _check_new(session: Session, row: WindowRow) -> None:
         raise QuarantineError("duplicate", f"reading a window of {row.model} version {row.version}: it has come before")
 
 
-def _baseline(session: Session, window: Window) -> Baseline:
-    wanted: Any = select_columns(col(Version.baseline)).where(
+def _baseline_text(session: Session, window: Window) -> str:
+    wanted: Any = select_columns(cast(col(Version.baseline), String)).where(
         col(Version.model) == window.model, col(Version.number) == window.version
     )
-    found = session.connection().execute(wanted).scalars().first()
+    found: str | None = session.connection().execute(wanted).scalars().first()
     if found is None:
         message = f"reading a window: {window.model} has no version {window.version}"
         raise QuarantineError("unknown_version", message)
-    return Baseline.model_validate(found)
+    return found
+
+
+@lru_cache(maxsize=_BASELINES)
+def _read_baseline(text: str) -> tuple[Baseline, Histogram]:
+    """Read a baseline and its histogram, which would be most of the work on a window; nobody changes either."""
+    baseline = Baseline.model_validate_json(text)
+    return baseline, reference_of(baseline)
