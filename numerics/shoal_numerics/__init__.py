@@ -23,10 +23,12 @@ if TYPE_CHECKING:
         population_stability_index,
     )
     from shoal_numerics.edges import HistogramEdges
+    from shoal_numerics.embedding import Embedding, merge_sums
     from shoal_numerics.errors import (
         CompressedDataError,
         DeltaError,
         DriftError,
+        EmbeddingError,
         FeatureError,
         GateError,
         HistogramError,
@@ -62,6 +64,8 @@ __all__ = [
     "DriftError",
     "DriftThresholds",
     "DriftVerdict",
+    "Embedding",
+    "EmbeddingError",
     "Evidence",
     "FailureLimit",
     "FeatureDrift",
@@ -94,6 +98,7 @@ __all__ = [
     "histogram_share_over",
     "kolmogorov_p_value",
     "ks_distance",
+    "merge_sums",
     "pack_counts",
     "population_stability_index",
     "sample_statistics",
@@ -122,10 +127,15 @@ _PLACES = {
         "population_stability_index",
     ),
     "edges": ("HistogramEdges",),
+    "embedding": (
+        "Embedding",
+        "merge_sums",
+    ),
     "errors": (
         "CompressedDataError",
         "DeltaError",
         "DriftError",
+        "EmbeddingError",
         "FeatureError",
         "GateError",
         "HistogramError",

@@ -112,6 +112,7 @@ class WindowSketch:
             labelled=self.labelled,
             correct=self.correct,
             unsketched=self.features.seen - packed.samples,
+            left_out={"features": packed.why} if packed.why else None,
         )
 
 
@@ -119,21 +120,20 @@ class _Packed(NamedTuple):
     features: SketchCounts
     missing: SketchCounts
     samples: int
+    why: str
+    """Why they count no sample; empty: they count all."""
 
 
-def _packed(counted: Histogram) -> _Packed:
-    """Pack counts for a message; where they are too large for one, they count no sample at all."""
+def _packed(counted: Histogram, why: str = "") -> _Packed:
+    """Pack counts for a message; where they are too large for one, they count no sample at all, and it says why."""
     parts = [_pack(counted.padded()), _pack(counted.missing[:, np.newaxis])]
-    if max(len(data) for _, data in parts) <= MAX_PACKED_CHARS:
+    longest = max(len(data) for _, data in parts)
+    if longest <= MAX_PACKED_CHARS:
         [features, missing] = [SketchCounts(rows=rows, bins=bins, data=data) for (rows, bins), data in parts]
-        return _Packed(features, missing, counted.row_count)
-    log.warning(
-        "a sketch of %d features takes %d characters, at most %d fit: sent empty",
-        counted.edges.feature_count,
-        max(len(data) for _, data in parts),
-        MAX_PACKED_CHARS,
-    )
-    return _packed(Histogram.empty(counted.edges))
+        return _Packed(features, missing, counted.row_count, why)
+    told = f"counts of {counted.edges.feature_count} features take {longest} characters, at most {MAX_PACKED_CHARS} fit"
+    log.warning("the sketch of a window is sent empty: %s", told)
+    return _packed(Histogram.empty(counted.edges), told)
 
 
 def _pack(counts: NDArray[np.int64]) -> tuple[tuple[int, int], str]:

@@ -1,9 +1,12 @@
 """A finished window: what one version saw in a stretch of time, ready for the outbox."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from shoal_contract.telemetry import OutboxPosition, SketchCounts, Window
+from shoal_contract.embedding import EmbeddingCounts
+from shoal_contract.slices import SliceCounts
+from shoal_contract.telemetry import OutboxPosition, SchemaMisfits, SketchCounts, Window, WindowPart
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class FinishedWindow:
     labelled: int
     correct: int
     unsketched: int
+    edges: str | None = None
+    embedding: EmbeddingCounts | None = None
+    slices: tuple[SliceCounts, ...] | None = None
+    misfits: SchemaMisfits | None = None
+    left_out: Mapping[WindowPart, str] | None = None
 
     def to_message(self, outbox: OutboxPosition) -> Window:
         """Return the wire message at its place in the outbox."""
@@ -47,4 +55,9 @@ class FinishedWindow:
             labelled=self.labelled,
             correct=self.correct,
             unsketched=self.unsketched or None,
+            edges=self.edges,
+            embedding=self.embedding,
+            slices=self.slices,
+            misfits=self.misfits,
+            left_out=dict(self.left_out) if self.left_out else None,
         )

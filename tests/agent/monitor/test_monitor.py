@@ -244,7 +244,7 @@ def test_memory_does_not_grow_with_the_number_of_requests(clock: Clock, served: 
     sizes = set()
     for n in range(3 * BUFFER_ANSWERS + 1):
         _observe(monitor, served, _data(1, n))
-        [sketch] = monitor._sketches.values()
+        [(sketch, _)] = monitor._windows.values()
         assert len(sketch.answers._latencies_ms) < BUFFER_ANSWERS
         assert len(sketch.answers._scores) < BUFFER_ANSWERS * tiny.LABELS * 4
         sizes.add(sketch.features.nbytes)
@@ -273,6 +273,8 @@ def test_a_sketch_too_large_for_a_message_is_sent_empty(
     window = _take(monitor, clock)
     assert (window.samples, _counts(window.features).sum(), sum(window.predictions)) == (1500, 0, 1500)
     assert "sent empty" in caplog.text
+    assert window.left_out is not None
+    assert "at most 65536 fit" in window.left_out["features"]
 
 
 def test_several_inputs_are_flattened_in_the_manifests_order(clock: Clock) -> None:
