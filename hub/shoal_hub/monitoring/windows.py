@@ -47,7 +47,7 @@ def take_window(session: Session, device_id: str, window: Window, now: datetime)
     row.drift = drift_of(row, reference)
     session.add(row)
     session.flush()
-    update_signal(session, device_id, window.model, window.version, baseline, now)
+    update_signal(session, row, baseline, reference, now)
 
 
 def _check_times(window: Window, now: datetime) -> None:

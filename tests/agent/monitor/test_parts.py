@@ -1,6 +1,7 @@
 """What a window tells beside its features: an embedding, slices and misfits, exact and in constant memory."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from shoal_agent.engines import load_engine
 from shoal_agent.monitor import FinishedWindow, Monitor
 from shoal_agent.monitor.parts import EMBEDDED, EMBEDDED_EACH, PartsPlan, WindowParts
 from shoal_agent.monitor.sketch import BaselineEdges
+from shoal_agent.monitor.usual import UsualRequest
 from shoal_agent.serving import ServedModel
 from shoal_contract.embedding import EmbeddingBaseline, EmbeddingCounts, EmbeddingSums
 from shoal_contract.manifest import VersionManifest
@@ -160,3 +162,40 @@ def test_samples_of_a_model_without_classes_count_in_slices_without_labels(sampl
     assert finished.slices is not None
     low = finished.slices[0]
     assert (low.samples, sum(low.predictions)) == (2 * int((x[:, 0] <= 0).sum()), int((x[:, 0] <= 0).sum()))
+
+
+@pytest.mark.parametrize("output", [None, "probabilities"])
+def test_single_samples_count_in_parts_as_a_batch_does(monkeypatch: pytest.MonkeyPatch, output: str | None) -> None:
+    """All but the first are usual requests, which take a way of their own."""
+    served, x = served_by(watched_manifest(output)), samples(70)
+    usual = []
+    count = UsualRequest.count
+
+    def seen(*given: Any) -> bool:
+        usual.append(count(*given))
+        return usual[-1]
+
+    monkeypatch.setattr(UsualRequest, "count", seen)
+    scores = tiny.probabilities(x)  # once for both: a product of one row may be rounded otherwise
+
+    def window_in(step: int) -> FinishedWindow:
+        monitor = Monitor(Clock())
+        for start in range(0, len(x), step):
+            part = slice(start, start + step)
+            monitor.observe(served, {"x": x[part]}, {"probabilities": scores[part]}, 1.0, f"a-{start}")
+        [window] = monitor.take_windows(Clock().advance(100), NOW_ALL)
+        return window
+
+    one_by_one = window_in(1)
+    assert usual == [True] * 69
+    assert one_by_one.slices == window_in(len(x)).slices
+    assert one_by_one.embedding == told(Embedding(7, SCALE).sums(x if output is None else scores))
+
+
+def test_parts_are_not_touched_by_samples_where_the_baseline_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("nobody asked for it")
+
+    monkeypatch.setattr(WindowParts, "observe", refuse)
+    monkeypatch.setattr(WindowParts, "add", refuse)
+    assert window_of(served_by(tiny.tiny_manifest()), [samples(1), samples(1), samples(5)]).samples == 7
