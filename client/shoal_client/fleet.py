@@ -236,6 +236,26 @@ class Window(Value):
     latency: list[int]
     labelled: int = 0
     correct: int = 0
+    misfits: dict[str, int] | None = None
+    """Requests that did not fit the model's schema, by what; None: there were none, or the hub tells none."""
+    left_out: dict[str, str] | None = None
+    """What the window does not tell, and why."""
+
+
+class QuarantinedWindow(Value):
+    """A window that the hub did not merge, and why."""
+
+    id: int
+    device_id: str
+    model: str
+    version: int
+    reason: str
+    message: str
+    started_at: datetime
+    ended_at: datetime
+    requests: int
+    samples: int
+    received_at: datetime
 
 
 class Health(Value):

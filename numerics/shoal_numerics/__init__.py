@@ -26,10 +26,12 @@ if TYPE_CHECKING:
         population_stability_index,
     )
     from shoal_numerics.edges import HistogramEdges
+    from shoal_numerics.embedding import Embedding, merge_sums
     from shoal_numerics.errors import (
         CompressedDataError,
         DeltaError,
         DriftError,
+        EmbeddingError,
         FeatureError,
         GateError,
         HistogramError,
@@ -54,8 +56,10 @@ if TYPE_CHECKING:
     from shoal_numerics.moment_shift import MomentShift, SampleMoments, mean_shift, variance_shift
     from shoal_numerics.packing import pack_counts, unpack_counts
     from shoal_numerics.update_coding import decode_update, encode_update, weighted_mean, weights_sha256
+    from shoal_numerics.window_counts import MAX_WINDOW_ROWS, WindowCounts
 
 __all__ = [
+    "MAX_WINDOW_ROWS",
     "STATISTICS",
     "AccuracyEstimate",
     "AlphaBudget",
@@ -69,6 +73,8 @@ __all__ = [
     "DriftError",
     "DriftThresholds",
     "DriftVerdict",
+    "Embedding",
+    "EmbeddingError",
     "Evidence",
     "FailureLimit",
     "FeatureDrift",
@@ -90,6 +96,7 @@ __all__ = [
     "ThresholdResult",
     "UpdateError",
     "Verdict",
+    "WindowCounts",
     "apply_delta",
     "benjamini_hochberg",
     "best_delta",
@@ -111,6 +118,7 @@ __all__ = [
     "ks_distance",
     "ks_resolution",
     "mean_shift",
+    "merge_sums",
     "pack_counts",
     "population_stability_index",
     "sample_statistics",
@@ -150,10 +158,15 @@ _PLACES = {
         "population_stability_index",
     ),
     "edges": ("HistogramEdges",),
+    "embedding": (
+        "Embedding",
+        "merge_sums",
+    ),
     "errors": (
         "CompressedDataError",
         "DeltaError",
         "DriftError",
+        "EmbeddingError",
         "FeatureError",
         "GateError",
         "HistogramError",
@@ -214,6 +227,10 @@ _PLACES = {
         "encode_update",
         "weighted_mean",
         "weights_sha256",
+    ),
+    "window_counts": (
+        "MAX_WINDOW_ROWS",
+        "WindowCounts",
     ),
 }
 """What is in which part."""

@@ -76,9 +76,8 @@ class Weighing:
 def watched_of(baseline: Baseline, edges: HistogramEdges) -> WatchedShares:
     """Return the shares by which a baseline is watched."""
     counts = np.concatenate([np.asarray(feature.counts, dtype=np.int64) for feature in baseline.features])
-    rows = np.add.reduceat(counts, edges.bin_offsets[:-1])
-    # Features may have different numbers of values where the reference has missing ones.
-    return WatchedShares.of(Histogram(edges, counts, rows.max() - rows))
+    categorical = [at for at, feature in enumerate(baseline.features) if feature.is_categorical]
+    return WatchedShares.of(Histogram(edges, counts, np.array(baseline.missing, dtype=np.int64)), categorical)
 
 
 def _told(windows: int, values: NDArray[np.float64]) -> DriftEvidenceTold:

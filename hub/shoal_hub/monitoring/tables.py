@@ -10,6 +10,19 @@ from shoal_hub.database import UNAUDITED, UtcDateTime, utc_now
 
 SignalState = Literal["active", "cleared"]
 SignalRule = Literal["plain", "controlled"]
+QuarantineReason = Literal[
+    "unknown_version",
+    "another_baseline",
+    "backwards",
+    "from_the_future",
+    "late",
+    "duplicate",
+    "unreadable",
+    "out_of_bounds",
+    "does_not_add_up",
+]
+"""Why a window is not merged; docs/guides/drift.md says what each means and what to do."""
+_JSON = JSON(none_as_null=True)
 
 
 class WindowRow(SQLModel, table=True):
@@ -48,6 +61,38 @@ class WindowRow(SQLModel, table=True):
     drift: float | None = Field(
         default=None, description="largest Kolmogorov-Smirnov distance of a feature from the baseline, 0 to 1"
     )
+    embedding: dict[str, Any] | None = Field(default=None, sa_type=_JSON, description="contract EmbeddingCounts")
+    slices: list[dict[str, Any]] | None = Field(
+        default=None, sa_type=_JSON, description="contract SliceCounts, in the baseline's order"
+    )
+    misfits: dict[str, int] | None = Field(default=None, sa_type=_JSON, description="contract SchemaMisfits")
+    left_out: dict[str, str] | None = Field(
+        default=None, sa_type=_JSON, description="what the window does not tell, and why"
+    )
+
+
+class QuarantinedWindow(SQLModel, table=True):
+    """That a window was not merged, and why; its counts are not kept."""
+
+    __tablename__ = "quarantined_windows"
+    # What devices said; the latest few of each device and reason.
+    __table_args__ = (
+        Index("ix_quarantined_windows_stream", "device_id", "reason", "id"),
+        Index("ix_quarantined_windows_received", "received_at"),
+        {"info": UNAUDITED},
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))
+    device_id: str = Field(foreign_key="devices.id")
+    model: str
+    version: int = Field(sa_type=BigInteger)
+    reason: QuarantineReason = Field(sa_type=String)
+    message: str
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime = Field(sa_type=UtcDateTime)
+    requests: int = Field(sa_type=BigInteger)
+    samples: int = Field(sa_type=BigInteger)
+    received_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class DriftSignal(SQLModel, table=True):
