@@ -7,7 +7,15 @@ from tests.contract.golden_enrolment import NOON
 from shoal_contract.embedding import EmbeddingBaseline, EmbeddingCounts, EmbeddingSums
 from shoal_contract.manifest import FeatureBaseline, Moments, VersionManifest
 from shoal_contract.slices import SliceBaseline, SliceCounts
-from shoal_contract.telemetry import HardExample, OutboxPosition, SchemaMisfits, ShadowWindow, Window
+from shoal_contract.telemetry import (
+    DriftEvidenceTold,
+    FeatureEvidence,
+    HardExample,
+    OutboxPosition,
+    SchemaMisfits,
+    ShadowWindow,
+    Window,
+)
 
 
 def watched_manifest(base: VersionManifest) -> VersionManifest:
@@ -52,6 +60,7 @@ def watched_window(base: Window) -> Window:
             ),
             "misfits": SchemaMisfits(missing=1, extra=2, retyped=3, reshaped=4, non_finite=5),
             "left_out": {"features": "70000 characters, at most 65536 fit"},
+            "evidence": DriftEvidenceTold(windows=40, features=(FeatureEvidence(feature=1, log10=4.25),)),
         }
     )
 

@@ -291,3 +291,17 @@ def test_several_inputs_are_flattened_in_the_manifests_order(clock: Clock) -> No
     inputs = {"factor": np.array([[5], [5]], dtype=np.int32), "values": np.array([[-1, 1], [-1, 1]], dtype=np.float32)}
     monitor.observe(pair, inputs, {"scaled": np.zeros((2, 2), "f4"), "negated": np.zeros((2, 1), "i4")}, 1.0, "a-1")
     assert _counts(_take(monitor, clock).features).tolist() == [[2, 0], [0, 2], [0, 2]]
+
+
+def test_windows_tell_of_evidence_and_the_device_says_by_itself_what_has_drifted(
+    served: ServedModel, clock: Clock
+) -> None:
+    monitor = Monitor(clock)
+    baseline = served.manifest.baseline
+    rows = np.random.default_rng(1).normal(size=(60, 100, tiny.FEATURES)).astype(np.float32) + 5
+    for window in rows:
+        _observe(monitor, served, window)
+        [finished] = monitor.take_windows(clock.advance(2), NOW_ALL)
+    assert finished.evidence is not None
+    assert (finished.evidence.windows, len(finished.evidence.features)) == (60, len(baseline.features))
+    assert monitor.drifted_features() == {(served.name, served.version): len(baseline.features)}
