@@ -212,17 +212,33 @@ def _message_parts() -> list[str]:
         batch,
         carrying,
         desired,
+        embedding,
         enrolment,
         manifest,
         processing,
         reported,
+        slices,
         telemetry,
         transfer,
     )
     from shoal_contract.wire import WireValue
 
     parts = []
-    for module in (desired, reported, telemetry, batch, carrying, ack, manifest, processing, transfer, enrolment):
+    told = (
+        desired,
+        reported,
+        telemetry,
+        batch,
+        carrying,
+        ack,
+        manifest,
+        embedding,
+        slices,
+        processing,
+        transfer,
+        enrolment,
+    )
+    for module in told:
         for kind in vars(module).values():
             if inspect.isclass(kind) and issubclass(kind, WireValue) and kind.__module__ == module.__name__:
                 properties = kind.model_json_schema()["properties"]

@@ -28,6 +28,7 @@ from shoal_agent.compositions import Compositions, composition_families
 from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
+from shoal_agent.drift_metrics import drift_families
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
 from shoal_agent.endpoint import Route
 from shoal_agent.engines import CostMeter, Instruments, Machine, Runtimes
@@ -121,7 +122,7 @@ class Agent:
         self._datasets = Datasets(data / "datasets")
         self._board = Board()
         self._server = ModelServer()
-        self._monitor = Monitor(self._now)
+        self._monitor = Monitor(self._now, settings=settings.monitor)
         self._arms = Arms(self._server)
         self._stream = PredictionStream(self._monitor, settings.streams, self._now)
         self._shadow = Shadow(self._stream, self._arms, self._now, may_send=settings.send_examples)
@@ -289,7 +290,7 @@ class Agent:
 
         def more() -> Iterable[Family]:
             of_capture, of_memory = capture_families(self._capture), memory_families(self._residency)
-            composed = composition_families(self._monitor)
+            composed = (*composition_families(self._monitor), *drift_families(self._monitor))
             return (*shedding_families(self._guard), *of_capture, *of_memory, *composed, *neighbours.families())
 
         return metrics_routes(inference.statistics, source, more)

@@ -29,6 +29,7 @@ from shoal_agent.serving.resolve import resolve
 from shoal_agent.serving.wire import datatype_of
 from shoal_agent.settings import MEGABYTE
 from shoal_agent.slots import known_models
+from shoal_contract.telemetry import Misfit
 
 Result = TypeVar("Result")
 _DOING: Final = "asking the models in this process"
@@ -40,7 +41,7 @@ class _Nobody:
     def observe(self, *_: object) -> None:
         """See nothing."""
 
-    def observe_error(self, _: ServedModel) -> None:
+    def observe_error(self, _: ServedModel, misfit: Misfit | None = None) -> None:
         """See nothing."""
 
 

@@ -25,6 +25,7 @@ from shoal_agent.serving.declared import predictions
 from shoal_agent.serving.friendly import predictions_of
 from shoal_agent.serving.resolve import resolve
 from shoal_agent.settings import StreamSettings
+from shoal_contract.telemetry import Misfit
 
 PATH: Final = "/predictions/stream"
 _EVENTS_AT_ONCE: Final = 64
@@ -98,9 +99,9 @@ class PredictionStream:
         for reader in readers:
             reader.waiting.put(events)
 
-    def observe_error(self, served: ServedModel) -> None:
+    def observe_error(self, served: ServedModel, misfit: Misfit | None = None) -> None:
         """Show who watches a request that got an error; readers see answers alone."""
-        self._watched.observe_error(served)
+        self._watched.observe_error(served, misfit)
 
     def open(self, model: str) -> Reader:
         """Begin a stream; `close` ends it.

@@ -446,6 +446,16 @@ class MemorySettings:
 
 
 @dataclass(frozen=True)
+class MonitorSettings:
+    """What watching inputs may cost, of all models together; what is beyond is counted as `unsketched`."""
+
+    max_values_per_s: float = 5_000_000.0
+    """Values of inputs that are sketched each second, on average."""
+    max_values_per_request: int = 1_000_000
+    """Of a request with more, some samples are, evenly spaced."""
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """Where the agent keeps its data, where it serves, and its bounds."""
 
@@ -478,6 +488,7 @@ class AgentSettings:
     shedding: SheddingSettings = field(default_factory=SheddingSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
     time_zone: str = ""
     """IANA name of the zone that maintenance windows are in; empty: the system's."""
     probes_file: Path | None = None

@@ -9,6 +9,7 @@ from types import TracebackType
 import httpx
 from typing_extensions import Self
 
+from shoal_client.alerts import Alerts
 from shoal_client.audit import Audit
 from shoal_client.batches import Batches
 from shoal_client.captures import Captures
@@ -67,6 +68,7 @@ class ShoalClient:
         self.rollouts = Rollouts(self._transport)
         self.trials = Trials(self._transport)
         self.drift = Drift(self._transport)
+        self.alerts = Alerts(self._transport)
         self.federated = Federated(self._transport)
         self.trust = Trust(self._transport)
         self.users = Users(self._transport)

@@ -190,13 +190,19 @@ class Event(Value):
 
 
 class LeadingFeature(Value):
-    """A feature that has moved: distances to the baseline, and the share of missing values."""
+    """A feature that has moved.
+
+    By the plain rule: distances to the baseline, and the share of missing values. By the controlled rule: the evidence
+    that a device has most of, as log10 of an e-value, and on how many devices it suffices.
+    """
 
     name: str
-    ks: float | None
-    psi: float | None
-    p_value: float | None
-    missing_ratio: float
+    ks: float | None = None
+    psi: float | None = None
+    p_value: float | None = None
+    missing_ratio: float | None = None
+    log10_e: float | None = None
+    devices: int | None = None
 
 
 class DriftSignal(Value):
@@ -205,6 +211,7 @@ class DriftSignal(Value):
     id: str
     model: str
     version: int
+    rule: str
     state: str
     raised_at: datetime
     updated_at: datetime
@@ -229,6 +236,26 @@ class Window(Value):
     latency: list[int]
     labelled: int = 0
     correct: int = 0
+    misfits: dict[str, int] | None = None
+    """Requests that did not fit the model's schema, by what; None: there were none, or the hub tells none."""
+    left_out: dict[str, str] | None = None
+    """What the window does not tell, and why."""
+
+
+class QuarantinedWindow(Value):
+    """A window that the hub did not merge, and why."""
+
+    id: int
+    device_id: str
+    model: str
+    version: int
+    reason: str
+    message: str
+    started_at: datetime
+    ended_at: datetime
+    requests: int
+    samples: int
+    received_at: datetime
 
 
 class Health(Value):

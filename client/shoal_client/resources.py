@@ -9,6 +9,7 @@ from shoal_client.fleet import (
     DeviceDetail,
     DriftSignal,
     NewToken,
+    QuarantinedWindow,
     Token,
     Window,
 )
@@ -133,6 +134,14 @@ class Drift:
         params = {"device": device, "model": model, "limit": limit}
         given = {name: value for name, value in params.items() if value is not None}
         return self._transport.call("GET", "/drift/windows", list[Window], params=given)
+
+    def quarantine(
+        self, *, device: str | None = None, model: str | None = None, reason: str | None = None, limit: int = 100
+    ) -> list[QuarantinedWindow]:
+        """List windows that were not merged, newest first: of a device by id, of a model, or for one reason."""
+        params = {"device": device, "model": model, "reason": reason, "limit": limit}
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._transport.call("GET", "/drift/quarantine", list[QuarantinedWindow], params=given)
 
     def list(self, *, model: str | None = None, state: str | None = None, limit: int = 100) -> list[DriftSignal]:
         """List drift signals, newest first."""

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from shoal_contract.embedding import EmbeddingBaseline
 from shoal_contract.errors import MessageError
 from shoal_contract.ids import Name, Sha256, TensorName
 from shoal_contract.limits import (
@@ -27,6 +28,7 @@ from shoal_contract.limits import (
 from shoal_contract.processing import BoxesOutput, ImageInput, Output, Processing
 from shoal_contract.reported import Runtime
 from shoal_contract.sealable_file import SealableFile
+from shoal_contract.slices import MAX_SLICE_COUNTS, MAX_SLICES, SliceBaseline
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 Datatype = Literal[
@@ -184,12 +186,32 @@ class Variant(SealableFile):
     """Largest absolute difference from `golden_outputs` that the self-test accepts."""
 
 
+class Moments(WireValue):
+    """Mean and variance (of the population, in float64) of a feature's finite values in the reference."""
+
+    values: Ordinal
+    mean: float
+    variance: float = Field(ge=0)
+
+
 class FeatureBaseline(WireValue):
     """Reference histogram of one feature: interior `edges`, strictly increasing; `counts` has one more entry."""
 
     name: str = Field(max_length=128)
     edges: tuple[float, ...] = Field(max_length=1023)
     counts: tuple[Count, ...] = Field(min_length=1, max_length=1024)
+    kind: Literal["numeric", "categorical"] | None = None
+    """None: numeric. Of a categorical one, each category has a bin of its own; bins in which the reference has
+    nothing are of all other values, and the order of bins means nothing."""
+    missing: Count | None = None
+    """Values of the reference that were NaN; None, of an older manifest: as `Baseline.missing` says."""
+    moments: Moments | None = None
+    """None: of no finite value, or not recorded."""
+
+    @property
+    def is_categorical(self) -> bool:
+        """Whether the bins are categories."""
+        return self.kind == "categorical"
 
     @model_validator(mode="after")
     def _check_edges(self) -> Self:
@@ -213,6 +235,42 @@ class Baseline(WireValue):
     features: tuple[FeatureBaseline, ...] = Field(min_length=1, max_length=MAX_FEATURES)
     predictions: tuple[Count, ...] = Field(max_length=MAX_WATCHED_LABELS)
     confidence: FeatureBaseline
+    embedding: EmbeddingBaseline | None = None
+    """Of images and sounds, or of an output of the model that was declared."""
+    slices: tuple[SliceBaseline, ...] | None = Field(default=None, min_length=1, max_length=MAX_SLICES)
+    """Parts of the samples that are counted by themselves, each with counts as `predictions` and `confidence`."""
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """How many values of each feature the reference has missed.
+
+        An older manifest says it by what its counts fall short of: each feature has counted every sample that it had.
+        """
+        most = max(sum(feature.counts) + (feature.missing or 0) for feature in self.features)
+        return tuple(
+            feature.missing if feature.missing is not None else most - sum(feature.counts) for feature in self.features
+        )
+
+    @model_validator(mode="after")
+    def _check_slices(self) -> Self:
+        slices = self.slices or ()
+        if sum(len(one.reference.predictions) + len(one.reference.confidence) for one in slices) > MAX_SLICE_COUNTS:
+            msg = f"slices: more than {MAX_SLICE_COUNTS} labels and bins of confidence together"
+            raise ValueError(msg)
+        for one in slices:
+            if one.feature >= len(self.features):
+                msg = f"slice {one.name}: no feature {one.feature}, there are {len(self.features)}"
+                raise ValueError(msg)
+            if len(one.reference.confidence) != len(self.confidence.counts) or len(one.reference.predictions) not in {
+                0,
+                len(self.predictions),
+            }:
+                msg = f"slice {one.name}: its counts are not as many as the baseline's"
+                raise ValueError(msg)
+        if len({one.name for one in slices}) != len(slices):
+            msg = "slices: two have the same name"
+            raise ValueError(msg)
+        return self
 
 
 class Provenance(WireValue):
@@ -263,6 +321,10 @@ class VersionManifest(WireMessage):
         unknown = sorted(set(self.baseline.inputs or ()) - {spec.name for spec in self.inputs})
         if unknown:
             msg = f"baseline: no input {', '.join(unknown)}"
+            raise ValueError(msg)
+        embedded = self.baseline.embedding.output if self.baseline.embedding is not None else None
+        if embedded is not None and embedded not in {spec.name for spec in self.outputs}:
+            msg = f"baseline: no output {embedded} that could be embedded"
             raise ValueError(msg)
         return self
 

@@ -8,11 +8,14 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from shoal_contract.batch_jobs import BatchResult
+from shoal_contract.embedding import EmbeddingCounts
 from shoal_contract.enrolment import PublicKeyHex
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.ledger import LedgerTotals
 from shoal_contract.limits import MAX_PASSED_STEPS
+from shoal_contract.manifest import MAX_FEATURES
 from shoal_contract.reported import Problem
+from shoal_contract.slices import MAX_SLICES, SliceCounts
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 LATENCY_EDGES_MS: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
@@ -61,6 +64,53 @@ class Heartbeat(WireMessage):
     """Now and then, once it has grown: each one stands for all before it."""
 
 
+class FeatureEvidence(WireValue):
+    """The evidence that one feature has drifted, over all windows so far (`shoal_numerics.drift_evidence`)."""
+
+    feature: int = Field(ge=0, lt=MAX_FEATURES)
+    """Its place in the baseline."""
+    log10: float = Field(ge=1, le=30)
+    """Of the e-value: it is ever as large as k with probability at most 1 / k, where nothing has drifted."""
+
+
+class DriftEvidenceTold(WireValue):
+    """What a device's own evidence of drift comes to with this window."""
+
+    windows: Ordinal
+    """So many are in it."""
+    features: tuple[FeatureEvidence, ...] = Field(default=(), max_length=64)
+    """Those whose e-value is at least 10, the largest first; of others there is less."""
+
+
+WindowPart = Literal["features", "embedding", "slices"]
+"""What a window may leave out, with the reason."""
+
+
+Misfit = Literal["missing", "extra", "retyped", "reshaped", "non_finite"]
+"""What a request did not fit its model's schema by; the fields of `SchemaMisfits`."""
+
+
+class SchemaMisfits(WireValue):
+    """Requests that did not fit the model's schema, by the first that was found wrong; they are among the errors."""
+
+    missing: Count = 0
+    """An input or a feature was not given."""
+    extra: Count = 0
+    """One was given that the model does not know."""
+    retyped: Count = 0
+    """One had another datatype, or elements of another kind."""
+    reshaped: Count = 0
+    """One had another shape, or another number of values."""
+    non_finite: Count = 0
+    """One had an element that is NaN or infinite, and this device answers no such request. Where it does, NaN is
+    counted as missing."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.missing + self.extra + self.retyped + self.reshaped + self.non_finite
+
+
 class Window(WireMessage):
     """What one model saw in one window of time, as mergeable counts. Raw inputs stay on the device."""
 
@@ -84,6 +134,21 @@ class Window(WireMessage):
     """Samples whose true label came back in this window; they may have been answered in an earlier one."""
     correct: Count = 0
     """Of those, the ones whose predicted label was the true one."""
+    evidence: DriftEvidenceTold | None = None
+    """None: the agent weighs none."""
+    unsketched: Count | None = None
+    """Samples that `features` and `missing` leave out, as more came than the device sketches; None: none."""
+    edges: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
+    """The first 8 bytes of the SHA-256 of the edges that were counted over (`HistogramEdges.sha256`)."""
+    embedding: EmbeddingCounts | None = None
+    """Of a part of the samples, where the baseline has an embedding."""
+    slices: tuple[SliceCounts, ...] | None = Field(default=None, max_length=MAX_SLICES)
+    """In the baseline's order; together they may hold a sample several times, or not at all."""
+    misfits: SchemaMisfits | None = None
+    """None: there was none, or the agent counts none."""
+    left_out: dict[WindowPart, Annotated[str, Field(max_length=256)]] | None = None
+    """What the window should hold and does not, and why. Counts of features that are left out are empty, their samples
+    `unsketched`."""
 
 
 class HardExample(WireValue):

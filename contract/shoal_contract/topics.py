@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
 from shoal_contract.errors import TopicError
-from shoal_contract.ids import DEVICE_ID_PATTERN, SHA256_PATTERN
+from shoal_contract.ids import DEVICE_ID_PATTERN, NAME_PATTERN, SHA256_PATTERN
 
 ROOT: Final = "shoal/1"
 UpMessageChannel = Literal["presence", "reported", "telemetry", "event", "windows", "events"]
@@ -25,12 +25,15 @@ HUB_WATERMARK: Final = f"{ROOT}/hub/watermark"
 """Retained: how far the hub had told the broker everything; readable by the hub only."""
 HUB_AUDIT: Final = f"{ROOT}/hub/audit"
 """Retained: the last signed anchor of the hub's audit trail; readable by the hub only."""
+HUB_ALERTS_FILTER: Final = f"{ROOT}/hub/alerts/+"
+"""Subscription to the alerts of all channels; readable by the hub only, and by whom the broker's rules let besides."""
 HUB_WAKE: Final = f"{ROOT}/hub/wake"
 """Not retained: one of the hub's processes has committed something that another should look at."""
 
 # Read with fullmatch: in Python, unlike in pydantic's expressions, a `$` also stands before a final line break.
 _DEVICE_ID = re.compile(DEVICE_ID_PATTERN)
 _SHA256 = re.compile(SHA256_PATTERN)
+_NAME = re.compile(NAME_PATTERN)
 _INDEX = re.compile(r"0|[1-9][0-9]{0,6}")
 _UP_PARTS: Final = 6
 _UP_BLOB_PARTS: Final = 8
@@ -69,6 +72,14 @@ def up(device_id: str, channel: UpMessageChannel) -> str:
 def up_blob(device_id: str, sha256: str, index: int) -> str:
     """Chunk `index` of the blob `sha256` that the device uploads."""
     return f"{_device(device_id)}/up/blob/{_hash(sha256)}/{_index(index)}"
+
+
+def hub_alerts(channel: str) -> str:
+    """Not retained: alerts for one channel of the hub; the user property `Idempotency-Key` tells repetitions."""
+    if not _NAME.fullmatch(channel):
+        msg = f"building a topic: {channel[:100]!r} is no name of a channel"
+        raise TopicError(msg)
+    return f"{ROOT}/hub/alerts/{channel}"
 
 
 def device_filter(device_id: str) -> str:

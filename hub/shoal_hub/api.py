@@ -8,6 +8,8 @@ from pydantic import BaseModel
 from starlette.routing import BaseRoute
 
 from shoal_contract import __version__
+from shoal_hub.alerts import channel_routes as alert_channel_routes
+from shoal_hub.alerts import routes as alert_routes
 from shoal_hub.approvals import routes as approval_routes
 from shoal_hub.audit import routes as audit_routes
 from shoal_hub.audit.requests import AuditedRequests, watch_request
@@ -114,6 +116,8 @@ def _api() -> APIRouter:
         trial_routes,
         federation_routes,
         monitoring_routes,
+        alert_channel_routes,  # before the routes that take an alert's id where these have a word
+        alert_routes,
     ):
         api.include_router(module.router)
     for module in (approval_routes, job_routes, event_routes, operator_routes, audit_routes, trust_routes):

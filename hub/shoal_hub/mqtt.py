@@ -9,11 +9,12 @@ import logging
 import queue
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import paho.mqtt.client as paho
@@ -30,6 +31,8 @@ from shoal_hub.trust.ca import Identity
 
 _log = logging.getLogger(__name__)
 
+NONE: Final[Mapping[str, str]] = MappingProxyType({})
+"""No user properties."""
 _KEEPALIVE_S: Final = 30
 _CONNECT_TIMEOUT_S: Final = 10.0
 _FIRST_DELAY_S: Final = 0.2
@@ -150,8 +153,17 @@ class Connection:
         """Whether the connection stands with all its subscriptions."""
         return self._session is not None and self._session.is_ready
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> "Future[None]":
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, properties: Mapping[str, str] = NONE
+    ) -> "Future[None]":
         """Send one message; the future is done when the broker has taken it (QoS 1) or when it is sent (QoS 0).
+
+        Args:
+            topic: Where to.
+            payload: What.
+            qos: 0 or 1.
+            retain: Whether the broker keeps it.
+            properties: MQTT 5 user properties, by name.
 
         Raises:
             MqttError: There is no connection now. The future fails with it when the connection goes before the
@@ -160,7 +172,7 @@ class Connection:
         session = self._session
         if session is None or not session.is_ready:
             raise _not_connected(topic)
-        return session.publish(topic, payload, qos=qos, retain=retain)
+        return session.publish(topic, payload, qos=qos, retain=retain, properties=properties)
 
     def tell(self, topic: str, payload: bytes) -> None:
         """Send one message at QoS 0, of which nobody hears whether it arrived: who needs it will ask again.
@@ -240,9 +252,11 @@ class _Session:
         self._close()
         return self._reason
 
-    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> "Future[None]":
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int, retain: bool, properties: Mapping[str, str]
+    ) -> "Future[None]":
         """Send one message and return the future of its confirmation."""
-        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        info = self._client.publish(topic, payload, qos=qos, retain=retain, properties=_user_properties(properties))
         if info.rc != paho.MQTT_ERR_SUCCESS:
             raise _not_connected(topic)
         # The confirmation may already be here: whoever comes first makes the future.
@@ -346,6 +360,14 @@ class _Session:
         self._client.on_arrival, self._client.on_end = _drop, _keep
         for future in list(self._pending.values()):
             _fail(future, _not_connected("what was on its way"))
+
+
+def _user_properties(named: Mapping[str, str]) -> Properties | None:
+    if not named:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+    properties.UserProperty = list(named.items())
+    return properties
 
 
 def _drop(_: Arrival) -> None:

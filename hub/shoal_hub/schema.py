@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+import shoal_hub.alerts.tables
 import shoal_hub.approvals.tables
 import shoal_hub.audit.tables
 import shoal_hub.batches.tables

@@ -9,23 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from shoal_contract.limits import DEFAULT_CHUNK_BYTES, MAX_ARTIFACT_BYTES, MAX_BLOB_BYTES, MAX_HTTPS_ARTIFACT_BYTES
+from shoal_hub.alerts.settings import AlertSettings
 from shoal_hub.errors import SettingsError
 from shoal_hub.operators.oidc_roles import parse_roles
+from shoal_hub.setting import setting as _setting
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
-
-
-def _setting(env: str, default: Any, unit: str, description: str, *, is_secret: bool = False, **bounds: Any) -> Any:  # noqa: ANN401
-    return Field(
-        default=default,
-        description=description,
-        json_schema_extra={"env": env, "unit": unit, "is_secret": is_secret},
-        validate_default=True,
-        **bounds,
-    )
 
 
 def is_safe_url(url: str) -> bool:
@@ -35,7 +27,7 @@ def is_safe_url(url: str) -> bool:
     return (parts.scheme == "https" and bool(parts.hostname)) or is_local
 
 
-class Settings(BaseModel):
+class Settings(AlertSettings):
     """The hub's settings; `Settings.read(os.environ)` reads them from `SHOAL_*`. Port 0 takes any free port."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -65,7 +65,7 @@ class FeatureDrift:
     Attributes:
         feature: its position.
         ks: Kolmogorov-Smirnov distance at the edges, 0 to 1; NaN where the feature was not tested.
-        resolution: the largest bin's share: how far the distance of the raw values may lie above `ks`.
+        resolution: how far the distance of the raw values may lie above `ks`, see `ks_resolution`.
         p_value: asymptotic KS p-value, unadjusted; NaN where not tested.
         adjusted_p_value: the same after Benjamini-Hochberg over the tested features.
         psi: population stability index; NaN where not tested.
@@ -136,7 +136,7 @@ def detect_drift(reference: Histogram, window: Histogram, thresholds: DriftThres
     is_drifted = ((psi >= limits.psi) & (adjusted <= limits.p_value)) | is_missing_more
     strength = np.where(is_missing_more, rise, 0.0) + np.nan_to_num(ks)
     leading = sorted(np.flatnonzero(is_drifted).tolist(), key=lambda feature: (-strength[feature], feature))
-    resolution = np.maximum(_largest_share(reference), _largest_share(window))
+    resolution = np.nan_to_num(ks_resolution(reference, window))
     columns = (ks, resolution, p_values, adjusted, psi, window.samples, missing, is_drifted)
     features = zip(*(column.tolist() for column in columns), strict=True)
     return DriftVerdict(
@@ -161,6 +161,32 @@ def ks_distance(first: Histogram, second: Histogram) -> NDArray[np.float64]:
     gaps = np.abs(_distribution(first) - _distribution(second))
     distances: NDArray[np.float64] = np.maximum.reduceat(gaps, first.edges.bin_offsets[:-1])
     return distances
+
+
+def ks_resolution(first: Histogram, second: Histogram) -> NDArray[np.float64]:
+    """Return how far the distance of the raw values may lie above `ks_distance`, per feature.
+
+    Within a bin (a, b] the difference of the distribution functions is at most F(b) - G(a) one way and
+    G(b) - F(a) the other: the largest of these, less the distance at the edges. No smaller bound follows from
+    the counts. It is at most the smaller of the two shares of one bin, so never above the largest bin's, and
+    zero in a bin that has a single value (one of a frequent value; negative subnormal numbers count as zero).
+
+    Returns:
+        (features,) float64, 0 to 1; NaN where a feature has no values in one of the two.
+
+    Raises:
+        DriftError: different edges.
+    """
+    _check_pair(first, second)
+    left, right = (_distribution(histogram) for histogram in (first, second))
+    starts = first.edges.bin_offsets[:-1]
+    before_left, before_right = np.roll(left, 1), np.roll(right, 1)
+    before_left[starts] = before_right[starts] = 0.0
+    inside = np.maximum(left - before_right, right - before_left)
+    at_edges = np.abs(left - right)
+    highest = np.maximum.reduceat(np.where(first.edges.has_one_value, at_edges, inside), starts)
+    resolution: NDArray[np.float64] = np.maximum(highest - np.maximum.reduceat(at_edges, starts), 0.0)
+    return resolution
 
 
 def population_stability_index(reference: Histogram, window: Histogram, groups: int | None = 10) -> NDArray[np.float64]:
@@ -245,12 +271,6 @@ def _distribution(histogram: Histogram) -> NDArray[np.float64]:
     samples = np.repeat(histogram.samples, np.diff(histogram.edges.bin_offsets)).astype(np.float64)
     samples[samples == 0] = np.nan
     shares: NDArray[np.float64] = (_cumulated_before(histogram) + histogram.counts) / samples
-    return shares
-
-
-def _largest_share(histogram: Histogram) -> NDArray[np.float64]:
-    largest = np.maximum.reduceat(histogram.counts, histogram.edges.bin_offsets[:-1])
-    shares: NDArray[np.float64] = largest / np.maximum(histogram.samples, 1)
     return shares
 
 

@@ -10,10 +10,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from shoal_numerics.bin_table import BinTable
 from shoal_numerics.errors import HistogramError
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ MAX_FEATURES = 1 << 20
 MIN_BINS = 2
 MIN_REFERENCE_VALUES_PER_BIN = 5
 
+_Number = TypeVar("_Number", bound="np.integer[Any]")
+
 _BINS_OF_A_CONSTANT = 3
+_FEW_ROWS = 256
 
 _SMALLEST_NORMAL = 2.0**-126  # of float32
-_LAST_KEY = 0x7FFFFFFF  # of int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,26 +92,50 @@ class HistogramEdges:
         return digest.hexdigest()
 
     @cached_property
-    def _keys(self) -> NDArray[np.int64]:
-        """One sorted array for all features: the feature in the high half, the edge's order in the low one."""
-        feature = np.repeat(np.arange(self.feature_count, dtype=np.int64), np.diff(self.offsets))
-        return (feature << 32) + _order_keys(self.values)
+    def has_one_value(self) -> NDArray[np.bool_]:
+        """Which bins lie between neighbouring float32, as `equal_mass` gives a frequent value: (bins of all,) bool.
 
-    def flat_bins(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Find the bin of every value by one binary search over the edges of all features.
+        The bin of zero begins at the negative of the smallest normal number; subnormal ones in it count as zero.
+        """
+        low, high = self.values[:-1], self.values[1:]
+        is_next = high == np.nextafter(low, np.float32(np.inf))
+        is_next |= (high == 0) & (low < 0) & (low >= np.float32(-_SMALLEST_NORMAL))
+        feature = np.repeat(np.arange(self.feature_count), np.diff(self.offsets))
+        places = 1 + np.flatnonzero(is_next & (feature[1:] == feature[:-1]))
+        has_one_value = np.zeros(self.bin_total, dtype=np.bool_)
+        # The bin that ends at an edge comes as far behind as there are features before it, each with an open bin more.
+        has_one_value[places + feature[places]] = True
+        return has_one_value
+
+    @cached_property
+    def _table(self) -> BinTable:
+        return BinTable(self.values, self.offsets)
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the look-up table that is made at the first count and kept as long as these edges."""
+        return self._table.nbytes
+
+    def count(self, rows: NDArray[np.float32], counts: NDArray[_Number], missing: NDArray[_Number]) -> None:
+        """Add rows to counts in place, exactly as a binary search of each value among its feature's edges would.
 
         Args:
-            rows: (n, features) float32; NaN falls into the last bin of its feature (the caller subtracts it).
-
-        Returns:
-            (n, features) int64 positions in flat counts, see `bin_offsets`.
+            rows: (n, features) float32; NaN is missing, infinities fall into the outer bins.
+            counts: (bin_total,) whole numbers, see `bin_offsets`; the caller sees to it that they do not overflow.
+            missing: (features,) whole numbers.
         """
-        features = np.arange(self.feature_count, dtype=np.int64)
-        keys = _order_keys(rows).astype(np.int64)
-        keys += features << 32
-        bins: NDArray[np.int64] = self._keys.searchsorted(keys)
-        bins += features
-        return bins
+        if self.feature_count == 1 and len(rows) <= _FEW_ROWS:
+            self._count_few(rows[:, 0], counts, missing)
+        else:
+            self._table.count(rows, counts, missing)
+
+    def _count_few(self, values: NDArray[np.float32], counts: NDArray[_Number], missing: NDArray[_Number]) -> None:
+        """Search: for a few values of one feature that takes less than the table's many short steps."""
+        found = np.bincount(self.values.searchsorted(values), minlength=self.bin_total)
+        absent = np.count_nonzero(np.isnan(values))
+        found[-1] -= absent  # where searching puts them
+        np.add(counts, found, out=counts, casting="unsafe")
+        missing[0] += missing.dtype.type(absent)
 
     def of_feature(self, feature: int) -> NDArray[np.float32]:
         """Return the interior edges of one feature, (edges,) float32."""
@@ -225,16 +252,6 @@ def _check_range(low: float, high: float, bins: int) -> None:
             f"{MAX_EDGES_PER_FEATURE - 1} bins and low < high."
         )
         raise HistogramError(message)
-
-
-def _order_keys(values: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Map float32 to int32 of the same order (IEEE 754 totalOrder), -0.0 to 0.0, every NaN to the last key."""
-    bits = np.ascontiguousarray(values + np.float32(0)).view(np.int32)
-    keys: NDArray[np.int32] = np.where(bits < 0, bits ^ np.int32(_LAST_KEY), bits)
-    is_missing = np.isnan(values)
-    if is_missing.any():
-        keys[is_missing] = _LAST_KEY
-    return keys
 
 
 def _equal_mass_edges(column: NDArray[np.float32], bins: int) -> NDArray[np.float32]:

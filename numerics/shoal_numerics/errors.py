@@ -17,6 +17,10 @@ class DriftError(NumericsError):
     """Arguments from which no drift statistic can be computed."""
 
 
+class EmbeddingError(NumericsError):
+    """Settings from which no embedding can be made, or sums of embeddings that do not fit together."""
+
+
 class CompressedDataError(NumericsError):
     """Compressed bytes that are truncated, corrupt or longer than the caller allows."""
 

@@ -22,8 +22,6 @@ __all__ = ["MAX_ROWS", "Histogram", "HistogramEdges"]
 MAX_ROWS = 1 << 48
 """The most rows a histogram may hold: sums of counts then stay far from the range of int64."""
 
-_ROWS_AT_ONCE = 4096
-
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
@@ -127,16 +125,7 @@ class Histogram:
                 f"expected {self.edges.feature_count}, as the edges have."
             )
             raise HistogramError(message)
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            self._add_rows(rows[start : start + _ROWS_AT_ONCE])
-
-    def _add_rows(self, rows: NDArray[np.float32]) -> None:
-        bins = self.edges.flat_bins(rows)
-        missing = np.isnan(rows).sum(axis=0)
-        np.add(self.counts, np.bincount(bins.ravel(), minlength=len(self.counts)), out=self.counts)
-        # NaN has been counted in the last bin of its feature.
-        np.subtract.at(self.counts, self.edges.bin_offsets[1:] - 1, missing)
-        np.add(self.missing, missing, out=self.missing)
+        self.edges.count(rows, self.counts, self.missing)
 
     def merge(self, other: Histogram) -> Histogram:
         """Return the histogram of both together: exact, commutative and associative.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _GROUP_BITS = 7
 _MAX_INTEGER_BYTES = -(-MAX_ROWS.bit_length() // _GROUP_BITS)
 _MORE = 0x80
-_LEVEL = 19
+_LEVEL = 12
 _NUMBERS_AT_ONCE = 1 << 14
 
 
@@ -74,6 +74,8 @@ def unpack_counts(data: bytes, count: int) -> NDArray[np.int64]:
 
 def _split_octets(counts: NDArray[np.int64]) -> bytes:
     """Split integers into LEB128 groups, little end first, high bit on all but the last."""
+    if counts.max(initial=0) < _MORE:
+        return counts.astype(np.uint8).tobytes()
     groups = counts[:, np.newaxis] >> (_GROUP_BITS * np.arange(_MAX_INTEGER_BYTES))
     is_used = groups > 0
     is_used[:, 0] = True

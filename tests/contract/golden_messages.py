@@ -25,6 +25,8 @@ from tests.contract.golden_enrolment import (
 from tests.contract.golden_features import desired_features
 from tests.contract.golden_handover import desired_handover
 from tests.contract.golden_processing import image_manifest, table_manifest
+from tests.contract.golden_watching import shadow_window, watched_manifest, watched_window
+from tests.contract.golden_windows import sampled_window, window
 
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
@@ -74,18 +76,14 @@ from shoal_contract.telemetry import (
     EncryptionKeyReplaced,
     Event,
     EventBody,
-    HardExample,
     Heartbeat,
     LoadShed,
     MissingArtifact,
     OutboxPosition,
     PassedStep,
     RoundResult,
-    ShadowWindow,
-    SketchCounts,
     TelemetryMessage,
     VersionCost,
-    Window,
 )
 from shoal_contract.transfer import DeltaRef, TransferManifest, describe
 from shoal_contract.trust import TrustIndex
@@ -285,47 +283,6 @@ def reported_state() -> ReportedState:
     )
 
 
-def window() -> Window:
-    return Window(
-        outbox=_POSITION,
-        model="digits",
-        version=3,
-        manifest_sha256=_sha("a"),
-        started_at=NOON,
-        ended_at=NOON + timedelta(seconds=60),
-        requests=100,
-        samples=120,
-        errors=1,
-        features=SketchCounts(rows=1, bins=4, data="AQIDBA=="),
-        missing=SketchCounts(rows=1, bins=1, data="AA=="),
-        predictions=(61, 59),
-        confidence=(1, 9, 110),
-        latency=(0, 0, 4, 90, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-        labelled=40,
-        correct=37,
-    )
-
-
-def shadow_window() -> ShadowWindow:
-    return ShadowWindow(
-        outbox=_POSITION,
-        trial="t-5f6g7h2j",
-        model="digits",
-        version=4,
-        against=3,
-        started_at=NOON,
-        ended_at=NOON + timedelta(seconds=60),
-        compared=118,
-        disagreed=3,
-        errors=1,
-        skipped=2,
-        latency=(0, 0, 4, 90, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-        examples=(
-            HardExample(data="AACAPwAAAAA=", label=0, candidate_label=1, confidence=0.51, candidate_confidence=0.75),
-        ),
-    )
-
-
 def transfer_manifest() -> TransferManifest:
     described = describe(bytes(range(256)) * 130, chunk_bytes=limits.CHUNK_SIZES_BYTES[0])
     secret = EncryptedFile(sha256=_sha("5"), size_bytes=encrypted_size(900))
@@ -435,6 +392,7 @@ MESSAGES: Final[dict[str, Golden]] = {
     "version-manifest-image": Golden(image_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "version-manifest-one-sample": Golden(one_sample_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "version-manifest-table": Golden(table_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),
+    "version-manifest-watched": Golden(watched_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "transfer-manifest": Golden(transfer_manifest(), TransferManifest, limits.MAX_CHUNK_LIST_BYTES),
     "presence-online": Golden(
         Presence(state="online", connection=5, sequence=1, since=NOON, instance="00112233445566aa"),
@@ -452,7 +410,15 @@ MESSAGES: Final[dict[str, Golden]] = {
     "reported-carrying": _carrying(),
     "telemetry-heartbeat": Golden(TelemetryMessage(body=_heartbeat()), TelemetryMessage, limits.MAX_REPORT_BYTES),
     "telemetry-window": Golden(TelemetryMessage(body=window()), TelemetryMessage, limits.MAX_REPORT_BYTES),
-    "telemetry-shadow": Golden(TelemetryMessage(body=shadow_window()), TelemetryMessage, limits.MAX_REPORT_BYTES),
+    "telemetry-window-sampled": Golden(
+        TelemetryMessage(body=sampled_window()), TelemetryMessage, limits.MAX_REPORT_BYTES
+    ),
+    "telemetry-window-watched": Golden(
+        TelemetryMessage(body=watched_window(window())), TelemetryMessage, limits.MAX_REPORT_BYTES
+    ),
+    "telemetry-shadow": Golden(
+        TelemetryMessage(body=shadow_window(_POSITION)), TelemetryMessage, limits.MAX_REPORT_BYTES
+    ),
     "event-deployment": Golden(_event(_deployment_event()), Event, limits.MAX_REPORT_BYTES),
     "event-blob-offer": Golden(
         _event(BlobOffer(sha256=_sha("3"), size_bytes=10_240, chunk_bytes=131_072)), Event, limits.MAX_REPORT_BYTES
@@ -471,7 +437,7 @@ MESSAGES: Final[dict[str, Golden]] = {
     ),
     "event-load-shed": Golden(_event(_load_shed()), Event, limits.MAX_REPORT_BYTES),
     "events": _batch("events", _event(_deployment_event()), _event(_round_result())),
-    "windows": _batch("windows", TelemetryMessage(body=window()), TelemetryMessage(body=shadow_window())),
+    "windows": _batch("windows", TelemetryMessage(body=window()), TelemetryMessage(body=shadow_window(_POSITION))),
     "ack": Golden(_ack(), Ack, limits.MAX_REPORT_BYTES),
     "enrolment-request": Golden(enrolment_request(), EnrolmentRequest, limits.MAX_REPORT_BYTES),
     "enrolment-response": Golden(enrolment_response(), EnrolmentResponse, limits.MAX_REPORT_BYTES),

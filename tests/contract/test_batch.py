@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.contract.golden_enrolment import NOON
-from tests.contract.golden_messages import MESSAGES, window
+from tests.contract.golden_messages import MESSAGES
+from tests.contract.golden_windows import window
 
 from shoal_contract.batch import BatchChannel, pack, unpack
 from shoal_contract.errors import MessageError

@@ -31,6 +31,13 @@ def test_topics_are_the_ones_that_brokers_in_the_field_have_rules_for() -> None:
     assert topics.shared("s3cret", topics.up_filter("event")) == "$share/s3cret/shoal/1/device/+/up/event"
     assert (topics.ARTIFACT_FILTER, topics.TRUST_FILTER) == ("shoal/1/artifact/#", "shoal/1/trust/#")
     assert (topics.HUB_WATERMARK, topics.HUB_WAKE) == ("shoal/1/hub/watermark", "shoal/1/hub/wake")
+    assert (topics.hub_alerts("ops"), topics.HUB_ALERTS_FILTER) == ("shoal/1/hub/alerts/ops", "shoal/1/hub/alerts/+")
+
+
+@pytest.mark.parametrize("channel", ["", "a/b", "+", "#", "UPPER", "x" * 64, "ops\n"])
+def test_no_topic_is_built_for_what_is_no_channel(channel: str) -> None:
+    with pytest.raises(TopicError):
+        topics.hub_alerts(channel)
 
 
 @given(DEVICE_IDS, st.sampled_from(topics.UP_CHANNELS))

@@ -25,6 +25,7 @@ from tests.simulators.compositions import CASCADE, add_member
 from tests.simulators.feature_sets import features
 from tests.simulators.rows import HARDWARE, add_device, add_version, make_report
 
+from shoal_hub.alerts.tables import AlertRow
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.admission_tables import PendingEnrolment
@@ -80,6 +81,12 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     client.put(f"{_API}/capture-requests/digits", json={}).raise_for_status()
     composed = {"name": "faces", "form": CASCADE, "devices": [device]}
     client.post(f"{_API}/compositions", json=composed).raise_for_status()
+    client.put(f"{_API}/alerts/channels/ops", json={"target": {"kind": "mqtt"}}).raise_for_status()
+    client.put(f"{_API}/alerts/rules/stuck", json={"when": {"kind": "rollout"}}).raise_for_status()
+    delivery = client.post(f"{_API}/alerts/channels/ops/test").raise_for_status().json()
+    with hub.database.transaction() as session:
+        fields = {"rule": "stuck", "key": "{}", "state": "firing", "severity": "info", "labels": {}, "message": ""}
+        session.add(AlertRow(id="al-abcdefgh", pending_at=utc_now(), **fields))
     with hub.database.transaction() as session:
         capture = add_capture(session, hub.artifacts, device).id
     batch = {"model": "digits", "input": "*.csv", "deadline_at": (utc_now() + timedelta(days=1)).isoformat()}
@@ -100,7 +107,7 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
     job = client.post(f"{_API}/models/colours/versions/1/compress", json={}).raise_for_status().json()
     return {
         "device_id": [device],
-        "name": ["digits", "colours", "ada", "warehouse", "pumps", "march", "faces"],
+        "name": ["digits", "colours", "ada", "warehouse", "pumps", "march", "faces", "ops", "stuck"],
         "ref": ["1", "2", "latest"],
         "number": ["1", "2"],
         "rollout_id": [rollout["id"]],
@@ -113,6 +120,8 @@ def _things_that_exist(client: TestClient, hub: HubContext, folder: Path) -> dic
         "sequence": ["1", "2"],
         "alias": ["champion"],
         "capture_id": [capture],
+        "alert_id": ["al-abcdefgh"],
+        "delivery_id": [delivery["id"]],
         "model": ["digits"],
     }
 

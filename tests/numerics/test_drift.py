@@ -15,6 +15,7 @@ from shoal_numerics import (
     benjamini_hochberg,
     detect_drift,
     ks_distance,
+    ks_resolution,
     population_stability_index,
 )
 
@@ -54,6 +55,41 @@ def test_binned_distance_is_below_the_raw_one_by_no_more_than_the_resolution(
     found = detect_drift(first, second, DriftThresholds(min_samples=1)).features[0]
     assert binned <= raw + 1e-12
     assert raw - binned <= found.resolution + 1e-12
+    shares = [histogram.of_feature(0) / histogram.samples[0] for histogram in (first, second)]
+    assert found.resolution <= np.minimum(*shares).max() + 1e-12
+
+
+@given(st.integers(0, 9999))
+def test_no_smaller_resolution_follows_from_the_counts(seed: int) -> None:
+    # Within each bin all values of one sample may lie below all of the other.
+    random = np.random.default_rng(seed)
+    edges = HistogramEdges.uniform(0, 1, 5)
+    first, second = (Histogram.of(edges, random.random(20) ** random.integers(1, 4)) for _ in range(2))
+    distances = []
+    for low, high in ((first, second), (second, first)):
+        middles = np.arange(7) / 5 - 0.1
+        values = [np.repeat(middles + offset, one.of_feature(0)) for one, offset in ((low, -0.05), (high, 0.05))]
+        assert (Histogram.of(edges, values[0]).counts == low.counts).all()
+        distances.append(stats.ks_2samp(*values, method="asymp").statistic)
+    expected = max(distances) - ks_distance(first, second)[0]
+    assert ks_resolution(first, second)[0] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("constant", [0.0, -0.0, 2.0, -7.5, 3e38])
+def test_a_frequent_value_takes_nothing_from_the_resolution(constant: float) -> None:
+    edges = HistogramEdges.equal_mass(np.full(500, constant))
+    first, second = Histogram.of(edges, np.full(500, constant)), Histogram.of(edges, np.full(90, constant))
+    assert ks_resolution(first, second).tolist() == [0.0]
+    assert ks_resolution(first, Histogram.of(edges, [constant] * 30 + [constant - abs(constant) - 1] * 60)) == 0.0
+
+
+def test_a_window_in_a_single_bin_is_resolved_as_well_as_the_reference() -> None:
+    edges, reference = baseline(features=2)
+    data = np.column_stack([np.full(500, 0.01), np.full(500, np.nan)])
+    found = ks_resolution(reference, Histogram.of(edges, data))
+    assert 0 < found[0] <= 0.011
+    assert np.isnan(found[1])
+    assert detect_drift(reference, Histogram.of(edges, data)).features[1].resolution == 0
 
 
 @given(st.sampled_from(["normal", "moved", "heavy"]), st.integers(200, 3000), st.integers(1, 3000), st.integers(0, 999))

@@ -137,3 +137,11 @@ def test_bad_requests_for_edges_are_refused() -> None:
         HistogramEdges.categories(0)
     with pytest.raises(HistogramError, match="real numbers"):
         HistogramEdges.equal_mass(["a", "b"])
+
+
+def test_a_bin_of_one_frequent_value_is_known_for_one() -> None:
+    frequent = np.repeat([0.0, 2.0], 500)
+    edges = HistogramEdges.equal_mass(np.column_stack([np.arange(1000), frequent, -frequent]))
+    assert np.split(edges.has_one_value, edges.bin_offsets[1:-1])[1].tolist() == [False, True, False, True, False]
+    assert edges.has_one_value.sum() == 4
+    assert not HistogramEdges.from_lists([[], [1.0]]).has_one_value.any()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal_numerics import kolmogorov_p_value
@@ -30,6 +30,17 @@ def test_p_values_are_within_a_thousandth_of_scipys_two_sample_test(first: int, 
         stats.kstwo.sf(distance, np.floor(exact_effective)) - stats.kstwo.sf(distance, np.ceil(exact_effective))
     )
     assert ours[0] == pytest.approx(stats.kstwo.sf(distance, effective), abs=1e-3 + rounding)
+
+
+@given(st.integers(20, 500), st.floats(0, 0.3), st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_of_samples_of_one_size_the_p_value_is_that_of_ks_2samp(half: int, moved: float, seed: int) -> None:
+    # Of two samples of 2 m values the effective size is m, which scipy then does not round.
+    random = np.random.default_rng(seed)
+    first, second = random.standard_normal(2 * half), random.standard_normal(2 * half) + moved
+    theirs = stats.ks_2samp(first, second, method="asymp")
+    sizes = np.array([2 * half])
+    assert kolmogorov_p_value(np.array([theirs.statistic]), sizes, sizes)[0] == pytest.approx(theirs.pvalue, abs=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(5))

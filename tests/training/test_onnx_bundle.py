@@ -1,5 +1,6 @@
 """Bundles of ONNX models that come from elsewhere: what is read off the file and the samples, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from onnx import TensorProto, helper
 from tests.fixtures import tiny
 from typer.testing import CliRunner
 
-from shoal_training.bring import app
-from shoal_training.bundle import read_bundle, read_card
+from shoal_training.bring import app, read_slice
+from shoal_training.bundle import SliceSpec, read_bundle, read_card
 from shoal_training.errors import BundleError, DataError
 from shoal_training.onnx_bundle import About, bundle_from_onnx
 from shoal_training.onnx_samples import OnnxModel
@@ -143,6 +144,33 @@ def test_the_program_writes_the_bundle_with_its_labels_and_card(tmp_path: Path) 
     assert card is not None
     assert card.licence == "MIT"
     assert read_bundle(tmp_path / "out").labels == ("a", "b", "c")
+
+
+def test_the_program_declares_categories_slices_and_what_is_embedded(tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", x=X)
+    words = [str(file_of("classify")), "--samples", str(tmp_path / "samples.npz"), "--name", "tiny", "--author", "ada"]
+    words += ["--categorical", "x[1]", "--embedding", "probabilities", "--slice", "high=x[0]:0.5:"]
+    words += ["--slice", "band=x[0]:-1:1", "--slice", "one=x[1]:1", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    bundle = read_bundle(tmp_path / "out")
+    assert (bundle.categorical, bundle.embedded) == (("x[1]",), "probabilities")
+    assert bundle.slices == (
+        SliceSpec(name="high", feature="x[0]", low=0.5),
+        SliceSpec(name="band", feature="x[0]", low=-1, high=1),
+        SliceSpec(name="one", feature="x[1]", equals=1),
+    )
+
+
+@pytest.mark.parametrize("text", ["high", "high=x", "high=x::", "high=x:a:b", "=x:1", "high=x:1:2:3", "high=x:nan"])
+def test_a_slice_of_another_form_is_told(text: str) -> None:
+    with pytest.raises(DataError, match="reading the slice"):
+        read_slice(text)
+
+
+def test_an_output_that_is_not_there_can_not_be_embedded(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="embedded: no output layer"):
+        bundle_from_onnx(file_of("classify"), {"x": X}, tmp_path / "out", replace(ABOUT, embedded="layer"))
 
 
 def test_the_program_tells_what_it_could_not_read(tmp_path: Path) -> None:

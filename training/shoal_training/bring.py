@@ -9,7 +9,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from shoal_contract.processing import Processing
-from shoal_training.bundle import Bundle
+from shoal_training.bundle import Bundle, SliceSpec
 from shoal_training.errors import DataError
 from shoal_training.model_card import ModelCard
 from shoal_training.onnx_bundle import About, bundle_from_onnx
@@ -40,6 +40,21 @@ def main(
     watch: Annotated[
         list[str] | None, typer.Option(help="An input to watch for drift; may be repeated. All without it.")
     ] = None,
+    categorical: Annotated[
+        list[str] | None,
+        typer.Option(help="A feature whose whole numbers are categories, like x[3]; may be repeated."),
+    ] = None,
+    embedding: Annotated[
+        str | None, typer.Option(help="The output that stands for a sample in drift, as its last but one layer.")
+    ] = None,
+    slice_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice",
+            help="Count a part of the samples by itself: NAME=FEATURE:LOW:HIGH (either may be empty; above LOW, up to "
+            "HIGH) or NAME=FEATURE:VALUE; may be repeated.",
+        ),
+    ] = None,
     processing: Annotated[
         Path | None, typer.Option(help="JSON: how inputs are made and what outputs mean.", exists=True)
     ] = None,
@@ -54,12 +69,35 @@ def main(
             author=author,
             labels=tuple(labels.read_text().splitlines()) if labels else (),
             watched=tuple(watch or ()),
+            categorical=tuple(categorical or ()),
+            embedded=embedding,
+            slices=tuple(read_slice(text) for text in slice_ or ()),
             processing=_read(Processing, processing) if processing else None,
             card=_read(ModelCard, card) if card else None,
         )
         return bundle_from_onnx(model, _samples(samples), out, about)
 
     follow(work, _summary, as_json=json_)
+
+
+def read_slice(text: str) -> SliceSpec:
+    """Return a slice that was given as NAME=FEATURE:LOW:HIGH or NAME=FEATURE:VALUE.
+
+    Raises:
+        DataError: It was not.
+    """
+    name, _, rest = text.partition("=")
+    feature, *bounds = rest.split(":")
+    try:
+        numbers = [float(bound) if bound else None for bound in bounds]
+        match numbers:
+            case [float(value)]:
+                return SliceSpec(name=name, feature=feature, equals=value)
+            case [low, high] if numbers != [None, None]:
+                return SliceSpec(name=name, feature=feature, low=low, high=high)
+    except ValueError as error:
+        raise DataError(f"reading the slice {text!r}: {error}") from error
+    raise DataError(f"reading the slice {text!r}: expected NAME=FEATURE:LOW:HIGH or NAME=FEATURE:VALUE")
 
 
 def _samples(path: Path) -> dict[str, Array]:

@@ -18,6 +18,7 @@ from shoal_contract.ids import Name, Sha256, TensorName
 from shoal_contract.limits import MAX_LABELS
 from shoal_contract.manifest import TensorSpec, processing_misfit
 from shoal_contract.processing import Processing
+from shoal_contract.slices import MAX_SLICES
 from shoal_training.errors import BundleError
 from shoal_training.model_card import ModelCard
 from shoal_training.source_code import CodeRecord
@@ -33,6 +34,8 @@ CARD_FILE = "model-card.json"
 FILES = (KERAS_FILE, ONNX_FILE, TRAINER_FILE, WEIGHTS_FILE, CALIBRATION_FILE, TEST_FILE)
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "scikit-learn", "safetensors")
 
+FeatureName = Annotated[str, Field(max_length=128)]
+"""Of a feature as the baseline names it, like `x[3]`."""
 Parameter = bool | int | float | str
 
 
@@ -51,6 +54,16 @@ class TrainerSpec(_Value):
     """How `trainer.tflite` is to be fed: x (batch_size, …) float32 and y (batch_size,) int32, -1 for no sample."""
 
     batch_size: int = Field(ge=1)
+
+
+class SliceSpec(_Value):
+    """A part of the samples: those of which `low` < feature <= `high`, or feature = `equals`; a bound may be None."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    feature: FeatureName
+    low: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    high: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    equals: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
 class Bundle(_Value):
@@ -73,6 +86,12 @@ class Bundle(_Value):
     None: samples lie along the first axis of the model's inputs and outputs."""
     watched: Annotated[tuple[TensorName, ...] | None, Field(min_length=1, max_length=16)] = None
     """Inputs that are watched for drift; None: all."""
+    categorical: Annotated[tuple[FeatureName, ...], Field(max_length=256)] = ()
+    """Features whose whole numbers are categories; inputs of whole numbers that have few are taken so without."""
+    embedded: TensorName | None = None
+    """The output that stands for a sample where drift of images and sounds is looked for; None: its inputs do."""
+    slices: Annotated[tuple[SliceSpec, ...], Field(max_length=MAX_SLICES)] = ()
+    """Parts of the samples that are counted by themselves."""
     processing: Processing | None = None
     """How inputs are made and what outputs mean, as it goes into the manifest."""
     data_sha256: Sha256
@@ -100,6 +119,9 @@ class Bundle(_Value):
         unknown = sorted(set(self.watched or ()) - {spec.name for spec in self.inputs})
         if unknown:
             msg = f"watched: no input {', '.join(unknown)}"
+            raise ValueError(msg)
+        if self.embedded is not None and self.embedded not in {spec.name for spec in self.outputs}:
+            msg = f"embedded: no output {self.embedded}"
             raise ValueError(msg)
         return self
 

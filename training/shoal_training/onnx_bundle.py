@@ -22,6 +22,7 @@ from shoal_training.bundle import (
     ONNX_FILE,
     TEST_FILE,
     Bundle,
+    SliceSpec,
     data_fingerprint,
     new_folder,
     record_file,
@@ -47,6 +48,9 @@ class About:
         author: Who made this version.
         labels: What the places of the first output stand for.
         watched: Inputs that are watched for drift; empty: all.
+        categorical: Features whose whole numbers are categories.
+        embedded: The output that stands for a sample where drift is looked for; None: none is declared.
+        slices: Parts of the samples that are counted by themselves.
         processing: How inputs are made and what outputs mean.
         card: The model card; None: none.
     """
@@ -55,6 +59,9 @@ class About:
     author: str
     labels: tuple[str, ...] = ()
     watched: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    embedded: str | None = None
+    slices: tuple[SliceSpec, ...] = ()
     processing: Processing | None = None
     card: ModelCard | None = None
 
@@ -114,6 +121,9 @@ def _described(about: About, **found: Any) -> Bundle:  # noqa: ANN401 - fields o
             parameters={},
             labels=about.labels,
             watched=about.watched or None,
+            categorical=about.categorical,
+            embedded=about.embedded,
+            slices=about.slices,
             processing=about.processing,
             seed=0,
             tool_versions={tool: installed_version(tool) for tool in ("onnxruntime", "numpy")},

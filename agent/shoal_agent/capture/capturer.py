@@ -33,6 +33,7 @@ from shoal_agent.errors import AgentError, DiskError
 from shoal_agent.from_threads import FromThreads
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.serving.models import Observer, ServedModel
+from shoal_contract.telemetry import Misfit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,9 +157,9 @@ class Capture:
             scores = scores_of(served, outputs, len(rows))
             self._take(served, inputs, scores, pick(rule, rows, scores, self._range(served), self._chance), answer_id)
 
-    def observe_error(self, served: ServedModel) -> None:
+    def observe_error(self, served: ServedModel, misfit: Misfit | None = None) -> None:
         """Show who watches a request that got an error; nothing of it is kept."""
-        self._watched.observe_error(served)
+        self._watched.observe_error(served, misfit)
 
     def disagree(self, seen: Answered, differing: NDArray[np.int64]) -> None:
         """Keep samples for which a trial's candidate chose another label, where the rules ask for them.

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 from pydantic_core import to_json
 
 from shoal_agent.errors import AgentError
+from shoal_contract.telemetry import Misfit
 
 BAD_REQUEST: Final = 400
 NOT_FOUND: Final = 404
@@ -129,6 +130,7 @@ class RequestError(AgentError):
         remedy: What the client should do next.
         retry_after_s: When to try again, in whole seconds; 0: that is not the remedy.
         headers: What the status asks to be said beside it.
+        misfit: By what the request did not fit the model's schema; None: that was not it.
     """
 
     code = "request"
@@ -142,9 +144,11 @@ class RequestError(AgentError):
         *,
         retry_after_s: int = 0,
         headers: Sequence[tuple[str, str]] = (),
+        misfit: Misfit | None = None,
     ) -> None:
         super().__init__(message, remedy)
         self.status = status
+        self.misfit = misfit
         self.headers = headers
         self.retry_after_s = retry_after_s or (1 if status in {TOO_MANY, UNAVAILABLE} else 0)
 

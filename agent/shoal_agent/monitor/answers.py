@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,8 @@ StreamKey = tuple[str, int, str]
 """Model, version and hash of the manifest."""
 Fate = Literal["taken", "unknown", "late", "repeated", "ambiguous", "wrong_version", "misfit"]
 """What became of the labels of one request; see `LabelError` for all but the first."""
+Given: TypeAlias = tuple[str, int, float]
+"""An answer's id, how many of its samples have labels, and when it was given, in seconds of a clock that only rises."""
 REFUSED: Final[tuple[Fate, ...]] = ("unknown", "late", "repeated", "ambiguous", "wrong_version", "misfit")
 
 
@@ -30,7 +32,7 @@ class LabelSettings:
     """Bounds of what is remembered for labels that come back; about 2 MB with these."""
 
     max_answers: int = 4096
-    """Answers that are remembered; the oldest make room."""
+    """Answers that are remembered; the oldest make room. 0: none, and no labels are taken."""
     max_samples: int = 65_536
     """Samples of all of them together."""
     max_samples_each: int = 1024
@@ -85,20 +87,23 @@ class Part(NamedTuple):
         return len(truth), int(np.count_nonzero(predicted == truth))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Answer:
-    """An answer that is remembered; `predicted` is (samples,) int32, and None once it was labelled.
+    """An answer that is remembered.
 
-    Of a composition, `classes` are the labels that it knows, and `parts` what its members have of the answer.
+    Attributes:
+        stream: What has answered.
+        answer_id: What the answer is called.
+        predicted: (samples,) int32; None once it was labelled.
+        classes: Of a composition: labels that it knows.
+        parts: Of a composition: what its members have of the answer.
     """
 
     stream: StreamKey
+    answer_id: str
     predicted: NDArray[np.int32] | None
-    answered_s: float
     classes: int | None = None
     parts: tuple[Part, ...] = ()
-    is_ambiguous: bool = False
-    """Whether another answer of this id still waited for its labels: nobody can say whose are whose."""
 
     def correct(self, labels: Sequence[int], classes: int, doing: str) -> int:
         """Return how many samples were predicted right.
@@ -122,6 +127,32 @@ class Answer:
         return int(np.count_nonzero(self.predicted == np.asarray(labels, dtype=np.int32)))
 
 
+class _Composed(NamedTuple):
+    """What is kept of a composition's answer: its labels, (samples,) int32, None once labelled; and see `Answer`."""
+
+    predicted: NDArray[np.int32] | None
+    classes: int
+    parts: tuple[Part, ...]
+
+
+_Kept: TypeAlias = "tuple[StreamKey, int | NDArray[np.int32] | _Composed | None, float, bool]"
+"""What is kept of an answer, a plain tuple, as most are never read again: what has answered; the label of its one
+sample, or those of several, None once it was labelled, or what is a composition's; when it was given; and whether
+another answer of this id still waited for its labels, so that nobody can say whose are whose."""
+
+
+def _waiting(kept: _Kept) -> int:
+    """Return how many labels are kept: one for each sample that waits for its own, and one for each part of it."""
+    predicted = kept[1]
+    if predicted is None:
+        return 0
+    if isinstance(predicted, int):
+        return 1
+    if isinstance(predicted, _Composed):
+        return 0 if predicted.predicted is None else len(predicted.predicted) * (1 + len(predicted.parts))
+    return len(predicted)
+
+
 class Answers:
     """The latest answers by model and id. Not safe for concurrent use; `Monitor` holds the lock.
 
@@ -133,7 +164,7 @@ class Answers:
     def __init__(self, settings: LabelSettings, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._monotonic = monotonic
-        self._answers: OrderedDict[tuple[str, str], Answer] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._samples = 0
 
     def __len__(self) -> int:
@@ -145,35 +176,46 @@ class Answers:
         """Return how many samples still wait for their labels."""
         return self._samples
 
-    def remember(
-        self,
-        stream: StreamKey,
-        answer_id: str,
-        predicted: NDArray[np.int64],
-        classes: int | None = None,
-        parts: tuple[Part, ...] = (),
+    def remember_composed(
+        self, stream: StreamKey, answer_id: str, predicted: NDArray[np.int64], classes: int, parts: tuple[Part, ...]
     ) -> None:
-        """Remember an answer; if an earlier one of its id waits for labels, the id names neither from now on.
+        """Remember an answer of a composition; of its id see `remember`.
+
+        Args:
+            stream: The composition.
+            answer_id: What the answer is called.
+            predicted: (samples,) int64 labels that were chosen.
+            classes: Labels that it knows.
+            parts: What its members have of the answer.
+        """
+        if self._settings.max_answers:
+            kept = _Composed(predicted.astype(np.int32), classes, parts)
+            self._remember_other(stream, (answer_id, len(predicted), self._monotonic()), kept)
+            self._make_room()
+
+    def remember(self, stream: StreamKey, given: Sequence[Given], labels: NDArray[np.int32]) -> None:
+        """Remember answers; if an earlier one of an id waits for labels, the id names neither from now on.
 
         Args:
             stream: What answered.
-            answer_id: What the answer is called.
-            predicted: (samples,) int64 labels that were chosen.
-            classes: Of a composition: labels that it knows.
-            parts: Of a composition: what its members have of the answer.
+            given: The answers, in order.
+            labels: (samples of all of them,) int32 that were chosen.
         """
-        place, bounds, now_s = (stream[0], answer_id), self._settings, self._monotonic()
-        is_ambiguous = self._waits(place, now_s)
-        self._forget(place)
-        if not 0 < len(answer_id) <= bounds.max_id_chars:
+        known, model, most = self._answers, stream[0], self._settings.max_answers
+        if not most:
             return
-        if is_ambiguous:
-            self._answers[place] = Answer(stream, None, now_s, is_ambiguous=True)
-        elif 0 < len(predicted) <= bounds.max_samples_each:
-            kept = self._answers[place] = Answer(stream, predicted.astype(np.int32), now_s, classes, parts)
-            self._samples += _held(kept)
-        while len(self._answers) > bounds.max_answers or self._samples > bounds.max_samples:
-            self._forget(next(iter(self._answers)))
+        most_samples, most_chars = self._settings.max_samples, self._settings.max_id_chars
+        start, singles = 0, labels.tolist()
+        for answer_id, samples, at_s in given:
+            place = (model, answer_id)
+            if samples == 1 and place not in known and 0 < len(answer_id) <= most_chars:
+                known[place] = (stream, singles[start], at_s, False)
+                self._samples += 1
+            else:
+                self._remember_other(stream, (answer_id, samples, at_s), labels[start : start + samples])
+            start += samples
+            if len(known) > most or self._samples > most_samples:
+                self._make_room()
 
     def find(self, model: str, answer_id: str, version: int | None, doing: str) -> Answer:
         """Return an answer.
@@ -191,14 +233,19 @@ class Answers:
         if found is None:
             message = f"{doing}: no such answer among the last {self._settings.max_answers} since the agent's start"
             raise LabelError("unknown", message, "send labels by the id of the answer, before so many later ones")
-        if found.is_ambiguous:
+        stream, predicted, at_s, is_ambiguous = found
+        if is_ambiguous:
             message = f"{doing}: several answers had this id before their labels came"
             raise LabelError("ambiguous", message, "give each request an id of its own, or none: the agent gives one")
-        if version is not None and version != found.stream[1]:
-            raise LabelError("wrong_version", f"{doing}: version {found.stream[1]} has answered, not {version}")
-        if self._monotonic() - found.answered_s > self._settings.max_age_s:
+        if version is not None and version != stream[1]:
+            raise LabelError("wrong_version", f"{doing}: version {stream[1]} has answered, not {version}")
+        if self._monotonic() - at_s > self._settings.max_age_s:
             raise LabelError("late", f"{doing}: it was answered more than {self._settings.max_age_s:g} s ago")
-        return found
+        if isinstance(predicted, int):
+            predicted = np.array([predicted], dtype=np.int32)
+        if isinstance(predicted, _Composed):
+            return Answer(stream, answer_id, *predicted)
+        return Answer(stream, answer_id, predicted)
 
     def only_model(self, answer_id: str, doing: str) -> str:
         """Return the one model that has answered under an id.
@@ -221,22 +268,34 @@ class Answers:
 
     def settle(self, answer: Answer) -> None:
         """Note that an answer was labelled; only that is remembered of it."""
-        self._samples -= _held(answer)
-        answer.predicted, answer.parts = None, ()
+        place = (answer.stream[0], answer.answer_id)
+        stream, predicted, at_s, is_ambiguous = kept = self._answers[place]
+        self._samples -= _waiting(kept)
+        settled = _Composed(None, predicted.classes, ()) if isinstance(predicted, _Composed) else None
+        self._answers[place] = (stream, settled, at_s, is_ambiguous)
 
-    def _waits(self, place: tuple[str, str], now_s: float) -> bool:
-        """Whether labels may still come for an earlier answer of a model and id, of which nobody knows which it was."""
-        found = self._answers.get(place)
-        if found is None or now_s - found.answered_s > self._settings.max_age_s:
-            return False
-        return found.is_ambiguous or found.predicted is not None
+    def _remember_other(self, stream: StreamKey, given: Given, predicted: NDArray[np.int32] | _Composed) -> None:
+        """Remember an answer of many samples or none, or a composition's, or of an id that is known or too long."""
+        answer_id, samples, at_s = given
+        place, bounds = (stream[0], answer_id), self._settings
+        earlier = self._answers.pop(place, None)
+        is_ambiguous = False
+        if earlier is not None:
+            waiting = _waiting(earlier)
+            self._samples -= waiting
+            is_ambiguous = at_s - earlier[2] <= bounds.max_age_s and (earlier[3] or waiting > 0)
+        if not 0 < len(answer_id) <= bounds.max_id_chars:
+            return
+        if is_ambiguous:
+            self._answers[place] = (stream, None, at_s, True)
+        elif 0 < samples <= bounds.max_samples_each:
+            own = predicted if isinstance(predicted, _Composed) else predicted.copy()
+            kept = self._answers[place] = (stream, own, at_s, False)
+            self._samples += _waiting(kept)
 
-    def _forget(self, place: tuple[str, str]) -> None:
-        gone = self._answers.pop(place, None)
-        if gone is not None:
-            self.settle(gone)
-
-
-def _held(answer: Answer) -> int:
-    """Return how many samples' labels are kept of an answer."""
-    return 0 if answer.predicted is None else len(answer.predicted) * (1 + len(answer.parts))
+    def _make_room(self) -> None:
+        """Forget the oldest until the bounds hold."""
+        known, bounds = self._answers, self._settings
+        while len(known) > bounds.max_answers or self._samples > bounds.max_samples:
+            _, oldest = known.popitem(last=False)
+            self._samples -= 1 if oldest[1].__class__ is int else _waiting(oldest)

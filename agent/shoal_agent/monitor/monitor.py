@@ -7,16 +7,25 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
+from typing import NamedTuple
 
 from shoal_agent.engines import Array
 from shoal_agent.monitor.answers import REFUSED, Answer, Answers, Fate, LabelError, LabelSettings, Part, StreamKey
+from shoal_agent.monitor.budget import SketchBudget
+from shoal_agent.monitor.parts import PartsPlan, WindowParts
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
+from shoal_agent.monitor.usual import UsualRequest
+from shoal_agent.monitor.weighing import Weighing
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.serving.models import ServedModel
 from shoal_agent.serving.parameters import MEMBER_LABELS
+from shoal_agent.settings import MonitorSettings
 from shoal_contract.desired import DesiredConfig
-from shoal_numerics import HistogramError
+from shoal_contract.manifest import Baseline
+from shoal_contract.telemetry import Misfit
+from shoal_numerics import NumericsError
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +51,21 @@ class Labelled:
     members: "tuple[Labelled, ...]" = ()
 
 
+class _Edges(NamedTuple):
+    """What a version is counted over: the edges of its baseline, and what its windows tell beside."""
+
+    baseline: Baseline
+    sketch: BaselineEdges
+    parts: PartsPlan
+
+
+class _Watched(NamedTuple):
+    """A window that is being counted."""
+
+    sketch: WindowSketch
+    parts: WindowParts
+
+
 class Monitor:
     """One sketch for each version that answers requests; safe for use by several threads.
 
@@ -52,7 +76,8 @@ class Monitor:
     Args:
         clock: Gives the time at which a window begins, aware UTC.
         labels: Bounds of the answers that are remembered until their labels come back.
-        monotonic: Seconds that only rise, for their age.
+        monotonic: Seconds that only rise, for their age and for what watching costs.
+        settings: What watching may cost.
     """
 
     def __init__(
@@ -60,12 +85,19 @@ class Monitor:
         clock: Callable[[], datetime] = _now,
         labels: LabelSettings = LabelSettings(),  # noqa: B008 - frozen
         monotonic: Callable[[], float] = time.monotonic,
+        settings: MonitorSettings = MonitorSettings(),  # noqa: B008 - frozen
     ) -> None:
         self._clock = clock
+        self._monotonic = monotonic
+        self._budget = SketchBudget(settings, monotonic())
         self._lock = threading.Lock()
-        self._sketches: dict[StreamKey, WindowSketch] = {}
-        self._edges: dict[StreamKey, BaselineEdges | None] = {}
+        self._windows: dict[StreamKey, _Watched] = {}
+        self._edges: dict[StreamKey, _Edges | None] = {}
+        self._usual: dict[int, UsualRequest] = {}
+        """By the version's object; of windows that are not taken yet."""
+        self._latest: UsualRequest | None = None
         self._answers = Answers(labels, monotonic)
+        self._weighing = Weighing()
         self._fates: dict[Fate, int] = dict.fromkeys(("taken", *REFUSED), 0)
         self._composed: Counter[tuple[str, int, str]] = Counter()
 
@@ -86,14 +118,31 @@ class Monitor:
             latency_ms: From the request's last byte to its answer.
             answer_id: What the answer is called: its labels come back under this.
         """
-        rows = rows_of(served, inputs)
-        scores = scores_of(served, outputs, len(rows))
-        labels, confidence = scores.argmax(axis=1), scores.max(axis=1)
         with self._lock:
-            sketch = self._sketch(served)
-            if sketch is not None:
-                sketch.add(rows, labels, confidence, latency_ms)
-                self._answers.remember(_stream_of(served), answer_id, labels)
+            usual = self._latest
+            if usual is None or usual.served() is not served:
+                usual = self._usual_of(served)
+            if usual is not None and usual.count(inputs, outputs, answer_id, latency_ms, self._monotonic()):
+                return
+        rows = rows_of(served, inputs)
+        found = scores_of(served, outputs, len(rows))
+        with self._lock:
+            window = self._window(served)
+            if window is not None:
+                sketch, parts = window
+                sketch.add(rows, answer_id, found, latency_ms, self._monotonic())
+                if parts.see_samples:
+                    parts.observe(served, inputs, outputs, rows, found)
+                self._latest = self._usual[id(served)] = UsualRequest(served, _stream_of(served), sketch, parts)
+
+    def _usual_of(self, served: ServedModel) -> UsualRequest | None:
+        """Return how a version's usual request looks, if it has had one in its window; it has answered last now."""
+        usual = self._usual.get(id(served))
+        if usual is None or usual.served() is not served:
+            return None
+        self._edges[usual.key] = self._edges.pop(usual.key)
+        self._latest = usual
+        return usual
 
     def observe_composed(self, served: ServedModel, outputs: Mapping[str, Array], answer_id: str) -> None:
         """Remember an answer of a composition until its labels come; its members have been observed by themselves.
@@ -114,14 +163,16 @@ class Monitor:
             return
         parts = Part.each([_stream_of(member) for member in served.members], chosen)
         with self._lock:
-            self._answers.remember(_stream_of(served), answer_id, rows.argmax(axis=1), rows.shape[1], parts)
+            self._answers.remember_composed(_stream_of(served), answer_id, rows.argmax(axis=1), rows.shape[1], parts)
 
-    def observe_error(self, served: ServedModel) -> None:
-        """Count one request that got an error instead of an answer."""
+    def observe_error(self, served: ServedModel, misfit: Misfit | None = None) -> None:
+        """Count one request that got an error instead of an answer, and by what it did not fit the model's schema."""
         with self._lock:
-            sketch = self._sketch(served)
-            if sketch is not None:
-                sketch.errors += 1
+            window = self._window(served)
+            if window is not None:
+                window.sketch.errors += 1
+                if misfit is not None:
+                    window.parts.note_misfit(misfit)
 
     def label(self, model: str | None, answer_id: str, labels: Sequence[int], version: int | None = None) -> Labelled:
         """Count the true labels of one answer in the current window of the version that gave it, also of a trial's.
@@ -137,6 +188,8 @@ class Monitor:
         """
         doing = f"taking the labels of answer {answer_id[:64]!r}{f' of {model}' if model is not None else ''}"
         with self._lock:
+            for window in self._windows.values():
+                window.sketch.answers.settle()
             try:
                 named = model if model is not None else self._answers.only_model(answer_id, doing)
                 counted = self._label(named, answer_id, labels, version, doing)
@@ -167,7 +220,7 @@ class Monitor:
         if edges is None:
             message = f"{doing}: version {answer.stream[1]} has answered, which is watched no more"
             raise LabelError("late", message)
-        correct = answer.correct(labels, edges.classes, doing)
+        correct = answer.correct(labels, edges.sketch.classes, doing)
         self._answers.settle(answer)
         return self._count(answer.stream, edges, len(labels), correct)
 
@@ -179,7 +232,7 @@ class Monitor:
             edges = self._edges.get(part.stream)
             if edges is None:  # it is watched no more
                 continue
-            labelled, right = part.counted(labels, edges.classes)
+            labelled, right = part.counted(labels, edges.sketch.classes)
             if labelled:
                 members.append(self._count(part.stream, edges, labelled, right))
         self._answers.settle(answer)
@@ -188,11 +241,9 @@ class Monitor:
         self._composed[name, version, "correct"] += correct
         return Labelled(name, version, len(labels), correct, tuple(members))
 
-    def _count(self, stream: StreamKey, edges: BaselineEdges, labelled: int, correct: int) -> Labelled:
+    def _count(self, stream: StreamKey, edges: _Edges, labelled: int, correct: int) -> Labelled:
         """Count labels of one answer in the current window of the version that gave it."""
-        sketch = self._sketches.get(stream)
-        if sketch is None:
-            sketch = self._sketches[stream] = WindowSketch(edges, self._clock())
+        sketch = self._open(stream, edges).sketch
         sketch.labelled_answers += 1
         sketch.labelled += labelled
         sketch.correct += correct
@@ -204,34 +255,59 @@ class Monitor:
         Packing is done in the calling thread, outside the lock; off the event loop where features are many.
         """
         with self._lock:
-            finished = [key for key, sketch in self._sketches.items() if _is_finished(sketch, now, config)]
-            taken = [(key, self._sketches.pop(key)) for key in finished]
-        return [sketch.finish(*key, ended_at=now) for key, sketch in taken]
+            finished = [key for key, window in self._windows.items() if _is_finished(window.sketch, now, config)]
+            taken = [(key, self._windows.pop(key)) for key in finished]
+            if taken:
+                self._usual.clear()
+                self._latest = None
+            for _, window in taken:
+                window.sketch.close()
+            edges = [self._edges.get(key) for key, _ in taken]
+        return [self._finish(key, window, known, now) for (key, window), known in zip(taken, edges, strict=True)]
 
-    def _sketch(self, served: ServedModel) -> WindowSketch | None:
+    def drifted_features(self) -> dict[tuple[str, int], int]:
+        """Return how many features have drifted by the evidence of this device alone, by name and version."""
+        with self._lock:
+            keys = [key for key, edges in self._edges.items() if edges is not None]
+        return {(key[0], key[1]): len(self._weighing.drifted(key)) for key in keys}
+
+    def _finish(self, key: StreamKey, window: _Watched, edges: _Edges | None, now: datetime) -> FinishedWindow:
+        weigh = partial(self._weighing.weigh, key, edges.baseline) if edges is not None else None
+        return window.parts.finish(window.sketch.finish(*key, ended_at=now, weigh=weigh))
+
+    def _window(self, served: ServedModel) -> _Watched | None:
         key = _stream_of(served)
         edges = self._edges_of(key, served)
-        sketch = self._sketches.get(key)
-        if sketch is None:
-            if edges is None:
-                return None
-            sketch = self._sketches[key] = WindowSketch(edges, self._clock())
-        return sketch
+        return self._open(key, edges) if edges is not None else self._windows.get(key)
 
-    def _edges_of(self, key: StreamKey, served: ServedModel) -> BaselineEdges | None:
+    def _open(self, key: StreamKey, edges: _Edges) -> _Watched:
+        window = self._windows.get(key)
+        if window is None:
+            remember = partial(self._answers.remember, key)
+            sketch = WindowSketch(edges.sketch, self._clock(), self._budget, remember)
+            window = self._windows[key] = _Watched(sketch, WindowParts(edges.parts))
+        return window
+
+    def _edges_of(self, key: StreamKey, served: ServedModel) -> _Edges | None:
         """Return the edges of a version's baseline, None where they are unusable; the last few that answered stay."""
+        self._latest = None
         if key in self._edges:
             found = self._edges[key] = self._edges.pop(key)
             return found
-        edges: BaselineEdges | None = None
+        edges: _Edges | None = None
         try:
-            edges = BaselineEdges.of(served.manifest.baseline)
-        except HistogramError as error:
+            read = BaselineEdges.of(served.manifest.baseline)
+            edges = _Edges(
+                served.manifest.baseline, read, PartsPlan.of(served.manifest.baseline, read.features, read.confidence)
+            )
+        except NumericsError as error:
             log.warning("model %s version %d is served but not watched: %s", served.name, served.version, error)
         mine = [one for one in self._edges if one[0] == served.name]
         for former in mine[: len(mine) + 1 - _VERSIONS]:
             del self._edges[former]
+        self._usual.clear()
         self._edges[key] = edges
+        self._weighing.keep(list(self._edges))
         return edges
 
 
@@ -240,5 +316,5 @@ def _stream_of(served: ServedModel) -> StreamKey:
 
 
 def _is_finished(sketch: WindowSketch, now: datetime, config: DesiredConfig) -> bool:
-    is_full = max(sketch.answers + sketch.errors, sketch.labelled_answers) >= config.window_requests
+    is_full = max(sketch.answers.count + sketch.errors, sketch.labelled_answers) >= config.window_requests
     return is_full or (now - sketch.started_at).total_seconds() >= config.window_s

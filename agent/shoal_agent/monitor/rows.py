@@ -44,6 +44,28 @@ def _statistics(arrays: Sequence[Array], features: int) -> NDArray[np.float32]:
     return sample_statistics(arrays)
 
 
+def embedded_rows(
+    served: ServedModel, inputs: Mapping[str, Array], outputs: Mapping[str, Array], most: int
+) -> NDArray[np.float32]:
+    """Return what stands for the first samples in the version's embedding as (at most `most`, values) float32.
+
+    No rows where nothing is embedded, or it is text or not one row a sample.
+    """
+    manifest, none = served.manifest, np.empty((0, 1), dtype=np.float32)
+    embedding = manifest.baseline.embedding
+    if embedding is None or most <= 0:
+        return none
+    watched = manifest.baseline.inputs or [spec.name for spec in manifest.inputs]
+    whole = [outputs[embedding.output]] if embedding.output is not None else [inputs[name] for name in watched]
+    arrays = whole if manifest.is_batched else [array[np.newaxis] for array in whole]
+    samples = {len(array) if array.ndim else 0 for array in arrays}
+    if len(samples) > 1 or 0 in samples or any(array.size == 0 or array.dtype.kind == "O" for array in arrays):
+        return none
+    with np.errstate(over="ignore"):
+        flat = [array[:most].reshape(min(most, len(array)), -1).astype(np.float32, copy=False) for array in arrays]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+
+
 def scores_of(served: ServedModel, outputs: Mapping[str, Array], samples: int) -> NDArray[np.float32]:
     """Return the first output as (n, classes) float32; no rows where the model gives no classes to choose from."""
     output = outputs[served.manifest.outputs[0].name]

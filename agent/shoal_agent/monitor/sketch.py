@@ -1,32 +1,29 @@
-"""The counts of one window: inputs, predictions, confidence and latency over fixed edges, in constant memory.
-
-Single samples wait in a small buffer and are binned together, which is what makes watching cheap.
-"""
+"""The counts of one window: inputs, predictions, confidence and latency over fixed edges, in constant memory."""
 
 from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from shoal_agent.monitor.answer_sketch import AnswerSketch, Remember
+from shoal_agent.monitor.budget import SketchBudget
+from shoal_agent.monitor.feature_sketch import FeatureSketch
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_contract.manifest import Baseline
-from shoal_contract.telemetry import LATENCY_EDGES_MS, MAX_PACKED_CHARS, SketchCounts
+from shoal_contract.telemetry import MAX_PACKED_CHARS, DriftEvidenceTold, SketchCounts
 from shoal_numerics import Histogram, HistogramEdges, pack_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
-
-BUFFER_SAMPLES: Final = 64
-BUFFER_BYTES: Final = 1024 * 1024
-_FLOAT32_BYTES: Final = 4
+Weigh = Callable[[Histogram], "DriftEvidenceTold | None"]
 
 
 @dataclass(frozen=True)
@@ -52,108 +49,106 @@ class BaselineEdges:
 
 
 class WindowSketch:
-    """Counts what one version saw since `started_at`. Not safe for concurrent use; `Monitor` holds the lock."""
+    """Counts what one version saw since `started_at`. Not safe for concurrent use; `Monitor` holds the lock.
 
-    def __init__(self, edges: BaselineEdges, started_at: datetime) -> None:
+    Args:
+        edges: The bins.
+        started_at: When the window began.
+        budget: Says how many rows are sketched.
+        remember: Is given each answer, see `AnswerSketch`.
+    """
+
+    def __init__(self, edges: BaselineEdges, started_at: datetime, budget: SketchBudget, remember: Remember) -> None:
         self.started_at = started_at
-        self.answers = 0
         self.errors = 0
         self.labelled_answers = 0
         self.labelled = 0
         self.correct = 0
-        self._samples = 0
-        self._edges = edges
-        self._features = Histogram.empty(edges.features)
-        self._confidence = Histogram.empty(edges.confidence)
-        self._latency = Histogram.empty(_latency_edges())
-        self._predictions = np.zeros(edges.classes, dtype=np.int64)
-        width = edges.features.feature_count
-        capacity = max(1, min(BUFFER_SAMPLES, BUFFER_BYTES // (_FLOAT32_BYTES * width)))
-        self._rows = np.empty((capacity, width), dtype=np.float32)
-        self._filled = 0
-        self._labels: list[NDArray[np.int64]] = []
-        self._scores: list[NDArray[np.float32]] = []
-        self._latencies_ms: list[float] = []
+        self.features = FeatureSketch(edges.features, budget)
+        self.answers = AnswerSketch(edges.confidence, edges.classes, remember)
 
     def add(
-        self, rows: NDArray[np.float32], labels: NDArray[np.int64], confidence: NDArray[np.float32], latency_ms: float
+        self,
+        rows: NDArray[np.float32],
+        answer_id: str,
+        scores: NDArray[np.float32],
+        latency_ms: float,
+        now_s: float,
     ) -> None:
         """Count one answered request.
 
         Args:
             rows: (n, features) float32, one row a sample; NaN counts as missing. Copied.
-            labels: (n,) int64 predicted labels, or (0,) where the model has none.
-            confidence: (n,) float32 score of each predicted label, or (0,).
+            answer_id: What the answer is called.
+            scores: (n, classes) float32 of each sample, or without rows where the model has none. Copied.
             latency_ms: The time that the request took.
+            now_s: The monotonic clock.
         """
-        self.answers += 1
-        self._samples += len(rows)
-        if len(rows) + self._filled > len(self._rows) or len(self._latencies_ms) >= BUFFER_SAMPLES:
-            self._flush()
-        if len(rows) > len(self._rows):
-            self._features.add(rows)
-        else:
-            self._rows[self._filled : self._filled + len(rows)] = rows
-            self._filled += len(rows)
-        self._labels.append(labels)
-        self._scores.append(confidence)
-        self._latencies_ms.append(latency_ms)
+        self.features.add(rows, now_s)
+        self.answers.add(answer_id, scores, latency_ms, now_s)
 
-    def finish(self, model: str, version: int, manifest_sha256: str, ended_at: datetime) -> FinishedWindow:
-        """Return everything counted; packing may take some ten milliseconds for thousands of features."""
-        self._flush()
-        features = self._features
+    def close(self) -> None:
+        """Count no more; what is shared with other windows is touched for the last time."""
+        self.answers.settle()
+        self.features.close()
+
+    def finish(
+        self, model: str, version: int, manifest_sha256: str, ended_at: datetime, weigh: Weigh | None = None
+    ) -> FinishedWindow:
+        """Return everything counted, after `close`; packing may take milliseconds for thousands of features.
+
+        Args:
+            model: What has answered.
+            version: Of it.
+            manifest_sha256: Of that.
+            ended_at: When the window ended.
+            weigh: Takes the counts and says what evidence of drift there is now.
+        """
+        counted = self.features.finish()
+        predictions, confidence, latency = self.answers.finish()
+        packed = _packed(counted)
         return FinishedWindow(
             model=model,
             version=version,
             manifest_sha256=manifest_sha256,
             started_at=self.started_at,
             ended_at=max(ended_at, self.started_at),
-            requests=self.answers + self.errors,
-            samples=self._samples,
+            requests=self.answers.count + self.errors,
+            samples=self.features.seen,
             errors=self.errors,
-            features=_pack(_padded(features)),
-            missing=_pack(features.missing[:, np.newaxis]),
-            predictions=tuple(self._predictions.tolist()),
-            confidence=tuple(self._confidence.counts.tolist()),
-            latency=tuple(self._latency.counts.tolist()),
+            features=packed.features,
+            missing=packed.missing,
+            predictions=predictions,
+            confidence=confidence,
+            latency=latency,
             labelled=self.labelled,
             correct=self.correct,
+            unsketched=self.features.seen - packed.samples,
+            left_out={"features": packed.why} if packed.why else None,
+            evidence=weigh(counted) if weigh is not None else None,
         )
 
-    def _flush(self) -> None:
-        if not self._latencies_ms:
-            return
-        self._features.add(self._rows[: self._filled])
-        self._filled = 0
-        self._confidence.add(np.concatenate(self._scores))
-        found = np.bincount(np.concatenate(self._labels), minlength=self._edges.classes)
-        self._predictions += found[: self._edges.classes]
-        self._latency.add(self._latencies_ms)
-        self._labels.clear()
-        self._scores.clear()
-        self._latencies_ms.clear()
+
+class _Packed(NamedTuple):
+    features: SketchCounts
+    missing: SketchCounts
+    samples: int
+    why: str
+    """Why they count no sample; empty: they count all."""
 
 
-def _padded(histogram: Histogram) -> NDArray[np.int64]:
-    """Return the counts as (features, most bins of any feature) int64; shorter features end in zeros."""
-    sizes = np.diff(histogram.edges.bin_offsets)
-    counts = np.zeros((len(sizes), int(sizes.max())), dtype=np.int64)
-    counts[np.arange(counts.shape[1]) < sizes[:, np.newaxis]] = histogram.counts
-    return counts
+def _packed(counted: Histogram, why: str = "") -> _Packed:
+    """Pack counts for a message; where they are too large for one, they count no sample at all, and it says why."""
+    parts = [_pack(counted.padded()), _pack(counted.missing[:, np.newaxis])]
+    longest = max(len(data) for _, data in parts)
+    if longest <= MAX_PACKED_CHARS:
+        [features, missing] = [SketchCounts(rows=rows, bins=bins, data=data) for (rows, bins), data in parts]
+        return _Packed(features, missing, counted.row_count, why)
+    told = f"counts of {counted.edges.feature_count} features take {longest} characters, at most {MAX_PACKED_CHARS} fit"
+    log.warning("the sketch of a window is sent empty: %s", told)
+    return _packed(Histogram.empty(counted.edges), told)
 
 
-def _pack(counts: NDArray[np.int64]) -> SketchCounts:
+def _pack(counts: NDArray[np.int64]) -> tuple[tuple[int, int], str]:
     rows, bins = counts.shape
-    data = base64.b64encode(pack_counts(counts.ravel())).decode()
-    if len(data) > MAX_PACKED_CHARS:
-        log.warning(
-            "a sketch of %d features takes %d characters, at most %d fit: sent empty", rows, len(data), MAX_PACKED_CHARS
-        )
-        data = base64.b64encode(pack_counts(np.zeros(rows * bins, dtype=np.int64))).decode()
-    return SketchCounts(rows=rows, bins=bins, data=data)
-
-
-@cache
-def _latency_edges() -> HistogramEdges:
-    return HistogramEdges.from_lists([LATENCY_EDGES_MS])
+    return (rows, bins), base64.b64encode(pack_counts(counts.ravel())).decode()

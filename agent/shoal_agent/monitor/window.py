@@ -1,9 +1,12 @@
 """A finished window: what one version saw in a stretch of time, ready for the outbox."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from shoal_contract.telemetry import OutboxPosition, SketchCounts, Window
+from shoal_contract.embedding import EmbeddingCounts
+from shoal_contract.slices import SliceCounts
+from shoal_contract.telemetry import DriftEvidenceTold, OutboxPosition, SchemaMisfits, SketchCounts, Window, WindowPart
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,13 @@ class FinishedWindow:
     latency: tuple[int, ...]
     labelled: int
     correct: int
+    unsketched: int
+    edges: str | None = None
+    embedding: EmbeddingCounts | None = None
+    slices: tuple[SliceCounts, ...] | None = None
+    misfits: SchemaMisfits | None = None
+    left_out: Mapping[WindowPart, str] | None = None
+    evidence: DriftEvidenceTold | None = None
 
     def to_message(self, outbox: OutboxPosition) -> Window:
         """Return the wire message at its place in the outbox."""
@@ -45,4 +55,11 @@ class FinishedWindow:
             latency=self.latency,
             labelled=self.labelled,
             correct=self.correct,
+            unsketched=self.unsketched or None,
+            edges=self.edges,
+            embedding=self.embedding,
+            slices=self.slices,
+            misfits=self.misfits,
+            left_out=dict(self.left_out) if self.left_out else None,
+            evidence=self.evidence,
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from shoal_agent.processing.errors import ProcessingError
+from shoal_agent.processing.errors import MissingColumnError
 from shoal_numerics.tensors import Array
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def column_of(columns: Mapping[str, Array], name: str) -> Array:
     """Return a column by its name.
 
     Raises:
-        ProcessingError: The data has none.
+        MissingColumnError: The data has none.
     """
     if name not in columns:
         known = ", ".join(sorted(columns)[:20]) or "none"
-        raise ProcessingError(f"making the model's input: no column {name!r}; the data has {known}")
+        raise MissingColumnError(f"making the model's input: no column {name!r}; the data has {known}")
     return columns[name]
 
 

@@ -10,6 +10,10 @@ class ProcessingError(AgentError):
     default_remedy = "give the data that the model asks for; its manifest says which (docs/guides/processing.md)"
 
 
+class MissingColumnError(ProcessingError):
+    """The data lacks a column that the manifest asks for."""
+
+
 class SampleError(ProcessingError):
     """One sample can not be made an input; the others are not concerned."""
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from shoal_agent.endpoint import RequestError
 from shoal_agent.engines import Array
-from shoal_agent.processing import Pipeline, Prepared, ProcessingError
+from shoal_agent.processing import MissingColumnError, Pipeline, Prepared, ProcessingError
 from shoal_contract.manifest import VersionManifest
 from shoal_contract.processing import ClassesOutput
 
@@ -33,6 +33,8 @@ def prepare(features: object, manifest: VersionManifest) -> Prepared:
     columns = {name: _column([sample.get(name) for sample in samples]) for name in names}
     try:
         prepared = pipeline.prepare(columns, len(samples))
+    except MissingColumnError as error:
+        raise RequestError(str(error), remedy=error.remedy, misfit="missing") from error
     except ProcessingError as error:
         raise RequestError(str(error), remedy=error.remedy) from error
     if prepared.refused:

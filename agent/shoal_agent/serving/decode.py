@@ -107,7 +107,7 @@ def check_finite(array: Array, name: str) -> None:
         is_finite = np.isfinite(array.sum())  # one pass, and no array of truths
     if not is_finite and not np.isfinite(array).all():
         message = f"input {name!r} has an element that is NaN, infinite or beyond the range of its datatype"
-        raise RequestError(message, remedy="send finite numbers only")
+        raise RequestError(message, remedy="send finite numbers only", misfit="non_finite")
 
 
 def check_names(names: list[str], expected: list[str]) -> None:
@@ -120,12 +120,13 @@ def check_names(names: list[str], expected: list[str]) -> None:
         return
     for name in names:
         if name not in expected:
-            raise RequestError(f"input {_show(name)} is not one of the model's inputs ({', '.join(expected)})")
+            known = ", ".join(expected)
+            raise RequestError(f"input {_show(name)} is not one of the model's inputs ({known})", misfit="extra")
         if names.count(name) > 1:
-            raise RequestError(f"input {name!r} is given {names.count(name)} times, expected once")
+            raise RequestError(f"input {name!r} is given {names.count(name)} times, expected once", misfit="extra")
     missing = ", ".join(name for name in expected if name not in names)
     msg = f"missing input {missing}; the model takes {', '.join(expected)}"
-    raise RequestError(msg)
+    raise RequestError(msg, misfit="missing")
 
 
 def _wanted(requested: object, known: list[str], *, is_binary: bool) -> tuple[Wanted, ...]:
@@ -149,7 +150,8 @@ def _wanted(requested: object, known: list[str], *, is_binary: bool) -> tuple[Wa
 def _tensor(item: dict[str, Any], spec: TensorSpec, tail: Tail | None, *, allow_non_finite: bool) -> Array:
     where = f"input {spec.name!r}"
     if item.get("datatype") != spec.datatype:
-        raise RequestError(f"{where} has datatype {_show(item.get('datatype'))}, expected {spec.datatype!r}")
+        message = f"{where} has datatype {_show(item.get('datatype'))}, expected {spec.datatype!r}"
+        raise RequestError(message, misfit="retyped")
     shape = check_shape(item.get("shape"), spec, where)
     parameters = _parameters(item, where)
     if "shared_memory_region" in parameters:
@@ -186,7 +188,7 @@ def _from_json(item: dict[str, Any], spec: TensorSpec, shape: tuple[int, ...]) -
         raise RequestError(message)
     if len(values) != math.prod(shape):
         message = f"{where} has {len(values)} elements, expected {math.prod(shape)} for shape {list(shape)}"
-        raise RequestError(message)
+        raise RequestError(message, misfit="reshaped")
     return _array(values, spec.datatype, where).reshape(shape)
 
 
@@ -204,7 +206,7 @@ def check_shape(found: object, spec: TensorSpec, where: str) -> tuple[int, ...]:
         size in (-1, given) for size, given in zip(spec.shape, found, strict=True)
     )
     if not fits:
-        raise RequestError(f"{where} has shape {_show(found)}, {wanted}")
+        raise RequestError(f"{where} has shape {_show(found)}, {wanted}", misfit="reshaped")
     return tuple(found)
 
 
@@ -231,7 +233,8 @@ def _array(values: list[Any], datatype: str, where: str) -> Array:
     wrong = set(map(type, values)) - allowed
     if wrong:
         first = next(value for value in values if type(value) in wrong)
-        raise RequestError(f"{where} has the element {_show(first)}, expected {expected} for {datatype}")
+        message = f"{where} has the element {_show(first)}, expected {expected} for {datatype}"
+        raise RequestError(message, misfit="retyped")
     if kind.kind == "O":
         return bytes_array([value.encode() for value in values])
     if kind.kind in "iu":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from shoal_agent.serving.models import ServedModel
 from shoal_agent.serving.parameters import answerers
 from shoal_agent.settings import ServingSettings
 from shoal_contract.manifest import TensorSpec
+from shoal_contract.telemetry import Misfit
 
 REMEDY: Final = 'send JSON such as {"features": [5.1, 3.5, 1.4, 0.2], "model_name": "iris"}'
 
@@ -106,16 +107,24 @@ def _inputs(features: object, served: ServedModel) -> dict[str, Array]:
         return {spec.name: read(features[spec.name], spec) for spec in specs}
     if len(specs) > 1:
         names = ", ".join(spec.name for spec in specs)
-        raise RequestError(f"features: model {served.name!r} takes several inputs; give each by name: {names}")
+        message = f"features: model {served.name!r} takes several inputs; give each by name: {names}"
+        raise RequestError(message, misfit=_misfit(features, [spec.name for spec in specs]))
     if isinstance(features, dict):
         names_in_order = [one.name for one in served.manifest.baseline.features]
         wrong = set(features).symmetric_difference(names_in_order)
         if wrong:
             found = ", ".join(sorted(map(str, wrong))[:5])
             remedy = f"give a value for each of: {', '.join(names_in_order)[:500]}"
-            raise RequestError(f"features: missing or unknown: {found[:_SHOWN]}", remedy=remedy)
+            misfit = _misfit(features, names_in_order)
+            raise RequestError(f"features: missing or unknown: {found[:_SHOWN]}", remedy=remedy, misfit=misfit)
         features = [features[name] for name in names_in_order]
     return {specs[0].name: read(features, specs[0])}
+
+
+def _misfit(features: object, expected: Sequence[str]) -> Misfit:
+    """Return whether a feature is missing or, where none is, one too many was given."""
+    given = set(features) if isinstance(features, dict) else set()
+    return "missing" if set(expected) - given else "extra"
 
 
 def _whole_tensor(values: object, spec: TensorSpec) -> Array:
@@ -134,7 +143,7 @@ def _tensor(values: object, spec: TensorSpec) -> Array:
     sample = math.prod(one[1:]) if spec.shape and spec.shape[0] == -1 else math.prod(one)
     if array.size == 0 or array.size % sample or (array.size != sample and spec.shape[:1] != (-1,)):
         message = f"features for input {spec.name!r}: {array.size} values found, expected {sample} for each sample"
-        raise RequestError(message)
+        raise RequestError(message, misfit="reshaped")
     return array.reshape((array.size // sample, *one[1:]) if spec.shape[:1] == (-1,) else one)
 
 
@@ -143,7 +152,7 @@ def _numbers(values: object, spec: TensorSpec) -> Array:
         return _array(values, NUMPY_TYPES[spec.datatype])
     except (ValueError, TypeError, OverflowError) as error:
         message = f"features for input {spec.name!r}: expected {spec.datatype}, in lists of equal lengths"
-        raise RequestError(message, remedy=REMEDY) from error
+        raise RequestError(message, remedy=REMEDY, misfit="retyped") from error
 
 
 def _array(values: object, kind: np.dtype[Any]) -> Array:

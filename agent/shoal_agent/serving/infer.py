@@ -312,7 +312,8 @@ class Inference:
 
     def _refused(self, part: _Part, error: AgentError | None) -> Any:  # noqa: ANN401 - as the question has it
         if not part.item.served.members:
-            self._observer.observe_error(part.item.served)
+            misfit = error.misfit if isinstance(error, RequestError) else None
+            self._observer.observe_error(part.item.served, misfit)
         self.statistics.of(part.item.served).note_failure(time.perf_counter() - part.item.came_s)
         return part.item.question.refuse(error or AgentError("the request was not run"))
 

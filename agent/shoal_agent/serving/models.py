@@ -12,7 +12,7 @@ from anyio import to_thread
 from shoal_agent.engines import Array, Engine
 from shoal_agent.errors import AgentError
 from shoal_contract.manifest import VersionManifest
-from shoal_contract.telemetry import VersionCost
+from shoal_contract.telemetry import Misfit, VersionCost
 
 _DRAIN_S: Final = 75.0
 _log = getLogger(__name__)
@@ -76,8 +76,11 @@ class Observer(Protocol):
     ) -> None:
         """Take note of one answered request; `answer_id` is what the answer is called, by its asker or by us."""
 
-    def observe_error(self, served: ServedModel) -> None:
-        """Take note of one request to a model that got an error instead of an answer."""
+    def observe_error(self, served: ServedModel, misfit: Misfit | None = None) -> None:
+        """Take note of one request to a model that got an error instead of an answer.
+
+        `misfit` says by what it did not fit the model's schema, where that was it.
+        """
 
 
 def _tell_nobody(_: str) -> None:

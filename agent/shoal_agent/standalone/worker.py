@@ -41,6 +41,7 @@ from shoal_agent.standalone.plan import Said, Wanted, WorkerPlan
 from shoal_agent.standalone.site import identify, read_again, server_context
 from shoal_agent.telemetry import resident_bytes
 from shoal_contract.desired import DesiredModel
+from shoal_contract.telemetry import Misfit
 
 _MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 _log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Unobserved:
     ) -> None:
         """Let it pass."""
 
-    def observe_error(self, served: ServedModel) -> None:
+    def observe_error(self, served: ServedModel, misfit: Misfit | None = None) -> None:
         """Let it pass."""
 
 

@@ -18,7 +18,7 @@ from shoal_agent.serving.models import Observer, ServedModel
 from shoal_agent.trials.arms import Arms
 from shoal_agent.trials.comparison import Comparison, OnDifferent, Seen
 from shoal_contract.desired import DesiredConfig, DesiredTrial
-from shoal_contract.telemetry import ShadowWindow
+from shoal_contract.telemetry import Misfit, ShadowWindow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,9 +89,9 @@ class Shadow:
         if not comparison.has_budget() or not self._waiting.put((comparison, seen)):
             comparison.skip()
 
-    def observe_error(self, served: ServedModel) -> None:
+    def observe_error(self, served: ServedModel, misfit: Misfit | None = None) -> None:
         """Show the monitor a request that got an error; there is no answer to compare."""
-        self._watched.observe_error(served)
+        self._watched.observe_error(served, misfit)
 
     async def run(self) -> None:
         """Run candidates on what waits, one request at a time, for ever."""

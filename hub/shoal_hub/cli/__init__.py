@@ -7,6 +7,7 @@ import typer
 
 from shoal_client import ClientError
 from shoal_hub.cli import (
+    alerts,
     approvals,
     argument_help,
     audit,
@@ -72,6 +73,7 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(federated.app, name="federated")
 app.add_typer(drift_app, name="drift")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
 app.command(epilog="Example: shoal serve --model iris@production --workers 4")(serve)
 app.command(epilog="Example: shoal events --follow")(events)

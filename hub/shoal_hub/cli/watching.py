@@ -24,6 +24,7 @@ def list_signals(
         (
             one.id,
             f"{one.model} {one.version}",
+            one.rule,
             one.state,
             len(one.devices),
             one.samples,
@@ -32,8 +33,25 @@ def list_signals(
         )
         for one in signals
     ]
-    columns = ("ID", "VERSION", "STATE", "DEVICES", "SAMPLES", "FEATURES", "RAISED")
+    columns = ("ID", "VERSION", "RULE", "STATE", "DEVICES", "SAMPLES", "FEATURES", "RAISED")
     show(signals, as_json=as_json, draw=lambda: table(columns, rows, empty="No drift has been noticed."))
+
+
+@drift_app.command("quarantine", epilog="Example: shoal drift quarantine --device cam-3 --reason late")
+def list_quarantined(
+    device: Annotated[str | None, typer.Option(help="Of one device, by id or name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Of one model only.")] = None,
+    reason: Annotated[str | None, typer.Option(help="For one reason only, like another_baseline.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=1000)] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List windows that were not merged, newest first, and why; docs/guides/drift.md says what to do."""
+    with connect() as client:
+        device_id = find_device(client, device, decommissioned=True).id if device else None
+        found = client.drift.quarantine(device=device_id, model=model, reason=reason, limit=limit)
+    rows = [(one.received_at, one.device_id, f"{one.model} {one.version}", one.reason, one.message) for one in found]
+    columns = ("RECEIVED", "DEVICE", "VERSION", "REASON", "WHY")
+    show(found, as_json=as_json, draw=lambda: table(columns, rows, empty="Every window was merged."))
 
 
 def events(

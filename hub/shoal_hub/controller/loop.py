@@ -74,11 +74,11 @@ class ControllerError(HubError):
     code = "controller"
 
 
-class Pruner(Protocol):
-    """Deletes what was kept for its time."""
+class Chore(Protocol):
+    """What is done beside, tick by tick: lets go what was kept for its time, looks at alerts, tells of them."""
 
     def step(self, now: datetime) -> int:
-        """Delete some of it, and return how much."""
+        """Do some of it, and return how much."""
 
 
 class Controller:
@@ -96,7 +96,7 @@ class Controller:
         revocations: Revocations,
         endpoint: Endpoint,
         signer: AuditSigner,
-        pruners: Sequence[Pruner],
+        chores: Sequence[Chore],
         *,
         tick_s: float,
         presence_grace: timedelta,
@@ -118,7 +118,7 @@ class Controller:
         self._presence_grace = presence_grace
         self._desired_life = desired_life
         self._window_pruner = WindowPruner(database, window_retention)
-        self._pruners = pruners
+        self._chores = chores
         self._delta_wait = delta_wait
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         subscriptions = [
@@ -324,7 +324,7 @@ class Controller:
             yield lambda: tell_trials(self._database, now, self._delta_wait)
             yield lambda: note_lost(self._database, now, self._began_at, self._presence_grace)
             yield lambda: self._window_pruner.step(now)
-            yield from (partial(one.step, now) for one in self._pruners)
+            yield from (partial(one.step, now) for one in self._chores)
 
     def _told(self, now: datetime, what: frozenset[str]) -> Iterator[Callable[[], object]]:
         """Yield what of a sweep words ask for at once."""

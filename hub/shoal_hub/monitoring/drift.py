@@ -13,7 +13,7 @@ from shoal_hub.database import announce
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
-from shoal_hub.monitoring.sketches import Packed, merge, reference_of
+from shoal_hub.monitoring.sketches import Packed, merge
 from shoal_hub.monitoring.tables import DriftSignal, WindowRow
 from shoal_numerics import DriftThresholds, DriftVerdict, Histogram, detect_drift
 
@@ -56,18 +56,28 @@ def drift_of(row: WindowRow, reference: Histogram) -> float | None:
 
 
 def update_signal(
-    session: Session, device_id: str, model: str, version: int, baseline: Baseline, now: datetime
+    session: Session, row: WindowRow, baseline: Baseline, reference: Histogram, now: datetime
 ) -> DriftSignal | None:
     """Look at one device's recent windows and bring the version's signal up to date; return it if one is active.
 
     A window with too few samples to be tested changes nothing. A late one of a version that the device serves no
     more raises nothing.
+
+    Args:
+        session: A transaction in which the window is stored already.
+        row: The device's newest window of the version.
+        baseline: The version's.
+        reference: The baseline's counts, see `reference_of`.
+        now: The hub's time.
     """
-    reference = reference_of(baseline)
+    device_id, model, version = row.device_id, row.model, row.version
     look = look_at(_recent(session, device_id, model, version, now), reference)
     active = session.exec(
         select(DriftSignal).where(
-            DriftSignal.model == model, DriftSignal.version == version, DriftSignal.state == "active"
+            DriftSignal.model == model,
+            DriftSignal.version == version,
+            DriftSignal.rule == "plain",
+            DriftSignal.state == "active",
         )
     ).first()
     if not look.verdict.is_tested:

@@ -7,22 +7,36 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlmodel import col, select
 
+from shoal_contract.telemetry import SchemaMisfits
 from shoal_hub.dependencies import Reading, Viewer
 from shoal_hub.error_response import documented
-from shoal_hub.monitoring.tables import DriftSignal, SignalState, WindowRow
+from shoal_hub.monitoring.tables import (
+    DriftSignal,
+    QuarantinedWindow,
+    QuarantineReason,
+    SignalRule,
+    SignalState,
+    WindowRow,
+)
 from shoal_hub.requests import Line
 
 router = APIRouter(prefix="/drift", tags=["monitoring"])
 
 
 class LeadingFeature(BaseModel):
-    """A feature that has moved: distances to the baseline, and the share of missing values."""
+    """A feature that has moved.
+
+    By the plain rule: distances to the baseline, and the share of missing values. By the controlled rule: the evidence
+    that a device has most of, as log10 of an e-value, and on how many devices it suffices.
+    """
 
     name: str
-    ks: float | None
-    psi: float | None
-    p_value: float | None
-    missing_ratio: float
+    ks: float | None = None
+    psi: float | None = None
+    p_value: float | None = None
+    missing_ratio: float | None = None
+    log10_e: float | None = None
+    devices: int | None = None
 
 
 class DriftSignalPublic(BaseModel):
@@ -31,6 +45,7 @@ class DriftSignalPublic(BaseModel):
     id: str
     model: str
     version: int
+    rule: SignalRule
     state: SignalState
     raised_at: datetime
     updated_at: datetime
@@ -56,6 +71,26 @@ class WindowPublic(BaseModel):
     labelled: int
     """Samples whose true label came back."""
     correct: int
+    misfits: SchemaMisfits | None
+    """Requests that did not fit the model's schema, by what; null: there were none, or the agent counts none."""
+    left_out: dict[str, str] | None
+    """What the window does not tell, and why."""
+
+
+class QuarantinedPublic(BaseModel):
+    """A window that was not merged, and why."""
+
+    id: int
+    device_id: str
+    model: str
+    version: int
+    reason: QuarantineReason
+    message: str
+    started_at: datetime
+    ended_at: datetime
+    requests: int
+    samples: int
+    received_at: datetime
 
 
 @router.get("", responses=documented(401, 403, 422))
@@ -90,3 +125,24 @@ def list_windows(
     if model is not None:
         wanted = wanted.where(WindowRow.model == model)
     return [WindowPublic.model_validate(row, from_attributes=True) for row in session.exec(wanted)]
+
+
+@router.get("/quarantine", responses=documented(401, 403, 422))
+def list_quarantined(
+    session: Reading,
+    _viewer: Viewer,
+    device: Line | None = None,
+    model: Line | None = None,
+    reason: QuarantineReason | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[QuarantinedPublic]:
+    """List windows that were not merged, the newest first: the latest 16 of each device and reason are kept."""
+    wanted = select(QuarantinedWindow).order_by(col(QuarantinedWindow.id).desc()).limit(limit)
+    for column, value in (
+        (QuarantinedWindow.device_id, device),
+        (QuarantinedWindow.model, model),
+        (QuarantinedWindow.reason, reason),
+    ):
+        if value is not None:
+            wanted = wanted.where(col(column) == value)
+    return [QuarantinedPublic.model_validate(row, from_attributes=True) for row in session.exec(wanted)]

@@ -9,6 +9,20 @@ from sqlmodel import Field, SQLModel
 from shoal_hub.database import UNAUDITED, UtcDateTime, utc_now
 
 SignalState = Literal["active", "cleared"]
+SignalRule = Literal["plain", "controlled"]
+QuarantineReason = Literal[
+    "unknown_version",
+    "another_baseline",
+    "backwards",
+    "from_the_future",
+    "late",
+    "duplicate",
+    "unreadable",
+    "out_of_bounds",
+    "does_not_add_up",
+]
+"""Why a window is not merged; docs/guides/drift.md says what each means and what to do."""
+_JSON = JSON(none_as_null=True)
 
 
 class WindowRow(SQLModel, table=True):
@@ -47,6 +61,38 @@ class WindowRow(SQLModel, table=True):
     drift: float | None = Field(
         default=None, description="largest Kolmogorov-Smirnov distance of a feature from the baseline, 0 to 1"
     )
+    embedding: dict[str, Any] | None = Field(default=None, sa_type=_JSON, description="contract EmbeddingCounts")
+    slices: list[dict[str, Any]] | None = Field(
+        default=None, sa_type=_JSON, description="contract SliceCounts, in the baseline's order"
+    )
+    misfits: dict[str, int] | None = Field(default=None, sa_type=_JSON, description="contract SchemaMisfits")
+    left_out: dict[str, str] | None = Field(
+        default=None, sa_type=_JSON, description="what the window does not tell, and why"
+    )
+
+
+class QuarantinedWindow(SQLModel, table=True):
+    """That a window was not merged, and why; its counts are not kept."""
+
+    __tablename__ = "quarantined_windows"
+    # What devices said; the latest few of each device and reason.
+    __table_args__ = (
+        Index("ix_quarantined_windows_stream", "device_id", "reason", "id"),
+        Index("ix_quarantined_windows_received", "received_at"),
+        {"info": UNAUDITED},
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))
+    device_id: str = Field(foreign_key="devices.id")
+    model: str
+    version: int = Field(sa_type=BigInteger)
+    reason: QuarantineReason = Field(sa_type=String)
+    message: str
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime = Field(sa_type=UtcDateTime)
+    requests: int = Field(sa_type=BigInteger)
+    samples: int = Field(sa_type=BigInteger)
+    received_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class DriftSignal(SQLModel, table=True):
@@ -59,6 +105,11 @@ class DriftSignal(SQLModel, table=True):
     id: str = Field(primary_key=True)
     model: str
     version: int
+    rule: SignalRule = Field(
+        default="plain",
+        sa_type=String,
+        description="plain: of one look; controlled: by evidence that may be looked at for ever",
+    )
     state: SignalState = Field(default="active", sa_type=String)
     raised_at: datetime = Field(sa_type=UtcDateTime)
     updated_at: datetime = Field(sa_type=UtcDateTime)
@@ -66,3 +117,21 @@ class DriftSignal(SQLModel, table=True):
     devices: list[str] = Field(sa_type=JSON, description="devices whose recent windows drifted")
     samples: int = Field(description="samples of those windows")
     features: list[dict[str, Any]] = Field(sa_type=JSON, description="the features that lead: name, ks, psi, p_value")
+
+
+class DeviceEvidence(SQLModel, table=True):
+    """What a device has said last of its own evidence that a version's inputs have drifted."""
+
+    __tablename__ = "drift_evidence"
+    __table_args__ = (Index("ix_drift_evidence_told", "is_told", "model", "version"), {"info": UNAUDITED})
+
+    model: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    device_id: str = Field(primary_key=True, foreign_key="devices.id")
+    windows: int = Field(description="that it is of")
+    tested: int = Field(description="features of the baseline")
+    features: list[list[float]] = Field(
+        sa_type=JSON, description="place in the baseline and log10 of the e-value, of those with at least 10"
+    )
+    is_told: bool = Field(default=False, description="whether the version's signal goes by it")
+    updated_at: datetime = Field(sa_type=UtcDateTime)

@@ -4,6 +4,12 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from shoal_hub.addresses import Addresses
+from shoal_hub.alerts.broker import AlertConnection
+from shoal_hub.alerts.deliver import FIRST_RETRY_S, LONGEST_RETRY_S, Deliverer, Retry
+from shoal_hub.alerts.evaluate import AlertEvaluator
+from shoal_hub.alerts.prune import AlertPruner
+from shoal_hub.alerts.telling import Timing
+from shoal_hub.alerts.ways import ATTEMPT_S, Ways
 from shoal_hub.audit.anchor import AnchorFile, AuditSigner
 from shoal_hub.audit.webhook import Webhook
 from shoal_hub.batches.prune import AnswerPruner
@@ -11,10 +17,11 @@ from shoal_hub.broker.cut_off import CutOff
 from shoal_hub.broker.retained import clear_retained
 from shoal_hub.captures.kept import CapturePruner
 from shoal_hub.controller.election import Election
-from shoal_hub.controller.loop import Controller
+from shoal_hub.controller.loop import Chore, Controller
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database
 from shoal_hub.jobs.runner import JobRunner
+from shoal_hub.monitoring.evidence import EvidenceWatch
 from shoal_hub.processes.ready import mark_ready
 from shoal_hub.processes.signals import stop_on_signals
 from shoal_hub.registry.artifacts import ArtifactStore
@@ -54,6 +61,8 @@ def build_controller(
         addresses.endpoint(settings, "hub-controller"),
         signer,
         (
+            EvidenceWatch(database),
+            *build_alerts(settings, database, addresses),
             CapturePruner(database, artifacts, timedelta(seconds=settings.captures_retention_s)),
             AnswerPruner(database, artifacts, timedelta(seconds=settings.batch_answers_retention_s)),
         ),
@@ -67,6 +76,22 @@ def build_controller(
     )
     database.on_commit = controller.wake
     return controller
+
+
+def build_alerts(settings: Settings, database: Database, addresses: Addresses) -> Sequence[Chore]:
+    """Compose what looks at alert rules, tells of alerts, and lets them go."""
+    timing = Timing(settings.alerts_group_wait_s, settings.alerts_group_interval_s, settings.alerts_repeat_interval_s)
+    ways = Ways(
+        VersionKeys.open(settings.data / "trust"),
+        settings.alerts_reach,
+        AlertConnection(addresses.endpoint(settings, "hub-alerts")),
+    )
+    retry = Retry(FIRST_RETRY_S, LONGEST_RETRY_S, settings.alerts_give_up_after_s, ATTEMPT_S)
+    return (
+        AlertEvaluator(database, timing, settings.alerts_every_s),
+        Deliverer(database, ways.send, retry),
+        AlertPruner(database, timedelta(seconds=settings.alerts_retention_s)),
+    )
 
 
 def build_revocations(settings: Settings, database: Database, addresses: Addresses) -> Revocations:

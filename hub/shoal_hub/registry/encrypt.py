@@ -9,6 +9,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from typing_extensions import Self
 
 from shoal_contract.encryption import KEY_BYTES, encrypt_file, encrypted_size
+from shoal_hub.alerts.channels import reseal_channels
 from shoal_hub.audit.actor import COMMAND_LINE
 from shoal_hub.audit.record import record
 from shoal_hub.database import SECRET, Database, UtcDateTime, announce
@@ -103,7 +104,7 @@ def open_version_key(session: Session, keys: VersionKeys, version: VersionRef) -
 
 
 def reseal_version_keys(database: Database, keys: VersionKeys) -> int:
-    """Seal every version's key by a new key of the trust folder; return how many there are.
+    """Seal every version's key, and the alert channels, by a new key of the trust folder; return how many versions.
 
     Safe beside a hub that runs, and to do again after it was cut off: what opened before opens at any moment.
 
@@ -117,6 +118,7 @@ def reseal_version_keys(database: Database, keys: VersionKeys) -> int:
             name = VersionRef(row.version_id, model, number).name
             row.sealed = keys.seal(keys.unseal(row.sealed, name), name)
             session.add(row)
+        reseal_channels(session, keys)
         record(session, COMMAND_LINE, "registry.reseal_version_keys", "version_keys", {}, {"versions": len(rows)})
         record_event(session, "version_keys_resealed", f"the keys of {len(rows)} versions are sealed by a new key")
     keys.retire()

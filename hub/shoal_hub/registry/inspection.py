@@ -9,26 +9,24 @@ import resource
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from shoal_contract.limits import MAX_WATCHED_LABELS
-from shoal_contract.manifest import MAX_FEATURES, Baseline, FeatureBaseline, TensorSpec
+from shoal_contract.manifest import Baseline
 from shoal_hub.errors import HubError, InvalidInputError
+from shoal_hub.registry.baseline import MAX_EMBEDDED, Reference, baseline_of
 from shoal_hub.registry.gate import check_bundle_file
 from shoal_hub.registry.limits import BundleLimits
-from shoal_numerics import STATISTICS, Histogram, HistogramEdges, HistogramError, sample_statistics
 from shoal_numerics.tensors import NUMPY_TYPES
 from shoal_training.bundle import BUNDLE_FILE, CALIBRATION_FILE, ONNX_FILE, TEST_FILE, Bundle, read_bundle
 from shoal_training.errors import DataError, TrainingError
 from shoal_training.onnx_samples import OnnxModel
 
-BASELINE_BINS: Final = 20
 MAX_BASELINE_ROWS: Final = 100_000
 TIMEOUT_S: Final = 120.0
 MAX_MEMORY_BYTES: Final = 8 * 2**30
@@ -84,10 +82,10 @@ def inspect(folder: Path, limits: BundleLimits) -> Inspection:
     calibration = _inputs(folder / CALIBRATION_FILE, bundle)
     test = _inputs(folder / TEST_FILE, bundle) if TEST_FILE in bundle.files else None
     try:
-        scores = _run(folder / ONNX_FILE, bundle, calibration, test)
+        scores, embedded = _run(folder / ONNX_FILE, bundle, calibration, test)
     except DataError as error:
         raise InvalidInputError(str(error), _REMEDY) from error
-    return Inspection(baseline=_baseline(bundle, calibration, scores))
+    return Inspection(baseline=baseline_of(bundle, Reference(calibration, scores, embedded)))
 
 
 def _check_names(found: set[str], named: set[str]) -> None:
@@ -119,14 +117,18 @@ def _inputs(path: Path, bundle: Bundle) -> Arrays:
     return {spec.name: kept[spec.name].astype(NUMPY_TYPES[spec.datatype]) for spec in bundle.inputs}
 
 
-def _run(path: Path, bundle: Bundle, calibration: Arrays, test: Arrays | None) -> NDArray[np.float32] | None:
+def _run(
+    path: Path, bundle: Bundle, calibration: Arrays, test: Arrays | None
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
     """Run the model on all data, and see that samples lie where the bundle says.
 
     Returns:
-        The first output for the calibration's samples, (n, labels); None where it is none of scores that are watched.
+        The first output for the calibration's samples, (n, labels), None where it is none of scores that are watched;
+        and the one that is embedded, (n, values), of the first samples, None where none is.
 
     Raises:
         DataError: The model does not load, does not run, or answers samples together otherwise than alone.
+        InvalidInputError: The output that is to be embedded is not one row of numbers a sample.
     """
     model = OnnxModel(path, [spec.name for spec in bundle.outputs], is_batched=bundle.batching is None)
     if bundle.batching is None and all(spec.shape[:1] == (-1,) for spec in bundle.inputs):
@@ -135,68 +137,36 @@ def _run(path: Path, bundle: Bundle, calibration: Arrays, test: Arrays | None) -
         for _ in model.runs(test):
             pass
     labels = len(bundle.labels) if 1 < len(bundle.labels) <= MAX_WATCHED_LABELS else 0
-    found = []
+    scores: list[NDArray[np.float32]] = []
+    embedded: list[NDArray[np.float32]] = []
     for outputs in model.runs(calibration):
         first = outputs[bundle.outputs[0].name]
         rows = first if bundle.batching is None else first.reshape(1, -1)
         if rows.shape[1:] == (labels,) and rows.dtype.kind in "fiu":
-            found.append(rows.astype(np.float32))
-    scores = np.concatenate(found) if found else np.empty((0, labels), dtype=np.float32)
-    return scores if labels and len(scores) == len(next(iter(calibration.values()))) else None
+            scores.append(rows.astype(np.float32))
+        if bundle.embedded is not None and sum(map(len, embedded)) < MAX_EMBEDDED:
+            embedded.append(_embedded_rows(outputs[bundle.embedded], bundle))
+    found = np.concatenate(scores) if scores else np.empty((0, labels), dtype=np.float32)
+    is_scored = labels and len(found) == len(next(iter(calibration.values())))
+    return found if is_scored else None, _joined(embedded, bundle)
 
 
-def _baseline(bundle: Bundle, inputs: Arrays, scores: NDArray[np.float32] | None) -> Baseline:
-    specs = [spec for spec in bundle.inputs if bundle.watched is None or spec.name in bundle.watched]
-    arrays = [inputs[spec.name] for spec in specs]
-    features_of: Literal["statistics"] | None = None
-    if _is_large(specs, arrays, is_batched=bundle.batching is None):
-        names = [f"{spec.name}.{statistic}" for spec in specs for statistic in STATISTICS]
-        rows, features_of = sample_statistics(arrays), "statistics"
-    else:
-        names = _feature_names(specs, inputs)
-        rows = np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
-    try:
-        features = _histograms(rows, HistogramEdges.equal_mass(rows, BASELINE_BINS), names)
-        confidence = scores.max(axis=1) if scores is not None else np.empty(0, dtype=np.float32)
-        edges = HistogramEdges.uniform(0.0, 1.0, BASELINE_BINS)
-        return Baseline(
-            samples=len(rows),
-            features_of=features_of,
-            inputs=None if bundle.watched is None else tuple(spec.name for spec in specs),
-            features=features,
-            predictions=()
-            if scores is None
-            else tuple(np.bincount(scores.argmax(axis=1), minlength=len(bundle.labels)).tolist()),
-            confidence=_histograms(confidence, edges, ["confidence"])[0],
-        )
-    except (HistogramError, ValidationError) as error:
-        raise InvalidInputError(f"computing the baseline of the training data: {error}", _REMEDY) from error
+def _embedded_rows(output: NDArray[Any], bundle: Bundle) -> NDArray[np.float32]:
+    samples = output if bundle.batching is None else output[np.newaxis]
+    if samples.ndim == 0 or samples.size == 0 or samples.dtype.kind not in "fiub":
+        message = f"embedding output {bundle.embedded}: {output.dtype}{output.shape} found, expected numbers"
+        raise InvalidInputError(message, _REMEDY)
+    return samples.reshape(len(samples), -1).astype(np.float32)
 
 
-def _histograms(rows: NDArray[Any], edges: HistogramEdges, names: list[str]) -> tuple[FeatureBaseline, ...]:
-    histogram = Histogram.of(edges, rows)
-    return tuple(
-        FeatureBaseline(
-            name=name,
-            edges=tuple(edges.of_feature(index).tolist()),
-            counts=tuple(histogram.of_feature(index).tolist()),
-        )
-        for index, name in enumerate(names)
-    )
-
-
-def _is_large(specs: Sequence[TensorSpec], arrays: Sequence[NDArray[Any]], *, is_batched: bool) -> bool:
-    """Whether samples have too many values to watch one by one, or so many today and so many tomorrow."""
-    is_open = any(-1 in (spec.shape[1:] if is_batched else spec.shape) for spec in specs)
-    return is_open or sum(array[0].size for array in arrays) > MAX_FEATURES
-
-
-def _feature_names(specs: Sequence[TensorSpec], inputs: Arrays) -> list[str]:
-    return [
-        f"{spec.name}[{','.join(str(index) for index in place)}]" if place else spec.name
-        for spec in specs
-        for place in np.ndindex(inputs[spec.name].shape[1:])
-    ]
+def _joined(embedded: list[NDArray[np.float32]], bundle: Bundle) -> NDArray[np.float32] | None:
+    if not embedded:
+        return None
+    widths = sorted({part.shape[1] for part in embedded})
+    if len(widths) > 1:
+        message = f"embedding output {bundle.embedded}: {widths[0]} to {widths[-1]} values, expected as many a sample"
+        raise InvalidInputError(message, "name an output of a fixed size, or none")
+    return np.concatenate(embedded)
 
 
 def _main() -> None:

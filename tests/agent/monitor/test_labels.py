@@ -11,7 +11,7 @@ from tests.agent.monitor.test_monitor import CONFIG, NOW_ALL, Clock, _data, _ser
 from tests.fixtures import tiny
 
 from shoal_agent.monitor import FinishedWindow, LabelError, LabelSettings, Monitor
-from shoal_agent.monitor.answers import Answers
+from shoal_agent.monitor.answers import Answers, Part
 from shoal_agent.serving import ServedModel
 from shoal_contract.telemetry import OutboxPosition
 
@@ -170,7 +170,7 @@ def test_what_is_remembered_is_bounded_and_the_latest(steps: list[tuple[int, int
         answer_id = f"{number}" if number < 3 else f"n{next(serial)}"
         if waiting.pop(answer_id, 0):
             ambiguous.add(answer_id)
-        answers.remember(STREAM, answer_id, np.zeros(samples, dtype=np.int64))
+        answers.remember(STREAM, [(answer_id, samples, 0.0)], np.zeros(samples, dtype=np.int32))
         if answer_id in ambiguous:
             waiting[answer_id] = 0
         elif 0 < samples <= bounds.max_samples_each:
@@ -192,3 +192,54 @@ def test_an_id_that_is_too_long_is_not_remembered(served: ServedModel) -> None:
     long = "x" * (device.bounds.max_id_chars + 1)
     predicted = device.answer(served, long)
     assert device.fate(long, predicted) == "unknown"
+
+
+def test_where_no_answers_are_to_be_remembered_none_are(served: ServedModel) -> None:
+    device = Device(LabelSettings(max_answers=0))
+    predicted = device.answer(served, "a-1")
+    assert device.fate("a-1", predicted) == "unknown"
+    [window] = device.windows()
+    assert (window.requests, window.samples, window.labelled) == (1, 1, 0)
+
+
+def test_answers_of_a_composition_keep_the_same_bounds_and_are_labelled_once() -> None:
+    now_s = 0.0
+    answers = Answers(LabelSettings(max_answers=3, max_samples=20, max_samples_each=4, max_age_s=10.0), lambda: now_s)
+    both = ("both", 1, "b" * 64)
+
+    def compose(answer_id: str, samples: int) -> None:
+        chosen = np.zeros((samples, 2), dtype=np.int64)
+        answers.remember_composed(both, answer_id, chosen[:, 0], 5, Part.each([STREAM, STREAM], chosen))
+
+    compose("c-1", 3)
+    assert answers.samples == 9, "its own labels and those of two members"
+    found = answers.find("both", "c-1", None, "")
+    assert (found.classes, len(found.parts), found.correct([0, 1, 0], 5, "")) == (5, 2, 2)
+    answers.settle(found)
+    again = answers.find("both", "c-1", None, "")
+    assert (again.classes, again.parts, answers.samples) == (5, (), 0)
+    with pytest.raises(LabelError) as caught:
+        again.correct([0, 1, 0], 5, "")
+    assert caught.value.fate == "repeated"
+
+    compose("c-1", 2)
+    assert answers.find("both", "c-1", None, "").predicted is not None, "the one before was labelled: no doubt is left"
+    compose("c-1", 2)
+    with pytest.raises(LabelError) as caught:
+        answers.find("both", "c-1", None, "")
+    assert (caught.value.fate, answers.samples) == ("ambiguous", 0)
+
+    compose("c-2", 5)
+    compose("", 1)
+    assert (len(answers), answers.samples) == (1, 0), "too many samples, no id"
+    compose("c-3", 4)
+    compose("c-4", 3)
+    assert (len(answers), answers.samples) == (1, 9), "the oldest make room for samples"
+    answers.remember(STREAM, [("a-1", 1, 0.0), ("a-2", 1, 0.0), ("a-3", 1, 0.0)], np.zeros(3, dtype=np.int32))
+    assert (len(answers), answers.samples) == (3, 3), "and for answers"
+
+
+def test_no_answer_of_a_composition_is_kept_where_none_is() -> None:
+    answers = Answers(LabelSettings(max_answers=0), lambda: 0.0)
+    answers.remember_composed(STREAM, "c-1", np.zeros(1, dtype=np.int64), 2, ())
+    assert (len(answers), answers.samples) == (0, 0)

@@ -14,7 +14,8 @@ from tests.fixtures import tiny
 
 from shoal_agent.engines import Array, load_engine
 from shoal_agent.monitor import FinishedWindow, Monitor
-from shoal_agent.monitor.sketch import BUFFER_SAMPLES, BaselineEdges
+from shoal_agent.monitor.answer_sketch import BUFFER_ANSWERS
+from shoal_agent.monitor.sketch import BaselineEdges
 from shoal_agent.serving import ServedModel
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.manifest import FeatureBaseline, VersionManifest
@@ -240,11 +241,14 @@ def test_threads_lose_no_request(clock: Clock, served: ServedModel) -> None:
 
 def test_memory_does_not_grow_with_the_number_of_requests(clock: Clock, served: ServedModel) -> None:
     monitor = Monitor(clock)
-    for n in range(3 * BUFFER_SAMPLES + 1):
+    sizes = set()
+    for n in range(3 * BUFFER_ANSWERS + 1):
         _observe(monitor, served, _data(1, n))
-    [sketch] = monitor._sketches.values()
-    assert len(sketch._latencies_ms) <= BUFFER_SAMPLES
-    assert len(sketch._scores) <= BUFFER_SAMPLES
+        [(sketch, _)] = monitor._windows.values()
+        assert len(sketch.answers._latencies_ms) < BUFFER_ANSWERS
+        assert len(sketch.answers._scores) < BUFFER_ANSWERS * tiny.LABELS * 4
+        sizes.add(sketch.features.nbytes)
+    assert len(sizes) == 1
 
 
 def test_a_window_becomes_a_message_of_the_contract(clock: Clock, served: ServedModel) -> None:
@@ -269,6 +273,8 @@ def test_a_sketch_too_large_for_a_message_is_sent_empty(
     window = _take(monitor, clock)
     assert (window.samples, _counts(window.features).sum(), sum(window.predictions)) == (1500, 0, 1500)
     assert "sent empty" in caplog.text
+    assert window.left_out is not None
+    assert "at most 65536 fit" in window.left_out["features"]
 
 
 def test_several_inputs_are_flattened_in_the_manifests_order(clock: Clock) -> None:
@@ -285,3 +291,17 @@ def test_several_inputs_are_flattened_in_the_manifests_order(clock: Clock) -> No
     inputs = {"factor": np.array([[5], [5]], dtype=np.int32), "values": np.array([[-1, 1], [-1, 1]], dtype=np.float32)}
     monitor.observe(pair, inputs, {"scaled": np.zeros((2, 2), "f4"), "negated": np.zeros((2, 1), "i4")}, 1.0, "a-1")
     assert _counts(_take(monitor, clock).features).tolist() == [[2, 0], [0, 2], [0, 2]]
+
+
+def test_windows_tell_of_evidence_and_the_device_says_by_itself_what_has_drifted(
+    served: ServedModel, clock: Clock
+) -> None:
+    monitor = Monitor(clock)
+    baseline = served.manifest.baseline
+    rows = np.random.default_rng(1).normal(size=(60, 100, tiny.FEATURES)).astype(np.float32) + 5
+    for window in rows:
+        _observe(monitor, served, window)
+        [finished] = monitor.take_windows(clock.advance(2), NOW_ALL)
+    assert finished.evidence is not None
+    assert (finished.evidence.windows, len(finished.evidence.features)) == (60, len(baseline.features))
+    assert monitor.drifted_features() == {(served.name, served.version): len(baseline.features)}

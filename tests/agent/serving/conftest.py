@@ -16,6 +16,7 @@ from shoal_agent.endpoint import EndpointLimits
 from shoal_agent.engines import CPU, Array, Engine, EngineSetup, load_engine
 from shoal_agent.serving import Inference, ModelServer, ServedModel, ServingSettings, create_router
 from shoal_contract.manifest import TensorSpec, VersionManifest
+from shoal_contract.telemetry import Misfit
 
 
 @dataclass
@@ -25,6 +26,8 @@ class SeenRequests:
     answered: list[tuple[dict[str, Array], dict[str, Array], float]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
+    misfits: list[Misfit | None] = field(default_factory=list)
+    """By request that got an error."""
 
     def observe(
         self,
@@ -37,8 +40,9 @@ class SeenRequests:
         self.ids.append(answer_id)
         self.answered.append((dict(inputs), dict(outputs), latency_ms))
 
-    def observe_error(self, served: ServedModel) -> None:
+    def observe_error(self, served: ServedModel, misfit: Misfit | None = None) -> None:
         self.errors.append(served.name)
+        self.misfits.append(misfit)
 
 
 @dataclass

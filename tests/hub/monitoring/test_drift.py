@@ -48,7 +48,7 @@ def sketch(baseline: Baseline, rows: np.ndarray[Any, Any], **changes: Any) -> Wi
         "features": _counts(features, bins, histogram.padded().ravel()),
         "missing": _counts(features, 1, histogram.missing),
         "predictions": (len(rows), 0, 0),
-        "confidence": (0,) * 20,
+        "confidence": (0,) * len(baseline.confidence.counts),
         "latency": (0,) * (len(LATENCY_EDGES_MS) + 1),
     }
     return Window(**(fields | changes))

@@ -56,7 +56,7 @@ def decode_message(
         spec = expected[item.name]
         if item.datatype != spec.datatype:
             found = f"input {spec.name!r} has datatype {item.datatype[:20]!r}"
-            raise RequestError(f"{found}, expected {spec.datatype!r}")
+            raise RequestError(f"{found}, expected {spec.datatype!r}", misfit="retyped")
         array = _tensor(item, spec, raw[place] if raw else None)
         if not allow_non_finite:
             check_finite(array, spec.name)
@@ -79,7 +79,8 @@ def _tensor(item: Any, spec: TensorSpec, raw: bytes | None) -> Array:  # noqa: A
         raise RequestError(f"{where} is FP16, which comes as raw_input_contents only")
     values = getattr(item.contents, _CONTENTS[spec.datatype])
     if len(values) != math.prod(shape):
-        raise RequestError(f"{where} has {len(values)} elements, expected {math.prod(shape)} for shape {list(shape)}")
+        message = f"{where} has {len(values)} elements, expected {math.prod(shape)} for shape {list(shape)}"
+        raise RequestError(message, misfit="reshaped")
     kind = NUMPY_TYPES[spec.datatype]
     if kind.kind == "O":
         return bytes_array(list(values)).reshape(shape)

@@ -1,0 +1,17 @@
+"""What of drift is told to Prometheus: the device's own verdict, which needs no hub."""
+
+from collections.abc import Iterable
+
+from shoal_agent.metrics import Family, Sample
+from shoal_agent.monitor import Monitor
+
+
+def drift_families(monitor: Monitor) -> Iterable[Family]:
+    """Return how many features of each watched version have drifted; nothing before the first window."""
+    samples = tuple(
+        Sample(count, {"model": name, "version": str(version)})
+        for (name, version), count in sorted(monitor.drifted_features().items())
+    )
+    if samples:
+        text = "Features whose inputs have drifted, by this device's own evidence."
+        yield Family("shoal_agent_drifted_features", "gauge", text, samples)

@@ -1,0 +1,203 @@
+"""Does drift detection cry wolf? Alarms on streams that never move, and how soon a shift is found after a long peace.
+
+Ours is the controlled rule (`shoal_numerics.drift_evidence`, e-BH over 30 features at 0.05, at every window). Peers
+are the plain KS rule, River's detectors, Alibi Detect and Evidently on the same windows, each in its own environment.
+Run as `python benchmarks/false_alarms.py`; `--full` takes 1,000 streams of 10,000 windows, some hours.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in ("contract", "numerics"))]
+
+from false_alarm_parts import ours  # noqa: E402 - after the path
+from false_alarm_parts.streams import Shift, Streams  # noqa: E402 - after the path
+from serving_parts.peer import install_peer  # noqa: E402 - after the path
+
+PARTS = Path(__file__).parent / "false_alarm_parts"
+MOST_FALSE = 0.05
+STABLE = (
+    ("independent", 500),
+    ("independent", 5_000),
+    ("independent", 50_000),
+    ("autoregressive", 5_000),
+    ("daily", 5_000),
+    ("offset", 5_000),
+    ("offset", 500),
+)
+KINDS = ("abrupt", "gradual", "recurring")
+TO_FIND = 500
+"""Windows after a shift in which it is to be found."""
+FALSE = -2
+
+
+class Size(NamedTuple):
+    """How much is run: chunks of our streams, streams of a peer, windows, and the times of peace before a shift."""
+
+    chunks: int
+    peer_streams: int
+    windows: int
+    peaces: tuple[int, ...]
+
+
+SHORT, FULL = Size(1, 4, 1_000, (0, 1_000)), Size(20, 10, 10_000, (0, 1_000, 9_000))
+
+
+class Peer(NamedTuple):
+    """A peer: its name, its environment's folder and pins, the script, and the script's name for it."""
+
+    name: str
+    folder: str
+    pins: tuple[str, ...]
+    script: str
+    key: str
+
+
+RIVER = ("river==0.26.1", "scipy==1.17.1")
+PEERS = (
+    Peer("River 0.26.1 ADWIN", "river", RIVER, "river_detectors.py", "ADWIN"),
+    Peer(
+        "River 0.26.1 ADWIN, tuned", "river", RIVER, "river_detectors.py", "ADWIN at every window, delta of Bonferroni"
+    ),
+    Peer("River 0.26.1 PageHinkley", "river", RIVER, "river_detectors.py", "PageHinkley"),
+    Peer("River 0.26.1 KSWIN", "river", RIVER, "river_detectors.py", "KSWIN"),
+    Peer("Alibi Detect 0.13.0 KSDrift", "alibi", ("alibi-detect==0.13.0",), "window_tests.py", "alibi"),
+    Peer("Evidently 0.7.23 DataDriftPreset", "evidently", ("evidently==0.7.23",), "window_tests.py", "evidently"),
+)
+
+
+class Run(NamedTuple):
+    """What the streams of one setting came to."""
+
+    false: float
+    """Share of streams that alarmed before anything moved."""
+    run_length: float
+    """Mean windows to a false alarm, or to the end."""
+    found: float
+    """Share that alarmed within `TO_FIND` windows of the shift."""
+    delay: float | None
+    """Median windows from the shift to the alarm, of all streams; None where most did not alarm."""
+    streams: int
+
+    @classmethod
+    def of(cls, alarms: Sequence[int], windows: int, shift: Shift | None) -> "Run":
+        """Read first alarms, see `ours.first_alarms`."""
+        first = np.array(alarms)
+        if shift is None:
+            lengths = np.where(first < 0, windows, first + 1)
+            return cls(float((first >= 0).mean()), float(lengths.mean()), 0.0, None, len(first))
+        late = np.where(first < shift.at, np.inf, first - shift.at)
+        delay = float(np.median(late))
+        return cls(float((first == FALSE).mean()), 0.0, float((first >= shift.at).mean()), _finite(delay), len(first))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="1,000 streams of 10,000 windows instead of 50 of 1,000")
+    parser.add_argument("--peers", default="", help="only the peers whose name contains this; - for none")
+    options = parser.parse_args()
+    peers = [peer for peer in PEERS if options.peers in peer.name]
+    for line in measure(FULL if options.full else SHORT, peers, is_full=options.full):
+        print(json.dumps(line), flush=True)
+
+
+def measure(size: Size, peers: Sequence[Peer], *, is_full: bool) -> Iterator[dict[str, object]]:
+    """Yield the lines: false alarms of each setting, then what is found of each shift."""
+    holding = {peer.name for peer in peers}
+    for kind, rows in STABLE:
+        mine = run_ours(size, kind, rows, None)
+        name = f"false_alarms_{kind}_{rows}"
+        theirs = {"plain KS rule at 0.05 a feature": run_plain(size, kind, rows)}
+        theirs |= {peer.name: run_peer(peer, size, kind, rows, None) for peer in peers}
+        for peer_name, run in theirs.items():
+            if run.false > MOST_FALSE:
+                holding.discard(peer_name)
+            yield _false_line(name, mine, (peer_name, run), is_full=is_full)
+    for peace in size.peaces:
+        for kind in KINDS:
+            shift = Shift(kind, peace)
+            mine = run_ours(size, "independent", 5_000, shift)
+            for peer in peers:
+                run = run_peer(peer, size, "independent", 5_000, shift)
+                name = f"drift_delay_{kind}_after_{peace}"
+                yield _delay_line(name, mine, (peer.name, run), is_rated=peer.name in holding, is_full=is_full)
+
+
+def run_ours(size: Size, kind: str, rows: int, shift: Shift | None) -> Run:
+    """Run the controlled rule, chunks side by side."""
+    windows = shift.at + TO_FIND if shift else size.windows
+    chunks = 1 if shift else size.chunks
+    with ProcessPoolExecutor() as pool:
+        found = list(pool.map(partial(_chunk, kind, rows, shift, windows), range(chunks)))
+    return Run.of(np.concatenate(found).tolist(), windows, shift)
+
+
+def _chunk(kind: str, rows: int, shift: Shift | None, windows: int, chunk: int) -> NDArray[np.int64]:
+    return ours.first_alarms(Streams(kind, rows, chunk, shift), windows)
+
+
+def run_plain(size: Size, kind: str, rows: int) -> Run:
+    """Run the plain rule on the first chunk."""
+    return Run.of(ours.plain_first_alarms(Streams(kind, rows, 0), size.windows).tolist(), size.windows, None)
+
+
+def run_peer(peer: Peer, size: Size, kind: str, rows: int, shift: Shift | None) -> Run:
+    """Run a peer on the first streams of the first chunk."""
+    python = install_peer(ROOT / ".cache" / "bench" / peer.folder, peer.pins) / "bin" / "python"
+    windows = shift.at + TO_FIND if shift else size.windows
+    moved = (shift.kind, str(shift.at)) if shift else ()
+    command = (python, PARTS / peer.script, peer.key, str(size.peer_streams), str(windows), kind, str(rows), *moved)
+    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    return Run.of(json.loads(answer), windows, shift)
+
+
+def _false_line(name: str, mine: Run, theirs: tuple[str, Run], *, is_full: bool) -> dict[str, object]:
+    peer, run = theirs
+    return {
+        "name": name,
+        "unit": f"share of streams; mean run length ours {mine.run_length:.0f}, peer {run.run_length:.0f} windows",
+        "ours": mine.false,
+        "peer": run.false,
+        "peer_name": peer,
+        "ratio": round(run.false / mine.false, 2) if mine.false else None,
+        "n": mine.streams,
+        "goal": f"ours <= {MOST_FALSE} of 1,000 streams of 10,000 windows",
+        "holds": mine.false <= MOST_FALSE if is_full else None,
+    }
+
+
+def _delay_line(name: str, mine: Run, theirs: tuple[str, Run], *, is_rated: bool, is_full: bool) -> dict[str, object]:
+    peer, run = theirs
+    no_later = mine.delay is not None and (run.delay is None or mine.delay <= run.delay)
+    told = "" if is_rated else " (cries wolf above)"
+    return {
+        "name": name,
+        "unit": f"windows; found ours {mine.found:.2f}, peer {run.found:.2f}",
+        "ours": mine.delay,
+        "peer": run.delay,
+        "peer_name": peer + told,
+        "ratio": round(run.delay / mine.delay, 2) if mine.delay and run.delay is not None else None,
+        "n": mine.streams,
+        "goal": "no later, and found no less, than the best peer that holds the same rate of false alarms",
+        "holds": (no_later and mine.found >= run.found) if is_full and is_rated else None,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+if __name__ == "__main__":
+    main()
