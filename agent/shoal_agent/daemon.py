@@ -290,7 +290,7 @@ class Agent:
 
         def more() -> Iterable[Family]:
             of_capture, of_memory = capture_families(self._capture), memory_families(self._residency)
-            composed = (*composition_families(self._monitor), *drift_families(self._monitor))
+            composed = (*composition_families(self._monitor), *drift_families(self._monitor, self._server))
             return (*shedding_families(self._guard), *of_capture, *of_memory, *composed, *neighbours.families())
 
         return metrics_routes(inference.statistics, source, more)

@@ -4,13 +4,15 @@ from collections.abc import Iterable
 
 from shoal_agent.metrics import Family, Sample
 from shoal_agent.monitor import Monitor
+from shoal_agent.serving import ModelServer
 
 
-def drift_families(monitor: Monitor) -> Iterable[Family]:
-    """Return how many features of each watched version have drifted; nothing before the first window."""
+def drift_families(monitor: Monitor, server: ModelServer) -> Iterable[Family]:
+    """Return how many features of each version that serves have drifted; nothing before it is watched."""
     samples = tuple(
         Sample(count, {"model": name, "version": str(version)})
         for (name, version), count in sorted(monitor.drifted_features().items())
+        if (served := server.get(name)) is not None and served.version == version
     )
     if samples:
         text = "Features whose inputs have drifted, by this device's own evidence."

@@ -37,14 +37,17 @@ _LAG = 8
 _LEARN_EVERY = 16
 """Windows after which what was learned is looked at again. It is bet by another so many later: a shift that has just
 come must not pass for variation."""
+_LARGER = 2.0
+"""Times the mean size of windows up to which the size of one counts."""
 _LEAST_VARIANCE = 0.01
 """Below which the variance of a share is not used to learn how much windows vary."""
 _LARGEST = 1e12
 """Of a bet: more than a million features need, and gone the sooner when the data comes back."""
 _MUCH = 100.0
 """E-value from which on it is looked at whether the data has come back."""
-_MOST_NATS = 36.0
-"""By which one window may multiply a bet: with the largest capital it stays within float32."""
+_MOST_NATS = 3.0
+"""By which one window may multiply a bet: one whose values all hang together, as when a client repeats itself, must not
+decide alone."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class EvidenceSettings:
 class DriftEvidence:
     """The evidence against each feature of one stream of windows. Not safe for concurrent `add`.
 
-    Memory is constant: about 700 bytes a feature with six shares.
+    Memory is constant, see `nbytes`: about 1.7 KB a feature with six shares.
 
     Args:
         watched: the shares and what they were in the reference.
@@ -91,7 +94,8 @@ class DriftEvidence:
         count = len(watched.feature)
         self._capital = np.zeros((2, len(STAKES), count), dtype=np.float32)
         self._recent = np.full((_LAG, count), np.nan, dtype=np.float32)
-        self._sizes = np.zeros((_LAG, count), dtype=np.int64)
+        self._sizes = np.zeros((_LAG, count), dtype=np.uint32)
+        self._size_sum = np.zeros(count)
         self._pools = 2 * watched.features
         self._pool = 2 * watched.feature + watched.is_missing
         self._variation = np.zeros((2, self._pools))
@@ -102,6 +106,13 @@ class DriftEvidence:
         self.windows = 0
         self._expected = watched.expected
         self._odds = self._odds_against(self._expected, watched.reference_size, np.ones(count))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, those of the watched shares among them."""
+        odds = [array for pair in self._odds for array in pair]
+        held = [*vars(self).values(), *vars(self._watched).values(), *odds]
+        return sum(array.nbytes for array in {id(one): one for one in held if isinstance(one, np.ndarray)}.values())
 
     def add(self, window: Histogram) -> None:
         """Take the next window, counted over the reference's edges; one without rows says nothing."""
@@ -139,7 +150,10 @@ class DriftEvidence:
             self._capital += np.float32(start_weight(since // _LAG + 1))
         is_seen = shares.size > 0
         share = np.where(is_seen, shares.share, 0.0)
-        weight = np.where(is_seen, shares.size / self._inflation[self._pool], 0.0).astype(np.float32)
+        # What windows vary together by grows with their size: a larger one than those learned from counts no more.
+        usual = _LARGER * self._size_sum / (self.windows - 1)
+        size = np.minimum(shares.size, usual)
+        weight = np.where(is_seen, size / self._inflation[self._pool], 0.0).astype(np.float32)
         for capital, (won, lost), seen in zip(self._capital, self._odds, (share, 1 - share), strict=True):
             nats = (lost + seen.astype(np.float32) * (won - lost)) * weight
             np.multiply(capital, np.exp(np.minimum(nats, _MOST_NATS)), out=capital)
@@ -155,7 +169,8 @@ class DriftEvidence:
             return
         sizes = np.where(np.isnan(self._recent), 0, self._sizes)
         share = np.nansum(self._recent * sizes, axis=0) / np.maximum(sizes.sum(axis=0), 1)
-        is_away = np.abs(share - self._expected) > self._settings.tolerance
+        gap = share - self._expected
+        is_away = np.where(self._watched.is_missing, gap, np.abs(gap)) > self._settings.tolerance
         is_back = np.bincount(self._watched.feature, is_away, self._watched.features) == 0
         self._capital *= np.where(is_held & is_back, 0.5, 1.0).astype(np.float32)[self._watched.feature]
 
@@ -177,12 +192,14 @@ class DriftEvidence:
         return odds
 
     def _recentre(self) -> None:
-        self._expected = self._warm_sum / np.maximum(self._warm_size, 1)
-        self._odds = self._odds_against(self._expected, self._warm_size, self._inflation[self._pool])
+        seen = self._warm_size > 0
+        self._expected = np.where(seen, self._warm_sum / np.maximum(self._warm_size, 1), self._watched.expected)
+        size = np.where(seen, self._warm_size, self._watched.reference_size)
+        self._odds = self._odds_against(self._expected, size, self._inflation[self._pool])
 
     def _learn(self, shares: Shares) -> None:
         """Learn how far windows differ that are one and `_LAG` apart, in units of independent values' variance."""
-        expected = self._watched.expected
+        expected = self._expected
         variance = np.maximum(expected * (1 - expected), _LEAST_VARIANCE)
         slot = (self.windows - 1) % _LAG
         for row, other in enumerate(((slot - 1) % _LAG, slot)):
@@ -193,6 +210,7 @@ class DriftEvidence:
             self._variation[row] += np.bincount(self._pool, np.where(is_known, found, 0.0), self._pools)
             self._pairs[row] += np.bincount(self._pool, is_known, self._pools)
         self._recent[slot], self._sizes[slot] = shares.share, shares.size
+        self._size_sum += shares.size
 
     def _learned(self) -> NDArray[np.float64]:
         """Return by how much sums over windows vary more than independent values would, at least 1; (pools,) float64.

@@ -22,6 +22,10 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 MAX_CATEGORIES = 8
 """The most frequent categories that have a share of their own."""
 
+MAX_STRETCHES = 12
+"""Ranges of other categories that are watched."""
+
+_REST_SHARE = 0.2
 _HEAVY_SHARE = 0.05
 """From which on a bin is watched at both of its ends."""
 
@@ -103,9 +107,34 @@ def _ranges(counts: NDArray[np.int64], is_categorical: bool) -> list[tuple[int, 
     """Return ranges of a feature's bins, from and to before; the last one, which is empty, is of missing values."""
     total = counts.sum()
     if is_categorical:
-        frequent = np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]
-        return [*((int(at), int(at) + 1) for at in sorted(frequent)), (0, 0)]
+        frequent = [int(at) for at in np.argsort(-counts, kind="stable")[:MAX_CATEGORIES] if counts[at]]
+        alone = [(at, at + 1) for at in sorted(frequent)]
+        return [*alone, *_stretches(frequent, counts), (0, 0)]
     reached = np.searchsorted(np.cumsum(counts), np.array(QUANTILES) * total)
     heavy = reached[counts[reached] >= _HEAVY_SHARE * total]  # a frequent value is left upwards or downwards
     stops = sorted({int(stop) for stop in (*(reached + 1), *heavy) if 0 < stop < len(counts)})
     return [*((0, stop) for stop in stops), (0, 0)]
+
+
+def _stretches(frequent: Sequence[int], counts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return ranges of the bins between frequent categories: without counts, or of at most a fifth of all values.
+
+    Values that the reference has not, and rare ones, of which each is too small a share to be missed, show there. Where
+    there are too many, the outermost and those of most values are taken.
+    """
+    found: list[tuple[int, int]] = []
+    most = _REST_SHARE * counts.sum()
+    start = 0
+    for stop in range(1, len(counts) + 1):
+        held = counts[start:stop]
+        is_open = stop < len(counts) and stop not in frequent and start not in frequent
+        if is_open and bool(counts[stop]) == bool(counts[start]) and held.sum() + counts[stop] <= most:
+            continue
+        if start not in frequent:
+            found.append((start, stop))
+        start = stop
+
+    def rank(one: tuple[int, int]) -> tuple[bool, int, int]:
+        return one[0] > 0 and one[1] < len(counts), -int(counts[one[0] : one[1]].sum()), one[0] - one[1]
+
+    return sorted(sorted(found, key=rank)[:MAX_STRETCHES])

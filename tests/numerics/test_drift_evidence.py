@@ -82,7 +82,7 @@ def test_a_shift_is_found_in_the_features_that_moved_and_in_no_other(stable: int
 def test_a_long_time_of_peace_costs_little_power() -> None:
     streams = Streams(2)
     streams.run(1500)
-    assert streams.run(8, shift=of_three(1.0, 2))[:, :3].all()
+    assert streams.run(14, shift=of_three(1.0, 2))[:, :3].all()
 
 
 def test_evidence_goes_when_the_data_comes_back() -> None:
@@ -133,7 +133,8 @@ def test_a_flood_of_missing_values_is_found_and_their_absence_is_not() -> None:
     assert not e_benjamini_hochberg(evidence.values(), 0.05).any()
     flood = np.full((50, 2), np.nan, dtype=np.float32)
     flood[:, 0] = random.standard_normal(50)
-    evidence.add(Histogram.of(edges, flood))
+    for _ in range(8):
+        evidence.add(Histogram.of(edges, flood))
     assert e_benjamini_hochberg(evidence.values(), 0.05).tolist() == [False, True]
 
 
@@ -152,3 +153,80 @@ def test_a_window_without_rows_changes_nothing() -> None:
 def test_settings_out_of_their_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(DriftError, match="Setting drift evidence"):
         EvidenceSettings(**settings)
+
+
+def test_one_window_that_repeats_one_sample_now_and_then_is_no_drift() -> None:
+    random = np.random.default_rng(11)
+    rows = random.standard_normal((5000, 6)).astype(np.float32)
+    edges = HistogramEdges.equal_mass(rows)
+    evidence = DriftEvidence(WatchedShares.of(Histogram.of(edges, rows)))
+    largest = 0.0
+    for window in range(600):
+        values = random.standard_normal((200, 6)).astype(np.float32)
+        if window % 150 == 149:
+            values[:] = values[0]
+        evidence.add(Histogram.of(edges, values))
+        largest = max(largest, evidence.values().max())
+    assert largest < 20
+
+
+def test_windows_that_grow_with_what_they_vary_together_by_are_no_drift() -> None:
+    random = np.random.default_rng(12)
+    rows = random.standard_normal((5000, 6)).astype(np.float32)
+    edges = HistogramEdges.equal_mass(rows)
+    evidence = DriftEvidence(WatchedShares.of(Histogram.of(edges, rows)))
+    for window in range(200):
+        together = 0.15 * random.standard_normal(6)
+        values = math.sqrt(1 - 0.15**2) * random.standard_normal((20 if window < 150 else 5000, 6)) + together
+        evidence.add(Histogram.of(edges, values.astype(np.float32)))
+        assert not e_benjamini_hochberg(evidence.values(), 0.05).any()
+
+
+def test_fewer_missing_values_keep_no_evidence_alive() -> None:
+    random = np.random.default_rng(13)
+    rows = random.standard_normal((5000, 1)).astype(np.float32)
+    rows[::5] = np.nan
+    edges = HistogramEdges.equal_mass(rows)
+    evidence = DriftEvidence(WatchedShares.of(Histogram.of(edges, rows)))
+    for window in range(260):
+        shift = 1.5 if 60 <= window < 120 else 0.0
+        evidence.add(Histogram.of(edges, (random.standard_normal((50, 1)) + shift).astype(np.float32)))
+        if window == 119:
+            assert evidence.values()[0] > 1e4
+    assert evidence.values()[0] < 20
+
+
+def test_a_feature_that_was_missing_while_the_device_was_learned_is_held_against_the_reference() -> None:
+    random = np.random.default_rng(14)
+    rows = random.standard_normal((5000, 1)).astype(np.float32)
+    edges = HistogramEdges.equal_mass(rows)
+    evidence = DriftEvidence(WatchedShares.of(Histogram.of(edges, rows)), EvidenceSettings(is_recentred=True))
+    for window in range(120):
+        values = random.standard_normal((50, 1)) if window >= 32 else np.full((50, 1), np.nan)
+        evidence.add(Histogram.of(edges, values.astype(np.float32)))
+    assert evidence.values()[0] < 20
+
+
+@pytest.mark.parametrize("value", [7.0, 60.0])
+def test_unknown_and_rare_categories_are_found(value: float) -> None:
+    random = np.random.default_rng(15)
+    edges = HistogramEdges.from_lists([(np.arange(51) + 9.5).tolist()])
+    rows = random.integers(10, 60, 5000).astype(np.float32)
+    evidence = DriftEvidence(WatchedShares.of(Histogram.of(edges, rows), categorical=[0]))
+    for _ in range(60):
+        evidence.add(Histogram.of(edges, random.integers(10, 60, 50).astype(np.float32)))
+    assert evidence.values()[0] < 20
+    for _ in range(20):
+        evidence.add(Histogram.of(edges, np.full(50, value, dtype=np.float32)))
+    assert evidence.values()[0] > 1000
+
+
+def test_memory_is_bounded_a_feature() -> None:
+    rows = np.random.default_rng(16).standard_normal((1000, 100)).astype(np.float32)
+    edges = HistogramEdges.equal_mass(rows)
+    evidence = DriftEvidence(WatchedShares.of(Histogram.of(edges, rows)))
+    before = evidence.nbytes
+    for _ in range(40):
+        evidence.add(Histogram.of(edges, rows[:50]))
+    assert evidence.nbytes <= before + 100 * 16 * 2
+    assert before <= 1_750 * 100

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_numerics import DriftError, Histogram, HistogramEdges
-from shoal_numerics.watched_shares import MAX_CATEGORIES, WatchedShares
+from shoal_numerics.watched_shares import WatchedShares
 
 
 def reference_of(rows: np.ndarray) -> Histogram:
@@ -23,9 +23,19 @@ def test_a_category_has_a_share_of_its_own_the_frequent_ones_first() -> None:
     edges = HistogramEdges.categories(12)
     counts = np.array([0, *range(1, 13), 0], dtype=np.int64)
     watched = WatchedShares.of(Histogram(edges, counts, np.zeros(1, dtype=np.int64)), categorical=[0])
-    assert watched.first[:-1].tolist() == list(range(5, 13))
-    assert len(watched.first) == MAX_CATEGORIES + 1
-    assert watched.expected[:-1].tolist() == pytest.approx([count / 78 for count in range(5, 13)])
+    assert watched.first[:8].tolist() == list(range(5, 13))
+    assert watched.expected[:8].tolist() == pytest.approx([count / 78 for count in range(5, 13)])
+    rest = list(zip(watched.first[8:-1].tolist(), watched.stop[8:-1].tolist(), strict=True))
+    assert rest == [(0, 1), (1, 5), (13, 14)]  # unknown ones, rare ones, unknown ones
+
+
+@pytest.mark.parametrize("value", [-3.0, 50.0, 200.0])
+def test_many_rare_categories_are_missed_together(value: float) -> None:
+    rows = np.tile(np.arange(100, dtype=np.float32), 50)
+    edges = HistogramEdges.categories(100)
+    watched = WatchedShares.of(Histogram.of(edges, rows), categorical=[0])
+    found = watched.shares_of(Histogram.of(edges, np.full(40, value, dtype=np.float32)))
+    assert np.abs(found.share - watched.expected).max() > 0.75
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0, 2.0, 7.5]), min_size=30, max_size=60), st.integers(1, 40))

@@ -17,15 +17,15 @@ from shoal_agent.monitor.parts import PartsPlan, WindowParts
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
 from shoal_agent.monitor.usual import UsualRequest
-from shoal_agent.monitor.weighing import Weighing
+from shoal_agent.monitor.weighing import Weighing, watched_of
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.serving.models import ServedModel
 from shoal_agent.serving.parameters import MEMBER_LABELS
 from shoal_agent.settings import MonitorSettings
 from shoal_contract.desired import DesiredConfig
-from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import Misfit
 from shoal_numerics import NumericsError
+from shoal_numerics.watched_shares import WatchedShares
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +54,10 @@ class Labelled:
 class _Edges(NamedTuple):
     """What a version is counted over: the edges of its baseline, and what its windows tell beside."""
 
-    baseline: Baseline
     sketch: BaselineEdges
     parts: PartsPlan
+    watched: WatchedShares | None
+    """None: its drift is not weighed."""
 
 
 class _Watched(NamedTuple):
@@ -272,7 +273,8 @@ class Monitor:
         return {(key[0], key[1]): len(self._weighing.drifted(key)) for key in keys}
 
     def _finish(self, key: StreamKey, window: _Watched, edges: _Edges | None, now: datetime) -> FinishedWindow:
-        weigh = partial(self._weighing.weigh, key, edges.baseline) if edges is not None else None
+        watched = edges.watched if edges is not None else None
+        weigh = partial(self._weighing.weigh, key, watched) if watched is not None else None
         return window.parts.finish(window.sketch.finish(*key, ended_at=now, weigh=weigh))
 
     def _window(self, served: ServedModel) -> _Watched | None:
@@ -296,10 +298,10 @@ class Monitor:
             return found
         edges: _Edges | None = None
         try:
-            read = BaselineEdges.of(served.manifest.baseline)
-            edges = _Edges(
-                served.manifest.baseline, read, PartsPlan.of(served.manifest.baseline, read.features, read.confidence)
-            )
+            baseline = served.manifest.baseline
+            read = BaselineEdges.of(baseline)
+            parts = PartsPlan.of(baseline, read.features, read.confidence)
+            edges = _Edges(read, parts, watched_of(baseline, read.features))
         except NumericsError as error:
             log.warning("model %s version %d is served but not watched: %s", served.name, served.version, error)
         mine = [one for one in self._edges if one[0] == served.name]

@@ -5,6 +5,7 @@ It needs no hub, and tells of it what the hub decides by (`shoal_hub.monitoring.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from shoal_agent.monitor.answers import StreamKey
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import DriftEvidenceTold, FeatureEvidence
-from shoal_numerics import Histogram, HistogramEdges
+from shoal_numerics import Histogram, HistogramEdges, NumericsError
 from shoal_numerics.drift_evidence import DriftEvidence
 from shoal_numerics.e_values import e_benjamini_hochberg
 from shoal_numerics.watched_shares import WatchedShares
@@ -23,12 +24,13 @@ from shoal_numerics.watched_shares import WatchedShares
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+log = logging.getLogger(__name__)
+
 MOST_FEATURES: Final = 2048
-"""Of a version whose drift is weighed: about 1.4 MB."""
+"""Of a version whose drift is weighed: about 3.5 MB."""
 ALPHA: Final = 0.05
 """Probability with which a device that does not drift ever says by itself that it does."""
 _LEAST_E: Final = 10.0
-_MOST_LOG10: Final = 30.0
 _TOLD: Final = 64
 
 
@@ -39,20 +41,20 @@ class Weighing:
         self._lock = threading.Lock()
         self._evidence: dict[StreamKey, DriftEvidence] = {}
 
-    def weigh(self, key: StreamKey, baseline: Baseline, counted: Histogram) -> DriftEvidenceTold | None:
-        """Take a window's counts, and return what there is to tell; None where nothing is weighed.
+    def weigh(self, key: StreamKey, watched: WatchedShares, counted: Histogram) -> DriftEvidenceTold | None:
+        """Take a window's counts, and return what there is to tell; None of a window without rows.
 
         Args:
             key: Which version has answered.
-            baseline: Its baseline.
+            watched: The shares of its baseline.
             counted: The window over the baseline's edges.
         """
-        if counted.row_count == 0 or len(baseline.features) > MOST_FEATURES:
+        if counted.row_count == 0:
             return None
         with self._lock:
             evidence = self._evidence.get(key)
             if evidence is None:
-                evidence = self._evidence[key] = DriftEvidence(watched_of(baseline, counted.edges))
+                evidence = self._evidence[key] = DriftEvidence(watched)
             evidence.add(counted)
             values = evidence.values()
         return _told(evidence.windows, values)
@@ -73,17 +75,26 @@ class Weighing:
         return found
 
 
-def watched_of(baseline: Baseline, edges: HistogramEdges) -> WatchedShares:
-    """Return the shares by which a baseline is watched."""
+def watched_of(baseline: Baseline, edges: HistogramEdges) -> WatchedShares | None:
+    """Return the shares by which a baseline is watched; None of too many features, or with counts that cannot be.
+
+    What is not weighed is counted and told all the same.
+    """
+    if len(baseline.features) > MOST_FEATURES:
+        return None
     counts = np.concatenate([np.asarray(feature.counts, dtype=np.int64) for feature in baseline.features])
     categorical = [at for at, feature in enumerate(baseline.features) if feature.is_categorical]
-    return WatchedShares.of(Histogram(edges, counts, np.array(baseline.missing, dtype=np.int64)), categorical)
+    try:
+        return WatchedShares.of(Histogram(edges, counts, np.array(baseline.missing, dtype=np.int64)), categorical)
+    except NumericsError as error:
+        log.warning("drift is not weighed against a baseline: %s", error)
+        return None
 
 
 def _told(windows: int, values: NDArray[np.float64]) -> DriftEvidenceTold:
     strongest = np.argsort(-values, kind="stable")[:_TOLD]
     features = tuple(
-        FeatureEvidence(feature=int(at), log10=min(round(math.log10(values[at]), 2), _MOST_LOG10))
+        FeatureEvidence(feature=int(at), log10=math.floor(100 * math.log10(values[at])) / 100)
         for at in strongest
         if values[at] >= _LEAST_E
     )
