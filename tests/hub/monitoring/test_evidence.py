@@ -12,9 +12,9 @@ from tests.simulators.rows import NOON, add_device
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import DriftEvidenceTold, FeatureEvidence
 from shoal_hub.context import HubContext
+from shoal_hub.devices.matching import load_devices
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
-from shoal_hub.monitoring import evidence
 from shoal_hub.monitoring.evidence import ALPHA, WARM_UP, EvidenceWatch, Said, suffices
 from shoal_hub.monitoring.tables import DeviceEvidence, DriftSignal
 from shoal_hub.monitoring.windows import take_window
@@ -148,14 +148,13 @@ def test_what_a_device_says_while_it_is_decided_stays_news(
     if hub.database.engine.dialect.name != "postgresql":
         pytest.skip("SQLite has one writer at a time")
     say(hub, devices[0], baseline, {1: 9.0})
-    really = evidence.load_devices
 
     def meanwhile(session: Session, device_ids: Sequence[str]) -> list[Device]:
         say(hub, devices[1], baseline, {1: 9.0}, 1)
-        return really(session, device_ids)
+        return load_devices(session, device_ids)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evidence, "load_devices", meanwhile)
+        patch.setattr("shoal_hub.monitoring.evidence.load_devices", meanwhile)
         [signal] = look(hub)
     assert signal.devices == devices[:1]
     [signal] = look(hub)
