@@ -168,10 +168,11 @@ def test_news_that_was_read_before_it_was_told_is_told_again(
         pytest.skip("SQLite has one writer at a time")
     say(hub, devices[0], baseline, {1: 9.0})
     with hub.database.transaction() as session:
-        session.get_one(DeviceEvidence, ("colours", 1, devices[0]))
+        read = session.get_one(DeviceEvidence, ("colours", 1, devices[0]))
         assert [one.state for one in look(hub)] == ["active"]
         told = DriftEvidenceTold(windows=41)
         take_window(session, devices[0], sketch(baseline, like_training(1), evidence=told), NOON)
+        assert read.windows == 41, "what was read before is what is written"
     assert [one.state for one in look(hub)] == ["cleared"]
 
 
