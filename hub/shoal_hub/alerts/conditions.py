@@ -26,6 +26,8 @@ class DriftCondition(_Condition):
     kind: Literal["drift"] = "drift"
     model: Name | None = None
     """Of this one; left out, of each."""
+    rule: Literal["plain", "controlled"] | None = "controlled"
+    """By which rule; null: by either, a device that both name counts once."""
     min_devices: Annotated[int, Field(ge=1, le=10_000_000)] = 1
     group_by: Groups = ("model", "version")
 

@@ -1,6 +1,7 @@
 """What drifts, is offline, stuck or silent: the things in breach alone, as the database finds them."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -21,6 +22,16 @@ _FAILED: Final = ("aborted", "rolling_back", "rolled_back")
 _NAMED: Final = 5
 
 
+@dataclass
+class _Drifted:
+    """What has drifted under the same labels."""
+
+    devices: set[str] = field(default_factory=set)
+    most: int = 0
+    """Devices at most: a feature may have drifted on fewer than its signal names."""
+    leading: set[str] = field(default_factory=set)
+
+
 def drifts(session: Session, condition: DriftCondition) -> Iterator[Breach]:
     """Yield versions whose inputs have drifted, by device group or feature where that is asked for."""
     wanted = (
@@ -28,31 +39,35 @@ def drifts(session: Session, condition: DriftCondition) -> Iterator[Breach]:
     )
     if condition.model is not None:
         wanted = wanted.where(DriftSignal.model == condition.model)
-    counts: dict[Labels, int] = {}
-    leading: dict[Labels, set[str]] = {}
+    if condition.rule is not None:
+        wanted = wanted.where(DriftSignal.rule == condition.rule)
+    found: dict[Labels, _Drifted] = {}
     for signal in session.exec(wanted):
-        names = [str(one["name"]) for one in signal.features]
+        features: list[dict[str, Any]] = signal.features if "feature" in condition.group_by else [{}]
         for group, devices in _by_group(session, signal.devices, is_asked="group" in condition.group_by):
-            for feature in names if "feature" in condition.group_by else [""]:
+            for one in features:
+                feature = str(one.get("name", ""))
                 known = {"model": signal.model, "version": str(signal.version), "group": group, "feature": feature}
-                labels: Labels = tuple((str(name), known[name]) for name in condition.group_by)
-                counts[labels] = counts.get(labels, 0) + devices
-                leading.setdefault(labels, set()).update([feature] if feature else names)
-    for labels, devices in sorted(counts.items()):
-        if devices >= condition.min_devices:
-            told = ", ".join(sorted(leading[labels])[:_NAMED])
-            message = f"inputs have drifted on {devices} devices, led by {told or 'no single feature'}"
-            yield labels, message, float(devices), float(condition.min_devices)
+                drifted = found.setdefault(tuple((str(name), known[name]) for name in condition.group_by), _Drifted())
+                drifted.devices.update(devices)
+                drifted.most += min(len(devices), one.get("devices") or len(devices))
+                drifted.leading.update([feature] if feature else [str(named["name"]) for named in signal.features])
+    for labels, drifted in sorted(found.items(), key=lambda one: one[0]):
+        count = min(len(drifted.devices), drifted.most)
+        if count >= condition.min_devices:
+            told = ", ".join(sorted(drifted.leading)[:_NAMED])
+            message = f"inputs have drifted on {count} devices, led by {told or 'no single feature'}"
+            yield labels, message, float(count), float(condition.min_devices)
 
 
-def _by_group(session: Session, device_ids: list[str], *, is_asked: bool) -> list[tuple[str, int]]:
+def _by_group(session: Session, device_ids: list[str], *, is_asked: bool) -> list[tuple[str, list[str]]]:
     if not is_asked:
-        return [("", len(device_ids))]
-    found: dict[str, int] = {}
+        return [("", device_ids)]
+    found: dict[str, list[str]] = {}
     for part in in_parts(device_ids):
-        wanted = select(Device.group, func.count()).where(is_among(col(Device.id), part)).group_by(Device.group)
-        for group, count in session.exec(wanted):
-            found[group] = found.get(group, 0) + count
+        wanted = select(Device.group, Device.id).where(is_among(col(Device.id), part))
+        for group, device_id in session.exec(wanted):
+            found.setdefault(group, []).append(device_id)
     return sorted(found.items())
 
 

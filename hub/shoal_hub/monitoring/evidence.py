@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from sqlalchemy import String, cast
 from sqlalchemy import select as select_columns
-from sqlmodel import Session, col, select, update
+from sqlalchemy.orm.attributes import flag_modified
+from sqlmodel import Session, col, func, select, update
 
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import Window
@@ -19,13 +21,24 @@ from shoal_hub.devices.matching import load_devices
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.monitoring.drift import NAMED_FEATURES, serves
+from shoal_hub.monitoring.quarantine import QuarantineError
 from shoal_hub.monitoring.tables import DeviceEvidence, DriftSignal
 from shoal_hub.registry.tables import Version
+from shoal_numerics.drift_evidence import EvidenceSettings
 from shoal_numerics.e_values import e_benjamini_hochberg
 
 ALPHA: Final = 0.05
 VERSIONS_EACH: Final = 20
 """Versions that are decided on in one step."""
+
+
+WARM_UP: Final = EvidenceSettings().warm_up_windows
+"""Windows of a device in which it bets nothing, and has nothing to say."""
+_MOST_WINDOWS: Final = 2**31 - 1
+_MOST_LOG10: Final = 12
+"""Of what a device's bets may ever come to."""
+Said = tuple[str, list[list[float]]]
+"""A device, and what it says of features: place in the baseline and log10 of the e-value."""
 
 
 class Named(NamedTuple):
@@ -36,17 +49,43 @@ class Named(NamedTuple):
     log10: float
 
 
-def take_evidence(session: Session, device_id: str, window: Window, baseline: Baseline, now: datetime) -> None:
-    """Keep what a device says with a window, if that is news. A feature that the baseline lacks is left out."""
+def check_evidence(window: Window, baseline: Baseline) -> None:
+    """See that what a device says of its evidence is something that its windows can come to.
+
+    Raises:
+        QuarantineError: a number that no evidence can have.
+    """
     told = window.evidence
     if told is None:
         return
-    tested = len(baseline.features)
-    strongest: dict[int, float] = {}
-    for one in told.features:
-        if one.feature < tested:
-            strongest.setdefault(one.feature, one.log10)
-    features = [[feature, log10] for feature, log10 in strongest.items()]
+    where = f"reading the evidence of a window of {window.model} version {window.version}"
+    count = len(baseline.features)
+    named = [one.feature for one in told.features]
+    if told.windows > _MOST_WINDOWS:
+        found = f"it is of {told.windows} windows, at most {_MOST_WINDOWS} expected"
+    elif named and told.windows <= WARM_UP:
+        found = f"it is of {told.windows} windows and names features, more than {WARM_UP} expected"
+    elif len(set(named)) < len(named):
+        found = "a feature is named twice, once expected"
+    elif named and max(named) >= count:
+        found = f"feature {max(named)} is named, the baseline has {count}"
+    elif any(one.log10 > _MOST_LOG10 for one in told.features):
+        found = f"a feature has {max(one.log10 for one in told.features)}, at most {_MOST_LOG10} expected"
+    else:
+        return
+    raise QuarantineError("out_of_bounds", f"{where}: {found}")
+
+
+def take_evidence(session: Session, device_id: str, window: Window, baseline: Baseline, now: datetime) -> None:
+    """Keep what a device says with a window that `check_evidence` has passed; it is news if the features have changed.
+
+    What it said with an earlier window comes too late. An agent that has started anew has nothing to say of what came
+    before: until it bets again, what it said last holds.
+    """
+    told = window.evidence
+    if told is None:
+        return
+    features = [[float(one.feature), one.log10] for one in told.features]
     row = session.get(DeviceEvidence, (window.model, window.version, device_id))
     if row is None:
         row = DeviceEvidence(
@@ -54,14 +93,19 @@ def take_evidence(session: Session, device_id: str, window: Window, baseline: Ba
             version=window.version,
             device_id=device_id,
             windows=told.windows,
-            tested=tested,
+            tested=len(baseline.features),
             features=features,
+            is_told=not features,
+            ended_at=window.ended_at,
             updated_at=now,
         )
-    elif row.features == features:
+    elif window.ended_at < row.ended_at or (row.features and not features and told.windows <= WARM_UP):
         return
     else:
-        row.windows, row.features, row.is_told, row.updated_at = told.windows, features, False, now
+        if row.features != features:
+            row.features, row.is_told, row.updated_at = features, False, now
+            flag_modified(row, "is_told")  # it may be told by now: it is written even if it was read as not told
+        row.windows, row.ended_at = told.windows, window.ended_at
     session.add(row)
 
 
@@ -83,17 +127,8 @@ class EvidenceWatch:
 
 def decide(session: Session, model: str, version: int, now: datetime) -> DriftSignal | None:
     """Raise, update or clear the controlled signal of a version; return it if it is active."""
-    rows = session.exec(
-        select(DeviceEvidence).where(DeviceEvidence.model == model, DeviceEvidence.version == version)
-    ).all()
-    devices = {row.id: row for row in load_devices(session, [row.device_id for row in rows])}
-    serving = [row for row in rows if serves(devices.get(row.device_id), model, version)]
-    named = suffices(serving)
-    session.exec(
-        update(DeviceEvidence)
-        .where(col(DeviceEvidence.model) == model, col(DeviceEvidence.version) == version)
-        .values(is_told=True)
-    )
+    _take_news(session, model, version)
+    named = suffices(*_evidence(session, model, version))
     wanted = select(DriftSignal).where(
         DriftSignal.model == model,
         DriftSignal.version == version,
@@ -108,12 +143,44 @@ def decide(session: Session, model: str, version: int, now: datetime) -> DriftSi
     return _raise(session, active, (model, version), named, now)
 
 
-def suffices(rows: Sequence[DeviceEvidence]) -> list[Named]:
-    """Return the features of devices for which the evidence suffices, the strongest first. Pure."""
-    given = [Named(row.device_id, int(feature), log10) for row in rows for feature, log10 in row.features]
+def _take_news(session: Session, model: str, version: int) -> None:
+    """Mark the news of a version as told, before it is read: what a device says in between stays news.
+
+    So does what an ingest is writing now, which is not waited for: it may hold other rows that are wanted here.
+    """
+    is_of = (col(DeviceEvidence.model) == model, col(DeviceEvidence.version) == version)
+    news = select(DeviceEvidence.device_id).where(*is_of, col(DeviceEvidence.is_told).is_(False))
+    mine = col(DeviceEvidence.device_id).in_(news.with_for_update(skip_locked=True))
+    told = update(DeviceEvidence).where(*is_of, mine).values(is_told=True)
+    session.exec(told, execution_options={"synchronize_session": False})
+
+
+def _evidence(session: Session, model: str, version: int) -> tuple[list[Said], int]:
+    """Return what devices that serve a version have said of its features, and how many features all have tested.
+
+    Devices that serve it no more count among those that tested: it asks for more evidence, never for less.
+    """
+    is_of = (col(DeviceEvidence.model) == model, col(DeviceEvidence.version) == version)
+    tested: Any = select_columns(func.coalesce(func.sum(DeviceEvidence.tested), 0)).where(*is_of)
+    columns: list[Any] = [col(DeviceEvidence.device_id), col(DeviceEvidence.features)]
+    wanted: Any = select_columns(*columns).where(*is_of, cast(col(DeviceEvidence.features), String) != "[]")
+    said = dict(map(tuple, session.connection().execute(wanted)))
+    serving = [row.id for row in load_devices(session, sorted(said)) if serves(row, model, version)]
+    number = int(session.connection().execute(tested).scalar_one())
+    return [(device_id, said[device_id]) for device_id in serving], number
+
+
+def suffices(said: Sequence[Said], tested: int) -> list[Named]:
+    """Return the features of devices for which the evidence suffices, the strongest first. Pure.
+
+    Args:
+        said: What devices have said, of those that have much.
+        tested: Features that all devices together have tested.
+    """
+    given = [Named(device_id, int(feature), log10) for device_id, features in said for feature, log10 in features]
     if not given:
         return []
-    rejected = e_benjamini_hochberg([10.0**one.log10 for one in given], ALPHA, sum(row.tested for row in rows))
+    rejected = e_benjamini_hochberg([10.0**one.log10 for one in given], ALPHA, tested)
     named = [one for one, is_rejected in zip(given, rejected.tolist(), strict=True) if is_rejected]
     return sorted(named, key=lambda one: (-one.log10, one.device_id, one.feature))
 

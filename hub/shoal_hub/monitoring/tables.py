@@ -134,4 +134,5 @@ class DeviceEvidence(SQLModel, table=True):
         sa_type=JSON, description="place in the baseline and log10 of the e-value, of those with at least 10"
     )
     is_told: bool = Field(default=False, description="whether the version's signal goes by it")
+    ended_at: datetime = Field(sa_type=UtcDateTime, description="of the window that it came with, by its device")
     updated_at: datetime = Field(sa_type=UtcDateTime)

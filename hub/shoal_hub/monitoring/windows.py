@@ -12,7 +12,7 @@ from sqlmodel import Session, col
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import Window
 from shoal_hub.monitoring.drift import drift_of, update_signal
-from shoal_hub.monitoring.evidence import take_evidence
+from shoal_hub.monitoring.evidence import check_evidence, take_evidence
 from shoal_hub.monitoring.quarantine import QuarantineError, set_aside
 from shoal_hub.monitoring.sketches import Packed, check_window, reference_of
 from shoal_hub.monitoring.tables import WindowRow
@@ -40,6 +40,7 @@ def take_window(session: Session, device_id: str, window: Window, now: datetime)
     try:
         baseline, reference = _read_baseline(_baseline_text(session, window))
         _check_times(window, now)
+        check_evidence(window, baseline)
         row = _row(device_id, window, check_window(window, baseline, reference), now)
         _check_new(session, row)
     except QuarantineError as error:

@@ -141,6 +141,7 @@ def test_a_hub_that_starts_reads_its_past_over_some_looks_and_each_minute_once(
 def test_drift_is_told_by_version_and_its_features(alerts: Alerts) -> None:
     with alerts.hub.database.transaction() as session:
         row: dict[str, Any] = {"id": "ds-1", "model": "digits", "version": 1, "devices": alerts.ids, "samples": 10}
+        row["rule"] = "controlled"
         features = [{"name": "x", "ks": 0.5}, {"name": "y", "ks": 0.4}]
         session.add(DriftSignal(**row, raised_at=alerts.now, updated_at=alerts.now, features=features))
     alerts.rule("by-feature", {"kind": "drift", "group_by": ["feature"]})
@@ -155,6 +156,33 @@ def test_drift_is_told_by_version_and_its_features(alerts: Alerts) -> None:
     assert (alerts.states("by-feature"), alerts.states("drift")) == ({}, {"digits,1": "firing"})
     alerts.look(30, times=21)
     assert alerts.states("drift") == {}, "the hub's own rule waits ten minutes"
+
+
+def test_drift_goes_by_one_rule_and_counts_a_device_once(alerts: Alerts) -> None:
+    first, second, third = alerts.ids
+
+    def drifted(rule: str, devices: list[str], features: list[dict[str, Any]]) -> None:
+        row: dict[str, Any] = {"id": f"ds-{rule}", "model": "digits", "version": 1, "rule": rule, "samples": 10}
+        with alerts.hub.database.transaction() as session:
+            times = {"raised_at": alerts.now, "updated_at": alerts.now}
+            session.add(DriftSignal(**row, **times, devices=devices, features=features))
+
+    def values(rule: str) -> dict[str, float]:
+        return {one["labels"].get("feature", ""): one["value"] for one in alerts.listed(rule=rule)}
+
+    alerts.rule("plain", {"kind": "drift", "rule": "plain"})
+    alerts.rule("either", {"kind": "drift", "rule": None})
+    alerts.rule("by-feature", {"kind": "drift", "group_by": ["feature"]})
+    alerts.rule("by-all", {"kind": "drift", "rule": None, "group_by": ["feature"]})
+    drifted("plain", [first, second], [{"name": "x", "ks": 0.5}])
+    alerts.look()
+    assert (values("drift"), values("plain"), values("either")) == ({}, {"": 2.0}, {"": 2.0})
+    features = [{"name": "x", "log10_e": 9.0, "devices": 2}, {"name": "y", "log10_e": 9.0, "devices": 1}]
+    drifted("controlled", [second, third], features)
+    alerts.look()
+    assert (values("drift"), values("plain"), values("either")) == ({"": 2.0}, {"": 2.0}, {"": 3.0})
+    assert values("by-feature") == {"x": 2.0, "y": 1.0}
+    assert values("by-all") == {"x": 3.0, "y": 1.0}
 
 
 def test_devices_that_are_away_are_counted_by_share_or_number(alerts: Alerts) -> None:

@@ -1,5 +1,7 @@
 """The controlled rule at the hub: from what devices say of their evidence to one signal, on both databases."""
 
+import math
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -10,10 +12,12 @@ from tests.simulators.rows import NOON, add_device
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import DriftEvidenceTold, FeatureEvidence
 from shoal_hub.context import HubContext
+from shoal_hub.devices.matching import load_devices
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
-from shoal_hub.monitoring.evidence import EvidenceWatch, suffices
+from shoal_hub.monitoring.evidence import ALPHA, WARM_UP, EvidenceWatch, Said, suffices
 from shoal_hub.monitoring.tables import DeviceEvidence, DriftSignal
+from shoal_hub.monitoring.windows import take_window
 
 __all__ = ["baseline"]
 LATER = NOON + timedelta(hours=1)
@@ -25,10 +29,12 @@ def devices(hub: HubContext) -> list[str]:
         return [add_device(session).id for _ in range(6)]
 
 
-def say(hub: HubContext, device_id: str, of: Baseline, evidence: dict[int, float], seed: int = 0) -> None:
+def say(
+    hub: HubContext, device_id: str, of: Baseline, evidence: dict[int, float], seed: int = 0, *, windows: int = 40
+) -> None:
     """Have a device send a window of data like that of the training, with this evidence: log10 by feature."""
     told = DriftEvidenceTold(
-        windows=40, features=tuple(FeatureEvidence(feature=at, log10=log10) for at, log10 in evidence.items())
+        windows=windows, features=tuple(FeatureEvidence(feature=at, log10=log10) for at, log10 in evidence.items())
     )
     take(hub, device_id, sketch(of, like_training(seed), evidence=told))
 
@@ -39,25 +45,15 @@ def look(hub: HubContext) -> list[DriftSignal]:
         return list(session.exec(select(DriftSignal).where(DriftSignal.rule == "controlled")))
 
 
-def rows_with(*features: dict[int, float]) -> list[DeviceEvidence]:
-    return [
-        DeviceEvidence(
-            model="m",
-            version=1,
-            device_id=f"d-{at}",
-            windows=1,
-            tested=4,
-            features=[*map(list, one.items())],
-            updated_at=NOON,
-        )
-        for at, one in enumerate(features)
-    ]
+def said(*log10: float) -> list[Said]:
+    """Return what devices say of the third feature."""
+    return [(f"d-{at}", [[2.0, one]]) for at, one in enumerate(log10)]
 
 
 def test_what_one_device_needs_grows_with_the_tests_and_shrinks_with_those_that_moved_as_well() -> None:
-    assert not suffices(rows_with({2: 2.5}, {}, {}, {}, {}))  # 316, of 20 tests at 0.05: 400 are needed
-    assert [(one.device_id, one.feature) for one in suffices(rows_with({2: 2.61}, {}, {}, {}, {}))] == [("d-0", 2)]
-    together = suffices(rows_with({2: 2.35}, {2: 2.31}, {}, {}, {}))  # 200 each
+    assert not suffices(said(2.5), 20)  # 316, of 20 tests at 0.05: 400 are needed
+    assert [(one.device_id, one.feature) for one in suffices(said(2.61), 20)] == [("d-0", 2)]
+    together = suffices(said(2.35, 2.31), 20)  # 200 each
     assert [(one.device_id, one.feature) for one in together] == [("d-0", 2), ("d-1", 2)]
 
 
@@ -99,14 +95,85 @@ def test_it_is_looked_at_only_when_a_device_says_something_new(
     assert watch.step(LATER) == 1
 
 
-def test_a_device_that_was_revoked_and_a_feature_that_is_not_there_count_for_nothing(
-    hub: HubContext, devices: list[str], baseline: Baseline
-) -> None:
+def test_a_device_that_was_revoked_counts_for_nothing(hub: HubContext, devices: list[str], baseline: Baseline) -> None:
     say(hub, devices[0], baseline, {1: 9.0})
-    say(hub, devices[1], baseline, {len(baseline.features): 9.0}, 1)
     with hub.database.transaction() as session:
         _revoke(session, devices[0])
     assert look(hub) == []
+
+
+def test_a_device_with_nothing_to_say_is_no_news_and_counts_among_those_that_test(
+    hub: HubContext, devices: list[str], baseline: Baseline
+) -> None:
+    enough = math.log10(len(baseline.features) / ALPHA) + 0.01
+    for device in devices[1:]:
+        say(hub, device, baseline, {})
+    assert EvidenceWatch(hub.database).step(LATER) == 0
+    say(hub, devices[0], baseline, {1: enough})
+    assert look(hub) == [], "of one device it would do"
+    say(hub, devices[0], baseline, {1: enough + math.log10(len(devices))}, 1)
+    [signal] = look(hub)
+    assert (signal.state, signal.devices) == ("active", devices[:1])
+
+
+def test_an_agent_that_starts_anew_takes_back_nothing_before_it_bets_again(
+    hub: HubContext, devices: list[str], baseline: Baseline
+) -> None:
+    say(hub, devices[0], baseline, {1: 9.0})
+    assert [one.state for one in look(hub)] == ["active"]
+    say(hub, devices[0], baseline, {}, 1, windows=1)
+    say(hub, devices[0], baseline, {}, 2, windows=WARM_UP)
+    assert [one.state for one in look(hub)] == ["active"]
+    say(hub, devices[0], baseline, {}, 3, windows=WARM_UP + 1)
+    assert [one.state for one in look(hub)] == ["cleared"]
+
+
+def test_what_was_said_with_an_earlier_window_comes_too_late(
+    hub: HubContext, devices: list[str], baseline: Baseline
+) -> None:
+    for minutes, much in ((1, {1: 9.0}), (3, {1: 9.0}), (2, {}), (0, {2: 9.0})):
+        ended = NOON + timedelta(minutes=minutes)
+        features = tuple(FeatureEvidence(feature=at, log10=log10) for at, log10 in much.items())
+        told = DriftEvidenceTold(windows=40, features=features)
+        changes = {"started_at": ended - timedelta(minutes=1), "ended_at": ended, "evidence": told}
+        take(hub, devices[0], sketch(baseline, like_training(minutes), **changes), LATER)
+    [signal] = look(hub)
+    assert (signal.state, signal.devices) == ("active", devices[:1])
+    assert [one["name"] for one in signal.features] == [baseline.features[1].name]
+
+
+def test_what_a_device_says_while_it_is_decided_stays_news(
+    hub: HubContext, devices: list[str], baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if hub.database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    say(hub, devices[0], baseline, {1: 9.0})
+
+    def meanwhile(session: Session, device_ids: Sequence[str]) -> list[Device]:
+        say(hub, devices[1], baseline, {1: 9.0}, 1)
+        return load_devices(session, device_ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shoal_hub.monitoring.evidence.load_devices", meanwhile)
+        [signal] = look(hub)
+    assert signal.devices == devices[:1]
+    [signal] = look(hub)
+    assert signal.devices == sorted(devices[:2])
+
+
+def test_news_that_was_read_before_it_was_told_is_told_again(
+    hub: HubContext, devices: list[str], baseline: Baseline
+) -> None:
+    if hub.database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    say(hub, devices[0], baseline, {1: 9.0})
+    with hub.database.transaction() as session:
+        read = session.get_one(DeviceEvidence, ("colours", 1, devices[0]))
+        assert [one.state for one in look(hub)] == ["active"]
+        told = DriftEvidenceTold(windows=41)
+        take_window(session, devices[0], sketch(baseline, like_training(1), evidence=told), NOON)
+        assert read.windows == 41, "what was read before is what is written"
+    assert [one.state for one in look(hub)] == ["cleared"]
 
 
 def _revoke(session: Session, device_id: str) -> None:

@@ -13,9 +13,10 @@ from tests.simulators.rows import NOON, add_device
 from shoal_contract.embedding import EMBEDDING_ONE, EmbeddingBaseline, EmbeddingCounts
 from shoal_contract.manifest import Baseline
 from shoal_contract.slices import SliceBaseline, SliceCounts
-from shoal_contract.telemetry import SchemaMisfits, SketchCounts, Window
+from shoal_contract.telemetry import DriftEvidenceTold, FeatureEvidence, SchemaMisfits, SketchCounts, Window
 from shoal_hub.context import HubContext
 from shoal_hub.events.tables import EventRow
+from shoal_hub.monitoring.evidence import WARM_UP
 from shoal_hub.monitoring.prune import WindowPruner
 from shoal_hub.monitoring.quarantine import KEPT_EACH
 from shoal_hub.monitoring.sketches import reference_of
@@ -65,6 +66,7 @@ def whole(watched: Baseline, **changes: Any) -> Window:
         "embedding": embedded(),
         "slices": counted(watched),
         "misfits": SchemaMisfits(extra=1),
+        "evidence": told({0: 12.0, 3: 1.0}, WARM_UP + 1),
         "requests": ROWS + 2,
         "errors": 2,
     }
@@ -86,6 +88,12 @@ def test_an_honest_window_is_stored_with_all_that_it_tells(hub: HubContext, watc
         assert row.misfits == {"missing": 0, "extra": 1, "retyped": 0, "reshaped": 0, "non_finite": 0}
 
 
+def told(log10: dict[int, float], windows: int) -> DriftEvidenceTold:
+    features = tuple(FeatureEvidence(feature=at, log10=one) for at, one in log10.items())
+    return DriftEvidenceTold(windows=windows, features=features)
+
+
+TWICE = DriftEvidenceTold(windows=40, features=(FeatureEvidence(feature=1, log10=2),) * 2)
 HOSTILE: list[tuple[str, dict[str, Any], QuarantineReason]] = [
     ("a version that is not there", {"version": 9}, "unknown_version"),
     ("a model that is not there", {"model": "shapes"}, "unknown_version"),
@@ -105,6 +113,11 @@ HOSTILE: list[tuple[str, dict[str, Any], QuarantineReason]] = [
     ("cosines above 1", {"embedding": embedded(sums=(ROWS * EMBEDDING_ONE + 1,) + (0,) * 63)}, "out_of_bounds"),
     ("a mean too large for its squares", {"embedding": embedded(squares=(0,) * 64)}, "out_of_bounds"),
     ("fewer features of the embedding", {"embedding": embedded(sums=(0,), squares=(0,))}, "out_of_bounds"),
+    ("evidence of more windows than may be", {"evidence": told({}, 2**31)}, "out_of_bounds"),
+    ("evidence before bets begin", {"evidence": told({1: 2.0}, WARM_UP)}, "out_of_bounds"),
+    ("more evidence than there may be", {"evidence": told({1: 12.01}, 40)}, "out_of_bounds"),
+    ("evidence of a feature that is not there", {"evidence": told({4: 2.0}, 40)}, "out_of_bounds"),
+    ("evidence of a feature twice", {"evidence": TWICE}, "out_of_bounds"),
     ("more samples than were counted", {"samples": ROWS + 1}, "does_not_add_up"),
     ("more errors than requests", {"errors": ROWS + 3}, "does_not_add_up"),
     ("more misfits than errors", {"misfits": SchemaMisfits(missing=3)}, "does_not_add_up"),

@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("tested", sa.Integer(), nullable=False),
         sa.Column("features", sa.JSON(), nullable=False),
         sa.Column("is_told", sa.Boolean(), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_drift_evidence_device_id_devices")),
         sa.PrimaryKeyConstraint("model", "version", "device_id", name=op.f("pk_drift_evidence")),
