@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
+from tests.hub.audit.alert_drivers import ALERTS
 from tests.hub.audit.assigned_drivers import ASSIGNED
 from tests.hub.audit.site import TARGET, Site
 from tests.hub.devices.requests_of import (
@@ -34,6 +35,8 @@ from shoal_hub.trust.offline import Plan, make_ceremony, open_signers, read_cere
 TYPED = b"a passphrase that somebody has typed"
 READS_ONLY = {"GET", "HEAD", "OPTIONS"}
 ASKS_ONLY = {("POST", "/api/v1/rollouts/plan")}
+TELLS_ONLY = {("POST", "/api/v1/alerts/channels/{name}/test")}
+"""A message goes out, and who had it sent is noted; nothing is different afterwards."""
 """Routes that take a body and change nothing."""
 
 
@@ -328,6 +331,7 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
     ("DELETE", "/api/v1/sites/{name}"): (_of_a_site("DELETE"), "sites.end_site", "sites/warehouse"),
     ("PUT", "/api/v1/sites/{name}/handover"): (_hand_over("PUT"), "sites.put_handover", "sites/warehouse"),
     ("DELETE", "/api/v1/sites/{name}/handover"): (_hand_over("DELETE"), "sites.end_handover", "sites/warehouse"),
+    **ALERTS,
     **ASSIGNED,
     ("PATCH", "/api/v1/models/{name}"): (
         _send("PATCH", "/models/colours", description="new"),
