@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -22,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in ("contract", "numerics", "agent"))]
 
 from drift_parts.watched import BINS, Device  # noqa: E402 - after the path
+from serving_parts.peer import install_peer  # noqa: E402 - after the path
 
 from shoal_agent.monitor import LabelSettings  # noqa: E402 - after the path
 from shoal_agent.monitor.budget import SketchBudget  # noqa: E402 - after the path
@@ -153,7 +153,7 @@ def report() -> None:
 
 def run_peers(data: dict[str, Floats]) -> dict[str, float]:
     """Run the peers over the values."""
-    python = install_peers(ROOT / ".cache" / "bench" / "sketches")
+    python = install_peer(ROOT / ".cache" / "bench" / "sketches", PINS) / "bin" / "python"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.npz"
         np.savez(path, **data)  # type: ignore[arg-type]
@@ -161,17 +161,6 @@ def run_peers(data: dict[str, Floats]) -> dict[str, float]:
         said = subprocess.run([python, script, path], check=True, capture_output=True, text=True).stdout
     found: dict[str, float] = json.loads(said)
     return found
-
-
-def install_peers(folder: Path) -> Path:
-    """Make the environment once; return its Python."""
-    stamp = folder / "pins.json"
-    if not stamp.exists() or json.loads(stamp.read_text()) != list(PINS):
-        print(f"installing {', '.join(PINS)} into {folder}", file=sys.stderr)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([folder / "bin" / "pip", "install", "--quiet", *PINS], check=True, stdout=sys.stderr)
-        stamp.write_text(json.dumps(PINS))
-    return folder / "bin" / "python"
 
 
 def say(

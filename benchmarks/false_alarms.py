@@ -66,12 +66,16 @@ class Peer(NamedTuple):
 
 RIVER = ("river==0.26.1", "scipy==1.17.1")
 PEERS = (
-    Peer("River 0.26.1 ADWIN", "river", RIVER, "river_detectors.py", "ADWIN"),
+    Peer("River 0.26.1 ADWIN", "drift-river", RIVER, "river_detectors.py", "ADWIN"),
     Peer(
-        "River 0.26.1 ADWIN, tuned", "river", RIVER, "river_detectors.py", "ADWIN at every window, delta of Bonferroni"
+        "River 0.26.1 ADWIN, tuned",
+        "drift-river",
+        RIVER,
+        "river_detectors.py",
+        "ADWIN at every window, delta of Bonferroni",
     ),
-    Peer("River 0.26.1 PageHinkley", "river", RIVER, "river_detectors.py", "PageHinkley"),
-    Peer("River 0.26.1 KSWIN", "river", RIVER, "river_detectors.py", "KSWIN"),
+    Peer("River 0.26.1 PageHinkley", "drift-river", RIVER, "river_detectors.py", "PageHinkley"),
+    Peer("River 0.26.1 KSWIN", "drift-river", RIVER, "river_detectors.py", "KSWIN"),
     Peer("Alibi Detect 0.13.0 KSDrift", "alibi", ("alibi-detect==0.13.0",), "window_tests.py", "alibi"),
     Peer("Evidently 0.7.23 DataDriftPreset", "evidently", ("evidently==0.7.23",), "window_tests.py", "evidently"),
 )

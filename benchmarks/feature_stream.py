@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 from statistics import median
 
@@ -28,6 +27,7 @@ from feature_parts.stream import (  # noqa: E402 - after the path
     Stream,
     make_stream,
 )
+from serving_parts.peer import install_peer  # noqa: E402 - after the path
 
 from shoal_agent.features.computation import Computation  # noqa: E402 - after the path
 from shoal_agent.features.events import Arrival  # noqa: E402 - after the path
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="turns of ours and the peer")
     rounds = parser.parse_args().rounds
-    python = install_peer(ROOT / ".cache" / "bench" / "river")
+    python = install_peer(ROOT / ".cache" / "bench" / "river", PINS) / "bin" / "python"
     stream = make_stream(EVENTS, ENTITIES)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stream.npz"
@@ -139,17 +139,6 @@ def run_peer(python: Path, path: Path, shape: str) -> dict[str, object]:
     said = subprocess.run([python, script, path, shape, every], check=True, capture_output=True, text=True).stdout
     found: dict[str, object] = json.loads(said)
     return found
-
-
-def install_peer(folder: Path) -> Path:
-    """Make the environment once; return its Python."""
-    stamp = folder / "pins.json"
-    if not stamp.exists() or json.loads(stamp.read_text()) != list(PINS):
-        print(f"installing {', '.join(PINS)} into {folder}", file=sys.stderr)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([folder / "bin" / "pip", "install", "--quiet", *PINS], check=True, stdout=sys.stderr)
-        stamp.write_text(json.dumps(PINS))
-    return folder / "bin" / "python"
 
 
 def line(name: str, ours: float, peer: float | None, rounds: int) -> dict[str, object]:

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from shoal_client.assigned import devices_of, target_path
 from shoal_client.fleet import Problem, Value
 from shoal_client.transport import Transport
-
-_PAGE = 1000
 
 
 class Composition(Value):
@@ -69,26 +68,12 @@ class Compositions:
 
     def assign(self, name: str, *, group: str = "", device_id: str = "") -> Composition:
         """Have the devices of a group, or one device, serve a composition."""
-        return self._transport.call("PUT", _target(name, group, device_id), Composition)
+        return self._transport.call("PUT", target_path(f"/compositions/{name}", group, device_id), Composition)
 
     def unassign(self, name: str, *, group: str = "", device_id: str = "") -> Composition:
         """Take a composition away from a group or a device."""
-        return self._transport.call("DELETE", _target(name, group, device_id), Composition)
+        return self._transport.call("DELETE", target_path(f"/compositions/{name}", group, device_id), Composition)
 
     def devices(self, name: str) -> Iterator[CompositionDevice]:
         """Yield the devices of a composition by name, with what each says of it."""
-        offset = 0
-        while True:
-            params = {"limit": _PAGE, "offset": offset}
-            page = self._transport.call("GET", f"/compositions/{name}/devices", list[CompositionDevice], params=params)
-            yield from page
-            offset += len(page)
-            if len(page) < _PAGE:
-                return
-
-
-def _target(name: str, group: str, device_id: str) -> str:
-    if bool(group) == bool(device_id):
-        msg = f"assigning the composition {name}: group {group!r} and device {device_id!r} found, expected one of them"
-        raise ValueError(msg)
-    return f"/compositions/{name}/groups/{group}" if group else f"/compositions/{name}/devices/{device_id}"
+        return devices_of(self._transport, f"/compositions/{name}", CompositionDevice)

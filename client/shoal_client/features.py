@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from shoal_client.assigned import devices_of, target_path
 from shoal_client.fleet import Problem, Value
 from shoal_client.transport import Transport
-
-_PAGE = 1000
 
 
 class FeatureVersion(Value):
@@ -84,26 +83,12 @@ class Features:
 
     def assign(self, name: str, *, group: str = "", device_id: str = "") -> FeatureSetDetail:
         """Have the devices of a group, or one device, compute a set."""
-        return self._transport.call("PUT", _target(name, group, device_id), FeatureSetDetail)
+        return self._transport.call("PUT", target_path(f"/features/{name}", group, device_id), FeatureSetDetail)
 
     def unassign(self, name: str, *, group: str = "", device_id: str = "") -> FeatureSetDetail:
         """Take a set away from a group or a device."""
-        return self._transport.call("DELETE", _target(name, group, device_id), FeatureSetDetail)
+        return self._transport.call("DELETE", target_path(f"/features/{name}", group, device_id), FeatureSetDetail)
 
     def devices(self, name: str) -> Iterator[FeatureDevice]:
         """Yield the devices of a set by name, with what each says of its pipelines."""
-        offset = 0
-        while True:
-            params = {"limit": _PAGE, "offset": offset}
-            page = self._transport.call("GET", f"/features/{name}/devices", list[FeatureDevice], params=params)
-            yield from page
-            offset += len(page)
-            if len(page) < _PAGE:
-                return
-
-
-def _target(name: str, group: str, device_id: str) -> str:
-    if bool(group) == bool(device_id):
-        msg = f"assigning features {name}: group {group!r} and device {device_id!r} found, expected one of them"
-        raise ValueError(msg)
-    return f"/features/{name}/groups/{group}" if group else f"/features/{name}/devices/{device_id}"
+        return devices_of(self._transport, f"/features/{name}", FeatureDevice)

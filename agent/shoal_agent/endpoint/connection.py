@@ -355,7 +355,9 @@ def _unsent_bytes(transport: asyncio.Transport) -> int:
     Encrypted, an answer goes at once to a transport below, whose buffer TLS does not show: when that is full, the
     farewell is held back here; when it is not empty, the system has bytes to send, too.
     """
-    connection: socket.socket = transport.get_extra_info("socket")
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is None:  # TLS lets go of a transport that was lost
+        return 0
     try:
         [queued] = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
     except (OSError, ValueError):  # closed, and about to be told lost

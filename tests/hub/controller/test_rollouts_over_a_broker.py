@@ -164,7 +164,7 @@ def test_a_controller_that_ends_in_the_middle_is_gone_on_with_by_the_next(hub: H
 
 
 def test_lost_acknowledgements_and_a_restart_of_ingest_lose_nothing_and_double_nothing(hub: Hub) -> None:
-    device = hub.add_device(Behaviour(lost_acks=10, resend_s=0.1))
+    device = hub.add_device(Behaviour(lost_acks=3, resend_s=0.1))
     hub.ingest.stop()
     for number in range(1, 31):
         device.tell(DeploymentEvent(model="digits", version=number, deployment="dp-x", step="fetch"))
