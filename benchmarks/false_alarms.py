@@ -1,7 +1,8 @@
 """Does drift detection cry wolf? Alarms on streams that never move, and how soon a shift is found after a long peace.
 
-Ours is the controlled rule (`shoal_numerics.drift_evidence`, e-BH over 30 features at 0.05, at every window). Peers
-are the plain KS rule, River's detectors, Alibi Detect and Evidently on the same windows, each in its own environment.
+First on two real, dated data sets, then on made streams. Ours is the controlled rule (`shoal_numerics.drift_evidence`,
+e-BH over the features at 0.05, at every window). Peers are the plain KS rule, River's detectors, Alibi Detect,
+Evidently and NannyML, each in its own environment.
 Run as `python benchmarks/false_alarms.py`; `--full` takes 1,000 streams of 10,000 windows, some hours.
 """
 
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in ("contract", "numerics"))]
 
-from false_alarm_parts import ours  # noqa: E402 - after the path
+from false_alarm_parts import dated_lines, ours  # noqa: E402 - after the path
 from false_alarm_parts.streams import Shift, Streams  # noqa: E402 - after the path
 from serving_parts.peer import install_peer  # noqa: E402 - after the path
 
@@ -64,7 +66,7 @@ class Peer(NamedTuple):
     key: str
 
 
-RIVER = ("river==0.26.1", "scipy==1.17.1")
+RIVER = dated_lines.RIVER
 PEERS = (
     Peer("River 0.26.1 ADWIN", "drift-river", RIVER, "river_detectors.py", "ADWIN"),
     Peer(
@@ -111,9 +113,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="1,000 streams of 10,000 windows instead of 50 of 1,000")
     parser.add_argument("--peers", default="", help="only the peers whose name contains this; - for none")
+    parser.add_argument("--only", choices=("real", "made"), help="only the real data sets, or only the made streams")
     options = parser.parse_args()
     peers = [peer for peer in PEERS if options.peers in peer.name]
-    for line in measure(FULL if options.full else SHORT, peers, is_full=options.full):
+    real = dated_lines.measure(ROOT / ".cache" / "bench", options.peers)
+    made = measure(FULL if options.full else SHORT, peers, is_full=options.full)
+    for line in {"real": real, "made": made, None: chain(real, made)}[options.only]:
         print(json.dumps(line), flush=True)
 
 

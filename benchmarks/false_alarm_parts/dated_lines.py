@@ -1,0 +1,128 @@
+"""The lines of the real, dated data sets: false alarms in what does not move, and the delay after what does."""
+
+import json
+import math
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from false_alarm_parts import dated_sources, ours_dated
+from false_alarm_parts.dated import Dated
+from serving_parts.peer import install_peer
+
+RIVER = ("river==0.26.1", "scipy==1.17.1")
+MOST_FALSE = 0.05
+ACCIDENT_STREAMS, CENSUS_STREAMS = 100, 20
+"""Orders of the rows in which ours is looked at."""
+
+
+class DatedPeer(NamedTuple):
+    """A peer: its name, its environment's folder and pins, the script's name for it, and how many streams it gets."""
+
+    name: str
+    folder: str
+    pins: tuple[str, ...]
+    key: str
+    streams: int
+
+
+PEERS = (
+    DatedPeer("River 0.26.1 ADWIN", "drift-river", RIVER, "ADWIN", 20),
+    DatedPeer("River 0.26.1 ADWIN, tuned", "drift-river", RIVER, "ADWIN at every window, delta of Bonferroni", 20),
+    DatedPeer("River 0.26.1 PageHinkley", "drift-river", RIVER, "PageHinkley", 20),
+    DatedPeer("River 0.26.1 KSWIN", "drift-river", RIVER, "KSWIN", 5),
+    DatedPeer("Alibi Detect 0.13.0 TabularDrift", "alibi", ("alibi-detect==0.13.0",), "alibi", 10),
+    DatedPeer("NannyML 0.13.1 univariate, chunks of 500", "nannyml", ("nannyml==0.13.1",), "nannyml", 5),
+)
+
+
+def measure(folder: Path, chosen: str) -> Iterator[dict[str, object]]:
+    """Yield the lines.
+
+    Args:
+        folder: where environments and data are kept.
+        chosen: only the peers whose name contains this.
+    """
+    accidents, census = (read(folder / "dated") for read in (dated_sources.accidents, dated_sources.census))
+    mine = _ours(ours_dated.controlled, accidents, ACCIDENT_STREAMS)
+    still = _ours(ours_dated.controlled, census, CENSUS_STREAMS)
+    rivals: list[tuple[str, list[int | None], list[int | None]]] = []
+    named = "plain KS rule at 0.05 a feature"
+    rivals.append((named, _ours(ours_dated.plain, accidents, 20), _ours(ours_dated.plain, census, 20)))
+    for peer in (one for one in PEERS if chosen in one.name):
+        theirs = [_theirs(folder, peer, dated) for dated in (accidents, census)]
+        rivals.append((peer.name, theirs[0], theirs[1]))
+    for name, moved, unmoved in rivals:
+        yield _false_line("false_alarms_real_accidents", _early(mine), (name, _early(moved)), len(mine))
+        yield _false_line("false_alarms_real_census", _any(still), (name, _any(unmoved)), len(still))
+        holding = max(_early(moved), _any(unmoved)) <= MOST_FALSE
+        yield _delay_line(mine, (name, moved), is_rated=holding)
+
+
+def _ours(rule: Callable[[Dated, int], int | None], dated: Dated, streams: int) -> list[int | None]:
+    with ProcessPoolExecutor() as pool:
+        return list(pool.map(partial(rule, dated), range(streams), chunksize=5))
+
+
+def _theirs(folder: Path, peer: DatedPeer, dated: Dated) -> list[int | None]:
+    python = install_peer(folder / peer.folder, peer.pins) / "bin" / "python"
+    script = Path(__file__).with_name("dated_peers.py")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "dated.npz"
+        dated.save(path)
+        command = (python, script, peer.key, path, str(peer.streams))
+        answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    found: list[int | None] = json.loads(answer)
+    return found
+
+
+def _early(alarms: list[int | None]) -> float:
+    return sum(alarm == -1 for alarm in alarms) / len(alarms)
+
+
+def _any(alarms: list[int | None]) -> float:
+    return sum(alarm is not None for alarm in alarms) / len(alarms)
+
+
+def _false_line(name: str, mine: float, theirs: tuple[str, float], streams: int) -> dict[str, object]:
+    peer, share = theirs
+    return {
+        "name": name,
+        "unit": "share of streams that alarm while nothing moves beyond the tolerance",
+        "ours": mine,
+        "peer": share,
+        "peer_name": peer,
+        "ratio": round(share / mine, 2) if mine else None,
+        "n": streams,
+        "goal": f"ours <= {MOST_FALSE}",
+        "holds": mine <= MOST_FALSE,
+    }
+
+
+def _delay_line(mine: list[int | None], theirs: tuple[str, list[int | None]], *, is_rated: bool) -> dict[str, object]:
+    name, alarms = theirs
+    ours, peer = _delay(mine), _delay(alarms)
+    is_no_later = ours is not None and (peer is None or ours <= peer)
+    return {
+        "name": "drift_delay_real_accidents",
+        "unit": "rows of the next year until it is found, median; never: null",
+        "ours": ours,
+        "peer": peer,
+        "peer_name": name if is_rated else f"{name} (cries wolf above)",
+        "ratio": round(peer / ours, 2) if ours and peer is not None else None,
+        "n": len(mine),
+        "goal": "no later than the best peer that holds the same rate of false alarms",
+        "holds": is_no_later if is_rated else None,
+    }
+
+
+def _delay(alarms: list[int | None]) -> float | None:
+    """Return the median of the streams that did not cry wolf; None where most never alarm."""
+    honest = [math.inf if alarm is None else float(alarm) for alarm in alarms if alarm != -1]
+    delay = median(honest or [math.inf])
+    return delay if math.isfinite(delay) else None
