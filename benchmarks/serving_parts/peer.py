@@ -2,13 +2,14 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -45,7 +46,10 @@ def running_litserve(
     [port] = _free_ports(1)
     with (folder / "litserve.log").open("wb") as log:
         process = subprocess.Popen(
-            [environment / "bin" / "python", LIT_SERVER, model_path, str(port)], stdout=log, stderr=subprocess.STDOUT
+            [environment / "bin" / "python", LIT_SERVER, model_path, str(port)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         _wait_until_ready(f"http://127.0.0.1:{port}/health", process, folder / "litserve.log")
@@ -53,6 +57,8 @@ def running_litserve(
     finally:
         process.terminate()
         process.wait(timeout=30)
+        with suppress(ProcessLookupError):  # its processes can outlive it, and would be measured with what comes next
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager

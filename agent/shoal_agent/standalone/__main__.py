@@ -88,7 +88,7 @@ def main(
         data=data.resolve(),
         port=port,
         threads=threads,
-        engine_threads=max(1, (os.cpu_count() or 1) // workers),
+        engine_threads=max(1, _cores() // workers),
         request_timeout_s=request_timeout_s,
         cache_mb=prediction_cache_mb,
         cache_ttl_s=prediction_cache_ttl_s,
@@ -140,6 +140,11 @@ def _run(server: Server, data: Path) -> None:
             if isinstance(cause, AgentError):
                 raise cause from error
             raise
+
+
+def _cores() -> int:
+    """Return how many cores this process may use: `taskset` or a container can leave it fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _trust(ca: Path | None) -> ssl.SSLContext:

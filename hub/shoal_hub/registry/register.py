@@ -1,6 +1,7 @@
 """Registers a version: a checked bundle folder becomes a row, and its files become artifacts."""
 
 import math
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from shoal_training.bundle import BUNDLE_FILE, CARD_FILE, KERAS_FILE, Bundle, re
 from shoal_training.errors import TrainingError
 
 _REMEDY = "write the bundle again with the tool that made it"
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""As JSON writes it, which databases do not keep; after a further backslash it is text that speaks of one."""
 
 
 class RegisterRequest(BaseModel):
@@ -58,7 +61,7 @@ def read_checked_bundle(folder: Path, model: str, *, is_licence_required: bool =
         )
     check_licence(card.licence if card else "", is_required=is_licence_required)
     numbers = [*bundle.metrics.values(), *(value for value in bundle.parameters.values() if isinstance(value, float))]
-    if b"\\u0000" in text or not all(math.isfinite(number) for number in numbers):
+    if _NUL.search(text) or not all(math.isfinite(number) for number in numbers):
         raise InvalidInputError("reading bundle.json: it holds a NUL or a number that is not finite", _REMEDY)
     return bundle
 

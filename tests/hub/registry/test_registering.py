@@ -284,6 +284,14 @@ def test_a_bad_bundle_is_refused_with_the_reason_and_leaves_nothing(
     assert list((sqlite_hub.settings.data / "uploads").iterdir()) == []
 
 
+@pytest.mark.usefixtures("_in_process")
+def test_text_that_speaks_of_a_nul_is_no_nul(sqlite_client: TestClient, tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle", description="says \\u0000")
+    assert rb"\\u0000" in (folder / "bundle.json").read_bytes()
+    response = post_bundle(sqlite_client, folder)
+    assert response.status_code == 201, response.text
+
+
 def test_a_model_that_crashes_its_runtime_does_not_take_the_hub_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
