@@ -6,7 +6,7 @@ Composition only: what each part decides is in its own module.
 import asyncio
 import random
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -22,13 +22,14 @@ from anyio.abc import TaskGroup
 from shoal_agent.batch_jobs import BatchJobs
 from shoal_agent.blobs import BlobStore
 from shoal_agent.board import Board
-from shoal_agent.capture import CaptureSender, capture_families, open_capture
+from shoal_agent.capture import CaptureSender, open_capture
 from shoal_agent.clock import Clock, system_clock
-from shoal_agent.compositions import Compositions, composition_families
+from shoal_agent.compositions import Compositions
 from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
-from shoal_agent.drift_metrics import drift_families
+from shoal_agent.device_metrics import device_families
+from shoal_agent.drift_fallback import make_fallbacks
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
 from shoal_agent.endpoint import Route
 from shoal_agent.engines import CostMeter, Instruments, Machine, Runtimes
@@ -50,7 +51,7 @@ from shoal_agent.ledger import Ledger, LedgerReports, LinkMeter
 from shoal_agent.link import Link
 from shoal_agent.local_api import hold_routes
 from shoal_agent.local_serving import Opening, open_places
-from shoal_agent.metrics import Family, memory_families, metrics_routes, source_now
+from shoal_agent.metrics import metrics_routes, source_now
 from shoal_agent.models import Models, section_of
 from shoal_agent.monitor import Monitor
 from shoal_agent.outbox import Outbox
@@ -62,7 +63,7 @@ from shoal_agent.residency import DeviceRepository, Residency, ResidencyNotes, m
 from shoal_agent.sections import Sections
 from shoal_agent.serving import Inference, ModelServer, create_router
 from shoal_agent.settings import AgentSettings
-from shoal_agent.shedding import Guard, limits_for, shedding_families
+from shoal_agent.shedding import Guard, limits_for
 from shoal_agent.signer import DeviceSigner
 from shoal_agent.site import Site
 from shoal_agent.slots import open_slot_file
@@ -93,6 +94,7 @@ class Agent:
     """
 
     _inference: Inference | None = None
+    _held: bytes | None = None
 
     def __init__(self, settings: AgentSettings, system: Callable[[], datetime] = system_clock) -> None:
         data = settings.data_dir
@@ -118,7 +120,6 @@ class Agent:
         self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
         self._trust = Refresher.of(data / "trust", self._identity, self._link, self._fetcher, self._now, settings.trust)
         self._desired = DesiredFile(data / "trust" / "desired.json", lambda: self._trust.directors, self.device_id)
-        self._held: bytes | None = None
         self._datasets = Datasets(data / "datasets")
         self._board = Board()
         self._server = ModelServer()
@@ -132,8 +133,8 @@ class Agent:
             settings.capture_file, self._shadow, data / "capture", lambda: self._encryption_key, self._now
         )
         self._reporter = make_reporter(settings, self._runtimes, self._now)
-        self._reporter.datasets, self._reporter.trust = self._datasets.sizes, self._trust.report
-        self._reporter.carry = self._uplink.carry
+        told = self._datasets.sizes, self._trust.report, self._uplink.carry
+        self._reporter.datasets, self._reporter.trust, self._reporter.carry = told
         limits = limits_for(settings.shedding, self._reporter.hardware)
         self._guard = Guard(self._board.root, limits, settings.shedding, self._server.names, self._tell)
         notes, priorities = ResidencyNotes(data / "residency.json"), dict(settings.shedding.priorities)
@@ -142,7 +143,7 @@ class Agent:
         self._conditions = Conditions.of(settings, self._blobs, self._needed, self._hold, self._now)
         self._reporter.time_zone = lambda: self._conditions.zone.name(self._now())
         self._models = Models(data / "models", self._make_updater, self._reporter, self._tell)
-        self._reporter.models, self._residency.load = self._models.reports, self._models.load_again
+        self._residency.load = self._models.load_again
         self._trials = self._make_trials()
         self._telemetry = Telemetry(
             self._link,
@@ -153,6 +154,9 @@ class Agent:
             self._reporter.spoken_s,
             shadow=self._shadow,
             ledger=LedgerReports(self._ledger, settings.ledger),
+        )
+        self._fallbacks = make_fallbacks(
+            self._arms, self._monitor, self._models, self._reporter, self._telemetry, self._now
         )
         self._participant = Participant(
             folder=data / "federated",
@@ -261,7 +265,7 @@ class Agent:
             settings.send_captures,
         )
         if self._capture is not None:
-            self._shadow.on_different = self._capture.disagree
+            self._shadow.on_different, self._capture.has_drifted = self._capture.disagree, self._fallbacks.has_drifted
             self._capture.on_kept = self._capture_sender.notice
         observer = self._capture or self._shadow
         self._compositions.show(observer)
@@ -288,11 +292,8 @@ class Agent:
             self.device_id, self._settings.data_dir, lambda: self._link.is_connected, self._outbox.depth, self._board
         )
 
-        def more() -> Iterable[Family]:
-            of_capture, of_memory = capture_families(self._capture), memory_families(self._residency)
-            composed = (*composition_families(self._monitor), *drift_families(self._monitor, self._server))
-            return (*shedding_families(self._guard), *of_capture, *of_memory, *composed, *neighbours.families())
-
+        watched = (self._monitor, self._server, self._fallbacks)
+        more = partial(device_families, self._guard, self._capture, self._residency, neighbours, watched)
         return metrics_routes(inference.statistics, source, more)
 
     def _resume(self) -> None:
@@ -325,6 +326,7 @@ class Agent:
             group.start_soon(self._capture_sender.run)
         group.start_soon(self._trials.run)
         group.start_soon(self._guard.run)
+        group.start_soon(self._fallbacks.run)
         group.start_soon(self._telemetry.beat)
         group.start_soon(self._telemetry.collect_windows)
 
@@ -383,6 +385,7 @@ class Agent:
     def _apply(self, state: DesiredState) -> None:
         """Set every section on its way."""
         self._telemetry.configure(state.config)
+        self._fallbacks.configure(state.config)
         if self._limits.configure(state.config):
             self._sections.retry_now()  # what the budget held back may fit
         self._link.reconnect_jitter_s = state.config.reconnect_jitter_s

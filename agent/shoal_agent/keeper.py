@@ -17,7 +17,7 @@ from shoal_agent.engines import EngineError, run_golden
 from shoal_agent.errors import AgentError, DeploymentFailedError, DiskError, EndedError, ExpiredError
 from shoal_agent.loading import Loader
 from shoal_agent.residency import Residency
-from shoal_agent.serving import ModelServer
+from shoal_agent.serving import ModelServer, ServedModel
 from shoal_agent.slots import Slot, SlotFile, Slots, failure_of, failure_to_get
 from shoal_agent.update_rules import check_expiry, starts_allowed
 from shoal_contract.desired import DesiredModel
@@ -109,6 +109,24 @@ class Keeper:
         if active is not None and self.server.get(self.name) is None:
             await self._serve(active)
 
+    async def open_previous(self) -> ServedModel | None:
+        """Load the version before beside the one that serves; None where there is none that was good.
+
+        Raises:
+            AgentError: It does not load, or there is no room for it beside what is loaded.
+        """
+        previous = self.file.slots.previous
+        if previous is None or previous.state != "good":
+            return None
+        served = await self._load(previous)
+        try:
+            if self.residency is not None:
+                self.residency.check_beside(served)
+        except AgentError:
+            await to_thread.run_sync(served.engine.close)
+            raise
+        return served
+
     async def put(self, slots: Slots) -> Slots:
         """Make a transition durable in a thread: an fsync on an SD card takes as long as many requests."""
         return await self.blobs.work(self.file.put, slots)
@@ -180,6 +198,11 @@ class Keeper:
             if absence is not None:
                 await self.server.swap(self.name, None, absence)
                 return
+        await self.server.swap(self.name, await self._load(slot))
+        if self.residency is not None:
+            await self.residency.settle(self.name)
+
+    async def _load(self, slot: Slot) -> ServedModel:
         await self.blobs.work(self.blobs.check, slot.manifest.sha256)
         if slot.encrypted is None:  # else opening it checks each byte
             await self.blobs.work(self.blobs.check, slot.sha256)
@@ -187,10 +210,7 @@ class Keeper:
         chosen = await self.loader.choose(wanted)
         timeout_s = slot.policy.activate_timeout_s if slot.policy and slot.state == "unproven" else None
         async with self.residency.turn() if self.residency is not None else nullcontext():
-            served = await self.loader.load(chosen, wanted, timeout_s=timeout_s, is_known=True)
-        await self.server.swap(self.name, served)
-        if self.residency is not None:
-            await self.residency.settle(self.name)
+            return await self.loader.load(chosen, wanted, timeout_s=timeout_s, is_known=True)
 
 
 def _wanted_in(slot: Slot) -> DesiredModel:

@@ -8,6 +8,7 @@ from pathlib import Path
 from shoal_agent.errors import AgentError, DiskError
 from shoal_agent.reporting import Reporter
 from shoal_agent.sections import Converge
+from shoal_agent.serving import ServedModel
 from shoal_agent.slots import Slot, known_models
 from shoal_agent.updater import Updater
 from shoal_contract.desired import DesiredModel
@@ -69,6 +70,14 @@ class Models:
         """
         if name in self._updaters:
             await self._updaters[name].load_again()
+
+    async def open_previous(self, name: str) -> ServedModel | None:
+        """Load the version before the one that serves, beside it; None where there is none that was good.
+
+        Raises:
+            AgentError: It does not load, or there is no room for it.
+        """
+        return await self._updaters[name].open_previous() if name in self._updaters else None
 
     def removal(self, name: str) -> Converge:
         """Return what stops serving a model, once the device's owner lets it go."""

@@ -63,6 +63,8 @@ class Telemetry:
         self._started_s = time.monotonic()
         self._config = DesiredConfig()
         self._config_changed = anyio.Event()
+        self.on_windows: Callable[[], None] = lambda: None
+        """Called when windows have ended."""
 
     def configure(self, config: DesiredConfig) -> None:
         """Go by this configuration from now on; a longer wait for the next heartbeat is cut short."""
@@ -108,17 +110,20 @@ class Telemetry:
         while True:
             await anyio.sleep(_WINDOW_CHECK_S)
             try:
-                await to_thread.run_sync(self._queue_windows)
+                if await to_thread.run_sync(self._queue_windows):
+                    self.on_windows()
             except DiskError as error:
                 _log.error("a window of telemetry is lost: %s", error)
 
-    def _queue_windows(self) -> None:
-        """Pack and queue what is finished; in a thread, as it takes an fsync a window."""
-        for window in self._monitor.take_windows(self._now(), self._config):
+    def _queue_windows(self) -> int:
+        """Pack and queue what is finished, and return how much; in a thread, as it takes an fsync a window."""
+        windows = self._monitor.take_windows(self._now(), self._config)
+        for window in windows:
             message = TelemetryMessage(body=window.to_message(UNPLACED))
             self._outbox.put_window("window", message)
         for compared in self._shadow.take_windows(self._now(), self._config) if self._shadow else ():
             self._outbox.put_window("shadow", TelemetryMessage(body=compared))
+        return len(windows)
 
 
 def next_beat_s(beat_s: float, spoken_s: float, every_s: float) -> float:

@@ -147,6 +147,15 @@ class Updater:
         async with self._lock:
             await self._keeper.load_again()
 
+    async def open_previous(self) -> ServedModel | None:
+        """Load the version before beside the one that serves, see `Keeper.open_previous`; the caller closes it.
+
+        Raises:
+            AgentError: It does not load, or there is no room for it.
+        """
+        async with self._lock:
+            return await self._keeper.open_previous()
+
     async def converge(self, wanted: DesiredModel, order: tuple[int, int], on_step: OnStep) -> str | None:
         """Make `wanted` the version that serves.
 

@@ -16,6 +16,7 @@ from false_alarm_parts.dated import Dated
 from serving_parts.peer import install_peer
 
 RIVER = ("river==0.26.1", "scipy==1.17.1")
+NANNYML = ("nannyml==0.13.1", "statsmodels==0.15.0")
 MOST_FALSE = 0.05
 ACCIDENT_STREAMS, CENSUS_STREAMS = 100, 20
 """Orders of the rows in which ours is looked at."""
@@ -37,7 +38,7 @@ PEERS = (
     DatedPeer("River 0.26.1 PageHinkley", "drift-river", RIVER, "PageHinkley", 20),
     DatedPeer("River 0.26.1 KSWIN", "drift-river", RIVER, "KSWIN", 5),
     DatedPeer("Alibi Detect 0.13.0 TabularDrift", "alibi", ("alibi-detect==0.13.0",), "alibi", 10),
-    DatedPeer("NannyML 0.13.1 univariate, chunks of 500", "nannyml", ("nannyml==0.13.1",), "nannyml", 5),
+    DatedPeer("NannyML 0.13.1 univariate, chunks of 1,000", "nannyml", NANNYML, "nannyml", 5),
 )
 
 

@@ -1,7 +1,7 @@
 """Peers on real, dated rows, each by the Python of its own environment.
 
 `dated_peers.py TOOL ROWS STREAMS` prints each stream's first alarm as JSON, see `first_alarm`; ROWS is what
-`Dated.save` wrote. Alibi Detect and River's detectors get the windows that ours gets, NannyML chunks of 500 rows.
+`Dated.save` wrote. Alibi Detect and River's detectors get the windows that ours gets, NannyML chunks of 1,000 rows.
 """
 
 import json
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from false_alarm_parts.dated import WINDOW, Dated, Floats, Stream, first_alarm
 
-CHUNK = 500
+CHUNK = 1000
 """Rows of a chunk of NannyML's: with 32 its fixed thresholds are always passed."""
 
 

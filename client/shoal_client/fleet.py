@@ -31,6 +31,14 @@ class Hardware(Value):
     l4t: str | None = None
 
 
+class Fallback(Value):
+    """What a device has answer instead of a version of whose features so many have drifted, by its own evidence."""
+
+    version: int
+    since_at: datetime
+    features: int
+
+
 class RunningModel(Value):
     """What a device says of one model; `section` is how far it is with its desired state."""
 
@@ -38,6 +46,7 @@ class RunningModel(Value):
     target: str | None
     section: str | None
     problem: Problem | None
+    fallback: Fallback | None = None
 
 
 class Section(Value):

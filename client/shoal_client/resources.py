@@ -105,12 +105,13 @@ class Devices:
         body: dict[str, Any] = {"name": name, "group": group, "tags": tags}
         return self._transport.call("PATCH", f"/devices/{device_id}", DeviceDetail, json=body)
 
-    def configure(self, device_id: str, **settings: float) -> DeviceDetail:
+    def configure(self, device_id: str, **settings: object) -> DeviceDetail:
         """Set how a device's agent behaves.
 
         Args:
             device_id: The device.
-            settings: `heartbeat_s`, `window_requests`, `window_s`, `reconnect_jitter_s`; others get their defaults.
+            settings: `heartbeat_s`, `window_requests`, `window_s`, `reconnect_jitter_s`, `drift_fall_back`
+                (`features`, `for_s`); others get their defaults.
         """
         return self._transport.call("PUT", f"/devices/{device_id}/config", DeviceDetail, json=settings)
 

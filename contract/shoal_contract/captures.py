@@ -12,7 +12,7 @@ from shoal_contract.ids import Name
 from shoal_contract.limits import MAX_CAPTURE_BYTES
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue, parse_message
 
-CaptureReason = Literal["random", "low_confidence", "disagreement", "class", "outside_baseline"]
+CaptureReason = Literal["random", "low_confidence", "disagreement", "class", "outside_baseline", "drifted"]
 """Why the rules of a device's owner have picked a sample."""
 MAX_REQUEST_ID_CHARS: Final = 128
 _MAX_RECORD_BYTES: Final = 8192
@@ -21,7 +21,7 @@ _MAX_RECORD_BYTES: Final = 8192
 class DesiredCapture(WireValue):
     """Which captured samples of one model are sent, and how many at most."""
 
-    reasons: tuple[CaptureReason, ...] = Field(default=(), max_length=5)
+    reasons: tuple[CaptureReason, ...] = Field(default=(), max_length=6)
     """Samples that one of these has picked; none: all that are kept."""
     max_samples_per_day: int = Field(default=100, ge=1, le=100_000)
     """Of UTC."""
@@ -46,7 +46,7 @@ class CaptureRecord(WireMessage):
     sample: Count = 0
     """Its place in the request."""
     at: UtcTime
-    reasons: tuple[CaptureReason, ...] = Field(min_length=1, max_length=5)
+    reasons: tuple[CaptureReason, ...] = Field(min_length=1, max_length=6)
     label: Count | None = None
     """That the version chose; None where it chooses none."""
     confidence: float | None = None

@@ -99,6 +99,15 @@ class DesiredTrial(WireValue):
     """Inputs on which the two disagreed that may be sent of each window, if the device's owner lets any out."""
 
 
+class DriftFallBack(WireValue):
+    """The version before answers while the device's own evidence says that a model's inputs have drifted."""
+
+    features: Ordinal = 1
+    """That have to have drifted for that."""
+    for_s: float = Field(default=3600.0, ge=60, le=30 * 86_400)
+    """How long it answers before the version that is to serve is tried again."""
+
+
 class DesiredConfig(WireValue):
     """Section `config`: how the agent behaves."""
 
@@ -118,6 +127,8 @@ class DesiredConfig(WireValue):
     What does not fit any more is not fetched before the next month, unless it is urgent. Nothing that the device has to
     say is ever held back. None: no budget.
     """
+    drift_fall_back: DriftFallBack | None = None
+    """None: the version that serves answers, whatever comes."""
 
 
 class HandoverPeer(WireValue):

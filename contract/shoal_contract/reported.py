@@ -60,12 +60,23 @@ class SlotReport(WireValue):
     state: Literal["good", "bad", "unproven"]
 
 
+class FallbackReport(WireValue):
+    """The version before answers, as the device's own evidence says that the active one's inputs have drifted."""
+
+    version: Ordinal
+    since_at: UtcTime
+    features: Count
+    """Of the active version: how many have drifted."""
+
+
 class ModelReport(WireValue):
     """The slots of one model."""
 
     active: SlotReport | None = None
     previous: SlotReport | None = None
     candidate: SlotReport | None = None
+    fallback: FallbackReport | None = None
+    """What answers instead of the active version now; None: that one does."""
 
 
 class SectionReport(WireValue):

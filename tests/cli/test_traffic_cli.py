@@ -35,3 +35,9 @@ def test_the_ledger_is_a_table_json_or_csv(shoal: Shoal) -> None:
     assert shoal("devices", "ledger", "--csv").out.startswith("device_id,name,group,month,artifacts_broker_received")
     assert shoal("devices", "ledger", "--month", "2026-13").status == 1
     assert "--csv" in shoal("devices", "ledger", "garden", "--csv").err
+
+
+def test_a_device_is_let_go_back_by_itself_and_for_no_shorter_than_a_minute(shoal: Shoal) -> None:
+    assert shoal("devices", "configure", "garden", "--drift-fall-back", "--drift-fall-back-features", "3").status == 0
+    refused = shoal("devices", "configure", "garden", "--drift-fall-back-s", "5")
+    assert (refused.status, "for_s" in refused.err) == (1, True), refused.err

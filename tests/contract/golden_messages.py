@@ -13,6 +13,7 @@ from tests.contract.golden_batches import batch_result, desired_batches
 from tests.contract.golden_batching import one_sample_manifest
 from tests.contract.golden_captures import capture_offer, capture_record, desired_captures
 from tests.contract.golden_compositions import desired_compositions
+from tests.contract.golden_drift import desired_fall_back, fallen_back
 from tests.contract.golden_enrolment import (
     DEVICE,
     HARDWARE,
@@ -387,6 +388,7 @@ MESSAGES: Final[dict[str, Golden]] = {
     "desired-state": Golden(desired_state(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "desired-compositions": Golden(desired_compositions(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "desired-handover": Golden(desired_handover(), DesiredState, limits.MAX_ENVELOPE_BYTES),
+    "desired-fall-back": Golden(desired_fall_back(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "desired-features": Golden(desired_features(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "version-manifest": Golden(manifest(), VersionManifest, limits.MAX_MANIFEST_BYTES),
     "version-manifest-image": Golden(image_manifest(manifest()), VersionManifest, limits.MAX_MANIFEST_BYTES),
@@ -407,6 +409,7 @@ MESSAGES: Final[dict[str, Golden]] = {
         limits.MAX_REPORT_BYTES,
     ),
     "reported-state": Golden(reported_state(), ReportedState, limits.MAX_REPORT_BYTES),
+    "reported-fall-back": Golden(fallen_back(reported_state()), ReportedState, limits.MAX_REPORT_BYTES),
     "reported-carrying": _carrying(),
     "telemetry-heartbeat": Golden(TelemetryMessage(body=_heartbeat()), TelemetryMessage, limits.MAX_REPORT_BYTES),
     "telemetry-window": Golden(TelemetryMessage(body=window()), TelemetryMessage, limits.MAX_REPORT_BYTES),

@@ -126,6 +126,8 @@ class Capture:
         self._kept: OrderedDict[_Asked, dict[int, str]] = OrderedDict()
         self.on_kept: Callable[[], None] = lambda: None
         """Called when a sample was kept, or its true label noted."""
+        self.has_drifted: Callable[[str, int], bool] = lambda *_: False
+        """Asked whether the inputs of a version have drifted, by this device's own evidence; has to be quick."""
         self.fates: Counter[Fate] = Counter()
         """What became of the samples that were picked."""
 
@@ -155,7 +157,9 @@ class Capture:
         rows = rows_of(served, inputs)
         if len(rows):
             scores = scores_of(served, outputs, len(rows))
-            self._take(served, inputs, scores, pick(rule, rows, scores, self._range(served), self._chance), answer_id)
+            has_drifted = self.has_drifted(served.name, served.version)
+            picked = pick(rule, rows, scores, self._range(served), self._chance, has_drifted=has_drifted)
+            self._take(served, inputs, scores, picked, answer_id)
 
     def observe_error(self, served: ServedModel, misfit: Misfit | None = None) -> None:
         """Show who watches a request that got an error; nothing of it is kept."""

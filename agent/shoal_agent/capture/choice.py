@@ -47,6 +47,8 @@ def pick(
     scores: NDArray[np.float32],
     within: Range,
     chance: Callable[[], float],
+    *,
+    has_drifted: bool = False,
 ) -> dict[int, tuple[Reason, ...]]:
     """Return the picked samples by their place in the request, with all reasons.
 
@@ -56,6 +58,7 @@ def pick(
         scores: (n, classes) float32; (0, 1) where the model chooses no label.
         within: The baseline's range.
         chance: 0 to 1, evenly; asked for each sample where a share is picked.
+        has_drifted: Whether the device's own evidence says that the version's inputs have drifted.
     """
     picked: dict[int, list[Reason]] = {}
 
@@ -71,4 +74,6 @@ def pick(
         add("class", np.isin(scores.argmax(axis=1), rule.classes))
     if rule.features_outside:
         add("outside_baseline", within.outside(rows) >= rule.features_outside)
+    if rule.share_of_drifted and has_drifted:
+        add("drifted", np.array([chance() < rule.share_of_drifted for _ in rows], dtype=bool))
     return {index: tuple(reasons) for index, reasons in sorted(picked.items())}

@@ -35,13 +35,16 @@ class CaptureRule(BaseModel):
     """Those that get one of these labels, as places among the model's outputs from 0."""
     features_outside: int = Field(default=0, ge=0, le=1_000_000)
     """Those with at least so many features below the first or above the last edge of the baseline; 0: not asked."""
+    share_of_drifted: float = Field(default=0.0, ge=0, le=1)
+    """Of all samples, at random, while this device's own evidence says that the version's inputs have drifted."""
     send: bool = True
     """Whether the hub may have them, where `--send-captures` lets any out."""
 
     @model_validator(mode="after")
     def _check_any(self) -> Self:
-        if not (self.share or self.confidence_below or self.disagreement or self.classes or self.features_outside):
-            msg = "give share, confidence_below, disagreement, classes or features_outside"
+        asked = (self.share, self.confidence_below, self.disagreement, self.classes, self.features_outside)
+        if not (any(asked) or self.share_of_drifted):
+            msg = "give share, confidence_below, disagreement, classes, features_outside or share_of_drifted"
             raise ValueError(msg)
         return self
 

@@ -272,6 +272,14 @@ class Monitor:
             keys = [key for key, edges in self._edges.items() if edges is not None]
         return {(key[0], key[1]): len(self._weighing.drifted(key)) for key in keys}
 
+    def has_drifted(self, name: str, version: int) -> bool:
+        """Whether a version's inputs have drifted by the evidence of this device alone; quick, from any thread."""
+        return self._weighing.has_drifted(name, version)
+
+    def forget_evidence(self, name: str, version: int) -> None:
+        """Judge a version's inputs by what comes from now on."""
+        self._weighing.forget(name, version)
+
     def _finish(self, key: StreamKey, window: _Watched, edges: _Edges | None, now: datetime) -> FinishedWindow:
         watched = edges.watched if edges is not None else None
         weigh = partial(self._weighing.weigh, key, watched) if watched is not None else None

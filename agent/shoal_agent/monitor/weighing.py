@@ -40,6 +40,7 @@ class Weighing:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._evidence: dict[StreamKey, DriftEvidence] = {}
+        self._drifted: dict[StreamKey, list[int]] = {}
 
     def weigh(self, key: StreamKey, watched: WatchedShares, counted: Histogram) -> DriftEvidenceTold | None:
         """Take a window's counts, and return what there is to tell; None of a window without rows.
@@ -57,6 +58,7 @@ class Weighing:
                 evidence = self._evidence[key] = DriftEvidence(watched)
             evidence.add(counted)
             values = evidence.values()
+            self._drifted[key] = np.flatnonzero(e_benjamini_hochberg(values, ALPHA)).tolist()
         return _told(evidence.windows, values)
 
     def keep(self, keys: Sequence[StreamKey]) -> None:
@@ -64,15 +66,22 @@ class Weighing:
         with self._lock:
             for gone in self._evidence.keys() - set(keys):
                 del self._evidence[gone]
+                self._drifted.pop(gone, None)
+
+    def forget(self, name: str, version: int) -> None:
+        """Begin anew with a version."""
+        with self._lock:
+            for gone in [key for key in self._evidence if key[:2] == (name, version)]:
+                del self._evidence[gone]
+                self._drifted.pop(gone, None)
 
     def drifted(self, key: StreamKey) -> list[int]:
         """Return the features of a version that have drifted by the evidence of this device alone."""
-        with self._lock:
-            evidence = self._evidence.get(key)
-            if evidence is None:
-                return []
-            found: list[int] = np.flatnonzero(e_benjamini_hochberg(evidence.values(), ALPHA)).tolist()
-        return found
+        return self._drifted.get(key, [])
+
+    def has_drifted(self, name: str, version: int) -> bool:
+        """Whether a version's inputs have drifted by the evidence of this device alone; quick, from any thread."""
+        return any(found and key[0] == name and key[1] == version for key, found in list(self._drifted.items()))
 
 
 def watched_of(baseline: Baseline, edges: HistogramEdges) -> WatchedShares | None:

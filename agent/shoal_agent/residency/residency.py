@@ -160,6 +160,19 @@ class Residency:
             message = f"loading {served.name} version {served.version}: it takes {size_bytes} bytes of memory"
             raise MemoryBudgetError(f"{message}, all models together may take {budget_bytes}")
 
+    def check_beside(self, served: ServedModel) -> None:
+        """See that a version that was loaded beside others fits without any of them giving way.
+
+        Raises:
+            MemoryBudgetError: It does not.
+        """
+        found = self.preview(served.resident_bytes or 0)
+        if self.settings.budget_bytes and (not found.fits or found.evicted):
+            message = (
+                f"loading {served.name} version {served.version} beside what serves: {served.resident_bytes} bytes"
+            )
+            raise MemoryBudgetError(f"{message} of memory found, there is no room for so many")
+
     async def settle(self, name: str) -> None:
         """Come back within the budget, now that a model was loaded and it is known what it takes."""
         served = self._server.get(name)

@@ -1,4 +1,4 @@
-"""Which of two loaded versions answers a request: the one that serves, or a trial's candidate."""
+"""Which loaded version answers a request: the one that serves, a trial's candidate, or what stands in for it."""
 
 import time
 from collections.abc import Callable
@@ -29,6 +29,8 @@ class Arms:
     def __init__(self, serving: ModelServer, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.serving = serving
         self.candidates = ModelServer()
+        self.standing_in = ModelServer()
+        """Versions that answer instead of what serves, whatever trial runs; see `drift_fallback`."""
         self._monotonic = monotonic
         self._running: dict[str, RunningTrial] = {}
 
@@ -59,6 +61,8 @@ class Arms:
             version: The version that the path asks for, if it does: the candidate can be asked by its own.
             key: What the split sticks to; empty where the request names none, and then what serves answers.
         """
+        if version is None and self.standing_in.get(name) is not None:
+            return self.standing_in
         trial = self.running(name)
         if trial is None:
             return self.serving

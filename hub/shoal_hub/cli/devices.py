@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from shoal_client.fleet import Device, DeviceDetail, Problem
+from shoal_client.fleet import Device, DeviceDetail, Fallback, Problem
 from shoal_hub.cli import traffic
 from shoal_hub.cli.connection import connect, find_device
 from shoal_hub.cli.output import AsJson, cell, console, facts, show, table
@@ -99,11 +99,25 @@ def configure(
     heartbeat_s: Annotated[float | None, typer.Option(help="Seconds between heartbeats.")] = None,
     window_requests: Annotated[float | None, typer.Option(help="Requests after which a window is sent.")] = None,
     window_s: Annotated[float | None, typer.Option(help="Seconds after which a window is sent.")] = None,
+    drift_fall_back: Annotated[
+        bool,
+        typer.Option("--drift-fall-back", help="The version before answers while inputs have drifted, also offline."),
+    ] = False,
+    drift_fall_back_features: Annotated[int | None, typer.Option(help="Features that have to have drifted.")] = None,
+    drift_fall_back_s: Annotated[float | None, typer.Option(help="Seconds for which it answers.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Set how an agent behaves, through its desired state; what is not given goes back to its default."""
-    given = {"heartbeat_s": heartbeat_s, "window_requests": window_requests, "window_s": window_s}
+    given: dict[str, object] = {
+        "heartbeat_s": heartbeat_s,
+        "window_requests": window_requests,
+        "window_s": window_s,
+    }
     settings = {name: value for name, value in given.items() if value is not None}
+    fall_back = {"features": drift_fall_back_features, "for_s": drift_fall_back_s}
+    chosen = {name: value for name, value in fall_back.items() if value is not None}
+    if drift_fall_back or chosen:
+        settings["drift_fall_back"] = chosen
     with connect() as client:
         found = client.devices.configure(find_device(client, device).id, **settings)
     show(found, as_json=as_json, draw=lambda: _draw(found))
@@ -130,6 +144,13 @@ def _draw_farewell(device: DeviceDetail) -> None:
     what = "decommissioned" if device.decommissioned_at else "revoked"
     console.print(f"{device.id} is {what}; within seconds the broker refuses it: shoal devices show {device.id}")
     console.print("The board itself comes back by enrolling anew, under another id: shoal tokens create")
+
+
+def _fallback(fallback: Fallback | None) -> str:
+    """Say that another version answers."""
+    if fallback is None:
+        return ""
+    return f"version {fallback.version} answers since {fallback.since_at:%H:%M}: {fallback.features} features drifted"
 
 
 def _presence(device: Device) -> str:
@@ -200,7 +221,7 @@ def _draw(device: DeviceDetail) -> None:
             one.version,
             one.target,
             one.section,
-            _said(one.problem),
+            _fallback(one.fallback) or _said(one.problem),
         )
         for name, one in device.models.items()
     ]

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from sqlmodel import Session
 
 from shoal_contract.desired import DesiredState
-from shoal_contract.reported import Hardware, Problem, ReportedState, SectionReport
+from shoal_contract.reported import FallbackReport, Hardware, Problem, ReportedState, SectionReport
 from shoal_hub.devices.certificates import list_certificates
 from shoal_hub.devices.compose import MODELS
 from shoal_hub.devices.tables import DesiredRow, Device, Presence
@@ -23,6 +23,8 @@ class RunningModel(BaseModel):
     section: str | None
     """How far it is with its desired state: applied, working, failed, held."""
     problem: Problem | None
+    fallback: FallbackReport | None = None
+    """What the device has answer instead, as its own evidence says that the inputs have drifted."""
 
 
 class DeviceSummary(BaseModel):
@@ -174,6 +176,7 @@ def _running(reported: ReportedState, name: str) -> RunningModel:
         target=active.target if active else None,
         section=section.state if section else None,
         problem=section.problem if section else None,
+        fallback=slots.fallback if slots else None,
     )
 
 
