@@ -34,7 +34,10 @@ BATCHES: Final = "batches/"
 _CONTENT: Final = TypeAdapter(
     tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None, dict[str, DesiredTrial]]
 )
-_WITHOUT_HANDOVER: Final = {3: {"handover"}}
+_CONFIG_AT, _SITE_AT = 2, 3
+"""Places in the content."""
+_LATER_CONFIG: Final = ("drift_fall_back",)
+"""What a configuration did not have at first; one without it is what it was."""
 _NO_CONFIG: Final = DesiredConfig()
 _CALLED: Final = TypeAdapter(dict[str, DesiredComposition])
 _Body = (
@@ -121,9 +124,10 @@ class Composition:
     def content_sha256(self) -> str:
         """SHA-256 of the content: equal for equal content, whatever the intents behind it."""
         content = (self.models, self.federated, self.config, self.site, self.trials)
-        # A site had no handover at first, and one without is what it was.
-        has_none = self.site is not None and self.site.handover is None
-        main = _CONTENT.dump_json(content, exclude=_WITHOUT_HANDOVER if has_none else None)
+        without = {_CONFIG_AT: {name for name in _LATER_CONFIG if getattr(self.config, name) is None}}
+        if self.site is not None and self.site.handover is None:  # as for the configuration
+            without[_SITE_AT] = {"handover"}
+        main = _CONTENT.dump_json(content, exclude=without)
         # The others come after these, and only where there are any: what devices without them have stays what it was.
         others = (self.features, self.captures, *(self.batches[name] for name in sorted(self.batches)))
         parts = [one.model_dump_json().encode() for one in others if one is not None]
