@@ -60,7 +60,7 @@ FULL = Size(20, 10, 10_000, (0, 1_000, 9_000), 300.0)
 
 
 class Peer(NamedTuple):
-    """A peer: its name, its environment's folder and pins, the script, the script's name for it, windows it does a s."""
+    """A peer: its name, its environment and pins, the script, the name that it has there, and its windows a second."""
 
     name: str
     folder: str
