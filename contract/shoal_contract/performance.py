@@ -32,6 +32,27 @@ _Bounded = Annotated[float, Field(ge=-MAX_METRIC_VALUE, le=MAX_METRIC_VALUE)]
 _Sum = Annotated[float, Field(ge=0)]
 
 
+class ConfidenceCalibration(WireValue):
+    """How often a version was right on labelled data that it was not trained on, by how sure it was.
+
+    Counts over the bins of the baseline's confidence.
+    """
+
+    answered: tuple[Count, ...] = Field(max_length=1024)
+    right: tuple[Count, ...] = Field(max_length=1024)
+    """Of those, the answers that were right."""
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        if len(self.right) != len(self.answered):
+            msg = f"{len(self.right)} bins of right answers for {len(self.answered)} of all"
+            raise ValueError(msg)
+        if any(right > answered for right, answered in zip(self.right, self.answered, strict=True)):
+            msg = "more right answers than answers"
+            raise ValueError(msg)
+        return self
+
+
 class ValueSums(WireValue):
     """Count, mean and sum of squared distances from the mean of some numbers, and the least and largest of them.
 

@@ -165,7 +165,8 @@ class LabelCounts:
                 self._add_slice(place, truth[within], is_right[within], beside.within(within))
 
     def _add_slice(self, place: int, truth: NDArray[np.int64], is_right: NDArray[np.bool_], beside: Beside) -> None:
-        self.slice_totals(place)[:] += (len(truth), np.count_nonzero(is_right))
+        totals = self.slice_totals(place)
+        totals += np.array([len(truth), np.count_nonzero(is_right)])
         if self.layout.slice_classes:
             _add_kinds(self.slice_kinds(place), truth, beside.predicted)
         if self.layout.slice_scored:

@@ -63,8 +63,8 @@ def test_counts_of_a_confusion_matrix_are_those_of_the_labels(labels: Labels) ->
 def test_counts_merge_exactly_in_any_order_and_as_if_they_had_come_together(a: Labels, b: Labels, c: Labels) -> None:
     first, second, third = (ClassCounts.of_labels(truth, predicted, classes) for classes, truth, predicted in (a, b, c))
     classes = max(a[0], b[0], c[0])
-    together = [np.concatenate(parts) for parts in ((a[1], b[1], c[1]), (a[2], b[2], c[2]))]
-    whole = ClassCounts.of_labels(*together, classes)
+    truth, predicted = np.concatenate([a[1], b[1], c[1]]), np.concatenate([a[2], b[2], c[2]])
+    whole = ClassCounts.of_labels(truth, predicted, classes)
     assert same(first + second + third, whole)
     assert same(third + (second + first), whole)
 

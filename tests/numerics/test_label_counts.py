@@ -39,7 +39,7 @@ def test_parts_cover_the_vector_once(layout: LabelLayout) -> None:
     every = [parts.matrix, parts.scores, parts.confidence]
     every += [part for k in slices for part in (parts.slice_totals(k), parts.slice_kinds(k), parts.slice_scores(k))]
     for part in every:
-        part += 1
+        np.add(part, 1, out=part)
     assert (parts.vector == 1).all()
     assert sum(part.size for part in every) == layout.size
 

@@ -88,9 +88,12 @@ class WindowTruths:
         if self._labels is None:
             self._labels = LabelCounts(self._plan.layout)
         truth = np.asarray(labels, dtype=np.int64)
-        self._labels.add_labels(truth, predicted.astype(np.int64))
+        # An output may be wider than the baseline's labels; what was chosen beyond them is only not right.
+        is_known = predicted < self._plan.layout.classes
+        self._labels.add_labels(truth[is_known], predicted[is_known].astype(np.int64))
         if records:
-            self._labels.add_beside(truth, is_right=truth == predicted, beside=self._plan.read(records, predicted))
+            beside = self._plan.read(records, predicted).within(is_known)
+            self._labels.add_beside(truth[is_known], is_right=(truth == predicted)[is_known], beside=beside)
 
     def add_numbers(self, values: Sequence[float], records: bytes) -> None:
         """Count true values, each at most `MAX_TRUE_VALUE` either side of 0, of answers that are numbers."""

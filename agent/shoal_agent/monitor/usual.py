@@ -79,6 +79,6 @@ class UsualRequest:
         served = self.served()
         if served is not None:
             row = inputs[self._input].reshape(1, -1)
-            has_scores = self._output is not None and self._is_scored
-            scores = outputs[self._output].reshape(1, -1) if has_scores else np.empty((0, 1), np.float32)
+            asked = self._output if self._is_scored else None
+            scores = outputs[asked].reshape(1, -1) if asked is not None else np.empty((0, 1), np.float32)
             parts.observe(served, inputs, outputs, row, scores)
