@@ -31,7 +31,7 @@ _LEAST_STEP_S: Final = 60
 _MOST_STRETCHES: Final = 1000
 
 
-@router.get("", responses=documented(400, 401, 403, 404, 422))
+@router.get("", responses=documented(401, 403, 404, 422))
 def read_performance(
     session: Reading,
     _viewer: Viewer,

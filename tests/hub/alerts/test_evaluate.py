@@ -72,7 +72,8 @@ def test_each_metric_has_a_threshold_of_its_own_that_a_model_may_change(
     alerts.look()
     assert alerts.states("m") == {}
     known = alerts.client.put(f"{URL}/thresholds/digits", json={"thresholds": {}}).json()["thresholds"]
-    assert known == {"accuracy": 0.85, "error_rate": 0.05, "p95_latency": 100.0}
+    floors = {"accuracy": 0.85, "estimated_accuracy": 0.85, "precision": 0.8, "recall": 0.8}
+    assert known == floors | {"error_rate": 0.05, "p95_latency": 100.0}, "others have none of their own"
     alerts.client.put(f"{URL}/thresholds/digits", json={"thresholds": {"accuracy": 0.9, "error_rate": 0.02}})
     alerts.look()
     assert alerts.states("m") == {"digits,1": "firing"}
