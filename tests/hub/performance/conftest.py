@@ -140,17 +140,27 @@ class Fleet:
             session.exec(select(Version)).one().baseline = self.baseline.model_dump(mode="json")
 
 
-@pytest.fixture
-def fleet(hub: HubContext, client: TestClient, tmp_path: Path) -> Fleet:
-    register_bundle(hub, write_bundle(tmp_path / "bundle", slices=SLICES))
+def _fleet_at(hub: HubContext, client: TestClient, folder: Path) -> Fleet:
+    register_bundle(hub, write_bundle(folder, slices=SLICES))
     with hub.database.session() as session:
         baseline = Baseline.model_validate(session.exec(select(Version)).one().baseline)
     return Fleet(hub, client, baseline)
 
 
 @pytest.fixture
-def numbers(fleet: Fleet) -> Fleet:
-    """The version answers numbers instead of labels."""
+def fleet(hub: HubContext, client: TestClient, tmp_path: Path) -> Fleet:
+    """Once on each engine."""
+    return _fleet_at(hub, client, tmp_path / "bundle")
+
+
+@pytest.fixture
+def one_fleet(sqlite_hub: HubContext, sqlite_client: TestClient, tmp_path: Path) -> Fleet:
+    """On one engine, for tests that are not about the store."""
+    return _fleet_at(sqlite_hub, sqlite_client, tmp_path / "bundle")
+
+
+def of_numbers(fleet: Fleet) -> Fleet:
+    """Have the version answer numbers instead of labels."""
     none = SliceCounts(samples=0, predictions=(), confidence=(0,) * len(fleet.baseline.confidence.counts))
     slices = tuple(one.model_copy(update={"reference": none}) for one in fleet.baseline.slices or ())
     fleet.change_baseline(predictions=(), slices=slices, calibration=None)

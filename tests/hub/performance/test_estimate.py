@@ -27,23 +27,23 @@ def test_a_device_without_labels_is_estimated_by_what_others_labels_say(fleet: F
     assert "concept drift" in found["note"]
 
 
-def test_an_estimate_does_not_see_that_the_truth_has_changed(fleet: Fleet) -> None:
+def test_an_estimate_does_not_see_that_the_truth_has_changed(one_fleet: Fleet) -> None:
     for seed in (1, 2, 3, 4):
-        fleet.tell(0, Answers(seed))
+        one_fleet.tell(0, Answers(seed))
     drifted = Answers(21)
     drifted.truth = (drifted.truth + 1) % 3
-    fleet.tell(2, drifted)
-    row = fleet.row(device=fleet.ids[2])
+    one_fleet.tell(2, drifted)
+    row = one_fleet.row(device=one_fleet.ids[2])
     assert row["accuracy"] < 0.35
     assert row["estimate"]["low"] > row["accuracy"] + 0.2, "the two stand side by side, and labels overrule it"
 
 
-def test_with_few_labels_the_held_out_data_of_the_bundle_calibrate(fleet: Fleet) -> None:
+def test_with_few_labels_the_held_out_data_of_the_bundle_calibrate(one_fleet: Fleet) -> None:
     few = Answers(1, samples=MIN_CALIBRATING_LABELS - 1)
-    fleet.tell(0, few)
-    assert fleet.row()["estimate"]["calibrated_by"] == "held_out"
-    fleet.change_baseline(calibration=None)
-    assert fleet.row()["estimate"]["calibrated_by"] == "nothing", "the model is taken at its word"
+    one_fleet.tell(0, few)
+    assert one_fleet.row()["estimate"]["calibrated_by"] == "held_out"
+    one_fleet.change_baseline(calibration=None)
+    assert one_fleet.row()["estimate"]["calibrated_by"] == "nothing", "the model is taken at its word"
 
 
 def test_a_bundle_s_held_out_labels_become_a_calibration(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
-from tests.hub.performance.conftest import Answers, Fleet, counts_of, packed
+from tests.hub.performance.conftest import URL, Answers, Fleet, counts_of, of_numbers, packed
 
 from shoal_contract.performance import CustomMetric, PerformanceCounts
 from shoal_numerics.value_sums import regression_of, sums_of
@@ -92,9 +92,9 @@ def test_slices_have_their_own_metrics(fleet: Fleet) -> None:
     assert fleet.row(slice="high")["labelled"] == 0
 
 
-def test_thresholds_are_the_reference_design_s_until_a_model_has_its_own(fleet: Fleet) -> None:
-    fleet.tell(0, Answers(1, right=0.8), errors=20, requests=170)
-    row = fleet.row()
+def test_thresholds_are_the_reference_design_s_until_a_model_has_its_own(one_fleet: Fleet) -> None:
+    one_fleet.tell(0, Answers(1, right=0.8), errors=20, requests=170)
+    row = one_fleet.row()
     found = {name: (one["threshold"], one["holds"]) for name, one in row["judged"].items()}
     assert 0.8 < row["accuracy"] < 0.9
     assert {name: threshold for name, (threshold, _) in found.items()} == {
@@ -108,40 +108,41 @@ def test_thresholds_are_the_reference_design_s_until_a_model_has_its_own(fleet: 
     assert found["accuracy"][1] == (row["accuracy"] >= 0.85)
     assert (found["p95_latency"][1], found["error_rate"][1]) == (True, False)
     own = {"accuracy": 0.99, "f1": 0.5, "error_rate": 0.2}
-    fleet.client.put("/api/v1/alerts/thresholds/colours", json={"thresholds": own}).raise_for_status()
-    judged = fleet.row()["judged"]
+    one_fleet.client.put("/api/v1/alerts/thresholds/colours", json={"thresholds": own}).raise_for_status()
+    judged = one_fleet.row()["judged"]
     assert {name: judged[name]["holds"] for name in own} == {"accuracy": False, "f1": True, "error_rate": True}
 
 
 @pytest.mark.parametrize("average", ["micro", "weighted"])
-def test_classes_are_put_together_as_is_asked(fleet: Fleet, average: str) -> None:
+def test_classes_are_put_together_as_is_asked(one_fleet: Fleet, average: str) -> None:
     one = Answers(1)
-    fleet.tell(0, one)
-    row = fleet.row(average=average)
+    one_fleet.tell(0, one)
+    row = one_fleet.row(average=average)
     shares = precision_recall_fscore_support(one.truth, one.predicted, average=average, zero_division=0)[:3]
     assert [row["precision"], row["recall"], row["f1"]] == pytest.approx(list(shares))
     assert row["average"] == average
 
 
-def test_of_two_classes_the_second_is_the_positive_one(fleet: Fleet) -> None:
-    fleet.change_baseline(predictions=(75, 75), slices=None, calibration=None)
+def test_of_two_classes_the_second_is_the_positive_one(one_fleet: Fleet) -> None:
+    one_fleet.change_baseline(predictions=(75, 75), slices=None, calibration=None)
     one = Answers(1, classes=2)
-    fleet.tell(0, one)
-    row = fleet.row()
+    one_fleet.tell(0, one)
+    row = one_fleet.row()
     shares = precision_recall_fscore_support(one.truth, one.predicted, average="binary")[:3]
     assert [row["precision"], row["recall"], row["f1"]] == pytest.approx(list(shares))
     assert abs(row["auc"] - roc_auc_score(one.truth, one.scores[:, 1])) <= row["auc_error"]
     assert row["average"] == "binary"
 
 
-def test_agents_that_count_no_classes_still_tell_of_accuracy(fleet: Fleet) -> None:
-    fleet.tell(0, Answers(1), performance=None)
-    row = fleet.row()
+def test_agents_that_count_no_classes_still_tell_of_accuracy(one_fleet: Fleet) -> None:
+    one_fleet.tell(0, Answers(1), performance=None)
+    row = one_fleet.row()
     assert row["accuracy"] == pytest.approx(row["correct"] / 150)
     assert (row["precision"], row["auc"], row["confusion"]) == (None, None, None)
 
 
-def test_errors_of_numbers_and_metrics_of_applications_are_added_up(numbers: Fleet) -> None:
+def test_errors_of_numbers_and_metrics_of_applications_are_added_up(fleet: Fleet) -> None:
+    numbers = of_numbers(fleet)
     draw = np.random.default_rng(1)
     truth = draw.normal(20, 4, (2, 150))
     found = truth + draw.normal(0.5, 2, (2, 150))
@@ -172,7 +173,8 @@ def test_errors_of_numbers_and_metrics_of_applications_are_added_up(numbers: Fle
     }
 
 
-def test_two_windows_of_metrics_alone_by_a_clock_that_stands_still_are_both_counted(numbers: Fleet) -> None:
+def test_two_windows_of_metrics_alone_by_a_clock_that_stands_still_are_both_counted(fleet: Fleet) -> None:
+    numbers = of_numbers(fleet)
     nobody = Answers(1, samples=0)
     for value in (1.0, 2.0):
         told = PerformanceCounts(metrics=(CustomMetric(name="m", sums=sums_of([value])),))
@@ -181,7 +183,7 @@ def test_two_windows_of_metrics_alone_by_a_clock_that_stands_still_are_both_coun
     assert numbers.row()["custom"][0]["values"] == 2, "and what comes again is not"
 
 
-def test_what_is_asked_wrongly_is_refused(fleet: Fleet) -> None:
+def test_what_is_asked_wrongly_is_refused(one_fleet: Fleet) -> None:
     asked: list[tuple[dict[str, Any], int]] = [
         ({"model": "nothing"}, 404),
         ({"group": "nothing"}, 404),
@@ -193,32 +195,34 @@ def test_what_is_asked_wrongly_is_refused(fleet: Fleet) -> None:
         ({"limit": 0}, 422),
     ]
     for params, status in asked:
-        answer = fleet.client.get("/api/v1/performance", params={"model": "colours"} | params)
+        answer = one_fleet.client.get("/api/v1/performance", params={"model": "colours"} | params)
         assert answer.status_code == status, (params, answer.text)
 
 
-def test_rows_beyond_the_limit_are_said_to_be_there(fleet: Fleet) -> None:
+def test_rows_beyond_the_limit_are_said_to_be_there(one_fleet: Fleet) -> None:
     for number in range(3):
-        fleet.tell(number, Answers(number))
-    found = fleet.read(by="device", limit=2)
+        one_fleet.tell(number, Answers(number))
+    found = one_fleet.read(by="device", limit=2)
     assert (len(found["rows"]), found["has_more"]) == (2, True)
-    assert fleet.read(by="device", limit=3)["has_more"] is False
+    assert one_fleet.read(by="device", limit=3)["has_more"] is False
 
 
 def test_more_windows_than_are_read_at_once_are_refused_with_what_to_do(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    one_fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shoal_hub.performance.reading.MAX_WINDOWS", 1)
     for number in (0, 1):
-        fleet.tell(number, Answers(number))
-    answer = fleet.client.get("/api/v1/performance", params={"model": "colours"})
+        one_fleet.tell(number, Answers(number))
+    answer = one_fleet.client.get(URL, params={"model": "colours"})
     assert answer.status_code == 422
     assert "shorter time" in answer.json()["error"]["remedy"]
-    assert fleet.client.get("/api/v1/performance", params={"model": "colours", "device": fleet.ids[0]}).is_success
+    assert one_fleet.client.get(
+        "/api/v1/performance", params={"model": "colours", "device": one_fleet.ids[0]}
+    ).is_success
 
 
-def test_counts_of_a_partly_labelled_window_are_taken(fleet: Fleet) -> None:
+def test_counts_of_a_partly_labelled_window_are_taken(one_fleet: Fleet) -> None:
     whole, part = Answers(1), Answers(2, samples=30)
-    told = packed(counts_of(fleet.baseline, part))
-    fleet.tell(0, whole, labelled=30, correct=part.correct, performance=told)
-    check(fleet.row(), part)
+    told = packed(counts_of(one_fleet.baseline, part))
+    one_fleet.tell(0, whole, labelled=30, correct=part.correct, performance=told)
+    check(one_fleet.row(), part)
