@@ -104,6 +104,7 @@ class Monitor:
         """By the version's object; of windows that are not taken yet."""
         self._latest: UsualRequest | None = None
         self._answers = Answers(labels, monotonic)
+        self._remembers = labels.max_answers > 0
         self._weighing = Weighing()
         self._fates: dict[Fate, int] = dict.fromkeys(("taken", *REFUSED), 0)
         self._composed: Counter[tuple[str, int, str]] = Counter()
@@ -314,7 +315,7 @@ class Monitor:
             baseline = served.manifest.baseline
             read = BaselineEdges.of(baseline)
             parts = PartsPlan.of(baseline, read.features, read.confidence)
-            records = RecordPlan.of(answer_kind(served.manifest), baseline, read.confidence)
+            records = RecordPlan.of(answer_kind(served.manifest), baseline, read.confidence, is_kept=self._remembers)
             edges = _Edges(read, parts, records, watched_of(baseline, read.features))
         except NumericsError as error:
             log.warning("model %s version %d is served but not watched: %s", served.name, served.version, error)

@@ -51,6 +51,7 @@ class RecordPlan:
         confidence: Edges of the baseline's confidence.
         slices: The baseline's.
         columns: (slices,) int64, the feature that decides of each.
+        is_kept: Whether answers are remembered at all; else nothing is recorded.
     """
 
     kind: AnswerKind
@@ -58,13 +59,16 @@ class RecordPlan:
     confidence: HistogramEdges
     slices: tuple[SliceBaseline, ...]
     columns: NDArray[np.int64]
+    is_kept: bool = True
 
     @classmethod
-    def of(cls, kind: AnswerKind, baseline: Baseline, confidence: HistogramEdges) -> RecordPlan:
+    def of(
+        cls, kind: AnswerKind, baseline: Baseline, confidence: HistogramEdges, *, is_kept: bool = True
+    ) -> RecordPlan:
         """Return the plan of a version whose edges have been read."""
         slices = baseline.slices or ()
         columns = np.array([one.feature for one in slices], dtype=np.int64)
-        return cls(kind, LabelLayout.of(baseline), confidence, slices, columns)
+        return cls(kind, LabelLayout.of(baseline), confidence, slices, columns, is_kept)
 
     @property
     def scored(self) -> int:
@@ -91,8 +95,10 @@ class RecordPlan:
             decisive: (n, slices) float32.
 
         Returns:
-            (n, record_bytes) uint8.
+            (n, record_bytes) uint8; without columns where no answer is remembered.
         """
+        if not self.is_kept:
+            return np.empty((len(scores), 0), dtype=np.uint8)
         found = np.zeros((len(scores), self.record_bytes), dtype=np.uint8)
         if self.slices:
             found[:, :2] = self._slice_bits(decisive).view(np.uint8).reshape(-1, 2)
