@@ -97,6 +97,7 @@ class PerformanceReport(Value):
     since: datetime
     until: datetime
     by: str
+    step_s: float | None = None
     thresholds: dict[str, float]
     rows: list[PerformanceRow]
     has_more: bool

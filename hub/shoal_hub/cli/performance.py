@@ -130,15 +130,29 @@ def _estimate(row: PerformanceRow) -> str | None:
 
 
 def _plot(report: PerformanceReport) -> None:
-    """Draw the metrics over time as lines of bars, from 0 to 1, or to the largest of an error."""
+    """Draw the metrics over time as lines of bars, from 0 to 1, or to the largest of an error; no value is a gap."""
+    rows = _by_stretch(report)
     for name in (*_SCORES, "mae", "rmse"):
-        values = [getattr(row, name) for row in report.rows]
+        values = [None if row is None else getattr(row, name) for row in rows]
         if any(value is not None for value in values):
             most = 1.0 if name in _SCORES else max(value for value in values if value is not None) or 1.0
             bars = "".join(
                 " " if value is None else _BARS[min(len(_BARS) - 1, int(value / most * len(_BARS)))] for value in values
             )
             console.print(f"{name:>10} {bars} 0 to {most:.4g}")
+
+
+def _by_stretch(report: PerformanceReport) -> list[PerformanceRow | None]:
+    """Return the rows from the first to the last stretch of time, None for one in which no window ended."""
+    began = [row.begins_at for row in report.rows if row.begins_at is not None]
+    if not began or not report.step_s:
+        return []
+    places = {
+        round((row.begins_at - began[0]).total_seconds() / report.step_s): row
+        for row in report.rows
+        if row.begins_at is not None
+    }
+    return [places.get(place) for place in range(max(places) + 1)]
 
 
 def _draw_custom(row: PerformanceRow, report: PerformanceReport) -> None:

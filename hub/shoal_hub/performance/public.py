@@ -112,6 +112,8 @@ class PerformancePublic(BaseModel):
     since: datetime
     until: datetime
     by: By
+    step_s: float | None = None
+    """How long a stretch of time is, where these are told apart."""
     thresholds: dict[MetricName, float]
     rows: list[PerformanceRow]
     has_more: bool

@@ -72,6 +72,7 @@ def read_performance(
         since=begins_at,
         until=ends_at,
         by=by,
+        step_s=question.step.total_seconds() if by == "window" else None,
         thresholds=thresholds,
         rows=rows[:limit],
         has_more=len(rows) > limit,
