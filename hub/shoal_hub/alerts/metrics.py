@@ -12,7 +12,6 @@ from shoal_contract.telemetry import LATENCY_EDGES_MS
 from shoal_hub.alerts.conditions import GroupBy, MetricName
 from shoal_hub.alerts.minutes import Place
 from shoal_hub.alerts.tallies import Counts, WindowTallies
-from shoal_hub.alerts.truth_tallies import Minutes
 from shoal_hub.performance.measures import area, classified
 from shoal_hub.performance.tally import Part, Tally
 from shoal_numerics import histogram_quantile
@@ -100,32 +99,32 @@ def _of_counts(read: Callable[[Counts], tuple[float | None, int]]) -> Callable[[
 
 def _of_truths(read: Callable[[Part], tuple[float | None, int]]) -> Callable[[Look], Iterator[Measured]]:
     def measure(look: Look) -> Iterator[Measured]:
-        found = look.tallies.truths.truths(look.session, look.since, look.now)
-        for model, labels, tally in _grouped(look, found):
+        for model, labels, tally in _grouped(look, "truths"):
             yield Measured(labels, model, *read(tally.whole()))
 
     return measure
 
 
 def _estimated(look: Look) -> Iterator[Measured]:
-    truths = look.tallies.truths
-    for model, labels, tally in _grouped(look, truths.answers(look.session, look.since, look.now)):
-        found = truths.estimated(look.session, model, tally, look.now)
+    for model, labels, tally in _grouped(look, "answers"):
+        found = look.tallies.truths.estimated(look.session, model, tally, look.now)
         if found is not None:
             yield Measured(labels, model, found.accuracy, found.samples)
 
 
-def _grouped(look: Look, found: Mapping[Place, Minutes]) -> Iterator[tuple[str, Labels, Tally]]:
-    """Yield what the windows of each group come to, by model and labels."""
-    groups: dict[tuple[str, Labels], list[Place]] = {}
-    for place in found:
-        if look.model is None or place.model == look.model:
-            groups.setdefault((place.model, labels_of(place, look.group_by)), []).append(place)
-    for (model, labels), places in sorted(groups.items()):
-        tally = Tally()
-        for place in places:
-            look.tallies.truths.added(look.session, tally, place, found[place])
-        yield model, labels, tally
+def _grouped(look: Look, kind: Literal["truths", "answers"]) -> list[tuple[str, Labels, Tally]]:
+    """Return what the windows of each group come to, by model and labels; rules that look alike add up once a look."""
+    truths, key = look.tallies.truths, (kind, look.since, look.now, look.model, look.group_by)
+    if key not in truths.grouped:
+        read = truths.truths if kind == "truths" else truths.answers
+        found = read(look.session, look.since, look.now)
+        groups: dict[tuple[str, Labels], Tally] = {}
+        for place, minutes in found.items():
+            if look.model is None or place.model == look.model:
+                tally = groups.setdefault((place.model, labels_of(place, look.group_by)), Tally())
+                truths.add(look.session, tally, place, minutes)
+        truths.grouped[key] = [(model, labels, groups[model, labels]) for model, labels in sorted(groups)]
+    return truths.grouped[key]
 
 
 def _of_classes(name: Literal["precision", "recall", "f1"]) -> Callable[[Look], Iterator[Measured]]:

@@ -34,8 +34,13 @@ Minutes = tuple[Told, ...]
 
 @dataclass
 class TruthTallies:
-    """Remembers what truth the windows of past minutes tell, and how sure answers were."""
+    """Remembers what truth the windows of past minutes tell, and how sure answers were.
 
+    Attributes:
+        grouped: What groups of windows have come to in this look, by what was asked.
+    """
+
+    grouped: dict[Any, list[tuple[str, tuple[tuple[str, str], ...], Tally]]] = field(default_factory=dict)
     _forms: dict[tuple[str, int], VersionForm | None] = field(default_factory=dict)
     _calibrated: dict[tuple[str, int], tuple[datetime, Calibrated]] = field(default_factory=dict)
 
@@ -46,6 +51,7 @@ class TruthTallies:
 
     def begin_look(self) -> None:
         """Have the last minutes read again, once for all rules, and some more of the past ones."""
+        self.grouped.clear()
         self._truths.begin_look()
         self._answers.begin_look()
 
@@ -57,13 +63,12 @@ class TruthTallies:
         """Return what all windows of each place tell."""
         return self._answers.over(session, since, until)
 
-    def added(self, session: Session, tally: Tally, place: Place, minutes: Minutes) -> Tally:
+    def add(self, session: Session, tally: Tally, place: Place, minutes: Minutes) -> None:
         """Add what a place's windows tell."""
         form = self._form(session, place.model, place.version)
         for told in minutes:
             if form is not None:
                 tally.add(told, form)
-        return tally
 
     def estimated(self, session: Session, model: str, tally: Tally, now: datetime) -> Estimate | None:
         """Return the accuracy that answers are taken to have, without labels."""
@@ -99,7 +104,7 @@ class TruthTallies:
         tallies: dict[Place, Tally] = {}
         for row in _rows(session, start, end, condition):
             place = Place(row.model, row.version, row.group)
-            self.added(session, tallies.setdefault(place, Tally()), place, (told_of(row),))
+            self.add(session, tallies.setdefault(place, Tally()), place, (told_of(row),))
         return {place: (_packed(place.version, tally),) for place, tally in tallies.items() if tally.windows}
 
 

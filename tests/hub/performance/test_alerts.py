@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.hub.monitoring.test_drift import take
 from tests.hub.performance.conftest import Answers, Fleet, of_numbers
 
 from shoal_contract.performance import PerformanceCounts
@@ -102,3 +103,16 @@ def test_too_few_labels_say_nothing(one_fleet: Fleet) -> None:
     looks.rule("recall", min_samples=500)
     one_fleet.tell(0, Answers(1, right=0.2))
     assert looks.firing() == []
+
+
+def test_minutes_and_devices_add_up_to_what_all_their_windows_say(one_fleet: Fleet) -> None:
+    looks = Looks(one_fleet)
+    looks.rule("f1", threshold=1.0, group_by=["model"])
+    for number in range(4):
+        received_at = one_fleet.now - timedelta(seconds=100 * number)
+        window = one_fleet.window(Answers(number), at=received_at)
+        take(one_fleet.hub, one_fleet.ids[number % 3], window, received_at)
+    [alert] = looks.firing()
+    row = one_fleet.row()
+    assert (alert["value"], row["labelled"]) == (pytest.approx(row["f1"]), 600)
+    assert "600 labelled samples" in alert["message"]
