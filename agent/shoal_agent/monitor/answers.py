@@ -29,7 +29,7 @@ REFUSED: Final[tuple[Fate, ...]] = ("unknown", "late", "repeated", "ambiguous", 
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """Bounds of what is remembered for labels that come back; about 3 MB with these, where answers have one sample."""
+    """Bounds of what is remembered for labels that come back; about 3 MB with these."""
 
     max_answers: int = 4096
     """Answers that are remembered; the oldest make room. 0: none, and no labels are taken."""
