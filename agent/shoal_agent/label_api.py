@@ -1,8 +1,8 @@
-"""How the application tells the true label of what was predicted, once it knows it.
+"""How the application tells the true label or value of what was predicted, once it knows it, and what it measured.
 
 `POST /shoal/v1/labels` with the `id` of the answer, or `POST /feedback` with its `request_id`, which need not name the
 model; on the loopback endpoint alone (`local_caller`). `GET` says what became of the labels that came. They are counted
-by the monitor and leave the device as two numbers of a window.
+by the monitor and leave the device as counts of a window.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +13,9 @@ from typing_extensions import Self
 
 from shoal_agent.endpoint import Request, RequestError, Response, Route, json_response
 from shoal_agent.local_caller import check_local, read_json
-from shoal_agent.monitor import Fate, LabelError, Labelled, Monitor
+from shoal_agent.monitor import Fate, LabelError, Labelled, Monitor, Truth
 from shoal_contract.limits import MAX_INTEGER
+from shoal_contract.performance import MAX_CUSTOM_METRICS, MetricName
 
 _PATH: Final = "/shoal/v1/labels"
 _FEEDBACK: Final = "/feedback"
@@ -34,41 +35,63 @@ _STATUS: Final[dict[Fate, int]] = {
 _Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT_CHARS)]
 _Label = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 _Labels = Annotated[list[_Label], Field(min_length=1, max_length=_MAX_LABELS)]
+_Value = Annotated[float, Field(allow_inf_nan=False)]
 _Version = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 
 
-class _Told(BaseModel):
-    """The body of a POST."""
+_Values = Annotated[list[_Value], Field(min_length=1, max_length=_MAX_LABELS)]
+
+
+class _Known(BaseModel):
+    """What both bodies may tell of an answer."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    model: _Text
-    id: _Text
-    labels: _Labels
-    version: _Version | None = None
-
-
-class _Feedback(BaseModel):
-    """The body of a POST of feedback: one label for a request of one sample, or one for each of its samples."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    request_id: _Text
-    label: _Label | None = None
     labels: _Labels | None = None
-    model: _Text | None = None
+    values: _Values | None = None
+    metrics: Annotated[dict[MetricName, _Value], Field(max_length=MAX_CUSTOM_METRICS)] = {}
     version: _Version | None = None
+
+    @property
+    def _forms(self) -> int:
+        return (self.labels is not None) + (self.values is not None)
 
     @model_validator(mode="after")
     def _check_one_form(self) -> Self:
-        if (self.label is None) == (self.labels is None):
-            msg = "give either label or labels"
+        if self._forms > 1 or not (self._forms or self.metrics):
+            msg = "give either labels or values, or metrics alone"
             raise ValueError(msg)
         return self
 
-    def each(self) -> list[int]:
-        """Return the label of each sample."""
-        return self.labels if self.labels is not None else [self.label or 0]
+    def truth(self) -> Truth:
+        """Return what is told of each sample."""
+        return Truth(self.labels, self.values, self.metrics)
+
+
+class _Told(_Known):
+    """The body of a POST."""
+
+    model: _Text
+    id: _Text
+
+
+class _Feedback(_Known):
+    """The body of a POST of feedback: one label or value for a request of one sample, or one for each."""
+
+    request_id: _Text
+    label: _Label | None = None
+    value: _Value | None = None
+    model: _Text | None = None
+
+    @property
+    def _forms(self) -> int:
+        return super()._forms + (self.label is not None) + (self.value is not None)
+
+    def truth(self) -> Truth:
+        """Return what is told of each sample."""
+        labels = self.labels if self.label is None else [self.label]
+        values = self.values if self.value is None else [self.value]
+        return Truth(labels, values, self.metrics)
 
 
 def label_routes(monitor: Monitor, on_labels: Callable[[str, str, Sequence[int]], None] | None = None) -> list[Route]:
@@ -79,13 +102,14 @@ def label_routes(monitor: Monitor, on_labels: Callable[[str, str, Sequence[int]]
         on_labels: Called with the model, the answer's id and the labels that were counted.
     """
 
-    def count(model: str | None, answer_id: str, labels: Sequence[int], version: int | None) -> Labelled:
+    def count(model: str | None, answer_id: str, told: _Known) -> Labelled:
+        truth = told.truth()
         try:
-            counted = monitor.label(model, answer_id, labels, version)
+            counted = monitor.tell(model, answer_id, truth, told.version)
         except LabelError as error:
             raise RequestError(str(error), _STATUS[error.fate], error.remedy) from error
-        if on_labels is not None:
-            on_labels(counted.model, answer_id, labels)
+        if on_labels is not None and truth.labels is not None:
+            on_labels(counted.model, answer_id, truth.labels)
         return counted
 
     def answer(request: Request) -> Response:
@@ -93,13 +117,13 @@ def label_routes(monitor: Monitor, on_labels: Callable[[str, str, Sequence[int]]
         if request.method == "GET":
             return json_response(monitor.label_fates())
         told = read_json(request, _Told, _EXAMPLE)
-        counted = count(told.model, told.id, told.labels, told.version)
+        counted = count(told.model, told.id, told)
         return json_response({"version": counted.version, **_said(counted)})
 
     def feedback(request: Request) -> Response:
         check_local(request)
         told = read_json(request, _Feedback, _FEEDBACK_EXAMPLE)
-        counted = count(told.model, told.request_id, told.each(), told.version)
+        counted = count(told.model, told.request_id, told)
         return json_response({"model": counted.model, "version": counted.version, **_said(counted)})
 
     return [
@@ -111,6 +135,10 @@ def label_routes(monitor: Monitor, on_labels: Callable[[str, str, Sequence[int]]
 def _said(counted: Labelled) -> dict[str, Any]:
     """Return what labels came to; of a composition also for its members whose answers were used."""
     said: dict[str, Any] = {"labelled": counted.labelled, "correct": counted.correct}
+    if counted.valued:
+        said["valued"] = counted.valued
+    if counted.metrics:
+        said["metrics"] = counted.metrics
     if counted.members:
         said["members"] = [{"model": one.model, "version": one.version, **_said(one)} for one in counted.members]
     return said

@@ -22,6 +22,7 @@ from shoal_client.groups import Groups
 from shoal_client.models import Models
 from shoal_client.operators import Caller
 from shoal_client.people import Approvals, OperatorTokens, Users
+from shoal_client.performance import Performance
 from shoal_client.pins import Pins
 from shoal_client.profile import Profile, read_profile
 from shoal_client.registry import Job
@@ -68,6 +69,7 @@ class ShoalClient:
         self.rollouts = Rollouts(self._transport)
         self.trials = Trials(self._transport)
         self.drift = Drift(self._transport)
+        self.performance = Performance(self._transport)
         self.alerts = Alerts(self._transport)
         self.federated = Federated(self._transport)
         self.trust = Trust(self._transport)

@@ -25,6 +25,7 @@ from shoal_contract.limits import (
     MAX_TENSOR_BYTES,
     MAX_WATCHED_LABELS,
 )
+from shoal_contract.performance import ConfidenceCalibration
 from shoal_contract.processing import BoxesOutput, ImageInput, Output, Processing
 from shoal_contract.reported import Runtime
 from shoal_contract.sealable_file import SealableFile
@@ -239,6 +240,16 @@ class Baseline(WireValue):
     """Of images and sounds, or of an output of the model that was declared."""
     slices: tuple[SliceBaseline, ...] | None = Field(default=None, min_length=1, max_length=MAX_SLICES)
     """Parts of the samples that are counted by themselves, each with counts as `predictions` and `confidence`."""
+    calibration: ConfidenceCalibration | None = None
+    """What estimates of accuracy without labels rest on until some come back; None: of no held-out data with labels."""
+
+    @model_validator(mode="after")
+    def _check_calibration(self) -> Self:
+        if self.calibration is not None and len(self.calibration.answered) != len(self.confidence.counts):
+            found, expected = len(self.calibration.answered), len(self.confidence.counts)
+            msg = f"calibration: {found} bins found, expected {expected}, those of the confidence"
+            raise ValueError(msg)
+        return self
 
     @property
     def missing(self) -> tuple[int, ...]:

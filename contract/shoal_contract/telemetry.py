@@ -14,6 +14,7 @@ from shoal_contract.ids import Name, Sha256
 from shoal_contract.ledger import LedgerTotals
 from shoal_contract.limits import MAX_PASSED_STEPS
 from shoal_contract.manifest import MAX_FEATURES
+from shoal_contract.performance import PerformanceCounts
 from shoal_contract.reported import Problem
 from shoal_contract.slices import MAX_SLICES, SliceCounts
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
@@ -82,7 +83,7 @@ class DriftEvidenceTold(WireValue):
     """Those whose e-value is at least 10, the largest first; of others there is less."""
 
 
-WindowPart = Literal["features", "embedding", "slices"]
+WindowPart = Literal["features", "embedding", "slices", "performance"]
 """What a window may leave out, with the reason."""
 
 
@@ -149,6 +150,8 @@ class Window(WireMessage):
     left_out: dict[WindowPart, Annotated[str, Field(max_length=256)]] | None = None
     """What the window should hold and does not, and why. Counts of features that are left out are empty, their samples
     `unsketched`."""
+    performance: PerformanceCounts | None = None
+    """What truth came back; None: there was none, or the agent counts `labelled` and `correct` alone."""
 
 
 class HardExample(WireValue):

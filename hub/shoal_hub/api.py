@@ -28,6 +28,7 @@ from shoal_hub.federation import routes as federation_routes
 from shoal_hub.jobs import routes as job_routes
 from shoal_hub.monitoring import routes as monitoring_routes
 from shoal_hub.operators import routes as operator_routes
+from shoal_hub.performance import routes as performance_routes
 from shoal_hub.pins import routes as pin_routes
 from shoal_hub.registry import lifecycle_routes, record_routes
 from shoal_hub.registry import routes as registry_routes
@@ -116,6 +117,7 @@ def _api() -> APIRouter:
         trial_routes,
         federation_routes,
         monitoring_routes,
+        performance_routes,
         alert_channel_routes,  # before the routes that take an alert's id where these have a word
         alert_routes,
     ):

@@ -39,3 +39,7 @@ class GateError(NumericsError):
 
 class FeatureError(NumericsError):
     """A feature definition that cannot be computed, events of the wrong form, or a state of another definition."""
+
+
+class PerformanceError(NumericsError):
+    """Truths, answers or counts of them that are malformed or do not fit together."""

@@ -27,7 +27,7 @@ from tests.contract.golden_features import desired_features
 from tests.contract.golden_handover import desired_handover
 from tests.contract.golden_processing import image_manifest, table_manifest
 from tests.contract.golden_watching import shadow_window, watched_manifest, watched_window
-from tests.contract.golden_windows import sampled_window, window
+from tests.contract.golden_windows import performance_window, sampled_window, window
 
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
@@ -415,6 +415,9 @@ MESSAGES: Final[dict[str, Golden]] = {
     "telemetry-window": Golden(TelemetryMessage(body=window()), TelemetryMessage, limits.MAX_REPORT_BYTES),
     "telemetry-window-sampled": Golden(
         TelemetryMessage(body=sampled_window()), TelemetryMessage, limits.MAX_REPORT_BYTES
+    ),
+    "telemetry-window-performance": Golden(
+        TelemetryMessage(body=performance_window()), TelemetryMessage, limits.MAX_REPORT_BYTES
     ),
     "telemetry-window-watched": Golden(
         TelemetryMessage(body=watched_window(window())), TelemetryMessage, limits.MAX_REPORT_BYTES

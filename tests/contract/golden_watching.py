@@ -6,6 +6,7 @@ from tests.contract.golden_enrolment import NOON
 
 from shoal_contract.embedding import EmbeddingBaseline, EmbeddingCounts, EmbeddingSums
 from shoal_contract.manifest import FeatureBaseline, Moments, VersionManifest
+from shoal_contract.performance import ConfidenceCalibration
 from shoal_contract.slices import SliceBaseline, SliceCounts
 from shoal_contract.telemetry import (
     DriftEvidenceTold,
@@ -19,7 +20,7 @@ from shoal_contract.telemetry import (
 
 
 def watched_manifest(base: VersionManifest) -> VersionManifest:
-    """Missing values, moments, categories, an embedding and slices."""
+    """Missing values, moments, categories, an embedding, slices and a calibration."""
     pixel = base.baseline.features[0].model_copy(
         update={"missing": 3, "moments": Moments(values=1434, mean=2.5, variance=6.25)}
     )
@@ -30,6 +31,7 @@ def watched_manifest(base: VersionManifest) -> VersionManifest:
             "baseline": base.baseline.model_copy(
                 update={
                     "features": (pixel, site),
+                    "calibration": ConfidenceCalibration(answered=(2, 30, 468), right=(1, 20, 460)),
                     "embedding": EmbeddingBaseline(
                         output="scores",
                         seed=7,

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from tests.contract.golden_enrolment import NOON
 
+from shoal_contract.performance import CustomMetric, PerformanceCounts, RegressionSums, ValueSums
 from shoal_contract.telemetry import OutboxPosition, SketchCounts, Window
 
 
@@ -26,6 +27,21 @@ def window() -> Window:
         labelled=40,
         correct=37,
     )
+
+
+def performance_window() -> Window:
+    """What truth came back: packed counts of labels, errors of a number overall and in a slice, a metric."""
+    errors = ValueSums(values=2, mean=0.5, squares=0.5, least=0.0, most=1.0)
+    truth = ValueSums(values=2, mean=20.0, squares=50.0, least=15.0, most=25.0)
+    regression = RegressionSums(errors=errors, absolute=1.0, truth=truth)
+    told = PerformanceCounts(
+        counts="KLUv/SAEIQAAJQEFCA==",
+        regression=regression,
+        regression_slices=(regression, None),
+        not_finite=1,
+        metrics=(CustomMetric(name="parcels.late_min", sums=truth),),
+    )
+    return window().model_copy(update={"performance": told})
 
 
 def sampled_window() -> Window:

@@ -5,6 +5,7 @@ Raw inputs never leave this package. Finished windows go to the outbox; drift is
 
 from shoal_agent.monitor.answers import Fate, LabelError, LabelSettings
 from shoal_agent.monitor.monitor import Labelled, Monitor
+from shoal_agent.monitor.truths import Truth
 from shoal_agent.monitor.window import FinishedWindow
 
-__all__ = ["Fate", "FinishedWindow", "LabelError", "LabelSettings", "Labelled", "Monitor"]
+__all__ = ["Fate", "FinishedWindow", "LabelError", "LabelSettings", "Labelled", "Monitor", "Truth"]

@@ -29,7 +29,7 @@ REFUSED: Final[tuple[Fate, ...]] = ("unknown", "late", "repeated", "ambiguous", 
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """Bounds of what is remembered for labels that come back; about 2 MB with these."""
+    """Bounds of what is remembered for labels that come back; about 3 MB with these."""
 
     max_answers: int = 4096
     """Answers that are remembered; the oldest make room. 0: none, and no labels are taken."""
@@ -73,8 +73,8 @@ class Part(NamedTuple):
         """Return the part of each member, of (samples, members) labels."""
         return tuple(cls(stream, chosen[:, place].astype(np.int32)) for place, stream in enumerate(streams))
 
-    def counted(self, labels: Sequence[int], classes: int) -> tuple[int, int]:
-        """Return how many samples are this member's, and how many of them it predicted right.
+    def counted(self, labels: Sequence[int], classes: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the true labels of the samples that are this member's, and those that it predicted, (n,) int32 each.
 
         Args:
             labels: The true label of each sample of the composition's answer.
@@ -83,8 +83,8 @@ class Part(NamedTuple):
         is_used = self.predicted >= 0
         truth, predicted = np.asarray(labels, dtype=np.int32)[is_used], self.predicted[is_used]
         if not (truth < classes).all():
-            return 0, 0
-        return len(truth), int(np.count_nonzero(predicted == truth))
+            return truth[:0], predicted[:0]
+        return truth, predicted
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ class Answer:
         predicted: (samples,) int32; None once it was labelled.
         classes: Of a composition: labels that it knows.
         parts: Of a composition: what its members have of the answer.
+        records: What was kept beside the labels (`records.RecordPlan`); empty: nothing.
+        is_measured: Whether metrics of the application have come.
     """
 
     stream: StreamKey
@@ -104,6 +106,8 @@ class Answer:
     predicted: NDArray[np.int32] | None
     classes: int | None = None
     parts: tuple[Part, ...] = ()
+    records: bytes = b""
+    is_measured: bool = False
 
     def correct(self, labels: Sequence[int], classes: int, doing: str) -> int:
         """Return how many samples were predicted right.
@@ -135,10 +139,13 @@ class _Composed(NamedTuple):
     parts: tuple[Part, ...]
 
 
-_Kept: TypeAlias = "tuple[StreamKey, int | NDArray[np.int32] | _Composed | None, float, bool]"
+_Kept: TypeAlias = "tuple[StreamKey, int | NDArray[np.int32] | _Composed | None, float, int, bytes]"
 """What is kept of an answer, a plain tuple, as most are never read again: what has answered; the label of its one
-sample, or those of several, None once it was labelled, or what is a composition's; when it was given; and whether
-another answer of this id still waited for its labels, so that nobody can say whose are whose."""
+sample, or those of several, None once it was labelled, or what is a composition's; when it was given; whether
+another answer of this id still waited for its labels, so that nobody can say whose are whose (`_AMBIGUOUS`), and
+whether it was measured (`_MEASURED`); and its records."""
+_AMBIGUOUS: Final = 1
+_MEASURED: Final = 2
 
 
 def _waiting(kept: _Kept) -> int:
@@ -193,26 +200,29 @@ class Answers:
             self._remember_other(stream, (answer_id, len(predicted), self._monotonic()), kept)
             self._make_room()
 
-    def remember(self, stream: StreamKey, given: Sequence[Given], labels: NDArray[np.int32]) -> None:
+    def remember(
+        self, stream: StreamKey, given: Sequence[Given], labels: NDArray[np.int32], records: bytes = b""
+    ) -> None:
         """Remember answers; if an earlier one of an id waits for labels, the id names neither from now on.
 
         Args:
             stream: What answered.
             given: The answers, in order.
             labels: (samples of all of them,) int32 that were chosen.
+            records: As many bytes for each sample; empty: nothing is kept beside the labels.
         """
         known, model, most = self._answers, stream[0], self._settings.max_answers
         if not most:
             return
         most_samples, most_chars = self._settings.max_samples, self._settings.max_id_chars
-        start, singles = 0, labels.tolist()
+        start, singles, width = 0, labels.tolist(), len(records) // max(1, len(labels))
         for answer_id, samples, at_s in given:
-            place = (model, answer_id)
+            place, record = (model, answer_id), records[start * width : (start + samples) * width]
             if samples == 1 and place not in known and 0 < len(answer_id) <= most_chars:
-                known[place] = (stream, singles[start], at_s, False)
+                known[place] = (stream, singles[start], at_s, 0, record)
                 self._samples += 1
             else:
-                self._remember_other(stream, (answer_id, samples, at_s), labels[start : start + samples])
+                self._remember_other(stream, (answer_id, samples, at_s), labels[start : start + samples], record)
             start += samples
             if len(known) > most or self._samples > most_samples:
                 self._make_room()
@@ -233,8 +243,8 @@ class Answers:
         if found is None:
             message = f"{doing}: no such answer among the last {self._settings.max_answers} since the agent's start"
             raise LabelError("unknown", message, "send labels by the id of the answer, before so many later ones")
-        stream, predicted, at_s, is_ambiguous = found
-        if is_ambiguous:
+        stream, predicted, at_s, flags, records = found
+        if flags & _AMBIGUOUS:
             message = f"{doing}: several answers had this id before their labels came"
             raise LabelError("ambiguous", message, "give each request an id of its own, or none: the agent gives one")
         if version is not None and version != stream[1]:
@@ -245,7 +255,7 @@ class Answers:
             predicted = np.array([predicted], dtype=np.int32)
         if isinstance(predicted, _Composed):
             return Answer(stream, answer_id, *predicted)
-        return Answer(stream, answer_id, predicted)
+        return Answer(stream, answer_id, predicted, records=records, is_measured=bool(flags & _MEASURED))
 
     def only_model(self, answer_id: str, doing: str) -> str:
         """Return the one model that has answered under an id.
@@ -269,12 +279,20 @@ class Answers:
     def settle(self, answer: Answer) -> None:
         """Note that an answer was labelled; only that is remembered of it."""
         place = (answer.stream[0], answer.answer_id)
-        stream, predicted, at_s, is_ambiguous = kept = self._answers[place]
+        stream, predicted, at_s, flags, _ = kept = self._answers[place]
         self._samples -= _waiting(kept)
         settled = _Composed(None, predicted.classes, ()) if isinstance(predicted, _Composed) else None
-        self._answers[place] = (stream, settled, at_s, is_ambiguous)
+        self._answers[place] = (stream, settled, at_s, flags, b"")
 
-    def _remember_other(self, stream: StreamKey, given: Given, predicted: NDArray[np.int32] | _Composed) -> None:
+    def note_measured(self, answer: Answer) -> None:
+        """Note that metrics of an answer have come; its labels may still come."""
+        place = (answer.stream[0], answer.answer_id)
+        stream, predicted, at_s, flags, records = self._answers[place]
+        self._answers[place] = (stream, predicted, at_s, flags | _MEASURED, records)
+
+    def _remember_other(
+        self, stream: StreamKey, given: Given, predicted: NDArray[np.int32] | _Composed, records: bytes = b""
+    ) -> None:
         """Remember an answer of many samples or none, or a composition's, or of an id that is known or too long."""
         answer_id, samples, at_s = given
         place, bounds = (stream[0], answer_id), self._settings
@@ -283,14 +301,14 @@ class Answers:
         if earlier is not None:
             waiting = _waiting(earlier)
             self._samples -= waiting
-            is_ambiguous = at_s - earlier[2] <= bounds.max_age_s and (earlier[3] or waiting > 0)
+            is_ambiguous = at_s - earlier[2] <= bounds.max_age_s and (bool(earlier[3] & _AMBIGUOUS) or waiting > 0)
         if not 0 < len(answer_id) <= bounds.max_id_chars:
             return
         if is_ambiguous:
-            self._answers[place] = (stream, None, at_s, True)
+            self._answers[place] = (stream, None, at_s, _AMBIGUOUS, b"")
         elif 0 < samples <= bounds.max_samples_each:
             own = predicted if isinstance(predicted, _Composed) else predicted.copy()
-            kept = self._answers[place] = (stream, own, at_s, False)
+            kept = self._answers[place] = (stream, own, at_s, 0, records)
             self._samples += _waiting(kept)
 
     def _make_room(self) -> None:

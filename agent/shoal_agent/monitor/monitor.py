@@ -14,8 +14,10 @@ from shoal_agent.engines import Array
 from shoal_agent.monitor.answers import REFUSED, Answer, Answers, Fate, LabelError, LabelSettings, Part, StreamKey
 from shoal_agent.monitor.budget import SketchBudget
 from shoal_agent.monitor.parts import PartsPlan, WindowParts
-from shoal_agent.monitor.rows import rows_of, scores_of
+from shoal_agent.monitor.records import RecordPlan, answer_kind
+from shoal_agent.monitor.rows import numbers_of, rows_of, scores_of
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
+from shoal_agent.monitor.truths import Truth, check_truth
 from shoal_agent.monitor.usual import UsualRequest
 from shoal_agent.monitor.weighing import Weighing, watched_of
 from shoal_agent.monitor.window import FinishedWindow
@@ -41,7 +43,8 @@ def _now() -> datetime:
 class Labelled:
     """What labels came to: who had answered, how many samples have a label, and how many were predicted right.
 
-    Of a composition, `members` is the same of those whose answers were used and whose labels are known.
+    `valued` samples have a true value, and `metrics` of the application's own were taken. Of a composition, `members`
+    is the same of those whose answers were used and whose labels are known.
     """
 
     model: str
@@ -49,6 +52,8 @@ class Labelled:
     labelled: int
     correct: int
     members: "tuple[Labelled, ...]" = ()
+    valued: int = 0
+    metrics: int = 0
 
 
 class _Edges(NamedTuple):
@@ -56,6 +61,7 @@ class _Edges(NamedTuple):
 
     sketch: BaselineEdges
     parts: PartsPlan
+    records: RecordPlan
     watched: WatchedShares | None
     """None: its drift is not weighed."""
 
@@ -98,6 +104,7 @@ class Monitor:
         """By the version's object; of windows that are not taken yet."""
         self._latest: UsualRequest | None = None
         self._answers = Answers(labels, monotonic)
+        self._remembers = labels.max_answers > 0
         self._weighing = Weighing()
         self._fates: dict[Fate, int] = dict.fromkeys(("taken", *REFUSED), 0)
         self._composed: Counter[tuple[str, int, str]] = Counter()
@@ -131,7 +138,8 @@ class Monitor:
             window = self._window(served)
             if window is not None:
                 sketch, parts = window
-                sketch.add(rows, answer_id, found, latency_ms, self._monotonic())
+                kept = numbers_of(served, outputs, len(rows)) if sketch.kind == "number" else found
+                sketch.add(rows, answer_id, kept, latency_ms, self._monotonic())
                 if parts.see_samples:
                     parts.observe(served, inputs, outputs, rows, found)
                 self._latest = self._usual[id(served)] = UsualRequest(served, _stream_of(served), sketch, parts)
@@ -176,16 +184,20 @@ class Monitor:
                     window.parts.note_misfit(misfit)
 
     def label(self, model: str | None, answer_id: str, labels: Sequence[int], version: int | None = None) -> Labelled:
-        """Count the true labels of one answer in the current window of the version that gave it, also of a trial's.
+        """Count the true labels of one answer, places among the model's outputs from 0; see `tell`."""
+        return self.tell(model, answer_id, Truth(labels=labels), version)
+
+    def tell(self, model: str | None, answer_id: str, truth: Truth, version: int | None = None) -> Labelled:
+        """Count what is known of one answer in the current window of the version that gave it, also of a trial's.
 
         Args:
             model: What was asked; None: whichever model has answered under this id.
             answer_id: What the answer is called.
-            labels: The true label of each of its samples, as places among the model's outputs from 0.
+            truth: What was true for each of its samples, and what the application has measured.
             version: Which version must have answered, if the application says so.
 
         Raises:
-            LabelError: They can not be counted; that is counted by its kind.
+            LabelError: It can not be counted, and nothing of it is; that is counted by its kind.
         """
         doing = f"taking the labels of answer {answer_id[:64]!r}{f' of {model}' if model is not None else ''}"
         with self._lock:
@@ -193,7 +205,7 @@ class Monitor:
                 window.sketch.answers.settle()
             try:
                 named = model if model is not None else self._answers.only_model(answer_id, doing)
-                counted = self._label(named, answer_id, labels, version, doing)
+                counted = self._tell(named, answer_id, truth, version, doing)
             except LabelError as error:
                 self._fates[error.fate] += 1
                 raise
@@ -213,17 +225,24 @@ class Monitor:
         with self._lock:
             return dict(self._composed)
 
-    def _label(self, model: str, answer_id: str, labels: Sequence[int], version: int | None, doing: str) -> Labelled:
+    def _tell(self, model: str, answer_id: str, truth: Truth, version: int | None, doing: str) -> Labelled:
         answer = self._answers.find(model, answer_id, version, doing)
         if answer.classes is not None:
-            return self._label_composed(answer, answer.classes, labels, doing)
+            return self._label_composed(answer, answer.classes, truth.of_composition(doing), doing)
         edges = self._edges.get(answer.stream)
         if edges is None:
             message = f"{doing}: version {answer.stream[1]} has answered, which is watched no more"
             raise LabelError("late", message)
-        correct = answer.correct(labels, edges.sketch.classes, doing)
-        self._answers.settle(answer)
-        return self._count(answer.stream, edges, len(labels), correct)
+        window = self._windows.get(answer.stream)
+        correct = check_truth(truth, answer, edges.records, window.sketch.truths if window else None, doing)
+        sketch = self._open(answer.stream, edges).sketch
+        sketch.add_truth(truth, answer, correct)
+        if truth.labels is not None or truth.values is not None:
+            self._answers.settle(answer)
+        if truth.metrics:
+            self._answers.note_measured(answer)
+        labelled, valued = len(truth.labels or ()), len(truth.values or ())
+        return Labelled(answer.stream[0], answer.stream[1], labelled, correct, (), valued, len(truth.metrics))
 
     def _label_composed(self, answer: Answer, classes: int, labels: Sequence[int], doing: str) -> Labelled:
         """Count labels for a composition, and for each member those of the samples for which its answer was used."""
@@ -233,22 +252,17 @@ class Monitor:
             edges = self._edges.get(part.stream)
             if edges is None:  # it is watched no more
                 continue
-            labelled, right = part.counted(labels, edges.sketch.classes)
-            if labelled:
-                members.append(self._count(part.stream, edges, labelled, right))
+            truth, predicted = part.counted(labels, edges.sketch.classes)
+            if len(truth):
+                told = Truth(labels=truth.tolist())
+                right = int((truth == predicted).sum())
+                self._open(part.stream, edges).sketch.add_truth(told, Answer(part.stream, "", predicted), right)
+                members.append(Labelled(part.stream[0], part.stream[1], len(truth), right))
         self._answers.settle(answer)
         name, version, _ = answer.stream
         self._composed[name, version, "labelled"] += len(labels)
         self._composed[name, version, "correct"] += correct
         return Labelled(name, version, len(labels), correct, tuple(members))
-
-    def _count(self, stream: StreamKey, edges: _Edges, labelled: int, correct: int) -> Labelled:
-        """Count labels of one answer in the current window of the version that gave it."""
-        sketch = self._open(stream, edges).sketch
-        sketch.labelled_answers += 1
-        sketch.labelled += labelled
-        sketch.correct += correct
-        return Labelled(stream[0], stream[1], labelled, correct)
 
     def take_windows(self, now: datetime, config: DesiredConfig) -> list[FinishedWindow]:
         """Return the windows that are full (`window_requests`) or old enough (`window_s`), and forget them.
@@ -294,7 +308,7 @@ class Monitor:
         window = self._windows.get(key)
         if window is None:
             remember = partial(self._answers.remember, key)
-            sketch = WindowSketch(edges.sketch, self._clock(), self._budget, remember)
+            sketch = WindowSketch(edges.sketch, self._clock(), self._budget, remember, edges.records)
             window = self._windows[key] = _Watched(sketch, WindowParts(edges.parts))
         return window
 
@@ -309,7 +323,8 @@ class Monitor:
             baseline = served.manifest.baseline
             read = BaselineEdges.of(baseline)
             parts = PartsPlan.of(baseline, read.features, read.confidence)
-            edges = _Edges(read, parts, watched_of(baseline, read.features))
+            records = RecordPlan.of(answer_kind(served.manifest), baseline, read.confidence, is_kept=self._remembers)
+            edges = _Edges(read, parts, records, watched_of(baseline, read.features))
         except NumericsError as error:
             log.warning("model %s version %d is served but not watched: %s", served.name, served.version, error)
         mine = [one for one in self._edges if one[0] == served.name]

@@ -75,3 +75,13 @@ def scores_of(served: ServedModel, outputs: Mapping[str, Array], samples: int) -
     with np.errstate(over="ignore"):
         scores: NDArray[np.float32] = output.reshape(samples, -1).astype(np.float32, copy=False)
     return scores
+
+
+def numbers_of(served: ServedModel, outputs: Mapping[str, Array], samples: int) -> NDArray[np.float32]:
+    """Return the first output as (n, 1) float32; no rows where it is not one number a sample."""
+    output = outputs[served.manifest.outputs[0].name]
+    if output.size != samples or output.dtype.kind != "f":
+        return np.empty((0, 1), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        numbers: NDArray[np.float32] = output.reshape(samples, 1).astype(np.float32, copy=False)
+    return numbers

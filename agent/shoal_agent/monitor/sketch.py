@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from shoal_agent.monitor.answer_sketch import AnswerSketch, Remember
+from shoal_agent.monitor.answers import Answer
 from shoal_agent.monitor.budget import SketchBudget
 from shoal_agent.monitor.feature_sketch import FeatureSketch
+from shoal_agent.monitor.records import RecordPlan
+from shoal_agent.monitor.truths import Truth, WindowTruths
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_contract.manifest import Baseline
-from shoal_contract.telemetry import MAX_PACKED_CHARS, DriftEvidenceTold, SketchCounts
+from shoal_contract.telemetry import MAX_PACKED_CHARS, DriftEvidenceTold, SketchCounts, WindowPart
 from shoal_numerics import Histogram, HistogramEdges, pack_counts
 
 if TYPE_CHECKING:
@@ -56,16 +59,27 @@ class WindowSketch:
         started_at: When the window began.
         budget: Says how many rows are sketched.
         remember: Is given each answer, see `AnswerSketch`.
+        plan: What is kept of answers beside their labels.
     """
 
-    def __init__(self, edges: BaselineEdges, started_at: datetime, budget: SketchBudget, remember: Remember) -> None:
+    def __init__(
+        self,
+        edges: BaselineEdges,
+        started_at: datetime,
+        budget: SketchBudget,
+        remember: Remember,
+        plan: RecordPlan,
+    ) -> None:
         self.started_at = started_at
         self.errors = 0
         self.labelled_answers = 0
         self.labelled = 0
         self.correct = 0
         self.features = FeatureSketch(edges.features, budget)
-        self.answers = AnswerSketch(edges.confidence, edges.classes, remember)
+        self.answers = AnswerSketch(plan, remember)
+        self.truths = WindowTruths(plan)
+        self.kind = plan.kind
+        self._has_slices = bool(plan.slices)
 
     def add(
         self,
@@ -80,12 +94,31 @@ class WindowSketch:
         Args:
             rows: (n, features) float32, one row a sample; NaN counts as missing. Copied.
             answer_id: What the answer is called.
-            scores: (n, classes) float32 of each sample, or without rows where the model has none. Copied.
+            scores: (n, classes) float32 of each sample, (n, 1) of numbers, or without rows where the model has none.
+                Copied.
             latency_ms: The time that the request took.
             now_s: The monotonic clock.
         """
         self.features.add(rows, now_s)
-        self.answers.add(answer_id, scores, latency_ms, now_s)
+        self.answers.add(answer_id, scores, latency_ms, now_s, rows if self._has_slices else None)
+
+    def add_truth(self, truth: Truth, answer: Answer, correct: int) -> None:
+        """Count what is known of one answer, once it was checked (`truths.check_truth`).
+
+        Args:
+            truth: What is known.
+            answer: Of which answer, whose labels had not come.
+            correct: How many of its samples were predicted right.
+        """
+        self.labelled_answers += 1
+        predicted = answer.predicted
+        if predicted is not None and truth.labels is not None:
+            self.labelled += len(truth.labels)
+            self.correct += correct
+            self.truths.add_labels(truth.labels, predicted, answer.records)
+        if truth.values is not None:
+            self.truths.add_numbers(truth.values, answer.records)
+        self.truths.add_metrics(truth.metrics)
 
     def close(self) -> None:
         """Count no more; what is shared with other windows is touched for the last time."""
@@ -107,6 +140,10 @@ class WindowSketch:
         counted = self.features.finish()
         predictions, confidence, latency = self.answers.finish()
         packed = _packed(counted)
+        performance, unfit = self.truths.finish()
+        left_out: dict[WindowPart, str] = {"features": packed.why} if packed.why else {}
+        if unfit:
+            left_out["performance"] = unfit
         return FinishedWindow(
             model=model,
             version=version,
@@ -124,8 +161,9 @@ class WindowSketch:
             labelled=self.labelled,
             correct=self.correct,
             unsketched=self.features.seen - packed.samples,
-            left_out={"features": packed.why} if packed.why else None,
+            left_out=left_out or None,
             evidence=weigh(counted) if weigh is not None else None,
+            performance=performance,
         )
 
 

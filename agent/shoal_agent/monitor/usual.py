@@ -33,7 +33,9 @@ class UsualRequest:
         self._float32 = np.dtype(np.float32)
         self._input = watched[0]
         self._row_bytes = sketch.features.row_bytes if is_plain else -1
-        self._output = manifest.outputs[0].name if baseline.predictions else None
+        self._output = manifest.outputs[0].name if sketch.kind != "other" else None
+        self._is_scored = sketch.kind == "classes"
+        self._has_slices = bool(baseline.slices)
 
     def count(
         self,
@@ -66,7 +68,8 @@ class UsualRequest:
                 return False
             scored = scores.tobytes()
         self._features.add_one(features, now_s)
-        self._answers.add_one(answer_id, scored, latency_ms, now_s)
+        row = features.reshape(1, -1) if self._has_slices else None
+        self._answers.add_one(answer_id, scored, latency_ms, now_s, row)
         if self._parts is not None:
             self._show(self._parts, inputs, outputs)
         return True
@@ -76,5 +79,6 @@ class UsualRequest:
         served = self.served()
         if served is not None:
             row = inputs[self._input].reshape(1, -1)
-            scores = outputs[self._output].reshape(1, -1) if self._output is not None else np.empty((0, 1), np.float32)
+            asked = self._output if self._is_scored else None
+            scores = outputs[asked].reshape(1, -1) if asked is not None else np.empty((0, 1), np.float32)
             parts.observe(served, inputs, outputs, row, scores)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shoal_contract.embedding import EmbeddingCounts
+from shoal_contract.performance import PerformanceCounts
 from shoal_contract.slices import SliceCounts
 from shoal_contract.telemetry import DriftEvidenceTold, OutboxPosition, SchemaMisfits, SketchCounts, Window, WindowPart
 
@@ -35,6 +36,7 @@ class FinishedWindow:
     misfits: SchemaMisfits | None = None
     left_out: Mapping[WindowPart, str] | None = None
     evidence: DriftEvidenceTold | None = None
+    performance: PerformanceCounts | None = None
 
     def to_message(self, outbox: OutboxPosition) -> Window:
         """Return the wire message at its place in the outbox."""
@@ -62,4 +64,5 @@ class FinishedWindow:
             misfits=self.misfits,
             left_out=dict(self.left_out) if self.left_out else None,
             evidence=self.evidence,
+            performance=self.performance,
         )

@@ -8,7 +8,18 @@ from shoal_contract.ids import Name
 
 GroupBy = Literal["model", "version", "group", "feature"]
 """`group` is the devices' group, as they enrolled into one; `feature` an input that drifts."""
-MetricName = Literal["accuracy", "p95_latency", "error_rate"]
+MetricName = Literal[
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "auc",
+    "mae",
+    "rmse",
+    "estimated_accuracy",
+    "p95_latency",
+    "error_rate",
+]
 Seconds = Annotated[float, Field(ge=0, le=30 * 86_400, allow_inf_nan=False)]
 _DAY_S: Final = 86_400.0
 Groups = Annotated[tuple[GroupBy, ...], Field(max_length=4)]

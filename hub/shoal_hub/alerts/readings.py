@@ -102,8 +102,11 @@ def _metric(session: Session, condition: MetricCondition, tallies: WindowTallies
         yield _judged(condition, metric, one, threshold)
 
 
-def _judged(condition: MetricCondition, metric: Metric, one: Measured, threshold: float) -> Reading:
+def _judged(condition: MetricCondition, metric: Metric, one: Measured, threshold: float | None) -> Reading:
     labels = dict(one.labels)
+    if threshold is None:
+        message = f"no threshold of {condition.metric} is set for {one.model}: shoal alerts thresholds {one.model}"
+        return Reading(key_of(one.labels), labels, None, message, one.value, None)
     if one.value is None or one.samples < condition.min_samples:
         message = f"{one.samples} {metric.of} in {condition.window_s:g} s, fewer than {condition.min_samples}"
         return Reading(key_of(one.labels), labels, None, message, one.value, threshold)

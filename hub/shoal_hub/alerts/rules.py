@@ -60,6 +60,12 @@ BUILT_IN: Final[dict[str, AlertRule]] = {
     "accuracy-low": AlertRule(
         when=MetricCondition(metric="accuracy", window_s=3600.0), summary="A model is right less often than it should"
     ),
+    "precision-low": AlertRule(
+        when=MetricCondition(metric="precision", window_s=3600.0), summary="What a model finds is wrong too often"
+    ),
+    "recall-low": AlertRule(
+        when=MetricCondition(metric="recall", window_s=3600.0), summary="A model misses too much of what it should find"
+    ),
     "latency-high": AlertRule(when=MetricCondition(metric="p95_latency"), summary="A model answers slowly"),
     "errors-high": AlertRule(
         when=MetricCondition(metric="error_rate"), severity="critical", summary="Requests to a model fail"

@@ -26,15 +26,16 @@ class Thresholds:
         """Read all of them."""
         return cls({(row.model, row.metric): row.value for row in session.exec(select(AlertThreshold))})
 
-    def of(self, model: str, metric: MetricName) -> float:
-        """Return what counts for a model."""
+    def of(self, model: str, metric: MetricName) -> float | None:
+        """Return what counts for a model; None: nothing does, as none is set and the metric has none of its own."""
         return self.given.get((model, metric), METRICS[metric].default)
 
 
 def thresholds_of(session: Session, model: str) -> dict[MetricName, float]:
-    """Return every metric's threshold of one model."""
+    """Return the threshold of one model for each metric that has one."""
     known = Thresholds.read(session)
-    return {metric: known.of(model, metric) for metric in METRICS}
+    found = ((metric, known.of(model, metric)) for metric in METRICS)
+    return {metric: threshold for metric, threshold in found if threshold is not None}
 
 
 def set_thresholds(

@@ -35,6 +35,7 @@ from shoal_hub.cli import (
 )
 from shoal_hub.cli.login import login
 from shoal_hub.cli.output import cell, errors
+from shoal_hub.cli.performance import performance
 from shoal_hub.cli.serve import serve
 from shoal_hub.cli.watching import drift_app, events
 from shoal_hub.errors import HubError
@@ -77,6 +78,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
 app.command(epilog="Example: shoal serve --model iris@production --workers 4")(serve)
 app.command(epilog="Example: shoal events --follow")(events)
+app.command(epilog="Example: shoal performance digits --by device --since 7d")(performance)
 
 
 def main() -> None:

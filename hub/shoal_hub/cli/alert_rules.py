@@ -53,7 +53,13 @@ def add(
     file: Annotated[
         Path | None, typer.Option(dir_okay=False, exists=True, help="JSON of the whole rule, in place of options.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="When accuracy, p95_latency or error_rate is too bad.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="When it is too bad: accuracy, precision, recall, f1, auc, mae, rmse, estimated_accuracy, "
+            "p95_latency or error_rate."
+        ),
+    ] = None,
     drift: Annotated[bool, typer.Option("--drift", help="When inputs have drifted.")] = False,
     offline_share: Annotated[float | None, typer.Option(help="When this share of devices is offline, 0 to 1.")] = None,
     offline_count: Annotated[int | None, typer.Option(help="When so many devices are offline.")] = None,

@@ -114,7 +114,11 @@ def thresholds(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is too bad for a model, by metric, or change it: accuracy, p95_latency in ms, error_rate."""
+    """Show what is too bad for a model, by metric, or change it.
+
+    Metrics are accuracy, precision, recall, f1, auc, mae, rmse, estimated_accuracy, p95_latency in ms, error_rate; f1,
+    auc, mae and rmse have no threshold until one is set.
+    """
     changed = dict(_setting(one) for one in sets or ())
     with connect() as client:
         found = client.alerts.thresholds(model)

@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from shoal_hub.console.interval import WIDTH, interval_of
+from shoal_hub.console.trend import TREND_HEIGHT, TREND_WIDTH
 from shoal_hub.traffic.ledger import DeviceMonth
 
 _POLICY: Final = (
@@ -66,3 +67,4 @@ _environment = Environment(
 )
 _environment.filters |= {"ago": ago, "size": size, "size_of": size_of, "number": number, "interval": interval_of}
 _environment.globals["interval_width"] = WIDTH
+_environment.globals |= {"trend_width": TREND_WIDTH, "trend_height": TREND_HEIGHT}

@@ -10,6 +10,7 @@ import numpy as np
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import LATENCY_EDGES_MS, SketchCounts, Window
 from shoal_hub.errors import InvalidInputError
+from shoal_hub.monitoring.performance_check import check_performance
 from shoal_hub.monitoring.quarantine import QuarantineError
 from shoal_numerics import Histogram, HistogramEdges, NumericsError, unpack_counts
 
@@ -46,6 +47,7 @@ def check_window(window: Window, baseline: Baseline, reference: Histogram) -> Pa
     _check_totals(window, where)
     _check_lengths(window, baseline, where)
     _check_parts(window, baseline, where)
+    check_performance(window, baseline, where)
     rows, bins = reference.edges.padded_shape
     found = (window.features.rows, window.features.bins, window.missing.rows, window.missing.bins)
     if found != (rows, bins, rows, 1):

@@ -34,6 +34,7 @@ class WindowRow(SQLModel, table=True):
         Index("ix_windows_stream", "device_id", "model", "version", "id"),
         Index("ix_windows_device", "model", "device_id", "started_at"),
         Index("ix_windows_received", "received_at"),
+        Index("ix_windows_ended", "model", "ended_at"),
         {"info": UNAUDITED},
     )
 
@@ -69,6 +70,7 @@ class WindowRow(SQLModel, table=True):
     left_out: dict[str, str] | None = Field(
         default=None, sa_type=_JSON, description="what the window does not tell, and why"
     )
+    performance: dict[str, Any] | None = Field(default=None, sa_type=_JSON, description="contract PerformanceCounts")
 
 
 class QuarantinedWindow(SQLModel, table=True):

@@ -90,6 +90,7 @@ def _row(device_id: str, window: Window, packed: Packed, now: datetime) -> Windo
         slices=[one.model_dump(mode="json") for one in window.slices] if window.slices is not None else None,
         misfits=window.misfits.model_dump(mode="json") if window.misfits is not None else None,
         left_out={str(part): why for part, why in window.left_out.items()} if window.left_out else None,
+        performance=window.performance.model_dump(mode="json", exclude_none=True) if window.performance else None,
     )
 
 
@@ -102,6 +103,8 @@ def _check_new(session: Session, row: WindowRow) -> None:
         col(WindowRow.missing),
         col(WindowRow.labelled),
         col(WindowRow.correct),
+        # Of a window that holds true values or metrics alone, nothing else tells.
+        *((col(WindowRow.performance),) if row.performance is not None else ()),
     )
     latest: Any = (
         select_columns(*columns)
@@ -113,7 +116,8 @@ def _check_new(session: Session, row: WindowRow) -> None:
         .order_by(col(WindowRow.id).desc())
         .limit(_REMEMBERED)
     )
-    mine = (row.started_at, row.requests, row.features, row.missing, row.labelled, row.correct)
+    beside = () if row.performance is None else (row.performance,)
+    mine = (row.started_at, row.requests, row.features, row.missing, row.labelled, row.correct, *beside)
     if mine in map(tuple, session.connection().execute(latest)):
         raise QuarantineError("duplicate", f"reading a window of {row.model} version {row.version}: it has come before")
 

@@ -20,6 +20,7 @@ from shoal_contract.limits import MAX_WATCHED_LABELS
 from shoal_contract.manifest import Baseline
 from shoal_hub.errors import HubError, InvalidInputError
 from shoal_hub.registry.baseline import MAX_EMBEDDED, Reference, baseline_of
+from shoal_hub.registry.calibration import calibration_of, labels_of
 from shoal_hub.registry.gate import check_bundle_file
 from shoal_hub.registry.limits import BundleLimits
 from shoal_numerics.tensors import NUMPY_TYPES
@@ -82,10 +83,14 @@ def inspect(folder: Path, limits: BundleLimits) -> Inspection:
     calibration = _inputs(folder / CALIBRATION_FILE, bundle)
     test = _inputs(folder / TEST_FILE, bundle) if TEST_FILE in bundle.files else None
     try:
-        scores, embedded = _run(folder / ONNX_FILE, bundle, calibration, test)
+        scores, embedded, sure = _run(folder / ONNX_FILE, bundle, calibration, test)
     except DataError as error:
         raise InvalidInputError(str(error), _REMEDY) from error
-    return Inspection(baseline=baseline_of(bundle, Reference(calibration, scores, embedded)))
+    baseline = baseline_of(bundle, Reference(calibration, scores, embedded))
+    if scores is not None and TEST_FILE in bundle.files:
+        told = calibration_of(baseline, sure, labels_of(folder / TEST_FILE, len(sure), len(bundle.labels)))
+        baseline = baseline.model_copy(update={"calibration": told})
+    return Inspection(baseline=baseline)
 
 
 def _check_names(found: set[str], named: set[str]) -> None:
@@ -119,12 +124,13 @@ def _inputs(path: Path, bundle: Bundle) -> Arrays:
 
 def _run(
     path: Path, bundle: Bundle, calibration: Arrays, test: Arrays | None
-) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.float32]]:
     """Run the model on all data, and see that samples lie where the bundle says.
 
     Returns:
         The first output for the calibration's samples, (n, labels), None where it is none of scores that are watched;
-        and the one that is embedded, (n, values), of the first samples, None where none is.
+        the one that is embedded, (n, values), of the first samples, None where none is; and the first output for the
+        test's samples, (m, labels), without rows where there are none.
 
     Raises:
         DataError: The model does not load, does not run, or answers samples together otherwise than alone.
@@ -133,22 +139,27 @@ def _run(
     model = OnnxModel(path, [spec.name for spec in bundle.outputs], is_batched=bundle.batching is None)
     if bundle.batching is None and all(spec.shape[:1] == (-1,) for spec in bundle.inputs):
         model.check_apart(calibration)
-    if test is not None:
-        for _ in model.runs(test):
-            pass
     labels = len(bundle.labels) if 1 < len(bundle.labels) <= MAX_WATCHED_LABELS else 0
     scores: list[NDArray[np.float32]] = []
+    sure = [np.empty((0, labels), dtype=np.float32)]
+    for outputs in model.runs(test) if test is not None else ():
+        rows = _scores_of(outputs[bundle.outputs[0].name], bundle, labels)
+        sure += [] if rows is None else [rows]
     embedded: list[NDArray[np.float32]] = []
     for outputs in model.runs(calibration):
-        first = outputs[bundle.outputs[0].name]
-        rows = first if bundle.batching is None else first.reshape(1, -1)
-        if rows.shape[1:] == (labels,) and rows.dtype.kind in "fiu":
-            scores.append(rows.astype(np.float32))
+        rows = _scores_of(outputs[bundle.outputs[0].name], bundle, labels)
+        scores += [] if rows is None else [rows]
         if bundle.embedded is not None and sum(map(len, embedded)) < MAX_EMBEDDED:
             embedded.append(_embedded_rows(outputs[bundle.embedded], bundle))
     found = np.concatenate(scores) if scores else np.empty((0, labels), dtype=np.float32)
     is_scored = labels and len(found) == len(next(iter(calibration.values())))
-    return found if is_scored else None, _joined(embedded, bundle)
+    return found if is_scored else None, _joined(embedded, bundle), np.concatenate(sure)
+
+
+def _scores_of(first: NDArray[Any], bundle: Bundle, labels: int) -> NDArray[np.float32] | None:
+    """Return the first output as (n, labels) float32 scores; None where it is none."""
+    rows = first if bundle.batching is None else first.reshape(1, -1)
+    return rows.astype(np.float32) if rows.shape[1:] == (labels,) and rows.dtype.kind in "fiu" else None
 
 
 def _embedded_rows(output: NDArray[Any], bundle: Bundle) -> NDArray[np.float32]:

@@ -10,8 +10,10 @@ from shoal_agent.monitor.answer_sketch import BUFFER_ANSWERS, BUFFER_SCORES, Ans
 from shoal_agent.monitor.answers import Given
 from shoal_agent.monitor.budget import SketchBudget
 from shoal_agent.monitor.feature_sketch import FeatureSketch
+from shoal_agent.monitor.records import RecordPlan
 from shoal_agent.settings import MonitorSettings
 from shoal_numerics import HistogramEdges
+from shoal_numerics.label_counts import LabelLayout
 from shoal_numerics.window_counts import MAX_SMALL_ROWS
 
 GENEROUS = MonitorSettings(max_values_per_s=1e12)
@@ -68,11 +70,14 @@ def test_rows_that_the_window_has_no_room_for_are_left_out(monkeypatch: pytest.M
 def test_waiting_answers_are_bounded_in_number_and_bytes(classes: int) -> None:
     given: list[str] = []
 
-    def remember(answers: Sequence[Given], labels: NDArray[np.int32]) -> None:
+    def remember(answers: Sequence[Given], labels: NDArray[np.int32], records: bytes) -> None:
         assert len(labels) == sum(samples for _, samples, _ in answers)
+        assert len(records) == plan.record_bytes * len(labels)
         given.extend(answer_id for answer_id, _, _ in answers)
 
-    sketch = AnswerSketch(HistogramEdges.uniform(0, 1, 10), min(classes, 1024), remember)
+    layout = LabelLayout(min(classes, 1024), 10, 0)
+    plan = RecordPlan("classes", layout, HistogramEdges.uniform(0, 1, 10), (), np.empty(0, dtype=np.int64))
+    sketch = AnswerSketch(plan, remember)
     scores = np.zeros((1, classes), dtype=np.float32)
     sketch.add("first", scores, 1.0, 0.0)
     for number in range(2 * BUFFER_ANSWERS):

@@ -9,8 +9,9 @@ from sqlmodel import Session, select
 from tests.hub.alerts.conftest import SLOW, URL, Alerts
 from tests.simulators.rows import add_version
 
-from shoal_hub.alerts import tallies
+from shoal_hub.alerts.minutes import MinuteTallies
 from shoal_hub.alerts.tables import AlertRow
+from shoal_hub.alerts.tallies import WindowTallies
 from shoal_hub.alerts.telling import Timing
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
@@ -71,7 +72,8 @@ def test_each_metric_has_a_threshold_of_its_own_that_a_model_may_change(
     alerts.look()
     assert alerts.states("m") == {}
     known = alerts.client.put(f"{URL}/thresholds/digits", json={"thresholds": {}}).json()["thresholds"]
-    assert known == {"accuracy": 0.85, "error_rate": 0.05, "p95_latency": 100.0}
+    floors = {"accuracy": 0.85, "estimated_accuracy": 0.85, "precision": 0.8, "recall": 0.8}
+    assert known == floors | {"error_rate": 0.05, "p95_latency": 100.0}, "others have none of their own"
     alerts.client.put(f"{URL}/thresholds/digits", json={"thresholds": {"accuracy": 0.9, "error_rate": 0.02}})
     alerts.look()
     assert alerts.states("m") == {"digits,1": "firing"}
@@ -121,13 +123,14 @@ def test_a_hub_that_starts_reads_its_past_over_some_looks_and_each_minute_once(
     for minutes in (1, 15, 25):
         alerts.windows(at=alerts.now - timedelta(minutes=minutes), errors=50)
     read: list[int] = []
-    really = tallies._read
+    really = MinuteTallies._read
 
-    def reading(session: Session, number: int) -> tallies.Tally:
-        read.append(number)
-        return really(session, number)
+    def reading(self: MinuteTallies[Any], session: Session, number: int) -> Any:
+        if isinstance(self, WindowTallies):
+            read.append(number)
+        return really(self, session, number)
 
-    monkeypatch.setattr(tallies, "_read", reading)
+    monkeypatch.setattr(MinuteTallies, "_read", reading)
     alerts.look()
     assert (alerts.states("errors"), len(read)) == ({}, 12), "two open minutes, and ten past ones, for four rules"
     alerts.look(times=2)
