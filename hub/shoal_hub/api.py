@@ -27,6 +27,8 @@ from shoal_hub.features import routes as feature_routes
 from shoal_hub.federation import routes as federation_routes
 from shoal_hub.jobs import routes as job_routes
 from shoal_hub.monitoring import routes as monitoring_routes
+from shoal_hub.observe import routes as observe_routes
+from shoal_hub.observe.requests import MeasuredRequests, templates_of
 from shoal_hub.operators import routes as operator_routes
 from shoal_hub.pins import routes as pin_routes
 from shoal_hub.registry import lifecycle_routes, record_routes
@@ -68,6 +70,7 @@ def create_app(hub: HubContext) -> FastAPI:
     install_console(app, hub.settings)
     app.add_middleware(BodyLimit, limit_of=_limit_of(hub))
     app.add_middleware(AuditedRequests)
+    app.add_middleware(MeasuredRequests, templates=_templates())
     hub.database.on_begin = watch_request
     return app
 
@@ -81,9 +84,15 @@ def _routes() -> list[BaseRoute]:
     """
     every = APIRouter()
     every.include_router(_api(), prefix=API)
+    every.include_router(observe_routes.router)
     for router in console_routers:
         every.include_router(router)
     return every.routes
+
+
+@cache
+def _templates() -> dict[object, str]:
+    return templates_of(_routes())
 
 
 async def _limit_enrolment(request: Request) -> None:  # a thread for this would cost more than it does

@@ -9,6 +9,7 @@ import logging
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
@@ -26,6 +27,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from shoal_hub.broker.config import MAX_INFLIGHT_MESSAGES
 from shoal_hub.errors import HubError
+from shoal_hub.meters import BROKER_CONNECTIONS, BROKER_UP
 from shoal_hub.mqtt_client import Arrival, BatchClient
 from shoal_hub.trust.ca import Identity
 
@@ -104,6 +106,8 @@ class Message:
     is_retained: bool
     acknowledge: Callable[[], None] = field(repr=False, compare=False)
     """Tells the broker, for QoS 1, that the message needs no second delivery."""
+    arrived_s: float = field(default_factory=time.monotonic, repr=False, compare=False)
+    """When it came, by the monotonic clock."""
 
 
 Event: TypeAlias = Connected | Disconnected | Message
@@ -234,6 +238,8 @@ class _Session:
         self._reason = "the hub stops"
         self._pending: dict[int, Future[None]] = {}
         self._rest_s = rest_s
+        self._name = endpoint.identity.certificate.stem
+        BROKER_UP.labels(self._name).set(0)
         self._client = self._make_client()
 
     def run(self, stopping: threading.Event) -> str:
@@ -323,6 +329,8 @@ class _Session:
     def _ready(self) -> None:
         self.is_ready = self.was_ready = True
         self._client.rest_s = self._rest_s
+        BROKER_UP.labels(self._name).set(1)
+        BROKER_CONNECTIONS.labels(self._name).inc()
         self._events.put(Connected())
 
     def _on_disconnect(self, _client: object, _data: object, _flags: object, code: ReasonCode, _p: object) -> None:
@@ -348,10 +356,12 @@ class _Session:
             self._reason = reason
         self.is_ready = False
         self.over.set()
+        BROKER_UP.labels(self._name).set(0)
 
     def _close(self) -> None:
         self.is_ready = False
         self.over.set()
+        BROKER_UP.labels(self._name).set(0)
         self._client.disconnect()
         self._client.loop_stop()
         # The callbacks tie client and session into a circle; untied, the client's sockets are closed at once.

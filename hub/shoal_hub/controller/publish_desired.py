@@ -21,6 +21,7 @@ from shoal_hub.broker.config import MAX_INFLIGHT_MESSAGES
 from shoal_hub.bulk import Query
 from shoal_hub.database import Database, as_texts, is_among
 from shoal_hub.devices.tables import DesiredRow
+from shoal_hub.meters import DESIRED_PUBLISHED
 from shoal_hub.transfer.publishing import Publisher
 from shoal_hub.transfer.tables import Watermark
 
@@ -118,6 +119,7 @@ class DesiredPublisher:
             for device_id, future in sent:
                 future.result(_CONFIRM_TIMEOUT_S)
                 self._pending.pop(device_id, None)
+            DESIRED_PUBLISHED.inc(len(sent))
         for device_id in batch:
             self._pending.pop(device_id, None)
 

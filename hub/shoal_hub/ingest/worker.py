@@ -26,6 +26,7 @@ from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.reading import Reader, sender
 from shoal_hub.ingest.receive import Received
 from shoal_hub.ingest.refusal import may_pass
+from shoal_hub.meters import INGEST_COMMIT_SECONDS, INGEST_DROPPED, INGEST_LAG_SECONDS, INGEST_WAITING
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.wake import INGEST, wake
@@ -129,6 +130,7 @@ class IngestWorker:
 
     def _take_batch(self, wait_s: float = _POLL_S) -> None:
         events = _drain(self._events, self._gathers_until_s, wait_s)
+        INGEST_WAITING.set(self._events.qsize())
         if not events:
             return
         began_cpu_s = time.thread_time()
@@ -144,6 +146,7 @@ class IngestWorker:
             for message in messages:
                 message.acknowledge()
         if messages:
+            INGEST_LAG_SECONDS.observe(time.monotonic() - min(message.arrived_s for message in messages))
             gather_s = min(_GATHER_RATIO * (time.thread_time() - began_cpu_s), _LONGEST_GATHER_S)
             self._gathers_until_s = time.monotonic() + gather_s
 
@@ -151,7 +154,8 @@ class IngestWorker:
         now = utc_now()
         while not self._stopping.is_set():
             try:
-                committed = self._committer.commit(received, now)
+                with INGEST_COMMIT_SECONDS.time():
+                    committed = self._committer.commit(received, now)
             except Exception as error:
                 if not may_pass(error):
                     raise
@@ -197,6 +201,7 @@ class IngestWorker:
         """Clear what a device has left retained at the broker and nobody may: it would fill the broker's memory."""
         if not (message.is_retained and message.payload) or message.topic.endswith(_RETAINED):
             return
+        INGEST_DROPPED.labels("retained").inc()
         self._warn(sender(message.topic), "they were sent as retained, which only presence and reported states may be")
         try:
             connection.publish(message.topic, b"", retain=True)

@@ -19,6 +19,7 @@ from shoal_hub.context import HubContext
 from shoal_hub.database import Database
 from shoal_hub.events.changes import ChangeFeed
 from shoal_hub.mqtt import Connection, Event, Message, Subscription
+from shoal_hub.observe.listener import MetricsListener
 from shoal_hub.processes.ready import mark_ready
 from shoal_hub.processes.signals import follow_supervisor
 from shoal_hub.registry.artifacts import ArtifactStore
@@ -152,8 +153,13 @@ def run(settings: Settings) -> None:
         ws="none",
         timeout_graceful_shutdown=_DRAIN_S,
     )
+    listener = MetricsListener(settings.metrics_address, hub.metrics) if settings.metrics_address else None
     follow_supervisor()
     words.start()
+    if listener is not None:
+        listener.start()
     _Server(config, settings, authority).run()
+    if listener is not None:
+        listener.stop()
     words.stop()
     database.close()
