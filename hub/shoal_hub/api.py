@@ -36,6 +36,7 @@ from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.sites import routes as site_routes
+from shoal_hub.tracing.requests import TracedRequests
 from shoal_hub.traffic import routes as traffic_routes
 from shoal_hub.transfer import device_routes as device_fetch_routes
 from shoal_hub.trials import routes as trial_routes
@@ -70,6 +71,7 @@ def create_app(hub: HubContext) -> FastAPI:
     install_console(app, hub.settings)
     app.add_middleware(BodyLimit, limit_of=_limit_of(hub))
     app.add_middleware(AuditedRequests)
+    app.add_middleware(TracedRequests, templates=_templates())
     app.add_middleware(MeasuredRequests, templates=_templates())
     hub.database.on_begin = watch_request
     return app

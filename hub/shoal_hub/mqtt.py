@@ -25,6 +25,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from shoal_contract.trace_context import TraceContext
 from shoal_hub.broker.config import MAX_INFLIGHT_MESSAGES
 from shoal_hub.errors import HubError
 from shoal_hub.meters import BROKER_CONNECTIONS, BROKER_UP
@@ -108,6 +109,8 @@ class Message:
     """Tells the broker, for QoS 1, that the message needs no second delivery."""
     arrived_s: float = field(default_factory=time.monotonic, repr=False, compare=False)
     """When it came, by the monotonic clock."""
+    traces: tuple[TraceContext, ...] = field(default=(), repr=False, compare=False)
+    """What its sender says that it follows from; no signature covers it."""
 
 
 Event: TypeAlias = Connected | Disconnected | Message
@@ -178,7 +181,7 @@ class Connection:
             raise _not_connected(topic)
         return session.publish(topic, payload, qos=qos, retain=retain, properties=properties)
 
-    def tell(self, topic: str, payload: bytes) -> None:
+    def tell(self, topic: str, payload: bytes, properties: Mapping[str, str] = NONE) -> None:
         """Send one message at QoS 0, of which nobody hears whether it arrived: who needs it will ask again.
 
         Raises:
@@ -187,7 +190,7 @@ class Connection:
         session = self._session
         if session is None or not session.is_ready:
             raise _not_connected(topic)
-        session.tell(topic, payload)
+        session.tell(topic, payload, properties)
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
@@ -272,10 +275,10 @@ class _Session:
             _fail(future, _not_connected(topic))
         return future
 
-    def tell(self, topic: str, payload: bytes) -> None:
+    def tell(self, topic: str, payload: bytes, properties: Mapping[str, str]) -> None:
         """Send one message at QoS 0."""
         with self._client.gathering():  # so that nothing is noted of it
-            info = self._client.publish(topic, payload, qos=0)
+            info = self._client.publish(topic, payload, qos=0, properties=_user_properties(properties))
         if info.rc != paho.MQTT_ERR_SUCCESS:
             raise _not_connected(topic)
 
@@ -341,7 +344,8 @@ class _Session:
             if arrival.qos and not self.over.is_set():
                 self._client.ack(arrival.mid, arrival.qos)
 
-        self._events.put(Message(arrival.topic, arrival.payload, arrival.is_retained, acknowledge))
+        message = Message(arrival.topic, arrival.payload, arrival.is_retained, acknowledge, traces=arrival.traces)
+        self._events.put(message)
 
     def _on_publish(self, _client: object, _data: object, mid: int, code: ReasonCode, _p: object) -> None:
         future = self._pending.setdefault(mid, Future())

@@ -26,6 +26,7 @@ from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.reading import Reader, sender
 from shoal_hub.ingest.receive import Received
 from shoal_hub.ingest.refusal import may_pass
+from shoal_hub.ingest.traced import BatchTraces
 from shoal_hub.meters import INGEST_COMMIT_SECONDS, INGEST_DROPPED, INGEST_LAG_SECONDS, INGEST_WAITING
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
@@ -93,6 +94,7 @@ class IngestWorker:
         self._blobs = Connection(endpoints.blobs, [_shared(shared_group, "blob")], self._blob_events)
         self._stopping = threading.Event()
         self._gathers_until_s = 0.0
+        self._traces = BatchTraces(database, ())
         self._warned: dict[str, datetime] = {}
         self._reader = Reader(database, messages_per_s, self._warn, self._stopping)
 
@@ -138,6 +140,7 @@ class IngestWorker:
         for message in messages:
             self._clear_stray(self._control, message)
         received, strangers = self._reader.read(messages)
+        self._traces = BatchTraces(self._database, messages)
         if strangers and not self._stopping.is_set():
             self._refuse(strangers, utc_now())
         for start in range(0, len(received), BATCH_MESSAGES):  # one message may hold many
@@ -145,6 +148,7 @@ class IngestWorker:
         with self._control.gathering(), self._telemetry.gathering():
             for message in messages:
                 message.acknowledge()
+        self._traces.end()
         if messages:
             INGEST_LAG_SECONDS.observe(time.monotonic() - min(message.arrived_s for message in messages))
             gather_s = min(_GATHER_RATIO * (time.thread_time() - began_cpu_s), _LONGEST_GATHER_S)
@@ -193,7 +197,7 @@ class IngestWorker:
             if ack.blobs:
                 self._control.publish(topic, ack.to_bytes())
             else:
-                self._control.tell(topic, ack.to_bytes())
+                self._control.tell(topic, ack.to_bytes(), self._traces.properties_of(device_id))
         except MqttError as error:
             log.info("acknowledging to %s: %s; it will send again", device_id, error)
 

@@ -1,4 +1,4 @@
-"""All that the hub tells Prometheus, put together. What the database says is kept for a while and read by one at a time.
+"""All that the hub tells Prometheus, put together; what the database says is kept for a while, read by one at a time.
 
 However often somebody asks, and however many devices there are, it costs at most a hundredth of a core.
 """
@@ -22,7 +22,7 @@ from shoal_hub.counting import processes_collector
 from shoal_hub.database import Database, utc_now
 from shoal_hub.meters import METERS
 from shoal_hub.observe.activity import activity_families
-from shoal_hub.observe.fleet import device_families
+from shoal_hub.observe.fleet import device_families, report_families
 from shoal_hub.observe.processes import process_families
 from shoal_hub.observe.quality import Quality
 from shoal_hub.settings import Settings
@@ -83,6 +83,7 @@ class HubMetrics:
         quality = Quality(timedelta(seconds=settings.metrics_window_s), most)
         self._sections = (
             _Section("devices", lambda session, _: device_families(session)),
+            _Section("reports", lambda session, _: report_families(session)),
             _Section("activity", partial(_activity, most)),
             _Section("models", quality.families),
         )

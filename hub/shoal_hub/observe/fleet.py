@@ -1,6 +1,6 @@
 """The devices as the database has them: how many there are of each kind. No label names a device.
 
-A pass through all rows: in a large fleet this is most of what a scrape costs, and why answers are kept for a while.
+What they report takes a pass through all rows, which is why answers are kept for a while.
 """
 
 from collections import Counter
@@ -34,21 +34,17 @@ _BEHIND: Final = or_(
 
 
 def device_families(session: Session) -> Iterator[Metric]:
-    """Yield how many devices there are, by state and by the agent's version, and how many are behind."""
-    states, versions = _count_devices(session)
+    """Yield how many devices there are, by state, and how many wait."""
+    states: Counter[str] = Counter()
+    of_each: Any = select_columns(col(Device.presence), _IS_IN, func.count()).group_by(col(Device.presence), _IS_IN)
+    for presence, is_in, count in session.connection().execute(of_each):
+        states[presence if is_in else "revoked"] += count
     family = GaugeMetricFamily(
         "shoal_devices", "Enrolled devices, by presence; one that was revoked counts as that alone.", labels=["state"]
     )
     for state in ("online", "offline", "never", "revoked"):
         family.add_metric([state], states[state])
     yield family
-    yield _agents(versions)
-    behind = select_columns(func.count()).select_from(Device).join(DesiredRow, _SAME).where(_IS_IN, _ONLINE, _BEHIND)
-    yield GaugeMetricFamily(
-        "shoal_devices_behind",
-        "Devices that are online and do not report the desired state that stands.",
-        _one(session, behind),
-    )
     yield GaugeMetricFamily(
         "shoal_desired_states_stale",
         "Devices whose desired state is yet to be composed again.",
@@ -60,37 +56,35 @@ def device_families(session: Session) -> Iterator[Metric]:
     )
 
 
-_SAME: Final = col(DesiredRow.device_id) == col(Device.id)
-_ONLINE: Final = col(Device.presence) == "online"
-
-
-def _count_devices(session: Session) -> tuple[Counter[str], Counter[str]]:
-    """Count by state and by version in one pass through the rows."""
-    wanted: Any = select_columns(col(Device.presence), _IS_IN, _VERSION, func.count()).group_by(
-        col(Device.presence), _IS_IN, _VERSION
-    )
-    states: Counter[str] = Counter()
-    versions: Counter[str] = Counter()
-    for presence, is_in, version, count in session.connection().execute(wanted):
-        states[presence if is_in else "revoked"] += count
-        if is_in and version:
-            versions[str(version)[:_MOST_CHARS]] += count
-    return states, versions
-
-
-def _agents(versions: Counter[str]) -> Metric:
+def report_families(session: Session) -> Iterator[Metric]:
+    """Yield what devices report: by the agent's version, and how many are behind. It goes through all rows."""
     family = GaugeMetricFamily(
         "shoal_devices_by_agent",
         "Devices, by the agent's version that they report; the rarest versions together.",
         labels=["version"],
     )
+    versions: Counter[str] = Counter()
+    of_each: Any = select_columns(_VERSION, func.count()).where(_IS_IN).group_by(_VERSION)
+    for version, count in session.connection().execute(of_each):
+        if version:
+            versions[str(version)[:_MOST_CHARS]] += count
     told = sorted(versions.items(), key=lambda one: (-one[1], one[0]))
     for version, count in told[:_MOST_AGENTS]:
         family.add_metric([version], count)
     rest = sum(count for _, count in told[_MOST_AGENTS:])
     if rest:
         family.add_metric([OTHER], rest)
-    return family
+    yield family
+    behind = select_columns(func.count()).select_from(Device).join(DesiredRow, _SAME).where(_IS_IN, _ONLINE, _BEHIND)
+    yield GaugeMetricFamily(
+        "shoal_devices_behind",
+        "Devices that are online and do not report the desired state that stands.",
+        _one(session, behind),
+    )
+
+
+_SAME: Final = col(DesiredRow.device_id) == col(Device.id)
+_ONLINE: Final = col(Device.presence) == "online"
 
 
 def _one(session: Session, wanted: Any) -> int:  # noqa: ANN401 - a statement of one number

@@ -85,6 +85,8 @@ def _latency(text: str, sums: dict[tuple[str, int], Counts], told: list[tuple[st
     for model, version in told:
         counts = sums[model, version].latency
         if len(counts) == len(_EDGES_S):
-            buckets = list(zip(_EDGES_S, accumulate(int(one) for one in counts), strict=True))
-            family.add_metric([model, str(version)], buckets, None)  # what devices send has no sum
+            # Buckets alone: what devices send has no sum. The last one is the count.
+            for edge, up_to in zip(_EDGES_S, accumulate(int(one) for one in counts), strict=True):
+                labels = {"model": model, "version": str(version), "le": edge}
+                family.add_sample(f"{family.name}_bucket", labels, up_to)
     return family

@@ -25,6 +25,8 @@ from shoal_hub.processes.signals import follow_supervisor
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
 from shoal_hub.supervise.prepare import server_names
+from shoal_hub.tracing.export import start_tracing
+from shoal_hub.tracing.spans import stop_tracing
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
@@ -118,6 +120,7 @@ class _Server(uvicorn.Server):
 
 def run(settings: Settings) -> None:
     """Serve until the process is told to end."""
+    start_tracing(settings, "api")
     addresses = Addresses.read(settings)
     trust = settings.data / "trust"
     authority = DeviceAuthority.open(trust)
@@ -163,3 +166,4 @@ def run(settings: Settings) -> None:
         listener.stop()
     words.stop()
     database.close()
+    stop_tracing()
