@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from datetime import timedelta
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from shoal_hub.tracing.spans import Attributes, Kind, Span, trace_by
 
 _SERVICE: Final = "shoal-hub"
 _MOST_CHARS: Final = 1000
+_STOP_S: Final = 5.0
+"""How long the end of a process waits for its last spans to go; its supervisor waits for three times as long."""
 
 
 def start_tracing(settings: Settings, process: str) -> None:
@@ -42,7 +45,7 @@ def _open(process: str) -> "_OtelTracer":
         ) from error
     named = {"service.name": os.environ.get("OTEL_SERVICE_NAME", _SERVICE), "service.version": __version__}
     instance = {"service.instance.id": f"{socket.gethostname()}/{process}", "shoal.process": process}
-    provider = TracerProvider(resource=Resource.create(named | instance))
+    provider = TracerProvider(resource=Resource.create(named | instance), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return _OtelTracer(provider)
 
@@ -81,8 +84,10 @@ class _OtelTracer:
         return _OtelSpan(begun)
 
     def stop(self) -> None:
-        """Send what is left."""
-        self._provider.shutdown()
+        """Send what is left; a collector that does not answer is not waited for."""
+        ending = threading.Thread(target=self._provider.shutdown, name="traces-end", daemon=True)
+        ending.start()
+        ending.join(_STOP_S)
 
 
 class _OtelSpan:
