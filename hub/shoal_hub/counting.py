@@ -26,12 +26,14 @@ _locks: list[int] = []
 
 def note_ended(data: Path, name: str) -> None:
     """Forget what a process that has ended said of the moment; what it has counted stays."""
-    mark_process_dead(name, str(counts_folder(data)))
+    mark_process_dead(name, str(counts_folder(data)))  # type: ignore[no-untyped-call]  # the library leaves it untyped
 
 
 def processes_collector(of_this_process: CollectorRegistry) -> Collector:
     """Return what collects the counts of all processes; of this one, where it counts in memory."""
-    return MultiProcessCollector(None, _folder) if _folder else of_this_process
+    if not _folder:
+        return of_this_process
+    return MultiProcessCollector(None, _folder)  # type: ignore[no-untyped-call]
 
 
 def end_set_up() -> None:
@@ -47,9 +49,10 @@ def _set_up() -> tuple[str, str]:
         return "", "hub"
     Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     place = _take_place(Path(folder), name)
-    mark_process_dead(place, folder)  # what the one before knew of its connections
+    mark_process_dead(place, folder)  # type: ignore[no-untyped-call]  # what the one before knew of its connections
     os.environ[_LIBRARY] = folder
-    prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(lambda: place)
+    in_files = prometheus_client.values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]
+    prometheus_client.values.ValueClass = in_files
     return folder, name
 
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from shoal_hub.counting import PROCESS, end_set_up
 
-disable_created_metrics()  # when a series began tells a scraper nothing that a fall to zero does not
+disable_created_metrics()  # type: ignore[no-untyped-call]  # when a series began tells a scraper nothing that a fall to zero does not
 METERS: Final = CollectorRegistry(auto_describe=True)
 _FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SLOW_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -78,7 +78,8 @@ def record_device_events(session: Session, events: Sequence[tuple[str, Event]], 
     ]
     if rows:
         _ADD.execute(session, rows)
-        announce_events(session, [(str(row["kind"]), row["severity"]) for row in rows])
+        told = (event.body for _, event in events if not isinstance(event.body, BlobOffer))
+        announce_events(session, [(body.kind, _severity(body)) for body in told])
 
 
 _AMONG: Final = bindparam("ids", type_=String())

@@ -16,7 +16,7 @@ from shoal_contract.trace_context import TRACEPARENT, TraceContext
 from shoal_hub.database import Database
 from shoal_hub.mqtt import NONE, Message
 from shoal_hub.tracing.remembered import known_traces
-from shoal_hub.tracing.spans import Span, begin_span, is_tracing
+from shoal_hub.tracing.spans import Attributes, Span, begin_span, is_tracing
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class BatchTraces:
 
     def _begin(self, message: Message, context: TraceContext) -> None:
         device_id = message.topic.split("/")[_DEVICE]
-        attributes = {
+        attributes: Attributes = {
             "messaging.system": "mqtt",
             "messaging.operation.type": "process",
             "messaging.destination.name": message.topic,

@@ -7,14 +7,22 @@ from typing import Final
 
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.utils import floatToGoString
 from sqlmodel import Session
 
 from shoal_contract.telemetry import LATENCY_EDGES_MS
 from shoal_hub.alerts.tallies import Counts, WindowTallies
 
 _LABELS: Final = ["model", "version"]
-_EDGES_S: Final = (*(floatToGoString(edge / 1000) for edge in LATENCY_EDGES_MS), "+Inf")
+_EDGES_S: Final = (*(str(edge / 1000) for edge in LATENCY_EDGES_MS), "+Inf")
+_NUMBERS: Final = {
+    "requests": "Requests",
+    "errors": "Requests that got an error",
+    "samples": "Samples in answered requests",
+    "labelled": "Samples whose true label came back",
+}
+"""Of `Counts`, with what they are."""
+_PREFIX: Final = "shoal_model_recent_"
+_NAMES: Final = {"labelled": "labelled_samples"}
 
 
 class Quality:
@@ -40,16 +48,12 @@ class Quality:
         sums = self._sums(session, now)
         told = sorted(sums, key=lambda key: (-sums[key].requests, key))[: self._most]
         span = f"in windows that came in the last {self._window.total_seconds():g} s"
-        numbers = {
-            "requests": (f"Requests {span}.", lambda one: one.requests),
-            "errors": (f"Requests that got an error, {span}.", lambda one: one.errors),
-            "samples": (f"Samples in answered requests, {span}.", lambda one: one.samples),
-            "labelled_samples": (f"Samples whose true label came back, {span}.", lambda one: one.labelled),
-        }
-        for name, (text, read) in numbers.items():
-            family = GaugeMetricFamily(f"shoal_model_recent_{name}", text, labels=_LABELS)
+        for name, text in _NUMBERS.items():
+            family = GaugeMetricFamily(
+                f"shoal_model_recent_{_NAMES.get(name, name)}", f"{text} {span}.", labels=_LABELS
+            )
             for model, version in told:
-                family.add_metric([model, str(version)], read(sums[model, version]))
+                family.add_metric([model, str(version)], getattr(sums[model, version], name))
             yield family
         yield _ratio("error", f"Share of requests that got an error, {span}.", sums, told)
         yield _ratio("accuracy", f"Share of labelled samples that were answered right, {span}.", sums, told)
