@@ -11,6 +11,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from shoal_hub.counting import PROCESS, end_set_up
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # when a series began tells a scraper nothing that a fall to zero does not
+STANDING: Final = frozenset(
+    {"hub-api", "hub-controller", "hub-ingest-control", "hub-ingest-telemetry", "hub-ingest-blobs"}
+)
+"""The connections to the broker that are kept for as long as the hub runs."""
 METERS: Final = CollectorRegistry(auto_describe=True)
 _FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SLOW_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -126,3 +130,15 @@ for _reason in ("rate", "invalid", "unknown_device", "topic", "retained"):
 TRANSACTIONS: Final = TRANSACTION_SECONDS.labels(PROCESS)
 FAILED_TRANSACTIONS: Final = TRANSACTION_FAILURES.labels(PROCESS)
 end_set_up()
+
+
+def note_connection(name: str, *, is_up: bool) -> None:
+    """Tell whether one of the connections stands that the hub keeps; others come and go, and are not told of.
+
+    Args:
+        name: Whose it is, like `hub-controller`.
+        is_up: Whether it stands.
+    """
+    if name in STANDING:
+        BROKER_UP.labels(name).set(is_up)
+        BROKER_CONNECTIONS.labels(name).inc(is_up)

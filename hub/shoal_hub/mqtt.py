@@ -28,7 +28,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from shoal_contract.trace_context import TraceContext
 from shoal_hub.broker.config import MAX_INFLIGHT_MESSAGES
 from shoal_hub.errors import HubError
-from shoal_hub.meters import BROKER_CONNECTIONS, BROKER_UP
+from shoal_hub.meters import note_connection
 from shoal_hub.mqtt_client import Arrival, BatchClient
 from shoal_hub.trust.ca import Identity
 
@@ -242,7 +242,7 @@ class _Session:
         self._pending: dict[int, Future[None]] = {}
         self._rest_s = rest_s
         self._name = endpoint.identity.certificate.stem
-        BROKER_UP.labels(self._name).set(0)
+        note_connection(self._name, is_up=False)
         self._client = self._make_client()
 
     def run(self, stopping: threading.Event) -> str:
@@ -332,8 +332,7 @@ class _Session:
     def _ready(self) -> None:
         self.is_ready = self.was_ready = True
         self._client.rest_s = self._rest_s
-        BROKER_UP.labels(self._name).set(1)
-        BROKER_CONNECTIONS.labels(self._name).inc()
+        note_connection(self._name, is_up=True)
         self._events.put(Connected())
 
     def _on_disconnect(self, _client: object, _data: object, _flags: object, code: ReasonCode, _p: object) -> None:
@@ -360,12 +359,12 @@ class _Session:
             self._reason = reason
         self.is_ready = False
         self.over.set()
-        BROKER_UP.labels(self._name).set(0)
+        note_connection(self._name, is_up=False)
 
     def _close(self) -> None:
         self.is_ready = False
         self.over.set()
-        BROKER_UP.labels(self._name).set(0)
+        note_connection(self._name, is_up=False)
         self._client.disconnect()
         self._client.loop_stop()
         # The callbacks tie client and session into a circle; untied, the client's sockets are closed at once.

@@ -12,11 +12,12 @@ from shoal_hub.counts_folder import counts_environment, counts_folder, forget_co
 
 _COUNTS = """
 import os, sys
-from shoal_hub.meters import BROKER_UP, INGEST_MESSAGES, WINDOWS_TAKEN, CONTROLLER_PASS_SECONDS
+from shoal_hub.meters import INGEST_MESSAGES, WINDOWS_TAKEN, CONTROLLER_PASS_SECONDS, note_connection
 WINDOWS_TAKEN.inc(2)
 INGEST_MESSAGES.labels("event").inc(3)
 CONTROLLER_PASS_SECONDS.labels("tick").observe(0.02)
-BROKER_UP.labels("hub-ingest").set(1)
+note_connection("hub-api", is_up=True)
+note_connection("hub-alerts", is_up=True)
 assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ, "programs that it starts would count into the hub's files"
 assert "SHOAL_COUNTS_AS" not in os.environ
 print("counted", flush=True)
@@ -72,7 +73,7 @@ def test_several_of_one_name_each_have_their_own_and_are_summed_up(tmp_path: Pat
 
 def test_who_has_ended_has_no_connection_any_more_and_what_it_counted_stays(tmp_path: Path) -> None:
     run(tmp_path, "ingest")
-    assert told(tmp_path)["shoal_broker_connection_up"] == 1, "nobody has noticed yet"
+    assert told(tmp_path)["shoal_broker_connection_up"] == 1, "nobody has noticed yet; one that comes and goes is none"
     note_ended(tmp_path, "ingest")
     seen = told(tmp_path)
     assert "shoal_broker_connection_up" not in seen
