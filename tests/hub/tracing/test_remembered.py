@@ -43,10 +43,11 @@ def test_a_job_and_a_desired_state_follow_from_the_request_that_asked_last(datab
         for _ in range(2):
             with span("request", CALLER) as begun:
                 assert begun is not None
+                last = begun.context
                 mark_all_stale(session, [device])
                 job = enqueue(session, "delta", "", {}, by="ada").id
-        assert recall_desired(session, [device, "d-other"]) == {device: begun.context}
-        assert recall(session, [f"job/{job}"]) == {f"job/{job}": begun.context}
+        assert recall_desired(session, [device, "d-other"]) == {device: last}
+        assert recall(session, [f"job/{job}"]) == {f"job/{job}": last}
         assert known_traces(session, {CALLER.trace_id, "e" * 32}) == {CALLER.trace_id}
 
 
