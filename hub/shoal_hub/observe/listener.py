@@ -1,8 +1,10 @@
 """Metrics over plain HTTP at an address of their own, without a token: for a Prometheus on the same machine."""
 
 import logging
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -56,11 +58,13 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], metrics: HubMetrics) -> None:
         if ":" in address[0]:
-            import socket
-
             self.address_family = socket.AF_INET6
         self.metrics = metrics
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Bind, and ask nobody for this machine's name, as the library's own does."""
+        TCPServer.server_bind(self)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -112,10 +112,10 @@ def span(
         return
     context = begun.context
     token = _current.set(lambda: context)
-    error: BaseException | None = None
+    error: Exception | None = None
     try:
         yield begun
-    except BaseException as raised:
+    except Exception as raised:  # who has hung up, or ends the process, is no error
         error = raised
         raise
     finally:
@@ -135,10 +135,10 @@ def span_if_needed(name: str, parent: TraceContext, attributes: Attributes = NO_
         return begun.context if begun is not None else None
 
     token = _current.set(begin)
-    error: BaseException | None = None
+    error: Exception | None = None
     try:
         yield
-    except BaseException as raised:
+    except Exception as raised:  # who has hung up, or ends the process, is no error
         error = raised
         raise
     finally:
