@@ -28,6 +28,7 @@ from shoal_agent.cli_serving import (
     serving_settings,
 )
 from shoal_agent.cli_shedding import hard_option, priority_option, soft_option
+from shoal_agent.cli_tracing import tracing_option
 from shoal_agent.cli_updates import (
     budget_option,
     hold_command,
@@ -185,6 +186,7 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
 @features_folder_option
 @features_hooks_option
 @memory_options
+@tracing_option
 @click.option(
     "--log-level",
     type=click.Choice(_LOG_LEVELS, case_sensitive=False),
@@ -259,6 +261,7 @@ def run(
         capture_file=capture_file if may_capture else None,
         send_captures=CaptureSendSettings(is_allowed=send_captures),
         batch_jobs=BatchJobSettings(folders=batch_folders, may_send=send_batch_results),
+        otlp_endpoint=more["otlp_endpoint"],
     )
     run_agent(settings)
 

@@ -68,6 +68,7 @@ from shoal_agent.signer import DeviceSigner
 from shoal_agent.site import Site
 from shoal_agent.slots import open_slot_file
 from shoal_agent.telemetry import Telemetry, resident_bytes
+from shoal_agent.traces import open_traces
 from shoal_agent.trials import Arms, Shadow, Trials
 from shoal_agent.tuf.refresher import Refresher
 from shoal_agent.updater import Profile, Updater
@@ -117,12 +118,12 @@ class Agent:
         )
         self._uploads = Uploads(data / "uploads", self._outbox, self._tell)
         self._link.on_passage = LinkMeter(self._ledger, self._uploads.category).count
-        self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox)
+        self._traces = open_traces(settings.otlp_endpoint, self.device_id)
+        self._uplink = Uplink(self._link, self._outbox, self._uploads, self.device_id, settings.outbox, self._traces)
         self._trust = Refresher.of(data / "trust", self._identity, self._link, self._fetcher, self._now, settings.trust)
         self._desired = DesiredFile(data / "trust" / "desired.json", lambda: self._trust.directors, self.device_id)
         self._datasets = Datasets(data / "datasets")
-        self._board = Board()
-        self._server = ModelServer()
+        self._board, self._server = Board(), ModelServer()
         self._monitor = Monitor(self._now, settings=settings.monitor)
         self._arms = Arms(self._server)
         self._stream = PredictionStream(self._monitor, settings.streams, self._now)
@@ -133,8 +134,8 @@ class Agent:
             settings.capture_file, self._shadow, data / "capture", lambda: self._encryption_key, self._now
         )
         self._reporter = make_reporter(settings, self._runtimes, self._now)
-        told = self._datasets.sizes, self._trust.report, self._uplink.carry
-        self._reporter.datasets, self._reporter.trust, self._reporter.carry = told
+        self._reporter.datasets, self._reporter.trust = self._datasets.sizes, self._trust.report
+        self._reporter.carry, self._reporter.carried = self._uplink.carry, lambda: self._uplink.carried
         limits = limits_for(settings.shedding, self._reporter.hardware)
         self._guard = Guard(self._board.root, limits, settings.shedding, self._server.names, self._tell)
         notes, priorities = ResidencyNotes(data / "residency.json"), dict(settings.shedding.priorities)
@@ -206,6 +207,7 @@ class Agent:
                 await self._trials.aclose()
                 self._compositions.close()
                 await self._server.aclose()
+            self._traces.stop()
             self._outbox.close()
             self._ranges.close()
             self._ledger.close()
@@ -363,6 +365,7 @@ class Agent:
                 self._held = envelope  # what came by a change of trust has no feed that would take it again
                 return False
         else:
+            self._traces.follow(state, envelope)
             self._apply(state)
         return True
 
@@ -438,7 +441,7 @@ class Agent:
 
     def _tell(self, body: EventBody) -> None:
         """Queue an event for the hub."""
-        self._outbox.put_event(body, self._now(), self._desired.progress_s(body))
+        self._traces.note(self._outbox.put_event(body, self._now(), self._desired.progress_s(body)), body)
 
     async def _ask_again(self, sha256: str, detail: str) -> None:
         self._tell(MissingArtifact(sha256=sha256, detail=detail))

@@ -191,6 +191,13 @@ class DeploymentFailedError(AgentError):
         return self.problem
 
 
+class TracingError(AgentError):
+    """Spans are to be made, and can not be."""
+
+    code = "tracing"
+    default_remedy = "run without --otlp-endpoint; the hub's traces go on through this device all the same"
+
+
 class ProbeSetupError(AgentError):
     """A probe can not be run as it is defined on this device, or is not defined at all."""
 

@@ -39,10 +39,12 @@ from shoal_agent.pairs import Pairs
 from shoal_agent.settings import LinkSettings
 from shoal_agent.signer import DeviceSigner
 from shoal_agent.tls import LatestContext
+from shoal_agent.traces import as_properties, with_context
 from shoal_contract import topics
 from shoal_contract.device_signature import SignedChannel
 from shoal_contract.limits import MAX_PACKET_BYTES
 from shoal_contract.reported import CONNECTION_LOST, Presence
+from shoal_contract.trace_context import TraceContext
 
 _log = getLogger(__name__)
 _MIN_ERROR_CODE = 128
@@ -168,17 +170,27 @@ class Link:
         """Whether the broker has accepted the connection and it stands."""
         return self._up.is_set()
 
-    async def say(self, channel: SignedChannel, message: bytes, *, retain: bool = False) -> None:
+    async def say(
+        self, channel: SignedChannel, message: bytes, *, retain: bool = False, traces: Sequence[TraceContext] = ()
+    ) -> None:
         """Publish a message, signed by this device, on its own channel; wait for the broker's confirmation.
 
         Raises:
             LinkError: The link is down, or the confirmation did not come in time.
         """
         topic = topics.up(self._identity.device_id, channel)
-        await self.publish(topic, self._signer.seal(channel, message), retain=retain)
+        await self.publish(topic, self._signer.seal(channel, message), retain=retain, traces=traces)
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    async def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, traces: Sequence[TraceContext] = ()
+    ) -> None:
         """Publish at QoS 1 and wait for the broker's confirmation.
+
+        Args:
+            topic: Where to.
+            payload: What.
+            retain: Whether the broker keeps it.
+            traces: What it follows from.
 
         Raises:
             LinkError: The link is down, too many publications wait, or the confirmation did not come in time.
@@ -186,7 +198,7 @@ class Link:
         if not self.is_connected:
             raise LinkError(f"publishing to {topic}: {self.last_problem}")
         confirmation = _Confirmation()
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        info = self._client.publish(topic, payload, qos=1, retain=retain, properties=_properties(traces))
         if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
             waiting = self._settings.unconfirmed_messages
             raise LinkError(f"publishing to {topic}: {waiting} publications wait for the broker's confirmation")
@@ -391,7 +403,9 @@ class Link:
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         self.on_passage("receive", message.topic, len(message.payload), message.qos)
-        self._inboxes.hand_over(partial(self._client.call_in, self._loop), message.topic, bytes(message.payload))
+        told = getattr(message.properties, "UserProperty", ())
+        payload = with_context(bytes(message.payload), told) if told else bytes(message.payload)
+        self._inboxes.hand_over(partial(self._client.call_in, self._loop), message.topic, payload)
 
     def _on_publish(self, _c: Client, _u: object, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
         self._client.call_in(self._loop, self._confirm, mid, reason)
@@ -406,3 +420,11 @@ class Link:
             self._patience.note_answer(confirmation.asked_s)
             confirmation.problem = f"the broker refused it: {reason}" if reason.value >= _MIN_ERROR_CODE else ""
             confirmation.done.set()
+
+
+def _properties(traces: Sequence[TraceContext]) -> Properties | None:
+    if not traces:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.UserProperty = as_properties(traces)
+    return properties

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
@@ -30,6 +30,7 @@ from shoal_contract.reported import (
     TrustReport,
 )
 from shoal_contract.telemetry import OutboxPosition
+from shoal_contract.trace_context import TraceContext
 
 _SHORT_BYTES = 100
 """Of a problem's message and remedy, where all of them together are too long."""
@@ -87,6 +88,8 @@ class Reporter:
         self._told_trust_problem: Problem | None = None
         self.carry: Callable[[int], tuple[OutboxPosition, list[bytes]] | None] = lambda _: None
         """Asked for events that may travel in a report, and come to so many bytes at most; see `Uplink.carry`."""
+        self.carried: Callable[[], Sequence[TraceContext]] = tuple
+        """What those follow from that it has given last."""
         self.models: Callable[[], dict[str, ModelReport]] = dict
         self.datasets: Callable[[], dict[str, int]] = dict
         self._told_datasets: dict[str, int] = {}
@@ -193,7 +196,8 @@ class Reporter:
                 if connection != seen:
                     await link.say("presence", link.presence("online"), retain=True)
                 self._is_urgent, self._changed_s, self._trust_changed_s = False, math.inf, math.inf
-                await link.say("reported", self._loaded(self.message(connection)), retain=True)
+                report = self._loaded(self.message(connection))
+                await link.say("reported", report, retain=True, traces=self.carried())
             except LinkError:
                 await anyio.sleep(0.2)  # the link is about to notice that it is down
                 continue

@@ -493,3 +493,5 @@ class AgentSettings:
     """IANA name of the zone that maintenance windows are in; empty: the system's."""
     probes_file: Path | None = None
     """What the device's owner has new versions pass before they are committed."""
+    otlp_endpoint: str = ""
+    """Where spans of deployments go, by OTLP over HTTP; empty: none are made."""

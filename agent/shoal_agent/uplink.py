@@ -18,12 +18,14 @@ from shoal_agent.link import Link
 from shoal_agent.outbox import Outbox, Queued
 from shoal_agent.outbox_batches import sealed, split
 from shoal_agent.settings import OutboxSettings
+from shoal_agent.traces import Traces
 from shoal_agent.uploads import Uploads
 from shoal_contract import topics
 from shoal_contract.ack import Ack
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_REPORT_BYTES
 from shoal_contract.telemetry import OutboxPosition
+from shoal_contract.trace_context import TraceContext
 from shoal_contract.wire import parse_message
 
 _log = getLogger(__name__)
@@ -34,7 +36,18 @@ _MAX_SILENCES: Final = 2
 class Uplink:
     """Sends the outbox's messages and takes the hub's acknowledgements."""
 
-    def __init__(self, link: Link, outbox: Outbox, uploads: Uploads, device_id: str, settings: OutboxSettings) -> None:
+    def __init__(
+        self,
+        link: Link,
+        outbox: Outbox,
+        uploads: Uploads,
+        device_id: str,
+        settings: OutboxSettings,
+        traces: Traces | None = None,
+    ) -> None:
+        self._traces = traces or Traces()
+        self.carried: tuple[TraceContext, ...] = ()
+        """What the events follow from that `carry` has handed over last."""
         self._link = link
         self._outbox = outbox
         self._uploads = uploads
@@ -112,6 +125,7 @@ class Uplink:
         Returns:
             The place of the first, and each as JSON; None if nothing waits that may go that way.
         """
+        self.carried = ()
         is_ready = self._may_carry and not self._is_sending and self._connection == self._link.connection
         if not is_ready or self._outbox.depth() == 0:
             return None
@@ -125,6 +139,7 @@ class Uplink:
         if not part or part[0].channel != "event" or sum(len(one.body) for one in part) > most_bytes:
             return None
         self._sent, self._has_carried = part[-1].position.sequence, True
+        self.carried = self._follows(part)
         self._wake.set()
         return part[0].position, [one.body for one in part]
 
@@ -158,6 +173,7 @@ class Uplink:
             return
         self._outbox.acknowledge(sequence)
         self._acknowledged = sequence
+        self._traces.forget(sequence)
         self._silences, self._has_batched, self._has_carried = 0, False, False
 
     async def _wait(self, deadline_s: float) -> None:
@@ -192,11 +208,14 @@ class Uplink:
         """Messages in one: a hub before they could travel so hears nothing of them, and acknowledges nothing."""
         return 1 if self._silences >= _MAX_SILENCES else self._settings.batch_messages
 
+    def _follows(self, part: Sequence[Queued]) -> tuple[TraceContext, ...]:
+        return self._traces.of(one.position.sequence for one in part)
+
     async def _say(self, part: Sequence[Queued]) -> None:
         is_batch = len(part) > 1
         self._has_batched = self._has_batched or is_batch
         try:
-            await self._link.say(*sealed(part))
+            await self._link.say(*sealed(part), traces=self._follows(part))
         except LinkError:
             if is_batch and self._link.is_connected:  # a broker that lets nobody write to that topic
                 self._silences = _MAX_SILENCES

@@ -100,6 +100,14 @@ class ShoalClient:
         """Close every connection."""
         self._transport.close()
 
+    def follow(self, traceparent: str) -> None:
+        """Have what the hub does for this client belong to a trace, where the hub makes traces.
+
+        Args:
+            traceparent: The caller's span, as W3C Trace Context has it; empty: none.
+        """
+        self._transport.follow(traceparent)
+
     def health(self) -> Health:
         """Return whether the hub answers."""
         return self._transport.call("GET", "/health", Health)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from shoal_client.fleet import Value
 
 Role = Literal["viewer", "operator", "approver", "admin"]
-Scope = Literal["read", "devices", "enrol", "models", "rollouts", "approvals", "admin"]
+Scope = Literal["read", "devices", "enrol", "models", "rollouts", "approvals", "metrics", "admin"]
 
 
 class Caller(Value):

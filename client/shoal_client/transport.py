@@ -15,6 +15,8 @@ from shoal_client.operators import Approval
 
 API = "/api/v1"
 _TIMEOUT_S = 30.0
+_TRACEPARENT = "traceparent"
+"""W3C Trace Context: https://www.w3.org/TR/trace-context/, section 3.2."""
 
 Answer = TypeVar("Answer")
 
@@ -41,6 +43,12 @@ class Transport:
             verify=_trust(ca_path),
             transport=http,
         )
+
+    def follow(self, traceparent: str) -> None:
+        """Send this header with each request from now on; an empty one: none."""
+        self._http.headers.pop(_TRACEPARENT, None)
+        if re.fullmatch(r"[!-~]+", traceparent):
+            self._http.headers[_TRACEPARENT] = traceparent
 
     def close(self) -> None:
         """Close every connection."""

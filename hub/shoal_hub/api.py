@@ -27,6 +27,8 @@ from shoal_hub.features import routes as feature_routes
 from shoal_hub.federation import routes as federation_routes
 from shoal_hub.jobs import routes as job_routes
 from shoal_hub.monitoring import routes as monitoring_routes
+from shoal_hub.observe import routes as observe_routes
+from shoal_hub.observe.requests import MeasuredRequests, templates_of
 from shoal_hub.operators import routes as operator_routes
 from shoal_hub.performance import routes as performance_routes
 from shoal_hub.pins import routes as pin_routes
@@ -35,6 +37,7 @@ from shoal_hub.registry import routes as registry_routes
 from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.sites import routes as site_routes
+from shoal_hub.tracing.requests import TracedRequests
 from shoal_hub.traffic import routes as traffic_routes
 from shoal_hub.transfer import device_routes as device_fetch_routes
 from shoal_hub.trials import routes as trial_routes
@@ -69,6 +72,8 @@ def create_app(hub: HubContext) -> FastAPI:
     install_console(app, hub.settings)
     app.add_middleware(BodyLimit, limit_of=_limit_of(hub))
     app.add_middleware(AuditedRequests)
+    app.add_middleware(TracedRequests, templates=_templates())
+    app.add_middleware(MeasuredRequests, templates=_templates())
     hub.database.on_begin = watch_request
     return app
 
@@ -82,9 +87,15 @@ def _routes() -> list[BaseRoute]:
     """
     every = APIRouter()
     every.include_router(_api(), prefix=API)
+    every.include_router(observe_routes.router)
     for router in console_routers:
         every.include_router(router)
     return every.routes
+
+
+@cache
+def _templates() -> dict[object, str]:
+    return templates_of(_routes())
 
 
 async def _limit_enrolment(request: Request) -> None:  # a thread for this would cost more than it does

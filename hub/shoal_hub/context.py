@@ -7,6 +7,7 @@ from shoal_hub.audit.anchor import KeptAnchor
 from shoal_hub.database import Database
 from shoal_hub.devices.guesses import Guesses
 from shoal_hub.events.changes import ChangeFeed
+from shoal_hub.observe.exposition import HubMetrics
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.requests import RateLimit
 from shoal_hub.settings import Settings
@@ -35,6 +36,7 @@ class HubContext:
     kept_anchor: KeptAnchor = field(default_factory=KeptAnchor)
     guesses: Guesses = field(init=False)
     device_fetches: RateLimit = field(init=False)
+    metrics: HubMetrics = field(init=False)
 
     def __post_init__(self) -> None:
         """Count wrong tokens, and devices' fetches over HTTPS, by the settings' bounds."""
@@ -43,3 +45,4 @@ class HubContext:
         object.__setattr__(self, "device_fetches", fetches)
         guesses = Guesses(settings.wrong_tokens_per_minute, settings.wrong_tokens_per_minute_in_all)
         object.__setattr__(self, "guesses", guesses)
+        object.__setattr__(self, "metrics", HubMetrics(self.database, settings))

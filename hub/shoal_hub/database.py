@@ -4,6 +4,7 @@ Tables live beside their feature (`<feature>/tables.py`). Rows that only move fo
 """
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
 from shoal_hub.errors import DatabaseError
+from shoal_hub.meters import FAILED_TRANSACTIONS, TRANSACTIONS
 
 BUSY_TIMEOUT_MS: Final = 15_000
 """How long a SQLite writer waits for the other process's transaction to end."""
@@ -44,6 +46,8 @@ _PART: Final = 500
 _CACHE_KIB: Final = 16_384
 """What one connection to SQLite keeps of the file: the rows of some thousand devices."""
 Item = TypeVar("Item")
+_ONCE_COMMITTED: Final = "once committed"
+"""Key in `Session.info`: what is called after the commit."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -191,13 +195,15 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Open a session that commits at the end of the block, or keeps nothing if the block raises."""
-        with Session(self._writer, expire_on_commit=False) as session:
+        with Session(self._writer, expire_on_commit=False) as session, _timed():
             if self.check is not None:
                 self.check(session)
             if self.on_begin is not None:
                 self.on_begin(session)
             yield session
             session.commit()
+        for call in session.info.pop(_ONCE_COMMITTED, ()):
+            call()
         what = frozenset(session.info.pop("announced", set()))
         if what and self.on_commit is not None:
             self.on_commit(what)
@@ -242,6 +248,24 @@ class Database:
 def announce(session: Session, what: str) -> None:
     """Have `Database.on_commit` told, once `session` has committed, that `what` ("devices", "jobs", …) changed."""
     session.info.setdefault("announced", set()).add(what)
+
+
+def once_committed(session: Session, call: Callable[[], object]) -> None:
+    """Have something called that must not fail, like a count, once `session` has committed; of others it is dropped."""
+    session.info.setdefault(_ONCE_COMMITTED, []).append(call)
+
+
+@contextmanager
+def _timed() -> Iterator[None]:
+    """Count what a transaction takes, and those that keep nothing."""
+    began_s = time.perf_counter()
+    try:
+        yield
+    except BaseException:
+        FAILED_TRANSACTIONS.inc()
+        raise
+    finally:
+        TRANSACTIONS.observe(time.perf_counter() - began_s)
 
 
 def hold(session: Session, lock: AdvisoryLock) -> None:

@@ -9,6 +9,7 @@ import logging
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
@@ -24,8 +25,10 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from shoal_contract.trace_context import TraceContext
 from shoal_hub.broker.config import MAX_INFLIGHT_MESSAGES
 from shoal_hub.errors import HubError
+from shoal_hub.meters import note_connection
 from shoal_hub.mqtt_client import Arrival, BatchClient
 from shoal_hub.trust.ca import Identity
 
@@ -104,6 +107,10 @@ class Message:
     is_retained: bool
     acknowledge: Callable[[], None] = field(repr=False, compare=False)
     """Tells the broker, for QoS 1, that the message needs no second delivery."""
+    arrived_s: float = field(default_factory=time.monotonic, repr=False, compare=False)
+    """When it came, by the monotonic clock."""
+    traces: tuple[TraceContext, ...] = field(default=(), repr=False, compare=False)
+    """What its sender says that it follows from; no signature covers it."""
 
 
 Event: TypeAlias = Connected | Disconnected | Message
@@ -174,7 +181,7 @@ class Connection:
             raise _not_connected(topic)
         return session.publish(topic, payload, qos=qos, retain=retain, properties=properties)
 
-    def tell(self, topic: str, payload: bytes) -> None:
+    def tell(self, topic: str, payload: bytes, properties: Mapping[str, str] = NONE) -> None:
         """Send one message at QoS 0, of which nobody hears whether it arrived: who needs it will ask again.
 
         Raises:
@@ -183,7 +190,7 @@ class Connection:
         session = self._session
         if session is None or not session.is_ready:
             raise _not_connected(topic)
-        session.tell(topic, payload)
+        session.tell(topic, payload, properties)
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
@@ -234,6 +241,8 @@ class _Session:
         self._reason = "the hub stops"
         self._pending: dict[int, Future[None]] = {}
         self._rest_s = rest_s
+        self._name = endpoint.identity.certificate.stem
+        note_connection(self._name, is_up=False)
         self._client = self._make_client()
 
     def run(self, stopping: threading.Event) -> str:
@@ -266,10 +275,10 @@ class _Session:
             _fail(future, _not_connected(topic))
         return future
 
-    def tell(self, topic: str, payload: bytes) -> None:
+    def tell(self, topic: str, payload: bytes, properties: Mapping[str, str]) -> None:
         """Send one message at QoS 0."""
         with self._client.gathering():  # so that nothing is noted of it
-            info = self._client.publish(topic, payload, qos=0)
+            info = self._client.publish(topic, payload, qos=0, properties=_user_properties(properties))
         if info.rc != paho.MQTT_ERR_SUCCESS:
             raise _not_connected(topic)
 
@@ -323,6 +332,7 @@ class _Session:
     def _ready(self) -> None:
         self.is_ready = self.was_ready = True
         self._client.rest_s = self._rest_s
+        note_connection(self._name, is_up=True)
         self._events.put(Connected())
 
     def _on_disconnect(self, _client: object, _data: object, _flags: object, code: ReasonCode, _p: object) -> None:
@@ -333,7 +343,8 @@ class _Session:
             if arrival.qos and not self.over.is_set():
                 self._client.ack(arrival.mid, arrival.qos)
 
-        self._events.put(Message(arrival.topic, arrival.payload, arrival.is_retained, acknowledge))
+        message = Message(arrival.topic, arrival.payload, arrival.is_retained, acknowledge, traces=arrival.traces)
+        self._events.put(message)
 
     def _on_publish(self, _client: object, _data: object, mid: int, code: ReasonCode, _p: object) -> None:
         future = self._pending.setdefault(mid, Future())
@@ -348,10 +359,12 @@ class _Session:
             self._reason = reason
         self.is_ready = False
         self.over.set()
+        note_connection(self._name, is_up=False)
 
     def _close(self) -> None:
         self.is_ready = False
         self.over.set()
+        note_connection(self._name, is_up=False)
         self._client.disconnect()
         self._client.loop_stop()
         # The callbacks tie client and session into a circle; untied, the client's sockets are closed at once.

@@ -7,17 +7,21 @@ properties, of which the hub uses none: most of what a message costs. Tests pin 
 """
 
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, NamedTuple
 
+from paho.mqtt import MQTTException
 from paho.mqtt.client import PUBACK, PUBLISH, Client, MQTTMessageInfo
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+
+from shoal_contract.trace_context import TRACEPARENT, TraceContext, contexts_in
 
 _READ_BYTES: Final = 16 * 1024
 """What one record of TLS holds at most."""
@@ -27,6 +31,11 @@ _LOOK_S: Final = 5.0
 """How often it is looked whether the broker is still there: well below the time after which it is asked."""
 _MOST_GATHERED_BYTES: Final = 64 * 1024
 _TYPE: Final = 0xF0
+_TRACEPARENT: Final = TRACEPARENT.encode()
+_NO_TRACE_BYTES: Final = 60
+"""Properties up to this length hold no `traceparent`, of 71 bytes."""
+_MOST_PROPERTY_BYTES: Final = 2048
+"""What the largest number of contexts takes, with room: longer properties are not looked at."""
 _GATHERED: Final = frozenset({PUBACK, PUBLISH})
 _MID_BYTES: Final = 2
 _TAKEN: Final[dict[bytes, ReasonCode]] = {
@@ -45,10 +54,11 @@ class Arrival(NamedTuple):
     is_retained: bool
     qos: int
     mid: int
+    traces: tuple[TraceContext, ...] = ()
 
 
 def read_publish(command: int, packet: bytes | bytearray) -> Arrival:
-    """Read a PUBLISH (MQTT 5, section 3.3); its properties are passed over.
+    """Read a PUBLISH (MQTT 5, section 3.3); its properties are passed over, but for what it follows from.
 
     Args:
         command: The packet's first byte.
@@ -63,8 +73,22 @@ def read_publish(command: int, packet: bytes | bytearray) -> Arrival:
     end = 2 + int.from_bytes(packet[:2], "big")
     topic = packet[2:end].decode()
     mid = int.from_bytes(packet[end : end + 2], "big") if qos else 0
-    start = _after_properties(packet, end + 2 * (qos > 0))
-    return Arrival(topic, bytes(packet[start:]), bool(command & 0x01), qos, mid)
+    properties = end + 2 * (qos > 0)
+    start = _after_properties(packet, properties)
+    traces = _read_traces(packet[properties:start]) if start - properties > _NO_TRACE_BYTES else ()
+    return Arrival(topic, bytes(packet[start:]), bool(command & 0x01), qos, mid, traces)
+
+
+def _read_traces(properties: bytes | bytearray) -> tuple[TraceContext, ...]:
+    """Return what a message follows from, of properties as they came; nothing of those that are no whole ones."""
+    if len(properties) > _MOST_PROPERTY_BYTES or _TRACEPARENT not in properties:
+        return ()
+    read = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+    try:
+        read.unpack(bytes(properties))  # type: ignore[no-untyped-call]
+    except (MQTTException, ValueError, IndexError, KeyError, struct.error, AssertionError):
+        return ()
+    return contexts_in(getattr(read, "UserProperty", ()))
 
 
 def _after_properties(packet: bytes | bytearray, at: int) -> int:

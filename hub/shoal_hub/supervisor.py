@@ -18,6 +18,7 @@ from shoal_hub.addresses import Addresses
 from shoal_hub.broker.errors import BrokerError
 from shoal_hub.broker.process import BrokerProcess, write_files
 from shoal_hub.broker.program import find_mosquitto, raise_file_limit
+from shoal_hub.counts_folder import forget_counts
 from shoal_hub.settings import Settings
 from shoal_hub.supervise.children import STOP_TIMEOUT_S, Child
 from shoal_hub.supervise.claim import claimed
@@ -74,6 +75,7 @@ class Supervisor:
             ready.unlink(missing_ok=True)
             reading, writing = os.pipe()
             try:
+                forget_counts(self._settings.data)
                 addresses = self._prepare()
                 self._start_broker(addresses)
                 self._children = [Child(name, self._settings, reading) for name in NAMES]

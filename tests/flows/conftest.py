@@ -39,7 +39,7 @@ class Fleet(NamedTuple):
 
     def register(self, bundle: Path, model: str = MODEL) -> int:
         """Register a bundle as the next version of a model and compress it for ONNX Runtime."""
-        _add_source(bundle)
+        add_source(bundle)
         number = self.client.models.register_bundle(bundle).number
         self.client.wait_for_job(self.client.models.compress(model, number, [TECHNIQUE]).id)
         return number
@@ -88,7 +88,7 @@ def running_fleet(tmp_path: Path, **settings: str) -> Iterator[Fleet]:
         hub.close()
 
 
-def _add_source(bundle: Path) -> None:
+def add_source(bundle: Path) -> None:
     """Give the bundle a Keras file, which compression asks for and this technique does not open."""
     (bundle / "model.keras").write_bytes(keras_archive())
     description = json.loads((bundle / "bundle.json").read_text())

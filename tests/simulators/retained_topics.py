@@ -1,9 +1,10 @@
 """The retained topics of a broker, in memory."""
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 
-from shoal_hub.mqtt import MqttError
+from shoal_hub.mqtt import NONE, MqttError
 
 
 class RetainedTopics:
@@ -12,13 +13,17 @@ class RetainedTopics:
     def __init__(self) -> None:
         self.retained: dict[str, bytes] = {}
         self.order: list[str] = []
+        self.properties: dict[str, dict[str, str]] = {}
         self.dies_after: int | None = None
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> "Future[None]":
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, properties: Mapping[str, str] = NONE
+    ) -> "Future[None]":
         if self.dies_after is not None and len(self.order) >= self.dies_after:
             raise MqttError("no connection", "wait")
         assert (qos, retain) == (1, True)
         self.order.append(topic)
+        self.properties[topic] = dict(properties)
         if payload:
             self.retained[topic] = payload
         else:

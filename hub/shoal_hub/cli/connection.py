@@ -1,12 +1,16 @@
 """The CLI's connection to the hub, and how it finds a device that a person names."""
 
+import os
+
 from shoal_client import ClientError, ShoalClient
 from shoal_client.fleet import Device
 
 
 def connect() -> ShoalClient:
-    """Open the hub of the profile."""
-    return ShoalClient.from_profile()
+    """Open the hub of the profile; what it does belongs to the trace of a pipeline that says so by `TRACEPARENT`."""
+    client = ShoalClient.from_profile()
+    client.follow(os.environ.get("TRACEPARENT", ""))
+    return client
 
 
 def find_device(client: ShoalClient, named: str, *, decommissioned: bool = False) -> Device:

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from shoal_hub.cli.output import AsJson, console, show, table
+from shoal_hub.counts_folder import counts_environment
 from shoal_hub.redaction import install_logging
 from shoal_hub.settings import Settings
 from shoal_hub.trust.files import PRIVATE_UMASK
@@ -146,4 +147,6 @@ def rotate_version_keys() -> None:
 def _run_process(name: str) -> None:
     os.umask(PRIVATE_UMASK)
     install_logging()
-    importlib.import_module(f"shoal_hub.processes.{name}").run(Settings.read(os.environ))
+    settings = Settings.read(os.environ)
+    os.environ |= counts_environment(settings.data, name)
+    importlib.import_module(f"shoal_hub.processes.{name}").run(settings)

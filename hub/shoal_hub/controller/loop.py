@@ -41,6 +41,7 @@ from shoal_hub.errors import HubError
 from shoal_hub.features.placing import follow_features
 from shoal_hub.federation.close import close_orphans
 from shoal_hub.jobs.runner import JobRunner
+from shoal_hub.meters import CONTROLLER_FAILURES, CONTROLLER_LAST_PASS, CONTROLLER_PASS_SECONDS
 from shoal_hub.monitoring.prune import WindowPruner
 from shoal_hub.monitoring.settle import settle_signals
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
@@ -168,7 +169,9 @@ class Controller:
                     continue
                 if turn.is_tick:
                     next_tick = began_s + self._tick_s
-                self._reconcile_safely(utc_now(), turn)
+                with CONTROLLER_PASS_SECONDS.labels(turn.kind).time():
+                    self._reconcile_safely(utc_now(), turn)
+                CONTROLLER_LAST_PASS.set_to_current_time()
                 next_tick = min(next_tick, began_s + self._until_next_tick_s())  # it may have started a job
                 if turn.passes:
                     self._pace.rest(time.thread_time() - began_cpu_s, time.monotonic(), self._at_it)
@@ -289,6 +292,7 @@ class Controller:
             except MqttError as error:
                 log.info("%s", error)
             except (SQLAlchemyError, HubError, ContractError, OSError, ValueError):
+                CONTROLLER_FAILURES.inc()
                 log.exception("a step of the controller failed; it is tried again")
 
     def _parts(self, now: datetime, turn: Turn) -> Iterator[Callable[[], object]]:

@@ -154,3 +154,8 @@ class Turn(NamedTuple):
     is_sweep: bool
     is_check: bool
     passes: bool
+
+    @property
+    def kind(self) -> str:
+        """What it is called where turns are counted."""
+        return "sweep" if self.is_sweep else "tick" if self.is_tick else "word"

@@ -4,7 +4,8 @@ The broker keeps a watermark beside the states. Where it is the one in the datab
 it; where it is another, or none, the broker has lost something, and everything is told again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -21,6 +22,10 @@ from shoal_hub.broker.config import MAX_INFLIGHT_MESSAGES
 from shoal_hub.bulk import Query
 from shoal_hub.database import Database, as_texts, is_among
 from shoal_hub.devices.tables import DesiredRow
+from shoal_hub.meters import DESIRED_PUBLISHED
+from shoal_hub.mqtt import NONE
+from shoal_hub.tracing.publications import traced_publications
+from shoal_hub.tracing.remembered import recall_desired
 from shoal_hub.transfer.publishing import Publisher
 from shoal_hub.transfer.tables import Watermark
 
@@ -111,13 +116,16 @@ class DesiredPublisher:
     def _publish(self, publisher: Publisher, batch: list[str]) -> None:
         with self._database.session() as session:
             rows = _ENVELOPES.rows(session, ids=as_texts(batch))
+            causes = recall_desired(session, batch)
         for start in range(0, len(rows), MAX_INFLIGHT_MESSAGES):
             part = rows[start : start + MAX_INFLIGHT_MESSAGES]
-            with publisher.gathering():
-                sent = [(one, publisher.publish(topics.down_desired(one), state, retain=True)) for one, state in part]
-            for device_id, future in sent:
-                future.result(_CONFIRM_TIMEOUT_S)
-                self._pending.pop(device_id, None)
+            with traced_publications(causes, [one for one, _ in part]) as told:
+                with publisher.gathering():
+                    sent = [(one, _publish(publisher, one, state, told)) for one, state in part]
+                for device_id, future in sent:
+                    future.result(_CONFIRM_TIMEOUT_S)
+                    self._pending.pop(device_id, None)
+            DESIRED_PUBLISHED.inc(len(sent))
         for device_id in batch:
             self._pending.pop(device_id, None)
 
@@ -133,6 +141,12 @@ class DesiredPublisher:
         with self._database.transaction() as session:
             session.merge(Watermark(id=1, epoch=mark.epoch, sequence=mark.sequence))
         self._told = mark
+
+
+def _publish(
+    publisher: Publisher, device_id: str, state: bytes, told: Mapping[str, Mapping[str, str]]
+) -> "Future[None]":
+    return publisher.publish(topics.down_desired(device_id), state, retain=True, properties=told.get(device_id, NONE))
 
 
 _ENVELOPES: Final = Query(

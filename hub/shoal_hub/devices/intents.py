@@ -34,6 +34,7 @@ from shoal_hub.devices.compose import (
 from shoal_hub.devices.desired_tables import StaleDesired
 from shoal_hub.devices.tables import Intent, IntentKind
 from shoal_hub.errors import InvalidInputError
+from shoal_hub.tracing.remembered import remember_desired
 
 _URGENT: Final[frozenset[IntentKind]] = frozenset({"pin", "rollback"})
 """What a device fetches although its month's byte budget is spent."""
@@ -237,6 +238,7 @@ def mark_all_stale(session: Session, device_ids: Collection[str]) -> None:
     if device_ids:
         statement = _marking(session.get_bind().dialect.name)
         session.connection().execute(statement, {"ids": as_texts(device_ids)})
+        remember_desired(session, device_ids)
     announce(session, "intents")
 
 

@@ -21,6 +21,7 @@ class Device(SQLModel, table=True):
 
     __tablename__ = "devices"
     __table_args__ = (
+        Index("ix_devices_presence", "presence", "revoked_at"),
         Index(
             "ix_devices_lost",
             "presence_lost_at",

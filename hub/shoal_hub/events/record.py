@@ -8,8 +8,9 @@ from sqlalchemy import bindparam, insert
 from sqlmodel import Session, select
 
 from shoal_hub.bulk import Bulk
-from shoal_hub.database import announce, utc_now
+from shoal_hub.database import announce, once_committed, utc_now
 from shoal_hub.events.tables import EventRow, Severity
+from shoal_hub.meters import EVENTS
 
 
 def record_event(
@@ -55,7 +56,7 @@ def record_event(
         body=body or {},
     )
     session.add(row)
-    announce(session, "events")
+    announce_events(session, [(kind, severity)])
     return row
 
 
@@ -76,7 +77,23 @@ def record_events(session: Session, happened: Sequence[Happening], at: datetime)
     session.flush()  # those that were recorded before come before
     now = utc_now()
     _ADD.execute(session, [{**one._asdict(), "at": at, "received_at": now} for one in happened])
+    announce_events(session, [(one.kind, one.severity) for one in happened])
+
+
+def announce_events(session: Session, recorded: Sequence[tuple[str, Severity]]) -> None:
+    """Tell others, and count, that events were recorded, once that is committed.
+
+    Args:
+        session: An open transaction.
+        recorded: The kind and the severity of each.
+    """
     announce(session, "events")
+
+    def count() -> None:
+        for kind, severity in recorded:
+            EVENTS.labels(kind, severity).inc()
+
+    once_committed(session, count)
 
 
 _ADD: Final = Bulk(

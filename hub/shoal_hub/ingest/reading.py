@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -14,6 +15,7 @@ from shoal_hub.database import Database
 from shoal_hub.devices.certificates import DeviceKeys, device_keys
 from shoal_hub.ingest.rate import DeviceRates
 from shoal_hub.ingest.receive import Received, read
+from shoal_hub.meters import INGEST_BYTES, INGEST_DROPPED, INGEST_MESSAGES
 from shoal_hub.mqtt import Message
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Reader:
     def read(self, messages: Sequence[Message]) -> Read:
         """Return what of the messages can be believed."""
         sources = [found for message in messages if (found := self._source_of(message)) is not None]
+        _count(sources)
         keys = self._keys_of({source.device_id for _, source in sources})
         received: list[Received] = []
         strangers: set[str] = set()
@@ -58,6 +61,7 @@ class Reader:
             if source.device_id in keys:
                 received += self._open(message, source, keys[source.device_id])
             else:
+                INGEST_DROPPED.labels("unknown_device").inc()
                 strangers.add(source.device_id)
         return Read(received, frozenset(strangers))
 
@@ -65,6 +69,7 @@ class Reader:
         try:
             found = read(source, message.payload, keys)
         except ContractError as error:
+            INGEST_DROPPED.labels("invalid").inc()
             self._warn(sender(message.topic), str(error))
             return ()
         self._rates.count_more(source.device_id, len(found) - 1)
@@ -74,6 +79,7 @@ class Reader:
         """Whether a message may be opened, asked just before: those in front of it in the same drain are paid for."""
         if self._rates.allows(device_id, size_bytes, time.monotonic()):
             return True
+        INGEST_DROPPED.labels("rate").inc()
         self._warn(f"device {device_id}", "it sends more than SHOAL_DEVICE_MESSAGES_PER_S")
         return False
 
@@ -81,10 +87,12 @@ class Reader:
         if not message.payload:
             return None  # a retained message that was cleared
         try:
-            return message, topics.parse_up(message.topic)
+            source = topics.parse_up(message.topic)
         except ContractError as error:
+            INGEST_DROPPED.labels("topic").inc()
             self._warn(sender(message.topic), str(error))
             return None
+        return message, source
 
     def _keys_of(self, device_ids: set[str]) -> dict[str, DeviceKeys]:
         """Return the devices' keys; a database that is away is waited for, as nothing can be believed without it."""
@@ -96,6 +104,18 @@ class Reader:
                 log.exception("reading the keys of %d devices failed; trying again", len(device_ids))
                 self._stopping.wait(_RETRY_S)
         return {}
+
+
+def _count(sources: Sequence[tuple[Message, topics.UpTopic]]) -> None:
+    """Count what was read, channel by channel: once a batch costs nothing, once a message does."""
+    messages: Counter[str] = Counter()
+    size_bytes: Counter[str] = Counter()
+    for message, source in sources:
+        messages[source.channel] += 1
+        size_bytes[source.channel] += len(message.payload)
+    for channel, count in messages.items():
+        INGEST_MESSAGES.labels(channel).inc(count)
+        INGEST_BYTES.labels(channel).inc(size_bytes[channel])
 
 
 def sender(topic: str) -> str:

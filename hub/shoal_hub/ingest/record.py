@@ -20,7 +20,8 @@ from shoal_contract.telemetry import (
     RoundResult,
 )
 from shoal_hub.bulk import Bulk, Query
-from shoal_hub.database import JsonText, announce, as_texts, is_among
+from shoal_hub.database import JsonText, as_texts, is_among
+from shoal_hub.events.record import announce_events
 from shoal_hub.events.tables import EventRow, Severity
 from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.tables import Deployment
@@ -77,7 +78,8 @@ def record_device_events(session: Session, events: Sequence[tuple[str, Event]], 
     ]
     if rows:
         _ADD.execute(session, rows)
-        announce(session, "events")
+        told = (event.body for _, event in events if not isinstance(event.body, BlobOffer))
+        announce_events(session, [(body.kind, _severity(body)) for body in told])
 
 
 _AMONG: Final = bindparam("ids", type_=String())

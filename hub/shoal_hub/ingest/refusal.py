@@ -15,9 +15,11 @@ from sqlmodel import Session
 from shoal_contract.errors import ContractError
 from shoal_contract.reported import Presence, ReportedState
 from shoal_contract.telemetry import Event, TelemetryMessage
+from shoal_hub.database import once_committed
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.ingest.receive import Unreadable, UpMessage
+from shoal_hub.meters import INGEST_REFUSED
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ def tell_refused(session: Session, device_id: str, message: UpMessage, error: Ex
     what = kind if size_bytes is None else f"{kind}, {size_bytes} bytes"
     text = f"a message of device {device_id} was refused ({what}): {explain(error)}"
     log.warning("%s", text, exc_info=None if isinstance(error, _MEANT) else error)
+    once_committed(session, INGEST_REFUSED.labels(kind).inc)
     body = {"kind": kind, "size_bytes": size_bytes, "error": type(error).__name__}
     record_event(
         session, "message_refused", text[:_MAX_CHARS], device_id=device_id, severity="warning", body=body, at=now

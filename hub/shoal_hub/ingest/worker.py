@@ -26,6 +26,8 @@ from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.reading import Reader, sender
 from shoal_hub.ingest.receive import Received
 from shoal_hub.ingest.refusal import may_pass
+from shoal_hub.ingest.traced import BatchTraces
+from shoal_hub.meters import INGEST_COMMIT_SECONDS, INGEST_DROPPED, INGEST_LAG_SECONDS, INGEST_WAITING
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.wake import INGEST, wake
@@ -92,6 +94,7 @@ class IngestWorker:
         self._blobs = Connection(endpoints.blobs, [_shared(shared_group, "blob")], self._blob_events)
         self._stopping = threading.Event()
         self._gathers_until_s = 0.0
+        self._traces = BatchTraces(database, ())
         self._warned: dict[str, datetime] = {}
         self._reader = Reader(database, messages_per_s, self._warn, self._stopping)
 
@@ -129,6 +132,7 @@ class IngestWorker:
 
     def _take_batch(self, wait_s: float = _POLL_S) -> None:
         events = _drain(self._events, self._gathers_until_s, wait_s)
+        INGEST_WAITING.set(self._events.qsize())
         if not events:
             return
         began_cpu_s = time.thread_time()
@@ -136,6 +140,7 @@ class IngestWorker:
         for message in messages:
             self._clear_stray(self._control, message)
         received, strangers = self._reader.read(messages)
+        self._traces = BatchTraces(self._database, messages)
         if strangers and not self._stopping.is_set():
             self._refuse(strangers, utc_now())
         for start in range(0, len(received), BATCH_MESSAGES):  # one message may hold many
@@ -143,7 +148,9 @@ class IngestWorker:
         with self._control.gathering(), self._telemetry.gathering():
             for message in messages:
                 message.acknowledge()
+        self._traces.end()
         if messages:
+            INGEST_LAG_SECONDS.observe(time.monotonic() - min(message.arrived_s for message in messages))
             gather_s = min(_GATHER_RATIO * (time.thread_time() - began_cpu_s), _LONGEST_GATHER_S)
             self._gathers_until_s = time.monotonic() + gather_s
 
@@ -151,7 +158,8 @@ class IngestWorker:
         now = utc_now()
         while not self._stopping.is_set():
             try:
-                committed = self._committer.commit(received, now)
+                with INGEST_COMMIT_SECONDS.time():
+                    committed = self._committer.commit(received, now)
             except Exception as error:
                 if not may_pass(error):
                     raise
@@ -189,7 +197,7 @@ class IngestWorker:
             if ack.blobs:
                 self._control.publish(topic, ack.to_bytes())
             else:
-                self._control.tell(topic, ack.to_bytes())
+                self._control.tell(topic, ack.to_bytes(), self._traces.properties_of(device_id))
         except MqttError as error:
             log.info("acknowledging to %s: %s; it will send again", device_id, error)
 
@@ -197,6 +205,7 @@ class IngestWorker:
         """Clear what a device has left retained at the broker and nobody may: it would fill the broker's memory."""
         if not (message.is_retained and message.payload) or message.topic.endswith(_RETAINED):
             return
+        INGEST_DROPPED.labels("retained").inc()
         self._warn(sender(message.topic), "they were sent as retained, which only presence and reported states may be")
         try:
             connection.publish(message.topic, b"", retain=True)

@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from shoal_hub.database import Database
 from shoal_hub.jobs.kinds import code_of
 from shoal_hub.jobs.queue import finish
@@ -14,6 +16,9 @@ from shoal_hub.jobs.work import JobWork
 from shoal_hub.redaction import install_logging
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
+from shoal_hub.tracing.export import start_tracing
+from shoal_hub.tracing.remembered import recall
+from shoal_hub.tracing.spans import span, stop_tracing
 from shoal_hub.trust.files import PRIVATE_UMASK
 
 log = logging.getLogger(__name__)
@@ -49,7 +54,7 @@ def _run(job_id: str, settings: Settings, folder: Path) -> bool:
         artifacts=ArtifactStore(settings.artifacts),
     )
     try:
-        result = code_of(job.kind)(work)
+        result = _do(database, job, work)
     except Exception as error:
         log.exception("the job has failed")
         with database.transaction() as session:
@@ -59,11 +64,25 @@ def _run(job_id: str, settings: Settings, folder: Path) -> bool:
         return finish(session, job_id, result=result.model_dump(mode="json"))
 
 
+def _do(database: Database, job: Job, work: JobWork) -> BaseModel:
+    subject = f"job/{job.id}"
+    with database.session() as session:
+        cause = recall(session, [subject]).get(subject)
+    if cause is None:
+        return code_of(job.kind)(work)
+    with span(f"job {job.kind}", cause, "consumer", {"job": job.id, "job.subject": job.subject}):
+        return code_of(job.kind)(work)
+
+
 def main() -> None:
     """Do the job that the command line names."""
     os.umask(PRIVATE_UMASK)
     install_logging()
-    sys.exit(0 if run_job(sys.argv[1], Settings.read(os.environ)) else 1)
+    settings = Settings.read(os.environ)
+    start_tracing(settings, "job")
+    is_done = run_job(sys.argv[1], settings)
+    stop_tracing()
+    sys.exit(0 if is_done else 1)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from shoal_hub.events.record import record_event
 from shoal_hub.events.tables import Severity
 from shoal_hub.ids import new_id
 from shoal_hub.jobs.tables import Job
+from shoal_hub.tracing.remembered import remember
 
 
 def enqueue(session: Session, kind: str, subject: str, params: dict[str, Any], *, by: str) -> Job:
@@ -18,6 +19,7 @@ def enqueue(session: Session, kind: str, subject: str, params: dict[str, Any], *
     job = Job(id=new_id("j"), kind=kind, subject=subject, params=params, created_by=by, created_at=utc_now())
     session.add(job)
     session.flush()
+    remember(session, f"job/{job.id}")
     announce(session, "jobs")
     return job
 

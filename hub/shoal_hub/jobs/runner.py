@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select, update
 
 from shoal_hub.bulk import Query
+from shoal_hub.counts_folder import counts_environment
 from shoal_hub.database import Database, announce, is_one_of, utc_now
 from shoal_hub.jobs.kinds import WAITING_KINDS
 from shoal_hub.jobs.queue import finish
@@ -127,7 +128,7 @@ class JobRunner:
         with log_file.open("ab") as out:
             return subprocess.Popen(
                 [sys.executable, "-m", "shoal_hub.jobs.child", job_id],
-                env=os.environ | self._settings.to_environment(),
+                env=os.environ | self._settings.to_environment() | counts_environment(self._settings.data, "job"),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

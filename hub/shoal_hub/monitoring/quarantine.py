@@ -10,8 +10,10 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, delete
 
 from shoal_contract.telemetry import Window
+from shoal_hub.database import once_committed
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.events.record import record_event
+from shoal_hub.meters import WINDOWS_QUARANTINED
 from shoal_hub.monitoring.tables import QuarantinedWindow, QuarantineReason
 
 KEPT_EACH: Final = 16
@@ -54,6 +56,7 @@ def set_aside(session: Session, device_id: str, window: Window, error: Quarantin
         )
     )
     session.flush()
+    once_committed(session, WINDOWS_QUARANTINED.labels(error.reason).inc)
     _drop_older(session, device_id, error.reason)
     if error.reason != "duplicate":
         record_event(

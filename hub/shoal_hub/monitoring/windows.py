@@ -11,6 +11,8 @@ from sqlmodel import Session, col
 
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import Window
+from shoal_hub.database import once_committed
+from shoal_hub.meters import WINDOWS_TAKEN
 from shoal_hub.monitoring.drift import drift_of, update_signal
 from shoal_hub.monitoring.evidence import check_evidence, take_evidence
 from shoal_hub.monitoring.quarantine import QuarantineError, set_aside
@@ -49,6 +51,7 @@ def take_window(session: Session, device_id: str, window: Window, now: datetime)
     row.drift = drift_of(row, reference)
     session.add(row)
     session.flush()
+    once_committed(session, WINDOWS_TAKEN.inc)
     update_signal(session, row, baseline, reference, now)
     take_evidence(session, device_id, window, baseline, now)
 

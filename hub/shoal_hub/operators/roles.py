@@ -38,6 +38,7 @@ class Scope(StrEnum):
     MODELS = "models"
     ROLLOUTS = "rollouts"
     APPROVALS = "approvals"
+    METRICS = "metrics"
     ADMIN = "admin"
 
 

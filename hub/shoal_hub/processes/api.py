@@ -19,11 +19,14 @@ from shoal_hub.context import HubContext
 from shoal_hub.database import Database
 from shoal_hub.events.changes import ChangeFeed
 from shoal_hub.mqtt import Connection, Event, Message, Subscription
+from shoal_hub.observe.listener import MetricsListener
 from shoal_hub.processes.ready import mark_ready
 from shoal_hub.processes.signals import follow_supervisor
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
 from shoal_hub.supervise.prepare import server_names
+from shoal_hub.tracing.export import start_tracing
+from shoal_hub.tracing.spans import stop_tracing
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
 from shoal_hub.trust.hub_trust import HubTrust
@@ -117,6 +120,7 @@ class _Server(uvicorn.Server):
 
 def run(settings: Settings) -> None:
     """Serve until the process is told to end."""
+    start_tracing(settings, "api")
     addresses = Addresses.read(settings)
     trust = settings.data / "trust"
     authority = DeviceAuthority.open(trust)
@@ -152,8 +156,14 @@ def run(settings: Settings) -> None:
         ws="none",
         timeout_graceful_shutdown=_DRAIN_S,
     )
+    listener = MetricsListener(settings.metrics_address, hub.metrics) if settings.metrics_address else None
     follow_supervisor()
     words.start()
+    if listener is not None:
+        listener.start()
     _Server(config, settings, authority).run()
+    if listener is not None:
+        listener.stop()
     words.stop()
     database.close()
+    stop_tracing()

@@ -27,6 +27,9 @@ from shoal_hub.processes.signals import stop_on_signals
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.settings import Settings
 from shoal_hub.supervise.prepare import device_access, device_listener_host
+from shoal_hub.tracing.export import start_tracing
+from shoal_hub.tracing.remembered import TracePruner
+from shoal_hub.tracing.spans import stop_tracing
 from shoal_hub.transfer.publishing import Transfers
 from shoal_hub.trust.ca import DeviceAuthority
 from shoal_hub.trust.director import Director
@@ -62,6 +65,7 @@ def build_controller(
         signer,
         (
             EvidenceWatch(database),
+            TracePruner(database, timedelta(seconds=settings.trace_life_s)),
             *build_alerts(settings, database, addresses),
             CapturePruner(database, artifacts, timedelta(seconds=settings.captures_retention_s)),
             AnswerPruner(database, artifacts, timedelta(seconds=settings.batch_answers_retention_s)),
@@ -113,6 +117,7 @@ def build_revocations(settings: Settings, database: Database, addresses: Address
 
 def run(settings: Settings) -> None:
     """Serve until the process is told to end."""
+    start_tracing(settings, "controller")
     database = Database(settings.database)
     webhook = Webhook(settings.audit_webhook_url) if settings.audit_webhook_url else None
     send = webhook.send if webhook else _to_nobody
@@ -124,6 +129,7 @@ def run(settings: Settings) -> None:
     if webhook:
         webhook.stop()
     database.close()
+    stop_tracing()
 
 
 def _to_nobody(_signed: bytes) -> None:

@@ -26,6 +26,8 @@ from shoal_hub.processes.signals import stop_on_signals
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.rollouts.progress import note_steps
 from shoal_hub.settings import Settings
+from shoal_hub.tracing.export import start_tracing
+from shoal_hub.tracing.spans import stop_tracing
 from shoal_hub.transfer.needs import take_missing
 from shoal_hub.transfer.purposes import artifact_purpose
 from shoal_hub.transfer.quota import Quota
@@ -71,8 +73,10 @@ def build_ingest(settings: Settings, database: Database, addresses: Addresses) -
 
 def run(settings: Settings) -> None:
     """Serve until the process is told to end."""
+    start_tracing(settings, "ingest")
     database = Database(settings.database)
     worker = build_ingest(settings, database, Addresses.read(settings))
     stop_on_signals(worker.stop)
     worker.run(lambda: mark_ready(settings, "ingest"))
     database.close()
+    stop_tracing()

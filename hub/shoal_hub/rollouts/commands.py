@@ -13,6 +13,7 @@ from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.reconcile import step_rollout, view_rollout
 from shoal_hub.rollouts.request import RolloutAgain, RolloutPlan
 from shoal_hub.rollouts.tables import Deployment, Rollout
+from shoal_hub.tracing.remembered import remember
 
 
 def pause(session: Session, rollout: Rollout, *, by: str, now: datetime) -> None:
@@ -76,6 +77,7 @@ def approve_wave(
         rollout.gate_passed_wave = rollout.current_wave
         text = f"wave {wave} of rollout {rollout.id} is let past its undecided gate by {by}"
     session.add(rollout)
+    remember(session, owner_of(rollout.id))
     record_event(session, "wave_approved", text, subject=owner_of(rollout.id))
     announce(session, "rollouts")
 
@@ -108,6 +110,7 @@ def abort(session: Session, rollout: Rollout, *, by: str, now: datetime) -> None
         ConflictError: It has ended.
     """
     _require(rollout, "abort", {"running", "paused"})
+    remember(session, owner_of(rollout.id))
     step_rollout(session, rollout.id, now, abort_reason=f"aborted by {by}")
 
 
@@ -165,6 +168,7 @@ def _require(rollout: Rollout, command: str, states: set[str]) -> None:
 
 
 def _move(session: Session, rollout: Rollout, state: str, reason: str) -> None:
+    remember(session, owner_of(rollout.id))
     rollout.state, rollout.reason = state, reason  # type: ignore[assignment]
     session.add(rollout)
     record_event(session, f"rollout_{state}", f"rollout {rollout.id} {reason}", subject=owner_of(rollout.id))

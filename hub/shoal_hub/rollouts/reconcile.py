@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -43,6 +44,7 @@ from shoal_hub.rollouts.tally import Tally, is_at_it
 from shoal_hub.rollouts.variants import rank_variants
 from shoal_hub.rollouts.views import Advanced, Attempt, RolloutView
 from shoal_hub.rollouts.work import count_deployments, find_work
+from shoal_hub.tracing.remembered import following
 from shoal_hub.transfer.leases import lease_users
 
 log = logging.getLogger(__name__)
@@ -155,11 +157,15 @@ def _prepare_look(database: Database, rollout_id: str, now: datetime) -> Prepare
 
 def _step_safely(database: Database, rollout_id: str, now: datetime, look: Prepared | None = None) -> Step:
     try:
-        with database.transaction() as session:
+        with database.transaction() as session, _following(session, rollout_id):
             return _step_and_record(session, rollout_id, now, look)
     except (ContractError, ValueError):  # of this one alone: the others, a rollback among them, go on
         log.exception("a step of rollout %s failed; it is tried again", rollout_id)
         return Step()
+
+
+def _following(session: Session, rollout_id: str) -> AbstractContextManager[None]:
+    return following(session, owner_of(rollout_id), "advance rollout", {"rollout": rollout_id})
 
 
 def step_rollout(

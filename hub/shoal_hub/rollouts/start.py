@@ -29,6 +29,7 @@ from shoal_hub.rollouts.request import RolloutPlan, RolloutRequest
 from shoal_hub.rollouts.selection import Candidate, Selection, add_deployments, choose_devices
 from shoal_hub.rollouts.tables import Deployment, Rollout
 from shoal_hub.rollouts.variants import check_targets, choose_target, rank_variants
+from shoal_hub.tracing.remembered import remember
 from shoal_hub.transfer.deltas import Pair, want_deltas
 from shoal_hub.transfer.leases import has_room, make_room, take_leases
 from shoal_hub.trust.director import Director
@@ -119,6 +120,7 @@ def start_request(session: Session, starter: Starter, request: RolloutRequest, *
     _take_deltas(session, starter, rollout, pairs, now)
     add_deployments(session, rollout, chosen, _expected(session, starter, found, request, chosen))
     begin_wave(session, rollout, now)
+    remember(session, owner_of(rollout.id))
     record_event(session, "rollout_started", _started(rollout, chosen), subject=owner_of(rollout.id), at=now)
     announce(session, "rollouts")
     return rollout

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from shoal_hub.counting import note_ended
+from shoal_hub.counts_folder import counts_environment
 from shoal_hub.errors import HubError
 from shoal_hub.processes.ready import is_ready, mark_of
 from shoal_hub.processes.signals import LIFELINE
@@ -78,6 +80,7 @@ class Child:
         self._next_start_s = now + self._delay_s
         self._process = None
         self.deaths += 1
+        note_ended(self._settings.data, self.name)
         return status
 
     def start_error(self, status: int) -> ChildError:
@@ -110,7 +113,10 @@ class Child:
             # A session of its own: Ctrl-C goes to the supervisor, which ends its children in order.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "shoal_hub.processes", self.name],
-                env=os.environ | self._settings.to_environment() | {LIFELINE: str(self._lifeline)},
+                env=os.environ
+                | self._settings.to_environment()
+                | counts_environment(self._settings.data, self.name)
+                | {LIFELINE: str(self._lifeline)},
                 pass_fds=[self._lifeline],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

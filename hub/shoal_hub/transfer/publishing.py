@@ -16,6 +16,7 @@ from shoal_contract.transfer import DeltaRef, chunk_bytes_for, split
 from shoal_hub.database import Database
 from shoal_hub.errors import ArtifactError
 from shoal_hub.events.record import record_event
+from shoal_hub.mqtt import NONE
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.registry.tables import Artifact
 from shoal_hub.transfer.chunk_lists import list_chunks
@@ -32,7 +33,9 @@ DEFAULT_BUDGET_BYTES: Final = 256 * 2**20
 class Publisher(Protocol):
     """What a connection to the broker offers."""
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> "Future[None]":
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, properties: Mapping[str, str] = NONE
+    ) -> "Future[None]":
         """Send one message; the future is done when the broker has taken it."""
 
     def gathering(self) -> AbstractContextManager[None]:

@@ -1,7 +1,7 @@
 """A link in memory with the methods of `shoal_agent.link.Link` that senders use, and a hub's view of what came."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from shoal_contract import topics
 from shoal_contract.ack import Ack, BlobAnswer
 from shoal_contract.device_signature import SignedChannel
 from shoal_contract.reported import Presence
+from shoal_contract.trace_context import TraceContext
 
 
 class MemoryLink:
@@ -22,6 +23,7 @@ class MemoryLink:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes]] = []
+        self.traces: list[tuple[TraceContext, ...]] = []
         self.refuses = 0
         self.forbidden: set[str] = set()
         self.connection = 0
@@ -51,7 +53,14 @@ class MemoryLink:
         if self._up.is_set():
             await self._down.wait()
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:  # noqa: ARG002
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,  # noqa: ARG002
+        traces: Sequence[TraceContext] = (),
+    ) -> None:
         await anyio.lowlevel.checkpoint()
         if topic in self.forbidden:
             raise LinkError(f"publishing to {topic}: not authorized")
@@ -59,10 +68,13 @@ class MemoryLink:
             self.refuses -= 1
             raise LinkError("publishing: refused")
         self.sent.append((topic, payload))
+        self.traces.append(tuple(traces))
         self._news.set()
 
-    async def say(self, channel: SignedChannel, message: bytes, *, retain: bool = False) -> None:
-        await self.publish(topics.up(DEVICE, channel), message, retain=retain)
+    async def say(
+        self, channel: SignedChannel, message: bytes, *, retain: bool = False, traces: Sequence[TraceContext] = ()
+    ) -> None:
+        await self.publish(topics.up(DEVICE, channel), message, retain=retain, traces=traces)
 
     @asynccontextmanager
     async def subscription(self, topic: str) -> AsyncIterator[MemoryObjectReceiveStream[bytes]]:

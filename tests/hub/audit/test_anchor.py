@@ -3,6 +3,7 @@
 import json
 import stat
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from shoal_hub.audit.webhook import Webhook
 from shoal_hub.database import Database
 from shoal_hub.errors import SettingsError
 from shoal_hub.events.tables import EventRow
-from shoal_hub.mqtt import MqttError
+from shoal_hub.mqtt import NONE, MqttError
 from shoal_hub.settings import Settings
 from shoal_hub.trust.errors import TrustError
 
@@ -37,8 +38,10 @@ class Broker:
         self.kept: bytes | None = None
         self.is_away = False
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> "Future[None]":
-        assert (topic, qos, retain) == (topics.HUB_AUDIT, 1, True)
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, properties: Mapping[str, str] = NONE
+    ) -> "Future[None]":
+        assert (topic, qos, retain, properties) == (topics.HUB_AUDIT, 1, True, NONE)
         if self.is_away:
             raise MqttError("no connection", "wait")
         self.kept = payload

@@ -204,7 +204,7 @@ def test_where_nothing_can_be_written_nothing_is_passed_over(
         raise InternalError("INSERT", {}, Exception("cannot execute INSERT in a read-only transaction"))
 
     with monkeypatch.context() as patch:
-        patch.setattr("shoal_hub.ingest.record.announce", write)
+        patch.setattr("shoal_hub.ingest.record.announce_events", write)
         patch.setattr("shoal_hub.ingest.refusal.record_event", write)
         with pytest.raises(InternalError):
             hub.commit(hub.event(1, 1), hub.event(2, 2))

@@ -29,6 +29,8 @@ OPEN = {
 }
 FORBIDDEN = 403
 STREAM = f"{API}/events/stream"
+METRICS = ("GET", "/metrics")
+"""Where Prometheus looks for it, and by either of two scopes: tests/hub/observe/test_metrics.py."""
 FOR_DEVICES = {
     ("GET", f"{API}/device/artifacts/{{sha256}}"),
     ("GET", f"{API}/device/artifacts/{{sha256}}/chunks"),
@@ -79,7 +81,7 @@ def token_of(hub: HubContext, role: Role, scopes: set[Scope]) -> str:
 def test_the_description_shows_every_route(sqlite_hub: HubContext) -> None:
     app = create_app(sqlite_hub)
     shown = {(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods}
-    assert shown == set(api_routes(app))
+    assert shown == {*api_routes(app), METRICS}
 
 
 def test_nobody_gets_401_at_every_route(sqlite_hub: HubContext) -> None:
