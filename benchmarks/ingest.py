@@ -2,9 +2,9 @@
 
 The real ingest process takes them from a real Mosquitto in production configuration, over mutual TLS, into SQLite and
 into PostgreSQL (with fsync). Devices are in processes of their own on the same machine; what they say is built and
-signed by the contract's own code before the clock starts, as on devices that have cores of their own. A device sends its
-next turn once the hub has acknowledged the one before. What counts is from the first word to the last acknowledgement,
-and the rows are counted afterwards.
+signed by the contract's own code before the clock starts, as on devices that have cores of their own. A device sends
+its next turn once the hub has acknowledged the one before. What counts is from the first word to the last
+acknowledgement, and the rows are counted afterwards.
 
 Run it as `python benchmarks/ingest.py`; it takes about nine minutes.
 """
@@ -71,18 +71,22 @@ class Outcome(NamedTuple):
 
     @property
     def messages(self) -> int:
+        """Messages that were sent and acknowledged."""
         return self.sent.windows + self.sent.beats
 
     @property
     def seconds(self) -> float:
+        """From the first word to the last acknowledgement."""
         return self.sent.ended_s - self.sent.began_s
 
     @property
     def per_s(self) -> float:
+        """Messages a second."""
         return self.messages / self.seconds
 
     @property
     def lost(self) -> int:
+        """Messages of which there is no row."""
         return self.messages - self.windows - self.beats
 
 
@@ -323,7 +327,9 @@ def count_peer(url: str) -> tuple[int, int]:
     if url.startswith("sqlite"):
         return sqlite3.connect(url.removeprefix("sqlite:///")).execute(wanted).fetchone()  # type: ignore[no-any-return]
     with psycopg.connect(url) as database:
-        wanted = "SELECT count(*) FILTER (WHERE kind = 'window'), count(*) FILTER (WHERE kind <> 'window') FROM messages"
+        wanted = (
+            "SELECT count(*) FILTER (WHERE kind = 'window'), count(*) FILTER (WHERE kind <> 'window') FROM messages"
+        )
         return database.execute(wanted).fetchone()  # type: ignore[return-value]
 
 

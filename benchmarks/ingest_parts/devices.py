@@ -1,4 +1,4 @@
-"""Devices in processes of their own: what they say is built and signed by the contract's code before the clock starts."""
+"""Devices in processes of their own: what they say is built and signed by the contract's code before the clock runs."""
 
 import asyncio
 import base64
@@ -19,6 +19,7 @@ from shoal_contract.batch import pack
 from shoal_contract.device_signature import device_key_id, sign_up
 from shoal_contract.telemetry import (
     LATENCY_EDGES_MS,
+    DriftEvidenceTold,
     Heartbeat,
     OutboxPosition,
     SketchCounts,
@@ -153,9 +154,9 @@ def _turns(plan: Plan, device: tuple[str, Path, Path], mix: Mix, count: int) -> 
     sketches = list(_sketches(plan, random))
     now = datetime.now(timezone.utc)
     sequence = beats = packet_id = 0
-    for turn in range(count):
+    for _ in range(count):
         packets = []
-        for _ in range(mix.beats):
+        for _beat in range(mix.beats):
             beats += 1
             # A millisecond apart: the hub's clock goes on meanwhile, and takes no time that is far ahead of it.
             beat = Heartbeat(
@@ -173,7 +174,8 @@ def _turns(plan: Plan, device: tuple[str, Path, Path], mix: Mix, count: int) -> 
             sealed = sign_up(payload, "telemetry", key, key_id)
             packets.append(publish_packet(topics.up(device_id, "telemetry"), packet_id, sealed))
         windows = [
-            _window(plan, sketches[(sequence + place) % SKETCHES], now, sequence + place) for place in range(mix.windows)
+            _window(plan, sketches[(sequence + place) % SKETCHES], now, sequence + place)
+            for place in range(mix.windows)
         ]
         first = OutboxPosition(stream=STREAM, sequence=sequence + 1, oldest=1)
         sealed = sign_up(pack(first, "windows", windows), "windows", key, key_id)
@@ -222,5 +224,6 @@ def _window(
         predictions=(plan.rows - plan.rows // 3, plan.rows // 3),
         confidence=confidence,
         latency=latency,
+        evidence=DriftEvidenceTold(windows=number + 1),
     )
     return TelemetryMessage(body=window).to_bytes()

@@ -1,4 +1,4 @@
-"""A device's connection as thin as it can be, MQTT 5 over mutual TLS: the devices share two cores with what is measured.
+"""A device's connection as thin as it can be, MQTT 5 over mutual TLS: devices share two cores with what is measured.
 
 What it sends was made and signed before. It keeps to what a real device keeps to: it sends more once the broker has
 confirmed and the hub has said that it has committed what came before.

@@ -1,7 +1,7 @@
 """The peer: a plain paho-mqtt subscriber that inserts each message by SQL, and checks no signature.
 
-It reads what came, opens the envelopes without looking at the signatures, inserts a row for each message with a commit a
-batch, and says so to the devices, whose next word waits for it.
+It reads what came, opens the envelopes without looking at the signatures, inserts a row for each message with a commit
+a batch, and says so to the devices, whose next word waits for it.
 """
 
 import base64
@@ -19,7 +19,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 BATCH = 500
 INSERT = "INSERT INTO messages (device_id, kind, stream, sequence, body) VALUES (?, ?, ?, ?, ?)"
-TABLE = "CREATE TABLE messages (id INTEGER PRIMARY KEY, device_id TEXT, kind TEXT, stream TEXT, sequence BIGINT, body TEXT)"
+TABLE = (
+    "CREATE TABLE messages (id INTEGER PRIMARY KEY, device_id TEXT, kind TEXT, stream TEXT, sequence BIGINT, body TEXT)"
+)
 
 
 def main() -> None:

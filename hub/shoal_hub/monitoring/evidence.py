@@ -4,19 +4,20 @@ A device weighs its own windows (`shoal_numerics.drift_evidence`) and tells what
 serve a version keeps the share of false ones among those named at `ALPHA`, however often one looks.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import String, cast
+from sqlalchemy import String, bindparam, cast, insert
 from sqlalchemy import select as select_columns
-from sqlalchemy.orm.attributes import flag_modified
 from sqlmodel import Session, col, func, select, update
 
 from shoal_contract.manifest import Baseline
-from shoal_contract.telemetry import Window
-from shoal_hub.database import Database, announce
+from shoal_contract.telemetry import DriftEvidenceTold, Window
+from shoal_hub.bulk import Bulk, Query
+from shoal_hub.database import Database, JsonText, announce, as_texts, is_among
 from shoal_hub.devices.matching import load_devices
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
@@ -39,6 +40,20 @@ _MOST_LOG10: Final = 12
 """Of what a device's bets may ever come to."""
 Said = tuple[str, list[list[float]]]
 """A device, and what it says of features: place in the baseline and log10 of the e-value."""
+
+
+_Key = tuple[str, int, str]
+"""Model, version and device."""
+
+
+class _Kept(NamedTuple):
+    """A row of `DeviceEvidence`, and whether its features are not those that are in the table."""
+
+    windows: int
+    tested: int
+    features: list[list[float]]
+    ended_at: datetime
+    is_news: bool = False
 
 
 class Named(NamedTuple):
@@ -76,37 +91,70 @@ def check_evidence(window: Window, baseline: Baseline) -> None:
     raise QuarantineError("out_of_bounds", f"{where}: {found}")
 
 
-def take_evidence(session: Session, device_id: str, window: Window, baseline: Baseline, now: datetime) -> None:
-    """Keep what a device says with a window that `check_evidence` has passed; it is news if the features have changed.
+class EvidenceTaken:
+    """What devices say of their evidence with the windows of one batch: read at once, and written at once.
 
-    What it said with an earlier window comes too late. An agent that has started anew has nothing to say of what came
-    before: until it bets again, what it said last holds.
+    Args:
+        session: An open transaction.
+        now: The hub's time.
     """
-    told = window.evidence
-    if told is None:
-        return
+
+    def __init__(self, session: Session, now: datetime) -> None:
+        self._session = session
+        self._now = now
+        self._told: dict[_Key, list[tuple[DriftEvidenceTold, datetime, int]]] = {}
+
+    def take(self, device_id: str, window: Window, baseline: Baseline) -> None:
+        """Take what came with a window that `check_evidence` has passed."""
+        if window.evidence is not None:
+            told = (window.evidence, window.ended_at, len(baseline.features))
+            self._told.setdefault((window.model, window.version, device_id), []).append(told)
+
+    def write(self) -> None:
+        """Keep it; it is news if the features have changed.
+
+        What a device said with an earlier window comes too late. An agent that has started anew has nothing to say of
+        what came before: until it bets again, what it said last holds.
+        """
+        before = self._stored()
+        fresh, changed, seen = [], [], []
+        for key, told in sorted(self._told.items()):
+            row = kept = before.get(key)
+            for one, ended_at, tested in told:
+                row = _after(row, one, ended_at, tested)
+            if row is None or row == kept:
+                continue
+            values = {"of_model": key[0], "of_version": key[1], "of_device": key[2], "windows_now": row.windows}
+            values |= {"ended_now": row.ended_at}
+            if kept is not None and not row.is_news:
+                seen.append(values)
+                continue
+            values |= {"features_now": JsonText(json.dumps(row.features)), "at": self._now}
+            if kept is None:
+                fresh.append(values | {"tested_now": row.tested, "is_told_now": not row.features})
+            else:
+                changed.append(values)
+        _ADD.execute(self._session, fresh)
+        _CHANGE.execute(self._session, changed)
+        _SEE.execute(self._session, seen)
+
+    def _stored(self) -> dict[_Key, _Kept]:
+        """Return what is kept of the devices; other rows of them, of other versions, are few."""
+        if not self._told:
+            return {}
+        models, devices = {one[0] for one in self._told}, {one[2] for one in self._told}
+        rows = _STORED.rows(self._session, models=as_texts(models), devices=as_texts(devices))
+        return {(model, version, device): _Kept(*values) for model, version, device, *values in rows}
+
+
+def _after(row: _Kept | None, told: DriftEvidenceTold, ended_at: datetime, tested: int) -> _Kept | None:
+    """Return what is kept of a device once it has said something. Pure."""
     features = [[float(one.feature), one.log10] for one in told.features]
-    row = session.get(DeviceEvidence, (window.model, window.version, device_id))
     if row is None:
-        row = DeviceEvidence(
-            model=window.model,
-            version=window.version,
-            device_id=device_id,
-            windows=told.windows,
-            tested=len(baseline.features),
-            features=features,
-            is_told=not features,
-            ended_at=window.ended_at,
-            updated_at=now,
-        )
-    elif window.ended_at < row.ended_at or (row.features and not features and told.windows <= WARM_UP):
-        return
-    else:
-        if row.features != features:
-            row.features, row.is_told, row.updated_at = features, False, now
-            flag_modified(row, "is_told")  # it may be told by now: it is written even if it was read as not told
-        row.windows, row.ended_at = told.windows, window.ended_at
-    session.add(row)
+        return _Kept(told.windows, tested, features, ended_at, is_news=True)
+    if ended_at < row.ended_at or (row.features and not features and told.windows <= WARM_UP):
+        return row
+    return _Kept(told.windows, row.tested, features, ended_at, is_news=row.is_news or row.features != features)
 
 
 class EvidenceWatch:
@@ -251,3 +299,42 @@ def _clear(session: Session, signal: DriftSignal, now: datetime) -> None:
     record_event(session, "drift_cleared", message, subject=f"drift/{signal.id}")
     session.add(signal)
     announce(session, "drift")
+
+
+_COLUMNS: Final[list[Any]] = [
+    getattr(DeviceEvidence, name)
+    for name in ("model", "version", "device_id", "windows", "tested", "features", "ended_at")
+]
+_STORED: Final = Query(
+    select_columns(*_COLUMNS)
+    .where(
+        is_among(col(DeviceEvidence.model), bindparam("models", type_=String())),
+        is_among(col(DeviceEvidence.device_id), bindparam("devices", type_=String())),
+    )
+    .order_by(col(DeviceEvidence.model), col(DeviceEvidence.version), col(DeviceEvidence.device_id))
+)
+_ADD: Final = Bulk(
+    insert(DeviceEvidence).values(
+        model=bindparam("of_model"),
+        version=bindparam("of_version"),
+        device_id=bindparam("of_device"),
+        windows=bindparam("windows_now"),
+        tested=bindparam("tested_now"),
+        features=bindparam("features_now"),
+        is_told=bindparam("is_told_now"),
+        ended_at=bindparam("ended_now"),
+        updated_at=bindparam("at"),
+    )
+)
+_OF_ONE: Final = (
+    col(DeviceEvidence.model) == bindparam("of_model"),
+    col(DeviceEvidence.version) == bindparam("of_version"),
+    col(DeviceEvidence.device_id) == bindparam("of_device"),
+)
+_WINDOW: Final = {"windows": bindparam("windows_now"), "ended_at": bindparam("ended_now")}
+_SEE: Final = Bulk(update(DeviceEvidence).where(*_OF_ONE).values(_WINDOW))
+_CHANGE: Final = Bulk(
+    update(DeviceEvidence)
+    .where(*_OF_ONE)
+    .values({**_WINDOW, "features": bindparam("features_now"), "is_told": False, "updated_at": bindparam("at")})
+)

@@ -20,6 +20,7 @@ QuarantineReason = Literal[
     "unreadable",
     "out_of_bounds",
     "does_not_add_up",
+    "unusable_baseline",
 ]
 """Why a window is not merged; docs/guides/drift.md says what each means and what to do."""
 _JSON = JSON(none_as_null=True)
@@ -34,6 +35,7 @@ class WindowRow(SQLModel, table=True):
         Index("ix_windows_stream", "device_id", "model", "version", "id"),
         Index("ix_windows_device", "model", "device_id", "started_at"),
         Index("ix_windows_received", "received_at"),
+        Index("ix_windows_digest", "digest"),
         {"info": UNAUDITED},
     )
 
@@ -68,6 +70,9 @@ class WindowRow(SQLModel, table=True):
     misfits: dict[str, int] | None = Field(default=None, sa_type=_JSON, description="contract SchemaMisfits")
     left_out: dict[str, str] | None = Field(
         default=None, sa_type=_JSON, description="what the window does not tell, and why"
+    )
+    digest: str | None = Field(
+        default=None, description="by which it is known if it comes again; None: of before there were digests"
     )
 
 
