@@ -127,12 +127,14 @@ class Bench:
         for process in self.processes:
             process.run(seconds)
         parts = [sent for process in self.processes if (sent := process.wait()) is not None]
-        sums = [sum(one) for one in list(zip(*parts, strict=True))[:4]]
         return Sent(
-            *sums,  # type: ignore[arg-type]
-            min(one.began_s for one in parts),
-            max(one.ended_s for one in parts),
-            sum(one.cpu_s for one in parts),
+            windows=sum(one.windows for one in parts),
+            beats=sum(one.beats for one in parts),
+            batches=sum(one.batches for one in parts),
+            bytes=sum(one.bytes for one in parts),
+            began_s=min(one.began_s for one in parts),
+            ended_s=max(one.ended_s for one in parts),
+            cpu_s=sum(one.cpu_s for one in parts),
         )
 
     def fill(self, url: str) -> None:
@@ -339,9 +341,17 @@ def cpu_s(pid: int) -> float:
 
 
 def _rollout() -> Rollout:
-    about = {"model": MODEL, "version": 1, "manifest_sha256": "0" * 64, "manifest_size_bytes": 1}
     return Rollout(
-        id=ROLLOUT, waves=[1], timeout_s=600, created_by="bench", created_at=datetime.now(UTC), state="running", **about
+        id=ROLLOUT,
+        model=MODEL,
+        version=1,
+        manifest_sha256="0" * 64,
+        manifest_size_bytes=1,
+        waves=[1],
+        timeout_s=600,
+        state="running",
+        created_by="bench",
+        created_at=datetime.now(UTC),
     )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -120,9 +121,8 @@ async def _run(plan: Plan, turns: dict[str, list[Turn]], seconds: float) -> Sent
     links: dict[str, DeviceLink] = {}
     for device_id, certificate, key in plan.devices:
         context = tls_context(plan.authority, certificate, key)
-        topic = topics.down_ack(device_id)
         _, links[device_id] = await loop.create_connection(
-            lambda topic=topic: DeviceLink(topic), "127.0.0.1", plan.port, ssl=context
+            partial(DeviceLink, topics.down_ack(device_id)), "127.0.0.1", plan.port, ssl=context
         )
     await asyncio.gather(*(link.ready for link in links.values()))
     began_s, cpu_s = time.time(), time.process_time()

@@ -34,6 +34,7 @@ MAX_REFERENCE_Z = 10
 MAX_WARM_UP_WINDOWS = 10_000
 _LAG = 8
 """Windows apart that are taken for independent of each other, and from one start of bets to the next."""
+MIN_WARM_UP_WINDOWS = 2 * _LAG
 _LEARN_EVERY = 16
 """Windows after which what was learned is looked at again. It is bet by another so many later: a shift that has just
 come must not pass for variation."""
@@ -73,7 +74,7 @@ class EvidenceSettings:
             DriftError: a setting out of its range.
         """
         is_in_range = 0 < self.tolerance < MAX_TOLERANCE and 0 <= self.reference_z <= MAX_REFERENCE_Z
-        if not (is_in_range and 2 * _LAG <= self.warm_up_windows <= MAX_WARM_UP_WINDOWS):
+        if not (is_in_range and MIN_WARM_UP_WINDOWS <= self.warm_up_windows <= MAX_WARM_UP_WINDOWS):
             message = f"Setting drift evidence: {self} is out of range, see its attributes."
             raise DriftError(message)
 

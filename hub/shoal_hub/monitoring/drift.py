@@ -38,7 +38,7 @@ class Look(NamedTuple):
 
 
 class _Recent(NamedTuple):
-    """A window that was counted lately."""
+    """A window that was counted lately; `samples` are those that its counts tell of."""
 
     samples: int
     features: bytes
@@ -84,7 +84,7 @@ class Signals:
         active = self._active_of(model, version)
         if sum(one.samples for one in chosen) < THRESHOLDS.min_samples:
             return active
-        is_alone = len(chosen) == 1 and chosen[0].samples == row.samples
+        is_alone = len(chosen) == 1 and chosen[0].samples == row.samples - row.unsketched
         if is_alone and is_tested and not may_raise:
             return self._lift(active, device_id) if active is not None else None
         look = look_at([Packed(one.features, one.missing) for one in chosen], known.reference)
@@ -121,11 +121,11 @@ class Signals:
     def _chosen(self, row: NewWindow) -> list[_Recent]:
         """Return the newest windows that together have enough samples: older ones would only blur a change."""
         stream = (row.device_id, row.model, row.version)
-        mine = _Recent(row.samples, row.features, row.missing)
-        counts = row.samples > 0 and row.ended_at > self._now - LOOKBACK  # labels come in windows without any, too
+        mine = _Recent(row.samples - row.unsketched, row.features, row.missing)
+        counts = mine.samples > 0 and row.ended_at > self._now - LOOKBACK  # labels come in windows without any, too
         if counts:
             self._new.setdefault(stream, []).append(mine)
-            if row.samples >= THRESHOLDS.min_samples:
+            if mine.samples >= THRESHOLDS.min_samples:
                 return [mine]
         chosen, samples = [], 0
         for one in self._newest_first(stream):
@@ -206,14 +206,15 @@ def lift(session: Session, signal: DriftSignal, device_id: str, message: str, no
     return signal if signal.state == "active" else None
 
 
-_COLUMNS: Final[list[Any]] = [col(WindowRow.samples), col(WindowRow.features), col(WindowRow.missing)]
+_SKETCHED: Final = col(WindowRow.samples) - col(WindowRow.unsketched)
+_COLUMNS: Final[list[Any]] = [_SKETCHED, col(WindowRow.features), col(WindowRow.missing)]
 _STORED: Final = Query(
     select_columns(*_COLUMNS)
     .where(
         col(WindowRow.device_id) == bindparam("device_id"),
         col(WindowRow.model) == bindparam("model"),
         col(WindowRow.version) == bindparam("version"),
-        col(WindowRow.samples) > 0,
+        _SKETCHED > 0,
         col(WindowRow.ended_at) > bindparam("since", type_=UtcDateTime),
     )
     .order_by(col(WindowRow.id).desc())

@@ -4,56 +4,44 @@ A device weighs its own windows (`shoal_numerics.drift_evidence`) and tells what
 serve a version keeps the share of false ones among those named at `ALPHA`, however often one looks.
 """
 
-import json
+import logging
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import String, bindparam, cast, insert
+from sqlalchemy import String, cast
 from sqlalchemy import select as select_columns
-from sqlmodel import Session, col, func, select, update
+from sqlalchemy.exc import NoResultFound
+from sqlmodel import Session, col, delete, func, select, update
 
 from shoal_contract.manifest import Baseline
-from shoal_contract.telemetry import DriftEvidenceTold, Window
-from shoal_hub.bulk import Bulk, Query
-from shoal_hub.database import Database, JsonText, announce, as_texts, is_among
+from shoal_hub.database import Database, announce, is_among
 from shoal_hub.devices.matching import load_devices
+from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.monitoring.drift import NAMED_FEATURES, serves
-from shoal_hub.monitoring.quarantine import QuarantineError
 from shoal_hub.monitoring.tables import DeviceEvidence, DriftSignal
 from shoal_hub.registry.tables import Version
-from shoal_numerics.drift_evidence import EvidenceSettings
 from shoal_numerics.e_values import e_benjamini_hochberg
 
 ALPHA: Final = 0.05
 VERSIONS_EACH: Final = 20
 """Versions that are decided on in one step."""
-
-
-WARM_UP: Final = EvidenceSettings().warm_up_windows
-"""Windows of a device in which it bets nothing, and has nothing to say."""
-_MOST_WINDOWS: Final = 2**31 - 1
-_MOST_LOG10: Final = 12
-"""Of what a device's bets may ever come to."""
+SAID_FOR: Final = timedelta(days=2)
+"""How long what a device has said counts after its last window: twice what a window may last."""
+LOOK_EVERY: Final = timedelta(minutes=1)
+"""Between two looks for what was said too long ago."""
+FORGOTTEN_EACH: Final = 500
+"""Devices' words that one transaction deletes: the ingest writes beside it."""
+FORGOTTEN_AT_ONCE: Final = 5000
+"""Of one look."""
+_UNDECIDED: Final = (ValueError, LookupError, NoResultFound, HubError)
+"""What a version comes to whose baseline, or what was said of it, cannot be read."""
 Said = tuple[str, list[list[float]]]
 """A device, and what it says of features: place in the baseline and log10 of the e-value."""
-
-
-_Key = tuple[str, int, str]
-"""Model, version and device."""
-
-
-class _Kept(NamedTuple):
-    """A row of `DeviceEvidence`, and whether its features are not those that are in the table."""
-
-    windows: int
-    tested: int
-    features: list[list[float]]
-    ended_at: datetime
-    is_news: bool = False
+log = logging.getLogger(__name__)
 
 
 class Named(NamedTuple):
@@ -64,113 +52,69 @@ class Named(NamedTuple):
     log10: float
 
 
-def check_evidence(window: Window, baseline: Baseline) -> None:
-    """See that what a device says of its evidence is something that its windows can come to.
-
-    Raises:
-        QuarantineError: a number that no evidence can have.
-    """
-    told = window.evidence
-    if told is None:
-        return
-    where = f"reading the evidence of a window of {window.model} version {window.version}"
-    count = len(baseline.features)
-    named = [one.feature for one in told.features]
-    if told.windows > _MOST_WINDOWS:
-        found = f"it is of {told.windows} windows, at most {_MOST_WINDOWS} expected"
-    elif named and told.windows <= WARM_UP:
-        found = f"it is of {told.windows} windows and names features, more than {WARM_UP} expected"
-    elif len(set(named)) < len(named):
-        found = "a feature is named twice, once expected"
-    elif named and max(named) >= count:
-        found = f"feature {max(named)} is named, the baseline has {count}"
-    elif any(one.log10 > _MOST_LOG10 for one in told.features):
-        found = f"a feature has {max(one.log10 for one in told.features)}, at most {_MOST_LOG10} expected"
-    else:
-        return
-    raise QuarantineError("out_of_bounds", f"{where}: {found}")
-
-
-class EvidenceTaken:
-    """What devices say of their evidence with the windows of one batch: read at once, and written at once.
-
-    Args:
-        session: An open transaction.
-        now: The hub's time.
-    """
-
-    def __init__(self, session: Session, now: datetime) -> None:
-        self._session = session
-        self._now = now
-        self._told: dict[_Key, list[tuple[DriftEvidenceTold, datetime, int]]] = {}
-
-    def take(self, device_id: str, window: Window, baseline: Baseline) -> None:
-        """Take what came with a window that `check_evidence` has passed."""
-        if window.evidence is not None:
-            told = (window.evidence, window.ended_at, len(baseline.features))
-            self._told.setdefault((window.model, window.version, device_id), []).append(told)
-
-    def write(self) -> None:
-        """Keep it; it is news if the features have changed.
-
-        What a device said with an earlier window comes too late. An agent that has started anew has nothing to say of
-        what came before: until it bets again, what it said last holds.
-        """
-        before = self._stored()
-        fresh, changed, seen = [], [], []
-        for key, told in sorted(self._told.items()):
-            row = kept = before.get(key)
-            for one, ended_at, tested in told:
-                row = _after(row, one, ended_at, tested)
-            if row is None or row == kept:
-                continue
-            values = {"of_model": key[0], "of_version": key[1], "of_device": key[2], "windows_now": row.windows}
-            values |= {"ended_now": row.ended_at}
-            if kept is not None and not row.is_news:
-                seen.append(values)
-                continue
-            values |= {"features_now": JsonText(json.dumps(row.features)), "at": self._now}
-            if kept is None:
-                fresh.append(values | {"tested_now": row.tested, "is_told_now": not row.features})
-            else:
-                changed.append(values)
-        _ADD.execute(self._session, fresh)
-        _CHANGE.execute(self._session, changed)
-        _SEE.execute(self._session, seen)
-
-    def _stored(self) -> dict[_Key, _Kept]:
-        """Return what is kept of the devices; other rows of them, of other versions, are few."""
-        if not self._told:
-            return {}
-        models, devices = {one[0] for one in self._told}, {one[2] for one in self._told}
-        rows = _STORED.rows(self._session, models=as_texts(models), devices=as_texts(devices))
-        return {(model, version, device): _Kept(*values) for model, version, device, *values in rows}
-
-
-def _after(row: _Kept | None, told: DriftEvidenceTold, ended_at: datetime, tested: int) -> _Kept | None:
-    """Return what is kept of a device once it has said something. Pure."""
-    features = [[float(one.feature), one.log10] for one in told.features]
-    if row is None:
-        return _Kept(told.windows, tested, features, ended_at, is_news=True)
-    if ended_at < row.ended_at or (row.features and not features and told.windows <= WARM_UP):
-        return row
-    return _Kept(told.windows, row.tested, features, ended_at, is_news=row.is_news or row.features != features)
-
-
 class EvidenceWatch:
-    """Brings the signals of versions up to date of which a device has said something new. A chore of the controller."""
+    """Brings the signals of versions up to date of which a device has said something new. A chore of the controller.
+
+    What a device has said ends some time after its last window: one that is gone must hold no signal up for ever.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._looked_at: datetime | None = None
 
     def step(self, now: datetime) -> int:
-        """Decide on some versions, and return on how many."""
+        """Decide on some versions, and return on how many; one that cannot be decided on holds up no other."""
         with self._database.session() as session:
             versions = _with_news(session)
+        if not versions:
+            self._forget_some(now)
+            with self._database.session() as session:
+                versions = _with_news(session)
         for model, version in versions:
+            self._decide(model, version, now)
+        return len(versions)
+
+    def _decide(self, model: str, version: int, now: datetime) -> None:
+        try:
             with self._database.transaction() as session:
                 decide(session, model, version, now)
-        return len(versions)
+        except _UNDECIDED:
+            log.exception(
+                "deciding on drift of %s version %d failed; it waits for what devices say next", model, version
+            )
+            with self._database.transaction() as session:
+                _take_news(session, model, version)
+
+    def _forget_some(self, now: datetime) -> None:
+        """Delete what was said too long ago, once a minute; its versions are decided on again."""
+        if self._looked_at is not None and abs(now - self._looked_at) < LOOK_EVERY:
+            return
+        self._looked_at = now
+        with self._database.session() as session:
+            over = [tuple(row) for row in session.connection().execute(_over(now)).all()]
+        for start in range(0, len(over), FORGOTTEN_EACH):
+            part = over[start : start + FORGOTTEN_EACH]
+            with self._database.transaction() as session:
+                for model, version in sorted({(one[0], one[1]) for one in part}):
+                    gone = [device_id for other, number, device_id in part if (other, number) == (model, version)]
+                    _forget(session, model, version, gone, now)
+
+
+def _over(now: datetime) -> Any:  # noqa: ANN401 - a statement over columns
+    columns: list[Any] = [getattr(DeviceEvidence, name) for name in ("model", "version", "device_id")]
+    wanted: Any = select_columns(*columns).where(col(DeviceEvidence.heard_at) < now - SAID_FOR)
+    return wanted.order_by(*columns).limit(FORGOTTEN_AT_ONCE)
+
+
+def _forget(session: Session, model: str, version: int, device_ids: Sequence[str], now: datetime) -> None:
+    """Forget what devices have said of a version, and have it decided on again by what others say."""
+    is_of = (col(DeviceEvidence.model) == model, col(DeviceEvidence.version) == version)
+    session.exec(
+        delete(DeviceEvidence).where(
+            *is_of, is_among(col(DeviceEvidence.device_id), device_ids), col(DeviceEvidence.heard_at) < now - SAID_FOR
+        )
+    )
+    decide(session, model, version, now)
 
 
 def decide(session: Session, model: str, version: int, now: datetime) -> DriftSignal | None:
@@ -299,42 +243,3 @@ def _clear(session: Session, signal: DriftSignal, now: datetime) -> None:
     record_event(session, "drift_cleared", message, subject=f"drift/{signal.id}")
     session.add(signal)
     announce(session, "drift")
-
-
-_COLUMNS: Final[list[Any]] = [
-    getattr(DeviceEvidence, name)
-    for name in ("model", "version", "device_id", "windows", "tested", "features", "ended_at")
-]
-_STORED: Final = Query(
-    select_columns(*_COLUMNS)
-    .where(
-        is_among(col(DeviceEvidence.model), bindparam("models", type_=String())),
-        is_among(col(DeviceEvidence.device_id), bindparam("devices", type_=String())),
-    )
-    .order_by(col(DeviceEvidence.model), col(DeviceEvidence.version), col(DeviceEvidence.device_id))
-)
-_ADD: Final = Bulk(
-    insert(DeviceEvidence).values(
-        model=bindparam("of_model"),
-        version=bindparam("of_version"),
-        device_id=bindparam("of_device"),
-        windows=bindparam("windows_now"),
-        tested=bindparam("tested_now"),
-        features=bindparam("features_now"),
-        is_told=bindparam("is_told_now"),
-        ended_at=bindparam("ended_now"),
-        updated_at=bindparam("at"),
-    )
-)
-_OF_ONE: Final = (
-    col(DeviceEvidence.model) == bindparam("of_model"),
-    col(DeviceEvidence.version) == bindparam("of_version"),
-    col(DeviceEvidence.device_id) == bindparam("of_device"),
-)
-_WINDOW: Final = {"windows": bindparam("windows_now"), "ended_at": bindparam("ended_now")}
-_SEE: Final = Bulk(update(DeviceEvidence).where(*_OF_ONE).values(_WINDOW))
-_CHANGE: Final = Bulk(
-    update(DeviceEvidence)
-    .where(*_OF_ONE)
-    .values({**_WINDOW, "features": bindparam("features_now"), "is_told": False, "updated_at": bindparam("at")})
-)

@@ -38,6 +38,7 @@ class NewWindow:
     misfits: JsonText | None
     left_out: dict[str, str] | None
     digest: str
+    unsketched: int
 
 
 def add_windows(session: Session, rows: Sequence[NewWindow]) -> None:

@@ -80,8 +80,8 @@ class Screen:
         return Screened(
             np.where(can_be, rows[:, 0], -1),
             np.where(distance >= 0, distance, np.nan),
-            is_tested.any(axis=1),
-            is_moved.sum(axis=1) >= self._min_features,
+            np.any(is_tested, axis=1),
+            np.count_nonzero(is_moved, axis=1) >= self._min_features,
         )
 
 

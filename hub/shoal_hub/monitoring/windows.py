@@ -16,7 +16,7 @@ from shoal_hub.database import JsonText
 from shoal_hub.monitoring.baselines import Known, known_baseline
 from shoal_hub.monitoring.drift import Signals
 from shoal_hub.monitoring.duplicates import digest_of, known_digests
-from shoal_hub.monitoring.evidence import EvidenceTaken, check_evidence
+from shoal_hub.monitoring.evidence_intake import EvidenceTaken, check_evidence
 from shoal_hub.monitoring.new_window import NewWindow, add_windows
 from shoal_hub.monitoring.quarantine import QuarantineError, set_aside
 from shoal_hub.monitoring.screening import Screened
@@ -175,7 +175,7 @@ def _row(one: _Formed, digest: str, found: _Counted, now: datetime) -> NewWindow
         started_at=window.started_at,
         ended_at=max(window.started_at, min(window.ended_at, now)),
         requests=window.requests,
-        samples=window.samples - (window.unsketched or 0),  # those that the counts tell of
+        samples=window.samples,
         errors=window.errors,
         features=one.packed.features,
         missing=one.packed.missing,
@@ -191,6 +191,7 @@ def _row(one: _Formed, digest: str, found: _Counted, now: datetime) -> NewWindow
         misfits=JsonText(window.misfits.model_dump_json()) if window.misfits is not None else None,
         left_out={str(part): why for part, why in window.left_out.items()} if window.left_out else None,
         digest=digest,
+        unsketched=window.unsketched or 0,
     )
 
 

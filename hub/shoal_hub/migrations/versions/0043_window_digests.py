@@ -1,4 +1,4 @@
-"""By what a window is known if it comes again."""
+"""By what a window is known if it comes again, what its counts leave out, and how long what devices say counts."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -18,6 +18,19 @@ _PART = 500
 
 def upgrade() -> None:
     op.add_column("windows", sa.Column("digest", sa.String(), nullable=True))
+    op.add_column("windows", sa.Column("unsketched", sa.Integer(), nullable=False, server_default="0"))
+    _add_heard_at()
+    op.create_table(
+        "quarantine_tallies",
+        sa.Column("device_id", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("untold", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_quarantine_tallies_device_id_devices")),
+        sa.PrimaryKeyConstraint("device_id", "reason", name=op.f("pk_quarantine_tallies")),
+    )
+    with op.batch_alter_table("quarantine_tallies") as batch_op:
+        batch_op.create_index("ix_quarantine_tallies_told", ["told_at"], unique=False)
     _give_digests(op.get_bind())
     with op.batch_alter_table("windows") as batch_op:
         batch_op.create_index("ix_windows_digest", ["digest"], unique=False)
@@ -26,7 +39,19 @@ def upgrade() -> None:
 def downgrade() -> None:
     with op.batch_alter_table("windows") as batch_op:
         batch_op.drop_index("ix_windows_digest")
+    op.drop_table("quarantine_tallies")
+    op.drop_column("drift_evidence", "heard_at")
+    op.drop_column("windows", "unsketched")
     op.drop_column("windows", "digest")
+
+
+def _add_heard_at() -> None:
+    """What devices have said until now counts as heard now: nobody noted when it was."""
+    op.add_column("drift_evidence", sa.Column("heard_at", sa.DateTime(timezone=True), nullable=True))
+    rows = sa.table("drift_evidence", sa.column("heard_at", sa.DateTime(timezone=True)))
+    op.execute(sa.update(rows).values(heard_at=datetime.now(UTC)))
+    with op.batch_alter_table("drift_evidence") as batch_op:
+        batch_op.alter_column("heard_at", existing_type=sa.DateTime(timezone=True), nullable=False)
 
 
 def _give_digests(connection: sa.Connection) -> None:
