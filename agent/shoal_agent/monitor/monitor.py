@@ -8,16 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from shoal_agent.engines import Array
 from shoal_agent.monitor.answers import REFUSED, Answer, Answers, Fate, LabelError, LabelSettings, Part, StreamKey
 from shoal_agent.monitor.budget import SketchBudget
-from shoal_agent.monitor.parts import PartsPlan, WindowParts
+from shoal_agent.monitor.evidence_files import EvidenceFiles
+from shoal_agent.monitor.parts import PartsPlan, Shown, WindowParts
 from shoal_agent.monitor.rows import rows_of, scores_of
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
 from shoal_agent.monitor.usual import UsualRequest
-from shoal_agent.monitor.weighing import Weighing, watched_of
+from shoal_agent.monitor.weighing import Weighing, settings_of, watched_of
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.serving.models import ServedModel
 from shoal_agent.serving.parameters import MEMBER_LABELS
@@ -25,6 +27,7 @@ from shoal_agent.settings import MonitorSettings
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.telemetry import Misfit
 from shoal_numerics import NumericsError
+from shoal_numerics.drift_evidence import EvidenceSettings
 from shoal_numerics.watched_shares import WatchedShares
 
 log = logging.getLogger(__name__)
@@ -79,6 +82,7 @@ class Monitor:
         labels: Bounds of the answers that are remembered until their labels come back.
         monotonic: Seconds that only rise, for their age and for what watching costs.
         settings: What watching may cost.
+        folder: Where evidence of drift is kept; None: in memory alone.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Monitor:
         labels: LabelSettings = LabelSettings(),  # noqa: B008 - frozen
         monotonic: Callable[[], float] = time.monotonic,
         settings: MonitorSettings = MonitorSettings(),  # noqa: B008 - frozen
+        folder: Path | None = None,
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
@@ -98,7 +103,8 @@ class Monitor:
         """By the version's object; of windows that are not taken yet."""
         self._latest: UsualRequest | None = None
         self._answers = Answers(labels, monotonic)
-        self._weighing = Weighing()
+        files = EvidenceFiles(folder) if folder is not None else None
+        self._weighing = Weighing(files, settings.save_evidence_s, monotonic)
         self._fates: dict[Fate, int] = dict.fromkeys(("taken", *REFUSED), 0)
         self._composed: Counter[tuple[str, int, str]] = Counter()
 
@@ -119,22 +125,32 @@ class Monitor:
             latency_ms: From the request's last byte to its answer.
             answer_id: What the answer is called: its labels come back under this.
         """
+        shown: Shown | None = None
         with self._lock:
             usual = self._latest
             if usual is None or usual.served() is not served:
                 usual = self._usual_of(served)
-            if usual is not None and usual.count(inputs, outputs, answer_id, latency_ms, self._monotonic()):
-                return
+            now_s = self._monotonic()
+            is_usual = usual is not None and usual.count(inputs, outputs, answer_id, latency_ms, now_s)
+            if is_usual and usual.parts is not None:
+                shown = usual.parts.grant(1, now_s)
+        if is_usual:
+            if shown is not None:
+                usual.show(inputs, outputs, shown)
+            return
         rows = rows_of(served, inputs)
         found = scores_of(served, outputs, len(rows))
         with self._lock:
             window = self._window(served)
-            if window is not None:
-                sketch, parts = window
-                sketch.add(rows, answer_id, found, latency_ms, self._monotonic())
-                if parts.see_samples:
-                    parts.observe(served, inputs, outputs, rows, found)
-                self._latest = self._usual[id(served)] = UsualRequest(served, _stream_of(served), sketch, parts)
+            if window is None:
+                return
+            sketch, parts = window
+            now_s = self._monotonic()
+            sketch.add(rows, answer_id, found, latency_ms, now_s)
+            shown = parts.grant(len(rows), now_s) if parts.see_samples else None
+            self._latest = self._usual[id(served)] = UsualRequest(served, _stream_of(served), sketch, parts)
+        if shown is not None:
+            parts.observe(served, inputs, outputs, rows, found, shown)
 
     def _usual_of(self, served: ServedModel) -> UsualRequest | None:
         """Return how a version's usual request looks, if it has had one in its window; it has answered last now."""
@@ -264,7 +280,17 @@ class Monitor:
             for _, window in taken:
                 window.sketch.close()
             edges = [self._edges.get(key) for key, _ in taken]
-        return [self._finish(key, window, known, now) for (key, window), known in zip(taken, edges, strict=True)]
+        settings = settings_of(config)
+        return [
+            self._finish(key, window, known, now, settings) for (key, window), known in zip(taken, edges, strict=True)
+        ]
+
+    def save_evidence(self, *, is_last: bool = False) -> int:
+        """Write the evidence of drift that is due, or all of it as the agent ends; return of how many versions.
+
+        Off the event loop, and from one thread at a time.
+        """
+        return self._weighing.save(is_last=is_last)
 
     def drifted_features(self) -> dict[tuple[str, int], int]:
         """Return how many features have drifted by the evidence of this device alone, by name and version."""
@@ -272,9 +298,11 @@ class Monitor:
             keys = [key for key, edges in self._edges.items() if edges is not None]
         return {(key[0], key[1]): len(self._weighing.drifted(key)) for key in keys}
 
-    def _finish(self, key: StreamKey, window: _Watched, edges: _Edges | None, now: datetime) -> FinishedWindow:
+    def _finish(
+        self, key: StreamKey, window: _Watched, edges: _Edges | None, now: datetime, settings: EvidenceSettings
+    ) -> FinishedWindow:
         watched = edges.watched if edges is not None else None
-        weigh = partial(self._weighing.weigh, key, watched) if watched is not None else None
+        weigh = partial(self._weighing.weigh, key, watched, settings=settings) if watched is not None else None
         return window.parts.finish(window.sketch.finish(*key, ended_at=now, weigh=weigh))
 
     def _window(self, served: ServedModel) -> _Watched | None:
@@ -287,7 +315,7 @@ class Monitor:
         if window is None:
             remember = partial(self._answers.remember, key)
             sketch = WindowSketch(edges.sketch, self._clock(), self._budget, remember)
-            window = self._windows[key] = _Watched(sketch, WindowParts(edges.parts))
+            window = self._windows[key] = _Watched(sketch, WindowParts(edges.parts, self._budget))
         return window
 
     def _edges_of(self, key: StreamKey, served: ServedModel) -> _Edges | None:

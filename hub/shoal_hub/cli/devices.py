@@ -99,10 +99,27 @@ def configure(
     heartbeat_s: Annotated[float | None, typer.Option(help="Seconds between heartbeats.")] = None,
     window_requests: Annotated[float | None, typer.Option(help="Requests after which a window is sent.")] = None,
     window_s: Annotated[float | None, typer.Option(help="Seconds after which a window is sent.")] = None,
+    drift_tolerance: Annotated[
+        float | None, typer.Option(help="Difference of a share of a feature's values that is no drift, 0.005 to 0.4.")
+    ] = None,
+    drift_warm_up: Annotated[
+        int | None, typer.Option(help="Windows that are learned from before drift is told, 16 to 10,000.")
+    ] = None,
+    drift_recentred: Annotated[
+        bool | None,
+        typer.Option("--drift-recentred/--drift-by-reference", help="Tell drift from those windows, or the reference."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Set how an agent behaves, through its desired state; what is not given goes back to its default."""
-    given = {"heartbeat_s": heartbeat_s, "window_requests": window_requests, "window_s": window_s}
+    given = {
+        "heartbeat_s": heartbeat_s,
+        "window_requests": window_requests,
+        "window_s": window_s,
+        "drift_tolerance": drift_tolerance,
+        "drift_warm_up_windows": drift_warm_up,
+        "drift_is_recentred": drift_recentred,
+    }
     settings = {name: value for name, value in given.items() if value is not None}
     with connect() as client:
         found = client.devices.configure(find_device(client, device).id, **settings)
