@@ -101,7 +101,8 @@ class DriftEvidence:
         self._pool = 2 * watched.feature + watched.is_missing
         self._variation = np.zeros((2, self._pools))
         self._pairs = np.zeros((2, self._pools))
-        self._inflation, self._next_inflation = np.ones((2, self._pools))
+        self._inflation = np.ones(self._pools)
+        self._next_inflation = np.ones(self._pools)
         self._warm_sum = np.zeros(count)
         self._warm_size = np.zeros(count)
         self.windows = 0

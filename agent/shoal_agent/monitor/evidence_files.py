@@ -53,13 +53,17 @@ class EvidenceFiles:
         head = _head(key, watched, settings)
         sha, body = content[len(_MAGIC) : len(_MAGIC) + _SHA_BYTES], content[len(_MAGIC) + _SHA_BYTES :]
         if not content.startswith(_MAGIC) or hashlib.sha256(body).digest() != sha:
-            return _anew(key, path, "it is damaged")
-        if not body.startswith(head):
-            return _anew(key, path, "it is of another baseline, or of other settings")
-        try:
-            return DriftEvidence.load(watched, settings, body[len(head) :])
-        except NumericsError as error:
-            return _anew(key, path, str(error))
+            why = "it is damaged"
+        elif not body.startswith(head):
+            why = "it is of another baseline, or of other settings"
+        else:
+            try:
+                return DriftEvidence.load(watched, settings, body[len(head) :])
+            except NumericsError as error:
+                why = str(error)
+        log.warning("evidence of drift of %s version %d begins anew: %s: %s", key[0], key[1], path, why)
+        path.unlink(missing_ok=True)
+        return None
 
     def save(self, key: StreamKey, watched: WatchedShares, settings: EvidenceSettings, state: bytes) -> None:
         """Keep what `DriftEvidence.dump` has returned; a disk that takes nothing is logged, and stops no window."""
@@ -90,8 +94,3 @@ def _head(key: StreamKey, watched: WatchedShares, settings: EvidenceSettings) ->
         shares.update(array.tobytes())
     told = {"key": key, "shares": shares.hexdigest(), "settings": asdict(settings)}
     return json.dumps(told, sort_keys=True).encode() + b"\n"
-
-
-def _anew(key: StreamKey, path: Path, why: str) -> None:
-    log.warning("evidence of drift of %s version %d begins anew: %s: %s", key[0], key[1], path, why)
-    path.unlink(missing_ok=True)

@@ -125,18 +125,20 @@ class Monitor:
             latency_ms: From the request's last byte to its answer.
             answer_id: What the answer is called: its labels come back under this.
         """
-        shown: Shown | None = None
         with self._lock:
             usual = self._latest
             if usual is None or usual.served() is not served:
                 usual = self._usual_of(served)
-            now_s = self._monotonic()
-            is_usual = usual is not None and usual.count(inputs, outputs, answer_id, latency_ms, now_s)
-            if is_usual and usual.parts is not None:
-                shown = usual.parts.grant(1, now_s)
-        if is_usual:
-            if shown is not None:
-                usual.show(inputs, outputs, shown)
+            if usual is not None:
+                now_s = self._monotonic()
+                if not usual.count(inputs, outputs, answer_id, latency_ms, now_s):
+                    usual = None
+                elif usual.parts is None:
+                    return
+                else:
+                    shown = usual.parts.grant(1, now_s)
+        if usual is not None:
+            usual.show(inputs, outputs, shown)
             return
         rows = rows_of(served, inputs)
         found = scores_of(served, outputs, len(rows))
@@ -147,9 +149,9 @@ class Monitor:
             sketch, parts = window
             now_s = self._monotonic()
             sketch.add(rows, answer_id, found, latency_ms, now_s)
-            shown = parts.grant(len(rows), now_s) if parts.see_samples else None
+            shown = parts.grant(len(rows), now_s) if parts.see_samples else Shown(0, 0)
             self._latest = self._usual[id(served)] = UsualRequest(served, _stream_of(served), sketch, parts)
-        if shown is not None:
+        if parts.see_samples:
             parts.observe(served, inputs, outputs, rows, found, shown)
 
     def _usual_of(self, served: ServedModel) -> UsualRequest | None:

@@ -10,7 +10,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -149,12 +148,12 @@ def watched_of(baseline: Baseline, edges: HistogramEdges) -> WatchedShares | Non
 
 def settings_of(config: DesiredConfig) -> EvidenceSettings:
     """Return what is tolerated by a device's configuration."""
-    given = {
-        "tolerance": config.drift_tolerance,
-        "warm_up_windows": config.drift_warm_up_windows,
-        "is_recentred": config.drift_is_recentred,
-    }
-    return replace(USUAL, **{name: value for name, value in given.items() if value is not None})
+    tolerance, warm_up = config.drift_tolerance, config.drift_warm_up_windows
+    return EvidenceSettings(
+        tolerance=USUAL.tolerance if tolerance is None else tolerance,
+        warm_up_windows=USUAL.warm_up_windows if warm_up is None else warm_up,
+        is_recentred=bool(config.drift_is_recentred),
+    )
 
 
 def _told(windows: int, values: NDArray[np.float64], settings: EvidenceSettings) -> DriftEvidenceTold:

@@ -108,6 +108,7 @@ def test_evidence_of_another_baseline_or_other_settings_counts_for_nothing(
     first.save(is_last=True)
     weigh(first, 1)
     first.save(is_last=True)
+    assert WATCHED is not None
     feature, *others = BASELINE.features
     fewer = BASELINE.model_copy(
         update={"features": (feature.model_copy(update={"counts": feature.counts[::-1]}), *others)}
