@@ -6,9 +6,11 @@ A batch at a time: what is the same for all of a version is read once, and their
 import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlmodel import Session
 
 from shoal_contract.telemetry import Window
@@ -27,6 +29,9 @@ AHEAD: Final = timedelta(minutes=10)
 """How far a window may end ahead of the hub's clock; up to then it is taken to have ended now."""
 LATE: Final = timedelta(days=35)
 """How long after its end a window may come: a device that was away for a month still tells of it."""
+_FEW_BYTES: Final = 64
+_FEW_COUNTS: Final = 4096
+"""Packed counts that are so short, packed and unpacked, are kept unpacked: 256 of them, 8 MB at most."""
 _MOST_COUNTS: Final = 100_000
 """Of windows that are looked at together: what a processor's own memory holds, as each is gone through some times."""
 
@@ -136,13 +141,26 @@ def _screened(windows: Sequence[_Formed]) -> Screened:
     unreadable = []
     for at, one in enumerate(windows):
         try:
-            counts[at] = unpack_counts(one.packed.features, rows * bins)
-            missing[at] = unpack_counts(one.packed.missing, rows)
+            counts[at] = _unpacked(one.packed.features, rows * bins)
+            missing[at] = _unpacked(one.packed.missing, rows)
         except NumericsError:
             unreadable.append(at)
     screened = screen.screen(counts.reshape(-1, rows, bins), missing)
     screened.rows[unreadable] = -1
     return screened
+
+
+def _unpacked(data: bytes, count: int) -> NDArray[np.int64]:
+    """Return packed counts; those of missing values are nearly always the same few bytes."""
+    is_small = len(data) <= _FEW_BYTES and count <= _FEW_COUNTS
+    return _unpacked_few(data, count) if is_small else unpack_counts(data, count)
+
+
+@lru_cache(maxsize=256)
+def _unpacked_few(data: bytes, count: int) -> NDArray[np.int64]:
+    counts = unpack_counts(data, count)
+    counts.setflags(write=False)
+    return counts
 
 
 def _digest(one: _Formed) -> str:
