@@ -177,6 +177,15 @@ class Link:
         topic = topics.up(self._identity.device_id, channel)
         await self.publish(topic, self._signer.seal(channel, message), retain=retain)
 
+    async def say_compact(self, channel: SignedChannel, message: bytes) -> None:
+        """Publish a message as `say` does, in the compact form.
+
+        Raises:
+            LinkError: As `say`.
+        """
+        topic = topics.up(self._identity.device_id, channel)
+        await self.publish(topic, self._signer.seal_compact(channel, message))
+
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish at QoS 1 and wait for the broker's confirmation.
 
