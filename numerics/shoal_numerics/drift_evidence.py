@@ -38,6 +38,8 @@ MIN_WARM_UP_WINDOWS = 2 * _LAG
 _LEARN_EVERY = 16
 """Windows after which what was learned is looked at again. It is bet by another so many later: a shift that has just
 come must not pass for variation."""
+_LEARNED_ALWAYS = 10
+"""Arrays of evidence that is not recentred; others hold what it is recentred to."""
 _LARGER = 2.0
 """Times the mean size of windows up to which the size of one counts."""
 _LEAST_VARIANCE = 0.01
@@ -145,7 +147,7 @@ class DriftEvidence:
         return evidence
 
     def _state(self) -> list[NDArray[Any]]:
-        arrays = [
+        arrays: list[NDArray[Any]] = [
             self._capital, self._recent, self._sizes, self._size_sum, self._variation, self._pairs,
             self._inflation, self._next_inflation, self._warm_sum, self._warm_size,
         ]  # fmt: skip
@@ -155,15 +157,20 @@ class DriftEvidence:
 
     def _check_state(self) -> None:
         """Raise DriftError unless the numbers can be those of evidence."""
-        sums = (self._size_sum, self._variation, self._pairs, self._warm_sum, self._warm_size)
+        sums: tuple[NDArray[np.float64], ...] = (
+            self._size_sum,
+            self._variation,
+            self._pairs,
+            self._warm_sum,
+            self._warm_size,
+        )
         is_bad = not all(np.isfinite(one).all() and (one >= 0).all() for one in sums)
         is_bad |= not ((self._capital >= 0) & (self._capital <= _LARGEST)).all()
-        is_bad |= not all((np.isfinite(one) & (one >= 1)).all() for one in (self._inflation, self._next_inflation))
+        inflations: tuple[NDArray[np.float64], ...] = (self._inflation, self._next_inflation)
+        is_bad |= not all((np.isfinite(one) & (one >= 1)).all() for one in inflations)
         is_bad |= bool(((self._recent < 0) | (self._recent > 1)).any())  # NaN: no window, or none of this share
-        if self._expected is not self._watched.expected:
-            is_bad |= not all(
-                np.isfinite(one).all() for one in (self._expected, *(a for pair in self._odds for a in pair))
-            )
+        learned = self._state()[_LEARNED_ALWAYS:]
+        is_bad |= not all(np.isfinite(one).all() for one in learned)
         if is_bad:
             message = "Reading drift evidence: it holds numbers that no evidence has."
             raise DriftError(message)
