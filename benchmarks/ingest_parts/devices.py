@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from ingest_parts.link import DeviceLink, Turn, publish_packet, tls_context
 
+from shoal_agent.signer import DeviceSigner
 from shoal_contract import topics
 from shoal_contract.batch import pack
-from shoal_contract.device_signature import device_key_id, sign_up
 from shoal_contract.telemetry import (
     LATENCY_EDGES_MS,
     DriftEvidenceTold,
@@ -148,8 +148,7 @@ async def _run(plan: Plan, turns: dict[str, list[Turn]], seconds: float) -> Sent
 
 def _turns(plan: Plan, device: tuple[str, Path, Path], mix: Mix, count: int) -> Iterator[Turn]:
     device_id, _, key_file = device
-    key = files.read_ec_key(key_file)
-    key_id = device_key_id(key.public_key())
+    signer = DeviceSigner(files.read_ec_key(key_file))
     random = np.random.default_rng(int.from_bytes(device_id.encode()[-4:], "big"))
     sketches = list(_sketches(plan, random))
     now = datetime.now(timezone.utc)
@@ -171,14 +170,14 @@ def _turns(plan: Plan, device: tuple[str, Path, Path], mix: Mix, count: int) -> 
             )
             payload = TelemetryMessage(body=beat).to_bytes()
             packet_id = packet_id % 65_535 + 1
-            sealed = sign_up(payload, "telemetry", key, key_id)
+            sealed = signer.seal("telemetry", payload)
             packets.append(publish_packet(topics.up(device_id, "telemetry"), packet_id, sealed))
         windows = [
             _window(plan, sketches[(sequence + place) % SKETCHES], now, sequence + place)
             for place in range(mix.windows)
         ]
         first = OutboxPosition(stream=STREAM, sequence=sequence + 1, oldest=1)
-        sealed = sign_up(pack(first, "windows", windows), "windows", key, key_id)
+        sealed = signer.seal_compact("windows", pack(first, "windows", windows))  # as to a hub that reads it
         packet_id = packet_id % 65_535 + 1
         packets.append(publish_packet(topics.up(device_id, "windows"), packet_id, sealed))
         sequence += mix.windows
