@@ -124,7 +124,7 @@ class Agent:
         self._desired = DesiredFile(data / "trust" / "desired.json", lambda: self._trust.directors, self.device_id)
         self._datasets = Datasets(data / "datasets")
         self._board, self._server = Board(), ModelServer()
-        self._monitor = Monitor(self._now, settings=settings.monitor)
+        self._monitor = Monitor(self._now, settings=settings.monitor, folder=data / "drift")
         self._arms = Arms(self._server)
         self._stream = PredictionStream(self._monitor, settings.streams, self._now)
         self._shadow = Shadow(self._stream, self._arms, self._now, may_send=settings.send_examples)
@@ -207,10 +207,10 @@ class Agent:
                 await self._trials.aclose()
                 self._compositions.close()
                 await self._server.aclose()
+            self._monitor.save_evidence(is_last=True)
             self._traces.stop()
-            self._outbox.close()
-            self._ranges.close()
-            self._ledger.close()
+            for part in (self._outbox, self._ranges, self._ledger):
+                part.close()
             self._now.save()
 
     async def _serve_and_converge(self) -> None:

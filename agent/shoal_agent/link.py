@@ -181,6 +181,15 @@ class Link:
         topic = topics.up(self._identity.device_id, channel)
         await self.publish(topic, self._signer.seal(channel, message), retain=retain, traces=traces)
 
+    async def say_compact(self, channel: SignedChannel, message: bytes, *, traces: Sequence[TraceContext] = ()) -> None:
+        """Publish a message as `say` does, in the compact form.
+
+        Raises:
+            LinkError: As `say`.
+        """
+        topic = topics.up(self._identity.device_id, channel)
+        await self.publish(topic, self._signer.seal_compact(channel, message), traces=traces)
+
     async def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, traces: Sequence[TraceContext] = ()
     ) -> None:

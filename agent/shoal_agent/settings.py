@@ -453,6 +453,8 @@ class MonitorSettings:
     """Values of inputs that are sketched each second, on average."""
     max_values_per_request: int = 1_000_000
     """Of a request with more, some samples are, evenly spaced."""
+    save_evidence_s: float = 900.0
+    """The evidence of drift of each version is written to the disk this often at most, and when the agent ends."""
 
 
 @dataclass(frozen=True)

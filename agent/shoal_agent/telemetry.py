@@ -121,6 +121,7 @@ class Telemetry:
         for window in windows:
             message = TelemetryMessage(body=window.to_message(UNPLACED))
             self._outbox.put_window("window", message)
+        self._monitor.save_evidence()
         for compared in self._shadow.take_windows(self._now(), self._config) if self._shadow else ():
             self._outbox.put_window("shadow", TelemetryMessage(body=compared))
         return len(windows)

@@ -3,6 +3,7 @@
 What another message will soon follow lingers, so that several travel in one. What the hub has to act on goes at once,
 and takes along what waits before it. A reported state that is about to go takes along events that wait. A hub that
 seems not to hear several in one, or what a report carries, an older one, gets them one by one, or by themselves.
+Windows go in the compact form once the hub has said that it reads it, and in JSON again if it seems not to.
 """
 
 import math
@@ -22,6 +23,7 @@ from shoal_agent.traces import Traces
 from shoal_agent.uploads import Uploads
 from shoal_contract import topics
 from shoal_contract.ack import Ack
+from shoal_contract.device_signature import SignedChannel
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_REPORT_BYTES
 from shoal_contract.telemetry import OutboxPosition
@@ -31,6 +33,9 @@ from shoal_contract.wire import parse_message
 _log = getLogger(__name__)
 _MAX_SILENCES: Final = 2
 """Batches that are sent again for want of an acknowledgement, before messages are sent one by one."""
+
+_COMPACT: Final[frozenset[SignedChannel]] = frozenset({"telemetry", "windows"})
+"""What is large enough that the compact form tells; zstd has packed its counts already."""
 
 
 class Uplink:
@@ -65,6 +70,9 @@ class Uplink:
         self._silences = 0
         self._has_carried = False
         self._may_carry = True
+        self._has_compacted = False
+        self._may_compact = False
+        """Whether the hub has said on this connection that it reads the compact form."""
 
     async def send(self) -> None:
         """Send what waits, for ever; what is not acknowledged in time is sent again from the oldest."""
@@ -147,14 +155,17 @@ class Uplink:
         """Send anew what waits, on another connection: to another hub, it may be."""
         self._connection, self._sent, self._due_s = connection, self._acknowledged, 0.0
         self._may_carry, self._has_carried = True, False
+        self._may_compact = self._has_compacted = False
 
     def _note_silence(self) -> None:
         """Nothing was acknowledged in time: the hub may not listen to the way that it went."""
         self._silences += self._has_batched
         self._may_carry = self._may_carry and not self._has_carried
-        self._has_batched = self._has_carried = False
+        self._may_compact = self._may_compact and not self._has_compacted
+        self._has_batched = self._has_carried = self._has_compacted = False
 
     def _take(self, ack: Ack) -> None:
+        self._may_compact = bool(ack.reads_compact) or self._may_compact
         if ack.stream == self._outbox.stream and ack.sequence > self._acknowledged:
             self._advance(ack.sequence)
             self._wake.set()
@@ -174,7 +185,7 @@ class Uplink:
         self._outbox.acknowledge(sequence)
         self._acknowledged = sequence
         self._traces.forget(sequence)
-        self._silences, self._has_batched, self._has_carried = 0, False, False
+        self._silences, self._has_batched, self._has_carried, self._has_compacted = 0, False, False, False
 
     async def _wait(self, deadline_s: float) -> None:
         """Wait for news, until it is time to send again, or until what lingers is due."""
@@ -214,8 +225,12 @@ class Uplink:
     async def _say(self, part: Sequence[Queued]) -> None:
         is_batch = len(part) > 1
         self._has_batched = self._has_batched or is_batch
+        channel, message = sealed(part)
+        is_compact = self._may_compact and channel in _COMPACT
+        self._has_compacted = self._has_compacted or is_compact
         try:
-            await self._link.say(*sealed(part), traces=self._follows(part))
+            say = self._link.say_compact if is_compact else self._link.say
+            await say(channel, message, traces=self._follows(part))
         except LinkError:
             if is_batch and self._link.is_connected:  # a broker that lets nobody write to that topic
                 self._silences = _MAX_SILENCES

@@ -12,8 +12,8 @@ from tests.fixtures import tiny
 from shoal_agent.engines import load_engine
 from shoal_agent.monitor import LabelSettings, Monitor
 from shoal_agent.serving import ServedModel
+from shoal_agent.signer import DeviceSigner
 from shoal_contract.desired import DesiredConfig
-from shoal_contract.device_signature import device_key_id, sign_up
 from shoal_contract.manifest import Baseline, FeatureBaseline
 from shoal_contract.telemetry import OutboxPosition, TelemetryMessage
 from shoal_numerics import HistogramEdges
@@ -73,7 +73,7 @@ class Device:
         took_us = 1e6 * (time.process_time() - started_s)
         place = OutboxPosition(stream="17a0b3c4d5e6f7a8", sequence=1234, oldest=1200)
         message = TelemetryMessage(body=window.to_message(place)).to_bytes()
-        return message, sign_up(message, "telemetry", key, device_key_id(key.public_key())), took_us
+        return message, DeviceSigner(key).seal_compact("telemetry", message), took_us
 
 
 def _nothing(*_: object) -> None:

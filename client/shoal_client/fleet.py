@@ -249,6 +249,8 @@ class Window(Value):
     """Requests that did not fit the model's schema, by what; None: there were none, or the hub tells none."""
     left_out: dict[str, str] | None = None
     """What the window does not tell, and why."""
+    unsketched: int = 0
+    """Of the samples, those that the counts of features leave out: more came than the device sketches."""
 
 
 class QuarantinedWindow(Value):

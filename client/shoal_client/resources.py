@@ -110,8 +110,9 @@ class Devices:
 
         Args:
             device_id: The device.
-            settings: `heartbeat_s`, `window_requests`, `window_s`, `reconnect_jitter_s`, `drift_fall_back`
-                (`features`, `for_s`); others get their defaults.
+            settings: `heartbeat_s`, `window_requests`, `window_s`, `reconnect_jitter_s`, `drift_tolerance`,
+                `drift_warm_up_windows`, `drift_is_recentred`, `drift_fall_back` (`features`, `for_s`); others get
+                their defaults.
         """
         return self._transport.call("PUT", f"/devices/{device_id}/config", DeviceDetail, json=settings)
 

@@ -22,4 +22,6 @@ class Ack(WireMessage):
 
     stream: str = Field(pattern=r"^[0-9a-f]{16}$")
     sequence: Count
+    reads_compact: bool | None = None
+    """Whether the hub reads compact envelopes (`compact_envelope`); None, of an older hub: it does not."""
     blobs: dict[Sha256, BlobAnswer] = Field(default_factory=dict, max_length=MAX_ACK_BLOBS)

@@ -115,6 +115,15 @@ class DesiredConfig(WireValue):
     """Between heartbeats; one is put off by a reported state, which says as much: they are twice this apart at most."""
     window_requests: int = Field(default=1000, ge=10, le=1_000_000)
     window_s: float = Field(default=60.0, ge=1, le=86_400)
+    drift_tolerance: float | None = Field(default=None, ge=0.005, le=0.4)
+    """Difference of a share of a feature's values from the reference's that is no drift to the device; None: 0.05."""
+    drift_warm_up_windows: int | None = Field(default=None, ge=16, le=10_000)
+    """Windows that the device learns from before it bets that something has drifted; None: 32."""
+    drift_is_recentred: bool | None = None
+    """Whether drift is told from what those windows looked like, in place of the reference; None: from the reference.
+
+    For devices whose data have always been others than those of the training.
+    """
     reconnect_jitter_s: float = Field(default=2.0, ge=0, le=3600)
     max_fetch_bytes_per_s: Ordinal | None = None
     """Most that artifacts may take of the uplink in a second, on average; one chunk at a time comes as fast as it can.

@@ -58,14 +58,24 @@ def sign(payload: bytes, payload_type: str, key: SigningKey, key_id: str) -> byt
     if max(len(payload_type), len(key_id)) > _MAX_CHARS:
         msg = f"signing {payload_type!r} as {key_id!r}: at most {_MAX_CHARS} characters expected of each"
         raise ValueError(msg)
-    signed = _pre_authentication_encoding(payload_type, payload)
-    signature = key.sign(signed) if isinstance(key, Ed25519PrivateKey) else key.sign(signed, _ECDSA)
+    signature = signature_of(payload, payload_type, key)
     return b'{"payload":"%b","payloadType":%b,"signatures":[{"keyid":%b,"sig":"%b"}]}' % (
         base64.b64encode(payload),
         _quoted(payload_type),
         _quoted(key_id),
         base64.b64encode(signature),
     )
+
+
+def signature_of(payload: bytes, payload_type: str, key: SigningKey) -> bytes:
+    """Return the signature of a payload and its type, as it stands in an envelope."""
+    signed = _pre_authentication_encoding(payload_type, payload)
+    return key.sign(signed) if isinstance(key, Ed25519PrivateKey) else key.sign(signed, _ECDSA)
+
+
+def is_signed(payload: bytes, payload_type: str, signature: bytes, key: VerifyingKey) -> bool:
+    """Whether a signature is of this payload and type, by this key."""
+    return _holds(key, signature, _pre_authentication_encoding(payload_type, payload))
 
 
 def verify(envelope: bytes, payload_type: str, keys: Mapping[str, VerifyingKey], max_bytes: int) -> Verified:

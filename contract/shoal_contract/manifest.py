@@ -7,8 +7,10 @@ model's TUF role lists it (`shoal_contract.trust.manifest_target`).
 import base64
 import binascii
 import math
+import struct
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import Annotated, Literal
 
@@ -195,6 +197,14 @@ class Moments(WireValue):
     variance: float = Field(ge=0)
 
 
+def _as_float32(values: Sequence[float]) -> tuple[float, ...] | None:
+    """Return numbers as devices compare them; None where one is too large."""
+    try:
+        return struct.unpack(f"<{len(values)}f", struct.pack(f"<{len(values)}f", *values))
+    except OverflowError:
+        return None
+
+
 class FeatureBaseline(WireValue):
     """Reference histogram of one feature: interior `edges`, strictly increasing; `counts` has one more entry."""
 
@@ -261,6 +271,23 @@ class Baseline(WireValue):
         return tuple(
             feature.missing if feature.missing is not None else most - sum(feature.counts) for feature in self.features
         )
+
+    @property
+    def disagreement(self) -> str:
+        """Why nothing can be counted by this baseline; empty if it can.
+
+        It is asked when a version is registered. Reading a manifest does not ask: what is signed and served goes on
+        being served, and is only not watched.
+        """
+        first, expected = self.features[0], sum(self.features[0].counts) + self.missing[0]
+        for feature, missing in zip(self.features, self.missing, strict=True):
+            rows = sum(feature.counts) + missing
+            if rows != expected:
+                return f"feature {feature.name} has counted {rows} rows and {first.name} {expected}, expected the same"
+            edges = _as_float32(feature.edges)
+            if edges is None or any(left >= right for left, right in pairwise(edges)):
+                return f"feature {feature.name}: edges must be finite and strictly increasing as float32"
+        return ""
 
     @model_validator(mode="after")
     def _check_slices(self) -> Self:

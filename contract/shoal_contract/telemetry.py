@@ -81,6 +81,8 @@ class DriftEvidenceTold(WireValue):
     """So many are in it."""
     features: tuple[FeatureEvidence, ...] = Field(default=(), max_length=64)
     """Those whose e-value is at least 10, the largest first; of others there is less."""
+    warm_up_windows: Ordinal | None = None
+    """Windows in which nothing is bet; None: 32, which is what an agent does that is not told otherwise."""
 
 
 WindowPart = Literal["features", "embedding", "slices", "performance"]

@@ -85,6 +85,8 @@ def decompress_exactly(data: bytes | memoryview, size_bytes: int, prefix: bytes 
     if found_bytes != size_bytes:
         message = f"Decompressing: the frame names {found_bytes} bytes, expected {size_bytes}."
         raise CompressedDataError(message)
+    if size_bytes <= _PIECE_BYTES and not prefix and (whole := _at_once(data, size_bytes)) is not None:
+        return whole
     # The decompressor's own buffer is never larger than the size that the frame names, whatever window it wants.
     decompressor = zstd.ZstdDecompressor(zstd_dict=_dictionary(prefix), options=_ANY_OF_OURS)
     # A BytesIO hands its buffer out without copying it.
@@ -92,6 +94,17 @@ def decompress_exactly(data: bytes | memoryview, size_bytes: int, prefix: bytes 
     for piece in _parts(decompressor, data, _sizes(size_bytes, _PIECE_BYTES)):
         content.write(piece)
     return content.getvalue()
+
+
+def _at_once(data: bytes | memoryview, size_bytes: int) -> bytes | None:
+    """Return a small frame's content; None where it is not just that, which is told by who reads it in parts."""
+    decompressor = zstd.ZstdDecompressor(options=_ANY_OF_OURS)
+    try:
+        content = decompressor.decompress(data, max_length=size_bytes + 1)
+    except zstd.ZstdError:
+        return None
+    is_whole = len(content) == size_bytes and decompressor.eof and not decompressor.unused_data
+    return content if is_whole else None
 
 
 def decompress_blocks(data: bytes | memoryview, size_bytes: int, block_bytes: int) -> Iterator[bytes]:

@@ -34,9 +34,12 @@ MAX_REFERENCE_Z = 10
 MAX_WARM_UP_WINDOWS = 10_000
 _LAG = 8
 """Windows apart that are taken for independent of each other, and from one start of bets to the next."""
+MIN_WARM_UP_WINDOWS = 2 * _LAG
 _LEARN_EVERY = 16
 """Windows after which what was learned is looked at again. It is bet by another so many later: a shift that has just
 come must not pass for variation."""
+_LEARNED_ALWAYS = 10
+"""Arrays of evidence that is not recentred; others hold what it is recentred to."""
 _LARGER = 2.0
 """Times the mean size of windows up to which the size of one counts."""
 _LEAST_VARIANCE = 0.01
@@ -73,7 +76,7 @@ class EvidenceSettings:
             DriftError: a setting out of its range.
         """
         is_in_range = 0 < self.tolerance < MAX_TOLERANCE and 0 <= self.reference_z <= MAX_REFERENCE_Z
-        if not (is_in_range and 2 * _LAG <= self.warm_up_windows <= MAX_WARM_UP_WINDOWS):
+        if not (is_in_range and MIN_WARM_UP_WINDOWS <= self.warm_up_windows <= MAX_WARM_UP_WINDOWS):
             message = f"Setting drift evidence: {self} is out of range, see its attributes."
             raise DriftError(message)
 
@@ -100,12 +103,77 @@ class DriftEvidence:
         self._pool = 2 * watched.feature + watched.is_missing
         self._variation = np.zeros((2, self._pools))
         self._pairs = np.zeros((2, self._pools))
-        self._inflation = self._next_inflation = np.ones(self._pools)
+        self._inflation = np.ones(self._pools)
+        self._next_inflation = np.ones(self._pools)
         self._warm_sum = np.zeros(count)
         self._warm_size = np.zeros(count)
         self.windows = 0
         self._expected = watched.expected
         self._odds = self._odds_against(self._expected, watched.reference_size, np.ones(count))
+
+    @property
+    def settings(self) -> EvidenceSettings:
+        """What is tolerated."""
+        return self._settings
+
+    def dump(self) -> bytes:
+        """Return all that was learned and bet, for `load`: about 130 bytes a share, 220 where shares are recentred."""
+        arrays = [np.ascontiguousarray(one, dtype=one.dtype.newbyteorder("<")) for one in self._state()]
+        return self.windows.to_bytes(8, "little") + b"".join(one.tobytes() for one in arrays)
+
+    @classmethod
+    def load(cls, watched: WatchedShares, settings: EvidenceSettings, state: bytes) -> DriftEvidence:
+        """Return the evidence that `dump` has written, of the same shares and settings.
+
+        Raises:
+            DriftError: it is of other shares or settings, or holds numbers that no evidence has.
+        """
+        evidence = cls(watched, settings)
+        evidence.windows = int.from_bytes(state[:8], "little")
+        if evidence.windows > settings.warm_up_windows and settings.is_recentred:
+            evidence._recentre()  # so that there are arrays of its own to fill
+        arrays = evidence._state()
+        if len(state) != 8 + sum(one.nbytes for one in arrays):
+            message = (
+                f"Reading drift evidence: {len(state)} bytes found, {8 + sum(one.nbytes for one in arrays)} expected."
+            )
+            raise DriftError(message)
+        start = 8
+        for one in arrays:
+            found = np.frombuffer(state, one.dtype.newbyteorder("<"), one.size, start)
+            one[...] = found.reshape(one.shape)
+            start += one.nbytes
+        evidence._check_state()
+        return evidence
+
+    def _state(self) -> list[NDArray[Any]]:
+        arrays: list[NDArray[Any]] = [
+            self._capital, self._recent, self._sizes, self._size_sum, self._variation, self._pairs,
+            self._inflation, self._next_inflation, self._warm_sum, self._warm_size,
+        ]  # fmt: skip
+        if self._settings.is_recentred and self.windows > self._settings.warm_up_windows:
+            arrays += [self._expected, *(array for pair in self._odds for array in pair)]
+        return arrays
+
+    def _check_state(self) -> None:
+        """Raise DriftError unless the numbers can be those of evidence."""
+        sums: tuple[NDArray[np.float64], ...] = (
+            self._size_sum,
+            self._variation,
+            self._pairs,
+            self._warm_sum,
+            self._warm_size,
+        )
+        is_bad = not all(np.isfinite(one).all() and (one >= 0).all() for one in sums)
+        is_bad |= not ((self._capital >= 0) & (self._capital <= _LARGEST)).all()
+        inflations: tuple[NDArray[np.float64], ...] = (self._inflation, self._next_inflation)
+        is_bad |= not all((np.isfinite(one) & (one >= 1)).all() for one in inflations)
+        is_bad |= bool(((self._recent < 0) | (self._recent > 1)).any())  # NaN: no window, or none of this share
+        learned = self._state()[_LEARNED_ALWAYS:]
+        is_bad |= not all(np.isfinite(one).all() for one in learned)
+        if is_bad:
+            message = "Reading drift evidence: it holds numbers that no evidence has."
+            raise DriftError(message)
 
     @property
     def nbytes(self) -> int:

@@ -71,7 +71,7 @@ class HistogramEdges:
         """Number of bins over all features."""
         return len(self.values) + self.feature_count
 
-    @property
+    @cached_property
     def padded_shape(self) -> tuple[int, int]:
         """Features and the most bins that a feature has: the shape of `Histogram.padded`."""
         return self.feature_count, int(np.diff(self.bin_offsets).max())

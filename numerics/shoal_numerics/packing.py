@@ -86,6 +86,8 @@ def _split_octets(counts: NDArray[np.int64]) -> bytes:
 
 def _join_octets(octets: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
     """Join LEB128 groups into integers (the inverse of `_split_octets`)."""
+    if len(octets) == count and octets.max(initial=0) < _MORE:  # as windows nearly always are
+        return octets.astype(np.int64)
     ends = np.flatnonzero(octets < _MORE)
     starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)
     if len(ends) != count or (count and ends[-1] != len(octets) - 1):

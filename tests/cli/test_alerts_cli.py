@@ -48,6 +48,13 @@ def test_rules_are_set_by_options_and_by_files(shoal: Shoal, tmp_path: Path) -> 
     assert all(name in listed for name in ("slow", "copy", "errors-high", "the hub"))
     for options in (("--drift",), ("--rollout",), ("--no-data", "600"), ("--offline-share", "0.5")):
         assert shoal("alerts", "rules", "add", "one", *options).status == 0
+    for given, kept in (("plain", "plain"), ("controlled", "controlled"), ("either", None)):
+        added = shoal("alerts", "rules", "add", "moved", "--drift", "--drift-rule", given, "--json")
+        assert json.loads(added.out)["rule"]["when"]["rule"] == kept
+    assert (
+        "there is no drift rule 'loud'" in shoal("alerts", "rules", "add", "x", "--drift", "--drift-rule", "loud").err
+    )
+    assert "give --drift as well" in shoal("alerts", "rules", "add", "x", "--rollout", "--drift-rule", "plain").err
     assert "0 conditions" in shoal("alerts", "rules", "add", "none").err
     assert "the one or the others" in shoal("alerts", "rules", "add", "x", "--drift", "--file", str(path)).err
     assert "is forgotten" in shoal("alerts", "rules", "remove", "slow").out

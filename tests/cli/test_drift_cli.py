@@ -7,6 +7,7 @@ from tests.cli.conftest import DEVICES, Shoal
 from tests.hub.served import ServedHub
 
 from shoal_hub.database import utc_now
+from shoal_hub.devices.intents import intents_of
 from shoal_hub.monitoring.tables import QuarantinedWindow, QuarantineReason
 
 GARDEN = DEVICES["garden"]
@@ -28,6 +29,24 @@ def add_quarantined(served: ServedHub, device_id: str, reason: QuarantineReason)
     )
     with served.hub.database.transaction() as session:
         session.add(row)
+
+
+def test_what_drift_tolerates_on_a_device_is_set_within_its_bounds(shoal: Shoal, served: ServedHub) -> None:
+    def config() -> dict[str, object]:
+        with served.hub.database.session() as session:
+            [wanted] = intents_of(session, GARDEN, "config")
+        return {name: value for name, value in wanted.body.items() if value is not None}
+
+    options = ("--drift-tolerance", "0.1", "--drift-warm-up", "64", "--drift-recentred")
+    assert shoal("devices", "configure", "garden", *options).status == 0
+    given = {"drift_tolerance": 0.1, "drift_warm_up_windows": 64, "drift_is_recentred": True}
+    assert config().items() >= given.items()
+    for wrong in (("--drift-tolerance", "0.5"), ("--drift-tolerance", "0.001"), ("--drift-warm-up", "15")):
+        refused = shoal("devices", "configure", "garden", *wrong)
+        assert refused.status != 0
+        assert "drift_" in refused.err
+    assert shoal("devices", "configure", "garden").status == 0
+    assert not config().keys() & given.keys(), "what is not given goes back to its default"
 
 
 def test_windows_that_were_not_merged_are_listed_with_the_reason(shoal: Shoal, served: ServedHub) -> None:

@@ -26,7 +26,7 @@ from tests.contract.golden_enrolment import (
 from tests.contract.golden_features import desired_features
 from tests.contract.golden_handover import desired_handover
 from tests.contract.golden_processing import image_manifest, table_manifest
-from tests.contract.golden_watching import shadow_window, watched_manifest, watched_window
+from tests.contract.golden_watching import shadow_window, watched_manifest, watched_window, weighed_window
 from tests.contract.golden_windows import performance_window, sampled_window, window
 
 from shoal_contract import envelope, limits
@@ -372,6 +372,12 @@ def _carrying() -> Golden:
     return Golden(report, CarryingReport, limits.MAX_REPORT_BYTES)
 
 
+def desired_drift() -> DesiredState:
+    """What drift tolerates on a device, set for it."""
+    config = DesiredConfig(drift_tolerance=0.1, drift_warm_up_windows=200, drift_is_recentred=True)
+    return desired_state().model_copy(update={"config": config})
+
+
 def _ack() -> Ack:
     return Ack(
         stream="0123456789abcdef",
@@ -385,6 +391,10 @@ def _ack() -> Ack:
 
 
 MESSAGES: Final[dict[str, Golden]] = {
+    "ack-compact": Golden(
+        Ack(stream="0123456789abcdef", sequence=41, reads_compact=True), Ack, limits.MAX_REPORT_BYTES
+    ),
+    "desired-drift": Golden(desired_drift(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "desired-state": Golden(desired_state(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "desired-compositions": Golden(desired_compositions(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "desired-handover": Golden(desired_handover(), DesiredState, limits.MAX_ENVELOPE_BYTES),
@@ -418,6 +428,9 @@ MESSAGES: Final[dict[str, Golden]] = {
     ),
     "telemetry-window-performance": Golden(
         TelemetryMessage(body=performance_window()), TelemetryMessage, limits.MAX_REPORT_BYTES
+    ),
+    "telemetry-window-weighed": Golden(
+        TelemetryMessage(body=weighed_window(window())), TelemetryMessage, limits.MAX_REPORT_BYTES
     ),
     "telemetry-window-watched": Golden(
         TelemetryMessage(body=watched_window(window())), TelemetryMessage, limits.MAX_REPORT_BYTES

@@ -67,6 +67,11 @@ def watched_window(base: Window) -> Window:
     )
 
 
+def weighed_window(base: Window) -> Window:
+    """What a window says whose device learns for another time than usual before it bets."""
+    return base.model_copy(update={"evidence": DriftEvidenceTold(windows=201, warm_up_windows=200)})
+
+
 def shadow_window(outbox: OutboxPosition) -> ShadowWindow:
     """How a candidate compared, with one hard example."""
     return ShadowWindow(

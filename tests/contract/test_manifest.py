@@ -48,6 +48,22 @@ def test_a_tensor_holds_exactly_as_many_bytes_as_shape_and_datatype_say(
             TensorData(datatype=datatype, shape=shape, data=data)
 
 
+def test_a_baseline_whose_features_counted_other_rows_or_share_an_edge_is_told() -> None:
+    baseline = manifest().baseline
+    assert baseline.disagreement == ""
+    one = FeatureBaseline(name="one", edges=(0.5,), counts=(3, 4), missing=0)
+
+    def of(**changes: Any) -> str:
+        other = one.model_copy(update={"name": "other"} | changes)
+        return baseline.model_copy(update={"features": (one, other)}).disagreement
+
+    assert of() == ""
+    assert "other has counted 9 rows and one 7" in of(missing=2)
+    assert of(missing=None, counts=(2, 2)) == "", "an older one says it by what its counts fall short of"
+    assert "other: edges" in of(edges=(0.1, 0.1 + 1e-12), counts=(3, 4, 0)), "as float32 they are one"
+    assert "other: edges" in of(edges=(1e300,))
+
+
 @pytest.mark.parametrize("data", ["A", "AAA", "AAAA\n", "AA-_", "AAÄA", "AAAAA==="])
 def test_a_tensor_that_is_not_base64_is_refused(data: str) -> None:
     with pytest.raises(MessageError, match=r"base64|ASCII|bytes"):

@@ -12,12 +12,17 @@ import psycopg
 
 USER = "shoal"
 _START_S = 30.0
+_FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
 class PostgresCluster:
-    """Starts on construction; `stop` ends the server and removes the folder."""
+    """Starts on construction; `stop` ends the server and removes the folder.
 
-    def __init__(self) -> None:
+    Args:
+        is_durable: Whether a commit waits for the disk, as in production; tests need not.
+    """
+
+    def __init__(self, *, is_durable: bool = False) -> None:
         self._programs = _find_programs()
         self.folder = Path(tempfile.mkdtemp(prefix="shoal-postgres-"))
         self._as_user: list[str] = []
@@ -26,7 +31,7 @@ class PostgresCluster:
             self._as_user = ["runuser", "-u", "postgres", "--"]
         data = self.folder / "data"
         self._run("initdb", "-D", data, "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
-        options = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+        options = () if is_durable else _FAST
         with (self.folder / "server.err").open("w") as log:
             self._server = subprocess.Popen(
                 [*self._as_user, self._programs / "postgres", "-D", data, "-k", self.folder, "-h", "", *options],

@@ -55,6 +55,34 @@ def of_three(by: float, streams: int) -> Array:
     return np.where(np.arange(streams * FEATURES) % FEATURES < 3, by, 0.0)
 
 
+@pytest.mark.parametrize("is_recentred", [False, True])
+@pytest.mark.parametrize("windows", [1, 20, 33, 70])
+def test_evidence_that_was_written_down_goes_on_as_if_nothing_had_been(windows: int, *, is_recentred: bool) -> None:
+    settings = EvidenceSettings(is_recentred=is_recentred, warm_up_windows=24)
+    streams = Streams(1, settings)
+    streams.run(windows, shift=of_three(0.8, 1))
+    again = DriftEvidence.load(streams.watched, settings, streams.evidence.dump())
+    assert again.windows == windows
+    random = np.random.default_rng(1)
+    for _ in range(40):
+        shares = Shares(random.random(len(streams.watched.feature)), np.full(len(streams.watched.feature), VALUES))
+        streams.evidence.add_shares(shares)
+        again.add_shares(shares)
+    assert np.array_equal(again.values(), streams.evidence.values())
+    assert again.dump() == streams.evidence.dump()
+
+
+def test_evidence_of_other_shares_or_with_numbers_that_none_has_is_refused() -> None:
+    streams = Streams(1)
+    streams.run(50)
+    state = streams.evidence.dump()
+    for bad in (b"", state[:-1], state + b"x", state[:8] + b"\xff" * (len(state) - 8)):
+        with pytest.raises(DriftError, match="Reading drift evidence"):
+            DriftEvidence.load(streams.watched, EvidenceSettings(), bad)
+    with pytest.raises(DriftError, match="Reading drift evidence"):
+        DriftEvidence.load(streams.watched, EvidenceSettings(is_recentred=True), state)
+
+
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
 def test_streams_that_do_not_move_raise_nothing(memory: float) -> None:
     assert not Streams(8).run(300, memory=memory).any()

@@ -8,18 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from shoal_agent.engines import Array
 from shoal_agent.monitor.answers import REFUSED, Answer, Answers, Fate, LabelError, LabelSettings, Part, StreamKey
 from shoal_agent.monitor.budget import SketchBudget
-from shoal_agent.monitor.parts import PartsPlan, WindowParts
+from shoal_agent.monitor.evidence_files import EvidenceFiles
+from shoal_agent.monitor.parts import PartsPlan, Shown, WindowParts
 from shoal_agent.monitor.records import RecordPlan, answer_kind
 from shoal_agent.monitor.rows import numbers_of, rows_of, scores_of
 from shoal_agent.monitor.sketch import BaselineEdges, WindowSketch
 from shoal_agent.monitor.truths import Truth, check_truth
 from shoal_agent.monitor.usual import UsualRequest
-from shoal_agent.monitor.weighing import Weighing, watched_of
+from shoal_agent.monitor.weighing import Weighing, settings_of, watched_of
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.serving.models import ServedModel
 from shoal_agent.serving.parameters import MEMBER_LABELS
@@ -27,6 +29,7 @@ from shoal_agent.settings import MonitorSettings
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.telemetry import Misfit
 from shoal_numerics import NumericsError
+from shoal_numerics.drift_evidence import EvidenceSettings
 from shoal_numerics.watched_shares import WatchedShares
 
 log = logging.getLogger(__name__)
@@ -85,6 +88,7 @@ class Monitor:
         labels: Bounds of the answers that are remembered until their labels come back.
         monotonic: Seconds that only rise, for their age and for what watching costs.
         settings: What watching may cost.
+        folder: Where evidence of drift is kept; None: in memory alone.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Monitor:
         labels: LabelSettings = LabelSettings(),  # noqa: B008 - frozen
         monotonic: Callable[[], float] = time.monotonic,
         settings: MonitorSettings = MonitorSettings(),  # noqa: B008 - frozen
+        folder: Path | None = None,
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
@@ -105,7 +110,8 @@ class Monitor:
         self._latest: UsualRequest | None = None
         self._answers = Answers(labels, monotonic)
         self._remembers = labels.max_answers > 0
-        self._weighing = Weighing()
+        files = EvidenceFiles(folder) if folder is not None else None
+        self._weighing = Weighing(files, settings.save_evidence_s, monotonic)
         self._fates: dict[Fate, int] = dict.fromkeys(("taken", *REFUSED), 0)
         self._composed: Counter[tuple[str, int, str]] = Counter()
 
@@ -130,19 +136,31 @@ class Monitor:
             usual = self._latest
             if usual is None or usual.served() is not served:
                 usual = self._usual_of(served)
-            if usual is not None and usual.count(inputs, outputs, answer_id, latency_ms, self._monotonic()):
-                return
+            if usual is not None:
+                now_s = self._monotonic()
+                if not usual.count(inputs, outputs, answer_id, latency_ms, now_s):
+                    usual = None
+                elif usual.parts is None:
+                    return
+                else:
+                    shown = usual.parts.grant(1, now_s)
+        if usual is not None:
+            usual.show(inputs, outputs, shown)
+            return
         rows = rows_of(served, inputs)
         found = scores_of(served, outputs, len(rows))
         with self._lock:
             window = self._window(served)
-            if window is not None:
-                sketch, parts = window
-                kept = numbers_of(served, outputs, len(rows)) if sketch.kind == "number" else found
-                sketch.add(rows, answer_id, kept, latency_ms, self._monotonic())
-                if parts.see_samples:
-                    parts.observe(served, inputs, outputs, rows, found)
-                self._latest = self._usual[id(served)] = UsualRequest(served, _stream_of(served), sketch, parts)
+            if window is None:
+                return
+            sketch, parts = window
+            now_s = self._monotonic()
+            kept = numbers_of(served, outputs, len(rows)) if sketch.kind == "number" else found
+            sketch.add(rows, answer_id, kept, latency_ms, now_s)
+            shown = parts.grant(len(rows), now_s) if parts.see_samples else Shown(0, 0)
+            self._latest = self._usual[id(served)] = UsualRequest(served, _stream_of(served), sketch, parts)
+        if parts.see_samples:
+            parts.observe(served, inputs, outputs, rows, found, shown)
 
     def _usual_of(self, served: ServedModel) -> UsualRequest | None:
         """Return how a version's usual request looks, if it has had one in its window; it has answered last now."""
@@ -278,7 +296,17 @@ class Monitor:
             for _, window in taken:
                 window.sketch.close()
             edges = [self._edges.get(key) for key, _ in taken]
-        return [self._finish(key, window, known, now) for (key, window), known in zip(taken, edges, strict=True)]
+        settings = settings_of(config)
+        return [
+            self._finish(key, window, known, now, settings) for (key, window), known in zip(taken, edges, strict=True)
+        ]
+
+    def save_evidence(self, *, is_last: bool = False) -> int:
+        """Write the evidence of drift that is due, or all of it as the agent ends; return of how many versions.
+
+        Off the event loop, and from one thread at a time.
+        """
+        return self._weighing.save(is_last=is_last)
 
     def drifted_features(self) -> dict[tuple[str, int], int]:
         """Return how many features have drifted by the evidence of this device alone, by name and version."""
@@ -294,9 +322,11 @@ class Monitor:
         """Judge a version's inputs by what comes from now on."""
         self._weighing.forget(name, version)
 
-    def _finish(self, key: StreamKey, window: _Watched, edges: _Edges | None, now: datetime) -> FinishedWindow:
+    def _finish(
+        self, key: StreamKey, window: _Watched, edges: _Edges | None, now: datetime, settings: EvidenceSettings
+    ) -> FinishedWindow:
         watched = edges.watched if edges is not None else None
-        weigh = partial(self._weighing.weigh, key, watched) if watched is not None else None
+        weigh = partial(self._weighing.weigh, key, watched, settings=settings) if watched is not None else None
         return window.parts.finish(window.sketch.finish(*key, ended_at=now, weigh=weigh))
 
     def _window(self, served: ServedModel) -> _Watched | None:
@@ -309,7 +339,7 @@ class Monitor:
         if window is None:
             remember = partial(self._answers.remember, key)
             sketch = WindowSketch(edges.sketch, self._clock(), self._budget, remember, edges.records)
-            window = self._windows[key] = _Watched(sketch, WindowParts(edges.parts))
+            window = self._windows[key] = _Watched(sketch, WindowParts(edges.parts, self._budget))
         return window
 
     def _edges_of(self, key: StreamKey, served: ServedModel) -> _Edges | None:

@@ -6,14 +6,16 @@ slices as the few features that decide, in buffers that are counted when they ar
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from shoal_agent.engines import Array
+from shoal_agent.monitor.budget import SketchBudget
 from shoal_agent.monitor.rows import embedded_rows
 from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.serving.models import ServedModel
@@ -45,6 +47,7 @@ class PartsPlan:
         slices: The baseline's.
         confidence: The edges of a slice's confidence.
         classes: Labels that are counted.
+        features: Of a sample.
     """
 
     edges: str
@@ -52,6 +55,7 @@ class PartsPlan:
     slices: tuple[SliceBaseline, ...]
     confidence: HistogramEdges
     classes: int
+    features: int
     columns: NDArray[np.int64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -68,14 +72,36 @@ class PartsPlan:
             slices=baseline.slices or (),
             confidence=confidence,
             classes=len(baseline.predictions),
+            features=features.feature_count,
         )
 
 
-class WindowParts:
-    """Counts of one window. Not safe for concurrent use; `Monitor` holds the lock."""
+class Shown(NamedTuple):
+    """How much of a request the parts may look at.
 
-    def __init__(self, plan: PartsPlan) -> None:
+    Attributes:
+        rows: Samples for the slices, the first ones.
+        embedded: Of the samples, how many may be embedded, the first ones.
+    """
+
+    rows: int
+    embedded: int
+
+
+class WindowParts:
+    """Counts of one window. What is shown is counted under a lock of its own, so that nobody waits for it who answers.
+
+    Args:
+        plan: What is counted.
+        budget: What is looked at is taken from it, by `grant`; None: there is no bound.
+    """
+
+    def __init__(self, plan: PartsPlan, budget: SketchBudget | None = None) -> None:
         self._plan = plan
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._is_finished = False
+        self._embedded_values = plan.features
         self._misfits = Counter[Misfit]()
         self._embedded = _EmbeddedSamples(plan.embedding) if plan.embedding is not None else None
         self._slices = _Slices(plan) if plan.slices else None
@@ -95,8 +121,24 @@ class WindowParts:
         """How many samples of the next request are to be embedded."""
         return min(EMBEDDED_EACH, EMBEDDED - self._embedded.samples) if self._embedded is not None else 0
 
+    def grant(self, rows: int, now_s: float) -> Shown:
+        """Return how much of a request may be looked at; it counts as looked at.
+
+        Not safe for concurrent use, as the budget is shared; `Monitor` holds its lock.
+
+        Args:
+            rows: The request's samples.
+            now_s: The monotonic clock.
+        """
+        embedded = min(rows, self.embeds)
+        if self._budget is None:
+            return Shown(rows, embedded)
+        if self._slices is not None:
+            rows = self._budget.grant(rows, len(self._plan.slices), now_s)
+        return Shown(rows, self._budget.grant(embedded, self._embedded_values, now_s) if embedded else 0)
+
     def note_misfit(self, misfit: Misfit) -> None:
-        """Count a request that did not fit the model's schema."""
+        """Count a request that did not fit the model's schema; `Monitor` holds its lock."""
         self._misfits[misfit] += 1
 
     def observe(
@@ -106,8 +148,9 @@ class WindowParts:
         outputs: Mapping[str, Array],
         rows: NDArray[np.float32],
         scores: NDArray[np.float32],
+        shown: Shown,
     ) -> None:
-        """Count one answered request by its arrays.
+        """Count one answered request by its arrays, by any thread; what comes after `finish` is let go.
 
         Args:
             served: What answered.
@@ -115,9 +158,11 @@ class WindowParts:
             outputs: The answer's arrays by name.
             rows: (n, features) float32.
             scores: (n, classes) float32, or without rows where the model has none.
+            shown: What `grant` has returned for it.
         """
-        embedded = embedded_rows(served, inputs, outputs, self.embeds)
-        self.add(rows, scores.argmax(axis=1), scores.max(axis=1), embedded)
+        embedded = embedded_rows(served, inputs, outputs, shown.embedded)
+        scores = scores[: shown.rows]
+        self.add(rows[: shown.rows], scores.argmax(axis=1), scores.max(axis=1), embedded)
 
     def add(
         self,
@@ -134,18 +179,26 @@ class WindowParts:
             confidence: (n,) float32, or (0,).
             embedded: (m, values) float32, what stands for the first m samples in the embedding; m is at most `embeds`.
         """
-        if self._embedded is not None and len(embedded):
-            self._embedded.add(embedded)
-        if self._slices is not None and len(rows):
-            self._slices.add(rows[:, self._plan.columns], labels, confidence)
+        with self._lock:
+            if self._is_finished:
+                return
+            if self._embedded is not None and len(embedded):
+                self._embedded_values = embedded.shape[1]
+                self._embedded.add(embedded[: EMBEDDED - self._embedded.samples])
+            if self._slices is not None and len(rows):
+                self._slices.add(rows[:, self._plan.columns], labels, confidence)
 
     def finish(self, window: FinishedWindow) -> FinishedWindow:
-        """Return the window with these parts."""
+        """Return the window with these parts, which count no more."""
+        with self._lock:
+            self._is_finished = True
+            embedding = self._embedded.finish() if self._embedded is not None else None
+            slices = self._slices.finish() if self._slices is not None else None
         return replace(
             window,
             edges=self._plan.edges,
-            embedding=self._embedded.finish() if self._embedded is not None else None,
-            slices=self._slices.finish() if self._slices is not None else None,
+            embedding=embedding,
+            slices=slices,
             misfits=SchemaMisfits.model_validate(self._misfits) if self._misfits else None,
         )
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from shoal_agent.engines import Array
 from shoal_agent.monitor.answers import StreamKey
-from shoal_agent.monitor.parts import WindowParts
+from shoal_agent.monitor.parts import Shown, WindowParts
 from shoal_agent.monitor.sketch import WindowSketch
 from shoal_agent.serving.models import ServedModel
 
@@ -29,7 +29,8 @@ class UsualRequest:
         self.key = key
         self.served = weakref.ref(served)
         self._features, self._answers = sketch.features, sketch.answers
-        self._parts = parts if parts.see_samples else None
+        self.parts = parts if parts.see_samples else None
+        """What the samples are to be shown to, by `show`."""
         self._float32 = np.dtype(np.float32)
         self._input = watched[0]
         self._row_bytes = sketch.features.row_bytes if is_plain else -1
@@ -70,15 +71,13 @@ class UsualRequest:
         self._features.add_one(features, now_s)
         row = features.reshape(1, -1) if self._has_slices else None
         self._answers.add_one(answer_id, scored, latency_ms, now_s, row)
-        if self._parts is not None:
-            self._show(self._parts, inputs, outputs)
         return True
 
-    def _show(self, parts: WindowParts, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-        """Show the sample to the parts of the window that ask for it."""
+    def show(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], shown: Shown) -> None:
+        """Show a sample that was counted to the parts of the window, as far as was granted; by any thread."""
         served = self.served()
-        if served is not None:
+        if served is not None and self.parts is not None:
             row = inputs[self._input].reshape(1, -1)
             asked = self._output if self._is_scored else None
             scores = outputs[asked].reshape(1, -1) if asked is not None else np.empty((0, 1), np.float32)
-            parts.observe(served, inputs, outputs, row, scores)
+            self.parts.observe(served, inputs, outputs, row, scores, shown)

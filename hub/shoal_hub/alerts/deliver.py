@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from pydantic import ValidationError
 from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
@@ -174,7 +175,12 @@ class Deliverer:
             if channel is None or not channel.is_enabled:
                 _end(session, row, "failed", "the channel was removed or switched off", now)
                 return None
-            message = AlertMessage.model_validate(row.payload)
+            try:
+                message = AlertMessage.model_validate(row.payload)
+            except ValidationError as error:  # of another version of the hub: it would hold up all that come after
+                problem = f"what was to be said cannot be read: {error.errors(include_url=False, include_input=False)}"
+                _end(session, row, "failed", problem, now)
+                return None
             return _Attempt(row.id, row.attempts + 1, row.key, channel, message)
 
     def _start(self, attempt: _Attempt, about: str) -> None:

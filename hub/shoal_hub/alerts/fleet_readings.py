@@ -5,15 +5,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import and_, exists
+from sqlalchemy import ColumnElement, and_, exists, literal
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, func, or_, select
 
 from shoal_hub.alerts.conditions import DriftCondition, NoDataCondition, OfflineCondition, RolloutCondition
 from shoal_hub.alerts.metrics import Labels
 from shoal_hub.database import in_parts, is_among
-from shoal_hub.devices.tables import Device
+from shoal_hub.devices.compose import MODELS
+from shoal_hub.devices.tables import Device, Intent
 from shoal_hub.monitoring.tables import DriftSignal, WindowRow
+from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.tables import Rollout
 
 Breach = tuple[Labels, str, float | None, float | None]
@@ -119,11 +121,14 @@ def stuck_rollouts(session: Session, condition: RolloutCondition, now: datetime)
 
 
 def models_without_data(session: Session, condition: NoDataCondition, now: datetime) -> Iterator[Breach]:
-    """Yield models that were rolled out long enough ago, and of which no window has come since."""
+    """Yield models that devices are meant to serve since long enough ago, and of which no window has come since.
+
+    A model of which every rollout was undone or followed by another is retired: no device is to serve it.
+    """
     since = now - timedelta(seconds=condition.after_s)
     wanted = (
         select(Rollout.model)
-        .where(col(Rollout.state).not_in(_FAILED), col(Rollout.created_at) < since)
+        .where(col(Rollout.state).not_in(_FAILED), col(Rollout.created_at) < since, _is_wanted(now))
         .distinct()
         .order_by(Rollout.model)
     )
@@ -136,3 +141,14 @@ def models_without_data(session: Session, condition: NoDataCondition, now: datet
         if not session.connection().execute(select_columns(came)).scalar_one():
             message = f"no window has come for {condition.after_s:g} s"
             yield (("model", model),), message, None, condition.after_s
+
+
+def _is_wanted(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a rollout wants its model of some device."""
+    return exists().where(
+        col(Intent.owner) == literal(owner_of("")) + col(Rollout.id),
+        col(Intent.section) == literal(MODELS) + col(Rollout.model),
+        or_(col(Intent.until).is_(None), col(Intent.until) > now),
+        col(Device.id) == col(Intent.device_id),
+        col(Device.revoked_at).is_(None),
+    )

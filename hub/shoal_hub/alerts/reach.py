@@ -18,6 +18,22 @@ Reach = Literal["public", "lan", "loopback"]
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _SHARED: Final = ipaddress.ip_network("100.64.0.0/10")
+_METADATA: Final = frozenset(
+    ipaddress.ip_address(one)
+    for one in (
+        "169.254.169.254",  # most clouds
+        "169.254.170.2",  # containers of AWS
+        "169.254.170.23",
+        "168.63.129.16",  # Azure, among public addresses
+        "100.100.100.200",  # Alibaba
+        "192.0.0.192",  # Oracle, of old
+        "fd00:ec2::254",  # AWS
+        "fd00:ec2::23",
+        "fd20:ce::254",  # Google
+        "fd00:42::42",  # Scaleway
+    )
+)
+"""Where clouds tell machines their secrets; some look like a public address, or like one of the hub's network."""
 _ORDER: Final[tuple[Reach, ...]] = ("public", "lan", "loopback")
 
 
@@ -29,6 +45,8 @@ def distance(address: Address) -> Reach | None:
     inner = _inner(address)
     if inner is not None:
         return distance(inner)
+    if address in _METADATA:
+        return None
     if address.is_loopback:
         return "loopback"
     if address.is_unspecified or address.is_multicast or address.is_link_local or address.is_reserved:

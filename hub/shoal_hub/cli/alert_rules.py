@@ -61,6 +61,9 @@ def add(
         ),
     ] = None,
     drift: Annotated[bool, typer.Option("--drift", help="When inputs have drifted.")] = False,
+    drift_rule: Annotated[
+        str | None, typer.Option(help="With --drift: by which rule, plain, controlled or either; controlled without.")
+    ] = None,
     offline_share: Annotated[float | None, typer.Option(help="When this share of devices is offline, 0 to 1.")] = None,
     offline_count: Annotated[int | None, typer.Option(help="When so many devices are offline.")] = None,
     rollout: Annotated[bool, typer.Option("--rollout", help="When a rollout is paused or has failed.")] = False,
@@ -84,7 +87,7 @@ def add(
     """Set a rule, in place of an earlier one of its name or of one of the hub's own."""
     when = {
         "metric": {"kind": "metric", "metric": metric} if metric else None,
-        "drift": {"kind": "drift"} if drift else None,
+        "drift": _drift(drift_rule) if drift else None,
         "offline": _offline(offline_share, offline_count),
         "rollout": {"kind": "rollout"} if rollout else None,
         "no_data": {"kind": "no_data", "after_s": no_data} if no_data else None,
@@ -96,11 +99,13 @@ def add(
         "min_samples": min_samples,
         "group_by": group_by or None,
     }
+    if drift_rule is not None and not drift and file is None:
+        raise ClientError("--drift-rule says by which rule inputs have drifted", "give --drift as well")
     body = _read(file) if file is not None else {"when": _one_of(when) | _given(more)}
     if file is None:
         body |= {"for_s": lasts, "resolve_s": resolve, "severity": severity, "summary": summary, "is_enabled": not off}
         body |= {"labels": dict(_pair(one) for one in label or ()), "channels": channel or []}
-    elif any(when.values()) or _given(more):
+    elif any(when.values()) or drift_rule is not None or _given(more):
         raise ClientError("a file and options say what to look for", "give the one or the others")
     with connect() as client:
         made = client.alerts.set_rule(name, body)
@@ -114,6 +119,14 @@ def remove(name: Name, as_json: AsJson = False) -> None:
         was = client.alerts.remove_rule(name)
     told = "is as it was at first" if was.is_built_in else "is forgotten"
     show(was, as_json=as_json, draw=lambda: console.print(f"the rule {was.name} {told}"))
+
+
+def _drift(rule: str | None) -> dict[str, Any]:
+    if rule is None:
+        return {"kind": "drift"}
+    if rule not in {"plain", "controlled", "either"}:
+        raise ClientError(f"there is no drift rule {rule!r}", "give plain, controlled or either")
+    return {"kind": "drift", "rule": None if rule == "either" else rule}
 
 
 def _offline(share: float | None, count: int | None) -> dict[str, Any] | None:

@@ -105,6 +105,16 @@ def configure(
     ] = False,
     drift_fall_back_features: Annotated[int | None, typer.Option(help="Features that have to have drifted.")] = None,
     drift_fall_back_s: Annotated[float | None, typer.Option(help="Seconds for which it answers.")] = None,
+    drift_tolerance: Annotated[
+        float | None, typer.Option(help="Difference of a share of a feature's values that is no drift, 0.005 to 0.4.")
+    ] = None,
+    drift_warm_up: Annotated[
+        int | None, typer.Option(help="Windows that are learned from before drift is told, 16 to 10,000.")
+    ] = None,
+    drift_recentred: Annotated[
+        bool | None,
+        typer.Option("--drift-recentred/--drift-by-reference", help="Tell drift from those windows, or the reference."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Set how an agent behaves, through its desired state; what is not given goes back to its default."""
@@ -112,6 +122,9 @@ def configure(
         "heartbeat_s": heartbeat_s,
         "window_requests": window_requests,
         "window_s": window_s,
+        "drift_tolerance": drift_tolerance,
+        "drift_warm_up_windows": drift_warm_up,
+        "drift_is_recentred": drift_recentred,
     }
     settings = {name: value for name, value in given.items() if value is not None}
     fall_back = {"features": drift_fall_back_features, "for_s": drift_fall_back_s}

@@ -36,7 +36,7 @@ _CONTENT: Final = TypeAdapter(
 )
 _CONFIG_AT, _SITE_AT = 2, 3
 """Places in the content."""
-_LATER_CONFIG: Final = ("drift_fall_back",)
+_LATER_CONFIG: Final = ("drift_fall_back", "drift_tolerance", "drift_warm_up_windows", "drift_is_recentred")
 """What a configuration did not have at first; one without it is what it was."""
 _NO_CONFIG: Final = DesiredConfig()
 _CALLED: Final = TypeAdapter(dict[str, DesiredComposition])

@@ -31,7 +31,7 @@ _Totals = tuple[DeviceTotals, DeviceTotals]
 """Before and after."""
 _COUNTS: Final[dict[MetricName, Count]] = {
     "error_rate": part(WindowRow.errors, of=WindowRow.requests),
-    "drift": mean(WindowRow.drift, WindowRow.samples),
+    "drift": mean(WindowRow.drift, col(WindowRow.samples) - col(WindowRow.unsketched)),
     "accuracy": part(WindowRow.correct, of=WindowRow.labelled),
 }
 """What the database adds up by itself."""

@@ -42,7 +42,7 @@ def part(count: Any, of: Any) -> Count:  # noqa: ANN401 - mapped columns
 
 def mean(value: Any, weight: Any) -> Count:  # noqa: ANN401 - mapped columns
     """Return a weighted mean over the windows that have a value."""
-    return Count(col(value) * col(weight), case((col(value).is_not(None), col(weight))))
+    return Count(col(value) * weight, case((col(value).is_not(None), weight)))
 
 
 @dataclass(frozen=True)

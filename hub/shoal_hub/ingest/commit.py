@@ -206,7 +206,7 @@ class Committer:
 
 def _ack_of(taken: _Taken) -> Ack:
     position = taken.planned.position
-    return Ack(stream=position.stream, sequence=position.sequence)
+    return Ack(stream=position.stream, sequence=position.sequence, reads_compact=True)
 
 
 def _note_lost(session: Session, taken: _Taken) -> None:

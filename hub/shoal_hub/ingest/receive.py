@@ -15,12 +15,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from shoal_contract import topics
 from shoal_contract.batch import BatchChannel, unpack
 from shoal_contract.carrying import read_report
+from shoal_contract.compact_envelope import is_compact, verify_compact
 from shoal_contract.device_signature import SignedChannel, verify_up
+from shoal_contract.envelope import Verified
 from shoal_contract.errors import MessageError
 from shoal_contract.limits import MAX_PACKET_BYTES, MAX_REPORT_BYTES
 from shoal_contract.reported import Presence, ReportedState
 from shoal_contract.telemetry import Event, OutboxPosition, ShadowWindow, TelemetryMessage, Window
 from shoal_contract.wire import WireMessage, WireValue, parse_message
+from shoal_numerics import CompressedDataError
+from shoal_numerics.compressed import decompress_exactly, named_size_bytes
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +88,22 @@ def read(
     """
     if source.channel == "blob":
         raise MessageError("reading a message: a blob's chunk came over a connection that is not for blobs")
-    verified = verify_up(envelope, source.channel, keys)
+    verified = _verified(source.channel, envelope, keys)
     messages = _parse(source.channel, verified.payload)
     return tuple(Received(source.device_id, message, verified.key_id) for message in messages)
+
+
+def _verified(channel: SignedChannel, envelope: bytes, keys: Mapping[str, ec.EllipticCurvePublicKey]) -> Verified:
+    if not is_compact(envelope):
+        return verify_up(envelope, channel, keys)
+    packed, key_id = verify_compact(envelope, channel, keys)
+    try:
+        size_bytes = named_size_bytes(packed)
+        if size_bytes > MAX_REPORT_BYTES:
+            raise MessageError(f"reading a message: it names {size_bytes} bytes, at most {MAX_REPORT_BYTES} allowed")
+        return Verified(decompress_exactly(packed, size_bytes), key_id)
+    except CompressedDataError as error:
+        raise MessageError(f"reading a message: {error}") from error
 
 
 def _parse(channel: SignedChannel, payload: bytes) -> Iterable[UpMessage]:

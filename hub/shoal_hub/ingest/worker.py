@@ -151,6 +151,9 @@ class IngestWorker:
         self._traces.end()
         if messages:
             INGEST_LAG_SECONDS.observe(time.monotonic() - min(message.arrived_s for message in messages))
+        if len(received) >= BATCH_MESSAGES:
+            self._gathers_until_s = 0.0  # there is as much to do as saves anything, and devices wait
+        elif messages:
             gather_s = min(_GATHER_RATIO * (time.thread_time() - began_cpu_s), _LONGEST_GATHER_S)
             self._gathers_until_s = time.monotonic() + gather_s
 

@@ -2,27 +2,32 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from sqlalchemy import bindparam
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from shoal_contract.manifest import Baseline
 from shoal_contract.reported import ModelReport
-from shoal_hub.database import announce
+from shoal_hub.bulk import Query
+from shoal_hub.database import UtcDateTime, announce
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
+from shoal_hub.monitoring.baselines import Known
+from shoal_hub.monitoring.new_window import NewWindow
+from shoal_hub.monitoring.screening import THRESHOLDS
 from shoal_hub.monitoring.sketches import Packed, merge
 from shoal_hub.monitoring.tables import DriftSignal, WindowRow
-from shoal_numerics import DriftThresholds, DriftVerdict, Histogram, detect_drift
+from shoal_numerics import DriftVerdict, Histogram, detect_drift
 
 LOOKBACK_WINDOWS: Final = 20
 """The most windows of one device and version that are looked at together."""
 LOOKBACK: Final = timedelta(minutes=15)
 NAMED_FEATURES: Final = 8
-THRESHOLDS: Final = DriftThresholds(psi=0.25, p_value=0.001, min_samples=100, min_features=3)
-"""Above the numerics' defaults: many features are tested at each window, and a false alarm costs a person's time."""
 
 
 class Look(NamedTuple):
@@ -32,93 +37,112 @@ class Look(NamedTuple):
     window: Histogram
 
 
-def look_at(windows: Sequence[WindowRow], reference: Histogram) -> Look:
+class _Recent(NamedTuple):
+    """A window that was counted lately; `samples` are those that its counts tell of."""
+
+    samples: int
+    features: bytes
+    missing: bytes
+
+
+def look_at(windows: Sequence[Packed], reference: Histogram) -> Look:
     """Merge a device's recent windows and hold them against the baseline. Pure."""
-    packed = [Packed(row.features, row.missing) for row in windows]
-    window = merge(packed, reference.edges, "merging stored windows")
+    window = merge(windows, reference.edges, "merging stored windows")
     limit = min(THRESHOLDS.min_features, reference.edges.feature_count)
-    thresholds = DriftThresholds(
-        psi=THRESHOLDS.psi, p_value=THRESHOLDS.p_value, min_samples=THRESHOLDS.min_samples, min_features=limit
-    )
-    return Look(detect_drift(reference, window, thresholds), window)
+    return Look(detect_drift(reference, window, replace(THRESHOLDS, min_features=limit)), window)
 
 
-def drift_of(row: WindowRow, reference: Histogram) -> float | None:
-    """Return how far one window's inputs lie from the baseline: the largest distance of a feature, 0 to 1.
-
-    None where the window has no samples. It is noisy for few of them; a gate weighs it by their number.
-    """
-    if row.samples == 0:
-        return None
-    distances = [found.ks for found in look_at([row], reference).verdict.features]
-    known = [distance for distance in distances if math.isfinite(distance)]
-    return max(known, default=None)
-
-
-def update_signal(
-    session: Session, row: WindowRow, baseline: Baseline, reference: Histogram, now: datetime
-) -> DriftSignal | None:
-    """Look at one device's recent windows and bring the version's signal up to date; return it if one is active.
-
-    A window with too few samples to be tested changes nothing. A late one of a version that the device serves no
-    more raises nothing.
+class Signals:
+    """The signals of one transaction, brought up to date window by window; what it reads it reads once.
 
     Args:
-        session: A transaction in which the window is stored already.
-        row: The device's newest window of the version.
-        baseline: The version's.
-        reference: The baseline's counts, see `reference_of`.
+        session: An open transaction, in which nobody else changes signals.
         now: The hub's time.
     """
-    device_id, model, version = row.device_id, row.model, row.version
-    look = look_at(_recent(session, device_id, model, version, now), reference)
-    active = session.exec(
-        select(DriftSignal).where(
-            DriftSignal.model == model,
-            DriftSignal.version == version,
-            DriftSignal.rule == "plain",
-            DriftSignal.state == "active",
-        )
-    ).first()
-    if not look.verdict.is_tested:
-        return active
-    if look.verdict.is_raised and serves(session.get(Device, device_id), model, version):
-        signal = active or _raise(session, device_id, model, version, now)
-        _note(signal, device_id, look, baseline, now)
-        session.add(signal)
-        announce(session, "drift")
-        return signal
-    if active is None:
-        return None
-    message = f"inputs of {model} version {version} look like the baseline again"
-    return lift(session, active, device_id, message, now) if not look.verdict.is_raised else active
 
+    def __init__(self, session: Session, now: datetime) -> None:
+        self._session = session
+        self._now = now
+        self._active: dict[tuple[str, int], DriftSignal | None] = {}
+        self._recent: dict[tuple[str, str, int], list[_Recent]] = {}
+        self._new: dict[tuple[str, str, int], list[_Recent]] = {}
 
-def _recent(session: Session, device_id: str, model: str, version: int, now: datetime) -> list[WindowRow]:
-    statement = (
-        select(WindowRow)
-        .where(
-            WindowRow.device_id == device_id,
-            WindowRow.model == model,
-            WindowRow.version == version,
-            col(WindowRow.samples) > 0,  # labels come in windows without any, too
-            col(WindowRow.ended_at) > now - LOOKBACK,
-        )
-        .order_by(col(WindowRow.id).desc())
-        .limit(LOOKBACK_WINDOWS)
-    )
-    return _enough(list(session.exec(statement)))
+    def update(self, row: NewWindow, known: Known, *, is_tested: bool, may_raise: bool) -> DriftSignal | None:
+        """Look at one device's recent windows and bring the version's signal up to date; return it if one is active.
 
+        A window with too few samples to be tested changes nothing. A late one of a version that the device serves no
+        more raises nothing.
 
-def _enough(newest_first: list[WindowRow]) -> list[WindowRow]:
-    """Return the newest windows that together have enough samples: older ones would only blur a change."""
-    chosen, samples = [], 0
-    for row in newest_first:
-        chosen.append(row)
-        samples += row.samples
-        if samples >= THRESHOLDS.min_samples:
-            break
-    return chosen
+        Args:
+            row: The device's newest window of the version, later than all that this was given before.
+            known: The version's baseline.
+            is_tested: Whether this window alone has enough samples to be tested.
+            may_raise: False where it alone raises nothing.
+        """
+        session, device_id, model, version = self._session, row.device_id, row.model, row.version
+        chosen = self._chosen(row)
+        active = self._active_of(model, version)
+        if sum(one.samples for one in chosen) < THRESHOLDS.min_samples:
+            return active
+        is_alone = len(chosen) == 1 and chosen[0].samples == row.samples - row.unsketched
+        if is_alone and is_tested and not may_raise:
+            return self._lift(active, device_id) if active is not None else None
+        look = look_at([Packed(one.features, one.missing) for one in chosen], known.reference)
+        if not look.verdict.is_tested:
+            return active
+        if look.verdict.is_raised and serves(session.get(Device, device_id), model, version):
+            signal = active or _raise(session, device_id, model, version, self._now)
+            _note(signal, device_id, look, known.baseline, self._now)
+            session.add(signal)
+            announce(session, "drift")
+            self._active[model, version] = signal
+            return signal
+        if active is None:
+            return None
+        return self._lift(active, device_id) if not look.verdict.is_raised else active
+
+    def _lift(self, active: DriftSignal, device_id: str) -> DriftSignal | None:
+        message = f"inputs of {active.model} version {active.version} look like the baseline again"
+        left = lift(self._session, active, device_id, message, self._now)
+        self._active[active.model, active.version] = left
+        return left
+
+    def _active_of(self, model: str, version: int) -> DriftSignal | None:
+        if (model, version) not in self._active:
+            wanted = select(DriftSignal).where(
+                DriftSignal.model == model,
+                DriftSignal.version == version,
+                DriftSignal.rule == "plain",
+                DriftSignal.state == "active",
+            )
+            self._active[model, version] = self._session.exec(wanted).first()
+        return self._active[model, version]
+
+    def _chosen(self, row: NewWindow) -> list[_Recent]:
+        """Return the newest windows that together have enough samples: older ones would only blur a change."""
+        stream = (row.device_id, row.model, row.version)
+        mine = _Recent(row.samples - row.unsketched, row.features, row.missing)
+        counts = mine.samples > 0 and row.ended_at > self._now - LOOKBACK  # labels come in windows without any, too
+        if counts:
+            self._new.setdefault(stream, []).append(mine)
+            if mine.samples >= THRESHOLDS.min_samples:
+                return [mine]
+        chosen, samples = [], 0
+        for one in self._newest_first(stream):
+            chosen.append(one)
+            samples += one.samples
+            if samples >= THRESHOLDS.min_samples:
+                break
+        return chosen
+
+    def _newest_first(self, stream: tuple[str, str, int]) -> list[_Recent]:
+        """Return what is stored of a stream, and what is new of it, as many as are looked at."""
+        if stream not in self._recent:
+            device_id, model, version = stream
+            since = self._now - LOOKBACK
+            rows = _STORED.rows(self._session, device_id=device_id, model=model, version=version, since=since)
+            self._recent[stream] = [_Recent(*row) for row in rows]
+        return [*reversed(self._new.get(stream, ())), *self._recent[stream]][:LOOKBACK_WINDOWS]
 
 
 def _raise(session: Session, device_id: str, model: str, version: int, now: datetime) -> DriftSignal:
@@ -180,3 +204,19 @@ def lift(session: Session, signal: DriftSignal, device_id: str, message: str, no
     session.add(signal)
     announce(session, "drift")
     return signal if signal.state == "active" else None
+
+
+_SKETCHED: Final = col(WindowRow.samples) - col(WindowRow.unsketched)
+_COLUMNS: Final[list[Any]] = [_SKETCHED, col(WindowRow.features), col(WindowRow.missing)]
+_STORED: Final = Query(
+    select_columns(*_COLUMNS)
+    .where(
+        col(WindowRow.device_id) == bindparam("device_id"),
+        col(WindowRow.model) == bindparam("model"),
+        col(WindowRow.version) == bindparam("version"),
+        _SKETCHED > 0,
+        col(WindowRow.ended_at) > bindparam("since", type_=UtcDateTime),
+    )
+    .order_by(col(WindowRow.id).desc())
+    .limit(LOOKBACK_WINDOWS)
+)

@@ -4,41 +4,44 @@ A device weighs its own windows (`shoal_numerics.drift_evidence`) and tells what
 serve a version keeps the share of false ones among those named at `ALPHA`, however often one looks.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import String, cast
 from sqlalchemy import select as select_columns
-from sqlalchemy.orm.attributes import flag_modified
-from sqlmodel import Session, col, func, select, update
+from sqlalchemy.exc import NoResultFound
+from sqlmodel import Session, col, delete, func, select, update
 
 from shoal_contract.manifest import Baseline
-from shoal_contract.telemetry import Window
-from shoal_hub.database import Database, announce
+from shoal_hub.database import Database, announce, is_among
 from shoal_hub.devices.matching import load_devices
+from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.monitoring.drift import NAMED_FEATURES, serves
-from shoal_hub.monitoring.quarantine import QuarantineError
 from shoal_hub.monitoring.tables import DeviceEvidence, DriftSignal
 from shoal_hub.registry.tables import Version
-from shoal_numerics.drift_evidence import EvidenceSettings
 from shoal_numerics.e_values import e_benjamini_hochberg
 
 ALPHA: Final = 0.05
 VERSIONS_EACH: Final = 20
 """Versions that are decided on in one step."""
-
-
-WARM_UP: Final = EvidenceSettings().warm_up_windows
-"""Windows of a device in which it bets nothing, and has nothing to say."""
-_MOST_WINDOWS: Final = 2**31 - 1
-_MOST_LOG10: Final = 12
-"""Of what a device's bets may ever come to."""
+SAID_FOR: Final = timedelta(days=2)
+"""How long what a device has said counts after its last window: twice what a window may last."""
+LOOK_EVERY: Final = timedelta(minutes=1)
+"""Between two looks for what was said too long ago."""
+FORGOTTEN_EACH: Final = 500
+"""Devices' words that one transaction deletes: the ingest writes beside it."""
+FORGOTTEN_AT_ONCE: Final = 5000
+"""Of one look."""
+_UNDECIDED: Final = (ValueError, LookupError, NoResultFound, HubError)
+"""What a version comes to whose baseline, or what was said of it, cannot be read."""
 Said = tuple[str, list[list[float]]]
 """A device, and what it says of features: place in the baseline and log10 of the e-value."""
+log = logging.getLogger(__name__)
 
 
 class Named(NamedTuple):
@@ -49,80 +52,69 @@ class Named(NamedTuple):
     log10: float
 
 
-def check_evidence(window: Window, baseline: Baseline) -> None:
-    """See that what a device says of its evidence is something that its windows can come to.
-
-    Raises:
-        QuarantineError: a number that no evidence can have.
-    """
-    told = window.evidence
-    if told is None:
-        return
-    where = f"reading the evidence of a window of {window.model} version {window.version}"
-    count = len(baseline.features)
-    named = [one.feature for one in told.features]
-    if told.windows > _MOST_WINDOWS:
-        found = f"it is of {told.windows} windows, at most {_MOST_WINDOWS} expected"
-    elif named and told.windows <= WARM_UP:
-        found = f"it is of {told.windows} windows and names features, more than {WARM_UP} expected"
-    elif len(set(named)) < len(named):
-        found = "a feature is named twice, once expected"
-    elif named and max(named) >= count:
-        found = f"feature {max(named)} is named, the baseline has {count}"
-    elif any(one.log10 > _MOST_LOG10 for one in told.features):
-        found = f"a feature has {max(one.log10 for one in told.features)}, at most {_MOST_LOG10} expected"
-    else:
-        return
-    raise QuarantineError("out_of_bounds", f"{where}: {found}")
-
-
-def take_evidence(session: Session, device_id: str, window: Window, baseline: Baseline, now: datetime) -> None:
-    """Keep what a device says with a window that `check_evidence` has passed; it is news if the features have changed.
-
-    What it said with an earlier window comes too late. An agent that has started anew has nothing to say of what came
-    before: until it bets again, what it said last holds.
-    """
-    told = window.evidence
-    if told is None:
-        return
-    features = [[float(one.feature), one.log10] for one in told.features]
-    row = session.get(DeviceEvidence, (window.model, window.version, device_id))
-    if row is None:
-        row = DeviceEvidence(
-            model=window.model,
-            version=window.version,
-            device_id=device_id,
-            windows=told.windows,
-            tested=len(baseline.features),
-            features=features,
-            is_told=not features,
-            ended_at=window.ended_at,
-            updated_at=now,
-        )
-    elif window.ended_at < row.ended_at or (row.features and not features and told.windows <= WARM_UP):
-        return
-    else:
-        if row.features != features:
-            row.features, row.is_told, row.updated_at = features, False, now
-            flag_modified(row, "is_told")  # it may be told by now: it is written even if it was read as not told
-        row.windows, row.ended_at = told.windows, window.ended_at
-    session.add(row)
-
-
 class EvidenceWatch:
-    """Brings the signals of versions up to date of which a device has said something new. A chore of the controller."""
+    """Brings the signals of versions up to date of which a device has said something new. A chore of the controller.
+
+    What a device has said ends some time after its last window: one that is gone must hold no signal up for ever.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._looked_at: datetime | None = None
 
     def step(self, now: datetime) -> int:
-        """Decide on some versions, and return on how many."""
+        """Decide on some versions, and return on how many; one that cannot be decided on holds up no other."""
         with self._database.session() as session:
             versions = _with_news(session)
+        if not versions:
+            self._forget_some(now)
+            with self._database.session() as session:
+                versions = _with_news(session)
         for model, version in versions:
+            self._decide(model, version, now)
+        return len(versions)
+
+    def _decide(self, model: str, version: int, now: datetime) -> None:
+        try:
             with self._database.transaction() as session:
                 decide(session, model, version, now)
-        return len(versions)
+        except _UNDECIDED:
+            log.exception(
+                "deciding on drift of %s version %d failed; it waits for what devices say next", model, version
+            )
+            with self._database.transaction() as session:
+                _take_news(session, model, version)
+
+    def _forget_some(self, now: datetime) -> None:
+        """Delete what was said too long ago, once a minute; its versions are decided on again."""
+        if self._looked_at is not None and abs(now - self._looked_at) < LOOK_EVERY:
+            return
+        self._looked_at = now
+        with self._database.session() as session:
+            over = [tuple(row) for row in session.connection().execute(_over(now)).all()]
+        for start in range(0, len(over), FORGOTTEN_EACH):
+            part = over[start : start + FORGOTTEN_EACH]
+            with self._database.transaction() as session:
+                for model, version in sorted({(one[0], one[1]) for one in part}):
+                    gone = [device_id for other, number, device_id in part if (other, number) == (model, version)]
+                    _forget(session, model, version, gone, now)
+
+
+def _over(now: datetime) -> Any:  # noqa: ANN401 - a statement over columns
+    columns: list[Any] = [getattr(DeviceEvidence, name) for name in ("model", "version", "device_id")]
+    wanted: Any = select_columns(*columns).where(col(DeviceEvidence.heard_at) < now - SAID_FOR)
+    return wanted.order_by(*columns).limit(FORGOTTEN_AT_ONCE)
+
+
+def _forget(session: Session, model: str, version: int, device_ids: Sequence[str], now: datetime) -> None:
+    """Forget what devices have said of a version, and have it decided on again by what others say."""
+    is_of = (col(DeviceEvidence.model) == model, col(DeviceEvidence.version) == version)
+    session.exec(
+        delete(DeviceEvidence).where(
+            *is_of, is_among(col(DeviceEvidence.device_id), device_ids), col(DeviceEvidence.heard_at) < now - SAID_FOR
+        )
+    )
+    decide(session, model, version, now)
 
 
 def decide(session: Session, model: str, version: int, now: datetime) -> DriftSignal | None:

@@ -1,6 +1,6 @@
 """Deletes windows whose time is over, a few at a time; what a running rollout or trial compares with stays.
 
-Quarantined ones go with them: of these there are few.
+Quarantined ones go with them: of these there are few. How many more there were is told here once their device stops.
 """
 
 import logging
@@ -10,6 +10,7 @@ from typing import Final
 from sqlmodel import Session, col, delete, or_, select
 
 from shoal_hub.database import Database
+from shoal_hub.monitoring.quarantine import tell_tallies
 from shoal_hub.monitoring.tables import QuarantinedWindow, WindowRow
 from shoal_hub.rollouts.gate import windows_needed as needed_by_rollouts
 from shoal_hub.trials.effects import windows_needed as needed_by_trials
@@ -45,6 +46,7 @@ class WindowPruner:
             due = _due(session, now - self._retention)
         with self._database.transaction() as session:
             session.exec(delete(QuarantinedWindow).where(col(QuarantinedWindow.received_at) < now - self._retention))
+            tell_tallies(session, now)
         for start in range(0, len(due), BATCH):
             with self._database.transaction() as session:
                 session.exec(delete(WindowRow).where(col(WindowRow.id).in_(due[start : start + BATCH])))

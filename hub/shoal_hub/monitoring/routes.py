@@ -65,6 +65,8 @@ class WindowPublic(BaseModel):
     ended_at: datetime
     requests: int
     samples: int
+    unsketched: int
+    """Of the samples, those that the counts of features leave out: more came than the device sketches."""
     errors: int
     predictions: list[int]
     latency: list[int]

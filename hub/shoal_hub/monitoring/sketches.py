@@ -40,7 +40,22 @@ def check_window(window: Window, baseline: Baseline, reference: Histogram) -> Pa
     Raises:
         QuarantineError: They do not; the window must not be merged.
     """
-    where = f"reading a window of {window.model} version {window.version}"
+    packed = check_form(window, baseline, reference)
+    try:
+        counted = merge([packed], reference.edges, where_of(window)).row_count
+    except InvalidInputError as error:
+        raise QuarantineError("unreadable", error.message) from error
+    check_rows(window, counted)
+    return packed
+
+
+def check_form(window: Window, baseline: Baseline, reference: Histogram) -> Packed:
+    """Check all of a window but what its packed counts come to.
+
+    Raises:
+        QuarantineError: It must not be merged.
+    """
+    where = where_of(window)
     if window.edges is not None and window.edges != reference.edges.sha256[:16]:
         message = f"{where}: edges {window.edges} found, expected {reference.edges.sha256[:16]}, those of the baseline"
         raise QuarantineError("another_baseline", message)
@@ -53,17 +68,26 @@ def check_window(window: Window, baseline: Baseline, reference: Histogram) -> Pa
     if found != (rows, bins, rows, 1):
         message = f"{where}: sketches of shape {found} found, expected {(rows, bins, rows, 1)}"
         raise QuarantineError("another_baseline", message)
-    packed = Packed(_decode(window.features, where), _decode(window.missing, where))
-    try:
-        counted = merge([packed], reference.edges, where).row_count
-    except InvalidInputError as error:
-        raise QuarantineError("unreadable", error.message) from error
+    return Packed(_decode(window.features, where), _decode(window.missing, where))
+
+
+def check_rows(window: Window, counted: int) -> None:
+    """See that a window has counted as many samples as it says.
+
+    Raises:
+        QuarantineError: It has not.
+    """
+    where = where_of(window)
     if counted + (window.unsketched or 0) != window.samples:
         told = f"it counts {counted} samples, leaves out {window.unsketched or 0} and names {window.samples}"
         raise QuarantineError("does_not_add_up", f"{where}: {told}")
     if counted and window.left_out and "features" in window.left_out:
         raise QuarantineError("does_not_add_up", f"{where}: it counts {counted} samples and says that it counts none")
-    return packed
+
+
+def where_of(window: Window) -> str:
+    """Return what is being done, for a message about a window."""
+    return f"reading a window of {window.model} version {window.version}"
 
 
 def _check_totals(window: Window, where: str) -> None:

@@ -20,6 +20,7 @@ QuarantineReason = Literal[
     "unreadable",
     "out_of_bounds",
     "does_not_add_up",
+    "unusable_baseline",
 ]
 """Why a window is not merged; docs/guides/drift.md says what each means and what to do."""
 _JSON = JSON(none_as_null=True)
@@ -35,6 +36,7 @@ class WindowRow(SQLModel, table=True):
         Index("ix_windows_device", "model", "device_id", "started_at"),
         Index("ix_windows_received", "received_at"),
         Index("ix_windows_ended", "model", "ended_at"),
+        Index("ix_windows_digest", "digest"),
         {"info": UNAUDITED},
     )
 
@@ -71,6 +73,10 @@ class WindowRow(SQLModel, table=True):
         default=None, sa_type=_JSON, description="what the window does not tell, and why"
     )
     performance: dict[str, Any] | None = Field(default=None, sa_type=_JSON, description="contract PerformanceCounts")
+    digest: str | None = Field(
+        default=None, description="by which it is known if it comes again; None: of before there were digests"
+    )
+    unsketched: int = Field(default=0, description="samples that the counts of features leave out")
 
 
 class QuarantinedWindow(SQLModel, table=True):
@@ -95,6 +101,18 @@ class QuarantinedWindow(SQLModel, table=True):
     requests: int = Field(sa_type=BigInteger)
     samples: int = Field(sa_type=BigInteger)
     received_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class QuarantineTally(SQLModel, table=True):
+    """When it was last told that windows of a device are set aside for a reason, and how many were since."""
+
+    __tablename__ = "quarantine_tallies"
+    __table_args__ = (Index("ix_quarantine_tallies_told", "told_at"), {"info": UNAUDITED})  # counts of what came
+
+    device_id: str = Field(primary_key=True, foreign_key="devices.id")
+    reason: QuarantineReason = Field(primary_key=True, sa_type=String)
+    told_at: datetime = Field(sa_type=UtcDateTime)
+    untold: int = 0
 
 
 class DriftSignal(SQLModel, table=True):
@@ -138,3 +156,6 @@ class DeviceEvidence(SQLModel, table=True):
     is_told: bool = Field(default=False, description="whether the version's signal goes by it")
     ended_at: datetime = Field(sa_type=UtcDateTime, description="of the window that it came with, by its device")
     updated_at: datetime = Field(sa_type=UtcDateTime)
+    heard_at: datetime = Field(
+        default_factory=utc_now, sa_type=UtcDateTime, description="by the hub's clock: what was said long ago ends"
+    )

@@ -20,7 +20,7 @@ from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.group import read_shared_group
 from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.worker import Endpoints, IngestWorker
-from shoal_hub.monitoring.windows import take_window
+from shoal_hub.monitoring.windows import take_windows
 from shoal_hub.processes.ready import mark_ready
 from shoal_hub.processes.signals import stop_on_signals
 from shoal_hub.registry.artifacts import ArtifactStore
@@ -51,7 +51,7 @@ def build_ingest(settings: Settings, database: Database, addresses: Addresses) -
     handlers.on(BlobOffer, uploads.offer)
     handlers.on(RoundResult, take_result)
     handlers.on(BatchResult, take_batch_result)
-    handlers.on(Window, take_window)
+    handlers.on_many(Window, take_windows)
     handlers.on(ShadowWindow, take_shadow_window)
     handlers.on(EncryptionKeyReplaced, take_encryption_key)
     endpoints = Endpoints(

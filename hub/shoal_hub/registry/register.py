@@ -123,6 +123,11 @@ def _row(
     by: str,
     now: datetime,
 ) -> Version:
+    if inspection.baseline.disagreement:
+        message = (
+            f"registering a version of {bundle.name}: its baseline is of no use: {inspection.baseline.disagreement}"
+        )
+        raise InvalidInputError(message, "give calibration data whose features all have the same rows")
     provenance = Provenance(
         source_sha256=files.get(KERAS_FILE, files[BUNDLE_FILE]),
         data_sha256=bundle.data_sha256,

@@ -1,5 +1,6 @@
 """What a window tells beside its features: an embedding, slices and misfits, exact and in constant memory."""
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from shoal_agent.monitor.parts import EMBEDDED, EMBEDDED_EACH, PartsPlan, Window
 from shoal_agent.monitor.sketch import BaselineEdges
 from shoal_agent.monitor.usual import UsualRequest
 from shoal_agent.serving import ServedModel
+from shoal_agent.settings import MonitorSettings
 from shoal_contract.embedding import EmbeddingBaseline, EmbeddingCounts, EmbeddingSums
 from shoal_contract.manifest import VersionManifest
 from shoal_contract.slices import MAX_SLICES, SliceBaseline, SliceCounts
@@ -113,6 +115,70 @@ def test_memory_is_bounded_and_the_same_after_any_number_of_samples() -> None:
         parts.add(x, np.zeros(count, dtype=np.int64), np.ones(count, dtype=np.float32), x[: parts.embeds])
     assert parts.size_bytes == before
     assert before <= 32 * 1024, before
+
+
+def test_what_parts_look_at_is_taken_from_the_budget_of_all_watching() -> None:
+    served, clock = served_by(watched_manifest()), Clock()
+    settings = MonitorSettings(max_values_per_s=400)
+    monitor = Monitor(Clock(), monotonic=lambda: 0.0, settings=settings)
+    for _ in range(10):
+        x = samples(50)
+        monitor.observe(served, {"x": x}, {"probabilities": tiny.probabilities(x)}, 1.0, "a-1")
+    [window] = monitor.take_windows(clock.advance(100), NOW_ALL)
+    assert window.embedding is not None
+    assert window.slices is not None
+    sketched = (window.samples - window.unsketched) * tiny.FEATURES
+    embedded = window.embedding.samples * tiny.FEATURES
+    sliced = max(one.samples for one in window.slices) * len(SLICES)
+    assert window.samples == 500
+    assert sketched + embedded + sliced <= 2 * settings.max_values_per_s
+
+
+def test_nobody_who_answers_waits_for_what_parts_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = served_by(watched_manifest())
+    plain = served_by(tiny.tiny_manifest().model_copy(update={"version": served.version + 1}))
+    monitor, clock = Monitor(Clock()), Clock()
+    begun, go_on = threading.Event(), threading.Event()
+    project = Embedding.project
+
+    def slow(self: Embedding, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        begun.set()
+        assert go_on.wait(10)
+        return project(self, rows)
+
+    monkeypatch.setattr(Embedding, "project", slow)
+    x = samples(1)
+
+    def observe(one: ServedModel) -> None:
+        monitor.observe(one, {"x": x}, {"probabilities": tiny.probabilities(x)}, 1.0, "a-1")
+
+    waiting = threading.Thread(target=observe, args=[served])
+    waiting.start()
+    assert begun.wait(10)
+    other = threading.Thread(target=observe, args=[plain], daemon=True)
+    other.start()
+    other.join(10)
+    assert not other.is_alive(), "it has waited for the embedding of another model"
+    go_on.set()
+    waiting.join(10)
+    found = {window.version: window for window in monitor.take_windows(clock.advance(100), NOW_ALL)}
+    embedding = found[served.version].embedding
+    assert embedding is not None
+    assert (embedding.samples, found[plain.version].samples) == (1, 1)
+
+
+def test_what_is_shown_to_a_window_that_has_ended_is_let_go() -> None:
+    manifest = watched_manifest()
+    edges = BaselineEdges.of(manifest.baseline)
+    parts = WindowParts(PartsPlan.of(manifest.baseline, edges.features, edges.confidence))
+    x = samples(3)
+    monitor = Monitor(Clock())
+    served = served_by(manifest)
+    monitor.observe(served, {"x": x}, {"probabilities": tiny.probabilities(x)}, 1.0, "a-1")
+    [window] = monitor.take_windows(Clock().advance(100), NOW_ALL)
+    before = parts.finish(window)
+    parts.add(x, np.zeros(3, dtype=np.int64), np.ones(3, dtype=np.float32), x)
+    assert parts.finish(window) == before
 
 
 def test_what_a_request_did_not_fit_by_is_counted_and_never_sketched() -> None:

@@ -24,6 +24,8 @@ class MemoryLink:
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes]] = []
         self.traces: list[tuple[TraceContext, ...]] = []
+        self.compact: list[bool] = []
+        """Of each that was sent, whether it went in the compact form."""
         self.refuses = 0
         self.forbidden: set[str] = set()
         self.connection = 0
@@ -69,12 +71,17 @@ class MemoryLink:
             raise LinkError("publishing: refused")
         self.sent.append((topic, payload))
         self.traces.append(tuple(traces))
+        self.compact.append(False)
         self._news.set()
 
     async def say(
         self, channel: SignedChannel, message: bytes, *, retain: bool = False, traces: Sequence[TraceContext] = ()
     ) -> None:
         await self.publish(topics.up(DEVICE, channel), message, retain=retain, traces=traces)
+
+    async def say_compact(self, channel: SignedChannel, message: bytes, *, traces: Sequence[TraceContext] = ()) -> None:
+        await self.say(channel, message, traces=traces)
+        self.compact[-1] = True
 
     @asynccontextmanager
     async def subscription(self, topic: str) -> AsyncIterator[MemoryObjectReceiveStream[bytes]]:
@@ -94,8 +101,11 @@ class MemoryLink:
                 await anyio.sleep(0.001)
         await self._inboxes[topic].send(payload)
 
-    async def acknowledge(self, stream: str, sequence: int, **blobs: BlobAnswer) -> None:
-        await self.deliver(topics.down_ack(DEVICE), Ack(stream=stream, sequence=sequence, blobs=blobs).to_bytes())
+    async def acknowledge(
+        self, stream: str, sequence: int, *, reads_compact: bool | None = None, **blobs: BlobAnswer
+    ) -> None:
+        ack = Ack(stream=stream, sequence=sequence, blobs=blobs, reads_compact=reads_compact)
+        await self.deliver(topics.down_ack(DEVICE), ack.to_bytes())
 
     async def wait_for(self, count: int) -> list[tuple[str, bytes]]:
         """Wait until `count` messages have been sent in all."""

@@ -271,3 +271,24 @@ def test_a_clock_that_was_set_back_keeps_nothing_waiting(alerts: Alerts) -> None
     assert deliverer.settle(WAIT_S)
     assert deliverer.step(alerts.now - timedelta(days=400)) == 1
     assert deliverer.settle(WAIT_S)
+
+
+def test_a_message_that_can_not_be_read_ends_with_the_reason_and_holds_up_no_other(alerts: Alerts) -> None:
+    alerts.channel("a")
+    alerts.channel("b")
+    tell(alerts)
+    tell(alerts, key="later", subject="another")
+    with alerts.hub.database.transaction() as session:
+        broken = session.exec(
+            select(AlertDelivery).where(AlertDelivery.about == "s", AlertDelivery.channel == "a")
+        ).one()
+        broken.payload = {"about": "s", "of": "another version"}
+        session.add(broken)
+    sent: list[tuple[str, str]] = []
+    deliverer = alerts.deliverer(keep_in(sent))
+    deliverer.step(alerts.now)
+    assert deliverer.settle(WAIT_S)
+    states = {(row.channel, row.about): row.state for row in alerts.deliveries()}
+    assert states == {("a", "s"): "failed", ("b", "s"): "sent", ("a", "another"): "sent", ("b", "another"): "sent"}
+    [failed] = [row for row in alerts.deliveries() if row.state == "failed"]
+    assert "cannot be read" in failed.problem

@@ -9,14 +9,17 @@ from sqlmodel import Session, select
 from tests.hub.alerts.conftest import SLOW, URL, Alerts
 from tests.simulators.rows import add_version
 
+from shoal_contract.desired import ArtifactRef, DesiredModel
 from shoal_hub.alerts.minutes import MinuteTallies
 from shoal_hub.alerts.tables import AlertRow
 from shoal_hub.alerts.tallies import WindowTallies
 from shoal_hub.alerts.telling import Timing
+from shoal_hub.devices.intents import set_intent
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
 from shoal_hub.ids import new_id
 from shoal_hub.monitoring.tables import DriftSignal
+from shoal_hub.rollouts.owner import owner_of
 from shoal_hub.rollouts.tables import Rollout
 
 ERRORS = {"kind": "metric", "metric": "error_rate", "model": "digits", "window_s": 60}
@@ -227,7 +230,7 @@ def test_a_rollout_that_is_stuck_fires_until_it_goes_on_or_another_comes(alerts:
 
 def test_a_model_that_says_nothing_any_more_is_missed(alerts: Alerts) -> None:
     alerts.rule("no-data", {"kind": "no_data", "after_s": 600})
-    add_rollout(alerts, state="succeeded")
+    want(alerts, add_rollout(alerts, state="succeeded"))
     alerts.look()
     assert alerts.states("no-data") == {}, "it has only just been rolled out"
     alerts.look(700)
@@ -235,6 +238,30 @@ def test_a_model_that_says_nothing_any_more_is_missed(alerts: Alerts) -> None:
     alerts.windows()
     alerts.look()
     assert alerts.states("no-data") == {}
+
+
+def test_a_model_that_no_device_is_to_serve_is_not_missed(alerts: Alerts) -> None:
+    alerts.rule("no-data", {"kind": "no_data", "after_s": 600})
+    add_rollout(alerts, state="succeeded")
+    alerts.look(700)
+    assert alerts.states("no-data") == {}, "it was retired"
+    want(alerts, add_rollout(alerts, state="succeeded"))
+    alerts.look(700)
+    assert alerts.states("no-data") == {"digits": "firing"}
+    with alerts.hub.database.transaction() as session:
+        session.get_one(Device, alerts.ids[0]).revoked_at = alerts.now
+    alerts.look()
+    assert alerts.states("no-data") == {}, "the only device that was to serve it is gone"
+
+
+def want(alerts: Alerts, rollout_id: str) -> None:
+    """Have a device want what a rollout is of, as the rollout leaves it."""
+    wanted = DesiredModel(
+        version=1, target="generic-onnx-int8", manifest=ArtifactRef(sha256="0" * 64, size_bytes=1), deployment="dp-1"
+    )
+    with alerts.hub.database.transaction() as session:
+        owner = owner_of(rollout_id)
+        set_intent(session, alerts.ids[0], "models/digits", kind="rollout", owner=owner, body=wanted, now=alerts.now)
 
 
 def test_a_rule_that_is_switched_off_or_removed_ends_its_alerts(alerts: Alerts) -> None:

@@ -26,6 +26,13 @@ NEEDED: dict[str, Reach | None] = {
     "64:ff9b::a9fe:a9fe": None,
     "2002:7f00:1::": "loopback",
     "169.254.169.254": None,
+    "fd00:ec2::254": None,
+    "fd20:ce::254": None,
+    "100.100.100.200": None,
+    "168.63.129.16": None,
+    "64:ff9b::6464:64c8": None,
+    "::ffff:168.63.129.16": None,
+    "2002:a83f:8110::": None,
     "fe80::1": None,
     "0.0.0.0": None,  # noqa: S104 - what is refused
     "::": None,
@@ -77,3 +84,12 @@ def test_of_several_addresses_one_that_is_allowed_is_taken(monkeypatch: pytest.M
 def test_a_name_that_nobody_knows_is_told() -> None:
     with pytest.raises(DeliveryError, match=r"finding nowhere\.invalid"):
         find_address("nowhere.invalid", 443, "public")
+
+
+@pytest.mark.parametrize("address", ["fd00:ec2::254", "100.100.100.200", "168.63.129.16", "169.254.169.254"])
+def test_a_name_that_leads_to_a_cloud_s_metadata_is_not_reached_whatever_is_allowed(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_more: [(0, 0, 0, "", (address, 80))])
+    with pytest.raises(DeliveryError, match="special address"):
+        find_address("hooks.example", 80, "loopback")

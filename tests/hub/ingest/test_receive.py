@@ -4,10 +4,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.simulators.rows import NOON, make_report
 
+from shoal_agent.signer import DeviceSigner
 from shoal_contract import topics
+from shoal_contract.compact_envelope import sign_compact
 from shoal_contract.device_signature import SignedChannel, device_key_id, sign_up
 from shoal_contract.errors import EnvelopeError, MessageError
 from shoal_contract.ids import new_device_id
+from shoal_contract.limits import MAX_REPORT_BYTES
 from shoal_contract.reported import Presence
 from shoal_contract.telemetry import Event, MissingArtifact, OutboxPosition
 from shoal_contract.topics import UpTopic
@@ -73,6 +76,27 @@ def test_signed_garbage_is_refused() -> None:
     for channel, message in garbage:
         with pytest.raises(MessageError):
             read(source(channel), sealed(channel, message), KEYS)  # type: ignore[arg-type]
+
+
+def compact(channel: SignedChannel, message: bytes) -> bytes:
+    return DeviceSigner(KEY).seal_compact(channel, message)
+
+
+def test_the_compact_form_of_an_agent_is_read_as_the_other_is() -> None:
+    for channel, message in (("event", UNKNOWN_KIND), ("reported", make_report().to_bytes())):
+        form: SignedChannel = channel  # type: ignore[assignment]
+        assert read(source(form), compact(form, message), KEYS) == read(source(form), sealed(form, message), KEYS)
+
+
+def test_nothing_is_decompressed_that_is_not_signed_or_is_more_than_a_message_may_be() -> None:
+    unsigned = compact("event", UNKNOWN_KIND)
+    with pytest.raises(EnvelopeError, match="no valid signature"):
+        read(source("event"), unsigned[:-1] + b"x", KEYS)
+    with pytest.raises(MessageError, match=f"at most {MAX_REPORT_BYTES}"):
+        read(source("event"), compact("event", b" " * (MAX_REPORT_BYTES + 1)), KEYS)
+    for packed in (b"no zstd", b""):
+        with pytest.raises((MessageError, EnvelopeError)):
+            read(source("event"), sign_compact(packed, "event", KEY, device_key_id(KEY.public_key())), KEYS)
 
 
 def batch(*messages: bytes) -> bytes:

@@ -252,3 +252,16 @@ def test_a_database_that_is_away_costs_the_word_that_something_was_dropped_and_n
     worker._take_chunk(stray)
     worker._reader.read([message(f"shoal/1/device/{DEVICE}/up/made-up", acknowledged)])
     assert acknowledged == ["stray"]
+
+
+def test_who_waits_behind_a_whole_batch_is_not_gathered_for(
+    worker: IngestWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages that hold many are few: a gathering that ends with a number of them would go on for its whole time."""
+    for messages, gathers in ((BATCH_MESSAGES, False), (BATCH_MESSAGES - 1, True)):
+        several = [Received(DEVICE, make_report())] * messages
+        monkeypatch.setattr(worker._reader, "read", lambda _messages, several=several: Read(several, frozenset()))
+        monkeypatch.setattr(worker, "_commit", lambda _received: sum(range(10_000)))
+        worker._events.put(message(topics.up(DEVICE, "windows"), []))
+        worker._take_batch()
+        assert (worker._gathers_until_s > time.monotonic()) == gathers

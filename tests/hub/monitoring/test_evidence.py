@@ -15,7 +15,8 @@ from shoal_hub.context import HubContext
 from shoal_hub.devices.matching import load_devices
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
-from shoal_hub.monitoring.evidence import ALPHA, WARM_UP, EvidenceWatch, Said, suffices
+from shoal_hub.monitoring.evidence import ALPHA, SAID_FOR, VERSIONS_EACH, EvidenceWatch, Said, suffices
+from shoal_hub.monitoring.evidence_intake import WARM_UP
 from shoal_hub.monitoring.tables import DeviceEvidence, DriftSignal
 from shoal_hub.monitoring.windows import take_window
 
@@ -142,6 +143,72 @@ def test_what_was_said_with_an_earlier_window_comes_too_late(
     assert [one["name"] for one in signal.features] == [baseline.features[1].name]
 
 
+def test_what_is_said_by_a_clock_that_was_set_back_counts_if_it_is_of_more_windows(
+    hub: HubContext, devices: list[str], baseline: Baseline
+) -> None:
+    say(hub, devices[0], baseline, {1: 9.0})
+    assert [one.state for one in look(hub)] == ["active"]
+    earlier = {"started_at": NOON - timedelta(minutes=6), "ended_at": NOON - timedelta(minutes=5)}
+    told = DriftEvidenceTold(windows=41)
+    take(hub, devices[0], sketch(baseline, like_training(1), evidence=told, **earlier))
+    assert [one.state for one in look(hub)] == ["cleared"]
+
+
+def test_what_a_device_said_ends_some_time_after_its_last_window(
+    hub: HubContext, devices: list[str], baseline: Baseline
+) -> None:
+    say(hub, devices[0], baseline, {1: 9.0})
+    say(hub, devices[1], baseline, {1: 9.0}, 1)
+    watch = EvidenceWatch(hub.database)
+    watch.step(NOON)
+    later = NOON + SAID_FOR - timedelta(hours=1)
+    evidence = DriftEvidenceTold(windows=41, features=(FeatureEvidence(feature=1, log10=9.0),))
+    take(hub, devices[1], sketch(baseline, like_training(2), evidence=evidence, ended_at=later), later)
+    watch.step(NOON + SAID_FOR + timedelta(minutes=1))
+    with hub.database.session() as session:
+        [signal] = session.exec(select(DriftSignal).where(DriftSignal.rule == "controlled"))
+        assert (signal.state, signal.devices) == ("active", [devices[1]])
+    watch.step(later + SAID_FOR + timedelta(minutes=1))
+    with hub.database.session() as session:
+        [signal] = session.exec(select(DriftSignal).where(DriftSignal.rule == "controlled"))
+        assert (signal.state, signal.devices) == ("cleared", [])
+        assert session.exec(select(DeviceEvidence)).all() == []
+
+
+def test_a_version_that_cannot_be_decided_on_holds_up_no_other(
+    hub: HubContext, devices: list[str], baseline: Baseline, caplog: pytest.LogCaptureFixture
+) -> None:
+    say(hub, devices[0], baseline, {1: 9.0})
+    with hub.database.transaction() as session:
+        for number in range(VERSIONS_EACH):  # as many as one step takes, and before the good one
+            session.add(
+                DeviceEvidence(
+                    model="broken", version=number, device_id=devices[1], windows=40, tested=4,
+                    features=[[2.0, 9.0]], ended_at=NOON, updated_at=NOON,
+                )
+            )  # fmt: skip
+    watch = EvidenceWatch(hub.database)
+    for _ in range(3):
+        watch.step(LATER)
+    with hub.database.session() as session:
+        [signal] = session.exec(select(DriftSignal).where(DriftSignal.rule == "controlled"))
+    assert (signal.model, signal.state) == ("colours", "active")
+    assert "deciding on drift of broken version 0 failed" in caplog.text
+
+
+def test_a_device_may_learn_for_another_time_than_usual_and_says_so(
+    hub: HubContext, devices: list[str], baseline: Baseline
+) -> None:
+    features = (FeatureEvidence(feature=1, log10=9.0),)
+    soon = DriftEvidenceTold(windows=17, features=features, warm_up_windows=16)
+    take(hub, devices[0], sketch(baseline, like_training(1), evidence=soon))
+    [signal] = look(hub)
+    assert signal.devices == devices[:1]
+    learning = DriftEvidenceTold(windows=60, warm_up_windows=100)
+    take(hub, devices[0], sketch(baseline, like_training(2), evidence=learning))
+    assert [one.state for one in look(hub)] == ["active"], "it says nothing before it bets again"
+
+
 def test_what_a_device_says_while_it_is_decided_stays_news(
     hub: HubContext, devices: list[str], baseline: Baseline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +239,8 @@ def test_news_that_was_read_before_it_was_told_is_told_again(
         assert [one.state for one in look(hub)] == ["active"]
         told = DriftEvidenceTold(windows=41)
         take_window(session, devices[0], sketch(baseline, like_training(1), evidence=told), NOON)
-        assert read.windows == 41, "what was read before is what is written"
+        session.refresh(read)
+        assert read.windows == 41
     assert [one.state for one in look(hub)] == ["cleared"]
 
 

@@ -16,7 +16,7 @@ from shoal_contract.slices import SliceBaseline, SliceCounts
 from shoal_contract.telemetry import DriftEvidenceTold, FeatureEvidence, SchemaMisfits, SketchCounts, Window
 from shoal_hub.context import HubContext
 from shoal_hub.events.tables import EventRow
-from shoal_hub.monitoring.evidence import WARM_UP
+from shoal_hub.monitoring.evidence_intake import WARM_UP
 from shoal_hub.monitoring.prune import WindowPruner
 from shoal_hub.monitoring.quarantine import KEPT_EACH
 from shoal_hub.monitoring.sketches import reference_of
@@ -94,6 +94,7 @@ def told(log10: dict[int, float], windows: int) -> DriftEvidenceTold:
 
 
 TWICE = DriftEvidenceTold(windows=40, features=(FeatureEvidence(feature=1, log10=2),) * 2)
+SOON = DriftEvidenceTold(windows=9, features=(FeatureEvidence(feature=1, log10=2),), warm_up_windows=8)
 HOSTILE: list[tuple[str, dict[str, Any], QuarantineReason]] = [
     ("a version that is not there", {"version": 9}, "unknown_version"),
     ("a model that is not there", {"model": "shapes"}, "unknown_version"),
@@ -124,6 +125,7 @@ HOSTILE: list[tuple[str, dict[str, Any], QuarantineReason]] = [
     ("more latencies than requests", {"latency": (ROWS + 3,) + (0,) * 13}, "does_not_add_up"),
     ("more predictions than samples", {"predictions": (ROWS, 1, 0)}, "does_not_add_up"),
     ("more right labels than labels", {"labelled": 1, "correct": 2}, "does_not_add_up"),
+    ("evidence after less than may be learned from", {"evidence": SOON}, "out_of_bounds"),
     ("features left out that are not", {"left_out": {"features": "too large"}}, "does_not_add_up"),
     ("more embedded than samples", {"embedding": embedded(samples=ROWS + 1)}, "does_not_add_up"),
 ]
@@ -155,7 +157,7 @@ def test_a_slice_that_counts_more_than_it_has_is_set_aside(
 
 
 def test_every_reason_has_its_hostile_window() -> None:
-    assert {one[2] for one in HOSTILE} | {"duplicate"} == set(get_args(QuarantineReason))
+    assert {one[2] for one in HOSTILE} | {"duplicate", "unusable_baseline"} == set(get_args(QuarantineReason))
 
 
 def test_a_clock_that_is_a_little_ahead_is_borne(hub: HubContext, baseline: Baseline, device: str) -> None:
@@ -200,6 +202,58 @@ def test_a_device_that_lies_for_ever_fills_no_disk_and_hides_no_other_reason(
         kept = [one.samples for one in set_aside(session) if (one.device_id, one.reason) == (device, "does_not_add_up")]
         assert kept == list(range(1005, 1005 + KEPT_EACH)), "the latest"
         assert len(set_aside(session)) == KEPT_EACH + 2
+
+
+def test_a_window_of_a_baseline_that_nothing_can_be_counted_by_is_set_aside_and_others_are_taken(
+    hub: HubContext, baseline: Baseline, device: str
+) -> None:
+    first = baseline.features[0].model_copy(update={"missing": 7})
+    broken = baseline.model_copy(update={"features": (first, *baseline.features[1:])})
+    with hub.database.transaction() as session:
+        row = session.exec(select(Version)).one()
+        session.add(
+            Version(
+                **row.model_dump(exclude={"id", "number", "baseline"}),
+                number=2,
+                baseline=broken.model_dump(mode="json"),
+            )
+        )
+    window = sketch(baseline, like_training(1))
+    take(hub, device, window.model_copy(update={"version": 2}))
+    take(hub, device, window)
+    with hub.database.session() as session:
+        assert [one.version for one in session.exec(select(WindowRow))] == [1]
+        [found] = set_aside(session)
+        assert (found.reason, found.version) == ("unusable_baseline", 2)
+        assert "register the version again" in found.message
+
+
+def test_a_device_that_lies_for_ever_is_told_of_once_an_hour_with_how_often(
+    hub: HubContext, baseline: Baseline, device: str
+) -> None:
+    with hub.database.transaction() as session:
+        other = add_device(session).id
+
+    def lie(minutes: int, times: int, of: str = device) -> None:
+        at = NOON + timedelta(minutes=minutes)
+        for number in range(times):
+            lying = sketch(baseline, like_training(1), samples=1000 + number, ended_at=at)
+            take(hub, of, lying, at)
+
+    def told() -> list[tuple[str | None, int]]:
+        with hub.database.session() as session:
+            wanted = select(EventRow).where(EventRow.kind == "window_quarantined").order_by(col(EventRow.id))
+            return [(row.device_id, row.body.get("more", 0)) for row in session.exec(wanted)]
+
+    lie(0, 20)
+    lie(30, 5, other)
+    assert told() == [(device, 0), (other, 0)]
+    lie(61, 3)
+    assert told()[2:] == [(device, 19)]
+    WindowPruner(hub.database, timedelta(days=2)).step(NOON + timedelta(minutes=122))
+    assert sorted(told()[3:]) == sorted([(device, 2), (other, 4)]), "those that have stopped are told of as well"
+    WindowPruner(hub.database, timedelta(days=2)).step(NOON + timedelta(minutes=300))
+    assert len(told()) == 5
 
 
 def test_a_person_finds_them_by_device_model_and_reason(
