@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sqlmodel import Session, col, select
 
@@ -13,6 +14,7 @@ from shoal_hub.database import announce
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
+from shoal_hub.monitoring.describe import describe, moved_embedding
 from shoal_hub.monitoring.sketches import Packed, merge
 from shoal_hub.monitoring.tables import DriftSignal, WindowRow
 from shoal_numerics import DriftThresholds, DriftVerdict, Histogram, detect_drift
@@ -32,15 +34,17 @@ class Look(NamedTuple):
     window: Histogram
 
 
-def look_at(windows: Sequence[WindowRow], reference: Histogram) -> Look:
+def look_at(windows: Sequence[WindowRow], reference: Histogram, categorical: Sequence[bool] | None = None) -> Look:
     """Merge a device's recent windows and hold them against the baseline. Pure."""
     packed = [Packed(row.features, row.missing) for row in windows]
     window = merge(packed, reference.edges, "merging stored windows")
+    return Look(detect_drift(reference, window, thresholds_of(reference), categorical), window)
+
+
+def thresholds_of(reference: Histogram) -> DriftThresholds:
+    """Return what the plain rule asks for: of a version with few features, no more of them than it has."""
     limit = min(THRESHOLDS.min_features, reference.edges.feature_count)
-    thresholds = DriftThresholds(
-        psi=THRESHOLDS.psi, p_value=THRESHOLDS.p_value, min_samples=THRESHOLDS.min_samples, min_features=limit
-    )
-    return Look(detect_drift(reference, window, thresholds), window)
+    return replace(THRESHOLDS, min_features=limit)
 
 
 def drift_of(row: WindowRow, reference: Histogram) -> float | None:
@@ -71,7 +75,8 @@ def update_signal(
         now: The hub's time.
     """
     device_id, model, version = row.device_id, row.model, row.version
-    look = look_at(_recent(session, device_id, model, version, now), reference)
+    recent = _recent(session, device_id, model, version, now)
+    look = look_at(recent, reference, [one.is_categorical for one in baseline.features])
     active = session.exec(
         select(DriftSignal).where(
             DriftSignal.model == model,
@@ -84,7 +89,11 @@ def update_signal(
         return active
     if look.verdict.is_raised and serves(session.get(Device, device_id), model, version):
         signal = active or _raise(session, device_id, model, version, now)
-        _note(signal, device_id, look, baseline, now)
+        _note(signal, device_id, look, now)
+        signal.features = describe(
+            look.window, reference, baseline, look.verdict, look.verdict.leading[:NAMED_FEATURES]
+        )
+        signal.embedding = moved_embedding([row.embedding for row in recent], baseline)
         session.add(signal)
         announce(session, "drift")
         return signal
@@ -136,26 +145,10 @@ def _raise(session: Session, device_id: str, model: str, version: int, now: date
     return signal
 
 
-def _note(signal: DriftSignal, device_id: str, look: Look, baseline: Baseline, now: datetime) -> None:
+def _note(signal: DriftSignal, device_id: str, look: Look, now: datetime) -> None:
     signal.devices = sorted({*signal.devices, device_id})
     signal.samples = look.window.row_count
     signal.updated_at = now
-    signal.features = [_feature(position, look, baseline) for position in look.verdict.leading[:NAMED_FEATURES]]
-
-
-def _feature(position: int, look: Look, baseline: Baseline) -> dict[str, Any]:
-    found = look.verdict.features[position]
-    return {
-        "name": baseline.features[position].name,
-        "ks": _finite(found.ks),
-        "psi": _finite(found.psi),
-        "p_value": _finite(found.adjusted_p_value),
-        "missing_ratio": found.missing_ratio,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def serves(device: Device | None, model: str, version: int) -> bool:

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, func, select, update
 
 from shoal_contract.manifest import Baseline
 from shoal_contract.telemetry import Window
-from shoal_hub.database import Database, announce
+from shoal_hub.database import Database, announce, is_among
 from shoal_hub.devices.matching import load_devices
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
@@ -93,6 +93,7 @@ def take_evidence(session: Session, device_id: str, window: Window, baseline: Ba
             version=window.version,
             device_id=device_id,
             windows=told.windows,
+            samples=window.samples if features else 0,
             tested=len(baseline.features),
             features=features,
             is_told=not features,
@@ -102,6 +103,7 @@ def take_evidence(session: Session, device_id: str, window: Window, baseline: Ba
     elif window.ended_at < row.ended_at or (row.features and not features and told.windows <= WARM_UP):
         return
     else:
+        row.samples = (row.samples if row.features else 0) + window.samples if features else 0
         if row.features != features:
             row.features, row.is_told, row.updated_at = features, False, now
             flag_modified(row, "is_told")  # it may be told by now: it is written even if it was read as not told
@@ -201,6 +203,7 @@ def _raise(
     model, version = of
     devices = sorted({one.device_id for one in named})
     features = _features(session, of, named)
+    samples = _samples(session, of, devices)
     signal = active or DriftSignal(
         id=new_id("ds"),
         model=model,
@@ -224,9 +227,19 @@ def _raise(
         )
     if (signal.devices, signal.features) != (devices, features):
         signal.devices, signal.features, signal.updated_at = devices, features, now
+        signal.samples = samples
         session.add(signal)
         announce(session, "drift")
     return signal
+
+
+def _samples(session: Session, of: tuple[str, int], devices: Sequence[str]) -> int:
+    """Return the samples of the windows by which devices have come to what they say."""
+    is_of = (col(DeviceEvidence.model) == of[0], col(DeviceEvidence.version) == of[1])
+    wanted: Any = select_columns(func.coalesce(func.sum(DeviceEvidence.samples), 0)).where(
+        *is_of, is_among(col(DeviceEvidence.device_id), devices)
+    )
+    return int(session.connection().execute(wanted).scalar_one())
 
 
 def _features(session: Session, of: tuple[str, int], named: Sequence[Named]) -> list[dict[str, Any]]:

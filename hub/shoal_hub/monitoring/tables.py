@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, String, text
 from sqlmodel import Field, SQLModel
 
 from shoal_hub.database import UNAUDITED, UtcDateTime, utc_now
@@ -34,6 +34,15 @@ class WindowRow(SQLModel, table=True):
         Index("ix_windows_stream", "device_id", "model", "version", "id"),
         Index("ix_windows_device", "model", "device_id", "started_at"),
         Index("ix_windows_received", "received_at"),
+        Index(
+            "ix_windows_to_roll_up",
+            "model",
+            "version",
+            "device_id",
+            "id",
+            sqlite_where=text("NOT is_rolled_up"),
+            postgresql_where=text("NOT is_rolled_up"),
+        ),
         {"info": UNAUDITED},
     )
 
@@ -68,6 +77,11 @@ class WindowRow(SQLModel, table=True):
     misfits: dict[str, int] | None = Field(default=None, sa_type=_JSON, description="contract SchemaMisfits")
     left_out: dict[str, str] | None = Field(
         default=None, sa_type=_JSON, description="what the window does not tell, and why"
+    )
+    is_rolled_up: bool = Field(
+        default=False,
+        sa_column_kwargs={"server_default": text("false")},
+        description="whether the history holds its counts; it is not deleted before",
     )
 
 
@@ -116,7 +130,12 @@ class DriftSignal(SQLModel, table=True):
     cleared_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     devices: list[str] = Field(sa_type=JSON, description="devices whose recent windows drifted")
     samples: int = Field(description="samples of those windows")
-    features: list[dict[str, Any]] = Field(sa_type=JSON, description="the features that lead: name, ks, psi, p_value")
+    features: list[dict[str, Any]] = Field(
+        sa_type=JSON, description="the features that lead, by what tests say of them"
+    )
+    embedding: dict[str, Any] | None = Field(
+        default=None, sa_type=_JSON, description="how far the embedding has moved: distance_squared, floor, p_value"
+    )
 
 
 class DeviceEvidence(SQLModel, table=True):
@@ -129,6 +148,12 @@ class DeviceEvidence(SQLModel, table=True):
     version: int = Field(primary_key=True)
     device_id: str = Field(primary_key=True, foreign_key="devices.id")
     windows: int = Field(description="that it is of")
+    samples: int = Field(
+        default=0,
+        sa_type=BigInteger,
+        sa_column_kwargs={"server_default": text("0")},
+        description="of the windows since it has had much to say; 0 where it has not",
+    )
     tested: int = Field(description="features of the baseline")
     features: list[list[float]] = Field(
         sa_type=JSON, description="place in the baseline and log10 of the e-value, of those with at least 10"
