@@ -20,6 +20,8 @@ _ASIDE: Final = 62
 _NARROWEST: Final = 16
 _WIDEST: Final = 90
 _BARS: Final = 50
+_WIDE: Final = 100
+"""Columns from which on a device's line names three features, and not one."""
 _NONE: Final = "[dim]-[/dim]"
 
 
@@ -118,7 +120,7 @@ def draw_cause(cause: DriftCause, width: int) -> Group:
     if len(cause.days) > 1:
         spread = sparkline(gathered([float(one.devices_drifted) for one in cause.days], _WIDEST))
         drawn.append(f"devices that drift, from {cause.days[0].started_at:%Y-%m-%d} on, by day: {spread}")
-    drawn += _cause_devices(cause)
+    drawn += _cause_devices(cause, 3 if width >= _WIDE else 1)
     if not cause.features:
         return Group(*drawn, "[dim]There are no windows of this time.[/dim]")
     drawn += ["", _cause_features(cause.features)]
@@ -147,13 +149,14 @@ def _headline(cause: DriftCause) -> list[str]:
     return lines
 
 
-def _cause_devices(cause: DriftCause) -> Iterable[RenderableType]:
+def _cause_devices(cause: DriftCause, named: int) -> Iterable[RenderableType]:
     if not cause.devices:
         return
     table = table_of("DEVICE", "NAME", "GROUP", "SINCE", "KS", "PSI", "FEATURES")
     for one in cause.devices:
         since = f"{one.since:%Y-%m-%d}" if one.since else None
-        names = ", ".join(one.features)
+        more = f" +{len(one.features) - named}" if len(one.features) > named else ""
+        names = ", ".join(one.features[:named]) + more
         row = (one.id, one.name, one.group, since)
         table.add_row(*(cell(part) for part in row), _number(one.ks), _number(one.psi), cell(names))
     yield ""
@@ -163,25 +166,31 @@ def _cause_devices(cause: DriftCause) -> Iterable[RenderableType]:
 
 
 def _cause_features(features: Sequence[CauseFeature]) -> RenderableType:
-    columns = ("FEATURE", "KS", "WAS", "PSI", "P", "JS", "CHI²", "MEAN", "VARIANCE", "MISSING", "DEVICES")
-    table = table_of(*columns)
-    for one in features:
-        chi = f"{one.chi_squared:.4g} ({one.chi_squared_degrees})" if one.chi_squared is not None else _NONE
-        table.add_row(
-            cell(one.name),
-            _distance(one.ks, one.resolution),
-            _number(one.before_ks),
-            _number(one.psi),
-            _p_value(one.p_value),
-            _distance(one.jensen_shannon, None),
-            chi,
-            f"{one.mean_change:+.3g}" if one.mean_change is not None else _NONE,
-            f"x{one.variance_ratio:.3g}" if one.variance_ratio is not None else _NONE,
-            f"{one.missing_ratio:.1%}" if one.missing_ratio else _NONE,
-            _number(one.devices_drifted),
-            style="" if one.is_drifted else "dim",
-        )
+    """Return a table of what the tests say, without the columns that have nothing for any feature."""
+    columns: dict[str, list[str]] = {
+        "FEATURE": [cell(one.name) for one in features],
+        "KS": [_distance(one.ks, one.resolution) for one in features],
+        "WAS": [_share(one.before_ks) for one in features],
+        "PSI": [_number(one.psi) for one in features],
+        "P": [_p_value(one.p_value) for one in features],
+        "JS": [_share(one.jensen_shannon) for one in features],
+        "CHI²": [_chi_squared(one) for one in features],
+        "MEAN": [f"{one.mean_change:+.3g}" if one.mean_change is not None else _NONE for one in features],
+        "VAR": [f"x{one.variance_ratio:.2g}" if one.variance_ratio is not None else _NONE for one in features],
+        "MISSING": [f"{one.missing_ratio:.1%}" if one.missing_ratio else _NONE for one in features],
+        "DEVICES": [_number(one.devices_drifted) for one in features],
+    }
+    shown = {name: cells for name, cells in columns.items() if any(one != _NONE for one in cells)}
+    table = table_of(*shown)
+    for one, row in zip(features, zip(*shown.values(), strict=True), strict=True):
+        table.add_row(*row, style="" if one.is_drifted else "dim")
     return table
+
+
+def _chi_squared(one: CauseFeature) -> str:
+    if one.chi_squared is None:
+        return _NONE
+    return f"{one.chi_squared:.4g} ({one.chi_squared_degrees})"
 
 
 def _embeddings(cause: DriftCause) -> Iterable[str]:
@@ -226,6 +235,10 @@ def _distance(value: float | None, resolution: float | None) -> str:
     if value is None:
         return _NONE
     return f"{value:.3f}" if resolution is None else f"{value:.3f} [dim]+{resolution:.3f}[/dim]"
+
+
+def _share(value: float | None) -> str:
+    return f"{value:.2f}" if value is not None else _NONE
 
 
 def _number(value: float | None) -> str:

@@ -71,8 +71,7 @@ def find_cause(session: Session, version: Version, question: Question) -> DriftC
     since = _since(version, question, showing, back)
     compared = showing.devices[:COMPARED_DEVICES] or None
     before, after, is_of_devices = _stretches(version, compared, question, since)
-    is_tested = showing.scores.is_tested if showing.scores is not None else np.zeros(0, dtype=np.bool_)
-    tested = [showing.scores.devices[at] for at in np.flatnonzero(is_tested)] if showing.scores is not None else []
+    tested = _tested(version, showing)
     drifted = set(showing.devices)
     watched, signal = version.watched, question.signal
     return DriftCause(
@@ -95,6 +94,13 @@ def find_cause(session: Session, version: Version, question: Question) -> DriftC
         features=_features(watched, question, showing, before, after),
         predictions=_predictions(version, before, after),
     )
+
+
+def _tested(version: Version, showing: _Showing) -> list[str]:
+    scores = showing.scores
+    if scores is None:
+        return []
+    return [scores.devices[at] for at in np.flatnonzero(scores.is_tested(version.watched.thresholds.min_samples))]
 
 
 def _showing(version: Version, question: Question) -> _Showing:

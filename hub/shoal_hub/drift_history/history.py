@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -24,6 +25,9 @@ DEFAULT: Final[dict[Span, timedelta]] = {"hour": timedelta(days=2), "day": timed
 """How far a history goes back that is not asked for another time."""
 MAX_PERIODS: Final = 1000
 _CODES: Final = UNTESTED + 1
+_BITS: Final = np.unpackbits(np.arange(_CODES, dtype=np.uint8)[:, np.newaxis], axis=1).astype(np.int64)
+"""The bits of each byte, (256, 8)."""
+_BITS_SET: Final = _BITS.sum(axis=1).astype(np.uint8)
 _MEDIAN: Final = 0.5
 _HIGH: Final = 0.9
 
@@ -120,44 +124,37 @@ def _days(version: Version, asked: Asked) -> dict[datetime, _Day]:
         return {}  # who was in it on a day is not known any more
     alone = whose.name if whose is not None and whose.scope == "device" else None
     devices = {alone} if alone is not None else devices
-    columns = ("drifted", "ks") if devices is None else ("drifted", "ks", "psi", "devices")
-    found: dict[datetime, _Day] = {}
+    columns = ("samples", "drifted", "ks") if devices is None else ("samples", "drifted", "ks", "psi", "devices")
     block = block_of(alone) if alone is not None else None
-    least = version.watched.thresholds.min_features
-    for row in version.blocks(asked.since, asked.until, columns, block):
-        day = _day_of(row, devices, least)
+    found: dict[datetime, _Day] = {}
+    # Blocks of a day are looked at together: of a thousand small arrays the work would be numpy's own.
+    for at, rows in groupby(version.blocks(asked.since, asked.until, columns, block), lambda row: row.started_at):
+        day = _day_of(list(rows), devices, version.watched)
         if day is not None:
-            found[row.started_at] = _both(found.get(row.started_at), day)
+            found[at] = day
     return found
 
 
-def _day_of(row: Any, devices: AbstractSet[str] | None, least: int) -> _Day | None:  # noqa: ANN401 - a row of blocks
-    ks = np.frombuffer(row.ks, dtype=np.uint8).reshape(-1, row.features)
-    bits = np.frombuffer(row.drifted, dtype=np.uint8).reshape(len(ks), -1)
+def _day_of(rows: Sequence[Any], devices: AbstractSet[str] | None, watched: Watched) -> _Day | None:
+    features, limits = watched.feature_count, watched.thresholds
+    samples = np.frombuffer(b"".join(row.samples for row in rows), dtype="<u8")
+    ks = np.frombuffer(b"".join(row.ks for row in rows), dtype=np.uint8).reshape(-1, features)
+    bits = np.frombuffer(b"".join(row.drifted for row in rows), dtype=np.uint8).reshape(len(ks), -1)
     psi = None
     if devices is not None:
-        at = [place for place, one in enumerate(row.devices.split("\n")) if one in devices]
+        names = "\n".join(row.devices for row in rows).split("\n")
+        at = [place for place, one in enumerate(names) if one in devices]
         if not at:
             return None
-        ks, bits = ks[at], bits[at]
-        psi = np.frombuffer(row.psi, dtype=np.uint8).reshape(-1, row.features)[at[0]] if len(devices) == 1 else None
-    drifted = np.unpackbits(bits, axis=1, count=row.features)
-    is_tested = (ks != UNTESTED).any(axis=1) | drifted.any(axis=1)
-    raised = int((drifted.sum(axis=1, dtype=np.int64) >= least).sum())
-    columns = np.arange(row.features, dtype=np.int64) * _CODES
-    codes = np.bincount((ks + columns).ravel(), minlength=row.features * _CODES).reshape(row.features, _CODES)
-    return _Day(int(is_tested.sum()), raised, drifted.sum(axis=0, dtype=np.int64), codes, psi)
-
-
-def _both(first: _Day | None, second: _Day) -> _Day:
-    if first is None:
-        return second
-    return _Day(
-        first.devices + second.devices,
-        first.raised + second.raised,
-        first.drifted + second.drifted,
-        first.codes + second.codes,
-    )
+        samples, ks, bits = samples[at], ks[at], bits[at]
+        if len(devices) == 1:
+            psi = np.frombuffer(b"".join(row.psi for row in rows), dtype=np.uint8).reshape(-1, features)[at[0]]
+    is_tested = samples >= limits.min_samples
+    raised = _BITS_SET[bits].sum(axis=1, dtype=np.int64) >= limits.min_features
+    drifted = np.concatenate([np.bincount(column, minlength=_CODES) @ _BITS for column in bits.T])[:features]
+    columns = np.arange(features) * _CODES
+    codes = np.bincount((ks + columns).ravel(), minlength=features * _CODES).reshape(features, _CODES)
+    return _Day(int(is_tested.sum()), int(raised.sum()), drifted, codes, psi)
 
 
 def _positions(watched: Watched, asked: Asked, told: Mapping[datetime, _Told]) -> list[int]:

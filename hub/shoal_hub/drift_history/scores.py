@@ -38,11 +38,9 @@ class Scores:
     ks: NDArray[np.uint8]
     psi: NDArray[np.uint8]
 
-    @property
-    def is_tested(self) -> NDArray[np.bool_]:
-        """Whether a device had enough values of any feature, (devices,) bool."""
-        tested: NDArray[np.bool_] = (self.ks != UNTESTED).any(axis=1) | self.drifted.any(axis=1)
-        return tested
+    def is_tested(self, min_samples: int) -> NDArray[np.bool_]:
+        """Return whether a device had enough samples to be tested, (devices,) bool."""
+        return self.samples >= min_samples
 
     def chosen(self, rows: NDArray[Any]) -> "Scores":
         """Return the scores of some devices, by their places or a mask."""

@@ -13,7 +13,7 @@ from shoal_hub.drift_history.public import CauseDay
 from shoal_hub.drift_history.scores import Scores, joined, read_block
 from shoal_hub.drift_history.stored import Version, days_back
 from shoal_hub.drift_history.watched import Watched
-from shoal_numerics import detect_drift
+from shoal_numerics import DriftThresholds, detect_drift
 
 MAX_DAYS: Final = 91
 """How far is looked back."""
@@ -44,13 +44,13 @@ def look_back(version: Version, devices: Sequence[str], day: datetime) -> DaysBa
     """Go back day by day while any of the devices shows drift. A day without enough samples breaks nothing."""
     going, since = set(devices), dict[str, datetime]()
     days: list[CauseDay] = []
-    least = version.watched.thresholds.min_features
+    limits = version.watched.thresholds
     for begin, end in days_back(day, CHUNK_DAYS, MAX_DAYS):
         by_day = _scores_by_day(version, begin, end)
         for at in sorted(by_day, reverse=True):
             scores = by_day[at]
-            days.append(_count(at, scores, least))
-            _go_on(at, scores, going, since)
+            days.append(_count(at, scores, limits))
+            _go_on(at, scores, limits, going, since)
         if not going:
             break
     return DaysBack(since, sorted(days, key=lambda one: one.started_at), bool(going & since.keys()))
@@ -63,15 +63,16 @@ def _scores_by_day(version: Version, begin: datetime, end: datetime) -> dict[dat
     return {at: joined(scores) for at, scores in parts.items()}
 
 
-def _count(at: datetime, scores: Scores, least: int) -> CauseDay:
-    raised = int((scores.drifted.sum(axis=1) >= least).sum())
-    return CauseDay(started_at=at, devices=int(scores.is_tested.sum()), devices_drifted=raised)
+def _count(at: datetime, scores: Scores, limits: DriftThresholds) -> CauseDay:
+    raised = int((scores.drifted.sum(axis=1) >= limits.min_features).sum())
+    tested = int(scores.is_tested(limits.min_samples).sum())
+    return CauseDay(started_at=at, devices=tested, devices_drifted=raised)
 
 
-def _go_on(at: datetime, scores: Scores, going: set[str], since: dict[str, datetime]) -> None:
+def _go_on(at: datetime, scores: Scores, limits: DriftThresholds, going: set[str], since: dict[str, datetime]) -> None:
     """Follow the devices that are still gone back with through one more day."""
     has_drifted: list[bool] = scores.drifted.any(axis=1).tolist()
-    for place in np.flatnonzero(scores.is_tested).tolist():
+    for place in np.flatnonzero(scores.is_tested(limits.min_samples)).tolist():
         device = scores.devices[place]
         if device not in going:
             continue
