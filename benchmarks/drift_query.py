@@ -1,9 +1,9 @@
 """A drift query over 10,000 devices, 30 features and 90 days: what the history's answer takes at the API.
 
 The history is filled as `drift_query_parts/fill.py` says: rows that the hub's own roll-up wrote for a few devices,
-given to many. Each request goes through the whole API, token, database and JSON, in this process. The peers hold the same
-scores as one row a device, feature and day (27 million) and group by day and feature: plain SQL in SQLite, and DuckDB
-over Parquet. They have no histograms, so that the fleet's own distances are not among what they answer.
+given to many. Each request goes through the whole API, token, database and JSON, in this process. The peers hold the
+same scores as one row a device, feature and day (27 million) and group by day and feature: plain SQL in SQLite, and
+DuckDB over Parquet. They have no histograms, so that the fleet's own distances are not among what they answer.
 
 Run it as `python benchmarks/drift_query.py`; `--postgres` asks PostgreSQL as well, `--devices` makes it smaller.
 """

@@ -22,7 +22,7 @@ class HistorySettings(BaseModel):
         "SHOAL_DRIFT_HOURS_RETENTION_S",
         14 * _DAY_S,
         "s",
-        "How long merged hours are kept, of the fleet, its cohorts and each device: about 50 kB a device and day.",
+        "How long merged hours are kept, of the fleet, its cohorts and each device: some 30 kB a device and day.",
         ge=_DAY_S,
     )
     drift_device_counts_retention_s: float = setting(
