@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -182,8 +182,8 @@ def _sqlite(arrays: dict[str, Any], folder: Path, rounds: int) -> float:
 def _tell(ours: dict[str, list[Took]], peers: dict[str, float], engine: str) -> None:
     for name, took in ours.items():
         ours_s = statistics.median(one.clock_s for one in took)
-        beside: Mapping[str | None, float | None] = {**peers} if name == "fleet" else {None: None}
-        for peer, peer_s in beside.items():
+        beside: list[tuple[str | None, float | None]] = [*peers.items()] if name == "fleet" else [(None, None)]
+        for peer, peer_s in beside:
             line = {
                 "name": f"drift_query_{name}{engine}",
                 "unit": "s",

@@ -254,24 +254,33 @@ def _fill_day(
         ]
     hourly = [one.row() for one in templates.hours]
     if day >= fleet.until - timedelta(days=14):
+        told = dict.fromkeys([*fleet.drifting[: HOURLY_DEVICES // 2], *fleet.devices[: HOURLY_DEVICES // 2]])
+        place_of = {device: place for place, device in enumerate(fleet.devices) if device in told}
         for hour in range(24):
             of_hour = key | {"span": "hour", "scope": "device", "started_at": day + timedelta(hours=hour)}
-            told = [*fleet.drifting[: HOURLY_DEVICES // 2], *fleet.devices[: HOURLY_DEVICES // 2]]
-            places = {device: place for place, device in enumerate(fleet.devices)}
-            periods += [of_hour | {"name": one} | hourly[chosen[places[one]]] for one in dict.fromkeys(told)]
+            periods += [of_hour | {"name": one} | hourly[chosen[place_of[one]]] for one in told]
     with database.transaction() as session:
         session.connection().execute(insert(DeviceDays), scores)
         for start in range(0, len(periods), _ROWS_AT_ONCE):
             session.connection().execute(insert(DriftPeriod), periods[start : start + _ROWS_AT_ONCE])
 
 
-def _sum(templates: list[Totals], counts: Rows) -> Totals:
+def _sum(templates: list[Totals], chosen: Rows) -> Totals:
     """Return the sum of so many of each template."""
-    numbers = {
-        name: int(sum(count * getattr(one, name) for one, count in zip(templates, counts.tolist(), strict=True)))
-        for name in ("windows", "requests", "samples", "errors", "labelled", "correct")
-    }
-    return Totals(**numbers, counts=counts @ np.stack([one.counts for one in templates]))
+    times = chosen.tolist()
+
+    def total(name: str) -> int:
+        return int(sum(count * getattr(one, name) for one, count in zip(templates, times, strict=True)))
+
+    return Totals(
+        total("windows"),
+        total("requests"),
+        total("samples"),
+        total("errors"),
+        total("labelled"),
+        total("correct"),
+        chosen @ np.stack([one.counts for one in templates]),
+    )
 
 
 def rows_of(database: Database) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Value(BaseModel):
@@ -217,6 +217,8 @@ class LeadingFeature(Value):
     variance_ratio: float | None = None
     variance_p_value: float | None = None
     missing_ratio: float | None = None
+    seen_by: list[str] = Field(default_factory=list)
+    """Tests that see a change by themselves: p of this feature alone below 0.05, PSI at least 0.2."""
     log10_e: float | None = None
     devices: int | None = None
 

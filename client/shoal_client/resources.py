@@ -182,8 +182,9 @@ class Drift:
             features: By name; none: those with the largest distances.
             limit: Features at most.
         """
-        params = {"model": model, "version": version, "by": by, "since": since, "until": until, "device": device}
-        params |= {"group": group, "tag": tag, "query": query, "limit": limit, "feature": list(features) or None}
+        params: dict[str, Any] = {"model": model, "version": version, "by": by, "since": since, "until": until}
+        params |= {"device": device, "group": group, "tag": tag, "query": query, "limit": limit}
+        params |= {"feature": list(features) or None}
         return self._transport.call("GET", "/drift/history", DriftHistory, params=_given(params))
 
     def cause(

@@ -12,6 +12,8 @@ from shoal_hub.cli.drift_view import draw_cause, draw_history
 from shoal_hub.cli.output import AsJson, console, show
 from shoal_hub.cli.watching import drift_app
 
+__all__ = ["drift_app", "explain", "show_history"]
+
 _SIGNAL = "ds-"
 
 
@@ -49,7 +51,7 @@ def show_history(
         found = client.drift.history(
             model,
             version,
-            by=by.value,  # type: ignore[arg-type]  # of two words, which are these
+            by=by.value,
             since=end - timedelta(days=days),
             until=end,
             device=device_id,

@@ -123,7 +123,7 @@ def draw_cause(cause: DriftCause, width: int) -> Group:
     drawn += _cause_devices(cause, 3 if width >= _WIDE else 1)
     if not cause.features:
         return Group(*drawn, "[dim]There are no windows of this time.[/dim]")
-    drawn += ["", _cause_features(cause.features)]
+    drawn += ["", _cause_features(cause.features, is_wide=width >= _WIDE)]
     drawn += _embeddings(cause)
     for one in cause.features:
         if one.histogram is not None:
@@ -165,7 +165,7 @@ def _cause_devices(cause: DriftCause, named: int) -> Iterable[RenderableType]:
         yield f"[dim]{len(cause.devices)} of {cause.devices_drifted} devices; --devices shows more[/dim]"
 
 
-def _cause_features(features: Sequence[CauseFeature]) -> RenderableType:
+def _cause_features(features: Sequence[CauseFeature], *, is_wide: bool) -> RenderableType:
     """Return a table of what the tests say, without the columns that have nothing for any feature."""
     columns: dict[str, list[str]] = {
         "FEATURE": [cell(one.name) for one in features],
@@ -180,6 +180,8 @@ def _cause_features(features: Sequence[CauseFeature]) -> RenderableType:
         "MISSING": [f"{one.missing_ratio:.1%}" if one.missing_ratio else _NONE for one in features],
         "DEVICES": [_number(one.devices_drifted) for one in features],
     }
+    if is_wide:
+        columns["SEEN BY"] = [cell(", ".join(one.seen_by).replace("_", "-")) for one in features]
     shown = {name: cells for name, cells in columns.items() if any(one != _NONE for one in cells)}
     table = table_of(*shown)
     for one, row in zip(features, zip(*shown.values(), strict=True), strict=True):
@@ -244,7 +246,7 @@ def _share(value: float | None) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return _NONE
-    return f"{value:.3g}" if isinstance(value, float) and not value.is_integer() else f"{int(value)}"
+    return f"{int(value)}" if value == int(value) else f"{value:.3g}"
 
 
 def _p_value(value: float | None) -> str:

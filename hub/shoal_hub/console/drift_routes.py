@@ -45,12 +45,17 @@ def read_drift_part(
     """Return what of a version's page changes: its history by day, and what is behind drift now or behind a signal."""
     if visitor is None or not may_read(visitor):
         return log_in_again()
-    limits = {"devices": _DEVICES, "features": _FEATURES, "histograms": _PICTURES}
     try:
-        if signal:
-            cause = read_drift_cause(session, visitor.principal, signal=signal, **limits)
-        else:
-            cause = read_drift_cause(session, visitor.principal, model=model, version=version, **limits)
+        cause = read_drift_cause(
+            session,
+            visitor.principal,
+            signal=signal or None,
+            model=None if signal else model,
+            version=None if signal else version,
+            devices=_DEVICES,
+            features=_FEATURES,
+            histograms=_PICTURES,
+        )
         history = read_drift_history(session, visitor.principal, model, version, limit=_PICTURES)
     except HubError as error:
         return render("drift.html", error.status, cause=None, missing=error.message)

@@ -118,7 +118,7 @@ def sum_of(totals: Iterable[Totals]) -> Totals | None:
     if len(found) == 1:
         return found[0]
     # One sum over all counts, where adding one to another would copy each time.
-    counts = np.sum([one.counts for one in found], axis=0, dtype=np.int64)
+    counts: NDArray[np.int64] = np.stack([one.counts for one in found]).sum(axis=0)
     numbers = [sum(getattr(one, name) for one in found) for name in NUMBERS]
     embedding = reduce(_both, (one.embedding for one in found))
     return _totals(numbers, counts, embedding)

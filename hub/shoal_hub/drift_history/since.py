@@ -71,7 +71,7 @@ def _count(at: datetime, scores: Scores, limits: DriftThresholds) -> CauseDay:
 
 def _go_on(at: datetime, scores: Scores, limits: DriftThresholds, going: set[str], since: dict[str, datetime]) -> None:
     """Follow the devices that are still gone back with through one more day."""
-    has_drifted: list[bool] = scores.drifted.any(axis=1).tolist()
+    has_drifted = np.asarray(scores.drifted.any(axis=1))
     for place in np.flatnonzero(scores.is_tested(limits.min_samples)).tolist():
         device = scores.devices[place]
         if device not in going:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from shoal_contract.manifest import Baseline
 from shoal_numerics import DriftVerdict, FeatureSums, Histogram, feature_mmd, merge_sums
 from shoal_numerics.feature_tests import FeatureTests, run_feature_tests
 from shoal_numerics.kernel_distance import MIN_SAMPLES
+
+PLAIN_P_VALUE: Final = 0.05
+"""At most which a p-value of one feature alone is read as a change, by the plain rule of the textbooks."""
+PLAIN_PSI: Final = 0.2
 
 
 def describe(
@@ -44,7 +48,22 @@ def tests_of(found: FeatureTests, name: str) -> dict[str, Any]:
         "variance_ratio": finite(found.variance_ratio),
         "variance_p_value": finite(found.variance_p_value),
         "missing_ratio": drift.missing_ratio,
+        "seen_by": _seen_by(found),
     }
+
+
+def _seen_by(found: FeatureTests) -> list[str]:
+    """Return the tests that see a change by themselves: p of this feature alone below 0.05, PSI at least 0.2.
+
+    What is not tested is NaN, which is neither. Of a hundred features that have not moved some five are named by each.
+    """
+    p_values = {
+        "ks" if found.chi_squared is None else "chi_squared": found.drift.p_value,
+        "mean": found.mean_p_value,
+        "variance": found.variance_p_value,
+    }
+    seen = [name for name, p_value in p_values.items() if p_value < PLAIN_P_VALUE]
+    return [*seen, "psi"] if found.drift.psi >= PLAIN_PSI else seen
 
 
 def moved_embedding(

@@ -53,6 +53,8 @@ class LeadingFeature(BaseModel):
     variance_ratio: float | None = None
     variance_p_value: float | None = None
     missing_ratio: float | None = None
+    seen_by: list[Literal["ks", "chi_squared", "mean", "variance", "psi"]] = []
+    """Tests that see a change by themselves: p of this feature alone below 0.05, PSI at least 0.2."""
     log10_e: float | None = None
     devices: int | None = None
 

@@ -54,12 +54,14 @@ def test_a_plain_signal_says_what_every_test_says(
     assert (door["kind"], door["chi_squared_degrees"]) == ("categorical", 2)
     assert door["chi_squared"] > 50
     assert (door["mean_change"], door["variance_ratio"]) == (None, None)
+    assert door["seen_by"] == ["chi_squared", "psi"]
     for one in told.values():
         assert one["kind"] == "numeric"
         assert 0 < one["resolution"] < 0.2, "the floor stands beside the distance"
         assert one["raw_p_value"] <= one["p_value"] < 0.001
         assert one["jensen_shannon"] > one["jensen_shannon_floor"] > 0
         assert one["mean_change"] > 1
+        assert one["seen_by"] == ["ks", "mean", "variance", "psi"]
         assert one["mean_p_value"] < 1e-6
         assert one["variance_ratio"] < 0.5
     assert signal["embedding"]["distance_squared"] > 10 * signal["embedding"]["floor"]
