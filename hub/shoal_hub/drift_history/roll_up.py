@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import and_, or_
+from sqlalchemy import literal, tuple_
 from sqlalchemy import select as select_columns
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, update
@@ -19,7 +19,7 @@ from shoal_hub.database import Database, in_parts
 from shoal_hub.drift_history.plan import Change, RacedError, Rules, plan_change, write_change
 from shoal_hub.drift_history.retention import Retention
 from shoal_hub.drift_history.settings import HistorySettings
-from shoal_hub.monitoring.tables import WindowRow
+from shoal_hub.monitoring.tables import TO_ROLL_UP, WindowRow
 
 log = logging.getLogger(__name__)
 
@@ -102,15 +102,9 @@ def _due(session: Session, after: Place | None) -> Sequence[Any]:
     """Return the next windows that are not merged: those of one device together, as they change the same rows."""
     order = [col(getattr(WindowRow, name)) for name in ("model", "version", "device_id", "id")]
     columns: list[Any] = [col(getattr(WindowRow, name)) for name in _COLUMNS]
-    wanted: Any = select_columns(*columns).where(~col(WindowRow.is_rolled_up)).order_by(*order).limit(BATCH)
+    wanted: Any = select_columns(*columns).where(TO_ROLL_UP).order_by(*order).limit(BATCH)
     if after is not None:
-        later = [
-            and_(
-                *(column == value for column, value in zip(order[:at], after[:at], strict=True)), order[at] > after[at]
-            )
-            for at in range(len(order))
-        ]
-        wanted = wanted.where(or_(*later))
+        wanted = wanted.where(tuple_(*order) > tuple_(*(literal(one) for one in after)))
     return session.connection().execute(wanted).all()
 
 
@@ -122,7 +116,7 @@ def _mark(session: Session, ids: Sequence[int]) -> None:
     """
     marked = 0
     for part in in_parts(ids):
-        statement = update(WindowRow).where(col(WindowRow.id).in_(part), ~col(WindowRow.is_rolled_up))
+        statement = update(WindowRow).where(col(WindowRow.id).in_(part), TO_ROLL_UP)
         done: Any = session.exec(statement.values(is_rolled_up=True), execution_options={"synchronize_session": False})
         marked += done.rowcount
     if marked != len(ids):

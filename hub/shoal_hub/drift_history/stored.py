@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from sqlalchemy import select as select_columns
-from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session, col, select
 
 from shoal_hub.database import in_parts
@@ -14,7 +13,7 @@ from shoal_hub.drift_history.periods import FLEET, LENGTH, Whose, start_of
 from shoal_hub.drift_history.scores import Scores, joined, read_block
 from shoal_hub.drift_history.tables import DeviceDays, DriftPeriod, Span
 from shoal_hub.drift_history.watched import Watched
-from shoal_hub.monitoring.tables import WindowRow
+from shoal_hub.monitoring.tables import TO_ROLL_UP, WindowRow
 from shoal_hub.registry.tables import Version as VersionRow
 
 _WINDOW: Final = (
@@ -35,6 +34,8 @@ _WINDOW: Final = (
 )
 
 
+LONGEST_WINDOW: Final = timedelta(days=1)
+"""No device is set to have longer ones."""
 Stretch = tuple[Span | Literal["window"], datetime, datetime]
 """What a part of a time is made of, and from when until when it is."""
 
@@ -58,7 +59,7 @@ class Version:
     def periods(
         self, span: Span, whose: Whose | Sequence[str], since: datetime, until: datetime
     ) -> Iterator[tuple[str, datetime, Totals]]:
-        """Yield name, start and totals of periods that began from `since` to before `until`, by their start.
+        """Yield name, start and totals of periods that began from `since` to before `until`, in any order.
 
         Args:
             span: Hours or days.
@@ -77,7 +78,7 @@ class Version:
                 col(DriftPeriod.started_at) >= since,
                 col(DriftPeriod.started_at) < until,
             )
-            for row in self._session.exec(wanted.order_by(col(DriftPeriod.started_at))):
+            for row in self._session.exec(wanted):
                 yield row.name, row.started_at, totals_of_row(row, self.watched)
 
     def has(self, span: Span, whose: Whose, since: datetime, until: datetime) -> bool:
@@ -142,14 +143,16 @@ class Version:
         """
         found: list[tuple[str, datetime, Totals]] = []
         chosen: list[Any] = [col(getattr(WindowRow, name)) for name in _WINDOW]
-        conditions: list[ColumnElement[bool]] = [
+        conditions: list[Any] = [
             col(WindowRow.model) == self.model,
             col(WindowRow.version) == self.number,
             col(WindowRow.ended_at) >= since,
             col(WindowRow.ended_at) < until,
         ]
         if are_to_come:
-            conditions.append(~col(WindowRow.is_rolled_up))
+            conditions.append(TO_ROLL_UP)  # has an index of its own
+        else:  # has one by when windows began
+            conditions += [col(WindowRow.started_at) >= since - LONGEST_WINDOW, col(WindowRow.started_at) < until]
         for part in in_parts(devices):
             wanted: Any = select_columns(*chosen).where(col(WindowRow.device_id).in_(part), *conditions)
             wanted = wanted.order_by(col(WindowRow.ended_at).desc())

@@ -1,7 +1,7 @@
 """Windows that devices sent, and the drift signals that came of them."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, String, text
 from sqlmodel import Field, SQLModel
@@ -23,6 +23,8 @@ QuarantineReason = Literal[
 ]
 """Why a window is not merged; docs/guides/drift.md says what each means and what to do."""
 _JSON = JSON(none_as_null=True)
+TO_ROLL_UP: Final = text("NOT is_rolled_up")
+"""That the history does not hold a window yet; in the very words of the index, by which alone SQLite knows it again."""
 
 
 class WindowRow(SQLModel, table=True):
@@ -40,8 +42,8 @@ class WindowRow(SQLModel, table=True):
             "version",
             "device_id",
             "id",
-            sqlite_where=text("NOT is_rolled_up"),
-            postgresql_where=text("NOT is_rolled_up"),
+            sqlite_where=TO_ROLL_UP,
+            postgresql_where=TO_ROLL_UP,
         ),
         {"info": UNAUDITED},
     )

@@ -279,3 +279,17 @@ def test_history_begins_with_the_windows_that_were_there_before_it(hub: HubConte
         assert session.exec(select(Version)).one().number == 1
         assert to_come(session) == 6
     assert roll_up(hub, NOON + 3 * DAY) == 6
+
+
+def test_windows_that_are_still_to_be_merged_are_found_by_their_index(sqlite_hub: HubContext) -> None:
+    """Else each step would read all windows of five weeks."""
+    said: list[tuple[str, Any]] = []
+    engine = sqlite_hub.database.engine
+    event.listen(engine, "before_cursor_execute", lambda *given: said.append((given[2], given[3])))
+    with sqlite_hub.database.session() as session:
+        module._due(session, None)
+        module._due(session, ("colours", 1, "d-x", 7))
+    for statement, values in [one for one in said if one[0].startswith("SELECT")]:
+        with engine.connect() as connection:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+        assert [("ix_windows_to_roll_up" in row[3], "TEMP" in row[3]) for row in rows] == [(True, False)]
