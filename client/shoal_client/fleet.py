@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Value(BaseModel):
@@ -201,17 +201,45 @@ class Event(Value):
 class LeadingFeature(Value):
     """A feature that has moved.
 
-    By the plain rule: distances to the baseline, and the share of missing values. By the controlled rule: the evidence
-    that a device has most of, as log10 of an e-value, and on how many devices it suffices.
+    By the plain rule: what each test says of it, and the share of missing values; None is what was not tested. By the
+    controlled rule: the evidence that a device has most of, as log10 of an e-value, and on how many devices it
+    suffices.
     """
 
     name: str
+    kind: str | None = None
+    """`numeric` or `categorical`."""
     ks: float | None = None
+    resolution: float | None = None
+    """How far the distance of the raw values may lie above `ks`."""
     psi: float | None = None
     p_value: float | None = None
+    """Of the KS distance, of categories of the chi-squared test; corrected for the number of features."""
+    raw_p_value: float | None = None
+    jensen_shannon: float | None = None
+    jensen_shannon_floor: float | None = None
+    chi_squared: float | None = None
+    chi_squared_degrees: int | None = None
+    mean: float | None = None
+    mean_change: float | None = None
+    mean_p_value: float | None = None
+    variance_ratio: float | None = None
+    variance_p_value: float | None = None
     missing_ratio: float | None = None
+    seen_by: list[str] = Field(default_factory=list)
+    """Tests that see a change by themselves: p of this feature alone below 0.05, PSI at least 0.2."""
     log10_e: float | None = None
     devices: int | None = None
+
+
+class MovedEmbedding(Value):
+    """How far an embedding has moved: the squared kernel distance (MMD) less what it has by sampling alone."""
+
+    distance_squared: float
+    floor: float
+    p_value: float
+    uncorrelated_p_value: float
+    samples: int
 
 
 class DriftSignal(Value):
@@ -228,6 +256,7 @@ class DriftSignal(Value):
     devices: list[str]
     samples: int
     features: list[LeadingFeature]
+    embedding: MovedEmbedding | None = None
 
 
 class Window(Value):

@@ -1,9 +1,11 @@
 """The API's routes of the fleet as methods: tokens, devices, drift, federated runs."""
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
 
+from shoal_client.drift_history import DriftCause, DriftHistory
 from shoal_client.fleet import (
     Device,
     DeviceDetail,
@@ -150,6 +152,74 @@ class Drift:
         params = {"model": model, "state": state, "limit": limit}
         given = {name: value for name, value in params.items() if value is not None}
         return self._transport.call("GET", "/drift", list[DriftSignal], params=given)
+
+    def history(
+        self,
+        model: str,
+        version: int | None = None,
+        *,
+        by: Literal["hour", "day"] = "day",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        device: str | None = None,
+        group: str | None = None,
+        tag: str | None = None,
+        query: str | None = None,
+        features: Sequence[str] = (),
+        limit: int = 30,
+    ) -> DriftHistory:
+        """Return how a version's inputs have lain against its baseline; of the latest version, of the fleet.
+
+        Args:
+            model: Its name.
+            version: Its number; None: the latest.
+            by: Hours or days.
+            since: The time of the first of them; None: 30 days, or 48 hours, back.
+            until: The end; None: now.
+            device: Of one device by its id, and not of the fleet; likewise group, the value of a tag as in site=paris,
+                and the devices that match a query now.
+            group: See there.
+            tag: See there.
+            query: See there.
+            features: By name; none: those with the largest distances.
+            limit: Features at most.
+        """
+        params: dict[str, Any] = {"model": model, "version": version, "by": by, "since": since, "until": until}
+        params |= {"device": device, "group": group, "tag": tag, "query": query, "limit": limit}
+        params |= {"feature": list(features) or None}
+        return self._transport.call("GET", "/drift/history", DriftHistory, params=_given(params))
+
+    def cause(
+        self,
+        signal: str | None = None,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        at: datetime | None = None,
+        devices: int = 20,
+        features: int = 30,
+        histograms: int = 6,
+    ) -> DriftCause:
+        """Return what is behind a signal, or behind drift of a model's version at a time.
+
+        Args:
+            signal: Its id; or
+            model: a model, of which
+            version: the latest version is meant where none is given.
+            at: When it was so; None: now, of a signal that has cleared when it was raised.
+            devices: At most.
+            features: At most.
+            histograms: Of how many features.
+        """
+        params = {"signal": signal, "model": model, "version": version, "at": at}
+        params |= {"devices": devices, "features": features, "histograms": histograms}
+        return self._transport.call("GET", "/drift/cause", DriftCause, params=_given(params))
+
+
+def _given(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that are given, times in ISO 8601."""
+    given = {name: value for name, value in params.items() if value is not None}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()}
 
 
 class Federated:

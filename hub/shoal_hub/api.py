@@ -21,6 +21,7 @@ from shoal_hub.context import HubContext
 from shoal_hub.dependencies import address_of, check_uploader
 from shoal_hub.devices import enrolment_routes, group_routes, keyless_routes
 from shoal_hub.devices import routes as device_routes
+from shoal_hub.drift_history import routes as drift_history_routes
 from shoal_hub.error_response import install_error_handlers
 from shoal_hub.events import routes as event_routes
 from shoal_hub.features import routes as feature_routes
@@ -129,6 +130,7 @@ def _api() -> APIRouter:
         federation_routes,
         monitoring_routes,
         performance_routes,
+        drift_history_routes,
         alert_channel_routes,  # before the routes that take an alert's id where these have a word
         alert_routes,
     ):

@@ -16,6 +16,7 @@ import shoal_hub.devices.group_tables
 import shoal_hub.devices.placement_tables
 import shoal_hub.devices.tables
 import shoal_hub.devices.wrapped_keys
+import shoal_hub.drift_history.tables
 import shoal_hub.events.tables
 import shoal_hub.features.tables
 import shoal_hub.federation.tables

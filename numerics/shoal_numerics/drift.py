@@ -6,11 +6,13 @@ a false alarm, which is for the caller to control.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shoal_numerics.chi_squared import chi_squared_test
 from shoal_numerics.errors import DriftError
 from shoal_numerics.histogram import Histogram
 from shoal_numerics.kolmogorov import kolmogorov_p_value
@@ -30,7 +32,7 @@ class DriftThresholds:
 
     Attributes:
         psi: a feature's PSI must reach it (0.1 is read as a slight, 0.2 as a clear change).
-        p_value: a feature's Benjamini-Hochberg adjusted KS p-value must not exceed it.
+        p_value: a feature's Benjamini-Hochberg adjusted p-value (KS, or chi-squared) must not exceed it.
         min_samples: a feature with fewer values in the window is not tested.
         missing_rise_ratio: a rise of the share of missing values by this much is drift by itself.
         min_features: that many drifted features raise the signal.
@@ -66,7 +68,7 @@ class FeatureDrift:
         feature: its position.
         ks: Kolmogorov-Smirnov distance at the edges, 0 to 1; NaN where the feature was not tested.
         resolution: how far the distance of the raw values may lie above `ks`, see `ks_resolution`.
-        p_value: asymptotic KS p-value, unadjusted; NaN where not tested.
+        p_value: asymptotic KS p-value, unadjusted, that of the chi-squared test for categories; NaN where not tested.
         adjusted_p_value: the same after Benjamini-Hochberg over the tested features.
         psi: population stability index; NaN where not tested.
         samples: values in the window.
@@ -105,16 +107,23 @@ class DriftVerdict:
         return any(not np.isnan(feature.ks) for feature in self.features)
 
 
-def detect_drift(reference: Histogram, window: Histogram, thresholds: DriftThresholds | None = None) -> DriftVerdict:
+def detect_drift(
+    reference: Histogram,
+    window: Histogram,
+    thresholds: DriftThresholds | None = None,
+    categorical: Sequence[bool] | None = None,
+) -> DriftVerdict:
     """Decide whether a window of data has drifted from the reference.
 
-    A feature drifts if its PSI *and* its adjusted KS p-value pass their thresholds (large enough to matter,
-    and no accident of sampling), or if its values go missing.
+    A feature drifts if its PSI *and* its adjusted p-value pass their thresholds (large enough to matter,
+    and no accident of sampling), or if its values go missing. The p-value is that of the KS distance; of categories,
+    whose order means nothing, that of the chi-squared test, and their PSI is taken bin by bin.
 
     Args:
         reference: histogram of the training data.
         window: histogram of the data served, over the same edges.
         thresholds: the defaults where None.
+        categorical: which features are categories; None: none is.
 
     Raises:
         DriftError: different edges, or a reference without rows.
@@ -128,6 +137,12 @@ def detect_drift(reference: Histogram, window: Histogram, thresholds: DriftThres
     ks = np.where(is_tested, ks_distance(reference, window), np.nan)
     psi = np.where(is_tested, population_stability_index(reference, window, limits.psi_groups), np.nan)
     p_values = kolmogorov_p_value(ks, reference.samples, window.samples)
+    if categorical is not None and any(categorical):
+        of_categories = np.flatnonzero(np.asarray(categorical) & is_tested)
+        by_bins = population_stability_index(reference, window, None)
+        psi[of_categories] = by_bins[of_categories]
+        for place in of_categories.tolist():
+            p_values[place] = chi_squared_test(reference.of_feature(place), window.of_feature(place)).p_value
     adjusted = benjamini_hochberg(p_values)
     missing = window.missing / max(window.row_count, 1)
     rise = np.where(window.row_count >= limits.min_samples, missing - reference.missing / reference.row_count, 0.0)

@@ -33,11 +33,12 @@ from shoal_hub.cli import (
     trust,
     users,
 )
+from shoal_hub.cli.drift_history import drift_app
 from shoal_hub.cli.login import login
 from shoal_hub.cli.output import cell, errors
 from shoal_hub.cli.performance import performance
 from shoal_hub.cli.serve import serve
-from shoal_hub.cli.watching import drift_app, events
+from shoal_hub.cli.watching import events
 from shoal_hub.errors import HubError
 
 __all__ = ["app", "argument_help", "main"]

@@ -1,10 +1,11 @@
 """`shoal drift` and `shoal events`: what the hub has noticed."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from shoal_client.fleet import Event
+from shoal_client.fleet import Event, LeadingFeature
 from shoal_hub.cli.connection import connect, find_device
 from shoal_hub.cli.output import AsJson, cell, console, print_json, print_line, show, table
 
@@ -28,13 +29,21 @@ def list_signals(
             one.state,
             len(one.devices),
             one.samples,
+            _distance(one.features),
             [feature.name for feature in one.features[:3]],
             one.raised_at,
         )
         for one in signals
     ]
-    columns = ("ID", "VERSION", "RULE", "STATE", "DEVICES", "SAMPLES", "FEATURES", "RAISED")
+    columns = ("ID", "VERSION", "RULE", "STATE", "DEVICES", "SAMPLES", "KS", "FEATURES", "RAISED")
     show(signals, as_json=as_json, draw=lambda: table(columns, rows, empty="No drift has been noticed."))
+
+
+def _distance(features: Sequence[LeadingFeature]) -> str | None:
+    """Return the distance of the first feature, and by how much that of the raw values may be larger."""
+    if not features or features[0].ks is None:
+        return None
+    return f"{features[0].ks:.3f} +{features[0].resolution or 0.0:.3f}"
 
 
 @drift_app.command("quarantine", epilog="Example: shoal drift quarantine --device cam-3 --reason late")

@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from shoal_hub.console.drift_pictures import HEIGHT, PICTURE_WIDTH, curve_of, outlines_of
 from shoal_hub.console.interval import WIDTH, interval_of
 from shoal_hub.console.trend import TREND_HEIGHT, TREND_WIDTH
 from shoal_hub.traffic.ledger import DeviceMonth
@@ -66,5 +67,6 @@ _environment = Environment(
     loader=PackageLoader("shoal_hub.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
 _environment.filters |= {"ago": ago, "size": size, "size_of": size_of, "number": number, "interval": interval_of}
-_environment.globals["interval_width"] = WIDTH
+_environment.filters |= {"curve": curve_of, "outlines": outlines_of}
+_environment.globals |= {"interval_width": WIDTH, "picture_width": PICTURE_WIDTH, "picture_height": HEIGHT}
 _environment.globals |= {"trend_width": TREND_WIDTH, "trend_height": TREND_HEIGHT}

@@ -57,7 +57,8 @@ def _read(session: Session, model: str, version: int) -> Known:
         where = f"reading a window of {model} version {version}"
         message = f"{where}: its baseline cannot be counted by: {error}; register the version again"
         raise QuarantineError("unusable_baseline", message) from error
-    return Known(baseline, reference, Screen(reference))
+    categorical = [at for at, one in enumerate(baseline.features) if one.is_categorical]
+    return Known(baseline, reference, Screen(reference, categorical))
 
 
 _kept: "WeakKeyDictionary[Engine, OrderedDict[tuple[str, int], Known]]" = WeakKeyDictionary()

@@ -1,7 +1,7 @@
 """Raises, updates and clears drift signals: each device's recent windows against the version's baseline."""
 
-import math
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -10,19 +10,19 @@ from sqlalchemy import bindparam
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from shoal_contract.manifest import Baseline
 from shoal_contract.reported import ModelReport
 from shoal_hub.bulk import Query
-from shoal_hub.database import UtcDateTime, announce
+from shoal_hub.database import JsonText, UtcDateTime, announce
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
 from shoal_hub.monitoring.baselines import Known
+from shoal_hub.monitoring.describe import describe, moved_embedding
 from shoal_hub.monitoring.new_window import NewWindow
 from shoal_hub.monitoring.screening import THRESHOLDS
 from shoal_hub.monitoring.sketches import Packed, merge
 from shoal_hub.monitoring.tables import DriftSignal, WindowRow
-from shoal_numerics import DriftVerdict, Histogram, detect_drift
+from shoal_numerics import DriftThresholds, DriftVerdict, Histogram, detect_drift
 
 LOOKBACK_WINDOWS: Final = 20
 """The most windows of one device and version that are looked at together."""
@@ -43,13 +43,19 @@ class _Recent(NamedTuple):
     samples: int
     features: bytes
     missing: bytes
+    embedding: Mapping[str, Any] | JsonText | None
 
 
-def look_at(windows: Sequence[Packed], reference: Histogram) -> Look:
+def look_at(windows: Sequence[Packed], reference: Histogram, categorical: Sequence[bool] | None = None) -> Look:
     """Merge a device's recent windows and hold them against the baseline. Pure."""
     window = merge(windows, reference.edges, "merging stored windows")
+    return Look(detect_drift(reference, window, thresholds_of(reference), categorical), window)
+
+
+def thresholds_of(reference: Histogram) -> DriftThresholds:
+    """Return what the plain rule asks for: of a version with few features, no more of them than it has."""
     limit = min(THRESHOLDS.min_features, reference.edges.feature_count)
-    return Look(detect_drift(reference, window, replace(THRESHOLDS, min_features=limit)), window)
+    return replace(THRESHOLDS, min_features=limit)
 
 
 class Signals:
@@ -87,12 +93,17 @@ class Signals:
         is_alone = len(chosen) == 1 and chosen[0].samples == row.samples - row.unsketched
         if is_alone and is_tested and not may_raise:
             return self._lift(active, device_id) if active is not None else None
-        look = look_at([Packed(one.features, one.missing) for one in chosen], known.reference)
+        baseline = known.baseline
+        categorical = [one.is_categorical for one in baseline.features]
+        look = look_at([Packed(one.features, one.missing) for one in chosen], known.reference, categorical)
         if not look.verdict.is_tested:
             return active
         if look.verdict.is_raised and serves(session.get(Device, device_id), model, version):
             signal = active or _raise(session, device_id, model, version, self._now)
-            _note(signal, device_id, look, known.baseline, self._now)
+            _note(signal, device_id, look, self._now)
+            leading = look.verdict.leading[:NAMED_FEATURES]
+            signal.features = describe(look.window, known.reference, baseline, look.verdict, leading)
+            signal.embedding = moved_embedding([_told(one.embedding) for one in chosen], baseline)
             session.add(signal)
             announce(session, "drift")
             self._active[model, version] = signal
@@ -121,7 +132,7 @@ class Signals:
     def _chosen(self, row: NewWindow) -> list[_Recent]:
         """Return the newest windows that together have enough samples: older ones would only blur a change."""
         stream = (row.device_id, row.model, row.version)
-        mine = _Recent(row.samples - row.unsketched, row.features, row.missing)
+        mine = _Recent(row.samples - row.unsketched, row.features, row.missing, row.embedding)
         counts = mine.samples > 0 and row.ended_at > self._now - LOOKBACK  # labels come in windows without any, too
         if counts:
             self._new.setdefault(stream, []).append(mine)
@@ -145,6 +156,11 @@ class Signals:
         return [*reversed(self._new.get(stream, ())), *self._recent[stream]][:LOOKBACK_WINDOWS]
 
 
+def _told(embedding: Mapping[str, Any] | JsonText | None) -> Mapping[str, Any] | None:
+    told: Mapping[str, Any] | None = json.loads(embedding) if isinstance(embedding, str) else embedding
+    return told
+
+
 def _raise(session: Session, device_id: str, model: str, version: int, now: datetime) -> DriftSignal:
     signal = DriftSignal(
         id=new_id("ds"), model=model, version=version, raised_at=now, updated_at=now, devices=[], samples=0, features=[]
@@ -160,26 +176,10 @@ def _raise(session: Session, device_id: str, model: str, version: int, now: date
     return signal
 
 
-def _note(signal: DriftSignal, device_id: str, look: Look, baseline: Baseline, now: datetime) -> None:
+def _note(signal: DriftSignal, device_id: str, look: Look, now: datetime) -> None:
     signal.devices = sorted({*signal.devices, device_id})
     signal.samples = look.window.row_count
     signal.updated_at = now
-    signal.features = [_feature(position, look, baseline) for position in look.verdict.leading[:NAMED_FEATURES]]
-
-
-def _feature(position: int, look: Look, baseline: Baseline) -> dict[str, Any]:
-    found = look.verdict.features[position]
-    return {
-        "name": baseline.features[position].name,
-        "ks": _finite(found.ks),
-        "psi": _finite(found.psi),
-        "p_value": _finite(found.adjusted_p_value),
-        "missing_ratio": found.missing_ratio,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def serves(device: Device | None, model: str, version: int) -> bool:
@@ -207,7 +207,7 @@ def lift(session: Session, signal: DriftSignal, device_id: str, message: str, no
 
 
 _SKETCHED: Final = col(WindowRow.samples) - col(WindowRow.unsketched)
-_COLUMNS: Final[list[Any]] = [_SKETCHED, col(WindowRow.features), col(WindowRow.missing)]
+_COLUMNS: Final[list[Any]] = [_SKETCHED, col(WindowRow.features), col(WindowRow.missing), col(WindowRow.embedding)]
 _STORED: Final = Query(
     select_columns(*_COLUMNS)
     .where(

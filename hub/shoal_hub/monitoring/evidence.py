@@ -193,6 +193,7 @@ def _raise(
     model, version = of
     devices = sorted({one.device_id for one in named})
     features = _features(session, of, named)
+    samples = _samples(session, of, devices)
     signal = active or DriftSignal(
         id=new_id("ds"),
         model=model,
@@ -216,9 +217,19 @@ def _raise(
         )
     if (signal.devices, signal.features) != (devices, features):
         signal.devices, signal.features, signal.updated_at = devices, features, now
+        signal.samples = samples
         session.add(signal)
         announce(session, "drift")
     return signal
+
+
+def _samples(session: Session, of: tuple[str, int], devices: Sequence[str]) -> int:
+    """Return the samples of the windows by which devices have come to what they say."""
+    is_of = (col(DeviceEvidence.model) == of[0], col(DeviceEvidence.version) == of[1])
+    wanted: Any = select_columns(func.coalesce(func.sum(DeviceEvidence.samples), 0)).where(
+        *is_of, is_among(col(DeviceEvidence.device_id), devices)
+    )
+    return int(session.connection().execute(wanted).scalar_one())
 
 
 def _features(session: Session, of: tuple[str, int], named: Sequence[Named]) -> list[dict[str, Any]]:

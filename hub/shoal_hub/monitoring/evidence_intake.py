@@ -25,6 +25,15 @@ _Key = tuple[str, int, str]
 """Model, version and device."""
 
 
+class _Told(NamedTuple):
+    """What a device says with a window that had so many samples; `tested` are the features of the baseline."""
+
+    evidence: DriftEvidenceTold
+    ended_at: datetime
+    tested: int
+    samples: int
+
+
 class _Kept(NamedTuple):
     """A row of `DeviceEvidence`, and whether its features are not those that are in the table."""
 
@@ -32,6 +41,7 @@ class _Kept(NamedTuple):
     tested: int
     features: list[list[float]]
     ended_at: datetime
+    samples: int
     is_news: bool = False
 
 
@@ -76,12 +86,12 @@ class EvidenceTaken:
     def __init__(self, session: Session, now: datetime) -> None:
         self._session = session
         self._now = now
-        self._told: dict[_Key, list[tuple[DriftEvidenceTold, datetime, int]]] = {}
+        self._told: dict[_Key, list[_Told]] = {}
 
     def take(self, device_id: str, window: Window, baseline: Baseline) -> None:
         """Take what came with a window that `check_evidence` has passed."""
         if window.evidence is not None:
-            told = (window.evidence, window.ended_at, len(baseline.features))
+            told = _Told(window.evidence, window.ended_at, len(baseline.features), window.samples)
             self._told.setdefault((window.model, window.version, device_id), []).append(told)
 
     def write(self) -> None:
@@ -94,12 +104,12 @@ class EvidenceTaken:
         fresh, changed, seen = [], [], []
         for key, told in sorted(self._told.items()):
             row = kept = before.get(key)
-            for one, ended_at, tested in told:
-                row = _after(row, one, ended_at, tested)
+            for one in told:
+                row = _after(row, one)
             if row is None:
                 continue
             values = {"of_model": key[0], "of_version": key[1], "of_device": key[2], "windows_now": row.windows}
-            values |= {"ended_now": row.ended_at, "at": self._now}
+            values |= {"ended_now": row.ended_at, "samples_now": row.samples, "at": self._now}
             if kept is not None and not row.is_news:
                 seen.append(values)
                 continue
@@ -121,21 +131,24 @@ class EvidenceTaken:
         return {(model, version, device): _Kept(*values) for model, version, device, *values in rows}
 
 
-def _after(row: _Kept | None, told: DriftEvidenceTold, ended_at: datetime, tested: int) -> _Kept | None:
+def _after(row: _Kept | None, told: _Told) -> _Kept | None:
     """Return what is kept of a device once it has said something. Pure."""
-    features = [[float(one.feature), one.log10] for one in told.features]
+    evidence, ended_at = told.evidence, told.ended_at
+    features = [[float(one.feature), one.log10] for one in evidence.features]
     if row is None:
-        return _Kept(told.windows, tested, features, ended_at, is_news=True)
-    is_late = ended_at < row.ended_at and told.windows <= row.windows
-    is_learning = told.windows <= (told.warm_up_windows or WARM_UP)
+        return _Kept(evidence.windows, told.tested, features, ended_at, told.samples if features else 0, is_news=True)
+    is_late = ended_at < row.ended_at and evidence.windows <= row.windows
+    is_learning = evidence.windows <= (evidence.warm_up_windows or WARM_UP)
     if is_late or (row.features and not features and is_learning):
         return row
-    return _Kept(told.windows, row.tested, features, ended_at, is_news=row.is_news or row.features != features)
+    samples = (row.samples if row.features else 0) + told.samples if features else 0
+    is_news = row.is_news or row.features != features
+    return _Kept(evidence.windows, row.tested, features, ended_at, samples, is_news=is_news)
 
 
 _COLUMNS: Final[list[Any]] = [
     getattr(DeviceEvidence, name)
-    for name in ("model", "version", "device_id", "windows", "tested", "features", "ended_at")
+    for name in ("model", "version", "device_id", "windows", "tested", "features", "ended_at", "samples")
 ]
 _STORED: Final = Query(
     select_columns(*_COLUMNS)
@@ -155,6 +168,7 @@ _ADD: Final = Bulk(
         features=bindparam("features_now"),
         is_told=bindparam("is_told_now"),
         ended_at=bindparam("ended_now"),
+        samples=bindparam("samples_now"),
         updated_at=bindparam("at"),
         heard_at=bindparam("at"),
     )
@@ -167,6 +181,7 @@ _OF_ONE: Final = (
 _WINDOW: Final[dict[str, Any]] = {
     "windows": bindparam("windows_now"),
     "ended_at": bindparam("ended_now"),
+    "samples": bindparam("samples_now"),
     "heard_at": bindparam("at"),
 }
 _SEE: Final = Bulk(update(DeviceEvidence).where(*_OF_ONE).values(_WINDOW))

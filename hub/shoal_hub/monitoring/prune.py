@@ -1,6 +1,7 @@
 """Deletes windows whose time is over, a few at a time; what a running rollout or trial compares with stays.
 
-Quarantined ones go with them: of these there are few. How many more there were is told here once their device stops.
+So does what the history (`shoal_hub.drift_history`) does not hold yet. Quarantined ones go with them: of these there
+are few. How many more there were is told here once their device stops.
 """
 
 import logging
@@ -58,7 +59,7 @@ class WindowPruner:
 
 def _due(session: Session, before: datetime) -> list[int | None]:
     """Return which windows that came before a time are to be deleted now."""
-    wanted = select(WindowRow.id).where(col(WindowRow.received_at) < before)
+    wanted = select(WindowRow.id).where(col(WindowRow.received_at) < before, col(WindowRow.is_rolled_up))
     needed: dict[str, datetime] = {}
     for model, since in (*needed_by_rollouts(session), *needed_by_trials(session)):
         needed[model] = min(since, needed.get(model, since))

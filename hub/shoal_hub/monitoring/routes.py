@@ -1,7 +1,7 @@
 """Routes of monitoring: drift signals, and what a version has seen lately on each device."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
@@ -26,17 +26,48 @@ router = APIRouter(prefix="/drift", tags=["monitoring"])
 class LeadingFeature(BaseModel):
     """A feature that has moved.
 
-    By the plain rule: distances to the baseline, and the share of missing values. By the controlled rule: the evidence
-    that a device has most of, as log10 of an e-value, and on how many devices it suffices.
+    By the plain rule: what each test says of it (docs/guides/drift-tests.md), and the share of missing values; null is
+    what was not tested. By the controlled rule: the evidence that a device has most of, as log10 of an e-value, and on
+    how many devices it suffices.
     """
 
     name: str
+    kind: Literal["numeric", "categorical"] | None = None
     ks: float | None = None
+    resolution: float | None = None
+    """How far the distance of the raw values may lie above `ks`, as bins are as fine as they are."""
     psi: float | None = None
     p_value: float | None = None
+    """Of the KS distance, of categories of the chi-squared test; corrected for the number of features."""
+    raw_p_value: float | None = None
+    """The same for this feature alone."""
+    jensen_shannon: float | None = None
+    jensen_shannon_floor: float | None = None
+    """Where two samples of one source lie, about."""
+    chi_squared: float | None = None
+    chi_squared_degrees: int | None = None
+    mean: float | None = None
+    mean_change: float | None = None
+    """Against the reference's, both of values taken for the middles of their bins."""
+    mean_p_value: float | None = None
+    variance_ratio: float | None = None
+    variance_p_value: float | None = None
     missing_ratio: float | None = None
+    seen_by: list[Literal["ks", "chi_squared", "mean", "variance", "psi"]] = []
+    """Tests that see a change by themselves: p of this feature alone below 0.05, PSI at least 0.2."""
     log10_e: float | None = None
     devices: int | None = None
+
+
+class MovedEmbedding(BaseModel):
+    """How far an embedding has moved: the squared kernel distance (MMD) less what it has by sampling alone."""
+
+    distance_squared: float
+    floor: float
+    p_value: float
+    """Holds whatever the correlations; larger ones than 0.2 are said to be 1."""
+    uncorrelated_p_value: float
+    samples: int
 
 
 class DriftSignalPublic(BaseModel):
@@ -53,6 +84,8 @@ class DriftSignalPublic(BaseModel):
     devices: list[str]
     samples: int
     features: list[LeadingFeature]
+    embedding: MovedEmbedding | None = None
+    """Null where the version has no embedding, or by the controlled rule."""
 
 
 class WindowPublic(BaseModel):

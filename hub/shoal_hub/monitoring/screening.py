@@ -4,6 +4,7 @@ What `detect_drift` says of one window takes a hundred short steps; for nearly a
 nothing has drifted. Those that may have are looked at by it, one by one. Pure.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -40,9 +41,10 @@ class Screen:
 
     Args:
         reference: The baseline's counts.
+        categorical: The features that are categories: their index is taken bin by bin.
     """
 
-    def __init__(self, reference: Histogram) -> None:
+    def __init__(self, reference: Histogram, categorical: Sequence[int] = ()) -> None:
         counts = reference.padded()
         self.shape = counts.shape
         bins = np.diff(reference.edges.bin_offsets)
@@ -53,6 +55,8 @@ class Screen:
         self._missing_ratio = reference.missing / max(reference.row_count, 1)
         self._min_features = min(THRESHOLDS.min_features, self.shape[0])
         self._groups = _Groups(counts, self._samples)
+        self._categorical = np.array(categorical, dtype=np.int64)
+        self._shares = _shares_of(counts[self._categorical])
 
     def screen(self, counts: NDArray[np.int64], missing: NDArray[np.int64]) -> Screened:
         """Look at windows.
@@ -73,6 +77,9 @@ class Screen:
         gaps -= self._distribution
         distance = np.where(is_tested, np.abs(gaps, out=gaps).max(axis=2), -1.0).max(axis=1)
         psi = self._groups.psi(cumulated)
+        if len(self._categorical):
+            actual = _shares_of(counts[:, self._categorical])
+            psi[:, self._categorical] = ((actual - self._shares) * np.log(actual / self._shares)).sum(axis=2)
         rise = missing / np.maximum(rows[:, :1], 1) - self._missing_ratio
         has_enough = rows[:, :1] >= THRESHOLDS.min_samples
         is_moved = is_tested & (psi >= THRESHOLDS.psi * _ROUNDING)
@@ -83,6 +90,14 @@ class Screen:
             np.any(is_tested, axis=1),
             np.count_nonzero(is_moved, axis=1) >= self._min_features,
         )
+
+
+def _shares_of(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the share of each bin of the last axis; zero is the index's floor, as is what there is not."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares: NDArray[np.float64] = counts / counts.sum(axis=-1, keepdims=True)
+    shares[shares == 0] = PSI_SHARE_FLOOR
+    return shares
 
 
 class _Groups:

@@ -1,9 +1,9 @@
 """Windows that devices sent, and the drift signals that came of them."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, String, text
 from sqlmodel import Field, SQLModel
 
 from shoal_hub.database import UNAUDITED, UtcDateTime, utc_now
@@ -24,6 +24,8 @@ QuarantineReason = Literal[
 ]
 """Why a window is not merged; docs/guides/drift.md says what each means and what to do."""
 _JSON = JSON(none_as_null=True)
+TO_ROLL_UP: Final = text("NOT is_rolled_up")
+"""That the history does not hold a window yet; in the very words of the index, by which alone SQLite knows it again."""
 
 
 class WindowRow(SQLModel, table=True):
@@ -37,6 +39,15 @@ class WindowRow(SQLModel, table=True):
         Index("ix_windows_received", "received_at"),
         Index("ix_windows_ended", "model", "ended_at"),
         Index("ix_windows_digest", "digest"),
+        Index(
+            "ix_windows_to_roll_up",
+            "model",
+            "version",
+            "device_id",
+            "id",
+            sqlite_where=TO_ROLL_UP,
+            postgresql_where=TO_ROLL_UP,
+        ),
         {"info": UNAUDITED},
     )
 
@@ -77,6 +88,11 @@ class WindowRow(SQLModel, table=True):
         default=None, description="by which it is known if it comes again; None: of before there were digests"
     )
     unsketched: int = Field(default=0, description="samples that the counts of features leave out")
+    is_rolled_up: bool = Field(
+        default=False,
+        sa_column_kwargs={"server_default": text("false")},
+        description="whether the history holds its counts; it is not deleted before",
+    )
 
 
 class QuarantinedWindow(SQLModel, table=True):
@@ -136,7 +152,12 @@ class DriftSignal(SQLModel, table=True):
     cleared_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     devices: list[str] = Field(sa_type=JSON, description="devices whose recent windows drifted")
     samples: int = Field(description="samples of those windows")
-    features: list[dict[str, Any]] = Field(sa_type=JSON, description="the features that lead: name, ks, psi, p_value")
+    features: list[dict[str, Any]] = Field(
+        sa_type=JSON, description="the features that lead, by what tests say of them"
+    )
+    embedding: dict[str, Any] | None = Field(
+        default=None, sa_type=_JSON, description="how far the embedding has moved: distance_squared, floor, p_value"
+    )
 
 
 class DeviceEvidence(SQLModel, table=True):
@@ -149,6 +170,12 @@ class DeviceEvidence(SQLModel, table=True):
     version: int = Field(primary_key=True)
     device_id: str = Field(primary_key=True, foreign_key="devices.id")
     windows: int = Field(description="that it is of")
+    samples: int = Field(
+        default=0,
+        sa_type=BigInteger,
+        sa_column_kwargs={"server_default": text("0")},
+        description="of the windows since it has had much to say; 0 where it has not",
+    )
     tested: int = Field(description="features of the baseline")
     features: list[list[float]] = Field(
         sa_type=JSON, description="place in the baseline and log10 of the e-value, of those with at least 10"

@@ -20,6 +20,9 @@ from shoal_hub.controller.election import Election
 from shoal_hub.controller.loop import Chore, Controller
 from shoal_hub.controller.revocations import Revocations
 from shoal_hub.database import Database
+from shoal_hub.drift_history.prune import HistoryPruner
+from shoal_hub.drift_history.retention import Retention
+from shoal_hub.drift_history.roll_up import RollUp
 from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.monitoring.evidence import EvidenceWatch
 from shoal_hub.processes.ready import mark_ready
@@ -66,6 +69,8 @@ def build_controller(
         (
             EvidenceWatch(database),
             TracePruner(database, timedelta(seconds=settings.trace_life_s)),
+            RollUp(database, settings),
+            HistoryPruner(database, Retention.of(settings)),
             *build_alerts(settings, database, addresses),
             CapturePruner(database, artifacts, timedelta(seconds=settings.captures_retention_s)),
             AnswerPruner(database, artifacts, timedelta(seconds=settings.batch_answers_retention_s)),

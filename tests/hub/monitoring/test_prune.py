@@ -49,7 +49,7 @@ def add_windows(
         "features": b"",
         "missing": b"",
     }
-    row |= {"predictions": [], "confidence": [], "latency": []} | more
+    row |= {"predictions": [], "confidence": [], "latency": [], "is_rolled_up": True} | more
     with hub.database.transaction() as session:
         session.connection().execute(insert(WindowRow), [row | {"requests": number} for number in range(count)])
 

@@ -43,10 +43,12 @@ def test_a_screen_says_what_the_rule_says_and_passes_over_none_that_it_raises(
 ) -> None:
     of = reference(features, seed % 5)
     made = windows(of, seed, count)
-    screened = Screen(of).screen(np.stack([one.padded() for one in made]), np.stack([one.missing for one in made]))
+    categorical = [at % 3 == 0 and seed % 2 == 0 for at in range(features)]  # of few values
+    screen = Screen(of, [at for at, one in enumerate(categorical) if one])
+    screened = screen.screen(np.stack([one.padded() for one in made]), np.stack([one.missing for one in made]))
     limits = replace(THRESHOLDS, min_features=min(THRESHOLDS.min_features, features))
     for at, one in enumerate(made):
-        verdict = detect_drift(of, one, limits)
+        verdict = detect_drift(of, one, limits, categorical)
         known = [found.ks for found in verdict.features if not np.isnan(found.ks)]
         assert screened.rows[at] == one.row_count
         assert screened.is_tested[at] == verdict.is_tested
