@@ -22,6 +22,7 @@ _WINDOW: Final = (
     "ended_at",
     "requests",
     "samples",
+    "unsketched",
     "errors",
     "labelled",
     "correct",

@@ -48,4 +48,4 @@ def add_windows(session: Session, rows: Sequence[NewWindow]) -> None:
 
 
 _COLUMNS: Final = [one.name for one in fields(NewWindow)]
-_ADD: Final = Addition(WindowRow, _COLUMNS, {})
+_ADD: Final = Addition(WindowRow, _COLUMNS, {"is_rolled_up": False})
