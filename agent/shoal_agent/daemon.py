@@ -271,7 +271,8 @@ class Agent:
         self._guard.on_refused = inference.statistics.note_refused
         neighbours = Neighbours(inference, self._identity, self._now, settings.handover)
         self._site.hand_over = neighbours.converge
-        labels = label_routes(self._monitor, self._capture.note_labels if self._capture is not None else None)
+        listeners = [one.note_labels for one in (self._shadow, self._capture) if one is not None]
+        labels = label_routes(self._monitor, *listeners)
         routes = [*hold_routes(self._hold), *labels, *self._metrics(inference, neighbours)]
         routes += [*feature_routes(self._pipelines), *stream_routes(self._stream, self._server)]
         routes += memory_routes(self._residency)

@@ -71,12 +71,12 @@ class _Feedback(BaseModel):
         return self.labels if self.labels is not None else [self.label or 0]
 
 
-def label_routes(monitor: Monitor, on_labels: Callable[[str, str, Sequence[int]], None] | None = None) -> list[Route]:
+def label_routes(monitor: Monitor, *on_labels: Callable[[str, str, Sequence[int]], None]) -> list[Route]:
     """Return the routes by which programs on this device tell true labels.
 
     Args:
         monitor: Counts them.
-        on_labels: Called with the model, the answer's id and the labels that were counted.
+        on_labels: Each is called with the model, the answer's id and the labels that were counted.
     """
 
     def count(model: str | None, answer_id: str, labels: Sequence[int], version: int | None) -> Labelled:
@@ -84,8 +84,8 @@ def label_routes(monitor: Monitor, on_labels: Callable[[str, str, Sequence[int]]
             counted = monitor.label(model, answer_id, labels, version)
         except LabelError as error:
             raise RequestError(str(error), _STATUS[error.fate], error.remedy) from error
-        if on_labels is not None:
-            on_labels(counted.model, answer_id, labels)
+        for tell in on_labels:
+            tell(counted.model, answer_id, labels)
         return counted
 
     def answer(request: Request) -> Response:

@@ -13,6 +13,7 @@ from shoal_hub.database import announce
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
+from shoal_hub.monitoring.accepted import is_accepted
 from shoal_hub.monitoring.sketches import Packed, merge
 from shoal_hub.monitoring.tables import DriftSignal, WindowRow
 from shoal_numerics import DriftThresholds, DriftVerdict, Histogram, detect_drift
@@ -36,11 +37,15 @@ def look_at(windows: Sequence[WindowRow], reference: Histogram) -> Look:
     """Merge a device's recent windows and hold them against the baseline. Pure."""
     packed = [Packed(row.features, row.missing) for row in windows]
     window = merge(packed, reference.edges, "merging stored windows")
+    return Look(detect_drift(reference, window, thresholds_of(reference)), window)
+
+
+def thresholds_of(reference: Histogram) -> DriftThresholds:
+    """Return the plain rule's thresholds for a baseline: of few features, fewer have to move."""
     limit = min(THRESHOLDS.min_features, reference.edges.feature_count)
-    thresholds = DriftThresholds(
+    return DriftThresholds(
         psi=THRESHOLDS.psi, p_value=THRESHOLDS.p_value, min_samples=THRESHOLDS.min_samples, min_features=limit
     )
-    return Look(detect_drift(reference, window, thresholds), window)
 
 
 def drift_of(row: WindowRow, reference: Histogram) -> float | None:
@@ -71,7 +76,7 @@ def update_signal(
         now: The hub's time.
     """
     device_id, model, version = row.device_id, row.model, row.version
-    look = look_at(_recent(session, device_id, model, version, now), reference)
+    look = look_at(recent_windows(session, device_id, model, version, now), reference)
     active = session.exec(
         select(DriftSignal).where(
             DriftSignal.model == model,
@@ -82,7 +87,10 @@ def update_signal(
     ).first()
     if not look.verdict.is_tested:
         return active
-    if look.verdict.is_raised and serves(session.get(Device, device_id), model, version):
+    is_raised = look.verdict.is_raised and not is_accepted(
+        session, model, version, look.window, thresholds_of(reference)
+    )
+    if is_raised and serves(session.get(Device, device_id), model, version):
         signal = active or _raise(session, device_id, model, version, now)
         _note(signal, device_id, look, baseline, now)
         session.add(signal)
@@ -91,10 +99,11 @@ def update_signal(
     if active is None:
         return None
     message = f"inputs of {model} version {version} look like the baseline again"
-    return lift(session, active, device_id, message, now) if not look.verdict.is_raised else active
+    return lift(session, active, device_id, message, now) if not is_raised else active
 
 
-def _recent(session: Session, device_id: str, model: str, version: int, now: datetime) -> list[WindowRow]:
+def recent_windows(session: Session, device_id: str, model: str, version: int, now: datetime) -> list[WindowRow]:
+    """Return a device's newest windows of a version, as many as a verdict looks at."""
     statement = (
         select(WindowRow)
         .where(
@@ -107,10 +116,10 @@ def _recent(session: Session, device_id: str, model: str, version: int, now: dat
         .order_by(col(WindowRow.id).desc())
         .limit(LOOKBACK_WINDOWS)
     )
-    return _enough(list(session.exec(statement)))
+    return newest_enough(list(session.exec(statement)))
 
 
-def _enough(newest_first: list[WindowRow]) -> list[WindowRow]:
+def newest_enough(newest_first: list[WindowRow]) -> list[WindowRow]:
     """Return the newest windows that together have enough samples: older ones would only blur a change."""
     chosen, samples = [], 0
     for row in newest_first:

@@ -13,6 +13,8 @@ from shoal_hub.trials.tables import ShadowRow, Trial, TrialDevice
 
 MAX_EXAMPLES: Final = 200
 """Hard examples that are kept of one trial."""
+MAX_LABELLED: Final = 2**31 - 1
+"""Labelled samples of one window."""
 _REMEMBERED: Final = 128
 """Windows of one device that a new one is compared with: a broker may have a device say one again."""
 
@@ -43,6 +45,9 @@ def take_shadow_window(session: Session, device_id: str, window: ShadowWindow, n
         errors=window.errors,
         skipped=window.skipped,
         latency=list(window.latency),
+        labelled=window.labelled,
+        correct=window.correct,
+        against_correct=window.against_correct,
     )
     if _is_known(session, row):
         return
@@ -62,7 +67,8 @@ def _misfit(trial: Trial | None, placed: TrialDevice | None, window: ShadowWindo
     named = (window.model, window.version, window.against)
     if named != (trial.model, trial.version, trial.against):
         return f"{named} found, {(trial.model, trial.version, trial.against)} expected"
-    if window.disagreed > window.compared or len(window.latency) != len(LATENCY_EDGES_MS) + 1:
+    is_labelled = max(window.correct, window.against_correct) <= window.labelled <= MAX_LABELLED
+    if window.disagreed > window.compared or not is_labelled or len(window.latency) != len(LATENCY_EDGES_MS) + 1:
         return "its counts contradict each other"
     return ""
 
@@ -78,7 +84,8 @@ def _is_known(session: Session, row: ShadowRow) -> bool:
 
 
 def _counts(row: ShadowRow) -> tuple[object, ...]:
-    return row.started_at, row.compared, row.disagreed, row.errors, row.skipped, row.latency
+    labels = (row.labelled, row.correct, row.against_correct)
+    return row.started_at, row.compared, row.disagreed, row.errors, row.skipped, row.latency, labels
 
 
 def _examples(session: Session, trial: Trial, window: ShadowWindow) -> list[dict[str, Any]]:
