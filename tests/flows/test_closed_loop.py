@@ -33,7 +33,7 @@ POLICY: dict[str, Any] = {
     "model": MODEL,
     "when": {"kind": "drift", "rule": "plain", "min_devices": 1, "min_share": 0.3},
     "then": [
-        {"kind": "capture", "for_s": 45, "until_labelled": 60, "after_s": 2},
+        {"kind": "capture", "for_s": 60, "until_labelled": 36, "after_s": 2},
         {"kind": "federated", "rounds": 3, "min_devices": 3, "epochs": 5, "learning_rate": 0.05},
         {"kind": "recompress"},
         {"kind": "trial", "share": 1.0, "duration_s": 120, "max_cpu_share": 4.0},
@@ -44,7 +44,7 @@ POLICY: dict[str, Any] = {
         "cool_down_s": 3600,
         "budget": {"runs": 1, "rounds": 3},
         "beat_champion": {
-            "held_out": {"margin": 0.02, "max_loss": 0.03, "min_samples": 50},
+            "held_out": {"margin": 0.02, "max_loss": 0.03, "min_samples": 30},
             "shadow": {"margin": 0.02, "min_samples": 150, "min_samples_each": 50},
         },
     },
@@ -127,7 +127,7 @@ def running(folder: Path) -> Iterator[Fleet]:
     """A hub and three agents that let captured samples out, each with labelled digits of its own."""
     hub = HubProcess(folder / "hub", **HUB).start()
     rules = folder / "capture.toml"
-    rules.write_text(f"[models.{MODEL}]\nshare = 0.5\n")
+    rules.write_text(f"[models.{MODEL}]\nshare = 0.02\n")
     agents: list[AgentProcess] = []
     try:
         with hub.client() as client:

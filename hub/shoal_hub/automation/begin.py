@@ -161,7 +161,7 @@ def _retrain(doing: Doing, body: RetrainStep) -> Begun:
     params = body.model_dump(exclude={"kind", "captured_s"}) | {
         "model": doing.run.model,
         "version": version.number,
-        "captured_since": (doing.now - timedelta(seconds=body.captured_s)).isoformat(),
+        "captured_since": captured_since(doing, timedelta(seconds=body.captured_s)).isoformat(),
         "policy": doing.policy.name,
     }
     subject = f"models/{doing.run.model}/{version.number}"
@@ -177,6 +177,24 @@ def _recompress(doing: Doing, body: RecompressStep) -> Begun:
     subject = f"model/{doing.run.model}/{candidate.number}"
     job = enqueue(doing.session, "compress", subject, params, by=doing.by)
     return Begun({"job": job.id}, {"techniques": techniques})
+
+
+def captured_since(doing: Doing, back: timedelta) -> datetime:
+    """Return from when on captured samples speak of what a run is about.
+
+    Args:
+        doing: The run.
+        back: How far back from its beginning, where it is not drift that began it: else since that was seen.
+    """
+    seen = [one["facts"].get("raised_at") for one in _holding(doing.run, "drift")]
+    raised = [datetime.fromisoformat(one) for one in seen if one]
+    return min(raised) if raised else doing.run.created_at - back
+
+
+def _holding(run: AutomationRun, name: str) -> list[dict[str, Any]]:
+    """Return the conditions of a name by which a run began."""
+    conditions: list[dict[str, Any]] = run.trigger.get("conditions", [])
+    return [one for one in conditions if one["name"] == name and one["holds"]]
 
 
 def techniques_in_use(session: Session, version: Version) -> list[str]:
@@ -202,7 +220,7 @@ def _compare(doing: Doing) -> Begun:
         "model": doing.run.model,
         "champion": champion.number,
         "candidate": candidate.number,
-        "captured_since": (doing.now - timedelta(seconds=guard.captured_s)).isoformat(),
+        "captured_since": captured_since(doing, timedelta(seconds=guard.captured_s)).isoformat(),
         "is_trained_on_captures": any(step.kind == "retrain" for step in doing.policy.then),
     }
     subject = f"models/{doing.run.model}/{candidate.number}"
@@ -234,9 +252,7 @@ def _roll_out(doing: Doing, body: RollOutStep) -> Begun:
 
 def _learn(doing: Doing) -> dict[str, dict[str, Any]]:
     """Have the drift that began the run count as known to the candidate, if it did and if the candidate was trained."""
-    drifted = [
-        one["facts"] for one in doing.run.trigger.get("conditions", []) if one["name"] == "drift" and one["holds"]
-    ]
+    drifted = [one["facts"] for one in _holding(doing.run, "drift")]
     if not drifted or doing.run.champion is None:
         return {}
     row, why_not = accept_inputs(

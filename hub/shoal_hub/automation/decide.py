@@ -171,6 +171,7 @@ def _drift(condition: DriftWhen, facts: Facts, now: datetime) -> Verdict:
         "devices": sorted(devices),
         "features": features,
         "serving": facts.serving,
+        "raised_at": min((one.raised_at for one in signals), default=now).isoformat(),
     }
     if not signals:
         reason = f"no drift signal by the rule {condition.rule} is active for the version that serves"

@@ -55,7 +55,7 @@ class HeldOutGuard(_Value):
     max_loss: Ratio = 0.02
     min_samples: Samples = 100
     captured_s: Annotated[float, Field(gt=0, le=30 * 86_400.0)] = _WEEK_S
-    """Captured samples of the last stretch of time."""
+    """Captured samples that were taken so long before the run began; where drift began it, since that was seen."""
 
 
 class TrialGuard(_Value):
@@ -169,7 +169,7 @@ class Policy(_Value):
             raise ValueError(msg)
 
     def plan(self) -> tuple[PolicyStep, ...]:
-        """Return a run's steps: those of `then`, with the comparison on held-out samples before a candidate goes out."""
+        """Return a run's steps: those of `then`, with the comparison on held-out samples before anything goes out."""
         beat = self.guards.beat_champion
         kinds = [step.kind for step in self.then]
         if beat is None or beat.held_out is None or "compare" in kinds:

@@ -83,7 +83,7 @@ def captured_samples(
         store: Where their bytes are.
         model: The model.
         inputs: Its inputs; samples lie along the first axis.
-        since: Those that came later than this.
+        since: Those that were taken later than this, by the devices' clocks.
         classes: Labels that it knows.
         held_out: Only those that judge, only those that train; None: all.
     """
@@ -92,9 +92,9 @@ def captured_samples(
         .where(
             CaptureRow.model == model,
             col(CaptureRow.true_label).is_not(None),
-            col(CaptureRow.received_at) >= since,
+            col(CaptureRow.at) >= since,  # when it was taken: devices send what they have kept, the oldest first
         )
-        .order_by(col(CaptureRow.received_at).desc(), col(CaptureRow.id))
+        .order_by(col(CaptureRow.at).desc(), col(CaptureRow.id))
         .limit(MAX_CAPTURED)
     )
     arrays: dict[str, list[NDArray[Any]]] = {one.name: [] for one in inputs}

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select as select_columns
 from sqlmodel import col, func, select
 
-from shoal_hub.automation.begin import Doing
+from shoal_hub.automation.begin import Doing, captured_since
 from shoal_hub.automation.judge import Score, TrialCounts, has_enough, judge_held_out, judge_trial
 from shoal_hub.automation.machine import StepFacts
 from shoal_hub.automation.policy import TrialGuard
@@ -53,7 +53,7 @@ def _capture(doing: Doing, body: PolicyStep) -> StepFacts:
     if not isinstance(body, CaptureStep) or begun_at is None:
         return StepFacts("failed", "it has not begun")
     came = select(func.count()).where(
-        CaptureRow.model == doing.run.model, col(CaptureRow.received_at) >= doing.run.created_at
+        CaptureRow.model == doing.run.model, col(CaptureRow.at) >= captured_since(doing, timedelta(0))
     )
     samples = int(doing.session.exec(came).one())
     labelled = int(doing.session.exec(came.where(col(CaptureRow.true_label).is_not(None))).one())

@@ -27,7 +27,8 @@ class CaptureStep(_Step):
     kind: Literal["capture"] = "capture"
     for_s: Seconds = 3600.0
     until_labelled: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    """Ends as soon as so many samples with a true label have come since the run began."""
+    """Ends as soon as so many samples with a true label have come that were taken since the run began, or, where drift
+    began it, since that was seen."""
     max_samples_per_day: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Of each device."""
     max_bytes_per_day: Annotated[int, Field(ge=1, le=10_000_000_000)] = 10_000_000
@@ -59,7 +60,7 @@ class RetrainStep(_Step):
     min_labelled: Annotated[int, Field(ge=1, le=10_000_000)] = 50
     """Captured samples with a true label that it needs."""
     captured_s: Seconds = 7 * _DAY_S
-    """Samples of the last stretch of time."""
+    """Samples that were taken so long before the run began; where drift began it, since that was seen."""
     epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 5
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.05
