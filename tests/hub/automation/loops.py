@@ -43,7 +43,7 @@ class Loop:
         self.passed_s = 0.0
         register_bundle(hub, with_trainer(folder / "one"))
         with hub.database.transaction() as session:
-            self.author = principal(session, "ada")
+            self.author = principal(session, "ana")
             add_variant(session, hub, MODEL, 1, b"one")
             self.devices = [add_device(session, presence="online").id for _ in range(3)]
         self.sequence = 10
