@@ -64,7 +64,7 @@ def stop_run(session: Session, hub: HubContext, run_id: str, *, by: str, now: da
         raise ConflictError(f"stopping {run.id}: it has {run.state}", "nothing is left to stop")
     steps, policy = steps_of(session, run.id), policy_of(session, run)
     move = stop(view_run(session, run, steps, policy), by, now)
-    save_run(session, run, steps, move.run, now)
+    save_run(session, run, steps, move.run, now, is_by_itself=False)
     for effect in move.effects:
         if isinstance(effect, EndStep):
             doing = Doing(session, hub, policy, run, steps[effect.position], now)
@@ -91,7 +91,7 @@ def retry_run(session: Session, run_id: str, *, by: str, now: datetime) -> Autom
     current = again.current
     if current is not None:
         steps[current.position].content_sha256 = ""
-    save_run(session, run, steps, again, now)
+    save_run(session, run, steps, again, now, is_by_itself=False)
     note(session, run, "automation_retried", f"{run.id} of {run.policy} is tried again by {by}", now)
     return run
 

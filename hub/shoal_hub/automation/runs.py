@@ -117,9 +117,24 @@ def _needed(session: Session, run: AutomationRun, step: StepView, policy: Policy
 
 
 def save_run(
-    session: Session, run: AutomationRun, steps: Sequence[AutomationStep], view: RunView, now: datetime
+    session: Session,
+    run: AutomationRun,
+    steps: Sequence[AutomationStep],
+    view: RunView,
+    now: datetime,
+    *,
+    is_by_itself: bool = True,
 ) -> None:
-    """Write back what has changed of a run, and tell of it."""
+    """Write back what has changed of a run, and tell of it.
+
+    Args:
+        session: An open transaction.
+        run: Its row.
+        steps: Its steps' rows.
+        view: What it is to be.
+        now: The clock.
+        is_by_itself: Whether the hub does it, which is audited here; a person's request is audited as such.
+    """
     changed = []
     for row, step in zip(steps, view.steps, strict=True):
         if row.state != step.state or row.attempt != step.attempt:
@@ -131,23 +146,23 @@ def save_run(
     run.state, run.candidate, run.reason, run.ended_at = view.state, view.candidate, view.reason, view.ended_at
     session.add(run)
     for row, was, step in changed:
-        _tell_step(session, run, row, was, step, now)
+        reason = str(step.result.get("reason") or (step.result.get("verdict") or {}).get("reason") or step.why)
+        text = f"{run.id} of {run.policy}: {row.kind} is {step.state}" + (f": {reason}" if reason else "")
+        note(session, run, "automation_step", text, now, _SEVERE.get(step.state, "info"))
+        if is_by_itself:
+            _record_step(session, run, row, was, step, reason)
     if run.state != before and run.state not in OPEN:
         text = f"{run.id} of {run.policy} {run.state}: {run.reason}"
         note(session, run, f"automation_run_{run.state}", text, now, _SEVERE.get(run.state, "info"))
     announce(session, "automation")
 
 
-def _tell_step(
-    session: Session, run: AutomationRun, row: AutomationStep, was: str, step: StepView, now: datetime
+def _record_step(
+    session: Session, run: AutomationRun, row: AutomationStep, was: str, step: StepView, reason: str
 ) -> None:
-    reason = str(step.result.get("reason") or (step.result.get("verdict") or {}).get("reason") or step.why)
-    text = f"{run.id} of {run.policy}: {row.kind} is {step.state}" + (f": {reason}" if reason else "")
-    note(session, run, "automation_step", text[:1000], now, _SEVERE.get(step.state, "info"))
-    after: dict[str, Any] = {"step": row.position, "kind": row.kind, "state": step.state, "links": row.links}
-    before = {"step": row.position, "state": was}
-    actor = Actor.system(actor_name(run.policy))
-    record(session, actor, "automation.step", subject_of(run.id), before, after | {"reason": reason[:500]})
+    before: dict[str, Any] = {"step": row.position, "state": was}
+    after = {"step": row.position, "kind": row.kind, "state": step.state, "links": row.links, "reason": reason[:500]}
+    record(session, Actor.system(actor_name(run.policy)), "automation.step", subject_of(run.id), before, after)
 
 
 def note(

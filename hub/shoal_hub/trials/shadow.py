@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from shoal_contract.telemetry import LATENCY_EDGES_MS, ShadowWindow
 from shoal_hub.database import announce
@@ -25,15 +25,7 @@ def take_shadow_window(session: Session, device_id: str, window: ShadowWindow, n
     placed = session.get(TrialDevice, (window.trial, device_id)) if trial is not None else None
     reason = _misfit(trial, placed, window)
     if trial is None or reason:
-        record_event(
-            session,
-            "window_quarantined",
-            f"reading a window in shadow of trial {window.trial}: {reason}",
-            subject=owner_of(window.trial),
-            device_id=device_id,
-            severity="warning",
-            at=now,
-        )
+        _set_aside(session, device_id, window, reason, now)
         return
     row = ShadowRow(
         trial_id=trial.id,
@@ -51,9 +43,34 @@ def take_shadow_window(session: Session, device_id: str, window: ShadowWindow, n
     )
     if _is_known(session, row):
         return
+    if _labelled_beyond_compared(session, row):
+        _set_aside(session, device_id, window, "more labels came than samples were compared", now)
+        return
     row.examples = _examples(session, trial, window)
     session.add(row)
     announce(session, "trials")
+
+
+def _set_aside(session: Session, device_id: str, window: ShadowWindow, reason: str, now: datetime) -> None:
+    record_event(
+        session,
+        "window_quarantined",
+        f"reading a window in shadow of trial {window.trial}: {reason}",
+        subject=owner_of(window.trial),
+        device_id=device_id,
+        severity="warning",
+        at=now,
+    )
+
+
+def _labelled_beyond_compared(session: Session, row: ShadowRow) -> bool:
+    """Whether a device would have more labels in a trial than samples: they may come later, and only once each."""
+    if not row.labelled:
+        return False
+    wanted = select(func.coalesce(func.sum(ShadowRow.compared), 0), func.coalesce(func.sum(ShadowRow.labelled), 0))
+    mine = wanted.where(ShadowRow.trial_id == row.trial_id, ShadowRow.device_id == row.device_id)
+    compared, labelled = session.exec(mine).one()
+    return int(labelled) + row.labelled > int(compared) + row.compared
 
 
 def _misfit(trial: Trial | None, placed: TrialDevice | None, window: ShadowWindow) -> str:
