@@ -202,6 +202,11 @@ def test_a_shift_on_a_third_of_the_fleet_is_seen_learnt_on_devices_proved_rolled
         loop.tell,
     )
 
+    [begun] = until(client.automation.runs, bool, loop.tell)
+    until(lambda: client.automation.run(begun.id).step, lambda step: step == "federated", loop.tell)
+    until(client.federated.list, bool, loop.tell)
+    loop.fleet.hub.kill("controller")
+
     run = loop.ended_run()
     assert run.state == "succeeded", [(one.kind, one.state, one.result) for one in run.steps]
     steps = {one.kind: one for one in run.steps}
@@ -211,6 +216,7 @@ def test_a_shift_on_a_third_of_the_fleet_is_seen_learnt_on_devices_proved_rolled
     assert run.trigger["conditions"][0]["facts"]["devices"] == [yard]
     assert run.trigger["conditions"][0]["facts"]["signals"] == [signal.id]
 
+    assert len(client.federated.list()) == 1, "the controller was killed meanwhile, and nothing is done twice"
     federated = client.federated.show(steps["federated"].links["federated_run"])
     assert (federated.state, len(federated.history), federated.created_by) == ("succeeded", 3, "automation/learn-drift")
     assert [entry["trained"] for entry in federated.history] == [3, 3, 3]

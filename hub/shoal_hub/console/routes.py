@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 from fastapi.staticfiles import StaticFiles
 
 from shoal_contract.ledger import month_of
-from shoal_hub.console import account_routes, login_routes, rollout_routes
+from shoal_hub.console import account_routes, automation_routes, login_routes, rollout_routes
 from shoal_hub.console.pages import log_in_again, render
 from shoal_hub.console.visitors import Visitor, may_read
 from shoal_hub.context import HubContext
@@ -24,7 +24,13 @@ from shoal_hub.settings import Settings
 from shoal_hub.traffic.ledger import ledger_of
 
 router = APIRouter(include_in_schema=False)
-console_routers: Final = (router, rollout_routes.router, login_routes.router, account_routes.router)
+console_routers: Final = (
+    router,
+    rollout_routes.router,
+    automation_routes.router,
+    login_routes.router,
+    account_routes.router,
+)
 
 _ROLLOUTS: Final = 20
 _LEDGER_ROWS: Final = 1000

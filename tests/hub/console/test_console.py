@@ -24,6 +24,8 @@ PARTS = [
     "/console/rollouts",
     "/console/rollouts/r-abcdefgh",
     "/console/ledger",
+    "/console/automation",
+    "/console/automation/runs/au-abcdefgh",
     "/console/stream",
 ]
 
@@ -35,7 +37,7 @@ def add_device(hub: HubContext, **columns: Any) -> None:
 
 
 def test_a_stranger_is_sent_to_the_form_and_sees_nothing(browser: TestClient) -> None:
-    for page in ("/", "/rollouts/r-abcdefgh"):
+    for page in ("/", "/rollouts/r-abcdefgh", "/automation/runs/au-abcdefgh"):
         assert browser.get(page).headers["location"] == "/login"
     for part in PARTS:
         response = browser.get(part)
@@ -44,7 +46,7 @@ def test_a_stranger_is_sent_to_the_form_and_sees_nothing(browser: TestClient) ->
 
 
 def test_a_page_runs_only_what_the_hub_serves(visitor: TestClient) -> None:
-    for path in ("/", "/account", "/console/devices", "/rollouts/r-abcdefgh"):
+    for path in ("/", "/account", "/console/devices", "/rollouts/r-abcdefgh", "/automation/runs/au-abcdefgh"):
         answer = visitor.get(path)
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy
