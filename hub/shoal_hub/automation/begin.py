@@ -43,9 +43,6 @@ from shoal_hub.rollouts.tables import Rollout
 from shoal_hub.trials.public import TrialRequest
 from shoal_hub.trials.start import start_trial
 
-_LOOK_BACK = timedelta(minutes=15)
-"""Before a signal is raised its windows have come already."""
-
 
 @dataclass(frozen=True)
 class Begun:
@@ -244,10 +241,27 @@ def _trial(doing: Doing, body: TrialStep) -> Begun:
 def _roll_out(doing: Doing, body: RollOutStep) -> Begun:
     plan = body.model_dump(mode="json", include=set(RolloutPlan.model_fields))
     candidate = doing.candidate
+    _check_champion(doing)
     request = RolloutRequest.model_validate(plan | {"model": doing.run.model, "version": str(candidate.number)})
     learnt = _learn(doing) if body.learns_drift else {}
     rollout = start_request(doing.session, starter_of(doing.hub), request, by=doing.by)
     return Begun({"rollout": rollout.id} | learnt.get("links", {}), {"waves": rollout.waves} | learnt.get("result", {}))
+
+
+def _check_champion(doing: Doing) -> None:
+    """See that the candidate would take the place of the version that it was held against.
+
+    Raises:
+        ConflictError: Another version serves by now.
+    """
+    served = served_versions(doing.session, doing.run.model)
+    number = max(served, key=lambda one: (served[one], one), default=doing.run.champion)
+    if number != doing.run.champion:
+        raise ConflictError(
+            f"rolling out version {doing.run.candidate} of {doing.run.model}: version {number} serves most devices by "
+            f"now, and the candidate was made from and held against version {doing.run.champion}",
+            "have the policy begin anew, from the version that serves",
+        )
 
 
 def _learn(doing: Doing) -> dict[str, dict[str, Any]]:
@@ -261,7 +275,7 @@ def _learn(doing: Doing) -> dict[str, dict[str, Any]]:
         seen_by=doing.run.champion,
         version=doing.candidate.number,
         devices=sorted({device for facts in drifted for device in facts["devices"]}),
-        since=doing.run.created_at - _LOOK_BACK,
+        since=captured_since(doing, timedelta(0)),
         min_samples=THRESHOLDS.min_samples,
         by=doing.by,
         now=doing.now,

@@ -48,6 +48,7 @@ from shoal_hub.automation.step_facts import end_step, read_step
 from shoal_hub.automation.tables import AutomationRun, AutomationStep, DecisionRow, PolicyRow
 from shoal_hub.bulk import Query
 from shoal_hub.context import HubContext
+from shoal_hub.controller.election import FencedError
 from shoal_hub.database import is_one_of
 from shoal_hub.errors import HubError
 
@@ -121,7 +122,9 @@ class Automation:
         for row in rows:
             try:
                 begun += self._look_at(row.name, now)
-            except (SQLAlchemyError, ValueError):
+            except FencedError:
+                raise
+            except (SQLAlchemyError, HubError, ValueError):
                 log.exception("looking at the policy %s failed; it is looked at again", row.name)
         return begun
 
@@ -157,7 +160,9 @@ class Automation:
                 try:
                     if not move_run(self._hub, run_id, now):
                         break
-                except (SQLAlchemyError, OSError):
+                except FencedError:
+                    raise
+                except (SQLAlchemyError, HubError, OSError, ValueError):
                     log.exception("moving the run %s on failed; it is tried again", run_id)
                     break
                 moves += 1

@@ -5,19 +5,26 @@ from datetime import timedelta
 import pytest
 from sqlmodel import select
 from tests.hub.audit.trail import read
-from tests.hub.automation.loops import BAD, GOOD, MODEL, Loop, principal
+from tests.hub.automation.loops import BAD, GOOD, MODEL, TARGET, Loop, principal, with_trainer
 from tests.hub.automation.policies import DRIFT, LEARN, TELL
+from tests.hub.captures.samples import add_capture
+from tests.hub.registry.bundles import register_bundle
+from tests.simulators.rows import apply_reported, make_report
 
+from shoal_contract.reported import ModelReport, SlotReport
 from shoal_hub.alerts.channels import ChannelChange, put_channel
 from shoal_hub.alerts.tables import AlertDelivery
 from shoal_hub.alerts.targets import MqttTarget
 from shoal_hub.approvals.policy import set_policy as set_approval_policy
 from shoal_hub.automation.commands import approve_step, retry_run, stop_run
+from shoal_hub.automation.model_facts import past_runs
 from shoal_hub.automation.policies import switch_policy
 from shoal_hub.automation.runs import find_run
 from shoal_hub.automation.story import tell
 from shoal_hub.captures.tables import CaptureRequest
+from shoal_hub.devices.tables import Device
 from shoal_hub.errors import ConflictError, RefusedError
+from shoal_hub.federation.tables import RoundAnswer
 from shoal_hub.operators.roles import Role
 from shoal_hub.operators.tables import User
 from shoal_hub.rollouts.tables import Rollout
@@ -164,6 +171,69 @@ def test_a_person_stops_a_run_and_what_it_had_begun_is_taken_back(loop: Loop) ->
     assert (run.state, run.reason) == ("stopped", "stopped by ada")
     with loop.hub.database.transaction() as session, pytest.raises(ConflictError, match="it has stopped"):
         stop_run(session, loop.hub, run.id, by="ada", now=loop.now)
+
+
+def test_a_candidate_that_was_held_against_another_version_than_serves_by_now_is_not_rolled_out(loop: Loop) -> None:
+    loop.set(guards=HOLD_UP)
+    loop.drift()
+    loop.step()
+    loop.end_federated()
+    loop.step()
+    with loop.hub.database.transaction() as session:
+        for row in session.exec(select(Device)).all():
+            slot = SlotReport(version=2, target=TARGET, sha256="0" * 64, state="good")
+            report = make_report(sequence=99, models={MODEL: ModelReport(active=slot)})
+            assert apply_reported(session, row.id, report, loop.now)
+    loop.end_job("compress")
+    loop.step()
+    [run] = loop.runs()
+    assert run.state == "failed"
+    assert "version 2 serves most devices by now" in run.reason
+    with loop.hub.database.session() as session:
+        assert session.exec(select(Rollout)).all() == []
+
+
+def test_retraining_at_the_hub_makes_the_candidate(loop: Loop) -> None:
+    loop.set(then=[{"kind": "retrain", "min_labelled": 10}, *LEARN[1:]], when={"kind": "data_volume", "min_samples": 1})
+    with loop.hub.database.transaction() as session:
+        add_capture(
+            session,
+            loop.hub.artifacts,
+            loop.devices[0],
+            model=MODEL,
+            at=loop.now,
+            received_at=loop.now + timedelta(seconds=1),
+        )
+    loop.step()
+    [job] = loop.jobs("train")
+    assert (job.params["version"], job.created_by) == (1, "automation/learn")
+    assert job.params["captured_since"] == (loop.now - timedelta(days=7)).isoformat()
+    register_bundle(loop.hub, with_trainer(loop.folder / "trained", seed=3))
+    loop.end_job("train", {"model": MODEL, "version": 2, "samples": 40, "captured": 40})
+    loop.step()
+    assert loop.runs()[0].candidate == 2
+    assert loop.states() == [("retrain", "done"), ("recompress", "working")]
+    assert "trained on 40 samples, 40 of them captured: version 2" in loop.steps()[0].result["reason"]
+
+
+def test_rounds_and_the_minutes_that_devices_trained_count_against_the_budget(loop: Loop) -> None:
+    guards = HOLD_UP | {"cool_down_s": 0, "budget": {"device_minutes": 5}}
+    policy = loop.set(then=LEARN[:1], guards=guards)
+    loop.drift()
+    loop.step()
+    [federated] = loop.federated()
+    with loop.hub.database.transaction() as session:
+        for number, device_id in enumerate(loop.devices, 1):
+            answer = {"outcome": "trained", "duration_s": 120.0, "received_at": loop.now}
+            session.add(RoundAnswer(run=federated.id, round=number, device_id=device_id, **answer))
+    loop.end_federated()
+    loop.step()
+    with loop.hub.database.session() as session:
+        [past] = past_runs(session, policy, loop.now)
+    assert (past.rounds, past.device_minutes) == (2, 6.0)
+    loop.step(600)
+    assert len(loop.runs()) == 1
+    assert "6.0 device-minutes of 5" in loop.decisions()[-1].decision["reason"]
 
 
 def test_a_rollout_that_is_aborted_fails_the_run(loop: Loop) -> None:
