@@ -95,6 +95,7 @@ def test_a_thousand_windows_without_a_shift_begin_no_run(stream: Stream) -> None
     assert {one.policy for one in loop.decisions()} == set(POLICIES)
 
 
+@pytest.mark.slow
 def test_the_same_stream_with_a_shift_on_one_device_begins_a_run_of_each_policy(stream: Stream) -> None:
     loop = stream.loop
     for _ in range(40):
