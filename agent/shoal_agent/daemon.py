@@ -277,10 +277,10 @@ class Agent:
         self._guard.on_refused = inference.statistics.note_refused
         neighbours = Neighbours(inference, self._identity, self._now, settings.handover)
         self._site.hand_over = neighbours.converge
-        labels = label_routes(self._monitor, self._capture.note_labels if self._capture is not None else None)
-        routes = [*hold_routes(self._hold), *labels, *self._metrics(inference, neighbours)]
+        listeners = [one.note_labels for one in (self._shadow, self._capture) if one is not None]
+        routes = [*hold_routes(self._hold), *label_routes(self._monitor, *listeners), *memory_routes(self._residency)]
+        routes += self._metrics(inference, neighbours)
         routes += [*feature_routes(self._pipelines), *stream_routes(self._stream, self._server)]
-        routes += memory_routes(self._residency)
         opening = Opening(settings.places, settings.endpoint, settings.data_dir, self.device_id)
         repository = DeviceRepository(self._server, self._residency) if settings.memory.may_control else None
         entity = partial(read_entity, self._pipelines)

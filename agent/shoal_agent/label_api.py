@@ -94,12 +94,12 @@ class _Feedback(_Known):
         return Truth(labels, values, self.metrics)
 
 
-def label_routes(monitor: Monitor, on_labels: Callable[[str, str, Sequence[int]], None] | None = None) -> list[Route]:
+def label_routes(monitor: Monitor, *on_labels: Callable[[str, str, Sequence[int]], None]) -> list[Route]:
     """Return the routes by which programs on this device tell true labels.
 
     Args:
         monitor: Counts them.
-        on_labels: Called with the model, the answer's id and the labels that were counted.
+        on_labels: Each is called with the model, the answer's id and the labels that were counted.
     """
 
     def count(model: str | None, answer_id: str, told: _Known) -> Labelled:
@@ -108,8 +108,9 @@ def label_routes(monitor: Monitor, on_labels: Callable[[str, str, Sequence[int]]
             counted = monitor.tell(model, answer_id, truth, told.version)
         except LabelError as error:
             raise RequestError(str(error), _STATUS[error.fate], error.remedy) from error
-        if on_labels is not None and truth.labels is not None:
-            on_labels(counted.model, answer_id, truth.labels)
+        if truth.labels is not None:
+            for tell in on_labels:
+                tell(counted.model, answer_id, truth.labels)
         return counted
 
     def answer(request: Request) -> Response:

@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from shoal_client.alerts import Alerts
 from shoal_client.audit import Audit
+from shoal_client.automation import Automation
 from shoal_client.batches import Batches
 from shoal_client.captures import Captures
 from shoal_client.compositions import Compositions
@@ -77,6 +78,7 @@ class ShoalClient:
         self.operator_tokens = OperatorTokens(self._transport)
         self.approvals = Approvals(self._transport)
         self.audit = Audit(self._transport)
+        self.automation = Automation(self._transport)
 
     @classmethod
     def from_profile(cls, profile: Profile | None = None) -> Self:

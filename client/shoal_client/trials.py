@@ -79,6 +79,10 @@ class ShadowResult(Value):
     errors: int
     skipped: int
     p95_ms: float | None
+    labelled: int = 0
+    """Compared samples whose true label came back; both accuracies are on these."""
+    accuracy: float | None = None
+    against_accuracy: float | None = None
 
 
 class HardExample(Value):

@@ -189,6 +189,12 @@ class ShadowWindow(WireMessage):
     skipped: Count
     latency: tuple[Count, ...] = Field(max_length=64)
     """Of the candidate's runs, over `LATENCY_EDGES_MS`; without reading the request and writing the answer."""
+    labelled: Count = 0
+    """Compared samples whose true label has come back, also those that were compared in an earlier window."""
+    correct: Count = 0
+    """Of these, the ones that the candidate predicted right."""
+    against_correct: Count = 0
+    """And those that the version that serves predicted right."""
     examples: tuple[HardExample, ...] = Field(default=(), max_length=16)
 
 

@@ -13,6 +13,7 @@ from shoal_hub.alerts import routes as alert_routes
 from shoal_hub.approvals import routes as approval_routes
 from shoal_hub.audit import routes as audit_routes
 from shoal_hub.audit.requests import AuditedRequests, watch_request
+from shoal_hub.automation import routes as automation_routes
 from shoal_hub.batches import routes as batch_routes
 from shoal_hub.captures import routes as capture_routes
 from shoal_hub.compositions import routes as composition_routes
@@ -133,6 +134,7 @@ def _api() -> APIRouter:
         drift_history_routes,
         alert_channel_routes,  # before the routes that take an alert's id where these have a word
         alert_routes,
+        automation_routes,
     ):
         api.include_router(module.router)
     for module in (approval_routes, job_routes, event_routes, operator_routes, audit_routes, trust_routes):

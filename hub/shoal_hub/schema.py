@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 import shoal_hub.alerts.tables
 import shoal_hub.approvals.tables
 import shoal_hub.audit.tables
+import shoal_hub.automation.tables
 import shoal_hub.batches.tables
 import shoal_hub.captures.tables
 import shoal_hub.compositions.tables
@@ -22,6 +23,7 @@ import shoal_hub.features.tables
 import shoal_hub.federation.tables
 import shoal_hub.gates.tables
 import shoal_hub.jobs.tables
+import shoal_hub.monitoring.accepted
 import shoal_hub.monitoring.tables
 import shoal_hub.operators.tables
 import shoal_hub.registry.cost_tables

@@ -142,6 +142,14 @@ class Settings(AlertSettings, HistorySettings, ObserveSettings):
         gt=0,
         le=3600,
     )
+    automation_every_s: float = _setting(
+        "SHOAL_AUTOMATION_EVERY_S",
+        15.0,
+        "s",
+        "How often policies are looked at; where that takes long, less often.",
+        ge=0.1,
+        le=300,
+    )
     desired_life_s: float = _setting(
         "SHOAL_DESIRED_LIFE_S", 30 * 86_400.0, "s", "How long a device may start to act on a desired state.", ge=60
     )

@@ -87,6 +87,9 @@ def shadow_window(outbox: OutboxPosition) -> ShadowWindow:
         errors=1,
         skipped=2,
         latency=(0, 0, 4, 90, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        labelled=20,
+        correct=19,
+        against_correct=17,
         examples=(
             HardExample(data="AACAPwAAAAA=", label=0, candidate_label=1, confidence=0.51, candidate_confidence=0.75),
         ),

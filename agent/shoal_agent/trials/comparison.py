@@ -7,7 +7,8 @@ import heapq
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -29,6 +30,10 @@ BURST_S: Final = 1.0
 _EXAMPLE_BYTES: Final = MAX_EXAMPLE_CHARS * 3 // 4
 _WINDOW_EXAMPLE_CHARS: Final = 64 * 1024
 """Of all examples of one window."""
+MAX_LABELS_WAITING: Final = 1024
+"""Requests whose labels are waited for, and as many labels of requests that the candidate has not seen yet."""
+_MAX_SAMPLES_EACH: Final = 64
+"""A request of more samples is compared, and its labels are not waited for."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Comparison:
         self._monotonic = monotonic
         self._on_different = on_different
         self._lock = threading.Lock()
+        self._chosen: OrderedDict[str, tuple[list[int], list[int]]] = OrderedDict()
+        self._told: OrderedDict[str, Sequence[int]] = OrderedDict()
         self._budget_s, self._budget_at_s = BURST_S, monotonic()
         self._begin()
 
@@ -106,6 +113,22 @@ class Comparison:
             self._latency[bisect_right(LATENCY_EDGES_MS, spent_s * 1000)] += 1
             self._compare(candidate, seen, outputs)
 
+    def label(self, answer_id: str, labels: Sequence[int]) -> None:
+        """Count the true labels of a request for both versions; those that come before the candidate ran wait for it.
+
+        Args:
+            answer_id: What its answer is called.
+            labels: The true label of each of its samples.
+        """
+        with self._lock:
+            chosen = self._chosen.pop(answer_id, None)
+            if chosen is not None:
+                self._count_labels(chosen, labels)
+            elif answer_id and len(labels) <= _MAX_SAMPLES_EACH:
+                self._told[answer_id] = labels
+                while len(self._told) > MAX_LABELS_WAITING:
+                    self._told.popitem(last=False)
+
     def finish(self) -> ShadowWindow:
         """Return what was counted, and begin anew."""
         with self._lock:
@@ -122,6 +145,9 @@ class Comparison:
                 errors=self.errors,
                 skipped=self.skipped,
                 latency=tuple(self._latency.tolist()),
+                labelled=self.labelled,
+                correct=self.correct,
+                against_correct=self.against_correct,
                 examples=tuple(example for _, _, example in sorted(self._examples, key=lambda one: -one[0])),
             )
             self._begin()
@@ -132,9 +158,15 @@ class Comparison:
         """Requests since `started_at` that it saw or skipped."""
         return int(self._latency.sum()) + self.errors + self.skipped
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to tell: requests, or labels of earlier ones."""
+        return self.requests > 0 or self.labelled > 0
+
     def _begin(self) -> None:
         self.started_at = self._now()
         self.compared = self.disagreed = self.errors = self.skipped = 0
+        self.labelled = self.correct = self.against_correct = 0
         self._latency: NDArray[np.int64] = np.zeros(len(LATENCY_EDGES_MS) + 1, dtype=np.int64)
         self._examples: list[tuple[float, int, HardExample]] = []
         self._example_chars = 0
@@ -152,9 +184,30 @@ class Comparison:
         if differing.size:
             self._on_different(seen, differing)
         self.compared, self.disagreed = self.compared + len(labels), self.disagreed + len(differing)
+        self._await_labels(seen.answer_id, labels, others)
         for index in differing[: self._most_examples]:
             row, other = mine[index], theirs[index]
             self._keep(rows[index], int(labels[index]), int(others[index]), float(row.max()), float(other.max()))
+
+    def _await_labels(self, answer_id: str, labels: NDArray[np.int64], others: NDArray[np.int64]) -> None:
+        """Remember what both chose until the labels come, or count them if they have come."""
+        if not answer_id or len(labels) > _MAX_SAMPLES_EACH:
+            return
+        chosen = (labels.tolist(), others.tolist())
+        told = self._told.pop(answer_id, None)
+        if told is not None:
+            self._count_labels(chosen, told)
+            return
+        self._chosen[answer_id] = chosen
+        while len(self._chosen) > MAX_LABELS_WAITING:
+            self._chosen.popitem(last=False)
+
+    def _count_labels(self, chosen: tuple[list[int], list[int]], labels: Sequence[int]) -> None:
+        if len(labels) != len(chosen[0]):
+            return
+        self.labelled += len(labels)
+        self.against_correct += sum(one == label for one, label in zip(chosen[0], labels, strict=True))
+        self.correct += sum(one == label for one, label in zip(chosen[1], labels, strict=True))
 
     def _keep(self, row: NDArray[np.float32], label: int, other: int, confidence: float, others: float) -> None:
         """Keep the examples of which the candidate was surest: they tell most about what has changed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from logging import getLogger
@@ -93,6 +93,12 @@ class Shadow:
         """Show the monitor a request that got an error; there is no answer to compare."""
         self._watched.observe_error(served, misfit)
 
+    def note_labels(self, model: str, answer_id: str, labels: Sequence[int]) -> None:
+        """Count true labels that came back for both versions of a trial in shadow."""
+        comparison = self._comparisons.get(model)
+        if comparison is not None:
+            comparison.label(answer_id, labels)
+
     async def run(self) -> None:
         """Run candidates on what waits, one request at a time, for ever."""
         await self._waiting.each(self._run_one)
@@ -103,7 +109,7 @@ class Shadow:
         for comparison in list(self._comparisons.values()):
             age_s = (now - comparison.started_at).total_seconds()
             is_full = comparison.requests >= config.window_requests
-            if comparison.requests and (is_full or age_s >= config.window_s):
+            if comparison.has_news and (is_full or age_s >= config.window_s):
                 finished.append(comparison.finish())
         return finished
 

@@ -12,6 +12,7 @@ from shoal_hub.cli import (
     argument_help,
     audit,
     authority,
+    automation,
     batch,
     captures,
     compositions,
@@ -76,6 +77,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(federated.app, name="federated")
 app.add_typer(drift_app, name="drift")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(automation.app, name="automation")
 app.add_typer(audit.app, name="audit")
 app.command(epilog="Example: shoal serve --model iris@production --workers 4")(serve)
 app.command(epilog="Example: shoal events --follow")(events)

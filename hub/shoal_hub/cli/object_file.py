@@ -1,17 +1,25 @@
-"""Reads what operators write in files: an object of JSON, or of TOML."""
+"""Reads what operators write in files: an object of JSON, of TOML or of YAML."""
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import tomllib
+import yaml
 
 from shoal_client import ClientError
 
+_FORMS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
+    ".toml": ("TOML", tomllib.loads),
+    ".yaml": ("YAML", yaml.safe_load),
+    ".yml": ("YAML", yaml.safe_load),
+}
+
 
 def read_object(file: Path, guide: str) -> dict[str, Any]:
-    """Return what a file says: TOML where it ends in `.toml`, else JSON; `-` is standard input, of JSON.
+    """Return what a file says: TOML or YAML where it ends so, else JSON; `-` is standard input, of JSON.
 
     Args:
         file: The file.
@@ -20,12 +28,11 @@ def read_object(file: Path, guide: str) -> dict[str, Any]:
     Raises:
         ClientError: It can not be read as that, or is no object.
     """
-    is_toml = file.suffix == ".toml"
+    form, read = _FORMS.get(file.suffix, ("JSON", json.loads))
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        body = tomllib.loads(text) if is_toml else json.loads(text)
-    except ValueError as error:
-        form = "TOML" if is_toml else "JSON"
+        body = read(text)
+    except (ValueError, yaml.YAMLError) as error:
         raise ClientError(f"reading {file}: {error}", f"give a file of {form}, see the guide on {guide}") from error
     if not isinstance(body, dict):
         raise ClientError(

@@ -130,7 +130,11 @@ def _results(trial: TrialDetail) -> list[str | Table]:
         if found.disagreement_rate is not None and found.low is not None and found.high is not None:
             rate = f"{found.disagreement_rate:.2%} disagree (95 %: {found.low:.2%} to {found.high:.2%})"
         more = f"{found.errors} errors, {found.skipped} skipped, p95 {_ms(found.p95_ms)}"
-        return [f"{found.compared} compared on {found.devices} devices: {rate}; {more}"]
+        lines: list[str | Table] = [f"{found.compared} compared on {found.devices} devices: {rate}; {more}"]
+        if found.accuracy is not None and found.against_accuracy is not None:
+            both = f"{found.accuracy:.2%} against {found.against_accuracy:.2%} of the version that serves"
+            lines.append(f"accuracy {both}, on {found.labelled} labelled samples")
+        return lines
     drawn = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("ARM", "VERSION", "DEVICES", "REQUESTS", "ERRORS", "P50", "P95", "CONFIDENCE", "ACCURACY"):
         drawn.add_column(column)

@@ -9,7 +9,14 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 from fastapi.staticfiles import StaticFiles
 
 from shoal_contract.ledger import month_of
-from shoal_hub.console import account_routes, drift_routes, login_routes, performance_routes, rollout_routes
+from shoal_hub.console import (
+    account_routes,
+    automation_routes,
+    drift_routes,
+    login_routes,
+    performance_routes,
+    rollout_routes,
+)
 from shoal_hub.console.pages import log_in_again, render
 from shoal_hub.console.visitors import Visitor, may_read
 from shoal_hub.context import HubContext
@@ -29,6 +36,7 @@ console_routers: Final = (
     rollout_routes.router,
     performance_routes.router,
     drift_routes.router,
+    automation_routes.router,
     login_routes.router,
     account_routes.router,
 )

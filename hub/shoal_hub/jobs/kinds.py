@@ -12,7 +12,9 @@ from shoal_hub.jobs.work import JobWork
 KINDS: Final = {
     "compress": "shoal_hub.registry.compress",
     "delta": "shoal_hub.transfer.make_delta",
+    "evaluate": "shoal_hub.automation.evaluate",
     "federated": "shoal_hub.federation.run",
+    "train": "shoal_hub.automation.train",
 }
 WAITING_KINDS: Final = frozenset({"federated"})
 """Jobs that mostly wait for devices: they start at once, whatever else runs."""

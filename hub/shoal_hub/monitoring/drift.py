@@ -16,6 +16,7 @@ from shoal_hub.database import JsonText, UtcDateTime, announce
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
+from shoal_hub.monitoring.accepted import is_accepted
 from shoal_hub.monitoring.baselines import Known
 from shoal_hub.monitoring.describe import describe, moved_embedding
 from shoal_hub.monitoring.new_window import NewWindow
@@ -37,7 +38,7 @@ class Look(NamedTuple):
     window: Histogram
 
 
-class _Recent(NamedTuple):
+class RecentWindow(NamedTuple):
     """A window that was counted lately; `samples` are those that its counts tell of."""
 
     samples: int
@@ -70,8 +71,8 @@ class Signals:
         self._session = session
         self._now = now
         self._active: dict[tuple[str, int], DriftSignal | None] = {}
-        self._recent: dict[tuple[str, str, int], list[_Recent]] = {}
-        self._new: dict[tuple[str, str, int], list[_Recent]] = {}
+        self._recent: dict[tuple[str, str, int], list[RecentWindow]] = {}
+        self._new: dict[tuple[str, str, int], list[RecentWindow]] = {}
 
     def update(self, row: NewWindow, known: Known, *, is_tested: bool, may_raise: bool) -> DriftSignal | None:
         """Look at one device's recent windows and bring the version's signal up to date; return it if one is active.
@@ -98,7 +99,11 @@ class Signals:
         look = look_at([Packed(one.features, one.missing) for one in chosen], known.reference, categorical)
         if not look.verdict.is_tested:
             return active
-        if look.verdict.is_raised and serves(session.get(Device, device_id), model, version):
+        limits = thresholds_of(known.reference)
+        is_raised = look.verdict.is_raised and not is_accepted(
+            session, model, version, look.window, limits, categorical
+        )
+        if is_raised and serves(session.get(Device, device_id), model, version):
             signal = active or _raise(session, device_id, model, version, self._now)
             _note(signal, device_id, look, self._now)
             leading = look.verdict.leading[:NAMED_FEATURES]
@@ -110,7 +115,7 @@ class Signals:
             return signal
         if active is None:
             return None
-        return self._lift(active, device_id) if not look.verdict.is_raised else active
+        return self._lift(active, device_id) if not is_raised else active
 
     def _lift(self, active: DriftSignal, device_id: str) -> DriftSignal | None:
         message = f"inputs of {active.model} version {active.version} look like the baseline again"
@@ -129,31 +134,42 @@ class Signals:
             self._active[model, version] = self._session.exec(wanted).first()
         return self._active[model, version]
 
-    def _chosen(self, row: NewWindow) -> list[_Recent]:
+    def _chosen(self, row: NewWindow) -> list[RecentWindow]:
         """Return the newest windows that together have enough samples: older ones would only blur a change."""
         stream = (row.device_id, row.model, row.version)
-        mine = _Recent(row.samples - row.unsketched, row.features, row.missing, row.embedding)
+        mine = RecentWindow(row.samples - row.unsketched, row.features, row.missing, row.embedding)
         counts = mine.samples > 0 and row.ended_at > self._now - LOOKBACK  # labels come in windows without any, too
         if counts:
             self._new.setdefault(stream, []).append(mine)
             if mine.samples >= THRESHOLDS.min_samples:
                 return [mine]
-        chosen, samples = [], 0
-        for one in self._newest_first(stream):
-            chosen.append(one)
-            samples += one.samples
-            if samples >= THRESHOLDS.min_samples:
-                break
-        return chosen
+        return newest_enough(self._newest_first(stream))
 
-    def _newest_first(self, stream: tuple[str, str, int]) -> list[_Recent]:
+    def _newest_first(self, stream: tuple[str, str, int]) -> list[RecentWindow]:
         """Return what is stored of a stream, and what is new of it, as many as are looked at."""
         if stream not in self._recent:
             device_id, model, version = stream
             since = self._now - LOOKBACK
             rows = _STORED.rows(self._session, device_id=device_id, model=model, version=version, since=since)
-            self._recent[stream] = [_Recent(*row) for row in rows]
+            self._recent[stream] = [RecentWindow(*row) for row in rows]
         return [*reversed(self._new.get(stream, ())), *self._recent[stream]][:LOOKBACK_WINDOWS]
+
+
+def recent_windows(session: Session, device_id: str, model: str, version: int, now: datetime) -> list[Packed]:
+    """Return the counts of a device's newest windows of a version, as many as a verdict looks at."""
+    rows = _STORED.rows(session, device_id=device_id, model=model, version=version, since=now - LOOKBACK)
+    return [Packed(one.features, one.missing) for one in newest_enough([RecentWindow(*row) for row in rows])]
+
+
+def newest_enough(newest_first: Sequence[RecentWindow]) -> list[RecentWindow]:
+    """Return the newest windows that together have enough samples: older ones would only blur a change."""
+    chosen, samples = [], 0
+    for one in newest_first:
+        chosen.append(one)
+        samples += one.samples
+        if samples >= THRESHOLDS.min_samples:
+            break
+    return chosen
 
 
 def _told(embedding: Mapping[str, Any] | JsonText | None) -> Mapping[str, Any] | None:

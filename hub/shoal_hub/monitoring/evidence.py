@@ -21,7 +21,9 @@ from shoal_hub.devices.matching import load_devices
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
-from shoal_hub.monitoring.drift import NAMED_FEATURES, serves
+from shoal_hub.monitoring.accepted import has_accepted, is_accepted
+from shoal_hub.monitoring.drift import NAMED_FEATURES, look_at, recent_windows, serves, thresholds_of
+from shoal_hub.monitoring.sketches import reference_of
 from shoal_hub.monitoring.tables import DeviceEvidence, DriftSignal
 from shoal_hub.registry.tables import Version
 from shoal_numerics.e_values import e_benjamini_hochberg
@@ -120,7 +122,7 @@ def _forget(session: Session, model: str, version: int, device_ids: Sequence[str
 def decide(session: Session, model: str, version: int, now: datetime) -> DriftSignal | None:
     """Raise, update or clear the controlled signal of a version; return it if it is active."""
     _take_news(session, model, version)
-    named = suffices(*_evidence(session, model, version))
+    named = _without_accepted(session, model, version, suffices(*_evidence(session, model, version)), now)
     wanted = select(DriftSignal).where(
         DriftSignal.model == model,
         DriftSignal.version == version,
@@ -133,6 +135,24 @@ def decide(session: Session, model: str, version: int, now: datetime) -> DriftSi
             _clear(session, active, now)
         return None
     return _raise(session, active, (model, version), named, now)
+
+
+def _without_accepted(
+    session: Session, model: str, version: int, named: Sequence[Named], now: datetime
+) -> Sequence[Named]:
+    """Return what is named on devices whose latest windows do not look like inputs that the version knows."""
+    if not named or not has_accepted(session, model, version):
+        return named
+    baseline = session.exec(select(Version.baseline).where(Version.model == model, Version.number == version)).one()
+    read = Baseline.model_validate(baseline)
+    reference, categorical = reference_of(read), [one.is_categorical for one in read.features]
+
+    def is_known(device_id: str) -> bool:
+        look = look_at(recent_windows(session, device_id, model, version, now), reference, categorical)
+        return is_accepted(session, model, version, look.window, thresholds_of(reference), categorical)
+
+    known = {device_id for device_id in {one.device_id for one in named} if is_known(device_id)}
+    return [one for one in named if one.device_id not in known]
 
 
 def _take_news(session: Session, model: str, version: int) -> None:

@@ -12,10 +12,12 @@ from shoal_hub.alerts.telling import Timing
 from shoal_hub.alerts.ways import ATTEMPT_S, Ways
 from shoal_hub.audit.anchor import AnchorFile, AuditSigner
 from shoal_hub.audit.webhook import Webhook
+from shoal_hub.automation.chore import Automation
 from shoal_hub.batches.prune import AnswerPruner
 from shoal_hub.broker.cut_off import CutOff
 from shoal_hub.broker.retained import clear_retained
 from shoal_hub.captures.kept import CapturePruner
+from shoal_hub.context import HubContext
 from shoal_hub.controller.election import Election
 from shoal_hub.controller.loop import Chore, Controller
 from shoal_hub.controller.revocations import Revocations
@@ -23,6 +25,7 @@ from shoal_hub.database import Database
 from shoal_hub.drift_history.prune import HistoryPruner
 from shoal_hub.drift_history.retention import Retention
 from shoal_hub.drift_history.roll_up import RollUp
+from shoal_hub.events.changes import ChangeFeed
 from shoal_hub.jobs.runner import JobRunner
 from shoal_hub.monitoring.evidence import EvidenceWatch
 from shoal_hub.processes.ready import mark_ready
@@ -55,11 +58,24 @@ def build_controller(
     )
     artifacts = ArtifactStore(settings.artifacts)
     grace = timedelta(seconds=settings.withdraw_grace_s)
+    director, version_keys, hub_trust = Director.open(trust), VersionKeys.open(trust), HubTrust.open(settings)
+    hub = HubContext(
+        settings,
+        database,
+        artifacts,
+        DeviceAuthority.open(trust),
+        director,  # the one that the controller has follow rotations
+        version_keys,
+        hub_trust,
+        ChangeFeed(),
+        lambda: (addresses.broker_host, addresses.broker_port),
+        addresses.api_url,
+    )
     controller = Controller(
         database,
-        Director.open(trust),
-        VersionKeys.open(trust),
-        HubTrust.open(settings),
+        director,
+        version_keys,
+        hub_trust,
         Election(database, settings.data / "run" / "controller.lock"),
         Transfers(database, artifacts, grace, settings.retained_budget_bytes),
         JobRunner(database, settings),
@@ -71,6 +87,7 @@ def build_controller(
             TracePruner(database, timedelta(seconds=settings.trace_life_s)),
             RollUp(database, settings),
             HistoryPruner(database, Retention.of(settings)),
+            Automation(hub, settings.automation_every_s),
             *build_alerts(settings, database, addresses),
             CapturePruner(database, artifacts, timedelta(seconds=settings.captures_retention_s)),
             AnswerPruner(database, artifacts, timedelta(seconds=settings.batch_answers_retention_s)),

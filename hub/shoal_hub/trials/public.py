@@ -131,6 +131,12 @@ class ShadowResult(BaseModel):
     errors: int
     skipped: int
     p95_ms: float | None
+    labelled: int = 0
+    """Compared samples whose true label came back."""
+    accuracy: float | None = None
+    """Of the candidate on these."""
+    against_accuracy: float | None = None
+    """Of the version that serves, on the same ones."""
 
 
 class HardExamplePublic(BaseModel):

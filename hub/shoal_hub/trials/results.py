@@ -175,6 +175,7 @@ def _shadow(rows: Sequence[ShadowRow]) -> ShadowResult:
     for row in rows:
         latency = _sum(latency, row.latency)
     low, high = wilson_interval(disagreed, compared, _CONFIDENCE) if compared else (None, None)
+    labelled = sum(row.labelled for row in rows)
     return ShadowResult(
         devices=len({row.device_id for row in rows}),
         compared=compared,
@@ -185,6 +186,9 @@ def _shadow(rows: Sequence[ShadowRow]) -> ShadowResult:
         errors=sum(row.errors for row in rows),
         skipped=sum(row.skipped for row in rows),
         p95_ms=quantile_ms(latency, 0.95),
+        labelled=labelled,
+        accuracy=sum(row.correct for row in rows) / labelled if labelled else None,
+        against_accuracy=sum(row.against_correct for row in rows) / labelled if labelled else None,
     )
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from shoal_contract.telemetry import LATENCY_EDGES_MS, ShadowWindow
 from shoal_hub.database import announce
@@ -13,6 +13,8 @@ from shoal_hub.trials.tables import ShadowRow, Trial, TrialDevice
 
 MAX_EXAMPLES: Final = 200
 """Hard examples that are kept of one trial."""
+MAX_LABELLED: Final = 2**31 - 1
+"""Labelled samples of one window."""
 _REMEMBERED: Final = 128
 """Windows of one device that a new one is compared with: a broker may have a device say one again."""
 
@@ -23,15 +25,7 @@ def take_shadow_window(session: Session, device_id: str, window: ShadowWindow, n
     placed = session.get(TrialDevice, (window.trial, device_id)) if trial is not None else None
     reason = _misfit(trial, placed, window)
     if trial is None or reason:
-        record_event(
-            session,
-            "window_quarantined",
-            f"reading a window in shadow of trial {window.trial}: {reason}",
-            subject=owner_of(window.trial),
-            device_id=device_id,
-            severity="warning",
-            at=now,
-        )
+        _set_aside(session, device_id, window, reason, now)
         return
     row = ShadowRow(
         trial_id=trial.id,
@@ -43,12 +37,40 @@ def take_shadow_window(session: Session, device_id: str, window: ShadowWindow, n
         errors=window.errors,
         skipped=window.skipped,
         latency=list(window.latency),
+        labelled=window.labelled,
+        correct=window.correct,
+        against_correct=window.against_correct,
     )
     if _is_known(session, row):
+        return
+    if _labelled_beyond_compared(session, row):
+        _set_aside(session, device_id, window, "more labels came than samples were compared", now)
         return
     row.examples = _examples(session, trial, window)
     session.add(row)
     announce(session, "trials")
+
+
+def _set_aside(session: Session, device_id: str, window: ShadowWindow, reason: str, now: datetime) -> None:
+    record_event(
+        session,
+        "window_quarantined",
+        f"reading a window in shadow of trial {window.trial}: {reason}",
+        subject=owner_of(window.trial),
+        device_id=device_id,
+        severity="warning",
+        at=now,
+    )
+
+
+def _labelled_beyond_compared(session: Session, row: ShadowRow) -> bool:
+    """Whether a device would have more labels in a trial than samples: they may come later, and only once each."""
+    if not row.labelled:
+        return False
+    wanted = select(func.coalesce(func.sum(ShadowRow.compared), 0), func.coalesce(func.sum(ShadowRow.labelled), 0))
+    mine = wanted.where(ShadowRow.trial_id == row.trial_id, ShadowRow.device_id == row.device_id)
+    compared, labelled = session.exec(mine).one()
+    return int(labelled) + row.labelled > int(compared) + row.compared
 
 
 def _misfit(trial: Trial | None, placed: TrialDevice | None, window: ShadowWindow) -> str:
@@ -62,7 +84,8 @@ def _misfit(trial: Trial | None, placed: TrialDevice | None, window: ShadowWindo
     named = (window.model, window.version, window.against)
     if named != (trial.model, trial.version, trial.against):
         return f"{named} found, {(trial.model, trial.version, trial.against)} expected"
-    if window.disagreed > window.compared or len(window.latency) != len(LATENCY_EDGES_MS) + 1:
+    is_labelled = max(window.correct, window.against_correct) <= window.labelled <= MAX_LABELLED
+    if window.disagreed > window.compared or not is_labelled or len(window.latency) != len(LATENCY_EDGES_MS) + 1:
         return "its counts contradict each other"
     return ""
 
@@ -78,7 +101,8 @@ def _is_known(session: Session, row: ShadowRow) -> bool:
 
 
 def _counts(row: ShadowRow) -> tuple[object, ...]:
-    return row.started_at, row.compared, row.disagreed, row.errors, row.skipped, row.latency
+    labels = (row.labelled, row.correct, row.against_correct)
+    return row.started_at, row.compared, row.disagreed, row.errors, row.skipped, row.latency, labels
 
 
 def _examples(session: Session, trial: Trial, window: ShadowWindow) -> list[dict[str, Any]]:

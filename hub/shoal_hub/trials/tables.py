@@ -79,4 +79,7 @@ class ShadowRow(SQLModel, table=True):
     errors: int = Field(sa_type=BigInteger)
     skipped: int = Field(sa_type=BigInteger)
     latency: list[int] = Field(sa_type=JSON)
+    labelled: int = Field(default=0, sa_type=BigInteger, description="compared samples whose true label came back")
+    correct: int = Field(default=0, sa_type=BigInteger, description="of these, predicted right by the candidate")
+    against_correct: int = Field(default=0, sa_type=BigInteger, description="and by the version that serves")
     examples: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)

@@ -94,10 +94,11 @@ class Tried:
     client: httpx.AsyncClient
     candidate: OtherEngine
 
-    async def infer(self, x: list[float], key: str = "", version: str = "") -> str:
+    async def infer(self, x: list[float], key: str = "", version: str = "", answer_id: str = "") -> str:
         """Ask once; return the version that answered."""
         path = f"/v2/models/tiny/versions/{version}/infer" if version else "/v2/models/tiny/infer"
-        body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": x}]}
+        body: dict[str, Any] = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": x}]}
+        body |= {"id": answer_id} if answer_id else {}
         response = await self.client.post(path, json=body, headers={"Shoal-Key": key} if key else {})
         assert response.status_code == 200, response.text
         return str(response.json()["model_version"])

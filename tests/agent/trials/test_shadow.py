@@ -13,7 +13,7 @@ from tests.agent.trials.conftest import START, Tried, trial, trying
 from tests.fixtures import tiny
 
 from shoal_agent.engines import Array
-from shoal_agent.trials.comparison import BURST_S, Comparison, Seen
+from shoal_agent.trials.comparison import BURST_S, MAX_LABELS_WAITING, Comparison, Seen
 from shoal_agent.trials.shadow import MAX_WAITING
 from shoal_contract.desired import DesiredConfig
 from shoal_contract.telemetry import ShadowWindow
@@ -60,6 +60,45 @@ async def test_a_few_hard_examples_go_out_where_both_sides_want_them() -> None:
     for example in window.examples:
         x = np.frombuffer(base64.b64decode(example.data), "<f4")[np.newaxis]
         assert example.label == tiny.probabilities(x).argmax() != example.candidate_label
+
+
+async def test_labels_are_counted_for_both_whether_they_come_before_the_candidate_ran_or_after() -> None:
+    async with trying() as tried:
+        tried.arms.start("tiny", trial(), START)
+        tried.shadow.begin("tiny", trial())
+        right = int(tiny.probabilities(np.array([SAME], dtype=np.float32)).argmax())
+        tried.shadow.note_labels("tiny", "early", [right])
+        await tried.infer(SAME, answer_id="early")
+        await tried.infer(TURNED, answer_id="late")
+        await tried.infer(SAME, answer_id="never")
+        (comparison,) = tried.shadow._comparisons.values()
+        with anyio.fail_after(10):
+            while comparison.compared < 3:  # noqa: ASYNC110 - a thread counts
+                await anyio.sleep(0.005)
+        chosen = int(tiny.probabilities(np.array([TURNED], dtype=np.float32)).argmax())
+        tried.shadow.note_labels("tiny", "late", [chosen])
+        tried.shadow.note_labels("tiny", "late", [chosen])
+        tried.shadow.note_labels("tiny", "unknown", [chosen])
+        tried.shadow.note_labels("other", "never", [chosen])
+        (window,) = tried.shadow.take_windows(START + timedelta(seconds=2), AT_ONCE)
+    assert (window.labelled, window.against_correct) == (2, 2), "each answer counts once"
+    assert window.correct == 1, "on the turned one the candidate chose otherwise"
+
+
+async def test_labels_that_come_after_their_window_are_told_with_the_next_one_and_memory_is_bounded() -> None:
+    async with trying() as tried:
+        tried.arms.start("tiny", trial(), START)
+        tried.shadow.begin("tiny", trial())
+        await tried.infer(SAME, answer_id="one")
+        await window_of(tried, 1)
+        assert tried.shadow.take_windows(START + timedelta(seconds=9), AT_ONCE) == [], "there is nothing to tell"
+        tried.shadow.note_labels("tiny", "one", [0])
+        (window,) = tried.shadow.take_windows(START + timedelta(seconds=9), AT_ONCE)
+        assert (window.compared, window.labelled) == (0, 1)
+        for number in range(MAX_LABELS_WAITING + 5):
+            tried.shadow.note_labels("tiny", f"early-{number}", [0])
+        (comparison,) = tried.shadow._comparisons.values()
+        assert len(comparison._told) == MAX_LABELS_WAITING
 
 
 async def test_a_candidate_that_fails_is_counted_and_no_request_feels_it() -> None:

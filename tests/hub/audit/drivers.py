@@ -8,6 +8,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 from tests.hub.audit.alert_drivers import ALERTS
 from tests.hub.audit.assigned_drivers import ASSIGNED
+from tests.hub.audit.automation_drivers import AUTOMATION
 from tests.hub.audit.site import TARGET, Site
 from tests.hub.devices.requests_of import (
     ask,
@@ -34,7 +35,7 @@ from shoal_hub.trust.offline import Plan, make_ceremony, open_signers, read_cere
 
 TYPED = b"a passphrase that somebody has typed"
 READS_ONLY = {"GET", "HEAD", "OPTIONS"}
-ASKS_ONLY = {("POST", "/api/v1/rollouts/plan")}
+ASKS_ONLY = {("POST", "/api/v1/rollouts/plan"), ("POST", "/api/v1/automation/dry-run")}
 TELLS_ONLY = {("POST", "/api/v1/alerts/channels/{name}/test")}
 """A message goes out, and who had it sent is noted; nothing is different afterwards."""
 """Routes that take a body and change nothing."""
@@ -333,6 +334,7 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
     ("DELETE", "/api/v1/sites/{name}/handover"): (_hand_over("DELETE"), "sites.end_handover", "sites/warehouse"),
     **ALERTS,
     **ASSIGNED,
+    **AUTOMATION,
     ("PATCH", "/api/v1/models/{name}"): (
         _send("PATCH", "/models/colours", description="new"),
         "registry.update_model",

@@ -26,6 +26,8 @@ PARTS = [
     "/console/ledger",
     "/console/drift",
     "/console/drift/colours/1",
+    "/console/automation",
+    "/console/automation/runs/au-abcdefgh",
     "/console/stream",
 ]
 
@@ -37,7 +39,7 @@ def add_device(hub: HubContext, **columns: Any) -> None:
 
 
 def test_a_stranger_is_sent_to_the_form_and_sees_nothing(browser: TestClient) -> None:
-    for page in ("/", "/rollouts/r-abcdefgh", "/drift/colours/1"):
+    for page in ("/", "/rollouts/r-abcdefgh", "/drift/colours/1", "/automation/runs/au-abcdefgh"):
         assert browser.get(page).headers["location"] == "/login"
     for part in PARTS:
         response = browser.get(part)
@@ -46,7 +48,8 @@ def test_a_stranger_is_sent_to_the_form_and_sees_nothing(browser: TestClient) ->
 
 
 def test_a_page_runs_only_what_the_hub_serves(visitor: TestClient) -> None:
-    for path in ("/", "/account", "/console/devices", "/rollouts/r-abcdefgh", "/drift/colours/1"):
+    pages = ("/rollouts/r-abcdefgh", "/drift/colours/1", "/automation/runs/au-abcdefgh")
+    for path in ("/", "/account", "/console/devices", *pages):
         answer = visitor.get(path)
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy

@@ -193,6 +193,7 @@ def test_each_scope_opens_its_routes_and_no_other(sqlite_hub: HubContext) -> Non
         "POST /enrolments/{key_sha256}/reject",
     }
     deploys = {"POST /rollouts", "POST /trials", "PUT /devices/{device_id}/pins/{model}"}
+    deploys |= {"PUT /automation/policies/{name}", "POST /automation/runs/{run_id}/retry"}
     assert deploys <= opened[Scope.ROLLOUTS], "what puts a version on a device is one scope's"
     assert "POST /users" in opened[Scope.ADMIN]
     count = sum(len(one) for one in opened.values())

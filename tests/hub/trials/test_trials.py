@@ -172,6 +172,20 @@ def test_disagreement_is_added_up_over_devices_and_a_window_counts_once(
     assert found["low"] < found["disagreement_rate"] == 0.1 < found["high"]
 
 
+def test_labels_are_added_up_for_both_and_are_never_more_than_what_was_compared(
+    client: TestClient, hub: HubContext, fleet: list[str]
+) -> None:
+    trial = start(client)
+    take(hub, fleet[0], shadow_window(trial, labelled=40, correct=36, against_correct=20))
+    later = {"started_at": NOON + timedelta(seconds=60), "compared": 0, "disagreed": 0, "errors": 0, "skipped": 0}
+    take(hub, fleet[0], shadow_window(trial, labelled=60, correct=44, against_correct=40, **later))
+    take(hub, fleet[1], shadow_window(trial, labelled=0))
+    again = later | {"started_at": NOON + timedelta(seconds=120)}
+    take(hub, fleet[0], shadow_window(trial, labelled=1, correct=1, **again))
+    found = client.get(f"{URL}/{trial['id']}").json()["shadow"]
+    assert (found["labelled"], found["accuracy"], found["against_accuracy"]) == (100, 0.8, 0.6)
+
+
 @pytest.mark.parametrize(
     "lie",
     [
@@ -180,6 +194,9 @@ def test_disagreement_is_added_up_over_devices_and_a_window_counts_once(
         {"against": 2},
         {"disagreed": 101},
         {"latency": (1, 2)},
+        {"labelled": 5, "correct": 6},
+        {"labelled": 5, "against_correct": 6},
+        {"labelled": 101},
     ],
 )
 def test_a_window_that_is_no_word_of_this_trial_is_told_and_not_counted(
