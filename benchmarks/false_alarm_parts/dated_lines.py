@@ -59,10 +59,11 @@ def measure(folder: Path, chosen: str) -> Iterator[dict[str, object]]:
         theirs = [_theirs(folder, peer, dated) for dated in (accidents, census)]
         rivals.append((peer.name, theirs[0], theirs[1]))
     for name, moved, unmoved in rivals:
-        yield _false_line("false_alarms_real_accidents", _early(mine), (name, _early(moved)), len(mine))
-        yield _false_line("false_alarms_real_census", _any(still), (name, _any(unmoved)), len(still))
-        holding = max(_early(moved), _any(unmoved)) <= MOST_FALSE
-        yield _delay_line(mine, (name, moved), is_rated=holding)
+        yield _false_line("false_alarms_real_accidents", mine, (name, moved))
+        yield _false_line("false_alarms_real_census", still, (name, unmoved))
+        yield _tolerance_line(still, (name, unmoved))
+        is_rated = max(_early(moved), _early(unmoved)) <= MOST_FALSE
+        yield _delay_line(mine, (name, moved), is_rated=is_rated)
 
 
 def _ours(rule: Callable[[Dated, int], int | None], dated: Dated, streams: int) -> list[int | None]:
@@ -86,28 +87,49 @@ def _early(alarms: list[int | None]) -> float:
     return sum(alarm == -1 for alarm in alarms) / len(alarms)
 
 
-def _any(alarms: list[int | None]) -> float:
-    return sum(alarm is not None for alarm in alarms) / len(alarms)
+def _late(alarms: list[int | None]) -> float:
+    return sum(alarm is not None and alarm != -1 for alarm in alarms) / len(alarms)
 
 
-def _false_line(name: str, mine: float, theirs: tuple[str, float], streams: int) -> dict[str, object]:
-    peer, share = theirs
+def _false_line(name: str, mine: list[int | None], theirs: tuple[str, list[int | None]]) -> dict[str, object]:
+    """Return the line of the rest of the first year, in which nothing moves."""
+    peer, alarms = theirs
+    ours, share = _early(mine), _early(alarms)
     return {
         "name": name,
-        "unit": "share of streams that alarm while nothing moves beyond the tolerance",
-        "ours": mine,
+        "unit": "share of streams that alarm in the year of the reference",
+        "ours": ours,
         "peer": share,
         "peer_name": peer,
-        "ratio": round(share / mine, 2) if mine else None,
-        "n": streams,
+        "peer_n": len(alarms),
+        "ratio": round(share / ours, 2) if ours else None,
+        "n": len(mine),
         "goal": f"ours <= {MOST_FALSE}",
-        "holds": mine <= MOST_FALSE,
+        "holds": ours <= MOST_FALSE,
+    }
+
+
+def _tolerance_line(mine: list[int | None], theirs: tuple[str, list[int | None]]) -> dict[str, object]:
+    """Return who calls it drift that shares move by 0.043 at most; peers know no tolerance, and are not rated by it."""
+    peer, alarms = theirs
+    return {
+        "name": "within_tolerance_real_census",
+        "unit": "share of streams that alarm in the three years after, in which no share moves by more than 0.043",
+        "ours": _late(mine),
+        "peer": _late(alarms),
+        "peer_name": peer,
+        "peer_n": len(alarms),
+        "ratio": None,
+        "n": len(mine),
+        "goal": f"ours <= {MOST_FALSE}: less than the tolerance of 0.05 is no drift",
+        "holds": _late(mine) <= MOST_FALSE,
     }
 
 
 def _delay_line(mine: list[int | None], theirs: tuple[str, list[int | None]], *, is_rated: bool) -> dict[str, object]:
+    """Return the delays over the orders that both have looked at."""
     name, alarms = theirs
-    ours, peer = _delay(mine), _delay(alarms)
+    ours, peer = _delay(mine[: len(alarms)]), _delay(alarms)
     is_no_later = ours is not None and (peer is None or ours <= peer)
     return {
         "name": "drift_delay_real_accidents",
@@ -116,7 +138,7 @@ def _delay_line(mine: list[int | None], theirs: tuple[str, list[int | None]], *,
         "peer": peer,
         "peer_name": name if is_rated else f"{name} (cries wolf above)",
         "ratio": round(peer / ours, 2) if ours and peer is not None else None,
-        "n": len(mine),
+        "n": len(alarms),
         "goal": "no later than the best peer that holds the same rate of false alarms",
         "holds": is_no_later if is_rated else None,
     }

@@ -7,6 +7,7 @@
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +16,30 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from false_alarm_parts.dated import WINDOW, Dated, Floats, Stream, first_alarm
 
+TUNED = "ADWIN at every window, delta of Bonferroni"
 CHUNK = 1000
 """Rows of a chunk of NannyML's: with 32 its fixed thresholds are always passed."""
 
 
 def river(name: str) -> Callable[[Stream, Dated], Callable[[Floats], bool]]:
-    """Return one of River's detectors for each feature, fed the mean of each window."""
+    """Return one of River's detectors for each feature, fed the mean of each window, those of the reference first."""
 
     def make(stream: Stream, _dated: Dated) -> Callable[[Floats], bool]:
-        from false_alarm_parts.river_detectors import DETECTORS
+        from false_alarm_parts.river_detectors import DETECTORS, tuned
+        from river import drift
 
-        detectors = [DETECTORS[name]() for _ in range(stream.rows.shape[1])]
+        features = stream.rows.shape[1]
+        windows = len(stream.rows) // WINDOW
+        made = {**DETECTORS, TUNED: partial(drift.ADWIN, delta=tuned(features, windows), clock=1)}[name]
+        detectors = [made() for _ in range(features)]
 
         def is_drift(rows: Floats) -> bool:
             for detector, mean in zip(detectors, rows.mean(axis=0).tolist(), strict=True):
                 detector.update(mean)
             return any(detector.drift_detected for detector in detectors)
 
+        for start in range(0, len(stream.reference) - WINDOW + 1, WINDOW):
+            is_drift(stream.reference[start : start + WINDOW])
         return is_drift
 
     return make
