@@ -8,13 +8,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from logging import getLogger
+from typing import NamedTuple
 
 import anyio
+from anyio import to_thread
 
 from shoal_agent.errors import AgentError
 from shoal_agent.models import Models
 from shoal_agent.monitor import Monitor
 from shoal_agent.reporting import Reporter
+from shoal_agent.residency import Residency
 from shoal_agent.serving import ServedModel
 from shoal_agent.telemetry import Telemetry
 from shoal_agent.trials import Arms
@@ -22,6 +25,8 @@ from shoal_contract.desired import DesiredConfig, DriftFallBack
 from shoal_contract.reported import FallbackReport, ModelReport
 
 _log = getLogger(__name__)
+_LOOK_S = 5.0
+"""Between two looks at what stands in."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class DriftFallbacks:
         self.notice()
 
     def notice(self) -> None:
-        """Look soon: windows have ended, or something else serves."""
+        """Look soon: windows have ended."""
         self._news.set()
 
     def shown(self, reports: Mapping[str, ModelReport]) -> dict[str, ModelReport]:
@@ -91,13 +96,13 @@ class DriftFallbacks:
         return name in self._fallen or self._monitor.has_drifted(name, version)
 
     async def run(self) -> None:
-        """Look whenever there is news, and when a time is over, for ever."""
+        """Look whenever there is news, and often while something stands in, for ever."""
         try:
             while True:
                 self._news = anyio.Event()
                 await self.look()
-                ends_s = min((fallen.until_s for fallen in self._fallen.values()), default=float("inf"))
-                with anyio.move_on_after(ends_s - self._monotonic()):
+                # Nobody tells when something else serves: what stands in then answers no more, and is let go of here.
+                with anyio.move_on_after(_LOOK_S if self._fallen else None):
                     await self._news.wait()
         finally:
             with anyio.CancelScope(shield=True):
@@ -127,12 +132,17 @@ class DriftFallbacks:
         except AgentError as error:
             _log.error("%s, and the version before does not stand in: %s; %s", doing, error, error.remedy)
             before = None
+        if self._arms.serving.get(name) is not served or self._wanted is None:  # loading took a while
+            if before is not None:
+                await to_thread.run_sync(before.engine.close)
+            return
         if before is None or before.manifest.inputs != served.manifest.inputs:
             _log.warning("%s, and no version before can stand in: it goes on serving", doing)
             self._refused[name] = version  # not tried at every window; another version is another matter
             if before is not None:
-                before.engine.close()
+                await to_thread.run_sync(before.engine.close)
             return
+        self._arms.instead_of[name] = version
         await self._arms.standing_in.swap(name, before)
         report = FallbackReport(version=before.version, since_at=self._now(), features=features)
         self._fallen[name] = _Fallen(version, self._monotonic() + for_s, report)
@@ -142,17 +152,34 @@ class DriftFallbacks:
     async def _come_back(self, name: str, fallen: _Fallen) -> None:
         """Have the version answer again, and judge it by what comes from now on."""
         del self._fallen[name]
+        self._arms.instead_of.pop(name, None)
         self._monitor.forget_evidence(name, fallen.instead_of)
         await self._arms.standing_in.swap(name, None)
         _log.info("%s: version %d stands in no longer", name, fallen.report.version)
         self._report()
 
 
-def make_fallbacks(
-    arms: Arms, monitor: Monitor, models: Models, reporter: Reporter, telemetry: Telemetry, now: Callable[[], datetime]
-) -> DriftFallbacks:
-    """Return what looks whenever windows have ended, and goes into the reports of models."""
+class Parts(NamedTuple):
+    """The agent's parts that have to do with versions that stand in."""
+
+    arms: Arms
+    monitor: Monitor
+    models: Models
+    residency: Residency
+    reporter: Reporter
+    telemetry: Telemetry
+
+
+def make_fallbacks(parts: Parts, now: Callable[[], datetime]) -> DriftFallbacks:
+    """Return what looks whenever windows have ended, goes into the reports of models and counts as their memory."""
+    arms, monitor, models, residency, reporter, telemetry = parts
     fallbacks = DriftFallbacks(arms, monitor, models.open_previous, reporter.touch, now)
+
+    def beside(name: str) -> int:
+        standing_in = arms.standing_in.get(name)
+        return (standing_in.resident_bytes or 1) if standing_in is not None else 0
+
+    residency.beside = beside
     reporter.models = lambda: fallbacks.shown(models.reports())
     telemetry.on_windows = fallbacks.notice
     return fallbacks

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from logging import getLogger
 from pathlib import Path
@@ -15,6 +15,7 @@ from shoal_agent.errors import DiskError, LinkError
 from shoal_agent.ledger import LedgerReports
 from shoal_agent.link import Link
 from shoal_agent.monitor import Monitor
+from shoal_agent.monitor.window import FinishedWindow
 from shoal_agent.outbox import UNPLACED, Outbox
 from shoal_agent.trials import Shadow
 from shoal_contract.desired import DesiredConfig
@@ -109,22 +110,22 @@ class Telemetry:
         """Queue windows as they end, for ever."""
         while True:
             await anyio.sleep(_WINDOW_CHECK_S)
+            windows = await to_thread.run_sync(self._monitor.take_windows, self._now(), self._config)
             try:
-                if await to_thread.run_sync(self._queue_windows):
-                    self.on_windows()
+                await to_thread.run_sync(self._queue, windows)
             except DiskError as error:
                 _log.error("a window of telemetry is lost: %s", error)
+            if windows:  # the device acts on them, whether or not its disk takes any
+                self.on_windows()
 
-    def _queue_windows(self) -> int:
-        """Pack and queue what is finished, and return how much; in a thread, as it takes an fsync a window."""
-        windows = self._monitor.take_windows(self._now(), self._config)
+    def _queue(self, windows: Sequence[FinishedWindow]) -> None:
+        """Pack and queue what is finished; in a thread, as it takes an fsync a window."""
+        self._monitor.save_evidence()
         for window in windows:
             message = TelemetryMessage(body=window.to_message(UNPLACED))
             self._outbox.put_window("window", message)
-        self._monitor.save_evidence()
         for compared in self._shadow.take_windows(self._now(), self._config) if self._shadow else ():
             self._outbox.put_window("shadow", TelemetryMessage(body=compared))
-        return len(windows)
 
 
 def next_beat_s(beat_s: float, spoken_s: float, every_s: float) -> float:

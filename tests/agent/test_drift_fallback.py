@@ -131,6 +131,31 @@ async def test_a_new_version_of_the_hub_answers_at_once() -> None:
         assert (await device.answers(), device.fallbacks.fallen()) == ("3", {})
 
 
+async def test_nothing_stands_in_for_another_version_or_for_none_not_even_for_a_moment() -> None:
+    async with watched() as device:
+        device.evidence.verdict = {("tiny", 2): 2}
+        await device.fallbacks.look()
+        await device.tried.server.swap("tiny", served_tiny(3))
+        assert await device.answers() == "3"
+        await device.tried.server.swap("tiny", None)
+        body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": X}]}
+        assert (await device.tried.client.post("/v2/models/tiny/infer", json=body)).status_code == 503
+
+
+async def test_what_is_loaded_while_the_hub_swaps_stands_in_for_nothing() -> None:
+    async with watched() as device:
+        swapped = served_tiny(3)
+
+        async def open_late(_name: str) -> ServedModel:
+            await device.tried.server.swap("tiny", swapped)
+            return served_tiny(2)
+
+        device.fallbacks._open_before = open_late  # type: ignore[method-assign]
+        device.evidence.verdict = {("tiny", 2): 2}
+        await device.fallbacks.look()
+        assert (await device.answers(), device.fallbacks.fallen()) == ("3", {})
+
+
 async def test_the_hub_can_take_its_leave_back() -> None:
     async with watched() as device:
         device.evidence.verdict = {("tiny", 2): 2}

@@ -62,7 +62,10 @@ class EvidenceFiles:
             except NumericsError as error:
                 why = str(error)
         log.warning("evidence of drift of %s version %d begins anew: %s: %s", key[0], key[1], path, why)
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:  # it is judged like this again at the next start
+            log.warning("evidence of drift: %s is not deleted: %s", path, error.strerror)
         return None
 
     def save(self, key: StreamKey, watched: WatchedShares, settings: EvidenceSettings, state: bytes) -> None:

@@ -69,6 +69,8 @@ class Weighing:
         self._lock = threading.Lock()
         self._weighed: dict[StreamKey, _Weighed] = {}
         self._drifted: dict[StreamKey, list[int]] = {}
+        self._anew: set[tuple[str, int]] = set()
+        """Versions whose file counts for nothing; it is written over with the first window."""
 
     def weigh(
         self, key: StreamKey, watched: WatchedShares, counted: Histogram, settings: EvidenceSettings = USUAL
@@ -123,9 +125,9 @@ class Weighing:
         """Begin anew with a version; what is on the disk is written over at the next save."""
         with self._lock:
             for gone in [key for key in self._weighed if key[:2] == (name, version)]:
-                one = self._weighed[gone]
-                self._weighed[gone] = _Weighed(one.watched, DriftEvidence(one.watched, one.evidence.settings), 0.0)
+                del self._weighed[gone]
                 self._drifted.pop(gone, None)
+            self._anew.add((name, version))
 
     def drifted(self, key: StreamKey) -> list[int]:
         """Return the features of a version that have drifted by the evidence of this device alone."""
@@ -136,8 +138,10 @@ class Weighing:
         return any(found and key[0] == name and key[1] == version for key, found in list(self._drifted.items()))
 
     def _begin(self, key: StreamKey, watched: WatchedShares, settings: EvidenceSettings) -> _Weighed:
-        kept = self._files.load(key, watched, settings) if self._files is not None else None
-        return _Weighed(watched, kept or DriftEvidence(watched, settings), self._monotonic())
+        is_anew = key[:2] in self._anew
+        self._anew.discard((key[0], key[1]))
+        kept = self._files.load(key, watched, settings) if self._files is not None and not is_anew else None
+        return _Weighed(watched, kept or DriftEvidence(watched, settings), -math.inf if is_anew else self._monotonic())
 
 
 def watched_of(baseline: Baseline, edges: HistogramEdges) -> WatchedShares | None:

@@ -52,6 +52,8 @@ class Residency:
         """How often each model gave way."""
         self.load: Callable[[str], Awaitable[None]] = _load_nothing
         """Loads what a model's roles say serves, by `make_room` and `settle`."""
+        self.beside: Callable[[str], int] = lambda _: 0
+        """Bytes that stand in for a model that serves: it gives way to nothing meanwhile."""
         self._server = server
         self._priorities = priorities
         self._notes = notes
@@ -255,14 +257,18 @@ class Residency:
         return [
             Resident(
                 one.name,
-                self._size_of(one),
+                self._size_of(one) + self.beside(one.name),
                 self._priorities.get(one.name, 0),
                 self._used_s.get(one.name, 0.0),
-                one.name in self.settings.kept or one.name in self._proving or self._needed[one.name] > 0,
+                self._stays(one.name),
             )
             for one in served
             if not one.members
         ]
+
+    def _stays(self, name: str) -> bool:
+        is_kept = name in self.settings.kept or name in self._proving
+        return is_kept or self._needed[name] > 0 or self.beside(name) > 0
 
     def idle_s(self, name: str) -> float | None:
         """Return how long ago a model was asked or loaded last; None if it was not since the start."""

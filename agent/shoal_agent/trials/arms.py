@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from shoal_agent.serving.models import ModelServer
+from shoal_agent.serving.models import ModelServer, ServedModel
 from shoal_contract.desired import DesiredTrial
 from shoal_contract.split import falls_within
 
@@ -30,7 +30,8 @@ class Arms:
         self.serving = serving
         self.candidates = ModelServer()
         self.standing_in = ModelServer()
-        """Versions that answer instead of what serves, whatever trial runs; see `drift_fallback`."""
+        """Versions that answer instead of `instead_of`, whatever trial runs; see `drift_fallback`."""
+        self.instead_of: dict[str, int] = {}
         self._monotonic = monotonic
         self._running: dict[str, RunningTrial] = {}
 
@@ -53,6 +54,12 @@ class Arms:
         is_loaded = candidate is not None and candidate.version == trial.wanted.candidate.version
         return trial.wanted if is_meant and is_loaded else None
 
+    def stand_in(self, name: str) -> ServedModel | None:
+        """Return what answers instead of the version that serves; None where that one is not what it stands in for."""
+        served, standing_in = self.serving.get(name), self.standing_in.get(name)
+        is_meant = served is not None and served.version == self.instead_of.get(name)
+        return standing_in if is_meant else None
+
     def choose(self, name: str, version: str | None, key: str) -> ModelServer:
         """Return where the model for a request is borrowed from.
 
@@ -61,7 +68,7 @@ class Arms:
             version: The version that the path asks for, if it does: the candidate can be asked by its own.
             key: What the split sticks to; empty where the request names none, and then what serves answers.
         """
-        if version is None and self.standing_in.get(name) is not None:
+        if version is None and self.stand_in(name) is not None:
             return self.standing_in
         trial = self.running(name)
         if trial is None:

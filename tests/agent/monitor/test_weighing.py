@@ -1,9 +1,12 @@
 """The device's own evidence: weighed by version, told to the hub in few numbers, decided without it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from shoal_agent.monitor import weighing
+from shoal_agent.monitor.evidence_files import EvidenceFiles
 from shoal_agent.monitor.weighing import Weighing
 from shoal_contract.manifest import Baseline, FeatureBaseline
 from shoal_numerics import Histogram, HistogramEdges
@@ -86,3 +89,15 @@ def test_a_reference_with_missing_values_is_held_against_their_share() -> None:
     assert watched is not None
     missing = watched.expected[watched.is_missing]
     assert missing.tolist() == pytest.approx([0.25, *[0.0] * (FEATURES - 1)])
+
+
+def test_a_version_that_is_begun_anew_does_not_go_on_with_its_file(tmp_path: Path) -> None:
+    mine = Weighing(EvidenceFiles(tmp_path))
+    for _ in range(60):
+        mine.weigh(KEY, WATCHED, window(moved=2, by=3.0))
+    assert (mine.save(is_last=True), mine.drifted(KEY)) == (1, [0, 1])
+    mine.keep([])
+    mine.forget(KEY[0], KEY[1])
+    mine.weigh(KEY, WATCHED, window())
+    assert mine.drifted(KEY) == []
+    assert mine.save() == 1, "what it said before is written over"

@@ -20,6 +20,7 @@ from shoal_agent.errors import DeploymentFailedError
 from shoal_agent.features.model_call import ModelCall
 from shoal_agent.features.store import FeatureStore
 from shoal_agent.residency import ResidencyNotes
+from shoal_agent.residency.errors import MemoryBudgetError
 from shoal_agent.sections import Sections
 from shoal_agent.serving import Inference, ServingSettings, create_router
 from shoal_agent.settings import FeatureSettings, MemorySettings
@@ -358,3 +359,24 @@ def test_notes_of_several_threads_are_all_kept(tmp_path: Path) -> None:
         list(threads.map(lambda name: notes.note_unloaded(name, "0" * 64), names))
     again = ResidencyNotes(tmp_path / "residency.json")
     assert all(again.is_unloaded(name, "0" * 64) for name in names)
+
+
+async def test_a_version_before_is_loaded_beside_where_there_is_room_and_counts_while_it_is(
+    tmp_path: Path,
+) -> None:
+    board = Board(tmp_path, {"a": 40, "b": 40}, BUDGET)
+    for number in (1, 2):
+        await board.deploy("a", number)
+    before = await board.models.open_previous("a")
+    assert before is not None
+    assert (before.version, board.taken_bytes) == (1, 80)
+    board.residency.beside = lambda name: 40 if name == "a" else 0
+    await board.deploy("b")
+    assert board.loaded() == ("a",), "what something stands in for gives way to nothing, and is as large as both"
+    before.engine.close()
+    board.residency.beside = lambda _: 0
+    await board.ask("b")
+    with pytest.raises(MemoryBudgetError, match="beside what serves"):
+        await board.models.open_previous("a")
+    assert board.taken_bytes == 80, "what found no room is closed"
+    await board.server.aclose()
