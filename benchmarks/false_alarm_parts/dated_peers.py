@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,8 @@ def river(name: str) -> Callable[[Stream, Dated], Callable[[Floats], bool]]:
 
         features = stream.rows.shape[1]
         windows = len(stream.rows) // WINDOW
-        made = {**DETECTORS, TUNED: partial(drift.ADWIN, delta=tuned(features, windows), clock=1)}[name]
-        detectors = [made() for _ in range(features)]
+        own: Callable[[], Any] = partial(drift.ADWIN, delta=tuned(features, windows), clock=1)
+        detectors = [(own if name == TUNED else DETECTORS[name])() for _ in range(features)]
 
         def is_drift(rows: Floats) -> bool:
             for detector, mean in zip(detectors, rows.mean(axis=0).tolist(), strict=True):
