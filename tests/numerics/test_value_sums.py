@@ -116,7 +116,7 @@ def test_numbers_that_differ_by_rounding_alone_are_honest_however_they_are_merge
         assert regression_metrics(merged).r2 is None, "the truth varies by rounding alone"
 
 
-@given(st.lists(st.floats(-1e-150, 1e-150), min_size=1, max_size=20))
+@given(st.lists(st.floats(-1e-161, 1e-161), min_size=1, max_size=20))
 def test_numbers_whose_squares_vanish_are_honest(values: list[float]) -> None:
     assert not regression_misfit(regression_of(values, np.zeros(len(values))))
 

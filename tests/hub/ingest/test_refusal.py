@@ -111,15 +111,25 @@ def test_a_message_at_which_a_handler_fails_is_told_and_passed_over(database: Da
         assert session.get_one(Device, hub.device_id).name == hub.device_id
 
 
+def watch_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how many messages each call handles one by one, while it goes on."""
+    calls: list[int] = []
+    handle_each = Committer._handle_each
+
+    def noted(self: Committer, session: Session, messages: Sequence[Any], *rest: Any) -> None:
+        calls.append(len(messages))
+        handle_each(self, session, messages, *rest)
+
+    monkeypatch.setattr(Committer, "_handle_each", noted)
+    return calls
+
+
 def test_one_that_came_unreadable_is_told_and_all_others_are_still_handled_together(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = Hub(database, has_an_error, devices=3)
 
-    def one_by_one(*_: object) -> None:
-        raise AssertionError("a savepoint for each message")
-
-    monkeypatch.setattr(Committer, "_handle_each", one_by_one)
+    slow = watch_the_slow_way(monkeypatch)
     place = OutboxPosition(stream=STREAM, sequence=1, oldest=1)
     broken = Received(hub.devices[0], Unreadable(place, "it has no body"))
     assert hub.commit(broken, *(hub.event(1, 1, one) for one in hub.devices[1:])) == dict.fromkeys(hub.devices, 1)
@@ -127,6 +137,7 @@ def test_one_that_came_unreadable_is_told_and_all_others_are_still_handled_toget
     (told,) = hub.refused
     assert (told.device_id, told.body["kind"], told.body["error"]) == (hub.device_id, "unreadable", "MessageError")
     assert "it has no body" in told.message
+    assert slow == [], "no savepoint for each message"
 
 
 def test_a_row_that_another_process_has_deleted_in_between_has_the_batch_tried_once_more_together(
@@ -139,9 +150,10 @@ def test_a_row_that_another_process_has_deleted_in_between_has_the_batch_tried_o
             raise failure
 
     hub = Hub(database, is_stale_once)
-    monkeypatch.setattr(Committer, "_handle_each", has_an_error)
+    slow = watch_the_slow_way(monkeypatch)
     assert hub.commit(hub.event(POISON, 1), hub.event(2, 2)) == {hub.device_id: 2}
     assert ([version for _, version in hub.taken], hub.refused) == ([POISON, 2], [])
+    assert slow == []
 
 
 def fail_at(generation: int) -> Callable[..., None]:
