@@ -280,6 +280,8 @@ class Baseline(WireValue):
         being served, and is only not watched.
         """
         first, expected = self.features[0], sum(self.features[0].counts) + self.missing[0]
+        if not expected:
+            return f"feature {first.name} has counted no rows, expected at least one"
         for feature, missing in zip(self.features, self.missing, strict=True):
             rows = sum(feature.counts) + missing
             if rows != expected:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 _SLACK = 1e-6
 """Relative: what rounding may make of sums that are tight, with room for millions of merges."""
+_ROUNDING = 4096 * 2.0**-52
+"""Of the largest number: how far rounding may put a mean or a number off. A merge puts a mean off by one unit or two,
+to either side, so that the offs of millions of merges come to some thousands of units."""
+_UNDERFLOW = 1e-150
+"""Squares of less lose digits or vanish."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class RegressionMetrics:
         mae: Mean absolute error.
         rmse: Root of the mean squared error.
         bias: Mean error; above 0, answers are too high.
-        r2: Share of the truth's variance that the answers explain, at most 1; None where the truth does not vary.
+        r2: Share of the truth's variance that the answers explain, at most 1; None where the truth does not vary by
+            more than rounding may make of equal numbers.
     """
 
     samples: int
@@ -106,7 +112,7 @@ def regression_metrics(sums: RegressionSums) -> RegressionMetrics:
     """Return what sums come to."""
     count, bias = sums.errors.values, sums.errors.mean
     square = sums.errors.squares + count * bias * bias
-    r2 = 1 - square / sums.truth.squares if sums.truth.squares > 0 else None
+    r2 = 1 - square / sums.truth.squares if _deviation(sums.truth) > _rounding(sums.truth) else None
     return RegressionMetrics(samples=count, mae=sums.absolute / count, rmse=math.sqrt(square / count), bias=bias, r2=r2)
 
 
@@ -118,8 +124,9 @@ def standard_deviation(sums: ValueSums) -> float | None:
 def misfit(sums: ValueSums) -> str:
     """Return why these can not be sums of numbers between their least and most; empty if they can."""
     spread, slack = sums.most - sums.least, 1 + _SLACK
-    # Popoviciu: no numbers within a range have a larger variance than half of them at either end.
-    if sums.squares > sums.values * spread * spread / 4 * slack:
+    # Popoviciu: no numbers within a range have a larger variance than half of them at either end. Of numbers that
+    # differ by little but rounding, so does the mean.
+    if _deviation(sums) > (spread / 2 + _rounding(sums)) * slack:
         return f"squares of {sums.squares:g} are too large for {sums.values} numbers within {spread:g}"
     return ""
 
@@ -128,6 +135,17 @@ def regression_misfit(sums: RegressionSums) -> str:
     """Return why these can not be sums of one regression's errors; empty if they can."""
     count, bias, slack = sums.errors.values, sums.errors.mean, 1 + _SLACK
     square = sums.errors.squares + count * bias * bias
-    if abs(bias) * count > sums.absolute * slack or sums.absolute * sums.absolute > count * square * slack:
+    most = (math.sqrt(square / count) * slack + _UNDERFLOW) * count
+    if abs(bias) * count > sums.absolute * slack + _UNDERFLOW * count or sums.absolute > most:
         return f"an absolute sum of {sums.absolute:g} fits no errors with a mean of {bias:g} and squares of {square:g}"
     return misfit(sums.errors) or misfit(sums.truth)
+
+
+def _deviation(sums: ValueSums) -> float:
+    """Return the root of the mean squared distance from the mean."""
+    return math.sqrt(sums.squares / sums.values)
+
+
+def _rounding(sums: ValueSums) -> float:
+    """Return how far rounding alone may put equal numbers like these from their mean."""
+    return max(abs(sums.least), abs(sums.most)) * _ROUNDING + _UNDERFLOW

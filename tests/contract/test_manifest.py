@@ -51,6 +51,9 @@ def test_a_tensor_holds_exactly_as_many_bytes_as_shape_and_datatype_say(
 def test_a_baseline_whose_features_counted_other_rows_or_share_an_edge_is_told() -> None:
     baseline = manifest().baseline
     assert baseline.disagreement == ""
+    none = [one.model_copy(update={"counts": (0,) * len(one.counts)}) for one in baseline.features]
+    empty = baseline.model_copy(update={"features": tuple(none), "missing": (0,) * len(none)})
+    assert "no rows" in empty.disagreement
     one = FeatureBaseline(name="one", edges=(0.5,), counts=(3, 4), missing=0)
 
     def of(**changes: Any) -> str:

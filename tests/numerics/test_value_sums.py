@@ -96,6 +96,38 @@ def test_sums_that_no_numbers_have_are_known() -> None:
         ValueSums(values=1, mean=3.0, squares=0.0, least=0.0, most=2.0)
 
 
+@given(
+    centre=st.floats(-1e9, 1e9),
+    units=st.lists(st.integers(0, 3), min_size=1, max_size=60),
+    size=st.integers(1, 60),
+)
+def test_numbers_that_differ_by_rounding_alone_are_honest_however_they_are_merged(
+    centre: float, units: list[int], size: int
+) -> None:
+    values = centre + np.spacing(centre) * np.array(units)
+    pieces = np.split(values, range(size, len(values), size))
+    parts = [regression_of(np.full(len(part), centre), part) for part in pieces]
+    errors = [regression_of(part, np.zeros(len(part))) for part in pieces]
+    for several in (parts, errors):
+        merged = several[0]
+        for one in several[1:]:
+            merged = merge_regression(merged, one)
+        assert not regression_misfit(merged)
+        assert regression_metrics(merged).r2 is None, "the truth varies by rounding alone"
+
+
+@given(st.lists(st.floats(-1e-161, 1e-161), min_size=1, max_size=20))
+def test_numbers_whose_squares_vanish_are_honest(values: list[float]) -> None:
+    assert not regression_misfit(regression_of(values, np.zeros(len(values))))
+
+
+def test_a_sum_that_rounding_makes_is_no_lie_and_one_that_is_larger_is() -> None:
+    sums = sums_of([0.3, 0.1 + 0.2])
+    assert sums.least < sums.most
+    assert not misfit(sums)
+    assert "too large" in misfit(sums.model_copy(update={"squares": 1e-20}))
+
+
 def large(seed: int) -> NDArray[np.float64]:
     return np.random.default_rng(seed).normal(size=50) * 1e29
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from sqlalchemy.orm.exc import StaleDataError
 from sqlmodel import Session
 
 from shoal_contract.ack import Ack
@@ -101,12 +102,19 @@ class Committer:
         for one in batch:
             by_device[one.device_id].append(one)
         try:
-            return self._commit(by_device, now, is_careful=False)
+            return self._commit_unless_stale(by_device, now)
         except Exception as error:
             if may_pass(error):
                 raise
             # Rare: a handler refuses a message. Once more, with a savepoint around each, to find out which.
             return self._commit(by_device, now, is_careful=True)
+
+    def _commit_unless_stale(self, by_device: Mapping[str, list[Received]], now: datetime) -> Committed:
+        """Commit all, once more where another process has changed or deleted a row in between: no message's fault."""
+        try:
+            return self._commit(by_device, now, is_careful=False)
+        except StaleDataError:
+            return self._commit(by_device, now, is_careful=False)
 
     def _pass_over(self, one: Received, error: Exception, now: datetime) -> Committed:
         """Tell of a message that fails outside of its handler, as if it had come unreadable if it has a place."""
@@ -179,7 +187,8 @@ class Committer:
                 case TelemetryMessage(body=Window() | ShadowWindow() as window):
                     told.append((device_id, window))
                 case Unreadable():
-                    raise MessageError(message.reason)
+                    # Not raised: one device that sends such things must not have all others' handled one by one.
+                    tell_refused(session, device_id, message, MessageError(message.reason), now)
         record_device_events(session, events, lookup, now)
         self._handlers.handle(session, told, now)
 

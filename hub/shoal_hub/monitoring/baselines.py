@@ -54,11 +54,17 @@ def _read(session: Session, model: str, version: int) -> Known:
         baseline = Baseline.model_validate_json(rows[0][0])
         reference = reference_of(baseline)
     except (ValidationError, NumericsError) as error:
-        where = f"reading a window of {model} version {version}"
-        message = f"{where}: its baseline cannot be counted by: {error}; register the version again"
-        raise QuarantineError("unusable_baseline", message) from error
+        raise _unusable(model, version, str(error)) from error
+    if not reference.row_count:
+        raise _unusable(model, version, "it has counted no rows, expected at least one")
     categorical = [at for at, one in enumerate(baseline.features) if one.is_categorical]
     return Known(baseline, reference, Screen(reference, categorical))
+
+
+def _unusable(model: str, version: int, found: str) -> QuarantineError:
+    where = f"reading a window of {model} version {version}"
+    message = f"{where}: its baseline cannot be counted by: {found}; register the version again"
+    return QuarantineError("unusable_baseline", message)
 
 
 _kept: "WeakKeyDictionary[Engine, OrderedDict[tuple[str, int], Known]]" = WeakKeyDictionary()

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import String, cast
@@ -16,8 +17,10 @@ from sqlalchemy.exc import NoResultFound
 from sqlmodel import Session, col, delete, func, select, update
 
 from shoal_contract.manifest import Baseline
+from shoal_contract.reported import ModelReport
 from shoal_hub.database import Database, announce, is_among
 from shoal_hub.devices.matching import load_devices
+from shoal_hub.devices.tables import Device
 from shoal_hub.errors import HubError
 from shoal_hub.events.record import record_event
 from shoal_hub.ids import new_id
@@ -58,6 +61,7 @@ class EvidenceWatch:
     """Brings the signals of versions up to date of which a device has said something new. A chore of the controller.
 
     What a device has said ends some time after its last window: one that is gone must hold no signal up for ever.
+    Where it has fallen back on the version before, there are no windows, and it holds for as long as one hears of it.
     """
 
     def __init__(self, database: Database) -> None:
@@ -76,15 +80,18 @@ class EvidenceWatch:
             self._decide(model, version, now)
         return len(versions)
 
-    def _decide(self, model: str, version: int, now: datetime) -> None:
+    def _decide(self, model: str, version: int, now: datetime, gone: Sequence[str] = ()) -> None:
+        """Decide on a version, without what these devices have said of it too long ago."""
         try:
             with self._database.transaction() as session:
+                _forget(session, model, version, gone, now)
                 decide(session, model, version, now)
         except _UNDECIDED:
             log.exception(
                 "deciding on drift of %s version %d failed; it waits for what devices say next", model, version
             )
             with self._database.transaction() as session:
+                _forget(session, model, version, gone, now)
                 _take_news(session, model, version)
 
     def _forget_some(self, now: datetime) -> None:
@@ -94,12 +101,10 @@ class EvidenceWatch:
         self._looked_at = now
         with self._database.session() as session:
             over = [tuple(row) for row in session.connection().execute(_over(now)).all()]
-        for start in range(0, len(over), FORGOTTEN_EACH):
-            part = over[start : start + FORGOTTEN_EACH]
-            with self._database.transaction() as session:
-                for model, version in sorted({(one[0], one[1]) for one in part}):
-                    gone = [device_id for other, number, device_id in part if (other, number) == (model, version)]
-                    _forget(session, model, version, gone, now)
+        for (model, version), rows in groupby(over, key=lambda row: row[:2]):
+            device_ids = [row[2] for row in rows]
+            for start in range(0, len(device_ids), FORGOTTEN_EACH):
+                self._decide(model, version, now, device_ids[start : start + FORGOTTEN_EACH])
 
 
 def _over(now: datetime) -> Any:  # noqa: ANN401 - a statement over columns
@@ -109,14 +114,28 @@ def _over(now: datetime) -> Any:  # noqa: ANN401 - a statement over columns
 
 
 def _forget(session: Session, model: str, version: int, device_ids: Sequence[str], now: datetime) -> None:
-    """Forget what devices have said of a version, and have it decided on again by what others say."""
-    is_of = (col(DeviceEvidence.model) == model, col(DeviceEvidence.version) == version)
-    session.exec(
-        delete(DeviceEvidence).where(
-            *is_of, is_among(col(DeviceEvidence.device_id), device_ids), col(DeviceEvidence.heard_at) < now - SAID_FOR
-        )
+    """Forget what devices have said of a version too long ago, but of those that still would if they could."""
+    if not device_ids:
+        return
+    is_over = (
+        col(DeviceEvidence.model) == model,
+        col(DeviceEvidence.version) == version,
+        col(DeviceEvidence.heard_at) < now - SAID_FOR,
     )
-    decide(session, model, version, now)
+    silent = [row.id for row in load_devices(session, device_ids) if _has_fallen_back(row, model, version, now)]
+    still = update(DeviceEvidence).where(*is_over, is_among(col(DeviceEvidence.device_id), silent))
+    unsynced = {"synchronize_session": False}
+    session.exec(still.values(heard_at=now), execution_options=unsynced)
+    gone = delete(DeviceEvidence).where(*is_over, is_among(col(DeviceEvidence.device_id), device_ids))
+    session.exec(gone, execution_options=unsynced)
+
+
+def _has_fallen_back(device: Device, model: str, version: int, now: datetime) -> bool:
+    """Whether the version before answers in place of this one, so that there are no windows, at a device that lives."""
+    if device.reported is None or device.last_seen_at is None or device.last_seen_at < now - SAID_FOR:
+        return False
+    report = ModelReport.model_validate(device.reported.get("models", {}).get(model, {}))
+    return report.fallback is not None and serves(device, model, version)
 
 
 def decide(session: Session, model: str, version: int, now: datetime) -> DriftSignal | None:

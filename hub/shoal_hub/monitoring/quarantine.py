@@ -83,7 +83,9 @@ def set_aside(session: Session, device_id: str, window: Window, error: Quarantin
 def tell_tallies(session: Session, now: datetime) -> int:
     """Tell how many windows were set aside without a word, of devices that have stopped since; return of how many."""
     is_over = (col(QuarantineTally.told_at) <= now - TOLD_EVERY, col(QuarantineTally.told_at) > now)
-    rows = session.exec(select(QuarantineTally).where(or_(*is_over)).limit(_TOLD_EACH)).all()
+    # Those that an ingest is counting at now are left for the next look.
+    due = select(QuarantineTally).where(or_(*is_over)).limit(_TOLD_EACH).with_for_update(skip_locked=True)
+    rows = session.exec(due).all()
     for row in rows:
         if row.untold:
             message = f"{row.untold} more windows of {row.device_id} were set aside: {row.reason.replace('_', ' ')}"
@@ -104,7 +106,7 @@ def tell_tallies(session: Session, now: datetime) -> int:
 
 def _untold(session: Session, device_id: str, reason: QuarantineReason, now: datetime) -> int | None:
     """Count a window that is set aside; return how many there were before it without a word, None if it is one more."""
-    row = session.get(QuarantineTally, (device_id, reason))
+    row = session.get(QuarantineTally, (device_id, reason), with_for_update=True)
     if row is None:
         session.add(QuarantineTally(device_id=device_id, reason=reason, told_at=now))
         return 0

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.orm.exc import StaleDataError
 from sqlmodel import Session, col, select
 from tests.simulators.rows import NOON, add_device, make_report
 
@@ -21,7 +22,7 @@ from shoal_hub.events.tables import EventRow
 from shoal_hub.ingest.commit import Committer
 from shoal_hub.ingest.devices import take_states
 from shoal_hub.ingest.handlers import Handlers
-from shoal_hub.ingest.receive import Received
+from shoal_hub.ingest.receive import Received, Unreadable
 from shoal_hub.ingest.record import Lookup
 from shoal_hub.ingest.refusal import may_pass
 
@@ -108,6 +109,51 @@ def test_a_message_at_which_a_handler_fails_is_told_and_passed_over(database: Da
     assert f"deployment, {size_bytes} bytes" in told.message
     with database.session() as session:
         assert session.get_one(Device, hub.device_id).name == hub.device_id
+
+
+def watch_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how many messages each call handles one by one, while it goes on."""
+    calls: list[int] = []
+    handle_each = Committer._handle_each
+
+    def noted(self: Committer, session: Session, messages: Sequence[Any], *rest: Any) -> None:
+        calls.append(len(messages))
+        handle_each(self, session, messages, *rest)
+
+    monkeypatch.setattr(Committer, "_handle_each", noted)
+    return calls
+
+
+def test_one_that_came_unreadable_is_told_and_all_others_are_still_handled_together(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = Hub(database, has_an_error, devices=3)
+
+    slow = watch_the_slow_way(monkeypatch)
+    place = OutboxPosition(stream=STREAM, sequence=1, oldest=1)
+    broken = Received(hub.devices[0], Unreadable(place, "it has no body"))
+    assert hub.commit(broken, *(hub.event(1, 1, one) for one in hub.devices[1:])) == dict.fromkeys(hub.devices, 1)
+    assert len(hub.taken) == 2
+    (told,) = hub.refused
+    assert (told.device_id, told.body["kind"], told.body["error"]) == (hub.device_id, "unreadable", "MessageError")
+    assert "it has no body" in told.message
+    assert slow == [], "no savepoint for each message"
+
+
+def test_a_row_that_another_process_has_deleted_in_between_has_the_batch_tried_once_more_together(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([StaleDataError("1 row expected, 0 matched")])
+
+    def is_stale_once(_session: Session, _device_id: str) -> None:
+        for failure in failures:
+            raise failure
+
+    hub = Hub(database, is_stale_once)
+    slow = watch_the_slow_way(monkeypatch)
+    assert hub.commit(hub.event(POISON, 1), hub.event(2, 2)) == {hub.device_id: 2}
+    assert ([version for _, version in hub.taken], hub.refused) == ([POISON, 2], [])
+    assert slow == []
 
 
 def fail_at(generation: int) -> Callable[..., None]:

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlmodel import Session, select
 from tests.hub.monitoring.test_drift import baseline, like_training, sketch, take
-from tests.simulators.rows import NOON, add_device
+from tests.simulators.rows import NOON, add_device, make_report
 
 from shoal_contract.manifest import Baseline
+from shoal_contract.reported import FallbackReport, ModelReport, SlotReport
 from shoal_contract.telemetry import DriftEvidenceTold, FeatureEvidence
 from shoal_hub.context import HubContext
 from shoal_hub.devices.matching import load_devices
@@ -196,6 +197,58 @@ def test_a_version_that_cannot_be_decided_on_holds_up_no_other(
     assert "deciding on drift of broken version 0 failed" in caplog.text
 
 
+def test_a_version_that_cannot_be_decided_on_is_forgotten_and_holds_no_other_up(
+    hub: HubContext, devices: list[str], baseline: Baseline, caplog: pytest.LogCaptureFixture
+) -> None:
+    say(hub, devices[0], baseline, {1: 9.0})
+    watch = EvidenceWatch(hub.database)
+    watch.step(NOON)
+    over = NOON + SAID_FOR + timedelta(minutes=2)
+    with hub.database.transaction() as session:
+        # Comes before the good one; of another device, what is said still holds and cannot be read.
+        for device, heard in ((devices[1], NOON), (devices[2], over)):
+            session.add(
+                DeviceEvidence(
+                    model="broken", version=1, device_id=device, windows=40, tested=4, is_told=True,
+                    features=[[2.0, 9.0]], ended_at=NOON, updated_at=NOON, heard_at=heard,
+                )
+            )  # fmt: skip
+    assert _controlled(hub) == ["active"]
+    watch.step(over)
+    assert "deciding on drift of broken version 1 failed" in caplog.text
+    with hub.database.session() as session:
+        assert [(one.model, one.device_id) for one in session.exec(select(DeviceEvidence))] == [("broken", devices[2])]
+    assert _controlled(hub) == ["cleared"]
+
+
+def test_what_a_device_said_holds_while_the_version_before_answers_and_one_hears_of_it(
+    hub: HubContext, devices: list[str], baseline: Baseline
+) -> None:
+    say(hub, devices[0], baseline, {1: 9.0})
+    watch = EvidenceWatch(hub.database)
+    watch.step(NOON)
+    slot = SlotReport(version=1, target="generic", sha256="a" * 64, state="good")
+    fallback = FallbackReport(version=2, since_at=NOON, features=1)
+    fallen, back = ModelReport(active=slot, fallback=fallback), ModelReport(active=slot)
+
+    def after(time: timedelta, report: ModelReport, seen_ago: timedelta = timedelta(minutes=1)) -> list[str]:
+        now = NOON + time
+        with hub.database.transaction() as session:
+            row = session.get_one(Device, devices[0])
+            row.reported = make_report(models={"colours": report}).model_dump(mode="json")
+            row.last_seen_at = now - seen_ago
+            session.add(row)
+        watch.step(now)
+        return _controlled(hub)
+
+    long = SAID_FOR + timedelta(minutes=2)
+    assert after(long, fallen) == ["active"]
+    assert after(2 * long, fallen) == ["active"]
+    assert after(2 * long + timedelta(hours=1), back) == ["active"], "it has time to say something"
+    assert after(3 * long, fallen) == ["active"]
+    assert after(4 * long, fallen, SAID_FOR + timedelta(hours=1)) == ["cleared"], "it is gone"
+
+
 def test_a_device_may_learn_for_another_time_than_usual_and_says_so(
     hub: HubContext, devices: list[str], baseline: Baseline
 ) -> None:
@@ -242,6 +295,11 @@ def test_news_that_was_read_before_it_was_told_is_told_again(
         session.refresh(read)
         assert read.windows == 41
     assert [one.state for one in look(hub)] == ["cleared"]
+
+
+def _controlled(hub: HubContext) -> list[str]:
+    with hub.database.session() as session:
+        return [one.state for one in session.exec(select(DriftSignal).where(DriftSignal.rule == "controlled"))]
 
 
 def _revoke(session: Session, device_id: str) -> None:

@@ -1,5 +1,7 @@
 """A hostile or broken window for each reason: set aside, told, bounded, and never merged."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from typing import Any, get_args
 
@@ -18,10 +20,10 @@ from shoal_hub.context import HubContext
 from shoal_hub.events.tables import EventRow
 from shoal_hub.monitoring.evidence_intake import WARM_UP
 from shoal_hub.monitoring.prune import WindowPruner
-from shoal_hub.monitoring.quarantine import KEPT_EACH
+from shoal_hub.monitoring.quarantine import KEPT_EACH, TOLD_EVERY, tell_tallies
 from shoal_hub.monitoring.sketches import reference_of
-from shoal_hub.monitoring.tables import QuarantinedWindow, QuarantineReason, WindowRow
-from shoal_hub.monitoring.windows import AHEAD, LATE
+from shoal_hub.monitoring.tables import QuarantinedWindow, QuarantineReason, QuarantineTally, WindowRow
+from shoal_hub.monitoring.windows import AHEAD, LATE, take_window
 from shoal_hub.registry.tables import Version
 from shoal_numerics import Embedding
 
@@ -204,11 +206,21 @@ def test_a_device_that_lies_for_ever_fills_no_disk_and_hides_no_other_reason(
         assert len(set_aside(session)) == KEPT_EACH + 2
 
 
-def test_a_window_of_a_baseline_that_nothing_can_be_counted_by_is_set_aside_and_others_are_taken(
-    hub: HubContext, baseline: Baseline, device: str
-) -> None:
+def uneven(baseline: Baseline) -> Baseline:
     first = baseline.features[0].model_copy(update={"missing": 7})
-    broken = baseline.model_copy(update={"features": (first, *baseline.features[1:])})
+    return baseline.model_copy(update={"features": (first, *baseline.features[1:])})
+
+
+def empty(baseline: Baseline) -> Baseline:
+    none = [one.model_copy(update={"counts": (0,) * len(one.counts)}) for one in baseline.features]
+    return baseline.model_copy(update={"features": tuple(none), "missing": (0,) * len(none)})
+
+
+@pytest.mark.parametrize("broken_of", [uneven, empty])
+def test_a_window_of_a_baseline_that_nothing_can_be_counted_by_is_set_aside_and_others_are_taken(
+    hub: HubContext, baseline: Baseline, device: str, broken_of: Callable[[Baseline], Baseline]
+) -> None:
+    broken = broken_of(baseline)
     with hub.database.transaction() as session:
         row = session.exec(select(Version)).one()
         session.add(
@@ -254,6 +266,32 @@ def test_a_device_that_lies_for_ever_is_told_of_once_an_hour_with_how_often(
     assert sorted(told()[3:]) == sorted([(device, 2), (other, 4)]), "those that have stopped are told of as well"
     WindowPruner(hub.database, timedelta(days=2)).step(NOON + timedelta(minutes=300))
     assert len(told()) == 5
+
+
+def test_a_tally_that_an_ingest_counts_at_is_told_later_and_one_that_was_told_is_counted_anew(
+    hub: HubContext, baseline: Baseline, device: str
+) -> None:
+    if hub.database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    lie = sketch(baseline, like_training(1), samples=1000)
+    take(hub, device, lie)
+    later = NOON + 2 * TOLD_EVERY
+    with hub.database.transaction() as session:
+        known = session.get_one(QuarantineTally, (device, "does_not_add_up"))
+        take_window(session, device, lie, NOON + timedelta(minutes=1))
+        with hub.database.transaction() as other:
+            assert tell_tallies(other, later) == 0, "not waited for"
+        session.flush()
+        assert known.untold == 1
+    with ThreadPoolExecutor() as pool:
+        with hub.database.transaction() as session:
+            assert tell_tallies(session, later) == 1
+            session.flush()
+            counted = pool.submit(take, hub, device, lie, later)
+            assert wait([counted], timeout=0.3).not_done, "it waits for the row"
+        counted.result(timeout=10)
+    with hub.database.session() as session:
+        assert session.get_one(QuarantineTally, (device, "does_not_add_up")).untold == 0
 
 
 def test_a_person_finds_them_by_device_model_and_reason(

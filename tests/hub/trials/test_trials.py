@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from sqlmodel import Session, select
 from tests.simulators.rows import NOON, add_device, add_version, make_report, section
 
@@ -21,6 +22,7 @@ from shoal_hub.transfer.leases import lease_users
 from shoal_hub.transfer.needs import needs_of
 from shoal_hub.trials.settle import settle_trials
 from shoal_hub.trials.shadow import MAX_EXAMPLES, take_shadow_window
+from shoal_hub.trials.tables import ShadowRow
 
 TARGET = "generic-onnx-int8"
 URL = "/api/v1/trials"
@@ -170,6 +172,30 @@ def test_disagreement_is_added_up_over_devices_and_a_window_counts_once(
     assert (found["devices"], found["compared"], found["disagreed"]) == (2, 300, 30)
     assert (found["errors"], found["skipped"], found["p95_ms"]) == (3, 6, 2.0)
     assert found["low"] < found["disagreement_rate"] == 0.1 < found["high"]
+
+
+def test_a_window_that_comes_again_is_known_without_reading_the_others(
+    client: TestClient, hub: HubContext, fleet: list[str]
+) -> None:
+    trial = start(client)
+    latency = [0] * BINS
+    latency[4] = 100
+    first, other = shadow_window(trial), shadow_window(trial, latency=tuple(latency))  # by a clock that stands still
+    for window in (first, other, first, other):
+        take(hub, fleet[0], window)
+    loaded: list[object] = []
+
+    def note(row: object, _context: object) -> None:
+        loaded.append(row)
+
+    event.listen(ShadowRow, "load", note)
+    try:
+        take(hub, fleet[0], first)
+    finally:
+        event.remove(ShadowRow, "load", note)
+    assert loaded == []
+    with hub.database.session() as session:
+        assert len(session.exec(select(ShadowRow)).all()) == 2
 
 
 def test_labels_are_added_up_for_both_and_are_never_more_than_what_was_compared(
