@@ -50,7 +50,14 @@ def postgres_template(postgres: PostgresCluster) -> str:
     """A migrated database that others are copied from."""
     name = postgres.create()
     _migrate(postgres.url(name))
+    postgres.keep_rows(name)
     return name
+
+
+@pytest.fixture(scope="session")
+def postgres_spare() -> list[str]:
+    """Databases that tests have left, as new."""
+    return []
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +84,13 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
         return
     template: str = request.getfixturevalue("postgres_template")
     cluster: PostgresCluster = request.getfixturevalue("postgres")
-    name = cluster.create(template)
+    spare: list[str] = request.getfixturevalue("postgres_spare")
+    name = spare.pop() if spare else cluster.create(template)
     yield cluster.url(name)
-    cluster.drop(name)
+    if cluster.wipe(name):
+        spare.append(name)
+    else:
+        cluster.drop(name)
 
 
 @pytest.fixture

