@@ -33,7 +33,7 @@ class Read(NamedTuple):
 
     received: list[Received]
     strangers: frozenset[str]
-    believed: list[Message]
+    believed: Sequence[Message] = ()
 
 
 class Reader:
