@@ -89,7 +89,7 @@ def _set_up() -> tuple[str, str]:
         log.warning("keeping counts in %s: %s; %s counts in memory until it starts again", folder, error, name)
         return "", name
     os.environ[_LIBRARY] = folder
-    prometheus_client.values.MmapedDict = AllocatedDict  # type: ignore[misc]
+    prometheus_client.values.MmapedDict = AllocatedDict  # type: ignore[attr-defined]  # where it looks for the class
     in_files = prometheus_client.values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]
     prometheus_client.values.ValueClass = in_files
     return folder, name

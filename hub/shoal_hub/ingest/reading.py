@@ -64,9 +64,9 @@ class Reader:
             if not self._allows(source.device_id, len(message.payload)):
                 continue
             if source.device_id in keys:
-                found = self._open(message, source, keys[source.device_id])
-                received += found
-                believed += [message] if found else []
+                opened = self._open(message, source, keys[source.device_id])
+                received += opened
+                believed += [message] if opened else []
             else:
                 INGEST_DROPPED.labels("unknown_device").inc()
                 strangers.add(source.device_id)
