@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from shoal_contract import __version__
 from shoal_hub.counts_files import AllocatedDict, allocate, is_whole
-from shoal_hub.counts_folder import FOLDER, NAME, is_taken, lock_of, place_of
+from shoal_hub.counts_folder import FOLDER, NAME, SERVES, is_taken, lock_of, place_of
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,12 @@ def _merged(paths: list[Path]) -> Iterable[Metric]:
 def processes_collector(of_this_process: CollectorRegistry) -> Collector:
     """Return what collects the counts of all processes; of this one, where it counts in memory."""
     return _Processes(Path(_folder)) if _folder else of_this_process
+
+
+def note_serving() -> None:
+    """Have it told that this process serves: one that ends at each start lives now and then, and never does."""
+    for lock in _locks:
+        _mark(lock, SERVES)
 
 
 def end_set_up() -> None:
@@ -121,10 +127,14 @@ def _take_place(folder: Path, name: str) -> tuple[str, bool]:
             continue
         _locks.append(lock)
         before = os.pread(lock, _MARK_BYTES, 0).split()
-        with suppress(OSError):  # a full disk: it is known that this process runs, but not its number
-            os.pwrite(lock, f"{os.getpid()} {__version__}".encode().ljust(_MARK_BYTES), 0)
-        return place, before[1:] == [__version__.encode()]
+        _mark(lock)
+        return place, before[1:2] == [__version__.encode()]
     raise OSError(f"{_MOST_ALIKE} processes named {name} run already")
+
+
+def _mark(lock: int, word: str = "") -> None:
+    with suppress(OSError):  # a full disk: it is known that this process lives, but not its number
+        os.pwrite(lock, f"{os.getpid()} {__version__} {word}".encode().ljust(_MARK_BYTES), 0)
 
 
 def _lock(path: Path) -> int | None:

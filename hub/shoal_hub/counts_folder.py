@@ -1,7 +1,7 @@
 """Where the hub's processes keep what they count, who counts there now, and the variables by which one is told to.
 
 Each process has a place: files named after it, and a lock that it holds for as long as it lives. A lock cannot stay
-behind, as a number of a process can; what is written in it is that number and the version that counts.
+behind, as a number of a process can; what is written in it is that number, the version that counts, and if it serves.
 """
 
 import fcntl
@@ -13,13 +13,15 @@ from typing import Final, NamedTuple
 
 FOLDER: Final = "SHOAL_COUNTS_DIR"
 NAME: Final = "SHOAL_COUNTS_AS"
+SERVES: Final = "serves"
+"""The last word in the lock of a process that has begun to serve."""
 
 
 class Place(NamedTuple):
-    """One process's files: `ingest`, or `ingest-2` of a second one; the number of the process where one runs."""
+    """One process's files: `ingest`, or `ingest-2` of a second one; whether it lives and serves, and its number."""
 
     name: str
-    is_taken: bool
+    is_serving: bool
     pid: int | None
 
     @property
@@ -72,9 +74,12 @@ def places(folder: Path) -> Iterator[Place]:
     """Yield every place that a process has taken since the hub was started, or is meant to."""
     for path in sorted(folder.glob("*.lock")):
         if is_taken(folder, path.stem):
-            yield Place(path.stem, is_taken=True, pid=_pid_in(path))
+            words = _mark_in(path)
+            # No mark: a full disk had no room for it. That a process lives is known all the same.
+            pid = int(words[0]) if words and words[0].isdecimal() else None
+            yield Place(path.stem, is_serving=not words or words[-1] == SERVES, pid=pid)
         else:
-            yield Place(path.stem, is_taken=False, pid=None)
+            yield Place(path.stem, is_serving=False, pid=None)
 
 
 def forget_counts(data: Path, meant: Iterable[str] = ()) -> None:
@@ -94,8 +99,8 @@ def forget_counts(data: Path, meant: Iterable[str] = ()) -> None:
             lock_of(folder, name).touch(mode=0o600)
 
 
-def _pid_in(lock: Path) -> int | None:
+def _mark_in(lock: Path) -> list[str]:
     try:
-        return int(lock.read_text().split()[0])
-    except (OSError, ValueError, IndexError):  # a full disk had no room for it
-        return None
+        return lock.read_text().split()
+    except (OSError, ValueError):
+        return []

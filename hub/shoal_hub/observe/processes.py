@@ -25,14 +25,14 @@ def process_families(settings: Settings, proc: Path = Path("/proc")) -> Iterator
         settings: The hub's.
         proc: Where the kernel tells of processes.
     """
-    text = "Whether a process of the hub that this machine is meant to run lives."
+    text = "Whether a process of the hub that this machine is meant to run has said that it serves, and lives."
     up = GaugeMetricFamily("shoal_hub_process_up", text, labels=["process"])
     memory = GaugeMetricFamily("shoal_hub_process_resident_memory_bytes", "What it has in memory.", labels=["process"])
     text = "Processor time that it has used, in user and system mode."
     cpu = CounterMetricFamily("shoal_hub_process_cpu_seconds", text, labels=["process"])
     found = [place for place in places(counts_folder(settings.data)) if place.process in NAMES]
     for name in NAMES:
-        if alike := [place.is_taken for place in found if place.process == name]:
+        if alike := [place.is_serving for place in found if place.process == name]:
             up.add_metric([name], int(any(alike)))
     for place in found:
         if place.pid is not None and (stat := _stat(place.pid, proc)) is not None:

@@ -22,8 +22,11 @@ note_connection("hub-api", is_up=True)
 note_connection("hub-alerts", is_up=True)
 assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ, "programs that it starts would count into the hub's files"
 assert "SHOAL_COUNTS_AS" not in os.environ
-print("counted", flush=True)
 if sys.argv[1:] == ["stay"]:
+    from shoal_hub.counting import note_serving
+    note_serving()
+print("counted", flush=True)
+if sys.argv[1:] in (["stay"], ["begin"]):
     sys.stdin.read()
 os._exit(9)
 """
@@ -86,7 +89,7 @@ def test_a_hub_that_is_started_begins_at_zero_and_leaves_a_job_that_still_runs_a
     with start(tmp_path, "job", "stay") as job:
         forget_counts(tmp_path, ["ingest"])
         assert told(tmp_path)["shoal_windows_taken_total"] == 2, "the job's"
-        assert [(place.name, place.is_taken) for place in places(counts_folder(tmp_path))] == [
+        assert [(place.name, place.is_serving) for place in places(counts_folder(tmp_path))] == [
             ("ingest", False), ("job", True),
         ]  # fmt: skip
         job.communicate("")
@@ -186,3 +189,6 @@ def test_processes_are_told_of_where_they_are_meant_to_run_and_live_while_they_h
         assert ("up", "ingest", 1) in of_processes(settings), "the second one's"
         second.communicate("")
     assert of_processes(settings) == {("up", "api", 0), ("up", "ingest", 0)}
+    with start(tmp_path, "api", "begin") as begins:
+        assert ("up", "api", 0) in of_processes(settings), "it lives, and does not serve yet"
+        begins.communicate("")
