@@ -3,6 +3,7 @@
 In a process that has loaded other models, or anything else, nobody could tell whose memory it is.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from shoal_contract.reported import Runtime
 RUNS: Final = 3
 TIMEOUT_S: Final = 600.0
 """For loading the file and running it a few times."""
+_PRIVATE: Final = ("SHOAL_", "OTEL_", "PG", "AWS_", "CREDENTIALS_DIRECTORY")
+"""How names of variables begin that hold secrets, or say where they are."""
 _STATUS: Final = Path("/proc/self/status")
 _CLEAR_REFS: Final = Path("/proc/self/clear_refs")
 _RESET_PEAK: Final = "5"
@@ -44,8 +47,10 @@ def memory_bytes(
         return None
     shape = ",".join(map(str, sample_shape))
     command = [sys.executable, "-m", "shoal_compression.memory", runtime, str(path), input_name, output_name, shape]
+    # What a runtime does with a hostile file happens without what may name secrets of who measures.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S, env=environ)
     except subprocess.CalledProcessError as error:
         raise TechniqueError(f"measuring the memory of {path}: {error.stderr.strip()[-500:]}") from error
     except subprocess.TimeoutExpired as error:

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlalchemy.sql.functions import FunctionElement
@@ -43,6 +44,8 @@ BUSY_TIMEOUT_MS: Final = 15_000
 """How long a SQLite writer waits for the other process's transaction to end."""
 _PART: Final = 500
 """Items that one statement names one by one."""
+_CONNECT_TIMEOUT_S: Final = 10
+"""How long a connection to PostgreSQL may take to come about; a URL with `connect_timeout` says otherwise."""
 _CACHE_KIB: Final = 16_384
 """What one connection to SQLite keeps of the file: the rows of some thousand devices."""
 Item = TypeVar("Item")
@@ -202,7 +205,7 @@ class Database:
                 self.on_begin(session)
             yield session
             session.commit()
-        for call in session.info.pop(_ONCE_COMMITTED, ()):
+        for _, call in session.info.pop(_ONCE_COMMITTED, ()):
             call()
         what = frozenset(session.info.pop("announced", set()))
         if what and self.on_commit is not None:
@@ -251,8 +254,24 @@ def announce(session: Session, what: str) -> None:
 
 
 def once_committed(session: Session, call: Callable[[], object]) -> None:
-    """Have something called that must not fail, like a count, once `session` has committed; of others it is dropped."""
-    session.info.setdefault(_ONCE_COMMITTED, []).append(call)
+    """Have something called that must not fail, like a count, once `session` has committed.
+
+    It is dropped if the transaction keeps nothing, or a savepoint that it was asked for in.
+    """
+    session.info.setdefault(_ONCE_COMMITTED, []).append((session.get_nested_transaction(), call))
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _drop_calls(session: Session, ended: SessionTransaction) -> None:
+    """Drop what was to be called once a savepoint's rows are committed: they never will be."""
+    if ended.nested and (calls := session.info.get(_ONCE_COMMITTED)):
+        session.info[_ONCE_COMMITTED] = [(within, call) for within, call in calls if not _is_part(within, ended)]
+
+
+def _is_part(within: SessionTransaction | None, savepoint: SessionTransaction) -> bool:
+    while within is not None and within is not savepoint:
+        within = within.parent
+    return within is savepoint
 
 
 @contextmanager
@@ -303,6 +322,7 @@ def _open_engine(url: str) -> Engine:
     if parsed.get_backend_name() == "postgresql":
         return create_engine(
             parsed.set(drivername="postgresql+psycopg"),
+            connect_args={} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_TIMEOUT_S},
             pool_pre_ping=True,
             hide_parameters=True,
             json_serializer=_to_json,

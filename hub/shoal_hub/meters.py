@@ -41,8 +41,13 @@ INGEST_BYTES: Final = Counter(
 INGEST_DROPPED: Final = Counter(
     "shoal_ingest_messages_dropped",
     "MQTT messages of devices that were not believed: too many of one device, not signed by its key or of no form, of "
-    "an unknown or revoked device, on no topic of ours, retained where nothing may be.",
+    "an unknown or revoked device, on no topic of ours.",
     ("reason",),
+    registry=METERS,
+)
+INGEST_CLEARED: Final = Counter(
+    "shoal_ingest_retained_cleared",
+    "MQTT messages that devices have left retained where nothing may be; they are cleared at the broker, and read.",
     registry=METERS,
 )
 INGEST_REFUSED: Final = Counter(
@@ -125,7 +130,7 @@ DESIRED_PUBLISHED: Final = Counter(
 )
 for _kind in ("sweep", "tick", "word"):
     CONTROLLER_PASS_SECONDS.labels(_kind)
-for _reason in ("rate", "invalid", "unknown_device", "topic", "retained"):
+for _reason in ("rate", "invalid", "unknown_device", "topic"):
     INGEST_DROPPED.labels(_reason)
 TRANSACTIONS: Final = TRANSACTION_SECONDS.labels(PROCESS)
 FAILED_TRANSACTIONS: Final = TRANSACTION_FAILURES.labels(PROCESS)

@@ -75,7 +75,7 @@ class Supervisor:
             ready.unlink(missing_ok=True)
             reading, writing = os.pipe()
             try:
-                forget_counts(self._settings.data)
+                forget_counts(self._settings.data, NAMES)
                 addresses = self._prepare()
                 self._start_broker(addresses)
                 self._children = [Child(name, self._settings, reading) for name in NAMES]

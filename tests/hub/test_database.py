@@ -8,11 +8,11 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import event, inspect
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import col, select
 
-from shoal_hub.database import Database, JsonText, add_unless_there, announce, is_among
+from shoal_hub.database import Database, JsonText, add_unless_there, announce, is_among, once_committed
 from shoal_hub.errors import DatabaseError
 from shoal_hub.events.tables import EventRow
 from shoal_hub.registry.tables import Alias, Artifact
@@ -187,3 +187,33 @@ def test_a_schema_newer_than_the_hub_is_refused_with_the_remedy(database: Databa
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(DatabaseError, match="start the hub version that last used it"):
         database.upgrade()
+
+
+def test_what_is_to_be_called_once_committed_is_dropped_with_its_savepoint(database: Database) -> None:
+    called: list[str] = []
+    with database.transaction() as session:
+        once_committed(session, lambda: called.append("before"))
+        with contextlib.suppress(KeyError), session.begin_nested():
+            once_committed(session, lambda: called.append("rolled back"))
+            with session.begin_nested():
+                once_committed(session, lambda: called.append("in one that is rolled back"))
+            raise KeyError
+        with session.begin_nested():
+            once_committed(session, lambda: called.append("kept"))
+        once_committed(session, lambda: called.append("after"))
+    assert called == ["before", "kept", "after"]
+
+
+@pytest.mark.parametrize(("query", "expected"), [("", "10"), ("?connect_timeout=3", "3")])
+def test_a_server_that_does_not_answer_is_not_waited_for_without_end(query: str, expected: str) -> None:
+    database = Database(f"postgresql://hub@192.0.2.1/shoal{query}")
+    asked: list[str] = []
+
+    @event.listens_for(database.engine, "do_connect")
+    def see(_dialect: object, _record: object, _arguments: object, parameters: dict[str, object]) -> None:
+        asked.append(str(parameters["connect_timeout"]))
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        database.engine.connect()
+    assert asked == [expected]

@@ -13,9 +13,10 @@ from sqlmodel import Session
 SLICE_S: Final = 60
 _OPEN_SLICES: Final = 2
 """So many of the last slices are read again: what is committed now may have been taken in a moment ago."""
-_READ_AT_ONCE: Final = 10
+READ_AT_ONCE: Final = 10
 """Past slices that one look reads: a hub that starts works its way back over some looks, and holds up nobody."""
-_MOST_SLICES: Final = 24 * 60 + 2
+MOST_SLICES: Final = 24 * 60 + 2
+"""Of who looks back for a day."""
 
 
 class Place(NamedTuple):
@@ -40,19 +41,29 @@ class MinuteTallies(Generic[_Sum]):
 
     Args:
         read: Reads a minute.
+        most_slices: Past minutes that are remembered; more than the longest stretch that is asked for has.
+        at_once: Past minutes that one look reads.
     """
 
-    def __init__(self, read: Read[_Sum]) -> None:
+    def __init__(self, read: Read[_Sum], most_slices: int = MOST_SLICES, at_once: int = READ_AT_ONCE) -> None:
         self._read_slice = read
+        self._most_slices = most_slices
+        self._is_whole = True
+        self._at_once = at_once
         self._slices: dict[int, Mapping[Place, _Sum]] = {}
         self._open: dict[int, Mapping[Place, _Sum]] = {}
-        self._left = _READ_AT_ONCE
+        self._left = self._at_once
         self._seen_until = 0
 
     def begin_look(self) -> None:
         """Have the last minutes read again, once for all rules, and some more of the past ones."""
         self._open.clear()
-        self._left = _READ_AT_ONCE
+        self._left = self._at_once
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all minutes that the last sum is of have been read."""
+        return self._is_whole
 
     def over(self, session: Session, since: datetime, until: datetime) -> dict[Place, _Sum]:
         """Return what came from one time to another, in whole minutes; of a past not read yet, what was read until now.
@@ -67,6 +78,7 @@ class MinuteTallies(Generic[_Sum]):
             self._slices.clear()
             self._open.clear()
         self._seen_until = last
+        self._is_whole = True
         sums: dict[Place, _Sum] = {}
         for number in range(last, first - 1, -1):
             for place, counts in self._slice(session, number, is_over=number <= last - _OPEN_SLICES).items():
@@ -81,10 +93,11 @@ class MinuteTallies(Generic[_Sum]):
             self._open[number] = self._read(session, number)
             return self._open[number]
         if not self._left:
+            self._is_whole = False
             return {}
         self._left -= 1
         self._slices[number] = found = self._read(session, number)
-        while len(self._slices) > _MOST_SLICES:
+        while len(self._slices) > self._most_slices:
             del self._slices[min(self._slices)]
         return found
 

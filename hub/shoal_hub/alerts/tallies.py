@@ -13,7 +13,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, func
 
 from shoal_contract.telemetry import LATENCY_EDGES_MS
-from shoal_hub.alerts.minutes import MinuteTallies, Place
+from shoal_hub.alerts.minutes import MOST_SLICES, READ_AT_ONCE, MinuteTallies, Place
 from shoal_hub.alerts.truth_tallies import TruthTallies
 from shoal_hub.devices.tables import Device
 from shoal_hub.monitoring.tables import WindowRow
@@ -51,12 +51,16 @@ class Counts:
 class WindowTallies(MinuteTallies[Counts]):
     """Remembers what the windows of past minutes come to.
 
+    Args:
+        most_slices: Past minutes that are remembered.
+        at_once: Past minutes that one look reads.
+
     Attributes:
         truths: What truth came back in them, and how sure answers were; read where a rule asks for it.
     """
 
-    def __init__(self) -> None:
-        super().__init__(_read)
+    def __init__(self, most_slices: int = MOST_SLICES, at_once: int = READ_AT_ONCE) -> None:
+        super().__init__(_read, most_slices, at_once)
         self.truths = TruthTallies()
 
     def begin_look(self) -> None:

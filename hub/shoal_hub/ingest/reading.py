@@ -26,10 +26,14 @@ Warn = Callable[[str, str], None]
 
 
 class Read(NamedTuple):
-    """What a batch holds: believed messages, and devices that have no key here, unknown or revoked ones."""
+    """What a batch holds: what can be believed, the messages that it came in, and devices that have no key here.
+
+    Those are unknown or revoked ones.
+    """
 
     received: list[Received]
     strangers: frozenset[str]
+    believed: Sequence[Message] = ()
 
 
 class Reader:
@@ -55,15 +59,18 @@ class Reader:
         keys = self._keys_of({source.device_id for _, source in sources})
         received: list[Received] = []
         strangers: set[str] = set()
+        believed: list[Message] = []
         for message, source in sources:
             if not self._allows(source.device_id, len(message.payload)):
                 continue
             if source.device_id in keys:
-                received += self._open(message, source, keys[source.device_id])
+                opened = self._open(message, source, keys[source.device_id])
+                received += opened
+                believed += [message] if opened else []
             else:
                 INGEST_DROPPED.labels("unknown_device").inc()
                 strangers.add(source.device_id)
-        return Read(received, frozenset(strangers))
+        return Read(received, frozenset(strangers), believed)
 
     def _open(self, message: Message, source: topics.UpTopic, keys: DeviceKeys) -> Sequence[Received]:
         try:

@@ -27,7 +27,14 @@ from shoal_hub.ingest.reading import Reader, sender
 from shoal_hub.ingest.receive import Received
 from shoal_hub.ingest.refusal import may_pass
 from shoal_hub.ingest.traced import BatchTraces
-from shoal_hub.meters import INGEST_COMMIT_SECONDS, INGEST_DROPPED, INGEST_LAG_SECONDS, INGEST_WAITING
+from shoal_hub.meters import (
+    INGEST_BYTES,
+    INGEST_CLEARED,
+    INGEST_COMMIT_SECONDS,
+    INGEST_LAG_SECONDS,
+    INGEST_MESSAGES,
+    INGEST_WAITING,
+)
 from shoal_hub.mqtt import Connected, Connection, Disconnected, Endpoint, Event, Message, MqttError, Subscription
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.wake import INGEST, wake
@@ -139,8 +146,8 @@ class IngestWorker:
         messages = [event for event in events if isinstance(event, Message)]
         for message in messages:
             self._clear_stray(self._control, message)
-        received, strangers = self._reader.read(messages)
-        self._traces = BatchTraces(self._database, messages)
+        received, strangers, believed = self._reader.read(messages)
+        self._traces = BatchTraces(self._database, believed)
         if strangers and not self._stopping.is_set():
             self._refuse(strangers, utc_now())
         for start in range(0, len(received), BATCH_MESSAGES):  # one message may hold many
@@ -208,7 +215,7 @@ class IngestWorker:
         """Clear what a device has left retained at the broker and nobody may: it would fill the broker's memory."""
         if not (message.is_retained and message.payload) or message.topic.endswith(_RETAINED):
             return
-        INGEST_DROPPED.labels("retained").inc()
+        INGEST_CLEARED.inc()
         self._warn(sender(message.topic), "they were sent as retained, which only presence and reported states may be")
         try:
             connection.publish(message.topic, b"", retain=True)
@@ -265,6 +272,8 @@ class IngestWorker:
         except ContractError as error:
             self._warn(sender(message.topic), str(error))
             return
+        INGEST_MESSAGES.labels(source.channel).inc()
+        INGEST_BYTES.labels(source.channel).inc(len(message.payload))
         if source.sha256 is not None and source.chunk is not None:
             answer = self._uploads.chunk(source.device_id, source.sha256, source.chunk, message.payload, utc_now())
             if answer is not None:

@@ -1,6 +1,7 @@
 """All that the hub tells Prometheus, put together; what the database says is kept for a while, read by one at a time.
 
-However often somebody asks, and however many devices there are, it costs at most a hundredth of a core.
+However often somebody asks, it costs at most a hundredth of a core, or what one reading a minute does. Nobody waits
+long for a database that does not answer: what was read before is told.
 """
 
 import logging
@@ -31,6 +32,10 @@ log = logging.getLogger(__name__)
 
 _REST_RATIO: Final = 100.0
 """What was read is told again for this many times what the reading took."""
+_MOST_REST_S: Final = 60.0
+"""But no longer than this, unless `SHOAL_METRICS_FRESH_S` says so: one slow reading must not freeze the numbers."""
+_TURN_S: Final = 3.0
+"""How long a scrape waits for another's reading before it tells what is kept: less than Prometheus waits for it."""
 
 
 class Answer(NamedTuple):
@@ -55,18 +60,22 @@ class _Section:
         began_s = time.monotonic()
         if began_s < self._due_s:
             return
+        rest_s = min(fresh_s, _MOST_REST_S)
         try:
             with database.session() as session:
                 self.families = list(self._read(session, now))
         except SQLAlchemyError:
             log.exception("reading the metrics of %s failed; they are left out until it works again", self.name)
             self.families = ()
-        self.took_s = time.monotonic() - began_s
-        self._due_s = began_s + self.took_s + max(fresh_s, _REST_RATIO * self.took_s)
+            self.took_s = time.monotonic() - began_s
+        else:
+            self.took_s = time.monotonic() - began_s
+            rest_s = max(fresh_s, min(_REST_RATIO * self.took_s, _MOST_REST_S))
+        self._due_s = began_s + self.took_s + rest_s
 
 
 class HubMetrics:
-    """Answers scrapes. Safe to use from several threads: one reads, the others wait and get the same.
+    """Answers scrapes. Safe to use from several threads: one reads, the others wait for it, but not for long.
 
     Args:
         database: The hub's.
@@ -102,12 +111,9 @@ class HubMetrics:
         engine = self._database.engine
         info = {"version": __version__, "database": engine.dialect.name}
         yield InfoMetricFamily("shoal_hub", "The hub's version, and what keeps its data.", info)
-        with self._lock:
-            for section in self._sections:
-                section.refresh(self._database, self._now(), self._settings.metrics_fresh_s)
-            kept = [one for section in self._sections for one in section.families]
-            took = [(section.name, section.took_s) for section in self._sections]
-        yield from kept
+        self._refresh()
+        took = [(section.name, section.took_s) for section in self._sections]
+        yield from [one for section in self._sections for one in section.families]
         text = "What it took to read these metrics of the database, the last time."
         family = GaugeMetricFamily("shoal_metrics_read_duration_seconds", text, labels=["section"])
         for name, took_s in took:
@@ -116,6 +122,16 @@ class HubMetrics:
         yield from process_families(self._settings)
         yield from _pool(engine.pool)
         yield from processes_collector(METERS).collect()
+
+    def _refresh(self) -> None:
+        """Read what it is time to read, unless another scrape is at it for long."""
+        if not self._lock.acquire(timeout=_TURN_S):
+            return
+        try:
+            for section in self._sections:
+                section.refresh(self._database, self._now(), self._settings.metrics_fresh_s)
+        finally:
+            self._lock.release()
 
 
 def _activity(most: int, session: Session, now: datetime) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from shoal_hub.processes.ready import mark_of
+from shoal_hub.counts_folder import counts_folder, places
 from shoal_hub.settings import Settings
 
 NAMES: Final = ("api", "ingest", "controller")
@@ -25,26 +25,27 @@ def process_families(settings: Settings, proc: Path = Path("/proc")) -> Iterator
         settings: The hub's.
         proc: Where the kernel tells of processes.
     """
-    text = "Whether a process of the hub on this machine has said that it serves, and lives."
+    text = "Whether a process of the hub that this machine is meant to run has said that it serves, and lives."
     up = GaugeMetricFamily("shoal_hub_process_up", text, labels=["process"])
     memory = GaugeMetricFamily("shoal_hub_process_resident_memory_bytes", "What it has in memory.", labels=["process"])
     text = "Processor time that it has used, in user and system mode."
     cpu = CounterMetricFamily("shoal_hub_process_cpu_seconds", text, labels=["process"])
+    found = [place for place in places(counts_folder(settings.data)) if place.process in NAMES]
     for name in NAMES:
-        stat = _stat(settings, name, proc)
-        up.add_metric([name], int(stat is not None))
-        if stat is not None:
-            memory.add_metric([name], int(stat[_RESIDENT_PAGES]) * _PAGE_BYTES)
-            cpu.add_metric([name], (int(stat[_USER]) + int(stat[_SYSTEM])) / _TICKS_PER_S)
+        if alike := [place.is_serving for place in found if place.process == name]:
+            up.add_metric([name], int(any(alike)))
+    for place in found:
+        if place.pid is not None and (stat := _stat(place.pid, proc)) is not None:
+            memory.add_metric([place.name], int(stat[_RESIDENT_PAGES]) * _PAGE_BYTES)
+            cpu.add_metric([place.name], (int(stat[_USER]) + int(stat[_SYSTEM])) / _TICKS_PER_S)
     yield from (up, memory, cpu)
     yield from _disk(settings.data)
 
 
-def _stat(settings: Settings, name: str, proc: Path) -> Sequence[str] | None:
+def _stat(pid: int, proc: Path) -> Sequence[str] | None:
     try:
-        pid = int(mark_of(settings, name).read_text())
         return (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except (OSError, ValueError):  # it has not started here, or has ended
+    except OSError:  # it has ended just now
         return None
 
 

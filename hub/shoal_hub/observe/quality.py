@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from sqlmodel import Session
 
 from shoal_contract.telemetry import LATENCY_EDGES_MS
+from shoal_hub.alerts.minutes import SLICE_S
 from shoal_hub.alerts.tallies import Counts, WindowTallies
 
 _LABELS: Final = ["model", "version"]
@@ -22,6 +23,10 @@ _NUMBERS: Final = {
 }
 """Of `Counts`, with what they are."""
 _PREFIX: Final = "shoal_model_recent_"
+_MORE_SLICES: Final = 3
+"""The minutes that a stretch begins and ends in, and one that is over while it is read."""
+_AT_ONCE: Final = 20
+"""Past minutes that one reading goes through: with the usual window, the first one tells all."""
 _NAMES: Final = {"labelled": "labelled_samples"}
 
 
@@ -36,16 +41,21 @@ class Quality:
     def __init__(self, window: timedelta, most: int) -> None:
         self._window = window
         self._most = most
-        self._tallies = WindowTallies()
+        most_slices = int(window.total_seconds()) // SLICE_S + _MORE_SLICES
+        self._tallies = WindowTallies(most_slices, _AT_ONCE)
 
     def families(self, session: Session, now: datetime) -> Iterator[Metric]:
-        """Yield requests, errors, accuracy and latency of each model's version.
+        """Yield requests, errors, accuracy and latency of each model's version; nothing until all minutes are read.
+
+        A part of them would look like a fleet with fewer requests.
 
         Args:
             session: An open session.
             now: The clock.
         """
         sums = self._sums(session, now)
+        if not self._tallies.is_whole:
+            return
         told = sorted(sums, key=lambda key: (-sums[key].requests, key))[: self._most]
         span = f"in windows that came in the last {self._window.total_seconds():g} s"
         for name, text in _NUMBERS.items():

@@ -21,7 +21,7 @@ class ObserveSettings(BaseModel):
         10.0,
         "s",
         "How long at least what the database says of the fleet is told again before it is asked anew; in a large fleet "
-        "longer, so that it takes no more than a hundredth of a core.",
+        "longer, up to a minute, so that it takes no more than a hundredth of a core.",
         ge=0,
         le=3600,
     )

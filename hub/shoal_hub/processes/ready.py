@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from shoal_hub.counting import note_serving
 from shoal_hub.settings import Settings
 
 _YOUNG_OBJECTS: Final = 20_000
@@ -16,6 +17,7 @@ def mark_ready(settings: Settings, name: str) -> None:
     path = mark_of(settings, name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.write_text(str(os.getpid()))
+    note_serving()
     gc.set_threshold(_YOUNG_OBJECTS)
     gc.freeze()
 

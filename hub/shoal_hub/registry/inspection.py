@@ -31,6 +31,8 @@ from shoal_training.onnx_samples import OnnxModel
 MAX_BASELINE_ROWS: Final = 100_000
 TIMEOUT_S: Final = 120.0
 MAX_MEMORY_BYTES: Final = 8 * 2**30
+_PRIVATE: Final = ("SHOAL_", "OTEL_", "PG", "AWS_", "CREDENTIALS_DIRECTORY")
+"""How names of variables begin that hold secrets, or say where they are."""
 _REMEDY: Final = "check the bundle with the tool that wrote it, and write it again"
 
 Arrays = dict[str, NDArray[Any]]
@@ -51,8 +53,8 @@ def inspect_in_child(folder: Path, limits: BundleLimits) -> Inspection:
         InvalidInputError: The bundle is not whole, or its model does not load or run.
     """
     command = [sys.executable, "-m", "shoal_hub.registry.inspection", str(folder), limits.model_dump_json()]
-    # What a runtime does with a hostile file happens without the hub's settings: they name its database and secrets.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SHOAL_")}
+    # What a runtime does with a hostile file happens without what names secrets, like the database's.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=environ)
     except subprocess.TimeoutExpired as error:

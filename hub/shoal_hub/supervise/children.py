@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from shoal_hub.counting import note_ended
 from shoal_hub.counts_folder import counts_environment
 from shoal_hub.errors import HubError
 from shoal_hub.processes.ready import is_ready, mark_of
@@ -80,7 +79,6 @@ class Child:
         self._next_start_s = now + self._delay_s
         self._process = None
         self.deaths += 1
-        note_ended(self._settings.data, self.name)
         return status
 
     def start_error(self, status: int) -> ChildError:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from shoal_contract import __version__
 from shoal_contract.trace_context import TraceContext
 from shoal_hub.errors import SettingsError
+from shoal_hub.redaction import redact
 from shoal_hub.settings import Settings
 from shoal_hub.tracing.spans import Attributes, Kind, Span, trace_by
 
@@ -117,5 +118,5 @@ class _OtelSpan:
             from opentelemetry.trace import Status, StatusCode
 
             self._span.set_attribute("error.type", type(error).__name__)
-            self._span.set_status(Status(StatusCode.ERROR, str(error)[:_MOST_CHARS]))
+            self._span.set_status(Status(StatusCode.ERROR, redact(str(error))[:_MOST_CHARS]))
         self._span.end()

@@ -129,7 +129,9 @@ def test_a_device_pays_for_each_message_that_its_batches_hold(
     )
     message = Message(topics.up(ingest.device_id, "events"), envelope, is_retained=False, acknowledge=lambda: None)
     drains = [[message] * 3] if is_one_drain else [[message]] * 3
-    assert [len(reader.read(drain).received) for drain in drains] == ([20] if is_one_drain else [10, 10, 0])
+    reads = [reader.read(drain) for drain in drains]
+    assert [len(one.received) for one in reads] == ([20] if is_one_drain else [10, 10, 0])
+    assert [len(one.believed) for one in reads] == ([2] if is_one_drain else [1, 1, 0])
     assert warned == [f"device {ingest.device_id}"]
 
 

@@ -10,6 +10,9 @@ from typing import cast
 import pytest
 from sqlalchemy.exc import OperationalError
 from sqlmodel import select
+from tests.hub.ingest.test_traced import KNOWN, know
+from tests.hub.ingest.test_traced import message as traced
+from tests.hub.tracing.recorder import recording
 from tests.simulators.rows import add_device, make_report
 
 from shoal_contract import topics
@@ -22,6 +25,7 @@ from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.reading import Read
 from shoal_hub.ingest.receive import Received
 from shoal_hub.ingest.worker import BATCH_MESSAGES, Endpoints, IngestWorker, _drain
+from shoal_hub.meters import METERS
 from shoal_hub.mqtt import Disconnected, Endpoint, Message
 from shoal_hub.transfer.uploads import Uploads
 from shoal_hub.trust.ca import Identity
@@ -265,3 +269,36 @@ def test_who_waits_behind_a_whole_batch_is_not_gathered_for(
         worker._events.put(message(topics.up(DEVICE, "windows"), []))
         worker._take_batch()
         assert (worker._gathers_until_s > time.monotonic()) == gathers
+
+
+def test_only_messages_that_are_believed_continue_a_trace(
+    worker: IngestWorker, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with recording() as recorder:
+        know(sqlite_database, KNOWN)
+        worker._events.put(traced(KNOWN))  # of a device that nobody knows
+        worker._take_batch()
+        assert recorder.names == ["request"]
+        believed = traced(KNOWN)
+        monkeypatch.setattr(worker._reader, "read", lambda _messages: Read([], frozenset(), [believed]))
+        worker._events.put(believed)
+        worker._take_batch()
+    assert recorder.names == ["request", "ingest"]
+
+
+def test_chunks_are_counted_as_what_devices_send_and_what_is_cleared_is_not_told_as_dropped(
+    worker: IngestWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted() -> list[float]:
+        names = ("shoal_ingest_messages_total", "shoal_ingest_bytes_total")
+        found = [METERS.get_sample_value(name, {"channel": "blob"}) for name in names]
+        dropped = [one.value for family in METERS.collect() if family.name == "shoal_ingest_messages_dropped"
+                   for one in family.samples]  # fmt: skip
+        cleared = METERS.get_sample_value("shoal_ingest_retained_cleared_total")
+        return [*(value or 0 for value in (*found, cleared)), sum(dropped)]
+
+    monkeypatch.setattr(worker._blobs, "publish", lambda *_, **__: None)
+    before = counted()
+    topic = topics.up_blob(DEVICE, "0" * 64, 0)
+    worker._take_chunk(Message(topic, b"data", is_retained=True, acknowledge=lambda: None))
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [1, 4, 1, 0]

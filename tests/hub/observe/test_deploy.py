@@ -98,6 +98,15 @@ async def test_every_metric_and_label_that_is_asked_for_is_told_by_the_hub_or_th
     assert wrong == set()
 
 
+def test_what_every_api_of_a_hub_tells_of_one_database_is_not_added_up() -> None:
+    of_processes = {"shoal_ingest_waiting_messages", "shoal_database_connections_in_use"}
+    of_processes |= {"shoal_hub_process_resident_memory_bytes"}
+    asked = [target["expr"] for panel in panels() for target in panel.get("targets", [])]
+    summed = {name for one in asked for name in re.findall(r"\bsum(?: by \([^)]*\))? \(?\(?(shoal_\w+)", one)}
+    summed |= {name for one in asked for name in re.findall(r"\bsum\((shoal_\w+)", one)}
+    assert summed == of_processes
+
+
 def test_the_dashboard_has_a_part_for_each_thing_that_one_looks_for_and_each_panel_has_a_place() -> None:
     rows = [panel["title"] for panel in panels() if panel["type"] == "row"]
     assert rows[:7] == ["Fleet", "Rollouts", "Quality", "Drift", "Alerts", "Ingest", "Hub health"]

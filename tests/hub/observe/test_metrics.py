@@ -8,8 +8,10 @@ from datetime import timedelta
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from sqlalchemy import text as sql
+from sqlalchemy.exc import OperationalError
 from tests.environments import ROOT
 from tests.hub.observe.rows import add_fleet, add_window, numbers
 from tests.hub.operators.conftest import Person, people_at
@@ -18,10 +20,11 @@ from tests.simulators.rows import add_device
 
 from shoal_hub.api import create_app
 from shoal_hub.context import HubContext
-from shoal_hub.database import utc_now
+from shoal_hub.database import Database, utc_now
 from shoal_hub.errors import SettingsError
-from shoal_hub.observe.exposition import HubMetrics
+from shoal_hub.observe.exposition import HubMetrics, _Section
 from shoal_hub.observe.listener import MetricsListener
+from shoal_hub.observe.quality import Quality
 from shoal_hub.operators.roles import Role, Scope
 from shoal_hub.operators.tokens import create_token
 from shoal_hub.operators.users import create_user
@@ -183,3 +186,61 @@ def test_the_listener_tells_whoever_reaches_its_address_the_metrics_and_nothing_
             MetricsListener(f"127.0.0.1:{listener.port}", sqlite_hub.metrics)
     finally:
         listener.stop()
+
+
+class Clock:
+    """A monotonic clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize(("fails", "rest_s"), [(True, 10.0), (False, 60.0)])
+def test_one_slow_or_failed_reading_neither_freezes_nor_blanks_the_numbers_for_long(
+    sqlite_hub: HubContext, monkeypatch: pytest.MonkeyPatch, *, fails: bool, rest_s: float
+) -> None:
+    clock, reads = Clock(), []
+    monkeypatch.setattr("shoal_hub.observe.exposition.time", clock)
+
+    def read(_session: object, _now: object) -> list[Metric]:
+        reads.append(clock.now_s)
+        clock.now_s += 15.0
+        if fails:
+            raise OperationalError("SELECT", {}, Exception("the server is away"))
+        return []
+
+    section = _Section("slow", read)
+    for _ in range(100):
+        section.refresh(sqlite_hub.database, utc_now(), 10.0)
+        clock.now_s += 1.0
+    assert reads[1] - reads[0] == 15.0 + rest_s
+
+
+def test_who_asks_while_another_waits_for_the_database_is_told_what_is_kept(
+    sqlite_hub: HubContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal_hub.observe.exposition._TURN_S", 0.01)
+    metrics = metrics_of(sqlite_hub)
+    metrics.answer()
+    with metrics._lock:
+        assert ("shoal_devices", "online") in numbers(metrics.answer().content.decode())
+
+
+def test_sums_over_a_part_of_the_window_are_not_told_and_no_more_is_kept_than_it_takes(
+    sqlite_database: Database,
+) -> None:
+    now = utc_now()
+    with sqlite_database.transaction() as session:
+        add_window(session, add_device(session).id, now)
+    quality = Quality(timedelta(minutes=30), 10)
+    told = []
+    with sqlite_database.session() as session:
+        told = [{family.name for family in quality.families(session, now)} for _ in range(2)]
+        for minutes in range(60):
+            list(quality.families(session, now + timedelta(minutes=minutes)))
+    assert told[0] == set()
+    assert "shoal_model_recent_requests" in told[1]
+    assert len(quality._tallies._slices) <= 33

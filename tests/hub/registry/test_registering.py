@@ -110,11 +110,14 @@ def test_the_process_that_looks_into_a_bundle_knows_nothing_of_the_hubs_settings
     program.chmod(0o700)
     monkeypatch.setattr("sys.executable", str(program))
     monkeypatch.setenv("SHOAL_DATABASE_URL", "postgresql://shoal:hidden@db/shoal")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer hidden")
+    monkeypatch.setenv("PGPASSWORD", "hidden")
     with pytest.raises(InvalidInputError):
         inspect_in_child(tmp_path, BundleLimits())
     seen = (tmp_path / "environment").read_text()
     assert "PYTHONPATH=" in seen
     assert "SHOAL_" not in seen
+    assert "hidden" not in seen
 
 
 @pytest.mark.usefixtures("_in_process")
