@@ -44,11 +44,11 @@ format: setup  ## put the code into the house's form
 	ruff format .
 
 .PHONY: test
-test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agents; about 10 minutes
+test: setup-test  ## the fast suite: real Mosquitto, real PostgreSQL, real agents; about 20 minutes
 	pytest -n 4 -m "not slow"
 
 .PHONY: test-slow
-test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the wheel on Python 3.10; about 10 minutes
+test-slow: setup-test  ## the long tests: the demo, kills in a rollout, the wheel on Python 3.10; about 40 minutes
 	pytest -n 3 --dist loadfile -m slow
 
 .PHONY: fuzz

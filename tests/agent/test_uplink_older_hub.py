@@ -73,10 +73,10 @@ async def test_a_link_that_goes_down_amid_a_batch_is_no_refusal(make: Callable[.
     sender = make(resend_min_s=60)
     say, failures = sender.link.say, iter([True])
 
-    async def go_down(channel: Any, message: bytes) -> None:
+    async def go_down(channel: Any, message: bytes, **more: Any) -> None:
         if next(failures, False):
             sender.link.disconnect()
-        await say(channel, message)
+        await say(channel, message, **more)
 
     sender.link.say = go_down  # type: ignore[method-assign,assignment]
     sender.put("a", "b")

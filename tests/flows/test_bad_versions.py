@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sqlmodel import Session, select
 from tests.fixtures.hostile_files import onnx_that_reads
 from tests.flows.conftest import MODEL, Fleet
@@ -52,6 +53,7 @@ def roll_out(fleet: Fleet, number: int, until: str) -> RolloutDetail:
     return fleet.watch(rollout.id, until)
 
 
+@pytest.mark.slow
 def test_a_version_that_can_not_serve_is_aborted_with_the_reason_and_the_last_good_one_serves(
     fleet: Fleet, tmp_path: Path
 ) -> None:

@@ -74,7 +74,9 @@ def wait_for_measurement(fleet: Fleet, device_id: str) -> CostRow:
         tick.wait(0.1)
 
 
-@pytest.mark.parametrize("is_encrypted", [False, True], ids=["plain", "encrypted"])
+@pytest.mark.parametrize(
+    "is_encrypted", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "encrypted"]
+)
 def test_a_second_version_travels_as_a_delta(fleet: Fleet, tmp_path: Path, *, is_encrypted: bool) -> None:
     kitchen, garden = fleet.agents
     numbers = [fleet.add_version(tmp_path / f"bundle-{seed}", seed) for seed in (0, 1)]

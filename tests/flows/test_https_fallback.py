@@ -55,6 +55,7 @@ def narrow(tmp_path: Path) -> Iterator[Narrow]:
                 agent.close()
 
 
+@pytest.mark.slow
 def test_a_file_about_which_the_broker_is_silent_comes_over_https_and_is_counted_there(
     narrow: Narrow, tmp_path: Path
 ) -> None:

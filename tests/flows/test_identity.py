@@ -79,6 +79,7 @@ def counted(fleet: Fleet) -> int:
     return sum(window.requests for window in fleet.client.drift.windows(device=fleet.device_ids[0], limit=1000))
 
 
+@pytest.mark.slow
 def test_a_device_renews_while_it_serves_and_loses_no_message(fleet: Fleet, tmp_path: Path) -> None:
     number = fleet.add_version(tmp_path / "version", seed=1)
     rollout = fleet.client.rollouts.start(MODEL, number, devices=fleet.device_ids[:1])
@@ -121,6 +122,7 @@ def test_a_device_that_was_off_until_its_certificate_had_ended_renews_and_takes_
     assert is_online(fleet, 1)
 
 
+@pytest.mark.slow
 def test_another_ca_takes_over_with_one_device_on_and_one_off_all_the_time(fleet: Fleet) -> None:
     on, off = fleet.agents
     wait_until(lambda: is_online(fleet, 0), "the first device is there")

@@ -104,6 +104,7 @@ def test_a_rollout_in_waves_ends_with_every_device_active(hub: Fleet, tmp_path: 
         wait_until(gone, lambda: "devices said no farewell")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["offline=0.5", "slow_link=0.5", "power_cut=0.9", "bad_disk=0.2"])
 def test_a_fleet_comes_to_rest_on_the_version_whatever_its(fault: str, hub: Fleet, tmp_path: Path) -> None:
     with simulated(hub, tmp_path, f"--fault={fault}") as simulation:
@@ -114,6 +115,7 @@ def test_a_fleet_comes_to_rest_on_the_version_whatever_its(fault: str, hub: Flee
         wait_until(lambda: set(versions_by_the_hub(hub.client).values()) == {2}, lambda: "the hub does not know")
 
 
+@pytest.mark.slow
 def test_the_devices_on_which_a_version_fails_are_those_of_the_seed(hub: Fleet, tmp_path: Path) -> None:
     (variant,) = hub.client.models.version(MODEL, 1).variants
     rates = FaultRates(failing_model=0.4)
@@ -132,6 +134,7 @@ def test_the_devices_on_which_a_version_fails_are_those_of_the_seed(hub: Fleet, 
         assert state.sections == {"applied": DEVICES - len(expected), "failed": len(expected)}
 
 
+@pytest.mark.slow
 def test_power_cuts_and_bad_disks_in_a_rollback_leave_no_device_on_the_wrong_version(
     hub: Fleet, tmp_path: Path
 ) -> None:
@@ -149,6 +152,7 @@ def artifact_bytes(client: ShoalClient, device: str) -> int:
     return sum(one.categories["artifacts_broker"].received_bytes for one in months if one.categories)
 
 
+@pytest.mark.slow
 def test_a_budget_holds_what_it_does_not_allow_and_the_ledger_tells_what_came(hub: Fleet, tmp_path: Path) -> None:
     (variant,) = hub.client.models.version(MODEL, 1).variants
     with simulated(hub, tmp_path) as simulation:
@@ -183,6 +187,7 @@ def shoal(hub: Fleet, *arguments: str) -> dict[str, object]:
     return told_by(shoal_command(hub, *arguments))
 
 
+@pytest.mark.slow
 def test_the_command_cleans_up_after_itself_and_goes_on_with_the_devices_that_it_kept(
     hub: Fleet, tmp_path: Path
 ) -> None:

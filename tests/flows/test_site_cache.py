@@ -153,6 +153,7 @@ def house(fleet: Fleet) -> Iterator[House]:
             yield House(fleet, cache, member, port, broker)
 
 
+@pytest.mark.slow
 def test_the_second_device_has_a_version_from_the_first_and_a_revoked_one_is_refused_within_seconds(
     house: House, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tests.flows.conftest import MODEL, Fleet
 
 from shoal_client.trials import TrialDetail
@@ -67,6 +68,7 @@ def answers_to(fleet: Fleet, index: int, version: int) -> bool:
     return status == 200
 
 
+@pytest.mark.slow
 def test_a_candidate_in_shadow_is_counted_felt_by_nobody_and_gone_when_the_trial_stops(
     fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_candidate_in_shadow_is_counted_felt_by_nobody_and_gone_when_the_trial
     assert [agent.serves(MODEL) for agent in fleet.agents] == [first, first]
 
 
+@pytest.mark.slow
 def test_in_an_ab_trial_keys_stick_to_a_side_on_every_device_and_after_a_restart(fleet: Fleet, tmp_path: Path) -> None:
     first = served_first(fleet, tmp_path)
     second = fleet.add_version(tmp_path / "two", seed=1)

@@ -91,7 +91,7 @@ def check(output: Path, inputs: list[Path]) -> None:
     assert left == {output.name, f"{output.name}.journal", f"{output.name}.rejects.jsonl"}
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("suffix", [".jsonl", pytest.param(".parquet", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("is_after", [False, True])
 def test_a_kill_at_any_operation_of_the_disk_loses_and_doubles_no_row(
     is_after: bool, suffix: str, data: Path, tmp_path: Path
@@ -171,7 +171,7 @@ def shell(data: Path, output: Path, source: Path, syncs: int) -> "subprocess.Com
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", pytest.param(".parquet", marks=pytest.mark.slow)])
 def test_a_process_that_is_killed_goes_on_where_it_was(suffix: str, data: Path, tmp_path: Path) -> None:
     columns = jobs.table(3000)
     source, output = jobs.WRITERS[suffix](tmp_path / f"in{suffix}", columns), tmp_path / "out.parquet"

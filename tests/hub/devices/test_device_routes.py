@@ -49,6 +49,7 @@ def test_a_device_shows_what_runs_on_it_and_what_failed(client: TestClient, hub:
         "target": "generic-onnx-int8",
         "section": "applied",
         "problem": None,
+        "fallback": None,
     }
     assert device["models"]["faces"]["problem"]["remedy"] == "compress"
     assert (device["hardware"]["model"], device["targets"]) == ("Orin", ["generic-onnx-int8"])
