@@ -20,7 +20,9 @@ _OTHERS_OUT = """
 """
 _TABLES = """
     SELECT table_name, column_name, data_type, (SELECT version_num FROM alembic_version)
-    FROM information_schema.columns WHERE table_schema = 'public' ORDER BY table_name, ordinal_position
+    FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL SELECT tgrelid::regclass::text, tgname, tgenabled::text, '' FROM pg_trigger WHERE NOT tgisinternal
+    ORDER BY 1, 2, 3
 """
 _KEEP = """
     DO $$ DECLARE name text; BEGIN
