@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -28,8 +29,10 @@ def environment(name: str, *requirements: str, python: str = sys.executable) -> 
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != wanted:
             shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run([python, "-m", "venv", folder], check=True)
+            # What this process lets its children import is not there for the environment: pip must not count on it.
+            alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+            subprocess.run([python, "-m", "venv", folder], check=True, env=alone)
             pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, *requirements], check=True)
+            subprocess.run([*pip, *requirements], check=True, env=alone)
             stamp.write_text(wanted)
     return folder / "bin" / "python"
