@@ -29,7 +29,7 @@ from shoal_agent.conditions import Conditions
 from shoal_agent.desired_feed import take_each
 from shoal_agent.desired_file import DesiredFile
 from shoal_agent.device_metrics import device_families
-from shoal_agent.drift_fallback import Parts, make_fallbacks
+from shoal_agent.drift_fallback import Wiring, make_fallbacks
 from shoal_agent.encryption_key import EncryptionKey, new_encryption_key
 from shoal_agent.endpoint import Route
 from shoal_agent.engines import CostMeter, Instruments, Machine, Runtimes
@@ -157,7 +157,7 @@ class Agent:
             ledger=LedgerReports(self._ledger, settings.ledger),
         )
         self._fallbacks = make_fallbacks(
-            Parts(self._arms, self._monitor, self._models, self._residency, self._reporter, self._telemetry), self._now
+            Wiring(self._arms, self._monitor, self._models, self._residency, self._reporter, self._telemetry), self._now
         )
         self._participant = Participant(
             folder=data / "federated",

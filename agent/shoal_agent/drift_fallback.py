@@ -68,7 +68,8 @@ class DriftFallbacks:
         self._monotonic = monotonic
         self._wanted: DriftFallBack | None = None
         self._fallen: dict[str, _Fallen] = {}
-        self._refused: dict[str, int] = {}
+        self._refused: dict[str, tuple[int, float]] = {}
+        """By model: a version for which none could stand in, and until when that is not tried again."""
         self._news = anyio.Event()
 
     def configure(self, config: DesiredConfig) -> None:
@@ -121,8 +122,12 @@ class DriftFallbacks:
                 served = self._arms.serving.get(name)
                 if served is None or served.version != version or name in self._fallen:
                     continue
-                if features >= self._wanted.features and self._refused.get(name) != version:
+                if features >= self._wanted.features and not self._is_refused(name, version):
                     await self._fall_back(served, features, self._wanted.for_s)
+
+    def _is_refused(self, name: str, version: int) -> bool:
+        refused, until_s = self._refused.get(name, (0, 0.0))
+        return refused == version and self._monotonic() < until_s
 
     async def _fall_back(self, served: ServedModel, features: int, for_s: float) -> None:
         name, version = served.name, served.version
@@ -138,7 +143,7 @@ class DriftFallbacks:
             return
         if before is None or before.manifest.inputs != served.manifest.inputs:
             _log.warning("%s, and no version before can stand in: it goes on serving", doing)
-            self._refused[name] = version  # not tried at every window; another version is another matter
+            self._refused[name] = (version, self._monotonic() + for_s)  # not at every window; a disk may come back
             if before is not None:
                 await to_thread.run_sync(before.engine.close)
             return
@@ -159,8 +164,8 @@ class DriftFallbacks:
         self._report()
 
 
-class Parts(NamedTuple):
-    """The agent's parts that have to do with versions that stand in."""
+class Wiring(NamedTuple):
+    """Parts of the agent that versions which stand in are wired to."""
 
     arms: Arms
     monitor: Monitor
@@ -170,9 +175,9 @@ class Parts(NamedTuple):
     telemetry: Telemetry
 
 
-def make_fallbacks(parts: Parts, now: Callable[[], datetime]) -> DriftFallbacks:
+def make_fallbacks(wiring: Wiring, now: Callable[[], datetime]) -> DriftFallbacks:
     """Return what looks whenever windows have ended, goes into the reports of models and counts as their memory."""
-    arms, monitor, models, residency, reporter, telemetry = parts
+    arms, monitor, models, residency, reporter, telemetry = wiring
     fallbacks = DriftFallbacks(arms, monitor, models.open_previous, reporter.touch, now)
 
     def beside(name: str) -> int:

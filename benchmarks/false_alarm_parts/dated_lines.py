@@ -4,7 +4,7 @@ import json
 import math
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -52,18 +52,21 @@ def measure(folder: Path, chosen: str) -> Iterator[dict[str, object]]:
     accidents, census = (read(folder / "dated") for read in (dated_sources.accidents, dated_sources.census))
     mine = _ours(ours_dated.controlled, accidents, ACCIDENT_STREAMS)
     still = _ours(ours_dated.controlled, census, CENSUS_STREAMS)
-    rivals: list[tuple[str, list[int | None], list[int | None]]] = []
     named = "plain KS rule at 0.05 a feature"
-    rivals.append((named, _ours(ours_dated.plain, accidents, 20), _ours(ours_dated.plain, census, 20)))
+    yield from _lines(mine, still, named, [_ours(ours_dated.plain, one, 20) for one in (accidents, census)])
     for peer in (one for one in PEERS if chosen in one.name):
-        theirs = [_theirs(folder, peer, dated) for dated in (accidents, census)]
-        rivals.append((peer.name, theirs[0], theirs[1]))
-    for name, moved, unmoved in rivals:
-        yield _false_line("false_alarms_real_accidents", mine, (name, moved))
-        yield _false_line("false_alarms_real_census", still, (name, unmoved))
-        yield _tolerance_line(still, (name, unmoved))
-        is_rated = max(_early(moved), _early(unmoved)) <= MOST_FALSE
-        yield _delay_line(mine, (name, moved), is_rated=is_rated)
+        yield from _lines(mine, still, peer.name, [_theirs(folder, peer, one) for one in (accidents, census)])
+
+
+def _lines(
+    mine: list[int | None], still: list[int | None], name: str, theirs: Sequence[list[int | None]]
+) -> Iterator[dict[str, object]]:
+    moved, unmoved = theirs
+    yield _false_line("false_alarms_real_accidents", mine, (name, moved))
+    yield _false_line("false_alarms_real_census", still, (name, unmoved))
+    yield _tolerance_line(still, (name, unmoved))
+    is_rated = max(_early(moved), _early(unmoved)) <= MOST_FALSE
+    yield _delay_line(mine, (name, moved), is_rated=is_rated)
 
 
 def _ours(rule: Callable[[Dated, int], int | None], dated: Dated, streams: int) -> list[int | None]:

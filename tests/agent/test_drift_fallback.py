@@ -192,6 +192,9 @@ async def test_where_no_version_before_can_stand_in_it_goes_on_and_is_not_tried_
         for _ in range(3):
             await device.fallbacks.look()
         assert (await device.answers(), len(calls)) == ("2", 1)
+        device.clock_s[0] = 600
+        await device.fallbacks.look()
+        assert len(calls) == 2, "a disk may have come back"
 
 
 async def test_news_has_it_look_and_what_stood_in_is_closed_with_it() -> None:

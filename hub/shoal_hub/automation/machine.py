@@ -218,7 +218,7 @@ def _look_at_step(run: RunView, step: StepView, facts: StepFacts, now: datetime)
         return Advance(run)
     result = step.result | facts.result | ({"reason": facts.reason} if facts.reason else {})
     if facts.status == "failed":
-        return _fail(replace(run), replace(step, result=result), facts.reason, now, "failed", [EndStep(step.position)])
+        return _fail(run, replace(step, result=result), facts.reason, now, "failed", [EndStep(step.position)])
     if facts.verdict is not None:
         result |= {"verdict": facts.verdict.model_dump(mode="json")}
         if not facts.verdict.holds:
