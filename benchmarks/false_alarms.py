@@ -8,10 +8,11 @@ Run as `python benchmarks/false_alarms.py`; `--full` takes 1,000 streams of 10,0
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -56,7 +57,7 @@ class Size(NamedTuple):
 
 
 SHORT = Size(1, 4, 1_000, (0, 1_000), 3.0)
-FULL = Size(20, 10, 10_000, (0, 1_000, 9_000), 300.0)
+FULL = Size(20, 10, 10_000, (0, 1_000, 9_000), 60.0)
 
 
 class Peer(NamedTuple):
@@ -122,6 +123,8 @@ def main() -> None:
     parser.add_argument("--only", choices=("real", "made"), help="only the real data sets, or only the made streams")
     options = parser.parse_args()
     peers = [peer for peer in PEERS if options.peers in peer.name]
+    for peer in peers:  # before any runs: some share an environment, and run side by side
+        python_of(peer)
     real = dated_lines.measure(ROOT / ".cache" / "bench", options.peers)
     made = measure(FULL if options.full else SHORT, peers, is_full=options.full)
     for line in {"real": real, "made": made, None: chain(real, made)}[options.only]:
@@ -138,8 +141,7 @@ def measure(size: Size, peers: Sequence[Peer], *, is_full: bool) -> Iterator[dic
         mine = run_ours(size, kind, rows, None)
         name = f"false_alarms_{kind}_{rows}"
         yield _false_line(name, mine, ("plain KS rule at 0.05 a feature", run_plain(size, kind, rows)), is_full=is_full)
-        for peer in peers:
-            run = run_peer(peer, size, kind, rows, None)
+        for peer, run in zip(peers, run_peers(peers, size, kind, rows), strict=True):
             if run.false > MOST_FALSE and peer in holding:
                 holding.remove(peer)
             yield _false_line(name, mine, (peer.name, run), is_full=is_full)
@@ -175,12 +177,22 @@ def run_plain(size: Size, kind: str, rows: int) -> Run:
     return Run.of(ours.plain_first_alarms(Streams(kind, rows, 0), size.windows).tolist(), size.windows, None)
 
 
+def python_of(peer: Peer) -> Path:
+    """Return the interpreter of a peer's environment, which is made where there is none."""
+    return install_peer(ROOT / ".cache" / "bench" / peer.folder, peer.pins) / "bin" / "python"
+
+
+def run_peers(peers: Sequence[Peer], size: Size, kind: str, rows: int) -> list[Run]:
+    """Run the peers on a stable setting, one on each core: each is a process of one thread."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda peer: run_peer(peer, size, kind, rows, None), peers))
+
+
 def run_peer(peer: Peer, size: Size, kind: str, rows: int, shift: Shift | None) -> Run:
     """Run a peer on the first streams of the first chunk."""
-    python = install_peer(ROOT / ".cache" / "bench" / peer.folder, peer.pins) / "bin" / "python"
     streams, windows = peer.share_of(size, shift.at + TO_FIND if shift else size.windows)
     moved = (shift.kind, str(shift.at)) if shift else ()
-    command = (python, PARTS / peer.script, peer.key, str(streams), str(windows), kind, str(rows), *moved)
+    command = (python_of(peer), PARTS / peer.script, peer.key, str(streams), str(windows), kind, str(rows), *moved)
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
     return Run.of(json.loads(answer), windows, shift)
 
