@@ -10,19 +10,20 @@ import numpy.typing as npt
 
 from shoal_compression.errors import SourceError, TechniqueError
 from shoal_compression.evaluate import Latency, accuracy, latencies
+from shoal_compression.file_technique import FileTechnique
 from shoal_compression.int8_litert import Int8Litert
 from shoal_compression.int8_qdq_onnx import Int8QdqOnnx
 from shoal_compression.memory import memory_bytes
 from shoal_compression.report import CompressionReport, FileReport, VariantReport
 from shoal_compression.runners import Runner, load_runner
 from shoal_compression.source import KERAS_FILE, Source, read_source
-from shoal_compression.technique import Progress, Technique, silent
+from shoal_compression.technique import Progress, silent
 from shoal_compression.unmodified import UNMODIFIED, keep_unmodified
 from shoal_contract.limits import MAX_TENSOR_BYTES
 from shoal_numerics.golden_tensors import GOLDEN_BYTES
 from shoal_numerics.tensors import to_tensor_data
 
-TECHNIQUES: dict[str, Technique] = {technique.name: technique for technique in (Int8Litert(), Int8QdqOnnx())}
+TECHNIQUES: dict[str, FileTechnique] = {technique.name: technique for technique in (Int8Litert(), Int8QdqOnnx())}
 TECHNIQUE_NAMES = (*TECHNIQUES, UNMODIFIED)
 REPORT_FILE = "report.json"
 GOLDEN_FILE = "golden.npz"
@@ -84,7 +85,7 @@ def _unmodified(bundle_dir: Path, techniques: Sequence[str], out_dir: Path, prog
 
 def _measure(
     source: Source,
-    chosen: Sequence[Technique],
+    chosen: Sequence[FileTechnique],
     out_dir: Path,
     runners: dict[str, Runner],
     golden: npt.NDArray[np.float32],
@@ -108,7 +109,7 @@ def _measure(
 
 def _variant(
     source: Source,
-    technique: Technique,
+    technique: FileTechnique,
     out_dir: Path,
     golden_output: npt.NDArray[np.float32],
     scores: dict[str, float],
@@ -157,16 +158,16 @@ def _golden_input(source: Source, original: Runner) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(source.calibration_x[chosen], np.float32)
 
 
-def _path(out_dir: Path, source: Source, technique: Technique) -> Path:
+def _path(out_dir: Path, source: Source, technique: FileTechnique) -> Path:
     return out_dir / f"{source.name}-{technique.target}.{technique.format}"
 
 
-def _runner(source: Source, path: Path, technique: Technique | None = None) -> Runner:
+def _runner(source: Source, path: Path, technique: FileTechnique | None = None) -> Runner:
     runtime = technique.runtime if technique else "onnxruntime"
     return load_runner(runtime, path, source.input.name, source.output.name)
 
 
-def _technique(name: str) -> Technique:
+def _technique(name: str) -> FileTechnique:
     if name not in TECHNIQUES:
         raise TechniqueError(f"choosing a technique: {name!r} is not known; known are {', '.join(TECHNIQUE_NAMES)}")
     return TECHNIQUES[name]

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal_compression.file_technique import Format
 from shoal_compression.source import Source
-from shoal_compression.technique import Format
 from shoal_contract.reported import Runtime
 
 SIGNATURE = "serving_default"

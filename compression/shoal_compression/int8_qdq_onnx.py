@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal_compression.errors import SourceError
+from shoal_compression.file_technique import Format
 from shoal_compression.source import Source
-from shoal_compression.technique import Format
 from shoal_contract.reported import Runtime
 
 LOWEST_OPSET = 13

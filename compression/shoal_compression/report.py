@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shoal_compression.evaluate import Latency
-from shoal_compression.technique import Format
+from shoal_compression.file_technique import Format
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.manifest import GeneratedTensor, SampledTensor, TensorData
 from shoal_contract.reported import Runtime

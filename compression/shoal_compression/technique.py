@@ -1,13 +1,21 @@
-"""What a compression technique is: it turns a source into one file that a device's runtime loads."""
+"""What a compression technique is: it takes a model, data and a budget, and gives a model.
 
+Each technique is a file under `techniques/`; its fields are what a recipe may set, and so are checked, documented and
+hashed with the recipe.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar
 
-from shoal_compression.source import Source
-from shoal_contract.reported import Runtime
+from pydantic import BaseModel, ConfigDict
 
-Format = Literal["tflite", "onnx"]
+from shoal_compression.budget import Budget
+from shoal_compression.checking import check_result, check_weights
+from shoal_compression.data import Data
+from shoal_compression.errors import DataError, SourceError
+from shoal_compression.model import Form, Model
+
 Progress = Callable[[str, int, int], None]
 """Called with a stage, the steps done and the steps in all; must be quick and must not raise."""
 
@@ -16,40 +24,56 @@ def silent(stage: str, done: int, total: int) -> None:
     """Tell nobody."""
 
 
-class Technique(Protocol):
-    """One way to make a variant. Input and output of the file keep the names and datatypes of the source."""
+class Technique(BaseModel, ABC):
+    """One way to make a model smaller or faster. It holds its parameters and nothing else: `apply` changes nothing.
+
+    A subclass has a field `technique: Literal["its-name"]` with that name as default, by which a recipe chooses it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    takes: ClassVar[frozenset[Form]]
+    """The forms of model that it works on."""
+    gives: ClassVar[Form | None] = None
+    """The form that it makes; None: the one that it was given."""
+    trains: ClassVar[bool] = False
+    """Whether it needs `Data.train`."""
+    is_lossless: ClassVar[bool] = False
+    """Whether outputs stay the same but for rounding in float32."""
+    tools: ClassVar[tuple[str, ...]]
+    """The distributions that have a part in the file; their versions go into the lineage."""
+
+    def apply(self, model: Model, data: Data, budget: Budget, progress: Progress = silent) -> Model:
+        """Return the compressed model: names and datatypes of inputs and outputs are those of `model`.
+
+        The same model, data, parameters and seed give the same bytes on the same machine.
+
+        Raises:
+            SourceError: The model is of a form that the technique does not take, or its weights are not finite.
+            DataError: The samples do not fit the model, or there are none to train on.
+            TechniqueError: The model can not be compressed this way; it says what stands in the way.
+        """
+        doing = f"applying {self.name}"
+        if model.form not in self.takes:
+            known = " or ".join(sorted(self.takes))
+            raise SourceError(f"{doing}: a {model.form} model found, expected {known}; convert it in a step before")
+        if self.trains and data.train is None:
+            raise DataError(f"{doing}: no samples to train on; give `train` with the data")
+        data.check(model)
+        check_weights(model)
+        made = self.make(model, data, budget, progress)
+        check_result(made, doing)
+        return made
 
     @property
     def name(self) -> str:
-        """What operators call it."""
+        """What recipes call it."""
+        return str(type(self).model_fields["technique"].default)
 
-    @property
-    def target(self) -> str:
-        """The device class that the variant is for."""
-
-    @property
-    def runtime(self) -> Runtime:
-        """What loads the file."""
-
-    @property
-    def format(self) -> Format:
-        """Form of the file, and its suffix."""
-
-    @property
-    def precision(self) -> str:
-        """Of weights and activations."""
-
-    @property
-    def golden_tolerance(self) -> float:
-        """Largest difference of an output that another processor's rounding may cause."""
-
-    @property
-    def tools(self) -> tuple[str, ...]:
-        """The distributions that have a part in the file."""
-
-    def apply(self, source: Source, out: Path) -> None:
-        """Write the variant to `out`.
+    @abstractmethod
+    def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:
+        """Do what `apply` says, with input that is checked; the result is checked afterwards.
 
         Raises:
-            CompressionError: The source cannot be compressed this way.
+            CompressionError: As `apply`.
         """

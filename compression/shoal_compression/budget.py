@@ -1,0 +1,41 @@
+"""What a step may take: time, threads, and a seed that makes it repeat."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+Accelerator = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bounds of one run of a recipe. A step that trains stops in time and keeps what is best so far."""
+
+    seconds: float = 3_600.0
+    """For the whole run, from when this was made."""
+    seed: int = 0
+    threads: int = 1
+    accelerator: Accelerator = "cpu"
+    """Where training and calibration run; a device with `cuda` is used where `best_accelerator` finds one."""
+    clock: Callable[[], float] = time.monotonic
+    began_s: float = field(default=-1.0)
+
+    def __post_init__(self) -> None:
+        """Begin now, unless another beginning was given."""
+        if self.began_s < 0:
+            object.__setattr__(self, "began_s", self.clock())
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left, at least 0."""
+        return max(0.0, self.began_s + self.seconds - self.clock())
+
+
+def best_accelerator() -> Accelerator:
+    """Return `cuda` where PyTorch is installed and finds a GPU, otherwise `cpu`."""
+    try:
+        import torch
+    except ImportError:
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"

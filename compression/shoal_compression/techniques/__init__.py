@@ -1,0 +1,16 @@
+"""The techniques by the names that recipes choose them by. A new one is a file here and a line below."""
+
+from typing import Final
+
+from shoal_compression.technique import Technique
+from shoal_compression.techniques.float16 import Float16
+
+ALL: Final[tuple[type[Technique], ...]] = (Float16,)
+
+
+def name_of(technique: type[Technique]) -> str:
+    """Return the name by which a recipe chooses a technique."""
+    return str(technique.model_fields["technique"].default)
+
+
+BY_NAME: Final[dict[str, type[Technique]]] = {name_of(technique): technique for technique in ALL}
