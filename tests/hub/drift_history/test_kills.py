@@ -36,6 +36,7 @@ while chore.step(datetime.fromisoformat(sys.argv[2])):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # it starts some ten processes of the hub, one after another
 def test_windows_are_merged_once_by_processes_that_are_killed(
     hub: HubContext, baseline: Baseline, database_url: str
 ) -> None:
