@@ -20,7 +20,7 @@ _TYPES: Final = {
     "BYTEA": "bytea",
     "FLOAT": "float8",
     "INTEGER": "int4",
-    "JSON": "text",  # SQLAlchemy has written it out, and its binary form is its text
+    "JSON": "json",
     "TEXT": "text",
     "TIMESTAMP WITH TIME ZONE": "timestamptz",
     "VARCHAR": "text",
