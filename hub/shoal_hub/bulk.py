@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Unpack
 
-from sqlalchemy import BindParameter, Dialect, Insert, Select, Update, bindparam, insert
+from sqlalchemy import BindParameter, Dialect, FromClause, Insert, Select, Update, bindparam, insert, inspect
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.types import TypeEngine
 from sqlmodel import Session, SQLModel
 
+from shoal_hub.copying import COPIED, copied_types, copy_statement
 from shoal_hub.database import UtcDateTime
 
 Process = Callable[[Any], Any]
@@ -29,11 +30,13 @@ class _Form(NamedTuple):
         parts: Each parameter in its order: its name, what makes a value one that the driver takes, if something has
             to, and the value where it stands in the statement itself.
         is_positional: Whether the driver takes a tuple, not a mapping.
+        types: Those of the columns, if it is a COPY.
     """
 
     sql: str
     parts: Sequence[tuple[str, Process | None, Any]]
     is_positional: bool
+    types: Sequence[str] | None = None
 
     def values(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Return rows as the driver takes them: tuples or mappings."""
@@ -134,11 +137,12 @@ class Bulk:
     Args:
         statement: Each value that differs by row is a `bindparam` of its own; no IN, which is another statement for
             each number of values.
+        same: The values that all rows have besides, where those that are given go by their column's name.
     """
 
-    def __init__(self, statement: Insert | Update) -> None:
+    def __init__(self, statement: Insert | Update, same: Mapping[str, Any] | None = None) -> None:
         self._statement: Final = statement
-        self._same: Mapping[str, Any] | None = None
+        self._same: Final = same
         self._forms: dict[str, _Form] = {}
 
     def execute(self, session: Session, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -154,15 +158,22 @@ class Bulk:
         if not rows:
             return 0
         connection = session.connection()
-        form = self._forms.get(connection.dialect.name)
-        if form is None:
-            form = self._forms[connection.dialect.name] = _form_of(self._statement, connection.dialect)
-        options = {WRITTEN: Written(self._statement, rows, self._same)}
+        form = self._form(connection.dialect, len(rows))
+        options = {WRITTEN: Written(self._statement, rows, self._same), COPIED: form.types}
         return connection.exec_driver_sql(form.sql, form.values(rows), options).rowcount
+
+    def _form(self, dialect: Dialect, _count: int) -> _Form:
+        """Return the form in which so many rows are written."""
+        form = self._forms.get(dialect.name)
+        if form is None:
+            form = self._forms[dialect.name] = _form_of(self._statement, dialect)
+        return form
 
 
 class Addition(Bulk):
-    """Adds rows to a table. Where nothing is left to the database but nulls, it is known without a look what they are.
+    """Adds rows to a table: to one of PostgreSQL by COPY, if there are several.
+
+    Where nothing is left to the database but nulls, it is known without a look what they are.
 
     Args:
         table: The table.
@@ -172,9 +183,13 @@ class Addition(Bulk):
 
     def __init__(self, table: type[SQLModel], by_row: Iterable[str], same: Mapping[str, Any]) -> None:
         names = list(by_row)
-        super().__init__(insert(table).values({**same, **{name: bindparam(name) for name in names}}))
-        self._same = {name: value for name, value in same.items() if name not in names}
+        self._table: Final = inspect(table).local_table
         self._names = frozenset(names)
+        rest = {name: value for name, value in same.items() if name not in self._names}
+        kinds = {name: self._table.columns[name].type for name in rest}
+        values = {name: bindparam(name, value, type_=kinds[name]) for name, value in rest.items()}
+        super().__init__(insert(table).values(values | {name: bindparam(name) for name in names}), rest)
+        self._copied: _Form | None = None
 
     def execute(self, session: Session, rows: Sequence[Mapping[str, Any]]) -> int:
         """Add the rows, and return how many they are.
@@ -185,6 +200,21 @@ class Addition(Bulk):
         if any(row.keys() != self._names for row in rows):
             raise ValueError(f"adding rows: columns {', '.join(sorted(self._names))} expected of each")
         return super().execute(session, rows)
+
+    def _form(self, dialect: Dialect, count: int) -> _Form:
+        plain = super()._form(dialect, count)
+        if dialect.name != "postgresql" or count == 1:
+            return plain
+        if self._copied is None:
+            self._copied = _copied(plain, self._table, dialect)
+        return self._copied
+
+
+def _copied(form: _Form, table: FromClause, dialect: Dialect) -> _Form:
+    """Return the form of a COPY of what an INSERT adds."""
+    names = [name for name, _, _ in form.parts]
+    types = copied_types([table.columns[name].type for name in names], dialect)
+    return _Form(copy_statement(table, names, dialect), form.parts, is_positional=True, types=types)
 
 
 def _form_of(statement: Insert | Update | Select[Unpack[tuple[Any, ...]]], dialect: Dialect) -> _Form:

@@ -37,6 +37,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
+from shoal_hub.copying import copy_rows
 from shoal_hub.errors import DatabaseError
 from shoal_hub.meters import FAILED_TRANSACTIONS, TRANSACTIONS
 
@@ -320,16 +321,22 @@ def _open_engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(
-            parsed.set(drivername="postgresql+psycopg"),
-            connect_args={} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_TIMEOUT_S},
-            pool_pre_ping=True,
-            hide_parameters=True,
-            json_serializer=_to_json,
-            json_deserializer=_from_json,
-        )
+        return _open_postgresql(parsed)
     msg = f"opening the database: {parsed.get_backend_name()} is not supported"
     raise DatabaseError(msg, "use sqlite:////path/hub.sqlite or postgresql://user@host/name")
+
+
+def _open_postgresql(url: Any) -> Engine:  # noqa: ANN401 - as below
+    engine = create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        connect_args={} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_TIMEOUT_S},
+        pool_pre_ping=True,
+        hide_parameters=True,
+        json_serializer=_to_json,
+        json_deserializer=_from_json,
+    )
+    event.listen(engine, "do_executemany", copy_rows)
+    return engine
 
 
 def _to_json(value: object) -> str:

@@ -4,16 +4,17 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import String, bindparam, case, insert
+from sqlalchemy import String, bindparam, case, event, insert
 from sqlalchemy import select as select_columns
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlmodel import col, select, update
 from tests.simulators.rows import NOON, add_device
 
-from shoal_hub.bulk import Bulk, Query
+from shoal_hub.bulk import Addition, Bulk, Query
 from shoal_hub.database import Database, JsonText, as_texts, is_among, is_one_of
 from shoal_hub.devices.tables import Device
 from shoal_hub.events.tables import EventRow
+from shoal_hub.rollouts.tables import Deployment
 
 COLUMNS = ("event_id", "at", "received_at", "device_id", "kind", "subject", "severity", "message", "body")
 ADD = insert(EventRow).values({name: bindparam(name) for name in COLUMNS})
@@ -28,6 +29,9 @@ NAME = (
     )
     .execution_options(synchronize_session=False)
 )
+
+
+ADDITION = Addition(EventRow, [name for name in COLUMNS if name != "severity"], {"severity": "info"})
 
 
 def event_values(number: int, **changes: Any) -> dict[str, Any]:
@@ -141,3 +145,50 @@ def test_a_query_without_one_of_its_values_is_refused(database: Database) -> Non
     query = Query(select_columns(col(Device.id)).where(col(Device.name) == bindparam("name")))
     with database.session() as session, pytest.raises(KeyError, match="name"):
         query.rows(session)
+
+
+def added_values(number: int, **changes: Any) -> dict[str, Any]:
+    return {name: value for name, value in event_values(number, **changes).items() if name != "severity"}
+
+
+def test_rows_of_an_addition_are_those_that_a_statement_for_each_adds(database: Database) -> None:
+    awkward = ("", "\t\\N\n\\.\n", "é '%s' \"?\" :x", "\u2028\U0001f40b")
+    bodies = [{}, {"x": None, "y": "ü\\"}, JsonText('{"a":[1,"ü"]}'), JsonText("{}")]
+    given = zip(awkward, bodies, strict=True)
+    rows = [added_values(number, message=message, body=body) for number, (message, body) in enumerate(given)]
+    with database.transaction() as session:
+        assert [Bulk(ADD).execute(session, [row | {"severity": "info"}]) for row in rows] == [1] * len(rows)
+    expected = stored(database)
+    with database.transaction() as session:
+        for row in session.exec(select(EventRow).where(EventRow.kind == "test")):
+            session.delete(row)
+    with database.transaction() as session:
+        assert ADDITION.execute(session, rows) == len(rows)
+    assert stored(database) == expected
+
+
+def test_several_rows_of_an_addition_are_copied_on_postgresql_and_one_is_inserted(database: Database) -> None:
+    words: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *told: words.append(told[2].split()[0]))
+    with database.transaction() as session:
+        ADDITION.execute(session, [added_values(1), added_values(2)])
+        ADDITION.execute(session, [added_values(3)])
+    expected = ["COPY", "INSERT"] if database.engine.dialect.name == "postgresql" else ["INSERT", "INSERT"]
+    assert [word for word in words if word in {"COPY", "INSERT"}] == expected
+
+
+def test_of_an_addition_that_the_database_refuses_nothing_is_kept(database: Database) -> None:
+    with pytest.raises(IntegrityError), database.transaction() as session:
+        ADDITION.execute(session, [added_values(1), added_values(2), added_values(1)])
+    assert stored(database) == []
+
+
+@pytest.mark.parametrize("database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
+@pytest.mark.parametrize(("column", "number"), [("wave", 2**31), ("wave", -(2**31) - 1), ("forecast_bytes", 2**63)])
+def test_a_number_that_its_column_cannot_hold_is_refused_and_never_cut_off(
+    database: Database, column: str, number: int
+) -> None:
+    rows = [{"id": f"{at}", "wave": 0, "forecast_bytes": None} for at in range(2)]
+    rows[1][column] = number
+    with pytest.raises(DataError, match="out of range"), database.transaction() as session:
+        Addition(Deployment, list(rows[0]), {"rollout_id": "r"}).execute(session, rows)

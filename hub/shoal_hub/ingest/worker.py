@@ -42,6 +42,10 @@ from shoal_hub.wake import INGEST, wake
 log = logging.getLogger(__name__)
 
 BATCH_MESSAGES: Final = 500
+"""That are taken together; one may hold many."""
+COMMIT_MESSAGES: Final = 1000
+"""What they hold that is committed together: more than a batch of heartbeats among which some hold several windows, as
+two commits of it would be twice the work around each, and few enough to hold the database for a moment alone."""
 _GATHER_RATIO: Final = 100.0
 """After a batch, what comes is gathered for this many times the CPU that it took: few batches cost less than many."""
 _LONGEST_GATHER_S: Final = 2.0
@@ -150,8 +154,8 @@ class IngestWorker:
         self._traces = BatchTraces(self._database, believed)
         if strangers and not self._stopping.is_set():
             self._refuse(strangers, utc_now())
-        for start in range(0, len(received), BATCH_MESSAGES):  # one message may hold many
-            self._commit(received[start : start + BATCH_MESSAGES])
+        for start in range(0, len(received), COMMIT_MESSAGES):
+            self._commit(received[start : start + COMMIT_MESSAGES])
         with self._control.gathering(), self._telemetry.gathering():
             for message in messages:
                 message.acknowledge()

@@ -24,7 +24,7 @@ from shoal_hub.ingest.commit import Committed, Committer
 from shoal_hub.ingest.handlers import Handlers
 from shoal_hub.ingest.reading import Read
 from shoal_hub.ingest.receive import Received
-from shoal_hub.ingest.worker import BATCH_MESSAGES, Endpoints, IngestWorker, _drain
+from shoal_hub.ingest.worker import BATCH_MESSAGES, COMMIT_MESSAGES, Endpoints, IngestWorker, _drain
 from shoal_hub.meters import METERS
 from shoal_hub.mqtt import Disconnected, Endpoint, Message
 from shoal_hub.transfer.uploads import Uploads
@@ -119,14 +119,14 @@ def test_messages_that_hold_many_are_committed_in_parts_that_do_not_hold_the_dat
     worker: IngestWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    several = [Received(DEVICE, make_report())] * (2 * BATCH_MESSAGES + 1)
+    several = [Received(DEVICE, make_report())] * (2 * COMMIT_MESSAGES + 1)
     monkeypatch.setattr(worker._reader, "read", lambda _messages: Read(several, frozenset()))
     monkeypatch.setattr(worker, "_commit", lambda received: done.append(f"{len(received)}"))
     worker._events.put(message("topic", done))
 
     worker._take_batch()
 
-    assert done == [f"{BATCH_MESSAGES}", f"{BATCH_MESSAGES}", "1", "topic"]
+    assert done == [f"{COMMIT_MESSAGES}", f"{COMMIT_MESSAGES}", "1", "topic"]
 
 
 def test_the_database_is_asked_for_idle_uploads_now_and_then_and_not_as_often_as_the_thread_wakes(
