@@ -10,6 +10,9 @@ from shoal_compression.techniques.quantize.keras_dynamic_range import KerasDynam
 from shoal_compression.techniques.quantize.keras_float16 import KerasFloat16
 from shoal_compression.techniques.quantize.keras_int8 import KerasInt8
 from shoal_compression.techniques.quantize.keras_int16 import KerasInt16
+from shoal_compression.techniques.quantize.litert_int8 import LitertInt8
+from shoal_compression.techniques.quantize.litert_mixed import LitertMixed
+from shoal_compression.techniques.quantize.litert_weights import LitertWeights
 
 ALL: Final[tuple[type[Technique], ...]] = (
     Float16,
@@ -17,6 +20,9 @@ ALL: Final[tuple[type[Technique], ...]] = (
     KerasFloat16,
     KerasInt8,
     KerasInt16,
+    LitertInt8,
+    LitertMixed,
+    LitertWeights,
     ToLitert,
     ToOnnx,
 )
