@@ -7,6 +7,7 @@ from shoal_compression.keras_file import check_keras
 from shoal_compression.litert_file import check_litert
 from shoal_compression.model import Model
 from shoal_compression.running import load
+from shoal_compression.torch_file import check_torch
 
 
 def check_weights(model: Model) -> None:
@@ -19,6 +20,8 @@ def check_weights(model: Model) -> None:
         check_keras(model.content)
     if model.form == "tflite":
         check_litert(model.content)
+    if model.form == "torch":
+        check_torch(model.content)
     if model.form == "onnx":
         _check_onnx(model)
 

@@ -1,5 +1,6 @@
 """Runs a model on samples, by the runtime of its form, in a given number of threads."""
 
+import io
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -23,7 +24,7 @@ def load(model: Model, threads: int = 1) -> Run:
     Raises:
         TechniqueError: Its runtime does not load it, or it has other inputs or outputs than it says.
     """
-    open_form = {"onnx": _open_onnx, "tflite": _open_tflite, "keras": _open_keras}[model.form]
+    open_form = {"onnx": _open_onnx, "tflite": _open_tflite, "keras": _open_keras, "torch": _open_torch}[model.form]
     try:
         return open_form(model, threads)
     except Exception as error:  # the runtimes' errors share no base class
@@ -81,6 +82,21 @@ def _open_keras(model: Model, _threads: int) -> Run:
     def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
         made = answers(network, [feeds[spec.name] for spec in model.inputs])
         return {spec.name: np.asarray(array) for spec, array in zip(model.outputs, made, strict=True)}
+
+    return run
+
+
+def _open_torch(model: Model, threads: int) -> Run:
+    import torch
+
+    torch.set_num_threads(threads)
+    called = torch.export.load(io.BytesIO(model.content)).module()
+
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        with torch.no_grad():
+            made = called(*(torch.from_numpy(feeds[spec.name]) for spec in model.inputs))
+        arrays = [one.numpy() for one in (made if isinstance(made, list | tuple) else [made])]
+        return {spec.name: array for spec, array in zip(model.outputs, arrays, strict=True)}
 
     return run
 

@@ -106,11 +106,11 @@ def fine_tune(
         network.compile(tf_keras.optimizers.Adam(settings.learning_rate), loss=targets.loss())
         while done < total and budget.left_s > 0:
             order = random.permutation(len(train))
-            for start in range(0, len(order), settings.batch_size):
+            # The last batch is filled up: of another size, the network would be traced a second time, for seconds.
+            for rows in np.resize(order, (-(-len(order) // settings.batch_size), settings.batch_size)):
                 if budget.left_s <= 0:
                     break
                 progress("train", done, total)
-                rows = order[start : start + settings.batch_size]
                 arrays = [train.inputs[spec.name][rows] for spec in model.inputs]
                 network.train_on_batch(arrays[0] if len(arrays) == 1 else arrays, targets.of(rows))
                 done += 1

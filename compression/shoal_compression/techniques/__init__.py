@@ -6,6 +6,7 @@ from shoal_compression.technique import Technique
 from shoal_compression.techniques.cluster.keras_cluster_weights import KerasClusterWeights
 from shoal_compression.techniques.convert.to_litert import ToLitert
 from shoal_compression.techniques.convert.to_onnx import ToOnnx
+from shoal_compression.techniques.convert.torch_to_litert import TorchToLitert
 from shoal_compression.techniques.float16 import Float16
 from shoal_compression.techniques.prune.keras_prune_2_4 import KerasPrune24
 from shoal_compression.techniques.prune.keras_prune_magnitude import KerasPruneMagnitude
@@ -13,6 +14,7 @@ from shoal_compression.techniques.quantize.keras_dynamic_range import KerasDynam
 from shoal_compression.techniques.quantize.keras_float16 import KerasFloat16
 from shoal_compression.techniques.quantize.keras_int8 import KerasInt8
 from shoal_compression.techniques.quantize.keras_int16 import KerasInt16
+from shoal_compression.techniques.quantize.keras_qat import KerasQat
 from shoal_compression.techniques.quantize.litert_int8 import LitertInt8
 from shoal_compression.techniques.quantize.litert_mixed import LitertMixed
 from shoal_compression.techniques.quantize.litert_weights import LitertWeights
@@ -26,11 +28,13 @@ ALL: Final[tuple[type[Technique], ...]] = (
     KerasInt16,
     KerasPrune24,
     KerasPruneMagnitude,
+    KerasQat,
     LitertInt8,
     LitertMixed,
     LitertWeights,
     ToLitert,
     ToOnnx,
+    TorchToLitert,
 )
 
 
