@@ -21,6 +21,7 @@ Algorithm = Literal["min-max", "mse", "octav"]
 Compute = Literal["static", "dynamic", "weights", "float16", "float32"]
 """`static`: integers by calibrated ranges; `dynamic`: activations are quantized as they come; `weights`: they are
 widened, and computing is in float; `float16`: the same of float16; `float32`: left alone."""
+NOTHING: Final = "no operator fits the rules; name layers and operators as the file does"
 _ALGORITHMS: Final = {"min-max": "min_max_uniform_quantize", "mse": "MSE", "octav": "OCTAV"}
 
 
@@ -57,13 +58,14 @@ def quantize_litert(model: Model, rules: Sequence[Rule], calibration: Samples, t
             if made.need_calibration:
                 singles = list(calibration.feeds(model))
                 ranges = made.calibrate({SIGNATURE: singles}, num_threads=threads)
+                if not ranges:
+                    raise ValueError(NOTHING)
             content = made.quantize(ranges, enable_progress_report=False).quantized_model
         except Exception as error:  # the quantizer's errors share no base class
             msg = f"quantizing a LiteRT model: {str(error)[:500]}"
             raise TechniqueError(f"{msg}; leave those operators in float32 by a rule of litert-mixed") from error
     if content is None or bytes(content) == model.content:
-        found = "no operator fits the rules"
-        raise TechniqueError(f"quantizing a LiteRT model: {found}; name layers and operators as the file does")
+        raise TechniqueError(f"quantizing a LiteRT model: {NOTHING}")
     return bytes(content)
 
 

@@ -12,6 +12,7 @@ from shoal_compression.keras_file import open_keras
 from shoal_compression.litert_converter import Conversion, convert
 from shoal_compression.model import Form, Model
 from shoal_compression.source import read_source
+from shoal_compression.tensorflow_runtime import quiet
 from shoal_contract.manifest import TensorSpec
 from shoal_training.digits.data import digits_splits
 
@@ -51,7 +52,8 @@ def keras_model(network: Any) -> Model:
     """Return a Keras network as a model, its ends named as Keras names them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
-        network.save(path)
+        with quiet():
+            network.save(path)
         content = path.read_bytes()
     ends = [
         tuple(spec(name, *(-1 if size is None else size for size in tensor.shape)) for name, tensor in named)
