@@ -58,9 +58,8 @@ def quantize_litert(model: Model, rules: Sequence[Rule], calibration: Samples, t
             if made.need_calibration:
                 singles = list(calibration.feeds(model))
                 ranges = made.calibrate({SIGNATURE: singles}, num_threads=threads)
-                if not ranges:
-                    raise ValueError(NOTHING)
-            content = made.quantize(ranges, enable_progress_report=False).quantized_model
+            is_idle = ranges is not None and not ranges
+            content = None if is_idle else made.quantize(ranges, enable_progress_report=False).quantized_model
         except Exception as error:  # the quantizer's errors share no base class
             msg = f"quantizing a LiteRT model: {str(error)[:500]}"
             raise TechniqueError(f"{msg}; leave those operators in float32 by a rule of litert-mixed") from error
