@@ -37,7 +37,7 @@ def test_a_network_with_branches_computes_the_same_in_tf_keras() -> None:
 
 def test_an_operation_that_is_no_layer_is_refused_with_what_to_write_instead() -> None:
     model = _residual(lambda a, b: a + b)
-    with pytest.raises(TechniqueError, match=r"is a Add of keras.*keras.layers.Add in place of \+"):
+    with pytest.raises(TechniqueError, match=r"is a Add of keras.*keras.layers.Add for \+"):
         twin_of(model, noise(model).calibration)
 
 

@@ -55,11 +55,12 @@ def keras_model(network: Any) -> Model:
         with quiet():
             network.save(path)
         content = path.read_bytes()
+    output_names = getattr(network, "output_names", [network.layers[-1].name])
     ends = [
         tuple(spec(name, *(-1 if size is None else size for size in tensor.shape)) for name, tensor in named)
         for named in (
             [(tensor.name, tensor) for tensor in network.inputs],
-            zip(network.output_names, network.outputs, strict=True),
+            zip(output_names, network.outputs, strict=True),
         )
     ]
     return Model("keras", content, *ends)

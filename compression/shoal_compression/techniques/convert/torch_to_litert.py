@@ -65,7 +65,8 @@ def _converted(model: Model, seconds: float) -> bytes:
         source, out = Path(folder) / "model.pt2", Path(folder) / "model.tflite"
         source.write_bytes(model.content)
         kinds = [f"{NUMPY_TYPES[spec.datatype].name}:{','.join(map(str, spec.shape))}" for spec in model.inputs]
-        command = [str(part) for part in (python, litert_torch_child.__file__, source, out, *kinds)]
+        # Isolated: this package's folder and PYTHONPATH would give it modules of the environment here.
+        command = [str(part) for part in (python, "-I", litert_torch_child.__file__, source, out, *kinds)]
         doing = "converting a PyTorch model to LiteRT"
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
