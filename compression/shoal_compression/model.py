@@ -9,9 +9,9 @@ from shoal_compression.errors import SourceError
 from shoal_contract.manifest import TensorSpec
 from shoal_contract.reported import Runtime
 
-Form = Literal["keras", "onnx", "tflite"]
+Form = Literal["keras", "onnx", "tflite", "torch"]
 RUNTIMES: Final[dict[Form, Runtime]] = {"onnx": "onnxruntime", "tflite": "litert"}
-"""What loads a form on a device; a Keras model has to be converted first."""
+"""What loads a form on a device; a model of Keras or PyTorch has to be converted first."""
 MAX_MODEL_BYTES: Final = 2_000_000_000
 """Of a file: ONNX and LiteRT keep a model in one message, which their formats hold below 2 GiB."""
 
@@ -22,7 +22,7 @@ class Model:
 
     form: Form
     content: bytes
-    """The file: `.keras`, `.onnx` (weights inside) or `.tflite`."""
+    """The file: `.keras`, `.onnx` (weights inside), `.tflite`, or a program that `torch.export.save` wrote (`.pt2`)."""
     inputs: tuple[TensorSpec, ...]
     """In the order of the file; a first size of -1 is the batch."""
     outputs: tuple[TensorSpec, ...]

@@ -1,13 +1,13 @@
 """Runs a model on samples, by the runtime of its form, in a given number of threads."""
 
-import tempfile
+import io
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
+from shoal_compression.keras_file import answers, open_keras
 from shoal_compression.model import Model
 from shoal_numerics.tensors import Array
 
@@ -24,7 +24,7 @@ def load(model: Model, threads: int = 1) -> Run:
     Raises:
         TechniqueError: Its runtime does not load it, or it has other inputs or outputs than it says.
     """
-    open_form = {"onnx": _open_onnx, "tflite": _open_tflite, "keras": _open_keras}[model.form]
+    open_form = {"onnx": _open_onnx, "tflite": _open_tflite, "keras": _open_keras, "torch": _open_torch}[model.form]
     try:
         return open_form(model, threads)
     except Exception as error:  # the runtimes' errors share no base class
@@ -77,14 +77,28 @@ def _open_tflite(model: Model, threads: int) -> Run:
 
 
 def _open_keras(model: Model, _threads: int) -> Run:
-    import keras
+    network = open_keras(model)
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        path.write_bytes(model.content)
-        network = keras.models.load_model(path, compile=False, safe_mode=True)
-    [spec], [output] = model.inputs, model.outputs
-    return lambda feeds: {output.name: np.asarray(network(feeds[spec.name], training=False))}
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        made = answers(network, [feeds[spec.name] for spec in model.inputs])
+        return {spec.name: np.asarray(array) for spec, array in zip(model.outputs, made, strict=True)}
+
+    return run
+
+
+def _open_torch(model: Model, threads: int) -> Run:
+    import torch
+
+    torch.set_num_threads(threads)
+    called = torch.export.load(io.BytesIO(model.content)).module()
+
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        with torch.no_grad():
+            made = called(*(torch.from_numpy(feeds[spec.name]) for spec in model.inputs))
+        arrays = [one.numpy() for one in (made if isinstance(made, list | tuple) else [made])]
+        return {spec.name: array for spec, array in zip(model.outputs, arrays, strict=True)}
+
+    return run
 
 
 def _check_names(model: Model, inputs: list[str], outputs: list[str]) -> None:

@@ -1,13 +1,18 @@
 """Small real models and their data, for the tests of compression: the digits network as Keras and as ONNX."""
 
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from shoal_compression.data import Data, Samples
+from shoal_compression.keras_file import open_keras
+from shoal_compression.litert_converter import Conversion, convert
 from shoal_compression.model import Form, Model
 from shoal_compression.source import read_source
+from shoal_compression.tensorflow_runtime import quiet
 from shoal_contract.manifest import TensorSpec
 from shoal_training.digits.data import digits_splits
 
@@ -22,8 +27,10 @@ class Case(NamedTuple):
 def digits(bundle_dir: Path, form: Form) -> Case:
     """Return the digits network of a bundle in a form that training wrote, with the samples that it was trained on."""
     source = read_source(bundle_dir)
-    path = {"keras": source.keras_path, "onnx": source.onnx_path}[form]
-    model = Model(form, path.read_bytes(), (source.input,), (source.output,))
+    path = source.onnx_path if form == "onnx" else source.keras_path
+    model = Model("onnx" if form == "onnx" else "keras", path.read_bytes(), (source.input,), (source.output,))
+    if form == "tflite":
+        model = _litert(model)
     name = source.input.name
     centre = digits_splits(source.seed).centre
     return Case(
@@ -34,6 +41,37 @@ def digits(bundle_dir: Path, form: Form) -> Case:
             Samples({name: centre.x}, centre.y),
         ),
     )
+
+
+@cache
+def _litert(model: Model) -> Model:
+    return model.with_content(convert(open_keras(model), model, Conversion()), form="tflite")
+
+
+def keras_model(network: Any) -> Model:
+    """Return a Keras network as a model, its ends named as Keras names them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        with quiet():
+            network.save(path)
+        content = path.read_bytes()
+    output_names = getattr(network, "output_names", [network.layers[-1].name])
+    ends = [
+        tuple(spec(name, *(-1 if size is None else size for size in tensor.shape)) for name, tensor in named)
+        for named in (
+            [(tensor.name, tensor) for tensor in network.inputs],
+            zip(output_names, network.outputs, strict=True),
+        )
+    ]
+    return Model("keras", content, *ends)
+
+
+def noise(model: Model, count: int = 16, seed: int = 0) -> Data:
+    """Return samples of normal noise for a model with a batch axis, the same in all parts, and classes at random."""
+    random = np.random.default_rng(seed)
+    inputs = {one.name: random.normal(size=(count, *one.shape[1:])).astype(np.float32) for one in model.inputs}
+    samples = Samples(inputs, random.integers(0, model.outputs[0].shape[-1], count))
+    return Data(samples, samples, samples)
 
 
 def spec(name: str, *shape: int) -> TensorSpec:

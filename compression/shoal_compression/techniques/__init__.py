@@ -3,9 +3,39 @@
 from typing import Final
 
 from shoal_compression.technique import Technique
+from shoal_compression.techniques.cluster.keras_cluster_weights import KerasClusterWeights
+from shoal_compression.techniques.convert.to_litert import ToLitert
+from shoal_compression.techniques.convert.to_onnx import ToOnnx
+from shoal_compression.techniques.convert.torch_to_litert import TorchToLitert
 from shoal_compression.techniques.float16 import Float16
+from shoal_compression.techniques.prune.keras_prune_2_4 import KerasPrune24
+from shoal_compression.techniques.prune.keras_prune_magnitude import KerasPruneMagnitude
+from shoal_compression.techniques.quantize.keras_dynamic_range import KerasDynamicRange
+from shoal_compression.techniques.quantize.keras_float16 import KerasFloat16
+from shoal_compression.techniques.quantize.keras_int8 import KerasInt8
+from shoal_compression.techniques.quantize.keras_int16 import KerasInt16
+from shoal_compression.techniques.quantize.keras_qat import KerasQat
+from shoal_compression.techniques.quantize.litert_int8 import LitertInt8
+from shoal_compression.techniques.quantize.litert_mixed import LitertMixed
+from shoal_compression.techniques.quantize.litert_weights import LitertWeights
 
-ALL: Final[tuple[type[Technique], ...]] = (Float16,)
+ALL: Final[tuple[type[Technique], ...]] = (
+    Float16,
+    KerasClusterWeights,
+    KerasDynamicRange,
+    KerasFloat16,
+    KerasInt8,
+    KerasInt16,
+    KerasPrune24,
+    KerasPruneMagnitude,
+    KerasQat,
+    LitertInt8,
+    LitertMixed,
+    LitertWeights,
+    ToLitert,
+    ToOnnx,
+    TorchToLitert,
+)
 
 
 def name_of(technique: type[Technique]) -> str:
