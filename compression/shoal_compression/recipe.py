@@ -4,7 +4,8 @@ A recipe is data. It comes from a YAML or JSON file (`recipe_files`), is run by 
 hash of what decides its result.
 """
 
-from typing import Annotated, Any, Self
+from collections.abc import Mapping
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
@@ -105,7 +106,7 @@ class Recipe(Value):
         return self.model_copy(update={"name": name})
 
 
-def make_recipe(fields: dict[str, Any], *, doing: str = "reading a recipe") -> Recipe:
+def make_recipe(fields: Mapping[str, object], *, doing: str = "reading a recipe") -> Recipe:
     """Return the recipe with these fields.
 
     Raises:
@@ -114,10 +115,26 @@ def make_recipe(fields: dict[str, Any], *, doing: str = "reading a recipe") -> R
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "recipe"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise RecipeError(f"{doing}: {place}: {reason}", first["loc"]) from error
+        place, reason = _first_of(error)
+        named = ".".join(str(one + 1) if isinstance(one, int) else one for one in place) or "recipe"
+        raise RecipeError(f"{doing}: {named}: {reason}", place) from error
+
+
+def _first_of(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
+    """Return where the first error is, and what it is; those of a technique's own fields lie inside of another."""
+    first = error.errors(include_url=False)[0]
+    inner = first.get("ctx", {}).get("error")
+    if isinstance(inner, ValidationError):
+        place, reason = _first_of(inner)
+        return (*first["loc"], *place), reason
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        reason = "there is no such field; see the name, or leave it out"
+    elif first["type"] == "missing":
+        reason = "it is missing; add it"
+    elif first["type"] != "value_error":
+        reason = f"{str(first['input'])[:80]!r} found: {reason}"
+    return first["loc"], reason
 
 
 def _form_after(steps: tuple[Technique, ...], form: Form) -> Form | None:
