@@ -6,65 +6,38 @@ killed goes on after its last finished step, and the same recipe on the same inp
 is made under another name and renamed: what is there is whole.
 """
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
+
+import numpy as np
+from pydantic import ValidationError
 
 from shoal_compression.budget import Accelerator
-from shoal_compression.data import Data
-from shoal_compression.lineage import Lineage
-from shoal_compression.measures import Measures
-from shoal_compression.model import Model
+from shoal_compression.comparing import classes_of
+from shoal_compression.data import Data, Samples
+from shoal_compression.errors import DataError
+from shoal_compression.lineage import Lineage, StepRecord
+from shoal_compression.measuring import measure_both
+from shoal_compression.model import Form, Model
 from shoal_compression.recipe import Recipe
+from shoal_compression.recipe_result import RecipeReport, RecipeResult
+from shoal_compression.report_page import write_pages
+from shoal_compression.running import outputs_of
+from shoal_compression.steps import Work, do_steps
+from shoal_compression.store import Store
 from shoal_compression.technique import Progress, silent
-from shoal_compression.values import Record
-from shoal_compression.verdict import Verdict
+from shoal_compression.values import content_hash
+from shoal_compression.verify import has_classes, verify
 
+__all__ = ["RecipeReport", "RecipeResult", "run_recipe"]
 
-class RecipeReport(Record):
-    """What `report.json` of a result holds."""
-
-    recipe: str
-    lineage: Lineage
-    verdict: Verdict
-    source: Measures
-    """Of the reference, measured side by side with the variant."""
-    variant: Measures
-
-
-@dataclass(frozen=True)
-class RecipeResult:
-    """A recipe that was run to its end: its file, and what is known of it. It may be outside of its tolerance."""
-
-    recipe: Recipe
-    model: Model
-    report: RecipeReport
-    folder: Path
-    """Holds the model file, `report.json`, `report.md`, `report.html`, `sensitivity.png` and `sensitivity.svg`."""
-    was_cached: bool
-    """Whether it was found rather than made."""
-
-    @property
-    def lineage(self) -> Lineage:
-        """Where the file comes from."""
-        return self.report.lineage
-
-    @property
-    def verdict(self) -> Verdict:
-        """How it compares with its source."""
-        return self.report.verdict
-
-    @property
-    def path(self) -> Path:
-        """The model file."""
-        return self.folder / f"model.{self.model.form}"
-
-    def accepted(self) -> "RecipeResult":
-        """Return this result where it is within its tolerance.
-
-        Raises:
-            ToleranceError: It is not; the broken bounds and the layers to blame are named.
-        """
-        raise NotImplementedError
+REPORT_FILE: Final = "report.json"
+STEPS: Final = "steps"
+RESULTS: Final = "results"
+_STAGES: Final = 2
+"""After the steps: to verify, and to measure."""
 
 
 def run_recipe(
@@ -94,4 +67,119 @@ def run_recipe(
     Raises:
         CompressionError: A step can not be done; steps before it are kept.
     """
-    raise NotImplementedError
+    work = Work(recipe, model, _used(data, recipe), threads, accelerator)
+    source = reference or model
+    results = Store(folder / RESULTS)
+    key = _result_key(work, source)
+    found = _read(results, key, work)
+    if found is not None:
+        return found
+    work.data.check(model)
+    _check_classes(source, work.data)
+    steps = Store(folder / STEPS)
+    for store in (steps, results):
+        store.clear_unfinished()
+    made, records = do_steps(work, steps, progress)
+    report = _report(work, source, made, records, progress)
+
+    def write(new: Path) -> None:
+        (new / f"model.{made.form}").write_bytes(made.content)
+        (new / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n")
+        write_pages(report, new)
+
+    return RecipeResult(recipe, made, report, results.put(key, write), was_cached=False)
+
+
+def _result_key(work: Work, source: Model) -> str:
+    tolerance = work.recipe.tolerance.model_dump(mode="json")
+    return content_hash({"steps": work.key(len(work.recipe.steps)), "against": source.sha256, "tolerance": tolerance})
+
+
+def _read(results: Store, key: str, work: Work) -> RecipeResult | None:
+    """Return a finished result; one whose file is not what was written is dropped, and made again."""
+    folder = results.find(key)
+    if folder is None:
+        return None
+    try:
+        report = RecipeReport.model_validate_json((folder / REPORT_FILE).read_bytes())
+        last = report.lineage.steps[-1]
+        content = (folder / f"model.{last.form}").read_bytes()
+    except (OSError, ValidationError, IndexError):
+        results.drop(key)
+        return None
+    if hashlib.sha256(content).hexdigest() != last.sha256:
+        results.drop(key)
+        return None
+    made = _called_like(work.model, last.form, content, last.precision)
+    report = report.model_copy(update={"recipe": work.recipe.name})
+    return RecipeResult(work.recipe, made, report, folder, was_cached=True)
+
+
+def _called_like(model: Model, form: Form, content: bytes, precision: str) -> Model:
+    return model.with_content(content, form=form, precision=precision)
+
+
+def _report(
+    work: Work, source: Model, made: Model, records: tuple[StepRecord, ...], progress: Progress
+) -> RecipeReport:
+    held_out = work.data.test
+    progress("verify", 0, _STAGES)
+    verdict = verify(source, made, held_out, work.recipe.tolerance, layers_of=_same_form(work, source, made))
+    progress("measure", 1, _STAGES)
+    before, after = measure_both(source, made, held_out, verdict)
+    progress("measure", _STAGES, _STAGES)
+    lineage = Lineage(
+        source_sha256=work.model.sha256,
+        source_form=work.model.form,
+        source_bytes=work.model.size_bytes,
+        recipe=work.recipe.model_dump(mode="json"),
+        recipe_sha256=work.recipe.sha256,
+        data_fingerprint=work.data.fingerprint,
+        tool_versions=work.tool_versions,
+        seed=work.recipe.seed,
+        threads=work.threads,
+        accelerator=work.accelerator,
+        steps=records,
+    )
+    return RecipeReport(recipe=work.recipe.name, lineage=lineage, verdict=verdict, source=before, variant=after)
+
+
+def _same_form(work: Work, source: Model, made: Model) -> Model | None:
+    """Return the float model whose layers can be compared with those of the result, where it is not the reference."""
+    return work.model if source.form != made.form == work.model.form else None
+
+
+def _used(data: Data, recipe: Recipe) -> Data:
+    """Return the samples that a recipe uses."""
+    bounds, seed = recipe.data, recipe.seed
+    train = data.train
+    if train is not None and bounds.train_samples is not None and bounds.train_samples < len(train):
+        train = train.some(bounds.train_samples, seed)
+    calibration = data.calibration
+    if bounds.calibration_samples is not None and bounds.calibration_samples < len(calibration):
+        calibration = calibration.some(bounds.calibration_samples, seed)
+    test = data.test if bounds.test_samples is None else data.test.first(bounds.test_samples)
+    return replace(data, calibration=calibration, test=test, train=train)
+
+
+def _check_classes(source: Model, data: Data) -> None:
+    """See that calibration has samples of more than one class where the held-out samples have.
+
+    Raises:
+        DataError: It has not: the ranges that are found on them would cut all others off.
+    """
+    seen, held_out = (_classes(source, samples) for samples in (data.calibration, data.test))
+    if len(seen) == 1 and len(held_out) > 1 and len(data.calibration) > 1:
+        found = f"{len(data.calibration)} samples found, all of class {next(iter(seen))}"
+        expected = f"expected some of each, as among the held-out samples ({len(held_out)} classes)"
+        raise DataError(f"checking the calibration samples: {found}, {expected}; draw them anew, at random")
+
+
+def _classes(source: Model, samples: Samples) -> set[int]:
+    """Return the classes of samples: by their labels, otherwise by what the source says of the first ones."""
+    if has_classes(samples) and samples.labels is not None:
+        return {int(label) for label in np.unique(samples.labels)}
+    if samples.labels is not None:
+        return set()
+    few = samples.first(256)
+    return {int(one) for one in np.unique(classes_of(outputs_of(source, few)[source.outputs[0].name]))}

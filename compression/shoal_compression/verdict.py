@@ -8,14 +8,15 @@ from shoal_compression.values import Record
 
 
 class Layer(Record):
-    """One tensor inside of both graphs, or of one alone."""
+    """What one node of the source's graph says, against the same place in the variant."""
 
     name: str
+    """Of the node, or of its output where it has none."""
     operator: str
     sqnr_db: float
-    """Of what it holds in the variant against the source: the lower, the more is lost up to here."""
-    own_loss_db: float
-    """By how much it is below the best of what feeds it: what this layer has lost itself."""
+    """Of its output: the lower, the more is lost from the input up to here."""
+    own_sqnr_db: float
+    """The same without the noise that comes in: the lower, the more this layer loses by itself."""
 
 
 class SliceAccuracy(Record):
