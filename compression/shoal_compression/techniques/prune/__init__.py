@@ -1,0 +1,1 @@
+"""Pruning: weights or whole channels that count little are taken away."""

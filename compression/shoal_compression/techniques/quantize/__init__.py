@@ -1,0 +1,1 @@
+"""Quantization: weights and activations as small whole numbers."""
