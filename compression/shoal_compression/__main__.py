@@ -8,7 +8,7 @@ from shoal_compression.commands.run import run
 from shoal_compression.commands.search import search
 from shoal_compression.commands.variants import variants
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (run, search, report, techniques, recipes, variants):
     app.command()(command)
 

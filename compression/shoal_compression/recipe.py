@@ -78,7 +78,7 @@ class Recipe(Value):
     @model_validator(mode="after")
     def _steps_fit_each_other(self) -> Self:
         """See that each step takes what the one before it gives."""
-        forms = self.takes
+        forms = self.steps[0].takes
         for place, step in enumerate(self.steps):
             left = forms & step.takes
             if not left:

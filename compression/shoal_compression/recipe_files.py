@@ -1,5 +1,6 @@
 """Recipes from files: strict YAML or JSON, whose errors name line and field, and those that come with this package."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -75,16 +76,14 @@ def write_recipe(recipe: Recipe) -> str:
 def _parsed(text: str, source: str) -> tuple[dict[str, Any], dict[Place, int]]:
     import yaml
 
-    if text.lstrip().startswith("{"):
-        text = text.replace("\t", " ")  # JSON may be indented by tabs, which YAML does not take
+    from_json = _from_json(text)
+    if from_json is not None:  # YAML is asked for the lines alone: it takes neither tabs nor all characters
+        text = "".join(one if one == "\n" or one.isprintable() else " " for one in text)
     lines: dict[Place, int] = {}
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise RecipeError(f"reading {source}, line {event.start_mark.line + 1}: an alias; write it out")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         _note_lines(root, (), lines, source)
-        fields = yaml.load(text, Loader=yaml.SafeLoader)
+        fields = None if root is None else from_json or yaml.constructor.SafeConstructor().construct_document(root)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = "" if mark is None else f", line {mark.line + 1}"
@@ -99,14 +98,27 @@ def _parsed(text: str, source: str) -> tuple[dict[str, Any], dict[Place, int]]:
     return fields, lines
 
 
+def _from_json(text: str) -> object:
+    """Return what a JSON text holds; None: it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _note_lines(node: Any, place: Place, lines: dict[Place, int], source: str) -> None:  # noqa: ANN401 - PyYAML's
     """Note the line of each field.
 
     Raises:
-        RecipeError: A field stands there twice.
+        RecipeError: A field stands there twice, or as an alias of another: few lines could then mean a million values.
     """
     import yaml
 
+    if hasattr(node, "seen"):
+        line = node.start_mark.line + 1
+        raise RecipeError(f"reading {source}, line {line}: there is an alias of what stands here; write it out", place)
+    if node is not None:
+        node.seen = True
     if isinstance(node, yaml.SequenceNode):
         for index, one in enumerate(node.value):
             within = (*place, index)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 
 from shoal_compression.commands import arguments, printing
@@ -10,7 +11,7 @@ from shoal_compression.commands.showing import show_search
 from shoal_compression.original import read_original
 from shoal_compression.recipe import Tolerance
 from shoal_compression.recipe_files import find_recipe
-from shoal_compression.search.candidates import Candidate, Objective
+from shoal_compression.search.candidates import OBJECTIVES, Candidate, Objective
 from shoal_compression.search.result import SearchReport, SearchSettings
 from shoal_compression.search.searching import search as search_recipes
 
@@ -25,7 +26,10 @@ def search(
     recipe_minutes: Annotated[float, typer.Option(min=0.1, help="The most that one recipe may take.")] = 5.0,
     trials: Annotated[int, typer.Option(min=1, help="The most that are tried.")] = 100,
     objective: Annotated[
-        list[Objective] | None, typer.Option(help="May be given several times; size, latency and accuracy if left out.")
+        list[str] | None,
+        typer.Option(
+            click_type=click.Choice(OBJECTIVES), help="Several times; size, latency and accuracy if left out."
+        ),
     ] = None,
     recipe: Annotated[list[str] | None, typer.Option(help="Tried first: a name or a file; several times.")] = None,
     tolerate: Annotated[float, typer.Option(help="Points of accuracy that any candidate may lose.")] = 1.0,
@@ -44,7 +48,7 @@ def search(
 ) -> None:
     """Search over recipes, print the front of each target, and choose by constraint where one is given."""
     settings = SearchSettings(
-        objectives=tuple(objective or _DEFAULT),
+        objectives=tuple(one for one in OBJECTIVES if one in (objective or _DEFAULT)),
         budget_minutes=minutes,
         recipe_minutes=recipe_minutes,
         max_trials=trials,

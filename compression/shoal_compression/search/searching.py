@@ -160,7 +160,7 @@ class _Search:
         if result is None or not result.verdict.is_within:
             self.study.tell_failed(trial, self.refused[recipe.sha256][1], seconds)
             return
-        candidate = _candidate(result, self.original)
+        candidate = _candidate(result, self.original, _source(self.original, list(self.results.values())))
         self.study.tell(trial, [candidate.cost(one) for one in self.settings.objectives], seconds)
 
     def _run(self, recipe: Recipe) -> RecipeResult | None:
@@ -214,7 +214,7 @@ class _Search:
         source = _source(self.original, list(self.results.values()))
         on_devices = [source] if self.original.reference.form in RUNTIMES else []
         made = [
-            _candidate(result, self.original).model_copy(update={"target": target})
+            _candidate(result, self.original, source).model_copy(update={"target": target})
             for result in self.results.values()
             for target in result.recipe.targets or (target_of(result.model),)
         ]
@@ -256,14 +256,28 @@ def _kind(recipe: Recipe) -> tuple[str, ...]:
     return tuple(step.name for step in recipe.steps)
 
 
-def _candidate(result: RecipeResult, original: Original) -> Candidate:
+def _candidate(result: RecipeResult, original: Original, source: Candidate) -> Candidate:
     return Candidate(
         name=result.recipe.name,
         recipe_sha256=result.recipe.sha256,
         target=target_of(result.model),
-        measures=result.report.variant,
+        measures=_as_beside(result.report.variant, result.report.source, source.measures),
         drop_points=_drop(result.verdict, is_numbers=_is_numbers(original)),
     )
+
+
+def _as_beside(variant: Measures, then: Measures, source: Measures) -> Measures:
+    """Return a variant's figures with its latency brought to the source's usual one.
+
+    Variants are measured one after the other, on a machine that is now slower and now faster; what holds is the ratio
+    to the source, which took turns with each.
+    """
+    found = {}
+    for name in ("latency_p50_ms", "latency_p95_ms"):
+        mine, beside, usual = (getattr(one, name) for one in (variant, then, source))
+        if mine is not None and beside and usual:
+            found[name] = mine * usual / beside
+    return variant.model_copy(update=found)
 
 
 def _is_numbers(original: Original) -> bool:
