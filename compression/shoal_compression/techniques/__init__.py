@@ -4,8 +4,24 @@ from typing import Final
 
 from shoal_compression.technique import Technique
 from shoal_compression.techniques.float16 import Float16
+from shoal_compression.techniques.quantize.adaround import AdaRound
+from shoal_compression.techniques.quantize.bias_correct import BiasCorrect
+from shoal_compression.techniques.quantize.dynamic import Int8Dynamic
+from shoal_compression.techniques.quantize.equalise import Equalise
+from shoal_compression.techniques.quantize.int4_weights import Int4Weights
+from shoal_compression.techniques.quantize.mixed import Mixed
+from shoal_compression.techniques.quantize.static import Int8Static
 
-ALL: Final[tuple[type[Technique], ...]] = (Float16,)
+ALL: Final[tuple[type[Technique], ...]] = (
+    Float16,
+    Int8Dynamic,
+    Int8Static,
+    Equalise,
+    BiasCorrect,
+    AdaRound,
+    Mixed,
+    Int4Weights,
+)
 
 
 def name_of(technique: type[Technique]) -> str:

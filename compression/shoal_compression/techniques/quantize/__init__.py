@@ -1,0 +1,1 @@
+"""Techniques that keep weights, or weights and activations, in few bits."""
