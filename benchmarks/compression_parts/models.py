@@ -47,10 +47,10 @@ class _Bundled(NamedTuple):
 
 
 NETWORKS: Final = {
-    "mnist_cnn": _Network(networks.cnn, datasets.mnist, "image", (28, 28, 1), 10, 4),
-    "mobilenet": _Network(networks.mobilenet, datasets.mnist, "image", (28, 28, 1), 10, 4),
+    "mnist_cnn": _Network(networks.cnn, datasets.mnist, "image", (28, 28, 1), 10, 3),
+    "mobilenet": _Network(networks.mobilenet, datasets.mnist, "image", (28, 28, 1), 10, 3),
     "accelerometer": _Network(networks.one_dimensional, datasets.accelerometer, "window", (50, 6), 4, 40),
-    "transformer": _Network(networks.transformer, datasets.mnist, "image", (28, 28, 1), 10, 5),
+    "transformer": _Network(networks.transformer, datasets.mnist, "image", (28, 28, 1), 10, 4),
 }
 BUNDLED: Final = {
     "vad": _Bundled(
