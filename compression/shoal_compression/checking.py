@@ -4,18 +4,21 @@ import numpy as np
 
 from shoal_compression.errors import SourceError, TechniqueError
 from shoal_compression.keras_file import check_keras
+from shoal_compression.litert_file import check_litert
 from shoal_compression.model import Model
 from shoal_compression.running import load
 
 
 def check_weights(model: Model) -> None:
-    """See that an ONNX or Keras model has its weights inside, all finite, and of Keras no code of its own.
+    """See that a model has its weights inside, all finite, and of Keras no code of its own.
 
     Raises:
         SourceError: The file is none, keeps weights elsewhere, or a weight is NaN or infinite.
     """
     if model.form == "keras":
         check_keras(model.content)
+    if model.form == "tflite":
+        check_litert(model.content)
     if model.form == "onnx":
         _check_onnx(model)
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shoal_compression.data import Samples
-from shoal_compression.errors import SourceError, TechniqueError
+from shoal_compression.errors import TechniqueError
 from shoal_compression.keras_file import answers
+from shoal_compression.litert_file import check_sizes
 from shoal_compression.model import Model
 from shoal_compression.running import SIGNATURE
 from shoal_compression.tensorflow_runtime import load_tensorflow, quiet
@@ -50,19 +51,6 @@ def convert(network: Any, model: Model, conversion: Conversion) -> bytes:  # noq
         except Exception as error:  # the converter's errors share no base class
             msg = f"converting a Keras model to LiteRT as {conversion.precision}: {_reason(error)}"
             raise TechniqueError(f"{msg}; replace that layer, or convert to ONNX with to-onnx") from error
-
-
-def check_sizes(model: Model) -> None:
-    """See that every input has known sizes but for the batch: LiteRT plans its memory by them.
-
-    Raises:
-        SourceError: One has not.
-    """
-    for spec in model.inputs:
-        opened = [axis for axis, size in enumerate(spec.shape) if size < 0 and not (axis == 0 and model.is_batched)]
-        if opened:
-            found = f"the input {spec.name} has an open size on the axes {opened} of {list(spec.shape)}"
-            raise SourceError(f"converting to LiteRT: {found}; build the model with the sizes that it is called with")
 
 
 def _set_up(converter: Any, conversion: Conversion) -> None:  # noqa: ANN401 - TensorFlow has no types

@@ -1,6 +1,5 @@
 """Trains a tf_keras network for some epochs within a budget: what pruning, clustering and quantization recover with."""
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +16,6 @@ from shoal_numerics.tensors import Array
 
 SUM_TOLERANCE: Final = 1e-3
 """By how much the sum of a row of probabilities may differ from 1."""
-Step = Callable[[], None]
 
 
 class FineTuning(BaseModel):
@@ -90,7 +88,6 @@ def fine_tune(
     settings: FineTuning,
     budget: Budget,
     progress: Progress,
-    before_step: Step = lambda: None,
 ) -> int:
     """Train in place, in an order that the seed decides; return the steps that the time was enough for.
 
@@ -114,7 +111,6 @@ def fine_tune(
                     break
                 progress("train", done, total)
                 rows = order[start : start + settings.batch_size]
-                before_step()
                 arrays = [train.inputs[spec.name][rows] for spec in model.inputs]
                 network.train_on_batch(arrays[0] if len(arrays) == 1 else arrays, targets.of(rows))
                 done += 1

@@ -1,6 +1,8 @@
 """A Keras model as ONNX in float32, so that the techniques for ONNX can work on it."""
 
+import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -17,6 +19,7 @@ from shoal_compression.technique import Progress, Technique
 from shoal_compression.tensorflow_runtime import quiet
 
 COMPARED: Final = 8
+MADE_UP: Final = re.compile(r"__(\d+)(?=$|[:/])")
 LOWEST_SQNR_DB: Final = 60.0
 """Between Keras and ONNX Runtime: float32 summed in another order gives more than 100."""
 
@@ -51,9 +54,10 @@ class ToOnnx(Technique):
             except Exception as error:  # the exporter's errors share no base class
                 msg = f"converting a Keras model to ONNX: {str(error)[:500]}"
                 raise TechniqueError(f"{msg}; replace that layer, or convert to LiteRT with to-litert") from error
-            graph = onnx.load(path)
-        _name_ends(graph, model)
-        made = model.with_content(graph.SerializeToString(deterministic=True), form="onnx")
+            proto = onnx.load(path)
+        _number_anew(proto.graph)
+        _name_ends(proto.graph, model)
+        made = model.with_content(proto.SerializeToString(deterministic=True), form="onnx")
         found = outputs_of(made, few, budget.threads)
         for spec, wanted in zip(model.outputs, expected, strict=True):
             ratio = sqnr_db(wanted, found[spec.name])
@@ -65,12 +69,39 @@ class ToOnnx(Technique):
 
 def _name_ends(graph: Any, model: Model) -> None:  # noqa: ANN401 - a message of ONNX
     """Rename inputs and outputs in place, and call the first size of each `batch` where it is one."""
-    ends = [*zip(graph.graph.input, model.inputs, strict=True), *zip(graph.graph.output, model.outputs, strict=True)]
+    ends = [*zip(graph.input, model.inputs, strict=True), *zip(graph.output, model.outputs, strict=True)]
     names = {value.name: spec.name for value, spec in ends}
-    for node in graph.graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
+    _rename(graph, lambda name: names.get(name, name))
     for value, spec in ends:
-        value.name = spec.name
         if spec.shape and spec.shape[0] == -1:
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+def _number_anew(graph: Any) -> None:  # noqa: ANN401 - as above
+    """Name anew what tf2onnx makes up: it counts on through the process, and picks among equal constants at random."""
+    used = {name: place for place, name in enumerate(name for node in graph.node for name in node.input)}
+    constants = sorted(graph.initializer, key=lambda tensor: used.get(tensor.name, -1))
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
+    fresh = [tensor.name for tensor in constants if MADE_UP.search(tensor.name)]
+    names = {name: f"constant__{place}" for place, name in enumerate(fresh)}
+    numbers: dict[str, int] = {}
+
+    def renamed(name: str) -> str:
+        return names.get(name) or MADE_UP.sub(lambda found: f"__{numbers.setdefault(found[1], len(numbers))}", name)
+
+    _rename(graph, renamed)
+    graph.doc_string = ""
+
+
+def _rename(graph: Any, renamed: Callable[[str], str]) -> None:  # noqa: ANN401 - as above
+    """Rename all nodes and tensors in place, those of bodies of loops and branches as well."""
+    for node in graph.node:
+        node.name = renamed(node.name)
+        node.input[:] = [renamed(name) for name in node.input]
+        node.output[:] = [renamed(name) for name in node.output]
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                _rename(body, renamed)
+    for part in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        part.name = renamed(part.name)
