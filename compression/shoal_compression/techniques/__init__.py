@@ -3,9 +3,23 @@
 from typing import Final
 
 from shoal_compression.technique import Technique
+from shoal_compression.techniques.cluster.weights import ClusterWeights
+from shoal_compression.techniques.distil.distil import Distil
+from shoal_compression.techniques.factorise.low_rank import Factorise
 from shoal_compression.techniques.float16 import Float16
+from shoal_compression.techniques.prune.channels import PruneChannels
+from shoal_compression.techniques.prune.magnitude import PruneMagnitude
+from shoal_compression.techniques.prune.two_of_four import PruneTwoOfFour
 
-ALL: Final[tuple[type[Technique], ...]] = (Float16,)
+ALL: Final[tuple[type[Technique], ...]] = (
+    Float16,
+    ClusterWeights,
+    Distil,
+    Factorise,
+    PruneChannels,
+    PruneMagnitude,
+    PruneTwoOfFour,
+)
 
 
 def name_of(technique: type[Technique]) -> str:
