@@ -10,6 +10,7 @@ from shoal_compression.techniques.float16 import Float16
 from shoal_compression.techniques.prune.channels import PruneChannels
 from shoal_compression.techniques.prune.magnitude import PruneMagnitude
 from shoal_compression.techniques.prune.two_of_four import PruneTwoOfFour
+from shoal_compression.techniques.trees.compact import TreeCompact
 
 ALL: Final[tuple[type[Technique], ...]] = (
     Float16,
@@ -19,6 +20,7 @@ ALL: Final[tuple[type[Technique], ...]] = (
     PruneChannels,
     PruneMagnitude,
     PruneTwoOfFour,
+    TreeCompact,
 )
 
 
