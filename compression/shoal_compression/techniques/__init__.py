@@ -10,6 +10,7 @@ from shoal_compression.techniques.float16 import Float16
 from shoal_compression.techniques.prune.channels import PruneChannels
 from shoal_compression.techniques.prune.magnitude import PruneMagnitude
 from shoal_compression.techniques.prune.two_of_four import PruneTwoOfFour
+from shoal_compression.techniques.quantize.qat import QuantizeAware
 from shoal_compression.techniques.trees.compact import TreeCompact
 
 ALL: Final[tuple[type[Technique], ...]] = (
@@ -20,6 +21,7 @@ ALL: Final[tuple[type[Technique], ...]] = (
     PruneChannels,
     PruneMagnitude,
     PruneTwoOfFour,
+    QuantizeAware,
     TreeCompact,
 )
 

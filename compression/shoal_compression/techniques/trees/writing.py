@@ -48,16 +48,14 @@ def _transformed(writer: "_Writer", scores: str, transform: str) -> str:
 
 def _classify(writer: "_Writer", scores: str, ensemble: Ensemble, node: onnx.NodeProto) -> None:
     """Write labels and scores of classes; of two classes by one weight, as ONNX Runtime answers for them."""
-    assert ensemble.classes is not None
-    if ensemble.is_binary:
-        both = _both(writer, scores, ensemble)
-    else:
-        both = _transformed(writer, scores, ensemble.transform)
+    classes = np.arange(ensemble.targets) if ensemble.classes is None else ensemble.classes
+    single = ensemble.is_binary
+    both = _both(writer, scores, ensemble) if single else _transformed(writer, scores, ensemble.transform)
     labels, answers = node.output[0], node.output[1] if len(node.output) > 1 else ""
     if labels:
         best = writer.add("ArgMax", [both], axis=1, keepdims=0)
-        if ensemble.classes.dtype == object or not np.array_equal(ensemble.classes, np.arange(len(ensemble.classes))):
-            writer.end("Gather", [writer.constant("classes", ensemble.classes), best], labels)
+        if classes.dtype == object or not np.array_equal(classes, np.arange(len(classes))):
+            writer.end("Gather", [writer.constant("classes", classes), best], labels)
         else:
             writer.end("Identity", [best], labels)
     if answers:
