@@ -9,7 +9,7 @@ _NONE: frozenset[int] = frozenset()
 
 
 def operations(channels: Channels, gone: frozenset[int] | set[int] = _NONE) -> int:
-    """Return the multiply-accumulates of all Conv, ConvTranspose, Gemm and MatMul nodes for the samples of the trace."""
+    """Return the multiply-accumulates of Conv, ConvTranspose, Gemm and MatMul nodes for the samples of the trace."""
     total = 0
     for node in channels.proto.graph.node:
         if node.op_type in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:

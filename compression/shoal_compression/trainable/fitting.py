@@ -67,7 +67,7 @@ def fit(
     trained = [*network.weights.values(), *(parameters or [])]
     optimizer = torch.optim.Adam(trained, training.learning_rate, weight_decay=training.weight_decay)
     steps = training.epochs * -(-len(kept) // training.batch)
-    best = _Best(network, trained)
+    best = _Best(trained)
     if settled_at == 0 and steps:
         best.see(held_loss(network, model, objective, held))
     done = 0
@@ -141,7 +141,7 @@ def _parts(count: int, rng: np.random.Generator) -> tuple[Array, Array]:
 class _Best:
     """Remembers the state of the lowest loss."""
 
-    def __init__(self, network: Network, trained: list[torch.nn.Parameter]) -> None:
+    def __init__(self, trained: list[torch.nn.Parameter]) -> None:
         self._trained = trained
         self._loss = float("inf")
         self._state: list[torch.Tensor] | None = None

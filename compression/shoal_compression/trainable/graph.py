@@ -113,7 +113,7 @@ def with_weights(proto: onnx.ModelProto, values: Mapping[str, Array]) -> onnx.Mo
     kept = [one for one in made.graph.initializer if one.name in used]
     for tensor in kept:
         if tensor.name in values:
-            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[tensor.name]), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(np.asarray(values[tensor.name], order="C"), tensor.name))
     kept = [_copy(one) for one in kept]
     del made.graph.initializer[:]
     made.graph.initializer.extend(kept)

@@ -30,6 +30,7 @@ _TRAINED: Final[dict[str, tuple[int, ...]]] = {
     "MatMul": (0, 1),
     "Mul": (0, 1),
     "PRelu": (1,),
+    "QuantizeLinear": (0,),
 }
 """Inputs that are weights. A constant elsewhere, such as a limit of Clip or a deviation to divide by, is no weight."""
 _WIDER: Final = {"int4": np.int8, "uint4": np.uint8, "int2": np.int8, "uint2": np.uint8}
@@ -40,10 +41,10 @@ class Network(torch.nn.Module):
     """Runs a graph operator by operator.
 
     Weights are float32 initializers of two elements and more in the places of `_TRAINED`. Normalization by batches
-    keeps the statistics that the graph holds.
+    keeps the statistics that the graph holds. Scales of QuantizeLinear are weights where that is asked for.
     """
 
-    def __init__(self, model: Model, accelerator: Accelerator = "cpu") -> None:
+    def __init__(self, model: Model, accelerator: Accelerator = "cpu", *, are_scales_trained: bool = False) -> None:
         super().__init__()
         self._model = model
         self.proto = read_graph(model)
@@ -55,7 +56,7 @@ class Network(torch.nn.Module):
         self._nodes = [(node, attributes_of(node)) for node in self.proto.graph.node]
         self.weights: dict[str, torch.nn.Parameter] = {}
         self._constants: dict[str, torch.Tensor] = {}
-        trained = set(trained_names(self.proto))
+        trained = set(trained_names(self.proto, are_scales_trained=are_scales_trained))
         for name, value in weights_of(self.proto).items():
             tensor = _tensor(name, value)
             if name in trained:
@@ -108,18 +109,18 @@ class Network(torch.nn.Module):
         return self._model.with_content(self.written().SerializeToString(deterministic=True))
 
 
-def trained_names(proto: onnx.ModelProto) -> Iterator[str]:
+def trained_names(proto: onnx.ModelProto, *, are_scales_trained: bool = False) -> Iterator[str]:
     """Yield the names of the initializers that are weights."""
     floats = {
-        one.name
-        for one in proto.graph.initializer
-        if one.data_type == onnx.TensorProto.FLOAT and int(np.prod(one.dims)) > 1
+        one.name: int(np.prod(one.dims)) for one in proto.graph.initializer if one.data_type == onnx.TensorProto.FLOAT
     }
     places = dict.fromkeys(floats, False)
     for node in proto.graph.node:
         for place, name in enumerate(node.input):
             if name in floats:
-                places[name] = places[name] or place in _TRAINED.get(node.op_type, ())
+                is_weight = floats[name] > 1 and place in _TRAINED.get(node.op_type, ())
+                is_scale = are_scales_trained and node.op_type == "QuantizeLinear" and place == 1
+                places[name] = places[name] or is_weight or is_scale
     yield from (one.name for one in proto.graph.initializer if places.get(one.name))
 
 
