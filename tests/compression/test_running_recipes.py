@@ -16,7 +16,7 @@ from shoal_compression.data import Samples
 from shoal_compression.errors import DataError, SourceError, ToleranceError
 from shoal_compression.original import read_original
 from shoal_compression.recipe import Recipe, make_recipe
-from shoal_compression.recipe_result import RecipeReport
+from shoal_compression.recipe_result import RecipeReport, RecipeResult
 from shoal_compression.running import outputs_of
 from shoal_compression.running_recipes import REPORT_FILE, RESULTS, STEPS, run_recipe
 
@@ -51,7 +51,7 @@ def folder(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def _run(recipe: Recipe, case: Case, folder: Path) -> tuple[object, list[str]]:
+def _run(recipe: Recipe, case: Case, folder: Path) -> tuple[RecipeResult, list[str]]:
     told: list[str] = []
     made = run_recipe(
         recipe, case.model, case.data, folder, progress=lambda stage, *_: told.append(stage), is_drawn=False
@@ -90,6 +90,8 @@ def test_figures_are_measured_side_by_side(case: Case, folder: Path) -> None:
         assert 0 < found.latency_p50_ms <= found.latency_p95_ms
         assert found.memory_bytes
     assert report.source.macs == report.variant.macs
+    assert report.source.weights_bytes is not None
+    assert report.variant.weights_bytes is not None
     assert report.source.weights_bytes == pytest.approx(2 * report.variant.weights_bytes, rel=0.02)
 
 

@@ -48,6 +48,7 @@ def test_the_layer_that_was_damaged_is_blamed_first(case: Case, operator: str) -
     assert not found.is_within
     assert "points of accuracy, at most 1 are allowed" in found.reasons[0]
     assert found.blamed[0].startswith(f"{name} ({operator}")
+    assert found.drop_points is not None
     assert found.drop_low is not None
     assert found.drop_high is not None
     assert found.drop_low < found.drop_points < found.drop_high

@@ -18,7 +18,7 @@ class _Samples:
         return {name: array[place] for name, array in self.arrays.items()}, 0
 
 
-@Registry.register_dataset("calibration_samples")
+@Registry.register_dataset("calibration_samples")  # type: ignore[untyped-decorator]
 def calibration_samples(path: str, **_options: object) -> _Samples:
     """Return the samples in a file."""
     return _Samples(path)

@@ -20,10 +20,25 @@ STAGES: Final[tuple[tuple[str, ...], ...]] = (
     ("distil",),
     ("trees",),
     ("convert",),
+    ("prepare",),
     ("quantize",),
 )
 """Kinds in the order in which they follow each other in a pipeline; one of each stage at most."""
-CHOICES: Final[Mapping[str, Mapping[str, tuple[Choice, ...]]]] = {}
+KINDS: Final[Mapping[str, str]] = {"equalise": "prepare"}
+"""Of techniques that go before others of their folder."""
+_CALIBRATIONS: Final = ("min-max", "mse", "entropy", "percentile")
+CHOICES: Final[Mapping[str, Mapping[str, tuple[Choice, ...]]]] = {
+    "cluster-weights": {"clusters": (16, 64)},
+    "factorise": {"energy": (0.9, 0.97)},
+    "int4-weights": {"block": (32, 128)},
+    "int8-static": {"calibration": _CALIBRATIONS},
+    "keras-prune-magnitude": {"sparsity": (0.8, 0.5)},
+    "litert-int8": {"activation_bits": (8, 16)},
+    "litert-weights": {"weights": ("int8", "int4", "float16")},
+    "mixed": {"calibration": _CALIBRATIONS},
+    "prune-channels": {"ratio": (0.5, 0.25, 0.75)},
+    "prune-magnitude": {"sparsity": (0.8, 0.5)},
+}
 """What the search may set, by technique and field; the first is its default."""
 NONE: Final = "none"
 MAX_NAME: Final = 63
@@ -55,6 +70,8 @@ class Frame(Value):
 
 def kind_of(technique: type[Technique]) -> str:
     """Return the folder that a technique lies in: `quantize`, `prune`, …; `quantize` of one that lies in none."""
+    if name_of(technique) in KINDS:
+        return KINDS[name_of(technique)]
     parts = technique.__module__.partition(".techniques.")[2].split(".")
     return parts[0] if len(parts) > 1 else "quantize"
 

@@ -22,8 +22,8 @@ from shoal_compression.techniques.quantize.equalise import Equalise
 from shoal_compression.techniques.quantize.int4_weights import Int4Weights
 from shoal_compression.techniques.quantize.keras_dynamic_range import KerasDynamicRange
 from shoal_compression.techniques.quantize.keras_float16 import KerasFloat16
-from shoal_compression.techniques.quantize.keras_int16 import KerasInt16
 from shoal_compression.techniques.quantize.keras_int8 import KerasInt8
+from shoal_compression.techniques.quantize.keras_int16 import KerasInt16
 from shoal_compression.techniques.quantize.litert_int8 import LitertInt8
 from shoal_compression.techniques.quantize.litert_mixed import LitertMixed
 from shoal_compression.techniques.quantize.litert_weights import LitertWeights
