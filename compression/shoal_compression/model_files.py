@@ -32,7 +32,7 @@ def read_model(path: Path) -> Model:
     except SourceError:
         raise
     except Exception as error:  # the runtimes' errors share no base class
-        raise SourceError(f"reading {path}: {str(error)[:500]}; give a {form} file that loads") from error
+        raise SourceError(f"reading {path}: {str(error)[:500]}; give a file in the form {form} that loads") from error
     return Model(form, path.read_bytes(), inputs, outputs)
 
 

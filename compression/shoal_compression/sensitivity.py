@@ -53,8 +53,8 @@ def sensitivity(source: Model, variant: Model, samples: Samples) -> Sensitivity:
         TechniqueError: A graph does not run with its inner tensors as outputs.
     """
     if source.form != variant.form or source.form == "keras":
-        note = f"layers can not be told between a {source.form} and a {variant.form} file: their tensors have no names"
-        return Sensitivity((), f"{note} in common")
+        note = f"layers can not be told between files in the forms {source.form} and {variant.form}"
+        return Sensitivity((), f"{note}: their tensors have no names in common")
     compare = _onnx if source.form == "onnx" else _tflite
     few = samples.first(MAX_SAMPLES)
     try:

@@ -28,6 +28,7 @@ class SearchSettings:
     recipe_minutes: float = 5.0
     """The most that one recipe may take."""
     max_trials: int = 100
+    """The most recipes that are tried."""
     tolerance: Tolerance = field(default_factory=Tolerance)
     """What every candidate has to keep."""
     data: RecipeData = field(default_factory=RecipeData)

@@ -86,7 +86,12 @@ class _Search:
 
     @property
     def _is_complete(self) -> bool:
-        return self.is_exhausted or self.study.count >= self.settings.max_trials
+        return self.is_exhausted or self.tried >= self.settings.max_trials
+
+    @property
+    def tried(self) -> int:
+        """Recipes that were made, or refused."""
+        return len(self.results) + len(self.refused)
 
     def _try_next(self) -> bool:
         """Do a trial; False: there is no time for it."""
@@ -147,6 +152,8 @@ class _Search:
             if not recipe.takes & set(self.forms) or (not self.trains and any(step.trains for step in recipe.steps)):
                 continue
             mine = self.frame.again(recipe)
+            if self.tried >= self.settings.max_trials:
+                return True
             if not self._is_known(mine):
                 if not self._fits_budget(mine):
                     return False
@@ -167,8 +174,7 @@ class _Search:
         """Run a recipe, or find it; None: it could not be made, or was stopped early."""
         if self._is_known(recipe):
             return self.results.get(recipe.sha256)
-        done, most = len(self.results) + len(self.refused), self.settings.max_trials
-        self.progress(recipe.name, min(done, most), most)
+        self.progress(recipe.name, self.tried, max(self.tried, self.settings.max_trials))
         began_s = time.monotonic()
         try:
             result = run_recipe(
@@ -224,7 +230,7 @@ class _Search:
             candidates=(*on_devices, *made),
             results={key: str(one.folder.relative_to(self.folder)) for key, one in self.results.items()},
             refused=dict(self.refused.values()),
-            trials=self.study.count,
+            trials=self.tried,
             seconds=self.spent_s,
             is_exhausted=self.is_exhausted,
             is_complete=self._is_complete,

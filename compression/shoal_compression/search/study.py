@@ -47,11 +47,6 @@ class Study:
                     self.enqueue(trial.params)
 
     @property
-    def count(self) -> int:
-        """Trials that are finished, whatever came of them."""
-        return sum(_REASON in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
-
-    @property
     def seconds(self) -> float:
         """That all runs which have ended have taken, and the trials of those that were killed."""
         noted = float(self._study.user_attrs.get(_SECONDS, 0.0))
