@@ -1,0 +1,164 @@
+"""Makes an ONNX graph ready for quantization: a new enough opset, folded constants and batch norm, names, shapes."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from shoal_compression.errors import SourceError, TechniqueError
+from shoal_compression.model import Model
+
+# ruff: noqa: ANN401 - messages of ONNX
+
+LOWEST_OPSET: Final = 13
+"""Below it DequantizeLinear has no axis, and the quantizer writes an invalid graph for per-channel weights."""
+BIAS: Final = 2
+"""The place of the bias among the inputs."""
+WEIGHTED: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""Operators whose second input is a weight."""
+
+
+def prepared(model: Model, doing: str, opset: int = LOWEST_OPSET) -> Any:
+    """Return the graph of an ONNX model, ready for quantization; it computes the same.
+
+    Raises:
+        SourceError: The opset can not be raised, an operator is of a domain that the runtime does not know, or ONNX
+            Runtime does not take the graph.
+    """
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    proto = with_opset(onnx.load_from_string(model.content), opset, doing)
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
+        onnx.save(proto, before)
+        try:
+            # The symbolic part of it needs SymPy, and finds nothing more in graphs whose batch alone is open.
+            quant_pre_process(before, after, skip_symbolic_shape=True)
+        except Exception as error:  # the runtime's errors have no root of their own
+            msg = f"{doing}: ONNX Runtime does not take the graph: {str(error)[:400]}"
+            raise SourceError(f"{msg}; replace the operators that it names, or bring their library") from error
+        proto = onnx.load(after)
+    _name_nodes(proto)
+    _fold_biases(proto)
+    return proto
+
+
+def with_opset(proto: Any, lowest: int, doing: str) -> Any:
+    """Return the graph with at least this opset.
+
+    Raises:
+        SourceError: It can not be converted.
+    """
+    from onnx import version_converter
+
+    opsets = {entry.domain: entry.version for entry in proto.opset_import}
+    if opsets.get("", opsets.get("ai.onnx", 0)) >= lowest:
+        return proto
+    try:
+        return version_converter.convert_version(proto, lowest)
+    except Exception as error:  # as above
+        msg = f"{doing}: opset {opsets.get('', 0)} found, at least {lowest} expected, and raising it failed"
+        raise SourceError(f"{msg}: {str(error)[:300]}; export the model again with a newer opset") from error
+
+
+def _name_nodes(proto: Any) -> None:
+    """Give every node a name of its own: quantizers choose nodes by it."""
+    taken: set[str] = set()
+    for place, node in enumerate(proto.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}.{place}"
+        taken.add(node.name)
+
+
+def _fold_biases(proto: Any) -> None:
+    """Put what is added to a convolution's channels after a Squeeze, as exporters leave it, into its bias."""
+    from onnx import numpy_helper
+
+    held, takers = constants(proto), consumers(proto)
+    for conv in [node for node in proto.graph.node if node.op_type == "Conv" and len(node.input) == BIAS]:
+        squeeze = _only(takers, conv.output[0], "Squeeze")
+        add = _only(takers, squeeze.output[0], "Add") if squeeze is not None else None
+        name = next((name for name in add.input if name in held), None) if add is not None else None
+        if squeeze is None or add is None or name is None or conv.input[1] not in held:
+            continue
+        values, channels = numpy_helper.to_array(held[name]), held[conv.input[1]].dims[0]
+        rank = len(held[conv.input[1]].dims) - 1
+        tail = [1] * (rank - 2)
+        if values.shape not in {(channels, *tail), (1, channels, *tail)}:
+            continue
+        proto.graph.initializer.append(numpy_helper.from_array(values.reshape(-1), f"{conv.name}.bias"))
+        conv.input.append(f"{conv.name}.bias")
+        squeeze.output[0] = add.output[0]
+        proto.graph.node.remove(add)
+
+
+def _only(takers: dict[str, list[Any]], name: str, kind: str) -> Any | None:
+    """Return what takes a tensor, if that is one node of this kind alone."""
+    found = takers.get(name, [])
+    return found[0] if [getattr(node, "op_type", None) for node in found] == [kind] else None
+
+
+def consumers(proto: Any) -> dict[str, list[Any]]:
+    """Return the nodes that take each tensor; an output of the graph is taken by the graph itself."""
+    found: dict[str, list[Any]] = {output.name: [proto.graph] for output in proto.graph.output}
+    for node in proto.graph.node:
+        for name in node.input:
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def constants(proto: Any) -> dict[str, Any]:
+    """Return the graph's weights, as messages, by name."""
+    return {tensor.name: tensor for tensor in proto.graph.initializer}
+
+
+def weighted_nodes(proto: Any) -> list[Any]:
+    """Return the nodes, in order, that have a constant float weight of two axes or more."""
+    from onnx import TensorProto
+
+    known = constants(proto)
+    return [
+        node
+        for node in proto.graph.node
+        if node.op_type in WEIGHTED
+        and node.input[1] in known
+        and known[node.input[1]].data_type == TensorProto.FLOAT
+        and len(known[node.input[1]].dims) > 1
+    ]
+
+
+def check_quantizable(proto: Any, doing: str) -> None:
+    """See that there is something to quantize.
+
+    Raises:
+        TechniqueError: There is none; it says which operators were found.
+    """
+    if weighted_nodes(proto):
+        return
+    found = sorted({node.op_type for node in proto.graph.node})
+    hidden = sum(1 for node in proto.graph.node for part in node.attribute if part.HasField("g"))
+    why = f"no {', '.join(sorted(WEIGHTED))} with constant weights among its operators {found[:12]}"
+    if hidden:
+        step = "its branches (If, Loop, Scan) are not looked into: export the model without them"
+    elif any("TreeEnsemble" in name for name in found):
+        step = "it is a tree: use a technique for trees, such as tree-compact"
+    else:
+        step = "keep it in float32, or use float16"
+    raise TechniqueError(f"{doing}: {why}; {step}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back the quantizer's log and warnings, whose advice is followed already; errors still surface."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,175 @@
+"""Recipes that run: steps are kept, results are found again, and a killed run goes on where it was."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.compression.zoo import Case, digits
+
+from shoal_compression.comparing import classes_of
+from shoal_compression.data import Samples
+from shoal_compression.errors import DataError, SourceError, ToleranceError
+from shoal_compression.original import read_original
+from shoal_compression.recipe import Recipe, make_recipe
+from shoal_compression.recipe_result import RecipeReport, RecipeResult
+from shoal_compression.running import outputs_of
+from shoal_compression.running_recipes import REPORT_FILE, RESULTS, STEPS, run_recipe
+
+ONE = make_recipe({"name": "one", "steps": ["float16"]})
+TWO = make_recipe({"name": "two", "steps": ["float16", "float16"]})
+
+DIES_AFTER_A_STEP = """
+import os, signal, sys
+from pathlib import Path
+from shoal_compression.original import read_original
+from shoal_compression.recipe import make_recipe
+from shoal_compression.running_recipes import run_recipe
+
+def die(model, left):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+original = read_original(Path(sys.argv[1]))
+recipe = make_recipe({"name": "two", "steps": ["float16", "float16"]})
+run_recipe(recipe, original.models["onnx"], original.data, Path(sys.argv[2]), watch=die)
+"""
+
+
+@pytest.fixture(scope="module")
+def case(bundle_dir: Path) -> Case:
+    return digits(bundle_dir, "onnx")
+
+
+@pytest.fixture(scope="module")
+def folder(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("recipes")
+    run_recipe(ONE, case.model, case.data, out)
+    return out
+
+
+def _run(recipe: Recipe, case: Case, folder: Path) -> tuple[RecipeResult, list[str]]:
+    told: list[str] = []
+    made = run_recipe(
+        recipe, case.model, case.data, folder, progress=lambda stage, *_: told.append(stage), is_drawn=False
+    )
+    return made, told
+
+
+def test_a_result_has_its_file_its_report_and_its_pages(case: Case, folder: Path) -> None:
+    made = run_recipe(ONE, case.model, case.data, folder)
+    assert made.was_cached
+    assert made.path.read_bytes() == made.model.content
+    assert made.model.size_bytes < case.model.size_bytes * 0.6
+    names = {path.name for path in made.folder.iterdir()}
+    assert names == {"model.onnx", REPORT_FILE, "report.md", "report.html", "sensitivity.png", "sensitivity.svg"}
+    assert RecipeReport.model_validate_json((made.folder / REPORT_FILE).read_bytes()) == made.report
+    assert "Accuracy by slice" in (made.folder / "report.md").read_text()
+    assert "half=low" in (made.folder / "report.html").read_text()
+    assert outputs_of(made.model, case.data.test.first(2))
+
+
+def test_lineage_says_all_that_is_needed_to_make_it_again(case: Case, folder: Path) -> None:
+    lineage = run_recipe(ONE, case.model, case.data, folder).lineage
+    assert lineage.source_sha256 == case.model.sha256
+    assert Recipe.model_validate(lineage.recipe).sha256 == lineage.recipe_sha256 == ONE.sha256
+    assert {"onnx", "numpy", "python", "shoal"} <= set(lineage.tool_versions)
+    [step] = lineage.steps
+    assert (step.technique, step.form, step.precision) == ("float16", "onnx", "float16 weights")
+    assert 0 < step.gzip_bytes <= step.size_bytes < lineage.source_bytes
+
+
+def test_figures_are_measured_side_by_side(case: Case, folder: Path) -> None:
+    report = run_recipe(ONE, case.model, case.data, folder).report
+    for found in (report.source, report.variant):
+        assert found.latency_p50_ms is not None
+        assert found.latency_p95_ms is not None
+        assert 0 < found.latency_p50_ms <= found.latency_p95_ms
+        assert found.memory_bytes
+    assert report.source.macs == report.variant.macs
+    assert report.source.weights_bytes is not None
+    assert report.variant.weights_bytes is not None
+    assert report.source.weights_bytes == pytest.approx(2 * report.variant.weights_bytes, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ONE.model_copy(update={"seed": 1}),
+        make_recipe({"name": "one", "steps": ["float16"], "tolerance": {"max_drop_points": 0.5}}),
+    ],
+)
+def test_another_seed_or_tolerance_is_another_result(case: Case, folder: Path, other: Recipe) -> None:
+    made, _ = _run(other, case, folder)
+    assert not made.was_cached
+
+
+def test_other_data_is_another_result(case: Case, folder: Path) -> None:
+    fewer = replace(case.data, test=case.data.test.first(50))
+    assert not run_recipe(ONE, case.model, fewer, folder, is_drawn=False).was_cached
+
+
+def test_a_recipe_that_begins_like_another_shares_its_beginning(case: Case, folder: Path) -> None:
+    before = {path.name for path in (folder / STEPS).iterdir()}
+    _run(TWO, case, folder)
+    assert len({path.name for path in (folder / STEPS).iterdir()} - before) == 1
+
+
+def test_a_file_that_was_altered_is_made_again(case: Case, tmp_path: Path) -> None:
+    made, _ = _run(ONE, case, tmp_path)
+    made.path.write_bytes(b"broken")
+    again, _ = _run(ONE, case, tmp_path)
+    assert not again.was_cached
+    assert again.path.read_bytes() == made.model.content
+
+
+def test_a_killed_run_goes_on_after_its_last_finished_step(bundle_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DIES_AFTER_A_STEP, str(bundle_dir), str(tmp_path)]
+    assert subprocess.run(command, check=False, timeout=100).returncode == -signal.SIGKILL
+    [first] = (tmp_path / STEPS).iterdir()
+    assert not (tmp_path / RESULTS).exists()
+    written_ns = (first / "step.json").stat().st_mtime_ns
+    original = read_original(bundle_dir)
+    made = run_recipe(TWO, original.models["onnx"], original.data, tmp_path, is_drawn=False)
+    assert not made.was_cached
+    assert (first / "step.json").stat().st_mtime_ns == written_ns
+    seconds = json.loads((first / "step.json").read_text())["record"]["seconds"]
+    assert made.lineage.steps[0].seconds == seconds
+    assert len(list((tmp_path / STEPS).iterdir())) == 2
+
+
+def test_a_result_outside_of_its_tolerance_is_refused_with_its_layers(case: Case, tmp_path: Path) -> None:
+    strict = make_recipe({"name": "strict", "steps": ["float16"], "tolerance": {"min_sqnr_db": 150}})
+    made, _ = _run(strict, case, tmp_path)
+    with pytest.raises(
+        ToleranceError, match=r"an SQNR of .* dB, at least 150 are demanded; the layers that lose .*dB\)"
+    ):
+        made.accepted()
+
+
+def test_calibration_of_one_class_is_refused_with_the_remedy(case: Case, tmp_path: Path) -> None:
+    test = case.data.test
+    said = classes_of(outputs_of(case.model, test)["probabilities"])
+    threes = test.at(np.flatnonzero((test.labels == 3) & (said == 3)))
+    for calibration in (threes, Samples({"image": threes.inputs["image"]})):
+        with pytest.raises(DataError, match=r"of class 3, expected some of each.*draw them anew"):
+            run_recipe(ONE, case.model, replace(case.data, calibration=calibration), tmp_path)
+    assert not (tmp_path / RESULTS).exists()
+
+
+def test_a_step_that_fails_registers_nothing(case: Case, tmp_path: Path) -> None:
+    huge = case.model.with_content(case.model.content)
+    wrong = replace(case.data, calibration=Samples({"image": np.zeros((4, 3, 3, 1), np.float32)}))
+    with pytest.raises(DataError, match="shape"):
+        run_recipe(ONE, huge, wrong, tmp_path)
+    assert not (tmp_path / RESULTS).exists()
+
+
+def test_a_recipe_of_another_form_is_refused(bundle_dir: Path) -> None:
+    original = replace(read_original(bundle_dir), models={"onnx": digits(bundle_dir, "onnx").model})
+    recipe = make_recipe({"name": "keras", "steps": ["to-litert"]})
+    with pytest.raises(SourceError, match="onnx found, expected keras; choose another recipe"):
+        original.start(recipe)

@@ -1,0 +1,137 @@
+"""Search over recipes: what is tried, what is found, and that a killed one resumes where it stopped."""
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.compression.zoo import digits
+
+from shoal_compression.data import Data
+from shoal_compression.errors import SearchError
+from shoal_compression.model import Form
+from shoal_compression.original import Original
+from shoal_compression.recipe import RecipeData, Tolerance, make_recipe
+from shoal_compression.search.candidates import Constraints
+from shoal_compression.search.early import EarlyStop, StoppedEarlyError
+from shoal_compression.search.result import SearchReport, SearchSettings
+from shoal_compression.search.searching import search
+from shoal_compression.search.space import CHOICES, STAGES, Chosen, Frame, kind_of, nested, single_choices, suggest
+from shoal_compression.techniques import ALL, BY_NAME, name_of
+
+FRAME = Frame(data=RecipeData(), tolerance=Tolerance(), budget_minutes=1.0, seed=0)
+TWICE = make_recipe({"name": "twice", "steps": ["float16", "float16"]})
+THRICE = make_recipe({"name": "thrice", "steps": ["float16", "float16", "float16"]})
+SETTINGS = SearchSettings(budget_minutes=5, max_trials=3, recipes=(TWICE, THRICE))
+
+DIES_AT_ITS_SECOND_RECIPE = """
+import os, signal, sys
+from pathlib import Path
+from tests.compression.test_search import SETTINGS, onnx_alone
+from shoal_compression.search.searching import search
+
+told = []
+
+def tell(stage, done, total):
+    told.append(stage)
+    if len(told) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+search(onnx_alone(Path(sys.argv[1])), Path(sys.argv[2]), SETTINGS, tell)
+"""
+
+
+def onnx_alone(bundle_dir: Path) -> Original:
+    """Return the digits network as ONNX, without samples to train on, so that no technique trains."""
+    case = digits(bundle_dir, "onnx")
+    return Original("digits", {"onnx": case.model}, Data(case.data.calibration, case.data.test))
+
+
+@pytest.mark.parametrize("forms", [("onnx",), ("keras",), ("onnx", "keras")])
+def test_every_technique_that_fits_is_in_the_space_by_itself(forms: tuple[Form, ...]) -> None:
+    tried = set()
+    for choices in single_choices(forms, trains=True):
+        recipe = suggest(Chosen(choices), forms, FRAME, trains=True)
+        assert recipe is not None
+        tried.add(recipe.steps[0].name)
+    ends = {one.gives for one in ALL if "keras" in one.takes}
+    fitting = {name_of(one) for one in ALL if one.takes & set(forms)}
+    assert ends
+    assert tried == fitting
+
+
+def test_what_the_space_may_set_are_fields_of_techniques() -> None:
+    for name, fields in CHOICES.items():
+        for field, values in fields.items():
+            for value in values:
+                BY_NAME[name].model_validate({"technique": name, **nested({field: value})})
+
+
+def test_every_technique_belongs_to_a_stage() -> None:
+    known = {kind for stage in STAGES for kind in stage}
+    assert {name_of(one): kind_of(one) for one in ALL if kind_of(one) not in known} == {}
+
+
+def test_a_search_finds_a_front_that_beats_its_source_and_draws_it(bundle_dir: Path, tmp_path: Path) -> None:
+    found = search(onnx_alone(bundle_dir), tmp_path, SETTINGS)
+    [front] = found.fronts.values()
+    assert front[0].measures.size_bytes < found.source.measures.size_bytes / 1.8
+    assert {"twice", "thrice"} <= {one.name for one in found.report.candidates}
+    assert (tmp_path / "front.png").stat().st_size > 5_000
+    assert "<svg" in (tmp_path / "front.svg").read_text()
+    assert SearchReport.read(tmp_path) == found.report
+    chosen = found.choose(Constraints(max_drop=0.5), prefer="size")
+    assert found.result_of(chosen).path.stat().st_size == chosen.measures.size_bytes
+    with pytest.raises(SearchError, match="it is the source itself"):
+        found.result_of(found.source)
+    with pytest.raises(SearchError, match="no such target; known are generic-onnx"):
+        found.choose(Constraints(), target="pi9")
+
+
+def test_a_killed_search_resumes_where_it_stopped(bundle_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DIES_AT_ITS_SECOND_RECIPE, str(bundle_dir), str(tmp_path)]
+    assert subprocess.run(command, check=False, timeout=110).returncode == -signal.SIGKILL
+    before = SearchReport.read(tmp_path)
+    assert [one.name for one in before.candidates] == ["source", "twice"]
+    found = search(onnx_alone(bundle_dir), tmp_path, SETTINGS)
+    cached = {result.recipe.name: result.was_cached for result in found.results}
+    assert cached["twice"]
+    assert not cached["thrice"]
+    again = search(onnx_alone(bundle_dir), tmp_path, SETTINGS)
+    assert all(result.was_cached for result in again.results)
+    assert again.report.trials == found.report.trials
+    assert again.fronts == found.fronts
+
+
+def test_a_folder_of_another_search_is_refused(bundle_dir: Path, tmp_path: Path) -> None:
+    original = onnx_alone(bundle_dir)
+    search(original, tmp_path, replace(SETTINGS, max_trials=1, recipes=()))
+    with pytest.raises(SearchError, match="another frame found in .*or a new folder"):
+        search(original, tmp_path, replace(SETTINGS, seed=5))
+    fewer = replace(original, data=replace(original.data, test=original.data.test.first(60)))
+    with pytest.raises(SearchError, match="another data fingerprint found"):
+        search(fewer, tmp_path, SETTINGS)
+
+
+def test_what_is_far_outside_of_the_tolerance_is_stopped_before_it_is_measured(bundle_dir: Path) -> None:
+    original = onnx_alone(bundle_dir)
+    source = original.reference
+    early = EarlyStop(source, original.data.test, Tolerance(max_drop_points=1.0))
+    early.watch(source, ())
+    worse = source.with_content(_turned(source.content))
+    with pytest.raises(StoppedEarlyError, match=r"points lost on 4\d\d samples, 1 are allowed"):
+        early.watch(worse, ())
+
+
+def _turned(content: bytes) -> bytes:
+    """Return the network with the order of its classes turned round."""
+    import onnx
+    from onnx import numpy_helper
+
+    proto = onnx.load_from_string(content)
+    for tensor in proto.graph.initializer:
+        if tensor.dims and tensor.dims[-1] == 10:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[..., ::-1].copy(), tensor.name))
+    return proto.SerializeToString()
