@@ -12,13 +12,13 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "compression-training.m
 
 
 def test_its_steps_are_taken_as_they_stand() -> None:
-    [steps] = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", GUIDE, re.S)]
+    [steps] = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)]
     for step in steps:
         BY_NAME[step["technique"]].model_validate(step)
 
 
 def test_its_table_has_every_technique_that_trains() -> None:
-    named = set(re.findall(r"^\| `([a-z0-9-]+)` \|", GUIDE, re.M))
+    named = set(re.findall(r"^\| `([a-z0-9-]+)` \|", GUIDE, re.MULTILINE))
     assert named == {name for name, kind in BY_NAME.items() if "training" in kind.model_fields} | {"tree-compact"}
 
 
