@@ -34,6 +34,11 @@ def _check_onnx(model: Model) -> None:
         proto = onnx.load_from_string(model.content)
     except Exception as error:  # protobuf's error has no public name
         raise SourceError(f"reading an ONNX model: {error}; give a file that onnx.checker takes") from error
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if attribute.name.endswith("_weights") and not np.isfinite(attribute.floats).all():
+                found = f"{attribute.name} of {node.op_type} has nan or infinity"
+                raise SourceError(f"reading an ONNX model: {found}; train its trees again")
     for tensor in proto.graph.initializer:
         if external_data_helper.uses_external_data(tensor):
             found = f"the weight {tensor.name} is in another file, expected all in one"

@@ -99,9 +99,9 @@ def pictures(count: int, seed: int) -> Samples:
 
 
 @cache
-def network(kind: str, epochs: int = 3) -> Case:
+def network(kind: str, epochs: int = 4) -> Case:
     """Return a network that was trained for a few epochs, and its data."""
-    train, test = pictures(1_500, 1), pictures(600, 2)
+    train, test = pictures(1_000, 1), pictures(400, 2)
     with repeatable(5, 1):
         module = KINDS[kind]()
         _train(module, train, epochs, is_probability=kind == "gated")

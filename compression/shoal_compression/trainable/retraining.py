@@ -7,7 +7,7 @@ from shoal_compression.data import Data
 from shoal_compression.model import Model
 from shoal_compression.technique import Progress
 from shoal_compression.trainable.fitting import fit, training_samples
-from shoal_compression.trainable.network import Network
+from shoal_compression.trainable.network import Network, repeatable
 from shoal_compression.trainable.objective import objective_of
 from shoal_compression.trainable.settings import Training
 
@@ -29,8 +29,9 @@ def retrained(
     """
     if training.epochs == 0:
         return model
-    network = Network(model, budget.accelerator)
-    samples = training_samples(data, training, budget.seed)
-    objective = objective_of(network, model, samples, teachers, training, budget.threads)
-    fit(network, model, objective, budget, progress, stage)
-    return network.model()
+    with repeatable(budget.seed, budget.threads):
+        network = Network(model, budget.accelerator)
+        samples = training_samples(data, training, budget.seed)
+        objective = objective_of(network, model, samples, teachers, training, budget.threads)
+        fit(network, model, objective, budget, progress, stage)
+        return network.model()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.compression.zoo import Case, digits, with_weights
+from tests.compression.zoo import Case, digits, trees, with_weights
 
 from shoal_compression.budget import Budget
 from shoal_compression.comparing import accuracy
@@ -14,10 +14,13 @@ from shoal_compression.model import Form
 from shoal_compression.running import outputs_of
 from shoal_compression.technique import Technique
 from shoal_compression.techniques import ALL, BY_NAME, name_of
+from shoal_compression.techniques.trees.compact import TreeCompact
+from shoal_compression.trainable.settings import Training
 
 MOST_LOST = 0.03
 """Of the accuracy, on 97 held-out digits and more: techniques that lose more on so easy a task are broken."""
 
+SHORT = Training(epochs=3, learning_rate=2e-3, batch=32)
 # PyTorch's programs are converted in another environment, which tests/compression/techniques/convert makes and uses.
 FORMS = [(kind, form) for kind in ALL for form in sorted(kind.takes - {"torch"})]
 SLOW = {"keras-cluster-weights", "keras-prune-2-4", "keras-prune-magnitude", "keras-qat"}
@@ -35,13 +38,16 @@ each = pytest.mark.parametrize("technique", [pytest.param(kind, id=name_of(kind)
 
 
 @pytest.fixture
-def case(bundle_dir: Path, form: Form) -> Case:
-    return digits(bundle_dir, form)
+def case(bundle_dir: Path, technique: type[Technique], form: Form) -> Case:
+    return trees() if technique is TreeCompact else digits(bundle_dir, form)
 
 
 def _made(technique: type[Technique]) -> Technique:
-    smaller = {"keras-prune-magnitude": {"sparsity": 0.5}}
-    return technique.model_validate({"technique": name_of(technique), **smaller.get(name_of(technique), {})})
+    """Return a technique with its defaults, but for a short training."""
+    fields: dict[str, object] = {"training": SHORT} if "training" in technique.model_fields else {}
+    if name_of(technique) == "keras-prune-magnitude":
+        fields["sparsity"] = 0.5
+    return technique.model_validate(fields)
 
 
 @each_form

@@ -46,7 +46,7 @@ class ClusterWeights(Technique):
         """
         from shoal_compression.techniques.prune.masks import masked_names
         from shoal_compression.trainable.graph import raise_opset, read_graph, weights_of
-        from shoal_compression.trainable.network import Network, repeatable
+        from shoal_compression.trainable.network import Network
         from shoal_compression.trainable.retraining import retrained
 
         names = [name for name, one in weights_of(read_graph(model)).items() if one.size >= self.least_elements]
@@ -63,8 +63,7 @@ class ClusterWeights(Technique):
         made = model.with_content(
             proto.SerializeToString(deterministic=True), precision=f"{self.clusters} shared weights"
         )
-        with repeatable(budget.seed, budget.threads):
-            return retrained(made, (model,), data, self.training, budget, progress, self.name)
+        return retrained(made, (model,), data, self.training, budget, progress, self.name)
 
     def _replace(self, proto: "onnx.ModelProto", names: list[str], progress: Progress) -> None:
         """Put a table, places and the nodes that join them where each weight was."""

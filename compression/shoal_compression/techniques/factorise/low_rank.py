@@ -49,7 +49,7 @@ class Factorise(Technique):
             TechniqueError: No weight has a rank low enough, or there are operators that are not trained here.
         """
         from shoal_compression.trainable.graph import read_graph
-        from shoal_compression.trainable.network import check_operators, repeatable
+        from shoal_compression.trainable.network import check_operators
         from shoal_compression.trainable.retraining import retrained
 
         proto = read_graph(model)
@@ -58,8 +58,7 @@ class Factorise(Technique):
             found = f"no weight of {self.least_elements} elements and more gets smaller by it"
             raise TechniqueError(f"applying {self.name}: {found}; set `energy` lower, or leave this step out")
         made = model.with_content(proto.SerializeToString(deterministic=True))
-        with repeatable(budget.seed, budget.threads):
-            return retrained(made, (model,), data, self.training, budget, progress, self.name)
+        return retrained(made, (model,), data, self.training, budget, progress, self.name)
 
     def _replace(self, proto: "onnx.ModelProto") -> int:
         """Change the graph, and return how many weights have been replaced."""
