@@ -1,4 +1,4 @@
-"""Makes a network that naive quantization breaks, out of one that it does not: the same function, with uneven channels."""
+"""Makes a network that naive quantization breaks out of one that it does not: its channels become uneven."""
 
 import numpy as np
 

@@ -39,9 +39,7 @@ def outliers(spread: float = 6.0, opset: int = 17, ceiling: bool = False) -> Cas
         "low": np.zeros((), np.float32),
         "high": np.full((), 1e6, np.float32),
     }
-    between = (
-        helper.make_node("Clip", ["a", "low", "high"], ["b"]) if ceiling else helper.make_node("Relu", ["a"], ["b"])
-    )
+    operator, given = ("Clip", ["a", "low", "high"]) if ceiling else ("Relu", ["a"])
     nodes = [
         helper.make_node("Conv", ["x", "w1", "b1"], ["a"], "first", pads=[1, 1, 1, 1]),
         helper.make_node(operator, given, ["b"]),

@@ -21,6 +21,8 @@ from shoal_compression.techniques.quantize.rounding import Steps, learn_rounding
 from shoal_compression.techniques.quantize.sensitivity import sensitivities
 from shoal_compression.techniques.quantize.static import Int8Static
 
+pytestmark = pytest.mark.timeout(300)  # PyTorch alone takes long to import on a busy machine
+
 
 def closeness(model: Model, made: Model) -> float:
     _, data = outliers()

@@ -40,7 +40,7 @@ def test_four_bits_run_in_either_form(form: str, operator: str) -> None:
 
 def test_smaller_blocks_come_closer_and_take_more() -> None:
     model, data = products()
-    coarse, fine = (Int4Weights.model_validate({"block": block}).apply(model, data, Budget()) for block in (64, 16))
+    coarse, fine = (Int4Weights.model_validate({"block": block}).apply(model, data, Budget()) for block in (32, 16))
     near = [sqnr_db(*(outputs_of(one, data.test)["y"] for one in (model, made))) for made in (coarse, fine)]
     assert near[1] > near[0]
     assert fine.size_bytes > coarse.size_bytes
