@@ -1,5 +1,6 @@
 """Cross-layer equalisation: gives the channels between two layers ranges that one scale suits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +25,7 @@ LEAST_RANGE = 1e-8
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
     """Two layers with nothing but a ReLU or a pooling between them."""
 
     first: Any
@@ -71,22 +72,36 @@ class Equalise(Technique):
 
     def _without_ceilings(self, proto: Any, model: Model, data: Data, budget: Budget) -> Any:
         """Return the graph with ReLU in place of Clip from 0, if the answers stay."""
-        import onnx
-
-        opened = onnx.ModelProto()
-        opened.CopyFrom(proto)
-        clips = [node for node in opened.graph.node if _is_ceiling(node, constants(opened))]
-        if not clips:
+        opened = ceilings_opened(proto)
+        if opened == proto:
             return proto
-        for node in clips:
-            node.op_type = "Relu"
-            del node.input[1:]
         name = model.outputs[0].name
         was, now = (
             outputs_of(model.with_content(one.SerializeToString()), data.calibration, budget.threads)[name]
             for one in (proto, opened)
         )
         return opened if agreement(was, now) >= self.least_agreement else proto
+
+
+def ceilings_opened(proto: Any) -> Any:
+    """Return the graph with ReLU in place of every Clip from 0."""
+    import onnx
+
+    opened = onnx.ModelProto()
+    opened.CopyFrom(proto)
+    for node in opened.graph.node:
+        if _is_ceiling(node, constants(opened)):
+            node.op_type = "Relu"
+            del node.input[1:]
+    return opened
+
+
+def rescale(proto: Any, pair: Pair, factors: Callable[[int], Floats]) -> None:
+    """Multiply the channels between two layers by factors, of which (channels,) are asked for, in place."""
+    held = _Weights(proto)
+    first, second = held.channels(pair.first, of_input=False), held.channels(pair.second, of_input=True)
+    _scale(pair, held, first, second, np.asarray(factors(len(first)), np.float32))
+    held.write()
 
 
 def _is_ceiling(node: Any, held: dict[str, Any]) -> bool:
@@ -97,7 +112,7 @@ def _is_ceiling(node: Any, held: dict[str, Any]) -> bool:
     return bool((numpy_helper.to_array(held[node.input[1]]) == 0).all())
 
 
-def pairs_of(proto: Any) -> list[_Pair]:
+def pairs_of(proto: Any) -> list[Pair]:
     """Return the pairs of layers whose channels can be rescaled against each other."""
     takers, layers = consumers(proto), {node.name: node for node in weighted_nodes(proto)}
     shared = _used_twice(proto)
@@ -109,7 +124,7 @@ def pairs_of(proto: Any) -> list[_Pair]:
         if second is None or second.op_type not in {"Conv", "Gemm"} or shared & {second.input[1]}:
             continue
         if _outputs(first, proto) == _inputs(second, proto):
-            pairs.append(_Pair(first, second))
+            pairs.append(Pair(first, second))
     return pairs
 
 
@@ -182,12 +197,16 @@ class _Weights:
             self._tensors[name].CopyFrom(self._make(np.ascontiguousarray(array), name))
 
 
-def _equalise(pair: _Pair, held: _Weights) -> None:
+def _equalise(pair: Pair, held: _Weights) -> None:
     first, second = held.channels(pair.first, of_input=False), held.channels(pair.second, of_input=True)
     ranges = [np.abs(part.reshape(len(part), -1)).max(axis=1) for part in (first, second)]
     alive = (ranges[0] > LEAST_RANGE) & (ranges[1] > LEAST_RANGE)
     factor = np.ones(len(first), np.float32)
     factor[alive] = np.sqrt(ranges[1][alive] / ranges[0][alive])
+    _scale(pair, held, first, second, factor)
+
+
+def _scale(pair: Pair, held: _Weights, first: Floats, second: Floats, factor: Floats) -> None:
     first *= factor.reshape(-1, *[1] * (first.ndim - 1))
     second /= factor.reshape(-1, *[1] * (second.ndim - 1))
     if len(pair.first.input) > 2 and pair.first.input[2]:  # noqa: PLR2004 - the bias is third

@@ -30,6 +30,8 @@ def observe(
     import onnx
     import onnxruntime as ort
 
+    if not names:  # of no names the runtime gives every output
+        return
     wider = onnx.ModelProto()
     wider.CopyFrom(proto)
     outputs = {output.name for output in wider.graph.output}

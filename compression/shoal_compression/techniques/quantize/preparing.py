@@ -29,6 +29,7 @@ def prepared(model: Model, doing: str, opset: int = LOWEST_OPSET) -> Any:
             Runtime does not take the graph.
     """
     import onnx
+    from onnxruntime import InferenceSession
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     proto = with_opset(onnx.load_from_string(model.content), opset, doing)
@@ -36,6 +37,7 @@ def prepared(model: Model, doing: str, opset: int = LOWEST_OPSET) -> Any:
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
         onnx.save(proto, before)
         try:
+            InferenceSession(model.content, providers=["CPUExecutionProvider"])  # the next step hides why it could not
             # The symbolic part of it needs SymPy, and finds nothing more in graphs whose batch alone is open.
             quant_pre_process(before, after, skip_symbolic_shape=True)
         except Exception as error:  # the runtime's errors have no root of their own

@@ -110,7 +110,7 @@ class _Layer:
             return None
         rest = ((self.floats / scale - floor - STRETCH[1]) / STRETCH[0]).clamp(1e-3, 1 - 1e-3)
         variable = torch.log(rest / (1 - rest)).requires_grad_()
-        optimizer = torch.optim.Adam([variable], RATE)
+        adam = _Adam(variable)
         for step in range(steps.steps):
             rows = self.random.integers(0, len(x), min(BATCH, len(x)))
             up = _up(variable)
@@ -120,9 +120,7 @@ class _Layer:
             if done > WARM_UP:
                 beta = BETAS[1] + (BETAS[0] - BETAS[1]) * (1 + np.cos(np.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
                 loss = loss + steps.pressure * (1 - (2 * up - 1).abs() ** beta).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            adam.step(*torch.autograd.grad(loss, variable))
         with torch.no_grad():
             integers = (floor + (variable >= 0) + zero).clamp(low, high)
             after = self._error(x, y, (integers - zero) * scale)
@@ -163,6 +161,22 @@ class _Layer:
             dilation=tuple(self.attributes.get("dilations", [1] * axes)),
             groups=self.attributes.get("group", 1),
         )
+
+
+class _Adam:
+    """Adam (Kingma and Ba 2015) for one tensor: PyTorch's own imports its compiler first, which takes seconds."""
+
+    def __init__(self, variable: Any) -> None:
+        self.variable = variable
+        self.mean, self.square, self.steps = 0.0 * variable.detach(), 0.0 * variable.detach(), 0
+
+    def step(self, gradient: Any) -> None:
+        """Change the tensor in place."""
+        self.steps += 1
+        self.mean = 0.9 * self.mean + 0.1 * gradient
+        self.square = 0.999 * self.square + 0.001 * gradient**2
+        mean, square = self.mean / (1 - 0.9**self.steps), self.square / (1 - 0.999**self.steps)
+        self.variable.data -= RATE * mean / (square.sqrt() + 1e-8)
 
 
 def _up(variable: Any) -> Any:
