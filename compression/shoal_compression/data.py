@@ -72,6 +72,8 @@ class Data:
     test: Samples
     train: Samples | None = None
     """With labels; None: what has to train can not be used, or learns from the source model's answers alone."""
+    teachers: tuple[Model, ...] = ()
+    """Models to learn from, of any form; a recipe gives its source."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -81,6 +83,8 @@ class Data:
             for name, array in _arrays(samples):
                 digest.update(f"{role}/{name}/{array.dtype.str}/{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data if array.dtype.kind != "O" else repr(array).encode())
+        for teacher in self.teachers:
+            digest.update(f"teacher/{teacher.sha256}".encode())
         return digest.hexdigest()
 
     def check(self, model: Model) -> None:

@@ -15,3 +15,20 @@ class DataError(CompressionError):
 
 class TechniqueError(CompressionError):
     """A technique is not known, or what it wrote cannot be run."""
+
+
+class RecipeError(CompressionError):
+    """A recipe is not one: a field is missing, unknown or of another form, or its steps do not fit each other."""
+
+    def __init__(self, message: str, place: tuple[int | str, ...] = ()) -> None:
+        super().__init__(message)
+        self.place = place
+        """Of the field in the recipe, such as `("steps", 0, "bits")`."""
+
+
+class ToleranceError(CompressionError):
+    """A variant has lost more than its recipe allows; it says what, and which layers are to blame."""
+
+
+class SearchError(CompressionError):
+    """A search can not be done or continued, or no candidate keeps what was asked."""

@@ -18,9 +18,9 @@ from shoal_contract.reported import Runtime
 RUNS: Final = 3
 TIMEOUT_S: Final = 600.0
 """For loading the file and running it a few times."""
-_PRIVATE: Final = ("SHOAL_", "OTEL_", "PG", "AWS_", "CREDENTIALS_DIRECTORY")
+PRIVATE: Final = ("SHOAL_", "OTEL_", "PG", "AWS_", "CREDENTIALS_DIRECTORY")
 """How names of variables begin that hold secrets, or say where they are."""
-_STATUS: Final = Path("/proc/self/status")
+STATUS: Final = Path("/proc/self/status")
 _CLEAR_REFS: Final = Path("/proc/self/clear_refs")
 _RESET_PEAK: Final = "5"
 """What resets a process's peak, written to its `clear_refs`: proc_pid_clear_refs(5)."""
@@ -43,12 +43,12 @@ def memory_bytes(
     Raises:
         TechniqueError: The file can not be loaded or run, or takes longer than `TIMEOUT_S`.
     """
-    if not _STATUS.exists():
+    if not STATUS.exists():
         return None
     shape = ",".join(map(str, sample_shape))
     command = [sys.executable, "-m", "shoal_compression.memory", runtime, str(path), input_name, output_name, shape]
     # What a runtime does with a hostile file happens without what may name secrets of who measures.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)}
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S, env=environ)
     except subprocess.CalledProcessError as error:
@@ -60,17 +60,17 @@ def memory_bytes(
 
 def _measure(runtime: Runtime, path: Path, input_name: str, output_name: str, shape: tuple[int, ...]) -> int:
     """Return this process's growth at its peak, or to its end where the peak can not be reset; see `memory_bytes`."""
-    _import_runtime(runtime)
+    import_runtime(runtime)
     sample = np.zeros((1, *shape), np.float32)
-    figure = "VmHWM" if _reset_peak() else "VmRSS"
-    before_bytes = _status_bytes("VmRSS")
+    figure = "VmHWM" if reset_peak() else "VmRSS"
+    before_bytes = status_bytes("VmRSS")
     runner = load_runner(runtime, path, input_name, output_name)
     for _ in range(RUNS):
         runner(sample)
-    return max(0, _status_bytes(figure) - before_bytes)
+    return max(0, status_bytes(figure) - before_bytes)
 
 
-def _reset_peak() -> bool:
+def reset_peak() -> bool:
     """Let the process's peak begin anew; False where the kernel, or a sandbox, does not allow it."""
     try:
         _CLEAR_REFS.write_text(_RESET_PEAK)
@@ -79,15 +79,17 @@ def _reset_peak() -> bool:
     return True
 
 
-def _import_runtime(runtime: Runtime) -> None:
+def import_runtime(runtime: Runtime) -> None:
+    """Import a runtime, so that it is not counted."""
     if runtime == "onnxruntime":
         import onnxruntime  # noqa: F401
     else:
         import ai_edge_litert.interpreter  # noqa: F401
 
 
-def _status_bytes(name: str) -> int:
-    line = next(one for one in _STATUS.read_text().splitlines() if one.startswith(f"{name}:"))
+def status_bytes(name: str) -> int:
+    """Return a figure of this process, such as `VmRSS`."""
+    line = next(one for one in STATUS.read_text().splitlines() if one.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024
 
 

@@ -1,0 +1,83 @@
+"""Reads bare model files: their form by their suffix, and how they are called from the file itself."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from shoal_compression.errors import SourceError
+from shoal_compression.model import Form, Model
+from shoal_compression.runners import open_onnx
+from shoal_contract.manifest import Datatype, TensorSpec
+from shoal_numerics.tensors import DATATYPES, ONNX_DATATYPES
+
+SUFFIXES: Final[dict[str, Form]] = {".onnx": "onnx", ".tflite": "tflite", ".keras": "keras"}
+SIGNATURE: Final = "serving_default"
+Specs = tuple[TensorSpec, ...]
+
+
+def read_model(path: Path) -> Model:
+    """Read a model file.
+
+    Raises:
+        SourceError: It is missing, of another kind, or does not load.
+    """
+    form = SUFFIXES.get(path.suffix)
+    if form is None:
+        known = ", ".join(SUFFIXES)
+        raise SourceError(f"reading {path}: the suffix {path.suffix!r} found, expected one of {known}; export it so")
+    read = {"onnx": _onnx, "tflite": _tflite, "keras": _keras}[form]
+    try:
+        inputs, outputs = read(path)
+    except SourceError:
+        raise
+    except Exception as error:  # the runtimes' errors share no base class
+        raise SourceError(f"reading {path}: {str(error)[:500]}; give a {form} file that loads") from error
+    return Model(form, path.read_bytes(), inputs, outputs)
+
+
+def _onnx(path: Path) -> tuple[Specs, Specs]:
+    session = open_onnx(path)
+    return _onnx_specs(path, session.get_inputs()), _onnx_specs(path, session.get_outputs())
+
+
+def _onnx_specs(path: Path, found: list[Any]) -> Specs:
+    for one in found:
+        if ONNX_DATATYPES.get(one.type, "BYTES") == "BYTES" or one.shape is None:
+            raise SourceError(f"reading {path}: its tensor {one.name!r} is {one.type}, expected numbers")
+    return tuple(_spec(one.name, ONNX_DATATYPES[one.type], one.shape) for one in found)
+
+
+def _tflite(path: Path) -> tuple[Specs, Specs]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    if SIGNATURE not in interpreter.get_signature_list():
+        found = f"signatures {sorted(interpreter.get_signature_list())} found, expected {SIGNATURE!r}"
+        raise SourceError(f"reading {path}: {found}; convert it from a saved model with that signature")
+    runner = interpreter.get_signature_runner(SIGNATURE)
+    details = (runner.get_input_details(), runner.get_output_details())
+    inputs, outputs = (
+        tuple(
+            _spec(name, DATATYPES[np.dtype(one["dtype"])], list(map(int, one.get("shape_signature", one["shape"]))))
+            for name, one in sorted(detail.items())
+        )
+        for detail in details
+    )
+    return inputs, outputs
+
+
+def _keras(path: Path) -> tuple[Specs, Specs]:
+    import keras
+
+    network = keras.models.load_model(path, compile=False, safe_mode=True)
+    inputs, outputs = (
+        tuple(_spec(one.name, DATATYPES[np.dtype(one.dtype)], one.shape) for one in ends)
+        for ends in (network.inputs, network.outputs)
+    )
+    return inputs, outputs
+
+
+def _spec(name: str, datatype: Datatype, shape: Any) -> TensorSpec:  # noqa: ANN401 - any sequence of sizes
+    sizes = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in shape)
+    return TensorSpec(name=name, datatype=datatype, shape=sizes)

@@ -1,0 +1,76 @@
+"""Measures the memory that any model takes, in a process of its own: `python -m shoal_compression.model_memory`."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from pydantic import BaseModel
+
+from shoal_compression.data import Samples
+from shoal_compression.errors import TechniqueError
+from shoal_compression.memory import PRIVATE, RUNS, STATUS, TIMEOUT_S, import_runtime, reset_peak, status_bytes
+from shoal_compression.model import RUNTIMES, Form, Model
+from shoal_compression.running import load
+from shoal_contract.manifest import TensorSpec
+
+_MODEL: Final = "model"
+_SAMPLE: Final = "sample.npz"
+_ABOUT: Final = "about.json"
+
+
+class _About(BaseModel):
+    form: Form
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def model_memory_bytes(model: Model, samples: Samples) -> int | None:
+    """Return by how much a process grows at its peak while it loads a model and runs it on the first sample.
+
+    None of a Keras model, which no device runs, and where the system has no `/proc` to tell it.
+
+    Raises:
+        TechniqueError: The model can not be loaded or run, or takes longer than `memory.TIMEOUT_S`.
+    """
+    if model.form not in RUNTIMES or not STATUS.exists():
+        return None
+    about = _About(form=model.form, inputs=model.inputs, outputs=model.outputs)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / _MODEL).write_bytes(model.content)
+        (folder / _ABOUT).write_text(about.model_dump_json())
+        np.savez(folder / _SAMPLE, allow_pickle=False, **next(samples.feeds(model)))
+        command = [sys.executable, "-m", "shoal_compression.model_memory", name]
+        doing = f"measuring the memory of a {model.form} model"
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S, env=environ)
+        except subprocess.CalledProcessError as error:
+            raise TechniqueError(f"{doing}: {error.stderr.strip()[-500:]}") from error
+        except subprocess.TimeoutExpired as error:
+            raise TechniqueError(f"{doing}: not done after {TIMEOUT_S:g} s") from error
+    return int(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _measure(folder: Path) -> int:
+    """Return this process's growth at its peak, or to its end where the peak can not be reset."""
+    about = _About.model_validate_json((folder / _ABOUT).read_bytes())
+    import_runtime(RUNTIMES[about.form])
+    model = Model(about.form, (folder / _MODEL).read_bytes(), about.inputs, about.outputs)
+    with np.load(folder / _SAMPLE, allow_pickle=False) as archive:
+        feed = {name: archive[name] for name in archive.files}
+    figure = "VmHWM" if reset_peak() else "VmRSS"
+    before_bytes = status_bytes("VmRSS")
+    run = load(model)
+    for _ in range(RUNS):
+        run(feed)
+    return max(0, status_bytes(figure) - before_bytes)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{_measure(Path(sys.argv[1]))}\n")
