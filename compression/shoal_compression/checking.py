@@ -3,18 +3,24 @@
 import numpy as np
 
 from shoal_compression.errors import SourceError, TechniqueError
+from shoal_compression.keras_file import check_keras
 from shoal_compression.model import Model
 from shoal_compression.running import load
 
 
 def check_weights(model: Model) -> None:
-    """See that an ONNX model's weights are inside it, and finite.
+    """See that an ONNX or Keras model has its weights inside, all finite, and of Keras no code of its own.
 
     Raises:
         SourceError: The file is none, keeps weights elsewhere, or a weight is NaN or infinite.
     """
-    if model.form != "onnx":
-        return
+    if model.form == "keras":
+        check_keras(model.content)
+    if model.form == "onnx":
+        _check_onnx(model)
+
+
+def _check_onnx(model: Model) -> None:
     import onnx
     from onnx import external_data_helper, numpy_helper
 

@@ -1,13 +1,12 @@
 """Runs a model on samples, by the runtime of its form, in a given number of threads."""
 
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
+from shoal_compression.keras_file import answers, open_keras
 from shoal_compression.model import Model
 from shoal_numerics.tensors import Array
 
@@ -77,14 +76,13 @@ def _open_tflite(model: Model, threads: int) -> Run:
 
 
 def _open_keras(model: Model, _threads: int) -> Run:
-    import keras
+    network = open_keras(model)
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        path.write_bytes(model.content)
-        network = keras.models.load_model(path, compile=False, safe_mode=True)
-    [spec], [output] = model.inputs, model.outputs
-    return lambda feeds: {output.name: np.asarray(network(feeds[spec.name], training=False))}
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        made = answers(network, [feeds[spec.name] for spec in model.inputs])
+        return {spec.name: np.asarray(array) for spec, array in zip(model.outputs, made, strict=True)}
+
+    return run
 
 
 def _check_names(model: Model, inputs: list[str], outputs: list[str]) -> None:

@@ -21,11 +21,11 @@ from shoal_compression.errors import DataError
 from shoal_compression.lineage import Lineage, StepRecord
 from shoal_compression.measuring import measure_both
 from shoal_compression.model import Form, Model
-from shoal_compression.recipe import Recipe
+from shoal_compression.recipe import Recipe, RecipeData
 from shoal_compression.recipe_result import RecipeReport, RecipeResult
-from shoal_compression.report_page import write_pages
+from shoal_compression.report_page import PAGE, write_pages
 from shoal_compression.running import outputs_of
-from shoal_compression.steps import Work, do_steps
+from shoal_compression.steps import Watch, Work, do_steps, watch_nothing
 from shoal_compression.store import Store
 from shoal_compression.technique import Progress, silent
 from shoal_compression.values import content_hash
@@ -50,6 +50,8 @@ def run_recipe(
     threads: int = 1,
     accelerator: Accelerator = "cpu",
     progress: Progress = silent,
+    watch: Watch = watch_nothing,
+    is_drawn: bool = True,
 ) -> RecipeResult:
     """Run a recipe, or find its result.
 
@@ -63,29 +65,34 @@ def run_recipe(
         threads: For steps; latency is always of one.
         accelerator: For steps that train.
         progress: Told of each step with its place among all.
+        watch: Shown what each step has made; what it raises ends the run.
+        is_drawn: Whether the pages and pictures of the report are written as well; `write_pages` does it later.
 
     Raises:
         CompressionError: A step can not be done; steps before it are kept.
     """
-    work = Work(recipe, model, _used(data, recipe), threads, accelerator)
+    work = Work(recipe, model, used_data(data, recipe.data, recipe.seed), threads, accelerator)
     source = reference or model
     results = Store(folder / RESULTS)
     key = _result_key(work, source)
     found = _read(results, key, work)
     if found is not None:
+        if is_drawn and not (found.folder / PAGE).is_file():
+            write_pages(found.report, found.folder)
         return found
     work.data.check(model)
     _check_classes(source, work.data)
     steps = Store(folder / STEPS)
     for store in (steps, results):
         store.clear_unfinished()
-    made, records = do_steps(work, steps, progress)
+    made, records = do_steps(work, steps, progress, watch)
     report = _report(work, source, made, records, progress)
 
     def write(new: Path) -> None:
         (new / f"model.{made.form}").write_bytes(made.content)
         (new / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n")
-        write_pages(report, new)
+        if is_drawn:
+            write_pages(report, new)
 
     return RecipeResult(recipe, made, report, results.put(key, write), was_cached=False)
 
@@ -149,16 +156,19 @@ def _same_form(work: Work, source: Model, made: Model) -> Model | None:
     return work.model if source.form != made.form == work.model.form else None
 
 
-def _used(data: Data, recipe: Recipe) -> Data:
-    """Return the samples that a recipe uses."""
-    bounds, seed = recipe.data, recipe.seed
+def used_data(data: Data, bounds: RecipeData, seed: int) -> Data:
+    """Return the samples that a recipe with these bounds uses."""
     train = data.train
     if train is not None and bounds.train_samples is not None and bounds.train_samples < len(train):
         train = train.some(bounds.train_samples, seed)
     calibration = data.calibration
     if bounds.calibration_samples is not None and bounds.calibration_samples < len(calibration):
         calibration = calibration.some(bounds.calibration_samples, seed)
-    test = data.test if bounds.test_samples is None else data.test.first(bounds.test_samples)
+    test = data.test
+    if bounds.test_samples is not None and bounds.test_samples < len(test):
+        test = test.first(bounds.test_samples)
+    if calibration is data.calibration and test is data.test and train is data.train:
+        return data  # whose fingerprint may be known
     return replace(data, calibration=calibration, test=test, train=train)
 
 

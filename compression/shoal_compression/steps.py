@@ -1,7 +1,7 @@
 """Does the steps of a recipe in turn, and keeps each as soon as it is finished."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
@@ -91,7 +91,17 @@ def _code_hash() -> str:
     return digest.hexdigest()
 
 
-def do_steps(work: Work, store: Store, progress: Progress) -> tuple[Model, tuple[StepRecord, ...]]:
+Watch = Callable[[Model, Sequence[Technique]], None]
+"""Called with what a step has made, and the steps that are left; it may raise to stop the recipe early."""
+
+
+def watch_nothing(model: Model, left: Sequence[Technique]) -> None:
+    """Let every recipe run to its end."""
+
+
+def do_steps(
+    work: Work, store: Store, progress: Progress, watch: Watch = watch_nothing
+) -> tuple[Model, tuple[StepRecord, ...]]:
     """Return what the steps make, and what each has made; those that are in the store are taken from there.
 
     Raises:
@@ -113,6 +123,7 @@ def do_steps(work: Work, store: Store, progress: Progress) -> tuple[Model, tuple
         model, record = found
         records.append(record)
         spent_s += record.seconds
+        watch(model, steps[place + 1 :])
     progress("steps", len(steps), len(steps))
     return model, tuple(records)
 

@@ -98,9 +98,9 @@ def _against_labels(reference: Array, found: Array, samples: Samples) -> dict[st
     return {
         "accuracy_source": before,
         "accuracy": after,
-        "drop_points": -100 * change.value,
-        "drop_low": -100 * change.high,
-        "drop_high": -100 * change.low,
+        "drop_points": 0.0 - 100 * change.value,
+        "drop_low": 0.0 - 100 * change.high,
+        "drop_high": 0.0 - 100 * change.low,
         "slices": tuple(
             SliceAccuracy(slice=name, samples=rows, source=old[name], variant=new[name])
             for name, rows in _slice_rows(samples)
@@ -134,5 +134,6 @@ def _reasons(found: Verdict, tolerance: Tolerance, *, has_labels: bool) -> Itera
 
 
 def _flat(outputs: Outputs) -> Array:
-    """Return all numbers of all outputs."""
-    return np.concatenate([np.asarray(array, np.float64).reshape(-1) for array in outputs.values()])
+    """Return the numbers of all outputs that hold floats; of all where none does."""
+    floats = [array for array in outputs.values() if array.dtype.kind == "f"] or list(outputs.values())
+    return np.concatenate([np.asarray(array, np.float64).reshape(-1) for array in floats])

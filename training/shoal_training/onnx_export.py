@@ -20,13 +20,19 @@ LARGEST_DIFFERENCE = 1e-5
 """Between Keras and ONNX Runtime, in probabilities: float32 rounding in another order, and nothing more."""
 
 
-def export_onnx(model: Any, path: Path, sample: npt.NDArray[np.float32]) -> float:  # noqa: ANN401  (a keras.Model)
-    """Write `model` with input `image` and output `probabilities`, batch of any size.
+def export_onnx(
+    model: Any,  # noqa: ANN401  (a keras.Model)
+    path: Path,
+    sample: npt.NDArray[np.float32],
+    names: tuple[str, str] = ("image", "probabilities"),
+) -> float:
+    """Write `model` with an input and an output of these names, batch of any size.
 
     Args:
         model: Built Keras model with one input and one output.
         path: The `.onnx` file to write.
         sample: (n, …) float32 inputs on which Keras and ONNX Runtime are compared.
+        names: Of the input and of the output.
 
     Returns:
         The largest absolute difference of an output on `sample`.
@@ -40,7 +46,7 @@ def export_onnx(model: Any, path: Path, sample: npt.NDArray[np.float32]) -> floa
     with quiet_conversion():
         model.export(path, format="onnx", opset_version=OPSET, verbose=False)
     graph = onnx.load(path)
-    _name_ends(graph, "image", "probabilities")
+    _name_ends(graph, *names)
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, path)
     difference = float(np.abs(run_onnx(path, sample) - expected).max())

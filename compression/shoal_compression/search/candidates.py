@@ -3,14 +3,19 @@
 A hub that has measured candidates on devices gives their figures here in place of this machine's.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
+from shoal_compression.errors import SearchError
 from shoal_compression.measures import Measures
 from shoal_compression.values import Record
 
 Objective = Literal["size", "latency", "memory", "energy", "accuracy"]
-OBJECTIVES: tuple[Objective, ...] = ("size", "latency", "memory", "energy", "accuracy")
+OBJECTIVES: Final[tuple[Objective, ...]] = ("size", "latency", "memory", "energy", "accuracy")
+SOURCE: Final = "source"
+"""The name of the float original among candidates."""
+_MOST_NAMED: Final = 3
 
 
 class Candidate(Record):
@@ -24,14 +29,35 @@ class Candidate(Record):
     drop_points: float | None = None
     """Percentage points of accuracy (without labels: of agreement) below the source."""
 
+    def cost(self, objective: Objective) -> float:
+        """Return what counts against it, the less the better; what was not measured counts as infinite."""
+        found = {
+            "size": self.measures.size_bytes,
+            "latency": self.measures.latency_p50_ms,
+            "memory": self.measures.memory_bytes,
+            "energy": self.measures.energy_mj,
+            "accuracy": self.drop_points,
+        }[objective]
+        return math.inf if found is None else float(found)
+
+
+def dominates(one: Candidate, other: Candidate, objectives: Sequence[Objective]) -> bool:
+    """Whether one is at least as good as another in each objective, and better in one."""
+    pairs = [(one.cost(objective), other.cost(objective)) for objective in objectives]
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
 
 def pareto_front(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> tuple[Candidate, ...]:
-    """Return the candidates that none dominates, in their order; what one lacks is not compared between two.
-
-    One dominates another where it is at least as good in each objective that was measured of any, and better in one.
-    Of candidates with the same figures the first is kept.
-    """
-    raise NotImplementedError
+    """Return the candidates that none dominates, in their order; of those with equal figures the first is kept."""
+    front = []
+    seen = set()
+    for candidate in candidates:
+        figures = tuple(candidate.cost(objective) for objective in objectives)
+        if figures in seen or any(dominates(other, candidate, objectives) for other in candidates):
+            continue
+        seen.add(figures)
+        front.append(candidate)
+    return tuple(front)
 
 
 class Constraints(Record):
@@ -45,6 +71,17 @@ class Constraints(Record):
     max_memory_bytes: int | None = None
     max_energy_mj: float | None = None
 
+    def bounds(self) -> dict[Objective, float]:
+        """Return the bound of each objective that has one."""
+        found: dict[Objective, float | None] = {
+            "latency": self.max_latency_ms,
+            "accuracy": self.max_drop,
+            "size": self.max_size_bytes,
+            "memory": self.max_memory_bytes,
+            "energy": self.max_energy_mj,
+        }
+        return {objective: bound for objective, bound in found.items() if bound is not None}
+
 
 def choose(candidates: Sequence[Candidate], constraints: Constraints, prefer: Objective = "latency") -> Candidate:
     """Return the best candidate by `prefer` among those that keep the constraints.
@@ -52,4 +89,37 @@ def choose(candidates: Sequence[Candidate], constraints: Constraints, prefer: Ob
     Raises:
         SearchError: None does; it names the nearest ones and by how much they miss.
     """
-    raise NotImplementedError
+    bounds = constraints.bounds()
+    fitting = [one for one in candidates if all(one.cost(name) <= bound for name, bound in bounds.items())]
+    if fitting:
+        order = (prefer, *(one for one in OBJECTIVES if one != prefer))
+        return min(fitting, key=lambda one: (*(one.cost(objective) for objective in order), one.name))
+    nearest = sorted(candidates, key=lambda one: sum(_missed(one, name, bound) for name, bound in bounds.items()))
+    asked = ", ".join(_said(name, bound) for name, bound in bounds.items())
+    found = "; ".join(_figures(one, bounds) for one in nearest[:_MOST_NAMED]) or "there is no candidate"
+    advice = "allow one of these figures, or search for longer"
+    raise SearchError(
+        f"choosing a candidate with at most {asked}: none of {len(candidates)}. Nearest: {found}; {advice}"
+    )
+
+
+def _missed(candidate: Candidate, objective: Objective, bound: float) -> float:
+    """Return by which part of a bound a candidate misses it."""
+    return max(0.0, candidate.cost(objective) - bound) / max(abs(bound), 1e-9)
+
+
+def _figures(candidate: Candidate, bounds: dict[Objective, float]) -> str:
+    said = [_said(name, candidate.cost(name)) for name in bounds]
+    return f"{candidate.name} for {candidate.target} with {', '.join(said)}"
+
+
+def _said(objective: Objective, value: float) -> str:
+    if math.isinf(value):
+        return f"{objective} not measured"
+    return {
+        "size": f"{value / 1000:,.1f} KB",
+        "latency": f"{value:.3g} ms",
+        "memory": f"{value / 1e6:.3g} MB of memory",
+        "energy": f"{value:.3g} mJ",
+        "accuracy": f"{value:.2f} points lost",
+    }[objective]

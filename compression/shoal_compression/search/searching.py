@@ -1,57 +1,40 @@
-"""The search itself: Optuna over the space of recipes, within a budget, resumed where it stopped."""
+"""The search itself: Optuna over the space of recipes, within a budget, resumed where it stopped.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+Every single technique and every built-in recipe that fits is tried first; from what these cost, a multi-objective
+tree-structured Parzen estimator chooses what to try next (Ozaki et al. 2022, JAIR 73).
+"""
+
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Final
 
+from shoal_compression.errors import CompressionError, SearchError
+from shoal_compression.measures import Measures
+from shoal_compression.model import RUNTIMES, Form, Model
 from shoal_compression.original import Original
-from shoal_compression.recipe import Recipe, Tolerance
-from shoal_compression.running_recipes import RecipeResult
-from shoal_compression.search.candidates import Candidate, Objective
+from shoal_compression.recipe import Recipe
+from shoal_compression.recipe_files import builtin_recipes
+from shoal_compression.recipe_result import RecipeResult
+from shoal_compression.report_page import PAGE, write_pages
+from shoal_compression.running_recipes import run_recipe, used_data
+from shoal_compression.search.candidates import SOURCE, Candidate
+from shoal_compression.search.early import EarlyStop
+from shoal_compression.search.picture import draw_fronts
+from shoal_compression.search.result import REPORT_FILE, SearchReport, SearchResult, SearchSettings
+from shoal_compression.search.space import Chosen, single_choices, suggest
+from shoal_compression.search.study import Study
 from shoal_compression.technique import Progress, silent
+from shoal_compression.verdict import Verdict
+from shoal_compression.verify import has_classes
 
+__all__ = ["SearchResult", "SearchSettings", "search"]
 
-@dataclass(frozen=True)
-class SearchSettings:
-    """What a search does."""
-
-    objectives: tuple[Objective, ...] = ("size", "latency", "accuracy")
-    budget_minutes: float = 20.0
-    recipe_minutes: float = 5.0
-    """The most that one recipe may take."""
-    max_trials: int = 100
-    tolerance: Tolerance = field(default_factory=Tolerance)
-    """What every candidate has to keep."""
-    seed: int = 0
-    threads: int = 1
-    recipes: Sequence[Recipe] = ()
-    """Tried first, beside every single technique that fits; the built-in ones are always among them."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search has found so far."""
-
-    folder: Path
-    """Holds `study.db`, `search.json`, `front.png`, `front.svg`, and the results of recipes."""
-    source: Candidate
-    results: tuple[RecipeResult, ...]
-    """Of all recipes that were run to their end and are within the tolerance."""
-    fronts: dict[str, tuple[Candidate, ...]]
-    """By target."""
-    refused: dict[str, str]
-    """Why, by recipe: it could not be made, or was outside of the tolerance."""
-    trials: int
-    is_complete: bool
-    """Whether the space or `max_trials` was exhausted before the budget."""
-
-    def result_of(self, candidate: Candidate) -> RecipeResult:
-        """Return the result that a candidate stands for.
-
-        Raises:
-            SearchError: It is the source, or of another search.
-        """
-        raise NotImplementedError
+RECIPES: Final = "recipes"
+_QUICK_S: Final = 20.0
+"""What a recipe that does not train is expected to take, until one like it was run."""
+_MOST_REPEATED: Final = 25
+"""Trials in a row that choose what was tried: the space is exhausted, or nearly."""
 
 
 def search(
@@ -60,7 +43,255 @@ def search(
     """Search over recipes; a folder with an earlier search of the same original is continued.
 
     Raises:
-        SearchError: The folder holds a search of another original, or no recipe fits.
+        SearchError: The folder holds a search of another original or with other settings, or no recipe fits.
         CompressionError: The original can not be run.
     """
-    raise NotImplementedError
+    return _Search(original, folder, settings or SearchSettings(), progress).run()
+
+
+class _Search:
+    """One run of a search: it may be the first, or continue an earlier one."""
+
+    def __init__(self, original: Original, folder: Path, settings: SearchSettings, progress: Progress) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.progress = progress
+        self.frame = settings.frame
+        # Selected once, so that its fingerprint is taken once.
+        shared = used_data(original.data, self.frame.data, self.frame.seed)
+        self.original = replace(original, data=shared)
+        self.forms: tuple[Form, ...] = tuple(form for form in ("onnx", "keras", "tflite") if form in original.models)
+        self.trains = original.data.train is not None
+        self.early = EarlyStop(original.reference, self.original.data.test, self.frame.tolerance)
+        self.results: dict[str, RecipeResult] = {}
+        self.refused: dict[str, tuple[str, str]] = {}
+        """Name and reason, by the recipe's hash."""
+        self.repeated = 0
+        self.is_exhausted = False
+        self.costs_s: dict[tuple[str, ...], float] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._check_same()
+        self.study = Study(folder, settings.objectives, settings.seed)
+        self.before_s = self.study.seconds
+        self.began_s = time.monotonic()
+
+    def run(self) -> SearchResult:
+        self._recall()
+        has_time = self._try_named()
+        for choices in single_choices(self.forms, trains=self.trains):
+            self.study.enqueue(choices)
+        while has_time and not self._is_complete:
+            has_time = self._try_next()
+        return self._finished()
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.is_exhausted or self.study.count >= self.settings.max_trials
+
+    def _try_next(self) -> bool:
+        """Do a trial; False: there is no time for it."""
+        trial = self.study.ask()
+        recipe = suggest(trial, self.forms, self.frame, trains=self.trains)
+        if recipe is not None and not self._fits_budget(recipe):
+            self.study.put_back(trial)
+            return False
+        is_new = recipe is not None and not self._is_known(recipe)
+        self.repeated = 0 if is_new else self.repeated + 1
+        self.is_exhausted = self.repeated >= _MOST_REPEATED
+        if recipe is None:
+            self.study.tell_failed(trial, "nothing to do", 0.0)
+        else:
+            self._try_trial(trial, recipe)
+        return True
+
+    def _recall(self) -> None:
+        """Find what earlier runs have made."""
+        for choices, reason in self.study.finished():
+            recipe = suggest(Chosen(choices), self.forms, self.frame, trains=self.trains)
+            if recipe is not None and reason:
+                self.refused[recipe.sha256] = (recipe.name, reason)
+            elif recipe is not None:
+                self._run(recipe)
+
+    @property
+    def spent_s(self) -> float:
+        """By all runs of this search."""
+        return self.before_s + time.monotonic() - self.began_s
+
+    def _check_same(self) -> None:
+        """See that an earlier search in the folder was of the same original, with the same settings."""
+        if not (self.folder / REPORT_FILE).is_file():
+            SearchReport(**self._about(), source=_placeholder(self.original)).write(self.folder)
+            return
+        earlier = SearchReport.read(self.folder)
+        self.is_exhausted = earlier.is_exhausted
+        for field, mine in self._about().items():
+            if getattr(earlier, field) != mine:
+                found = f"another {field.replace('_', ' ')} found in {self.folder}"
+                raise SearchError(
+                    f"continuing a search: {found}; give the settings that it began with, or a new folder"
+                )
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "name": self.original.name,
+            "source_sha256": self.original.reference.sha256,
+            "data_fingerprint": self.original.data.fingerprint,
+            "objectives": self.settings.objectives,
+            "frame": self.frame,
+        }
+
+    def _try_named(self) -> bool:
+        """Run the given and the built-in recipes that fit; False: the budget ended before."""
+        for recipe in (*self.settings.recipes, *builtin_recipes().values()):
+            if not recipe.takes & set(self.forms) or (not self.trains and any(step.trains for step in recipe.steps)):
+                continue
+            mine = self.frame.again(recipe)
+            if not self._is_known(mine):
+                if not self._fits_budget(mine):
+                    return False
+                self._run(mine)
+        return True
+
+    def _try_trial(self, trial: Any, recipe: Recipe) -> None:  # noqa: ANN401 - Optuna's
+        began_s = time.monotonic()
+        result = self._run(recipe)
+        seconds = time.monotonic() - began_s
+        if result is None or not result.verdict.is_within:
+            self.study.tell_failed(trial, self.refused[recipe.sha256][1], seconds)
+            return
+        candidate = _candidate(result, self.original)
+        self.study.tell(trial, [candidate.cost(one) for one in self.settings.objectives], seconds)
+
+    def _run(self, recipe: Recipe) -> RecipeResult | None:
+        """Run a recipe, or find it; None: it could not be made, or was stopped early."""
+        if self._is_known(recipe):
+            return self.results.get(recipe.sha256)
+        done, most = len(self.results) + len(self.refused), self.settings.max_trials
+        self.progress(recipe.name, min(done, most), most)
+        began_s = time.monotonic()
+        try:
+            result = run_recipe(
+                recipe,
+                self.original.start(recipe),
+                self.original.data,
+                self.folder / RECIPES,
+                reference=self.original.reference,
+                threads=self.settings.threads,
+                accelerator=self.settings.accelerator,
+                watch=self.early.watch,
+                is_drawn=False,
+            )
+        except CompressionError as error:
+            self.refused[recipe.sha256] = (recipe.name, str(error))
+            return None
+        finally:
+            self._note_cost(recipe, time.monotonic() - began_s)
+        if not result.verdict.is_within:
+            self.refused[recipe.sha256] = (recipe.name, "; ".join(result.verdict.reasons))
+            return result
+        self.early.finished(recipe.name)
+        self.results[recipe.sha256] = result
+        self._report().write(self.folder)
+        return result
+
+    def _is_known(self, recipe: Recipe) -> bool:
+        return recipe.sha256 in self.results or recipe.sha256 in self.refused
+
+    def _note_cost(self, recipe: Recipe, seconds: float) -> None:
+        kind = _kind(recipe)
+        self.costs_s[kind] = max(seconds, self.costs_s.get(kind, 0.0))
+
+    def _fits_budget(self, recipe: Recipe) -> bool:
+        """Whether a recipe is expected to end within the budget; one that is known costs nothing."""
+        if self._is_known(recipe):
+            return self.spent_s < self.settings.budget_minutes * 60
+        unknown_s = self.settings.recipe_minutes * 60 if any(step.trains for step in recipe.steps) else _QUICK_S
+        expected_s = min(self.costs_s.get(_kind(recipe), unknown_s), self.settings.budget_minutes * 60)
+        return self.spent_s + expected_s <= self.settings.budget_minutes * 60 or not self.results
+
+    def _report(self) -> SearchReport:
+        source = _source(self.original, list(self.results.values()))
+        on_devices = [source] if self.original.reference.form in RUNTIMES else []
+        made = [
+            _candidate(result, self.original).model_copy(update={"target": target})
+            for result in self.results.values()
+            for target in result.recipe.targets or (target_of(result.model),)
+        ]
+        return SearchReport(
+            **self._about(),
+            source=source,
+            candidates=(*on_devices, *made),
+            results={key: str(one.folder.relative_to(self.folder)) for key, one in self.results.items()},
+            refused=dict(self.refused.values()),
+            trials=self.study.count,
+            seconds=self.spent_s,
+            is_exhausted=self.is_exhausted,
+            is_complete=self._is_complete,
+        )
+
+    def _finished(self) -> SearchResult:
+        if not self.results and not self.refused:
+            found = f"{', '.join(self.forms)} found"
+            raise SearchError(
+                f"searching for {self.original.name}: {found}, and no technique takes it; convert it first"
+            )
+        self.study.note_seconds(time.monotonic() - self.began_s)
+        report = self._report()
+        draw_fronts(report.candidates, report.fronts, report.objectives, self.folder)
+        report.write(self.folder)
+        for front in report.fronts.values():
+            for result in (self.results[one.recipe_sha256] for one in front if one.recipe_sha256 in self.results):
+                if not (result.folder / PAGE).is_file():
+                    write_pages(result.report, result.folder)
+        return SearchResult(self.folder, report, tuple(self.results.values()))
+
+
+def target_of(model: Model) -> str:
+    """Return the class of all devices whose runtime loads a model."""
+    return f"generic-{'litert' if model.form == 'tflite' else model.form}"
+
+
+def _kind(recipe: Recipe) -> tuple[str, ...]:
+    return tuple(step.name for step in recipe.steps)
+
+
+def _candidate(result: RecipeResult, original: Original) -> Candidate:
+    return Candidate(
+        name=result.recipe.name,
+        recipe_sha256=result.recipe.sha256,
+        target=target_of(result.model),
+        measures=result.report.variant,
+        drop_points=_drop(result.verdict, is_numbers=_is_numbers(original)),
+    )
+
+
+def _is_numbers(original: Original) -> bool:
+    return original.data.test.labels is not None and not has_classes(original.data.test)
+
+
+def _drop(verdict: Verdict, *, is_numbers: bool) -> float:
+    """Return the points that are lost: of accuracy, of agreement without labels, of the outputs' size if numbers."""
+    if verdict.drop_points is not None:
+        return verdict.drop_points
+    if is_numbers:
+        return float(100 * 10 ** (-verdict.sqnr_db / 20))
+    return 100 * (1 - verdict.agreement)
+
+
+def _placeholder(original: Original) -> Candidate:
+    """Return the source before anything was measured."""
+    reference = original.reference
+    measures = Measures(size_bytes=reference.size_bytes)
+    return Candidate(
+        name=SOURCE, recipe_sha256=reference.sha256, target=target_of(reference), measures=measures, drop_points=0.0
+    )
+
+
+def _source(original: Original, results: list[RecipeResult]) -> Candidate:
+    """Return the source with the medians of what was measured of it beside each variant."""
+    empty = _placeholder(original)
+    if not results:
+        return empty
+    by_latency = sorted(results, key=lambda one: one.report.source.latency_p50_ms or 0.0)
+    return empty.model_copy(update={"measures": by_latency[len(by_latency) // 2].report.source})

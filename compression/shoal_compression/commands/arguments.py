@@ -1,0 +1,46 @@
+"""Arguments that several commands have."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from shoal_compression.budget import Accelerator, best_accelerator
+from shoal_compression.search.candidates import Constraints
+
+ModelPath = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A bundle's folder, or an .onnx, .tflite or .keras file.")
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(help="Samples as .npz: an array for each input by its name (or x), labels y. A bundle has its own."),
+]
+Test = Annotated[Path | None, typer.Option(help="Held-out samples, likewise; half of the others if left out.")]
+Train = Annotated[Path | None, typer.Option(help="Samples to train on, likewise, with labels.")]
+Json = Annotated[bool, typer.Option("--json", help="Write progress and result as JSON lines.")]
+Threads = Annotated[int, typer.Option(min=1, help="Of the steps; latency is always of one.")]
+Where = Annotated[Literal["best", "cpu", "cuda"], typer.Option("--accelerator", help="Where steps train.")]
+MaxLatency = Annotated[float | None, typer.Option("--max-latency-ms", min=0, help="Of the median, of what is chosen.")]
+MaxDrop = Annotated[float | None, typer.Option("--max-drop", help="Points of accuracy that may be lost.")]
+MaxSize = Annotated[float | None, typer.Option("--max-size-kb", min=0, help="Of the file.")]
+MaxMemory = Annotated[float | None, typer.Option("--max-memory-mb", min=0, help="At its peak.")]
+Target = Annotated[str | None, typer.Option("--target", help="Choose for this target alone.")]
+
+
+def accelerator(where: Literal["best", "cpu", "cuda"]) -> Accelerator:
+    """Return what is meant; `best` is a GPU where PyTorch finds one."""
+    return best_accelerator() if where == "best" else where
+
+
+def constraints(
+    latency_ms: float | None, drop: float | None, size_kb: float | None, memory_mb: float | None
+) -> Constraints | None:
+    """Return the constraints; None: nothing was asked."""
+    if latency_ms is None and drop is None and size_kb is None and memory_mb is None:
+        return None
+    return Constraints(
+        max_latency_ms=latency_ms,
+        max_drop=drop,
+        max_size_bytes=None if size_kb is None else int(size_kb * 1000),
+        max_memory_bytes=None if memory_mb is None else int(memory_mb * 1e6),
+    )

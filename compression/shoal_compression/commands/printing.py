@@ -1,0 +1,81 @@
+"""What the commands print: tables and progress bars for a person, JSON lines for a program."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec
+
+import typer
+
+from shoal_compression.errors import CompressionError
+from shoal_compression.technique import Progress
+
+P = ParamSpec("P")
+
+
+def write_line(event: dict[str, object]) -> None:
+    """Write one line of JSON."""
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def tell_json(stage: str, done: int, total: int) -> None:
+    """Tell a program of progress."""
+    write_line({"event": "progress", "stage": stage, "done": done, "total": total})
+
+
+def result(value: object) -> None:
+    """Write the result of a command for a program."""
+    write_line({"event": "result", "result": value})
+
+
+def says_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Let a command say an error in one sentence, or as JSON with `--json`, and end with 1."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except CompressionError as error:
+            if kwargs.get("json_"):
+                write_line({"event": "error", "error": type(error).__name__, "message": str(error)})
+            else:
+                sys.stderr.write(f"error: {error}\n")
+            raise typer.Exit(1) from error
+
+    return run
+
+
+@contextmanager
+def progress(*, is_json: bool) -> Iterator[Progress]:
+    """Give what tells of progress: a bar on standard error, or JSON lines."""
+    if is_json:
+        yield tell_json
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+
+        def tell(stage: str, done: int, total: int) -> None:
+            bar.update(task, description=stage, completed=done, total=total)
+
+        yield tell
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; columns behind the first are numbers."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        made.add_column(column, justify="right" if place else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*map(Text, row))
+    Console().print(made)

@@ -1,0 +1,104 @@
+"""Stops a recipe early, by cheap figures of what its steps have made so far: it would not be chosen."""
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal_compression.comparing import classes_of
+from shoal_compression.data import Samples
+from shoal_compression.errors import CompressionError
+from shoal_compression.model import RUNTIMES, Model
+from shoal_compression.operations import contents
+from shoal_compression.recipe import Tolerance
+from shoal_compression.running import outputs_of
+from shoal_compression.technique import Technique
+from shoal_compression.verify import has_classes
+
+QUICK_SAMPLES: Final = 512
+_DEVIATIONS: Final = 3.0
+"""By which a few samples may mislead."""
+
+
+class StoppedEarlyError(CompressionError):
+    """A recipe would not be chosen; it says why."""
+
+
+class Proxy(NamedTuple):
+    """What is cheap to tell of a finished file."""
+
+    name: str
+    form: str
+    precision: str
+    size_bytes: int
+    macs: int
+    drop_points: float
+
+
+class EarlyStop:
+    """Watches the recipes of one search; it learns from each file that is made."""
+
+    def __init__(self, source: Model, samples: Samples, tolerance: Tolerance) -> None:
+        self._few = samples.first(QUICK_SAMPLES)
+        self._tolerance = tolerance
+        self._can_tell = samples.labels is None or has_classes(samples)
+        labels = self._few.labels
+        self._truth = self._classes(source) if labels is None or not self._can_tell else labels.reshape(-1)
+        self._expected = self._right(source)
+        self._known: list[Proxy] = []
+        self._newest: Proxy | None = None
+
+    def watch(self, model: Model, left: Sequence[Technique]) -> None:
+        """See that a recipe is still worth its time; a step that trains may win back what is lost before it.
+
+        Raises:
+            StoppedEarlyError: It is not.
+        """
+        if not self._can_tell or any(step.trains for step in left) or model.form not in RUNTIMES:
+            return
+        drop = 100 * float(self._expected.mean() - self._right(model).mean())
+        allowed = self._allowed()
+        if drop > allowed + self.margin:
+            found = f"{drop:.1f} points lost on {len(self._few)} samples, {allowed:g} are allowed"
+            raise StoppedEarlyError(f"stopped early: {found}")
+        if not left:
+            self._newest = self._compared(model, drop)
+
+    def finished(self, name: str) -> None:
+        """Take in the newest file, which was measured: another has to be better than it somewhere."""
+        if self._newest is not None:
+            self._known.append(self._newest._replace(name=name))
+            self._newest = None
+
+    @property
+    def margin(self) -> float:
+        """Points by which the few samples may mislead: three deviations of a difference of paired shares."""
+        share = min(0.25, max(0.02, 1 - float(self._expected.mean())))
+        return 100 * _DEVIATIONS * math.sqrt(2 * share * (1 - share) / len(self._few))
+
+    def _compared(self, model: Model, drop: float) -> Proxy:
+        held = contents(model, self._few)
+        macs = held.macs or 0
+        made = Proxy("", model.form, model.precision, model.size_bytes, macs, drop)
+        for other in self._known:
+            is_alike = (other.form, other.precision) == (made.form, made.precision)
+            is_less = other.size_bytes <= made.size_bytes and other.macs <= made.macs
+            if is_alike and is_less and other.drop_points < drop - self.margin:
+                raise StoppedEarlyError(f"stopped early: {other.name} is smaller, does less and loses less")
+        return made
+
+    def _allowed(self) -> float:
+        if self._few.labels is None:
+            least = self._tolerance.min_agreement
+            return 100.0 if least is None else 100 * (1 - least)
+        most = self._tolerance.max_drop_points
+        return 100.0 if most is None else most
+
+    def _right(self, model: Model) -> npt.NDArray[np.bool_]:
+        """Return for each of the few samples whether the class is the label, or the source's where there are none."""
+        return np.asarray(self._classes(model) == self._truth, np.bool_)
+
+    def _classes(self, model: Model) -> npt.NDArray[np.int64]:
+        return classes_of(outputs_of(model, self._few)[model.outputs[0].name])

@@ -1,0 +1,76 @@
+"""A Keras model as ONNX in float32, so that the techniques for ONNX can work on it."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal
+
+from pydantic import Field
+
+from shoal_compression.budget import Budget
+from shoal_compression.comparing import sqnr_db
+from shoal_compression.data import Data
+from shoal_compression.errors import TechniqueError
+from shoal_compression.keras_file import answers, open_keras
+from shoal_compression.model import Form, Model
+from shoal_compression.running import outputs_of
+from shoal_compression.technique import Progress, Technique
+from shoal_compression.tensorflow_runtime import quiet
+
+COMPARED: Final = 8
+LOWEST_SQNR_DB: Final = 60.0
+"""Between Keras and ONNX Runtime: float32 summed in another order gives more than 100."""
+
+
+class ToOnnx(Technique):
+    """Convert Keras to ONNX by tf2onnx, with the model's names, and compare what both compute."""
+
+    technique: Literal["to-onnx"] = "to-onnx"
+    opset: int = Field(default=17, ge=13, le=18)
+    """17 is the oldest that all techniques can work with; devices keep old runtimes for long."""
+    takes: ClassVar[frozenset[Form]] = frozenset({"keras"})
+    gives: ClassVar[Form | None] = "onnx"
+    is_lossless: ClassVar[bool] = True
+    tools: ClassVar[tuple[str, ...]] = ("tensorflow", "keras", "tf2onnx", "onnx")
+
+    def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:
+        """Return the model as `.onnx`.
+
+        Raises:
+            TechniqueError: The exporter does not know a layer, or writes one that computes something else.
+        """
+        import onnx
+
+        network = open_keras(model)
+        few = data.calibration.first(COMPARED if model.is_batched else 1)
+        arrays = [next(few.feeds(model, COMPARED))[spec.name] for spec in model.inputs]
+        expected = answers(network, arrays)  # the exporter takes only a model that was called once
+        with tempfile.TemporaryDirectory() as folder, quiet():
+            path = Path(folder) / "model.onnx"
+            try:
+                network.export(path, format="onnx", opset_version=self.opset, verbose=False)
+            except Exception as error:  # the exporter's errors share no base class
+                msg = f"converting a Keras model to ONNX: {str(error)[:500]}"
+                raise TechniqueError(f"{msg}; replace that layer, or convert to LiteRT with to-litert") from error
+            graph = onnx.load(path)
+        _name_ends(graph, model)
+        made = model.with_content(graph.SerializeToString(deterministic=True), form="onnx")
+        found = outputs_of(made, few, budget.threads)
+        for spec, wanted in zip(model.outputs, expected, strict=True):
+            ratio = sqnr_db(wanted, found[spec.name])
+            if ratio < LOWEST_SQNR_DB:
+                msg = f"converting a Keras model to ONNX: {spec.name} has {ratio:.1f} dB of signal to noise"
+                raise TechniqueError(f"{msg}, at least {LOWEST_SQNR_DB:g} expected; a layer is exported wrongly")
+        return made
+
+
+def _name_ends(graph: Any, model: Model) -> None:  # noqa: ANN401 - a message of ONNX
+    """Rename inputs and outputs in place, and call the first size of each `batch` where it is one."""
+    ends = [*zip(graph.graph.input, model.inputs, strict=True), *zip(graph.graph.output, model.outputs, strict=True)]
+    names = {value.name: spec.name for value, spec in ends}
+    for node in graph.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value, spec in ends:
+        value.name = spec.name
+        if spec.shape and spec.shape[0] == -1:
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"

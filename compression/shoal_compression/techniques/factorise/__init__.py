@@ -1,0 +1,1 @@
+"""Factorisation: large matrices as products of small ones."""

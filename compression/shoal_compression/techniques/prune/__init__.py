@@ -1,0 +1,1 @@
+"""Techniques that set weights to zero, or take channels away."""

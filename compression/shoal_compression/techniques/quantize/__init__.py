@@ -1,0 +1,1 @@
+"""Techniques that store, and where the runtime can compute, in fewer bits."""

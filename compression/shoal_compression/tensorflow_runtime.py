@@ -1,0 +1,89 @@
+"""Loads TensorFlow, Keras and tf_keras late, and without their chatter.
+
+Always by `import keras` or `import tf_keras`: once tensorflow-model-optimization is loaded, `tf.keras` is tf_keras.
+"""
+
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from typing import Any
+
+from shoal_compression.errors import TechniqueError
+
+EXTRA = "install shoal with the extras compress and tensorflow"
+
+
+def load_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow has no types
+    """Import TensorFlow; takes 3 to 10 s in a process that has not done so.
+
+    Raises:
+        TechniqueError: It is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by the C++ part once, on import
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its order of summing differs between processors
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with quiet():
+        try:
+            import tensorflow as tf
+        except ImportError as error:
+            raise TechniqueError(f"loading TensorFlow: {error}; {EXTRA}") from error
+    return tf
+
+
+def load_keras() -> Any:  # noqa: ANN401 - as above
+    """Import Keras 3 on the TensorFlow backend.
+
+    Raises:
+        TechniqueError: It is not installed.
+    """
+    load_tensorflow()
+    with quiet():
+        import keras
+    return keras
+
+
+def load_tf_keras() -> Any:  # noqa: ANN401 - as above
+    """Import tf_keras, the Keras 2 that tensorflow-model-optimization works on.
+
+    Raises:
+        TechniqueError: It is not installed.
+    """
+    load_tensorflow()
+    with quiet():
+        try:
+            import tf_keras
+        except ImportError as error:
+            raise TechniqueError(f"loading tf_keras: {error}; {EXTRA}") from error
+    return tf_keras
+
+
+def load_tfmot() -> Any:  # noqa: ANN401 - as above
+    """Import tensorflow-model-optimization, after Keras 3: what is imported first keeps its own Keras.
+
+    Raises:
+        TechniqueError: It is not installed.
+    """
+    load_keras()
+    load_tf_keras()
+    with quiet():
+        try:
+            import tensorflow_model_optimization as tfmot
+        except ImportError as error:
+            raise TechniqueError(f"loading tensorflow-model-optimization: {error}; {EXTRA}") from error
+    return tfmot
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what converters log, warn and draw, which asks for nothing that we could do; errors still surface."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # of all loggers: TensorFlow sets the levels of its own ones again
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
