@@ -10,6 +10,7 @@ import shoal_hub.batches.tables
 import shoal_hub.benchmarks.tables
 import shoal_hub.captures.tables
 import shoal_hub.compositions.tables
+import shoal_hub.compression.tables
 import shoal_hub.controller.tables
 import shoal_hub.devices.admission_tables
 import shoal_hub.devices.certificates
