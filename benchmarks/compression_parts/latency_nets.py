@@ -33,7 +33,7 @@ class Net:
         self.weights: list[Any] = []
         self.last, self.channels = "x", shape[0]
 
-    def node(self, kind: str, inputs: list[str], **attributes: object) -> None:
+    def node(self, kind: str, inputs: list[str], **attributes: Any) -> None:  # noqa: ANN401 - ONNX's
         """Add a node; its output is what comes next."""
         name = f"{kind.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
