@@ -278,7 +278,8 @@ def _type_text(schema: dict[str, Any]) -> str:
     elif kind == "array":
         kind = "list of " + _type_text(schema.get("items", {}))
     elif kind == "object":
-        values = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties") or {}]
+        more = schema.get("additionalProperties")  # `true`: values of any kind
+        values = [*schema.get("patternProperties", {}).values(), more if isinstance(more, dict) else {}]
         kind = "object of " + _type_text(values[0])
     elif "format" in schema:
         kind = str(schema["format"])

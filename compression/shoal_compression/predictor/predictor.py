@@ -15,8 +15,6 @@ from shoal_compression.predictor.operators import FileProfile, Operator
 from shoal_compression.predictor.regression import fit_times
 from shoal_compression.values import Record
 
-FEATURES: Final = 4
-"""One, MACs, bytes in and out, and elements out."""
 MIN_OPERATORS: Final = 8
 """Of a kind, that have a regression of their own; fewer are predicted by the one of all kinds."""
 MIN_FILES: Final = 3
@@ -106,7 +104,8 @@ Fitted = tuple[dict[str, tuple[float, ...]], float, float]
 def _fitted(files: Sequence[FileProfile]) -> Fitted:
     """Return coefficients by kind, the factor of a whole run, and its overhead in ms."""
     operators = [one for file in files for one in file.operators]
-    times = np.maximum(np.array([time for file in files for time in file.times_us]), _LEAST_US)
+    told = np.array([time for file in files for time in file.times_us])
+    times = np.maximum(told - _profiler_us(files), _LEAST_US)
     kinds = [_key(one) for one in operators]
     features = np.array([_features(one) for one in operators])
     coefficients = {_ALL: _as_tuple(fit_times(features, times))}
@@ -117,6 +116,11 @@ def _fitted(files: Sequence[FileProfile]) -> Fitted:
     sums = np.array([[_sum_ms(coefficients, file.operators), 1.0] for file in files])
     factor, overhead_ms = fit_times(sums, np.array([file.latency_ms for file in files]))
     return coefficients, float(factor), float(overhead_ms)
+
+
+def _profiler_us(files: Sequence[FileProfile]) -> float:
+    """Return what the profiler adds to each operator: by how much their sum is longer than a run without it."""
+    return max(0.0, median((sum(file.times_us) - 1000 * file.latency_ms) / len(file.operators) for file in files))
 
 
 def _latency_ms(fitted: Fitted, operators: Sequence[Operator]) -> float:
@@ -134,8 +138,8 @@ def _key(operator: Operator) -> str:
 
 
 def _features(operator: Operator) -> npt.NDArray[np.float64]:
-    moved = operator.input_bytes + operator.output_bytes
-    return np.array([1.0, operator.macs, moved, operator.output_elements], np.float64)
+    moved = (operator.input_bytes, operator.output_bytes)
+    return np.array([1.0, operator.macs, *moved, operator.output_elements], np.float64)
 
 
 def _as_tuple(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
