@@ -34,7 +34,7 @@ class RecipePublic(BaseModel):
     sha256: str
 
 
-class RunSummary(BaseModel):
+class CompressionRunSummary(BaseModel):
     """A run in a list."""
 
     id: str
@@ -81,7 +81,7 @@ class MeasuringDevice(BaseModel):
     result: dict[str, Any] | None
 
 
-class RunDetail(RunSummary):
+class CompressionRunDetail(CompressionRunSummary):
     """A run with its files, what devices have measured, and what was chosen among what."""
 
     request: CompressionRequest
@@ -103,7 +103,9 @@ def list_recipes(_viewer: Viewer) -> list[RecipePublic]:
 
 
 @router.post("/runs", status_code=201, responses=documented(400, 401, 403, 404, 409, 413, 422))
-def create_compression_run(body: CompressionRequest, session: Writing, operator: ModelOperator) -> RunSummary:
+def create_compression_run(
+    body: CompressionRequest, session: Writing, operator: ModelOperator
+) -> CompressionRunSummary:
     """Start a run of recipes, or a search; devices measure what it makes, and what is best is registered."""
     return _summary(session, start_run(session, body, by=operator.name, now=utc_now()))
 
@@ -111,20 +113,20 @@ def create_compression_run(body: CompressionRequest, session: Writing, operator:
 @router.get("/runs", responses=documented(401, 403, 422))
 def list_compression_runs(
     session: Reading, _viewer: Viewer, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-) -> list[RunSummary]:
+) -> list[CompressionRunSummary]:
     """List runs, the newest first."""
     order = (col(CompressionRun.created_at).desc(), col(CompressionRun.id))
     return [_summary(session, row) for row in session.exec(select(CompressionRun).order_by(*order).limit(limit))]
 
 
 @router.get("/runs/{run_id}", responses=documented(401, 403, 404, 422))
-def read_compression_run(run_id: Line, session: Reading, _viewer: Viewer) -> RunDetail:
+def read_compression_run(run_id: Line, session: Reading, _viewer: Viewer) -> CompressionRunDetail:
     """Return a run with its files, what devices have measured, and what was chosen."""
     return read_run(session, run_id)
 
 
 @router.post("/runs/{run_id}/cancel", responses=documented(401, 403, 404, 422))
-def cancel_compression_run(run_id: Line, session: Writing, operator: ModelOperator) -> RunSummary:
+def cancel_compression_run(run_id: Line, session: Writing, operator: ModelOperator) -> CompressionRunSummary:
     """Cancel a run: nothing of it is registered, and devices stop; asked again, it changes nothing."""
     row = find_run(session, run_id, is_locked=True)
     cancel_run(session, row, by=operator.name, now=utc_now())
@@ -156,7 +158,7 @@ def read_compression_picture(run_id: Line, session: Reading, _viewer: Viewer) ->
     return Response(draw_choices(choices), media_type="image/svg+xml", headers=headers)
 
 
-def read_run(session: Session, run_id: str) -> RunDetail:
+def read_run(session: Session, run_id: str) -> CompressionRunDetail:
     """Return a run with all that is known of it.
 
     Raises:
@@ -167,7 +169,7 @@ def read_run(session: Session, run_id: str) -> RunDetail:
         select(CompressionResult).where(CompressionResult.run == run_id).order_by(col(CompressionResult.name))
     )
     devices = devices_of(session, row.benchmark_id) if row.benchmark_id is not None else []
-    return RunDetail(
+    return CompressionRunDetail(
         **_summary(session, row).model_dump(),
         request=CompressionRequest.model_validate(row.request),
         results=[_result_public(one) for one in results],
@@ -177,14 +179,14 @@ def read_run(session: Session, run_id: str) -> RunDetail:
     )
 
 
-def _summary(session: Session, row: CompressionRun) -> RunSummary:
+def _summary(session: Session, row: CompressionRun) -> CompressionRunSummary:
     request = CompressionRequest.model_validate(row.request)
     job = session.get(Job, row.job_id)
     asked = row.state == "measuring" and row.benchmark_id is not None
     devices = devices_of(session, row.benchmark_id) if asked and row.benchmark_id else []
     done = sum(one.outcome == "done" for one in devices)
     said = f"{done} of {len(devices)} devices have measured" if asked else (job.message if job else "")
-    return RunSummary(
+    return CompressionRunSummary(
         id=row.id,
         kind=request.kind,
         model=row.model,
