@@ -36,7 +36,8 @@ from tests.simulators.broker import Broker, listening, running_broker  # noqa: E
 from tests.simulators.reconcile import reconcile_rollouts  # noqa: E402
 from tests.simulators.rows import add_version, make_report, section  # noqa: E402
 
-from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel  # noqa: E402
+from shoal_contract.artifact_ref import ArtifactRef  # noqa: E402
+from shoal_contract.desired import DesiredConfig, DesiredModel  # noqa: E402
 from shoal_contract.ids import new_device_id  # noqa: E402
 from shoal_contract.telemetry import LATENCY_EDGES_MS  # noqa: E402
 from shoal_hub.controller.compose_desired import DesiredComposer  # noqa: E402

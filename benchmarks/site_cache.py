@@ -37,7 +37,8 @@ from shoal_agent.signer import DeviceSigner  # noqa: E402
 from shoal_agent.site.client import SiteClient  # noqa: E402
 from shoal_agent.site.server import SiteServer  # noqa: E402
 from shoal_contract import topics  # noqa: E402
-from shoal_contract.desired import ArtifactRef, DesiredSite  # noqa: E402
+from shoal_contract.artifact_ref import ArtifactRef  # noqa: E402
+from shoal_contract.desired import DesiredSite  # noqa: E402
 from shoal_contract.ids import sha256_hex  # noqa: E402
 from shoal_contract.transfer import chunk_bytes_for, describe, split  # noqa: E402
 

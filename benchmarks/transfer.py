@@ -42,7 +42,7 @@ from shoal_agent.pairs import Pairs  # noqa: E402
 from shoal_agent.settings import FetchSettings, LinkSettings  # noqa: E402
 from shoal_agent.signer import DeviceSigner  # noqa: E402
 from shoal_contract import topics  # noqa: E402
-from shoal_contract.desired import ArtifactRef  # noqa: E402
+from shoal_contract.artifact_ref import ArtifactRef  # noqa: E402
 from shoal_contract.enrolment import EnrolmentResponse  # noqa: E402
 from shoal_contract.ids import new_device_id, sha256_hex  # noqa: E402
 from shoal_contract.transfer import chunk_bytes_for, describe, split  # noqa: E402

@@ -25,7 +25,8 @@ from tests.simulators.broker import listening, running_broker  # noqa: E402
 from tests.simulators.rows import NOON  # noqa: E402
 
 from shoal_client.tuf import Rotation  # noqa: E402
-from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredState  # noqa: E402
+from shoal_contract.artifact_ref import ArtifactRef  # noqa: E402
+from shoal_contract.desired import DesiredModel, DesiredState  # noqa: E402
 from shoal_contract.envelope import DESIRED_STATE_TYPE  # noqa: E402
 from shoal_contract.ids import new_device_id  # noqa: E402
 from shoal_hub.audit.actor import CONTROLLER  # noqa: E402

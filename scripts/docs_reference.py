@@ -111,10 +111,13 @@ def cli_page() -> str:
 
 def settings_page() -> str:
     """What can be set: the hub's environment variables and the agent's bounds."""
+    from shoal_agent import idle_settings
     from shoal_agent import settings as agent_settings
 
     hub = _table(("variable", "default", "unit", "meaning"), _hub_settings())
-    agent = _table(("setting", "default", "meaning"), _documented_fields(Path(agent_settings.__file__)))
+    files = [Path(str(module.__file__)) for module in (agent_settings, idle_settings)]
+    fields = [row for path in files for row in _documented_fields(path)]
+    agent = _table(("setting", "default", "meaning"), fields)
     return _page(
         "Settings",
         "## Hub",
@@ -209,7 +212,9 @@ def _bounds(limits: Any) -> list[tuple[str, Any, str]]:  # noqa: ANN401 - a modu
 def _message_parts() -> list[str]:
     from shoal_contract import (
         ack,
+        artifact_ref,
         batch,
+        benchmarks,
         carrying,
         desired,
         embedding,
@@ -226,6 +231,8 @@ def _message_parts() -> list[str]:
     parts = []
     told = (
         desired,
+        artifact_ref,
+        benchmarks,
         reported,
         telemetry,
         batch,
@@ -278,7 +285,8 @@ def _type_text(schema: dict[str, Any]) -> str:
     elif kind == "array":
         kind = "list of " + _type_text(schema.get("items", {}))
     elif kind == "object":
-        values = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties") or {}]
+        more = schema.get("additionalProperties")  # `true`: values of any kind
+        values = [*schema.get("patternProperties", {}).values(), more if isinstance(more, dict) else {}]
         kind = "object of " + _type_text(values[0])
     elif "format" in schema:
         kind = str(schema["format"])

@@ -18,7 +18,7 @@ from anyio import to_thread
 
 from shoal_agent.durable import make_folder, sync_folder
 from shoal_agent.errors import ArtifactError, DiskError, FetchError
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.ids import sha256_hex
 from shoal_contract.transfer import TransferManifest
 

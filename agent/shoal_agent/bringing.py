@@ -12,7 +12,8 @@ from shoal_agent.fetch import Fetcher
 from shoal_agent.loading import Chosen, Loader
 from shoal_agent.room import Room
 from shoal_agent.slots import Slot
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.manifest import Variant
 
 _log = getLogger(__name__)

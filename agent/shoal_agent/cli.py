@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal_agent.cli_api_keys import api_keys_group
-from shoal_agent.cli_batch import batch_command, batch_folder_option, send_results_option
+from shoal_agent.cli_batch import batch_command, batch_folder_option, no_benchmarks_option, send_results_option
 from shoal_agent.cli_captures import capture_option, captures_group, rules_option, send_option
 from shoal_agent.cli_datasets import data_group
 from shoal_agent.cli_engines import engine_options, engine_settings
@@ -183,6 +183,7 @@ def _tell_pending(pending: "EnrolmentPending") -> None:
 @hard_option
 @batch_folder_option
 @send_results_option
+@no_benchmarks_option
 @features_folder_option
 @features_hooks_option
 @memory_options
@@ -216,6 +217,7 @@ def run(
     shed_hard_c: float | None,
     batch_folders: tuple[Path, ...],
     send_batch_results: bool,
+    no_benchmarks: bool,
     features_folders: tuple[Path, ...],
     features_hooks: Path | None,
     log_level: str,
@@ -231,10 +233,10 @@ def run(
 
     with numpy_later():
         from shoal_agent.daemon import run_agent
+    from shoal_agent.idle_settings import BatchJobSettings, BenchmarkSettings
     from shoal_agent.settings import (
         MEGABYTE,
         AgentSettings,
-        BatchJobSettings,
         CaptureSendSettings,
         FeatureSettings,
         HandoverSettings,
@@ -261,6 +263,7 @@ def run(
         capture_file=capture_file if may_capture else None,
         send_captures=CaptureSendSettings(is_allowed=send_captures),
         batch_jobs=BatchJobSettings(folders=batch_folders, may_send=send_batch_results),
+        benchmarks=BenchmarkSettings(is_allowed=not no_benchmarks),
         otlp_endpoint=more["otlp_endpoint"],
     )
     run_agent(settings)

@@ -82,6 +82,15 @@ send_results_option = click.option(
 )
 
 
+no_benchmarks_option = click.option(
+    "--no-benchmarks",
+    is_flag=True,
+    envvar="SHOAL_AGENT_NO_BENCHMARKS",
+    show_envvar=True,
+    help="Do not measure files of the hub on this device when it is idle.",
+)
+
+
 @click.command(
     "batch", epilog="Example: shoal-agent batch --model digits --input '*.parquet' --output answers.parquet --when-idle"
 )

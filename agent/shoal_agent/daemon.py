@@ -19,7 +19,6 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from shoal_agent.batch_jobs import BatchJobs
 from shoal_agent.blobs import BlobStore
 from shoal_agent.board import Board
 from shoal_agent.capture import CaptureSender, open_capture
@@ -44,6 +43,7 @@ from shoal_agent.hardware import detect
 from shoal_agent.hold import HoldFile
 from shoal_agent.hub_ranges import HubRanges
 from shoal_agent.identity import Identity, load_identity, load_or_make_key
+from shoal_agent.idle_work import IdleWork
 from shoal_agent.interpreter import put_answers_first
 from shoal_agent.key_rotation import take_up_encryption_key
 from shoal_agent.label_api import label_routes
@@ -173,8 +173,8 @@ class Agent:
             self._report,
         )
         self._compositions = Compositions(self._server, self._shadow, self._report)
-        self._batches = BatchJobs(
-            data, self._uploads, self._report, self._tell, self._now, settings.batch_jobs, settings.time_zone
+        self._idle = IdleWork(
+            settings, (self._fetcher, self._uploads, self._board), self._report, self._tell, self._now
         )
 
     @property
@@ -406,7 +406,7 @@ class Agent:
         self._pipelines.follow(state.features, self._sections)
         self._compositions.follow(state.compositions, self._sections)
         self._capture_sender.follow(state.captures, self._sections)
-        self._batches.follow(state.batches or {}, self._sections)
+        self._idle.follow(state, self._sections)
         self._drop_unwanted(state)
 
     def _drop_unwanted(self, state: DesiredState) -> None:
@@ -430,8 +430,8 @@ class Agent:
             _log.debug("deleted artifacts: %s", gone)
 
     def _needed(self) -> set[str]:
-        needed = self._models.artifacts() | self._trials.artifacts()
         state = self._desired.state
+        needed = self._models.artifacts() | self._trials.artifacts() | self._idle.artifacts(state)
         for wanted in state.federated.values() if state else ():
             needed |= self._participant.artifacts(wanted)
         return needed

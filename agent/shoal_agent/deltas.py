@@ -15,7 +15,8 @@ from shoal_agent.encryption_key import EncryptionKey
 from shoal_agent.errors import AgentError, ArtifactError, BudgetError, DiskError, LinkError
 from shoal_agent.fetch import Fetcher
 from shoal_agent.slots import Slot
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.encryption import CHUNK_BYTES, WrappedKey, decrypt_file, delta_key, encrypt_chunks
 from shoal_contract.errors import ContractError
 from shoal_contract.limits import MAX_ARTIFACT_BYTES

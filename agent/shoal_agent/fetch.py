@@ -14,7 +14,7 @@ from shoal_agent.fetch_ways import FetchWays, RangeSource, RetainedSource
 from shoal_agent.fetch_window import FetchWindow
 from shoal_agent.settings import FetchSettings
 from shoal_agent.turns import RightOfWay
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.errors import ContractError
 from shoal_contract.errors import TransferError as WrongSizeError
 from shoal_contract.limits import MAX_ARTIFACT_BYTES

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from shoal_agent.settings import FetchSettings
 from shoal_contract import topics
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_contract.transfer import TransferManifest
 

@@ -18,7 +18,7 @@ from shoal_agent.errors import FetchError, HubError, HungUpError
 from shoal_agent.hub_api import API, Answer, HubConnection, refusal
 from shoal_agent.identity import Identity, load_key
 from shoal_agent.pairs import Pairs
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.device_request import ArtifactRequest, authorization_of
 from shoal_contract.device_signature import device_key_id
 from shoal_contract.ledger import Traffic

@@ -11,7 +11,7 @@ from logging import getLogger
 from shoal_agent.blobs import BlobStore
 from shoal_agent.errors import NoRoomError
 from shoal_agent.settings import UpdateSettings
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 
 _log = getLogger(__name__)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from shoal_agent.endpoint.limits import EndpointLimits
+from shoal_agent.idle_settings import BatchJobSettings, BenchmarkSettings
 from shoal_contract.reported import Runtime
 
 MEGABYTE: Final = 1_000_000
@@ -363,23 +364,6 @@ class CaptureSendSettings:
 
 
 @dataclass(frozen=True)
-class BatchJobSettings:
-    """What batch jobs that the hub hands out may read, whether answers may leave the device, and bounds."""
-
-    folders: tuple[Path, ...] = ()
-    """Folders whose files jobs may read; none stands for `inputs` in the data folder."""
-    may_send: bool = False
-    most_inputs: int = 1000
-    """Files of one job."""
-    most_starts: int = 5
-    """Of a job's process, which others may have ended, before the job counts as failed."""
-    report_s: float = 30.0
-    """How often it is said how far a job is, if it is further."""
-    offer_again_s: float = 6 * 3600.0
-    """How long answers wait for the hub's word before they are offered again."""
-
-
-@dataclass(frozen=True)
 class ServingSettings:
     """Bounds that keep a small machine responsive and its memory in hand. Connections have theirs, `EndpointLimits`."""
 
@@ -475,6 +459,7 @@ class AgentSettings:
     """The owner's rules of what is captured; None: the owner does not allow it."""
     send_captures: CaptureSendSettings = field(default_factory=CaptureSendSettings)
     batch_jobs: BatchJobSettings = field(default_factory=BatchJobSettings)
+    benchmarks: BenchmarkSettings = field(default_factory=BenchmarkSettings)
     boot_attempts: int = 3
     """Starts that an unproven version may fail before the previous one comes back."""
     link: LinkSettings = field(default_factory=LinkSettings)

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shoal_agent.durable import replace_file, sync_folder
 from shoal_agent.errors import DiskError
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.encryption import EncryptedFile, WrappedKey
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.manifest import Variant

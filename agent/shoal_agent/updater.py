@@ -56,7 +56,8 @@ from shoal_agent.update_rules import (
     wait_after,
 )
 from shoal_agent.update_states import SERVES_IT
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem
 from shoal_contract.telemetry import DeploymentEvent
 from shoal_contract.update_policy import FailureKind

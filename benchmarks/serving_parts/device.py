@@ -28,7 +28,8 @@ from shoal_agent.identity import load_or_make_key, save_identity
 from shoal_agent.settings import TrustSettings
 from shoal_agent.slots import SlotFile, Slots, slot_for
 from shoal_agent.tuf.client import TufClient
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.enrolment import EnrolmentResponse
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import (

@@ -15,6 +15,7 @@ from shoal_client.automation import Automation
 from shoal_client.batches import Batches
 from shoal_client.captures import Captures
 from shoal_client.compositions import Compositions
+from shoal_client.compression import Compression
 from shoal_client.enrolment import DeviceCa, Enrolments
 from shoal_client.errors import JobFailedError
 from shoal_client.features import Features
@@ -67,6 +68,7 @@ class ShoalClient:
         self.enrolments = Enrolments(self._transport)
         self.ca = DeviceCa(self._transport)
         self.models = Models(self._transport)
+        self.compression = Compression(self._transport)
         self.rollouts = Rollouts(self._transport)
         self.trials = Trials(self._transport)
         self.drift = Drift(self._transport)

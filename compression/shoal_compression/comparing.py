@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from shoal_numerics.class_choice import chosen_classes
 from shoal_numerics.tensors import Array
 
 Z_95: Final = 1.959964
@@ -27,13 +28,7 @@ def classes_of(outputs: Array) -> npt.NDArray[np.int64]:
 
     A single score is a probability where all lie in 0..1, and is cut at 0.5; otherwise it is a logit, and is cut at 0.
     """
-    flat = outputs.reshape(len(outputs), -1)
-    if flat.shape[1] > 1:
-        return np.asarray(flat.argmax(axis=1), np.int64)
-    if flat.dtype.kind in "iub":
-        return np.asarray(flat[:, 0], np.int64)
-    is_probability = bool((flat >= 0).all() and (flat <= 1).all())
-    return np.asarray(flat[:, 0] > (0.5 if is_probability else 0.0), np.int64)
+    return chosen_classes(outputs)
 
 
 def accuracy(outputs: Array, labels: Array) -> float:

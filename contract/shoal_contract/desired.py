@@ -10,7 +10,9 @@ from typing import Final, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.batch_jobs import MAX_BATCHES, DesiredBatch
+from shoal_contract.benchmarks import MAX_BENCHMARKS, DesiredBenchmark
 from shoal_contract.captures import DesiredCaptures
 from shoal_contract.compositions import MAX_COMPOSITIONS, DesiredComposition
 from shoal_contract.encryption import WrappedKey
@@ -19,7 +21,6 @@ from shoal_contract.ids import DeviceId, Host, Name, Sha256
 from shoal_contract.limits import (
     MAX_BLOB_BYTES,
     MAX_HANDOVER_PEERS,
-    MAX_HTTPS_ARTIFACT_BYTES,
     MAX_INTEGER,
     MAX_SITE_MEMBERS,
 )
@@ -27,13 +28,6 @@ from shoal_contract.update_policy import UpdatePolicy
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 MAX_GENERATION: Final = MAX_INTEGER
-
-
-class ArtifactRef(WireValue):
-    """An artifact by its hash, with the size that the signer vouches for."""
-
-    sha256: Sha256
-    size_bytes: int = Field(ge=1, le=MAX_HTTPS_ARTIFACT_BYTES)
 
 
 class DesiredModel(WireValue):
@@ -201,6 +195,7 @@ class DesiredState(WireMessage):
     """By the names under which they are asked; each is reported as `compositions/<name>`."""
     captures: DesiredCaptures | None = None
     batches: dict[Name, DesiredBatch] | None = Field(default=None, max_length=MAX_BATCHES)
+    benchmarks: dict[Name, DesiredBenchmark] | None = Field(default=None, max_length=MAX_BENCHMARKS)
 
     @property
     def order(self) -> tuple[int, int]:

@@ -56,6 +56,8 @@ MAX_COMPOSITION_BYTES: Final = 4 * 1024
 """One section `compositions/<name>` of a desired state, as JSON."""
 MAX_BATCH_BYTES: Final = 4 * 1024
 """One section `batches/<name>` of a desired state, as JSON."""
+MAX_BENCHMARK_BYTES: Final = 16 * 1024
+"""One section `benchmarks/<name>` of a desired state, as JSON."""
 MAX_TENSOR_BYTES: Final = 1024 * 1024
 """One golden tensor inside a manifest."""
 MAX_GENERATED_BYTES: Final = 64 * 1024 * 1024

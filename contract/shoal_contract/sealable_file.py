@@ -3,7 +3,7 @@
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.encryption import EncryptedFile, encrypted_size
 from shoal_contract.ids import Sha256
 from shoal_contract.limits import MAX_HTTPS_ARTIFACT_BYTES

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from shoal_contract.batch_jobs import BatchResult
+from shoal_contract.benchmarks import BenchmarkResult
 from shoal_contract.embedding import EmbeddingCounts
 from shoal_contract.enrolment import PublicKeyHex
 from shoal_contract.ids import Name, Sha256
@@ -302,7 +303,14 @@ class LoadShed(WireValue):
 
 
 EventBody = Annotated[
-    DeploymentEvent | BlobOffer | RoundResult | MissingArtifact | EncryptionKeyReplaced | LoadShed | BatchResult,
+    DeploymentEvent
+    | BlobOffer
+    | RoundResult
+    | MissingArtifact
+    | EncryptionKeyReplaced
+    | LoadShed
+    | BatchResult
+    | BenchmarkResult,
     Field(discriminator="kind"),
 ]
 

@@ -17,6 +17,7 @@ from shoal_hub.automation import routes as automation_routes
 from shoal_hub.batches import routes as batch_routes
 from shoal_hub.captures import routes as capture_routes
 from shoal_hub.compositions import routes as composition_routes
+from shoal_hub.compression import routes as compression_routes
 from shoal_hub.console.routes import console_routers, install_console
 from shoal_hub.context import HubContext
 from shoal_hub.dependencies import address_of, check_uploader
@@ -135,6 +136,7 @@ def _api() -> APIRouter:
         alert_channel_routes,  # before the routes that take an alert's id where these have a word
         alert_routes,
         automation_routes,
+        compression_routes,
     ):
         api.include_router(module.router)
     for module in (approval_routes, job_routes, event_routes, operator_routes, audit_routes, trust_routes):

@@ -7,8 +7,10 @@ import shoal_hub.approvals.tables
 import shoal_hub.audit.tables
 import shoal_hub.automation.tables
 import shoal_hub.batches.tables
+import shoal_hub.benchmarks.tables
 import shoal_hub.captures.tables
 import shoal_hub.compositions.tables
+import shoal_hub.compression.tables
 import shoal_hub.controller.tables
 import shoal_hub.devices.admission_tables
 import shoal_hub.devices.certificates

@@ -10,7 +10,7 @@ from tests.agent.simulators.director import ref_of
 
 from shoal_agent.blobs import BlobStore, PartialBlob
 from shoal_agent.errors import ArtifactError, DiskError, FetchError
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.errors import TransferError
 from shoal_contract.ids import sha256_hex
 from shoal_contract.transfer import describe, split

@@ -11,7 +11,8 @@ from tests.agent.test_room import BLOCK
 from shoal_agent.conditions import Conditions
 from shoal_agent.room import Room
 from shoal_agent.settings import UpdateSettings
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 
 pytestmark = pytest.mark.anyio
 ROUNDING = 3 * BLOCK

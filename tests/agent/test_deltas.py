@@ -14,7 +14,8 @@ from tests.fixtures import tiny
 
 from shoal_agent.errors import DiskError, FetchError, LinkError
 from shoal_contract import topics
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.encryption import EncryptedFile, KeyUse, delta_key, encrypt_file, wrap_key
 from shoal_contract.manifest import Variant
 from shoal_contract.transfer import DeltaRef, describe

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from tests.contract.test_paths import HOSTILE
 
 from shoal_agent.federated.dataset import DatasetError, Datasets
-from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredRound
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel, DesiredRound
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -16,7 +16,7 @@ from shoal_agent.errors import FetchError, NoRoomError
 from shoal_agent.room import Room, Shortage
 from shoal_agent.settings import UpdateSettings
 from shoal_agent.slots import SlotFile
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.transfer import describe
 
 pytestmark = pytest.mark.anyio

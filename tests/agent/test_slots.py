@@ -10,7 +10,8 @@ from tests.agent.simulators.power_cut import FragileDisk, PowerCutError
 
 from shoal_agent.errors import DiskError
 from shoal_agent.slots import MAX_FAILURES, Slot, SlotFile, Slots, failure_of, known_models, put_aside
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem
 
 PROBLEM = Problem(code="golden", message="differs", remedy="compress again")

@@ -13,7 +13,8 @@ from tests.agent.test_uplink import Sender
 
 from shoal_agent.errors import TracingError
 from shoal_agent.traces import Traced, Traces, as_properties, open_traces, with_context
-from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredState
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel, DesiredState
 from shoal_contract.telemetry import DeploymentEvent, DeploymentStep, MissingArtifact
 from shoal_contract.trace_context import TraceContext
 

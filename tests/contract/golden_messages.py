@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.contract.golden_batches import batch_result, desired_batches
 from tests.contract.golden_batching import one_sample_manifest
+from tests.contract.golden_benchmarks import benchmark_result, desired_benchmarks
 from tests.contract.golden_captures import capture_offer, capture_record, desired_captures
 from tests.contract.golden_compositions import desired_compositions
 from tests.contract.golden_drift import desired_fall_back, fallen_back
@@ -31,18 +32,11 @@ from tests.contract.golden_windows import performance_window, sampled_window, wi
 
 from shoal_contract import envelope, limits
 from shoal_contract.ack import Ack, BlobAnswer
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.batch import BatchChannel, OutboxBatch, pack
 from shoal_contract.captures import CaptureRecord
 from shoal_contract.carrying import CarryingReport, load
-from shoal_contract.desired import (
-    ArtifactRef,
-    DesiredConfig,
-    DesiredModel,
-    DesiredRound,
-    DesiredSite,
-    DesiredState,
-    DesiredTrial,
-)
+from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredState, DesiredTrial
 from shoal_contract.device_request import ArtifactRequest
 from shoal_contract.encryption import EncryptedFile, WrappedKey, encrypted_size
 from shoal_contract.enrolment import (
@@ -446,6 +440,8 @@ MESSAGES: Final[dict[str, Golden]] = {
     "event-capture-offer": Golden(_event(capture_offer()), Event, limits.MAX_REPORT_BYTES),
     "capture-record": Golden(capture_record(), CaptureRecord, limits.MAX_REPORT_BYTES),
     "desired-batches": Golden(desired_batches(), DesiredState, limits.MAX_ENVELOPE_BYTES),
+    "desired-benchmarks": Golden(desired_benchmarks(), DesiredState, limits.MAX_ENVELOPE_BYTES),
+    "event-benchmark-result": Golden(_event(benchmark_result(_PROBLEM)), Event, limits.MAX_REPORT_BYTES),
     "event-batch-result": Golden(_event(batch_result(_PROBLEM)), Event, limits.MAX_REPORT_BYTES),
     "event-round-result": Golden(_event(_round_result()), Event, limits.MAX_REPORT_BYTES),
     "event-missing-artifact": Golden(

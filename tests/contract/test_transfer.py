@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_contract import transfer
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.encryption import TAG_BYTES, EncryptedFile, encrypted_size
 from shoal_contract.errors import MessageError, TransferError
 from shoal_contract.ids import sha256_hex

@@ -16,7 +16,7 @@ from tests.simulators.kills.plan import HUB_PARTS, PlannedRollout, plan_round
 
 from shoal_agent.simulated.journal import Change
 from shoal_agent.slots import Slot, Slots
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 
 MODEL, ROLLOUT = "tiny", "r-1"
 DEVICES = ("d-1", "d-2")

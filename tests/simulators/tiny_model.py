@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import (
     Baseline,

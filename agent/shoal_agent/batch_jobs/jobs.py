@@ -23,8 +23,8 @@ from shoal_agent.batch_jobs.child import Interrupted, Summary, answers_of, rows_
 from shoal_agent.batch_jobs.inputs import find_inputs
 from shoal_agent.durable import make_folder, replace_file
 from shoal_agent.errors import AgentError, DiskError
+from shoal_agent.idle_settings import BatchJobSettings
 from shoal_agent.sections import Sections
-from shoal_agent.settings import BatchJobSettings
 from shoal_agent.uploads import Elsewhere, Uploads
 from shoal_contract.ack import BlobAnswer
 from shoal_contract.batch_jobs import BatchResult, DesiredBatch
@@ -58,6 +58,7 @@ class BatchJobs:
         now: Trusted time.
         settings: Bounds, and what the owner allows.
         time_zone: That windows are in; empty: the system's.
+        turn: Held while a job runs; whoever else works when the device is idle shares it. None: one of its own.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class BatchJobs:
         now: Callable[[], datetime],
         settings: BatchJobSettings,
         time_zone: str = "",
+        turn: anyio.Lock | None = None,
     ) -> None:
         self._data = data
         self._uploads = uploads
@@ -77,7 +79,7 @@ class BatchJobs:
         self._now = now
         self._settings = replace(settings, folders=settings.folders or (data / "inputs",))
         self._time_zone = time_zone
-        self._turn = anyio.Lock()
+        self._turn = turn or anyio.Lock()
 
     def follow(self, wanted: dict[str, DesiredBatch], sections: Sections) -> None:
         """Set every job on its way, and end those that are not wanted any more."""

@@ -22,7 +22,7 @@ from shoal_agent.simulated.shared_blobs import SharedBlobs
 from shoal_agent.simulated.stores import MemoryStores, Stores
 from shoal_agent.slots import SlotFile, Slots, known_models
 from shoal_agent.trust import Keys
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.transfer import TransferManifest
 
 _BLOCK_BYTES = 4096

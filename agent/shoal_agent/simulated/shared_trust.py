@@ -22,7 +22,7 @@ from shoal_agent.settings import AgentSettings
 from shoal_agent.trust import Keys
 from shoal_agent.tuf.refresher import Refresher
 from shoal_contract import topics
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.reported import TrustReport
 
 FOLLOWED: Final = (topics.TRUST_TIMESTAMP, topics.TRUST_INDEX)

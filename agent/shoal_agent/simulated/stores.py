@@ -18,7 +18,7 @@ from shoal_agent.simulated.journal import Change
 from shoal_agent.simulated.shared_blobs import SharedBlobs
 from shoal_agent.slots import SlotFile, Slots
 from shoal_agent.trust import Keys
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.transfer import TransferManifest
 
 

@@ -13,7 +13,8 @@ from shoal_agent.durable import replace_file
 from shoal_agent.errors import AgentError, ArtifactError, HubUnreachableError
 from shoal_agent.standalone.refs import ModelRef, choose_target
 from shoal_agent.standalone.registry import HubRegistry
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.errors import MessageError
 from shoal_contract.ids import Name, sha256_hex
 from shoal_contract.limits import MAX_MANIFEST_BYTES

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shoal_agent.errors import ArtifactError, HubError, HubUnreachableError
 from shoal_agent.hub_api import API, DEFAULT_PORT, MAX_ANSWER_BYTES, Answer, refusal
 from shoal_agent.standalone.refs import ModelRef
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.ids import DeviceId
 from shoal_contract.limits import MAX_MANIFEST_BYTES
 

@@ -8,7 +8,7 @@ from shoal_agent.certificates import parse_certificates
 from shoal_agent.durable import replace_file
 from shoal_agent.errors import DiskError
 from shoal_agent.tuf.errors import TufError
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.ids import sha256_hex
 from shoal_contract.trust import CA_BUNDLE_TARGET, MAX_CA_BUNDLE_BYTES
 

@@ -29,7 +29,7 @@ from shoal_agent.tuf.ca_bundle import CaBundle, bundle_ref
 from shoal_agent.tuf.errors import TufError
 from shoal_agent.tuf.feed import Feed
 from shoal_contract import topics
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.errors import MessageError
 from shoal_contract.reported import Problem, TrustReport
 from shoal_contract.trust import CA_BUNDLE_TARGET, METADATA_PATH, TARGETS_PATH, manifest_target

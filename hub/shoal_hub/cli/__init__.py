@@ -16,6 +16,7 @@ from shoal_hub.cli import (
     batch,
     captures,
     compositions,
+    compress,
     devices,
     enrolments,
     features,
@@ -68,6 +69,7 @@ app.add_typer(captures.app, name="captures")
 app.add_typer(batch.app, name="batch")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
+app.add_typer(compress.app, name="compress")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(trials.app, name="trials")
 trust.app.add_typer(authority.app, name="ca")

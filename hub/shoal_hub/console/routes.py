@@ -12,6 +12,7 @@ from shoal_contract.ledger import month_of
 from shoal_hub.console import (
     account_routes,
     automation_routes,
+    compression_routes,
     drift_routes,
     login_routes,
     performance_routes,
@@ -37,6 +38,7 @@ console_routers: Final = (
     performance_routes.router,
     drift_routes.router,
     automation_routes.router,
+    compression_routes.router,
     login_routes.router,
     account_routes.router,
 )

@@ -13,11 +13,12 @@ from typing import Any, Final, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from shoal_contract.batch_jobs import MAX_BATCHES, DesiredBatch
+from shoal_contract.benchmarks import MAX_BENCHMARKS, DesiredBenchmark
 from shoal_contract.captures import DesiredCaptures
 from shoal_contract.compositions import MAX_COMPOSITIONS, DesiredComposition
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
 from shoal_contract.features import DesiredFeatures
-from shoal_contract.limits import MAX_BATCH_BYTES, MAX_COMPOSITION_BYTES, MAX_FEATURES_BYTES
+from shoal_contract.limits import MAX_BATCH_BYTES, MAX_BENCHMARK_BYTES, MAX_COMPOSITION_BYTES, MAX_FEATURES_BYTES
 from shoal_hub.devices.tables import IntentKind
 
 PRIORITY: Final[Mapping[IntentKind, int]] = {"pin": 4, "rollback": 3, "rollout": 2, "ab": 1, "default": 0}
@@ -30,6 +31,7 @@ SITE: Final = "site"
 FEATURES: Final = "features"
 CAPTURES: Final = "captures"
 BATCHES: Final = "batches/"
+BENCHMARKS: Final = "benchmarks/"
 
 _CONTENT: Final = TypeAdapter(
     tuple[dict[str, DesiredModel], dict[str, DesiredRound], DesiredConfig, DesiredSite | None, dict[str, DesiredTrial]]
@@ -40,12 +42,14 @@ _LATER_CONFIG: Final = ("drift_fall_back", "drift_tolerance", "drift_warm_up_win
 """What a configuration did not have at first; one without it is what it was."""
 _NO_CONFIG: Final = DesiredConfig()
 _CALLED: Final = TypeAdapter(dict[str, DesiredComposition])
+_MEASURED: Final = TypeAdapter(dict[str, DesiredBenchmark])
 _Body = (
     DesiredModel
     | DesiredRound
     | DesiredTrial
     | DesiredComposition
     | DesiredBatch
+    | DesiredBenchmark
     | DesiredConfig
     | DesiredSite
     | DesiredFeatures
@@ -56,7 +60,7 @@ _Body = (
 class _Many(NamedTuple):
     """Sections of which a device has several, under one prefix."""
 
-    form: type[DesiredModel | DesiredRound | DesiredTrial | DesiredComposition | DesiredBatch]
+    form: type[DesiredModel | DesiredRound | DesiredTrial | DesiredComposition | DesiredBatch | DesiredBenchmark]
     most: int
     called: str
 
@@ -67,6 +71,7 @@ _MANY: Final = {
     TRIALS: _Many(DesiredTrial, 16, "trials at a time"),
     COMPOSITIONS: _Many(DesiredComposition, MAX_COMPOSITIONS, "compositions"),
     BATCHES: _Many(DesiredBatch, MAX_BATCHES, "batch jobs at a time"),
+    BENCHMARKS: _Many(DesiredBenchmark, MAX_BENCHMARKS, "benchmarks at a time"),
 }
 _ONE: Final[Mapping[str, type[DesiredConfig | DesiredSite | DesiredFeatures | DesiredCaptures]]] = {
     CONFIG: DesiredConfig,
@@ -78,6 +83,7 @@ _MAX_BYTES: Final[Mapping[type[_Body], int]] = {
     DesiredFeatures: MAX_FEATURES_BYTES,
     DesiredComposition: MAX_COMPOSITION_BYTES,
     DesiredBatch: MAX_BATCH_BYTES,
+    DesiredBenchmark: MAX_BENCHMARK_BYTES,
 }
 
 
@@ -119,6 +125,7 @@ class Composition:
     compositions: dict[str, DesiredComposition] = field(default_factory=dict)
     captures: DesiredCaptures | None = None
     batches: dict[str, DesiredBatch] = field(default_factory=dict)
+    benchmarks: dict[str, DesiredBenchmark] = field(default_factory=dict)
 
     @cached_property
     def content_sha256(self) -> str:
@@ -132,8 +139,9 @@ class Composition:
         others = (self.features, self.captures, *(self.batches[name] for name in sorted(self.batches)))
         parts = [one.model_dump_json().encode() for one in others if one is not None]
         names = "".join(f"{name}/" for name in sorted(self.batches)).encode()  # no name has a slash
+        benchmarks = _MEASURED.dump_json(self.benchmarks) if self.benchmarks else b""
         compositions = _CALLED.dump_json(self.compositions) if self.compositions else b""
-        return hashlib.sha256(b"".join([main, *parts, names, compositions])).hexdigest()
+        return hashlib.sha256(b"".join([main, *parts, names, compositions, benchmarks])).hexdigest()
 
 
 def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
@@ -167,6 +175,7 @@ def compose(intents: Iterable[Wanted], now: datetime) -> Composition:
         compositions=found[COMPOSITIONS],
         captures=found[CAPTURES].get(CAPTURES),
         batches=found[BATCHES],
+        benchmarks=found[BENCHMARKS],
     )
 
 

@@ -151,6 +151,7 @@ def _sign(
         compositions=composition.compositions or None,
         captures=composition.captures,
         batches=composition.batches or None,
+        benchmarks=composition.benchmarks or None,
     )
     envelope = director.sign(state.to_bytes(), DESIRED_STATE_TYPE)
     if len(envelope) > MAX_ENVELOPE_BYTES:

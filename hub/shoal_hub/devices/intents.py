@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select
 
 from shoal_contract.batch_jobs import DesiredBatch
+from shoal_contract.benchmarks import DesiredBenchmark
 from shoal_contract.captures import DesiredCaptures
 from shoal_contract.compositions import DesiredComposition
 from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredRound, DesiredSite, DesiredTrial
@@ -21,6 +22,7 @@ from shoal_hub.bulk import Bulk, Query
 from shoal_hub.database import JsonText, announce, as_texts, is_among
 from shoal_hub.devices.compose import (
     BATCHES,
+    BENCHMARKS,
     CAPTURES,
     COMPOSITIONS,
     CONFIG,
@@ -44,6 +46,7 @@ Body = (
     | DesiredTrial
     | DesiredComposition
     | DesiredBatch
+    | DesiredBenchmark
     | DesiredConfig
     | DesiredSite
     | DesiredFeatures
@@ -68,7 +71,7 @@ def set_intent(
         session: An open transaction; the desired state follows when it has been committed.
         device_id: The device.
         section: `models/<name>`, `federated/<run>`, `trials/<model>`, `compositions/<name>`, `batches/<name>`,
-            `config`, `site`, `features` or `captures`, matching it.
+            `benchmarks/<name>`, `config`, `site`, `features` or `captures`, matching it.
         kind: Decides who wins where several owners want a section.
         owner: Who wants it, like `rollout/r-abcdefgh`.
         body: The section's content.
@@ -271,8 +274,8 @@ def _require_fit(device_id: str, section: str, body: Body) -> None:
         raise InvalidInputError(
             f"wanting {type(body).__name__} of section {section!r} of device {device_id}: they do not fit",
             "use models/<name> for a model, federated/<run> for a round, trials/<model> for a trial, "
-            "compositions/<name> for a composition, batches/<name> for a batch job, config for a configuration, "
-            "site for a site, features for features, captures for what is asked of samples",
+            "compositions/<name> for a composition, batches/<name> for a batch job, benchmarks/<name> for a benchmark, "
+            "config for a configuration, site for a site, features for features, captures for what is asked of samples",
         )
 
 
@@ -289,6 +292,7 @@ _SECTIONS: Final[Mapping[type[Body], str]] = {
     DesiredTrial: TRIALS,
     DesiredComposition: COMPOSITIONS,
     DesiredBatch: BATCHES,
+    DesiredBenchmark: BENCHMARKS,
     DesiredConfig: CONFIG,
     DesiredSite: SITE,
     DesiredFeatures: FEATURES,

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 from sqlmodel import Session, col, select
 
-from shoal_contract.desired import ArtifactRef, DesiredRound
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredRound
 from shoal_contract.limits import MAX_BLOB_BYTES
 from shoal_hub.database import Database, announce, utc_now
 from shoal_hub.devices.compose import FEDERATED

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from sqlmodel import Session
 
 from shoal_contract.batch_jobs import BatchResult
+from shoal_contract.benchmarks import BenchmarkResult
 from shoal_contract.telemetry import (
     BlobOffer,
     DeploymentEvent,
@@ -28,6 +29,7 @@ Body = (
     | EncryptionKeyReplaced
     | LoadShed
     | BatchResult
+    | BenchmarkResult
 )
 SomeBody = TypeVar(
     "SomeBody",
@@ -40,6 +42,7 @@ SomeBody = TypeVar(
     EncryptionKeyReplaced,
     LoadShed,
     BatchResult,
+    BenchmarkResult,
 )
 Handler = Callable[[Session, str, SomeBody, datetime], None]
 """Called with (session, device id, body, now) inside the transaction that commits the message.

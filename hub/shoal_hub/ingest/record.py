@@ -9,6 +9,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col
 
 from shoal_contract.batch_jobs import BatchResult
+from shoal_contract.benchmarks import BenchmarkResult
 from shoal_contract.telemetry import (
     BlobOffer,
     DeploymentEvent,
@@ -53,6 +54,8 @@ class Lookup:
             return owner_of(self._rollouts[body.deployment])
         if isinstance(body, BatchResult):
             return f"batch/{body.batch}"
+        if isinstance(body, BenchmarkResult):
+            return f"benchmark/{body.benchmark}"
         return f"federated/{body.run}" if isinstance(body, RoundResult) else f"device/{device_id}"
 
 
@@ -99,7 +102,7 @@ def _severity(body: EventBody) -> Severity:
     is_fine = isinstance(body, BlobOffer | EncryptionKeyReplaced) or (
         isinstance(body, RoundResult) and body.outcome == "trained"
     )
-    if isinstance(body, BatchResult):
+    if isinstance(body, BatchResult | BenchmarkResult):
         is_fine = body.outcome == "done"
     return "info" if is_fine else "warning"
 
@@ -109,7 +112,7 @@ def _sentence(device_id: str, body: EventBody) -> str:
         case DeploymentEvent():
             problem = f": {body.problem.message}" if body.problem else ""
             return f"{device_id}: {body.model} version {body.version}: {', '.join(body.steps)}{problem}"
-        case RoundResult() | BatchResult():
+        case RoundResult() | BatchResult() | BenchmarkResult():
             return f"{device_id}: {_ended(body)}"
         case MissingArtifact():
             return f"{device_id} does not find artifact {body.sha256[:12]}: {body.detail or 'silence'}"
@@ -122,8 +125,10 @@ def _sentence(device_id: str, body: EventBody) -> str:
             return f"{device_id} offers {body.size_bytes} bytes ({body.purpose}, {body.sha256[:12]})"
 
 
-def _ended(body: RoundResult | BatchResult) -> str:
+def _ended(body: RoundResult | BatchResult | BenchmarkResult) -> str:
     if isinstance(body, RoundResult):
         return f"round {body.round} of {body.run}: {body.outcome}"
     problem = f": {body.problem.message}" if body.problem else ""
+    if isinstance(body, BenchmarkResult):
+        return f"benchmark {body.benchmark}: {body.outcome}, {len(body.measured)} candidates measured{problem}"
     return f"batch job {body.batch}: {body.outcome}, {body.answered} rows answered{problem}"

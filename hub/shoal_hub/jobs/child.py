@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -35,11 +36,11 @@ def run_job(job_id: str, settings: Settings) -> bool:
     with (folder / "log").open("ab") as lock:
         # A hub that is killed while it starts a job starts it again: the second process waits for the first.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _run(job_id, settings, folder)
+        with closing(Database(settings.database)) as database:
+            return _run(job_id, settings, folder, database)
 
 
-def _run(job_id: str, settings: Settings, folder: Path) -> bool:
-    database = Database(settings.database)
+def _run(job_id: str, settings: Settings, folder: Path, database: Database) -> bool:
     with database.session() as session:
         job = session.get_one(Job, job_id)
     if job.state in {"succeeded", "failed"}:

@@ -11,13 +11,15 @@ from shoal_hub.jobs.work import JobWork
 
 KINDS: Final = {
     "compress": "shoal_hub.registry.compress",
+    "compression": "shoal_hub.compression.make",
+    "compression-choose": "shoal_hub.compression.choose",
     "delta": "shoal_hub.transfer.make_delta",
     "evaluate": "shoal_hub.automation.evaluate",
     "federated": "shoal_hub.federation.run",
     "train": "shoal_hub.automation.train",
 }
-WAITING_KINDS: Final = frozenset({"federated"})
-"""Jobs that mostly wait for devices: they start at once, whatever else runs."""
+WAITING_KINDS: Final = frozenset({"compression-choose", "federated"})
+"""Jobs that mostly wait for devices, or take a moment: they start at once, whatever else runs."""
 
 
 def code_of(kind: str) -> Callable[[JobWork], BaseModel]:

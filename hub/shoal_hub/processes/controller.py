@@ -14,9 +14,11 @@ from shoal_hub.audit.anchor import AnchorFile, AuditSigner
 from shoal_hub.audit.webhook import Webhook
 from shoal_hub.automation.chore import Automation
 from shoal_hub.batches.prune import AnswerPruner
+from shoal_hub.benchmarks.chore import BenchmarkOffers
 from shoal_hub.broker.cut_off import CutOff
 from shoal_hub.broker.retained import clear_retained
 from shoal_hub.captures.kept import CapturePruner
+from shoal_hub.compression.follow import CompressionRuns
 from shoal_hub.context import HubContext
 from shoal_hub.controller.election import Election
 from shoal_hub.controller.loop import Chore, Controller
@@ -90,6 +92,8 @@ def build_controller(
             Automation(hub, settings.automation_every_s),
             *build_alerts(settings, database, addresses),
             CapturePruner(database, artifacts, timedelta(seconds=settings.captures_retention_s)),
+            BenchmarkOffers(database),
+            CompressionRuns(database),
             AnswerPruner(database, artifacts, timedelta(seconds=settings.batch_answers_retention_s)),
         ),
         tick_s=settings.tick_s,

@@ -1,6 +1,7 @@
 """The ingest process, composed: who does what with each kind of message."""
 
 from shoal_contract.batch_jobs import BatchResult
+from shoal_contract.benchmarks import BenchmarkResult
 from shoal_contract.telemetry import (
     BlobOffer,
     DeploymentEvent,
@@ -12,6 +13,7 @@ from shoal_contract.telemetry import (
 )
 from shoal_hub.addresses import Addresses
 from shoal_hub.batches.collect import batch_purpose, take_batch_result
+from shoal_hub.benchmarks.collect import take_benchmark_result
 from shoal_hub.captures.intake import CaptureIntake
 from shoal_hub.database import Database
 from shoal_hub.devices.wrapped_keys import take_encryption_key
@@ -51,6 +53,7 @@ def build_ingest(settings: Settings, database: Database, addresses: Addresses) -
     handlers.on(BlobOffer, uploads.offer)
     handlers.on(RoundResult, take_result)
     handlers.on(BatchResult, take_batch_result)
+    handlers.on(BenchmarkResult, take_benchmark_result)
     handlers.on_many(Window, take_windows)
     handlers.on(ShadowWindow, take_shadow_window)
     handlers.on(EncryptionKeyReplaced, take_encryption_key)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlmodel import Session
 
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.encryption import EncryptedFile, encrypted_size
 from shoal_contract.ids import sha256_hex
 from shoal_contract.limits import MAX_MANIFEST_BYTES

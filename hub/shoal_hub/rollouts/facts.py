@@ -8,7 +8,8 @@ from sqlalchemy import String, and_, bindparam, or_
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import ModelReport, SectionReport, SlotReport
 from shoal_hub.bulk import Query
 from shoal_hub.database import as_texts, is_among, is_one_of

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.errors import ContractError
 from shoal_hub.audit.actor import CONTROLLER
 from shoal_hub.audit.record import record

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlmodel import Session, col, select
 
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.limits import MAX_ARTIFACT_BYTES
 from shoal_hub.context import HubContext
 from shoal_hub.database import announce, utc_now

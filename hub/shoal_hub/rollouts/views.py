@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem, SectionReport, SlotReport
 from shoal_hub.registry.costs import Costs
 from shoal_hub.rollouts.request import FailureCause, RolloutPlan

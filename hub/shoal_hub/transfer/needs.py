@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select, update
 from shoal_contract.desired import DesiredModel
 from shoal_contract.telemetry import MissingArtifact
 from shoal_hub.database import Database, announce
-from shoal_hub.devices.compose import FEDERATED, MODELS, TRIALS, compose
+from shoal_hub.devices.compose import BENCHMARKS, FEDERATED, MODELS, TRIALS, compose
 from shoal_hub.devices.intents import intents_of
 from shoal_hub.devices.tables import DesiredRow, Device
 from shoal_hub.registry.encrypt import travels_as
@@ -44,6 +44,8 @@ def needs_of(session: Session, device_id: str, now: datetime) -> set[str]:
     needs |= deltas_to(session, needs)
     for one in composition.federated.values():
         needs |= {one.trainer.sha256, one.weights.sha256}
+    for body in composition.benchmarks.values():
+        needs |= {body.samples_sha256, *(one.sha256 for one in body.candidates)}
     return needs
 
 
@@ -82,5 +84,5 @@ def _has_settled(session: Session, user: str) -> bool:
         return True
     is_behind = (device.reported_epoch, device.reported_generation) < (desired.epoch, desired.generation)
     sections = (device.reported or {}).get("sections", {})
-    states = [one["state"] for key, one in sections.items() if key.startswith((MODELS, FEDERATED, TRIALS))]
+    states = [one["state"] for key, one in sections.items() if key.startswith((MODELS, FEDERATED, TRIALS, BENCHMARKS))]
     return not is_behind and all(state in _SETTLED for state in states)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_hub.context import HubContext
 from shoal_hub.database import announce
 from shoal_hub.devices.intents import drop_intents_of

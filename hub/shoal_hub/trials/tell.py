@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
-from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredTrial
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel, DesiredTrial
 from shoal_hub.database import Database
 from shoal_hub.devices.compose import TRIALS
 from shoal_hub.devices.intents import replace_intents

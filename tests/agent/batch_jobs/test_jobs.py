@@ -18,7 +18,7 @@ from shoal_agent.batch_jobs import BatchJobs
 from shoal_agent.batch_jobs import jobs as jobs_module
 from shoal_agent.batch_jobs.child import Interrupted, Summary, rows_so_far, run_child
 from shoal_agent.errors import DiskError
-from shoal_agent.settings import BatchJobSettings
+from shoal_agent.idle_settings import BatchJobSettings
 from shoal_agent.uploads import Elsewhere
 from shoal_contract.ack import BlobAnswer
 from shoal_contract.batch_jobs import BatchResult, DesiredBatch

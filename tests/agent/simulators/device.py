@@ -20,7 +20,8 @@ from shoal_agent.serving import ModelServer
 from shoal_agent.settings import FetchSettings
 from shoal_agent.slots import SlotFile
 from shoal_agent.updater import Profile, Updater
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.manifest import Variant, VersionManifest
 from shoal_contract.telemetry import DeploymentEvent
 

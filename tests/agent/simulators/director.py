@@ -5,7 +5,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredState
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel, DesiredState
 from shoal_contract.envelope import DESIRED_STATE_TYPE, sign
 from shoal_contract.ids import sha256_hex
 from shoal_contract.manifest import VersionManifest

@@ -11,7 +11,7 @@ from shoal_agent.blobs import BlobStore
 from shoal_agent.errors import AgentError, ArtifactError, HubError, HubUnreachableError
 from shoal_agent.standalone.catalogue import Catalogue
 from shoal_agent.standalone.refs import ModelRef
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.ids import sha256_hex
 
 ONNX = tiny.path_of(tiny.onnx_variant()).read_bytes()

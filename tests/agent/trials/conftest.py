@@ -16,7 +16,8 @@ from shoal_agent.endpoint import Address, Listener
 from shoal_agent.engines import Array, Engine, EngineError, EngineSetup
 from shoal_agent.serving import Inference, ModelServer, create_router
 from shoal_agent.trials import Arms, Shadow
-from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredTrial
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel, DesiredTrial
 from shoal_contract.manifest import TensorSpec
 
 START = datetime(2026, 11, 1, tzinfo=timezone.utc)

@@ -23,7 +23,7 @@ from shoal_agent.tls import hub_context
 from shoal_agent.tuf.ca_bundle import CaBundle
 from shoal_agent.tuf.refresher import Refresher, UnlistedError
 from shoal_contract import topics
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.trust import MAX_CA_BUNDLE_BYTES
 
 pytestmark = pytest.mark.anyio

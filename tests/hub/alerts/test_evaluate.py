@@ -9,7 +9,8 @@ from sqlmodel import Session, select
 from tests.hub.alerts.conftest import SLOW, URL, Alerts
 from tests.simulators.rows import add_version
 
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_hub.alerts.minutes import MinuteTallies
 from shoal_hub.alerts.tables import AlertRow
 from shoal_hub.alerts.tallies import WindowTallies

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from tests.hub.audit.alert_drivers import ALERTS
 from tests.hub.audit.assigned_drivers import ASSIGNED
 from tests.hub.audit.automation_drivers import AUTOMATION
+from tests.hub.audit.compression_drivers import COMPRESSION
 from tests.hub.audit.site import TARGET, Site
 from tests.hub.devices.requests_of import (
     ask,
@@ -334,6 +335,7 @@ DRIVEN: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, st
     ("DELETE", "/api/v1/sites/{name}/handover"): (_hand_over("DELETE"), "sites.end_handover", "sites/warehouse"),
     **ALERTS,
     **ASSIGNED,
+    **COMPRESSION,
     **AUTOMATION,
     ("PATCH", "/api/v1/models/{name}"): (
         _send("PATCH", "/models/colours", description="new"),

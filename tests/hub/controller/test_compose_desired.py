@@ -8,7 +8,8 @@ import pytest
 from sqlmodel import Session, select
 from tests.simulators.rows import NOON, add_device
 
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_hub.controller import compose_desired
 from shoal_hub.controller.compose_desired import DesiredComposer
 from shoal_hub.controller.election import FencedError

@@ -10,7 +10,8 @@ from tests.simulators.broker import running_broker
 from tests.simulators.device import SimulatedDevice
 from tests.simulators.hub_threads import Hub, running_hub
 
-from shoal_contract.desired import ArtifactRef, DesiredRound
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredRound
 from shoal_contract.ids import sha256_hex
 from shoal_contract.limits import CHUNK_SIZES_BYTES
 from shoal_contract.telemetry import BlobOffer

@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlmodel import Session
 from tests.simulators.rows import NOON, add_device
 
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.compositions import Cascade, DesiredComposition, Stage
-from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredState
+from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredState
 from shoal_contract.envelope import DESIRED_STATE_TYPE, verify
 from shoal_contract.wire import parse_message
 from shoal_hub.database import Database

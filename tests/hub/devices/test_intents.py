@@ -8,7 +8,8 @@ import pytest
 from sqlmodel import Session, col, select
 from tests.simulators.rows import NOON, add_device
 
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_hub.audit.requests import _request, watch_request
 from shoal_hub.database import Database
 from shoal_hub.devices.desired_tables import StaleDesired

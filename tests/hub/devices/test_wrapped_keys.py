@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from sqlmodel import Session, col, delete, select
 from tests.simulators.rows import NOON, add_device, add_version
 
-from shoal_contract.desired import ArtifactRef, DesiredModel, DesiredState, DesiredTrial
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel, DesiredState, DesiredTrial
 from shoal_contract.encryption import KeyUse, WrappedKey, key_sha256, unwrap_key
 from shoal_contract.errors import EncryptionError
 from shoal_contract.telemetry import EncryptionKeyReplaced

@@ -9,7 +9,8 @@ from sqlmodel import Session, select
 from tests.hub.registry.bundles import post_bundle, write_bundle
 from tests.simulators.rows import NOON, add_version
 
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.encryption import decrypt_file
 from shoal_hub.context import HubContext
 from shoal_hub.errors import ConflictError

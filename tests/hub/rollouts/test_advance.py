@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.simulators.rows import NOON, section
 
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.reported import Problem, SlotReport
 from shoal_hub.rollouts.advance import advance
 from shoal_hub.rollouts.known import Known

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.simulators.rows import NOON
 
-from shoal_contract.desired import ArtifactRef
+from shoal_contract.artifact_ref import ArtifactRef
 from shoal_contract.reported import Problem, SectionReport, SlotReport
 from shoal_hub.rollouts.observe import observe, relapse
 from shoal_hub.rollouts.views import Attempt, DeviceFacts, RolloutView

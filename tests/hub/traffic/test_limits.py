@@ -9,7 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from tests.simulators.rows import NOON, add_device
 
-from shoal_contract.desired import ArtifactRef, DesiredConfig, DesiredModel, DesiredState
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredConfig, DesiredModel, DesiredState
 from shoal_hub.context import HubContext
 from shoal_hub.database import utc_now
 from shoal_hub.devices.desired import refresh_desired, stale_devices

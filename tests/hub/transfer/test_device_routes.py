@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from tests.hub.devices.requests_of import Key, enrolled, fingerprint, new_key
 
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.device_request import ArtifactRequest, authorization_of
 from shoal_contract.ids import new_device_id, sha256_hex
 from shoal_contract.limits import MAX_RANGE_BYTES

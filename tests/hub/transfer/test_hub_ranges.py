@@ -15,7 +15,8 @@ from shoal_agent.hub_ranges import HubRanges
 from shoal_agent.identity import load_identity
 from shoal_agent.pairs import Pairs
 from shoal_client import ShoalClient
-from shoal_contract.desired import ArtifactRef, DesiredModel
+from shoal_contract.artifact_ref import ArtifactRef
+from shoal_contract.desired import DesiredModel
 from shoal_contract.ids import sha256_hex
 from shoal_contract.ledger import Traffic
 from shoal_contract.transfer import parse_transfer_manifest

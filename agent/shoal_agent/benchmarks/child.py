@@ -1,0 +1,179 @@
+"""The process that measures one candidate: `python -m shoal_agent.benchmarks.child JOB.json`, with limits.
+
+A file that crashes its runtime, or asks for an instruction that the processor does not have, ends this process alone.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import threading
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from shoal_agent.batch.pace import AgentLoad, Pace
+from shoal_agent.benchmarks.errors import BenchmarkError
+from shoal_agent.benchmarks.job import Measured, MeasuringJob
+from shoal_agent.benchmarks.measure import Stopwatch, answers_of, time_runs
+from shoal_agent.benchmarks.samples import BenchmarkSamples, read_samples
+from shoal_agent.durable import replace_file
+from shoal_agent.engines import Engine, EngineError, EngineSetup
+from shoal_agent.engines.cost import release_free_memory
+from shoal_agent.engines.runtime_check import version_of
+from shoal_agent.engines.runtime_trial import try_runtime
+from shoal_agent.errors import AgentError
+from shoal_agent.hardware import module_of
+from shoal_agent.local_endpoint import ask, endpoint_of
+from shoal_agent.telemetry import resident_bytes
+from shoal_contract.formats import RUNTIME_LIMITS, FormatError, check_device_file
+
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_LOOK_S: Final = 0.5
+_FORMATS: Final = {"onnxruntime": "onnx", "litert": "tflite"}
+
+
+def measure(job: MeasuringJob, cores: tuple[int, ...]) -> Measured:
+    """Measure a candidate.
+
+    Raises:
+        BenchmarkError: Samples or file are none that can be measured here.
+        EngineError: The file does not load or does not run.
+    """
+    wanted = job.wanted
+    samples = read_samples(job.samples, wanted.inputs, job.max_sample_bytes)
+    module = _runtime_of(job)
+    try_runtime(module)  # what the runtime itself takes is no part of the model's memory
+    pace = _pace(job)
+    pace.rest(lambda _reason: None)
+    watch = Stopwatch(pace, wanted.max_seconds)
+    release_free_memory()
+    before_bytes, began_s = resident_bytes(), watch.clock_s()
+    engine = _open(job, module)
+    load_ms = (watch.clock_s() - began_s) * 1000
+    try:
+        engine.infer(samples.request(0, 1, is_batched=wanted.inputs[0].shape[:1] == (-1,)))
+        release_free_memory()
+        memory_bytes = max(0, resident_bytes() - before_bytes)
+        classes = answers_of(engine, wanted, samples, watch)
+        latency_ms, disturbed = time_runs(engine, wanted, samples, watch)
+    finally:
+        engine.close()
+    return Measured(
+        latency_ms=latency_ms,
+        load_ms=load_ms,
+        memory_bytes=memory_bytes,
+        samples=len(classes),
+        agreed=_agreed(job, classes),
+        right=_right(classes, samples),
+        disturbed=disturbed,
+        cores=cores,
+        runtime_version=version_of(module)[:64],
+    )
+
+
+def _runtime_of(job: MeasuringJob) -> str:
+    candidate, doing = job.candidate, f"loading {job.candidate.name}"
+    module = module_of(candidate.runtime)
+    if module is None:
+        raise BenchmarkError(f"{doing}: the runtime {candidate.runtime} is not installed here", "install its extra")
+    try:
+        check_device_file(job.file.read_bytes(), _FORMATS[candidate.runtime], RUNTIME_LIMITS)  # type: ignore[arg-type]
+    except (FormatError, OSError) as error:
+        raise BenchmarkError(f"{doing}: {error}") from error
+    return module
+
+
+def _open(job: MeasuringJob, module: str) -> Engine:
+    setup = EngineSetup(module, threads=job.wanted.threads)
+    if job.candidate.runtime == "litert":
+        from shoal_agent.engines.litert_engine import LiteRtEngine
+
+        return LiteRtEngine(job.file, job.wanted.inputs, job.wanted.outputs, setup)
+    from shoal_agent.engines.onnx_engine import OnnxEngine
+    from shoal_agent.engines.onnx_options import OnnxOptions
+
+    return OnnxEngine(job.file, job.wanted.inputs, job.wanted.outputs, OnnxOptions(setup))
+
+
+def _pace(job: MeasuringJob) -> Pace:
+    """Return what lets the process work while the agent has little to do."""
+    load = None
+    if job.wanted.max_load is not None:
+        load = AgentLoad(lambda: ask(endpoint_of(job.data), "GET", "/v2/models/stats"))
+    return Pace(
+        stop=threading.Event(),
+        local_now=lambda: datetime.now(timezone.utc),
+        load=load,
+        max_load=job.wanted.max_load or 0.0,
+        check_s=_LOOK_S,
+    )
+
+
+def _agreed(job: MeasuringJob, classes: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> int:
+    """Return for how many samples the first candidate has the same class; the first leaves its own for the others."""
+    if job.is_first:
+        with job.reference.open("wb") as file:
+            np.save(file, classes)
+        return len(classes)
+    if not job.reference.exists():  # the first could not be run
+        return 0
+    with job.reference.open("rb") as file:
+        first = np.load(file, allow_pickle=False)
+    most = min(len(first), len(classes))
+    return int((first[:most] == classes[:most]).sum())
+
+
+def _right(classes: "np.ndarray[tuple[int], np.dtype[np.int64]]", samples: BenchmarkSamples) -> int | None:
+    return None if samples.labels is None else int((classes == samples.labels[: len(classes)]).sum())
+
+
+def pin(threads: int) -> tuple[int, ...]:
+    """Have this process run on as many cores as it has threads, the last ones: the first has the interrupts."""
+    if not hasattr(os, "sched_setaffinity"):
+        return ()
+    chosen = sorted(os.sched_getaffinity(0))[-threads:]
+    os.sched_setaffinity(0, chosen)
+    return tuple(chosen)
+
+
+def _limit(job: MeasuringJob) -> None:
+    """Bound this process before anything from the network is read."""
+    os.nice(job.nice)
+    # A run that never ends: the work is bounded by the watch, this bounds what does not look at it.
+    _bound(resource.RLIMIT_CPU, int(3 * job.wanted.max_seconds * job.wanted.threads) + 60)
+    _bound(resource.RLIMIT_AS, job.max_memory_bytes)
+    _bound(resource.RLIMIT_CORE, 0)
+
+
+def _bound(kind: int, most: int) -> None:
+    """Set a limit; where the system's own is lower, that one holds."""
+    hard = resource.getrlimit(kind)[1]
+    bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (bound, bound))
+
+
+def main(job_path: Path) -> None:
+    """Measure as the job file says and write the result file."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # an orphan would disturb the next one
+    job = MeasuringJob.model_validate_json(job_path.read_bytes())
+    _limit(job)
+    try:
+        measured = measure(job, pin(job.wanted.threads))
+    except (BenchmarkError, EngineError) as error:
+        measured = Measured(error=str(error)[:1000], remedy=error.remedy)
+    except AgentError as error:
+        measured = Measured(error=f"measuring {job.candidate.name}: {error}"[:1000], remedy=error.remedy)
+    except MemoryError:
+        measured = Measured(
+            error=f"measuring {job.candidate.name}: it takes more than {job.max_memory_bytes >> 20} MiB",
+            remedy="measure on a larger device, or a smaller file",
+        )
+    replace_file(job.result, measured.model_dump_json().encode())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

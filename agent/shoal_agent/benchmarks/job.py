@@ -1,0 +1,47 @@
+"""What the daemon and the process that measures one candidate say to each other: a JSON file in, one out."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from shoal_contract.benchmarks import BenchmarkCandidate, DesiredBenchmark, LatencySpread
+from shoal_contract.wire import Count
+
+
+class MeasuringJob(BaseModel):
+    """What the process shall do. Paths are the daemon's own, never from the network."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data: Path
+    """The agent's folder, by which it is asked how busy it is."""
+    wanted: DesiredBenchmark
+    candidate: BenchmarkCandidate
+    file: Path
+    samples: Path
+    reference: Path
+    """The classes that the first candidate chooses, `.npy`: written by the first, read by the others."""
+    is_first: bool
+    result: Path
+    max_memory_bytes: int
+    max_sample_bytes: int
+    nice: int
+
+
+class Measured(BaseModel):
+    """What the process has measured."""
+
+    model_config = ConfigDict(frozen=True)
+
+    latency_ms: LatencySpread | None = None
+    load_ms: float = 0.0
+    memory_bytes: Count = 0
+    samples: Count = 0
+    agreed: Count = 0
+    right: Count | None = None
+    disturbed: Count = 0
+    cores: tuple[int, ...] = ()
+    runtime_version: str = ""
+    error: str = ""
+    """Why it was not measured; empty when it was."""
+    remedy: str = ""

@@ -1,0 +1,97 @@
+"""How well latency is predicted for recipes that were not measured, this machine standing for the device.
+
+Networks of four kinds, in four widths (structured pruning) and three precisions: twelve recipes. Each recipe is left
+out in turn, for all networks: what is learnt from the others predicts it. Beside it, on the same measurements, a line
+through MACs, one for each precision, which is what counting operations comes to. Measurements of nn-Meter's kind can
+not be had for this machine: its predictors are of four phones and come as fixed files.
+
+Run it as `python benchmarks/latency_predictor.py`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / name) for name in ("benchmarks", "contract", "numerics", "compression")]
+
+import numpy as np  # noqa: E402 - the paths above come first
+from compression_parts import latency_nets as nets  # noqa: E402
+
+from shoal_compression.operations import contents  # noqa: E402
+from shoal_compression.predictor.operators import FileProfile, profile  # noqa: E402
+from shoal_compression.predictor.predictor import LatencyPredictor  # noqa: E402
+
+GOAL = 0.20
+"""Of the measured latency."""
+
+
+def measure(runs: int) -> tuple[list[FileProfile], list[int]]:
+    """Return the profile of each network in each recipe, and its MACs."""
+    files, macs = [], []
+    for kind in nets.SHAPES:
+        samples = nets.samples_of(kind)
+        for width in nets.WIDTHS:
+            network = nets.build(kind, width)
+            counted = contents(network, samples).macs or 0
+            for precision in nets.PRECISIONS:
+                made = nets.in_precision(network, samples, precision)
+                files.append(profile(made, samples, f"{kind} {width:g} {precision}", runs))
+                macs.append(counted)
+    return files, macs
+
+
+def recipe_of(file: FileProfile) -> str:
+    """Return the recipe of a file: its width and precision."""
+    return file.name.split(" ", 1)[1]
+
+
+def errors_of_macs(files: Sequence[FileProfile], macs: Sequence[int]) -> list[float]:
+    """Return the relative errors of a line through MACs, by precision, for recipes that are left out in turn."""
+    found = []
+    for place, file in enumerate(files):
+        precision = file.name.split()[-1]
+        rest = [
+            at
+            for at, one in enumerate(files)
+            if one.name.split()[-1] == precision and recipe_of(one) != recipe_of(file)
+        ]
+        features = np.array([[1.0, macs[at]] for at in rest])
+        latencies = np.array([files[at].latency_ms for at in rest])
+        line = np.linalg.lstsq(features / latencies[:, None], np.ones(len(rest)), rcond=None)[0]
+        found.append(abs(float(line @ [1.0, macs[place]]) / file.latency_ms - 1))
+    return found
+
+
+def tell(name: str, ours: float, peer: float, n: int, *, goal: float | None) -> None:
+    """Print one line of results."""
+    line = {
+        "name": name,
+        "unit": "share of the measured latency",
+        "ours": round(ours, 4),
+        "peer": round(peer, 4),
+        "peer_name": "a line through MACs",
+        "ratio": round(peer / max(ours, 1e-9), 2),
+        "n": n,
+        "goal": None if goal is None else f"at most {goal:g}",
+        "holds": None if goal is None else ours <= goal,
+    }
+    print(json.dumps(line), flush=True)
+
+
+def main() -> None:
+    """Measure, leave recipes out in turn, and tell median and worst error."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=60, help="timed runs of each file")
+    files, macs = measure(parser.parse_args().runs)
+    ours = LatencyPredictor.fit("this machine", files, recipe_of).error
+    peer = errors_of_macs(files, macs)
+    tell("latency_predictor_median_error", ours.median, median(peer), ours.files, goal=GOAL)
+    tell("latency_predictor_worst_error", ours.worst, max(peer), ours.files, goal=GOAL)
+
+
+if __name__ == "__main__":
+    main()

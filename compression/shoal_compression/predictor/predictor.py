@@ -1,0 +1,150 @@
+"""Predicts latency: the times of operators by regressions for each kind, and a factor for the whole file.
+
+The error that is stated is found by leaving out one file after the other: fitted on the rest, its latency is predicted.
+"""
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal_compression.errors import DataError
+from shoal_compression.predictor.operators import FileProfile, Operator
+from shoal_compression.predictor.regression import fit_times
+from shoal_compression.values import Record
+
+MIN_OPERATORS: Final = 8
+"""Of a kind, that have a regression of their own; fewer are predicted by the one of all kinds."""
+MIN_FILES: Final = 3
+_LEAST_US: Final = 0.5
+"""What the profiler can tell; it counts whole microseconds."""
+_ALL: Final = ""
+
+
+class Prediction(Record):
+    """What a file is predicted to take on a device class."""
+
+    latency_ms: float
+    low_ms: float
+    """Less by the worst error of the files that were left out in turn."""
+    high_ms: float
+    unknown: tuple[str, ...] = ()
+    """Kinds of operators that were not profiled there; they are predicted by those of all kinds."""
+
+
+class StatedError(Record):
+    """Of files that were left out in turn, as a share of the measured latency."""
+
+    median: float
+    worst: float
+    files: int
+
+
+class LatencyPredictor(Record):
+    """What is known of one device class."""
+
+    device_class: str
+    coefficients: dict[str, tuple[float, ...]]
+    """By kind and datatype of an operator."""
+    factor: float
+    """Of the sum of operators, that a whole run takes."""
+    overhead_ms: float
+    error: StatedError
+
+    @classmethod
+    def fit(
+        cls, device_class: str, files: Sequence[FileProfile], group_of: Callable[[FileProfile], str] | None = None
+    ) -> Self:
+        """Learn from files that were profiled on a device of the class.
+
+        Args:
+            device_class: Its name.
+            files: At least `MIN_FILES`.
+            group_of: What is left out together when the error is found, such as a recipe; None: each file by itself.
+
+        Raises:
+            DataError: There are too few files.
+        """
+        groups = [(group_of or _name_of)(one) for one in files]
+        if len(set(groups)) < MIN_FILES:
+            found = f"{len(set(groups))} found, expected at least {MIN_FILES}"
+            raise DataError(f"fitting the latency of {device_class}: profiles of {found}; profile more files there")
+        errors = []
+        for left_out in sorted(set(groups)):
+            kept = [one for one, group in zip(files, groups, strict=True) if group != left_out]
+            rest = _fitted(kept)
+            errors += [
+                abs(_latency_ms(rest, one.operators) / one.latency_ms - 1)
+                for one, group in zip(files, groups, strict=True)
+                if group == left_out
+            ]
+        coefficients, factor, overhead_ms = _fitted(files)
+        error = StatedError(median=median(errors), worst=max(errors), files=len(errors))
+        return cls(
+            device_class=device_class, coefficients=coefficients, factor=factor, overhead_ms=overhead_ms, error=error
+        )
+
+    def predict(self, operators: Sequence[Operator]) -> Prediction:
+        """Return what a file with these operators takes on a device of the class."""
+        latency_ms = _latency_ms((self.coefficients, self.factor, self.overhead_ms), operators)
+        unknown = sorted({_key(one) for one in operators} - self.coefficients.keys())
+        return Prediction(
+            latency_ms=latency_ms,
+            low_ms=latency_ms / (1 + self.error.worst),
+            high_ms=latency_ms * (1 + self.error.worst),
+            unknown=tuple(unknown),
+        )
+
+
+Fitted = tuple[dict[str, tuple[float, ...]], float, float]
+
+
+def _fitted(files: Sequence[FileProfile]) -> Fitted:
+    """Return coefficients by kind, the factor of a whole run, and its overhead in ms."""
+    operators = [one for file in files for one in file.operators]
+    told = np.array([time for file in files for time in file.times_us])
+    times = np.maximum(told - _profiler_us(files), _LEAST_US)
+    kinds = [_key(one) for one in operators]
+    features = np.array([_features(one) for one in operators])
+    coefficients = {_ALL: _as_tuple(fit_times(features, times))}
+    for kind in sorted(set(kinds)):
+        mine = np.array([one == kind for one in kinds])
+        if mine.sum() >= MIN_OPERATORS:
+            coefficients[kind] = _as_tuple(fit_times(features[mine], times[mine]))
+    sums = np.array([[_sum_ms(coefficients, file.operators), 1.0] for file in files])
+    factor, overhead_ms = fit_times(sums, np.array([file.latency_ms for file in files]))
+    return coefficients, float(factor), float(overhead_ms)
+
+
+def _profiler_us(files: Sequence[FileProfile]) -> float:
+    """Return what the profiler adds to each operator: by how much their sum is longer than a run without it."""
+    return max(0.0, median((sum(file.times_us) - 1000 * file.latency_ms) / len(file.operators) for file in files))
+
+
+def _latency_ms(fitted: Fitted, operators: Sequence[Operator]) -> float:
+    coefficients, factor, overhead_ms = fitted
+    return factor * _sum_ms(coefficients, operators) + overhead_ms
+
+
+def _sum_ms(coefficients: dict[str, tuple[float, ...]], operators: Sequence[Operator]) -> float:
+    found = (np.dot(coefficients.get(_key(one), coefficients[_ALL]), _features(one)) for one in operators)
+    return float(sum(found)) / 1000
+
+
+def _key(operator: Operator) -> str:
+    return f"{operator.kind} {operator.datatype}"
+
+
+def _features(operator: Operator) -> npt.NDArray[np.float64]:
+    moved = (operator.input_bytes, operator.output_bytes)
+    return np.array([1.0, operator.macs, *moved, operator.output_elements], np.float64)
+
+
+def _as_tuple(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(map(float, values))
+
+
+def _name_of(file: FileProfile) -> str:
+    return file.name

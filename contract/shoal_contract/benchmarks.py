@@ -1,0 +1,156 @@
+"""Benchmarks that the hub hands out: files of models are run on a device while it is idle, beside what it serves.
+
+Section `benchmarks/<name>` of the desired state. What a file is worth is a property of the device: the same int8 model
+is slower, or less accurate, on one processor than on another.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from shoal_contract.ids import Name, Sha256
+from shoal_contract.limits import MAX_HTTPS_ARTIFACT_BYTES
+from shoal_contract.manifest import TensorSpec
+from shoal_contract.reported import Problem, Runtime
+from shoal_contract.wire import Count, UtcTime, WireValue
+
+MAX_BENCHMARKS: Final = 4
+"""That a device is asked for at a time."""
+MAX_CANDIDATES: Final = 16
+"""Of one benchmark."""
+MAX_RUNS: Final = 10_000
+MAX_MILLISECONDS: Final = 1e7
+LABELS: Final = "labels"
+"""Name of the samples' classes in the file of samples, (n,) int64; the inputs are `inputs/<name>`, (n, …)."""
+INPUT_PREFIX: Final = "inputs/"
+BenchmarkOutcome = Literal["done", "failed", "expired"]
+_Milliseconds = Annotated[float, Field(ge=0, le=MAX_MILLISECONDS)]
+
+
+class BenchmarkCandidate(WireValue):
+    """One file to measure."""
+
+    name: Name
+    runtime: Runtime
+    sha256: Sha256
+    size_bytes: int = Field(ge=1, le=MAX_HTTPS_ARTIFACT_BYTES)
+
+
+class DesiredBenchmark(WireValue):
+    """Section `benchmarks/<name>`. The first candidate is what the others' answers are compared with."""
+
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1, max_length=16)
+    candidates: tuple[BenchmarkCandidate, ...] = Field(min_length=1, max_length=MAX_CANDIDATES)
+    samples_sha256: Sha256
+    """Of a safetensors file: arrays `inputs/<name>` (n, …) as requests hold them, and `labels` where they are known."""
+    samples_bytes: int = Field(ge=1, le=MAX_HTTPS_ARTIFACT_BYTES)
+    runs: int = Field(default=50, ge=3, le=MAX_RUNS)
+    """Timed runs of one sample."""
+    warm_up_runs: int = Field(default=5, ge=0, le=1000)
+    """Before them, untimed."""
+    threads: int = Field(default=1, ge=1, le=64)
+    """Each on a core of its own, to which the process is pinned."""
+    max_load: float | None = Field(default=0.1, ge=0, le=64)
+    """Share of the time that the agent may spend on requests before the benchmark rests; None: it never does."""
+    max_seconds: float = Field(default=300.0, gt=0, le=86_400)
+    """That the process of one candidate may take, rests aside."""
+    deadline_at: UtcTime
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        if len({one.name for one in self.candidates}) != len(self.candidates):
+            msg = "two candidates have one name"
+            raise ValueError(msg)
+        return self
+
+
+class LatencySpread(WireValue):
+    """Times of a run of one sample, milliseconds: quartiles, and the 95th percentile."""
+
+    p25: _Milliseconds
+    p50: _Milliseconds
+    p75: _Milliseconds
+    p95: _Milliseconds
+    runs: int = Field(ge=1, le=MAX_RUNS)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if any(lower > upper for lower, upper in pairwise((self.p25, self.p50, self.p75, self.p95))):
+            msg = f"{self.p25}, {self.p50}, {self.p75}, {self.p95} found, percentiles in rising order expected"
+            raise ValueError(msg)
+        return self
+
+
+class CandidateMeasured(WireValue):
+    """What a device has measured of one candidate."""
+
+    name: Name
+    sha256: Sha256
+    latency_ms: LatencySpread | None = None
+    """None: it could not be run, see `problem`."""
+    load_ms: _Milliseconds = 0.0
+    """Until the file was loaded."""
+    memory_bytes: Count = 0
+    """What the process had grown by when the file had been loaded and run."""
+    samples: Count = 0
+    """That it answered."""
+    agreed: Count = 0
+    """Of those, how many had the class that the first candidate gives."""
+    right: Count | None = None
+    """And how many had their label's; None: the samples have none."""
+    disturbed: Count = 0
+    """Runs that were thrown away, as the agent had requests to answer meanwhile."""
+    hottest_c: float | None = Field(default=None, ge=-100, le=300)
+    """Of the processor's hottest part, after the runs."""
+    is_throttled: bool = False
+    """Whether the board slowed itself down, before or after."""
+    problem: Problem | None = None
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        if max(self.agreed, self.right or 0) > self.samples:
+            msg = f"{self.agreed} agreed and {self.right} right found of {self.samples} samples"
+            raise ValueError(msg)
+        if (self.latency_ms is None) == (self.problem is None):
+            msg = "a candidate is either measured or has a problem"
+            raise ValueError(msg)
+        return self
+
+
+class BenchmarkResult(WireValue):
+    """How a benchmark ended on a device."""
+
+    kind: Literal["benchmark_result"] = "benchmark_result"
+    benchmark: Name
+    outcome: BenchmarkOutcome
+    measured: tuple[CandidateMeasured, ...] = Field(default=(), max_length=MAX_CANDIDATES)
+    """In the order in which they were asked for; one that fails costs the others nothing."""
+    runtimes: dict[Runtime, Annotated[str, Field(max_length=64)]] = Field(default_factory=dict, max_length=4)
+    """Versions of the runtimes that were used."""
+    cores: tuple[Count, ...] = Field(default=(), max_length=64)
+    """To which the process was pinned; none where the system does not pin."""
+    duration_s: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+    problem: Problem | None = None
+
+
+def misfit(result: BenchmarkResult, files: Mapping[str, str], samples: int) -> str:
+    """Return why a result is none of a benchmark's, or nothing if it is.
+
+    Args:
+        result: As a device sent it.
+        files: Hashes of the candidates that were asked for, by name.
+        samples: How many were sent.
+    """
+    names = [one.name for one in result.measured]
+    if len(set(names)) != len(names):
+        return "a candidate is told of twice"
+    for one in result.measured:
+        if files.get(one.name) != one.sha256:
+            return f"{one.name} with the hash {one.sha256[:12]} was not asked for"
+        if one.samples > samples:
+            return f"{one.name} answered {one.samples} samples, {samples} were sent"
+    return "" if result.outcome != "done" or len(names) == len(files) else "it is done without all candidates"

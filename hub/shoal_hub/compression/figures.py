@@ -1,0 +1,158 @@
+"""Brings together what devices of a target class have measured. Pure.
+
+The worst board of a class counts: the same file is served by all of them. Of devices of one board it is the median.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from pydantic import BaseModel, ConfigDict
+
+from shoal_compression.measures import Measures
+from shoal_compression.search.candidates import (
+    OBJECTIVES,
+    SOURCE,
+    Candidate,
+    Constraints,
+    Objective,
+    choose,
+    pareto_front,
+)
+from shoal_contract.benchmarks import BenchmarkResult, CandidateMeasured
+
+
+class MadeFile(BaseModel):
+    """A file that could be chosen, with the figures of the machine that made it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    recipe_sha256: str
+    runtime: str
+    here: Measures
+    drop_points: float | None
+
+
+class Choice(BaseModel):
+    """What was chosen for a target class, and among what."""
+
+    model_config = ConfigDict(frozen=True)
+
+    target_class: str
+    target: str | None = None
+    """Under which it is registered; None: nothing is chosen."""
+    chosen: str | None = None
+    basis: str
+    """`devices`, or `here`: no device of the class has measured, figures are the hub's machine's."""
+    devices: dict[str, int] = {}
+    """How many have measured, by board or processor."""
+    candidates: tuple[Candidate, ...] = ()
+    front: tuple[str, ...] = ()
+    left_out: dict[str, str] = {}
+    """Why, by candidate."""
+    reason: str = ""
+    """Why nothing is chosen, or what is to be known of the choice."""
+
+
+def candidates_of(
+    target_class: str, files: Sequence[MadeFile], results: Mapping[str, Sequence[BenchmarkResult]]
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Return the candidates of a class by the worst of its boards, and why others are left out.
+
+    Args:
+        target_class: The class.
+        files: The source first.
+        results: What devices have measured, by board.
+    """
+    found: list[Candidate] = []
+    left_out: dict[str, str] = {}
+    for file in files:
+        told = {board: _of(file.name, rows) for board, rows in results.items()}
+        problem = next((one.problem for rows in told.values() for one in rows if one.problem is not None), None)
+        missing = [board for board, rows in told.items() if not rows]
+        if problem is not None or missing:
+            left_out[file.name] = problem.message if problem else f"not measured on {', '.join(missing)}"
+            continue
+        found.append(_worst(target_class, file, [*told.values()]) if results else _here(target_class, file))
+    return (with_drops(found) if results else found), left_out
+
+
+def choose_for(
+    target_class: str,
+    files: Sequence[MadeFile],
+    results: Mapping[str, Sequence[BenchmarkResult]],
+    constraints: Constraints,
+    prefer: Objective,
+) -> Choice:
+    """Return the choice for a class; the source itself may be chosen.
+
+    Raises:
+        SearchError: No candidate keeps the constraints.
+    """
+    candidates, left_out = candidates_of(target_class, files, results)
+    front = pareto_front(candidates, _measured_of(candidates))
+    made = Choice(
+        target_class=target_class,
+        basis="devices" if results else "here",
+        devices={board: len(rows) for board, rows in results.items()},
+        candidates=tuple(candidates),
+        front=tuple(one.name for one in front),
+        left_out=left_out,
+    )
+    return made.model_copy(update={"chosen": choose(candidates, constraints, prefer).name})
+
+
+def _measured_of(candidates: Sequence[Candidate]) -> list[Objective]:
+    """Return the objectives that were measured of any."""
+    return [name for name in OBJECTIVES if any(one.cost(name) != float("inf") for one in candidates)]
+
+
+def _of(name: str, rows: Sequence[BenchmarkResult]) -> list[CandidateMeasured]:
+    return [one for row in rows for one in row.measured if one.name == name]
+
+
+def _here(target_class: str, file: MadeFile) -> Candidate:
+    return Candidate(
+        name=file.name,
+        recipe_sha256=file.recipe_sha256,
+        target=target_class,
+        measures=file.here,
+        drop_points=0.0 if file.name == SOURCE else file.drop_points,
+    )
+
+
+def _worst(target_class: str, file: MadeFile, boards: Sequence[Sequence[CandidateMeasured]]) -> Candidate:
+    rows = [one for board in boards for one in board if one.latency_ms is not None]
+    right = [one.right / one.samples for one in rows if one.right is not None and one.samples]
+    agreed = [one.agreed / one.samples for one in rows if one.samples]
+    measures = file.here.model_copy(
+        update={
+            "latency_p50_ms": max(median(one.latency_ms.p50 for one in board if one.latency_ms) for board in boards),
+            "latency_p95_ms": max(median(one.latency_ms.p95 for one in board if one.latency_ms) for board in boards),
+            "memory_bytes": round(max(median(one.memory_bytes for one in board) for board in boards)),
+            "accuracy": min(right) if len(right) == len(rows) else None,
+            "agreement": min(agreed, default=None),
+            "where": target_class,
+        }
+    )
+    return Candidate(
+        name=file.name,
+        recipe_sha256=file.recipe_sha256,
+        target=target_class,
+        measures=measures,
+        drop_points=100 * (1 - min(agreed)) if agreed else None,
+    )
+
+
+def with_drops(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates whose lost points are those of accuracy against the source, where samples have labels."""
+    source = next((one for one in candidates if one.name == SOURCE), None)
+    if source is None or source.measures.accuracy is None:
+        return [*candidates]
+    before = source.measures.accuracy
+    return [
+        one.model_copy(update={"drop_points": 100 * (before - one.measures.accuracy)})
+        if one.measures.accuracy is not None
+        else one
+        for one in candidates
+    ]

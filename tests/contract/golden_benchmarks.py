@@ -1,0 +1,69 @@
+"""A benchmark that a hub hands out, and what a device measured, see `golden_messages`."""
+
+from datetime import timedelta
+
+from tests.contract.golden_enrolment import DEVICE, NOON
+
+from shoal_contract.benchmarks import (
+    BenchmarkCandidate,
+    BenchmarkResult,
+    CandidateMeasured,
+    DesiredBenchmark,
+    LatencySpread,
+)
+from shoal_contract.desired import DesiredState
+from shoal_contract.manifest import TensorSpec
+from shoal_contract.reported import Problem
+
+
+def desired_benchmarks() -> DesiredState:
+    benchmark = DesiredBenchmark(
+        inputs=(TensorSpec(name="x", datatype="FP32", shape=(-1, 64)),),
+        outputs=(TensorSpec(name="scores", datatype="FP32", shape=(-1, 10)),),
+        candidates=(
+            BenchmarkCandidate(name="source", runtime="onnxruntime", sha256="7" * 64, size_bytes=40_000),
+            BenchmarkCandidate(name="int8", runtime="litert", sha256="8" * 64, size_bytes=11_000),
+        ),
+        samples_sha256="9" * 64,
+        samples_bytes=65_536,
+        runs=100,
+        warm_up_runs=10,
+        threads=2,
+        max_load=0.25,
+        max_seconds=60.0,
+        deadline_at=NOON + timedelta(hours=2),
+    )
+    return DesiredState(
+        device_id=DEVICE,
+        epoch=1,
+        generation=1_772_366_400_000,
+        issued_at=NOON,
+        expires_at=NOON + timedelta(days=30),
+        benchmarks={"c-3f5g7h2j": benchmark},
+    )
+
+
+def benchmark_result(problem: Problem) -> BenchmarkResult:
+    measured = CandidateMeasured(
+        name="source",
+        sha256="7" * 64,
+        latency_ms=LatencySpread(p25=1.0, p50=1.25, p75=1.5, p95=2.5, runs=100),
+        load_ms=12.5,
+        memory_bytes=1_048_576,
+        samples=256,
+        agreed=256,
+        right=250,
+        disturbed=10,
+        hottest_c=61.5,
+        is_throttled=True,
+    )
+    failed = CandidateMeasured(name="int8", sha256="8" * 64, problem=problem)
+    return BenchmarkResult(
+        benchmark="c-3f5g7h2j",
+        outcome="failed",
+        measured=(measured, failed),
+        runtimes={"onnxruntime": "1.26.0"},
+        cores=(2, 3),
+        duration_s=41.5,
+        problem=problem,
+    )

@@ -1,0 +1,30 @@
+"""Compression in the console: how to begin, the runs, and a run with its choices, picture and reports."""
+
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+from tests.hub.compression.test_runs import Hub
+
+from shoal_hub.context import HubContext
+
+
+def test_runs_and_what_was_chosen_are_shown(
+    sqlite_hub: HubContext, sqlite_client: TestClient, visitor: TestClient, tmp_path: Path
+) -> None:
+    assert "shoal compress run MODEL --recipe float16" in visitor.get("/console/compression").text
+    site = Hub(sqlite_hub, sqlite_client, tmp_path)
+    run_id = site.start().json()["id"]
+    site.work()
+    shown = visitor.get(f"/console/compression/runs/{run_id}").text
+    assert "0 of 1 devices have measured" in shown
+    site.tell({"source": 2.0, "float16": 1.0})
+    site.move()
+    assert f'href="/compression/runs/{run_id}"' in visitor.get("/console/compression").text
+    shown = visitor.get(f"/console/compression/runs/{run_id}").text
+    assert "<strong>chosen</strong>" in shown
+    assert "generic-onnx-float32" in shown
+    assert run_id in visitor.get(f"/compression/runs/{run_id}").text
+    picture = visitor.get(f"/console/compression/runs/{run_id}/picture")
+    assert (picture.status_code, picture.headers["content-type"]) == (200, "image/svg+xml")
+    assert visitor.get(f"/console/compression/runs/{run_id}/results/float16").status_code == 200
+    assert visitor.get("/console/compression/runs/c-unknown").status_code == 404
