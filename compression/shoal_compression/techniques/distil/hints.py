@@ -12,9 +12,14 @@ from shoal_compression.trainable.batches import run_rows
 from shoal_compression.trainable.network import Network
 from shoal_numerics.tensors import Array
 
+_ROWS = 64
+"""Samples that a projection is first fitted to."""
+
 
 class Hints:
     """Pairs of tensors, each with a projection of the student's channels onto the teacher's.
+
+    A projection begins as the one of least squares, so that the student learns from the first step on.
 
     Channels are the second axis, (n, channels, ...).
 
@@ -59,11 +64,12 @@ class Hints:
             return students, run_rows(self._teacher, self._teacher_model, self._samples, rows, taps)
 
     def _projection(self, student: str, teacher: str) -> torch.nn.Parameter:
-        rows = np.arange(min(2, len(self._samples)))
+        rows = np.arange(min(_ROWS, len(self._samples)))
         one = run_rows(self._network, self._model, self._samples, rows, [student])[student]
         other = run_rows(self._teacher, self._teacher_model, self._samples, rows, [teacher])[teacher]
         if one.ndim < 2 or one.ndim != other.ndim or one.shape[2:] != other.shape[2:]:  # noqa: PLR2004 - (n, channels)
             found = f"{student} {list(one.shape)} and {teacher} {list(other.shape)} found"
             raise TechniqueError(f"taking hints of a teacher: {found}; name tensors that differ in channels alone")
-        start = torch.eye(one.shape[1], other.shape[1]) + 0.01 * torch.randn(one.shape[1], other.shape[1])
+        seen, wanted = (each.detach().cpu().movedim(1, -1).reshape(-1, each.shape[1]) for each in (one, other))
+        start = torch.linalg.lstsq(seen, wanted, driver="gelsd").solution
         return torch.nn.Parameter(start.to(one.device))
