@@ -141,9 +141,9 @@ class _Search:
         return {
             "name": self.original.name,
             "source_sha256": self.original.reference.sha256,
-            "data_fingerprint": self.original.data.fingerprint,
             "objectives": self.settings.objectives,
-            "frame": self.frame,
+            "frame": self.frame,  # before the data: another seed draws others
+            "data_fingerprint": self.original.data.fingerprint,
         }
 
     def _try_named(self) -> bool:
