@@ -60,7 +60,8 @@ def _answers(model: Model, data: Data) -> Array:
 
 def _right(answers: Array, data: Data) -> Array:
     assert data.test.labels is not None
-    return classes_of(answers) == data.test.labels
+    right: Array = classes_of(answers) == data.test.labels
+    return right
 
 
 def _network(name: str, model: Model, data: Data) -> None:

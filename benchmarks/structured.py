@@ -102,7 +102,7 @@ def _peer(model: Model, data: Data, epochs: int) -> Model:
         source, out = Path(folder) / "in.npz", Path(folder) / "out.onnx"
         np.savez(source, allow_pickle=False, **given)
         program = Path(__file__).parent / "compression_parts" / "pruning_peer.py"
-        command = [sys.executable, program, source, out]
+        command = [sys.executable, str(program), str(source), str(out)]
         subprocess.run(command, check=True, stdout=sys.stderr, env=os.environ | {"PYTHONPATH": str(packages)})
         return replace(model, content=out.read_bytes())
 

@@ -4,7 +4,6 @@
 The library is found on PYTHONPATH.
 """
 
-import io
 import sys
 import warnings
 from pathlib import Path
@@ -30,7 +29,8 @@ class Network(nn.Module):
         """Return logits (n, 10) of images (n, 28, 28, 1)."""
         x = torch.relu(self.conv1(image.reshape(-1, 1, 28, 28)))
         x = torch.relu(self.conv2(F.pad(x, (0, 1, 0, 1))))  # as TensorFlow pads for strides
-        return self.out(torch.relu(self.hidden(torch.flatten(x, 1))))
+        logits: torch.Tensor = self.out(torch.relu(self.hidden(torch.flatten(x, 1))))
+        return logits
 
 
 class Probabilities(nn.Module):
@@ -116,7 +116,6 @@ def _train(
 
 
 def _write(network: Network, path: Path) -> None:
-    held = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -129,8 +128,7 @@ def _write(network: Network, path: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    program.save(held)
-    path.write_bytes(held.getvalue())
+    program.save(path)
 
 
 if __name__ == "__main__":

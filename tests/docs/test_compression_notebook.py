@@ -14,8 +14,8 @@ from shoal_compression.recipe_files import builtin_recipes, read_recipe
 ROOT = Path(__file__).parents[2]
 NOTEBOOK: dict[str, Any] = json.loads((ROOT / "examples" / "compression.ipynb").read_text())
 GUIDE = (ROOT / "docs" / "compression.md").read_text()
-MINUTES = 0.5
-"""Of its search; a reader's takes longer."""
+READERS, OURS = "MINUTES = 5", "MINUTES = 0.5"
+"""Of its search."""
 
 
 def _code() -> list[str]:
@@ -32,7 +32,9 @@ def test_it_is_a_notebook_without_outputs() -> None:
 
 @pytest.mark.timeout(400)
 def test_its_cells_run_one_after_the_other(tmp_path: Path) -> None:
-    script = "\n\n".join([f"MINUTES = {MINUTES}", *_code()])
+    script = "\n\n".join(_code())
+    assert script.count(READERS) == 1
+    script = script.replace(READERS, OURS)
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=380
     )

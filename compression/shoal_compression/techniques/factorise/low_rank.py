@@ -1,6 +1,6 @@
 """Low-rank factorisation: a large matrix becomes a product of two small ones, where that is less to multiply."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -87,7 +87,7 @@ class Factorise(Technique):
         """Return the factors of a node's weight, None where it stays."""
         from shoal_compression.trainable.graph import attributes_of
 
-        held = attributes_of(node)
+        held: dict[str, Any] = attributes_of(node)
         if node.op_type not in {"Conv", "Gemm", "MatMul"} or node.input[1] not in weights:
             return None
         value = weights[node.input[1]]
@@ -128,7 +128,7 @@ def _nodes(node: "onnx.NodeProto", factors: _Factors, shape: tuple[int, ...]) ->
 
     x, weight = node.input[0], node.input[1]
     first, second, inner = f"{weight}.first", f"{weight}.second", f"{node.output[0]}.inner"
-    held = attributes_of(node)
+    held: dict[str, Any] = attributes_of(node)
     if node.op_type == "Conv":
         ones = [1] * (len(shape) - 2)
         before = helper.make_node("Conv", [x, first], [inner], f"{node.name}.first", **held)

@@ -1,6 +1,7 @@
 """Writes the nodes that answer as a TreeEnsembleClassifier or TreeEnsembleRegressor does, around a `TreeEnsemble`."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -82,7 +83,7 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self._proto, self._prefix = proto, prefix
 
-    def add(self, kind: str, inputs: list[str], **attributes: object) -> str:
+    def add(self, kind: str, inputs: list[str], **attributes: Any) -> str:  # noqa: ANN401 - as ONNX has them
         """Add a node and return the name of its output."""
         name = f"{self._prefix}.{len(self.nodes)}.{kind.lower()}"
         self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
@@ -97,7 +98,8 @@ class _Writer:
         array = np.asarray(values)
         made = f"{self._prefix}.{name}"
         if array.dtype == object:
-            tensor = helper.make_tensor(made, TensorProto.STRING, array.shape, [str(one).encode() for one in array])
+            texts: Any = [str(one).encode() for one in array]
+            tensor = helper.make_tensor(made, TensorProto.STRING, array.shape, texts)
         else:
             tensor = numpy_helper.from_array(array, made)
         self._proto.graph.initializer.append(tensor)
@@ -110,7 +112,7 @@ class _Writer:
     def trees(self, x: str, ensemble: Ensemble, trees: Packed) -> str:
         """Add the `TreeEnsemble` and return the name of its sums, (n, targets)."""
         name = f"{self._prefix}.trees"
-        columns = dict(_columns(trees))
+        columns: dict[str, Any] = dict(_columns(trees))
         if not any(columns["nodes_missing_value_tracks_true"]):
             del columns["nodes_missing_value_tracks_true"]
         splits = np.array([one[1] for one in trees.splits], ensemble.dtype)
