@@ -4,16 +4,20 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import String, bindparam, case, event, insert
+from sqlalchemy import String, bindparam, case, insert
 from sqlalchemy import select as select_columns
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlmodel import col, select, update
+from tests.hub.statements import statements
 from tests.simulators.rows import NOON, add_device
 
 from shoal_hub.bulk import Addition, Bulk, Query
 from shoal_hub.database import Database, JsonText, as_texts, is_among, is_one_of
 from shoal_hub.devices.tables import Device
+from shoal_hub.drift_history import plan
 from shoal_hub.events.tables import EventRow
+from shoal_hub.monitoring import new_window
+from shoal_hub.rollouts import selection
 from shoal_hub.rollouts.tables import Deployment
 
 COLUMNS = ("event_id", "at", "received_at", "device_id", "kind", "subject", "severity", "message", "body")
@@ -168,13 +172,18 @@ def test_rows_of_an_addition_are_those_that_a_statement_for_each_adds(database: 
 
 
 def test_several_rows_of_an_addition_are_copied_on_postgresql_and_one_is_inserted(database: Database) -> None:
-    words: list[str] = []
-    event.listen(database.engine, "before_cursor_execute", lambda *told: words.append(told[2].split()[0]))
-    with database.transaction() as session:
+    with statements(database) as words, database.transaction() as session:
         ADDITION.execute(session, [added_values(1), added_values(2)])
         ADDITION.execute(session, [added_values(3)])
     expected = ["COPY", "INSERT"] if database.engine.dialect.name == "postgresql" else ["INSERT", "INSERT"]
-    assert [word for word in words if word in {"COPY", "INSERT"}] == expected
+    assert words == expected
+
+
+@pytest.mark.parametrize("addition", [new_window._ADD, plan._ADD_BLOCK, plan._ADD_PERIOD, selection._ADD])
+def test_every_addition_of_the_hub_is_of_columns_that_can_be_copied(addition: Addition) -> None:
+    form = addition._form(Database("postgresql://hub@host/never-opened").engine.dialect, 2)
+    assert form.sql.startswith("COPY ")
+    assert len(form.types or ()) == len(form.parts)
 
 
 def test_of_an_addition_that_the_database_refuses_nothing_is_kept(database: Database) -> None:
