@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("contract", "numerics", "agent", "training", "compression", "benchmarks")
 sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in FOLDERS)]
@@ -60,8 +62,7 @@ def _answers(model: Model, data: Data) -> Array:
 
 def _right(answers: Array, data: Data) -> Array:
     assert data.test.labels is not None
-    right: Array = classes_of(answers) == data.test.labels
-    return right
+    return np.asarray(classes_of(answers) == data.test.labels)
 
 
 def _network(name: str, model: Model, data: Data) -> None:

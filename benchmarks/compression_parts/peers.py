@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,14 +61,17 @@ def by_nncf(model: Model, data: Data) -> Model:
 
 def by_ai_edge(keras_model: Model, data: Data) -> Model:
     """Convert a Keras model to LiteRT, and quantize with ai-edge-quantizer's recipe for weights and activations."""
-    from ai_edge_quantizer import quantizer, recipe
+    from ai_edge_quantizer import qtyping, quantizer, recipe
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
     [spec] = keras_model.inputs
     flat = _litert(keras_model)
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         path = Path(folder) / "model.tflite"
         path.write_bytes(flat.content)
         one = quantizer.Quantizer(str(path), recipe.static_wi8_ai8())
+        for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):  # in float32
+            one.update_quantization_recipe(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
         samples = [{spec.name: feed[spec.name]} for feed in data.calibration.feeds(flat)]
         ranges = one.calibrate({SIGNATURE: samples})
         return flat.with_content(bytes(one.quantize(ranges).quantized_model), precision="int8")
