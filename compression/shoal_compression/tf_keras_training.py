@@ -24,12 +24,13 @@ class FineTuning(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=3, ge=1, le=1_000)
-    batch_size: int = Field(default=32, ge=1, le=65_536)
-    learning_rate: float = Field(default=3e-4, gt=0, le=1)
+    batch: int = Field(default=32, ge=1, le=65_536)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    """At the beginning; it falls to nothing by a cosine."""
 
     def steps(self, samples: Samples) -> int:
         """Return how many batches there are in all."""
-        return self.epochs * -(-len(samples) // self.batch_size)
+        return self.epochs * -(-len(samples) // self.batch)
 
 
 class Targets:
@@ -103,11 +104,12 @@ def fine_tune(
     random = np.random.default_rng(budget.seed)
     total, done = settings.steps(train), 0
     with quiet():
-        network.compile(tf_keras.optimizers.Adam(settings.learning_rate), loss=targets.loss())
+        rate = tf_keras.optimizers.schedules.CosineDecay(settings.learning_rate, total)
+        network.compile(tf_keras.optimizers.Adam(rate), loss=targets.loss())
         while done < total and budget.left_s > 0:
             order = random.permutation(len(train))
             # The last batch is filled up: of another size, the network would be traced a second time, for seconds.
-            for rows in np.resize(order, (-(-len(order) // settings.batch_size), settings.batch_size)):
+            for rows in np.resize(order, (-(-len(order) // settings.batch), settings.batch)):
                 if budget.left_s <= 0:
                     break
                 progress("train", done, total)

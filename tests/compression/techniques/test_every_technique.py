@@ -15,12 +15,11 @@ from shoal_compression.running import outputs_of
 from shoal_compression.technique import Technique
 from shoal_compression.techniques import ALL, BY_NAME, name_of
 from shoal_compression.techniques.trees.compact import TreeCompact
-from shoal_compression.trainable.settings import Training
 
 MOST_LOST = 0.03
 """Of the accuracy, on 97 held-out digits and more: techniques that lose more on so easy a task are broken."""
 
-SHORT = Training(epochs=3, learning_rate=2e-3, batch=32)
+SHORT = {"epochs": 3, "learning_rate": 2e-3, "batch": 32}
 # PyTorch's programs are converted in another environment, which tests/compression/techniques/convert makes and uses.
 FORMS = [(kind, form) for kind in ALL for form in sorted(kind.takes - {"torch"})]
 SLOW = {"keras-cluster-weights", "keras-prune-2-4", "keras-prune-magnitude", "keras-qat"}
