@@ -84,10 +84,10 @@ def _through(one: Held) -> list[onnx.NodeProto]:
     node, rounded = one.node, f"{one.node.output[0]}.rounded"
     if one.is_bias:
         return []
-    axis = {"axis": int(str(attributes_of(node).get("axis", 1)))}
+    axis = int(str(attributes_of(node).get("axis", 1)))
     return [
-        helper.make_node("QuantizeLinear", [one.master, *node.input[1:]], [rounded], **axis),
-        helper.make_node("DequantizeLinear", [rounded, *node.input[1:]], list(node.output), **axis),
+        helper.make_node("QuantizeLinear", [one.master, *node.input[1:]], [rounded], axis=axis),
+        helper.make_node("DequantizeLinear", [rounded, *node.input[1:]], list(node.output), axis=axis),
     ]
 
 

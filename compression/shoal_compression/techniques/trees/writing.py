@@ -1,6 +1,7 @@
 """Writes the nodes that answer as a TreeEnsembleClassifier or TreeEnsembleRegressor does, around a `TreeEnsemble`."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -85,7 +86,7 @@ class _Writer:
     def add(self, kind: str, inputs: list[str], **attributes: object) -> str:
         """Add a node and return the name of its output."""
         name = f"{self._prefix}.{len(self.nodes)}.{kind.lower()}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
+        self.nodes.append(helper.make_node(kind, inputs, [name], name, None, None, None, **attributes))
         return name
 
     def end(self, kind: str, inputs: list[str], output: str) -> None:
@@ -97,7 +98,8 @@ class _Writer:
         array = np.asarray(values)
         made = f"{self._prefix}.{name}"
         if array.dtype == object:
-            tensor = helper.make_tensor(made, TensorProto.STRING, array.shape, [str(one).encode() for one in array])
+            texts: Any = [str(one).encode() for one in array]
+            tensor = helper.make_tensor(made, TensorProto.STRING, array.shape, texts)
         else:
             tensor = numpy_helper.from_array(array, made)
         self._proto.graph.initializer.append(tensor)
@@ -122,7 +124,9 @@ class _Writer:
                 [x],
                 [name],
                 name,
-                domain="ai.onnx.ml",
+                None,
+                "ai.onnx.ml",
+                None,
                 n_targets=ensemble.targets,
                 tree_roots=trees.roots,
                 nodes_splits=numpy_helper.from_array(splits, "splits"),
