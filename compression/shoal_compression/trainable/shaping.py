@@ -106,11 +106,9 @@ def split(call: Call) -> Values:
     """Cut along one axis."""
     x, axis, given = call.take(0), call.integer("axis", 0), call.maybe(1)
     if given is not None:
-        parts: Values = torch.split(x, [int(one) for one in given.tolist()], axis)
-        return parts
+        return tuple(torch.split(x, [int(one) for one in given.tolist()], axis))
     count = call.integer("num_outputs", call.outputs)
-    pieces: Values = torch.split(x, -(-x.shape[axis] // count), axis)
-    return pieces
+    return tuple(torch.split(x, -(-x.shape[axis] // count), axis))
 
 
 @operator("Shape")

@@ -14,12 +14,14 @@ from shoal_compression.model import Form
 from shoal_compression.running import outputs_of
 from shoal_compression.technique import Technique
 from shoal_compression.techniques import ALL, BY_NAME, name_of
+from shoal_compression.techniques.prune.magnitude import PruneMagnitude
 from shoal_compression.techniques.trees.compact import TreeCompact
 
 MOST_LOST = 0.03
 """Of the accuracy, on 97 held-out digits and more: techniques that lose more on so easy a task are broken."""
 
 SHORT = {"epochs": 3, "learning_rate": 2e-3, "batch": 32}
+LONGER = {"epochs": 10, "learning_rate": 3e-3, "batch": 32}
 # PyTorch's programs are converted in another environment, which tests/compression/techniques/convert makes and uses.
 FORMS = [(kind, form) for kind in ALL for form in sorted(kind.takes - {"torch"})]
 SLOW = {"keras-cluster-weights", "keras-prune-2-4", "keras-prune-magnitude", "keras-qat"}
@@ -42,8 +44,9 @@ def case(bundle_dir: Path, technique: type[Technique], form: Form) -> Case:
 
 
 def _made(technique: type[Technique]) -> Technique:
-    """Return a technique with its defaults, but for a short training."""
-    fields: dict[str, object] = {"training": SHORT} if "training" in technique.model_fields else {}
+    """Return a technique with its defaults, but for a training as short as its task on so small a network allows."""
+    training = LONGER if technique is PruneMagnitude else SHORT
+    fields: dict[str, object] = {"training": training} if "training" in technique.model_fields else {}
     if name_of(technique) == "keras-prune-magnitude":
         fields["sparsity"] = 0.5
     return technique.model_validate(fields)

@@ -131,7 +131,7 @@ def _nodes(node: "onnx.NodeProto", factors: _Factors, shape: tuple[int, ...]) ->
     held: dict[str, Any] = attributes_of(node)
     if node.op_type == "Conv":
         ones = [1] * (len(shape) - 2)
-        before = helper.make_node("Conv", [x, first], [inner], f"{node.name}.first", **held)
+        before = helper.make_node("Conv", [x, first], [inner], f"{node.name}.first", None, None, None, **held)
         after = helper.make_node(
             "Conv", [inner, second, *node.input[2:]], list(node.output), node.name, kernel_shape=ones
         )
@@ -141,7 +141,9 @@ def _nodes(node: "onnx.NodeProto", factors: _Factors, shape: tuple[int, ...]) ->
     if node.op_type == "Gemm":
         before = helper.make_node("Gemm", [x, first], [inner], f"{node.name}.first")
         kept = {name: value for name, value in held.items() if name in {"alpha", "beta"}}
-        after = helper.make_node("Gemm", [inner, second, *node.input[2:]], list(node.output), node.name, **kept)
+        after = helper.make_node(
+            "Gemm", [inner, second, *node.input[2:]], list(node.output), node.name, None, None, None, **kept
+        )
     else:
         before = helper.make_node("MatMul", [x, first], [inner], f"{node.name}.first")
         after = helper.make_node("MatMul", [inner, second], list(node.output), node.name)

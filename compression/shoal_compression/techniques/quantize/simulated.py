@@ -7,7 +7,7 @@ scale (Esser et al. 2020, arXiv 1902.08153, whose gradient for a scale this is).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx
@@ -84,10 +84,10 @@ def _through(one: Held) -> list[onnx.NodeProto]:
     node, rounded = one.node, f"{one.node.output[0]}.rounded"
     if one.is_bias:
         return []
-    axis: dict[str, Any] = {"axis": int(str(attributes_of(node).get("axis", 1)))}
+    axis = int(str(attributes_of(node).get("axis", 1)))
     return [
-        helper.make_node("QuantizeLinear", [one.master, *node.input[1:]], [rounded], **axis),
-        helper.make_node("DequantizeLinear", [rounded, *node.input[1:]], list(node.output), **axis),
+        helper.make_node("QuantizeLinear", [one.master, *node.input[1:]], [rounded], axis=axis),
+        helper.make_node("DequantizeLinear", [rounded, *node.input[1:]], list(node.output), axis=axis),
     ]
 
 

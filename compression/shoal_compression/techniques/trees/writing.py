@@ -86,7 +86,7 @@ class _Writer:
     def add(self, kind: str, inputs: list[str], **attributes: Any) -> str:  # noqa: ANN401 - as ONNX has them
         """Add a node and return the name of its output."""
         name = f"{self._prefix}.{len(self.nodes)}.{kind.lower()}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
+        self.nodes.append(helper.make_node(kind, inputs, [name], name, None, None, None, **attributes))
         return name
 
     def end(self, kind: str, inputs: list[str], output: str) -> None:
@@ -124,7 +124,9 @@ class _Writer:
                 [x],
                 [name],
                 name,
-                domain="ai.onnx.ml",
+                None,
+                "ai.onnx.ml",
+                None,
                 n_targets=ensemble.targets,
                 tree_roots=trees.roots,
                 nodes_splits=numpy_helper.from_array(splits, "splits"),
