@@ -34,7 +34,8 @@ from shoal_compression.search.searching import RECIPES, search  # noqa: E402 - a
 from shoal_compression.search.space import Chosen, single_choices, suggest  # noqa: E402 - after the path
 from shoal_compression.verify import verify  # noqa: E402 - after the path
 
-OLIVE: Final = ("olive-ai==0.13.0", "onnxruntime==1.28.0", "onnx==1.23.2")
+# requests: Olive imports it and does not ask for it.
+OLIVE: Final = ("olive-ai==0.13.0", "onnxruntime==1.28.0", "onnx==1.23.2", "requests==2.32.5")
 OLIVE_NAME: Final = "Olive 0.13.0"
 OLIVE_PASSES: Final = ("OnnxStaticQuantization", "OnnxDynamicQuantization")
 CHILD: Final = Path(__file__).parent / "compression_parts" / "olive" / "child.py"
@@ -133,6 +134,7 @@ def _olive(original: Original, folder: Path) -> dict[str, Model]:
         out = folder / kind
         command = [environment / "bin" / "python", CHILD, folder / "source.onnx", folder / "seen.npz", kind, out]
         environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environ["OLIVE_DISABLE_TELEMETRY"] = "1"
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900, env=environ)
         if done.returncode:
             raise SystemExit(f"{OLIVE_NAME} {kind}: {done.stderr[-2_000:]}")
