@@ -39,7 +39,7 @@ def by_onnxruntime(model: Model, data: Data) -> Model:
     with tempfile.TemporaryDirectory() as temporary, quiet():
         given, ready, made = (Path(temporary) / f"{name}.onnx" for name in ("given", "ready", "made"))
         given.write_bytes(model.content)
-        quant_pre_process(given, ready, skip_symbolic_shape=True)
+        quant_pre_process(given, ready)
         quantization.quantize_static(ready, made, Reader())
         return model.with_content(made.read_bytes(), precision="int8")
 

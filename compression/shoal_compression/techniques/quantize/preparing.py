@@ -29,24 +29,37 @@ def prepared(model: Model, doing: str, opset: int = LOWEST_OPSET) -> Any:
             Runtime does not take the graph.
     """
     import onnx
-    from onnxruntime import InferenceSession
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    proto = with_opset(onnx.load_from_string(model.content), opset, doing)
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
-        onnx.save(proto, before)
-        try:
-            InferenceSession(model.content, providers=["CPUExecutionProvider"])  # the next step hides why it could not
-            # The symbolic part of it needs SymPy, and finds nothing more in graphs whose batch alone is open.
-            quant_pre_process(before, after, skip_symbolic_shape=True)
-        except Exception as error:  # the runtime's errors have no root of their own
-            msg = f"{doing}: ONNX Runtime does not take the graph: {str(error)[:400]}"
-            raise SourceError(f"{msg}; replace the operators that it names, or bring their library") from error
-        proto = onnx.load(after)
+    proto = _optimised(with_opset(onnx.load_from_string(model.content), opset, doing), doing)
     _name_nodes(proto)
     _fold_biases(proto)
     return proto
+
+
+def _optimised(proto: Any, doing: str) -> Any:
+    """Return the graph with constants and batch norm folded by ONNX Runtime, and with the shapes that can be known.
+
+    ONNX Runtime's `quant_pre_process` is to do this, but without SymPy it drops what it has folded.
+    """
+    import onnx
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        path = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(path)
+        try:
+            ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            folded = onnx.shape_inference.infer_shapes(onnx.load(path))
+        except Exception as error:  # the runtime's errors have no root of their own
+            msg = f"{doing}: ONNX Runtime does not take the graph: {str(error)[:400]}"
+            raise SourceError(f"{msg}; replace the operators that it names, or bring their library") from error
+    used = {node.domain for node in folded.graph.node} | {"", "ai.onnx"}
+    for entry in [entry for entry in folded.opset_import if entry.domain not in used]:
+        folded.opset_import.remove(entry)  # the runtime names every domain that it knows
+    return folded
 
 
 def with_opset(proto: Any, lowest: int, doing: str) -> Any:
