@@ -19,6 +19,7 @@ from shoal_compression.search.early import EarlyStop, StoppedEarlyError
 from shoal_compression.search.result import SearchReport, SearchSettings
 from shoal_compression.search.searching import search
 from shoal_compression.search.space import CHOICES, STAGES, Chosen, Frame, kind_of, nested, single_choices, suggest
+from shoal_compression.search.study import Study
 from shoal_compression.techniques import ALL, BY_NAME, name_of
 
 FRAME = Frame(data=RecipeData(), tolerance=Tolerance(), budget_minutes=1.0, seed=0)
@@ -60,6 +61,17 @@ def test_every_technique_that_fits_is_in_the_space_by_itself(forms: tuple[Form, 
     fitting = {name_of(one) for one in ALL if one.takes & set(forms)}
     assert ends
     assert tried == fitting
+
+
+def test_a_study_tries_each_technique_alone_before_anything_else(tmp_path: Path) -> None:
+    study = Study(tmp_path, ("size", "accuracy"), seed=0)
+    expected = []
+    for choices in single_choices(("onnx",), trains=True):
+        alone = Chosen(choices)
+        expected.append(suggest(alone, ("onnx",), FRAME, trains=True))
+        study.enqueue(alone.asked)
+    tried = [suggest(study.ask(), ("onnx",), FRAME, trains=True) for _ in expected]
+    assert tried == expected
 
 
 def test_what_the_space_may_set_are_fields_of_techniques() -> None:

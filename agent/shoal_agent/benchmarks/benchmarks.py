@@ -3,6 +3,7 @@
 `<data>/benchmarks/<name>/`: how it ended, and what its processes say. It goes when the hub wants it no more.
 """
 
+import os
 import shutil
 import signal
 import sys
@@ -166,7 +167,7 @@ class Benchmarks:
         """Run the process of one candidate; cancelled, it is killed."""
         path = job.result.with_name("job.json")
         await to_thread.run_sync(_prepare, job, path)
-        command = [sys.executable, "-m", "shoal_agent.benchmarks.child", str(path)]
+        command = [sys.executable, "-m", "shoal_agent.benchmarks.child", str(path), str(os.getpid())]
         ended = await anyio.run_process(command, check=False, stdout=None, stderr=None)
         return await to_thread.run_sync(_ended, job, ended.returncode)
 

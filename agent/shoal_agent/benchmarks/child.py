@@ -1,12 +1,10 @@
-"""The process that measures one candidate: `python -m shoal_agent.benchmarks.child JOB.json`, with limits.
+"""The process that measures one candidate: `python -m shoal_agent.benchmarks.child JOB.json PARENT`, with limits.
 
 A file that crashes its runtime, or asks for an instruction that the processor does not have, ends this process alone.
 """
 
-import ctypes
 import os
 import resource
-import signal
 import sys
 import threading
 from datetime import datetime, timezone
@@ -20,6 +18,7 @@ from shoal_agent.benchmarks.errors import BenchmarkError
 from shoal_agent.benchmarks.job import Measured, MeasuringJob
 from shoal_agent.benchmarks.measure import Stopwatch, answers_of, time_runs
 from shoal_agent.benchmarks.samples import BenchmarkSamples, read_samples
+from shoal_agent.child_process import bound, end_with
 from shoal_agent.durable import replace_file
 from shoal_agent.engines import Engine, EngineError, EngineSetup
 from shoal_agent.engines.cost import release_free_memory
@@ -31,7 +30,6 @@ from shoal_agent.local_endpoint import ask, endpoint_of
 from shoal_agent.telemetry import resident_bytes
 from shoal_contract.formats import RUNTIME_LIMITS, FormatError, check_device_file
 
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _LOOK_S: Final = 0.5
 _FORMATS: Final = {"onnxruntime": "onnx", "litert": "tflite"}
 
@@ -144,21 +142,14 @@ def _limit(job: MeasuringJob) -> None:
     """Bound this process before anything from the network is read."""
     os.nice(job.nice)
     # A run that never ends: the work is bounded by the watch, this bounds what does not look at it.
-    _bound(resource.RLIMIT_CPU, int(3 * job.wanted.max_seconds * job.wanted.threads) + 60)
-    _bound(resource.RLIMIT_AS, job.max_memory_bytes)
-    _bound(resource.RLIMIT_CORE, 0)
+    bound(resource.RLIMIT_CPU, int(3 * job.wanted.max_seconds * job.wanted.threads) + 60)
+    bound(resource.RLIMIT_AS, job.max_memory_bytes)
+    bound(resource.RLIMIT_CORE, 0)
 
 
-def _bound(kind: int, most: int) -> None:
-    """Set a limit; where the system's own is lower, that one holds."""
-    hard = resource.getrlimit(kind)[1]
-    bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(kind, (bound, bound))
-
-
-def main(job_path: Path) -> None:
+def main(job_path: Path, parent_pid: int) -> None:
     """Measure as the job file says and write the result file."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # an orphan would disturb the next one
+    end_with(parent_pid)
     job = MeasuringJob.model_validate_json(job_path.read_bytes())
     _limit(job)
     try:
@@ -176,4 +167,4 @@ def main(job_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

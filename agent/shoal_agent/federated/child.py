@@ -1,13 +1,11 @@
-"""The training child: `python -m shoal_agent.federated.child JOB.json`, a process of its own with limits.
+"""The training child: `python -m shoal_agent.federated.child JOB.json PARENT`, a process of its own with limits.
 
 Runs the LiteRT trainer's signatures (`train`, `get_weights`, `set_weights`): plain SGD on the device's own
 examples, from the round's weights. Only the coded difference of the weights is written.
 """
 
-import ctypes
 import os
 import resource
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from shoal_agent.child_process import bound, end_with
 from shoal_agent.durable import replace_file
 from shoal_agent.federated.dataset import DatasetError, read_examples
 from shoal_agent.federated.job import TrainingJob, TrainingResult
@@ -28,7 +27,6 @@ from shoal_numerics.update_coding import encode_update
 
 Weights = list[NDArray[np.float32]]
 _LOSS_BATCHES = 16
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 Examples = tuple[NDArray[np.float32], NDArray[np.int32]]
 
 
@@ -193,26 +191,14 @@ def _interpreter(path: Path) -> Any:  # noqa: ANN401 - the runtimes have no type
 def _limit(job: TrainingJob) -> None:
     """Bound this process before anything from the network is read."""
     os.nice(job.nice)
-    _bound(resource.RLIMIT_CPU, job.max_cpu_s)
-    _bound(resource.RLIMIT_AS, job.max_memory_bytes)
-    _bound(resource.RLIMIT_CORE, 0)
+    bound(resource.RLIMIT_CPU, job.max_cpu_s)
+    bound(resource.RLIMIT_AS, job.max_memory_bytes)
+    bound(resource.RLIMIT_CORE, 0)
 
 
-def _bound(kind: int, most: int) -> None:
-    """Set a limit; where the system's own is lower, that one holds."""
-    hard = resource.getrlimit(kind)[1]
-    bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(kind, (bound, bound))
-
-
-def _end_with_the_agent() -> None:
-    """Have the kernel end this process with its parent: an orphan would write over the next round's files."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def main(job_path: Path) -> None:
+def main(job_path: Path, parent_pid: int) -> None:
     """Train as the job file says and write the result file."""
-    _end_with_the_agent()
+    end_with(parent_pid)
     job = TrainingJob.model_validate_json(job_path.read_bytes())
     _limit(job)
     try:
@@ -223,4 +209,4 @@ def main(job_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

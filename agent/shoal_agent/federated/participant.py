@@ -3,6 +3,7 @@
 A round whose result is in the outbox is never trained again, whatever restarts in between.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -99,7 +100,7 @@ class Participant:
         work = self.folder / wanted.run
         job = self._job(wanted, trainer, weights, work)
         await to_thread.run_sync(_prepare, job, work / "job.json")
-        command = [sys.executable, "-m", "shoal_agent.federated.child", str(work / "job.json")]
+        command = [sys.executable, "-m", "shoal_agent.federated.child", str(work / "job.json"), str(os.getpid())]
         with anyio.move_on_after((wanted.deadline_at - self.now()).total_seconds()):
             process = await anyio.run_process(command, check=False, stdout=None, stderr=None)
             return _result(job, process.returncode)

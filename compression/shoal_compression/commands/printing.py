@@ -67,6 +67,11 @@ def progress(*, is_json: bool) -> Iterator[Progress]:
         yield tell
 
 
+def _widest(rows: Sequence[Sequence[str]], place: int) -> int | None:
+    """Return what a first column takes at least, so that names are not broken on a narrow terminal."""
+    return None if place else min(40, max((len(row[0]) for row in rows), default=1))
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; columns behind the first are numbers."""
     from rich.console import Console
@@ -75,7 +80,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
     made = Table(title=title, title_justify="left")
     for place, column in enumerate(columns):
-        made.add_column(column, justify="right" if place else "left", overflow="fold")
+        made.add_column(column, justify="right" if place else "left", overflow="fold", min_width=_widest(rows, place))
     for row in rows:
         made.add_row(*map(Text, row))
     Console().print(made)

@@ -79,7 +79,9 @@ class _Search:
         self._recall()
         has_time = self._try_named()
         for choices in single_choices(self.forms, trains=self.trains):
-            self.study.enqueue(choices)
+            alone = Chosen(choices)
+            suggest(alone, self.forms, self.frame, trains=self.trains)
+            self.study.enqueue(alone.asked)  # all of it: the sampler would choose what is left open
         while has_time and not self._is_complete:
             has_time = self._try_next()
         return self._finished()

@@ -99,12 +99,18 @@ def single_choices(forms: Sequence[Form], *, trains: bool) -> Iterator[dict[str,
                 break
 
 
-class Chosen(dict[str, Choice]):
-    """A trial whose choices are known; of what it does not name, the first is taken."""
+class Chosen:
+    """A trial whose choices are known; of what they do not name, the first is taken."""
+
+    def __init__(self, choices: Mapping[str, Choice]) -> None:
+        self._choices = choices
+        self.asked: dict[str, Choice] = {}
+        """All that was asked, with what was answered."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:  # noqa: ANN401 - one of the choices
         """Return the choice of this name."""
-        return self.get(name, choices[0])
+        self.asked[name] = self._choices.get(name, choices[0])
+        return self.asked[name]
 
 
 def suggest(trial: Trial, forms: Sequence[Form], frame: Frame, *, trains: bool) -> Recipe | None:

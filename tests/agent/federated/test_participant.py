@@ -249,8 +249,9 @@ async def test_a_training_process_does_not_outlive_the_agent(device: Device, tmp
     path = tmp_path / "job.json"
     path.write_text(job.model_dump_json())
     script = (
-        "import subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, '-m', 'shoal_agent.federated.child', {str(path)!r}])\n"
+        "import os, subprocess, sys, time\n"
+        "command = [sys.executable, '-m', 'shoal_agent.federated.child']\n"
+        f"subprocess.Popen([*command, {str(path)!r}, str(os.getpid())])\n"
         "time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script])  # noqa: ASYNC220 - nothing else runs here
