@@ -22,26 +22,26 @@ import numpy as np  # noqa: E402 - the paths above come first
 from compression_parts import latency_nets as nets  # noqa: E402
 
 from shoal_compression.operations import contents  # noqa: E402
-from shoal_compression.predictor.operators import FileProfile, profile  # noqa: E402
+from shoal_compression.predictor.operators import FileProfile, profile, quietest  # noqa: E402
 from shoal_compression.predictor.predictor import LatencyPredictor  # noqa: E402
 
 GOAL = 0.20
 """Of the measured latency."""
 
 
-def measure(runs: int) -> tuple[list[FileProfile], list[int]]:
-    """Return the profile of each network in each recipe, and its MACs."""
-    files, macs = [], []
+def measure(runs: int, rounds: int) -> tuple[list[FileProfile], list[int]]:
+    """Return the profile of each network in each recipe, and its MACs; all files are gone through several times."""
+    made, macs = [], []
     for kind in nets.SHAPES:
         samples = nets.samples_of(kind)
         for width in nets.WIDTHS:
             network = nets.build(kind, width)
-            counted = contents(network, samples).macs or 0
             for precision in nets.PRECISIONS:
-                made = nets.in_precision(network, samples, precision)
-                files.append(profile(made, samples, f"{kind} {width:g} {precision}", runs))
-                macs.append(counted)
-    return files, macs
+                model = nets.in_precision(network, samples, precision)
+                made.append((model, samples, f"{kind} {width:g} {precision}"))
+                macs.append(contents(network, samples).macs or 0)
+    told = [[profile(*one, runs) for one in made] for _ in range(rounds)]
+    return [quietest(of_file) for of_file in zip(*told, strict=True)], macs
 
 
 def recipe_of(file: FileProfile) -> str:
@@ -85,8 +85,10 @@ def tell(name: str, ours: float, peer: float, n: int, *, goal: float | None) -> 
 def main() -> None:
     """Measure, leave recipes out in turn, and tell median and worst error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=60, help="timed runs of each file")
-    files, macs = measure(parser.parse_args().runs)
+    parser.add_argument("--runs", type=int, default=20, help="timed runs of each file in a round")
+    parser.add_argument("--rounds", type=int, default=12, help="in which all files are gone through")
+    given = parser.parse_args()
+    files, macs = measure(given.runs, given.rounds)
     ours = LatencyPredictor.fit("this machine", files, recipe_of).error
     peer = errors_of_macs(files, macs)
     tell("latency_predictor_median_error", ours.median, median(peer), ours.files, goal=GOAL)
