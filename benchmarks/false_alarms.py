@@ -121,23 +121,32 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="1,000 streams of 10,000 windows instead of 50 of 1,000")
     parser.add_argument("--peers", default="", help="only the peers whose name contains this; - for none")
     parser.add_argument("--only", choices=("real", "made"), help="only the real data sets, or only the made streams")
+    parser.add_argument(
+        "--settings",
+        help="of the made streams only these stable ones, for instance daily_5000,offset_500; then the delays",
+    )
     options = parser.parse_args()
     peers = [peer for peer in PEERS if options.peers in peer.name]
     for peer in peers:  # before any runs: some share an environment, and run side by side
         python_of(peer)
     real = dated_lines.measure(ROOT / ".cache" / "bench", options.peers)
-    made = measure(FULL if options.full else SHORT, peers, is_full=options.full)
+    stable = [
+        (kind, rows) for kind, rows in STABLE if f"{kind}_{rows}" in (options.settings or f"{kind}_{rows}").split(",")
+    ]
+    made = measure(FULL if options.full else SHORT, peers, stable, is_full=options.full)
     for line in {"real": real, "made": made, None: chain(real, made)}[options.only]:
         print(json.dumps(line), flush=True)
 
 
-def measure(size: Size, peers: Sequence[Peer], *, is_full: bool) -> Iterator[dict[str, object]]:
-    """Yield the lines: false alarms of each setting, then what is found of each shift.
+def measure(
+    size: Size, peers: Sequence[Peer], stable: Sequence[tuple[str, int]], *, is_full: bool
+) -> Iterator[dict[str, object]]:
+    """Yield the lines: false alarms of each stable setting, then what is found of each shift.
 
     Whoever cries wolf is not asked how soon it finds a shift.
     """
     holding = list(peers)
-    for kind, rows in STABLE:
+    for kind, rows in stable:
         mine = run_ours(size, kind, rows, None)
         name = f"false_alarms_{kind}_{rows}"
         yield _false_line(name, mine, ("plain KS rule at 0.05 a feature", run_plain(size, kind, rows)), is_full=is_full)

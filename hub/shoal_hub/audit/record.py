@@ -19,6 +19,8 @@ from shoal_hub.database import AdvisoryLock, announce, hold, utc_now
 
 WAKE: Final = "audit"
 """The word that has the controller anchor the trail at once."""
+ANSWERS: Final = "audit answers"
+"""Key in `Session.info`: the session is that of a request, which has an entry of its own."""
 _PENDING: Final = "audit pending"
 _MAX_NAME_CHARS: Final = 256
 _MAX_SUBJECT_CHARS: Final = 1024
@@ -39,6 +41,7 @@ def record(
     """Have an entry appended when the session commits; nothing is kept if it does not.
 
     Changes by a person or by the hub itself are anchored at once, enrolments and renewals within the minute.
+    In the session of a request nothing is appended: the request's one entry shows all that it changed, and who asked.
 
     Args:
         session: An open transaction.
@@ -48,6 +51,8 @@ def record(
         before: What it was, JSON values by name.
         after: What it is now.
     """
+    if session.info.get(ANSWERS):
+        return
     note(session, actor, action, subject, before, after)
     if not event.contains(session, "before_commit", append_pending):
         event.listen(session, "before_commit", append_pending)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shoal_hub.audit.actor import Actor
 from shoal_hub.audit.changes import Changes, Difference
-from shoal_hub.audit.record import append_pending, note
+from shoal_hub.audit.record import ANSWERS, append_pending, note
 
 ALWAYS: Final = "audit always"
 """Key in `Session.info`: an entry is made even where the request, granted, changed nothing."""
@@ -53,6 +53,7 @@ def watch_request(session: Session) -> None:
     scope = _request.get()
     if scope is None:
         return
+    session.info[ANSWERS] = True
     changes = Changes(session)
 
     def keep(session: Session) -> None:
