@@ -17,7 +17,8 @@ from shoal_agent.tuf.errors import TufError
 from shoal_agent.tuf.http_fetcher import HttpFetcher
 from shoal_contract.trust import CA_BUNDLE_TARGET, METADATA_PATH, TARGETS_PATH
 
-SETTINGS = TrustSettings(silence_s=0.5, total_s=1.0)
+SETTINGS = TrustSettings()
+HASTY = TrustSettings(silence_s=0.5, total_s=1.0)
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_slow_retrieval_ends_with_the_refreshs_time(
     hub.mood = mood
     started_s = time.monotonic()
     with pytest.raises(TufError) as caught:
-        client_of(hub, tmp_path).refresh(HttpFetcher(SETTINGS, trusting(authority)))
+        client_of(hub, tmp_path).refresh(HttpFetcher(HASTY, trusting(authority)))
     assert caught.value.code == "tuf_slow", caught.value
     assert time.monotonic() - started_s < 3
 
@@ -63,7 +64,7 @@ def test_slow_retrieval_in_the_handshake_ends_with_the_refreshs_time(authority: 
         hub = TrustServer(TufRepository(), url=url)
         started_s = time.monotonic()
         with pytest.raises(TufError) as caught:
-            client_of(hub, tmp_path).refresh(HttpFetcher(SETTINGS, trusting(authority)))
+            client_of(hub, tmp_path).refresh(HttpFetcher(HASTY, trusting(authority)))
         assert caught.value.code == "tuf_slow", caught.value
         assert time.monotonic() - started_s < 3
 
