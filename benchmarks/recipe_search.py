@@ -98,8 +98,8 @@ def _singles(original: Original, settings: SearchSettings, folder: Path) -> list
     """Return what each technique makes alone, with its defaults; those of the search are found, not made again."""
     forms: tuple[Form, ...] = tuple(original.models)
     made = []
-    for choices in single_choices(forms, trains=True):
-        recipe = suggest(Chosen(choices), forms, settings.frame, trains=True)
+    for choices in single_choices(forms, has_train=True):
+        recipe = suggest(Chosen(choices), forms, settings.frame, has_train=True)
         assert recipe is not None
         try:
             result = run_recipe(

@@ -37,7 +37,9 @@ class Technique(BaseModel, ABC):
     gives: ClassVar[Form | None] = None
     """The form that it makes; None: the one that it was given."""
     trains: ClassVar[bool] = False
-    """Whether it needs `Data.train`."""
+    """Whether it trains: it takes its time, and may win back what steps before it have lost."""
+    needs_train: ClassVar[bool] = False
+    """Whether it needs `Data.train`; others that train make do with the samples for calibration."""
     is_lossless: ClassVar[bool] = False
     """Whether outputs stay the same but for rounding in float32."""
     tools: ClassVar[tuple[str, ...]]
@@ -57,7 +59,7 @@ class Technique(BaseModel, ABC):
         if model.form not in self.takes:
             known = " or ".join(sorted(self.takes))
             raise SourceError(f"{doing}: a {model.form} model found, expected {known}; convert it in a step before")
-        if self.trains and data.train is None:
+        if self.needs_train and data.train is None:
             raise DataError(f"{doing}: no samples to train on; give `train` with the data")
         data.check(model)
         check_weights(model)

@@ -21,6 +21,7 @@ from shoal_compression.search.searching import search
 from shoal_compression.search.space import CHOICES, STAGES, Chosen, Frame, kind_of, nested, single_choices, suggest
 from shoal_compression.search.study import Study
 from shoal_compression.techniques import ALL, BY_NAME, name_of
+from shoal_compression.techniques.distil.distil import Distil
 
 FRAME = Frame(data=RecipeData(), tolerance=Tolerance(), budget_minutes=1.0, seed=0)
 TWICE = make_recipe({"name": "twice", "steps": ["float16", "float16"]})
@@ -53,8 +54,8 @@ def onnx_alone(bundle_dir: Path) -> Original:
 @pytest.mark.parametrize("forms", [("onnx",), ("keras",), ("onnx", "keras")])
 def test_every_technique_that_fits_is_in_the_space_by_itself(forms: tuple[Form, ...]) -> None:
     tried = set()
-    for choices in single_choices(forms, trains=True):
-        recipe = suggest(Chosen(choices), forms, FRAME, trains=True)
+    for choices in single_choices(forms, has_train=True):
+        recipe = suggest(Chosen(choices), forms, FRAME, has_train=True)
         assert recipe is not None
         tried.add(recipe.steps[0].name)
     ends = {one.gives for one in ALL if "keras" in one.takes}
@@ -66,11 +67,11 @@ def test_every_technique_that_fits_is_in_the_space_by_itself(forms: tuple[Form, 
 def test_a_study_tries_each_technique_alone_before_anything_else(tmp_path: Path) -> None:
     study = Study(tmp_path, ("size", "accuracy"), seed=0)
     expected = []
-    for choices in single_choices(("onnx",), trains=True):
+    for choices in single_choices(("onnx",), has_train=True):
         alone = Chosen(choices)
-        expected.append(suggest(alone, ("onnx",), FRAME, trains=True))
+        expected.append(suggest(alone, ("onnx",), FRAME, has_train=True))
         study.enqueue(alone.asked)
-    tried = [suggest(study.ask(), ("onnx",), FRAME, trains=True) for _ in expected]
+    tried = [suggest(study.ask(), ("onnx",), FRAME, has_train=True) for _ in expected]
     assert tried == expected
 
 
@@ -136,6 +137,13 @@ def test_what_is_far_outside_of_the_tolerance_is_stopped_before_it_is_measured(b
     worse = source.with_content(_turned(source.content))
     with pytest.raises(StoppedEarlyError, match=r"points lost on 4\d\d samples, 1 are allowed"):
         early.watch(worse, ())
+    early.watch(worse, (Distil(),))  # which may win it back
+
+
+def test_a_technique_with_settings_of_training_trains_whether_or_not_it_needs_samples_for_it() -> None:
+    with_settings = {name_of(one) for one in ALL if "training" in one.model_fields or "epochs" in one.model_fields}
+    assert {name_of(one) for one in ALL if one.trains} == with_settings
+    assert {name_of(one) for one in ALL if one.needs_train} <= with_settings
 
 
 def _turned(content: bytes) -> bytes:

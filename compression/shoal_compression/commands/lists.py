@@ -33,6 +33,7 @@ def _described(technique: type[Technique]) -> dict[str, object]:
         "takes": sorted(technique.takes),
         "gives": technique.gives,
         "trains": technique.trains,
+        "needs_train": technique.needs_train,
         "parameters": technique.model_json_schema()["properties"],
     }
 

@@ -61,7 +61,7 @@ class _Search:
         shared = used_data(original.data, self.frame.data, self.frame.seed)
         self.original = replace(original, data=shared)
         self.forms: tuple[Form, ...] = tuple(form for form in ("onnx", "keras", "tflite") if form in original.models)
-        self.trains = original.data.train is not None
+        self.has_train = original.data.train is not None
         self.early = EarlyStop(original.reference, self.original.data.test, self.frame.tolerance)
         self.results: dict[str, RecipeResult] = {}
         self.refused: dict[str, tuple[str, str]] = {}
@@ -78,9 +78,9 @@ class _Search:
     def run(self) -> SearchResult:
         self._recall()
         has_time = self._try_named()
-        for choices in single_choices(self.forms, trains=self.trains):
+        for choices in single_choices(self.forms, has_train=self.has_train):
             alone = Chosen(choices)
-            suggest(alone, self.forms, self.frame, trains=self.trains)
+            suggest(alone, self.forms, self.frame, has_train=self.has_train)
             self.study.enqueue(alone.asked)  # all of it: the sampler would choose what is left open
         while has_time and not self._is_complete:
             has_time = self._try_next()
@@ -98,7 +98,7 @@ class _Search:
     def _try_next(self) -> bool:
         """Do a trial; False: there is no time for it."""
         trial = self.study.ask()
-        recipe = suggest(trial, self.forms, self.frame, trains=self.trains)
+        recipe = suggest(trial, self.forms, self.frame, has_train=self.has_train)
         if recipe is not None and not self._fits_budget(recipe):
             self.study.put_back(trial)
             return False
@@ -114,7 +114,7 @@ class _Search:
     def _recall(self) -> None:
         """Find what earlier runs have made."""
         for choices, reason in self.study.finished():
-            recipe = suggest(Chosen(choices), self.forms, self.frame, trains=self.trains)
+            recipe = suggest(Chosen(choices), self.forms, self.frame, has_train=self.has_train)
             if recipe is not None and reason:
                 self.refused[recipe.sha256] = (recipe.name, reason)
             elif recipe is not None:
@@ -151,7 +151,8 @@ class _Search:
     def _try_named(self) -> bool:
         """Run the given and the built-in recipes that fit; False: the budget ended before."""
         for recipe in (*self.settings.recipes, *builtin_recipes().values()):
-            if not recipe.takes & set(self.forms) or (not self.trains and any(step.trains for step in recipe.steps)):
+            is_fed = self.has_train or not any(step.needs_train for step in recipe.steps)
+            if not recipe.takes & set(self.forms) or not is_fed:
                 continue
             mine = self.frame.again(recipe)
             if self.tried >= self.settings.max_trials:

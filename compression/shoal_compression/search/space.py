@@ -76,16 +76,16 @@ def kind_of(technique: type[Technique]) -> str:
     return parts[0] if len(parts) > 1 else "quantize"
 
 
-def ways_to(start: Form, *, trains: bool) -> dict[str, tuple[type[Technique], ...]]:
+def ways_to(start: Form, *, has_train: bool) -> dict[str, tuple[type[Technique], ...]]:
     """Return the techniques that a model of this form can go through, by stage's first kind."""
-    known = [one for one in ALL if trains or not one.trains]
+    known = [one for one in ALL if has_train or not one.needs_train]
     reachable = {start} | {one.gives for one in known if one.gives is not None and start in one.takes}
     return {
         stage[0]: tuple(one for one in known if kind_of(one) in stage and one.takes & reachable) for stage in STAGES
     }
 
 
-def single_choices(forms: Sequence[Form], *, trains: bool) -> Iterator[dict[str, Choice]]:
+def single_choices(forms: Sequence[Form], *, has_train: bool) -> Iterator[dict[str, Choice]]:
     """Yield what a trial has to choose for each technique alone, with its defaults.
 
     Of several forms that a technique takes, the first of `forms` counts. One that devices can not load afterwards, and
@@ -93,7 +93,7 @@ def single_choices(forms: Sequence[Form], *, trains: bool) -> Iterator[dict[str,
     """
     for technique in ALL:
         for form in (one for one in forms if one in technique.takes):
-            stages = [stage for stage, known in ways_to(form, trains=trains).items() if technique in known]
+            stages = [stage for stage, known in ways_to(form, has_train=has_train).items() if technique in known]
             if stages and _to_a_device(form, [technique()]) is not None:
                 yield {"form": form, f"{form}/{stages[0]}": name_of(technique)}
                 break
@@ -113,12 +113,12 @@ class Chosen:
         return self.asked[name]
 
 
-def suggest(trial: Trial, forms: Sequence[Form], frame: Frame, *, trains: bool) -> Recipe | None:
+def suggest(trial: Trial, forms: Sequence[Form], frame: Frame, *, has_train: bool) -> Recipe | None:
     """Return the recipe that a trial chooses; None: its steps do not fit each other, or there is none."""
     form: Form = trial.suggest_categorical("form", list(forms))
     steps: list[Technique] = []
     now: Form = form
-    for stage, techniques in ways_to(form, trains=trains).items():
+    for stage, techniques in ways_to(form, has_train=has_train).items():
         if not techniques:
             continue
         chosen = trial.suggest_categorical(f"{form}/{stage}", [NONE, *map(name_of, techniques)])

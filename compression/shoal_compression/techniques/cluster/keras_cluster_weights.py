@@ -29,6 +29,7 @@ class KerasClusterWeights(Technique):
     training: FineTuning = FineTuning(learning_rate=1e-4)
     takes: ClassVar[frozenset[Form]] = frozenset({"keras"})
     trains: ClassVar[bool] = True
+    needs_train: ClassVar[bool] = True
     tools: ClassVar[tuple[str, ...]] = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "keras")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:

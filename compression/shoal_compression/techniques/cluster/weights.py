@@ -36,6 +36,7 @@ class ClusterWeights(Technique):
     """Smaller weights stay as they are."""
     training: Training = Training(epochs=3)
     takes: ClassVar[frozenset[Form]] = frozenset({"onnx"})
+    trains: ClassVar[bool] = True
     tools: ClassVar[tuple[str, ...]] = ("onnx", "torch")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:

@@ -41,6 +41,7 @@ class Distil(Technique):
     hints: tuple[Hint, ...] = ()
     training: Training = Training(epochs=10)
     takes: ClassVar[frozenset[Form]] = frozenset({"onnx"})
+    trains: ClassVar[bool] = True
     tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "torch")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:

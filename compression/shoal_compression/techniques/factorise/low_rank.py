@@ -40,6 +40,7 @@ class Factorise(Technique):
     least_elements: int = Field(default=1_024, ge=16)
     training: Training = Training()
     takes: ClassVar[frozenset[Form]] = frozenset({"onnx"})
+    trains: ClassVar[bool] = True
     tools: ClassVar[tuple[str, ...]] = ("onnx", "torch")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:

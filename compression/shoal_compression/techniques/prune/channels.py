@@ -43,6 +43,7 @@ class PruneChannels(Technique):
     """In so many steps, with training after each."""
     training: Training = Training(epochs=8)
     takes: ClassVar[frozenset[Form]] = frozenset({"onnx"})
+    trains: ClassVar[bool] = True
     tools: ClassVar[tuple[str, ...]] = ("onnx", "torch")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:

@@ -29,6 +29,7 @@ class PruneMagnitude(Technique):
     """Whether every weight has this sparsity, or all together."""
     training: Training = Training(epochs=8)
     takes: ClassVar[frozenset[Form]] = frozenset({"onnx"})
+    trains: ClassVar[bool] = True
     tools: ClassVar[tuple[str, ...]] = ("onnx", "torch")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:

@@ -28,6 +28,7 @@ class PruneTwoOfFour(Technique):
     technique: Literal["prune-2-4"] = "prune-2-4"
     training: Training = Training()
     takes: ClassVar[frozenset[Form]] = frozenset({"onnx"})
+    trains: ClassVar[bool] = True
     tools: ClassVar[tuple[str, ...]] = ("onnx", "torch")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:

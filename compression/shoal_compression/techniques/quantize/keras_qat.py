@@ -31,6 +31,7 @@ class KerasQat(Technique):
     takes: ClassVar[frozenset[Form]] = frozenset({"keras"})
     gives: ClassVar[Form | None] = "tflite"
     trains: ClassVar[bool] = True
+    needs_train: ClassVar[bool] = True
     tools: ClassVar[tuple[str, ...]] = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "keras")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:

@@ -33,6 +33,7 @@ class QuantizeAware(Technique):
     calibration_samples: int = Field(default=256, ge=1, le=100_000)
     training: Training = Training(epochs=4, learning_rate=3e-4)
     takes: ClassVar[frozenset[Form]] = frozenset({"onnx"})
+    trains: ClassVar[bool] = True
     tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "torch")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:
