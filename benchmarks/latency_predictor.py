@@ -9,7 +9,6 @@ Run it as `python benchmarks/latency_predictor.py`.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ sys.path[:0] = [str(ROOT / name) for name in ("benchmarks", "contract", "numeric
 
 import numpy as np  # noqa: E402 - the paths above come first
 from compression_parts import latency_nets as nets  # noqa: E402
+from compression_parts.lines import line  # noqa: E402
 
 from shoal_compression.operations import contents  # noqa: E402
 from shoal_compression.predictor.operators import FileProfile, profile, quietest  # noqa: E402
@@ -66,20 +66,10 @@ def errors_of_macs(files: Sequence[FileProfile], macs: Sequence[int]) -> list[fl
     return found
 
 
-def tell(name: str, ours: float, peer: float, n: int, *, goal: float | None) -> None:
+def tell(name: str, ours: float, peer: float, n: int) -> None:
     """Print one line of results."""
-    line = {
-        "name": name,
-        "unit": "share of the measured latency",
-        "ours": round(ours, 4),
-        "peer": round(peer, 4),
-        "peer_name": "a line through MACs",
-        "ratio": round(peer / max(ours, 1e-9), 2),
-        "n": n,
-        "goal": None if goal is None else f"at most {goal:g}",
-        "holds": None if goal is None else ours <= goal,
-    }
-    print(json.dumps(line), flush=True)
+    ratio, unit = round(peer / max(ours, 1e-9), 2), "share of the measured latency"
+    line(name, unit, ours, peer, "a line through MACs", n, f"at most {GOAL:g}", ours <= GOAL, ratio=ratio)
 
 
 def main() -> None:
@@ -91,8 +81,8 @@ def main() -> None:
     files, macs = measure(given.runs, given.rounds)
     ours = LatencyPredictor.fit("this machine", files, recipe_of).error
     peer = errors_of_macs(files, macs)
-    tell("latency_predictor_median_error", ours.median, median(peer), ours.files, goal=GOAL)
-    tell("latency_predictor_worst_error", ours.worst, max(peer), ours.files, goal=GOAL)
+    tell("latency_predictor_median_error", ours.median, median(peer), ours.files)
+    tell("latency_predictor_worst_error", ours.worst, max(peer), ours.files)
 
 
 if __name__ == "__main__":

@@ -5,30 +5,28 @@ rows. Run as `python benchmarks/quantize.py`; prints one JSON line a figure.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("contract", "numerics", "agent", "training", "compression", "benchmarks")
 sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in FOLDERS)]
 
 from compression_parts import models, peers, sizes  # noqa: E402 - after the path
+from compression_parts.lines import line, right  # noqa: E402 - after the path
 
 from shoal_compression.budget import Budget  # noqa: E402 - after the path
 from shoal_compression.comparing import (  # noqa: E402 - after the path
     Difference,
     agreement,
-    classes_of,
     paired_difference,
     sqnr_db,
 )
 from shoal_compression.data import Data  # noqa: E402 - after the path
 from shoal_compression.model import Model  # noqa: E402 - after the path
-from shoal_compression.running import outputs_of  # noqa: E402 - after the path
+from shoal_compression.running import scores_of  # noqa: E402 - after the path
 from shoal_compression.technique import Technique  # noqa: E402 - after the path
 from shoal_compression.techniques import BY_NAME  # noqa: E402 - after the path
 from shoal_compression.techniques.quantize.static import Int8Static  # noqa: E402 - after the path
@@ -57,12 +55,7 @@ def main() -> None:
 
 
 def _answers(model: Model, data: Data) -> Array:
-    return outputs_of(model, data.test)[model.outputs[0].name]
-
-
-def _right(answers: Array, data: Data) -> Array:
-    assert data.test.labels is not None
-    return np.asarray(classes_of(answers) == data.test.labels)
+    return scores_of(model, data.test)
 
 
 def _network(name: str, model: Model, data: Data) -> None:
@@ -71,8 +64,11 @@ def _network(name: str, model: Model, data: Data) -> None:
     made = OURS.apply(model, data, Budget())
     answers = _answers(made, data)
     counts = len(answers) >= FEWEST_ROWS
-    lost = paired_difference(_right(reference, data), _right(answers, data))
-    told = {"agreement": agreement(reference, answers), "sqnr_db": round(sqnr_db(reference, answers), 1)}
+    lost = paired_difference(right(reference, data.test.labels), right(answers, data.test.labels))
+    told: dict[str, Any] = {
+        "agreement": agreement(reference, answers),
+        "sqnr_db": round(sqnr_db(reference, answers), 1),
+    }
     line(
         f"quantize_{name}_points", "points", _points(lost.value), 0.0, "the float model", len(answers),
         f">= -{MOST_LOST}" + ("" if counts else f", counts from {FEWEST_ROWS} rows: >= {LEAST_AGREEMENT} agreement"),
@@ -103,7 +99,7 @@ def _beside(name: str, peer: str, quantize: Callable[[], Model], reference: Arra
     except Exception as error:  # noqa: BLE001 - a peer may fail in any way
         line(key, "points", None, None, peer, 0, f">= -{MOST_BEHIND}", None, failed=str(error)[-300:])
         return
-    ahead = paired_difference(_right(theirs, data), _right(answers, data))
+    ahead = paired_difference(right(theirs, data.test.labels), right(answers, data.test.labels))
     goal, holds = f">= -{MOST_BEHIND} of it", _points(ahead.value) >= -MOST_BEHIND
     if len(answers) < FEWEST_ROWS:
         ours, peers_share = agreement(reference, answers), agreement(reference, theirs)
@@ -118,7 +114,10 @@ def _beside(name: str, peer: str, quantize: Callable[[], Model], reference: Arra
             ours >= peers_share - 0.001,
         )
         return
-    told = {"accuracy_peer": float(_right(theirs, data).mean()), "sqnr_db_peer": round(sqnr_db(reference, theirs), 1)}
+    told = {
+        "accuracy_peer": float(right(theirs, data.test.labels).mean()),
+        "sqnr_db_peer": round(sqnr_db(reference, theirs), 1),
+    }
     line(key, "points", _points(ahead.value), 0.0, peer, len(answers), goal, holds, interval=_interval(ahead), **told)
 
 
@@ -150,10 +149,10 @@ def _tree(model: Model, data: Data) -> None:
         return
     technique: Technique = kind()
     made = technique.apply(model, data, Budget())
-    lost = paired_difference(*(_right(_answers(one, data), data) for one in (model, made)))
+    lost = paired_difference(*(right(_answers(one, data), data.test.labels) for one in (model, made)))
     smaller = model.size_bytes / made.size_bytes
     holds = smaller >= TREE_SMALLER and _points(lost.value) >= -TREE_LOST
-    told = {"points": _points(lost.value), "interval": _interval(lost)}
+    told: dict[str, Any] = {"points": _points(lost.value), "interval": _interval(lost)}
     line("quantize_tree", "times smaller", smaller, 1.0, "the float tree", len(data.test), goal, holds, **told)
 
 
@@ -163,17 +162,6 @@ def _points(share: float) -> float:
 
 def _interval(difference: Difference) -> list[float]:
     return [_points(difference.low), _points(difference.high)]
-
-
-def line(
-    name: str, unit: str, ours: float | None, peer: float | None, peer_name: str, n: int, goal: str,
-    holds: bool | None, **told: object,
-) -> None:  # fmt: skip
-    """Print one figure."""
-    ratio = round(ours / peer, 4) if ours is not None and peer else None
-    about = {"name": name, "unit": unit, "ours": None if ours is None else round(ours, 4), "peer": peer}
-    print(json.dumps(about | {"peer_name": peer_name, "ratio": ratio, "n": n, "goal": goal, "holds": holds} | told))
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tests.environments import environment  # noqa: E402 - after the path
 
 from shoal_agent.engines.onnx_engine import OnnxEngine  # noqa: E402 - after the path
 from shoal_agent.serving.wire import write_request  # noqa: E402 - after the path
-from shoal_compression.unmodified import keep_unmodified  # noqa: E402 - after the path
+from shoal_compression.compress import keep_unmodified  # noqa: E402 - after the path
 from shoal_contract.manifest import Provenance, Variant, VersionManifest  # noqa: E402 - after the path
 from shoal_hub.registry.inspection import inspect  # noqa: E402 - after the path
 from shoal_hub.registry.limits import BundleLimits  # noqa: E402 - after the path

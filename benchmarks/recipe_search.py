@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ ROOT: Final = Path(__file__).parents[1]
 FOLDERS = ("contract", "numerics", "agent", "training", "compression", "benchmarks")
 sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in FOLDERS)]
 
+from compression_parts.lines import line  # noqa: E402 - after the path
 from compression_parts.models import NETWORKS, load  # noqa: E402 - after the path
 from serving_parts.peer import install_peer  # noqa: E402 - after the path
 
@@ -156,7 +157,7 @@ def _report(
     for name in olive:
         _say_rival(f"recipe_search_{name.split()[-1]}", name, figures, list(front), is_full=is_full)
     left = [name for name in singles if not any(figures[one].covers(figures[name]) for one in front)]
-    _line(
+    line(
         name="recipe_search_singles",
         unit="techniques alone that the front dominates or equals",
         ours=len(singles) - len(left),
@@ -177,7 +178,7 @@ def _say_rival(name: str, rival: str, figures: Mapping[str, Figures], front: Seq
     theirs = figures[rival]
     covering = [one for one in front if figures[one].covers(theirs)]
     best = min(covering or front, key=lambda one: figures[one].size_bytes)
-    _line(
+    line(
         name=name,
         unit="bytes of the smallest file that dominates or equals the peer's in size, latency and accuracy",
         ours=figures[best].size_bytes if covering else None,
@@ -212,10 +213,6 @@ def _figures(original: Original, models: Mapping[str, Model]) -> dict[str, Figur
 
 def _tell(stage: str, done: int, total: int) -> None:
     print(f"{stage} {done}/{total}", file=sys.stderr, flush=True)
-
-
-def _line(**fields: Any) -> None:  # noqa: ANN401 - a line of JSON
-    print(json.dumps(fields), flush=True)
 
 
 if __name__ == "__main__":

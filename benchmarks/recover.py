@@ -14,14 +14,14 @@ FOLDERS = ("contract", "numerics", "agent", "training", "compression", "benchmar
 sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in FOLDERS)]
 
 from compression_parts import models, peers  # noqa: E402 - after the path
+from compression_parts.lines import line  # noqa: E402 - after the path
 from compression_parts.outliers import uneven  # noqa: E402 - after the path
-from quantize import line  # noqa: E402 - after the path
 
 from shoal_compression.budget import Budget  # noqa: E402 - after the path
 from shoal_compression.comparing import accuracy  # noqa: E402 - after the path
 from shoal_compression.data import Data  # noqa: E402 - after the path
 from shoal_compression.model import Model  # noqa: E402 - after the path
-from shoal_compression.running import outputs_of  # noqa: E402 - after the path
+from shoal_compression.running import scores_of  # noqa: E402 - after the path
 from shoal_compression.technique import Technique  # noqa: E402 - after the path
 from shoal_compression.techniques.quantize.adaround import AdaRound  # noqa: E402 - after the path
 from shoal_compression.techniques.quantize.bias_correct import BiasCorrect  # noqa: E402 - after the path
@@ -62,8 +62,8 @@ def main() -> None:
         ours, is_goal = (reached - naive) / lost, name == CHOSEN
         goal = f">= {LEAST_RECOVERED}" if is_goal else "none: for comparison"
         holds = ours >= LEAST_RECOVERED if is_goal else None
-        told = {"accuracy": reached}
-        line(f"recover_{name}", "of the loss", ours, theirs, peers.NNCF, len(data.test), goal, holds, **told)
+        rows = len(data.test)
+        line(f"recover_{name}", "of the loss", ours, theirs, peers.NNCF, rows, goal, holds, accuracy=reached)
 
 
 def _apply(steps: tuple[Technique, ...], model: Model, data: Data) -> float:
@@ -74,7 +74,7 @@ def _apply(steps: tuple[Technique, ...], model: Model, data: Data) -> float:
 
 def _accuracy(model: Model, data: Data) -> float:
     assert data.test.labels is not None
-    return accuracy(outputs_of(model, data.test)[model.outputs[0].name], data.test.labels)
+    return accuracy(scores_of(model, data.test), data.test.labels)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Beside it stand magnitude pruning at the same sparsity, and Torch-Pruning with t
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -15,21 +14,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("contract", "numerics", "agent", "training", "compression", "benchmarks")
 sys.path[:0] = [str(ROOT), *(str(ROOT / folder) for folder in FOLDERS)]
 
 from compression_parts.latency import Timed, side_by_side  # noqa: E402 - after the path
+from compression_parts.lines import line, right  # noqa: E402 - after the path
 from compression_parts.models import load  # noqa: E402 - after the path
 from tests.environments import environment  # noqa: E402 - after the path
 
 from shoal_compression.budget import Budget  # noqa: E402 - after the path
-from shoal_compression.comparing import classes_of, paired_difference  # noqa: E402 - after the path
+from shoal_compression.comparing import paired_difference  # noqa: E402 - after the path
 from shoal_compression.data import Data, Samples  # noqa: E402 - after the path
 from shoal_compression.model import Model  # noqa: E402 - after the path
-from shoal_compression.running import outputs_of  # noqa: E402 - after the path
+from shoal_compression.running import scores_of  # noqa: E402 - after the path
 from shoal_compression.techniques.distil.distil import Distil  # noqa: E402 - after the path
 from shoal_compression.techniques.prune.channels import PruneChannels  # noqa: E402 - after the path
 from shoal_compression.techniques.prune.magnitude import PruneMagnitude  # noqa: E402 - after the path
@@ -94,7 +93,7 @@ def _peer(model: Model, data: Data, epochs: int) -> Model:
         layer = layer or ("out" if "/probabilities" in name else None)
         if layer and value.dtype == np.float32:
             given[f"{layer}.{'weight' if value.ndim > 1 else 'bias'}"] = value
-    answers = outputs_of(model, train)[model.outputs[0].name]
+    answers = scores_of(model, train)
     given |= {"x": train.inputs["image"], "y": train.labels, "logits": np.log(np.maximum(answers, 1e-7))}
     given |= {"operations": OPERATIONS, "epochs": epochs, "batch": BATCH, "rate": RATE}
     [packages] = environment("torch-pruning", "--no-deps", PEER).parents[1].glob("lib/python*/site-packages")
@@ -110,46 +109,39 @@ def _peer(model: Model, data: Data, epochs: int) -> Model:
 def _tell(name: str, made: dict[str, Model], test: Samples, times: dict[str, Timed]) -> None:
     labels = test.labels
     assert labels is not None
-    right = {key: _right(model, test, labels) for key, model in made.items()}
+    is_right = {key: right(scores_of(model, test), labels) for key, model in made.items()}
     is_counted = len(labels) >= 5_000  # noqa: PLR2004 - from so many rows on, points are a goal
     ours = times["ours"].faster
     for peer in [key for key in made if key not in {"source", "ours"}]:
-        _line(
+        line(
             f"structured_speed_{name}",
             "times as fast as the source at batch 1",
-            (ours, times[peer].faster, peer),
+            ours,
+            times[peer].faster,
+            peer,
+            None,
             f">= {LEAST_FASTER}",
             ours >= LEAST_FASTER,
+            digits=3,
             p50_ms={key: round(one.p50_ms, 4) for key, one in times.items()},
             bytes={key: model.size_bytes for key, model in made.items()},
         )
-        lost = {key: paired_difference(right["source"], right[key]) for key in ("ours", peer)}
+        lost = {key: paired_difference(is_right["source"], is_right[key]) for key in ("ours", peer)}
         points = {key: -100 * one.value for key, one in lost.items()}
         interval = [round(-100 * lost["ours"].high, 3), round(-100 * lost["ours"].low, 3)]
-        _line(
+        line(
             f"structured_points_lost_{name}",
             "points",
-            (points["ours"], points[peer], peer),
+            points["ours"],
+            points[peer],
+            peer,
+            len(labels),
             f"<= {MOST_LOST_POINTS}",
             points["ours"] <= MOST_LOST_POINTS if is_counted else None,
-            n=len(labels),
+            digits=3,
             interval_95=interval,
-            accuracy={key: round(float(one.mean()), 4) for key, one in right.items()},
+            accuracy={key: round(float(one.mean()), 4) for key, one in is_right.items()},
         )
-
-
-def _right(model: Model, test: Samples, labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    answers = outputs_of(model, test)[model.outputs[0].name]
-    return np.asarray(classes_of(answers) == labels, np.bool_)
-
-
-def _line(
-    name: str, unit: str, figures: tuple[float, float, str], goal: str, holds: bool | None, **more: object
-) -> None:
-    ours, peer, peer_name = figures
-    told = {"name": name, "unit": unit, "ours": round(ours, 3), "peer": round(peer, 3), "peer_name": peer_name}
-    ratio = None if peer == 0 else round(ours / peer, 3)
-    print(json.dumps({**told, "ratio": ratio, "n": more.pop("n", None), "goal": goal, "holds": holds, **more}))
 
 
 def _progress(stage: str, done: int, total: int) -> None:

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
-from shoal_contract.reported import Hardware, Runtime
+from shoal_contract.reported import RUNTIME_WORDS, Hardware, Runtime
 
 _DEVICE_TREE_MODEL: Final = "proc/device-tree/model"
 _L4T_RELEASE: Final = "etc/nv_tegra_release"
@@ -22,7 +22,6 @@ RUNTIME_MODULES: Final[dict[Runtime, tuple[str, ...]]] = {
     "onnxruntime": ("onnxruntime",),
 }
 """Modules that a runtime comes as, the first that works is used."""
-_TARGET_RUNTIMES: Final[dict[Runtime, str]] = {"litert": "litert", "onnxruntime": "onnx"}
 _JETSON_FAMILIES: Final = ("thor", "orin", "xavier", "nano", "tx2", "tx1")
 _GPUS: Final = ("dev/nvidiactl", "dev/nvhost-gpu", "dev/nvgpu", "dev/dxg")
 """Where a kernel shows a GPU of NVIDIA: a card, a Jetson before and since JetPack 6, a virtual machine of Windows."""
@@ -91,7 +90,7 @@ def targets_for(hardware: Hardware, runtimes: tuple[Runtime, ...]) -> tuple[str,
     precisions = ("fp16", "int8", "float32") if hardware.kind == "jetson" else ("int8", "float32")
     classes = tuple(dict.fromkeys((_device_class(hardware), "generic")))
     return tuple(
-        f"{device_class}-{_TARGET_RUNTIMES[runtime]}-{precision}"
+        f"{device_class}-{RUNTIME_WORDS[runtime]}-{precision}"
         for precision, device_class, runtime in product(precisions, classes, runtimes)
         if precision != "fp16" or (runtime == "onnxruntime" and device_class != "generic")
     )

@@ -21,7 +21,7 @@ from compression_parts import asked, datasets, networks  # noqa: E402 - after th
 from shoal_compression.comparing import accuracy  # noqa: E402 - after the path
 from shoal_compression.data import Data  # noqa: E402 - after the path
 from shoal_compression.model import Form, Model  # noqa: E402 - after the path
-from shoal_compression.running import outputs_of  # noqa: E402 - after the path
+from shoal_compression.running import scores_of  # noqa: E402 - after the path
 from shoal_contract.manifest import TensorSpec  # noqa: E402 - after the path
 from shoal_training.tensorflow_runtime import load_keras, load_tensorflow  # noqa: E402 - after the path
 
@@ -171,7 +171,7 @@ def main() -> None:
     for name in sys.argv[1:] or NAMES:
         began_s = time.monotonic()
         model, data = load(name)
-        answers = outputs_of(model, data.test)[model.outputs[0].name]
+        answers = scores_of(model, data.test)
         right = None if data.test.labels is None else accuracy(answers, data.test.labels)
         told = {"model": name, "bytes": model.size_bytes, "test": len(answers), "accuracy": right}
         print(json.dumps(told | {"s": round(time.monotonic() - began_s)}), flush=True)

@@ -13,8 +13,7 @@ from compression_parts.datasets import ROOT
 from serving_parts.peer import install_peer
 
 from shoal_compression.data import Data
-from shoal_compression.model import Model
-from shoal_compression.running import SIGNATURE
+from shoal_compression.model import SIGNATURE, Model
 from shoal_compression.techniques.quantize.preparing import quiet
 
 PINS: Final = ("nncf==3.4.0", "onnx==1.23.2", "onnxruntime==1.28.0")

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from shoal_agent.federated.job import TrainingJob, TrainingResult
-from shoal_compression.int8_litert import Int8Litert
-from shoal_compression.int8_qdq_onnx import Int8QdqOnnx
-from shoal_compression.source import Source
+from shoal_compression.budget import Budget
+from shoal_compression.data import Data, Samples
+from shoal_compression.model import Form, Model
+from shoal_compression.technique import Technique
+from shoal_compression.techniques.quantize.keras_int8 import KerasInt8
+from shoal_compression.techniques.quantize.static import Int8Static
 from shoal_contract.manifest import TensorSpec
 from shoal_numerics.update_coding import decode_update, weighted_mean
 from shoal_training.digits import DigitsSplits, DigitsTraining, FederatedDefaults, Split, digits_splits, shift
@@ -131,18 +134,14 @@ def _write(out: Path, name: str, model: Any, splits: DigitsSplits, seed: int) ->
     folder = out / name
     folder.mkdir(parents=True)
     write_model_files(model, folder, splits.test.x, FederatedDefaults().batch_size, silent)
-    source = Source(
-        folder=folder,
-        name="digits-wide",
-        seed=seed,
-        input=TensorSpec(name="image", datatype="FP32", shape=(-1, 8, 8, 1)),
-        output=TensorSpec(name="probabilities", datatype="FP32", shape=(-1, CLASSES)),
-        calibration_x=splits.centre.x,
-        test_x=splits.test.x,
-        test_y=splits.test.y,
-    )
-    for technique in (Int8Litert(), Int8QdqOnnx()):
-        technique.apply(source, folder / f"int8.{technique.format}")
+    inputs = (TensorSpec(name="image", datatype="FP32", shape=(-1, 8, 8, 1)),)
+    outputs = (TensorSpec(name="probabilities", datatype="FP32", shape=(-1, CLASSES)),)
+    data = Data(Samples({"image": splits.centre.x}), Samples({"image": splits.test.x}, splits.test.y))
+    techniques: dict[Form, Technique] = {"keras": KerasInt8(), "onnx": Int8Static()}
+    for form, technique in techniques.items():
+        source = Model(form, (folder / f"model.{form}").read_bytes(), inputs, outputs)
+        made = technique.apply(source, data, Budget(seed=seed))
+        (folder / f"int8.{made.form}").write_bytes(made.content)
     straight = onnx_accuracy(folder / "model.onnx", splits.test.x, splits.test.y)
     turned = onnx_accuracy(folder / "model.onnx", shift(splits.test.x, seed + 1), splits.test.y)
     return {"accuracy_straight": round(straight, 4), "accuracy_turned": round(turned, 4)}

@@ -1,35 +1,74 @@
 """Makes the variants of one version and measures them: the whole of a compression job."""
 
-import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import ValidationError
 
+from shoal_compression.budget import Budget
+from shoal_compression.bundle import CALIBRATION_FILE, KERAS_FILE, MODEL_FILES, ONNX_FILE, TEST_FILE, read_bundle
+from shoal_compression.comparing import accuracy
+from shoal_compression.data import Samples
 from shoal_compression.errors import SourceError, TechniqueError
-from shoal_compression.evaluate import Latency, accuracy, latencies
-from shoal_compression.file_technique import FileTechnique
-from shoal_compression.int8_litert import Int8Litert
-from shoal_compression.int8_qdq_onnx import Int8QdqOnnx
-from shoal_compression.memory import memory_bytes
-from shoal_compression.report import CompressionReport, FileReport, VariantReport
-from shoal_compression.runners import Runner, load_runner
-from shoal_compression.source import KERAS_FILE, Source, read_source
-from shoal_compression.technique import Progress, silent
-from shoal_compression.unmodified import UNMODIFIED, keep_unmodified
-from shoal_contract.limits import MAX_TENSOR_BYTES
-from shoal_numerics.golden_tensors import GOLDEN_BYTES
-from shoal_numerics.tensors import to_tensor_data
+from shoal_compression.golden import golden_answer, golden_request, stated_or_generated, stated_whole
+from shoal_compression.latency import Timing, timings
+from shoal_compression.model import RUNTIMES, Model
+from shoal_compression.model_memory import model_memory_bytes
+from shoal_compression.original import read_original
+from shoal_compression.report import CompressionReport, FileReport, Latency, VariantReport
+from shoal_compression.running import scores_of
+from shoal_compression.technique import Progress, Technique, silent
+from shoal_compression.techniques.quantize.keras_int8 import KerasInt8
+from shoal_compression.techniques.quantize.static import Int8Static
+from shoal_compression.verify import has_classes
+from shoal_contract.ids import Name
+from shoal_contract.reported import RUNTIME_FORMATS
+from shoal_numerics.golden_tensors import golden_array
+from shoal_numerics.tensors import Array
 
-TECHNIQUES: dict[str, FileTechnique] = {technique.name: technique for technique in (Int8Litert(), Int8QdqOnnx())}
-TECHNIQUE_NAMES = (*TECHNIQUES, UNMODIFIED)
-REPORT_FILE = "report.json"
-GOLDEN_FILE = "golden.npz"
-GOLDEN_SAMPLES = 4
-GOLDEN_CONFIDENCE = 0.9
-ORIGINAL = "original"
+REPORT_FILE: Final = "report.json"
+GOLDEN_FILE: Final = "golden.npz"
+UNMODIFIED: Final = "unmodified"
+_ORIGINAL: Final = "original"
+
+
+@dataclass(frozen=True)
+class TargetTechnique:
+    """What is made for one target."""
+
+    target: Name
+    """The device class that the variant is for."""
+    step: Technique | None
+    """None: the file is kept as it is."""
+    golden_ratio: float
+    """How far a device's answer may be from the golden output, as a part of the largest one, at least of 1."""
+
+
+TECHNIQUES: Final[dict[str, TargetTechnique]] = {
+    "int8-litert": TargetTechnique("generic-litert-int8", KerasInt8(), 0.05),
+    # Both kinds of integers unsigned, its default: signed weights saturate on x86 processors without VNNI, so that a
+    # golden output made at the hub would not hold there.
+    "int8-qdq-onnx": TargetTechnique("generic-onnx-int8", Int8Static(), 0.05),
+}
+_KEPT: Final = TargetTechnique("generic-onnx-float32", None, 1e-3)
+TECHNIQUE_NAMES: Final = (*TECHNIQUES, UNMODIFIED)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the variants are made of, and where they are written."""
+
+    name: str
+    seed: int
+    reference: Model
+    samples: Samples
+    """Of which the golden input is chosen."""
+    test: Samples
+    out_dir: Path
 
 
 def techniques_for(files: Collection[str]) -> tuple[str, ...]:
@@ -38,10 +77,7 @@ def techniques_for(files: Collection[str]) -> tuple[str, ...]:
 
 
 def compress(
-    bundle_dir: Path,
-    techniques: Sequence[str],
-    out_dir: Path,
-    progress: Progress = silent,
+    bundle_dir: Path, techniques: Sequence[str], out_dir: Path, progress: Progress = silent
 ) -> CompressionReport:
     """Write one file per technique, `golden.npz` and `report.json` into `out_dir`.
 
@@ -53,121 +89,107 @@ def compress(
 
     Raises:
         SourceError: The bundle is incomplete, altered, or does not fit a technique.
+        DataError: Its samples do not fit its model.
         TechniqueError: A technique is not known, or its file cannot be run.
     """
+    unknown = [name for name in techniques if name not in TECHNIQUE_NAMES]
+    if unknown:
+        known = ", ".join(TECHNIQUE_NAMES)
+        raise TechniqueError(f"choosing a technique: {unknown[0]!r} is not known; known are {known}")
     if UNMODIFIED in techniques:
-        return _unmodified(bundle_dir, techniques, out_dir, progress)
-    chosen = [_technique(name) for name in techniques]
-    source = read_source(bundle_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    runners = {ORIGINAL: _runner(source, source.onnx_path)}
-    for done, technique in enumerate(chosen):
-        progress("compress", done, len(chosen))
-        path = _path(out_dir, source, technique)
-        technique.apply(source, path)
-        runners[technique.name] = _runner(source, path, technique)
-    progress("compress", len(chosen), len(chosen))
-    golden = _golden_input(source, runners[ORIGINAL])
-    np.savez(out_dir / GOLDEN_FILE, allow_pickle=False, **{source.input.name: golden})
-    report = _measure(source, chosen, out_dir, runners, golden, progress)
-    (out_dir / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n")
-    return report
-
-
-def _unmodified(bundle_dir: Path, techniques: Sequence[str], out_dir: Path, progress: Progress) -> CompressionReport:
-    if set(techniques) != {UNMODIFIED}:
         others = ", ".join(name for name in techniques if name != UNMODIFIED)
-        raise TechniqueError(f"choosing techniques: {UNMODIFIED} together with {others}; ask for {UNMODIFIED} alone")
-    report = keep_unmodified(bundle_dir, out_dir, progress)
-    (out_dir / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n")
+        if others:
+            found = f"{UNMODIFIED} together with {others}"
+            raise TechniqueError(f"choosing techniques: {found}; ask for {UNMODIFIED} alone")
+        return keep_unmodified(bundle_dir, out_dir, progress)
+    original = read_original(bundle_dir)
+    data, made = original.data, dict[str, Model]()
+    steps = {name: step for name in techniques if (step := TECHNIQUES[name].step)}
+    for done, (name, step) in enumerate(steps.items()):
+        progress("compress", done, len(steps))
+        made[name] = step.apply(original.start(step), data, Budget(seed=original.seed))
+    progress("compress", len(steps), len(steps))
+    work = _Work(original.name, original.seed, original.reference, data.calibration, data.test, out_dir)
+    return _written(work, made, progress)
+
+
+def keep_unmodified(bundle_dir: Path, out_dir: Path, progress: Progress = silent) -> CompressionReport:
+    """Write the bundle's ONNX file as a variant of its own, unmodified: models that were trained elsewhere.
+
+    They may have any number of inputs of any datatype, with or without batches. Nothing is held out where the bundle
+    holds nothing out, and numbers that are not finite are the model's own matter.
+
+    Raises:
+        SourceError: The bundle is incomplete, altered, or its model does not run on its own data.
+    """
+    bundle = read_bundle(bundle_dir)
+    model, samples = bundle.models().get("onnx"), bundle.samples(CALIBRATION_FILE)
+    if model is None or samples is None:
+        raise SourceError(
+            f"reading {bundle_dir}: {ONNX_FILE} and {CALIBRATION_FILE} are needed; write the bundle again"
+        )
+    test = bundle.samples(TEST_FILE) or replace(samples, labels=None)
+    work = _Work(bundle.name, bundle.seed, model, samples, test, out_dir)
+    try:
+        return _written(work, {UNMODIFIED: model}, progress)
+    except TechniqueError as error:
+        raise SourceError(f"measuring {bundle_dir / ONNX_FILE}: {error}") from error
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise SourceError(f"measuring {bundle_dir / ONNX_FILE}: {found}; bring it with smaller samples") from error
+
+
+def _written(work: _Work, made: Mapping[str, Model], progress: Progress) -> CompressionReport:
+    """Write the files, measure them in turns with the original, and write the report."""
+    progress("measure", 0, 1)
+    work.out_dir.mkdir(parents=True, exist_ok=True)
+    request = golden_request(work.reference, work.samples, work.seed)
+    is_kept = UNMODIFIED in made
+    stated = stated_or_generated(request, work.seed) if is_kept else stated_whole(request)
+    golden = {name: golden_array(tensor) for name, tensor in stated.items()}
+    np.savez(work.out_dir / GOLDEN_FILE, allow_pickle=False, **golden)
+    times = timings({_ORIGINAL: work.reference} | dict(made), work.test)
+    file = MODEL_FILES[work.reference.form]
+    report = CompressionReport(
+        name=work.name,
+        original=_figures(file, work.reference, work.test, times[_ORIGINAL]),
+        golden_inputs=stated,
+        variants=tuple(_variant(work, name, model, golden, times[name]) for name, model in made.items()),
+    )
+    (work.out_dir / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n")
+    progress("measure", 1, 1)
     return report
 
 
-def _measure(
-    source: Source,
-    chosen: Sequence[FileTechnique],
-    out_dir: Path,
-    runners: dict[str, Runner],
-    golden: npt.NDArray[np.float32],
-    progress: Progress,
-) -> CompressionReport:
-    progress("measure", 0, 1)
-    scores = {name: accuracy(runner, source.test_x, source.test_y) for name, runner in runners.items()}
-    times = latencies(runners, source.test_x)
-    variants = tuple(
-        _variant(source, technique, out_dir, runners[technique.name](golden), scores, times) for technique in chosen
-    )
-    original = _file(source.onnx_path, scores[ORIGINAL], times[ORIGINAL])
-    progress("measure", 1, 1)
-    return CompressionReport(
-        name=source.name,
-        original=original,
-        golden_inputs={source.input.name: to_tensor_data(golden)},
-        variants=variants,
-    )
-
-
-def _variant(
-    source: Source,
-    technique: FileTechnique,
-    out_dir: Path,
-    golden_output: npt.NDArray[np.float32],
-    scores: dict[str, float],
-    times: dict[str, Latency],
-) -> VariantReport:
-    measured = _file(_path(out_dir, source, technique), scores[technique.name], times[technique.name])
+def _variant(work: _Work, name: str, model: Model, golden: Mapping[str, Array], timing: Timing) -> VariantReport:
+    technique = TECHNIQUES.get(name, _KEPT)
+    tools = technique.step.tools if technique.step else ("onnxruntime",)
+    path = work.out_dir / f"{work.name}-{technique.target}.{model.form}"
+    path.write_bytes(model.content)
+    outputs, tolerance = golden_answer(model, golden, technique.golden_ratio)
     return VariantReport(
-        **dict(measured),
-        technique=technique.name,
+        **dict(_figures(path.name, model, work.test, timing)),
+        technique=name,
         target=technique.target,
-        runtime=technique.runtime,
-        format=technique.format,
-        precision=technique.precision,
-        golden_outputs={source.output.name: to_tensor_data(golden_output)},
-        golden_tolerance=technique.golden_tolerance,
-        tool_versions={tool: installed_version(tool) for tool in technique.tools},
-        seed=source.seed,
-        memory_bytes=memory_bytes(
-            technique.runtime,
-            _path(out_dir, source, technique),
-            source.input.name,
-            source.output.name,
-            source.test_x.shape[1:],
-        ),
+        runtime=RUNTIMES[model.form],
+        format=RUNTIME_FORMATS[RUNTIMES[model.form]],
+        precision=model.precision if technique.step else UNMODIFIED,
+        golden_outputs=outputs,
+        golden_tolerance=tolerance,
+        tool_versions={tool: installed_version(tool) for tool in tools},
+        seed=work.seed,
+        memory_bytes=model_memory_bytes(model, work.test),
     )
 
 
-def _file(path: Path, score: float, latency: Latency) -> FileReport:
-    data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    return FileReport(file=path.name, sha256=digest, size_bytes=len(data), accuracy=score, latency_ms=latency)
-
-
-def _golden_input(source: Source, original: Runner) -> npt.NDArray[np.float32]:
-    """Choose samples that the original is sure of: where it wavers, rounding alone would move the answer."""
-    confidence = original(source.calibration_x).max(axis=1)
-    sure = np.flatnonzero(confidence >= GOLDEN_CONFIDENCE)
-    pool = sure if len(sure) >= GOLDEN_SAMPLES else np.argsort(-confidence)[:GOLDEN_SAMPLES]
-    random = np.random.default_rng(source.seed)
-    sample_bytes = source.calibration_x[0].size * np.dtype(np.float32).itemsize
-    if sample_bytes > MAX_TENSOR_BYTES:
-        found = f"one sample has {sample_bytes} bytes, at most {MAX_TENSOR_BYTES} fit a manifest"
-        raise SourceError(f"choosing a golden input: {found}; roll the model out with the technique {UNMODIFIED}")
-    fit = max(1, GOLDEN_BYTES // sample_bytes)
-    chosen = random.choice(pool, min(GOLDEN_SAMPLES, len(pool), fit), replace=False)
-    return np.ascontiguousarray(source.calibration_x[chosen], np.float32)
-
-
-def _path(out_dir: Path, source: Source, technique: FileTechnique) -> Path:
-    return out_dir / f"{source.name}-{technique.target}.{technique.format}"
-
-
-def _runner(source: Source, path: Path, technique: FileTechnique | None = None) -> Runner:
-    runtime = technique.runtime if technique else "onnxruntime"
-    return load_runner(runtime, path, source.input.name, source.output.name)
-
-
-def _technique(name: str) -> FileTechnique:
-    if name not in TECHNIQUES:
-        raise TechniqueError(f"choosing a technique: {name!r} is not known; known are {', '.join(TECHNIQUE_NAMES)}")
-    return TECHNIQUES[name]
+def _figures(file: str, model: Model, test: Samples, timing: Timing) -> FileReport:
+    labels, score = test.labels, None
+    if labels is not None and has_classes(test):
+        score = accuracy(scores_of(model, test), labels)
+    return FileReport(
+        file=file,
+        sha256=model.sha256,
+        size_bytes=model.size_bytes,
+        accuracy=score,
+        latency_ms=Latency(p50=timing.p50_ms, p95=timing.p95_ms),
+    )

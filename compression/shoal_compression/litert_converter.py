@@ -14,8 +14,7 @@ from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
 from shoal_compression.keras_file import answers
 from shoal_compression.litert_file import check_sizes
-from shoal_compression.model import Model
-from shoal_compression.running import SIGNATURE
+from shoal_compression.model import SIGNATURE, Model
 from shoal_compression.tensorflow_runtime import load_tensorflow, quiet
 from shoal_contract.manifest import TensorSpec
 from shoal_numerics.tensors import NUMPY_TYPES, Array

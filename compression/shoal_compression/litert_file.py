@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from shoal_compression.errors import SourceError
-from shoal_compression.model import Model
-from shoal_compression.running import SIGNATURE
+from shoal_compression.model import SIGNATURE, Model
 
 DOING = "reading a LiteRT model"
 

@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
 from shoal_compression.litert_file import check_quantizable
-from shoal_compression.model import Model
-from shoal_compression.running import SIGNATURE
+from shoal_compression.model import SIGNATURE, Model
 from shoal_compression.tensorflow_runtime import quiet
 
 Algorithm = Literal["min-max", "mse", "octav"]

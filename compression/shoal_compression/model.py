@@ -7,11 +7,13 @@ from typing import Final, Literal, Self
 
 from shoal_compression.errors import SourceError
 from shoal_contract.manifest import TensorSpec
-from shoal_contract.reported import Runtime
+from shoal_contract.reported import RUNTIME_FORMATS, Runtime
 
 Form = Literal["keras", "onnx", "tflite", "torch"]
-RUNTIMES: Final[dict[Form, Runtime]] = {"onnx": "onnxruntime", "tflite": "litert"}
+RUNTIMES: Final[dict[Form, Runtime]] = {form: runtime for runtime, form in RUNTIME_FORMATS.items()}
 """What loads a form on a device; a model of Keras or PyTorch has to be converted first."""
+SIGNATURE: Final = "serving_default"
+"""By which a LiteRT file is called."""
 MAX_MODEL_BYTES: Final = 2_000_000_000
 """Of a file: ONNX and LiteRT keep a model in one message, which their formats hold below 2 GiB."""
 
@@ -28,6 +30,8 @@ class Model:
     outputs: tuple[TensorSpec, ...]
     precision: str = "float32"
     """Of weights and activations, as the variant's page names it: `int8`, `float16`, `int4 weights`."""
+    batching: Literal["none"] | None = None
+    """`none`: a request is one sample, whatever the first axes are."""
 
     def __post_init__(self) -> None:
         """See that the file is one that the runtimes can load.
@@ -52,7 +56,7 @@ class Model:
     @property
     def is_batched(self) -> bool:
         """Whether the first axis of every input is the batch; otherwise a request is one sample as it stands."""
-        return all(spec.shape and spec.shape[0] == -1 for spec in self.inputs)
+        return self.batching is None and all(spec.shape and spec.shape[0] == -1 for spec in self.inputs)
 
     def with_content(self, content: bytes, *, form: Form | None = None, precision: str | None = None) -> Self:
         """Return a model with another file that is called in the same way."""

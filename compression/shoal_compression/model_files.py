@@ -6,13 +6,12 @@ from typing import Any, Final
 import numpy as np
 
 from shoal_compression.errors import SourceError
-from shoal_compression.model import Form, Model
-from shoal_compression.runners import open_onnx
+from shoal_compression.model import SIGNATURE, Form, Model
+from shoal_compression.onnx_session import open_onnx
 from shoal_contract.manifest import Datatype, TensorSpec
 from shoal_numerics.tensors import DATATYPES, ONNX_DATATYPES
 
 SUFFIXES: Final[dict[str, Form]] = {".onnx": "onnx", ".tflite": "tflite", ".keras": "keras"}
-SIGNATURE: Final = "serving_default"
 Specs = tuple[TensorSpec, ...]
 
 
@@ -37,7 +36,7 @@ def read_model(path: Path) -> Model:
 
 
 def _onnx(path: Path) -> tuple[Specs, Specs]:
-    session = open_onnx(path)
+    session = open_onnx(path.read_bytes())
     return _onnx_specs(path, session.get_inputs()), _onnx_specs(path, session.get_outputs())
 
 

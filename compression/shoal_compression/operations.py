@@ -7,8 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from shoal_compression.data import Samples
-from shoal_compression.model import Model
-from shoal_compression.running import SIGNATURE
+from shoal_compression.model import SIGNATURE, Model
 
 _PRODUCTS: Final = frozenset(
     {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "MatMulNBits", "FusedMatMul", "DynamicQuantizeMatMul"}

@@ -3,30 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from shoal_compression.bundle import CALIBRATION_FILE, TEST_FILE, TRAIN_FILE, read_bundle
 from shoal_compression.data import Data, Samples
 from shoal_compression.errors import DataError, SourceError
 from shoal_compression.model import Form, Model
 from shoal_compression.model_files import read_model
 from shoal_compression.recipe import Recipe
 from shoal_compression.sample_files import halves, read_samples
-from shoal_compression.source import (
-    BUNDLE_FILE,
-    CALIBRATION_FILE,
-    KERAS_FILE,
-    ONNX_FILE,
-    TEST_FILE,
-    FileHash,
-    check_file,
-)
-from shoal_contract.ids import Name
-from shoal_contract.manifest import TensorSpec
-
-TRAIN_FILE: Final = "train.npz"
-FILES: Final[dict[Form, str]] = {"onnx": ONNX_FILE, "keras": KERAS_FILE}
+from shoal_compression.technique import Technique
 
 
 @dataclass(frozen=True)
@@ -44,8 +29,8 @@ class Original:
         forms: tuple[Form, ...] = ("onnx", "tflite", "keras")
         return next(self.models[form] for form in forms if form in self.models)
 
-    def start(self, recipe: Recipe) -> Model:
-        """Return the model that a recipe begins with.
+    def start(self, recipe: Recipe | Technique) -> Model:
+        """Return the model that a recipe, or a technique alone, begins with.
 
         Raises:
             SourceError: There is none in a form that it takes.
@@ -56,19 +41,6 @@ class Original:
             found = f"{', '.join(sorted(self.models))} found, expected {' or '.join(sorted(recipe.takes))}"
             raise SourceError(f"choosing the file of {self.name} for {recipe.name}: {found}; choose another recipe")
         return self.models[fitting[0]]
-
-
-class _Description(BaseModel):
-    """The part of `bundle.json` that this needs."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: Name
-    seed: int
-    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
-    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
-    batching: Literal["none"] | None = None
-    files: dict[str, FileHash]
 
 
 def read_original(
@@ -91,7 +63,7 @@ def read_original(
         DataError: The samples do not fit the model.
     """
     if path.is_dir():
-        return _bundle(path, calibration, test, train)
+        return _of_bundle(path, calibration, test, train)
     if not path.is_file():
         raise SourceError(f"reading {path}: there is no such file; name a bundle's folder or a model file")
     model = read_model(path)
@@ -100,23 +72,14 @@ def read_original(
     return _original(path.stem, {model.form: model}, 0, calibration, test, train)
 
 
-def _bundle(folder: Path, calibration: Path | None, test: Path | None, train: Path | None) -> Original:
-    about = _description(folder / BUNDLE_FILE)
-    models: dict[Form, Model] = {}
-    for form, name in FILES.items():
-        if name in about.files:
-            check_file(folder, name, about.files)
-            models[form] = Model(form, (folder / name).read_bytes(), about.inputs, about.outputs)
-    if not models:
-        raise SourceError(f"reading {folder}: neither of {', '.join(FILES.values())}; write the bundle again")
-    found = []
-    for given, name in ((calibration, CALIBRATION_FILE), (test, TEST_FILE), (train, TRAIN_FILE)):
-        if given is None and name in about.files:
-            check_file(folder, name, about.files)
-        found.append(given or (folder / name if name in about.files else None))
-    if found[0] is None:
+def _of_bundle(folder: Path, calibration: Path | None, test: Path | None, train: Path | None) -> Original:
+    bundle = read_bundle(folder)
+    models = bundle.models()
+    seen = calibration or bundle.file(CALIBRATION_FILE)
+    if seen is None:
         raise DataError(f"reading {folder}: no {CALIBRATION_FILE}; give --calibration with an .npz of samples")
-    return _original(about.name, models, about.seed, found[0], found[1], found[2])
+    held_out, learnt = test or bundle.file(TEST_FILE), train or bundle.file(TRAIN_FILE)
+    return _original(bundle.name, models, bundle.seed, seen, held_out, learnt)
 
 
 def _original(
@@ -126,24 +89,13 @@ def _original(
     seen = read_samples(calibration, inputs)
     held_out = read_samples(test, inputs) if test else None
     if held_out is None:
-        seen, held_out = halves(seen, max(0, seed))
+        seen, held_out = halves(seen, seed)
     learnt = read_samples(train, inputs) if train else _labelled(seen)
     data = Data(seen, held_out, learnt)
     data.check(next(iter(models.values())))
-    return Original(name, models, data, max(0, seed))
+    return Original(name, models, data, seed)
 
 
 def _labelled(samples: Samples) -> Samples | None:
     """Return calibration samples to train on, where they have labels."""
     return None if samples.labels is None else samples
-
-
-def _description(path: Path) -> _Description:
-    try:
-        return _Description.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise SourceError(f"reading the bundle: {error}; name the folder that training wrote") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise SourceError(f"reading the bundle: {path}: {where}: {first['msg']}; write the bundle again") from error

@@ -92,10 +92,6 @@ class Recipe(Value):
         """The forms of model that it begins with."""
         return frozenset(form for form in self.steps[0].takes if _form_after(self.steps, form) is not None)
 
-    def form_from(self, form: Form) -> Form | None:
-        """Return the form of the result where it begins with this one; None: it can not."""
-        return _form_after(self.steps, form)
-
     @property
     def sha256(self) -> str:
         """Hash of what decides the result and its verdict; name, description and targets do not."""

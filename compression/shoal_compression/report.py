@@ -4,15 +4,20 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shoal_compression.evaluate import Latency
-from shoal_compression.file_technique import Format
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.manifest import GeneratedTensor, SampledTensor, TensorData
-from shoal_contract.reported import Runtime
+from shoal_contract.reported import ModelFormat, Runtime
 
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Latency(_Value):
+    """Of one request with one sample, in ms: medians over blocks of the block's percentiles."""
+
+    p50: float = Field(ge=0)
+    p95: float = Field(ge=0)
 
 
 class FileReport(_Value):
@@ -34,7 +39,7 @@ class VariantReport(FileReport):
     technique: str
     target: Name
     runtime: Runtime
-    format: Format
+    format: ModelFormat
     precision: str
     golden_outputs: dict[str, TensorData | SampledTensor]
     golden_tolerance: float = Field(ge=0)

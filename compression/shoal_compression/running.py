@@ -1,21 +1,23 @@
 """Runs a model on samples, by the runtime of its form, in a given number of threads."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
 from shoal_compression.keras_file import answers, open_keras
-from shoal_compression.model import Model
+from shoal_compression.model import SIGNATURE, Model
+from shoal_compression.onnx_session import open_onnx, session_options
 from shoal_numerics.tensors import Array
 
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 """Takes a request, arrays by input; returns arrays by output."""
-SIGNATURE = "serving_default"
 BATCH = 64
 """Samples in a request where only answers count and a model takes batches."""
+BATCH_BYTES = 16 * 1024 * 1024
+"""Of such a request, at most; at least one sample is asked."""
 
 
 def load(model: Model, threads: int = 1) -> Run:
@@ -39,24 +41,50 @@ def outputs_of(model: Model, samples: Samples, threads: int = 1) -> dict[str, Ar
     Raises:
         TechniqueError: It can not be loaded, or does not take the samples.
     """
-    run = load(model, threads)
-    try:
-        parts = [run(feed) for feed in samples.feeds(model, BATCH)]
-    except Exception as error:  # as above
-        shapes = {name: list(array.shape[1:]) for name, array in samples.inputs.items()}
-        msg = f"running a {model.form} model on samples of {shapes}: {str(error)[:500]}"
-        raise TechniqueError(f"{msg}; see that the samples are what the model takes") from error
+    parts = list(answers_of(model, samples, threads))
     join = np.concatenate if model.is_batched else np.stack
     return {spec.name: join([part[spec.name] for part in parts]) for spec in model.outputs}
 
 
-def _open_onnx(model: Model, threads: int) -> Run:
-    import onnxruntime as ort
+def scores_of(model: Model, samples: Samples, threads: int = 1) -> Array:
+    """Run a model on samples and return its first output, (n, …).
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
+    Raises:
+        TechniqueError: It can not be loaded, or does not take the samples.
+    """
+    first = model.outputs[0].name
+    join = np.concatenate if model.is_batched else np.stack
+    return join([part[first] for part in answers_of(model, samples, threads)])
+
+
+def answers_of(model: Model, samples: Samples, threads: int = 1) -> Iterator[dict[str, Array]]:
+    """Yield what a model answers to one request after the other, each of as many samples as it takes at once.
+
+    Raises:
+        TechniqueError: It can not be loaded, or does not take the samples.
+    """
+    run = load(model, threads)
+    each_bytes = max(1, sum(array[:1].nbytes for array in samples.inputs.values()))
+    for feed in samples.feeds(model, max(1, min(BATCH, BATCH_BYTES // each_bytes))):
+        yield ask(run, feed, model)
+
+
+def ask(run: Run, request: Mapping[str, Array], model: Model) -> dict[str, Array]:
+    """Return what a model that was loaded answers to a request.
+
+    Raises:
+        TechniqueError: It does not take it.
+    """
+    try:
+        return run(request)
+    except Exception as error:  # as above
+        shapes = {name: list(array.shape) for name, array in request.items()}
+        msg = f"running a {model.form} model on samples of {shapes}: {str(error)[:500]}"
+        raise TechniqueError(f"{msg}; see that the samples are what the model takes") from error
+
+
+def _open_onnx(model: Model, threads: int) -> Run:
+    session = open_onnx(model.content, session_options(threads))
     _check_names(model, [x.name for x in session.get_inputs()], [x.name for x in session.get_outputs()])
     names = [spec.name for spec in model.outputs]
     return lambda feeds: dict(zip(names, session.run(names, dict(feeds)), strict=True))

@@ -13,8 +13,9 @@ import numpy as np
 from shoal_compression.comparing import MAX_SQNR_DB
 from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
-from shoal_compression.model import Model
-from shoal_compression.running import BATCH, SIGNATURE
+from shoal_compression.model import SIGNATURE, Model
+from shoal_compression.onnx_session import open_onnx
+from shoal_compression.running import BATCH
 from shoal_compression.verdict import Layer
 from shoal_numerics.tensors import Array
 
@@ -144,15 +145,11 @@ def _behind_quantization(graph: Any) -> dict[str, str]:  # noqa: ANN401 - a mess
 def _exposed(model: Model, names: Sequence[str]) -> Any:  # noqa: ANN401 - a session
     """Open a model with these inner tensors as outputs besides its own."""
     import onnx
-    import onnxruntime as ort
 
     proto = onnx.load_from_string(model.content)
     have = {one.name for one in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in have)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_onnx(proto.SerializeToString())
 
 
 def _tflite(source: Model, variant: Model, samples: Samples) -> tuple[list[_Node], dict[str, float]]:

@@ -29,7 +29,7 @@ from shoal_contract.limits import (
 )
 from shoal_contract.performance import ConfidenceCalibration
 from shoal_contract.processing import BoxesOutput, ImageInput, Output, Processing
-from shoal_contract.reported import Runtime
+from shoal_contract.reported import ModelFormat, Runtime
 from shoal_contract.sealable_file import SealableFile
 from shoal_contract.slices import MAX_SLICE_COUNTS, MAX_SLICES, SliceBaseline
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
@@ -182,7 +182,7 @@ class Variant(SealableFile):
 
     target: Name
     runtime: Runtime
-    format: Literal["onnx", "tflite"]
+    format: ModelFormat
     precision: Annotated[str, Field(max_length=32)]
     golden_outputs: dict[TensorName, TensorData | SampledTensor] = Field(min_length=1, max_length=16)
     golden_tolerance: float = Field(ge=0)

@@ -1,5 +1,7 @@
 """What a device says of itself: presence and reported state. Both are retained and only move forward."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Literal
 
 from pydantic import Field
@@ -8,6 +10,11 @@ from shoal_contract.ids import Name, Sha256
 from shoal_contract.wire import Count, Ordinal, UtcTime, WireMessage, WireValue
 
 Runtime = Literal["onnxruntime", "litert"]
+ModelFormat = Literal["onnx", "tflite"]
+RUNTIME_FORMATS: Final[Mapping[Runtime, ModelFormat]] = MappingProxyType({"onnxruntime": "onnx", "litert": "tflite"})
+"""The form of file that a runtime loads, and its suffix."""
+RUNTIME_WORDS: Final[Mapping[Runtime, str]] = MappingProxyType({"litert": "litert", "onnxruntime": "onnx"})
+"""What targets, and the extras that install them, call the runtimes."""
 SectionState = Literal["applied", "working", "failed", "held"]
 MAX_REPORTED_MODELS: Final = 64
 MAX_REPORTED_SECTIONS: Final = 128

@@ -8,15 +8,20 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from shoal_compression.budget import Budget
+from shoal_compression.bundle import BUNDLE_FILE, CALIBRATION_FILE, KERAS_FILE, ONNX_FILE, TEST_FILE
+from shoal_compression.comparing import accuracy
 from shoal_compression.compress import GOLDEN_FILE, REPORT_FILE, TECHNIQUES, compress
 from shoal_compression.errors import SourceError, TechniqueError
-from shoal_compression.int8_qdq_onnx import Int8QdqOnnx
+from shoal_compression.model import Model
+from shoal_compression.original import read_original
 from shoal_compression.report import CompressionReport, VariantReport
-from shoal_compression.runners import Runner, load_runner
-from shoal_compression.source import BUNDLE_FILE, NEEDED_FILES, ONNX_FILE, read_source
+from shoal_compression.running import load, scores_of
+from shoal_compression.techniques.quantize.static import Int8Static
 from shoal_numerics.golden_tensors import golden_array, golden_part
 
 POINT = 0.01
+NEEDED_FILES = (KERAS_FILE, ONNX_FILE, CALIBRATION_FILE, TEST_FILE)
 Made = tuple[Path, CompressionReport]
 
 
@@ -33,8 +38,9 @@ def copy(bundle_dir: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _runner(out: Path, variant: VariantReport) -> Runner:
-    return load_runner(variant.runtime, out / variant.file, "image", "probabilities")
+def _model(made: Made, variant: VariantReport, bundle_dir: Path) -> Model:
+    reference = read_original(bundle_dir).reference
+    return reference.with_content((made[0] / variant.file).read_bytes(), form=variant.format)
 
 
 def test_each_technique_makes_the_variant_of_its_target(made: Made) -> None:
@@ -62,13 +68,13 @@ def test_variants_stay_within_a_point_of_the_original(made: Made) -> None:
         assert variant.accuracy == pytest.approx(made[1].original.accuracy, abs=POINT)
 
 
-def test_a_fresh_runtime_gives_the_golden_outputs_for_the_golden_input(made: Made) -> None:
+def test_a_fresh_runtime_gives_the_golden_outputs_for_the_golden_input(made: Made, bundle_dir: Path) -> None:
     out, report = made
     golden = np.load(out / GOLDEN_FILE)["image"]
     np.testing.assert_array_equal(golden_array(report.golden_inputs["image"]), golden)
     assert golden.shape == (4, 8, 8, 1)
     for variant in report.variants:
-        answer = _runner(out, variant)(golden)
+        answer = load(_model(made, variant, bundle_dir))({"image": golden})["probabilities"]
         expected, found = golden_part(answer, variant.golden_outputs["probabilities"])
         assert expected.shape == answer.shape
         np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -81,12 +87,12 @@ def test_another_models_answer_is_outside_of_the_golden_tolerance(made: Made) ->
 
 
 def test_each_variant_takes_one_and_many_float32_images(made: Made, bundle_dir: Path) -> None:
-    x = read_source(bundle_dir).test_x
+    x = read_original(bundle_dir).data.test.inputs["image"]
     for variant in made[1].variants:
-        run = _runner(made[0], variant)
-        many = run(x[:9])
+        run = load(_model(made, variant, bundle_dir))
+        many = run({"image": x[:9]})["probabilities"]
         assert (many.shape, many.dtype) == ((9, 10), np.float32)
-        np.testing.assert_allclose(run(x[8:9])[0], many[8], atol=1e-6)
+        np.testing.assert_allclose(run({"image": x[8:9]})["probabilities"][0], many[8], atol=1e-6)
 
 
 def test_weights_of_the_onnx_variant_are_eight_bits_per_channel(made: Made) -> None:
@@ -113,12 +119,12 @@ def test_the_same_bundle_gives_the_same_onnx_variant(made: Made, bundle_dir: Pat
     assert again.variants[0].sha256 == made[1].variants[1].sha256
 
 
-def test_entropy_calibration_stays_within_two_points(bundle_dir: Path, made: Made, tmp_path: Path) -> None:
-    source = read_source(bundle_dir)
-    Int8QdqOnnx(calibration="entropy").apply(source, tmp_path / "model.onnx")
-    run = load_runner("onnxruntime", tmp_path / "model.onnx", "image", "probabilities")
-    found = (run(source.test_x).argmax(axis=1) == source.test_y).mean()
-    assert abs(found - made[1].original.accuracy) <= 2 * POINT
+def test_entropy_calibration_stays_within_two_points(bundle_dir: Path, made: Made) -> None:
+    original = read_original(bundle_dir)
+    test = original.data.test
+    assert test.labels is not None
+    int8 = Int8Static(calibration="entropy").apply(original.reference, original.data, Budget())
+    assert accuracy(scores_of(int8, test), test.labels) == pytest.approx(made[1].original.accuracy, abs=2 * POINT)
 
 
 def test_an_unknown_technique_is_refused_before_anything_is_written(bundle_dir: Path, tmp_path: Path) -> None:
@@ -138,31 +144,27 @@ def test_an_altered_file_is_refused(copy: Path, tmp_path: Path, name: str) -> No
 def test_a_missing_file_is_refused(copy: Path) -> None:
     (copy / ONNX_FILE).unlink()
     with pytest.raises(SourceError, match=r"model\.onnx is missing"):
-        read_source(copy)
+        read_original(copy)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"name": "digits", "seed": 0, "inputs": [], "outputs": [], "files": {}}'])
 def test_a_malformed_description_is_refused(copy: Path, text: str) -> None:
     (copy / BUNDLE_FILE).write_text(text)
-    with pytest.raises(SourceError, match="has another form"):
-        read_source(copy)
+    with pytest.raises(SourceError, match=r"bundle\.json: .*; write the bundle again"):
+        read_original(copy)
 
 
 def test_a_folder_without_a_description_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="name the folder that training wrote"):
-        read_source(tmp_path)
+        read_original(tmp_path)
 
 
-def test_the_opset_of_an_old_original_is_raised_before_it_is_quantized(
-    copy: Path, bundle_dir: Path, tmp_path: Path
-) -> None:
-    source = read_source(bundle_dir)
-    graph = onnx.load(copy / ONNX_FILE)
+def test_the_opset_of_an_old_original_is_raised_before_it_is_quantized(bundle_dir: Path) -> None:
+    original = read_original(bundle_dir)
+    graph = onnx.load_from_string(original.reference.content)
     for entry in graph.opset_import:
         entry.version = 12 if entry.domain == "" else entry.version
-    onnx.save(graph, copy / ONNX_FILE)
-    old = type(source)(**{**vars(source), "folder": copy})
-    Int8QdqOnnx().apply(old, tmp_path / "variant.onnx")
-    made = onnx.load(tmp_path / "variant.onnx")
+    old = original.reference.with_content(graph.SerializeToString())
+    made = onnx.load_from_string(Int8Static().apply(old, original.data, Budget()).content)
     onnx.checker.check_model(made)
     assert {entry.version for entry in made.opset_import if entry.domain == ""} == {13}

@@ -1,64 +1,66 @@
-"""Runners and measurements."""
+"""How latency is measured, and what is said of files that do not load."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from shoal_compression import latency
+from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
-from shoal_compression.evaluate import accuracy, latencies
-from shoal_compression.runners import Runner, load_runner
-from shoal_compression.source import ONNX_FILE
-from shoal_contract.reported import Runtime
+from shoal_compression.model import Form, Model
+from shoal_compression.original import read_original
+from shoal_compression.running import Run, load
+from shoal_contract.manifest import TensorSpec
+from shoal_numerics.tensors import Array
 
-Array = npt.NDArray[np.float32]
-
-
-def _answer(x: Array) -> Array:
-    return np.eye(3, dtype=np.float32)[x[:, 0].astype(int)]
+SPECS = (TensorSpec(name="x", datatype="FP32", shape=(-1, 1)),)
+SAMPLES = Samples({"x": np.zeros((5, 1), np.float32)})
 
 
-def test_accuracy_is_the_share_of_right_labels() -> None:
-    x = np.array([[0], [1], [2], [2]], np.float32)
-    assert accuracy(_answer, x, np.array([0, 1, 2, 0], np.int32)) == 0.75
+def timed(monkeypatch: pytest.MonkeyPatch, runs: Mapping[str, Run]) -> dict[str, latency.Timing]:
+    """Time these, each standing for a model whose file is its name."""
+    monkeypatch.setattr(latency, "load", lambda model: runs[model.content.decode()])
+    return latency.timings({name: Model("onnx", name.encode(), SPECS, SPECS) for name in runs}, SAMPLES)
 
 
-def test_the_slower_runner_has_the_higher_latency_in_ms() -> None:
-    def slow(x: Array) -> Array:
+def test_the_slower_model_has_the_higher_latency_in_ms(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(feeds: Mapping[str, Array]) -> dict[str, Array]:
         until = time.perf_counter() + 0.002
         while time.perf_counter() < until:
             pass
-        return x
+        return dict(feeds)
 
-    found = latencies({"slow": slow, "fast": lambda x: x}, np.zeros((2, 1), np.float32), 3, 10)
-    assert 2.0 <= found["slow"].p50 <= found["slow"].p95
-    assert found["fast"].p50 < found["slow"].p50
+    found = timed(monkeypatch, {"slow": slow, "fast": dict})
+    assert 2.0 <= found["slow"].p50_ms <= found["slow"].p95_ms
+    assert found["fast"].p50_ms < found["slow"].p50_ms
 
 
-def test_runners_take_turns_with_one_sample_each() -> None:
+def test_models_take_turns_with_one_sample_each(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, int]] = []
 
-    def noting(name: str) -> Runner:
-        def run(x: Array) -> Array:
-            calls.append((name, len(x)))
-            return x
+    def noting(name: str) -> Run:
+        def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+            calls.append((name, len(feeds["x"])))
+            return dict(feeds)
 
         return run
 
-    latencies({"a": noting("a"), "b": noting("b")}, np.zeros((5, 1), np.float32), 1, 6)
+    monkeypatch.setattr(latency, "_energy", lambda *_: None)
+    timed(monkeypatch, {"a": noting("a"), "b": noting("b")})
     assert calls[-12:] == [("a", 1), ("b", 1)] * 6
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "litert"])
-@pytest.mark.parametrize("content", [b"", b"not a model", b"\x1c\0\0\0TFL3" + b"\0" * 64])
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path, runtime: Runtime, content: bytes) -> None:
-    (tmp_path / "model").write_bytes(content)
-    with pytest.raises(TechniqueError, match=f"by {runtime}"):
-        load_runner(runtime, tmp_path / "model", "image", "probabilities")
+@pytest.mark.parametrize("form", ["onnx", "tflite"])
+@pytest.mark.parametrize("content", [b"not a model", b"\x1c\0\0\0TFL3" + b"\0" * 64])
+def test_a_file_that_is_no_model_is_refused(form: Form, content: bytes) -> None:
+    with pytest.raises(TechniqueError, match=f"loading a {form} model"):
+        load(Model(form, content, SPECS, SPECS))
 
 
 def test_a_model_with_other_names_is_refused(bundle_dir: Path) -> None:
-    with pytest.raises(TechniqueError, match="expected an input 'picture'"):
-        load_runner("onnxruntime", bundle_dir / ONNX_FILE, "picture", "probabilities")
+    with pytest.raises(TechniqueError, match=r"inputs \['image'\] and outputs .* found, expected \['x'\]"):
+        load(replace(read_original(bundle_dir).reference, inputs=SPECS))

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tests.fixtures import tiny
 
-from shoal_compression.compress import TECHNIQUES, compress, techniques_for
+from shoal_compression.compress import TECHNIQUES, UNMODIFIED, compress, techniques_for
 from shoal_compression.errors import SourceError, TechniqueError
-from shoal_compression.unmodified import UNMODIFIED
 from shoal_contract.manifest import GeneratedTensor, SampledTensor, TensorData
 from shoal_numerics.golden_tensors import GOLDEN_BYTES, golden_array, golden_part
 from shoal_numerics.tensors import from_tensor_data
@@ -32,6 +31,23 @@ def wide_model(path: Path) -> Path:
     """Turns the sign of each value of any image."""
     tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, "h", "w"]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "wide", tensors[:1], tensors[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def one_column(path: Path, operator: str) -> Path:
+    """Write a model whose output is one column: the class itself, or the sigmoid of one score."""
+    made = [helper.make_node("MatMul", ["x", "w"], ["scores"])]
+    kind = TensorProto.INT64 if operator == "ArgMax" else TensorProto.FLOAT
+    made.append(helper.make_node(operator, ["scores"], ["y"], **({"axis": 1} if operator == "ArgMax" else {})))
+    weights = tiny.WEIGHTS if operator == "ArgMax" else tiny.WEIGHTS[:, :1]
+    graph = helper.make_graph(
+        made,
+        "one-column",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", kind, ["n", 1])],
+        [numpy_helper.from_array(np.ascontiguousarray(weights), "w")],
+    )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
 
@@ -57,12 +73,28 @@ def test_true_labels_give_its_accuracy(tmp_path: Path) -> None:
     assert report.original.accuracy == report.variants[0].accuracy == 0.75
 
 
+@pytest.mark.parametrize("operator", ["ArgMax", "Sigmoid"])
+def test_a_model_of_one_column_is_right_about_its_own_answers(tmp_path: Path, operator: str) -> None:
+    scores = X @ (tiny.WEIGHTS if operator == "ArgMax" else tiny.WEIGHTS[:, :1])
+    y = scores.argmax(axis=1) if operator == "ArgMax" else (scores[:, 0] > 0).astype(np.int64)
+    path = one_column(tmp_path / "one.onnx", operator)
+    brought = bundle_from_onnx(path, {"x": X, "y": y}, tmp_path / "in", About("one", "ada"))
+    assert brought.metrics["accuracy"] == 1.0
+    report = compress(tmp_path / "in", [UNMODIFIED], tmp_path / "out")
+    assert report.original.accuracy == report.variants[0].accuracy == 1.0
+
+
+def test_numbers_to_predict_are_no_classes_and_give_no_accuracy(tmp_path: Path) -> None:
+    report = compress(bundle(tmp_path / "in", samples={"x": X, "y": X[:, 0]}), [UNMODIFIED], tmp_path / "out")
+    assert report.original.accuracy is None
+
+
 def test_of_a_model_without_batches_one_sample_is_golden(tmp_path: Path) -> None:
     report = compress(bundle(tmp_path / "in", "stream", STREAM), [UNMODIFIED], tmp_path / "out")
     found = {name: golden_array(one) for name, one in report.golden_inputs.items()}
-    np.testing.assert_array_equal(found["sound"], SOUND[0])
+    assert found["sound"].tolist() in SOUND.tolist()
     assert (found["rate"].shape, int(found["rate"]), found["state"].shape) == ((), 5, (2, 1, 3))
-    heard, _ = tiny.stream(SOUND[0], found["state"], 5)
+    heard, _ = tiny.stream(found["sound"], found["state"], 5)
     answer = report.variants[0].golden_outputs["heard"]
     assert isinstance(answer, TensorData)
     np.testing.assert_allclose(from_tensor_data(answer), heard, atol=1e-5)
@@ -76,7 +108,7 @@ def test_samples_that_are_too_large_to_travel_are_made_on_both_sides(tmp_path: P
     assert isinstance(stated, GeneratedTensor)
     assert isinstance(answer, SampledTensor)
     assert stated.shape == answer.shape == (1, 3, 300, 400)
-    assert (stated.low, stated.high) == (float(images[0].min()), float(images[0].max()))
+    assert (stated.low, stated.high) in [(float(one.min()), float(one.max())) for one in images]
     np.testing.assert_array_equal(*golden_part(-golden_array(stated), answer))
     assert len(report.model_dump_json()) < 2 * GOLDEN_BYTES
 

@@ -10,10 +10,10 @@ import pytest
 from onnx import numpy_helper
 from tests.compression.zoo import Case, digits
 
-from shoal_compression.int8_qdq_onnx import Int8QdqOnnx
+from shoal_compression.budget import Budget
 from shoal_compression.model import Model
 from shoal_compression.recipe import Tolerance
-from shoal_compression.source import read_source
+from shoal_compression.techniques.quantize.static import Int8Static
 from shoal_compression.verify import verify
 
 
@@ -55,10 +55,9 @@ def test_the_layer_that_was_damaged_is_blamed_first(case: Case, operator: str) -
 
 
 def test_of_an_int8_graph_each_layer_is_measured_behind_its_quantization(
-    case: Case, bundle_dir: Path, tmp_path: Path
+    case: Case,
 ) -> None:
-    Int8QdqOnnx().apply(read_source(bundle_dir), tmp_path / "int8.onnx")
-    int8 = case.model.with_content((tmp_path / "int8.onnx").read_bytes(), precision="int8")
+    int8 = Int8Static().apply(case.model, case.data, Budget())
     found = verify(case.model, int8, case.data.test)
     convolutions = [layer for layer in found.layers if layer.operator in {"Conv", "Relu"}]
     assert len(convolutions) >= 2

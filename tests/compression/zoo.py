@@ -1,6 +1,7 @@
 """Small real models and their data, for the tests of compression: the digits network as Keras and as ONNX."""
 
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from shoal_compression.data import Data, Samples
 from shoal_compression.keras_file import open_keras
 from shoal_compression.litert_converter import Conversion, convert
 from shoal_compression.model import Form, Model
-from shoal_compression.source import read_source
+from shoal_compression.original import read_original
 from shoal_compression.tensorflow_runtime import quiet
 from shoal_contract.manifest import TensorSpec
 from shoal_training.digits.data import digits_splits
@@ -26,22 +27,15 @@ class Case(NamedTuple):
 
 def digits(bundle_dir: Path, form: Form) -> Case:
     """Return the digits network of a bundle in a form that training wrote, with the samples that it was trained on."""
-    source = read_source(bundle_dir)
-    path = source.onnx_path if form == "onnx" else source.keras_path
-    model = Model("onnx" if form == "onnx" else "keras", path.read_bytes(), (source.input,), (source.output,))
+    original = read_original(bundle_dir)
+    model = original.models["onnx" if form == "onnx" else "keras"]
     if form == "tflite":
         model = _litert(model)
-    name = source.input.name
-    centre = digits_splits(source.seed).centre
-    return Case(
-        model,
-        Data(
-            Samples({name: source.calibration_x}),
-            Samples({name: source.test_x}, source.test_y, {"half": np.where(source.test_y < 5, "low", "high")}),
-            Samples({name: centre.x}, centre.y),
-            (model,),
-        ),
-    )
+    centre, seen = digits_splits(original.seed).centre, original.data
+    assert seen.test.labels is not None
+    halves = {"half": np.where(seen.test.labels < 5, "low", "high")}
+    train = Samples({model.inputs[0].name: centre.x}, centre.y)
+    return Case(model, Data(seen.calibration, replace(seen.test, slices=halves), train, (model,)))
 
 
 @cache

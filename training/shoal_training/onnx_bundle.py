@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from shoal_contract.manifest import TensorSpec
 from shoal_contract.processing import Processing
+from shoal_numerics.class_choice import chosen_classes
 from shoal_numerics.tensors import NUMPY_TYPES, ONNX_DATATYPES
 from shoal_training.bundle import (
     CALIBRATION_FILE,
@@ -177,11 +178,11 @@ def _arranged(samples: Mapping[str, Array], inputs: tuple[TensorSpec, ...]) -> t
 
 
 def _accuracy(model: OnnxModel, arrays: Mapping[str, Array], truth: Array, output: str) -> float:
-    """Return the share (0..1) of samples whose most probable class is the label."""
+    """Return the share (0..1) of samples whose class is the label."""
     count = len(next(iter(arrays.values())))
     scores = [np.atleast_1d(run[output]) for run in model.runs(arrays)]
-    found = [one.reshape(-1, one.shape[-1]).argmax(axis=1) for one in scores]
-    predicted = np.concatenate(found)
+    is_column = model.is_batched and scores[0].ndim == 1
+    predicted = chosen_classes(np.concatenate([one.reshape(-1, 1 if is_column else one.shape[-1]) for one in scores]))
     if len(predicted) != count or truth.shape != (count,):
         raise DataError(
             f"reading the samples: y has shape {list(truth.shape)} for {count} samples and an output {output!r} of "

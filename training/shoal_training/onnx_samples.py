@@ -38,7 +38,7 @@ class OnnxModel:
             raise DataError(f"running {path.name}: {str(error)[:300]}") from error
         self._name = path.name
         self._outputs = list(outputs) or [found.name for found in self.session.get_outputs()]
-        self._is_batched = is_batched
+        self.is_batched = is_batched
 
     def runs(self, samples: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
         """Yield the outputs of one run after the other, in the order of the samples.
@@ -51,9 +51,9 @@ class OnnxModel:
         """
         count = len(next(iter(samples.values())))
         each_bytes = max(1, sum(array.nbytes for array in samples.values()) // max(1, count))
-        step = max(1, RUN_BYTES // each_bytes) if self._is_batched else 1
+        step = max(1, RUN_BYTES // each_bytes) if self.is_batched else 1
         for at in range(0, count, step):
-            part = {name: array[at : at + step] if self._is_batched else array[at] for name, array in samples.items()}
+            part = {name: array[at : at + step] if self.is_batched else array[at] for name, array in samples.items()}
             yield self._run(part)
 
     def check_apart(self, samples: Mapping[str, Array]) -> None:

@@ -11,14 +11,12 @@ from shoal_agent.engines.runtime_check import RuntimeBrokenError
 from shoal_agent.hardware import RUNTIME_MODULES, available_runtimes
 from shoal_contract.formats import RUNTIME_LIMITS, FormatError, check_device_file
 from shoal_contract.manifest import TensorSpec, Variant, VersionManifest
-from shoal_contract.reported import Runtime
+from shoal_contract.reported import RUNTIME_FORMATS, RUNTIME_WORDS
 
 LoadEngine = Callable[[Path, VersionManifest, Variant], Engine]
 """Loads the file of a version's variant; see `Runtimes.load` and `load_version`."""
 Broken = Mapping[str, RuntimeBrokenError]
 """Modules that are installed and do not work on this board, with why."""
-_FORMATS: Final[dict[Runtime, str]] = {"onnxruntime": "onnx", "litert": "tflite"}
-_EXTRAS: Final[dict[Runtime, str]] = {"onnxruntime": "onnx", "litert": "litert"}
 _NONE_BROKEN: Final[Broken] = MappingProxyType({})
 
 
@@ -76,11 +74,11 @@ def _check_runtime(variant: Variant, broken: Broken) -> None:
                 raise EngineError(f"loading variant {variant.target}: {error}", error.remedy)
         installed = ", ".join(usable) or "none"
         msg = f"loading variant {variant.target}: it needs the runtime {variant.runtime}; installed here: {installed}"
-        raise EngineError(msg, remedy=f"on the device: pip install 'shoal[{_EXTRAS[variant.runtime]}]'")
-    if variant.format != _FORMATS[variant.runtime]:
+        raise EngineError(msg, remedy=f"on the device: pip install 'shoal[{RUNTIME_WORDS[variant.runtime]}]'")
+    if variant.format != RUNTIME_FORMATS[variant.runtime]:
         msg = (
             f"loading variant {variant.target}: format {variant.format} found for the runtime {variant.runtime}, "
-            f"which runs {_FORMATS[variant.runtime]}"
+            f"which runs {RUNTIME_FORMATS[variant.runtime]}"
         )
         raise EngineError(msg)
 

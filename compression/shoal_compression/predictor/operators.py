@@ -18,6 +18,7 @@ from pydantic import Field
 from shoal_compression.data import Samples
 from shoal_compression.errors import SourceError
 from shoal_compression.model import Model
+from shoal_compression.onnx_session import open_onnx, session_options
 from shoal_compression.values import Record
 
 _KERNEL: Final = "_kernel_time"
@@ -100,17 +101,13 @@ def _by_node(events: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[dic
 
 
 def _session(model: Model, folder: str = "", *, prepacks: bool = True) -> Any:  # noqa: ANN401 - of ONNX Runtime
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options = session_options()
     if not prepacks:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if folder:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "run")
-    return ort.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
+    return open_onnx(model.content, options)
 
 
 def _latency_ms(model: Model, feeds: dict[str, Any], runs: int) -> float:

@@ -3,14 +3,15 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 from sqlmodel import Session
 
-from shoal_compression.runners import load_runner
+from shoal_compression.data import Samples
+from shoal_compression.model import Model
+from shoal_compression.running import scores_of
 from shoal_contract.manifest import TensorSpec
 from shoal_hub.automation.judge import Score, Source
 from shoal_hub.automation.samples import Labelled, captured_samples, read_labelled
@@ -19,6 +20,7 @@ from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.bundle_files import restore_bundle
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.registry.versions import find_variants, find_version
+from shoal_numerics.class_choice import chosen_classes
 from shoal_training.bundle import ONNX_FILE, TEST_FILE
 from shoal_training.onnx_samples import OnnxModel
 
@@ -127,21 +129,18 @@ def _predictor(
         model = OnnxModel(folder / str(version.number) / ONNX_FILE, [output])
 
         def by_onnx(samples: Labelled) -> Labels:
-            return np.concatenate([_labels(found[output]) for found in model.runs(samples.inputs)])
+            return chosen_classes(np.concatenate([found[output] for found in model.runs(samples.inputs)]))
 
         return by_onnx
     path = folder / f"{version.number}-{variant.target}.{variant.format}"
     work.artifacts.copy_to(variant.sha256, path)
-    runner = load_runner(variant.runtime, path, inputs[0].name, output)  # type: ignore[arg-type]  # as the contract has it
+    outputs = tuple(TensorSpec.model_validate(one) for one in version.outputs)
+    compressed = Model(variant.format, path.read_bytes(), tuple(inputs), outputs)  # type: ignore[arg-type]  # as the contract has it
 
     def by_variant(samples: Labelled) -> Labels:
-        return _labels(runner(samples.inputs[inputs[0].name].astype(np.float32)))
+        return chosen_classes(scores_of(compressed, Samples(samples.inputs)))
 
     return by_variant
-
-
-def _labels(scores: NDArray[Any]) -> Labels:
-    return np.asarray(scores.reshape(len(scores), -1).argmax(axis=1), dtype=np.int64)
 
 
 def _score(source: Source, form: str, samples: Labelled, champion: Predict, candidate: Predict) -> Score:

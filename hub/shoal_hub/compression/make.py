@@ -7,7 +7,7 @@ the next run of the same recipe on the same inputs finds it.
 import logging
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import BaseModel
 from sqlmodel import Session, col, delete, select
@@ -19,6 +19,7 @@ from shoal_compression.recipe_result import RecipeResult
 from shoal_compression.running_recipes import run_recipe
 from shoal_compression.search.candidates import SOURCE
 from shoal_contract.benchmarks import BenchmarkCandidate, DesiredBenchmark
+from shoal_contract.reported import RUNTIME_FORMATS
 from shoal_hub.benchmarks.device_classes import class_devices
 from shoal_hub.benchmarks.offer import Plan, begin_benchmark
 from shoal_hub.compression.choose import finish_run
@@ -36,7 +37,6 @@ from shoal_hub.registry.limits import BundleLimits
 from shoal_hub.registry.tables import Version
 
 log = logging.getLogger(__name__)
-_FORMATS: Final = {"onnxruntime": "onnx", "litert": "tflite"}
 
 
 class MakeResult(BaseModel):
@@ -127,7 +127,7 @@ def _for_devices(made: _Made, work: JobWork) -> _Made:
         if one.model.form not in RUNTIMES:
             refused[one.recipe.name] = f"a {one.model.form} file runs on no device; end the recipe with to-litert"
             continue
-        check_for_devices(one.path, _FORMATS[RUNTIMES[one.model.form]], BundleLimits.of(work.settings))  # type: ignore[arg-type]
+        check_for_devices(one.path, RUNTIME_FORMATS[RUNTIMES[one.model.form]], BundleLimits.of(work.settings))
         kept.append(one)
     return _Made(results=kept, refused=refused)
 
@@ -160,7 +160,7 @@ def _row(session: Session, run_id: str, one: RecipeResult, work: JobWork) -> Com
         sha256=stored.sha256,
         size_bytes=stored.size_bytes,
         runtime=RUNTIMES[one.model.form],
-        format=_FORMATS[RUNTIMES[one.model.form]],
+        format=one.model.form,
         precision=one.model.precision[:32],
         report=one.report.model_dump(mode="json"),
         page=store_artifact(session, work.artifacts, page).sha256 if page.exists() else None,

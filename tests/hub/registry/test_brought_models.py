@@ -10,8 +10,7 @@ from fastapi.testclient import TestClient
 from tests.fixtures import tiny
 from tests.hub.registry.bundles import post_bundle, write_bundle
 
-from shoal_compression.compress import compress
-from shoal_compression.unmodified import UNMODIFIED
+from shoal_compression.compress import UNMODIFIED, compress
 from shoal_contract.limits import MAX_MANIFEST_BYTES
 from shoal_contract.manifest import Baseline, VersionManifest
 from shoal_contract.wire import parse_message

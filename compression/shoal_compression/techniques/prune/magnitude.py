@@ -38,9 +38,9 @@ class PruneMagnitude(Technique):
         Raises:
             TechniqueError: It has no weights to prune, or operators that are not trained here.
         """
-        from shoal_compression.techniques.prune.masks import pruned
+        from shoal_compression.techniques.prune.masks import trained_under_masks
 
-        return pruned(model, data, budget, progress, self.name, self.training, self._masks)
+        return trained_under_masks(model, data, budget, progress, self.name, self.training, self._masks)
 
     def _masks(self, weights: Mapping[str, "torch.Tensor"], reached: float) -> dict[str, "torch.Tensor"]:
         import torch

@@ -34,7 +34,7 @@ def masked_names(network: Network) -> list[str]:
     return [n for n, one in network.weights.items() if n in used and one.ndim > 1 and one.numel() >= FEWEST]
 
 
-def pruned(
+def trained_under_masks(
     model: Model, data: Data, budget: Budget, progress: Progress, stage: str, training: Training, mask: Mask
 ) -> Model:
     """Return a model whose masked weights are 0, and whose others have been trained to make up for them.

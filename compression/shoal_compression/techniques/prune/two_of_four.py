@@ -37,7 +37,7 @@ class PruneTwoOfFour(Technique):
         Raises:
             TechniqueError: No weight has a multiple of four inputs, or there are operators that are not trained here.
         """
-        from shoal_compression.techniques.prune.masks import masked_names, pruned
+        from shoal_compression.techniques.prune.masks import masked_names, trained_under_masks
         from shoal_compression.trainable.network import Network
 
         network = Network(model)
@@ -49,7 +49,7 @@ class PruneTwoOfFour(Technique):
         def masks(weights: Mapping[str, "torch.Tensor"], _reached: float) -> dict[str, "torch.Tensor"]:
             return {name: _mask(one, axes[name]) for name, one in weights.items() if name in axes}
 
-        return pruned(model, data, budget, progress, self.name, self.training, masks)
+        return trained_under_masks(model, data, budget, progress, self.name, self.training, masks)
 
 
 def _input_axis(network: "Network", name: str) -> int | None:

@@ -16,7 +16,7 @@ from shoal_compression.techniques.quantize.biases import correct_biases
 from shoal_compression.techniques.quantize.qdq import write_qdq
 from shoal_compression.techniques.quantize.ranges import Range
 from shoal_compression.techniques.quantize.rounding import Steps, learn_rounding
-from shoal_compression.techniques.quantize.sensitivity import ROWS, Sensitivity, rank
+from shoal_compression.techniques.quantize.sensitivity import ROWS, RankedLayer, rank
 from shoal_compression.techniques.quantize.static import StaticQuantizer
 
 
@@ -48,7 +48,7 @@ class Mixed(StaticQuantizer):
         proto, samples, ranges = self.prepare(model, data, budget)
         name = model.outputs[0].name
         reference = outputs_of(model, samples, budget.threads)[name]
-        ranked: tuple[Sensitivity, ...] = ()
+        ranked: tuple[RankedLayer, ...] = ()
         best, kept = (0.0, 0.0), 0
         while True:
             made = self._quantized(proto, model, samples, ranges, ranked[:kept], budget, progress)
@@ -63,7 +63,7 @@ class Mixed(StaticQuantizer):
             if share > self.most_float or kept == len(ranked) or budget.left_s <= 0:
                 raise TechniqueError(self._refusal(best, ranked))
 
-    def _refusal(self, best: tuple[float, float], ranked: Sequence[Sensitivity]) -> str:
+    def _refusal(self, best: tuple[float, float], ranked: Sequence[RankedLayer]) -> str:
         worst = ", ".join(f"{one.layer} ({one.sqnr_db:.0f} dB)" for one in ranked[:3])
         found = f"{best[0]:.1%} of the answers are the float model's at {best[1]:.0f} dB"
         wanted = f"{self.least_agreement:.1%} at {self.least_sqnr_db:.0f} dB expected"
@@ -76,7 +76,7 @@ class Mixed(StaticQuantizer):
         model: Model,
         samples: Samples,
         ranges: dict[str, Range],
-        left_out: Sequence[Sensitivity],
+        left_out: Sequence[RankedLayer],
         budget: Budget,
         progress: Progress,
     ) -> Model:

@@ -8,6 +8,7 @@ import numpy as np
 from shoal_compression.data import Samples
 from shoal_compression.errors import DataError, SourceError
 from shoal_compression.model import Model
+from shoal_compression.onnx_session import open_onnx, session_options
 from shoal_numerics.tensors import Array
 
 # ruff: noqa: ANN401 - messages of ONNX
@@ -36,12 +37,10 @@ def observe(
     wider.CopyFrom(proto)
     outputs = {output.name for output in wider.graph.output}
     wider.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in outputs)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
+    options = session_options(threads)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
-        session = ort.InferenceSession(wider.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = open_onnx(wider.SerializeToString(), options)
         for feed in samples.feeds(model, BATCH):
             yield dict(zip(names, session.run(list(names), feed), strict=True))
     except Exception as error:  # the runtime's errors have no root of their own

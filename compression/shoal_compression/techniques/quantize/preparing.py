@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from shoal_compression.errors import SourceError, TechniqueError
 from shoal_compression.model import Model
+from shoal_compression.onnx_session import open_onnx, session_options
 
 # ruff: noqa: ANN401 - messages of ONNX
 
@@ -44,14 +45,13 @@ def _optimised(proto: Any, doing: str) -> Any:
     import onnx
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options = session_options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "folded.onnx"
         options.optimized_model_filepath = str(path)
         try:
-            ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            open_onnx(proto.SerializeToString(), options)
             folded = onnx.shape_inference.infer_shapes(onnx.load(path))
         except Exception as error:  # the runtime's errors have no root of their own
             msg = f"{doing}: ONNX Runtime does not take the graph: {str(error)[:400]}"

@@ -20,7 +20,7 @@ ROWS = 128
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class RankedLayer:
     """One layer and what comes between it and the next."""
 
     layer: str
@@ -33,7 +33,7 @@ class Sensitivity:
 
 def sensitivities(
     model: Model, data: Data, budget: Budget, progress: Progress = silent, technique: StaticQuantizer | None = None
-) -> tuple[Sensitivity, ...]:
+) -> tuple[RankedLayer, ...]:
     """Return the layers of an ONNX model, the most sensitive first.
 
     Args:
@@ -59,7 +59,7 @@ def rank(
     scheme: Scheme,
     budget: Budget,
     progress: Progress,
-) -> tuple[Sensitivity, ...]:
+) -> tuple[RankedLayer, ...]:
     """Return the layers of a graph that is ready and calibrated, the most sensitive first."""
     name, layers = model.outputs[0].name, layers_of(proto)
     everything = {node for nodes in layers.values() for node in nodes}
@@ -73,7 +73,7 @@ def rank(
         size = 1
         for dim in held[nodes[layer].input[1]].dims:
             size *= dim
-        found.append(Sensitivity(layer, nodes[layer].op_type, size, sqnr_db(reference, output), tuple(own)))
+        found.append(RankedLayer(layer, nodes[layer].op_type, size, sqnr_db(reference, output), tuple(own)))
     progress("ranking layers", len(layers), len(layers))
     return tuple(sorted(found, key=lambda one: (one.sqnr_db, one.layer)))
 
