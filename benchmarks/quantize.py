@@ -114,7 +114,7 @@ def _beside(name: str, peer: str, quantize: Callable[[], Model], reference: Arra
             ours >= peers_share - 0.001,
         )
         return
-    told = {
+    told: dict[str, Any] = {
         "accuracy_peer": float(right(theirs, data.test.labels).mean()),
         "sqnr_db_peer": round(sqnr_db(reference, theirs), 1),
     }
