@@ -11,6 +11,7 @@ from tests.fixtures import tiny
 
 from shoal_compression.compress import TECHNIQUES, UNMODIFIED, compress, techniques_for
 from shoal_compression.errors import SourceError, TechniqueError
+from shoal_compression.original import read_original
 from shoal_contract.manifest import GeneratedTensor, SampledTensor, TensorData
 from shoal_numerics.golden_tensors import GOLDEN_BYTES, golden_array, golden_part
 from shoal_numerics.tensors import from_tensor_data
@@ -98,6 +99,18 @@ def test_of_a_model_without_batches_one_sample_is_golden(tmp_path: Path) -> None
     answer = report.variants[0].golden_outputs["heard"]
     assert isinstance(answer, TensorData)
     np.testing.assert_allclose(from_tensor_data(answer), heard, atol=1e-5)
+
+
+def test_of_a_model_without_batches_outputs_may_be_as_long_as_a_sample_makes_them(tmp_path: Path) -> None:
+    ends = [helper.make_tensor_value_info(*one) for one in (("x", 1, [-1]), ("y", 1, [-1]), ("places", 7, [1, -1]))]
+    made = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("NonZero", ["y"], ["places"])]
+    graph = helper.make_graph(made, "places", ends[:1], ends[1:])
+    path = tmp_path / "places.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    bundle_from_onnx(path, {"x": X}, tmp_path / "in", About("places", "ada"))
+    report = compress(tmp_path / "in", [UNMODIFIED], tmp_path / "out")
+    assert golden_array(report.golden_inputs["x"]).shape == (4,), "one sample, although its first axis is open"
+    assert not read_original(tmp_path / "in").reference.is_batched
 
 
 def test_samples_that_are_too_large_to_travel_are_made_on_both_sides(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from sqlmodel import select
 from tests.hub.automation.loops import add_variant
 from tests.hub.captures.samples import add_capture, npz, packed
@@ -82,6 +84,26 @@ def test_each_variant_that_both_have_is_run_as_well(versions: HubContext, tmp_pa
     forms = {one.form: one for one in compare(versions, tmp_path / "job").scores}
     assert forms["original"].candidate == 50
     assert forms["generic-onnx-int8"].candidate < 10, "what devices would run is as bad as before"
+
+
+def argmax_onnx(weights: np.ndarray[Any, Any]) -> bytes:
+    """Return a model whose only output is the class itself, in one column."""
+    proto = onnx.load_from_string(make_onnx(weights))
+    proto.graph.node[1].CopyFrom(helper.make_node("ArgMax", ["scores"], ["class"], axis=1))
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("class", TensorProto.INT64, [None, 1]))
+    return bytes(proto.SerializeToString())
+
+
+def test_models_that_answer_with_the_class_itself_are_compared_by_it(sqlite_hub: HubContext, tmp_path: Path) -> None:
+    outputs = [{"name": "class", "datatype": "INT64", "shape": [-1, 1]}]
+    for number, weights in enumerate((BLIND, WEIGHTS), 1):
+        folder = tmp_path / str(number)
+        register_bundle(sqlite_hub, write_bundle(folder, model_onnx=argmax_onnx(weights), outputs=outputs, labels=[]))
+        with sqlite_hub.database.transaction() as session:
+            add_variant(session, sqlite_hub, "colours", number, argmax_onnx(weights))
+    scores = compare(sqlite_hub, tmp_path / "job").scores
+    assert {one.form: one.candidate for one in scores} == {"original": 50, "generic-onnx-int8": 50}
+    assert all(one.champion < 10 for one in scores)
 
 
 def test_samples_without_a_label_of_before_or_of_no_class_are_left_out(versions: HubContext, tmp_path: Path) -> None:
