@@ -27,12 +27,13 @@ def classes_of(outputs: Array) -> npt.NDArray[np.int64]:
     """Return the class of each row: (n,) of scores (n, classes), of one score (n, 1) or (n,) whether it is positive.
 
     A single score is a probability where all lie in 0..1, and is cut at 0.5; otherwise it is a logit, and is cut at 0.
+    A single column of integers or booleans is taken as the class itself.
     """
     return chosen_classes(outputs)
 
 
 def accuracy(outputs: Array, labels: Array) -> float:
-    """Return the share (0..1) of rows whose class is the label; labels (n,)."""
+    """Return the share (0..1) of rows whose class, as of `classes_of`, is the label; labels (n,) or (n, 1)."""
     return float((classes_of(outputs) == labels.reshape(-1)).mean())
 
 
@@ -52,7 +53,13 @@ def sqnr_db(reference: Array, found: Array) -> float:
 
 
 def slice_accuracies(outputs: Array, labels: Array, slices: Mapping[str, Array]) -> dict[str, float]:
-    """Return the accuracy by `slice=value`."""
+    """Return the accuracy (0..1) by `slice=value`.
+
+    Args:
+        outputs: Scores as `classes_of` takes, (n, …).
+        labels: Classes, (n,) or (n, 1) integers or booleans.
+        slices: By name, (n,) of what each row belongs to.
+    """
     right = classes_of(outputs) == labels.reshape(-1)
     return {
         f"{name}={value}": float(right[values == value].mean())
