@@ -71,7 +71,10 @@ def write_recipe(recipe: Recipe) -> str:
     with says_extra("writing a recipe"):
         import yaml
 
-    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    is_plain = (
+        recipe.description.isprintable()
+    )  # PyYAML would write some breaks of lines as such, and read them as spaces
+    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=is_plain)
     return text
 
 

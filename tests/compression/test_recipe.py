@@ -4,7 +4,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shoal_compression.errors import RecipeError
@@ -30,6 +30,7 @@ RECIPES = st.builds(
 
 @settings(max_examples=25)
 @given(RECIPES)
+@example(make_recipe({"name": "a", "steps": ["float16"], "description": "a\x85b\u2028c é"}))
 def test_a_recipe_comes_back_from_yaml_and_from_json_with_its_hash(recipe: Recipe) -> None:
     for text in (write_recipe(recipe), recipe.model_dump_json(indent=1), recipe.model_dump_json()):
         again = read_recipe(text)
