@@ -3,7 +3,7 @@
 The error that is stated is found by leaving out one file after the other: fitted on the rest, its latency is predicted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Final, Self
 
@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal_compression.errors import DataError
-from shoal_compression.predictor.operators import FileProfile, Operator
+from shoal_compression.predictor.operators import FileProfile
 from shoal_compression.predictor.regression import fit_times
 from shoal_compression.values import Record
+from shoal_numerics.operator_profile import Operator
 
 MIN_OPERATORS: Final = 8
 """Of a kind, that have a regression of their own; fewer are predicted by the one of all kinds."""
@@ -55,7 +56,11 @@ class LatencyPredictor(Record):
 
     @classmethod
     def fit(
-        cls, device_class: str, files: Sequence[FileProfile], group_of: Callable[[FileProfile], str] | None = None
+        cls,
+        device_class: str,
+        files: Sequence[FileProfile],
+        group_of: Callable[[FileProfile], str] | None = None,
+        described: Mapping[str, Sequence[Operator]] | None = None,
     ) -> Self:
         """Learn from files that were profiled on a device of the class.
 
@@ -63,20 +68,23 @@ class LatencyPredictor(Record):
             device_class: Its name.
             files: At least `MIN_FILES`.
             group_of: What is left out together when the error is found, such as a recipe; None: each file by itself.
+            described: By name of a file its operators as they are found where predictions are made, by which its error
+                is stated; those of its profile where it is not among them.
 
         Raises:
             DataError: There are too few files.
         """
         groups = [(group_of or _name_of)(one) for one in files]
         if len(set(groups)) < MIN_FILES:
-            found = f"{len(set(groups))} found, expected at least {MIN_FILES}"
-            raise DataError(f"fitting the latency of {device_class}: profiles of {found}; profile more files there")
+            counted = f"{len(set(groups))} found, expected at least {MIN_FILES}"
+            raise DataError(f"fitting the latency of {device_class}: profiles of {counted}; profile more files there")
+        found = described or {}
         errors = []
         for left_out in sorted(set(groups)):
             kept = [one for one, group in zip(files, groups, strict=True) if group != left_out]
             rest = _fitted(kept)
             errors += [
-                abs(_latency_ms(rest, one.operators) / one.latency_ms - 1)
+                abs(_latency_ms(rest, found.get(one.name, one.operators)) / one.latency_ms - 1)
                 for one, group in zip(files, groups, strict=True)
                 if group == left_out
             ]
@@ -89,7 +97,7 @@ class LatencyPredictor(Record):
     def predict(self, operators: Sequence[Operator]) -> Prediction:
         """Return what a file with these operators takes on a device of the class."""
         latency_ms = _latency_ms((self.coefficients, self.factor, self.overhead_ms), operators)
-        unknown = sorted({_key(one) for one in operators} - self.coefficients.keys())
+        unknown = sorted({one.key for one in operators} - self.coefficients.keys())
         return Prediction(
             latency_ms=latency_ms,
             low_ms=latency_ms / (1 + self.error.worst),
@@ -106,7 +114,7 @@ def _fitted(files: Sequence[FileProfile]) -> Fitted:
     operators = [one for file in files for one in file.operators]
     told = np.array([time for file in files for time in file.times_us])
     times = np.maximum(told - _profiler_us(files), _LEAST_US)
-    kinds = [_key(one) for one in operators]
+    kinds = [one.key for one in operators]
     features = np.array([_features(one) for one in operators])
     coefficients = {_ALL: _as_tuple(fit_times(features, times))}
     for kind in sorted(set(kinds)):
@@ -129,12 +137,8 @@ def _latency_ms(fitted: Fitted, operators: Sequence[Operator]) -> float:
 
 
 def _sum_ms(coefficients: dict[str, tuple[float, ...]], operators: Sequence[Operator]) -> float:
-    found = (np.dot(coefficients.get(_key(one), coefficients[_ALL]), _features(one)) for one in operators)
+    found = (np.dot(coefficients.get(one.key, coefficients[_ALL]), _features(one)) for one in operators)
     return float(sum(found)) / 1000
-
-
-def _key(operator: Operator) -> str:
-    return f"{operator.kind} {operator.datatype}"
 
 
 def _features(operator: Operator) -> npt.NDArray[np.float64]:

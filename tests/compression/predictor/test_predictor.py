@@ -8,9 +8,10 @@ from tests.hub.registry.bundles import wide_onnx
 from shoal_compression.data import Samples
 from shoal_compression.errors import DataError, SourceError
 from shoal_compression.model import Model
-from shoal_compression.predictor.operators import FileProfile, Operator, profile
+from shoal_compression.predictor.operators import FileProfile, profile
 from shoal_compression.predictor.predictor import LatencyPredictor
 from shoal_compression.predictor.regression import fit_times
+from shoal_numerics.operator_profile import Operator
 
 MODEL = Model("onnx", wide_onnx(0, 300), (spec("features", -1, 4),), (spec("probabilities", -1, 3),))
 SAMPLES = Samples({"features": np.zeros((3, 4), np.float32)})
