@@ -26,7 +26,7 @@ Memory = Annotated[float | None, typer.Option(min=0, help="That a chosen file ma
 Prefer = Annotated[
     Literal["size", "latency", "memory", "energy", "accuracy"], typer.Option(help="What decides among what is allowed.")
 ]
-Devices = Annotated[int, typer.Option(min=0, max=16, help="Of each board that measure; 0: the hub's machine does.")]
+Devices = Annotated[int, typer.Option(min=0, max=16, help="Of each board that measure; 0: none, as if absent.")]
 Patience = Annotated[float, typer.Option(min=0.2, help="Minutes that a device has before another one is asked.")]
 Busy = Annotated[bool, typer.Option("--busy", help="Measure also while a device answers requests.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")]

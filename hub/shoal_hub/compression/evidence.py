@@ -31,6 +31,7 @@ class Evidence:
 
     Attributes:
         target_class: The class.
+        model: What the run compresses.
         files: What could be chosen, the source first.
         others: Why other files of the run could not.
         results: What devices have measured in this run, by board.
@@ -38,6 +39,7 @@ class Evidence:
     """
 
     target_class: str
+    model: str
     files: tuple[MadeFile, ...]
     others: Mapping[str, str]
     results: Mapping[str, Sequence[BenchmarkResult]]
@@ -56,6 +58,7 @@ def read_evidence(session: Session, row: CompressionRun, most_results: int) -> l
         found.append(
             Evidence(
                 target_class=name,
+                model=row.model,
                 files=tuple(one for one in files if one.runtime in runtimes),
                 others={
                     one.name: f"{one.runtime} is on none of its devices" for one in files if one.runtime not in runtimes
@@ -85,11 +88,11 @@ def _predictions(one: Evidence, feeds: Mapping[str, Array], describer: Describer
     if not one.profiled:
         return None
     files = {file.name: file.sha256 for file in one.files if file.runtime == PREDICTED_RUNTIME}
-    return predict(files, feeds, one.profiled, describer)
+    return predict(one.model, files, feeds, one.profiled, describer)
 
 
 def _choice(one: Evidence, request: CompressionRequest, predictions: ClassPredictions | None) -> Choice:
-    base = base_of(one.target_class, one.files, one.results, predictions)
+    base = base_of(one.target_class, one.model, one.files, one.results, predictions)
     made = choose_for(base, request.constraints, request.prefer)
     return made.model_copy(update={"left_out": {**made.left_out, **one.others}})
 

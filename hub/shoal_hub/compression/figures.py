@@ -101,11 +101,12 @@ def is_predicted(results: Mapping[str, Sequence[BenchmarkResult]], predictions: 
 
 def base_of(
     target_class: str,
+    model: str,
     files: Sequence[MadeFile],
     results: Mapping[str, Sequence[BenchmarkResult]],
     predictions: ClassPredictions | None = None,
 ) -> Choice:
-    """Return what can be chosen among for a class, before it is."""
+    """Return what can be chosen among for a class, before it is, see `candidates_of`."""
     candidates, left_out = candidates_of(target_class, files, results, predictions)
     made = Choice(
         target_class=target_class,
@@ -117,7 +118,7 @@ def base_of(
     if results:
         return made
     if predictions is None or not is_predicted(results, predictions):
-        return made.model_copy(update={"reason": how_to_profile(target_class, predictions)})
+        return made.model_copy(update={"reason": how_to_profile(target_class, model, predictions)})
     missing = ", ".join(f"{board} ({count})" for board, count in sorted(predictions.missing.items()))
     reason = f"too few files are known of {missing}: it is not looked at" if missing else ""
     said = {"basis": "predicted", "predicted": predictions.files, "errors": predictions.errors, "reason": reason}

@@ -1,7 +1,8 @@
 """Predicts what a run's files take on boards of which no device has measured, by what earlier files took there.
 
 A file's operators are found on this machine; the stated error is that of earlier files whose operators were found the
-same way, so that it tells of all that differs between here and the board.
+same way, so that it tells of all that differs between here and the board. Files of a model that was profiled are left
+out one by one; for another model all files of each are left out together, and the error is far larger.
 """
 
 import logging
@@ -54,6 +55,7 @@ class ClassPredictions(BaseModel):
 
 
 def predict(
+    model: str,
     files: Mapping[str, str],
     feeds: Mapping[str, Array],
     profiled: Mapping[str, Sequence[ProfiledFile]],
@@ -62,6 +64,7 @@ def predict(
     """Return what files are predicted to take on a class; the slowest of its boards counts.
 
     Args:
+        model: What they are versions of: of a network that was profiled more is known than of another one.
         files: Hash of each ONNX file, by name.
         feeds: One request of theirs.
         profiled: What devices of the class have profiled, by board.
@@ -74,10 +77,10 @@ def predict(
     for board, known in sorted(profiled.items()):
         blocked = is_blocked([one.profile for one in known])
         try:
-            predictor = _fit(board, known, describer, is_blocked=blocked)
+            predictor = _fit(board, known, model, describer, is_blocked=blocked)
         except DataError as error:
             log.info("%s", error)
-            missing[board] = len({str(one.profile.operators) for one in known})
+            missing[board] = len(_networks(known))
             continue
         errors[board] = predictor.error
         for name, sha256 in files.items():
@@ -92,19 +95,21 @@ def predict(
     return ClassPredictions(files=found, problems=problems, errors=errors, missing=missing)
 
 
-def how_to_profile(target_class: str, predictions: ClassPredictions | None) -> str:
+def how_to_profile(target_class: str, model: str, predictions: ClassPredictions | None) -> str:
     """Return why latency is not predicted for a class, and what to do for it."""
     missing = predictions.missing if predictions is not None else {}
     known = ", ".join(f"{files} of {board}" for board, files in sorted(missing.items())) or "none"
     return (
-        f"no device of {target_class} has measured, and to predict its latency operators of at least {MIN_FILES} "
-        f"different ONNX files have to be known of one of its boards: {known} found; compress a model with some "
-        "recipes while a device of the class is online"
+        f"no device of {target_class} has measured, and to predict its latency the operators of at least {MIN_FILES} "
+        f"different ONNX files of {model}, or of files of {MIN_FILES} models, have to be known of one of its boards: "
+        f"{known} found; compress with {MIN_FILES - 1} recipes or more while a device of the class is online"
     )
 
 
-def _fit(board: str, known: Sequence[ProfiledFile], describer: Describer, *, is_blocked: bool) -> LatencyPredictor:
-    profiles: list[FileProfile] = []
+def _fit(
+    board: str, known: Sequence[ProfiledFile], model: str, describer: Describer, *, is_blocked: bool
+) -> LatencyPredictor:
+    kept: list[ProfiledFile] = []
     described: dict[str, tuple[Operator, ...]] = {}
     for one in known:
         name = one.profile.name
@@ -112,11 +117,24 @@ def _fit(board: str, known: Sequence[ProfiledFile], describer: Describer, *, is_
         if operators is not None and not _are_alike(one.profile.operators, operators):
             log.warning("%s has told operators that are not those of the file %s; they are left out", board, name[:12])
             continue
-        profiles.append(one.profile)
+        kept.append(one)
         if operators is not None:
             described[name] = operators
-    # Versions of one network differ in their weights alone: one would be learnt from the other.
-    return LatencyPredictor.fit(board, profiles, lambda one: str(one.operators), described)
+    profiles = [one.profile for one in kept]
+    if len(_networks([one for one in kept if one.model == model])) >= MIN_FILES:
+        # Versions may differ in their weights alone: one would be learnt from the other.
+        return LatencyPredictor.fit(board, profiles, _network, described)
+    models = {one.profile.name: one.model for one in kept}
+    return LatencyPredictor.fit(board, profiles, lambda one: models[one.name], described)
+
+
+def _network(profile: FileProfile) -> str:
+    return repr(profile.operators)
+
+
+def _networks(files: Sequence[ProfiledFile]) -> set[str]:
+    """Return what tells files apart that do not differ in their weights alone."""
+    return {_network(one.profile) for one in files}
 
 
 def _are_alike(told: Sequence[Operator], found: Sequence[Operator]) -> bool:

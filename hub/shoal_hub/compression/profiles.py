@@ -9,6 +9,7 @@ from shoal_compression.predictor.operators import FileProfile
 from shoal_contract.benchmarks import BenchmarkResult, CandidateMeasured, DesiredBenchmark
 from shoal_contract.manifest import TensorSpec
 from shoal_hub.benchmarks.tables import Benchmark, BenchmarkDevice
+from shoal_hub.compression.tables import SUBJECT, CompressionRun
 from shoal_numerics.operator_profile import from_wire
 
 MOST_FILES: Final = 64
@@ -21,10 +22,17 @@ _MOST_TIMES: Final = 100
 
 @dataclass(frozen=True)
 class ProfiledFile:
-    """A file that a device has profiled, named by its SHA-256, and the inputs that it takes."""
+    """A file that a device has profiled.
+
+    Attributes:
+        profile: Named by the file's SHA-256.
+        inputs: That it takes.
+        model: That it is a version of; empty where that is not known any more.
+    """
 
     profile: FileProfile
     inputs: tuple[TensorSpec, ...]
+    model: str
 
 
 def profiled_files(session: Session, target_class: str, most_results: int) -> dict[str, list[ProfiledFile]]:
@@ -37,13 +45,14 @@ def profiled_files(session: Session, target_class: str, most_results: int) -> di
     """
     found: dict[str, dict[str, ProfiledFile]] = {}
     for benchmark, device_id in _newest(session, target_class, most_results):
-        row = session.get_one(BenchmarkDevice, (benchmark, device_id))
-        inputs = DesiredBenchmark.model_validate(session.get_one(Benchmark, benchmark).body).inputs
+        row, asked = session.get_one(BenchmarkDevice, (benchmark, device_id)), session.get_one(Benchmark, benchmark)
+        inputs = DesiredBenchmark.model_validate(asked.body).inputs
+        run = session.get(CompressionRun, asked.subject.removeprefix(SUBJECT))
         of_board = found.setdefault(row.hardware, {})
         for one in BenchmarkResult.model_validate(row.result).measured:
             profile = _profile(one)
             if profile is not None and len(of_board) < MOST_FILES:
-                of_board.setdefault(one.sha256, ProfiledFile(profile, inputs))
+                of_board.setdefault(one.sha256, ProfiledFile(profile, inputs, run.model if run else ""))
     return {board: [*files.values()] for board, files in found.items() if files}
 
 
