@@ -9,7 +9,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from shoal_client import ClientError, ShoalClient
 from shoal_client.compression import CompressionDetail, CompressionRun
-from shoal_hub.cli.compress_view import draw_report, draw_run, draw_runs
+from shoal_hub.cli.compress_view import draw_latencies, draw_report, draw_run, draw_runs
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, console, errors, show, table
 
@@ -127,10 +127,12 @@ def report(
             show(found, as_json=as_json, draw=lambda: draw_run(found))
             return
         said = client.compression.report(run, name)
+        choices = client.compression.show(run).choices
     if as_json:
         typer.echo(json.dumps(said))
     else:
         draw_report(name, said)
+        draw_latencies(name, choices)
 
 
 @app.command(epilog="Example: shoal compress recipes")

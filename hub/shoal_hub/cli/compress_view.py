@@ -76,8 +76,21 @@ def _draw_choice(choice: CompressionChoice) -> None:
         for one in choice.candidates
     ]
     table(("CANDIDATE", "SIZE", "MS", "MEMORY", "ACCURACY", "POINTS LOST", ""), rows, empty="No candidate.")
+    if unknown := sorted({kind for one in choice.predicted.values() for kind in one.unknown}):
+        console.print(f"little is known of {', '.join(unknown)}: predicted by operators of all kinds", markup=False)
     for name, why in choice.left_out.items():
         console.print(f"left out {name}: {why}", markup=False)
+
+
+def draw_latencies(name: str, choices: Sequence[CompressionChoice]) -> None:
+    """Draw what a file takes on each target class, and how that is known."""
+    rows = [
+        (choice.target_class, _latency(choice, one), _basis(choice))
+        for choice in choices
+        for one in choice.candidates
+        if one.name == name
+    ]
+    table(("CLASS", "MS", "HOW IT IS KNOWN"), rows, empty="Nothing is known of any target class yet.")
 
 
 def _basis(choice: CompressionChoice) -> str:
@@ -97,8 +110,7 @@ def _latency(choice: CompressionChoice, candidate: Candidate) -> str:
     predicted = choice.predicted.get(candidate.name)
     if predicted is None:
         return found
-    unknown = f", {len(predicted.unknown)} kinds unknown" if predicted.unknown else ""
-    return f"{found} ({predicted.low_ms:.3g} to {predicted.high_ms:.3g}{unknown})"
+    return f"{found} ({predicted.low_ms:.3g} to {predicted.high_ms:.3g})"
 
 
 def draw_report(name: str, report: dict[str, Any]) -> None:
