@@ -60,7 +60,7 @@ def _newest(session: Session, target_class: str, most: int) -> list[tuple[str, s
     """Return benchmark and device of the newest results of a class."""
     columns = select(BenchmarkDevice.benchmark, BenchmarkDevice.device_id, BenchmarkDevice.hardware, Benchmark.classes)
     joined = columns.join(Benchmark, col(Benchmark.id) == col(BenchmarkDevice.benchmark))
-    done = joined.where(col(BenchmarkDevice.outcome) == "done", col(BenchmarkDevice.result).is_not(None))
+    done = joined.where(col(BenchmarkDevice.outcome) == "done")
     order = (col(BenchmarkDevice.ended_at).desc(), col(BenchmarkDevice.device_id))
     rows = session.exec(done.order_by(*order).limit(_LOOKED_AT * most)).all()
     of_class = [
