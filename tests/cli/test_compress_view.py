@@ -7,6 +7,7 @@ import pytest
 from shoal_client.compression import CompressionChoice
 from shoal_hub.cli import compress_view
 from shoal_hub.cli.compress_view import draw_latencies
+from shoal_hub.cli.output import console
 
 MEASURES = {"size_bytes": 1000, "latency_p50_ms": 2.0}
 CHOICE: dict[str, Any] = {
@@ -47,7 +48,7 @@ PREDICTED = {
 def test_a_choice_says_how_its_figures_are_known(
     changes: dict[str, Any], says: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compress_view.console, "width", 200)
+    monkeypatch.setattr(console, "width", 200)
     choice = CompressionChoice.model_validate(CHOICE | changes)
     compress_view._draw_choice(choice)
     shown = capsys.readouterr().out

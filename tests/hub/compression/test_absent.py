@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from fastapi.testclient import TestClient
@@ -110,7 +110,7 @@ class Fleet(Hub):
         self.answer(self.measure(body))
         self.move()
 
-    def set_presence(self, presence: str) -> None:
+    def set_presence(self, presence: Literal["online", "offline"]) -> None:
         """Have the device disappear, or come back."""
         with self.hub.database.transaction() as session:
             device = session.get_one(Device, self.device)
