@@ -95,7 +95,7 @@ class PredictedLatency(Value):
     high_ms: float
     board: str
     unknown: tuple[str, ...] = ()
-    """Kinds of operators that were not profiled there often enough."""
+    """Kinds of operators of which too few, or far smaller ones, were profiled there."""
 
 
 class PredictionError(Value):

@@ -36,7 +36,7 @@ class PredictedLatency(BaseModel):
     high_ms: float
     board: str
     unknown: tuple[str, ...] = ()
-    """Kinds of operators that the board has not profiled often enough; they are predicted by those of all kinds."""
+    """Kinds of operators of which the board has profiled too few, or far smaller ones: those of all kinds count."""
 
 
 class ClassPredictions(BaseModel):

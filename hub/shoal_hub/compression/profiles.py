@@ -12,7 +12,7 @@ from shoal_hub.benchmarks.tables import Benchmark, BenchmarkDevice
 from shoal_hub.compression.tables import SUBJECT, CompressionRun
 from shoal_numerics.operator_profile import from_wire
 
-MOST_FILES: Final = 64
+MOST_FILES: Final = 48
 """Of a board, the newest ones: fitting is repeated for each that is left out."""
 _LOOKED_AT: Final = 20
 """Results of all classes that are looked at for each one that is wanted."""

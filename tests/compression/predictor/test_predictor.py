@@ -59,6 +59,19 @@ def test_an_operator_that_was_not_profiled_is_named() -> None:
     assert found.latency_ms > 0
 
 
+def test_an_operator_far_larger_than_those_of_its_kind_is_predicted_by_all_kinds() -> None:
+    """Of its kind only calls that hardly work were seen: by these the time of a multiplication can not be told."""
+    calls = [made_file(f"c{n}", [10] * 3, kind="Gemm") for n in range(4)]
+    odd = [one.model_copy(update={"times_us": (50.0,) * 3, "latency_ms": 0.25}) for one in calls]
+    predictor = LatencyPredictor.fit("board", [*FILES, *odd])
+    assert predictor.predict([operator(30, "Gemm")]).unknown == ()
+    far = predictor.predict([operator(300_000, "Gemm")])
+    assert far.unknown == ("Gemm float",)
+    assert far.latency_ms > 1.5 * predictor.predict([operator(30, "Gemm")]).latency_ms, (
+        "its own kind says 0.15 ms of any"
+    )
+
+
 def test_what_is_left_out_together_is_not_learnt_from() -> None:
     """The files of one recipe are ten times slower than their operators say: left out with all of it, that shows."""
     odd = [one.model_copy(update={"name": f"odd{n}", "latency_ms": 10 * one.latency_ms}) for n, one in enumerate(FILES)]
