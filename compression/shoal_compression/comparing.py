@@ -46,7 +46,11 @@ def sqnr_db(reference: Array, found: Array) -> float:
     """Return the signal-to-quantization-noise ratio in dB: 10 log10 of Σ reference² / Σ (reference - found)²."""
     signal = np.asarray(reference, np.float64)
     noise = signal - np.asarray(found, np.float64)
-    power, error = float((signal**2).sum()), float((noise**2).sum())
+    return sqnr_of_powers(float((signal**2).sum()), float((noise**2).sum()))
+
+
+def sqnr_of_powers(power: float, error: float) -> float:
+    """Return the same of the two sums of squares."""
     if error == 0 or not np.isfinite(error):
         return MAX_SQNR_DB if error == 0 else -MAX_SQNR_DB
     return float(np.clip(10 * np.log10(max(power, np.finfo(float).tiny) / error), -MAX_SQNR_DB, MAX_SQNR_DB))

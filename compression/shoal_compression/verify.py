@@ -108,6 +108,11 @@ def has_classes(samples: Samples) -> bool:
     return samples.labels is not None and samples.labels.dtype.kind in "iub"
 
 
+def has_numbers(samples: Samples) -> bool:
+    """Whether the labels are numbers, and not classes or unknown."""
+    return samples.labels is not None and not has_classes(samples)
+
+
 def _against_labels(reference: Array, found: Array, samples: Samples) -> dict[str, Any]:  # fields of a verdict
     labels = samples.labels
     if labels is None or not has_classes(samples):

@@ -30,8 +30,8 @@ from shoal_compression.search.space import Chosen, single_choices, space_hash, s
 from shoal_compression.search.study import Study
 from shoal_compression.technique import Progress, silent
 from shoal_compression.values import content_hash
-from shoal_compression.verdict import Verdict
-from shoal_compression.verify import has_classes
+from shoal_compression.verdict import drop_points
+from shoal_compression.verify import has_numbers
 
 __all__ = ["SearchResult", "SearchSettings", "search", "search_key"]
 
@@ -320,7 +320,7 @@ def _candidate(result: RecipeResult, original: Original, source: Candidate) -> C
         recipe_sha256=result.recipe.sha256,
         target=target_of(result.model),
         measures=_as_beside(result.report.variant, result.report.source, source.measures),
-        drop_points=_drop(result.verdict, is_numbers=_is_numbers(original)),
+        drop_points=drop_points(result.verdict, is_numbers=has_numbers(original.data.test)),
     )
 
 
@@ -336,19 +336,6 @@ def _as_beside(variant: Measures, then: Measures, source: Measures) -> Measures:
         if mine is not None and beside and usual:
             found[name] = mine * usual / beside
     return variant.model_copy(update=found)
-
-
-def _is_numbers(original: Original) -> bool:
-    return original.data.test.labels is not None and not has_classes(original.data.test)
-
-
-def _drop(verdict: Verdict, *, is_numbers: bool) -> float:
-    """Return the points that are lost: of accuracy, of agreement without labels, of the outputs' size if numbers."""
-    if verdict.drop_points is not None:
-        return verdict.drop_points
-    if is_numbers:
-        return float(100 * 10 ** (-verdict.sqnr_db / 20))
-    return 100 * (1 - verdict.agreement)
 
 
 def _placeholder(original: Original) -> Candidate:
