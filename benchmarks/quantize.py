@@ -29,10 +29,11 @@ from shoal_compression.model import Model  # noqa: E402 - after the path
 from shoal_compression.running import scores_of  # noqa: E402 - after the path
 from shoal_compression.technique import Technique  # noqa: E402 - after the path
 from shoal_compression.techniques import BY_NAME  # noqa: E402 - after the path
-from shoal_compression.techniques.quantize.static import Int8Static  # noqa: E402 - after the path
+from shoal_compression.techniques.quantize.mixed import Mixed  # noqa: E402 - after the path
 from shoal_numerics.tensors import Array  # noqa: E402 - after the path
 
-OURS = Int8Static(calibration="mse", granularity="convolutions")
+OURS = Mixed(calibration="mse", granularity="where-needed", most_float=0.95)
+"""Static int8; where the calibration samples show that it is not enough, the most sensitive layers stay in float32."""
 MOST_LOST, MOST_BEHIND, LEAST_SMALLER, LEAST_AGREEMENT = 0.3, 0.1, 3.8, 0.99
 FEWEST_ROWS = 5_000
 """Below it a goal in points says nothing."""
@@ -97,7 +98,7 @@ def _beside(name: str, peer: str, quantize: Callable[[], Model], reference: Arra
     try:
         theirs = _answers(quantize(), data)
     except Exception as error:  # noqa: BLE001 - a peer may fail in any way
-        line(key, "points", None, None, peer, 0, f">= -{MOST_BEHIND}", None, failed=str(error)[-300:])
+        line(key, "points", None, None, peer, 0, f">= -{MOST_BEHIND}", None, failed=repr(error)[-300:])
         return
     ahead = paired_difference(right(theirs, data.test.labels), right(answers, data.test.labels))
     goal, holds = f">= -{MOST_BEHIND} of it", _points(ahead.value) >= -MOST_BEHIND
@@ -130,7 +131,7 @@ def _pretrained(name: str, model: Model, data: Data) -> None:
         try:
             shares[peer] = agreement(reference, _answers(quantize(model, data), data))
         except Exception as error:  # noqa: BLE001 - as above
-            failed[peer] = str(error)[-300:]
+            failed[peer] = repr(error)[-300:]
     answers = _answers(OURS.apply(model, data, Budget()), data)
     ours, best = agreement(reference, answers), max(shares, key=lambda one: shares[one], default=None)
     line(

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from shoal_compression.errors import TechniqueError
+
 Accelerator = Literal["cpu", "cuda"]
 
 
@@ -30,6 +32,16 @@ class Budget:
     def left_s(self) -> float:
         """Seconds that are left, at least 0."""
         return max(0.0, self.began_s + self.seconds - self.clock())
+
+
+def check_accelerator(accelerator: Accelerator) -> None:
+    """See that a GPU is there where one is asked for.
+
+    Raises:
+        TechniqueError: It is not.
+    """
+    if accelerator == "cuda" and best_accelerator() == "cpu":
+        raise TechniqueError("training with cuda: PyTorch finds no GPU; take --accelerator cpu")
 
 
 def best_accelerator() -> Accelerator:

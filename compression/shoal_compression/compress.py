@@ -19,6 +19,7 @@ from shoal_compression.latency import Timing, timings
 from shoal_compression.model import RUNTIMES, Model
 from shoal_compression.model_memory import model_memory_bytes
 from shoal_compression.original import read_original
+from shoal_compression.output_folder import make_folder
 from shoal_compression.report import CompressionReport, FileReport, Latency, VariantReport
 from shoal_compression.running import scores_of
 from shoal_compression.technique import Progress, Technique, silent
@@ -91,6 +92,7 @@ def compress(
         SourceError: The bundle is incomplete, altered, or does not fit a technique.
         DataError: Its samples do not fit its model.
         TechniqueError: A technique is not known, or its file cannot be run.
+        OutputError: `out_dir` can not be written.
     """
     unknown = [name for name in techniques if name not in TECHNIQUE_NAMES]
     if unknown:
@@ -103,6 +105,7 @@ def compress(
             raise TechniqueError(f"choosing techniques: {found}; ask for {UNMODIFIED} alone")
         return keep_unmodified(bundle_dir, out_dir, progress)
     original = read_original(bundle_dir)
+    make_folder(out_dir)
     data, made = original.data, dict[str, Model]()
     steps = {name: step for name in techniques if (step := TECHNIQUES[name].step)}
     for done, (name, step) in enumerate(steps.items()):
@@ -121,6 +124,7 @@ def keep_unmodified(bundle_dir: Path, out_dir: Path, progress: Progress = silent
 
     Raises:
         SourceError: The bundle is incomplete, altered, or its model does not run on its own data.
+        OutputError: `out_dir` can not be written.
     """
     bundle = read_bundle(bundle_dir)
     model, samples = bundle.models().get("onnx"), bundle.samples(CALIBRATION_FILE)
@@ -128,6 +132,7 @@ def keep_unmodified(bundle_dir: Path, out_dir: Path, progress: Progress = silent
         raise SourceError(
             f"reading {bundle_dir}: {ONNX_FILE} and {CALIBRATION_FILE} are needed; write the bundle again"
         )
+    make_folder(out_dir)
     test = bundle.samples(TEST_FILE) or replace(samples, labels=None)
     work = _Work(bundle.name, bundle.seed, model, samples, test, out_dir)
     try:
@@ -142,7 +147,6 @@ def keep_unmodified(bundle_dir: Path, out_dir: Path, progress: Progress = silent
 def _written(work: _Work, made: Mapping[str, Model], progress: Progress) -> CompressionReport:
     """Write the files, measure them in turns with the original, and write the report."""
     progress("measure", 0, 1)
-    work.out_dir.mkdir(parents=True, exist_ok=True)
     request = golden_request(work.reference, work.samples, work.seed)
     is_kept = UNMODIFIED in made
     stated = stated_or_generated(request, work.seed) if is_kept else stated_whole(request)

@@ -14,6 +14,12 @@ RUNTIMES: Final[dict[Form, Runtime]] = {form: runtime for runtime, form in RUNTI
 """What loads a form on a device; a model of Keras or PyTorch has to be converted first."""
 SIGNATURE: Final = "serving_default"
 """By which a LiteRT file is called."""
+_NAMES: Final[dict[Form, str]] = {
+    "keras": "a Keras model",
+    "onnx": "an ONNX model",
+    "tflite": "a LiteRT model",
+    "torch": "a PyTorch model",
+}
 MAX_MODEL_BYTES: Final = 2_000_000_000
 """Of a file: ONNX and LiteRT keep a model in one message, which their formats hold below 2 GiB."""
 
@@ -41,12 +47,17 @@ class Model:
         """
         if not 0 < len(self.content) <= MAX_MODEL_BYTES:
             found = f"{len(self.content)} bytes found, expected 1 to {MAX_MODEL_BYTES}"
-            raise SourceError(f"taking a {self.form} model: {found}; keep its weights in one file of that size")
+            raise SourceError(f"taking {self.described}: {found}; keep its weights in one file of that size")
 
     @cached_property
     def sha256(self) -> str:
         """Hash of the file, in hex."""
         return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def described(self) -> str:
+        """What it is, for a sentence: `an ONNX model`."""
+        return _NAMES[self.form]
 
     @property
     def size_bytes(self) -> int:

@@ -78,7 +78,7 @@ def _installed(tool: str) -> str:
     try:
         return installed_version(tool)
     except PackageNotFoundError:
-        return "none"  # the step says so itself when it is done, with what to install
+        return "none"  # `Technique.apply` says so when the step is done, with what to install
 
 
 @cache

@@ -59,3 +59,20 @@ class Verdict(Record):
     def is_within(self) -> bool:
         """Whether the variant keeps what its recipe demands."""
         return self.outcome == "within"
+
+
+def drop_points(verdict: Verdict, *, is_numbers: bool) -> float:
+    """Return the points that a variant loses: of accuracy, of agreement without labels, of the outputs if numbers.
+
+    Args:
+        verdict: It beside its source.
+        is_numbers: Whether its outputs are numbers, whose largest one is no class.
+    """
+    if verdict.drop_points is not None:
+        return verdict.drop_points
+    return points_of_sqnr(verdict.sqnr_db) if is_numbers else 100 * (1 - verdict.agreement)
+
+
+def points_of_sqnr(sqnr_db: float) -> float:
+    """Return the root of the mean square error in percent of that of the outputs."""
+    return float(100 * 10 ** (-sqnr_db / 20))

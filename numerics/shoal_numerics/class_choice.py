@@ -16,6 +16,7 @@ def chosen_classes(outputs: Array) -> NDArray[np.int64]:
     """Return the class of each row: (n,) of scores (n, classes), of one score (n, 1) or (n,) whether it is positive.
 
     A single score is a probability where all lie in 0..1, and is cut at 0.5; otherwise it is a logit, and is cut at 0.
+    A single column of integers or booleans is taken as the class itself.
     """
     flat = outputs.reshape(len(outputs), -1)
     if flat.shape[1] > 1:

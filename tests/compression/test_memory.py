@@ -41,5 +41,5 @@ def test_a_large_model_takes_the_memory_of_its_weights_and_a_small_one_next_to_n
 
 
 def test_a_file_that_does_not_load_is_refused_with_what_the_runtime_says() -> None:
-    with pytest.raises(TechniqueError, match=r"(?s)measuring the memory of a onnx model: .*loading a onnx model"):
+    with pytest.raises(TechniqueError, match=r"(?s)measuring the memory of an ONNX model: .*loading an ONNX model"):
         model_memory_bytes(wide(4).with_content(b"no model"), SAMPLES)

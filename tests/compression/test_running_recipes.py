@@ -13,7 +13,7 @@ from tests.compression.zoo import Case, digits
 
 from shoal_compression.comparing import classes_of
 from shoal_compression.data import Samples
-from shoal_compression.errors import DataError, SourceError, ToleranceError
+from shoal_compression.errors import DataError, SourceError, TechniqueError, ToleranceError
 from shoal_compression.original import read_original
 from shoal_compression.recipe import Recipe, make_recipe
 from shoal_compression.recipe_result import RecipeReport, RecipeResult
@@ -174,3 +174,12 @@ def test_a_recipe_of_another_form_is_refused(bundle_dir: Path) -> None:
     recipe = make_recipe({"name": "keras", "steps": ["to-litert"]})
     with pytest.raises(SourceError, match="onnx found, expected keras; choose another recipe"):
         original.start(recipe)
+
+
+def test_a_gpu_that_is_not_there_is_told_before_the_first_step(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(TechniqueError, match="PyTorch finds no GPU; take --accelerator cpu"):
+        run_recipe(ONE, case.model, case.data, tmp_path, accelerator="cuda")
+    assert not (tmp_path / STEPS).exists()

@@ -1,6 +1,7 @@
 """The process that measures one candidate: `python -m shoal_agent.benchmarks.child JOB.json PARENT`, with limits.
 
 A file that crashes its runtime, or asks for an instruction that the processor does not have, ends this process alone.
+What was measured is written before its operators are profiled: a profile that fails costs nothing else.
 """
 
 import os
@@ -11,17 +12,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from shoal_agent.batch.pace import AgentLoad, Pace
+from shoal_agent.benchmarks.answers import agreed_with, kept_answers, paired_with
 from shoal_agent.benchmarks.errors import BenchmarkError
 from shoal_agent.benchmarks.job import Measured, MeasuringJob
 from shoal_agent.benchmarks.measure import Stopwatch, answers_of, time_runs
-from shoal_agent.benchmarks.samples import BenchmarkSamples, read_samples
-from shoal_agent.child_process import bound, end_with
+from shoal_agent.benchmarks.profile import profile_operators
+from shoal_agent.benchmarks.samples import read_samples
+from shoal_agent.child_process import bound, end_first, end_with
 from shoal_agent.durable import replace_file
 from shoal_agent.engines import Engine, EngineError, EngineSetup
 from shoal_agent.engines.cost import release_free_memory
+from shoal_agent.engines.onnx_options import first_line
 from shoal_agent.engines.runtime_check import version_of
 from shoal_agent.engines.runtime_trial import try_runtime
 from shoal_agent.errors import AgentError
@@ -29,9 +31,12 @@ from shoal_agent.hardware import module_of
 from shoal_agent.local_endpoint import ask, endpoint_of
 from shoal_agent.telemetry import resident_bytes
 from shoal_contract.formats import RUNTIME_LIMITS, FormatError, check_device_file
+from shoal_numerics.errors import ProfileError
 
 _LOOK_S: Final = 0.5
 _FORMATS: Final = {"onnxruntime": "onnx", "litert": "tflite"}
+_PROFILED: Final = "onnxruntime"
+_UNFINISHED: Final = "the process ended while its operators were profiled"
 
 
 def measure(job: MeasuringJob, cores: tuple[int, ...]) -> Measured:
@@ -56,21 +61,34 @@ def measure(job: MeasuringJob, cores: tuple[int, ...]) -> Measured:
         engine.infer(samples.request(0, 1, is_batched=wanted.inputs[0].shape[:1] == (-1,)))
         release_free_memory()
         memory_bytes = max(0, resident_bytes() - before_bytes)
-        classes = answers_of(engine, wanted, samples, watch)
+        answers = answers_of(engine, wanted, samples, watch)
         latency_ms, disturbed = time_runs(engine, wanted, samples, watch)
     finally:
         engine.close()
+    if job.is_first:
+        answers.keep(job.reference)
+    first = answers if job.is_first else kept_answers(job.reference)
     return Measured(
         latency_ms=latency_ms,
         load_ms=load_ms,
         memory_bytes=memory_bytes,
-        samples=len(classes),
-        agreed=_agreed(job, classes),
-        right=_right(classes, samples),
+        samples=len(answers),
+        agreed=None if first is None else agreed_with(first, answers),
+        right=None if answers.right is None else int(answers.right.sum()),
+        paired=None if first is None else paired_with(first, answers),
         disturbed=disturbed,
         cores=cores,
         runtime_version=version_of(module)[:64],
     )
+
+
+def profiled(job: MeasuringJob, measured: Measured) -> Measured:
+    """Return what was measured, with the operators of the file or with why there are none."""
+    try:
+        operators = profile_operators(job, measured, _pace(job))
+    except (ProfileError, AgentError, OSError, MemoryError) as error:
+        return measured.model_copy(update={"operators_problem": first_line(error)})
+    return measured.model_copy(update={"operators": operators, "operators_problem": None})
 
 
 def _runtime_of(job: MeasuringJob) -> str:
@@ -111,24 +129,6 @@ def _pace(job: MeasuringJob) -> Pace:
     )
 
 
-def _agreed(job: MeasuringJob, classes: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> int:
-    """Return for how many samples the first candidate has the same class; the first leaves its own for the others."""
-    if job.is_first:
-        with job.reference.open("wb") as file:
-            np.save(file, classes)
-        return len(classes)
-    if not job.reference.exists():  # the first could not be run
-        return 0
-    with job.reference.open("rb") as file:
-        first = np.load(file, allow_pickle=False)
-    most = min(len(first), len(classes))
-    return int((first[:most] == classes[:most]).sum())
-
-
-def _right(classes: "np.ndarray[tuple[int], np.dtype[np.int64]]", samples: BenchmarkSamples) -> int | None:
-    return None if samples.labels is None else int((classes == samples.labels[: len(classes)]).sum())
-
-
 def pin(threads: int) -> tuple[int, ...]:
     """Have this process run on as many cores as it has threads, the last ones: the first has the interrupts."""
     if not hasattr(os, "sched_setaffinity"):
@@ -144,6 +144,9 @@ def _limit(job: MeasuringJob) -> None:
     # A run that never ends: the work is bounded by the watch, this bounds what does not look at it.
     bound(resource.RLIMIT_CPU, int(3 * job.wanted.max_seconds * job.wanted.threads) + 60)
     bound(resource.RLIMIT_AS, job.max_memory_bytes)
+    if job.max_data_bytes is not None:
+        bound(resource.RLIMIT_DATA, job.max_data_bytes)
+    end_first()
     bound(resource.RLIMIT_CORE, 0)
 
 
@@ -160,10 +163,15 @@ def main(job_path: Path, parent_pid: int) -> None:
         measured = Measured(error=f"measuring {job.candidate.name}: {error}"[:1000], remedy=error.remedy)
     except MemoryError:
         measured = Measured(
-            error=f"measuring {job.candidate.name}: it takes more than {job.max_memory_bytes >> 20} MiB",
+            error=f"measuring {job.candidate.name}: it takes more than {job.most_bytes >> 20} MiB",
             remedy="measure on a larger device, or a smaller file",
         )
+    is_profiled = measured.latency_ms is not None and job.candidate.runtime == _PROFILED
+    if is_profiled:
+        measured = measured.model_copy(update={"operators_problem": _UNFINISHED})
     replace_file(job.result, measured.model_dump_json().encode())
+    if is_profiled:
+        replace_file(job.result, profiled(job, measured).model_dump_json().encode())
 
 
 if __name__ == "__main__":

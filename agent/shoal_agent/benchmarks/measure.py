@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from shoal_agent.benchmarks.answers import MAX_KEPT_BYTES, Answers, row_of
 from shoal_agent.benchmarks.errors import BenchmarkError
 from shoal_agent.benchmarks.samples import BenchmarkSamples, is_batched
 from shoal_contract.benchmarks import MAX_MILLISECONDS, DesiredBenchmark, LatencySpread
@@ -58,10 +59,8 @@ class Stopwatch:
         return self.clock_s() - self._began_s - self.pace.rested_s
 
 
-def answers_of(
-    engine: Engine, wanted: DesiredBenchmark, samples: BenchmarkSamples, watch: Stopwatch
-) -> NDArray[np.int64]:
-    """Return the class of each sample by the first output, (k,): of fewer than all where time runs short.
+def answers_of(engine: Engine, wanted: DesiredBenchmark, samples: BenchmarkSamples, watch: Stopwatch) -> Answers:
+    """Return the answers to the samples: to fewer than all where time runs short.
 
     Raises:
         EngineError: The runtime failed on a sample.
@@ -70,20 +69,32 @@ def answers_of(
     name, batched = wanted.outputs[0].name, is_batched(wanted.inputs)
     step = BATCH if batched else 1
     parts: list[Array] = []
+    kept: list[Array] = []
+    room_bytes = MAX_KEPT_BYTES
     for start in range(0, len(samples), step):
         if parts and watch.worked_s > ANSWERS_SHARE * watch.max_s:
             break
         watch.pace.rest(_tell_nobody)
-        answer = engine.infer(samples.request(start, step, is_batched=batched))[name]
-        parts.append(answer if batched else answer[np.newaxis])
+        answer = engine.infer(samples.request(start, step, is_batched=batched))
+        parts.append(answer[name] if batched else answer[name][np.newaxis])
+        rows = row_of(answer, is_batched=batched)
+        if room_bytes:
+            kept.append(rows[: room_bytes // max(1, rows[:1].nbytes)])
+            room_bytes = room_bytes - rows.nbytes if len(kept[-1]) == len(rows) else 0  # the first ones, without a gap
     outputs = np.concatenate(parts)
+    _check_finite(outputs)
+    classes = chosen_classes(outputs)
+    right = None if samples.labels is None else classes == samples.labels[: len(classes)]
+    return Answers(classes, right, np.concatenate(kept))
+
+
+def _check_finite(outputs: Array) -> None:
     if outputs.dtype.kind == "f" and not np.isfinite(outputs).all():
         rows = np.flatnonzero(~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1))
         raise BenchmarkError(
             f"running the samples: the answer to {len(rows)} of {len(outputs)} has NaN or infinity, first {rows[0]}",
             "the file overflows on this device: quantize with reduced range, or keep it in float",
         )
-    return chosen_classes(outputs)
 
 
 def time_runs(

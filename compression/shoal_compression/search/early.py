@@ -15,7 +15,7 @@ from shoal_compression.operations import contents
 from shoal_compression.recipe import Tolerance
 from shoal_compression.running import scores_of
 from shoal_compression.technique import Technique
-from shoal_compression.verify import has_classes
+from shoal_compression.verify import finite_outputs, has_classes
 
 QUICK_SAMPLES: Final = 512
 _DEVIATIONS: Final = 3.0
@@ -42,6 +42,7 @@ class EarlyStop:
 
     def __init__(self, source: Model, samples: Samples, tolerance: Tolerance) -> None:
         self._few = samples.first(QUICK_SAMPLES)
+        finite_outputs(source, self._few)  # otherwise no recipe could be compared with it
         self._tolerance = tolerance
         self._can_tell = samples.labels is None or has_classes(samples)
         labels = self._few.labels

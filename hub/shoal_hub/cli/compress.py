@@ -9,7 +9,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from shoal_client import ClientError, ShoalClient
 from shoal_client.compression import CompressionDetail, CompressionRun
-from shoal_hub.cli.compress_view import draw_report, draw_run, draw_runs
+from shoal_hub.cli.compress_view import draw_latencies, draw_report, draw_run, draw_runs
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, console, errors, show, table
 
@@ -26,8 +26,11 @@ Memory = Annotated[float | None, typer.Option(min=0, help="That a chosen file ma
 Prefer = Annotated[
     Literal["size", "latency", "memory", "energy", "accuracy"], typer.Option(help="What decides among what is allowed.")
 ]
-Devices = Annotated[int, typer.Option(min=0, max=16, help="Of each board that measure; 0: the hub's machine does.")]
-Patience = Annotated[float, typer.Option(min=0.2, help="Minutes that a device has before another one is asked.")]
+Devices = Annotated[int, typer.Option(min=0, max=16, help="Of each board that measure; 0: none, as if absent.")]
+Patience = Annotated[
+    float | None,
+    typer.Option(min=0.2, help="Minutes that a device has before another is asked; else an hour, or what files take."),
+]
 Busy = Annotated[bool, typer.Option("--busy", help="Measure also while a device answers requests.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")]
 _MEGABYTE = 1_000_000
@@ -46,7 +49,7 @@ def run(
     max_memory_mb: Memory = None,
     prefer: Prefer = "latency",
     devices: Devices = 1,
-    patience_min: Patience = 60.0,
+    patience_min: Patience = None,
     busy: Busy = False,
     detach: Detach = False,
     as_json: AsJson = False,
@@ -74,7 +77,7 @@ def search(
     max_memory_mb: Memory = None,
     prefer: Prefer = "latency",
     devices: Devices = 1,
-    patience_min: Patience = 60.0,
+    patience_min: Patience = None,
     busy: Busy = False,
     detach: Detach = False,
     as_json: AsJson = False,
@@ -127,10 +130,12 @@ def report(
             show(found, as_json=as_json, draw=lambda: draw_run(found))
             return
         said = client.compression.report(run, name)
+        choices = client.compression.show(run).choices
     if as_json:
         typer.echo(json.dumps(said))
     else:
         draw_report(name, said)
+        draw_latencies(name, choices)
 
 
 @app.command(epilog="Example: shoal compress recipes")
@@ -183,8 +188,9 @@ def _settings(
     }
 
 
-def _measuring(devices: int, patience_min: float, *, busy: bool) -> dict[str, Any]:
-    settings: dict[str, Any] = {"devices_per_class": devices, "patience_s": 60 * patience_min}
+def _measuring(devices: int, patience_min: float | None, *, busy: bool) -> dict[str, Any]:
+    patience_s = None if patience_min is None else 60 * patience_min
+    settings: dict[str, Any] = {"devices_per_class": devices, "patience_s": patience_s}
     return settings | ({"max_load": None} if busy else {})
 
 
