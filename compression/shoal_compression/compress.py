@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from shoal_compression.budget import Budget
-from shoal_compression.bundle import CALIBRATION_FILE, KERAS_FILE, MODEL_FILES, ONNX_FILE, TEST_FILE, read_bundle
+from shoal_compression.bundle import CALIBRATION_FILE, KERAS_FILE, ONNX_FILE, TEST_FILE, read_bundle
 from shoal_compression.comparing import accuracy
 from shoal_compression.data import Samples
 from shoal_compression.errors import SourceError, TechniqueError
@@ -152,27 +152,32 @@ def _written(work: _Work, made: Mapping[str, Model], progress: Progress) -> Comp
     stated = stated_or_generated(request, work.seed) if is_kept else stated_whole(request)
     golden = {name: golden_array(tensor) for name, tensor in stated.items()}
     np.savez(work.out_dir / GOLDEN_FILE, allow_pickle=False, **golden)
-    times = timings({_ORIGINAL: work.reference} | dict(made), work.test)
-    file = MODEL_FILES[work.reference.form]
+    others = {name: model for name, model in made.items() if model is not work.reference}
+    models = {_ORIGINAL: work.reference} | others
+    times = timings(models, work.test)
+    measured = {name: _figures(model, work.test, times[name]) for name, model in models.items()}
+    original = measured[_ORIGINAL]
     report = CompressionReport(
         name=work.name,
-        original=_figures(file, work.reference, work.test, times[_ORIGINAL]),
+        original=original,
         golden_inputs=stated,
-        variants=tuple(_variant(work, name, model, golden, times[name]) for name, model in made.items()),
+        variants=tuple(
+            _variant(work, name, model, golden, measured.get(name, original)) for name, model in made.items()
+        ),
     )
     (work.out_dir / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n")
     progress("measure", 1, 1)
     return report
 
 
-def _variant(work: _Work, name: str, model: Model, golden: Mapping[str, Array], timing: Timing) -> VariantReport:
+def _variant(work: _Work, name: str, model: Model, golden: Mapping[str, Array], measured: FileReport) -> VariantReport:
     technique = TECHNIQUES.get(name, _KEPT)
     tools = technique.step.tools if technique.step else ("onnxruntime",)
     path = work.out_dir / f"{work.name}-{technique.target}.{model.form}"
     path.write_bytes(model.content)
     outputs, tolerance = golden_answer(model, golden, technique.golden_ratio)
     return VariantReport(
-        **dict(_figures(path.name, model, work.test, timing)),
+        **dict(measured) | {"file": path.name},
         technique=name,
         target=technique.target,
         runtime=RUNTIMES[model.form],
@@ -186,12 +191,12 @@ def _variant(work: _Work, name: str, model: Model, golden: Mapping[str, Array], 
     )
 
 
-def _figures(file: str, model: Model, test: Samples, timing: Timing) -> FileReport:
+def _figures(model: Model, test: Samples, timing: Timing) -> FileReport:
     labels, score = test.labels, None
     if labels is not None and has_classes(test):
         score = accuracy(scores_of(model, test), labels)
     return FileReport(
-        file=file,
+        file=f"model.{model.form}",
         sha256=model.sha256,
         size_bytes=model.size_bytes,
         accuracy=score,
