@@ -26,7 +26,7 @@ from shoal_compression.output_folder import make_folder, says_unwritable
 from shoal_compression.recipe import Recipe, RecipeData
 from shoal_compression.recipe_result import RecipeReport, RecipeResult
 from shoal_compression.report_page import PAGE, write_pages
-from shoal_compression.running import scores_of
+from shoal_compression.running import outputs_of
 from shoal_compression.steps import Watch, Work, do_steps, watch_nothing
 from shoal_compression.store import Store
 from shoal_compression.technique import Progress, silent
@@ -201,4 +201,4 @@ def _classes(source: Model, samples: Samples) -> set[int]:
     if samples.labels is not None:
         return set()
     few = samples.first(256)
-    return {int(one) for one in np.unique(classes_of(scores_of(source, few)))}
+    return {int(one) for one in np.unique(classes_of(outputs_of(source, few)[source.outputs[0].name]))}

@@ -13,7 +13,7 @@ from shoal_compression.errors import CompressionError
 from shoal_compression.model import RUNTIMES, Model
 from shoal_compression.operations import contents
 from shoal_compression.recipe import Tolerance
-from shoal_compression.running import scores_of
+from shoal_compression.running import outputs_of
 from shoal_compression.technique import Technique
 from shoal_compression.verify import finite_outputs, has_classes
 
@@ -102,4 +102,4 @@ class EarlyStop:
         return np.asarray(self._classes(model) == self._truth, np.bool_)
 
     def _classes(self, model: Model) -> npt.NDArray[np.int64]:
-        return classes_of(scores_of(model, self._few))
+        return classes_of(outputs_of(model, self._few)[model.outputs[0].name])
