@@ -18,6 +18,7 @@ from shoal_compression.budget import Accelerator
 from shoal_compression.comparing import classes_of
 from shoal_compression.data import Data, Samples
 from shoal_compression.errors import DataError
+from shoal_compression.failing import told
 from shoal_compression.lineage import Lineage, StepRecord
 from shoal_compression.measuring import measure_both
 from shoal_compression.model import Form, Model
@@ -130,10 +131,13 @@ def _report(
     work: Work, source: Model, made: Model, records: tuple[StepRecord, ...], progress: Progress
 ) -> RecipeReport:
     held_out = work.data.test
+    name, advice = work.recipe.name, "see that the source and the variant run on the held-out samples"
     progress("verify", 0, _STAGES)
-    verdict = verify(source, made, held_out, work.recipe.tolerance, layers_of=_same_form(work, source, made))
+    with told(f"comparing the result of {name} with its source", advice):
+        verdict = verify(source, made, held_out, work.recipe.tolerance, layers_of=_same_form(work, source, made))
     progress("measure", 1, _STAGES)
-    before, after = measure_both(source, made, held_out, verdict)
+    with told(f"measuring the result of {name} beside its source", advice):
+        before, after = measure_both(source, made, held_out, verdict)
     progress("measure", _STAGES, _STAGES)
     lineage = Lineage(
         source_sha256=work.model.sha256,

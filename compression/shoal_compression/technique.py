@@ -14,6 +14,8 @@ from shoal_compression.budget import Budget
 from shoal_compression.checking import check_result, check_weights
 from shoal_compression.data import Data
 from shoal_compression.errors import DataError, SourceError
+from shoal_compression.failing import told
+from shoal_compression.memory_needed import check_memory
 from shoal_compression.model import Form, Model
 
 Progress = Callable[[str, int, int], None]
@@ -53,7 +55,8 @@ class Technique(BaseModel, ABC):
         Raises:
             SourceError: The model is of a form that the technique does not take, or its weights are not finite.
             DataError: The samples do not fit the model, or there are none to train on.
-            TechniqueError: The model can not be compressed this way; it says what stands in the way.
+            TechniqueError: The model can not be compressed this way, or the memory is too small for it; it says what
+                stands in the way. Whatever else fails is its cause.
         """
         doing = f"applying {self.name}"
         if model.form not in self.takes:
@@ -61,10 +64,12 @@ class Technique(BaseModel, ABC):
             raise SourceError(f"{doing}: a {model.form} model found, expected {known}; convert it in a step before")
         if self.needs_train and data.train is None:
             raise DataError(f"{doing}: no samples to train on; give `train` with the data")
-        data.check(model)
-        check_weights(model)
-        made = self.make(model, data, budget, progress)
-        check_result(made, doing)
+        with told(doing, "leave this step out, or report this with the model's operators"):
+            data.check(model)
+            check_memory(model.size_bytes, doing, trains=self.trains)
+            check_weights(model)
+            made = self.make(model, data, budget, progress)
+            check_result(made, doing)
         return made
 
     @property
