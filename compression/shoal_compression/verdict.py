@@ -44,6 +44,8 @@ class Verdict(Record):
     agreement: float
     """Share (0..1) of samples with the source's class."""
     sqnr_db: float
+    is_numbers: bool = False
+    """Whether the outputs are numbers and not classes, so that their SQNR counts and agreement says nothing."""
     slices: tuple[SliceAccuracy, ...] = ()
     layers: tuple[Layer, ...] = ()
     """Per-layer sensitivity, in the order of the graph; empty where layers can not be told."""
@@ -54,6 +56,13 @@ class Verdict(Record):
     """Each bound that is broken: what was found, and what was expected."""
     blamed: tuple[str, ...] = ()
     """The layers that lose the most, worst first, where the outcome is `outside`."""
+
+    @property
+    def points_lost(self) -> float:
+        """What is lost, in points: of accuracy, of the outputs' size if they are numbers, of agreement otherwise."""
+        if self.drop_points is not None:
+            return self.drop_points
+        return float(100 * 10 ** (-self.sqnr_db / 20)) if self.is_numbers else 100 * (1 - self.agreement)
 
     @property
     def is_within(self) -> bool:

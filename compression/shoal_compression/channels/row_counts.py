@@ -8,6 +8,7 @@ from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
 from shoal_compression.model import Model
 from shoal_compression.running import Run, load
+from shoal_numerics.tensors import Array
 
 BATCHES: Final = (1, 3)
 
@@ -29,9 +30,9 @@ def check_rows(made: Model, source: Model, samples: Samples) -> None:
             raise TechniqueError(f"checking the graph without some of its channels: {said}; {step}")
 
 
-def _shapes(run: Run, feeds: dict[str, np.ndarray]) -> str:
+def _shapes(run: Run, feeds: dict[str, Array]) -> str:
     try:
         answers = run(feeds)
-    except Exception as error:  # the runtime's errors share no base class
+    except Exception as error:  # noqa: BLE001 - the runtime's errors share no base class
         return str(error)[:300]
     return ", ".join(f"{name} {list(array.shape)}" for name, array in sorted(answers.items()))

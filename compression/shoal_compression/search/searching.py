@@ -25,8 +25,6 @@ from shoal_compression.search.result import REPORT_FILE, SearchReport, SearchRes
 from shoal_compression.search.space import Chosen, single_choices, suggest
 from shoal_compression.search.study import Study
 from shoal_compression.technique import Progress, silent
-from shoal_compression.verdict import Verdict
-from shoal_compression.verify import has_classes
 
 __all__ = ["SearchResult", "SearchSettings", "search"]
 
@@ -170,7 +168,7 @@ class _Search:
         if result is None or not result.verdict.is_within:
             self.study.tell_failed(trial, self.refused[recipe.sha256][1], seconds)
             return
-        candidate = _candidate(result, self.original, _source(self.original, list(self.results.values())))
+        candidate = _candidate(result, _source(self.original, list(self.results.values())))
         self.study.tell(trial, [candidate.cost(one) for one in self.settings.objectives], seconds)
 
     def _run(self, recipe: Recipe) -> RecipeResult | None:
@@ -178,6 +176,7 @@ class _Search:
         if self._is_known(recipe):
             return self.results.get(recipe.sha256)
         self.progress(recipe.name, self.tried, max(self.tried, self.settings.max_trials))
+        self.early.begin()
         began_s = time.monotonic()
         try:
             result = run_recipe(
@@ -223,7 +222,7 @@ class _Search:
         source = _source(self.original, list(self.results.values()))
         on_devices = [source] if self.original.reference.form in RUNTIMES else []
         made = [
-            _candidate(result, self.original, source).model_copy(update={"target": target})
+            _candidate(result, source).model_copy(update={"target": target})
             for result in self.results.values()
             for target in result.recipe.targets or (target_of(result.model),)
         ]
@@ -265,13 +264,13 @@ def _kind(recipe: Recipe) -> tuple[str, ...]:
     return tuple(step.name for step in recipe.steps)
 
 
-def _candidate(result: RecipeResult, original: Original, source: Candidate) -> Candidate:
+def _candidate(result: RecipeResult, source: Candidate) -> Candidate:
     return Candidate(
         name=result.recipe.name,
         recipe_sha256=result.recipe.sha256,
         target=target_of(result.model),
         measures=_as_beside(result.report.variant, result.report.source, source.measures),
-        drop_points=_drop(result.verdict, is_numbers=_is_numbers(original)),
+        drop_points=result.verdict.points_lost,
     )
 
 
@@ -287,19 +286,6 @@ def _as_beside(variant: Measures, then: Measures, source: Measures) -> Measures:
         if mine is not None and beside and usual:
             found[name] = mine * usual / beside
     return variant.model_copy(update=found)
-
-
-def _is_numbers(original: Original) -> bool:
-    return original.data.test.labels is not None and not has_classes(original.data.test)
-
-
-def _drop(verdict: Verdict, *, is_numbers: bool) -> float:
-    """Return the points that are lost: of accuracy, of agreement without labels, of the outputs' size if numbers."""
-    if verdict.drop_points is not None:
-        return verdict.drop_points
-    if is_numbers:
-        return float(100 * 10 ** (-verdict.sqnr_db / 20))
-    return 100 * (1 - verdict.agreement)
 
 
 def _placeholder(original: Original) -> Candidate:

@@ -146,9 +146,8 @@ class _Layer:
         from shoal_compression.trainable import layers
         from shoal_compression.trainable.calling import Call
 
-        run = {"Conv": layers.conv, "Gemm": layers.gemm, "MatMul": layers.matmul}[self.node.op_type]
-        inputs = (x, values) if self.bias is None else (x, values, self.bias)
-        y = run(Call(self.node.name, inputs, self.attributes, LOWEST_OPSET))
+        run: Any = {"Conv": layers.conv, "Gemm": layers.gemm, "MatMul": layers.matmul}[self.node.op_type]
+        y = run(Call(self.node.name, (x, values, self.bias), self.attributes, LOWEST_OPSET))
         return torch.relu(y) if self.has_relu else y
 
 
