@@ -10,6 +10,7 @@ import numpy.typing as npt
 from shoal_compression.comparing import classes_of
 from shoal_compression.data import Samples
 from shoal_compression.errors import CompressionError
+from shoal_compression.failing import told
 from shoal_compression.model import RUNTIMES, Model
 from shoal_compression.operations import contents
 from shoal_compression.recipe import Tolerance
@@ -61,7 +62,12 @@ class EarlyStop:
 
         Raises:
             StoppedEarlyError: It is not.
+            TechniqueError: What was made can not be looked at.
         """
+        with told("looking at what a step has made", "leave the step out, or report the model's operators"):
+            self._look(model, left)
+
+    def _look(self, model: Model, left: Sequence[Technique]) -> None:
         if not self._can_tell or any(step.trains for step in left) or model.form not in RUNTIMES:
             return
         drop = 100 * float(self._expected.mean() - self._right(model).mean())
