@@ -75,8 +75,8 @@ def transformer() -> Any:
     layers = keras.layers
     image = layers.Input((28, 28, 1), name="image")
     rows = layers.Reshape((TOKENS, 28))(image)
-    place = layers.Embedding(TOKENS, WIDTH)(keras.ops.arange(TOKENS))
-    x = layers.Dense(WIDTH)(rows) + place
+    # Its scale and shift are learnt for each token: that tells where a row stands, and any exporter takes it.
+    x = layers.LayerNormalization(axis=(1, 2), epsilon=1e-5)(layers.Dense(WIDTH)(rows))
     for _ in range(BLOCKS):
         x = x + _attend(layers.LayerNormalization(epsilon=1e-5)(x))
         hidden = layers.Dense(HIDDEN, activation="relu")(layers.LayerNormalization(epsilon=1e-5)(x))

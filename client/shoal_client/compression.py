@@ -134,7 +134,7 @@ class Compression:
             model: The model.
             version: Number, `latest`, stage or alias of a float version.
             kind: `run`, or `search`.
-            recipes: Names of built-in ones, or recipes themselves.
+            recipes: Names of built-in ones, or recipes themselves, as text of YAML or JSON too.
             settings: What of `targets`, `max_latency_ms`, `max_drop`, `max_size_bytes`, `max_memory_bytes`, `prefer`,
                 `devices_per_class`, `patience_s`, `max_load`, `samples` and `budget_minutes` is not to be the default.
         """

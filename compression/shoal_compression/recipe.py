@@ -17,6 +17,8 @@ from shoal_compression.values import Value, content_hash
 from shoal_contract.ids import Name
 
 MAX_STEPS = 16
+USUAL_DROP = 1.0
+"""Points of accuracy that a variant may lose unless it is said otherwise."""
 
 
 def _technique(value: object) -> object:
@@ -51,7 +53,7 @@ class RecipeData(Value):
 class Tolerance(Value):
     """What a variant may lose against the source on the held-out samples. None: not looked at."""
 
-    max_drop_points: float | None = Field(default=1.0, ge=0, le=100)
+    max_drop_points: float | None = Field(default=USUAL_DROP, ge=0, le=100)
     """Of accuracy, in percentage points; counts where the samples have classes as labels."""
     max_slice_drop_points: float | None = Field(default=None, ge=0, le=100)
     """The same of the worst slice with at least `verify.MIN_SLICE_ROWS` samples."""

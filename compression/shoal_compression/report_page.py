@@ -1,5 +1,6 @@
 """Writes a result's report as Markdown and as one HTML page, with the picture of what each layer loses."""
 
+import base64
 import html
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ def write_pages(report: RecipeReport, folder: Path) -> None:
     title = f"{report.recipe}: what each layer keeps"
     pictures = draw_sensitivity(report.verdict.layers, title, folder)
     (folder / MARKDOWN).write_text(markdown(report, pictures))
-    (folder / PAGE).write_text(page(report, pictures))
+    (folder / PAGE).write_text(page(report, (folder / pictures[1]).read_bytes() if pictures else None))
 
 
 def markdown(report: RecipeReport, pictures: Sequence[str] = ()) -> str:
@@ -42,8 +43,8 @@ def markdown(report: RecipeReport, pictures: Sequence[str] = ()) -> str:
     return "\n".join(parts)
 
 
-def page(report: RecipeReport, pictures: Sequence[str] = ()) -> str:
-    """Return the report as an HTML page."""
+def page(report: RecipeReport, picture: bytes | None = None) -> str:
+    """Return the report as an HTML page, whole in itself: the picture (SVG) is a part of it."""
     body = [f"<h1>{html.escape(report.recipe)}</h1>", *(f"<p>{html.escape(line)}</p>" for line in _summary(report))]
     for heading, rows in _tables(report):
         body.append(f"<h2>{html.escape(heading)}</h2><table>")
@@ -51,7 +52,9 @@ def page(report: RecipeReport, pictures: Sequence[str] = ()) -> str:
             cell = "th" if place == 0 else "td"
             body.append("<tr>" + "".join(f"<{cell}>{html.escape(one)}</{cell}>" for one in row) + "</tr>")
         body.append("</table>")
-    body += [f'<img src="{html.escape(name)}" alt="What each layer keeps">' for name in pictures[1:]]
+    if picture is not None:
+        source = f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
+        body.append(f'<img src="{source}" alt="What each layer keeps">')
     head = f'<meta charset="utf-8"><title>{html.escape(report.recipe)}</title><style>{_STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
 

@@ -188,6 +188,13 @@ class Settings(AlertSettings, HistorySettings, ObserveSettings):
         "What answers of batch jobs of all devices may take at the hub; beyond it none are taken.",
         ge=0,
     )
+    compression_max_bytes: int = _setting(
+        "SHOAL_COMPRESSION_MAX_BYTES",
+        10 * 2**30,
+        "bytes",
+        "What compression may keep of recipes' steps and searches, to find them again; beyond it the oldest go.",
+        ge=0,
+    )
     passphrase_file: str = _setting(
         "SHOAL_PASSPHRASE_FILE",
         "",

@@ -14,10 +14,11 @@ from shoal_compression.errors import SearchError
 from shoal_compression.model import Form
 from shoal_compression.original import Original
 from shoal_compression.recipe import RecipeData, Tolerance, make_recipe
+from shoal_compression.search import searching
 from shoal_compression.search.candidates import Constraints
 from shoal_compression.search.early import EarlyStop, StoppedEarlyError
 from shoal_compression.search.result import SearchReport, SearchSettings
-from shoal_compression.search.searching import search
+from shoal_compression.search.searching import search, search_key
 from shoal_compression.search.space import CHOICES, STAGES, Chosen, Frame, kind_of, nested, single_choices, suggest
 from shoal_compression.search.study import Study
 from shoal_compression.techniques import ALL, BY_NAME, name_of
@@ -127,6 +128,40 @@ def test_a_folder_of_another_search_is_refused(bundle_dir: Path, tmp_path: Path)
     fewer = replace(original, data=replace(original.data, test=original.data.test.first(60)))
     with pytest.raises(SearchError, match="another data fingerprint found"):
         search(fewer, tmp_path, SETTINGS)
+
+
+def test_a_class_that_a_recipe_names_has_the_source_and_what_is_for_every_class(
+    bundle_dir: Path, tmp_path: Path
+) -> None:
+    board = make_recipe({"name": "board", "steps": ["float16", "int8-dynamic"], "targets": ["pi4"]})
+    found = search(onnx_alone(bundle_dir), tmp_path, replace(SETTINGS, max_trials=2, recipes=(TWICE, board)))
+    names = {target: {one.name for one in found.report.candidates if one.target == target} for target in found.fronts}
+    assert names == {"generic-onnx": {"source", "twice"}, "pi4": {"source", "twice", "board"}}
+
+
+def test_a_recipe_without_time_for_it_does_not_keep_others_from_being_tried(
+    bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "_LONG_SHARE", 1.0)
+    long = make_recipe({"name": "long", "steps": ["distil", "float16"]})
+    settings = replace(SETTINGS, budget_minutes=2.0, max_trials=2, recipes=(TWICE, long, THRICE))
+    found = search(onnx_alone(bundle_dir), tmp_path, settings)
+    assert {one.recipe.name for one in found.results} == {"twice", "thrice"}
+
+
+def test_a_search_has_the_same_key_again_and_another_for_whatever_it_is_asked(bundle_dir: Path) -> None:
+    original = onnx_alone(bundle_dir)
+    key = search_key(original, SETTINGS)
+    assert search_key(onnx_alone(bundle_dir), replace(SETTINGS)) == key
+    fewer = replace(original, data=replace(original.data, test=original.data.test.first(60)))
+    others = [
+        search_key(replace(original, name="other"), SETTINGS),
+        search_key(fewer, SETTINGS),
+        search_key(original, replace(SETTINGS, recipes=(TWICE,))),
+        search_key(original, replace(SETTINGS, tolerance=Tolerance(max_drop_points=3.0))),
+        search_key(original, replace(SETTINGS, budget_minutes=6)),
+    ]
+    assert len({key, *others}) == 6
 
 
 def test_what_is_far_outside_of_the_tolerance_is_stopped_before_it_is_measured(bundle_dir: Path) -> None:

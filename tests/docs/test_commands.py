@@ -23,7 +23,8 @@ def _commands() -> list[tuple[str, str]]:
                 command = line.strip()
                 while _PREFIX.match(command):
                     command = _PREFIX.sub("", command)
-                if re.match(r"(\S*/)?(shoal|shoal-agent|make)( |$)", command):
+                command = re.sub(r"^\S*python -m shoal_compression ", "shoal_compression ", command)
+                if re.match(r"(\S*/)?(shoal|shoal-agent|make|shoal_compression)( |$)", command):
                     found.append((str(document.relative_to(ROOT)), command))
     return found
 
@@ -66,6 +67,10 @@ def _app(program: str) -> click.Command:
         from shoal_agent.cli import app as agent_app
 
         return agent_app
+    if program == "shoal_compression":
+        from shoal_compression.__main__ import app as compression_app
+
+        return typer.main.get_command(compression_app)
     from shoal_hub.cli import app
 
     return typer.main.get_command(app)
@@ -73,4 +78,4 @@ def _app(program: str) -> click.Command:
 
 def test_the_documents_show_commands_at_all() -> None:
     shown = {line.split()[0].rsplit("/", 1)[-1] for _, line in _commands()}
-    assert shown == {"shoal", "shoal-agent", "make"}
+    assert shown == {"shoal", "shoal-agent", "make", "shoal_compression"}

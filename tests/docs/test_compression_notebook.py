@@ -45,6 +45,19 @@ def test_its_cells_run_one_after_the_other(tmp_path: Path) -> None:
     assert (tmp_path / "build" / "compression" / "search" / "front.png").is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_guide_s_python_runs_on_the_digits_that_it_makes_first(tmp_path: Path) -> None:
+    [script] = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    assert script.count("budget_minutes=20") == 1
+    script = script.replace("budget_minutes=20", "budget_minutes=0.2, max_trials=2")
+    make = [sys.executable, "-m", "shoal_training.digits", "--out", "build/digits"]
+    for command in (make, [sys.executable, "-c", f"{script}\nprint(file.name)"]):
+        done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=190)
+        assert done.returncode == 0, done.stderr[-3_000:]
+    assert done.stdout.strip().endswith(".onnx")
+
+
 def test_recipes_that_the_guide_shows_are_taken() -> None:
     shown = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
     assert shown

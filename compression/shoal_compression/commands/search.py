@@ -9,7 +9,7 @@ import typer
 from shoal_compression.commands import arguments, printing
 from shoal_compression.commands.showing import show_search
 from shoal_compression.original import read_original
-from shoal_compression.recipe import Tolerance
+from shoal_compression.recipe import USUAL_DROP, Tolerance
 from shoal_compression.recipe_files import find_recipe
 from shoal_compression.search.candidates import OBJECTIVES, Candidate, Objective
 from shoal_compression.search.result import SearchReport, SearchSettings
@@ -32,7 +32,10 @@ def search(
         ),
     ] = None,
     recipe: Annotated[list[str] | None, typer.Option(help="Tried first: a name or a file; several times.")] = None,
-    tolerate: Annotated[float, typer.Option(help="Points of accuracy that any candidate may lose.")] = 1.0,
+    tolerate: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Points that any candidate may lose; --max-drop, at least 1, if left out."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     calibration: arguments.Calibration = None,
     test: arguments.Test = None,
@@ -47,12 +50,13 @@ def search(
     json_: arguments.Json = False,
 ) -> None:
     """Search over recipes, print the front of each target, and choose by constraint where one is given."""
+    lost = max(USUAL_DROP, max_drop or 0.0) if tolerate is None else tolerate
     settings = SearchSettings(
         objectives=tuple(one for one in OBJECTIVES if one in (objective or _DEFAULT)),
         budget_minutes=minutes,
         recipe_minutes=recipe_minutes,
         max_trials=trials,
-        tolerance=Tolerance(max_drop_points=tolerate, min_agreement=1 - tolerate / 100),
+        tolerance=Tolerance(max_drop_points=lost, min_agreement=1 - lost / 100),
         seed=seed,
         threads=threads,
         accelerator=arguments.accelerator(where),

@@ -54,6 +54,8 @@ class SearchReport(Record):
     data_fingerprint: str
     objectives: tuple[Objective, ...]
     frame: Frame
+    space_sha256: str
+    """Of all that could be chosen; another release of this package may have other techniques."""
     source: Candidate
     candidates: tuple[Candidate, ...] = ()
     """All within the tolerance, the source among them where devices load it."""

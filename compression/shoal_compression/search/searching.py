@@ -5,6 +5,7 @@ tree-structured Parzen estimator chooses what to try next (Ozaki et al. 2022, JA
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,15 +23,20 @@ from shoal_compression.search.candidates import SOURCE, Candidate
 from shoal_compression.search.early import EarlyStop
 from shoal_compression.search.picture import draw_fronts
 from shoal_compression.search.result import REPORT_FILE, SearchReport, SearchResult, SearchSettings
-from shoal_compression.search.space import Chosen, single_choices, suggest
+from shoal_compression.search.space import Chosen, single_choices, space_hash, suggest
 from shoal_compression.search.study import Study
 from shoal_compression.technique import Progress, silent
+from shoal_compression.values import content_hash
 
-__all__ = ["SearchResult", "SearchSettings", "search"]
+__all__ = ["SearchResult", "SearchSettings", "search", "search_key"]
 
 RECIPES: Final = "recipes"
 _QUICK_S: Final = 20.0
 """What a recipe that does not train is expected to take, until one like it was run."""
+_LONG_SHARE: Final = 0.25
+"""Of the budget: what one that trains is expected to take at most, until one like it was run."""
+_MOST_TOO_LONG: Final = 25
+"""Trials for which there is no time: there is none for others like them."""
 _MOST_REPEATED: Final = 25
 """Trials in a row that choose what was tried: the space is exhausted, or nearly."""
 
@@ -47,6 +53,18 @@ def search(
     return _Search(original, folder, settings or SearchSettings(), progress).run()
 
 
+def search_key(original: Original, settings: SearchSettings) -> str:
+    """Return a name for the folder of a search, which a search of the same with the same settings has again."""
+    about = (original.name, original.reference.sha256, original.data.fingerprint, settings.objectives)
+    space = space_hash(_forms(original), has_train=original.data.train is not None)
+    recipes = [recipe.sha256 for recipe in settings.recipes]
+    return content_hash([*about, space, recipes, settings.frame.model_dump(mode="json"), settings.budget_minutes])[:32]
+
+
+def _forms(original: Original) -> tuple[Form, ...]:
+    return tuple(form for form in ("onnx", "keras", "tflite") if form in original.models)
+
+
 class _Search:
     """One run of a search: it may be the first, or continue an earlier one."""
 
@@ -58,7 +76,7 @@ class _Search:
         # Selected once, so that its fingerprint is taken once.
         shared = used_data(original.data, self.frame.data, self.frame.seed)
         self.original = replace(original, data=shared)
-        self.forms: tuple[Form, ...] = tuple(form for form in ("onnx", "keras", "tflite") if form in original.models)
+        self.forms = _forms(original)
         self.has_train = original.data.train is not None
         self.early = EarlyStop(original.reference, self.original.data.test, self.frame.tolerance)
         self.results: dict[str, RecipeResult] = {}
@@ -75,13 +93,18 @@ class _Search:
 
     def run(self) -> SearchResult:
         self._recall()
-        has_time = self._try_named()
+        self._try_named()
         for choices in single_choices(self.forms, has_train=self.has_train):
             alone = Chosen(choices)
             suggest(alone, self.forms, self.frame, has_train=self.has_train)
             self.study.enqueue(alone.asked)  # all of it: the sampler would choose what is left open
-        while has_time and not self._is_complete:
-            has_time = self._try_next()
+        too_long: list[Any] = []
+        while self._has_time and not self._is_complete and len(too_long) < _MOST_TOO_LONG:
+            trial = self.study.ask()
+            if not self._try_next(trial):
+                too_long.append(trial)
+        for trial in too_long:  # last: what is put back is asked for next
+            self.study.put_back(trial)
         return self._finished()
 
     @property
@@ -89,16 +112,18 @@ class _Search:
         return self.is_exhausted or self.tried >= self.settings.max_trials
 
     @property
+    def _has_time(self) -> bool:
+        return self.spent_s < self.settings.budget_minutes * 60
+
+    @property
     def tried(self) -> int:
         """Recipes that were made, or refused."""
         return len(self.results) + len(self.refused)
 
-    def _try_next(self) -> bool:
-        """Do a trial; False: there is no time for it."""
-        trial = self.study.ask()
+    def _try_next(self, trial: Any) -> bool:  # noqa: ANN401 - Optuna's
+        """Do a trial; False: there is no time for it, and it is left open."""
         recipe = suggest(trial, self.forms, self.frame, has_train=self.has_train)
         if recipe is not None and not self._fits_budget(recipe):
-            self.study.put_back(trial)
             return False
         is_new = recipe is not None and not self._is_known(recipe)
         self.repeated = 0 if is_new else self.repeated + 1
@@ -132,7 +157,7 @@ class _Search:
         self.is_exhausted = earlier.is_exhausted
         for field, mine in self._about().items():
             if getattr(earlier, field) != mine:
-                found = f"another {field.replace('_', ' ')} found in {self.folder}"
+                found = f"another {field.removesuffix('_sha256').replace('_', ' ')} found in {self.folder}"
                 raise SearchError(
                     f"continuing a search: {found}; give the settings that it began with, or a new folder"
                 )
@@ -143,23 +168,21 @@ class _Search:
             "source_sha256": self.original.reference.sha256,
             "objectives": self.settings.objectives,
             "frame": self.frame,  # before the data: another seed draws others
+            "space_sha256": space_hash(self.forms, has_train=self.has_train),
             "data_fingerprint": self.original.data.fingerprint,
         }
 
-    def _try_named(self) -> bool:
-        """Run the given and the built-in recipes that fit; False: the budget ended before."""
+    def _try_named(self) -> None:
+        """Run the given and the built-in recipes that fit the model, and the time that is left."""
         for recipe in (*self.settings.recipes, *builtin_recipes().values()):
             is_fed = self.has_train or not any(step.needs_train for step in recipe.steps)
             if not recipe.takes & set(self.forms) or not is_fed:
                 continue
             mine = self.frame.again(recipe)
             if self.tried >= self.settings.max_trials:
-                return True
-            if not self._is_known(mine):
-                if not self._fits_budget(mine):
-                    return False
+                return
+            if not self._is_known(mine) and self._fits_budget(mine):
                 self._run(mine)
-        return True
 
     def _try_trial(self, trial: Any, recipe: Recipe) -> None:  # noqa: ANN401 - Optuna's
         began_s = time.monotonic()
@@ -212,24 +235,21 @@ class _Search:
 
     def _fits_budget(self, recipe: Recipe) -> bool:
         """Whether a recipe is expected to end within the budget; one that is known costs nothing."""
+        budget_s = self.settings.budget_minutes * 60
         if self._is_known(recipe):
-            return self.spent_s < self.settings.budget_minutes * 60
-        unknown_s = self.settings.recipe_minutes * 60 if any(step.trains for step in recipe.steps) else _QUICK_S
-        expected_s = min(self.costs_s.get(_kind(recipe), unknown_s), self.settings.budget_minutes * 60)
-        return self.spent_s + expected_s <= self.settings.budget_minutes * 60 or not self.results
+            return self._has_time
+        is_long = any(step.trains for step in recipe.steps)
+        unknown_s = min(self.settings.recipe_minutes * 60, budget_s * _LONG_SHARE) if is_long else _QUICK_S
+        return self.spent_s + self.costs_s.get(_kind(recipe), unknown_s) <= budget_s or not self.results
 
     def _report(self) -> SearchReport:
         source = _source(self.original, list(self.results.values()))
-        on_devices = [source] if self.original.reference.form in RUNTIMES else []
-        made = [
-            _candidate(result, source).model_copy(update={"target": target})
-            for result in self.results.values()
-            for target in result.recipe.targets or (target_of(result.model),)
-        ]
+        own = [source] if self.original.reference.form in RUNTIMES else []
+        made = [(_candidate(one, source), one.recipe.targets) for one in self.results.values()]
         return SearchReport(
             **self._about(),
             source=source,
-            candidates=(*on_devices, *made),
+            candidates=_by_target([*((one, ()) for one in own), *made]),
             results={key: str(one.folder.relative_to(self.folder)) for key, one in self.results.items()},
             refused=dict(self.refused.values()),
             trials=self.tried,
@@ -258,6 +278,15 @@ class _Search:
 def target_of(model: Model) -> str:
     """Return the class of all devices whose runtime loads a model."""
     return f"generic-{'litert' if model.form == 'tflite' else model.form}"
+
+
+def _by_target(made: Sequence[tuple[Candidate, Sequence[str]]]) -> tuple[Candidate, ...]:
+    """Return candidates by target: a class that a recipe names has what is for it, and all that is for every class."""
+    named = sorted({target for _, targets in made for target in targets})
+    found = [one for one, targets in made if not targets]
+    for name in named:
+        found += [one.model_copy(update={"target": name}) for one, targets in made if not targets or name in targets]
+    return tuple(found)
 
 
 def _kind(recipe: Recipe) -> tuple[str, ...]:

@@ -85,6 +85,15 @@ def ways_to(start: Form, *, has_train: bool) -> dict[str, tuple[type[Technique],
     }
 
 
+def space_hash(forms: Sequence[Form], *, has_train: bool) -> str:
+    """Return a hash of all that can be chosen: a study begun in another space can not be continued."""
+    ways = {
+        form: {stage: [name_of(one) for one in known] for stage, known in ways_to(form, has_train=has_train).items()}
+        for form in forms
+    }
+    return content_hash([list(forms), ways, {name: dict(fields) for name, fields in CHOICES.items()}])
+
+
 def single_choices(forms: Sequence[Form], *, has_train: bool) -> Iterator[dict[str, Choice]]:
     """Yield what a trial has to choose for each technique alone, with its defaults.
 

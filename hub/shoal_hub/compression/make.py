@@ -12,9 +12,11 @@ from typing import Any, Final
 from pydantic import BaseModel
 from sqlmodel import Session, col, delete, select
 
+from shoal_compression.budget import best_accelerator
 from shoal_compression.errors import CompressionError, ToleranceError
 from shoal_compression.model import RUNTIMES, Model
 from shoal_compression.original import Original, read_original
+from shoal_compression.recipe import USUAL_DROP, Tolerance
 from shoal_compression.recipe_result import RecipeResult
 from shoal_compression.running_recipes import run_recipe
 from shoal_compression.search.candidates import SOURCE
@@ -22,6 +24,7 @@ from shoal_contract.benchmarks import BenchmarkCandidate, DesiredBenchmark
 from shoal_hub.benchmarks.device_classes import class_devices
 from shoal_hub.benchmarks.offer import Plan, begin_benchmark
 from shoal_hub.compression.choose import finish_run
+from shoal_hub.compression.kept import RECIPES, SEARCHES, trim
 from shoal_hub.compression.request import MAX_RECIPES, CompressionRequest
 from shoal_hub.compression.samples import samples_file
 from shoal_hub.compression.start import find_run
@@ -74,6 +77,7 @@ def run(work: JobWork) -> MakeResult:
     restore_bundle(work.artifacts, version, bundle)
     original = read_original(bundle)
     kept = work.settings.data / "compression"
+    trim(kept, work.settings.compression_max_bytes)
     make = _search if request.kind == "search" else _recipes
     made = _for_devices(make(original, request, kept, work), work)
     if not made.results:
@@ -95,8 +99,9 @@ def _recipes(original: Original, request: CompressionRequest, folder: Path, work
                 recipe,
                 original.start(recipe),
                 original.data,
-                folder / "recipes",
+                folder / RECIPES,
                 reference=original.reference,
+                accelerator=best_accelerator(),
                 progress=work.progress,
             )
             made.results.append(result.accepted())
@@ -108,13 +113,17 @@ def _recipes(original: Original, request: CompressionRequest, folder: Path, work
 
 def _search(original: Original, request: CompressionRequest, folder: Path, work: JobWork) -> _Made:
     from shoal_compression.search.result import SearchSettings
-    from shoal_compression.search.searching import search
+    from shoal_compression.search.searching import search, search_key
 
-    settings = SearchSettings(budget_minutes=request.budget_minutes, recipes=request.read_recipes)
-    # By the source and what is searched for: the next search of the same goes on where this one stopped.
-    place = folder / "searches" / f"{original.reference.sha256[:16]}-{request.budget_minutes:g}"
-    place.mkdir(parents=True, exist_ok=True)
-    found = search(original, place, settings, work.progress)
+    # What a choice may lose is worth trying, whatever recipes usually have to keep.
+    tolerance = Tolerance(max_drop_points=max(USUAL_DROP, request.max_drop or 0.0))
+    settings = SearchSettings(
+        budget_minutes=request.budget_minutes,
+        recipes=request.read_recipes,
+        tolerance=tolerance,
+        accelerator=best_accelerator(),
+    )
+    found = search(original, folder / SEARCHES / search_key(original, settings), settings, work.progress)
     fronts = {one.recipe_sha256 for front in found.fronts.values() for one in front}
     best = sorted(found.results, key=lambda one: one.recipe.sha256 not in fronts)
     return _Made(results=best[:MAX_RECIPES], refused=dict(found.report.refused))

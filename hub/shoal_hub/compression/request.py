@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shoal_compression.errors import RecipeError
 from shoal_compression.recipe import Recipe, make_recipe
-from shoal_compression.recipe_files import builtin_recipes
+from shoal_compression.recipe_files import MAX_BYTES, builtin_recipes, read_recipe
 from shoal_compression.search.candidates import SOURCE, Constraints, Objective
 from shoal_contract.benchmarks import MAX_CANDIDATES
 from shoal_contract.ids import Name
@@ -14,6 +14,9 @@ from shoal_hub.requests import Line
 
 MAX_RECIPES = MAX_CANDIDATES - 1
 """Beside the source."""
+
+
+RecipeText = Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
 
 
 class CompressionRequest(BaseModel):
@@ -24,8 +27,8 @@ class CompressionRequest(BaseModel):
     model: Name
     version: Line = "latest"
     kind: Literal["run", "search"] = "run"
-    recipes: Annotated[tuple[Name | dict[str, Any], ...], Field(max_length=MAX_RECIPES)] = ()
-    """Names of built-in ones, or recipes themselves; of a search those that are tried first."""
+    recipes: Annotated[tuple[RecipeText | dict[str, Any], ...], Field(max_length=MAX_RECIPES)] = ()
+    """Names of built-in ones, or recipes themselves, as text of YAML or JSON too; of a search what is tried first."""
     targets: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
     """Target classes, as `pi4`; empty: all of the fleet."""
     max_latency_ms: Annotated[float, Field(gt=0, le=1e7)] | None = None
@@ -69,17 +72,17 @@ class CompressionRequest(BaseModel):
 
 
 def read_recipe_of(given: str | dict[str, Any]) -> Recipe:
-    """Return a recipe by its name, or as it stands.
+    """Return a recipe by its name, from its text, or as it stands.
 
     Raises:
         ValueError: There is none of this name, or it is no recipe.
     """
     known = builtin_recipes()
-    if isinstance(given, str):
-        if given not in known:
-            raise ValueError(f"no built-in recipe {given!r}; there are {', '.join(sorted(known))}")
+    if isinstance(given, str) and given in known:
         return known[given]
+    if isinstance(given, str) and "\n" not in given and not given.startswith("{"):
+        raise ValueError(f"no built-in recipe {given[:64]!r}; there are {', '.join(sorted(known))}")
     try:
-        return make_recipe(given)
+        return read_recipe(given) if isinstance(given, str) else make_recipe(given)
     except RecipeError as error:
         raise ValueError(str(error)) from error

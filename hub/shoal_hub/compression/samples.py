@@ -3,6 +3,7 @@
 import numpy as np
 
 from shoal_compression.data import Samples
+from shoal_compression.verify import has_classes
 from shoal_contract.benchmarks import INPUT_PREFIX, LABELS
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -16,6 +17,6 @@ def samples_file(samples: Samples, most: int) -> tuple[bytes, int]:
     each = sum(array[:1].nbytes for array in samples.inputs.values()) or 1
     kept = samples.first(max(1, min(most, MAX_BYTES // each)))
     arrays = {f"{INPUT_PREFIX}{name}": np.ascontiguousarray(array) for name, array in kept.inputs.items()}
-    if kept.labels is not None and kept.labels.dtype.kind in "iu":
+    if kept.labels is not None and has_classes(kept):
         arrays[LABELS] = np.ascontiguousarray(kept.labels.reshape(-1), np.int64)
     return save(arrays), len(kept)

@@ -41,7 +41,8 @@ def start_run(session: Session, request: CompressionRequest, *, by: str, now: da
     """
     version = find_version(session, request.model, request.version)
     if request.kind == "run" and not request.recipes:
-        raise InvalidInputError("starting a compression run: no recipe was given", "name one: --recipe int8")
+        remedy = "name one, see: shoal compress recipes"
+        raise InvalidInputError("starting a compression run: no recipe was given", remedy)
     if version.is_encrypted:
         raise ConflictError(
             f"compressing {version.model} version {version.number}: it is encrypted, and candidates are measured on "

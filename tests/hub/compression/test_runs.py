@@ -1,5 +1,7 @@
 """A compression run from the request to the registered variants, with jobs run here and devices played by the test."""
 
+import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -97,7 +99,7 @@ def sqlite_site(sqlite_hub: HubContext, sqlite_client: TestClient, tmp_path: Pat
 
 
 def test_a_run_is_measured_on_a_device_and_the_best_is_registered_with_its_lineage(site: Hub) -> None:
-    begun = site.start(recipes=["float16", BAD], max_load=None)
+    begun = site.start(recipes=["float16", json.dumps(BAD)], max_load=None)
     assert (begun.status_code, begun.json()["state"]) == (201, "making"), begun.text
     run_id = begun.json()["id"]
     site.work()
@@ -122,7 +124,8 @@ def test_a_run_is_measured_on_a_device_and_the_best_is_registered_with_its_linea
     assert variant.report["measured_on"]["basis"] == "devices"
     report = site.client.get(f"/api/v1/compression/runs/{run_id}/results/float16").json()
     assert report["verdict"]["outcome"] == "within"
-    assert "<html" in site.client.get(f"/api/v1/compression/runs/{run_id}/results/float16/page").text.lower()
+    page = site.client.get(f"/api/v1/compression/runs/{run_id}/results/float16/page").text
+    assert re.findall(r'src="([^"]{20})', page) == ["data:image/svg+xml;b"], "the picture is a part of the page"
     picture = site.client.get(f"/api/v1/compression/runs/{run_id}/picture")
     assert (picture.headers["content-type"], ">float16</text>" in picture.text) == ("image/svg+xml", True)
 
@@ -215,6 +218,7 @@ def test_a_job_that_is_killed_ends_the_run(sqlite_site: Hub) -> None:
         ({"recipes": []}, 422, "no recipe was given"),
         ({"recipes": ["magic"]}, 422, "no built-in recipe 'magic'"),
         ({"recipes": [{"name": "x", "steps": ["magic"]}]}, 422, "no technique is called 'magic'"),
+        ({"recipes": ["name: x\nsteps: [float16]\nseed: 1\nseed: 2\n"]}, 422, "line 4: seed stands there twice"),
         ({"recipes": ["float16", "float16"]}, 422, "a name of its own"),
         ({"recipes": [BAD | {"name": "source"}]}, 422, "other than source"),
         ({"devices_per_class": 99}, 422, "devices_per_class"),
