@@ -134,9 +134,9 @@ def test_a_class_that_a_recipe_names_has_the_source_and_what_is_for_every_class(
     bundle_dir: Path, tmp_path: Path
 ) -> None:
     board = make_recipe({"name": "board", "steps": ["float16", "int8-dynamic"], "targets": ["pi4"]})
-    found = search(onnx_alone(bundle_dir), tmp_path, replace(SETTINGS, max_trials=2, recipes=(TWICE, board)))
+    found = search(onnx_alone(bundle_dir), tmp_path, replace(SETTINGS, max_trials=2, recipes=(HALF, board)))
     names = {target: {one.name for one in found.report.candidates if one.target == target} for target in found.fronts}
-    assert names == {"generic-onnx": {"source", "twice"}, "pi4": {"source", "twice", "board"}}
+    assert names == {"generic-onnx": {"source", "half"}, "pi4": {"source", "half", "board"}}
 
 
 def test_a_recipe_without_time_for_it_does_not_keep_others_from_being_tried(
@@ -144,9 +144,9 @@ def test_a_recipe_without_time_for_it_does_not_keep_others_from_being_tried(
 ) -> None:
     monkeypatch.setattr(searching, "_LONG_SHARE", 1.0)
     long = make_recipe({"name": "long", "steps": ["distil", "float16"]})
-    settings = replace(SETTINGS, budget_minutes=2.0, max_trials=2, recipes=(TWICE, long, THRICE))
+    settings = replace(SETTINGS, budget_minutes=2.0, max_trials=2, recipes=(HALF, long, QUARTER))
     found = search(onnx_alone(bundle_dir), tmp_path, settings)
-    assert {one.recipe.name for one in found.results} == {"twice", "thrice"}
+    assert {one.recipe.name for one in found.results} == {"half", "quarter"}
 
 
 def test_a_search_has_the_same_key_again_and_another_for_whatever_it_is_asked(bundle_dir: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_search_has_the_same_key_again_and_another_for_whatever_it_is_asked(bu
     others = [
         search_key(replace(original, name="other"), SETTINGS),
         search_key(fewer, SETTINGS),
-        search_key(original, replace(SETTINGS, recipes=(TWICE,))),
+        search_key(original, replace(SETTINGS, recipes=(HALF,))),
         search_key(original, replace(SETTINGS, tolerance=Tolerance(max_drop_points=3.0))),
         search_key(original, replace(SETTINGS, budget_minutes=6)),
     ]
