@@ -26,8 +26,6 @@ from shoal_contract import __version__
 from shoal_contract.manifest import TensorSpec
 
 STEP_FILE: Final = "step.json"
-WRITERS: Final = frozenset({"onnx"})
-"""Distributions that write files and compute nothing."""
 _MORE_TIME: Final = 1.05
 """Times the seconds it had, from which on a step that was cut is done again: what steps before it leave varies."""
 
@@ -73,9 +71,9 @@ class Work:
 
     def _computed_by(self, steps: Sequence[Technique]) -> dict[str, Any]:
         """Return what else the files depend on: sums in other orders give other roundings, and time is another."""
-        uses = {tool for step in steps for tool in step.tools}
-        threads = {"threads": self.threads} if uses - WRITERS else {}
-        return threads | ({"accelerator": self.accelerator} if "torch" in uses else {})
+        threads = {"threads": self.threads} if any(step.computes for step in steps) else {}
+        learns = any("torch" in step.tools for step in steps)
+        return threads | ({"accelerator": self.accelerator} if learns else {})
 
 
 def tool_versions(steps: Sequence[Technique]) -> dict[str, str]:

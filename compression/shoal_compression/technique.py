@@ -6,7 +6,7 @@ hashed with the recipe.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,9 +15,16 @@ from shoal_compression.checking import check_result, check_weights
 from shoal_compression.data import Data
 from shoal_compression.errors import DataError, SourceError
 from shoal_compression.failing import told
-from shoal_compression.memory_needed import check_memory
+from shoal_compression.memory_needed import (
+    COPIES_OF_COMPUTING,
+    COPIES_OF_TRAINING,
+    COPIES_OF_WRITING,
+    check_memory,
+)
 from shoal_compression.model import Form, Model
 
+WRITERS: Final = frozenset({"onnx"})
+"""Distributions that write files and compute nothing."""
 Progress = Callable[[str, int, int], None]
 """Called with a stage, the steps done and the steps in all; must be quick and must not raise."""
 
@@ -66,11 +73,22 @@ class Technique(BaseModel, ABC):
             raise DataError(f"{doing}: no samples to train on; give `train` with the data")
         with told(doing, "leave this step out, or report this with the model's operators"):
             data.check(model)
-            check_memory(model.size_bytes, doing, trains=self.trains)
+            check_memory(model.size_bytes, self._copies, doing)
             check_weights(model)
             made = self.make(model, data, budget, progress)
             check_result(made, doing)
         return made
+
+    @property
+    def computes(self) -> bool:
+        """Whether it runs a model, so that threads have a part in the result; others only write files."""
+        return self.trains or bool(set(self.tools) - WRITERS)
+
+    @property
+    def _copies(self) -> int:
+        if self.trains:
+            return COPIES_OF_TRAINING
+        return COPIES_OF_COMPUTING if self.computes else COPIES_OF_WRITING
 
     @property
     def name(self) -> str:
