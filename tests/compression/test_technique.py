@@ -49,6 +49,10 @@ def test_errors_of_this_package_stay_what_they_are(case: Case, monkeypatch: pyte
 def test_memory_is_looked_at_before_the_step(case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemAvailable: 1 kB\n")
-    monkeypatch.setattr(technique_module, "check_memory", lambda *given: check_memory(*given, meminfo=meminfo))
+
+    def check(size_bytes: int, copies: int, doing: str) -> None:
+        check_memory(size_bytes, copies, doing, meminfo)
+
+    monkeypatch.setattr(technique_module, "check_memory", check)
     with pytest.raises(TechniqueError, match=r"applying float16: about .* are available"):
         Float16().apply(case.model, case.data, Budget())
