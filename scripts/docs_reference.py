@@ -220,6 +220,7 @@ def _message_parts() -> list[str]:
         embedding,
         enrolment,
         manifest,
+        operator_profile,
         processing,
         reported,
         slices,
@@ -232,6 +233,7 @@ def _message_parts() -> list[str]:
     told = (
         desired,
         artifact_ref,
+        operator_profile,
         benchmarks,
         reported,
         telemetry,

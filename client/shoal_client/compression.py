@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from shoal_client.errors import JobFailedError
 from shoal_client.fleet import Value
 from shoal_client.transport import Transport
@@ -85,8 +87,31 @@ class Candidate(Value):
     drop_points: float | None = None
 
 
+class PredictedLatency(Value):
+    """Of a candidate on the slowest board of a class; `low_ms` and `high_ms` are by the worst error of the board."""
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    board: str
+    unknown: tuple[str, ...] = ()
+    """Kinds of operators of which too few, or far smaller ones, were profiled there."""
+
+
+class PredictionError(Value):
+    """Of files that were left out in turn, as a share of what their devices measured."""
+
+    median: float
+    worst: float
+    files: int
+
+
 class CompressionChoice(Value):
-    """What was chosen for a target class, and among what; `basis` is `devices`, or `here` for the hub's machine."""
+    """What was chosen for a target class, and among what.
+
+    `basis` is `devices` where these have measured; else `predicted`: latency is, by what other files took on devices of
+    the class; or `here`: all figures are the hub's machine's.
+    """
 
     target_class: str
     target: str | None
@@ -97,6 +122,10 @@ class CompressionChoice(Value):
     front: list[str]
     left_out: dict[str, str]
     reason: str
+    predicted: dict[str, PredictedLatency] = Field(default_factory=dict)
+    """By candidate."""
+    errors: dict[str, PredictionError] = Field(default_factory=dict)
+    """Of what is predicted, by board."""
 
 
 class CompressionDetail(CompressionRun):

@@ -14,6 +14,7 @@ from typing_extensions import Self
 from shoal_contract.ids import Name, Sha256
 from shoal_contract.limits import MAX_HTTPS_ARTIFACT_BYTES
 from shoal_contract.manifest import TensorSpec
+from shoal_contract.operator_profile import OperatorProfile
 from shoal_contract.reported import Problem, Runtime
 from shoal_contract.wire import Count, UtcTime, WireValue
 
@@ -109,6 +110,10 @@ class CandidateMeasured(WireValue):
     is_throttled: bool = False
     """Whether the board slowed itself down, before or after."""
     problem: Problem | None = None
+    operators: OperatorProfile | None = None
+    """What each operator took, by runs after the timed ones; None: see `operators_problem`, or an older agent."""
+    operators_problem: Annotated[str, Field(max_length=300)] | None = None
+    """Why there are none, though the file was measured."""
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:
@@ -117,6 +122,9 @@ class CandidateMeasured(WireValue):
             raise ValueError(msg)
         if (self.latency_ms is None) == (self.problem is None):
             msg = "a candidate is either measured or has a problem"
+            raise ValueError(msg)
+        if self.operators is not None and self.latency_ms is None:
+            msg = "operators of a candidate found that was not measured"
             raise ValueError(msg)
         return self
 

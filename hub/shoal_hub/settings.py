@@ -342,6 +342,14 @@ class Settings(AlertSettings, HistorySettings, ObserveSettings):
         "SHOAL_RENEWALS_PER_HOUR", 12, "1/h", "Certificates that one device may get by renewal.", ge=1
     )
     max_jobs: int = _setting("SHOAL_MAX_JOBS", 1, "jobs", "Jobs (compression, training) that run at once.", ge=1, le=64)
+    predictor_results: int = _setting(
+        "SHOAL_PREDICTOR_RESULTS",
+        32,
+        "results",
+        "Benchmark results of a target class, the newest, by which latency is predicted while its devices are absent.",
+        ge=1,
+        le=1000,
+    )
     session_s: float = _setting("SHOAL_SESSION_S", 12 * 3600.0, "s", "How long a console session lasts at most.", ge=60)
     session_idle_s: float = _setting(
         "SHOAL_SESSION_IDLE_S", 3600.0, "s", "After how long without a request a console session ends.", ge=60

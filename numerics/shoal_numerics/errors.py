@@ -43,3 +43,7 @@ class FeatureError(NumericsError):
 
 class PerformanceError(NumericsError):
     """Truths, answers or counts of them that are malformed or do not fit together."""
+
+
+class ProfileError(NumericsError):
+    """What a runtime's profiler wrote is not what is expected, or tells too much for the wire."""

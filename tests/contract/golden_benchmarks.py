@@ -13,6 +13,7 @@ from shoal_contract.benchmarks import (
 )
 from shoal_contract.desired import DesiredState
 from shoal_contract.manifest import TensorSpec
+from shoal_contract.operator_profile import OperatorProfile
 from shoal_contract.reported import Problem
 
 
@@ -66,4 +67,33 @@ def benchmark_result(problem: Problem) -> BenchmarkResult:
         cores=(2, 3),
         duration_s=41.5,
         problem=problem,
+    )
+
+
+def benchmark_operators() -> BenchmarkResult:
+    spread = LatencySpread(p25=1.0, p50=1.25, p75=1.5, p95=2.5, runs=100)
+    operators = OperatorProfile(
+        kinds=("FusedConv/2d dense float", "Softmax float"),
+        kind=(0, 0, 1),
+        macs=(73_728, 147_456, 0),
+        input_bytes=(4_352, 8_960, 40),
+        output_bytes=(8_192, 8_192, 40),
+        output_elements=(2_048, 2_048, 10),
+        times_us=(41.5, 80.0, 1.0),
+    )
+    profiled = CandidateMeasured(name="source", sha256="7" * 64, latency_ms=spread, samples=256, operators=operators)
+    without = CandidateMeasured(
+        name="int8",
+        sha256="8" * 64,
+        latency_ms=spread,
+        samples=256,
+        operators_problem="telling the operators: 600 operators of 9 kinds found, at most 512 of 64 have room",
+    )
+    return BenchmarkResult(
+        benchmark="c-3f5g7h2j",
+        outcome="done",
+        measured=(profiled, without),
+        runtimes={"onnxruntime": "1.26.0"},
+        cores=(3,),
+        duration_s=41.5,
     )

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.contract.golden_batches import batch_result, desired_batches
 from tests.contract.golden_batching import one_sample_manifest
-from tests.contract.golden_benchmarks import benchmark_result, desired_benchmarks
+from tests.contract.golden_benchmarks import benchmark_operators, benchmark_result, desired_benchmarks
 from tests.contract.golden_captures import capture_offer, capture_record, desired_captures
 from tests.contract.golden_compositions import desired_compositions
 from tests.contract.golden_drift import desired_fall_back, fallen_back
@@ -441,6 +441,7 @@ MESSAGES: Final[dict[str, Golden]] = {
     "capture-record": Golden(capture_record(), CaptureRecord, limits.MAX_REPORT_BYTES),
     "desired-batches": Golden(desired_batches(), DesiredState, limits.MAX_ENVELOPE_BYTES),
     "desired-benchmarks": Golden(desired_benchmarks(), DesiredState, limits.MAX_ENVELOPE_BYTES),
+    "event-benchmark-operators": Golden(_event(benchmark_operators()), Event, limits.MAX_REPORT_BYTES),
     "event-benchmark-result": Golden(_event(benchmark_result(_PROBLEM)), Event, limits.MAX_REPORT_BYTES),
     "event-batch-result": Golden(_event(batch_result(_PROBLEM)), Event, limits.MAX_REPORT_BYTES),
     "event-round-result": Golden(_event(_round_result()), Event, limits.MAX_REPORT_BYTES),

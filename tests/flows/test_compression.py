@@ -43,6 +43,7 @@ def test_one_command_yields_for_each_target_the_variant_that_devices_measured(
     told = {one["name"]: one for one in measured.result["measured"]}
     assert set(told) == {"source", "float16"}
     assert all(one["latency_ms"]["runs"] == 50 and one["samples"] == 50 for one in told.values())
+    assert all(one["operators_problem"] is None for one in told.values()), "their operators were told, too"
     version = fleet.client.models.version(MODEL, str(number))
     [variant] = version.variants
     assert (variant.target, variant.latency_p50_ms) == (choice.target, told[str(choice.chosen)]["latency_ms"]["p50"])

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shoal_agent.benchmarks.errors import BenchmarkError
 from shoal_agent.benchmarks.job import Measured, MeasuringJob
+from shoal_agent.benchmarks.room import with_room
 from shoal_agent.board import Board
 from shoal_agent.board.readings import Readings
 from shoal_agent.board.temperatures import hottest_c
@@ -205,7 +206,7 @@ class Benchmarks:
 
 
 def _result(name: str, outcome: str, account: _Account, problem: Problem | None) -> BenchmarkResult:
-    return BenchmarkResult.model_validate(
+    result = BenchmarkResult.model_validate(
         {
             "benchmark": name,
             "outcome": outcome,
@@ -216,6 +217,11 @@ def _result(name: str, outcome: str, account: _Account, problem: Problem | None)
             "problem": problem,
         }
     )
+    result = with_room(result)
+    for one in result.measured:
+        if one.operators_problem is not None:
+            _log.warning("benchmark %s: %s is told without its operators: %s", name, one.name, one.operators_problem)
+    return result
 
 
 def _measured(candidate: BenchmarkCandidate, found: Measured, before: Readings, after: Readings) -> CandidateMeasured:

@@ -1,6 +1,7 @@
 """The process that measures one candidate: `python -m shoal_agent.benchmarks.child JOB.json PARENT`, with limits.
 
 A file that crashes its runtime, or asks for an instruction that the processor does not have, ends this process alone.
+What was measured is written before its operators are profiled: a profile that fails costs nothing else.
 """
 
 import os
@@ -17,11 +18,13 @@ from shoal_agent.batch.pace import AgentLoad, Pace
 from shoal_agent.benchmarks.errors import BenchmarkError
 from shoal_agent.benchmarks.job import Measured, MeasuringJob
 from shoal_agent.benchmarks.measure import Stopwatch, answers_of, time_runs
+from shoal_agent.benchmarks.profile import profile_operators
 from shoal_agent.benchmarks.samples import BenchmarkSamples, read_samples
 from shoal_agent.child_process import bound, end_with
 from shoal_agent.durable import replace_file
 from shoal_agent.engines import Engine, EngineError, EngineSetup
 from shoal_agent.engines.cost import release_free_memory
+from shoal_agent.engines.onnx_options import first_line
 from shoal_agent.engines.runtime_check import version_of
 from shoal_agent.engines.runtime_trial import try_runtime
 from shoal_agent.errors import AgentError
@@ -29,9 +32,12 @@ from shoal_agent.hardware import module_of
 from shoal_agent.local_endpoint import ask, endpoint_of
 from shoal_agent.telemetry import resident_bytes
 from shoal_contract.formats import RUNTIME_LIMITS, FormatError, check_device_file
+from shoal_numerics.errors import ProfileError
 
 _LOOK_S: Final = 0.5
 _FORMATS: Final = {"onnxruntime": "onnx", "litert": "tflite"}
+_PROFILED: Final = "onnxruntime"
+_UNFINISHED: Final = "the process ended while its operators were profiled"
 
 
 def measure(job: MeasuringJob, cores: tuple[int, ...]) -> Measured:
@@ -71,6 +77,15 @@ def measure(job: MeasuringJob, cores: tuple[int, ...]) -> Measured:
         cores=cores,
         runtime_version=version_of(module)[:64],
     )
+
+
+def profiled(job: MeasuringJob, measured: Measured) -> Measured:
+    """Return what was measured, with the operators of the file or with why there are none."""
+    try:
+        operators = profile_operators(job, measured, _pace(job))
+    except (ProfileError, AgentError, OSError, MemoryError) as error:
+        return measured.model_copy(update={"operators_problem": first_line(error)})
+    return measured.model_copy(update={"operators": operators, "operators_problem": None})
 
 
 def _runtime_of(job: MeasuringJob) -> str:
@@ -163,7 +178,12 @@ def main(job_path: Path, parent_pid: int) -> None:
             error=f"measuring {job.candidate.name}: it takes more than {job.max_memory_bytes >> 20} MiB",
             remedy="measure on a larger device, or a smaller file",
         )
+    is_profiled = measured.latency_ms is not None and job.candidate.runtime == _PROFILED
+    if is_profiled:
+        measured = measured.model_copy(update={"operators_problem": _UNFINISHED})
     replace_file(job.result, measured.model_dump_json().encode())
+    if is_profiled:
+        replace_file(job.result, profiled(job, measured).model_dump_json().encode())
 
 
 if __name__ == "__main__":

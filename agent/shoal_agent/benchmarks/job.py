@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from shoal_contract.benchmarks import BenchmarkCandidate, DesiredBenchmark, LatencySpread
+from shoal_contract.operator_profile import OperatorProfile
 from shoal_contract.wire import Count
 
 
@@ -42,6 +43,8 @@ class Measured(BaseModel):
     disturbed: Count = 0
     cores: tuple[int, ...] = ()
     runtime_version: str = ""
+    operators: OperatorProfile | None = None
+    operators_problem: str | None = None
     error: str = ""
     """Why it was not measured; empty when it was."""
     remedy: str = ""

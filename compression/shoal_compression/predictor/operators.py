@@ -1,14 +1,12 @@
-"""The operators that a file runs, as ONNX Runtime's profiler tells them, and how long each took.
+"""Profiles ONNX files on this machine: their operators by ONNX Runtime's profiler, and how long each took.
 
-What is profiled is the graph as the runtime has optimized it: fused operators count as one. Which operators these are
-hardly depends on the device, so that a file that was profiled here can be predicted for another class.
+Which operators a file runs hardly depends on the device, so that a file that was seen here can be predicted for another
+class. What does depend on it is the layout of convolutions, see `describe`.
 """
 
-import json
-import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,27 +17,21 @@ from shoal_compression.data import Samples
 from shoal_compression.errors import SourceError
 from shoal_compression.model import Model
 from shoal_compression.values import Record
+from shoal_numerics.errors import ProfileError
+from shoal_numerics.operator_profile import (
+    KEEP_SHAPES,
+    LOW_QUANTILE,
+    Events,
+    Operator,
+    operators_of,
+    read_events,
+    read_profile,
+)
+from shoal_numerics.tensors import Array
 
-_KERNEL: Final = "_kernel_time"
-_PRODUCTS: Final = ("MatMul", "Gemm")
-_SIZES: Final = {"float": 4, "float16": 2, "int8": 1, "uint8": 1, "int32": 4, "int64": 8, "bool": 1, "double": 8}
 WARM_UP_RUNS: Final = 5
-LOW_QUANTILE: Final = 0.1
-"""Of a run's times: what else runs on the machine makes a run longer and never shorter."""
-
-
-class Operator(Record):
-    """One node of the optimized graph, with the shapes of one sample."""
-
-    kind: str
-    """Of its kernel, such as `MatMul`; of a convolution also what it runs over, such as `QLinearConv/2d depthwise`."""
-    datatype: str
-    """Of its first input."""
-    macs: int = Field(ge=0)
-    input_bytes: int = Field(ge=0)
-    """Weights included."""
-    output_bytes: int = Field(ge=0)
-    output_elements: int = Field(ge=0)
+_BLOCKING: Final = "NchwcTransformer"
+_BLOCKED: Final = ("ReorderInput", "ReorderOutput")
 
 
 class FileProfile(Record):
@@ -67,21 +59,41 @@ def profile(model: Model, samples: Samples, name: str, runs: int = 50) -> FilePr
     if model.form != "onnx":
         raise SourceError(f"profiling {name}: a {model.form} file found, expected onnx; ONNX Runtime alone is profiled")
     feeds = next(samples.feeds(model))
-    latency_ms = _latency_ms(model, feeds, runs)
-    timed = _by_node(_events(model, feeds, WARM_UP_RUNS + runs))
-    # A kernel that has brought its weights into an order of its own does not tell their shapes: another session does.
-    shapes = _by_node(_events(model, feeds, 1, prepacks=False))
-    if timed.keys() != shapes.keys():
-        found = f"{len(timed)} operators found with weights as kernels order them, {len(shapes)} without"
-        raise SourceError(f"profiling {name}: {found}; use another version of ONNX Runtime")
-    return FileProfile(
-        name=name,
-        operators=tuple(_operator(shapes[node][0]["args"]) for node in timed),
-        times_us=tuple(
-            float(np.quantile([row["dur"] for row in rows[WARM_UP_RUNS:]], LOW_QUANTILE)) for rows in timed.values()
-        ),
-        latency_ms=latency_ms,
-    )
+    latency_ms = _latency_ms(model.content, feeds, runs)
+    try:
+        timed = _events(model.content, feeds, WARM_UP_RUNS + runs)
+        operators, times_us = read_profile(timed, _events(model.content, feeds, 1, prepacks=False), WARM_UP_RUNS)
+    except ProfileError as error:
+        raise SourceError(f"profiling {name}: {error}") from error
+    return FileProfile(name=name, operators=operators, times_us=times_us, latency_ms=latency_ms)
+
+
+def describe(content: bytes, feeds: Mapping[str, Array], *, is_blocked: bool) -> tuple[Operator, ...]:
+    """Return the operators that an ONNX file runs on a processor of one of two sorts; this machine may be of either.
+
+    On x86 the runtime runs float convolutions in blocks of channels (NCHWc), with reorders before and after; where it
+    has no such kernels, as on most ARM boards, the same convolutions are fused with what follows them, and have other
+    names. All else is optimized alike: less optimization here would hide what int8 runs channels last on both.
+
+    Args:
+        content: The file.
+        feeds: One request.
+        is_blocked: Whether its processor runs convolutions in blocks, see `is_blocked`.
+
+    Raises:
+        SourceError: It does not load or run, or the profiler tells nothing of it.
+    """
+    try:
+        return operators_of(_events(content, feeds, 1, prepacks=False, disabled=() if is_blocked else (_BLOCKING,)))
+    except ProfileError as error:
+        raise SourceError(f"finding the operators of a file: {error}") from error
+    except Exception as error:  # the runtime's errors share no base class
+        raise SourceError(f"finding the operators of a file: ONNX Runtime does not run it: {error}") from error
+
+
+def is_blocked(profiles: Sequence[FileProfile]) -> bool:
+    """Whether the device that was profiled runs convolutions in blocks of channels."""
+    return any(one.kind in _BLOCKED for file in profiles for one in file.operators)
 
 
 def quietest(profiles: Sequence[FileProfile]) -> FileProfile:
@@ -91,30 +103,19 @@ def quietest(profiles: Sequence[FileProfile]) -> FileProfile:
     return profiles[0].model_copy(update={"times_us": tuple(map(float, times)), "latency_ms": latency_ms})
 
 
-def _by_node(events: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Return the events of each node, in the order in which nodes run."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for one in events:
-        found.setdefault((one["args"]["node_index"], one["name"]), []).append(one)
-    return found
-
-
-def _session(model: Model, folder: str = "", *, prepacks: bool = True) -> Any:  # noqa: ANN401 - of ONNX Runtime
+def _session(content: bytes, options: Any, disabled: Sequence[str] = ()) -> Any:  # noqa: ANN401 - of ONNX Runtime
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if not prepacks:
-        options.add_session_config_entry("session.disable_prepacking", "1")
-    if folder:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "run")
-    return ort.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
+    providers = ["CPUExecutionProvider"]
+    return ort.InferenceSession(content, options, providers=providers, disabled_optimizers=[*disabled])
 
 
-def _latency_ms(model: Model, feeds: dict[str, Any], runs: int) -> float:
-    session, times = _session(model), []
+def _latency_ms(content: bytes, feeds: Mapping[str, Array], runs: int) -> float:
+    import onnxruntime as ort
+
+    session, times = _session(content, ort.SessionOptions()), []
     for _ in range(WARM_UP_RUNS + runs):
         began = time.perf_counter()
         session.run(None, feeds)
@@ -122,47 +123,18 @@ def _latency_ms(model: Model, feeds: dict[str, Any], runs: int) -> float:
     return 1000 * float(np.quantile(times[WARM_UP_RUNS:], LOW_QUANTILE))
 
 
-def _events(model: Model, feeds: dict[str, Any], runs: int, *, prepacks: bool = True) -> list[dict[str, Any]]:
+def _events(
+    content: bytes, feeds: Mapping[str, Array], runs: int, *, prepacks: bool = True, disabled: Sequence[str] = ()
+) -> Events:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    if not prepacks:
+        options.add_session_config_entry(*KEEP_SHAPES)
     with tempfile.TemporaryDirectory() as folder:
-        session = _session(model, folder, prepacks=prepacks)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "run")
+        session = _session(content, options, disabled)
         for _ in range(runs):
             session.run(None, feeds)
-        found = json.loads(Path(session.end_profiling()).read_text())
-    return [one for one in found if one.get("cat") == "Node" and one["name"].endswith(_KERNEL)]
-
-
-def _operator(told: dict[str, Any]) -> Operator:
-    inputs, outputs = _tensors(told["input_type_shape"]), _tensors(told["output_type_shape"])
-    kind, shapes = told["op_name"], [shape for _, shape in inputs]
-    macs, form = _macs(kind, shapes, outputs[0][1] if outputs else ())
-    return Operator(
-        kind=f"{kind}/{form}" if form else kind,
-        datatype=inputs[0][0] if inputs else "",
-        macs=macs,
-        input_bytes=sum(map(_bytes_of, inputs)),
-        output_bytes=sum(map(_bytes_of, outputs)),
-        output_elements=sum(math.prod(shape) for _, shape in outputs),
-    )
-
-
-def _tensors(told: Sequence[dict[str, Sequence[int]]]) -> list[tuple[str, tuple[int, ...]]]:
-    return [(kind, tuple(map(int, shape))) for one in told for kind, shape in one.items()]
-
-
-def _bytes_of(tensor: tuple[str, tuple[int, ...]]) -> int:
-    return _SIZES.get(tensor[0], 4) * math.prod(tensor[1])
-
-
-def _macs(kind: str, shapes: Sequence[tuple[int, ...]], made: tuple[int, ...]) -> tuple[int, str]:
-    """Return the multiplications with addition, and what a convolution runs over; its kernels differ by that."""
-    weight_place = 3 if kind.startswith(("QLinear", "QGemm")) else 1
-    if len(shapes) <= weight_place or not (weight := shapes[weight_place]):
-        return 0, ""
-    if "Conv" in kind:
-        places = weight[2:]
-        is_depthwise = len(weight) > 1 and weight[1] == 1 < weight[0]
-        form = "depthwise" if is_depthwise else "pointwise" if math.prod(places) == 1 else "dense"
-        return math.prod(made) * math.prod(weight[1:]), f"{len(places)}d {form}"
-    if any(one in kind for one in _PRODUCTS):
-        return math.prod(made) * shapes[0][-1], ""
-    return 0, ""
+        return read_events(Path(session.end_profiling()).read_bytes())

@@ -3,21 +3,24 @@
 The error that is stated is found by leaving out one file after the other: fitted on the rest, its latency is predicted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal_compression.errors import DataError
-from shoal_compression.predictor.operators import FileProfile, Operator
+from shoal_compression.predictor.operators import FileProfile
 from shoal_compression.predictor.regression import fit_times
 from shoal_compression.values import Record
+from shoal_numerics.operator_profile import Operator
 
 MIN_OPERATORS: Final = 8
 """Of a kind, that have a regression of their own; fewer are predicted by the one of all kinds."""
 MIN_FILES: Final = 3
+REACH: Final = 4.0
+"""A regression is taken for operators that are up to so many times as large as the largest that it was learnt from."""
 _LEAST_US: Final = 0.5
 """What the profiler can tell; it counts whole microseconds."""
 _ALL: Final = ""
@@ -31,7 +34,7 @@ class Prediction(Record):
     """Less by the worst error of the files that were left out in turn."""
     high_ms: float
     unknown: tuple[str, ...] = ()
-    """Kinds of operators that were not profiled there; they are predicted by those of all kinds."""
+    """Kinds of operators of which none, too few or far smaller ones were profiled there: those of all kinds count."""
 
 
 class StatedError(Record):
@@ -48,6 +51,8 @@ class LatencyPredictor(Record):
     device_class: str
     coefficients: dict[str, tuple[float, ...]]
     """By kind and datatype of an operator."""
+    largest: dict[str, tuple[float, ...]]
+    """Of the operators that these were learnt from, feature by feature."""
     factor: float
     """Of the sum of operators, that a whole run takes."""
     overhead_ms: float
@@ -55,7 +60,11 @@ class LatencyPredictor(Record):
 
     @classmethod
     def fit(
-        cls, device_class: str, files: Sequence[FileProfile], group_of: Callable[[FileProfile], str] | None = None
+        cls,
+        device_class: str,
+        files: Sequence[FileProfile],
+        group_of: Callable[[FileProfile], str] | None = None,
+        described: Mapping[str, Sequence[Operator]] | None = None,
     ) -> Self:
         """Learn from files that were profiled on a device of the class.
 
@@ -63,33 +72,41 @@ class LatencyPredictor(Record):
             device_class: Its name.
             files: At least `MIN_FILES`.
             group_of: What is left out together when the error is found, such as a recipe; None: each file by itself.
+            described: By name of a file its operators as they are found where predictions are made, by which its error
+                is stated; those of its profile where it is not among them.
 
         Raises:
             DataError: There are too few files.
         """
         groups = [(group_of or _name_of)(one) for one in files]
         if len(set(groups)) < MIN_FILES:
-            found = f"{len(set(groups))} found, expected at least {MIN_FILES}"
-            raise DataError(f"fitting the latency of {device_class}: profiles of {found}; profile more files there")
+            counted = f"{len(set(groups))} found, expected at least {MIN_FILES}"
+            raise DataError(f"fitting the latency of {device_class}: profiles of {counted}; profile more files there")
+        found = described or {}
         errors = []
         for left_out in sorted(set(groups)):
             kept = [one for one, group in zip(files, groups, strict=True) if group != left_out]
             rest = _fitted(kept)
             errors += [
-                abs(_latency_ms(rest, one.operators) / one.latency_ms - 1)
+                abs(_latency_ms(rest, found.get(one.name, one.operators)) / one.latency_ms - 1)
                 for one, group in zip(files, groups, strict=True)
                 if group == left_out
             ]
-        coefficients, factor, overhead_ms = _fitted(files)
-        error = StatedError(median=median(errors), worst=max(errors), files=len(errors))
+        fitted = _fitted(files)
         return cls(
-            device_class=device_class, coefficients=coefficients, factor=factor, overhead_ms=overhead_ms, error=error
+            device_class=device_class,
+            coefficients=fitted.coefficients,
+            largest=fitted.largest,
+            factor=fitted.factor,
+            overhead_ms=fitted.overhead_ms,
+            error=StatedError(median=median(errors), worst=max(errors), files=len(errors)),
         )
 
     def predict(self, operators: Sequence[Operator]) -> Prediction:
         """Return what a file with these operators takes on a device of the class."""
-        latency_ms = _latency_ms((self.coefficients, self.factor, self.overhead_ms), operators)
-        unknown = sorted({_key(one) for one in operators} - self.coefficients.keys())
+        fitted = _Fitted(self.coefficients, self.largest, self.factor, self.overhead_ms)
+        latency_ms = _latency_ms(fitted, operators)
+        unknown = sorted({one.key for one in operators if not _is_known(fitted, one)})
         return Prediction(
             latency_ms=latency_ms,
             low_ms=latency_ms / (1 + self.error.worst),
@@ -98,24 +115,31 @@ class LatencyPredictor(Record):
         )
 
 
-Fitted = tuple[dict[str, tuple[float, ...]], float, float]
+class _Fitted(NamedTuple):
+    coefficients: dict[str, tuple[float, ...]]
+    largest: dict[str, tuple[float, ...]]
+    factor: float = 1.0
+    overhead_ms: float = 0.0
 
 
-def _fitted(files: Sequence[FileProfile]) -> Fitted:
-    """Return coefficients by kind, the factor of a whole run, and its overhead in ms."""
+def _fitted(files: Sequence[FileProfile]) -> _Fitted:
+    """Return coefficients by kind, the factor of a whole run, and its overhead."""
     operators = [one for file in files for one in file.operators]
     told = np.array([time for file in files for time in file.times_us])
     times = np.maximum(told - _profiler_us(files), _LEAST_US)
-    kinds = [_key(one) for one in operators]
+    kinds = [one.key for one in operators]
     features = np.array([_features(one) for one in operators])
     coefficients = {_ALL: _as_tuple(fit_times(features, times))}
+    largest = {_ALL: _as_tuple(features.max(axis=0))}
     for kind in sorted(set(kinds)):
         mine = np.array([one == kind for one in kinds])
         if mine.sum() >= MIN_OPERATORS:
             coefficients[kind] = _as_tuple(fit_times(features[mine], times[mine]))
-    sums = np.array([[_sum_ms(coefficients, file.operators), 1.0] for file in files])
+            largest[kind] = _as_tuple(features[mine].max(axis=0))
+    of_operators = _Fitted(coefficients, largest)
+    sums = np.array([[_sum_ms(of_operators, file.operators), 1.0] for file in files])
     factor, overhead_ms = fit_times(sums, np.array([file.latency_ms for file in files]))
-    return coefficients, float(factor), float(overhead_ms)
+    return of_operators._replace(factor=float(factor), overhead_ms=float(overhead_ms))
 
 
 def _profiler_us(files: Sequence[FileProfile]) -> float:
@@ -123,18 +147,20 @@ def _profiler_us(files: Sequence[FileProfile]) -> float:
     return max(0.0, median((sum(file.times_us) - 1000 * file.latency_ms) / len(file.operators) for file in files))
 
 
-def _latency_ms(fitted: Fitted, operators: Sequence[Operator]) -> float:
-    coefficients, factor, overhead_ms = fitted
-    return factor * _sum_ms(coefficients, operators) + overhead_ms
+def _latency_ms(fitted: _Fitted, operators: Sequence[Operator]) -> float:
+    return fitted.factor * _sum_ms(fitted, operators) + fitted.overhead_ms
 
 
-def _sum_ms(coefficients: dict[str, tuple[float, ...]], operators: Sequence[Operator]) -> float:
-    found = (np.dot(coefficients.get(_key(one), coefficients[_ALL]), _features(one)) for one in operators)
+def _sum_ms(fitted: _Fitted, operators: Sequence[Operator]) -> float:
+    keys = (one.key if _is_known(fitted, one) else _ALL for one in operators)
+    found = (np.dot(fitted.coefficients[key], _features(one)) for key, one in zip(keys, operators, strict=True))
     return float(sum(found)) / 1000
 
 
-def _key(operator: Operator) -> str:
-    return f"{operator.kind} {operator.datatype}"
+def _is_known(fitted: _Fitted, operator: Operator) -> bool:
+    """Whether the regression of its kind reaches to an operator: one of small products says nothing of large ones."""
+    largest = fitted.largest.get(operator.key)
+    return largest is not None and bool((_features(operator) <= REACH * np.array(largest)).all())
 
 
 def _features(operator: Operator) -> npt.NDArray[np.float64]:

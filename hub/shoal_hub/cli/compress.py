@@ -9,7 +9,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from shoal_client import ClientError, ShoalClient
 from shoal_client.compression import CompressionDetail, CompressionRun
-from shoal_hub.cli.compress_view import draw_report, draw_run, draw_runs
+from shoal_hub.cli.compress_view import draw_latencies, draw_report, draw_run, draw_runs
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, console, errors, show, table
 
@@ -26,7 +26,7 @@ Memory = Annotated[float | None, typer.Option(min=0, help="That a chosen file ma
 Prefer = Annotated[
     Literal["size", "latency", "memory", "energy", "accuracy"], typer.Option(help="What decides among what is allowed.")
 ]
-Devices = Annotated[int, typer.Option(min=0, max=16, help="Of each board that measure; 0: the hub's machine does.")]
+Devices = Annotated[int, typer.Option(min=0, max=16, help="Of each board that measure; 0: none, as if absent.")]
 Patience = Annotated[float, typer.Option(min=0.2, help="Minutes that a device has before another one is asked.")]
 Busy = Annotated[bool, typer.Option("--busy", help="Measure also while a device answers requests.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")]
@@ -127,10 +127,12 @@ def report(
             show(found, as_json=as_json, draw=lambda: draw_run(found))
             return
         said = client.compression.report(run, name)
+        choices = client.compression.show(run).choices
     if as_json:
         typer.echo(json.dumps(said))
     else:
         draw_report(name, said)
+        draw_latencies(name, choices)
 
 
 @app.command(epilog="Example: shoal compress recipes")

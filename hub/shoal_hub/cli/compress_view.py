@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from shoal_client.compression import CompressionChoice, CompressionDetail, CompressionRun
+from shoal_client.compression import Candidate, CompressionChoice, CompressionDetail, CompressionRun
 from shoal_hub.cli.output import console, facts, size_text, table
 
 _MOST_LAYERS = 10
@@ -59,16 +59,15 @@ def draw_run(run: CompressionDetail) -> None:
 
 
 def _draw_choice(choice: CompressionChoice) -> None:
-    where = ", ".join(choice.devices) if choice.basis == "devices" else "the hub's machine"
     chosen = f"{choice.chosen} as {choice.target}" if choice.chosen else "nothing"
-    console.print(f"\n{choice.target_class}: {chosen}, measured on {where}", markup=False)
+    console.print(f"\n{choice.target_class}: {chosen}, {_basis(choice)}", markup=False)
     if choice.reason:
         console.print(choice.reason, markup=False)
     rows = [
         (
             one.name,
             size_text(one.measures.size_bytes),
-            _number(one.measures.latency_p50_ms, ".3g"),
+            _latency(choice, one),
             "" if one.measures.memory_bytes is None else size_text(one.measures.memory_bytes),
             _number(one.measures.accuracy, ".4f"),
             _number(one.drop_points, ".2f"),
@@ -77,8 +76,41 @@ def _draw_choice(choice: CompressionChoice) -> None:
         for one in choice.candidates
     ]
     table(("CANDIDATE", "SIZE", "MS", "MEMORY", "ACCURACY", "POINTS LOST", ""), rows, empty="No candidate.")
+    if unknown := sorted({kind for one in choice.predicted.values() for kind in one.unknown}):
+        console.print(f"little is known of {', '.join(unknown)}: predicted by operators of all kinds", markup=False)
     for name, why in choice.left_out.items():
         console.print(f"left out {name}: {why}", markup=False)
+
+
+def draw_latencies(name: str, choices: Sequence[CompressionChoice]) -> None:
+    """Draw what a file takes on each target class, and how that is known."""
+    rows = [
+        (choice.target_class, _latency(choice, one), _basis(choice))
+        for choice in choices
+        for one in choice.candidates
+        if one.name == name
+    ]
+    table(("CLASS", "MS", "HOW IT IS KNOWN"), rows, empty="Nothing is known of any target class yet.")
+
+
+def _basis(choice: CompressionChoice) -> str:
+    if choice.basis == "devices":
+        return f"measured on {', '.join(choice.devices)}"
+    if choice.basis != "predicted":
+        return "measured on the hub's machine"
+    boards = "; ".join(
+        f"{board} by {error.files} files with a median error of {error.median:.0%}, at worst {error.worst:.0%}"
+        for board, error in sorted(choice.errors.items())
+    )
+    return f"latency predicted for {boards}; all else measured on the hub's machine"
+
+
+def _latency(choice: CompressionChoice, candidate: Candidate) -> str:
+    found = _number(candidate.measures.latency_p50_ms, ".3g")
+    predicted = choice.predicted.get(candidate.name)
+    if predicted is None:
+        return found
+    return f"{found} ({predicted.low_ms:.3g} to {predicted.high_ms:.3g})"
 
 
 def draw_report(name: str, report: dict[str, Any]) -> None:

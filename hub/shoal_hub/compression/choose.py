@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
-from shoal_compression.errors import SearchError
 from shoal_compression.measures import Measures
 from shoal_compression.model import Form, Model
 from shoal_compression.original import Original, read_original
 from shoal_compression.search.candidates import SOURCE
-from shoal_contract.benchmarks import BenchmarkResult
 from shoal_hub.audit.actor import JOBS
 from shoal_hub.audit.record import record
-from shoal_hub.benchmarks.device_classes import ClassDevice, class_devices
-from shoal_hub.benchmarks.offer import devices_of
-from shoal_hub.benchmarks.tables import Benchmark
-from shoal_hub.compression.figures import Choice, MadeFile, candidates_of, choose_for
+from shoal_hub.compression.described import Describer
+from shoal_hub.compression.evidence import make_choices, read_evidence
+from shoal_hub.compression.figures import Choice, and_also
 from shoal_hub.compression.golden import golden_inputs, golden_outputs, make_golden_inputs
 from shoal_hub.compression.request import CompressionRequest
 from shoal_hub.compression.start import close_run, find_run
@@ -31,8 +28,6 @@ from shoal_hub.registry.bundle_files import restore_bundle
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.registry.versions import find_variants
 
-DEFAULT_CLASS: Final = "generic"
-"""What is chosen for where no device says what it is."""
 _FORMS: Final[dict[str, Form]] = {"onnxruntime": "onnx", "litert": "tflite"}
 _WORDS: Final = {"onnxruntime": "onnx", "litert": "litert"}
 
@@ -57,12 +52,14 @@ def finish_run(work: JobWork, run_id: str) -> ChooseResult:
     """
     with work.database.session() as session:
         row = find_run(session, run_id)
-        choices = make_choices(session, row)
+        evidence = read_evidence(session, row, work.settings.predictor_results)
         version = session.get_one(Version, row.version_id)
     bundle = work.folder / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
     restore_bundle(work.artifacts, version, bundle)
     original = read_original(bundle)
+    feeds = next(original.data.test.first(1).feeds(original.reference))
+    choices = make_choices(evidence, CompressionRequest.model_validate(row.request), feeds, Describer(work.artifacts))
     with work.database.transaction() as session:
         row = find_run(session, run_id, is_locked=True)
         if row.state in OPEN:
@@ -71,78 +68,6 @@ def finish_run(work: JobWork, run_id: str) -> ChooseResult:
             choices = registered
     shutil.rmtree(bundle)
     return ChooseResult(chosen={one.target_class: one.chosen for one in choices if one.chosen is not None})
-
-
-def make_choices(session: Session, row: CompressionRun) -> list[Choice]:
-    """Return the choice for each target class of a run."""
-    request = CompressionRequest.model_validate(row.request)
-    files = made_files(session, row)
-    fleet = class_devices(session)
-    found = {one.target_class for one in fleet}
-    classes = sorted(set(request.targets) or found or {DEFAULT_CLASS})
-    return [_choice(session, row, request, files, name, fleet) for name in classes]
-
-
-def made_files(session: Session, row: CompressionRun) -> list[MadeFile]:
-    """Return what could be chosen, the source first."""
-    rows = session.exec(
-        select(CompressionResult).where(CompressionResult.run == row.id).order_by(col(CompressionResult.name))
-    )
-    files = [
-        MadeFile(
-            name=one.name,
-            recipe_sha256=one.recipe_sha256,
-            runtime=one.runtime,
-            here=Measures.model_validate(one.report["variant"]),
-            drop_points=_drop(one.report["verdict"]),
-        )
-        for one in rows
-    ]
-    if row.source is None:
-        return files
-    here = Measures.model_validate(row.source["measures"])
-    sha256, runtime = row.source["sha256"], row.source["runtime"]
-    return [MadeFile(name=SOURCE, recipe_sha256=sha256, runtime=runtime, here=here, drop_points=0.0), *files]
-
-
-def _drop(verdict: dict[str, Any]) -> float:
-    drop = verdict.get("drop_points")
-    return float(drop) if drop is not None else 100 * (1 - float(verdict["agreement"]))
-
-
-def _choice(
-    session: Session,
-    row: CompressionRun,
-    request: CompressionRequest,
-    files: Sequence[MadeFile],
-    name: str,
-    fleet: Sequence[ClassDevice],
-) -> Choice:
-    of_class = [one for one in fleet if one.target_class == name]
-    runtimes = {runtime for one in of_class for runtime in one.runtimes} or set(_FORMS)
-    fitting = [one for one in files if one.runtime in runtimes]
-    results = _results(session, row, name)
-    try:
-        made = choose_for(name, fitting, results, request.constraints, request.prefer)
-    except SearchError as error:
-        candidates, left_out = candidates_of(name, fitting, results)
-        basis = "devices" if results else "here"
-        devices = {board: len(rows) for board, rows in results.items()}
-        said = {"target_class": name, "basis": basis, "devices": devices, "reason": str(error)}
-        made = Choice.model_validate(said | {"candidates": candidates, "left_out": left_out})
-    others = {one.name: f"{one.runtime} is on none of its devices" for one in files if one.runtime not in runtimes}
-    return made.model_copy(update={"left_out": made.left_out | others})
-
-
-def _results(session: Session, row: CompressionRun, name: str) -> dict[str, list[BenchmarkResult]]:
-    """Return what devices of a class have measured, by board."""
-    if row.benchmark_id is None:
-        return {}
-    benchmark, found = session.get_one(Benchmark, row.benchmark_id), dict[str, list[BenchmarkResult]]()
-    for one in devices_of(session, row.benchmark_id):
-        if one.outcome == "done" and benchmark.classes.get(one.hardware) == name:
-            found.setdefault(one.hardware, []).append(BenchmarkResult.model_validate(one.result))
-    return found
 
 
 def _register(session: Session, work: JobWork, row: CompressionRun, original: Original, choice: Choice) -> Choice:
@@ -166,7 +91,7 @@ def _register(session: Session, work: JobWork, row: CompressionRun, original: Or
     _put(session, version, row, choice, model, made, target)
     preferred = [one.target for one in others if one.target.startswith(f"{choice.target_class}-")]
     said = f"the version also has {', '.join(preferred)}, which devices may prefer" if preferred else ""
-    return choice.model_copy(update={"target": target, "reason": said})
+    return choice.model_copy(update={"target": target, "reason": and_also(choice.reason, said)})
 
 
 def target_of(target_class: str, runtime: str, precision: str) -> str:
@@ -214,6 +139,7 @@ def _put(
 def _report(row: CompressionRun, choice: Choice, measures: Measures, made: CompressionResult | None) -> dict[str, Any]:
     """Return the variant's compression report: where it comes from, what it loses, and where that was measured."""
     lineage = made.report["lineage"] if made else None
+    predicted = choice.predicted.get(choice.chosen or "")
     return {
         "technique": f"recipe {choice.chosen}" if made else "unmodified",
         "tool_versions": lineage["tool_versions"] if lineage else {},
@@ -222,7 +148,13 @@ def _report(row: CompressionRun, choice: Choice, measures: Measures, made: Compr
         "compression_run": row.id,
         "lineage": lineage,
         "verdict": made.report["verdict"] if made else None,
-        "measured_on": {"basis": choice.basis, "devices": choice.devices, "measures": measures.model_dump(mode="json")},
+        "measured_on": {
+            "basis": choice.basis,
+            "devices": choice.devices,
+            "measures": measures.model_dump(mode="json"),
+            "predicted": None if predicted is None else predicted.model_dump(mode="json"),
+            "errors": {board: error.model_dump(mode="json") for board, error in choice.errors.items()},
+        },
     }
 
 

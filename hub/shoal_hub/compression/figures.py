@@ -1,4 +1,4 @@
-"""Brings together what devices of a target class have measured. Pure.
+"""Brings together what devices of a target class have measured, or what is predicted for them. Pure.
 
 The worst board of a class counts: the same file is served by all of them. Of devices of one board it is the median.
 """
@@ -8,7 +8,9 @@ from statistics import median
 
 from pydantic import BaseModel, ConfigDict
 
+from shoal_compression.errors import SearchError
 from shoal_compression.measures import Measures
+from shoal_compression.predictor.predictor import StatedError
 from shoal_compression.search.candidates import (
     OBJECTIVES,
     SOURCE,
@@ -19,6 +21,7 @@ from shoal_compression.search.candidates import (
     pareto_front,
 )
 from shoal_contract.benchmarks import BenchmarkResult, CandidateMeasured
+from shoal_hub.compression.predictions import ClassPredictions, PredictedLatency, how_to_profile
 
 
 class MadeFile(BaseModel):
@@ -28,6 +31,7 @@ class MadeFile(BaseModel):
 
     name: str
     recipe_sha256: str
+    sha256: str
     runtime: str
     here: Measures
     drop_points: float | None
@@ -43,7 +47,8 @@ class Choice(BaseModel):
     """Under which it is registered; None: nothing is chosen."""
     chosen: str | None = None
     basis: str
-    """`devices`, or `here`: no device of the class has measured, figures are the hub's machine's."""
+    """`devices`; where none of the class has measured `predicted`: latency is, by what operators of other files took
+    there; or `here`. All other figures of these two are the hub's machine's."""
     devices: dict[str, int] = {}
     """How many have measured, by board or processor."""
     candidates: tuple[Candidate, ...] = ()
@@ -52,10 +57,17 @@ class Choice(BaseModel):
     """Why, by candidate."""
     reason: str = ""
     """Why nothing is chosen, or what is to be known of the choice."""
+    predicted: dict[str, PredictedLatency] = {}
+    """Between what bounds the latency of a candidate is predicted to be."""
+    errors: dict[str, StatedError] = {}
+    """Of what is predicted, by board: found with files that were left out in turn."""
 
 
 def candidates_of(
-    target_class: str, files: Sequence[MadeFile], results: Mapping[str, Sequence[BenchmarkResult]]
+    target_class: str,
+    files: Sequence[MadeFile],
+    results: Mapping[str, Sequence[BenchmarkResult]],
+    predictions: ClassPredictions | None = None,
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Return the candidates of a class by the worst of its boards, and why others are left out.
 
@@ -63,7 +75,12 @@ def candidates_of(
         target_class: The class.
         files: The source first.
         results: What devices have measured, by board.
+        predictions: What counts where none has.
     """
+    if not results:
+        if not is_predicted(results, predictions) or predictions is None:
+            return [_here(target_class, file) for file in files], {}
+        return _predicted(target_class, files, predictions)
     found: list[Candidate] = []
     left_out: dict[str, str] = {}
     for file in files:
@@ -73,33 +90,55 @@ def candidates_of(
         if problem is not None or missing:
             left_out[file.name] = problem.message if problem else f"not measured on {', '.join(missing)}"
             continue
-        found.append(_worst(target_class, file, [*told.values()]) if results else _here(target_class, file))
-    return (with_drops(found) if results else found), left_out
+        found.append(_worst(target_class, file, [*told.values()]))
+    return with_drops(found), left_out
 
 
-def choose_for(
+def is_predicted(results: Mapping[str, Sequence[BenchmarkResult]], predictions: ClassPredictions | None) -> bool:
+    """Whether predictions are what counts for a class."""
+    return not results and predictions is not None and bool(predictions.files)
+
+
+def base_of(
     target_class: str,
+    model: str,
     files: Sequence[MadeFile],
     results: Mapping[str, Sequence[BenchmarkResult]],
-    constraints: Constraints,
-    prefer: Objective,
+    predictions: ClassPredictions | None = None,
 ) -> Choice:
-    """Return the choice for a class; the source itself may be chosen.
-
-    Raises:
-        SearchError: No candidate keeps the constraints.
-    """
-    candidates, left_out = candidates_of(target_class, files, results)
-    front = pareto_front(candidates, _measured_of(candidates))
+    """Return what can be chosen among for a class, before it is, see `candidates_of`."""
+    candidates, left_out = candidates_of(target_class, files, results, predictions)
     made = Choice(
         target_class=target_class,
         basis="devices" if results else "here",
         devices={board: len(rows) for board, rows in results.items()},
         candidates=tuple(candidates),
-        front=tuple(one.name for one in front),
         left_out=left_out,
     )
-    return made.model_copy(update={"chosen": choose(candidates, constraints, prefer).name})
+    if results:
+        return made
+    if predictions is None or not is_predicted(results, predictions):
+        return made.model_copy(update={"reason": how_to_profile(target_class, model, predictions)})
+    missing = ", ".join(f"{board} ({count})" for board, count in sorted(predictions.missing.items()))
+    reason = f"too few files are known of {missing}: it is not looked at" if missing else ""
+    said = {"basis": "predicted", "predicted": predictions.files, "errors": predictions.errors, "reason": reason}
+    return made.model_copy(update=said)
+
+
+def choose_for(base: Choice, constraints: Constraints, prefer: Objective) -> Choice:
+    """Return the choice for a class; the source itself may be chosen. If nothing can be, its reason says why."""
+    candidates = base.candidates
+    front = pareto_front(candidates, _measured_of(candidates))
+    try:
+        chosen = choose(candidates, constraints, prefer).name
+    except SearchError as error:
+        return base.model_copy(update={"reason": and_also(str(error), base.reason)})
+    return base.model_copy(update={"front": tuple(one.name for one in front), "chosen": chosen})
+
+
+def and_also(*said: str) -> str:
+    """Return what is to be known of a choice, of several parts that may be empty."""
+    return "; ".join(one for one in said if one)
 
 
 def _measured_of(candidates: Sequence[Candidate]) -> list[Objective]:
@@ -119,6 +158,23 @@ def _here(target_class: str, file: MadeFile) -> Candidate:
         measures=file.here,
         drop_points=0.0 if file.name == SOURCE else file.drop_points,
     )
+
+
+def _predicted(
+    target_class: str, files: Sequence[MadeFile], predictions: ClassPredictions
+) -> tuple[list[Candidate], dict[str, str]]:
+    found: list[Candidate] = []
+    left_out: dict[str, str] = {}
+    for file in files:
+        told = predictions.files.get(file.name)
+        if told is None:
+            unknown = f"{file.runtime} tells nothing of its operators, so that no latency is predicted: measure it"
+            left_out[file.name] = predictions.problems.get(file.name, unknown)
+            continue
+        here = _here(target_class, file)
+        latency = {"latency_p50_ms": told.latency_ms, "latency_p95_ms": None}
+        found.append(here.model_copy(update={"measures": here.measures.model_copy(update=latency)}))
+    return found, left_out
 
 
 def _worst(target_class: str, file: MadeFile, boards: Sequence[Sequence[CandidateMeasured]]) -> Candidate:

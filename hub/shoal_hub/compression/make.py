@@ -28,7 +28,7 @@ from shoal_hub.compression.kept import RECIPES, SEARCHES, trim
 from shoal_hub.compression.request import MAX_RECIPES, CompressionRequest
 from shoal_hub.compression.samples import samples_file
 from shoal_hub.compression.start import find_run
-from shoal_hub.compression.tables import CompressionResult, CompressionRun
+from shoal_hub.compression.tables import SUBJECT, CompressionResult, CompressionRun
 from shoal_hub.database import announce, utc_now
 from shoal_hub.errors import JobError
 from shoal_hub.jobs.work import JobWork
@@ -211,8 +211,7 @@ def _measure(
         max_load=request.max_load,
         deadline_at=utc_now(),
     )
-    subject = f"compression/{row.id}"
-    plan = Plan(subject, body, count, classes, request.devices_per_class, request.patience_s)
+    plan = Plan(f"{SUBJECT}{row.id}", body, count, classes, request.devices_per_class, request.patience_s)
     return begin_benchmark(session, plan, by=work.created_by, now=utc_now()).id
 
 

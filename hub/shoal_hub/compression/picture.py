@@ -27,7 +27,7 @@ def draw_choices(choices: Sequence[Choice]) -> str:
 def _panel(choice: Choice, top: int) -> str:
     points = [(one.name, one.cost("latency"), one.cost("accuracy")) for one in choice.candidates]
     points = [one for one in points if math.isfinite(one[1]) and math.isfinite(one[2])]
-    title = f'<text x="20" y="{top + 20}">{escape(choice.target_class)}, measured on {escape(_where(choice))}</text>'
+    title = f'<text x="20" y="{top + 20}">{escape(choice.target_class)}, {escape(_where(choice))}</text>'
     if not points:
         return f'{title}<text x="20" y="{top + 44}">no candidate has figures</text>'
     most_ms = max(x for _, x, _ in points) or 1.0
@@ -55,4 +55,7 @@ def _dot(choice: Choice, name: str, at: tuple[float, float]) -> str:
 
 
 def _where(choice: Choice) -> str:
-    return ", ".join(choice.devices) if choice.basis == "devices" else "the hub's machine"
+    if choice.basis == "predicted":
+        worst = max(error.worst for error in choice.errors.values())
+        return f"predicted for {', '.join(choice.errors)}, at worst {worst:.0%} off"
+    return "measured on " + (", ".join(choice.devices) if choice.basis == "devices" else "the hub's machine")

@@ -37,7 +37,7 @@ class CompressionRequest(BaseModel):
     max_memory_bytes: Annotated[int, Field(ge=1, le=2**50)] | None = None
     prefer: Objective = "latency"
     devices_per_class: Annotated[int, Field(ge=0, le=16)] = 1
-    """Devices of each board or processor that measure; 0: figures of the hub's machine are taken."""
+    """Devices of each board or processor that measure; 0: none does, latency is predicted or the hub's machine's."""
     patience_s: Annotated[float, Field(ge=10, le=7 * 86_400)] = 3600.0
     """How long a device has, before another one of its class is asked."""
     max_load: Annotated[float, Field(ge=0, le=64)] | None = 0.1

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from shoal_compression.recipe_files import builtin_recipes
 from shoal_hub.benchmarks.offer import devices_of
-from shoal_hub.benchmarks.tables import Outcome
+from shoal_hub.benchmarks.tables import BenchmarkDevice, Outcome
 from shoal_hub.compression.figures import Choice
 from shoal_hub.compression.picture import draw_choices
 from shoal_hub.compression.request import CompressionRequest
@@ -79,6 +79,7 @@ class MeasuringDevice(BaseModel):
     ended_at: datetime | None
     problem: dict[str, Any] | None
     result: dict[str, Any] | None
+    """Without what single operators took, which is long."""
 
 
 class CompressionRunDetail(CompressionRunSummary):
@@ -174,9 +175,17 @@ def read_run(session: Session, run_id: str) -> CompressionRunDetail:
         request=CompressionRequest.model_validate(row.request),
         results=[_result_public(one) for one in results],
         refused=row.refused,
-        devices=[MeasuringDevice.model_validate(one, from_attributes=True) for one in devices],
+        devices=[_device(one) for one in devices],
         choices=[Choice.model_validate(one) for one in row.choices],
     )
+
+
+def _device(row: BenchmarkDevice) -> MeasuringDevice:
+    made = MeasuringDevice.model_validate(row, from_attributes=True)
+    if made.result is None:
+        return made
+    measured = [{name: part for name, part in one.items() if name != "operators"} for one in made.result["measured"]]
+    return made.model_copy(update={"result": made.result | {"measured": measured}})
 
 
 def _summary(session: Session, row: CompressionRun) -> CompressionRunSummary:

@@ -1,7 +1,7 @@
 """Compression runs, and the files that they made."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import JSON, BigInteger, String
 from sqlmodel import Field, SQLModel
@@ -10,6 +10,8 @@ from shoal_hub.database import UtcDateTime
 from shoal_hub.devices.tables import JsonObject
 
 RunState = Literal["making", "measuring", "choosing", "succeeded", "failed", "cancelled"]
+SUBJECT: Final = "compression/"
+"""Of a run's benchmark, before the run's id."""
 OPEN: tuple[RunState, ...] = ("making", "measuring", "choosing")
 
 

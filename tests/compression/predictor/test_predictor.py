@@ -1,16 +1,19 @@
 """The latency predictor: regressions that find what they were made of, and an error that is found by leaving out."""
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from tests.compression.zoo import spec
 from tests.hub.registry.bundles import wide_onnx
 
 from shoal_compression.data import Samples
 from shoal_compression.errors import DataError, SourceError
 from shoal_compression.model import Model
-from shoal_compression.predictor.operators import FileProfile, Operator, profile
+from shoal_compression.predictor.operators import FileProfile, describe, is_blocked, profile
 from shoal_compression.predictor.predictor import LatencyPredictor
 from shoal_compression.predictor.regression import fit_times
+from shoal_numerics.operator_profile import Operator
 
 MODEL = Model("onnx", wide_onnx(0, 300), (spec("features", -1, 4),), (spec("probabilities", -1, 3),))
 SAMPLES = Samples({"features": np.zeros((3, 4), np.float32)})
@@ -56,12 +59,33 @@ def test_an_operator_that_was_not_profiled_is_named() -> None:
     assert found.latency_ms > 0
 
 
+def test_an_operator_far_larger_than_those_of_its_kind_is_predicted_by_all_kinds() -> None:
+    """Of its kind only calls that hardly work were seen: by these the time of a multiplication can not be told."""
+    calls = [made_file(f"c{n}", [10] * 3, kind="Gemm") for n in range(4)]
+    odd = [one.model_copy(update={"times_us": (50.0,) * 3, "latency_ms": 0.25}) for one in calls]
+    predictor = LatencyPredictor.fit("board", [*FILES, *odd])
+    assert predictor.predict([operator(30, "Gemm")]).unknown == ()
+    far = predictor.predict([operator(300_000, "Gemm")])
+    assert far.unknown == ("Gemm float",)
+    assert far.latency_ms > 1.5 * predictor.predict([operator(30, "Gemm")]).latency_ms, (
+        "its own kind says 0.15 ms of any"
+    )
+
+
 def test_what_is_left_out_together_is_not_learnt_from() -> None:
     """The files of one recipe are ten times slower than their operators say: left out with all of it, that shows."""
     odd = [one.model_copy(update={"name": f"odd{n}", "latency_ms": 10 * one.latency_ms}) for n, one in enumerate(FILES)]
     files = [*FILES, *odd]
     whole = LatencyPredictor.fit("board", files, lambda one: "odd" if "odd" in one.name else one.name)
     assert whole.error.worst > 0.8
+
+
+def test_the_error_is_of_operators_as_they_are_found_where_predictions_are_made() -> None:
+    """There a file looks as if it did twice as much: an error of about 100 % is what a prediction has."""
+    described = {one.name: [operator(2 * each.macs + 2000) for each in one.operators] for one in FILES}
+    predictor = LatencyPredictor.fit("board", FILES, described=described)
+    assert predictor.error.median > 0.5
+    assert LatencyPredictor.fit("board", FILES, described={}).error.worst < 0.01
 
 
 def test_too_few_files_are_refused() -> None:
@@ -81,3 +105,33 @@ def test_a_real_file_is_profiled_operator_by_operator() -> None:
 def test_a_file_of_another_form_is_refused() -> None:
     with pytest.raises(SourceError, match="a tflite file found, expected onnx"):
         profile(MODEL.with_content(b"x", form="tflite"), SAMPLES, "lite")
+
+
+def convolution() -> bytes:
+    weight = np.zeros((16, 8, 3, 3), np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]), helper.make_node("Relu", ["c"], ["y"])],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 6, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16, 6, 6])],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def test_a_convolution_is_described_as_a_board_without_kernels_in_blocks_runs_it() -> None:
+    feeds = {"x": np.zeros((1, 8, 6, 6), np.float32)}
+    [fused] = describe(convolution(), feeds, is_blocked=False)
+    assert (fused.kind, fused.macs) == ("FusedConv/2d dense", 16 * 36 * 72)
+    file = FileProfile(name="a", operators=(fused,), times_us=(1.0,), latency_ms=1.0)
+    assert not is_blocked([file])
+    reorder = Operator("ReorderOutput", "float", 0, 1, 1, 1)
+    assert is_blocked([file, file.model_copy(update={"operators": (fused, reorder)})])
+
+
+def test_a_file_that_does_not_run_is_not_described() -> None:
+    with pytest.raises(SourceError, match="finding the operators of a file: ONNX Runtime does not run it"):
+        describe(b"no model", {}, is_blocked=True)
+    with pytest.raises(SourceError, match="ONNX Runtime does not run it"):
+        describe(convolution(), {"x": np.zeros((1, 8, 6, 7), np.float32)}, is_blocked=True)

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from shoal_compression.techniques.quantize.preparing import constants, quiet, weighted_nodes
+from shoal_compression.techniques.quantize.preparing import WEIGHTED, constants, quiet, weighted_nodes
 from shoal_compression.techniques.quantize.ranges import Range
 from shoal_numerics.tensors import Array
 
@@ -14,8 +14,11 @@ from shoal_numerics.tensors import Array
 
 Types = Literal["u8u8", "u8s8", "s8s8"]
 """Of activations and weights. On x86 without VNNI signed weights need `reduce_range`, or sums of products saturate."""
-Granularity = Literal["per-channel", "per-tensor", "convolutions"]
-"""Whether weights have a scale for each output channel; `convolutions`: those of convolutions have."""
+Granularity = Literal["per-channel", "per-tensor", "convolutions", "where-needed"]
+"""Whether weights have a scale for each output channel: those of `convolutions`, or those `where-needed`, to which one
+scale for all would add `NEEDED_DB` of noise."""
+NEEDED_DB: Final = 4.0
+"""Two thirds of a bit. A scale takes as much as four weights, which a small layer feels."""
 OPERATORS: Final = (
     "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "Flatten", "Gemm", "GlobalAveragePool", "MatMul",
     "MaxPool", "Pad", "Relu", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
@@ -101,32 +104,65 @@ def write_qdq(proto: Any, ranges: Mapping[str, Range], scheme: Scheme, float_nod
 
 
 def chosen_nodes(proto: Any, float_nodes: Collection[str] = ()) -> list[str]:
-    """Return the names of the nodes to quantize: sums only where a convolution's output goes into them."""
-    made_by = {name: node for node in proto.graph.node for name in node.output}
+    """Return the names of the nodes to quantize: those with weights, and what a convolution's 8 bits go on through.
+
+    A sum or a mean elsewhere is a residual stream or a part of a normalisation, where 8 bits lose much.
+    """
     held = constants(proto)
-    whole: set[str] = set()
+    whole: list[str] = []
+    in_8_bits: set[str] = set()
     for node in proto.graph.node:
         if node.op_type not in OPERATORS or node.name in float_nodes:
             continue
+        if node.op_type in WEIGHTED:
+            is_chosen = any(name in held for name in node.input)
+        else:
+            is_chosen = any(name in in_8_bits for name in node.input)
         if node.op_type == "Add":
-            before = [made_by[name] for name in node.input if name in made_by]
-            is_sum = all(name not in held for name in node.input)
-            if not is_sum or not any(one.op_type == "Conv" or one.name in whole for one in before):
-                continue
-        if node.op_type == "MatMul" and all(name not in held for name in node.input):
-            continue
-        whole.add(node.name)
-    return [node.name for node in proto.graph.node if node.name in whole] or ["nothing"]
+            is_chosen &= all(name not in held for name in node.input)
+        if is_chosen:
+            whole.append(node.name)
+            in_8_bits.update(() if node.op_type in FLOAT_OUTPUT else node.output)
+    return whole or ["nothing"]
 
 
 def _overrides(proto: Any, scheme: Scheme) -> dict[str, list[dict[str, Any]]]:
+    """Return which weights have one scale for all channels, as ONNX Runtime's quantizer is told."""
+    from onnx import numpy_helper
     from onnxruntime.quantization import QuantType
 
-    if scheme.granularity != "convolutions":
-        return {}
     kind = QuantType.QUInt8 if scheme.types == "u8u8" else QuantType.QInt8
-    dense = (node.input[1] for node in weighted_nodes(proto) if node.op_type in FLOAT_OUTPUT)
-    return {name: [{"quant_type": kind}] for name in dense}
+    held, nodes = constants(proto), weighted_nodes(proto)
+    if scheme.granularity == "convolutions":
+        whole = [node.input[1] for node in nodes if node.op_type in FLOAT_OUTPUT]
+    elif scheme.granularity == "where-needed":
+        weights = {node.input[1]: (numpy_helper.to_array(held[node.input[1]]), _channel_axis(node)) for node in nodes}
+        whole = [name for name, (weight, axis) in weights.items() if added_noise_db(weight, axis) <= NEEDED_DB]
+    else:
+        whole = []
+    return {name: [{"quant_type": kind}] for name in whole}
+
+
+def _channel_axis(node: Any) -> int:
+    """Return the axis of a weight's output channels."""
+    if node.op_type == "Gemm":
+        return 0 if any(part.name == "transB" and part.i for part in node.attribute) else 1
+    return {"Conv": 0, "ConvTranspose": 1}.get(node.op_type, -1)
+
+
+def added_noise_db(weight: Array, axis: int) -> float:
+    """Return by how many dB one scale for all channels of a weight is noisier than a scale for each.
+
+    Args:
+        weight: (...) float32 of any rank.
+        axis: That of the channels.
+    """
+    others = tuple(one for one in range(weight.ndim) if one != axis % weight.ndim)
+    noise = []
+    for largest in (np.abs(weight).max(), np.abs(weight).max(axis=others, keepdims=True)):
+        step = np.maximum(largest, 1e-30) / 127.5
+        noise.append(float(np.square(np.round(weight / step) * step - weight).sum()))
+    return float(10 * np.log10(max(noise[0], 1e-30) / max(noise[1], 1e-30)))
 
 
 def _share_equals(proto: Any) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from tests.compression.techniques.quantize.nets import graph, outliers, products
 from tests.compression.zoo import spec
 
@@ -13,7 +13,7 @@ from shoal_compression.data import Data, Samples
 from shoal_compression.errors import DataError, SourceError, TechniqueError
 from shoal_compression.model import Model
 from shoal_compression.running import outputs_of
-from shoal_compression.techniques.quantize.qdq import weights_of
+from shoal_compression.techniques.quantize.qdq import chosen_nodes, weights_of
 from shoal_compression.techniques.quantize.static import Int8Static
 
 SCHEMES = [("u8u8", False), ("u8s8", True), ("u8s8", False), ("s8s8", False)]
@@ -44,6 +44,29 @@ def test_weights_have_a_scale_for_each_channel_only_where_asked() -> None:
         made = onnx.load_from_string(technique.apply(model, data, Budget()).content)
         sizes[granularity] = [weight.scale.size for weight in weights_of(made)]
     assert sizes == {"per-channel": [8, 8, 4], "convolutions": [8, 8, 1], "per-tensor": [1, 1, 1]}
+
+
+@pytest.mark.parametrize(("spread", "sizes"), [(0, [1, 1, 1]), (6, [8, 8, 1])])
+def test_one_scale_for_all_channels_serves_where_they_are_alike(spread: float, sizes: list[int]) -> None:
+    model, data = outliers(spread=spread)
+    made = Int8Static(granularity="where-needed").apply(model, data, Budget())
+    assert [one.scale.size for one in weights_of(onnx.load_from_string(made.content))] == sizes
+
+
+def test_a_mean_is_in_8_bits_behind_a_convolution_and_not_within_a_normalisation() -> None:
+    random = np.random.default_rng(0)
+    weights = {"w": random.normal(size=(16, 16)).astype(np.float32), "k": random.normal(size=(3, 1, 3, 3))}
+    weights["k"] = weights["k"].astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["mixed"], "mixing"),
+        helper.make_node("GlobalAveragePool", ["mixed"], ["level"], "level of a normalisation"),
+        helper.make_node("Sub", ["mixed", "level"], ["even"], "evening"),
+        helper.make_node("Conv", ["even", "k"], ["seen"], "seeing"),
+        helper.make_node("Relu", ["seen"], ["lit"], "lighting"),
+        helper.make_node("GlobalAveragePool", ["lit"], ["y"], "mean behind a convolution"),
+    ]
+    proto = onnx.load_from_string(graph(nodes, weights, (["batch", 1, 16, 16], ["batch", 3, 1, 1])))
+    assert chosen_nodes(proto) == ["mixing", "seeing", "lighting", "mean behind a convolution"]
 
 
 def test_reduced_weights_keep_to_seven_bits() -> None:
