@@ -28,5 +28,9 @@ class BenchmarkSettings:
     is_allowed: bool = True
     max_memory_bytes: int = 4 * 1024 * 1024 * 1024
     """Address space; the runtime maps far more than it uses."""
+    max_memory_share: float = 0.75
+    """Of the board's memory, that the process may have of its own: the agent serves beside it."""
+    most_starts: int = 3
+    """Of one candidate's process, which the device or its agent did not outlive, before it counts as failed."""
     max_sample_bytes: int = 64 * 1024 * 1024
     nice: int = 5

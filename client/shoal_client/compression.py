@@ -122,6 +122,8 @@ class CompressionChoice(Value):
     front: list[str]
     left_out: dict[str, str]
     reason: str
+    assumed: dict[str, float] = Field(default_factory=dict)
+    """Points lost at the hub of candidates of which a device could not tell: what the choice holds them to."""
     predicted: dict[str, PredictedLatency] = Field(default_factory=dict)
     """By candidate."""
     errors: dict[str, PredictionError] = Field(default_factory=dict)

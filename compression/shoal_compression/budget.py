@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from shoal_compression.errors import TechniqueError
+
 Accelerator = Literal["cpu", "cuda"]
 
 
@@ -35,6 +37,16 @@ class Budget:
         if left_s <= 0:
             object.__setattr__(self, "was_cut", True)
         return left_s
+
+
+def check_accelerator(accelerator: Accelerator) -> None:
+    """See that a GPU is there where one is asked for.
+
+    Raises:
+        TechniqueError: It is not.
+    """
+    if accelerator == "cuda" and best_accelerator() == "cpu":
+        raise TechniqueError("training with cuda: PyTorch finds no GPU; take --accelerator cpu")
 
 
 def best_accelerator() -> Accelerator:

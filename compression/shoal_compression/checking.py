@@ -1,11 +1,10 @@
 """Sees before a step that its input can be compressed, and after it that its output is a model that devices load."""
 
-import numpy as np
-
-from shoal_compression.errors import SourceError, TechniqueError
+from shoal_compression.errors import TechniqueError
 from shoal_compression.keras_file import check_keras
 from shoal_compression.litert_file import check_litert
 from shoal_compression.model import Model
+from shoal_compression.onnx_file import check_onnx
 from shoal_compression.running import load
 from shoal_compression.torch_file import check_torch
 
@@ -23,30 +22,7 @@ def check_weights(model: Model) -> None:
     if model.form == "torch":
         check_torch(model.content)
     if model.form == "onnx":
-        _check_onnx(model)
-
-
-def _check_onnx(model: Model) -> None:
-    import onnx
-    from onnx import external_data_helper, numpy_helper
-
-    try:
-        proto = onnx.load_from_string(model.content)
-    except Exception as error:  # protobuf's error has no public name
-        raise SourceError(f"reading an ONNX model: {error}; give a file that onnx.checker takes") from error
-    for node in proto.graph.node:
-        for attribute in node.attribute:
-            if attribute.name.endswith("_weights") and not np.isfinite(attribute.floats).all():
-                found = f"{attribute.name} of {node.op_type} has nan or infinity"
-                raise SourceError(f"reading an ONNX model: {found}; train its trees again")
-    for tensor in proto.graph.initializer:
-        if external_data_helper.uses_external_data(tensor):
-            found = f"the weight {tensor.name} is in another file, expected all in one"
-            raise SourceError(f"reading an ONNX model: {found}; save it with save_as_external_data=False")
-        values = numpy_helper.to_array(tensor)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            found = f"the weight {tensor.name} has nan or infinity in {int((~np.isfinite(values)).sum())} places"
-            raise SourceError(f"reading an ONNX model: {found}; train it again, with a lower learning rate")
+        check_onnx(model.content)
 
 
 def check_result(model: Model, doing: str) -> None:
@@ -63,4 +39,8 @@ def check_result(model: Model, doing: str) -> None:
         except Exception as error:  # as above
             msg = f"{doing}: the graph that it made is not valid: {str(error)[:500]}"
             raise TechniqueError(f"{msg}; leave this step out, or report the model's operators") from error
-    load(model)
+    try:
+        load(model)
+    except TechniqueError as error:
+        msg = f"{doing}: what it made does not load: {str(error.__cause__)[:500]}"
+        raise TechniqueError(f"{msg}; leave this step out, or report the model's operators") from error

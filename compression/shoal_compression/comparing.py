@@ -27,6 +27,7 @@ def classes_of(outputs: Array, like: Array | None = None) -> npt.NDArray[np.int6
     """Return the class of each row: (n,) of scores (n, classes), of one score (n, 1) or (n,) whether it is positive.
 
     A single score is a probability where all lie in 0..1, and is cut at 0.5; otherwise it is a logit, and is cut at 0.
+    A single column of integers or booleans is taken as the class itself.
 
     Args:
         outputs: The scores.
@@ -36,7 +37,7 @@ def classes_of(outputs: Array, like: Array | None = None) -> npt.NDArray[np.int6
 
 
 def accuracy(outputs: Array, labels: Array, like: Array | None = None) -> float:
-    """Return the share (0..1) of rows whose class is the label; labels (n,), `like` as of `classes_of`."""
+    """Return the share (0..1) of rows whose class, by `classes_of`, is the label; labels (n,) or (n, 1)."""
     return float((classes_of(outputs, like) == labels.reshape(-1)).mean())
 
 
@@ -49,7 +50,11 @@ def sqnr_db(reference: Array, found: Array) -> float:
     """Return the signal-to-quantization-noise ratio in dB: 10 log10 of Σ reference² / Σ (reference - found)²."""
     signal = np.asarray(reference, np.float64)
     noise = signal - np.asarray(found, np.float64)
-    power, error = float((signal**2).sum()), float((noise**2).sum())
+    return sqnr_of_powers(float((signal**2).sum()), float((noise**2).sum()))
+
+
+def sqnr_of_powers(power: float, error: float) -> float:
+    """Return the same of the two sums of squares."""
     if error == 0 or not np.isfinite(error):
         return MAX_SQNR_DB if error == 0 else -MAX_SQNR_DB
     return float(np.clip(10 * np.log10(max(power, np.finfo(float).tiny) / error), -MAX_SQNR_DB, MAX_SQNR_DB))
@@ -58,7 +63,14 @@ def sqnr_db(reference: Array, found: Array) -> float:
 def slice_accuracies(
     outputs: Array, labels: Array, slices: Mapping[str, Array], like: Array | None = None
 ) -> dict[str, float]:
-    """Return the accuracy by `slice=value`; `like` as of `classes_of`."""
+    """Return the accuracy (0..1) by `slice=value`.
+
+    Args:
+        outputs: Scores as `classes_of` takes, (n, …).
+        labels: Classes, (n,) or (n, 1) integers or booleans.
+        slices: By name, (n,) of what each row belongs to.
+        like: As of `classes_of`.
+    """
     right = classes_of(outputs, like) == labels.reshape(-1)
     return {
         f"{name}={value}": float(right[values == value].mean())

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from shoal_compression.errors import DataError
+from shoal_compression.labels import check_finite, check_labels
 from shoal_compression.model import Model
 from shoal_contract.manifest import TensorSpec
 from shoal_numerics.tensors import NUMPY_TYPES, Array
@@ -20,7 +21,7 @@ class Samples:
 
     inputs: Mapping[str, Array]
     labels: Array | None = None
-    """(n,) classes (integers) or targets (floats)."""
+    """(n,) or (n, 1) classes (integers from 0, or booleans), or targets (floats, also in the shape of the outputs)."""
     slices: Mapping[str, Array] = field(default_factory=dict)
     """(n,) of names each: what a sample belongs to, such as a site or a class of its own."""
 
@@ -28,10 +29,12 @@ class Samples:
         """See that all arrays have as many rows.
 
         Raises:
-            DataError: They have not, or there is none.
+            DataError: They have not, there is none, or an array is a single value without rows.
         """
         arrays = [*self.inputs.values(), *self.slices.values()]
         arrays += [] if self.labels is None else [self.labels]
+        if any(array.ndim == 0 for array in arrays):
+            raise DataError("taking samples: a single value without an axis found; give arrays, a row for each sample")
         rows = sorted({len(array) for array in arrays})
         if not self.inputs or len(rows) != 1 or rows[0] == 0:
             raise DataError(f"taking samples: arrays of {rows or 'no'} rows found; give each as many, at least one")
@@ -41,7 +44,10 @@ class Samples:
         return len(next(iter(self.inputs.values())))
 
     def feeds(self, model: Model, batch: int = 1) -> Iterator[dict[str, Array]]:
-        """Yield requests in order; of a model without a batch axis each is one sample as it stands."""
+        """Yield requests in order, arrays (k, …) by input with k up to `batch`, as the model's inputs are typed.
+
+        Of a model without a batch axis each request is one sample as it stands, (…).
+        """
         step = batch if model.is_batched else 1
         for start in range(0, len(self), step):
             place = slice(start, start + step) if model.is_batched else start
@@ -88,14 +94,14 @@ class Data:
         return digest.hexdigest()
 
     def check(self, model: Model) -> None:
-        """See that the samples fit the model's inputs.
+        """See that the samples fit the model, as `check_samples` does.
 
         Raises:
-            DataError: An input is missing or too many, or has another shape or datatype, or values that are not finite.
+            DataError: They do not; it says which.
         """
         for role, samples in (("calibration", self.calibration), ("test", self.test), ("train", self.train)):
             if samples is not None:
-                _check(role, samples, model)
+                check_samples(samples, model, f"checking the {role} samples")
 
 
 def _content(array: Array) -> bytes | memoryview:
@@ -117,13 +123,25 @@ def _arrays(samples: Samples | None) -> Iterator[tuple[str, Array]]:
         yield f"slices/{name}", samples.slices[name].astype(str)
 
 
-def _check(role: str, samples: Samples, model: Model) -> None:
+def check_samples(samples: Samples, model: Model, doing: str) -> None:
+    """See that samples fit a model's inputs, and their labels its first output.
+
+    Raises:
+        DataError: An input is missing or too many, or has another shape or datatype, or values that are not finite;
+            labels or slices are not one for each sample; labels are no numbers, not finite, or no classes of the model.
+    """
     expected = {spec.name: spec for spec in model.inputs}
     if set(samples.inputs) != set(expected):
         found = f"inputs {sorted(samples.inputs)} found, expected {sorted(expected)}"
-        raise DataError(f"checking the {role} samples: {found}; name the arrays as the model names its inputs")
+        raise DataError(f"{doing}: {found}; name the arrays as the model names its inputs")
     for name, spec in expected.items():
-        _check_input(f"checking the {role} samples of {name}", samples.inputs[name], spec, model)
+        _check_input(f"{doing}: input {name}", samples.inputs[name], spec, model)
+    for name, values in samples.slices.items():
+        if values.ndim != 1:
+            found = f"slice {name}: shape {list(values.shape)} found, expected one name for each sample"
+            raise DataError(f"{doing}: {found}; give an array (n,)")
+    if samples.labels is not None:
+        check_labels(samples.labels, model, doing)
 
 
 def _check_input(doing: str, array: Array, spec: TensorSpec, model: Model) -> None:
@@ -133,6 +151,4 @@ def _check_input(doing: str, array: Array, spec: TensorSpec, model: Model) -> No
         raise DataError(f"{doing}: {found}; prepare the samples as for a request")
     if array.dtype != NUMPY_TYPES[spec.datatype]:
         raise DataError(f"{doing}: {array.dtype} found, expected {NUMPY_TYPES[spec.datatype]}; convert the samples")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        rows = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
-        raise DataError(f"{doing}: NaN or infinity in {len(rows)} samples, first {rows[0]}; leave them out")
+    check_finite(array, doing)

@@ -17,6 +17,14 @@ class TechniqueError(CompressionError):
     """A technique is not known, or what it wrote cannot be run."""
 
 
+class OutputError(CompressionError):
+    """What was made can not be written: the folder is none, may not be written, or the disk is full."""
+
+
+class MissingLibraryError(CompressionError):
+    """A library is not installed; it says which of Shoal's extras brings it."""
+
+
 class RecipeError(CompressionError):
     """A recipe is not one: a field is missing, unknown or of another form, or its steps do not fit each other."""
 

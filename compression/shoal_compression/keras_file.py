@@ -82,7 +82,16 @@ def answers(network: Any, arrays: Sequence[Any]) -> list[Any]:  # noqa: ANN401 -
 
 
 def with_arrays(model: Model, arrays: Mapping[str, Sequence[Array]], precision: str) -> Model:
-    """Return the model with other weights: arrays as `get_weights` lists them, by the name of the layer."""
+    """Return the model with other weights, by the name of the layer.
+
+    Args:
+        model: A `.keras` file.
+        arrays: Of each layer all that `get_weights` lists, in its order, shapes and datatypes.
+        precision: Of what is made.
+
+    Raises:
+        SourceError: Keras does not load the model.
+    """
     network = open_keras(model)
     for name, values in arrays.items():
         network.get_layer(name).set_weights(list(values))

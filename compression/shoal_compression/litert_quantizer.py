@@ -6,7 +6,7 @@ It needs no TensorFlow, so that a model which came as LiteRT can be compressed o
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
@@ -14,6 +14,7 @@ from shoal_compression.litert_file import check_quantizable
 from shoal_compression.model import Model
 from shoal_compression.running import SIGNATURE
 from shoal_compression.tensorflow_runtime import quiet
+from shoal_compression.values import Value
 
 Algorithm = Literal["min-max", "mse", "octav"]
 """How the scale of a weight is chosen: by its largest element, by the least squared error, or by OCTAV's clipping
@@ -25,10 +26,8 @@ NOTHING: Final = "no operator fits the rules; name layers and operators as the f
 _ALGORITHMS: Final = {"min-max": "min_max_uniform_quantize", "mse": "MSE", "octav": "OCTAV"}
 
 
-class Rule(BaseModel):
+class Rule(Value):
     """What becomes of some operators. The last rule that fits an operator counts; what none fits stays float32."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     layers: str = Field(default=".*", max_length=200)
     """A regular expression that is searched for in the name of an operator's output."""

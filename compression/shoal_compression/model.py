@@ -12,6 +12,12 @@ from shoal_contract.reported import Runtime
 Form = Literal["keras", "onnx", "tflite", "torch"]
 RUNTIMES: Final[dict[Form, Runtime]] = {"onnx": "onnxruntime", "tflite": "litert"}
 """What loads a form on a device; a model of Keras or PyTorch has to be converted first."""
+_NAMES: Final[dict[Form, str]] = {
+    "keras": "a Keras model",
+    "onnx": "an ONNX model",
+    "tflite": "a LiteRT model",
+    "torch": "a PyTorch model",
+}
 MAX_MODEL_BYTES: Final = 2_000_000_000
 """Of a file: ONNX and LiteRT keep a model in one message, which their formats hold below 2 GiB."""
 
@@ -37,12 +43,17 @@ class Model:
         """
         if not 0 < len(self.content) <= MAX_MODEL_BYTES:
             found = f"{len(self.content)} bytes found, expected 1 to {MAX_MODEL_BYTES}"
-            raise SourceError(f"taking a {self.form} model: {found}; keep its weights in one file of that size")
+            raise SourceError(f"taking {self.described}: {found}; keep its weights in one file of that size")
 
     @cached_property
     def sha256(self) -> str:
         """Hash of the file, in hex."""
         return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def described(self) -> str:
+        """What it is, for a sentence: `an ONNX model`."""
+        return _NAMES[self.form]
 
     @property
     def size_bytes(self) -> int:

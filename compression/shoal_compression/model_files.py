@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from shoal_compression.errors import SourceError
+from shoal_compression.errors import MissingLibraryError, SourceError
+from shoal_compression.extras import says_extra
 from shoal_compression.model import Form, Model
 from shoal_compression.runners import open_onnx
 from shoal_contract.manifest import Datatype, TensorSpec
@@ -21,6 +22,7 @@ def read_model(path: Path) -> Model:
 
     Raises:
         SourceError: It is missing, of another kind, or does not load.
+        MissingLibraryError: The runtime of its form is not installed.
     """
     form = SUFFIXES.get(path.suffix)
     if form is None:
@@ -28,8 +30,9 @@ def read_model(path: Path) -> Model:
         raise SourceError(f"reading {path}: the suffix {path.suffix!r} found, expected one of {known}; export it so")
     read = {"onnx": _onnx, "tflite": _tflite, "keras": _keras}[form]
     try:
-        inputs, outputs = read(path)
-    except SourceError:
+        with says_extra(f"reading {path}"):
+            inputs, outputs = read(path)
+    except (SourceError, MissingLibraryError):
         raise
     except Exception as error:  # the runtimes' errors share no base class
         raise SourceError(f"reading {path}: {str(error)[:500]}; give a file in the form {form} that loads") from error

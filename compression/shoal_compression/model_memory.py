@@ -57,7 +57,7 @@ def _in_a_process_of_its_own(model: Model, samples: Samples) -> int:
         (folder / _ABOUT).write_text(about.model_dump_json())
         np.savez(folder / _SAMPLE, allow_pickle=False, **next(samples.feeds(model)))
         command = [sys.executable, "-m", "shoal_compression.model_memory", name]
-        doing = f"measuring the memory of a {model.form} model"
+        doing = f"measuring the memory of {model.described}"
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S, env=environ)
         except subprocess.CalledProcessError as error:

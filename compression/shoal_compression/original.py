@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shoal_compression.data import Data, Samples
+from shoal_compression.data import Data, Samples, check_samples
 from shoal_compression.errors import DataError, SourceError
 from shoal_compression.model import Form, Model
 from shoal_compression.model_files import read_model
@@ -122,15 +122,20 @@ def _bundle(folder: Path, calibration: Path | None, test: Path | None, train: Pa
 def _original(
     name: str, models: Mapping[Form, Model], seed: int, calibration: Path, test: Path | None, train: Path | None
 ) -> Original:
-    inputs = next(iter(models.values())).inputs
-    seen = read_samples(calibration, inputs)
-    held_out = read_samples(test, inputs) if test else None
+    model = next(iter(models.values()))
+    seen = _read(calibration, model)
+    held_out = _read(test, model) if test else None
     if held_out is None:
         seen, held_out = halves(seen, max(0, seed))
-    learnt = read_samples(train, inputs) if train else _labelled(seen)
-    data = Data(seen, held_out, learnt)
-    data.check(next(iter(models.values())))
-    return Original(name, models, data, max(0, seed))
+    learnt = _read(train, model) if train else _labelled(seen)
+    return Original(name, models, Data(seen, held_out, learnt), max(0, seed))
+
+
+def _read(path: Path, model: Model) -> Samples:
+    """Read samples and see that they fit, before they are split: rows are counted as in the file."""
+    samples = read_samples(path, model.inputs)
+    check_samples(samples, model, f"checking the samples in {path}")
+    return samples
 
 
 def _labelled(samples: Samples) -> Samples | None:

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, mo
 
 from shoal_compression.errors import RecipeError
 from shoal_compression.model import Form
+from shoal_compression.recipe_errors import first_of, nearest
 from shoal_compression.technique import Technique
 from shoal_compression.techniques import BY_NAME
 from shoal_compression.values import Value, content_hash
@@ -28,10 +29,12 @@ def _technique(value: object) -> object:
     fields = {"technique": value} if isinstance(value, str) else value
     if not isinstance(fields, dict) or "technique" not in fields:
         found = f"{str(value)[:80]!r} found, expected a technique's name, or a mapping with `technique`"
-        raise ValueError(f"{found}; known are {', '.join(sorted(BY_NAME))}")
+        raise ValueError(f"{found}; {nearest('', BY_NAME)}")
     kind = BY_NAME.get(str(fields["technique"]))
     if kind is None:
-        raise ValueError(f"no technique is called {fields['technique']!r}; known are {', '.join(sorted(BY_NAME))}")
+        raise ValueError(
+            f"no technique is called {fields['technique']!r}; {nearest(str(fields['technique']), BY_NAME)}"
+        )
     return kind.model_validate(fields)
 
 
@@ -59,8 +62,8 @@ class Tolerance(Value):
     """The same of the worst slice with at least `verify.MIN_SLICE_ROWS` samples."""
     min_agreement: float | None = Field(default=0.98, ge=0, le=1)
     """Share of samples with the source's class; counts without labels, where answers are classes."""
-    min_sqnr_db: float | None = None
-    """Of the outputs. Left out, it is 20 where labels, or answers without labels, are numbers and not classes."""
+    min_sqnr_db: float | None = Field(default=None, ge=-200, le=200)
+    """Of the outputs, -200 to 200. Left out, it is 20 where labels, or answers without labels, are no classes."""
 
 
 class Recipe(Value):
@@ -117,26 +120,9 @@ def make_recipe(fields: Mapping[str, object], *, doing: str = "reading a recipe"
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
-        place, reason = _first_of(error)
+        place, reason = first_of(error)
         named = ".".join(str(one + 1) if isinstance(one, int) else one for one in place) or "recipe"
         raise RecipeError(f"{doing}: {named}: {reason}", place) from error
-
-
-def _first_of(error: ValidationError) -> tuple[tuple[int | str, ...], str]:
-    """Return where the first error is, and what it is; those of a technique's own fields lie inside of another."""
-    first = error.errors(include_url=False)[0]
-    inner = first.get("ctx", {}).get("error")
-    if isinstance(inner, ValidationError):
-        place, reason = _first_of(inner)
-        return (*first["loc"], *place), reason
-    reason = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        reason = "there is no such field; see the name, or leave it out"
-    elif first["type"] == "missing":
-        reason = "it is missing; add it"
-    elif first["type"] != "value_error":
-        reason = f"{str(first['input'])[:80]!r} found: {reason}"
-    return first["loc"], reason
 
 
 def _form_after(steps: tuple[Technique, ...], form: Form) -> Form | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shoal_compression.errors import RecipeError
+from shoal_compression.extras import says_extra
 from shoal_compression.recipe import Recipe, make_recipe
 
 FOLDER: Final = Path(__file__).parent / "recipes"
@@ -67,14 +68,19 @@ def builtin_recipes() -> dict[str, Recipe]:
 
 def write_recipe(recipe: Recipe) -> str:
     """Return the YAML text that `read_recipe` reads as the same recipe."""
-    import yaml
+    with says_extra("writing a recipe"):
+        import yaml
 
-    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    is_plain = (
+        recipe.description.isprintable()
+    )  # PyYAML would write some breaks of lines as such, and read them as spaces
+    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=is_plain)
     return text
 
 
 def _parsed(text: str, source: str) -> tuple[dict[str, Any], dict[Place, int]]:
-    import yaml
+    with says_extra(f"reading {source}"):
+        import yaml
 
     from_json = _from_json(text)
     if from_json is not None:  # YAML is asked for the lines alone: it takes neither tabs nor all characters

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from shoal_compression.data import Samples
-from shoal_compression.errors import TechniqueError
+from shoal_compression.errors import MissingLibraryError, TechniqueError
+from shoal_compression.extras import says_extra
 from shoal_compression.keras_file import answers, open_keras
 from shoal_compression.model import Model
 from shoal_numerics.tensors import Array
@@ -23,14 +24,17 @@ def load(model: Model, threads: int = 1) -> Run:
 
     Raises:
         TechniqueError: Its runtime does not load it, or it has other inputs or outputs than it says.
+        MissingLibraryError: Its runtime is not installed.
     """
+    doing = f"loading {model.described} of {model.size_bytes} bytes"
     open_form = {"onnx": _open_onnx, "tflite": _open_tflite, "keras": _open_keras, "torch": _open_torch}[model.form]
     try:
-        return open_form(model, threads)
+        with says_extra(doing):
+            return open_form(model, threads)
+    except MissingLibraryError:
+        raise
     except Exception as error:  # the runtimes' errors share no base class
-        text = str(error)[:500]
-        msg = f"loading a {model.form} model of {model.size_bytes} bytes: {text}; the step that made it wrote no file"
-        raise TechniqueError(f"{msg} that a device could load") from error
+        raise TechniqueError(f"{doing}: {str(error)[:500]}; give a file that its runtime loads") from error
 
 
 def outputs_of(model: Model, samples: Samples, threads: int = 1) -> dict[str, Array]:
@@ -44,7 +48,7 @@ def outputs_of(model: Model, samples: Samples, threads: int = 1) -> dict[str, Ar
         parts = [run(feed) for feed in samples.feeds(model, BATCH)]
     except Exception as error:  # as above
         shapes = {name: list(array.shape[1:]) for name, array in samples.inputs.items()}
-        msg = f"running a {model.form} model on samples of {shapes}: {str(error)[:500]}"
+        msg = f"running {model.described} on samples of {shapes}: {str(error)[:500]}"
         raise TechniqueError(f"{msg}; see that the samples are what the model takes") from error
     join = np.concatenate if model.is_batched else np.stack
     return {spec.name: join([part[spec.name] for part in parts]) for spec in model.outputs}

@@ -16,15 +16,17 @@ from typing import Final
 import numpy as np
 from pydantic import ValidationError
 
-from shoal_compression.budget import Accelerator
+from shoal_compression.budget import Accelerator, check_accelerator
 from shoal_compression.comparing import classes_of
 from shoal_compression.data import Data, Samples
 from shoal_compression.errors import DataError
+from shoal_compression.extras import need
 from shoal_compression.failing import told
 from shoal_compression.lineage import Lineage, StepRecord
 from shoal_compression.machine import machine_kind
 from shoal_compression.measuring import measure_both
 from shoal_compression.model import Form, Model
+from shoal_compression.output_folder import make_folder, says_unwritable
 from shoal_compression.recipe import Recipe, RecipeData
 from shoal_compression.recipe_result import RecipeReport, RecipeResult
 from shoal_compression.report_page import PAGE, write_pages
@@ -75,7 +77,11 @@ def run_recipe(
 
     Raises:
         CompressionError: A step can not be done; steps before it are kept.
+        OutputError: The folder can not be written.
+        MissingLibraryError: A library is not installed.
     """
+    if is_drawn:
+        need("drawing what layers lose", "matplotlib")
     work = Work(recipe, model, used_data(data, recipe.data, recipe.seed), threads, accelerator)
     source = reference or model
     results = Store(folder / RESULTS)
@@ -83,8 +89,11 @@ def run_recipe(
     found = _read(results, key, work)
     if found is not None:
         if is_drawn and not (found.folder / PAGE).is_file():
-            write_pages(found.report, found.folder)
+            with says_unwritable(found.folder):
+                write_pages(found.report, found.folder)
         return found
+    make_folder(folder)
+    check_accelerator(accelerator)
     work.data.check(model)
     _check_classes(source, work.data)
     steps = Store(folder / STEPS)

@@ -88,7 +88,7 @@ def tool_version(tool: str) -> str:
     try:
         return installed_version(tool)
     except PackageNotFoundError:
-        return "none"  # the step says so itself when it is done, with what to install
+        return "none"  # `Technique.apply` says so when the step is done, with what to install
 
 
 @cache

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shoal_compression.output_folder import says_unwritable
+
 _NEW: Final = ".new-"
 
 
@@ -23,7 +25,15 @@ class Store:
         return folder if folder.is_dir() else None
 
     def put(self, key: str, write: Callable[[Path], None]) -> Path:
-        """Let `write` fill a new folder, and give it the key's name once everything is on the disk."""
+        """Let `write` fill a new folder, and give it the key's name once everything is on the disk.
+
+        Raises:
+            OutputError: The root can not be written, or the disk is full; nothing is left of the new folder.
+        """
+        with says_unwritable(self.root):
+            return self._put(key, write)
+
+    def _put(self, key: str, write: Callable[[Path], None]) -> Path:
         self.root.mkdir(parents=True, exist_ok=True)
         new = self.root / f"{_NEW}{os.getpid()}-{uuid.uuid4().hex}"
         new.mkdir()

@@ -14,6 +14,7 @@ from shoal_compression.budget import Budget
 from shoal_compression.checking import check_result, check_weights
 from shoal_compression.data import Data
 from shoal_compression.errors import DataError, SourceError
+from shoal_compression.extras import says_extra
 from shoal_compression.failing import told
 from shoal_compression.memory_needed import (
     COPIES_OF_COMPUTING,
@@ -39,7 +40,7 @@ class Technique(BaseModel, ABC):
     A subclass has a field `technique: Literal["its-name"]` with that name as default, by which a recipe chooses it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     takes: ClassVar[frozenset[Form]]
     """The forms of model that it works on."""
@@ -64,14 +65,15 @@ class Technique(BaseModel, ABC):
             DataError: The samples do not fit the model, or there are none to train on.
             TechniqueError: The model can not be compressed this way, or the memory is too small for it; it says what
                 stands in the way. Whatever else fails is its cause.
+            MissingLibraryError: A library that it works with is not installed.
         """
         doing = f"applying {self.name}"
         if model.form not in self.takes:
             known = " or ".join(sorted(self.takes))
-            raise SourceError(f"{doing}: a {model.form} model found, expected {known}; convert it in a step before")
+            raise SourceError(f"{doing}: a model as {model.form} found, expected {known}; convert it in a step before")
         if self.needs_train and data.train is None:
             raise DataError(f"{doing}: no samples to train on; give `train` with the data")
-        with told(doing, "leave this step out, or report this with the model's operators"):
+        with told(doing, "leave this step out, or report this with the model's operators"), says_extra(doing):
             data.check(model)
             check_memory(model.size_bytes, self._copies, doing)
             check_weights(model)

@@ -11,25 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
-from shoal_compression.errors import TechniqueError
-
-EXTRA = "install shoal with the extras compress and tensorflow"
+from shoal_compression.extras import says_extra
 
 
 def load_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow has no types
     """Import TensorFlow; takes 3 to 10 s in a process that has not done so.
 
     Raises:
-        TechniqueError: It is not installed.
+        MissingLibraryError: It is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by the C++ part once, on import
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its order of summing differs between processors
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with quiet():
-        try:
-            import tensorflow as tf
-        except ImportError as error:
-            raise TechniqueError(f"loading TensorFlow: {error}; {EXTRA}") from error
+    with says_extra("loading TensorFlow"), quiet():
+        import tensorflow as tf
     return tf
 
 
@@ -37,10 +32,10 @@ def load_keras() -> Any:  # noqa: ANN401 - as above
     """Import Keras 3 on the TensorFlow backend.
 
     Raises:
-        TechniqueError: It is not installed.
+        MissingLibraryError: It is not installed.
     """
     load_tensorflow()
-    with quiet():
+    with says_extra("loading Keras"), quiet():
         import keras
     return keras
 
@@ -49,14 +44,11 @@ def load_tf_keras() -> Any:  # noqa: ANN401 - as above
     """Import tf_keras, the Keras 2 that tensorflow-model-optimization works on.
 
     Raises:
-        TechniqueError: It is not installed.
+        MissingLibraryError: It is not installed.
     """
     load_tensorflow()
-    with quiet():
-        try:
-            import tf_keras
-        except ImportError as error:
-            raise TechniqueError(f"loading tf_keras: {error}; {EXTRA}") from error
+    with says_extra("loading tf_keras"), quiet():
+        import tf_keras
     return tf_keras
 
 
@@ -64,15 +56,12 @@ def load_tfmot() -> Any:  # noqa: ANN401 - as above
     """Import tensorflow-model-optimization, after Keras 3: what is imported first keeps its own Keras.
 
     Raises:
-        TechniqueError: It is not installed.
+        MissingLibraryError: It is not installed.
     """
     load_keras()
     load_tf_keras()
-    with quiet():
-        try:
-            import tensorflow_model_optimization as tfmot
-        except ImportError as error:
-            raise TechniqueError(f"loading tensorflow-model-optimization: {error}; {EXTRA}") from error
+    with says_extra("loading tensorflow-model-optimization"), quiet():
+        import tensorflow_model_optimization as tfmot
     return tfmot
 
 

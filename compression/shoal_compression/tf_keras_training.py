@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from shoal_compression.budget import Budget
 from shoal_compression.data import Data, Samples
@@ -12,16 +12,15 @@ from shoal_compression.model import Model
 from shoal_compression.running import outputs_of
 from shoal_compression.technique import Progress
 from shoal_compression.tensorflow_runtime import load_tf_keras, quiet
+from shoal_compression.values import Value
 from shoal_numerics.tensors import Array
 
 SUM_TOLERANCE: Final = 1e-3
 """By how much the sum of a row of probabilities may differ from 1."""
 
 
-class FineTuning(BaseModel):
+class FineTuning(Value):
     """How a network is trained while or after it is compressed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=3, ge=1, le=1_000)
     batch: int = Field(default=32, ge=1, le=65_536)

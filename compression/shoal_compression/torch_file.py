@@ -2,7 +2,8 @@
 
 import io
 
-from shoal_compression.errors import SourceError, TechniqueError
+from shoal_compression.errors import SourceError
+from shoal_compression.extras import says_extra
 
 
 def check_torch(content: bytes) -> None:
@@ -10,12 +11,10 @@ def check_torch(content: bytes) -> None:
 
     Raises:
         SourceError: It is none, or a weight is NaN or infinite.
-        TechniqueError: PyTorch is not installed.
+        MissingLibraryError: PyTorch is not installed.
     """
-    try:
+    with says_extra("reading a PyTorch model"):
         import torch
-    except ImportError as error:
-        raise TechniqueError(f"loading PyTorch: {error}; install shoal with the extra compress") from error
     try:
         program = torch.export.load(io.BytesIO(content))
     except Exception as error:  # the reader's errors share no base class

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shoal_compression.errors import SourceError
 from shoal_compression.evaluate import Latency
+from shoal_compression.output_folder import make_folder
 from shoal_compression.report import CompressionReport, FileReport, VariantReport
 from shoal_compression.runners import open_onnx
 from shoal_compression.source import BUNDLE_FILE, CALIBRATION_FILE, ONNX_FILE, TEST_FILE, FileHash, check_file
@@ -86,6 +87,7 @@ def keep_unmodified(bundle_dir: Path, out_dir: Path, progress: Progress = silent
 
     Raises:
         SourceError: The bundle is incomplete, altered, or its model does not run on its own data.
+        OutputError: `out_dir` can not be written.
     """
     progress("measure", 0, 1)
     source = _read(bundle_dir)
@@ -99,7 +101,7 @@ def keep_unmodified(bundle_dir: Path, out_dir: Path, progress: Progress = silent
 
 
 def _measured(source: _Source, out_dir: Path) -> CompressionReport:
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir)
     file = out_dir / f"{source.about.name}-{TARGET}.onnx"
     shutil.copyfile(source.path, file)
     golden_inputs, feeds = _golden(source)

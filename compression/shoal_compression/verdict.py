@@ -62,9 +62,14 @@ class Verdict(Record):
         """What is lost, in points: of accuracy, of the outputs' size if they are numbers, of agreement otherwise."""
         if self.drop_points is not None:
             return self.drop_points
-        return float(100 * 10 ** (-self.sqnr_db / 20)) if self.is_numbers else 100 * (1 - self.agreement)
+        return points_of_sqnr(self.sqnr_db) if self.is_numbers else 100 * (1 - self.agreement)
 
     @property
     def is_within(self) -> bool:
         """Whether the variant keeps what its recipe demands."""
         return self.outcome == "within"
+
+
+def points_of_sqnr(sqnr_db: float) -> float:
+    """Return the root of the mean square error in percent of that of the outputs."""
+    return float(100 * 10 ** (-sqnr_db / 20))

@@ -14,6 +14,7 @@ from shoal_compression.comparing import (
     sqnr_db,
 )
 from shoal_compression.data import Samples
+from shoal_compression.errors import SourceError
 from shoal_compression.model import Model
 from shoal_compression.recipe import Tolerance
 from shoal_compression.running import outputs_of
@@ -50,9 +51,11 @@ def verify(
         threads: Of the runtimes.
 
     Raises:
+        SourceError: What the source says itself has NaN or infinity.
         TechniqueError: One of them does not run.
     """
-    before, after = (outputs_of(model, samples, threads) for model in (source, variant))
+    before = finite_outputs(source, samples, threads)
+    after = outputs_of(variant, samples, threads)
     first = source.outputs[0].name
     reference, found = before[first], after[first]
     compared = Verdict(
@@ -65,7 +68,7 @@ def verify(
     )
     inside = _inside(layers_of or source, variant, samples)
     reasons = tuple(_reasons(compared, tolerance or Tolerance(), has_labels=samples.labels is not None))
-    if not np.isfinite(_flat(after)).all() and np.isfinite(_flat(before)).all():
+    if not np.isfinite(_flat(after)).all():
         reasons = ("its outputs have NaN or infinity, those of the source have not", *reasons)
     return compared.model_copy(
         update={
@@ -76,6 +79,24 @@ def verify(
             "blamed": inside.blamed if reasons else (),
         }
     )
+
+
+def finite_outputs(source: Model, samples: Samples, threads: int = 1) -> dict[str, Array]:
+    """Return what a source says to samples, arrays (n, …) by output.
+
+    Raises:
+        SourceError: There is NaN or infinity in it, with which nothing can be compared.
+        TechniqueError: It does not run.
+    """
+    outputs = outputs_of(source, samples, threads)
+    for name, array in outputs.items():
+        if array.dtype.kind != "f":
+            continue
+        rows = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+        if len(rows):
+            found = f"its output {name} has NaN or infinity for {len(rows)} of {len(array)} samples, first {rows[0]}"
+            raise SourceError(f"running the source on held-out samples: {found}; mend the model, or leave them out")
+    return outputs
 
 
 def _inside(source: Model, variant: Model, samples: Samples) -> Sensitivity:

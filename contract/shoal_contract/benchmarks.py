@@ -16,7 +16,7 @@ from shoal_contract.limits import MAX_HTTPS_ARTIFACT_BYTES
 from shoal_contract.manifest import TensorSpec
 from shoal_contract.operator_profile import OperatorProfile
 from shoal_contract.reported import Problem, Runtime
-from shoal_contract.wire import Count, UtcTime, WireValue
+from shoal_contract.wire import Count, Ordinal, UtcTime, WireValue
 
 MAX_BENCHMARKS: Final = 4
 """That a device is asked for at a time."""
@@ -24,11 +24,15 @@ MAX_CANDIDATES: Final = 16
 """Of one benchmark."""
 MAX_RUNS: Final = 10_000
 MAX_MILLISECONDS: Final = 1e7
+MAX_POWER: Final = 1e300
+"""Of a sum of squares; what is more, or not finite, is told as this."""
 LABELS: Final = "labels"
 """Name of the samples' classes in the file of samples, (n,) int64; the inputs are `inputs/<name>`, (n, …)."""
 INPUT_PREFIX: Final = "inputs/"
 BenchmarkOutcome = Literal["done", "failed", "expired"]
 _Milliseconds = Annotated[float, Field(ge=0, le=MAX_MILLISECONDS)]
+_Power = Annotated[float, Field(ge=0, le=MAX_POWER)]
+_Load = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class BenchmarkCandidate(WireValue):
@@ -86,6 +90,30 @@ class LatencySpread(WireValue):
         return self
 
 
+class Paired(WireValue):
+    """A candidate beside the first one, on the samples that both have answered on this device: the first of all."""
+
+    samples: Ordinal
+    right: Count | None = None
+    """Of those, how many have their label's class; None: the samples have none."""
+    first_right: Count | None = None
+    """The same of the first candidate."""
+    signal: _Power | None = None
+    """Sum of the squares of the first candidate's outputs, of as many of these samples as have room."""
+    noise: _Power | None = None
+    """Sum of the squares of the differences from them."""
+
+    @model_validator(mode="after")
+    def _check_sums(self) -> Self:
+        if (self.right is None) != (self.first_right is None) or (self.signal is None) != (self.noise is None):
+            msg = "one of two figures found that belong together"
+            raise ValueError(msg)
+        if max(self.right or 0, self.first_right or 0) > self.samples:
+            msg = f"{self.right} and {self.first_right} right found of {self.samples} samples"
+            raise ValueError(msg)
+        return self
+
+
 class CandidateMeasured(WireValue):
     """What a device has measured of one candidate."""
 
@@ -99,16 +127,25 @@ class CandidateMeasured(WireValue):
     """What the process had grown by when the file had been loaded and run."""
     samples: Count = 0
     """That it answered."""
-    agreed: Count = 0
-    """Of those, how many had the class that the first candidate gives."""
+    agreed: Count | None = None
+    """Of those that the first candidate has answered too, how many have its class.
+
+    None: it could not be run here; older agents tell 0 then.
+    """
     right: Count | None = None
-    """And how many had their label's; None: the samples have none."""
+    """Of all that it answered, how many have their label's; None: the samples have none."""
+    paired: Paired | None = None
+    """Beside the first candidate; None: it could not be run here, or an older agent."""
     disturbed: Count = 0
     """Runs that were thrown away, as the agent had requests to answer meanwhile."""
     hottest_c: float | None = Field(default=None, ge=-100, le=300)
     """Of the processor's hottest part, after the runs."""
     is_throttled: bool = False
     """Whether the board slowed itself down, before or after."""
+    load_before: _Load | None = None
+    """Processes of the whole machine that ran or waited to, over the minute before; others than the agent count too."""
+    load_after: _Load | None = None
+    """The same after the runs, which count themselves."""
     problem: Problem | None = None
     operators: OperatorProfile | None = None
     """What each operator took, by runs after the timed ones; None: see `operators_problem`, or an older agent."""
@@ -117,8 +154,12 @@ class CandidateMeasured(WireValue):
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:
-        if max(self.agreed, self.right or 0) > self.samples:
+        if max(self.agreed or 0, self.right or 0) > self.samples:
             msg = f"{self.agreed} agreed and {self.right} right found of {self.samples} samples"
+            raise ValueError(msg)
+        if self.paired is not None and not (self.agreed or 0) <= self.paired.samples <= self.samples:
+            compared = self.paired.samples
+            msg = f"{self.agreed} agreed of {compared} samples beside the first found, of {self.samples} in all"
             raise ValueError(msg)
         if (self.latency_ms is None) == (self.problem is None):
             msg = "a candidate is either measured or has a problem"

@@ -27,6 +27,8 @@ def score_cut(outputs: Array) -> float:
 def chosen_classes(outputs: Array, cut: float | None = None) -> NDArray[np.int64]:
     """Return the class of each row: (n,) of scores (n, classes), of one score (n, 1) or (n,) whether it is positive.
 
+    A single column of integers or booleans is taken as the class itself.
+
     Args:
         outputs: The scores.
         cut: Above which a single score is positive; None: `score_cut` says it.

@@ -4,7 +4,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shoal_compression.errors import RecipeError
@@ -30,6 +30,7 @@ RECIPES = st.builds(
 
 @settings(max_examples=25)
 @given(RECIPES)
+@example(make_recipe({"name": "a", "steps": ["float16"], "description": "a\x85b\u2028c é"}))
 def test_a_recipe_comes_back_from_yaml_and_from_json_with_its_hash(recipe: Recipe) -> None:
     for text in (write_recipe(recipe), recipe.model_dump_json(indent=1), recipe.model_dump_json()):
         again = read_recipe(text)
@@ -73,14 +74,26 @@ def test_json_may_be_indented_by_tabs() -> None:
             r"r\.yaml, line 4: steps\.1\.bits: there is no such",
         ),
         ("name: a\nseed: 1\n", r"line 1: steps: it is missing; add it"),
-        ("name: a\nsteps: []\n", r"line 2: steps: .*at least 1 item"),
+        ("name: a\nsteps: []\n", r"line 2: steps: 0 found, expected at least 1; add"),
         (
             "name: a\nsteps:\n\n  - flaot16\n",
-            r"line 4: steps\.1: no technique is called 'flaot16'; known are .*float16",
+            r"line 4: steps\.1: no technique is called 'flaot16'; did you mean float16[^,]*\? .* techniques` lists all",
         ),
-        ("name: a\nsteps: [float16]\nseed: -1\n", r"line 3: seed: '-1' found: Input should be greater"),
-        ("name: A B\nsteps: [float16]\n", r"line 1: name: 'A B' found"),
+        ("name: a\nsteps: [float16]\nseed: -1\n", r"line 3: seed: '-1' found, expected at least 0; give such"),
+        ("name: A B\nsteps: [float16]\n", r"line 1: name: 'A B' found, expected small letters.*; rename it"),
         ("name: a\nsteps: [float16]\nspeed: warp\n", r"line 3: speed: there is no such field"),
+        (
+            "name: a\nsteps: [float16]\ntolerance: {min_sqnr_db: .nan}\n",
+            r"tolerance\.min_sqnr_db: 'nan' found, .*; give one",
+        ),
+        ("name: a\nsteps: [{technique: distil, training: {hard: .inf}}]\n", r"hard: 'inf' found, expected"),
+        ("name: a\nsteps: [{technique: int8-static, calibration: max}]\n", r"'mse' or 'entropy'; take one of them"),
+        (
+            "name: a\nsteps: [{technique: litert-mixed, rules: [{operators: " + "A" * 65 + "}]}]\n",
+            r"operators: 'A+' found, expected at most 64 characters; shorten it",
+        ),
+        ("name: a\nsteps: [float16]\nseed: x\n", r"seed: 'x' found, expected a whole number; give one"),
+        ("name: a\nsteps: float16\n", r"steps: 'float16' found, expected a list; write it as \[one, another\]"),
         ("name: a\nname: b\nsteps: [float16]\n", r"line 2: name stands there twice; keep one"),
         ("name: a\nsteps: [float16]\ndata:\n  test_samples: 0\n", r"line 4: data\.test_samples: '0' found"),
         (

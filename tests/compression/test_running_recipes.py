@@ -259,3 +259,12 @@ def test_a_recipe_of_another_form_is_refused(bundle_dir: Path) -> None:
     recipe = make_recipe({"name": "keras", "steps": ["to-litert"]})
     with pytest.raises(SourceError, match="onnx found, expected keras; choose another recipe"):
         original.start(recipe)
+
+
+def test_a_gpu_that_is_not_there_is_told_before_the_first_step(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(TechniqueError, match="PyTorch finds no GPU; take --accelerator cpu"):
+        run_recipe(ONE, case.model, case.data, tmp_path, accelerator="cuda")
+    assert not (tmp_path / STEPS).exists()

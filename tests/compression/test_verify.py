@@ -12,6 +12,7 @@ from tests.compression.techniques.quantize.nets import graph
 from tests.compression.zoo import Case, digits, spec
 
 from shoal_compression.data import Samples
+from shoal_compression.errors import SourceError
 from shoal_compression.int8_qdq_onnx import Int8QdqOnnx
 from shoal_compression.model import Model
 from shoal_compression.recipe import Tolerance
@@ -103,6 +104,16 @@ def test_outputs_that_are_no_numbers_are_refused(case: Case) -> None:
     bias.CopyFrom(numpy_helper.from_array(np.full(10, np.nan, np.float32), bias.name))
     found = verify(case.model, case.model.with_content(proto.SerializeToString()), case.data.test)
     assert found.reasons[0] == "its outputs have NaN or infinity, those of the source have not"
+
+
+def test_with_a_source_that_answers_no_numbers_nothing_is_compared(case: Case) -> None:
+    proto = onnx.load_from_string(case.model.content)
+    bias: Any = next(one for one in proto.graph.initializer if list(one.dims) == [10])
+    bias.CopyFrom(numpy_helper.from_array(np.full(10, np.nan, np.float32), bias.name))
+    broken = case.model.with_content(proto.SerializeToString())
+    rows = len(case.data.test)
+    with pytest.raises(SourceError, match=rf"has NaN or infinity for {rows} of {rows} samples, first 0; mend"):
+        verify(broken, case.model, case.data.test)
 
 
 def _regressor(factor: float) -> Model:

@@ -10,6 +10,7 @@ from shoal_contract.benchmarks import (
     CandidateMeasured,
     DesiredBenchmark,
     LatencySpread,
+    Paired,
 )
 from shoal_contract.desired import DesiredState
 from shoal_contract.manifest import TensorSpec
@@ -54,9 +55,12 @@ def benchmark_result(problem: Problem) -> BenchmarkResult:
         samples=256,
         agreed=256,
         right=250,
+        paired=Paired(samples=256, right=250, first_right=250, signal=640.5, noise=0.25),
         disturbed=10,
         hottest_c=61.5,
         is_throttled=True,
+        load_before=0.25,
+        load_after=1.5,
     )
     failed = CandidateMeasured(name="int8", sha256="8" * 64, problem=problem)
     return BenchmarkResult(

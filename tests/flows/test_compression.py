@@ -60,7 +60,7 @@ def test_one_command_yields_for_each_target_the_variant_that_devices_measured(
 def test_a_device_that_dies_amid_a_benchmark_gives_way_to_another_of_its_class(fleet: Fleet, tmp_path: Path) -> None:
     """What the first has measured by then is lost, and nothing of the run is registered before the second is done."""
     fleet.client.models.register_bundle(write_bundle(tmp_path / "one", model_onnx=wide_onnx(0)))
-    run_id = fleet.client.compression.start(MODEL, recipes=["float16"], patience_s=90.0, max_load=None).id
+    run_id = fleet.client.compression.start(MODEL, recipes=["float16"], patience_s=300.0, max_load=None).id
     [first] = wait_for(lambda: fleet.client.compression.show(run_id).devices, lambda seen: len(seen) == 1)
     agent = next(one for one in fleet.agents if one.device_id == first.device_id)
     agent.kill()

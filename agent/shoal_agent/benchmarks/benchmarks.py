@@ -1,6 +1,7 @@
 """The benchmarks that the hub wants of this device: one at a time, when it is idle, each told once.
 
-`<data>/benchmarks/<name>/`: how it ended, and what its processes say. It goes when the hub wants it no more.
+`<data>/benchmarks/<name>/`: what has been measured, how it ended, and what its processes say. It goes when the hub
+wants it no more.
 """
 
 import os
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shoal_agent.benchmarks.errors import BenchmarkError
 from shoal_agent.benchmarks.job import Measured, MeasuringJob
+from shoal_agent.benchmarks.kept import KeptCandidate, KeptResults
 from shoal_agent.benchmarks.room import with_room
 from shoal_agent.board import Board
 from shoal_agent.board.readings import Readings
@@ -28,6 +30,7 @@ from shoal_agent.board.temperatures import hottest_c
 from shoal_agent.durable import make_folder, replace_file
 from shoal_agent.errors import DiskError
 from shoal_agent.fetch import Fetcher
+from shoal_agent.hardware import memory_bytes
 from shoal_agent.idle_settings import BenchmarkSettings
 from shoal_agent.sections import Sections
 from shoal_contract.artifact_ref import ArtifactRef
@@ -38,6 +41,7 @@ from shoal_contract.telemetry import EventBody
 _log = getLogger(__name__)
 PREFIX: Final = "benchmarks/"
 _DONE: Final = "done.json"
+_REFERENCE: Final = "reference.npz"
 
 
 class _Done(BaseModel):
@@ -57,6 +61,12 @@ class _Account:
     measured: list[CandidateMeasured] = field(default_factory=list)
     runtimes: dict[Runtime, str] = field(default_factory=dict)
     cores: tuple[int, ...] = ()
+
+    def take(self, candidate: BenchmarkCandidate, kept: KeptCandidate) -> None:
+        self.measured.append(kept.measured)
+        self.cores = kept.cores or self.cores
+        if kept.runtime_version:
+            self.runtimes[candidate.runtime] = kept.runtime_version
 
 
 class Benchmarks:
@@ -97,10 +107,9 @@ class Benchmarks:
         """Set every benchmark on its way, and end those that are not wanted any more."""
         for name, body in wanted.items():
             sections.want(PREFIX + name, body, "", partial(self.converge, name, body))
-        for key in sections.keys(PREFIX):
-            name = key.removeprefix(PREFIX)
-            if name not in wanted:
-                sections.want(key, None, "", partial(self._forget, name))
+        known = {key.removeprefix(PREFIX) for key in sections.keys(PREFIX)}
+        for name in sorted((known | self._on_disk()) - wanted.keys()):
+            sections.want(PREFIX + name, None, "", partial(self._forget, name))
 
     def artifacts(self, name: str, wanted: DesiredBenchmark) -> set[str]:
         """Return the hashes of the files that a benchmark still needs."""
@@ -151,18 +160,38 @@ class Benchmarks:
 
     async def _measure_all(self, name: str, wanted: DesiredBenchmark, account: _Account) -> None:
         samples = await self._fetcher.fetch(ArtifactRef(sha256=wanted.samples_sha256, size_bytes=wanted.samples_bytes))
+        results = KeptResults(self._folder(name), wanted)
         for number, candidate in enumerate(wanted.candidates):
             step = f"{candidate.name[:40]}, {number + 1} of {len(wanted.candidates)}"
             self._report(PREFIX + name, SectionReport(state="working", step=step))
-            file = await self._fetcher.fetch(ArtifactRef(sha256=candidate.sha256, size_bytes=candidate.size_bytes))
-            job = self._job(name, wanted, candidate, file, samples)
-            before = await to_thread.run_sync(self._board.read)
-            found = await self._run(job)
-            after = await to_thread.run_sync(self._board.read)
-            account.measured.append(_measured(candidate, found, before, after))
-            account.cores = found.cores or account.cores
-            if found.runtime_version:
-                account.runtimes[candidate.runtime] = found.runtime_version
+            kept = await to_thread.run_sync(results.read, candidate)
+            if kept is None or self._lacks_reference(name, wanted, candidate, kept):
+                file = await self._fetcher.fetch(ArtifactRef(sha256=candidate.sha256, size_bytes=candidate.size_bytes))
+                kept = await self._measure(self._job(name, wanted, candidate, file, samples), results)
+            account.take(candidate, kept)
+
+    def _lacks_reference(
+        self, name: str, wanted: DesiredBenchmark, candidate: BenchmarkCandidate, kept: KeptCandidate
+    ) -> bool:
+        """Whether the first candidate was measured, and what it leaves for the others is not there."""
+        is_first = candidate == wanted.candidates[0]
+        return is_first and kept.measured.problem is None and not (self._folder(name) / _REFERENCE).exists()
+
+    async def _measure(self, job: MeasuringJob, results: KeptResults) -> KeptCandidate:
+        """Measure one candidate, and keep what came of it."""
+        candidate = job.candidate
+        starts = await to_thread.run_sync(results.start, candidate)
+        if starts >= self._settings.most_starts:
+            late = BenchmarkError(
+                f"measuring {candidate.name}: the device or its agent ended {starts} times while it was measured"
+            )
+            gave_up = CandidateMeasured(name=candidate.name, sha256=candidate.sha256, problem=late.to_problem())
+            return await to_thread.run_sync(results.write, candidate, gave_up)
+        before, load_before = await to_thread.run_sync(self._board.read), _load()
+        found = await self._run(job)
+        load_after, after = _load(), await to_thread.run_sync(self._board.read)
+        measured = _measured(candidate, found, (before, after), (load_before, load_after))
+        return await to_thread.run_sync(results.write, candidate, measured, found.runtime_version, found.cores)
 
     async def _run(self, job: MeasuringJob) -> Measured:
         """Run the process of one candidate; cancelled, it is killed."""
@@ -182,10 +211,11 @@ class Benchmarks:
             candidate=candidate,
             file=file,
             samples=samples,
-            reference=folder / "reference.npy",
+            reference=folder / _REFERENCE,
             is_first=candidate == wanted.candidates[0],
             result=folder / "result.json",
             max_memory_bytes=self._settings.max_memory_bytes,
+            max_data_bytes=int(self._settings.max_memory_share * memory_bytes(self._board.root)) or None,
             max_sample_bytes=self._settings.max_sample_bytes,
             nice=self._settings.nice,
         )
@@ -200,6 +230,11 @@ class Benchmarks:
 
     async def _forget(self, name: str) -> None:
         await to_thread.run_sync(partial(shutil.rmtree, self._folder(name), ignore_errors=True))
+
+    def _on_disk(self) -> set[str]:
+        """Return the benchmarks that have a folder: one that ended while the agent was off is not known otherwise."""
+        folder = self._data / "benchmarks"
+        return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
     def _folder(self, name: str) -> Path:
         return self._data / "benchmarks" / name
@@ -224,20 +259,34 @@ def _result(name: str, outcome: str, account: _Account, problem: Problem | None)
     return result
 
 
-def _measured(candidate: BenchmarkCandidate, found: Measured, before: Readings, after: Readings) -> CandidateMeasured:
-    """Return what the hub is told of a candidate."""
+def _measured(
+    candidate: BenchmarkCandidate,
+    found: Measured,
+    readings: tuple[Readings, Readings],
+    loads: tuple[float | None, float | None],
+) -> CandidateMeasured:
+    """Return what the hub is told of a candidate; what was read before its runs comes first."""
     problem = BenchmarkError(found.error, found.remedy or None).to_problem() if found.error else None
-    throttles = (*before.throttles, *after.throttles)
     return CandidateMeasured.model_validate(
         {
             "name": candidate.name,
             "sha256": candidate.sha256,
-            "hottest_c": hottest_c(after.zones),
-            "is_throttled": any(one.is_active for one in throttles),
+            "hottest_c": hottest_c(readings[1].zones),
+            "is_throttled": any(throttle.is_active for one in readings for throttle in one.throttles),
+            "load_before": loads[0],
+            "load_after": loads[1],
             "problem": problem,
             **found.model_dump(exclude={"error", "remedy", "cores", "runtime_version"}),
         }
     )
+
+
+def _load() -> float | None:
+    """Return the machine's load over the last minute: what else runs here has a part in every figure."""
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
 
 
 def _prepare(job: MeasuringJob, path: Path) -> None:
@@ -257,7 +306,7 @@ def _ended(job: MeasuringJob, code: int) -> Measured:
         return Measured.model_validate_json(job.result.read_bytes())
     except (OSError, ValidationError):
         end = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        limits = f"{job.max_memory_bytes >> 20} MiB of memory and {job.wanted.max_seconds:.0f} s of work"
+        limits = f"{job.most_bytes >> 20} MiB of memory and {job.wanted.max_seconds:.0f} s of work"
         return Measured(error=f"measuring {job.candidate.name}: its process {end}; its limits are {limits}")
 
 

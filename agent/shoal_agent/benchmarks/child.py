@@ -12,15 +12,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from shoal_agent.batch.pace import AgentLoad, Pace
+from shoal_agent.benchmarks.answers import agreed_with, kept_answers, paired_with
 from shoal_agent.benchmarks.errors import BenchmarkError
 from shoal_agent.benchmarks.job import Measured, MeasuringJob
 from shoal_agent.benchmarks.measure import Stopwatch, answers_of, time_runs
 from shoal_agent.benchmarks.profile import profile_operators
-from shoal_agent.benchmarks.samples import BenchmarkSamples, read_samples
-from shoal_agent.child_process import bound, end_with
+from shoal_agent.benchmarks.samples import read_samples
+from shoal_agent.child_process import bound, end_first, end_with
 from shoal_agent.durable import replace_file
 from shoal_agent.engines import Engine, EngineError, EngineSetup
 from shoal_agent.engines.cost import release_free_memory
@@ -54,6 +53,7 @@ def measure(job: MeasuringJob, cores: tuple[int, ...]) -> Measured:
     pace = _pace(job)
     pace.rest(lambda _reason: None)
     watch = Stopwatch(pace, wanted.max_seconds)
+    first = None if job.is_first else kept_answers(job.reference)
     release_free_memory()
     before_bytes, began_s = resident_bytes(), watch.clock_s()
     engine = _open(job, module)
@@ -62,17 +62,21 @@ def measure(job: MeasuringJob, cores: tuple[int, ...]) -> Measured:
         engine.infer(samples.request(0, 1, is_batched=wanted.inputs[0].shape[:1] == (-1,)))
         release_free_memory()
         memory_bytes = max(0, resident_bytes() - before_bytes)
-        classes = answers_of(engine, wanted, samples, watch)
+        answers = answers_of(engine, wanted, samples, watch, None if first is None else first.cut)
         latency_ms, disturbed = time_runs(engine, wanted, samples, watch)
     finally:
         engine.close()
+    if job.is_first:
+        answers.keep(job.reference)
+        first = answers
     return Measured(
         latency_ms=latency_ms,
         load_ms=load_ms,
         memory_bytes=memory_bytes,
-        samples=len(classes),
-        agreed=_agreed(job, classes),
-        right=_right(classes, samples),
+        samples=len(answers),
+        agreed=None if first is None else agreed_with(first, answers),
+        right=None if answers.right is None else int(answers.right.sum()),
+        paired=None if first is None else paired_with(first, answers),
         disturbed=disturbed,
         cores=cores,
         runtime_version=version_of(module)[:64],
@@ -126,24 +130,6 @@ def _pace(job: MeasuringJob) -> Pace:
     )
 
 
-def _agreed(job: MeasuringJob, classes: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> int:
-    """Return for how many samples the first candidate has the same class; the first leaves its own for the others."""
-    if job.is_first:
-        with job.reference.open("wb") as file:
-            np.save(file, classes)
-        return len(classes)
-    if not job.reference.exists():  # the first could not be run
-        return 0
-    with job.reference.open("rb") as file:
-        first = np.load(file, allow_pickle=False)
-    most = min(len(first), len(classes))
-    return int((first[:most] == classes[:most]).sum())
-
-
-def _right(classes: "np.ndarray[tuple[int], np.dtype[np.int64]]", samples: BenchmarkSamples) -> int | None:
-    return None if samples.labels is None else int((classes == samples.labels[: len(classes)]).sum())
-
-
 def pin(threads: int) -> tuple[int, ...]:
     """Have this process run on as many cores as it has threads, the last ones: the first has the interrupts."""
     if not hasattr(os, "sched_setaffinity"):
@@ -159,6 +145,9 @@ def _limit(job: MeasuringJob) -> None:
     # A run that never ends: the work is bounded by the watch, this bounds what does not look at it.
     bound(resource.RLIMIT_CPU, int(3 * job.wanted.max_seconds * job.wanted.threads) + 60)
     bound(resource.RLIMIT_AS, job.max_memory_bytes)
+    if job.max_data_bytes is not None:
+        bound(resource.RLIMIT_DATA, job.max_data_bytes)
+    end_first()
     bound(resource.RLIMIT_CORE, 0)
 
 
@@ -175,7 +164,7 @@ def main(job_path: Path, parent_pid: int) -> None:
         measured = Measured(error=f"measuring {job.candidate.name}: {error}"[:1000], remedy=error.remedy)
     except MemoryError:
         measured = Measured(
-            error=f"measuring {job.candidate.name}: it takes more than {job.max_memory_bytes >> 20} MiB",
+            error=f"measuring {job.candidate.name}: it takes more than {job.most_bytes >> 20} MiB",
             remedy="measure on a larger device, or a smaller file",
         )
     is_profiled = measured.latency_ms is not None and job.candidate.runtime == _PROFILED

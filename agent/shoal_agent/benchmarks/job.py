@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from shoal_contract.benchmarks import BenchmarkCandidate, DesiredBenchmark, LatencySpread
+from shoal_contract.benchmarks import BenchmarkCandidate, DesiredBenchmark, LatencySpread, Paired
 from shoal_contract.operator_profile import OperatorProfile
 from shoal_contract.wire import Count
 
@@ -21,12 +21,20 @@ class MeasuringJob(BaseModel):
     file: Path
     samples: Path
     reference: Path
-    """The classes that the first candidate chooses, `.npy`: written by the first, read by the others."""
+    """The first candidate's answers, `.npz`: written by the first, read by the others."""
     is_first: bool
     result: Path
     max_memory_bytes: int
+    """Of address space."""
+    max_data_bytes: int | None
+    """Of memory that is its own; None: the board does not tell how much it has."""
     max_sample_bytes: int
     nice: int
+
+    @property
+    def most_bytes(self) -> int:
+        """Return the lower of both bounds of memory."""
+        return self.max_memory_bytes if self.max_data_bytes is None else min(self.max_memory_bytes, self.max_data_bytes)
 
 
 class Measured(BaseModel):
@@ -38,8 +46,9 @@ class Measured(BaseModel):
     load_ms: float = 0.0
     memory_bytes: Count = 0
     samples: Count = 0
-    agreed: Count = 0
+    agreed: Count | None = None
     right: Count | None = None
+    paired: Paired | None = None
     disturbed: Count = 0
     cores: tuple[int, ...] = ()
     runtime_version: str = ""

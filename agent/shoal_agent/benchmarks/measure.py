@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from shoal_agent.benchmarks.answers import MAX_KEPT_BYTES, Answers, row_of
 from shoal_agent.benchmarks.errors import BenchmarkError
 from shoal_agent.benchmarks.samples import BenchmarkSamples, is_batched
 from shoal_contract.benchmarks import MAX_MILLISECONDS, DesiredBenchmark, LatencySpread
-from shoal_numerics.class_choice import chosen_classes
+from shoal_numerics.class_choice import chosen_classes, score_cut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,9 +60,16 @@ class Stopwatch:
 
 
 def answers_of(
-    engine: Engine, wanted: DesiredBenchmark, samples: BenchmarkSamples, watch: Stopwatch
-) -> NDArray[np.int64]:
-    """Return the class of each sample by the first output, (k,): of fewer than all where time runs short.
+    engine: Engine, wanted: DesiredBenchmark, samples: BenchmarkSamples, watch: Stopwatch, cut: float | None = None
+) -> Answers:
+    """Return the answers to the samples: to fewer than all where time runs short.
+
+    Args:
+        engine: The candidate's.
+        wanted: The benchmark.
+        samples: What it is asked.
+        watch: How long it may take.
+        cut: Of single scores, as the first candidate's answers say it; None: these do.
 
     Raises:
         EngineError: The runtime failed on a sample.
@@ -70,20 +78,33 @@ def answers_of(
     name, batched = wanted.outputs[0].name, is_batched(wanted.inputs)
     step = BATCH if batched else 1
     parts: list[Array] = []
+    kept: list[Array] = []
+    room_bytes = MAX_KEPT_BYTES
     for start in range(0, len(samples), step):
         if parts and watch.worked_s > ANSWERS_SHARE * watch.max_s:
             break
         watch.pace.rest(_tell_nobody)
-        answer = engine.infer(samples.request(start, step, is_batched=batched))[name]
-        parts.append(answer if batched else answer[np.newaxis])
+        answer = engine.infer(samples.request(start, step, is_batched=batched))
+        parts.append(answer[name] if batched else answer[name][np.newaxis])
+        rows = row_of(answer, is_batched=batched)
+        if room_bytes:
+            kept.append(rows[: room_bytes // max(1, rows[:1].nbytes)])
+            room_bytes = room_bytes - rows.nbytes if len(kept[-1]) == len(rows) else 0  # the first ones, without a gap
     outputs = np.concatenate(parts)
+    _check_finite(outputs)
+    cut = score_cut(outputs) if cut is None else cut
+    classes = chosen_classes(outputs, cut)
+    right = None if samples.labels is None else classes == samples.labels[: len(classes)]
+    return Answers(classes, right, np.concatenate(kept), cut)
+
+
+def _check_finite(outputs: Array) -> None:
     if outputs.dtype.kind == "f" and not np.isfinite(outputs).all():
         rows = np.flatnonzero(~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1))
         raise BenchmarkError(
             f"running the samples: the answer to {len(rows)} of {len(outputs)} has NaN or infinity, first {rows[0]}",
             "the file overflows on this device: quantize with reduced range, or keep it in float",
         )
-    return chosen_classes(outputs)
 
 
 def time_runs(

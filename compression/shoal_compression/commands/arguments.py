@@ -1,11 +1,12 @@
 """Arguments that several commands have."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from shoal_compression.budget import Accelerator, best_accelerator
+from shoal_compression.budget import Accelerator, best_accelerator, check_accelerator
 from shoal_compression.search.candidates import Constraints
 
 ModelPath = Annotated[
@@ -18,18 +19,39 @@ Calibration = Annotated[
 Test = Annotated[Path | None, typer.Option(help="Held-out samples, likewise; half of the others if left out.")]
 Train = Annotated[Path | None, typer.Option(help="Samples to train on, likewise, with labels.")]
 Json = Annotated[bool, typer.Option("--json", help="Write progress and result as JSON lines.")]
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse NaN, which is neither below nor above a bound, and infinity."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number; give one")
+    return value
+
+
 Threads = Annotated[int, typer.Option(min=1, help="Of the steps; latency is always of one.")]
 Where = Annotated[Literal["best", "cpu", "cuda"], typer.Option("--accelerator", help="Where steps train.")]
-MaxLatency = Annotated[float | None, typer.Option("--max-latency-ms", min=0, help="Of the median, of what is chosen.")]
-MaxDrop = Annotated[float | None, typer.Option("--max-drop", help="Points of accuracy that may be lost.")]
-MaxSize = Annotated[float | None, typer.Option("--max-size-kb", min=0, help="Of the file.")]
-MaxMemory = Annotated[float | None, typer.Option("--max-memory-mb", min=0, help="At its peak.")]
+MaxLatency = Annotated[
+    float | None, typer.Option("--max-latency-ms", min=0, callback=finite, help="Of the median, of what is chosen.")
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option("--max-drop", min=0, max=100, callback=finite, help="Points of accuracy that may be lost."),
+]
+MaxSize = Annotated[float | None, typer.Option("--max-size-kb", min=0, callback=finite, help="Of the file.")]
+MaxMemory = Annotated[float | None, typer.Option("--max-memory-mb", min=0, callback=finite, help="At its peak.")]
 Target = Annotated[str | None, typer.Option("--target", help="Choose for this target alone.")]
 
 
 def accelerator(where: Literal["best", "cpu", "cuda"]) -> Accelerator:
-    """Return what is meant; `best` is a GPU where PyTorch finds one."""
-    return best_accelerator() if where == "best" else where
+    """Return what is meant; `best` is a GPU where PyTorch finds one.
+
+    Raises:
+        TechniqueError: A GPU is asked for, and none is there.
+    """
+    if where == "best":
+        return best_accelerator()
+    check_accelerator(where)
+    return where
 
 
 def constraints(

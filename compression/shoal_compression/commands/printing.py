@@ -10,6 +10,7 @@ from typing import ParamSpec
 import typer
 
 from shoal_compression.errors import CompressionError
+from shoal_compression.extras import says_extra
 from shoal_compression.technique import Progress
 
 P = ParamSpec("P")
@@ -37,15 +38,26 @@ def says_errors(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with says_extra(f"running {command.__name__}"):
+                command(*args, **kwargs)
+        except BrokenPipeError:  # whoever reads has enough
+            raise
         except CompressionError as error:
-            if kwargs.get("json_"):
-                write_line({"event": "error", "error": type(error).__name__, "message": str(error)})
-            else:
-                sys.stderr.write(f"error: {error}\n")
+            _say(type(error).__name__, str(error), is_json=bool(kwargs.get("json_")))
+            raise typer.Exit(1) from error
+        except OSError as error:
+            message = f"running {command.__name__}: {error}; see that it can be read or written, and that there is room"
+            _say(type(error).__name__, message, is_json=bool(kwargs.get("json_")))
             raise typer.Exit(1) from error
 
     return run
+
+
+def _say(kind: str, message: str, *, is_json: bool) -> None:
+    if is_json:
+        write_line({"event": "error", "error": kind, "message": message})
+    else:
+        sys.stderr.write(f"error: {message}\n")
 
 
 @contextmanager

@@ -22,8 +22,13 @@ _DEFAULT: tuple[Objective, ...] = ("size", "latency", "accuracy")
 def search(
     model: arguments.ModelPath,
     out: Annotated[Path, typer.Option(help="Folder of the search; an earlier one of the same model is continued.")],
-    minutes: Annotated[float, typer.Option(min=0.1, help="Budget of all runs together.")] = 20.0,
-    recipe_minutes: Annotated[float, typer.Option(min=0.1, help="The most that one recipe may take.")] = 5.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, callback=arguments.finite, help="Budget of all runs together.")
+    ] = 20.0,
+    recipe_minutes: Annotated[
+        float,
+        typer.Option(min=0.1, max=10_080, callback=arguments.finite, help="The most that one recipe may take."),
+    ] = 5.0,
     trials: Annotated[int, typer.Option(min=1, help="The most that are tried.")] = 100,
     objective: Annotated[
         list[str] | None,
@@ -34,9 +39,14 @@ def search(
     recipe: Annotated[list[str] | None, typer.Option(help="Tried first: a name or a file; several times.")] = None,
     tolerate: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="Points that any candidate may lose; --max-drop, at least 1, if left out."),
+        typer.Option(
+            min=0,
+            max=100,
+            callback=arguments.finite,
+            help="Points that any candidate may lose; --max-drop, at least 1, if left out.",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
     calibration: arguments.Calibration = None,
     test: arguments.Test = None,
     train: arguments.Train = None,

@@ -16,7 +16,7 @@ from shoal_compression.operations import contents
 from shoal_compression.recipe import Tolerance
 from shoal_compression.running import outputs_of
 from shoal_compression.technique import Technique
-from shoal_compression.verify import answers_numbers
+from shoal_compression.verify import answers_numbers, finite_outputs
 
 QUICK_SAMPLES: Final = 512
 _DEVIATIONS: Final = 3.0
@@ -44,7 +44,8 @@ class EarlyStop:
     def __init__(self, source: Model, samples: Samples, tolerance: Tolerance) -> None:
         self._few = samples.first(QUICK_SAMPLES)
         self._tolerance = tolerance
-        self._answers = outputs_of(source, self._few)[source.outputs[0].name]
+        # Finite: otherwise no recipe could be compared with it.
+        self._answers = finite_outputs(source, self._few)[source.outputs[0].name]
         self._can_tell = not answers_numbers(self._answers, self._few)
         labels = self._few.labels
         said = classes_of(self._answers)

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from shoal_compression.budget import Accelerator
 from shoal_compression.errors import SearchError
+from shoal_compression.output_folder import says_unwritable
 from shoal_compression.recipe import Recipe, RecipeData, Tolerance
 from shoal_compression.recipe_result import RecipeResult
 from shoal_compression.search.candidates import Candidate, Constraints, Objective, choose, pareto_front
@@ -106,10 +107,15 @@ class SearchReport(Record):
             raise SearchError(f"reading {path}: it is no report of a search; search again in a new folder") from error
 
     def write(self, folder: Path) -> None:
-        """Write it, so that there is always the whole of one."""
+        """Write it, so that there is always the whole of one.
+
+        Raises:
+            OutputError: The folder can not be written, or the disk is full.
+        """
         new = folder / f".{REPORT_FILE}.new"
-        new.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
-        new.replace(folder / REPORT_FILE)
+        with says_unwritable(folder):
+            new.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+            new.replace(folder / REPORT_FILE)
 
 
 @dataclass(frozen=True)

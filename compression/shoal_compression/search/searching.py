@@ -10,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from shoal_compression.errors import CompressionError, SearchError
+from shoal_compression.budget import check_accelerator
+from shoal_compression.errors import CompressionError, OutputError, SearchError
+from shoal_compression.extras import need
 from shoal_compression.measures import Measures
 from shoal_compression.model import RUNTIMES, Form, Model
 from shoal_compression.original import Original
+from shoal_compression.output_folder import held_alone, make_folder, says_unwritable
 from shoal_compression.recipe import Recipe
 from shoal_compression.recipe_files import builtin_recipes
 from shoal_compression.recipe_result import RecipeResult
@@ -47,10 +50,21 @@ def search(
     """Search over recipes; a folder with an earlier search of the same original is continued.
 
     Raises:
-        SearchError: The folder holds a search of another original or with other settings, or no recipe fits.
+        SearchError: The folder holds a search of another original or with other settings, another search is running in
+            it, or no recipe fits.
+        OutputError: The folder can not be written, or the disk is full; the search can be continued.
+        MissingLibraryError: What draws or chooses is not installed.
         CompressionError: The original can not be run.
     """
-    return _Search(original, folder, settings or SearchSettings(), progress).run()
+    settings = settings or SearchSettings()
+    make_folder(folder)
+    need("searching", "optuna", "matplotlib")
+    check_accelerator(settings.accelerator)
+    with held_alone(folder) as is_alone:
+        if not is_alone:
+            found = f"another search in {folder} is running"
+            raise SearchError(f"searching for {original.name}: {found}; wait for its end, or name another folder")
+        return _Search(original, folder, settings, progress).run()
 
 
 def search_key(original: Original, settings: SearchSettings) -> str:
@@ -85,7 +99,6 @@ class _Search:
         self.repeated = 0
         self.is_exhausted = False
         self.costs_s: dict[tuple[str, ...], float] = {}
-        folder.mkdir(parents=True, exist_ok=True)
         self._check_same()
         self.study = Study(folder, settings.objectives, settings.seed)
         self.before_s = self.study.seconds
@@ -213,6 +226,8 @@ class _Search:
                 watch=self.early.watch,
                 is_drawn=False,
             )
+        except OutputError:  # of the folder, and not of the recipe
+            raise
         except CompressionError as error:
             self.refused[recipe.sha256] = (recipe.name, str(error))
             return None
@@ -266,13 +281,18 @@ class _Search:
             )
         self.study.note_seconds(time.monotonic() - self.began_s)
         report = self._report()
-        draw_fronts(report.candidates, report.fronts, report.objectives, self.folder)
         report.write(self.folder)
+        with says_unwritable(self.folder):
+            self._draw(report)
+        return SearchResult(self.folder, report, tuple(self.results.values()))
+
+    def _draw(self, report: SearchReport) -> None:
+        """Write the picture of the fronts, and the pages of the results on them."""
+        draw_fronts(report.candidates, report.fronts, report.objectives, self.folder)
         for front in report.fronts.values():
             for result in (self.results[one.recipe_sha256] for one in front if one.recipe_sha256 in self.results):
                 if not (result.folder / PAGE).is_file():
                     write_pages(result.report, result.folder)
-        return SearchResult(self.folder, report, tuple(self.results.values()))
 
 
 def target_of(model: Model) -> str:

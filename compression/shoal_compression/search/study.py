@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from shoal_compression.extras import says_extra
 from shoal_compression.search.candidates import Objective
 from shoal_compression.search.space import Choice
 
@@ -22,9 +23,10 @@ class Study:
     """A multi-objective study that several runs continue, one after the other."""
 
     def __init__(self, folder: Path, objectives: Sequence[Objective], seed: int) -> None:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
+        with says_extra("searching"):
+            import optuna
+            from optuna.storages import JournalStorage
+            from optuna.storages.journal import JournalFileBackend
 
         self._states = optuna.trial.TrialState
         optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -106,7 +106,10 @@ def consumers_of(proto: onnx.ModelProto) -> dict[str, list[tuple[onnx.NodeProto,
 
 
 def with_weights(proto: onnx.ModelProto, values: Mapping[str, Array]) -> onnx.ModelProto:
-    """Return a graph whose initializers of these names have these values, and that has no others of no use."""
+    """Return a graph whose initializers of these names have these values, and that has no others of no use.
+
+    A value has the shape and datatype that the initializer gets, which may be others than it had.
+    """
     made = onnx.ModelProto()
     made.CopyFrom(proto)
     used = {name for node in made.graph.node for name in node.input} | {one.name for one in made.graph.output}

@@ -33,8 +33,9 @@ def head_of(model: Model, proto: onnx.ModelProto, samples: Samples, answers: Arr
     Args:
         model: As it is called.
         proto: Its graph.
-        samples: Whose labels tell classes from values.
-        answers: What a teacher says in the place of that output; tells probabilities from values without labels.
+        samples: Whose labels, (n,) or (n, 1), tell classes (integers, booleans) from values (floats).
+        answers: What a teacher says in the place of that output, (n, …) float32; tells probabilities from values
+            without labels.
 
     Raises:
         TechniqueError: No output is of floats.

@@ -1,16 +1,16 @@
 """How a technique trains: what a recipe may set of it."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from shoal_compression.values import Value
 
 
-class Training(BaseModel):
+class Training(Value):
     """Training by Adam, with a learning rate that falls to nothing by a cosine.
 
     The loss is a mix of the teacher's answers and the labels (Hinton, Vinyals and Dean 2015, arXiv 1503.02531); without
     labels, or without a teacher, the other one is all of it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=6, ge=0, le=1_000)
     """Passes over the samples; 0 trains nothing."""

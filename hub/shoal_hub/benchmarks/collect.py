@@ -16,12 +16,14 @@ def take_benchmark_result(session: Session, device_id: str, result: BenchmarkRes
 
     What comes late of a device that was given up counts, while its benchmark runs: it has been measured.
     """
-    row = session.get(BenchmarkDevice, (result.benchmark, device_id))
-    benchmark = session.get(Benchmark, result.benchmark)
+    session.flush()
+    # In this order: who offers the benchmark holds it while devices are given up, and what is read before is old then.
+    benchmark = session.get(Benchmark, result.benchmark, with_for_update=True, populate_existing=True)
+    row = session.get(BenchmarkDevice, (result.benchmark, device_id), populate_existing=True)
     if row is None or benchmark is None:
         _refuse(session, device_id, result, "which it was not given")
         return
-    is_late = row.outcome in {"expired", "gone"} and result.outcome == "done"
+    is_late = row.outcome in {"expired", "gone"} and row.result is None and result.outcome in {"done", "expired"}
     if benchmark.state != "running" or not (row.outcome == "open" or is_late):
         return
     files = {one["name"]: one["sha256"] for one in benchmark.body["candidates"]}

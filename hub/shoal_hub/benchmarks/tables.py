@@ -11,7 +11,8 @@ from shoal_hub.devices.tables import JsonObject
 
 BenchmarkState = Literal["running", "done", "failed", "cancelled"]
 Outcome = Literal["open", "done", "failed", "expired", "gone", "cancelled"]
-"""`gone`: the device went offline for too long, and another one of its class was asked."""
+"""`gone`: the device went offline for too long, and another one of its class was asked; it is asked again where that
+one fails too and it is back."""
 
 
 class Benchmark(SQLModel, table=True):
@@ -23,7 +24,9 @@ class Benchmark(SQLModel, table=True):
     subject: str = Field(index=True, description="what it is for, like compression/c-abcdefgh")
     body: JsonObject = Field(sa_type=JSON, description="contract DesiredBenchmark; its deadline is each device's own")
     samples: int
-    classes: dict[str, str] = Field(sa_type=JSON, description="by hardware class the target class that it is of")
+    classes: dict[str, list[str]] = Field(
+        sa_type=JSON, description="by hardware class the target classes that devices of it are of"
+    )
     devices_per_class: int
     patience_s: float
     state: BenchmarkState = Field(default="running", sa_type=String, index=True)
@@ -44,6 +47,7 @@ class BenchmarkDevice(SQLModel, table=True):
     benchmark: str = Field(primary_key=True, foreign_key="benchmarks.id", ondelete="CASCADE")
     device_id: str = Field(primary_key=True, foreign_key="devices.id", index=True)
     hardware: str
+    target_class: str
     outcome: Outcome = Field(default="open", sa_type=String)
     offered_at: datetime = Field(sa_type=UtcDateTime)
     deadline_at: datetime = Field(sa_type=UtcDateTime)

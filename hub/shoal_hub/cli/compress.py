@@ -27,7 +27,10 @@ Prefer = Annotated[
     Literal["size", "latency", "memory", "energy", "accuracy"], typer.Option(help="What decides among what is allowed.")
 ]
 Devices = Annotated[int, typer.Option(min=0, max=16, help="Of each board that measure; 0: none, as if absent.")]
-Patience = Annotated[float, typer.Option(min=0.2, help="Minutes that a device has before another one is asked.")]
+Patience = Annotated[
+    float | None,
+    typer.Option(min=0.2, help="Minutes that a device has before another is asked; else an hour, or what files take."),
+]
 Busy = Annotated[bool, typer.Option("--busy", help="Measure also while a device answers requests.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")]
 _MEGABYTE = 1_000_000
@@ -46,7 +49,7 @@ def run(
     max_memory_mb: Memory = None,
     prefer: Prefer = "latency",
     devices: Devices = 1,
-    patience_min: Patience = 60.0,
+    patience_min: Patience = None,
     busy: Busy = False,
     detach: Detach = False,
     as_json: AsJson = False,
@@ -74,7 +77,7 @@ def search(
     max_memory_mb: Memory = None,
     prefer: Prefer = "latency",
     devices: Devices = 1,
-    patience_min: Patience = 60.0,
+    patience_min: Patience = None,
     busy: Busy = False,
     detach: Detach = False,
     as_json: AsJson = False,
@@ -185,8 +188,9 @@ def _settings(
     }
 
 
-def _measuring(devices: int, patience_min: float, *, busy: bool) -> dict[str, Any]:
-    settings: dict[str, Any] = {"devices_per_class": devices, "patience_s": 60 * patience_min}
+def _measuring(devices: int, patience_min: float | None, *, busy: bool) -> dict[str, Any]:
+    patience_s = None if patience_min is None else 60 * patience_min
+    settings: dict[str, Any] = {"devices_per_class": devices, "patience_s": patience_s}
     return settings | ({"max_load": None} if busy else {})
 
 

@@ -5,6 +5,7 @@ The worst board of a class counts: the same file is served by all of them. Of de
 
 from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,7 +22,13 @@ from shoal_compression.search.candidates import (
     pareto_front,
 )
 from shoal_contract.benchmarks import BenchmarkResult, CandidateMeasured
+from shoal_hub.compression.lost_points import lost_points
 from shoal_hub.compression.predictions import ClassPredictions, PredictedLatency, how_to_profile
+from shoal_hub.compression.samples import SourceHere
+
+UNKNOWN: Final = SourceHere()
+_Told = tuple[CandidateMeasured, float | None]
+"""What a device has told of a candidate, and the points that it loses there."""
 
 
 class MadeFile(BaseModel):
@@ -35,6 +42,8 @@ class MadeFile(BaseModel):
     runtime: str
     here: Measures
     drop_points: float | None
+    targets: tuple[str, ...] = ()
+    """Classes that its recipe is for; none: all."""
 
 
 class Choice(BaseModel):
@@ -57,6 +66,8 @@ class Choice(BaseModel):
     """Why, by candidate."""
     reason: str = ""
     """Why nothing is chosen, or what is to be known of the choice."""
+    assumed: dict[str, float] = {}
+    """Points that candidates lose at the hub, where a device could not tell: what a choice holds them to."""
     predicted: dict[str, PredictedLatency] = {}
     """Between what bounds the latency of a candidate is predicted to be."""
     errors: dict[str, StatedError] = {}
@@ -68,6 +79,7 @@ def candidates_of(
     files: Sequence[MadeFile],
     results: Mapping[str, Sequence[BenchmarkResult]],
     predictions: ClassPredictions | None = None,
+    source: SourceHere = UNKNOWN,
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Return the candidates of a class by the worst of its boards, and why others are left out.
 
@@ -76,6 +88,7 @@ def candidates_of(
         files: The source first.
         results: What devices have measured, by board.
         predictions: What counts where none has.
+        source: What stands in for the source where a device does not run it.
     """
     if not results:
         if not is_predicted(results, predictions) or predictions is None:
@@ -84,14 +97,14 @@ def candidates_of(
     found: list[Candidate] = []
     left_out: dict[str, str] = {}
     for file in files:
-        told = {board: _of(file.name, rows) for board, rows in results.items()}
-        problem = next((one.problem for rows in told.values() for one in rows if one.problem is not None), None)
+        told = {board: _of(file.name, rows, source) for board, rows in results.items()}
+        problem = next((one.problem for rows in told.values() for one, _ in rows if one.problem is not None), None)
         missing = [board for board, rows in told.items() if not rows]
         if problem is not None or missing:
             left_out[file.name] = problem.message if problem else f"not measured on {', '.join(missing)}"
             continue
         found.append(_worst(target_class, file, [*told.values()]))
-    return with_drops(found), left_out
+    return found, left_out
 
 
 def is_predicted(results: Mapping[str, Sequence[BenchmarkResult]], predictions: ClassPredictions | None) -> bool:
@@ -105,9 +118,10 @@ def base_of(
     files: Sequence[MadeFile],
     results: Mapping[str, Sequence[BenchmarkResult]],
     predictions: ClassPredictions | None = None,
+    source: SourceHere = UNKNOWN,
 ) -> Choice:
     """Return what can be chosen among for a class, before it is, see `candidates_of`."""
-    candidates, left_out = candidates_of(target_class, files, results, predictions)
+    candidates, left_out = candidates_of(target_class, files, results, predictions, source)
     made = Choice(
         target_class=target_class,
         basis="devices" if results else "here",
@@ -116,7 +130,9 @@ def base_of(
         left_out=left_out,
     )
     if results:
-        return made
+        assumed = _assumed(candidates, files, results, source)
+        told = f"a device could not compare {', '.join(assumed)} with the source: points lost at the hub count as well"
+        return made.model_copy(update={"assumed": assumed, "reason": told if assumed else ""})
     if predictions is None or not is_predicted(results, predictions):
         return made.model_copy(update={"reason": how_to_profile(target_class, model, predictions)})
     missing = ", ".join(f"{board} ({count})" for board, count in sorted(predictions.missing.items()))
@@ -127,13 +143,49 @@ def base_of(
 
 def choose_for(base: Choice, constraints: Constraints, prefer: Objective) -> Choice:
     """Return the choice for a class; the source itself may be chosen. If nothing can be, its reason says why."""
-    candidates = base.candidates
-    front = pareto_front(candidates, _measured_of(candidates))
+    judged = [_judged(one, base.assumed.get(one.name)) for one in base.candidates]
+    front = pareto_front(judged, _measured_of(judged))
     try:
-        chosen = choose(candidates, constraints, prefer).name
+        _check_measured(judged, prefer)
+        chosen = choose(judged, constraints, prefer).name
     except SearchError as error:
         return base.model_copy(update={"reason": and_also(str(error), base.reason)})
     return base.model_copy(update={"front": tuple(one.name for one in front), "chosen": chosen})
+
+
+def _check_measured(candidates: Sequence[Candidate], prefer: Objective) -> None:
+    """See that there are figures to choose by.
+
+    Raises:
+        SearchError: There are candidates, and none has them.
+    """
+    measured = _measured_of(candidates)
+    if candidates and prefer not in measured:
+        raise SearchError(f"choosing by {prefer}: nobody has measured it; prefer {' or '.join(measured)} instead")
+
+
+def _judged(one: Candidate, assumed: float | None) -> Candidate:
+    """Return a candidate with the points that it is held to: of what a device found, and what is assumed, the worse."""
+    if assumed is None:
+        return one
+    return one.model_copy(update={"drop_points": max(assumed, assumed if one.drop_points is None else one.drop_points)})
+
+
+def _assumed(
+    candidates: Sequence[Candidate],
+    files: Sequence[MadeFile],
+    results: Mapping[str, Sequence[BenchmarkResult]],
+    source: SourceHere,
+) -> dict[str, float]:
+    """Return the points that are lost at the hub of candidates of which a device can not tell them."""
+    here = {file.name: file.drop_points for file in files}
+    found = {}
+    for one in candidates:
+        drops = [drop for rows in results.values() for _, drop in _of(one.name, rows, source)]
+        points = here.get(one.name)
+        if None in drops and points is not None:
+            found[one.name] = points
+    return found
 
 
 def and_also(*said: str) -> str:
@@ -146,8 +198,8 @@ def _measured_of(candidates: Sequence[Candidate]) -> list[Objective]:
     return [name for name in OBJECTIVES if any(one.cost(name) != float("inf") for one in candidates)]
 
 
-def _of(name: str, rows: Sequence[BenchmarkResult]) -> list[CandidateMeasured]:
-    return [one for row in rows for one in row.measured if one.name == name]
+def _of(name: str, rows: Sequence[BenchmarkResult], source: SourceHere) -> list[_Told]:
+    return [(one, lost_points(one, row, source)) for row in rows for one in row.measured if one.name == name]
 
 
 def _here(target_class: str, file: MadeFile) -> Candidate:
@@ -177,17 +229,19 @@ def _predicted(
     return found, left_out
 
 
-def _worst(target_class: str, file: MadeFile, boards: Sequence[Sequence[CandidateMeasured]]) -> Candidate:
-    rows = [one for board in boards for one in board if one.latency_ms is not None]
-    right = [one.right / one.samples for one in rows if one.right is not None and one.samples]
-    agreed = [one.agreed / one.samples for one in rows if one.samples]
+def _worst(target_class: str, file: MadeFile, boards: Sequence[Sequence[_Told]]) -> Candidate:
+    told = [one for board in boards for one in board]
+    right = [one.right / one.samples for one, _ in told if one.right is not None and one.samples]
+    agreed = [_agreement(one) for one, _ in told]
+    drops = [drop for _, drop in told if drop is not None]
     measures = file.here.model_copy(
         update={
-            "latency_p50_ms": max(median(one.latency_ms.p50 for one in board if one.latency_ms) for board in boards),
-            "latency_p95_ms": max(median(one.latency_ms.p95 for one in board if one.latency_ms) for board in boards),
-            "memory_bytes": round(max(median(one.memory_bytes for one in board) for board in boards)),
-            "accuracy": min(right) if len(right) == len(rows) else None,
-            "agreement": min(agreed, default=None),
+            "latency_p50_ms": max(median(one.latency_ms.p50 for one, _ in board if one.latency_ms) for board in boards),
+            "latency_p95_ms": max(median(one.latency_ms.p95 for one, _ in board if one.latency_ms) for board in boards),
+            "memory_bytes": round(max(median(one.memory_bytes for one, _ in board) for board in boards)),
+            "energy_mj": None,  # devices do not tell it, and the hub's says nothing of them
+            "accuracy": min(right) if len(right) == len(told) else None,
+            "agreement": min((one for one in agreed if one is not None), default=None),
             "where": target_class,
         }
     )
@@ -196,19 +250,10 @@ def _worst(target_class: str, file: MadeFile, boards: Sequence[Sequence[Candidat
         recipe_sha256=file.recipe_sha256,
         target=target_class,
         measures=measures,
-        drop_points=100 * (1 - min(agreed)) if agreed else None,
+        drop_points=max(drops, default=None),
     )
 
 
-def with_drops(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates whose lost points are those of accuracy against the source, where samples have labels."""
-    source = next((one for one in candidates if one.name == SOURCE), None)
-    if source is None or source.measures.accuracy is None:
-        return [*candidates]
-    before = source.measures.accuracy
-    return [
-        one.model_copy(update={"drop_points": 100 * (before - one.measures.accuracy)})
-        if one.measures.accuracy is not None
-        else one
-        for one in candidates
-    ]
+def _agreement(one: CandidateMeasured) -> float | None:
+    compared = one.paired.samples if one.paired is not None else one.samples
+    return one.agreed / compared if one.agreed is not None and compared else None

@@ -6,6 +6,7 @@ the next run of the same recipe on the same inputs finds it.
 
 import logging
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from sqlmodel import Session, col, delete, select
 
 from shoal_compression.budget import best_accelerator
+from shoal_compression.data import Samples
 from shoal_compression.errors import CompressionError, ToleranceError
 from shoal_compression.model import RUNTIMES, Model
 from shoal_compression.original import Original, read_original
@@ -25,12 +27,13 @@ from shoal_hub.benchmarks.device_classes import class_devices
 from shoal_hub.benchmarks.offer import Plan, begin_benchmark
 from shoal_hub.compression.choose import finish_run
 from shoal_hub.compression.kept import RECIPES, SEARCHES, trim
-from shoal_hub.compression.request import MAX_RECIPES, CompressionRequest
-from shoal_hub.compression.samples import samples_file
+from shoal_hub.compression.request import MAX_RECIPES, CompressionRequest, longest_of_s
+from shoal_hub.compression.samples import SourceHere, device_samples, samples_file, source_here
 from shoal_hub.compression.start import find_run
 from shoal_hub.compression.tables import SUBJECT, CompressionResult, CompressionRun
 from shoal_hub.database import announce, utc_now
 from shoal_hub.errors import JobError
+from shoal_hub.events.record import record_event
 from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.artifacts import store_artifact
 from shoal_hub.registry.bundle_files import restore_bundle
@@ -83,8 +86,10 @@ def run(work: JobWork) -> MakeResult:
     if not made.results:
         said = "; ".join(f"{name}: {why}" for name, why in made.refused.items())
         raise JobError(f"compressing {version.model} version {version.number}: nothing came of it: {said}"[:2000])
+    samples = device_samples(original.data.test, request.samples)
+    here = source_here(original.reference, samples)
     with work.database.transaction() as session:
-        benchmark = _keep(session, run_row.id, original, made, work)
+        benchmark = _keep(session, run_row.id, original, made, (samples, here), work)
     shutil.rmtree(bundle)
     if benchmark is None:
         finish_run(work, run_row.id)
@@ -141,7 +146,14 @@ def _for_devices(made: _Made, work: JobWork) -> _Made:
     return _Made(results=kept, refused=refused)
 
 
-def _keep(session: Session, run_id: str, original: Original, made: _Made, work: JobWork) -> str | None:
+def _keep(
+    session: Session,
+    run_id: str,
+    original: Original,
+    made: _Made,
+    measuring: tuple[Samples, SourceHere],
+    work: JobWork,
+) -> str | None:
     """Keep the files of a run; return the benchmark that measures them, or None where nobody does."""
     row = find_run(session, run_id, is_locked=True)
     if row.state != "making":
@@ -150,8 +162,9 @@ def _keep(session: Session, run_id: str, original: Original, made: _Made, work: 
     for one in made.results:
         session.add(_row(session, run_id, one, work))
     row.refused, row.source = made.refused, _source(session, original, made, work)
-    request = CompressionRequest.model_validate(row.request)
-    row.benchmark_id = _measure(session, row, request, original, work)
+    samples, here = measuring
+    row.here = here.model_dump(mode="json")
+    row.benchmark_id = _measure(session, row, original, samples, work)
     if row.benchmark_id is not None:
         row.state = "measuring"
     session.add(row)
@@ -172,6 +185,7 @@ def _row(session: Session, run_id: str, one: RecipeResult, work: JobWork) -> Com
         format=_FORMATS[RUNTIMES[one.model.form]],
         precision=one.model.precision[:32],
         report=one.report.model_dump(mode="json"),
+        targets=[*one.recipe.targets],
         page=store_artifact(session, work.artifacts, page).sha256 if page.exists() else None,
         was_found=one.was_cached,
     )
@@ -192,27 +206,40 @@ def _source(session: Session, original: Original, made: _Made, work: JobWork) ->
     }
 
 
-def _measure(
-    session: Session, row: CompressionRun, request: CompressionRequest, original: Original, work: JobWork
-) -> str | None:
-    wanted = [one for one in class_devices(session) if not request.targets or one.target_class in request.targets]
-    classes = {one.hardware: one.target_class for one in wanted if one.is_online}
-    if not request.devices_per_class or not classes:
+def _measure(session: Session, row: CompressionRun, original: Original, samples: Samples, work: JobWork) -> str | None:
+    request, now = CompressionRequest.model_validate(row.request), utc_now()
+    candidates = _candidates(session, row)
+    usual = DesiredBenchmark.model_fields["max_seconds"].default
+    patience_s = request.patience_for_s(len(candidates), usual)
+    fleet = class_devices(session) if request.devices_per_class else []
+    wanted = [one for one in fleet if not request.targets or one.target_class in request.targets]
+    classes = {one.board_class for one in wanted if one.is_expected(now, timedelta(seconds=patience_s))}
+    if not classes:
         return None
     session.flush()
-    content, count = samples_file(original.data.test, request.samples)
-    samples = store_artifact(session, work.artifacts, content)
+    stored = store_artifact(session, work.artifacts, samples_file(samples))
     body = DesiredBenchmark(
         inputs=original.reference.inputs,
         outputs=original.reference.outputs,
-        candidates=tuple(_candidates(session, row)),
-        samples_sha256=samples.sha256,
-        samples_bytes=samples.size_bytes,
+        candidates=tuple(candidates),
+        samples_sha256=stored.sha256,
+        samples_bytes=stored.size_bytes,
         max_load=request.max_load,
-        deadline_at=utc_now(),
+        deadline_at=now,
     )
-    plan = Plan(f"{SUBJECT}{row.id}", body, count, classes, request.devices_per_class, request.patience_s)
-    return begin_benchmark(session, plan, by=work.created_by, now=utc_now()).id
+    _say_if_short(session, row, patience_s, longest_of_s(len(candidates), body.max_seconds), len(candidates))
+    plan = Plan(f"{SUBJECT}{row.id}", body, len(samples), classes, request.devices_per_class, patience_s)
+    return begin_benchmark(session, plan, by=work.created_by, now=now).id
+
+
+def _say_if_short(session: Session, row: CompressionRun, patience_s: float, longest_s: float, candidates: int) -> None:
+    """Say that a device may have too little time for all candidates, where it does."""
+    if patience_s < longest_s:
+        text = (
+            f"{row.id}: {candidates} candidates may take a device {longest_s / 60:.0f} minutes, and it has "
+            f"{patience_s / 60:.0f}: what it has not measured by then is left out; give it more with --patience-min"
+        )
+        record_event(session, "compression_patience", text, subject=f"{SUBJECT}{row.id}", severity="warning")
 
 
 def _candidates(session: Session, row: CompressionRun) -> list[BenchmarkCandidate]:

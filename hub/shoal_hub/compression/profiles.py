@@ -14,8 +14,6 @@ from shoal_numerics.operator_profile import from_wire
 
 MOST_FILES: Final = 48
 """Of a board, the newest ones: fitting is repeated for each that is left out."""
-_LOOKED_AT: Final = 20
-"""Results of all classes that are looked at for each one that is wanted."""
 _MOST_TIMES: Final = 100
 """Of a run without the profiler, that operators may take in sum; a device that tells more tells nonsense."""
 
@@ -58,17 +56,10 @@ def profiled_files(session: Session, target_class: str, most_results: int) -> di
 
 def _newest(session: Session, target_class: str, most: int) -> list[tuple[str, str]]:
     """Return benchmark and device of the newest results of a class."""
-    columns = select(BenchmarkDevice.benchmark, BenchmarkDevice.device_id, BenchmarkDevice.hardware, Benchmark.classes)
-    joined = columns.join(Benchmark, col(Benchmark.id) == col(BenchmarkDevice.benchmark))
-    done = joined.where(col(BenchmarkDevice.outcome) == "done")
+    columns = select(BenchmarkDevice.benchmark, BenchmarkDevice.device_id)
+    told = columns.where(col(BenchmarkDevice.target_class) == target_class, col(BenchmarkDevice.outcome) == "done")
     order = (col(BenchmarkDevice.ended_at).desc(), col(BenchmarkDevice.device_id))
-    rows = session.exec(done.order_by(*order).limit(_LOOKED_AT * most)).all()
-    of_class = [
-        (benchmark, device_id)
-        for benchmark, device_id, hardware, classes in rows
-        if classes.get(hardware) == target_class
-    ]
-    return of_class[:most]
+    return [*session.exec(told.order_by(*order).limit(most)).all()]
 
 
 def _profile(measured: CandidateMeasured) -> FileProfile | None:

@@ -14,6 +14,9 @@ from shoal_hub.requests import Line
 
 MAX_RECIPES = MAX_CANDIDATES - 1
 """Beside the source."""
+USUAL_PATIENCE_S = 3600.0
+_BESIDE = 1.25
+"""What all of a candidate takes of the time of its process."""
 
 
 RecipeText = Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
@@ -38,8 +41,11 @@ class CompressionRequest(BaseModel):
     prefer: Objective = "latency"
     devices_per_class: Annotated[int, Field(ge=0, le=16)] = 1
     """Devices of each board or processor that measure; 0: none does, latency is predicted or the hub's machine's."""
-    patience_s: Annotated[float, Field(ge=10, le=7 * 86_400)] = 3600.0
-    """How long a device has, before another one of its class is asked."""
+    patience_s: Annotated[float, Field(ge=10, le=7 * 86_400)] | None = None
+    """How long a device has, before another one of its class is asked, and how long a class that is away is waited for.
+
+    None: an hour, or as long as all candidates may take.
+    """
     max_load: Annotated[float, Field(ge=0, le=64)] | None = 0.1
     """Share of its time that a device may spend on requests while it measures; None: it does not look."""
     samples: Annotated[int, Field(ge=1, le=10_000)] = 512
@@ -60,6 +66,11 @@ class CompressionRequest(BaseModel):
         """Return the recipes."""
         return tuple(read_recipe_of(one) for one in self.recipes)
 
+    def patience_for_s(self, candidates: int, max_seconds: float) -> float:
+        """Return how long a device has for so many candidates, of which each may take so long."""
+        longest_s = longest_of_s(candidates, max_seconds)
+        return max(USUAL_PATIENCE_S, longest_s) if self.patience_s is None else self.patience_s
+
     @property
     def constraints(self) -> Constraints:
         """Return what a choice has to keep."""
@@ -69,6 +80,11 @@ class CompressionRequest(BaseModel):
             max_size_bytes=self.max_size_bytes,
             max_memory_bytes=self.max_memory_bytes,
         )
+
+
+def longest_of_s(candidates: int, max_seconds: float) -> float:
+    """Return how long a device may be at work on so many candidates: on each of them, its transfer and its profile."""
+    return candidates * max_seconds * _BESIDE
 
 
 def read_recipe_of(given: str | dict[str, Any]) -> Recipe:

@@ -36,13 +36,18 @@ def start_run(session: Session, request: CompressionRequest, *, by: str, now: da
 
     Raises:
         NotFoundError: No such model or version.
-        InvalidInputError: It has nothing to run.
+        InvalidInputError: It has nothing to run, or is to choose by what devices do not measure.
         ConflictError: The version is encrypted, and devices would get its files in plain.
     """
     version = find_version(session, request.model, request.version)
     if request.kind == "run" and not request.recipes:
         remedy = "name one, see: shoal compress recipes"
         raise InvalidInputError("starting a compression run: no recipe was given", remedy)
+    if request.prefer == "energy" and request.devices_per_class > 0:
+        raise InvalidInputError(
+            "starting a compression run: energy is preferred, and devices do not measure it",
+            "prefer latency, size, memory or accuracy, or take what the hub's own meter reads: --devices 0",
+        )
     if version.is_encrypted:
         raise ConflictError(
             f"compressing {version.model} version {version.number}: it is encrypted, and candidates are measured on "
@@ -74,7 +79,7 @@ def cancel_run(session: Session, run: CompressionRun, *, by: str, now: datetime)
         return
     give_up(session, run.job_id, f"cancelled by {by}")
     if run.benchmark_id is not None:
-        end_benchmark(session, session.get_one(Benchmark, run.benchmark_id), now, "cancelled")
+        end_benchmark(session, session.get_one(Benchmark, run.benchmark_id, with_for_update=True), now, "cancelled")
     close_run(session, run, "cancelled", f"cancelled by {by}", now)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import JSON, BigInteger, String
 from sqlmodel import Field, SQLModel
 
-from shoal_hub.database import UtcDateTime
+from shoal_hub.database import UNAUDITED, UtcDateTime
 from shoal_hub.devices.tables import JsonObject
 
 RunState = Literal["making", "measuring", "choosing", "succeeded", "failed", "cancelled"]
@@ -29,6 +29,12 @@ class CompressionRun(SQLModel, table=True):
     job_id: str
     benchmark_id: str | None = None
     source: JsonObject | None = Field(default=None, sa_type=JSON(none_as_null=True), description="SourceFile")
+    here: JsonObject | None = Field(
+        default=None,
+        sa_type=JSON(none_as_null=True),
+        sa_column_kwargs={"info": UNAUDITED},
+        description="SourceHere: what stands in for the source on devices that do not run it",
+    )
     choices: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON, description="Choice of each target class")
     refused: dict[str, str] = Field(default_factory=dict, sa_type=JSON, description="why, by recipe")
     reason: str = ""
@@ -51,5 +57,6 @@ class CompressionResult(SQLModel, table=True):
     format: str
     precision: str
     report: JsonObject = Field(sa_type=JSON, description="RecipeReport of shoal_compression: lineage, verdict, figures")
+    targets: list[str] = Field(sa_type=JSON, description="classes that its recipe is for; none: all")
     page: str | None = Field(default=None, description="its report as HTML; an artifact")
     was_found: bool = Field(description="the same recipe had been run on the same inputs before")

@@ -101,6 +101,11 @@ async def test_candidates_are_measured_by_their_runtimes_and_told_once(device: D
     for one in told.measured:
         assert one.latency_ms is not None
         assert (one.latency_ms.runs, one.samples, one.right, one.agreed) == (20, 70, 70, 70)
+        assert one.paired is not None
+        assert (one.paired.samples, one.paired.right, one.paired.first_right) == (70, 70, 70)
+        assert one.paired.noise is not None
+        assert one.paired.signal is not None
+        assert one.paired.noise < 1e-3 * one.paired.signal
         assert 0 < one.latency_ms.p25 <= one.latency_ms.p50 < 1000
     assert set(told.runtimes) == {"onnxruntime", "litert"}
     assert len(told.cores) == 1, "one thread is pinned to one core"
@@ -118,7 +123,15 @@ async def test_a_candidate_that_crashes_or_does_not_load_costs_the_others_nothin
     problems = {one.name: one.problem for one in told.measured}
     assert told.outcome == "done"
     assert [name for name, problem in problems.items() if problem is None] == ["source"]
+    assert told.measured[1].agreed is None, "it has answered nothing"
     assert all(problem.remedy for problem in problems.values() if problem is not None)
+
+
+async def test_where_the_first_does_not_run_nothing_is_said_of_agreement(device: Device) -> None:
+    broken = ("broken", "onnxruntime", ONNX[: len(ONNX) // 2])
+    await device.benchmarks.converge("c-1", device.wanted(broken, SMALL))
+    small = device.told[0].measured[1]
+    assert (small.samples, small.right, small.agreed, small.paired) == (70, 70, None, None)
 
 
 async def test_a_process_that_is_killed_is_told_as_such(device: Device) -> None:

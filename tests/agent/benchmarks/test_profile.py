@@ -35,10 +35,11 @@ def job(tmp_path: Path) -> MeasuringJob:
         candidate=wanted.candidates[0],
         file=tmp_path / "one.onnx",
         samples=tmp_path / "samples",
-        reference=tmp_path / "reference.npy",
+        reference=tmp_path / "reference.npz",
         is_first=True,
         result=tmp_path / "result.json",
         max_memory_bytes=2**32,
+        max_data_bytes=None,
         max_sample_bytes=2**20,
         nice=0,
     )
@@ -59,7 +60,8 @@ async def test_an_onnx_file_is_told_with_its_operators_and_another_without(tmp_p
     assert {one.name for one in (tmp_path / "benchmarks" / "c-1").iterdir()} <= {
         "job.json",
         "result.json",
-        "reference.npy",
+        "reference.npz",
+        "measured",
         "done.json",
     }, "what the profiler wrote is gone"
 

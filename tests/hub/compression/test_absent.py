@@ -24,6 +24,7 @@ from shoal_contract.benchmarks import (
 )
 from shoal_contract.operator_profile import OperatorProfile
 from shoal_hub.benchmarks.collect import take_benchmark_result
+from shoal_hub.benchmarks.device_classes import BoardClass
 from shoal_hub.benchmarks.offer import Plan, begin_benchmark
 from shoal_hub.benchmarks.tables import Benchmark
 from shoal_hub.compression.profiles import profiled_files
@@ -52,7 +53,7 @@ class Fleet(Hub):
         """Return what the agent measures of a benchmark."""
         found = []
         for one in body.candidates:
-            paths = {name: self.folder / name for name in ("file", "samples", "reference.npy", "result.json")}
+            paths = {name: self.folder / name for name in ("file", "samples", "reference.npz", "result.json")}
             paths["file"].write_bytes(self.hub.artifacts.read(one.sha256))
             paths["samples"].write_bytes(self.hub.artifacts.read(body.samples_sha256))
             job = MeasuringJob(
@@ -61,10 +62,11 @@ class Fleet(Hub):
                 candidate=one,
                 file=paths["file"],
                 samples=paths["samples"],
-                reference=paths["reference.npy"],
+                reference=paths["reference.npz"],
                 is_first=one == body.candidates[0],
                 result=paths["result.json"],
                 max_memory_bytes=2**32,
+                max_data_bytes=None,
                 max_sample_bytes=2**26,
                 nice=0,
             )
@@ -105,7 +107,7 @@ class Fleet(Hub):
         """Have the device measure more files, as if they were a run's."""
         body = self.body({f"w{width}": wide_onnx(width, width) for width in widths})
         with self.hub.database.transaction() as session:
-            plan = Plan(f"compression/{run_id}", body, 50, {BOARD: "generic"}, 1, 600.0)
+            plan = Plan(f"compression/{run_id}", body, 50, [BoardClass(BOARD, "generic")], 1, 600.0)
             begin_benchmark(session, plan, by="ada", now=utc_now())
         self.answer(self.measure(body))
         self.move()
@@ -175,7 +177,7 @@ def _with_operators(operators: OperatorProfile | None, one: CandidateMeasured) -
         (_told(macs=0), "1 of"),
     ],
 )
-def test_without_profiles_that_can_be_true_figures_are_the_hub_s_and_it_is_said_what_to_do(
+def test_without_profiles_that_can_be_true_nothing_is_registered_and_it_is_said_what_to_do(
     fleet: Fleet, operators: OperatorProfile | None, known: str
 ) -> None:
     told = fleet.compress(is_real=False, change=partial(_with_operators, operators))
@@ -186,7 +188,7 @@ def test_without_profiles_that_can_be_true_figures_are_the_hub_s_and_it_is_said_
     assert (choice["basis"], choice["predicted"], choice["errors"]) == ("here", {}, {})
     assert "no device of generic has measured, and to predict its latency" in choice["reason"]
     assert f"have to be known of one of its boards: {known}" in choice["reason"]
-    assert choice["chosen"] is not None
+    assert choice["chosen"] is None, "what nobody has measured is not registered"
 
 
 def test_of_a_class_the_newest_results_are_read_and_no_more(fleet: Fleet) -> None:

@@ -12,6 +12,7 @@ from shoal_compression.budget import Budget
 from shoal_compression.comparing import sqnr_db
 from shoal_compression.data import Data
 from shoal_compression.errors import TechniqueError
+from shoal_compression.extras import need
 from shoal_compression.keras_file import answers, open_keras
 from shoal_compression.model import Form, Model
 from shoal_compression.running import outputs_of
@@ -43,6 +44,7 @@ class ToOnnx(Technique):
         """
         import onnx
 
+        need("converting a Keras model to ONNX", "tf2onnx")  # the exporter imports it, where its errors are all alike
         network = open_keras(model)
         few = data.calibration.first(COMPARED if model.is_batched else 1)
         arrays = [next(few.feeds(model, COMPARED))[spec.name] for spec in model.inputs]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from shoal_compression.budget import Budget
 from shoal_compression.data import Data
@@ -11,6 +11,7 @@ from shoal_compression.errors import DataError
 from shoal_compression.model import Form, Model
 from shoal_compression.technique import Progress, Technique
 from shoal_compression.trainable.settings import Training
+from shoal_compression.values import Value
 
 if TYPE_CHECKING:
     from shoal_compression.data import Samples
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
     from shoal_compression.trainable.network import Network
 
 
-class Hint(BaseModel):
+class Hint(Value):
     """A tensor of the student that shall tell as much as one of the first teacher's (Romero et al. 2015, FitNets)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     student: str
     """The name of a tensor in the student's graph."""

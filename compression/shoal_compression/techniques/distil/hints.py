@@ -36,7 +36,7 @@ class Hints:
         pairs: Sequence[tuple[str, str, float]],
     ) -> None:
         if teacher.form != "onnx":
-            found = f"a {teacher.form} teacher found, expected onnx"
+            found = f"a teacher as {teacher.form} found, expected onnx"
             raise TechniqueError(f"taking hints of a teacher: {found}; leave the hints out, or convert the teacher")
         self._network, self._model, self._samples, self._pairs = network, model, samples, pairs
         self._teacher, self._teacher_model = Network(teacher), teacher

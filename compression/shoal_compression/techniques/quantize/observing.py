@@ -19,7 +19,7 @@ FEWEST = 2
 def observe(
     proto: Any, model: Model, samples: Samples, names: Sequence[str], threads: int
 ) -> Iterator[dict[str, Array]]:
-    """Yield, batch by batch, the values that the tensors of these names have.
+    """Yield, batch by batch, the values that the tensors of these names have: (k, …) by name, as the graph types them.
 
     Quantized graphs are computed as they are written, every value rounded and in float32: ONNX Runtime's integer
     kernels, which saturate on some processors, are left out.

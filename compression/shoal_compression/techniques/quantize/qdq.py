@@ -63,7 +63,7 @@ class Weight:
         return tuple(-1 if axis == self.axis else 1 for axis in range(self.values.ndim))
 
     def spread(self, array: Array) -> Array:
-        """Return scale or zero as an array that goes with the values."""
+        """Return scale or zero, (channels,) or one number, in a shape that goes with the values: `shape`, or ()."""
         return array.reshape(self.shape) if array.size > 1 else array.reshape(())
 
 
@@ -209,7 +209,7 @@ def weights_of(proto: Any) -> list[Weight]:
 
 
 def replace_constant(proto: Any, name: str, values: Array) -> None:
-    """Change a weight in place."""
+    """Change a weight in place; values of any shape and datatype, which is the weight's from then on."""
     from onnx import numpy_helper
 
     constants(proto)[name].CopyFrom(numpy_helper.from_array(values, name))

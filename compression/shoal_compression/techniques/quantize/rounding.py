@@ -101,7 +101,13 @@ class _Layer:
         return torch.from_numpy(np.array(array, np.float32)).to(self.device)
 
     def learn(self, given: Array, wanted: Array, steps: Steps) -> Array | None:
-        """Return the weight's new values, or None where rounding to nearest is as good."""
+        """Return the weight's new integers, in its shape and datatype, or None where rounding to nearest is as good.
+
+        Args:
+            given: What the layer gets in the quantized graph, (rows, …) float32.
+            wanted: What it answers in the float graph, (rows, …) float32.
+            steps: How it learns.
+        """
         import torch
 
         x, y = self._tensor(given), self._tensor(wanted)

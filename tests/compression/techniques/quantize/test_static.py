@@ -15,6 +15,7 @@ from shoal_compression.model import Model
 from shoal_compression.running import outputs_of
 from shoal_compression.techniques.quantize.qdq import chosen_nodes, weights_of
 from shoal_compression.techniques.quantize.static import Int8Static
+from shoal_numerics.tensors import Array
 
 SCHEMES = [("u8u8", False), ("u8s8", True), ("u8s8", False), ("s8s8", False)]
 
@@ -55,7 +56,10 @@ def test_one_scale_for_all_channels_serves_where_they_are_alike(spread: float, s
 
 def test_a_mean_is_in_8_bits_behind_a_convolution_and_not_within_a_normalisation() -> None:
     random = np.random.default_rng(0)
-    weights = {"w": random.normal(size=(16, 16)).astype(np.float32), "k": random.normal(size=(3, 1, 3, 3))}
+    weights: dict[str, Array] = {
+        "w": random.normal(size=(16, 16)).astype(np.float32),
+        "k": random.normal(size=(3, 1, 3, 3)),
+    }
     weights["k"] = weights["k"].astype(np.float32)
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["mixed"], "mixing"),
