@@ -102,7 +102,7 @@ def _beside(name: str, peer: str, quantize: Callable[[], Model], reference: Arra
     try:
         theirs = _answers(quantize(), data)
     except Exception as error:  # noqa: BLE001 - a peer may fail in any way
-        line(key, "points", None, None, peer, 0, f">= -{MOST_BEHIND}", None, failed=str(error)[-300:])
+        line(key, "points", None, None, peer, 0, f">= -{MOST_BEHIND}", None, failed=repr(error)[-300:])
         return
     ahead = paired_difference(_right(theirs, data), _right(answers, data))
     goal, holds = f">= -{MOST_BEHIND} of it", _points(ahead.value) >= -MOST_BEHIND
@@ -132,7 +132,7 @@ def _pretrained(name: str, model: Model, data: Data) -> None:
         try:
             shares[peer] = agreement(reference, _answers(quantize(model, data), data))
         except Exception as error:  # noqa: BLE001 - as above
-            failed[peer] = str(error)[-300:]
+            failed[peer] = repr(error)[-300:]
     answers = _answers(OURS.apply(model, data, Budget()), data)
     ours, best = agreement(reference, answers), max(shares, key=lambda one: shares[one], default=None)
     line(

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import tempfile
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
@@ -36,10 +36,14 @@ def by_onnxruntime(model: Model, data: Data) -> Model:
         def get_next(self) -> Any:  # noqa: ANN401 - as ONNX Runtime has it
             return next(self.feeds, None)
 
-    with tempfile.TemporaryDirectory() as temporary, quiet():
+    # It leaves files in the working directory.
+    with tempfile.TemporaryDirectory() as temporary, chdir(temporary), quiet():
         given, ready, made = (Path(temporary) / f"{name}.onnx" for name in ("given", "ready", "made"))
         given.write_bytes(model.content)
-        quant_pre_process(given, ready)
+        try:
+            quant_pre_process(given, ready)
+        except Exception:  # noqa: BLE001 - whatever its shape inference meets; its documentation says to skip it then
+            quant_pre_process(given, ready, skip_symbolic_shape=True)
         quantization.quantize_static(ready, made, Reader())
         return model.with_content(made.read_bytes(), precision="int8")
 
