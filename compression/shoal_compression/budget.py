@@ -22,6 +22,8 @@ class Budget:
     """Where training and calibration run; a device with `cuda` is used where `best_accelerator` finds one."""
     clock: Callable[[], float] = time.monotonic
     began_s: float = field(default=-1.0)
+    was_cut: bool = field(default=False, init=False, compare=False)
+    """Whether somebody has asked for the seconds that are left when there were none, and so has stopped early."""
 
     def __post_init__(self) -> None:
         """Begin now, unless another beginning was given."""
@@ -31,7 +33,10 @@ class Budget:
     @property
     def left_s(self) -> float:
         """Seconds that are left, at least 0."""
-        return max(0.0, self.began_s + self.seconds - self.clock())
+        left_s = max(0.0, self.began_s + self.seconds - self.clock())
+        if left_s <= 0:
+            object.__setattr__(self, "was_cut", True)
+        return left_s
 
 
 def check_accelerator(accelerator: Accelerator) -> None:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from shoal_numerics.class_choice import chosen_classes
+from shoal_numerics.class_choice import chosen_classes, score_cut
 from shoal_numerics.tensors import Array
 
 Z_95: Final = 1.959964
@@ -23,23 +23,27 @@ class Difference(NamedTuple):
     high: float
 
 
-def classes_of(outputs: Array) -> npt.NDArray[np.int64]:
+def classes_of(outputs: Array, like: Array | None = None) -> npt.NDArray[np.int64]:
     """Return the class of each row: (n,) of scores (n, classes), of one score (n, 1) or (n,) whether it is positive.
 
     A single score is a probability where all lie in 0..1, and is cut at 0.5; otherwise it is a logit, and is cut at 0.
     A single column of integers or booleans is taken as the class itself.
+
+    Args:
+        outputs: The scores.
+        like: The source's scores of the same samples, which say where single ones are cut; None: `outputs` do.
     """
-    return chosen_classes(outputs)
+    return chosen_classes(outputs, None if like is None else score_cut(like))
 
 
-def accuracy(outputs: Array, labels: Array) -> float:
-    """Return the share (0..1) of rows whose class, as of `classes_of`, is the label; labels (n,) or (n, 1)."""
-    return float((classes_of(outputs) == labels.reshape(-1)).mean())
+def accuracy(outputs: Array, labels: Array, like: Array | None = None) -> float:
+    """Return the share (0..1) of rows whose class, by `classes_of`, is the label; labels (n,) or (n, 1)."""
+    return float((classes_of(outputs, like) == labels.reshape(-1)).mean())
 
 
 def agreement(reference: Array, found: Array) -> float:
-    """Return the share (0..1) of rows for which both name the same class."""
-    return float((classes_of(reference) == classes_of(found)).mean())
+    """Return the share (0..1) of rows for which both name the same class; single scores are cut as `reference` says."""
+    return float((classes_of(reference) == classes_of(found, reference)).mean())
 
 
 def sqnr_db(reference: Array, found: Array) -> float:
@@ -56,15 +60,18 @@ def sqnr_of_powers(power: float, error: float) -> float:
     return float(np.clip(10 * np.log10(max(power, np.finfo(float).tiny) / error), -MAX_SQNR_DB, MAX_SQNR_DB))
 
 
-def slice_accuracies(outputs: Array, labels: Array, slices: Mapping[str, Array]) -> dict[str, float]:
+def slice_accuracies(
+    outputs: Array, labels: Array, slices: Mapping[str, Array], like: Array | None = None
+) -> dict[str, float]:
     """Return the accuracy (0..1) by `slice=value`.
 
     Args:
         outputs: Scores as `classes_of` takes, (n, …).
         labels: Classes, (n,) or (n, 1) integers or booleans.
         slices: By name, (n,) of what each row belongs to.
+        like: As of `classes_of`.
     """
-    right = classes_of(outputs) == labels.reshape(-1)
+    right = classes_of(outputs, like) == labels.reshape(-1)
     return {
         f"{name}={value}": float(right[values == value].mean())
         for name, values in sorted(slices.items())

@@ -155,7 +155,8 @@ def _written(work: _Work, made: Mapping[str, Model], progress: Progress) -> Comp
     others = {name: model for name, model in made.items() if model is not work.reference}
     models = {_ORIGINAL: work.reference} | others
     times = timings(models, work.test)
-    measured = {name: _figures(model, work.test, times[name]) for name, model in models.items()}
+    right = _accuracies(models, work.test)
+    measured = {name: _figures(model, times[name], right.get(name)) for name, model in models.items()}
     original = measured[_ORIGINAL]
     report = CompressionReport(
         name=work.name,
@@ -191,10 +192,16 @@ def _variant(work: _Work, name: str, model: Model, golden: Mapping[str, Array], 
     )
 
 
-def _figures(model: Model, test: Samples, timing: Timing) -> FileReport:
-    labels, score = test.labels, None
-    if labels is not None and has_classes(test):
-        score = accuracy(scores_of(model, test), labels)
+def _accuracies(models: Mapping[str, Model], test: Samples) -> dict[str, float]:
+    """Return the share (0..1) of right classes by name, single scores cut as the original's say; none without labels."""
+    labels = test.labels
+    if labels is None or not has_classes(test):
+        return {}
+    scores = {name: scores_of(model, test) for name, model in models.items()}
+    return {name: accuracy(found, labels, scores[_ORIGINAL]) for name, found in scores.items()}
+
+
+def _figures(model: Model, timing: Timing, score: float | None) -> FileReport:
     return FileReport(
         file=f"model.{model.form}",
         sha256=model.sha256,

@@ -88,7 +88,7 @@ class Data:
         for role, samples in (("calibration", self.calibration), ("test", self.test), ("train", self.train)):
             for name, array in _arrays(samples):
                 digest.update(f"{role}/{name}/{array.dtype.str}/{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data if array.dtype.kind != "O" else repr(array).encode())
+                digest.update(_content(array))
         for teacher in self.teachers:
             digest.update(f"teacher/{teacher.sha256}".encode())
         return digest.hexdigest()
@@ -102,6 +102,14 @@ class Data:
         for role, samples in (("calibration", self.calibration), ("test", self.test), ("train", self.train)):
             if samples is not None:
                 check_samples(samples, model, f"checking the {role} samples")
+
+
+def _content(array: Array) -> bytes | memoryview:
+    """Return what an array holds; of objects, such as texts, each with its length."""
+    if array.dtype.kind != "O":
+        return np.ascontiguousarray(array).data
+    texts = [repr(one).encode() for one in array.flat]
+    return b"".join(b"%d:%s" % (len(text), text) for text in texts)
 
 
 def _arrays(samples: Samples | None) -> Iterator[tuple[str, Array]]:

@@ -24,6 +24,10 @@ class StepRecord(Record):
     """What the file takes when it travels."""
     seconds: float = Field(ge=0)
     """When it was made, which may have been in an earlier run."""
+    was_cut: bool = False
+    """Whether the budget ended it before it had done all that it was to do."""
+    budget_s: float | None = Field(default=None, ge=0)
+    """The seconds that it had; with more of them, one that was cut is done again."""
 
 
 class Lineage(Record):

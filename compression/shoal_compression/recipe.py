@@ -61,9 +61,9 @@ class Tolerance(Value):
     max_slice_drop_points: float | None = Field(default=None, ge=0, le=100)
     """The same of the worst slice with at least `verify.MIN_SLICE_ROWS` samples."""
     min_agreement: float | None = Field(default=0.98, ge=0, le=1)
-    """Share of samples with the source's class; counts where the samples have no labels."""
+    """Share of samples with the source's class; counts without labels, where answers are classes."""
     min_sqnr_db: float | None = Field(default=None, ge=-200, le=200)
-    """Of the outputs, of which it is -200 to 200. Left out, it is 20 where the labels are numbers and not classes."""
+    """Of the outputs, -200 to 200. Left out, it is 20 where labels, or answers without labels, are no classes."""
 
 
 class Recipe(Value):

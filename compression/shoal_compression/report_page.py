@@ -96,7 +96,7 @@ def _tables(report: RecipeReport) -> Iterator[tuple[str, Rows]]:
                     ", ".join(f"{key}={value}" for key, value in one.parameters.items()),
                     f"{one.size_bytes:,}",
                     f"{one.gzip_bytes:,}",
-                    f"{one.seconds:.1f}",
+                    f"{one.seconds:.1f}" + (", cut short by its budget" if one.was_cut else ""),
                 ]
                 for one in report.lineage.steps
             ),

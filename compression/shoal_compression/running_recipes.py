@@ -1,9 +1,11 @@
 """Runs recipes: steps in turn, each kept as soon as it is finished, verified and measured at the end.
 
-A folder holds `steps/KEY/` and `results/KEY/`. The key of a step hashes the source, the data, the seed, the budget,
-the versions of the tools and all steps up to it, so that recipes that begin alike share their beginning, a run that was
-killed goes on after its last finished step, and the same recipe on the same inputs is found and not run again. A folder
-is made under another name and renamed: what is there is whole.
+A folder holds `steps/KEY/` and `results/KEY/`. The key of a step hashes the source, the data, the seed, the budget, the
+versions of the tools, threads and accelerator where they count, and all steps up to it, so that recipes that begin
+alike share their beginning, a run that was killed goes on after its last finished step, and the same recipe on the same
+inputs is found and not run again. That of a result hashes the kind of machine and the runtimes that measured it as
+well. A step that its budget cut short is done again where there is more time. A folder is made under another name and
+renamed: what is there is whole.
 """
 
 import hashlib
@@ -19,7 +21,9 @@ from shoal_compression.comparing import classes_of
 from shoal_compression.data import Data, Samples
 from shoal_compression.errors import DataError
 from shoal_compression.extras import need
+from shoal_compression.failing import told
 from shoal_compression.lineage import Lineage, StepRecord
+from shoal_compression.machine import machine_kind
 from shoal_compression.measuring import measure_both
 from shoal_compression.model import Form, Model
 from shoal_compression.output_folder import make_folder, says_unwritable
@@ -27,7 +31,7 @@ from shoal_compression.recipe import Recipe, RecipeData
 from shoal_compression.recipe_result import RecipeReport, RecipeResult
 from shoal_compression.report_page import PAGE, write_pages
 from shoal_compression.running import outputs_of
-from shoal_compression.steps import Watch, Work, do_steps, watch_nothing
+from shoal_compression.steps import Watch, Work, do_steps, tool_version, watch_nothing
 from shoal_compression.store import Store
 from shoal_compression.technique import Progress, silent
 from shoal_compression.values import content_hash
@@ -38,6 +42,7 @@ __all__ = ["RecipeReport", "RecipeResult", "run_recipe"]
 REPORT_FILE: Final = "report.json"
 STEPS: Final = "steps"
 RESULTS: Final = "results"
+MEASURED_BY: Final = ("onnxruntime", "ai-edge-litert")
 _STAGES: Final = 2
 """After the steps: to verify, and to measure."""
 
@@ -108,7 +113,9 @@ def run_recipe(
 
 def _result_key(work: Work, source: Model) -> str:
     tolerance = work.recipe.tolerance.model_dump(mode="json")
-    return content_hash({"steps": work.key(len(work.recipe.steps)), "against": source.sha256, "tolerance": tolerance})
+    steps = work.key(len(work.recipe.steps))
+    measured = {"on": machine_kind().model_dump(mode="json"), "by": {tool: tool_version(tool) for tool in MEASURED_BY}}
+    return content_hash({"steps": steps, "against": source.sha256, "tolerance": tolerance, "measured": measured})
 
 
 def _read(results: Store, key: str, work: Work) -> RecipeResult | None:
@@ -139,10 +146,13 @@ def _report(
     work: Work, source: Model, made: Model, records: tuple[StepRecord, ...], progress: Progress
 ) -> RecipeReport:
     held_out = work.data.test
+    name, advice = work.recipe.name, "see that the source and the variant run on the held-out samples"
     progress("verify", 0, _STAGES)
-    verdict = verify(source, made, held_out, work.recipe.tolerance, layers_of=_same_form(work, source, made))
+    with told(f"comparing the result of {name} with its source", advice):
+        verdict = verify(source, made, held_out, work.recipe.tolerance, layers_of=_same_form(work, source, made))
     progress("measure", 1, _STAGES)
-    before, after = measure_both(source, made, held_out, verdict)
+    with told(f"measuring the result of {name} beside its source", advice):
+        before, after = measure_both(source, made, held_out, verdict)
     progress("measure", _STAGES, _STAGES)
     lineage = Lineage(
         source_sha256=work.model.sha256,

@@ -26,6 +26,8 @@ from shoal_contract import __version__
 from shoal_contract.manifest import TensorSpec
 
 STEP_FILE: Final = "step.json"
+_MORE_TIME: Final = 1.05
+"""Times the seconds it had, from which on a step that was cut is done again: what steps before it leave varies."""
 
 
 class _Stored(Record):
@@ -63,18 +65,26 @@ class Work:
                 "called": [spec.model_dump(mode="json") for spec in (*self.model.inputs, *self.model.outputs)],
                 "data": self.data.fingerprint,
                 "tools": tool_versions(self.recipe.steps[:steps]),
+                "computed": self._computed_by(self.recipe.steps[:steps]),
             }
         )
+
+    def _computed_by(self, steps: Sequence[Technique]) -> dict[str, Any]:
+        """Return what else the files depend on: sums in other orders give other roundings, and time is another."""
+        threads = {"threads": self.threads} if any(step.computes for step in steps) else {}
+        learns = any("torch" in step.tools for step in steps)
+        return threads | ({"accelerator": self.accelerator} if learns else {})
 
 
 def tool_versions(steps: Sequence[Technique]) -> dict[str, str]:
     """Return the versions of the distributions that steps use, of Python, and of this package with its code's hash."""
     tools = sorted({tool for step in steps for tool in step.tools} | {"numpy"})
-    found = {tool: _installed(tool) for tool in tools}
+    found = {tool: tool_version(tool) for tool in tools}
     return {**found, "python": python_version(), "shoal": f"{__version__}+{_code_hash()[:12]}"}
 
 
-def _installed(tool: str) -> str:
+def tool_version(tool: str) -> str:
+    """Return the version of a distribution, `none` where it is not installed."""
     try:
         return installed_version(tool)
     except PackageNotFoundError:
@@ -114,9 +124,12 @@ def do_steps(
     for place, step in enumerate(steps):
         progress(step.name, place, len(steps))
         key = work.key(place + 1)
+        seconds = max(1.0, work.recipe.budget_minutes * 60 - spent_s)
         found = _read(store, key)
+        if found is not None and _is_worth_more(found[1], seconds):
+            store.drop(key)
+            found = None
         if found is None:
-            seconds = max(1.0, work.recipe.budget_minutes * 60 - spent_s)
             budget = Budget(seconds, work.recipe.seed, work.threads, work.accelerator)
             found = _do(step, model, data, budget, progress)
             _write(store, key, *found)
@@ -126,6 +139,11 @@ def do_steps(
         watch(model, steps[place + 1 :])
     progress("steps", len(steps), len(steps))
     return model, tuple(records)
+
+
+def _is_worth_more(record: StepRecord, seconds: float) -> bool:
+    """Whether a step was cut short by its budget, and there is more time for it now."""
+    return record.was_cut and seconds > (record.budget_s or 0.0) * _MORE_TIME
 
 
 def _do(step: Technique, model: Model, data: Data, budget: Budget, progress: Progress) -> tuple[Model, StepRecord]:
@@ -144,6 +162,8 @@ def _do(step: Technique, model: Model, data: Data, budget: Budget, progress: Pro
         size_bytes=made.size_bytes,
         gzip_bytes=gzip_bytes(made.content),
         seconds=time.monotonic() - began_s,
+        was_cut=budget.was_cut,
+        budget_s=budget.seconds,
     )
     return made, record
 

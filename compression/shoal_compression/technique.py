@@ -6,7 +6,7 @@ hashed with the recipe.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,8 +15,17 @@ from shoal_compression.checking import check_result, check_weights
 from shoal_compression.data import Data
 from shoal_compression.errors import DataError, SourceError
 from shoal_compression.extras import says_extra
+from shoal_compression.failing import told
+from shoal_compression.memory_needed import (
+    COPIES_OF_COMPUTING,
+    COPIES_OF_TRAINING,
+    COPIES_OF_WRITING,
+    check_memory,
+)
 from shoal_compression.model import Form, Model
 
+WRITERS: Final = frozenset({"onnx"})
+"""Distributions that write files and compute nothing."""
 Progress = Callable[[str, int, int], None]
 """Called with a stage, the steps done and the steps in all; must be quick and must not raise."""
 
@@ -54,7 +63,8 @@ class Technique(BaseModel, ABC):
         Raises:
             SourceError: The model is of a form that the technique does not take, or its weights are not finite.
             DataError: The samples do not fit the model, or there are none to train on.
-            TechniqueError: The model can not be compressed this way; it says what stands in the way.
+            TechniqueError: The model can not be compressed this way, or the memory is too small for it; it says what
+                stands in the way. Whatever else fails is its cause.
             MissingLibraryError: A library that it works with is not installed.
         """
         doing = f"applying {self.name}"
@@ -63,12 +73,24 @@ class Technique(BaseModel, ABC):
             raise SourceError(f"{doing}: a model as {model.form} found, expected {known}; convert it in a step before")
         if self.needs_train and data.train is None:
             raise DataError(f"{doing}: no samples to train on; give `train` with the data")
-        data.check(model)
-        with says_extra(doing):
+        with told(doing, "leave this step out, or report this with the model's operators"), says_extra(doing):
+            data.check(model)
+            check_memory(model.size_bytes, self._copies, doing)
             check_weights(model)
             made = self.make(model, data, budget, progress)
             check_result(made, doing)
         return made
+
+    @property
+    def computes(self) -> bool:
+        """Whether it runs a model, so that threads have a part in the result; others only write files."""
+        return self.trains or bool(set(self.tools) - WRITERS)
+
+    @property
+    def _copies(self) -> int:
+        if self.trains:
+            return COPIES_OF_TRAINING
+        return COPIES_OF_COMPUTING if self.computes else COPIES_OF_WRITING
 
     @property
     def name(self) -> str:

@@ -44,6 +44,8 @@ class Verdict(Record):
     agreement: float
     """Share (0..1) of samples with the source's class."""
     sqnr_db: float
+    is_numbers: bool = False
+    """Whether the outputs are numbers and not classes, so that their SQNR counts and agreement says nothing."""
     slices: tuple[SliceAccuracy, ...] = ()
     layers: tuple[Layer, ...] = ()
     """Per-layer sensitivity, in the order of the graph; empty where layers can not be told."""
@@ -56,21 +58,16 @@ class Verdict(Record):
     """The layers that lose the most, worst first, where the outcome is `outside`."""
 
     @property
+    def points_lost(self) -> float:
+        """What is lost, in points: of accuracy, of the outputs' size if they are numbers, of agreement otherwise."""
+        if self.drop_points is not None:
+            return self.drop_points
+        return points_of_sqnr(self.sqnr_db) if self.is_numbers else 100 * (1 - self.agreement)
+
+    @property
     def is_within(self) -> bool:
         """Whether the variant keeps what its recipe demands."""
         return self.outcome == "within"
-
-
-def drop_points(verdict: Verdict, *, is_numbers: bool) -> float:
-    """Return the points that a variant loses: of accuracy, of agreement without labels, of the outputs if numbers.
-
-    Args:
-        verdict: It beside its source.
-        is_numbers: Whether its outputs are numbers, whose largest one is no class.
-    """
-    if verdict.drop_points is not None:
-        return verdict.drop_points
-    return points_of_sqnr(verdict.sqnr_db) if is_numbers else 100 * (1 - verdict.agreement)
 
 
 def points_of_sqnr(sqnr_db: float) -> float:

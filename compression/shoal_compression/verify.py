@@ -20,6 +20,7 @@ from shoal_compression.recipe import Tolerance
 from shoal_compression.running import outputs_of
 from shoal_compression.sensitivity import Sensitivity, sensitivity
 from shoal_compression.verdict import SliceAccuracy, Verdict
+from shoal_numerics.class_choice import PROBABILITY_CUT, score_cut
 from shoal_numerics.tensors import Array
 
 MIN_SLICE_ROWS: Final = 20
@@ -61,6 +62,7 @@ def verify(
         samples=len(samples),
         agreement=agreement(reference, found),
         sqnr_db=sqnr_db(_flat(before), _flat({name: after[name] for name in before})),
+        is_numbers=answers_numbers(reference, samples),
         outcome="within",
         **_against_labels(reference, found, samples),
     )
@@ -108,19 +110,25 @@ def has_classes(samples: Samples) -> bool:
     return samples.labels is not None and samples.labels.dtype.kind in "iub"
 
 
-def has_numbers(samples: Samples) -> bool:
-    """Whether the labels are numbers, and not classes or unknown."""
-    return samples.labels is not None and not has_classes(samples)
+def answers_numbers(reference: Array, samples: Samples) -> bool:
+    """Whether a source answers numbers and not classes.
+
+    The labels say so; without any, a single score that is no probability is a number.
+    """
+    if samples.labels is not None:
+        return not has_classes(samples)
+    is_single = reference.dtype.kind == "f" and reference.size == len(reference)
+    return is_single and score_cut(reference) != PROBABILITY_CUT
 
 
 def _against_labels(reference: Array, found: Array, samples: Samples) -> dict[str, Any]:  # fields of a verdict
     labels = samples.labels
     if labels is None or not has_classes(samples):
         return {}
-    before, after = accuracy(reference, labels), accuracy(found, labels)
+    before, after = accuracy(reference, labels), accuracy(found, labels, reference)
     flat = labels.reshape(-1)
-    change = paired_difference(classes_of(reference) == flat, classes_of(found) == flat)
-    old, new = (slice_accuracies(one, labels, samples.slices) for one in (reference, found))
+    change = paired_difference(classes_of(reference) == flat, classes_of(found, reference) == flat)
+    old, new = (slice_accuracies(one, labels, samples.slices, reference) for one in (reference, found))
     return {
         "accuracy_source": before,
         "accuracy": after,
@@ -151,10 +159,9 @@ def _reasons(found: Verdict, tolerance: Tolerance, *, has_labels: bool) -> Itera
         if part.samples >= MIN_SLICE_ROWS and lost > (worst or 0.0):
             yield f"it lost {lost:.2f} points of accuracy on {part.slice}, at most {worst:g} are allowed"
     least = tolerance.min_agreement
-    if least is not None and not has_labels and found.agreement < least:
+    if least is not None and not has_labels and not found.is_numbers and found.agreement < least:
         yield f"it agrees with the source on {found.agreement:.2%} of the samples, at least {least:.2%} are demanded"
-    is_numbers = has_labels and found.accuracy is None
-    lowest = MIN_SQNR_DB if tolerance.min_sqnr_db is None and is_numbers else tolerance.min_sqnr_db
+    lowest = MIN_SQNR_DB if tolerance.min_sqnr_db is None and found.is_numbers else tolerance.min_sqnr_db
     if lowest is not None and found.sqnr_db < lowest:
         yield f"its outputs have an SQNR of {found.sqnr_db:.1f} dB, at least {lowest:g} are demanded"
 

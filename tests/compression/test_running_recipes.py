@@ -11,17 +11,26 @@ import numpy as np
 import pytest
 from tests.compression.zoo import Case, digits
 
+from shoal_compression import running_recipes
+from shoal_compression.budget import Accelerator, Budget
 from shoal_compression.comparing import classes_of
-from shoal_compression.data import Samples
+from shoal_compression.data import Data, Samples
 from shoal_compression.errors import DataError, SourceError, TechniqueError, ToleranceError
+from shoal_compression.machine import MachineKind
+from shoal_compression.model import Model
 from shoal_compression.original import read_original
 from shoal_compression.recipe import Recipe, make_recipe
 from shoal_compression.recipe_result import RecipeReport, RecipeResult
 from shoal_compression.running import outputs_of
-from shoal_compression.running_recipes import REPORT_FILE, RESULTS, STEPS, run_recipe
+from shoal_compression.running_recipes import REPORT_FILE, RESULTS, STEPS, _result_key, run_recipe
+from shoal_compression.steps import Work, do_steps
+from shoal_compression.store import Store
+from shoal_compression.technique import Progress, silent
+from shoal_compression.techniques import ALL, name_of
+from shoal_compression.techniques.float16 import Float16
 
 ONE = make_recipe({"name": "one", "steps": ["float16"]})
-TWO = make_recipe({"name": "two", "steps": ["float16", "float16"]})
+TWO = make_recipe({"name": "two", "steps": ["float16", "int8-dynamic"]})
 
 DIES_AFTER_A_STEP = """
 import os, signal, sys
@@ -34,7 +43,7 @@ def die(model, left):
     os.kill(os.getpid(), signal.SIGKILL)
 
 original = read_original(Path(sys.argv[1]))
-recipe = make_recipe({"name": "two", "steps": ["float16", "float16"]})
+recipe = make_recipe({"name": "two", "steps": ["float16", "int8-dynamic"]})
 run_recipe(recipe, original.models["onnx"], original.data, Path(sys.argv[2]), watch=die)
 """
 
@@ -116,6 +125,82 @@ def test_a_recipe_that_begins_like_another_shares_its_beginning(case: Case, fold
     before = {path.name for path in (folder / STEPS).iterdir()}
     _run(TWO, case, folder)
     assert len({path.name for path in (folder / STEPS).iterdir()} - before) == 1
+
+
+def _keys(recipe: Recipe, case: Case, threads: int = 1, accelerator: Accelerator = "cpu") -> tuple[str, str]:
+    work = Work(recipe, case.model, case.data, threads, accelerator)
+    return work.key(len(recipe.steps)), _result_key(work, case.model)
+
+
+def test_threads_and_accelerator_are_in_the_key_of_what_they_can_change(case: Case) -> None:
+    learns, computes = (make_recipe({"name": "a", "steps": [one]}) for one in ("adaround", "int8-static"))
+    assert _keys(learns, case)[0] != _keys(learns, case, threads=2)[0]
+    assert _keys(learns, case)[0] != _keys(learns, case, accelerator="cuda")[0]
+    assert _keys(computes, case)[0] != _keys(computes, case, threads=2)[0]
+    assert _keys(computes, case)[0] == _keys(computes, case, accelerator="cuda")[0]
+    assert _keys(ONE, case)[0] == _keys(ONE, case, threads=2, accelerator="cuda")[0]
+
+
+def test_what_another_machine_or_runtime_has_measured_is_measured_anew(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, result = _keys(ONE, case)
+    with monkeypatch.context() as patched:
+        patched.setattr(running_recipes, "machine_kind", lambda: MachineKind(architecture="aarch64", flags=()))
+        assert _keys(ONE, case)[0] == step
+        assert _keys(ONE, case)[1] != result
+    monkeypatch.setattr(running_recipes, "tool_version", lambda _tool: "0")
+    assert _keys(ONE, case)[1] != result
+
+
+def test_the_runtime_that_a_teacher_answers_by_is_among_the_tools() -> None:
+    taught = [one for one in ALL if one.trains and "onnx" in one.takes]
+    assert {name_of(one) for one in taught if "onnxruntime" not in one.tools} == set()
+
+
+def test_a_step_that_its_budget_cut_short_is_done_again_once_there_is_more_time(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_s: list[float] = []
+
+    def make(step: Float16, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:
+        given_s.append(budget.seconds)
+        if budget.seconds < 60:
+            assert replace(budget, clock=lambda: budget.began_s).left_s > 0
+            object.__setattr__(budget, "clock", lambda: budget.began_s + 60)
+            assert budget.left_s == 0
+        return halve(step, model, data, budget, progress)
+
+    halve = Float16.make
+    monkeypatch.setattr(Float16, "make", make)
+    work = Work(ONE, case.model, case.data, 1, "cpu")
+    store = Store(tmp_path)
+    # The key says the same budget: what is left of it is less after steps before that took longer.
+    short = replace(work, recipe=ONE.model_copy(update={"budget_minutes": 0.5}))
+    monkeypatch.setattr(Work, "key", lambda *_: "a" * 64)
+    _, [first] = do_steps(short, store, silent)
+    _, [again] = do_steps(short, store, silent)
+    _, [whole] = do_steps(work, store, silent)
+    _, [kept] = do_steps(short, store, silent)
+    assert given_s == [30, ONE.budget_minutes * 60]
+    assert (first.was_cut, whole.was_cut) == (True, False)
+    assert (again, kept) == (first, whole)
+
+
+def test_a_model_that_can_not_be_compared_is_an_error_of_this_package(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("it has no axis 3")
+
+    for name, doing in (
+        ("verify", "comparing the result of one with"),
+        ("measure_both", "measuring the result of one"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(running_recipes, name, fail)
+            with pytest.raises(TechniqueError, match=f"{doing} .*RuntimeError: it has no axis 3"):
+                _run(ONE, case, tmp_path)
 
 
 def test_a_file_that_was_altered_is_made_again(case: Case, tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from shoal_compression.techniques import ALL, BY_NAME, name_of
 from shoal_compression.techniques.distil.distil import Distil
 
 FRAME = Frame(data=RecipeData(), tolerance=Tolerance(), budget_minutes=1.0, seed=0)
-TWICE = make_recipe({"name": "twice", "steps": ["float16", "float16"]})
-THRICE = make_recipe({"name": "thrice", "steps": ["float16", "float16", "float16"]})
-SETTINGS = SearchSettings(budget_minutes=5, max_trials=3, recipes=(TWICE, THRICE))
+HALF = make_recipe({"name": "half", "steps": ["float16"]})
+QUARTER = make_recipe({"name": "quarter", "steps": ["float16", "int8-dynamic"]})
+SETTINGS = SearchSettings(budget_minutes=5, max_trials=3, recipes=(HALF, QUARTER))
 
 DIES_AT_ITS_SECOND_RECIPE = """
 import os, signal, sys
@@ -92,7 +92,7 @@ def test_a_search_finds_a_front_that_beats_its_source_and_draws_it(bundle_dir: P
     found = search(onnx_alone(bundle_dir), tmp_path, SETTINGS)
     [front] = found.fronts.values()
     assert front[0].measures.size_bytes < found.source.measures.size_bytes / 1.8
-    assert {"twice", "thrice"} <= {one.name for one in found.report.candidates}
+    assert {"half", "quarter"} <= {one.name for one in found.report.candidates}
     assert (tmp_path / "front.png").stat().st_size > 5_000
     assert "<svg" in (tmp_path / "front.svg").read_text()
     assert SearchReport.read(tmp_path) == found.report
@@ -109,11 +109,11 @@ def test_a_killed_search_resumes_where_it_stopped(bundle_dir: Path, tmp_path: Pa
     command = [sys.executable, "-c", DIES_AT_ITS_SECOND_RECIPE, str(bundle_dir), str(tmp_path)]
     assert subprocess.run(command, check=False, timeout=400).returncode == -signal.SIGKILL
     before = SearchReport.read(tmp_path)
-    assert [one.name for one in before.candidates] == ["source", "twice"]
+    assert [one.name for one in before.candidates] == ["source", "half"]
     found = search(onnx_alone(bundle_dir), tmp_path, SETTINGS)
     cached = {result.recipe.name: result.was_cached for result in found.results}
-    assert cached["twice"]
-    assert not cached["thrice"]
+    assert cached["half"]
+    assert not cached["quarter"]
     again = search(onnx_alone(bundle_dir), tmp_path, SETTINGS)
     assert all(result.was_cached for result in again.results)
     assert again.report.trials == found.report.trials
@@ -134,9 +134,9 @@ def test_a_class_that_a_recipe_names_has_the_source_and_what_is_for_every_class(
     bundle_dir: Path, tmp_path: Path
 ) -> None:
     board = make_recipe({"name": "board", "steps": ["float16", "int8-dynamic"], "targets": ["pi4"]})
-    found = search(onnx_alone(bundle_dir), tmp_path, replace(SETTINGS, max_trials=2, recipes=(TWICE, board)))
+    found = search(onnx_alone(bundle_dir), tmp_path, replace(SETTINGS, max_trials=2, recipes=(HALF, board)))
     names = {target: {one.name for one in found.report.candidates if one.target == target} for target in found.fronts}
-    assert names == {"generic-onnx": {"source", "twice"}, "pi4": {"source", "twice", "board"}}
+    assert names == {"generic-onnx": {"source", "half"}, "pi4": {"source", "half", "board"}}
 
 
 def test_a_recipe_without_time_for_it_does_not_keep_others_from_being_tried(
@@ -144,9 +144,9 @@ def test_a_recipe_without_time_for_it_does_not_keep_others_from_being_tried(
 ) -> None:
     monkeypatch.setattr(searching, "_LONG_SHARE", 1.0)
     long = make_recipe({"name": "long", "steps": ["distil", "float16"]})
-    settings = replace(SETTINGS, budget_minutes=2.0, max_trials=2, recipes=(TWICE, long, THRICE))
+    settings = replace(SETTINGS, budget_minutes=2.0, max_trials=2, recipes=(HALF, long, QUARTER))
     found = search(onnx_alone(bundle_dir), tmp_path, settings)
-    assert {one.recipe.name for one in found.results} == {"twice", "thrice"}
+    assert {one.recipe.name for one in found.results} == {"half", "quarter"}
 
 
 def test_a_search_has_the_same_key_again_and_another_for_whatever_it_is_asked(bundle_dir: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_search_has_the_same_key_again_and_another_for_whatever_it_is_asked(bu
     others = [
         search_key(replace(original, name="other"), SETTINGS),
         search_key(fewer, SETTINGS),
-        search_key(original, replace(SETTINGS, recipes=(TWICE,))),
+        search_key(original, replace(SETTINGS, recipes=(HALF,))),
         search_key(original, replace(SETTINGS, tolerance=Tolerance(max_drop_points=3.0))),
         search_key(original, replace(SETTINGS, budget_minutes=6)),
     ]
@@ -173,6 +173,17 @@ def test_what_is_far_outside_of_the_tolerance_is_stopped_before_it_is_measured(b
     with pytest.raises(StoppedEarlyError, match=r"points lost on 4\d\d samples, 1 are allowed"):
         early.watch(worse, ())
     early.watch(worse, (Distil(),))  # which may win it back
+
+
+def test_a_recipe_that_was_refused_at_its_end_is_not_known_under_the_next_one_s_name(bundle_dir: Path) -> None:
+    source = onnx_alone(bundle_dir).reference
+    early = EarlyStop(source, onnx_alone(bundle_dir).data.test, Tolerance(max_drop_points=100))
+    early.begin()
+    early.watch(source, ())  # and is refused by what is measured
+    early.begin()
+    early.finished("cached")
+    early.begin()
+    early.watch(source.with_content(_turned(source.content)), ())  # worse, and the first that is known
 
 
 def test_a_technique_with_settings_of_training_trains_whether_or_not_it_needs_samples_for_it() -> None:

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
-from tests.compression.zoo import Case, digits
+from onnx import helper, numpy_helper
+from tests.compression.techniques.quantize.nets import graph
+from tests.compression.zoo import Case, digits, spec
 
 from shoal_compression.budget import Budget
+from shoal_compression.data import Samples
 from shoal_compression.errors import SourceError
 from shoal_compression.model import Model
 from shoal_compression.recipe import Tolerance
 from shoal_compression.techniques.quantize.static import Int8Static
-from shoal_compression.verify import verify
+from shoal_compression.verify import answers_numbers, verify
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,31 @@ def test_with_a_source_that_answers_no_numbers_nothing_is_compared(case: Case) -
     rows = len(case.data.test)
     with pytest.raises(SourceError, match=rf"has NaN or infinity for {rows} of {rows} samples, first 0; mend"):
         verify(broken, case.model, case.data.test)
+
+
+def _regressor(factor: float) -> Model:
+    """Return the mean of four inputs times a factor, plus 100."""
+    weights = {"w": np.full((4, 1), factor / 4, np.float32), "b": np.array([100], np.float32)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["m", "b"], ["y"])]
+    return Model("onnx", graph(nodes, weights, (["n", 4], ["n", 1])), (spec("x", -1, 4),), (spec("y", -1, 1),))
+
+
+def test_a_constant_in_the_place_of_an_unlabelled_regressor_is_refused() -> None:
+    samples = Samples({"x": np.random.default_rng(0).normal(0, 100, (200, 4)).astype(np.float32)})
+    found = verify(_regressor(1), _regressor(0), samples)
+    assert found.is_numbers
+    assert not found.is_within
+    assert "an SQNR of" in found.reasons[0]
+    assert found.points_lost > 10
+    almost = verify(_regressor(1), _regressor(0.999), samples)
+    assert almost.is_within
+    assert almost.points_lost < 1
+
+
+def test_single_probabilities_without_labels_are_classes() -> None:
+    samples = Samples({"x": np.random.default_rng(0).normal(0, 1, (50, 4)).astype(np.float32)})
+    answers = np.random.default_rng(0).uniform(0, 1, (50, 1)).astype(np.float32)
+    assert not answers_numbers(answers, samples)
+    assert answers_numbers(10 * answers, samples)
+    assert not answers_numbers(10 * answers, replace(samples, labels=np.ones(50, np.int64)))
+    assert not answers_numbers(np.zeros((50, 3), np.float32), samples)

@@ -48,7 +48,7 @@ def test_its_cells_run_one_after_the_other(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_guide_s_python_runs_on_the_digits_that_it_makes_first(tmp_path: Path) -> None:
-    [script] = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    script, *_ = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     assert script.count("budget_minutes=20") == 1
     script = script.replace("budget_minutes=20", "budget_minutes=0.2, max_trials=2")
     make = [sys.executable, "-m", "shoal_training.digits", "--out", "build/digits"]

@@ -36,11 +36,13 @@ class Answers:
         right: Whether it is the label's, (n,); None: the samples have no classes as labels.
         outputs: All that is a float, of all outputs, row by row: (k, values) of the first k samples, for which there is
             room.
+        cut: Above which a single score is positive; the first candidate's answers say it for all.
     """
 
     classes: NDArray[np.int64]
     right: NDArray[np.bool_] | None
     outputs: Array
+    cut: float = 0.0
 
     def __len__(self) -> int:
         """Return how many samples were answered."""
@@ -52,7 +54,7 @@ class Answers:
         Raises:
             OSError: The disk does not take them.
         """
-        arrays = {"classes": self.classes, "outputs": self.outputs}
+        arrays = {"classes": self.classes, "outputs": self.outputs, "cut": np.asarray(self.cut)}
         written = io.BytesIO()
         np.savez(written, **(arrays if self.right is None else arrays | {"right": self.right}))  # type: ignore[arg-type]
         replace_file(path, written.getvalue())
@@ -62,7 +64,7 @@ def kept_answers(path: Path) -> Answers | None:
     """Return what the first candidate has left; None where it could not be run, or its file can not be read."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
-            return Answers(found["classes"], found.get("right"), found["outputs"])
+            return Answers(found["classes"], found.get("right"), found["outputs"], float(found["cut"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

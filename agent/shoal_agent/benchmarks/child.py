@@ -53,6 +53,7 @@ def measure(job: MeasuringJob, cores: tuple[int, ...]) -> Measured:
     pace = _pace(job)
     pace.rest(lambda _reason: None)
     watch = Stopwatch(pace, wanted.max_seconds)
+    first = None if job.is_first else kept_answers(job.reference)
     release_free_memory()
     before_bytes, began_s = resident_bytes(), watch.clock_s()
     engine = _open(job, module)
@@ -61,13 +62,13 @@ def measure(job: MeasuringJob, cores: tuple[int, ...]) -> Measured:
         engine.infer(samples.request(0, 1, is_batched=wanted.inputs[0].shape[:1] == (-1,)))
         release_free_memory()
         memory_bytes = max(0, resident_bytes() - before_bytes)
-        answers = answers_of(engine, wanted, samples, watch)
+        answers = answers_of(engine, wanted, samples, watch, None if first is None else first.cut)
         latency_ms, disturbed = time_runs(engine, wanted, samples, watch)
     finally:
         engine.close()
     if job.is_first:
         answers.keep(job.reference)
-    first = answers if job.is_first else kept_answers(job.reference)
+        first = answers
     return Measured(
         latency_ms=latency_ms,
         load_ms=load_ms,

@@ -16,7 +16,7 @@ from shoal_agent.benchmarks.answers import MAX_KEPT_BYTES, Answers, row_of
 from shoal_agent.benchmarks.errors import BenchmarkError
 from shoal_agent.benchmarks.samples import BenchmarkSamples, is_batched
 from shoal_contract.benchmarks import MAX_MILLISECONDS, DesiredBenchmark, LatencySpread
-from shoal_numerics.class_choice import chosen_classes
+from shoal_numerics.class_choice import chosen_classes, score_cut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,8 +59,17 @@ class Stopwatch:
         return self.clock_s() - self._began_s - self.pace.rested_s
 
 
-def answers_of(engine: Engine, wanted: DesiredBenchmark, samples: BenchmarkSamples, watch: Stopwatch) -> Answers:
+def answers_of(
+    engine: Engine, wanted: DesiredBenchmark, samples: BenchmarkSamples, watch: Stopwatch, cut: float | None = None
+) -> Answers:
     """Return the answers to the samples: to fewer than all where time runs short.
+
+    Args:
+        engine: The candidate's.
+        wanted: The benchmark.
+        samples: What it is asked.
+        watch: How long it may take.
+        cut: Of single scores, as the first candidate's answers say it; None: these do.
 
     Raises:
         EngineError: The runtime failed on a sample.
@@ -83,9 +92,10 @@ def answers_of(engine: Engine, wanted: DesiredBenchmark, samples: BenchmarkSampl
             room_bytes = room_bytes - rows.nbytes if len(kept[-1]) == len(rows) else 0  # the first ones, without a gap
     outputs = np.concatenate(parts)
     _check_finite(outputs)
-    classes = chosen_classes(outputs)
+    cut = score_cut(outputs) if cut is None else cut
+    classes = chosen_classes(outputs, cut)
     right = None if samples.labels is None else classes == samples.labels[: len(classes)]
-    return Answers(classes, right, np.concatenate(kept))
+    return Answers(classes, right, np.concatenate(kept), cut)
 
 
 def _check_finite(outputs: Array) -> None:

@@ -5,6 +5,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from shoal_compression.channels.groups import Channels
+from shoal_compression.errors import TechniqueError
 from shoal_compression.trainable.graph import with_weights
 from shoal_numerics.tensors import Array
 
@@ -45,10 +46,18 @@ def _set_group(node: onnx.NodeProto, channels: Channels, gone: set[int]) -> None
 
 
 def _reshape(node: onnx.NodeProto, place: int, channels: Channels, gone: set[int]) -> onnx.TensorProto:
-    """Give a Reshape the shape that is left, as a constant of its own."""
+    """Give a Reshape the shape that is left, as a constant of its own, open along the axis that grows with the batch.
+
+    Raises:
+        TechniqueError: More than one axis does.
+    """
     sizes = channels.sizes(node.output[0], gone)
-    if channels.is_batched:
-        sizes[0] = -1
+    growing = channels.growing.get(node.output[0], ())
+    if len(growing) > 1:
+        found = f"the axes {list(growing)} of {node.output[0]} grow with the batch, expected one at most"
+        raise TechniqueError(f"cutting the Reshape {node.name}: {found}; leave the step out, or reshape in two nodes")
+    for axis in growing:
+        sizes[axis] = -1
     name = f"{node.output[0]}.shape.{place}"
     inputs = [node.input[0], name]
     del node.input[:]

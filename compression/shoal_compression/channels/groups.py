@@ -14,6 +14,8 @@ from shoal_compression.trainable.network import Network
 
 _ROWS = 2
 """Samples in the request that shapes are read from; with one, a batch would look like an axis of size 1."""
+_MORE_ROWS = 3
+"""In another request, that tells which axes grow with the batch."""
 Part = tuple[str, int]
 """A weight and an axis of it."""
 
@@ -37,7 +39,8 @@ class Channels:
     weights: dict[str, Axes]
     """Those of the tensors that are weights or constants of floats."""
     groups: tuple[Group, ...]
-    is_batched: bool
+    growing: dict[str, tuple[int, ...]]
+    """The axes of each tensor that grow with the batch; none of a model without one."""
 
     def sizes(self, name: str, gone: set[int]) -> list[int]:
         """Return the shape of a tensor without these channels."""
@@ -50,7 +53,7 @@ def channels_of(network: Network, model: Model, samples: Samples) -> Channels:
     Raises:
         TechniqueError: The graph does not run.
     """
-    values = _values(network, model, samples)
+    values = _values(network, model, samples, _ROWS)
     unions, proto = Unions(), network.proto
     tensors: dict[str, Axes] = {name: [fixed(size) for size in value.shape] for name, value in values.items()}
     held = [one.name for one in proto.graph.initializer if values[one.name].is_floating_point()]
@@ -67,14 +70,22 @@ def channels_of(network: Network, model: Model, samples: Samples) -> Channels:
             unions.fix(labels)
     rooted = {name: [unions.roots(labels) for labels in axes] for name, axes in tensors.items()}
     weights = {name: rooted[name] for name in held}
-    return Channels(proto, rooted, weights, _groups(weights), model.is_batched)
+    return Channels(proto, rooted, weights, _groups(weights), _growing(network, model, samples, values))
 
 
-def _values(network: Network, model: Model, samples: Samples) -> dict[str, torch.Tensor]:
-    rows = slice(0, _ROWS) if model.is_batched else 0
-    arrays = {name: np.ascontiguousarray(array[rows]) for name, array in samples.inputs.items()}
-    if model.is_batched and len(samples) < _ROWS:
-        arrays = {name: np.repeat(array, _ROWS, axis=0) for name, array in arrays.items()}
+def _growing(
+    network: Network, model: Model, samples: Samples, values: dict[str, torch.Tensor]
+) -> dict[str, tuple[int, ...]]:
+    if not model.is_batched:
+        return {}
+    more = _values(network, model, samples, _MORE_ROWS)
+    sizes = {name: zip(value.shape, more[name].shape, strict=True) for name, value in values.items()}
+    return {name: tuple(axis for axis, (a, b) in enumerate(pairs) if a != b) for name, pairs in sizes.items()}
+
+
+def _values(network: Network, model: Model, samples: Samples, rows: int) -> dict[str, torch.Tensor]:
+    place = np.arange(rows) % len(samples) if model.is_batched else 0
+    arrays = {name: np.array(array[place], order="C") for name, array in samples.inputs.items()}
     with torch.no_grad():
         return network.values({name: torch.from_numpy(array) for name, array in arrays.items()})
 

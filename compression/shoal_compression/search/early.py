@@ -10,12 +10,13 @@ import numpy.typing as npt
 from shoal_compression.comparing import classes_of
 from shoal_compression.data import Samples
 from shoal_compression.errors import CompressionError
+from shoal_compression.failing import told
 from shoal_compression.model import RUNTIMES, Model
 from shoal_compression.operations import contents
 from shoal_compression.recipe import Tolerance
 from shoal_compression.running import outputs_of
 from shoal_compression.technique import Technique
-from shoal_compression.verify import finite_outputs, has_classes
+from shoal_compression.verify import answers_numbers, finite_outputs
 
 QUICK_SAMPLES: Final = 512
 _DEVIATIONS: Final = 3.0
@@ -42,21 +43,32 @@ class EarlyStop:
 
     def __init__(self, source: Model, samples: Samples, tolerance: Tolerance) -> None:
         self._few = samples.first(QUICK_SAMPLES)
-        finite_outputs(source, self._few)  # otherwise no recipe could be compared with it
         self._tolerance = tolerance
-        self._can_tell = samples.labels is None or has_classes(samples)
+        # Finite: otherwise no recipe could be compared with it.
+        self._answers = finite_outputs(source, self._few)[source.outputs[0].name]
+        self._can_tell = not answers_numbers(self._answers, self._few)
         labels = self._few.labels
-        self._truth = self._classes(source) if labels is None or not self._can_tell else labels.reshape(-1)
-        self._expected = self._right(source)
+        said = classes_of(self._answers)
+        self._truth = said if labels is None or not self._can_tell else labels.reshape(-1)
+        self._expected = np.asarray(said == self._truth, np.bool_)
         self._known: list[Proxy] = []
         self._newest: Proxy | None = None
+
+    def begin(self) -> None:
+        """Forget the file of a recipe that was refused at its end."""
+        self._newest = None
 
     def watch(self, model: Model, left: Sequence[Technique]) -> None:
         """See that a recipe is still worth its time; a step that trains may win back what is lost before it.
 
         Raises:
             StoppedEarlyError: It is not.
+            TechniqueError: What was made can not be looked at.
         """
+        with told("looking at what a step has made", "leave the step out, or report the model's operators"):
+            self._look(model, left)
+
+    def _look(self, model: Model, left: Sequence[Technique]) -> None:
         if not self._can_tell or any(step.trains for step in left) or model.form not in RUNTIMES:
             return
         drop = 100 * float(self._expected.mean() - self._right(model).mean())
@@ -99,7 +111,5 @@ class EarlyStop:
 
     def _right(self, model: Model) -> npt.NDArray[np.bool_]:
         """Return for each of the few samples whether the class is the label, or the source's where there are none."""
-        return np.asarray(self._classes(model) == self._truth, np.bool_)
-
-    def _classes(self, model: Model) -> npt.NDArray[np.int64]:
-        return classes_of(outputs_of(model, self._few)[model.outputs[0].name])
+        found = outputs_of(model, self._few)[model.outputs[0].name]
+        return np.asarray(classes_of(found, self._answers) == self._truth, np.bool_)

@@ -30,8 +30,6 @@ from shoal_compression.search.space import Chosen, single_choices, space_hash, s
 from shoal_compression.search.study import Study
 from shoal_compression.technique import Progress, silent
 from shoal_compression.values import content_hash
-from shoal_compression.verdict import drop_points
-from shoal_compression.verify import has_numbers
 
 __all__ = ["SearchResult", "SearchSettings", "search", "search_key"]
 
@@ -206,7 +204,7 @@ class _Search:
         if result is None or not result.verdict.is_within:
             self.study.tell_failed(trial, self.refused[recipe.sha256][1], seconds)
             return
-        candidate = _candidate(result, self.original, _source(self.original, list(self.results.values())))
+        candidate = _candidate(result, _source(self.original, list(self.results.values())))
         self.study.tell(trial, [candidate.cost(one) for one in self.settings.objectives], seconds)
 
     def _run(self, recipe: Recipe) -> RecipeResult | None:
@@ -214,6 +212,7 @@ class _Search:
         if self._is_known(recipe):
             return self.results.get(recipe.sha256)
         self.progress(recipe.name, self.tried, max(self.tried, self.settings.max_trials))
+        self.early.begin()
         began_s = time.monotonic()
         try:
             result = run_recipe(
@@ -261,7 +260,7 @@ class _Search:
     def _report(self) -> SearchReport:
         source = _source(self.original, list(self.results.values()))
         own = [source] if self.original.reference.form in RUNTIMES else []
-        made = [(_candidate(one, self.original, source), one.recipe.targets) for one in self.results.values()]
+        made = [(_candidate(one, source), one.recipe.targets) for one in self.results.values()]
         return SearchReport(
             **self._about(),
             source=source,
@@ -314,13 +313,13 @@ def _kind(recipe: Recipe) -> tuple[str, ...]:
     return tuple(step.name for step in recipe.steps)
 
 
-def _candidate(result: RecipeResult, original: Original, source: Candidate) -> Candidate:
+def _candidate(result: RecipeResult, source: Candidate) -> Candidate:
     return Candidate(
         name=result.recipe.name,
         recipe_sha256=result.recipe.sha256,
         target=target_of(result.model),
         measures=_as_beside(result.report.variant, result.report.source, source.measures),
-        drop_points=drop_points(result.verdict, is_numbers=has_numbers(original.data.test)),
+        drop_points=result.verdict.points_lost,
     )
 
 

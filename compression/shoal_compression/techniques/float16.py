@@ -29,12 +29,15 @@ class Float16(Technique):
         """Return the model with its weights halved.
 
         Raises:
-            TechniqueError: A weight is larger than float16 can hold.
+            TechniqueError: There is no weight to halve, or one is larger than float16 can hold.
         """
         import onnx
 
         proto = onnx.load_from_string(model.content)
         large = [one for one in proto.graph.initializer if _is_large(one)]
+        if not large:
+            found = f"no float32 weight of {MIN_ELEMENTS} elements or more found"
+            raise TechniqueError(f"applying {self.name}: {found}; leave this step out")
         casts = []
         for done, tensor in enumerate(large):
             progress("float16", done, len(large))

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from shoal_compression.measures import Measures
 from shoal_compression.search.candidates import SOURCE
-from shoal_compression.verdict import Verdict, drop_points
+from shoal_compression.verdict import Verdict
 from shoal_contract.benchmarks import BenchmarkResult
 from shoal_hub.benchmarks.device_classes import class_devices, target_class
 from shoal_hub.benchmarks.offer import board_classes, devices_of, has_measured
@@ -58,7 +58,7 @@ def read_evidence(session: Session, row: CompressionRun, most_results: int) -> l
     """Return what there is to choose by for each target class; profiles are those of the newest results of a class."""
     request = CompressionRequest.model_validate(row.request)
     source = SourceHere() if row.here is None else SourceHere.model_validate(row.here)
-    files, fleet = made_files(session, row, source), class_devices(session)
+    files, fleet = made_files(session, row), class_devices(session)
     benchmark = None if row.benchmark_id is None else session.get_one(Benchmark, row.benchmark_id)
     asked = [] if benchmark is None else devices_of(session, benchmark.id)
     found = []
@@ -140,7 +140,7 @@ def _not_measured(one: Evidence) -> str:
     )
 
 
-def made_files(session: Session, row: CompressionRun, source: SourceHere) -> list[MadeFile]:
+def made_files(session: Session, row: CompressionRun) -> list[MadeFile]:
     """Return what could be chosen, the source first."""
     rows = session.exec(
         select(CompressionResult).where(CompressionResult.run == row.id).order_by(col(CompressionResult.name))
@@ -152,7 +152,7 @@ def made_files(session: Session, row: CompressionRun, source: SourceHere) -> lis
             sha256=one.sha256,
             runtime=one.runtime,
             here=Measures.model_validate(one.report["variant"]),
-            drop_points=drop_points(Verdict.model_validate(one.report["verdict"]), is_numbers=source.is_numbers),
+            drop_points=Verdict.model_validate(one.report["verdict"]).points_lost,
             targets=tuple(one.targets),
         )
         for one in rows

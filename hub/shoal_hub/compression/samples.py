@@ -7,7 +7,7 @@ from shoal_compression.comparing import classes_of
 from shoal_compression.data import Samples
 from shoal_compression.model import Model
 from shoal_compression.running import outputs_of
-from shoal_compression.verify import has_classes, has_numbers
+from shoal_compression.verify import answers_numbers, has_classes
 from shoal_contract.benchmarks import INPUT_PREFIX, LABELS
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -52,8 +52,8 @@ def source_here(reference: Model, samples: Samples) -> SourceHere:
     Raises:
         TechniqueError: It does not run.
     """
-    if samples.labels is None or not has_classes(samples):
-        return SourceHere(is_numbers=has_numbers(samples))
     answers = outputs_of(reference, samples)[reference.outputs[0].name]
+    if samples.labels is None or not has_classes(samples):
+        return SourceHere(is_numbers=answers_numbers(answers, samples))
     right = classes_of(answers) == samples.labels.reshape(-1)
     return SourceHere(right="".join("1" if one else "0" for one in right))

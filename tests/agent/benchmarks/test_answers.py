@@ -1,5 +1,6 @@
 """Answers beside the first candidate's: on common samples alone, and numbers by their size."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,10 @@ def test_outputs_of_another_shape_say_nothing_of_their_size() -> None:
 def test_what_the_first_leaves_is_found_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "reference.npz"
     assert kept_answers(path) is None
-    answers([0, 1], [True, False], np.ones((2, 3))).keep(path)
+    replace(answers([0, 1], [True, False], np.ones((2, 3))), cut=0.5).keep(path)
     found = kept_answers(path)
     assert found is not None
+    assert found.cut == 0.5
     assert (found.classes.tolist(), found.right is not None, found.outputs.shape) == ([0, 1], True, (2, 3))
     path.write_bytes(path.read_bytes()[:100])
     assert kept_answers(path) is None

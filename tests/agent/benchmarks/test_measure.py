@@ -108,3 +108,22 @@ def test_a_model_without_a_batch_axis_is_asked_sample_by_sample() -> None:
     one = TensorSpec(name="x", datatype="FP32", shape=(4,))
     assert len(answers_of(engine, wanted(inputs=(one,)), SAMPLES, watch_of(time))) == 40
     assert engine.runs == 40
+
+
+def test_single_scores_are_cut_where_the_first_candidate_s_say() -> None:
+    time = Time()
+    first = answers_of(Scored(time, [0.1, 0.4, 0.6, 0.9] * 10), wanted(), SAMPLES, watch_of(time))
+    other = Scored(time, [-0.1, 0.4, 0.6, 0.9] * 10)
+    assert (answers_of(other, wanted(), SAMPLES, watch_of(time), first.cut).classes == first.classes).all()
+
+
+class Scored(Slow):
+    """Answers with these scores in turn, one for each sample."""
+
+    def __init__(self, time: Time, scores: list[float]) -> None:
+        super().__init__(time)
+        self.scores = iter(scores)
+
+    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        count = len(super().infer(inputs)["probabilities"])
+        return {"probabilities": np.array([[next(self.scores)] for _ in range(count)], np.float32)}

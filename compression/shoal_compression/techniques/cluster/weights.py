@@ -37,7 +37,7 @@ class ClusterWeights(Technique):
     training: Training = Training(epochs=3)
     takes: ClassVar[frozenset[Form]] = frozenset({"onnx"})
     trains: ClassVar[bool] = True
-    tools: ClassVar[tuple[str, ...]] = ("onnx", "torch")
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "torch")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:
         """Return the model with its weights as places in tables.

@@ -41,7 +41,7 @@ class Factorise(Technique):
     training: Training = Training()
     takes: ClassVar[frozenset[Form]] = frozenset({"onnx"})
     trains: ClassVar[bool] = True
-    tools: ClassVar[tuple[str, ...]] = ("onnx", "torch")
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "torch")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:
         """Return the model with its factors.

@@ -44,7 +44,7 @@ class PruneChannels(Technique):
     training: Training = Training(epochs=8)
     takes: ClassVar[frozenset[Form]] = frozenset({"onnx"})
     trains: ClassVar[bool] = True
-    tools: ClassVar[tuple[str, ...]] = ("onnx", "torch")
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "torch")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:
         """Return the smaller model.
@@ -69,6 +69,7 @@ class PruneChannels(Technique):
         from shoal_compression.channels.cutting import cut
         from shoal_compression.channels.groups import channels_of
         from shoal_compression.channels.operations import operations
+        from shoal_compression.channels.row_counts import check_rows
         from shoal_compression.trainable.graph import weights_of
         from shoal_compression.trainable.network import Network
 
@@ -89,7 +90,9 @@ class PruneChannels(Technique):
                 first = operations(whole)
             gone = self._for_operations(channels, scores, first * self.operations**share)
         weights = {name: value for name, value in weights_of(channels.proto).items() if name in channels.weights}
-        return made.with_content(cut(channels, weights, gone).SerializeToString(deterministic=True))
+        smaller = made.with_content(cut(channels, weights, gone).SerializeToString(deterministic=True))
+        check_rows(smaller, made, data.calibration)
+        return smaller
 
     def _scores(
         self, network: "Network", made: Model, source: Model, data: Data, budget: Budget, channels: "Channels"

@@ -30,7 +30,7 @@ class PruneMagnitude(Technique):
     training: Training = Training(epochs=8)
     takes: ClassVar[frozenset[Form]] = frozenset({"onnx"})
     trains: ClassVar[bool] = True
-    tools: ClassVar[tuple[str, ...]] = ("onnx", "torch")
+    tools: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "torch")
 
     def make(self, model: Model, data: Data, budget: Budget, progress: Progress) -> Model:
         """Return the sparse model.

@@ -4,6 +4,7 @@ The shift is measured on samples, layer after layer, so that each correction see
 2019, arXiv 1906.04721, section 4.2 and appendix D).
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,12 +23,14 @@ from shoal_numerics.tensors import Array
 def correct_biases(proto: Any, made: Any, model: Model, samples: Samples, threads: int, progress: Progress) -> int:
     """Change the biases of `made`, which is `proto` quantized, in place; returns how many layers had one.
 
-    Layers whose bias is no part of them (MatMul) are left as they are.
+    Layers whose bias is no part of them (MatMul), or is another's as well, are left as they are.
     """
     from onnx import numpy_helper
 
     targets = _means(proto, model, samples, _outputs(proto), threads)
     layers = [weight for weight in weights_of(made) if weight.bias is not None and weight.node in targets]
+    uses = Counter(weight.bias.name for weight in layers if weight.bias is not None)
+    layers = [weight for weight in layers if weight.bias is not None and uses[weight.bias.name] == 1]
     for done, layer in enumerate(layers):
         if layer.bias is None:
             continue

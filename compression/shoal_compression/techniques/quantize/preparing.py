@@ -74,10 +74,13 @@ def with_opset(proto: Any, lowest: int, doing: str) -> Any:
     if opsets.get("", opsets.get("ai.onnx", 0)) >= lowest:
         return proto
     try:
-        return version_converter.convert_version(proto, lowest)
+        raised = version_converter.convert_version(proto, lowest)
     except Exception as error:  # as above
         msg = f"{doing}: opset {opsets.get('', 0)} found, at least {lowest} expected, and raising it failed"
         raise SourceError(f"{msg}: {str(error)[:300]}; export the model again with a newer opset") from error
+    for entry in [one for one in raised.opset_import if one.domain in {"", "ai.onnx"} and one.version < lowest]:
+        raised.opset_import.remove(entry)  # skl2onnx names the domain twice, and the converter raises one of them
+    return raised
 
 
 def _name_nodes(proto: Any) -> None:

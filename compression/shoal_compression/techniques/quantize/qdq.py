@@ -166,10 +166,20 @@ def added_noise_db(weight: Array, axis: int) -> float:
 
 
 def _share_equals(proto: Any) -> None:
-    """Keep one of weights that are the same, such as the zeros of channels."""
+    """Keep one of scales and zero points that are the same, such as the zeros of channels.
+
+    Weights and biases stay apart: what corrects one of them must not change another, nor a zero point.
+    """
     kept: dict[tuple[Any, ...], str] = {}
     renamed: dict[str, str] = {}
+    places: dict[str, set[tuple[str, bool]]] = {}
+    for node in proto.graph.node:
+        for place, name in enumerate(node.input):
+            places.setdefault(name, set()).add((node.op_type, place > 0))
+    parameters = {(kind, True) for kind in ("QuantizeLinear", "DequantizeLinear")}
     for tensor in list(proto.graph.initializer):
+        if not places.get(tensor.name, {("", False)}) <= parameters:
+            continue
         content = (tensor.data_type, *tensor.dims, tensor.raw_data, *tensor.int32_data, *tensor.float_data)
         name = kept.setdefault(content, tensor.name)
         if name != tensor.name:

@@ -1,7 +1,7 @@
 """Finds the range of each activation: its least and largest value, or a narrower one that loses less by rounding."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -11,11 +11,14 @@ from shoal_compression.data import Samples
 from shoal_compression.errors import SourceError
 from shoal_compression.model import Model
 from shoal_compression.techniques.quantize.observing import float_tensors, observe
+from shoal_numerics.tensors import Array
 
 Calibration = Literal["min-max", "percentile", "mse", "entropy"]
 Floats = npt.NDArray[np.float64]
 Range = tuple[float, float]
 BINS: Final = 2048
+FEWEST_BINS: Final = 256
+"""A range of fewer is told too coarsely for as many levels."""
 LEVELS: Final = 256
 SHARES: Final = np.linspace(1.0, 0.2, 41)
 """Of the whole range, that a narrower one may have."""
@@ -28,11 +31,19 @@ class Seen:
     low: float
     high: float
     counts: Floats
+    below: float = 0.0
+    """Count of the values below `low`."""
+    above: float = 0.0
+
+    @property
+    def edges(self) -> Floats:
+        """The ends of the bins, one more than bins."""
+        return np.linspace(self.low, self.high, len(self.counts) + 1)
 
     @property
     def centres(self) -> Floats:
         """The middle of each bin."""
-        edges = np.linspace(self.low, self.high, len(self.counts) + 1)
+        edges = self.edges
         return np.asarray((edges[1:] + edges[:-1]) / 2)
 
 
@@ -67,22 +78,59 @@ def find_ranges(
         "mse": by_mse,
         "entropy": by_entropy,
     }
-    counts = {name: np.zeros(BINS) for name, (low, high) in whole.items() if high > low}
-    for found in observe(proto, model, samples, list(counts), threads):
-        for name, array in found.items():
-            counts[name] += np.histogram(array, BINS, whole[name])[0]
-    return whole | {name: choose[method](Seen(*whole[name], found)) for name, found in counts.items()}
+    wide = {name: (low, high) for name, (low, high) in whole.items() if high > low}
+    seen = _histograms(proto, model, samples, wide, threads)
+    if method == "percentile":
+        few = {name: ends for name, one in seen.items() if (ends := too_coarse(one, percentile)) is not None}
+        seen |= _histograms(proto, model, samples, few, threads)
+    return whole | {name: choose[method](one) for name, one in seen.items()}
+
+
+def _histograms(
+    proto: Any,  # noqa: ANN401 - as above
+    model: Model,
+    samples: Samples,
+    ranges: Mapping[str, Range],
+    threads: int,
+) -> dict[str, Seen]:
+    seen = {name: Seen(*ends, np.zeros(BINS)) for name, ends in ranges.items()}
+    for found in observe(proto, model, samples, list(ranges), threads):
+        seen |= {name: with_values(seen[name], array) for name, array in found.items()}
+    return seen
+
+
+def with_values(seen: Seen, values: Array) -> Seen:
+    """Return what was seen with more values, of any shape."""
+    values = values.astype(np.float64)  # in float32 the edges of narrow bins are not told apart
+    counts = seen.counts + np.histogram(values, BINS, (seen.low, seen.high))[0]
+    below, above = int((values < seen.low).sum()), int((values > seen.high).sum())
+    return replace(seen, counts=counts, below=seen.below + below, above=seen.above + above)
 
 
 def by_percentile(seen: Seen, percentile: float) -> Range:
-    """Return the range that leaves out (100 - `percentile`) % of the values, half at either end."""
-    shares = np.cumsum(seen.counts) / seen.counts.sum()
-    rest = (1 - percentile / 100) / 2
-    low, high = np.searchsorted(shares, [rest, 1 - rest])
-    centres = seen.centres
-    low_end = seen.low if low == 0 else float(centres[low])
-    high_end = seen.high if high >= len(centres) - 1 else float(centres[high])
-    return low_end, high_end
+    """Return the range that leaves out at most (100 - `percentile`) % of the values, half at either end.
+
+    Its ends are edges of bins: it is wider than it has to be by less than a bin at either end.
+    """
+    first, last = _kept_bins(seen, percentile)
+    edges = seen.edges
+    return float(edges[first]), float(edges[last + 1])
+
+
+def too_coarse(seen: Seen, percentile: float) -> Range | None:
+    """Return the range to look at again, in narrower bins, where the values lie in few of these; None: in enough."""
+    first, last = _kept_bins(seen, percentile)
+    low, high = by_percentile(seen, percentile)
+    return (low, high) if last - first + 1 < FEWEST_BINS and high > low else None
+
+
+def _kept_bins(seen: Seen, percentile: float) -> tuple[int, int]:
+    """Return the first and the last bin of those that a percentile keeps."""
+    rest = (1 - percentile / 100) / 2 * (seen.below + seen.counts.sum() + seen.above)
+    first = np.searchsorted(seen.below + np.cumsum(seen.counts), rest, side="right")
+    behind = np.searchsorted(seen.above + np.cumsum(seen.counts[::-1]), rest, side="right")
+    bins = len(seen.counts)
+    return min(int(first), bins - 1), max(bins - 1 - int(behind), 0)
 
 
 def by_mse(seen: Seen) -> Range:

@@ -4,6 +4,7 @@ Layer by layer, on what the layer is given in the quantized graph and what it gi
 where the budget names one.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from shoal_compression.data import Samples
 from shoal_compression.model import Model
 from shoal_compression.technique import Progress
 from shoal_compression.techniques.quantize.observing import values_of
-from shoal_compression.techniques.quantize.preparing import constants, consumers
+from shoal_compression.techniques.quantize.preparing import BIAS, LOWEST_OPSET, constants, consumers
 from shoal_compression.techniques.quantize.qdq import Weight, replace_constant, weights_of
 from shoal_numerics.tensors import Array
 
@@ -29,8 +30,6 @@ RATE: Final = 2e-2
 BATCH: Final = 32
 MOST_BYTES: Final = 256 << 20
 """Of activations that one layer learns from."""
-SPATIAL: Final = 2
-"""Axes of a convolution's weight before those of its kernel."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +46,18 @@ def learn_rounding(
 ) -> int:
     """Change the weights of `made`, which is `proto` quantized, in place; returns how many layers came closer.
 
-    A layer that does not keeps its weights rounded to nearest, as do those that the budget leaves no time for.
+    A layer that does not keeps its weights rounded to nearest, as do those that the budget leaves no time for, and
+    those that have their weights in common.
     """
     import torch
 
     torch.set_num_threads(budget.threads)
     torch.manual_seed(budget.seed)
     nodes = {node.name: node for node in proto.graph.node}
-    layers = [weight for weight in weights_of(made) if nodes[weight.node].op_type in {"Conv", "Gemm", "MatMul"}]
+    found = weights_of(made)
+    uses = Counter(weight.name for weight in found)
+    kinds = {"Conv", "Gemm", "MatMul"}
+    layers = [one for one in found if nodes[one.node].op_type in kinds and uses[one.name] == 1]
     better = 0
     for done, layer in enumerate(layers):
         progress("learning to round", done, len(layers))
@@ -77,16 +80,18 @@ class _Layer:
 
     def __init__(self, node: Any, proto: Any, weight: Weight, budget: Budget) -> None:
         import torch
-        from onnx import helper, numpy_helper
+        from onnx import numpy_helper
+
+        from shoal_compression.trainable.graph import attributes_of
 
         self.node, self.weight = node, weight
         self.device = torch.device(budget.accelerator)
         self.random = np.random.default_rng(budget.seed)
-        self.attributes = {part.name: helper.get_attribute_value(part) for part in node.attribute}
+        self.attributes = attributes_of(node)
         held = constants(proto)
         self.floats = self._tensor(numpy_helper.to_array(held[node.input[1]]))
-        has_bias = len(node.input) > SPATIAL and node.input[SPATIAL] in held
-        self.bias = self._tensor(numpy_helper.to_array(held[node.input[SPATIAL]])) if has_bias else None
+        has_bias = len(node.input) > BIAS and node.input[BIAS] in held
+        self.bias = self._tensor(numpy_helper.to_array(held[node.input[BIAS]])) if has_bias else None
         takers = consumers(proto).get(node.output[0], [])
         self.has_relu = len(takers) == 1 and getattr(takers[0], "op_type", "") == "Relu"
 
@@ -144,29 +149,12 @@ class _Layer:
     def _run(self, x: Any, values: Any) -> Any:
         import torch
 
-        y = self._convolve(x, values) if self.node.op_type == "Conv" else self._multiply(x, values)
+        from shoal_compression.trainable import layers
+        from shoal_compression.trainable.calling import Call
+
+        run: Any = {"Conv": layers.conv, "Gemm": layers.gemm, "MatMul": layers.matmul}[self.node.op_type]
+        y = run(Call(self.node.name, (x, values, self.bias), self.attributes, LOWEST_OPSET))
         return torch.relu(y) if self.has_relu else y
-
-    def _multiply(self, x: Any, values: Any) -> Any:
-        weight = values.T if self.attributes.get("transB", 0) else values
-        y = (x @ weight) * self.attributes.get("alpha", 1.0)
-        return y if self.bias is None else y + self.bias * self.attributes.get("beta", 1.0)
-
-    def _convolve(self, x: Any, values: Any) -> Any:
-        from torch.nn import functional
-
-        axes = values.ndim - SPATIAL
-        pads = list(self.attributes.get("pads", [0] * 2 * axes))
-        ends = [end for axis in reversed(range(axes)) for end in (pads[axis], pads[axis + axes])]
-        convolve = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}[axes]
-        return convolve(
-            functional.pad(x, ends),
-            values,
-            self.bias,
-            stride=tuple(self.attributes.get("strides", [1] * axes)),
-            dilation=tuple(self.attributes.get("dilations", [1] * axes)),
-            groups=self.attributes.get("group", 1),
-        )
 
 
 class _Adam:

@@ -12,6 +12,7 @@ from shoal_compression.errors import TechniqueError
 from shoal_compression.model import Form, Model
 from shoal_compression.running import outputs_of
 from shoal_compression.technique import Progress, Technique
+from shoal_compression.techniques.quantize.preparing import LOWEST_OPSET, with_opset
 
 if TYPE_CHECKING:
     import onnx
@@ -39,13 +40,14 @@ class TreeCompact(Technique):
         """Return the smaller model.
 
         Raises:
+            SourceError: Its opset can not be raised.
             TechniqueError: It has no trees, trees of a kind that is not known, or its answers are others afterwards.
         """
         import onnx
 
         from shoal_compression.techniques.trees.writing import replaced
 
-        proto = onnx.load_from_string(model.content)
+        proto = with_opset(onnx.load_from_string(model.content), LOWEST_OPSET, f"applying {self.name}")
         found = [node for node in proto.graph.node if node.op_type in ENSEMBLES and node.domain == "ai.onnx.ml"]
         if not found:
             msg = f"applying {self.name}: no {' or '.join(sorted(ENSEMBLES))} found"
@@ -58,7 +60,8 @@ class TreeCompact(Technique):
         del proto.graph.node[:]
         proto.graph.node.extend(copies)
         for one in proto.opset_import:
-            one.version = ML_OPSET if one.domain == "ai.onnx.ml" else max(one.version, 13)
+            if one.domain == "ai.onnx.ml":
+                one.version = ML_OPSET
         made = model.with_content(proto.SerializeToString(deterministic=True))
         progress(self.name, 1, 1)
         if made.size_bytes >= model.size_bytes:

@@ -3,16 +3,20 @@
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 from tests.compression.networks import KINDS, network
-from tests.compression.zoo import Case
+from tests.compression.techniques.quantize.nets import graph
+from tests.compression.zoo import Case, spec
 
 from shoal_compression.budget import Budget
 from shoal_compression.channels.groups import Channels, channels_of
 from shoal_compression.channels.operations import operations
+from shoal_compression.channels.row_counts import check_rows
 from shoal_compression.comparing import accuracy
+from shoal_compression.data import Data, Samples
 from shoal_compression.errors import TechniqueError
 from shoal_compression.model import Model
-from shoal_compression.running import outputs_of
+from shoal_compression.running import load, outputs_of
 from shoal_compression.techniques.prune.channels import PruneChannels
 from shoal_compression.trainable.graph import attributes_of, weights_of, with_weights
 from shoal_compression.trainable.network import Network
@@ -116,3 +120,44 @@ def test_more_than_can_go_is_refused() -> None:
     case = network("attending")
     with pytest.raises(TechniqueError, match="of its operations stay at least, 0.1 asked for"):
         PruneChannels(operations=0.1, training=UNTRAINED).apply(case.model, case.data, Budget())
+
+
+def test_a_batch_that_is_no_first_axis_stays_open() -> None:
+    random, width = np.random.default_rng(0), 16
+    weights = {
+        "w1": random.normal(0, 0.3, (8, width)).astype(np.float32),
+        "w2": random.normal(0, 0.3, (width, 3)).astype(np.float32),
+        "shape": np.array([4, -1, width], np.int64),
+        "axis": np.array([2], np.int64),
+    }
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+        helper.make_node("MatMul", ["t", "w1"], ["a"]),
+        helper.make_node("Relu", ["a"], ["r"]),
+        helper.make_node("Unsqueeze", ["r", "axis"], ["u"]),
+        helper.make_node("Reshape", ["u", "shape"], ["v"]),
+        helper.make_node("ReduceMean", ["v"], ["p"], axes=[0], keepdims=0),
+        helper.make_node("MatMul", ["p", "w2"], ["y"]),
+    ]
+    model = Model("onnx", graph(nodes, weights, (["n", 4, 8], ["n", 3])), (spec("x", -1, 4, 8),), (spec("y", -1, 3),))
+    samples = Samples({"x": random.normal(size=(7, 4, 8)).astype(np.float32)})
+    technique = PruneChannels(importance="l1", multiple_of=1, training=UNTRAINED)
+    made = technique.apply(model, Data(samples, samples, samples), Budget())
+    assert made.size_bytes < model.size_bytes
+    run = load(made)
+    assert [run({"x": samples.inputs["x"][:rows]})["y"].shape for rows in (1, 2, 3)] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_graph_that_answers_other_numbers_of_samples_is_refused() -> None:
+    fixed, opened = (_flat(rows) for rows in (2, -1))
+    samples = Samples({"x": np.zeros((2, 2, 2), np.float32)})
+    check_rows(opened, opened, samples)
+    with pytest.raises(TechniqueError, match=r"answered to 1 samples, y \[1, 4\] expected; leave this step out"):
+        check_rows(fixed, opened, samples)
+
+
+def _flat(rows: int) -> Model:
+    """Return a model that makes samples flat, of which it takes any number (-1) or so many."""
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    content = graph([node], {"shape": np.array([rows, 4], np.int64)}, (["n", 2, 2], ["n", 4]))
+    return Model("onnx", content, (spec("x", -1, 2, 2),), (spec("y", -1, 4),))

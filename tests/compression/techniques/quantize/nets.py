@@ -78,3 +78,20 @@ def case(model: Model) -> Case:
     answers = outputs_of(model, Samples({"x": x}))["y"].reshape(400, -1).argmax(axis=1)
     calibration, test = (Samples({"x": x[part]}, answers[part]) for part in (slice(0, 150), slice(150, 400)))
     return Case(model, Data(calibration, test))
+
+
+def convolutions(padding: dict[str, Any] | None = None, stride: int = 1) -> Case:
+    """Return three convolutions with ReLU whose biases are zero, and a mean; padded by `padding`, their attributes."""
+    random = np.random.default_rng(0)
+    nodes, weights, x = [], {}, "x"
+    for place, inputs in enumerate((3, 16, 16)):
+        weights[f"w{place}"] = random.normal(0, 0.3, (16, inputs, 3, 3)).astype(np.float32)
+        weights[f"b{place}"] = np.zeros(16, np.float32)
+        kept = padding or {"pads": [1, 1, 1, 1]}
+        given = [x, f"w{place}", f"b{place}"]
+        nodes.append(helper.make_node("Conv", given, [f"c{place}"], f"conv{place}", strides=[stride] * 2, **kept))
+        x = f"r{place}"
+        nodes.append(helper.make_node("Relu", [f"c{place}"], [x]))
+    nodes += [helper.make_node("GlobalAveragePool", [x], ["g"]), helper.make_node("Flatten", ["g"], ["y"])]
+    content = graph(nodes, weights, (["n", 3, 8, 8], ["n", 16]))
+    return case(Model("onnx", content, (spec("x", -1, 3, 8, 8),), (spec("y", -1, 16),)))

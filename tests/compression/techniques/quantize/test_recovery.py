@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from tests.compression.techniques.quantize.nets import outliers, products
+from tests.compression.techniques.quantize.nets import convolutions, outliers, products
 
 from shoal_compression.budget import Budget
 from shoal_compression.comparing import sqnr_db
@@ -70,6 +70,28 @@ def test_corrected_biases_give_each_channel_its_mean_back() -> None:
     assert after < before / 3
 
 
+def test_biases_that_are_zero_are_corrected_as_well() -> None:
+    model, data = convolutions()
+    proto, samples, ranges = Int8Static().prepare(model, data, Budget())
+    made = write_qdq(proto, ranges, Int8Static().scheme)
+
+    def shifts() -> np.ndarray:
+        means = []
+        for one in (proto, made):
+            outputs = [node.output[0] for node in one.graph.node if node.op_type == "Conv"]
+            means.append([values_of(one, model, samples, name, 1).mean(axis=(0, 2, 3)) for name in outputs])
+        return np.abs(np.array(means[0]) - np.array(means[1])).mean(axis=1)
+
+    before = shifts()
+    correct_biases(proto, made, model, samples, 1, lambda *_: None)
+    after = shifts()
+    assert (after < before).all()
+    assert after.max() < before.max() / 50
+    plain, corrected = (one.apply(model, data, Budget()) for one in (Int8Static(), BiasCorrect()))
+    reference, *found = (outputs_of(one, data.calibration)["y"] for one in (model, plain, corrected))
+    assert sqnr_db(reference, found[1]) > sqnr_db(reference, found[0]) + 2
+
+
 def test_bias_correction_never_takes_the_answers_further_away() -> None:
     model, data = outliers(spread=3)
     plain, corrected = (one.apply(model, data, Budget()) for one in (Int8Static(), BiasCorrect()))
@@ -124,3 +146,25 @@ def test_adaround_works_on_matrix_products_too() -> None:
     model, data = products()
     made = AdaRound(steps=100).apply(model, data, Budget())
     assert sqnr_db(*(outputs_of(one, data.test)["y"] for one in (model, made))) > 30
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+def test_learned_rounding_pads_as_the_graph_says(auto_pad: str) -> None:
+    model, data = convolutions({"auto_pad": auto_pad}, stride=1 if auto_pad == "VALID" else 2)
+    proto, samples, ranges = Int8Static().prepare(model, data, Budget())
+    made = write_qdq(proto, ranges, Int8Static().scheme)
+    assert learn_rounding(proto, made, model, samples, Steps(150, 0.3), Budget(), lambda *_: None) >= 1
+
+
+def test_weights_that_two_layers_have_in_common_are_left_as_they_are() -> None:
+    model, data = convolutions()
+    proto = onnx.load_from_string(model.content)
+    for node in proto.graph.node:
+        node.input[:] = ["w1" if name == "w2" else "b1" if name == "b2" else name for name in node.input]
+    tied = model.with_content(proto.SerializeToString())
+    proto, samples, ranges = Int8Static().prepare(tied, data, Budget())
+    made = write_qdq(proto, ranges, Int8Static().scheme)
+    before = {one.node: one.values for one in weights_of(made)}
+    learn_rounding(proto, made, tied, samples, Steps(60, 0.3), Budget(), lambda *_: None)
+    after = {one.node: one.values for one in weights_of(made)}
+    assert all(np.array_equal(before[name], after[name]) for name in ("conv1", "conv2"))

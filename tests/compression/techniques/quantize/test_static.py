@@ -139,8 +139,12 @@ def test_unsigned_weights_take_no_reduced_range() -> None:
         Int8Static(types="u8u8", reduce_range=True)
 
 
-def test_equal_constants_are_kept_once() -> None:
+def test_equal_scales_and_zero_points_are_kept_once_and_are_no_weight() -> None:
     model, data = outliers(spread=0)
     made = onnx.load_from_string(Int8Static().apply(model, data, Budget()).content)
-    contents = [(one.data_type, *one.dims, numpy_helper.to_array(one).tobytes()) for one in made.graph.initializer]
+    quantizers = [node for node in made.graph.node if node.op_type in {"QuantizeLinear", "DequantizeLinear"}]
+    shared = {name for node in quantizers for name in node.input[1:]}
+    held = [one for one in made.graph.initializer if one.name in shared]
+    contents = [(one.data_type, *one.dims, numpy_helper.to_array(one).tobytes()) for one in held]
     assert len(contents) == len(set(contents))
+    assert not shared & {node.input[0] for node in quantizers}

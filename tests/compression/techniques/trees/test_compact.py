@@ -26,14 +26,14 @@ from shoal_contract.manifest import TensorSpec
 DATATYPES = {TensorProto.FLOAT: "FP32", TensorProto.INT64: "INT64", TensorProto.STRING: "BYTES"}
 
 
-def _case(estimator: Any, x: Any, y: Any) -> tuple[Model, Data]:
+def _case(estimator: Any, x: Any, y: Any, opset: int = 17) -> tuple[Model, Data]:
     from skl2onnx import to_onnx
 
     x = x.astype(np.float32)
     estimator.fit(x, y)
     is_classifier = hasattr(estimator, "classes_")
     options = {"zipmap": False} if is_classifier else None
-    proto = to_onnx(estimator, x[:1], options=options, target_opset={"": 17, "ai.onnx.ml": 3})
+    proto = to_onnx(estimator, x[:1], options=options, target_opset={"": opset, "ai.onnx.ml": 3})
     outputs = tuple(_spec(one) for one in proto.graph.output)
     spec = TensorSpec(name=proto.graph.input[0].name, datatype="FP32", shape=(-1, x.shape[1]))
     samples = Samples({spec.name: x})
@@ -77,6 +77,30 @@ def test_an_ensemble_is_half_the_size_and_answers_the_same(name: str) -> None:
             np.testing.assert_allclose(found[spec.name], wanted[spec.name], rtol=1e-4, atol=1e-5)
         else:
             assert np.array_equal(found[spec.name], wanted[spec.name])
+
+
+def test_an_older_opset_is_raised_once_and_no_other_domain_with_it() -> None:
+    model, data = _case(*CASES["forest-2"], opset=9)
+    proto = onnx.load_from_string(model.content)
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    made = TreeCompact().apply(model.with_content(proto.SerializeToString()), data, Budget())
+    opsets = sorted((one.domain, one.version) for one in onnx.load_from_string(made.content).opset_import)
+    assert opsets == [("", 13), ("ai.onnx.ml", 5), ("com.microsoft", 1)]
+
+
+def test_nodes_beside_the_trees_are_converted_to_the_opset_that_the_file_names() -> None:
+    model, data = _case(*CASES["forest-2"], opset=9)
+    proto = onnx.load_from_string(model.content)
+    [given] = [spec.name for spec in model.inputs]
+    for node in proto.graph.node:
+        node.input[:] = ["narrow" if name == given else name for name in node.input]
+    proto.graph.node.insert(0, helper.make_node("Unsqueeze", [given], ["wide"], axes=[1]))
+    proto.graph.node.insert(1, helper.make_node("Squeeze", ["wide"], ["narrow"], axes=[1]))
+    older = model.with_content(proto.SerializeToString())
+    made = TreeCompact().apply(older, data, Budget())
+    for spec in model.outputs:
+        wanted, found = (outputs_of(one, data.test)[spec.name] for one in (older, made))
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_rounded_leaves_are_shared_and_cost_little() -> None:
