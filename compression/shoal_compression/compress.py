@@ -193,7 +193,7 @@ def _variant(work: _Work, name: str, model: Model, golden: Mapping[str, Array], 
 
 
 def _accuracies(models: Mapping[str, Model], test: Samples) -> dict[str, float]:
-    """Return the share (0..1) of right classes by name, single scores cut as the original's are; none without labels."""
+    """Return the share (0..1) of right classes by name, single scores cut as the original's; none without labels."""
     labels = test.labels
     if labels is None or not has_classes(test):
         return {}
