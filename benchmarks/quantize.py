@@ -32,7 +32,7 @@ from shoal_compression.techniques import BY_NAME  # noqa: E402 - after the path
 from shoal_compression.techniques.quantize.mixed import Mixed  # noqa: E402 - after the path
 from shoal_numerics.tensors import Array  # noqa: E402 - after the path
 
-OURS = Mixed(calibration="mse", granularity="where-needed", most_float=0.95)
+OURS = Mixed(calibration="mse", granularity="where-needed", least_agreement=0.99, most_float=0.95)
 """Static int8; where the calibration samples show that it is not enough, the most sensitive layers stay in float32."""
 MOST_LOST, MOST_BEHIND, LEAST_SMALLER, LEAST_AGREEMENT = 0.3, 0.1, 3.8, 0.99
 FEWEST_ROWS = 5_000

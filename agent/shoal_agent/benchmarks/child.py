@@ -31,10 +31,10 @@ from shoal_agent.hardware import module_of
 from shoal_agent.local_endpoint import ask, endpoint_of
 from shoal_agent.telemetry import resident_bytes
 from shoal_contract.formats import RUNTIME_LIMITS, FormatError, check_device_file
+from shoal_contract.reported import RUNTIME_FORMATS
 from shoal_numerics.errors import ProfileError
 
 _LOOK_S: Final = 0.5
-_FORMATS: Final = {"onnxruntime": "onnx", "litert": "tflite"}
 _PROFILED: Final = "onnxruntime"
 _UNFINISHED: Final = "the process ended while its operators were profiled"
 
@@ -98,7 +98,7 @@ def _runtime_of(job: MeasuringJob) -> str:
     if module is None:
         raise BenchmarkError(f"{doing}: the runtime {candidate.runtime} is not installed here", "install its extra")
     try:
-        check_device_file(job.file.read_bytes(), _FORMATS[candidate.runtime], RUNTIME_LIMITS)  # type: ignore[arg-type]
+        check_device_file(job.file.read_bytes(), RUNTIME_FORMATS[candidate.runtime], RUNTIME_LIMITS)
     except (FormatError, OSError) as error:
         raise BenchmarkError(f"{doing}: {error}") from error
     return module

@@ -3,15 +3,16 @@
 import re
 import shutil
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from pydantic import BaseModel
 from sqlmodel import Session
 
 from shoal_compression.measures import Measures
-from shoal_compression.model import Form, Model
+from shoal_compression.model import RUNTIMES, Model
 from shoal_compression.original import Original, read_original
 from shoal_compression.search.candidates import SOURCE
+from shoal_contract.reported import RUNTIME_FORMATS, RUNTIME_WORDS, Runtime
 from shoal_hub.audit.actor import JOBS
 from shoal_hub.audit.record import record
 from shoal_hub.compression.described import Describer
@@ -27,9 +28,6 @@ from shoal_hub.jobs.work import JobWork
 from shoal_hub.registry.bundle_files import restore_bundle
 from shoal_hub.registry.tables import VariantRow, Version
 from shoal_hub.registry.versions import find_variants
-
-_FORMS: Final[dict[str, Form]] = {"onnxruntime": "onnx", "litert": "tflite"}
-_WORDS: Final = {"onnxruntime": "onnx", "litert": "litert"}
 
 
 class ChooseResult(BaseModel):
@@ -77,15 +75,19 @@ def _register(session: Session, work: JobWork, row: CompressionRun, original: Or
     version = session.get_one(Version, row.version_id, with_for_update=True)
     made = None if choice.chosen == SOURCE else session.get_one(CompressionResult, (row.id, choice.chosen))
     source = row.source or {}
-    runtime, precision = (made.runtime, made.precision) if made else (source["runtime"], source["precision"])
-    sha256 = made.sha256 if made else source["sha256"]
+    runtime: Runtime = made.runtime if made else source["runtime"]  # type: ignore[assignment]  # the column is text
+    sha256, precision = (made.sha256, made.precision) if made else (source["sha256"], source["precision"])
     target = target_of(choice.target_class, runtime, precision)
     model = Model(
-        _FORMS[runtime], work.artifacts.read(sha256), original.reference.inputs, original.reference.outputs, precision
+        RUNTIME_FORMATS[runtime],
+        work.artifacts.read(sha256),
+        original.reference.inputs,
+        original.reference.outputs,
+        precision,
     )
     others = [one for one in find_variants(session, version) if one.target != target]
     if not others or not version.golden_inputs:
-        inputs = make_golden_inputs(original.reference, original.data.calibration)
+        inputs = make_golden_inputs(original.reference, original.data.calibration, original.seed)
         version.golden_inputs = {name: tensor.model_dump(mode="json") for name, tensor in inputs.items()}
         session.add(version)
     _put(session, version, row, choice, model, made, target)
@@ -94,10 +96,10 @@ def _register(session: Session, work: JobWork, row: CompressionRun, original: Or
     return choice.model_copy(update={"target": target, "reason": and_also(choice.reason, said)})
 
 
-def target_of(target_class: str, runtime: str, precision: str) -> str:
+def target_of(target_class: str, runtime: Runtime, precision: str) -> str:
     """Return under which target a file is registered: devices ask for int8 first, then for float32."""
     is_integer = re.search(r"\bint\d+\b", precision) is not None
-    return f"{target_class}-{_WORDS[runtime]}-{'int8' if is_integer else 'float32'}"
+    return f"{target_class}-{RUNTIME_WORDS[runtime]}-{'int8' if is_integer else 'float32'}"
 
 
 def _put(
@@ -119,7 +121,7 @@ def _put(
         VariantRow(
             version_id=row.version_id,
             target=target,
-            runtime={"onnx": "onnxruntime", "tflite": "litert"}[model.form],
+            runtime=RUNTIMES[model.form],
             format=model.form,
             precision=model.precision[:32],
             sha256=model.sha256,
