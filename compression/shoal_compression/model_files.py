@@ -12,7 +12,7 @@ from shoal_compression.onnx_session import open_onnx
 from shoal_contract.manifest import Datatype, TensorSpec
 from shoal_numerics.tensors import DATATYPES, ONNX_DATATYPES
 
-SUFFIXES: Final[dict[str, Form]] = {".onnx": "onnx", ".tflite": "tflite", ".keras": "keras"}
+SUFFIXES: Final[dict[str, Form]] = {".onnx": "onnx", ".tflite": "tflite", ".keras": "keras", ".pt2": "torch"}
 Specs = tuple[TensorSpec, ...]
 
 
@@ -27,7 +27,7 @@ def read_model(path: Path) -> Model:
     if form is None:
         known = ", ".join(SUFFIXES)
         raise SourceError(f"reading {path}: the suffix {path.suffix!r} found, expected one of {known}; export it so")
-    read = {"onnx": _onnx, "tflite": _tflite, "keras": _keras}[form]
+    read = {"onnx": _onnx, "tflite": _tflite, "keras": _keras, "torch": _torch}[form]
     try:
         with says_extra(f"reading {path}"):
             inputs, outputs = read(path)
@@ -78,6 +78,25 @@ def _keras(path: Path) -> tuple[Specs, Specs]:
         for ends in (network.inputs, network.outputs)
     )
     return inputs, outputs
+
+
+def _torch(path: Path) -> tuple[Specs, Specs]:
+    import torch
+
+    program = torch.export.load(path)
+    signature = program.graph_signature
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    inputs, outputs = (
+        tuple(_torch_spec(path, name, values.get(str(name))) for name in names)
+        for names in (signature.user_inputs, signature.user_outputs)
+    )
+    return inputs, outputs
+
+
+def _torch_spec(path: Path, name: object, value: Any) -> TensorSpec:  # noqa: ANN401 - a fake tensor, or no tensor
+    if not hasattr(value, "dtype"):
+        raise SourceError(f"reading {path}: its input or output {name} is no tensor; export it with tensors alone")
+    return _spec(str(name), DATATYPES[np.dtype(str(value.dtype).removeprefix("torch."))], value.shape)
 
 
 def _spec(name: str, datatype: Datatype, shape: Any) -> TensorSpec:  # noqa: ANN401 - any sequence of sizes

@@ -25,8 +25,8 @@ class Original:
 
     @property
     def reference(self) -> Model:
-        """What variants are compared with: the first there is of ONNX, LiteRT, Keras."""
-        forms: tuple[Form, ...] = ("onnx", "tflite", "keras")
+        """What variants are compared with: the first there is of ONNX, LiteRT, Keras, PyTorch."""
+        forms: tuple[Form, ...] = ("onnx", "tflite", "keras", "torch")
         return next(self.models[form] for form in forms if form in self.models)
 
     def start(self, recipe: Recipe | Technique) -> Model:
@@ -35,7 +35,7 @@ class Original:
         Raises:
             SourceError: There is none in a form that it takes.
         """
-        forms: tuple[Form, ...] = ("onnx", "keras", "tflite")
+        forms: tuple[Form, ...] = ("onnx", "keras", "tflite", "torch")
         fitting = [form for form in forms if form in self.models and form in recipe.takes]
         if not fitting:
             found = f"{', '.join(sorted(self.models))} found, expected {' or '.join(sorted(recipe.takes))}"
@@ -49,7 +49,7 @@ def read_original(
     test: Path | None = None,
     train: Path | None = None,
 ) -> Original:
-    """Read a bundle folder, or a bare `.onnx`, `.tflite` or `.keras` file with its samples.
+    """Read a bundle folder, or a bare `.onnx`, `.tflite`, `.keras` or `.pt2` file with its samples.
 
     Args:
         path: The folder or the file. Of a folder the other arguments replace its own files.

@@ -25,6 +25,15 @@ def test_the_program_explains_its_options() -> None:
     assert "int8-qdq-onnx" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["run", "search", "report", "recipes", "variants"])
+def test_every_argument_has_its_help(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
+    arguments = shown.split("Options")[0].split("Arguments")[1]
+    lines = [line for line in arguments.splitlines() if line.startswith("│ ")]
+    assert lines
+    assert all(len(line.removesuffix("│").replace("[required]", "").split()) > 4 for line in lines), arguments
+
+
 def test_a_person_gets_a_table_against_the_original(bundle_dir: Path, tmp_path: Path) -> None:
     done = _run("variants", str(bundle_dir), "--out", str(tmp_path), "--technique", "int8-qdq-onnx")
     assert done.returncode == 0, done.stderr

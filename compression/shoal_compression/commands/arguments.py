@@ -10,7 +10,7 @@ from shoal_compression.budget import Accelerator, best_accelerator, check_accele
 from shoal_compression.search.candidates import Constraints
 
 ModelPath = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A bundle's folder, or an .onnx, .tflite or .keras file.")
+    Path, typer.Argument(metavar="MODEL", help="A bundle's folder, or an .onnx, .tflite, .keras or .pt2 file.")
 ]
 Calibration = Annotated[
     Path | None,

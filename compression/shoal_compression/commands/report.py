@@ -27,14 +27,16 @@ def report(
     json_: arguments.Json = False,
 ) -> None:
     """Print the report in a folder; of a search, choose by other constraints."""
+    wanted = arguments.constraints(max_latency_ms, max_drop, max_size_kb, max_memory_mb)
     if (folder / SEARCH_FILE).is_file():
         found = SearchReport.read(folder)
-        wanted = arguments.constraints(max_latency_ms, max_drop, max_size_kb, max_memory_mb)
         if wanted is None:
             say(found, folder, None, is_json=json_)
         else:
             say_choice(found, folder, found.choose(wanted, target=target), is_json=json_)
         return
+    if wanted is not None or target is not None:
+        raise SourceError(f"choosing in {folder}: it holds results of recipes and no search; leave constraints out")
     for place in _results(folder):
         told = _read(place / REPORT_FILE)
         if json_:

@@ -76,7 +76,7 @@ def search_key(original: Original, settings: SearchSettings) -> str:
 
 
 def _forms(original: Original) -> tuple[Form, ...]:
-    return tuple(form for form in ("onnx", "keras", "tflite") if form in original.models)
+    return tuple(form for form in ("onnx", "keras", "tflite", "torch") if form in original.models)
 
 
 class _Search:

@@ -6,10 +6,10 @@ import sys
 import typer
 
 from shoal_client import ClientError
+from shoal_compression.commands import argument_help
 from shoal_hub.cli import (
     alerts,
     approvals,
-    argument_help,
     audit,
     authority,
     automation,

@@ -14,6 +14,7 @@ from shoal_compression.data import Data, Samples
 from shoal_compression.errors import SourceError, TechniqueError
 from shoal_compression.litert_torch_environment import VARIABLE, install
 from shoal_compression.model import Model
+from shoal_compression.original import read_original
 from shoal_compression.running import outputs_of
 from shoal_compression.techniques.convert.torch_to_litert import TorchToLitert
 
@@ -41,6 +42,19 @@ def test_a_missing_environment_says_how_to_make_it(data: Data, tmp_path: Path, m
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
     with pytest.raises(TechniqueError, match="make it once with `python -m shoal_compression.litert_torch"):
         TorchToLitert().apply(_model(), data, Budget())
+
+
+def test_a_program_in_a_file_is_an_original_like_others(data: Data, tmp_path: Path) -> None:
+    (tmp_path / "net.pt2").write_bytes(_model().content)
+    np.savez(tmp_path / "seen.npz", allow_pickle=False, x=data.test.inputs["image"])
+    original = read_original(tmp_path / "net.pt2", tmp_path / "seen.npz")
+    assert original.start(TorchToLitert()) == original.reference
+    assert (original.reference.inputs, original.reference.outputs) == (
+        (spec("input", 1, 1, 8, 8),),
+        (spec("linear", 1, 3),),
+    )
+    answers = outputs_of(original.reference, original.data.test)["linear"]
+    assert answers.shape == (len(original.data.test), 1, 3)
 
 
 def test_an_open_batch_is_refused_before_anything_is_started(data: Data) -> None:
