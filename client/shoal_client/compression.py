@@ -104,6 +104,8 @@ class PredictionError(Value):
     median: float
     worst: float
     files: int
+    ratios: tuple[float, float]
+    """The least and the largest of predicted to measured."""
 
 
 class CompressionChoice(Value):

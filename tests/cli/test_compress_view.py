@@ -26,7 +26,7 @@ PREDICTED = {
     "basis": "predicted",
     "devices": {},
     "predicted": {"int8": LATENCY},
-    "errors": {"Pi 4": {"median": 0.06, "worst": 0.25, "files": 9}},
+    "errors": {"Pi 4": {"median": 0.06, "worst": 0.25, "files": 9, "ratios": [0.8, 1.25]}},
 }
 
 

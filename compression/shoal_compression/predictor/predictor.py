@@ -23,6 +23,8 @@ REACH: Final = 4.0
 """A regression is taken for operators that are up to so many times as large as the largest that it was learnt from."""
 _LEAST_US: Final = 0.5
 """What the profiler can tell; it counts whole microseconds."""
+LEAST_RATIO: Final = 0.01
+"""Of a prediction to the truth, by which its upper bound is told."""
 _ALL: Final = ""
 
 
@@ -31,8 +33,9 @@ class Prediction(Record):
 
     latency_ms: float
     low_ms: float
-    """Less by the worst error of the files that were left out in turn."""
+    """What it takes where the prediction is as far above as the worst of the files that were left out in turn."""
     high_ms: float
+    """The same, as far below."""
     unknown: tuple[str, ...] = ()
     """Kinds of operators of which none, too few or far smaller ones were profiled there: those of all kinds count."""
 
@@ -43,6 +46,8 @@ class StatedError(Record):
     median: float
     worst: float
     files: int
+    ratios: tuple[float, float]
+    """The least and the largest of predicted to measured; 1 lies between them."""
 
 
 class LatencyPredictor(Record):
@@ -83,23 +88,24 @@ class LatencyPredictor(Record):
             counted = f"{len(set(groups))} found, expected at least {MIN_FILES}"
             raise DataError(f"fitting the latency of {device_class}: profiles of {counted}; profile more files there")
         found = described or {}
-        errors = []
+        ratios = [1.0]
         for left_out in sorted(set(groups)):
             kept = [one for one, group in zip(files, groups, strict=True) if group != left_out]
             rest = _fitted(kept)
-            errors += [
-                abs(_latency_ms(rest, found.get(one.name, one.operators)) / one.latency_ms - 1)
+            ratios += [
+                _latency_ms(rest, found.get(one.name, one.operators)) / one.latency_ms
                 for one, group in zip(files, groups, strict=True)
                 if group == left_out
             ]
-        fitted = _fitted(files)
+        fitted, errors = _fitted(files), [abs(one - 1) for one in ratios[1:]]
+        bounds = (min(ratios), max(ratios))
         return cls(
             device_class=device_class,
             coefficients=fitted.coefficients,
             largest=fitted.largest,
             factor=fitted.factor,
             overhead_ms=fitted.overhead_ms,
-            error=StatedError(median=median(errors), worst=max(errors), files=len(errors)),
+            error=StatedError(median=median(errors), worst=max(errors), files=len(errors), ratios=bounds),
         )
 
     def predict(self, operators: Sequence[Operator]) -> Prediction:
@@ -109,8 +115,8 @@ class LatencyPredictor(Record):
         unknown = sorted({one.key for one in operators if not _is_known(fitted, one)})
         return Prediction(
             latency_ms=latency_ms,
-            low_ms=latency_ms / (1 + self.error.worst),
-            high_ms=latency_ms * (1 + self.error.worst),
+            low_ms=latency_ms / self.error.ratios[1],
+            high_ms=latency_ms / max(self.error.ratios[0], LEAST_RATIO),
             unknown=tuple(unknown),
         )
 

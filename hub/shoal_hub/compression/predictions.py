@@ -32,7 +32,7 @@ class PredictedLatency(BaseModel):
 
     latency_ms: float
     low_ms: float
-    """Less by the worst error of the board."""
+    """As far off as the worst prediction of the board was above what was measured; `high_ms`: below it."""
     high_ms: float
     board: str
     unknown: tuple[str, ...] = ()

@@ -53,6 +53,16 @@ def test_a_file_that_was_left_out_is_predicted_and_the_error_says_how_well() -> 
     assert LatencyPredictor.model_validate_json(predictor.model_dump_json()) == predictor
 
 
+@pytest.mark.parametrize("factor", [0.25, 4.0])
+def test_the_bounds_hold_what_was_as_far_off_as_the_worst_that_was_left_out(factor: float) -> None:
+    """One file takes far less, or far more, than its operators tell; the next such file is within the bounds."""
+    odd = FILES[2].model_copy(update={"latency_ms": FILES[2].latency_ms * factor})
+    predictor = LatencyPredictor.fit("board", [*FILES[:2], odd, *FILES[3:]])
+    found = predictor.predict(odd.operators)
+    assert found.low_ms <= odd.latency_ms <= found.high_ms
+    assert found.low_ms < found.latency_ms < found.high_ms
+
+
 def test_an_operator_that_was_not_profiled_is_named() -> None:
     found = LatencyPredictor.fit("board", FILES).predict([operator(1000, "Magic")])
     assert found.unknown == ("Magic float",)

@@ -40,7 +40,7 @@ def test_a_predicted_latency_is_shown_with_its_bounds_and_the_error(
     with sqlite_hub.database.transaction() as session:
         row = session.get_one(CompressionRun, run_id)
         told = {"latency_ms": 2.0, "low_ms": 1.6, "high_ms": 2.5, "board": "Pi 4", "unknown": ["Magic float"]}
-        errors = {"Pi 4": {"median": 0.06, "worst": 0.25, "files": 9}}
+        errors = {"Pi 4": {"median": 0.06, "worst": 0.25, "files": 9, "ratios": [0.8, 1.25]}}
         changes = {"basis": "predicted", "predicted": {"float16": told}, "errors": errors}
         row.choices = [one | changes for one in row.choices]
         session.add(row)
