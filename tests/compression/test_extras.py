@@ -48,7 +48,7 @@ def test_without_matplotlib_nothing_is_begun_that_would_be_lost(
     original: Original, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, "matplotlib")
-    recipe, told = make_recipe({"name": "a", "steps": ["float16"]}), list[str]()
+    recipe, told = make_recipe({"name": "a", "steps": ["int8-dynamic"]}), list[str]()
     with pytest.raises(MissingLibraryError, match=r"matplotlib is not installed; install shoal\[compress\]"):
         run_recipe(
             recipe, original.reference, original.data, tmp_path / "out", progress=lambda one, *_: told.append(one)

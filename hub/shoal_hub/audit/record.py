@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import event
 from sqlmodel import Session, col, select
 
-from shoal_hub.audit.actor import DEVICE_ROLE, ENROLMENT_ROLE, Actor
+from shoal_hub.audit.actor import DEVICE_ROLE, ENROLMENT_ROLE, SYSTEM_ROLE, Actor
 from shoal_hub.audit.entry import START, Entry, canonical_json, hash_entry
 from shoal_hub.audit.tables import AuditEntry
 from shoal_hub.database import AdvisoryLock, announce, hold, utc_now
@@ -41,7 +41,7 @@ def record(
     """Have an entry appended when the session commits; nothing is kept if it does not.
 
     Changes by a person or by the hub itself are anchored at once, enrolments and renewals within the minute.
-    In the session of a request nothing is appended: the request's one entry shows all that it changed, and who asked.
+    What a part of the hub does in the session of a request is in the request's one entry, which shows who asked.
 
     Args:
         session: An open transaction.
@@ -51,7 +51,7 @@ def record(
         before: What it was, JSON values by name.
         after: What it is now.
     """
-    if session.info.get(ANSWERS):
+    if actor.role == SYSTEM_ROLE and session.info.get(ANSWERS):
         return
     note(session, actor, action, subject, before, after)
     if not event.contains(session, "before_commit", append_pending):
