@@ -8,6 +8,7 @@ from shoal_compression.techniques.cluster.weights import ClusterWeights
 from shoal_compression.techniques.convert.to_litert import ToLitert
 from shoal_compression.techniques.convert.to_onnx import ToOnnx
 from shoal_compression.techniques.convert.torch_to_litert import TorchToLitert
+from shoal_compression.techniques.convert.torch_to_onnx import TorchToOnnx
 from shoal_compression.techniques.distil.distil import Distil
 from shoal_compression.techniques.factorise.low_rank import Factorise
 from shoal_compression.techniques.float16 import Float16
@@ -57,6 +58,7 @@ ALL: Final[tuple[type[Technique], ...]] = (
     LitertMixed,
     LitertWeights,
     TorchToLitert,
+    TorchToOnnx,
     ClusterWeights,
     Distil,
     Factorise,

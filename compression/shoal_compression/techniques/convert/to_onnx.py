@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Final, Literal
 from pydantic import Field
 
 from shoal_compression.budget import Budget
-from shoal_compression.comparing import sqnr_db
 from shoal_compression.data import Data
 from shoal_compression.errors import TechniqueError
 from shoal_compression.extras import need
@@ -17,12 +16,11 @@ from shoal_compression.keras_file import answers, open_keras
 from shoal_compression.model import Form, Model
 from shoal_compression.running import outputs_of
 from shoal_compression.technique import Progress, Technique
+from shoal_compression.techniques.convert.same_answers import check_same
 from shoal_compression.tensorflow_runtime import quiet
 
 COMPARED: Final = 8
 MADE_UP: Final = re.compile(r"__(\d+)(?=$|[:/])")
-LOWEST_SQNR_DB: Final = 60.0
-"""Between Keras and ONNX Runtime: float32 summed in another order gives more than 100."""
 
 
 class ToOnnx(Technique):
@@ -60,12 +58,9 @@ class ToOnnx(Technique):
         _number_anew(proto.graph)
         _name_ends(proto.graph, model)
         made = model.with_content(proto.SerializeToString(deterministic=True), form="onnx")
-        found = outputs_of(made, few, budget.threads)
-        for spec, wanted in zip(model.outputs, expected, strict=True):
-            ratio = sqnr_db(wanted, found[spec.name])
-            if ratio < LOWEST_SQNR_DB:
-                msg = f"converting a Keras model to ONNX: {spec.name} has {ratio:.1f} dB of signal to noise"
-                raise TechniqueError(f"{msg}, at least {LOWEST_SQNR_DB:g} expected; a layer is exported wrongly")
+        named = dict(zip([spec.name for spec in model.outputs], expected, strict=True))
+        remedy = "a layer is exported wrongly; replace it, or convert to LiteRT with to-litert"
+        check_same(named, outputs_of(made, few, budget.threads), "converting a Keras model to ONNX", remedy)
         return made
 
 

@@ -7,7 +7,6 @@ from typing import ClassVar, Final, Literal
 
 from shoal_compression import litert_torch_child
 from shoal_compression.budget import Budget
-from shoal_compression.comparing import sqnr_db
 from shoal_compression.data import Data
 from shoal_compression.errors import TechniqueError
 from shoal_compression.litert_file import check_sizes, named_anew
@@ -15,10 +14,10 @@ from shoal_compression.litert_torch_environment import environment_python
 from shoal_compression.model import Form, Model
 from shoal_compression.running import outputs_of
 from shoal_compression.technique import Progress, Technique
+from shoal_compression.techniques.convert.same_answers import check_same
 from shoal_numerics.tensors import NUMPY_TYPES
 
 COMPARED: Final = 4
-LOWEST_SQNR_DB: Final = 60.0
 LEAST_S: Final = 60.0
 """What the child is given at least: its imports alone take 10 s and more."""
 
@@ -50,12 +49,8 @@ class TorchToLitert(Technique):
         )
         made = model.with_content(content, form="tflite")
         few = data.calibration.first(COMPARED)
-        expected, found_arrays = (outputs_of(one, few, budget.threads) for one in (model, made))
-        for name, wanted in expected.items():
-            ratio = sqnr_db(wanted, found_arrays[name])
-            if ratio < LOWEST_SQNR_DB:
-                msg = f"converting a PyTorch model to LiteRT: {name} has {ratio:.1f} dB of signal to noise"
-                raise TechniqueError(f"{msg}, at least {LOWEST_SQNR_DB:g} expected; bring the model as ONNX")
+        expected, answered = (outputs_of(one, few, budget.threads) for one in (model, made))
+        check_same(expected, answered, "converting a PyTorch model to LiteRT", "convert it with torch-to-onnx")
         return made
 
 
@@ -75,5 +70,5 @@ def _converted(model: Model, seconds: float) -> bytes:
             raise TechniqueError(f"{msg}; give the recipe a larger budget") from error
         if done.returncode != 0 or not out.exists():
             last = " ".join(done.stderr.strip().splitlines()[-3:])[-500:]
-            raise TechniqueError(f"{doing}: {last}; replace that operator, or bring the model as ONNX")
+            raise TechniqueError(f"{doing}: {last}; replace that operator, or convert it with torch-to-onnx")
         return out.read_bytes()
