@@ -14,7 +14,7 @@ from serving_parts.peer import install_peer
 
 from shoal_compression.data import Data
 from shoal_compression.model import SIGNATURE, Model
-from shoal_compression.techniques.quantize.preparing import quiet
+from shoal_compression.quieting import quiet
 
 PINS: Final = ("nncf==3.4.0", "onnx==1.23.2", "onnxruntime==1.28.0")
 CHILD: Final = Path(__file__).with_name("nncf_child.py")

@@ -16,7 +16,8 @@ import numpy as np
 
 from shoal_compression.errors import SourceError
 from shoal_compression.model import Model
-from shoal_compression.tensorflow_runtime import load_keras, quiet
+from shoal_compression.quieting import quiet
+from shoal_compression.tensorflow_runtime import load_keras
 from shoal_numerics.tensors import Array
 
 CONFIG: Final = "config.json"

@@ -15,7 +15,8 @@ from shoal_compression.errors import TechniqueError
 from shoal_compression.keras_file import answers
 from shoal_compression.litert_file import check_sizes
 from shoal_compression.model import SIGNATURE, Model
-from shoal_compression.tensorflow_runtime import load_tensorflow, quiet
+from shoal_compression.quieting import quiet
+from shoal_compression.tensorflow_runtime import load_tensorflow
 from shoal_contract.manifest import TensorSpec
 from shoal_numerics.tensors import NUMPY_TYPES, Array
 

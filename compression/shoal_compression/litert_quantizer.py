@@ -12,7 +12,7 @@ from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
 from shoal_compression.litert_file import check_quantizable
 from shoal_compression.model import SIGNATURE, Model
-from shoal_compression.tensorflow_runtime import quiet
+from shoal_compression.quieting import quiet
 from shoal_compression.values import Value
 
 Algorithm = Literal["min-max", "mse", "octav"]

@@ -3,15 +3,11 @@
 Always by `import keras` or `import tf_keras`: once tensorflow-model-optimization is loaded, `tf.keras` is tf_keras.
 """
 
-import io
-import logging
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 from shoal_compression.extras import says_extra
+from shoal_compression.quieting import quiet
 
 
 def load_tensorflow() -> Any:  # noqa: ANN401 - TensorFlow has no types
@@ -63,16 +59,3 @@ def load_tfmot() -> Any:  # noqa: ANN401 - as above
     with says_extra("loading tensorflow-model-optimization"), quiet():
         import tensorflow_model_optimization as tfmot
     return tfmot
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what converters log, warn and draw, which asks for nothing that we could do; errors still surface."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # of all loggers: TensorFlow sets the levels of its own ones again
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -9,9 +9,10 @@ from shoal_compression.budget import Budget
 from shoal_compression.data import Data, Samples
 from shoal_compression.errors import DataError
 from shoal_compression.model import Model
+from shoal_compression.quieting import quiet
 from shoal_compression.running import outputs_of
 from shoal_compression.technique import Progress
-from shoal_compression.tensorflow_runtime import load_tf_keras, quiet
+from shoal_compression.tensorflow_runtime import load_tf_keras
 from shoal_compression.values import Value
 from shoal_numerics.tensors import Array
 

@@ -14,7 +14,8 @@ from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
 from shoal_compression.keras_file import answers, config_of, open_keras
 from shoal_compression.model import Model
-from shoal_compression.tensorflow_runtime import load_keras, load_tf_keras, quiet
+from shoal_compression.quieting import quiet
+from shoal_compression.tensorflow_runtime import load_keras, load_tf_keras
 from shoal_numerics.tensors import Array
 
 LARGEST_DIFFERENCE: Final = 1e-4

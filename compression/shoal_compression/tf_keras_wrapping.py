@@ -12,8 +12,9 @@ from shoal_compression.data import Data
 from shoal_compression.errors import TechniqueError
 from shoal_compression.keras_file import config_of
 from shoal_compression.model import Model
+from shoal_compression.quieting import quiet
 from shoal_compression.technique import Progress
-from shoal_compression.tensorflow_runtime import load_tf_keras, quiet
+from shoal_compression.tensorflow_runtime import load_tf_keras
 from shoal_compression.tf_keras_training import FineTuning, fine_tune
 from shoal_compression.tf_keras_twin import twin_of
 

@@ -13,7 +13,7 @@ from shoal_compression.keras_file import open_keras
 from shoal_compression.litert_converter import Conversion, convert
 from shoal_compression.model import Form, Model
 from shoal_compression.original import read_original
-from shoal_compression.tensorflow_runtime import quiet
+from shoal_compression.quieting import quiet
 from shoal_contract.manifest import TensorSpec
 from shoal_training.digits.data import digits_splits
 

@@ -14,10 +14,10 @@ from shoal_compression.errors import TechniqueError
 from shoal_compression.extras import need
 from shoal_compression.keras_file import answers, open_keras
 from shoal_compression.model import Form, Model
+from shoal_compression.quieting import quiet
 from shoal_compression.running import outputs_of
 from shoal_compression.technique import Progress, Technique
 from shoal_compression.techniques.convert.same_answers import check_same
-from shoal_compression.tensorflow_runtime import quiet
 
 COMPARED: Final = 8
 MADE_UP: Final = re.compile(r"__(\d+)(?=$|[:/])")

@@ -10,10 +10,10 @@ from shoal_compression.data import Data
 from shoal_compression.errors import TechniqueError
 from shoal_compression.extras import need
 from shoal_compression.model import Form, Model
+from shoal_compression.quieting import quiet
 from shoal_compression.running import outputs_of
 from shoal_compression.technique import Progress, Technique
 from shoal_compression.techniques.convert.same_answers import check_same
-from shoal_compression.tensorflow_runtime import quiet
 
 COMPARED: Final = 8
 _DOING: Final = "converting a PyTorch model to ONNX"
@@ -55,7 +55,7 @@ class TorchToOnnx(Technique):
             with quiet():
                 exported: Any = torch.onnx.export(program, dynamo=True, opset_version=self.opset, verbose=False, **ends)
         except Exception as error:  # the exporter's errors share no base class
-            said = f"{_DOING}: {str(error).strip().splitlines()[0][:500]}"
+            said = f"{_DOING}: {(str(error).strip() or repr(error)).splitlines()[0][:500]}"
             raise TechniqueError(f"{said}; replace that operator, or convert to LiteRT with torch-to-litert") from error
         proto = exported.model_proto
         for node in proto.graph.node:

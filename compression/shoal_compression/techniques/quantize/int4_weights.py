@@ -10,8 +10,9 @@ from shoal_compression.budget import Budget
 from shoal_compression.data import Data
 from shoal_compression.errors import TechniqueError
 from shoal_compression.model import Form, Model
+from shoal_compression.quieting import quiet
 from shoal_compression.technique import Progress, Technique
-from shoal_compression.techniques.quantize.preparing import constants, prepared, quiet, weighted_nodes
+from shoal_compression.techniques.quantize.preparing import constants, prepared, weighted_nodes
 
 
 class Int4Weights(Technique):

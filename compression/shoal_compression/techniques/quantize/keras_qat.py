@@ -7,8 +7,9 @@ from shoal_compression.data import Data
 from shoal_compression.errors import TechniqueError
 from shoal_compression.litert_converter import Conversion, convert
 from shoal_compression.model import Form, Model
+from shoal_compression.quieting import quiet
 from shoal_compression.technique import Progress, Technique
-from shoal_compression.tensorflow_runtime import load_tf_keras, load_tfmot, quiet
+from shoal_compression.tensorflow_runtime import load_tf_keras, load_tfmot
 from shoal_compression.tf_keras_ranges import begin_ranges
 from shoal_compression.tf_keras_training import FineTuning, fine_tune
 from shoal_compression.tf_keras_twin import twin_of

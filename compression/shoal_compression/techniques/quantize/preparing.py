@@ -1,16 +1,13 @@
 """Makes an ONNX graph ready for quantization: a new enough opset, folded constants and batch norm, names, shapes."""
 
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from shoal_compression.errors import SourceError, TechniqueError
 from shoal_compression.model import Model
 from shoal_compression.onnx_session import open_onnx, session_options
+from shoal_compression.quieting import quiet
 
 # ruff: noqa: ANN401 - messages of ONNX
 
@@ -167,16 +164,3 @@ def check_quantizable(proto: Any, doing: str) -> None:
     else:
         step = "keep it in float32, or use float16"
     raise TechniqueError(f"{doing}: {why}; {step}")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back the quantizer's log and warnings, whose advice is followed already; errors still surface."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

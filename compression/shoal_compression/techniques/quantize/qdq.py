@@ -6,7 +6,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from shoal_compression.techniques.quantize.preparing import WEIGHTED, constants, quiet, weighted_nodes
+from shoal_compression.quieting import quiet
+from shoal_compression.techniques.quantize.preparing import WEIGHTED, constants, weighted_nodes
 from shoal_compression.techniques.quantize.ranges import Range
 from shoal_numerics.tensors import Array
 
