@@ -19,3 +19,15 @@ class ExportError(TrainingError):
 
 class WeightsError(TrainingError):
     """Weights do not fit the model: wrong number, shape, datatype, or values that are not finite."""
+
+
+class PipelineError(TrainingError):
+    """A pipeline file is not one: a field is missing, unknown or of another form; or its run can not go on."""
+
+
+class ValidationFailedError(TrainingError):
+    """Rows do not keep what a check asks; it says which, and how many."""
+
+
+class LimitError(TrainingError):
+    """A model does not reach what its pipeline asks of it."""

@@ -5,7 +5,7 @@ The program is `shoal_training.bring`.
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from shoal_training.bundle import (
     ONNX_FILE,
     TEST_FILE,
     Bundle,
+    Parameter,
     SliceSpec,
     data_fingerprint,
     new_folder,
@@ -33,6 +34,7 @@ from shoal_training.bundle import (
 from shoal_training.errors import BundleError, DataError
 from shoal_training.model_card import ModelCard
 from shoal_training.onnx_samples import Array, OnnxModel
+from shoal_training.source_code import CodeRecord
 
 LABELS_KEY: Final = "y"
 """The samples' true labels, as places among the model's labels."""
@@ -54,6 +56,13 @@ class About:
         slices: Parts of the samples that are counted by themselves.
         processing: How inputs are made and what outputs mean.
         card: The model card; None: none.
+        algorithm: How it was trained.
+        framework: What trained it.
+        parameters: Of the training.
+        metrics: That were measured on the held-out samples.
+        data_sha256: Fingerprint of the data that it was trained on; None: that of the samples.
+        seed: Of the training.
+        code: The commit of the code that trained it.
     """
 
     name: str
@@ -65,10 +74,19 @@ class About:
     slices: tuple[SliceSpec, ...] = ()
     processing: Processing | None = None
     card: ModelCard | None = None
+    algorithm: str = "as it was brought"
+    framework: str = "onnx"
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    data_sha256: str | None = None
+    seed: int = 0
+    code: CodeRecord | None = None
 
 
-def bundle_from_onnx(model: Path, samples: Mapping[str, Array], out_dir: Path, about: About) -> Bundle:
-    """Write the bundle of an ONNX model, with the samples as the data that it is watched against.
+def bundle_from_onnx(
+    model: Path, samples: Mapping[str, Array], out_dir: Path, about: About, held_out: Mapping[str, Array] | None = None
+) -> Bundle:
+    """Write the bundle of a trained ONNX model, with the samples as the data that it is watched against.
 
     Where every array has as many axes as its input, samples lie along the first one. Where they have one more, it is
     theirs, and a request to the model is one sample; arrays without it are the same for each.
@@ -78,6 +96,7 @@ def bundle_from_onnx(model: Path, samples: Mapping[str, Array], out_dir: Path, a
         samples: Arrays by input, and `y` (n,) if true labels are known.
         out_dir: A new or empty folder.
         about: What is said of it.
+        held_out: Samples like those, with `y`, that it was not trained on; None: the samples, if they have `y`.
 
     Raises:
         DataError: The samples are not the model's, or do not lie as their axes say.
@@ -91,11 +110,13 @@ def bundle_from_onnx(model: Path, samples: Mapping[str, Array], out_dir: Path, a
     runs = OnnxModel(out_dir / ONNX_FILE, is_batched=is_batched)
     if is_batched:
         runs.check_apart(arrays)
-    truth = samples.get(LABELS_KEY)
-    metrics = {} if truth is None else {"accuracy": _accuracy(runs, arrays, truth, outputs[0].name)}
+    held = arrays if held_out is None else _arranged(held_out, inputs)[0]
+    truth = (samples if held_out is None else held_out).get(LABELS_KEY)
+    is_told = bool(about.metrics) or truth is None
+    metrics = dict(about.metrics) if is_told else {"accuracy": _accuracy(runs, held, truth, outputs[0].name)}
     np.savez_compressed(out_dir / CALIBRATION_FILE, allow_pickle=False, **arrays)
     if truth is not None:
-        np.savez_compressed(out_dir / TEST_FILE, allow_pickle=False, **arrays, **{LABELS_KEY: truth})
+        np.savez_compressed(out_dir / TEST_FILE, allow_pickle=False, **held, **{LABELS_KEY: truth})
     if about.card is not None:
         write_card(out_dir, about.card)
     names = (ONNX_FILE, CALIBRATION_FILE, TEST_FILE, CARD_FILE)
@@ -105,7 +126,7 @@ def bundle_from_onnx(model: Path, samples: Mapping[str, Array], out_dir: Path, a
         outputs=outputs,
         batching=None if is_batched else "none",
         metrics=metrics,
-        data_sha256=data_fingerprint(arrays.values()),
+        data_sha256=about.data_sha256 or data_fingerprint(arrays.values()),
         files={name: record_file(out_dir / name) for name in names if (out_dir / name).is_file()},
     )
     write_bundle(out_dir, bundle)
@@ -117,16 +138,17 @@ def _described(about: About, **found: Any) -> Bundle:  # noqa: ANN401 - fields o
         return Bundle(
             name=about.name,
             author=about.author,
-            algorithm="as it was brought",
-            framework="onnx",
-            parameters={},
+            algorithm=about.algorithm,
+            framework=about.framework,
+            parameters=dict(about.parameters),
             labels=about.labels,
             watched=about.watched or None,
             categorical=about.categorical,
             embedded=about.embedded,
             slices=about.slices,
             processing=about.processing,
-            seed=0,
+            seed=about.seed,
+            code=about.code,
             tool_versions={tool: installed_version(tool) for tool in ("onnxruntime", "numpy")},
             **found,
         )

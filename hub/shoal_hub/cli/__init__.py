@@ -40,6 +40,7 @@ from shoal_hub.cli.login import login
 from shoal_hub.cli.output import cell, errors
 from shoal_hub.cli.performance import performance
 from shoal_hub.cli.serve import serve
+from shoal_hub.cli.train import train
 from shoal_hub.cli.watching import events
 from shoal_hub.errors import HubError
 
@@ -69,6 +70,7 @@ app.add_typer(captures.app, name="captures")
 app.add_typer(batch.app, name="batch")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
+app.command(epilog="Example: shoal train pipeline.yaml --register")(train)
 app.add_typer(compress.app, name="compress")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(trials.app, name="trials")

@@ -1,0 +1,54 @@
+"""`shoal train`: runs a pipeline file on this machine, and registers what came of it where asked."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoal_client import ClientError
+from shoal_compression.errors import CompressionError
+from shoal_hub.cli.connection import connect
+from shoal_hub.cli.output import AsJson, console, errors, facts, show, table
+from shoal_training.errors import TrainingError
+from shoal_training.pipeline.reading import read_pipeline
+from shoal_training.pipeline.record import RunRecord
+from shoal_training.pipeline.running import run_pipeline
+from shoal_training.progress import silent, terminal_bars
+
+File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline file.", exists=True, dir_okay=False)]
+Out = Annotated[Path | None, typer.Option(help="Folder for the bundle; new or empty. Below the store without.")]
+Store = Annotated[Path, typer.Option(help="Folder of results, kept from run to run.")]
+
+
+def train(
+    file: File,
+    out: Out = None,
+    store: Store = Path(".shoal-train"),
+    register: Annotated[bool, typer.Option("--register", help="Register the bundle at the hub.")] = False,
+    alias: Annotated[list[str] | None, typer.Option(help="For the registered version; may be repeated.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do all steps again, also those done before.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a pipeline: read, check, prepare, train, evaluate, and write a bundle that can be registered."""
+    try:
+        read = read_pipeline(file)
+        with nullcontext(silent) if as_json or not errors.is_terminal else terminal_bars() as progress:
+            run = run_pipeline(read, store, out, progress, is_fresh=fresh)
+    except (TrainingError, CompressionError) as error:
+        raise ClientError(str(error), "") from error
+    show(run, as_json=as_json, draw=lambda: _draw(run))
+    if register or alias:
+        with connect() as client:
+            version = client.models.register_bundle(Path(run.bundle), aliases=alias or ())
+        errors.print(f"registered as {version.model} version {version.number}")
+
+
+def _draw(run: RunRecord) -> None:
+    rows = [(one.name, "done before" if one.is_cached else f"{one.took_s:.1f} s", one.key[:12]) for one in run.steps]
+    table(("STEP", "TOOK", "KEY"), rows, empty="no step")
+    for one in run.warnings:
+        errors.print(f"[yellow]warning[/yellow] {one}")
+    measured = [(name, f"{value:.4g}") for name, value in run.metrics.items()]
+    facts([*measured, ("bundle", run.bundle), ("run", run.id)])
+    console.print(f"Register it: shoal models register {run.bundle}")

@@ -1,0 +1,1 @@
+"""Trains models by one small interface: PyTorch, Keras, scikit-learn, XGBoost."""

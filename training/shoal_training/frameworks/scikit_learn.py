@@ -1,0 +1,117 @@
+"""Models of scikit-learn, written as ONNX by skl2onnx."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from shoal_training.errors import DataError, ExportError
+from shoal_training.frameworks.graphs import with_scores
+from shoal_training.frameworks.trainer import Fitted, Samples, Task, TrainContext, Trainer
+from shoal_training.onnx_samples import Array
+
+ALGORITHMS: Final[Mapping[str, tuple[str, str, Task]]] = {
+    "logistic_regression": ("sklearn.linear_model", "LogisticRegression", "classification"),
+    "random_forest": ("sklearn.ensemble", "RandomForestClassifier", "classification"),
+    "extra_trees": ("sklearn.ensemble", "ExtraTreesClassifier", "classification"),
+    "gradient_boosting": ("sklearn.ensemble", "HistGradientBoostingClassifier", "classification"),
+    "k_neighbours": ("sklearn.neighbors", "KNeighborsClassifier", "classification"),
+    "multilayer_perceptron": ("sklearn.neural_network", "MLPClassifier", "classification"),
+    "linear_regression": ("sklearn.linear_model", "LinearRegression", "regression"),
+    "ridge": ("sklearn.linear_model", "Ridge", "regression"),
+    "random_forest_regression": ("sklearn.ensemble", "RandomForestRegressor", "regression"),
+    "gradient_boosting_regression": ("sklearn.ensemble", "HistGradientBoostingRegressor", "regression"),
+    "isolation_forest": ("sklearn.ensemble", "IsolationForest", "anomaly"),
+    "one_class_svm": ("sklearn.svm", "OneClassSVM", "anomaly"),
+}
+"""By name: the module, the class and what it learns."""
+OPSET: Final = 17
+"""Of the graphs; with version 3 of `ai.onnx.ml`."""
+
+
+class ScikitLearn(Trainer):
+    """An estimator of scikit-learn."""
+
+    framework: ClassVar[str] = "sklearn"
+    tasks: ClassVar[frozenset[Task]] = frozenset({"classification", "regression", "anomaly"})
+
+    algorithm: str
+    parameters: dict[str, Any] = Field(default_factory=dict, max_length=64)
+    """Of the estimator, by scikit-learn's names."""
+
+    @model_validator(mode="after")
+    def _check_algorithm(self) -> Self:
+        if self.algorithm not in ALGORITHMS:
+            known = ", ".join(ALGORITHMS)
+            raise ValueError(f"no algorithm is called {self.algorithm[:80]!r}; known are {known}")
+        return self
+
+    def described(self) -> str:
+        """See `Trainer`."""
+        return self.algorithm.replace("_", " ")
+
+    def fit(self, train: Samples, held_out: Samples | None, context: TrainContext) -> Fitted:  # noqa: ARG002 - see `Trainer`
+        """See `Trainer`."""
+        import importlib
+
+        module, name, task = ALGORITHMS[self.algorithm]
+        if task != context.task:
+            raise DataError(
+                f"training {self.algorithm}: it learns {task}, and the task is {context.task}; name another"
+            )
+        kind = getattr(importlib.import_module(module), name)
+        known = kind().get_params()
+        unknown = sorted(set(self.parameters) - set(known))
+        if unknown:
+            raise DataError(
+                f"training {self.algorithm}: no parameter {', '.join(unknown)}; {name} has {', '.join(known)}"
+            )
+        seeded = {"random_state": context.seed} if "random_state" in known else {}
+        threads = {"n_jobs": context.threads} if context.threads and "n_jobs" in known else {}
+        estimator = kind(**(seeded | threads | self.parameters))
+        weighted = {} if train.weight is None else {"sample_weight": train.weight}
+        try:
+            estimator.fit(train.x, train.y, **weighted)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"training {self.algorithm}: {error}") from error
+        context.progress("train", 1, 1)
+        return FittedEstimator(estimator, context.task)
+
+
+class FittedEstimator(Fitted):
+    """A fitted estimator."""
+
+    def __init__(self, estimator: Any, task: Task) -> None:  # noqa: ANN401 - scikit-learn has no types
+        self._estimator, self._task = estimator, task
+        self.facts: dict[str, Any] = {}
+
+    def scores(self, x: Array) -> Array:
+        """See `Fitted`."""
+        if self._task == "classification":
+            return np.asarray(self._estimator.predict_proba(x), dtype=np.float32)
+        if self._task == "anomaly":
+            return -np.asarray(self._estimator.decision_function(x), dtype=np.float32)
+        return np.asarray(self._estimator.predict(x), dtype=np.float32)
+
+    def graph(self) -> Any:  # noqa: ANN401 - see `Fitted`
+        """See `Fitted`."""
+        from skl2onnx import convert_sklearn
+        from skl2onnx.common.data_types import FloatTensorType
+
+        shape = [None, int(self._estimator.n_features_in_)]
+        options = {id(self._estimator): {"zipmap": False}} if self._task == "classification" else None
+        try:
+            found = convert_sklearn(
+                self._estimator,
+                initial_types=[("x", FloatTensorType(shape))],
+                options=options,
+                target_opset={"": OPSET, "ai.onnx.ml": 3},
+            )
+        except Exception as error:  # skl2onnx's errors share no base class
+            raise ExportError(f"writing {type(self._estimator).__name__} as ONNX: {str(error)[:500]}") from error
+        outputs = [one.name for one in found.graph.output]
+        if self._task == "classification":
+            return with_scores(found, "probabilities")
+        return with_scores(found, outputs[-1], is_flat=True, is_negated=self._task == "anomaly")

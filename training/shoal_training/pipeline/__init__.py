@@ -1,0 +1,1 @@
+"""From raw rows to a model bundle by one file: what is read, checked, learned and measured, each step kept by content."""

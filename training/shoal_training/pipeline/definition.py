@@ -1,0 +1,93 @@
+"""What a pipeline file says. It is read by `reading`, and run by `running`."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from shoal_compression.values import Value
+from shoal_contract.ids import Name
+from shoal_training.evaluation.schemes import AnyScheme, HoldOut
+from shoal_training.frameworks.trainer import Task
+from shoal_training.frameworks.trainers import AnyTrainer
+from shoal_training.ingestion.sources import AnySource
+from shoal_training.model_card import ModelCard
+from shoal_training.transforms.steps import AnyStep
+from shoal_training.validation.check import Action
+from shoal_training.validation.checks import AnyCheck
+
+MAX_SOURCES, MAX_CHECKS, MAX_STEPS = 64, 256, 64
+Column = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Ingestion(Value):
+    """Where rows come from: section `data_ingestion`."""
+
+    sources: tuple[AnySource, ...] = Field(min_length=1, max_length=MAX_SOURCES)
+    """With the same columns; their rows follow each other."""
+    is_strict: bool = True
+    """Whether a row that can not be read ends the run; else it is left out and counted."""
+
+
+class Validation(Value):
+    """What must hold for rows before anything is learned from them."""
+
+    checks: tuple[AnyCheck, ...] = Field(default=(), max_length=MAX_CHECKS)
+    on_failure: Action = "fail"
+    """For checks that say nothing themselves."""
+
+
+class Preprocessing(Value):
+    """What is done to rows: section `data_preprocessing`."""
+
+    validation: Validation = Validation()
+    transformation: tuple[AnyStep, ...] = Field(default=(), max_length=MAX_STEPS)
+    """Steps in turn, fitted on the rows that are learned from; they go with the model."""
+
+
+class Training(Value):
+    """What is learned: section `model_training`."""
+
+    task: Task = "classification"
+    target: Column | None = None
+    """The column that is learned; an anomaly needs none, and is measured by it where there is one."""
+    inputs: tuple[Column, ...] = ()
+    """Columns that are learned from; empty: all but the target."""
+    trainer: AnyTrainer
+
+    @model_validator(mode="after")
+    def _check_target(self) -> Self:
+        if self.target is None and self.task != "anomaly":
+            raise ValueError(f"`target` is missing, a {self.task} needs one; name the column that is learned")
+        if self.target is not None and self.target in self.inputs:
+            raise ValueError(
+                f"the target {self.target} is among the inputs: it would be learned from itself; leave it out"
+            )
+        if self.task not in self.trainer.tasks:
+            able = ", ".join(sorted(self.trainer.tasks))
+            raise ValueError(
+                f"{self.trainer.framework} does not learn a {self.task}, only {able}; name another framework"
+            )
+        return self
+
+
+class Evaluation(Value):
+    """How good is good enough: section `model_evaluation`."""
+
+    validation_scheme: AnyScheme = HoldOut()
+    limits: dict[str, float] = {}
+    """By metric, what the model must reach (for errors: at most), or no bundle is made."""
+
+
+class Pipeline(Value):
+    """A whole pipeline file."""
+
+    name: Name
+    """Of the model in the registry."""
+    author: str = Field(default="shoal", max_length=256)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    card: ModelCard = ModelCard()
+    data_ingestion: Ingestion
+    data_preprocessing: Preprocessing = Preprocessing()
+    model_training: Training
+    model_evaluation: Evaluation = Evaluation()

@@ -1,0 +1,188 @@
+"""The steps of a run, each from files of earlier ones to files of its own; `running` decides which have to be done.
+
+ingest → validate → prepare → train → evaluate: what follows a step is known by the step's key, a content hash.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from shoal_contract.manifest import TensorSpec
+from shoal_training.errors import DataError
+from shoal_training.evaluation.metrics import measure
+from shoal_training.frameworks.trainer import History, Samples, TrainContext
+from shoal_training.ingestion.snapshots import Snapshot
+from shoal_training.onnx_samples import Array, OnnxModel
+from shoal_training.pipeline.definition import Pipeline
+from shoal_training.progress import Progress
+from shoal_training.transforms.fit_preparation import fit_preparation
+from shoal_training.transforms.joined_graph import SCORES, joined_graph
+from shoal_training.transforms.parity import check_same
+from shoal_training.transforms.preparation import PREPARED
+from shoal_training.validation.validate import validate
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KEPT_FILE: Final = "kept.npy"
+VALIDATION_FILE: Final = "validation.json"
+PREPARE_FILE: Final = "prepare.onnx"
+ABOUT_FILE: Final = "prepared.json"
+TRAIN_FILE: Final = "train.npz"
+HELD_FILE: Final = "held-out.npz"
+MODEL_FILE: Final = "model.onnx"
+HISTORY_FILE: Final = "history.json"
+EVALUATION_FILE: Final = "evaluation.json"
+_TRUTH: Final = "y"
+_PREPARED_KEY: Final = "prepared x"
+"""No name of an input: those have no space."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the steps after validation work on."""
+
+    table: "pa.Table"
+    pipeline: Pipeline
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that are learned from."""
+        training = self.pipeline.model_training
+        return training.inputs or tuple(name for name in self.table.column_names if name != training.target)
+
+
+def do_validate(pipeline: Pipeline, snapshot: Snapshot, folder: Path) -> None:
+    """Check all rows; note which are kept, and what was found."""
+    table = snapshot.table()
+    result = validate(table, None, pipeline.data_preprocessing.validation)
+    np.save(folder / KEPT_FILE, result.kept)
+    (folder / VALIDATION_FILE).write_text(json.dumps(result.described(), indent=2) + "\n")
+    result.raise_if_failed()
+
+
+def do_prepare(rows: Rows, folder: Path) -> None:
+    """Part the rows, fit the transformation on those that are learned from, and apply it as a device would."""
+    pipeline, training = rows.pipeline, rows.pipeline.model_training
+    fold = pipeline.model_evaluation.validation_scheme.folds(rows.table, training.target, pipeline.seed)[0]
+    train, held = rows.table.take(fold.train), rows.table.take(fold.test)
+    preparation = fit_preparation(train, rows.inputs, pipeline.data_preprocessing.transformation)
+    graph = preparation.graph()
+    if graph is not None:
+        (folder / PREPARE_FILE).write_bytes(graph.SerializeToString())
+    labels = _labels(rows.table, training.target) if training.task == "classification" else ()
+    for name, part in ((TRAIN_FILE, train), (HELD_FILE, held)):
+        arrays = preparation.arrays(part)
+        prepared = preparation.prepared(part)
+        if graph is not None:
+            [found] = _run(folder / PREPARE_FILE, arrays, PREPARED)
+            check_same("the transformation", prepared, found)
+            prepared = found  # what a device computes is what is learned from
+        truth = {} if training.target is None else {_TRUTH: _truth(part, training.target, labels)}
+        plain = {key: array.astype(str) if array.dtype == object else array for key, array in arrays.items()}
+        np.savez_compressed(folder / name, allow_pickle=False, **plain, **truth, **{_PREPARED_KEY: prepared})
+    about = {"inputs": [one.model_dump(mode="json") for one in preparation.inputs], "labels": labels}
+    (folder / ABOUT_FILE).write_text(json.dumps(about) + "\n")
+
+
+def do_train(pipeline: Pipeline, prepared: Path, folder: Path, working: Path, progress: Progress) -> None:
+    """Train, write the whole model as ONNX, and see that it computes what was trained."""
+    import onnx
+
+    training = pipeline.model_training
+    about, history = read_about(prepared), History()
+    train, held = read_samples(prepared / TRAIN_FILE), read_samples(prepared / HELD_FILE)
+    context = TrainContext(
+        task=training.task,
+        classes=len(about.labels),
+        folder=working,
+        seed=pipeline.seed,
+        progress=progress,
+        metric=history,
+    )
+    fitted = training.trainer.fit(train, held, context)
+    graph = fitted.graph()
+    before = prepared / PREPARE_FILE
+    joined = joined_graph(onnx.load(before) if before.is_file() else None, graph, about.inputs[0].name)
+    (folder / MODEL_FILE).write_bytes(joined.SerializeToString())
+    arrays = read_arrays(prepared / HELD_FILE, about.inputs)
+    [scores] = _run(folder / MODEL_FILE, arrays, SCORES)
+    check_same("the model", fitted.scores(held.x), scores)
+    fitted.write(folder)
+    told = {"history": history.points, "facts": fitted.facts}
+    (folder / HISTORY_FILE).write_text(json.dumps(told) + "\n")
+
+
+def do_evaluate(pipeline: Pipeline, prepared: Path, trained: Path, folder: Path) -> None:
+    """Measure the written model on the rows that were held out."""
+    about = read_about(prepared)
+    [scores] = _run(trained / MODEL_FILE, read_arrays(prepared / HELD_FILE, about.inputs), SCORES)
+    truth = read_samples(prepared / HELD_FILE).y
+    metrics = {} if truth is None else measure(pipeline.model_training.task, truth, scores)
+    (folder / EVALUATION_FILE).write_text(json.dumps({"metrics": metrics, "rows": len(scores)}, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class About:
+    """What the prepared samples are of."""
+
+    inputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...]
+
+
+def read_about(prepared: Path) -> About:
+    """Read what `do_prepare` has written of the model's inputs and labels."""
+    found = json.loads((prepared / ABOUT_FILE).read_text())
+    return About(tuple(TensorSpec.model_validate(one) for one in found["inputs"]), tuple(found["labels"]))
+
+
+def read_samples(path: Path) -> Samples:
+    """Read prepared samples."""
+    with np.load(path, allow_pickle=False) as found:
+        return Samples(found[_PREPARED_KEY], found[_TRUTH] if _TRUTH in found.files else None)
+
+
+def read_arrays(path: Path, inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    """Read the same samples as the whole model's inputs."""
+    with np.load(path, allow_pickle=False) as found:
+        arrays = {spec.name: found[spec.name] for spec in inputs}
+    return {name: one.astype(object) if one.dtype.kind == "U" else one for name, one in arrays.items()}
+
+
+def read_truth(path: Path) -> Array | None:
+    """Read the samples' answers; None: there are none."""
+    return read_samples(path).y
+
+
+def _run(path: Path, arrays: Mapping[str, Array], output: str) -> list[Array]:
+    model = OnnxModel(path, [output])
+    return [np.concatenate([one[output] for one in model.runs(arrays)])]
+
+
+def _labels(table: "pa.Table", target: str | None) -> tuple[str, ...]:
+    """Return the classes, numbers in their order."""
+    if target is None or target not in table.column_names:
+        raise DataError(f"training: there is no column {target}; the table has {', '.join(table.column_names)}")
+    found = table[target].unique().drop_null().to_pylist()
+    if len(found) < 2:  # noqa: PLR2004 - else there is nothing to tell apart
+        raise DataError(
+            f"training: the target {target} has the classes {found}, expected two or more; look at the data"
+        )
+    return tuple(str(one) for one in sorted(found))
+
+
+def _truth(table: "pa.Table", target: str, labels: tuple[str, ...]) -> Array:
+    """Return the target as places among the labels, or as numbers."""
+    import pyarrow as pa
+
+    if table[target].null_count:
+        count = table[target].null_count
+        raise DataError(f"training: {count} rows have no {target}; check `not_null`, with the action `quarantine`")
+    if not labels:
+        return np.asarray(table[target].cast(pa.float32()).to_numpy(), dtype=np.float32)
+    places = {label: at for at, label in enumerate(labels)}
+    return np.array([places[str(one)] for one in table[target].to_pylist()], dtype=np.int64)

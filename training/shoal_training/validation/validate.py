@@ -1,0 +1,100 @@
+"""Runs all checks over a table, and says which rows are kept and whether the run may go on."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal_training.errors import ValidationFailedError
+from shoal_training.validation.check import Action, Check, Outcome
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Checks(Protocol):
+    """What is checked: the section `validation` of a pipeline file."""
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The checks."""
+
+    @property
+    def on_failure(self) -> Action:
+        """For those that say nothing themselves."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A check with what it found and what is done about it."""
+
+    check: Check
+    outcome: Outcome
+    action: Action
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """What all checks came to.
+
+    Attributes:
+        examined: Each check.
+        kept: Which rows are gone on with, (rows,) bool.
+    """
+
+    examined: tuple[Examined, ...]
+    kept: npt.NDArray[np.bool_]
+
+    def described(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "rows": len(self.kept),
+            "kept": int(self.kept.sum()),
+            "checks": [
+                {
+                    "check": one.check.kind,
+                    "fields": one.check.model_dump(mode="json"),
+                    "passed": one.outcome.passed,
+                    "action": one.action,
+                    "message": one.outcome.message,
+                    "facts": one.outcome.facts,
+                }
+                for one in self.examined
+            ],
+        }
+
+    def raise_if_failed(self) -> None:
+        """End what must not go on.
+
+        Raises:
+            ValidationFailedError: A check that fails the run does not hold, or no row is kept.
+        """
+        failed = [one for one in self.examined if not one.outcome.passed and one.action == "fail"]
+        if failed:
+            told = "; ".join(f"{one.check.kind}: {one.outcome.message}" for one in failed)
+            raise ValidationFailedError(f"validating: {told}. Mend the data, or give the check another action")
+        if not self.kept.any():
+            raise ValidationFailedError("validating: every row is quarantined; look at the report")
+
+
+def validate(table: "pa.Table", before: "pa.Table | None", asked: Checks) -> ValidationResult:
+    """Run the checks.
+
+    Args:
+        table: The rows.
+        before: Those of the version before; None: there is none.
+        asked: The checks.
+
+    Raises:
+        DataError: A check can not be examined.
+    """
+    kept = np.ones(len(table), dtype=np.bool_)
+    examined = []
+    for check in asked.checks:
+        outcome = check.examine(table, before)
+        action = check.action or asked.on_failure
+        if action == "quarantine" and outcome.is_bad is not None:
+            kept &= ~outcome.is_bad
+        examined.append(Examined(check, outcome, action))
+    return ValidationResult(tuple(examined), kept)
