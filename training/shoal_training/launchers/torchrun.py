@@ -24,6 +24,9 @@ from shoal_training.progress import Progress
 
 JOB_FOLDER: Final = "job"
 WORKER: Final = "shoal_training.launchers.worker"
+RESTARTS: Final = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+"""In torchrun's environment: its shared store keeps the addresses of processes that are gone, to which those of the next
+start would connect (PyTorch 2.13)."""
 _STOP_S: Final = 15.0
 _TOLD: Final = 2_000
 """Characters of the log that an error shows."""
@@ -118,6 +121,7 @@ def _running(command: list[str], log: Path, context: TrainContext) -> Iterator["
         "PYTHONPATH": os.pathsep.join(one for one in sys.path if one),
         "OMP_NUM_THREADS": str(context.threads or 1),
         "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo"),  # else by the machine's name, if it resolves
+        **RESTARTS,
     }
     with log.open("wb") as errors:
         process = subprocess.Popen(
