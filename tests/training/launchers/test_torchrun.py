@@ -61,7 +61,9 @@ def test_a_killed_worker_costs_at_most_one_interval_and_no_difference(tmp_path: 
     resumed = Torchrun(max_restarts=1).fit(trainer(logs[1]), train, held_out, asked)
     assert killed
     for rank in (0, 1):
-        assert EPOCHS * STEPS < done(logs[1], rank) + (rank == 1) <= EPOCHS * STEPS + 4 + 1, "one interval, and one cut off"
+        assert EPOCHS * STEPS < done(logs[1], rank) + (rank == 1) <= EPOCHS * STEPS + 4 + 1, (
+            "one interval, and one cut off"
+        )
     np.testing.assert_array_equal(resumed.scores(train.x), whole.scores(train.x))
     assert [step for step, _ in history.points["held_out_accuracy"]] == [1, 2, 3, 4], "each epoch is told once"
 

@@ -34,15 +34,22 @@ class Job(Record):
     threads: int | None
     sources: dict[str, str]
     checkpoints: str
-    """The folder of checkpoints."""
+    """The folder of checkpoints; seen from the job's folder, where it is relative."""
 
     def made_trainer(self) -> Trainer:
         """Return the trainer."""
         return BY_NAME[self.framework].model_validate(self.trainer)
 
 
-def write_job(folder: Path, trainer: Trainer, train: Samples, held_out: Samples | None, context: TrainContext) -> None:
-    """Write a job into a folder, in place of what was there."""
+def write_job(
+    folder: Path,
+    trainer: Trainer,
+    train: Samples,
+    held_out: Samples | None,
+    context: TrainContext,
+    checkpoints: str | None = None,
+) -> None:
+    """Write a job into a folder, in place of what was there; `checkpoints`: where its processes look for them."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for part, samples in zip(_PARTS, (train, held_out), strict=True):
@@ -57,7 +64,7 @@ def write_job(folder: Path, trainer: Trainer, train: Samples, held_out: Samples 
         seed=context.seed,
         threads=context.threads,
         sources=dict(context.sources),
-        checkpoints=str(context.folder.absolute()),
+        checkpoints=checkpoints or str(context.folder.absolute()),
     )
     (folder / JOB_FILE).write_text(job.model_dump_json() + "\n")
 

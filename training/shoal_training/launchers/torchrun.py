@@ -3,7 +3,6 @@
 If a process ends, torchrun starts all of them again, and they go on from the last checkpoint.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from shoal_training.errors import LaunchError
 from shoal_training.frameworks.trainer import Fitted, Samples, TrainContext, Trainer
 from shoal_training.launchers.job import LOG_FILE, raise_error, write_job
 from shoal_training.launchers.launcher import Launcher
-from shoal_training.progress import Progress
+from shoal_training.launchers.told import Told
 
 JOB_FOLDER: Final = "job"
 WORKER: Final = "shoal_training.launchers.worker"
@@ -57,7 +56,7 @@ class Torchrun(Launcher):
         if misfit:
             raise LaunchError(f"starting processes: {misfit}")
         folder = context.folder / JOB_FOLDER
-        told = _Told(context)
+        told = Told(context)
         write_job(folder, trainer, train, held_out, replace(context, threads=self.threads))
         with _running(self.command(folder), folder / LOG_FILE, context) as process:
             for line in process.stdout or ():
@@ -87,31 +86,6 @@ def torchrun_command(folder: Path, rendezvous: list[str], processes: int, max_re
         f"--max-restarts={max_restarts}",
         *("-m", WORKER, str(folder.absolute())),
     ]
-
-
-class _Told:
-    """Hands on what the first process tells, each metric of an epoch once: after a restart it tells them again."""
-
-    def __init__(self, context: TrainContext) -> None:
-        self._context = context
-        self._known: set[tuple[str, int]] = set()
-
-    def take(self, line: str) -> None:
-        with suppress(ValueError, KeyError, TypeError):  # others print as well
-            found = json.loads(line)
-            if found["event"] == "progress":
-                self._context.progress(found["stage"], found["done"], found["total"])
-            elif found["event"] == "metric":
-                self.metric(found["name"], found["value"], found["step"])
-
-    def metric(self, name: str, value: float, step: int) -> None:
-        if (name, step) not in self._known:
-            self._known.add((name, step))
-            self._context.metric(name, value, step)
-
-    @property
-    def silent(self) -> Progress:
-        return lambda _stage, _done, _total: None
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def _train(folder: Path) -> None:
         context = TrainContext(
             task=job.task,
             classes=job.classes,
-            folder=Path(job.checkpoints),
+            folder=folder / job.checkpoints,
             seed=job.seed,
             progress=json_lines if is_first else silent,
             metric=_tell if is_first else no_metric,
