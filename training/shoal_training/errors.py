@@ -31,3 +31,19 @@ class ValidationFailedError(TrainingError):
 
 class LimitError(TrainingError):
     """A model does not reach what its pipeline asks of it."""
+
+
+class NetworkError(TrainingError):
+    """A network can not be built, does not take the samples, or its training diverges."""
+
+
+class MemoryNeededError(TrainingError):
+    """Training needs more memory than there is; it says how much, and what needs less."""
+
+
+class MissingLibraryError(TrainingError):
+    """A library of an extra is not installed; it says which extra."""
+
+
+class LaunchError(TrainingError):
+    """The processes that train could not be started, or ended too often; it says where their log is."""

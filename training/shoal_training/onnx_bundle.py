@@ -84,7 +84,12 @@ class About:
 
 
 def bundle_from_onnx(
-    model: Path, samples: Mapping[str, Array], out_dir: Path, about: About, held_out: Mapping[str, Array] | None = None
+    model: Path,
+    samples: Mapping[str, Array],
+    out_dir: Path,
+    about: About,
+    held_out: Mapping[str, Array] | None = None,
+    more: Mapping[str, Path] | None = None,
 ) -> Bundle:
     """Write the bundle of a trained ONNX model, with the samples as the data that it is watched against.
 
@@ -97,6 +102,7 @@ def bundle_from_onnx(
         out_dir: A new or empty folder.
         about: What is said of it.
         held_out: Samples like those, with `y`, that it was not trained on; None: the samples, if they have `y`.
+        more: Further files by their name in the bundle, such as the same network as `model.keras`.
 
     Raises:
         DataError: The samples are not the model's, or do not lie as their axes say.
@@ -120,7 +126,9 @@ def bundle_from_onnx(
         np.savez_compressed(out_dir / TEST_FILE, allow_pickle=False, **held, **{LABELS_KEY: truth})
     if about.card is not None:
         write_card(out_dir, about.card)
-    names = (ONNX_FILE, CALIBRATION_FILE, TEST_FILE, CARD_FILE)
+    for name, path in (more or {}).items():
+        shutil.copyfile(path, out_dir / name)
+    names = (ONNX_FILE, CALIBRATION_FILE, TEST_FILE, CARD_FILE, *(more or {}))
     bundle = _described(
         about,
         inputs=inputs,

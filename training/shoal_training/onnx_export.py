@@ -40,15 +40,8 @@ def export_onnx(
     Raises:
         ExportError: That difference is above `LARGEST_DIFFERENCE`, or not a number.
     """
-    import onnx
-
     expected = np.asarray(model(sample, training=False))  # the exporter takes only a model that was called once
-    with quiet_conversion():
-        model.export(path, format="onnx", opset_version=OPSET, verbose=False)
-    graph = onnx.load(path)
-    _name_ends(graph, *names)
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, path)
+    written_onnx(model, path, names)
     difference = float(np.abs(run_onnx(path, sample) - expected).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise ExportError(
@@ -56,6 +49,19 @@ def export_onnx(
             f"samples, expected at most {LARGEST_DIFFERENCE:.0e}; the exporter does not support one of its layers"
         )
     return difference
+
+
+def written_onnx(model: Any, path: Path, names: tuple[str, str]) -> Any:  # noqa: ANN401  (a keras.Model, an onnx.ModelProto)
+    """Write `model`, which has been called once, and return its graph; what it computes is compared by the caller."""
+    import onnx
+
+    with quiet_conversion():
+        model.export(path, format="onnx", opset_version=OPSET, verbose=False)
+    graph = onnx.load(path)
+    _name_ends(graph, *names)
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, path)
+    return graph
 
 
 def run_onnx(path: Path, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -3,6 +3,8 @@
 from typing import Any, Final
 
 SCORES: Final = "scores"
+OPSET: Final = 17
+"""Where a graph names none."""
 
 
 def with_scores(model: Any, output: str, *, is_flat: bool = False, is_negated: bool = False) -> Any:  # noqa: ANN401 - onnx has few types
@@ -19,6 +21,8 @@ def with_scores(model: Any, output: str, *, is_flat: bool = False, is_negated: b
     from onnx.utils import Extractor
 
     graph = model.graph
+    if all(one.domain for one in model.opset_import):  # of trees alone: what is added here is of the standard operators
+        model.opset_import.add(domain="", version=OPSET)
     now = output
     if is_negated:
         graph.node.append(helper.make_node("Neg", [now], ["scores_negated"]))

@@ -1,6 +1,9 @@
 """Models of scikit-learn, written as ONNX by skl2onnx."""
 
+import warnings
 from collections.abc import Mapping
+from importlib import import_module
+from inspect import signature
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -8,7 +11,11 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from shoal_training.errors import DataError, ExportError
+from shoal_training.frameworks.checked_samples import check_samples
+from shoal_training.frameworks.class_weights import ClassWeights, row_weights
 from shoal_training.frameworks.graphs import with_scores
+from shoal_training.frameworks.libraries import of_extra
+from shoal_training.frameworks.memory import check_room, says_memory
 from shoal_training.frameworks.trainer import Fitted, Samples, Task, TrainContext, Trainer
 from shoal_training.onnx_samples import Array
 
@@ -19,8 +26,18 @@ ALGORITHMS: Final[Mapping[str, tuple[str, str, Task]]] = {
     "gradient_boosting": ("sklearn.ensemble", "HistGradientBoostingClassifier", "classification"),
     "k_neighbours": ("sklearn.neighbors", "KNeighborsClassifier", "classification"),
     "multilayer_perceptron": ("sklearn.neural_network", "MLPClassifier", "classification"),
+    "decision_tree": ("sklearn.tree", "DecisionTreeClassifier", "classification"),
+    "naive_bayes": ("sklearn.naive_bayes", "GaussianNB", "classification"),
+    "linear_discriminant": ("sklearn.discriminant_analysis", "LinearDiscriminantAnalysis", "classification"),
     "linear_regression": ("sklearn.linear_model", "LinearRegression", "regression"),
     "ridge": ("sklearn.linear_model", "Ridge", "regression"),
+    "lasso": ("sklearn.linear_model", "Lasso", "regression"),
+    "elastic_net": ("sklearn.linear_model", "ElasticNet", "regression"),
+    "support_vector_regression": ("sklearn.svm", "SVR", "regression"),
+    "decision_tree_regression": ("sklearn.tree", "DecisionTreeRegressor", "regression"),
+    "extra_trees_regression": ("sklearn.ensemble", "ExtraTreesRegressor", "regression"),
+    "k_neighbours_regression": ("sklearn.neighbors", "KNeighborsRegressor", "regression"),
+    "multilayer_perceptron_regression": ("sklearn.neural_network", "MLPRegressor", "regression"),
     "random_forest_regression": ("sklearn.ensemble", "RandomForestRegressor", "regression"),
     "gradient_boosting_regression": ("sklearn.ensemble", "HistGradientBoostingRegressor", "regression"),
     "isolation_forest": ("sklearn.ensemble", "IsolationForest", "anomaly"),
@@ -29,6 +46,8 @@ ALGORITHMS: Final[Mapping[str, tuple[str, str, Task]]] = {
 """By name: the module, the class and what it learns."""
 OPSET: Final = 17
 """Of the graphs; with version 3 of `ai.onnx.ml`."""
+_COPIES: Final = 3
+"""Of the samples, in float64 where an estimator wants them so."""
 
 
 class ScikitLearn(Trainer):
@@ -40,6 +59,7 @@ class ScikitLearn(Trainer):
     algorithm: str
     parameters: dict[str, Any] = Field(default_factory=dict, max_length=64)
     """Of the estimator, by scikit-learn's names."""
+    class_weights: ClassWeights = None
 
     @model_validator(mode="after")
     def _check_algorithm(self) -> Self:
@@ -52,16 +72,37 @@ class ScikitLearn(Trainer):
         """See `Trainer`."""
         return self.algorithm.replace("_", " ")
 
-    def fit(self, train: Samples, held_out: Samples | None, context: TrainContext) -> Fitted:  # noqa: ARG002 - see `Trainer`
-        """See `Trainer`."""
-        import importlib
+    def fit(self, train: Samples, held_out: Samples | None, context: TrainContext) -> Fitted:
+        """See `Trainer`: at once, or not at all; there is nothing to go on with."""
+        with of_extra("train", f"training {self.algorithm}"):
+            estimator = self._estimator(context)
+        doing = f"training {self.algorithm}"
+        check_samples(train, held_out, context, is_flat=True)
+        check_room(train.x.nbytes * _COPIES, doing)
+        weight = row_weights(train, self.class_weights, context)
+        if weight is not None and "sample_weight" not in signature(estimator.fit).parameters:
+            raise DataError(
+                f"{doing}: it takes no weights of rows or classes; leave them out, or name another algorithm"
+            )
+        weighted = {} if weight is None else {"sample_weight": weight}
+        context.progress("train", 0, 1)
+        try:
+            with says_memory(doing), warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                estimator.fit(train.x, train.y, **weighted)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{doing}: {error}") from error
+        context.progress("train", 1, 1)
+        facts = {"warnings": sorted({str(one.message)[:300] for one in warned})} if warned else {}
+        return FittedEstimator(estimator, context.task, facts)
 
+    def _estimator(self, context: TrainContext) -> Any:  # noqa: ANN401 - scikit-learn has no types
         module, name, task = ALGORITHMS[self.algorithm]
         if task != context.task:
             raise DataError(
                 f"training {self.algorithm}: it learns {task}, and the task is {context.task}; name another"
             )
-        kind = getattr(importlib.import_module(module), name)
+        kind = getattr(import_module(module), name)
         known = kind().get_params()
         unknown = sorted(set(self.parameters) - set(known))
         if unknown:
@@ -70,22 +111,14 @@ class ScikitLearn(Trainer):
             )
         seeded = {"random_state": context.seed} if "random_state" in known else {}
         threads = {"n_jobs": context.threads} if context.threads and "n_jobs" in known else {}
-        estimator = kind(**(seeded | threads | self.parameters))
-        weighted = {} if train.weight is None else {"sample_weight": train.weight}
-        try:
-            estimator.fit(train.x, train.y, **weighted)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"training {self.algorithm}: {error}") from error
-        context.progress("train", 1, 1)
-        return FittedEstimator(estimator, context.task)
+        return kind(**(seeded | threads | self.parameters))
 
 
 class FittedEstimator(Fitted):
     """A fitted estimator."""
 
-    def __init__(self, estimator: Any, task: Task) -> None:  # noqa: ANN401 - scikit-learn has no types
-        self._estimator, self._task = estimator, task
-        self.facts: dict[str, Any] = {}
+    def __init__(self, estimator: Any, task: Task, facts: dict[str, Any]) -> None:  # noqa: ANN401 - no types
+        self._estimator, self._task, self.facts = estimator, task, facts
 
     def scores(self, x: Array) -> Array:
         """See `Fitted`."""

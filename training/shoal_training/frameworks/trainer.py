@@ -5,7 +5,7 @@ A trainer is data, from a pipeline file. The kinds are in `trainers`. What it ge
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -51,6 +51,7 @@ class TrainContext:
         progress: Told after each epoch or round.
         metric: Told what is measured on the way: a name like `train_loss`, its value, the epoch or round from 1 on.
         threads: Of the CPU; None: all.
+        sources: What the trainer's own files hold, text by name; see `Trainer.sources`.
     """
 
     task: Task
@@ -60,6 +61,7 @@ class TrainContext:
     progress: Progress = silent
     metric: Callable[[str, float, int], None] = no_metric
     threads: int | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 class Fitted(ABC):
@@ -80,8 +82,17 @@ class Fitted(ABC):
             ExportError: Its framework can not write it.
         """
 
-    def write(self, folder: Path) -> tuple[str, ...]:  # noqa: ARG002 - for those that write more
-        """Write the framework's own files, such as `model.keras`; return their names."""
+    def write(self, folder: Path, input_name: str, x: Array) -> tuple[str, ...]:  # noqa: ARG002 - for those that write more
+        """Write the framework's own files that stand beside the ONNX file, such as `model.keras`; return their names.
+
+        Args:
+            folder: Where.
+            input_name: What the whole model's input is called.
+            x: Prepared samples, on which what is made of the files is compared with `scores`.
+
+        Raises:
+            ExportError: What is made of them does not compute what was trained.
+        """
         return ()
 
 
@@ -92,6 +103,8 @@ class Trainer(Value, ABC):
     """By which a pipeline file names it."""
     tasks: ClassVar[frozenset[Task]]
     """That it can learn."""
+    is_distributed: ClassVar[bool] = False
+    """Whether several processes can train one model together."""
 
     @abstractmethod
     def fit(self, train: Samples, held_out: Samples | None, context: TrainContext) -> Fitted:
@@ -99,13 +112,22 @@ class Trainer(Value, ABC):
 
         Args:
             train: What is learned from.
-            held_out: For early stopping and what is told on the way; None: there is neither.
+            held_out: For what is told on the way; it decides nothing. None: nothing is.
             context: What goes with it.
 
         Raises:
             DataError: The samples are not what it can learn from.
+            MemoryNeededError: It does not fit the memory.
             MissingLibraryError: The framework is not installed.
         """
+
+    def sources(self, folder: Path) -> dict[str, str]:  # noqa: ARG002 - for those that have some
+        """Return the files beside the pipeline file that it is made by, text by name: they decide what is trained.
+
+        Raises:
+            NetworkError: One can not be read.
+        """
+        return {}
 
     def described(self) -> str:
         """Return what trains, in a few words."""

@@ -11,6 +11,8 @@ from shoal_training.evaluation.schemes import AnyScheme, HoldOut
 from shoal_training.frameworks.trainer import Task
 from shoal_training.frameworks.trainers import AnyTrainer
 from shoal_training.ingestion.sources import AnySource
+from shoal_training.launchers.launcher import Local
+from shoal_training.launchers.launchers import AnyLauncher
 from shoal_training.model_card import ModelCard
 from shoal_training.transforms.steps import AnyStep
 from shoal_training.validation.check import Action
@@ -54,6 +56,8 @@ class Training(Value):
     inputs: tuple[Column, ...] = ()
     """Columns that are learned from; empty: all but the target."""
     trainer: AnyTrainer
+    compute: AnyLauncher = Local()
+    """Where it is trained."""
 
     @model_validator(mode="after")
     def _check_target(self) -> Self:
@@ -68,6 +72,9 @@ class Training(Value):
             raise ValueError(
                 f"{self.trainer.framework} does not learn a {self.task}, only {able}; name another framework"
             )
+        misfit = self.compute.misfit(self.trainer)
+        if misfit:
+            raise ValueError(f"`compute`: {misfit}")
         return self
 
 

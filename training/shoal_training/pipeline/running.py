@@ -128,12 +128,12 @@ def _run(run: _Run, out_dir: Path) -> None:
         pipeline.seed,
     ]
     prepared = run.step("prepare", decided, lambda folder: steps.do_prepare(rows, folder))
-    decided = [prepared.name, training.trainer.framework, _plain(training.trainer)]
-    working = run.root / "working" / content_hash(decided)
-    trained = run.step(
-        "train", decided, lambda folder: steps.do_train(pipeline, prepared, folder, working, run.progress)
-    )
-    shutil.rmtree(working, ignore_errors=True)
+    sources = training.trainer.sources(run.file.path.parent)
+    compute = {"launcher": training.compute.kind, **_plain(training.compute)}
+    decided = [prepared.name, training.trainer.framework, _plain(training.trainer), sources, compute]
+    working = steps.Working(run.root / "working" / content_hash(decided), run.progress, sources)
+    trained = run.step("train", decided, lambda folder: steps.do_train(pipeline, prepared, folder, working))
+    shutil.rmtree(working.folder, ignore_errors=True)
     told = json.loads((trained / steps.HISTORY_FILE).read_text())
     run.note(history=told["history"])
     evaluated = run.step(
@@ -188,7 +188,9 @@ def _bundle(run: _Run, prepared: Path, trained: Path, out_dir: Path) -> Bundle:
         code=run.record.code,
     )
     kept = {name: array[np.sort(drawn)] for name, array in samples.items()}
-    return bundle_from_onnx(trained / steps.MODEL_FILE, kept, out_dir, described, held)
+    written = json.loads((trained / steps.HISTORY_FILE).read_text())["files"]
+    more = {name: trained / name for name in written}
+    return bundle_from_onnx(trained / steps.MODEL_FILE, kept, out_dir, described, held, more)
 
 
 def check_limits(metrics: dict[str, float], limits: dict[str, float]) -> None:

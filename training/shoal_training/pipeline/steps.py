@@ -43,6 +43,21 @@ _PREPARED_KEY: Final = "prepared x"
 
 
 @dataclass(frozen=True)
+class Working:
+    """What unfinished training works with.
+
+    Attributes:
+        folder: Of its checkpoints.
+        progress: Told on the way.
+        sources: The trainer's own files as they were when the step's key was made.
+    """
+
+    folder: Path
+    progress: Progress
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Rows:
     """What the steps after validation work on."""
 
@@ -89,7 +104,7 @@ def do_prepare(rows: Rows, folder: Path) -> None:
     (folder / ABOUT_FILE).write_text(json.dumps(about) + "\n")
 
 
-def do_train(pipeline: Pipeline, prepared: Path, folder: Path, working: Path, progress: Progress) -> None:
+def do_train(pipeline: Pipeline, prepared: Path, folder: Path, working: Working) -> None:
     """Train, write the whole model as ONNX, and see that it computes what was trained."""
     import onnx
 
@@ -99,12 +114,13 @@ def do_train(pipeline: Pipeline, prepared: Path, folder: Path, working: Path, pr
     context = TrainContext(
         task=training.task,
         classes=len(about.labels),
-        folder=working,
+        folder=working.folder,
         seed=pipeline.seed,
-        progress=progress,
+        progress=working.progress,
         metric=history,
+        sources=working.sources,
     )
-    fitted = training.trainer.fit(train, held, context)
+    fitted = training.compute.fit(training.trainer, train, held, context)
     graph = fitted.graph()
     before = prepared / PREPARE_FILE
     joined = joined_graph(onnx.load(before) if before.is_file() else None, graph, about.inputs[0].name)
@@ -112,8 +128,9 @@ def do_train(pipeline: Pipeline, prepared: Path, folder: Path, working: Path, pr
     arrays = read_arrays(prepared / HELD_FILE, about.inputs)
     [scores] = _run(folder / MODEL_FILE, arrays, SCORES)
     check_same("the model", fitted.scores(held.x), scores)
-    fitted.write(folder)
-    told = {"history": history.points, "facts": fitted.facts}
+    # What a framework writes takes prepared samples: without a transformation, a device has those.
+    files = () if before.is_file() else fitted.write(folder, about.inputs[0].name, held.x)
+    told = {"history": history.points, "facts": fitted.facts, "files": files}
     (folder / HISTORY_FILE).write_text(json.dumps(told) + "\n")
 
 

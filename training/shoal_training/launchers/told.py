@@ -1,0 +1,35 @@
+"""What the first process of several tells on its standard output, as this process takes it."""
+
+import json
+from contextlib import suppress
+
+from shoal_training.frameworks.trainer import TrainContext
+from shoal_training.progress import Progress
+
+
+class Told:
+    """Hands on what the first process tells, each metric of an epoch once: after a restart it tells them again."""
+
+    def __init__(self, context: TrainContext) -> None:
+        self._context = context
+        self._known: set[tuple[str, int]] = set()
+
+    def take(self, line: str) -> None:
+        """Take a line that it has written; what is none of ours is let be."""
+        with suppress(ValueError, KeyError, TypeError):  # others print as well
+            found = json.loads(line)
+            if found["event"] == "progress":
+                self._context.progress(found["stage"], found["done"], found["total"])
+            elif found["event"] == "metric":
+                self.metric(found["name"], found["value"], found["step"])
+
+    def metric(self, name: str, value: float, step: int) -> None:
+        """Hand a metric on, unless it was."""
+        if (name, step) not in self._known:
+            self._known.add((name, step))
+            self._context.metric(name, value, step)
+
+    @property
+    def silent(self) -> Progress:
+        """Progress of what only reads the result: told to nobody."""
+        return lambda _stage, _done, _total: None
