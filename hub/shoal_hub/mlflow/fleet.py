@@ -1,4 +1,4 @@
-"""Makes of a version's files one that devices can serve, if they are that: one of the hub's bundles, or ONNX and samples.
+"""Makes of a version's files one that devices can serve, if they are that: a bundle of the hub's, or ONNX and samples.
 
 What is neither stays a tracked version with the reason. Nothing of either is there before all of it is.
 """
@@ -41,7 +41,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Served:
-    """A version that devices can serve, ready to be registered: its folder, the bundle in it and what was seen of it."""
+    """A version that devices can serve, ready to be registered: the folder, the bundle in it and what was seen of it."""
 
     folder: Path
     bundle: Bundle

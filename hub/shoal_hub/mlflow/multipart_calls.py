@@ -27,7 +27,7 @@ from shoal_hub.tracking.uploads import begin_upload, check_part, end_upload, joi
 
 router = APIRouter(route_class=MlflowRoute)
 
-_SECRET: Final = "x-shoal-upload"
+_HEADER: Final = "x-shoal-upload"
 _PARTS: Final = "/parts"
 
 
@@ -67,7 +67,7 @@ def create_multipart_upload(
     begun = begin_upload(session, hub.artifacts, place, body.num_parts, by=writer.name, now=utc_now())
     root = str(request.url).partition("/mpu/create/")[0]
     credentials = [
-        {"url": f"{root}{_PARTS}/{begun.id}/{number}", "part_number": number, "headers": {_SECRET: begun.secret}}
+        {"url": f"{root}{_PARTS}/{begun.id}/{number}", "part_number": number, "headers": {_HEADER: begun.secret}}
         for number in range(1, begun.parts + 1)
     ]
     return {"upload_id": begun.id, "credentials": credentials}

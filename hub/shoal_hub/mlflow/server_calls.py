@@ -30,6 +30,6 @@ def read_server_info(_reader: Reader) -> Json:
 def refuse_unknown_call(path: str, request: Request, _caller: Caller) -> Json:
     """Tell a client that this hub does not answer a call."""
     raise EndpointError(
-        f"{request.method} {path[:200]}: this hub answers MLflow's calls for tracking, models and artifacts, not this one",
+        f"{request.method} {path[:200]}: of MLflow's calls this hub answers those for tracking, models and artifacts",
         "see the guide to MLflow in the hub's documentation",
     )

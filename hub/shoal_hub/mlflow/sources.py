@@ -1,4 +1,4 @@
-"""Where the files of a model version are: the URIs that MLflow's client gives as its source, and the hub's own paths."""
+"""Where the files of a model version are: the URIs that MLflow's client gives as its source, and the hub's paths."""
 
 import re
 from typing import Final

@@ -57,7 +57,7 @@ class ArtifactStore:
         return StoredArtifact(sha256, size_bytes)
 
     def adopt(self, path: Path, measured: StoredArtifact) -> None:
-        """Store a file whose hash is known; a store in a folder takes the file itself, which then is not there any more.
+        """Store a file whose hash is known; a store in a folder takes the file itself, which has moved then.
 
         It lies in `local_root` then, so that taking it is one rename; its bytes are on the disk already.
         """

@@ -1,4 +1,4 @@
-"""What clients of MLflow's API know of models and versions, besides what the registry has of those that devices serve."""
+"""What clients of MLflow's API know of models and versions, besides what the registry has of what devices serve."""
 
 from sqlalchemy import BigInteger, String, Text
 from sqlmodel import Field, SQLModel

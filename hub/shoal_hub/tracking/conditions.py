@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, cast, exists, false, literal, null, select
 from sqlalchemy import Text as SqlText
+from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import col
 
 from shoal_hub.tracking.filters import Comparison, FilterError, Named, Order, Value
 from shoal_hub.tracking.tables import Dataset, LatestMetric, RunInput, TagKind, TrackingParam, TrackingTag
 
-Column = ColumnElement[Any]
+Column = SQLCoreOperations[Any]
+Condition = ColumnElement[Any]
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 _TEXT_ONLY: Final = frozenset({"LIKE", "ILIKE", "IN", "NOT IN"})
 _PROMPT: Final = "mlflow.prompt.is_prompt"
@@ -39,7 +41,7 @@ class Searched:
     has_inputs: bool = False
 
 
-def conditions(searched: Searched, comparisons: Sequence[Comparison], *, dialect: str) -> list[Column]:
+def conditions(searched: Searched, comparisons: Sequence[Comparison], *, dialect: str) -> list[Condition]:
     """Return the conditions that all have to hold.
 
     Raises:
@@ -48,7 +50,7 @@ def conditions(searched: Searched, comparisons: Sequence[Comparison], *, dialect
     return [_condition(searched, one, dialect) for one in comparisons]
 
 
-def orders(searched: Searched, keys: Sequence[Order]) -> list[Column]:
+def orders(searched: Searched, keys: Sequence[Order]) -> list[Condition]:
     """Return what a list is ordered by: what lacks the value comes last, NaN before it.
 
     Raises:
@@ -57,7 +59,7 @@ def orders(searched: Searched, keys: Sequence[Order]) -> list[Column]:
     return [part for one in keys for part in _order(searched, one)]
 
 
-def _condition(searched: Searched, one: Comparison, dialect: str) -> Column:
+def _condition(searched: Searched, one: Comparison, dialect: str) -> Condition:
     if one.of.entity == "attribute":
         column, is_number = _attribute(searched, one.of)
         return _compared(column, one, dialect, is_number=is_number)
@@ -89,7 +91,7 @@ def _rows_of(searched: Searched, of: Named) -> tuple[Select[Any], Column, bool]:
     return select(literal(1)).where(*mine), col(metric.value), True
 
 
-def _of_dataset(searched: Searched, one: Comparison, dialect: str) -> Column:
+def _of_dataset(searched: Searched, one: Comparison, dialect: str) -> Condition:
     columns = {"name": col(Dataset.name), "digest": col(Dataset.digest), "context": col(RunInput.context)}
     column = columns.get(one.of.key)
     if not searched.has_inputs or column is None:
@@ -112,7 +114,7 @@ def _attribute(searched: Searched, of: Named) -> tuple[Column, bool]:
     return column, of.key in searched.numeric
 
 
-def _compared(column: Column, one: Comparison, dialect: str, *, is_number: bool) -> Column:
+def _compared(column: Column, one: Comparison, dialect: str, *, is_number: bool) -> Condition:
     operator, value = one.operator, one.value
     if operator in {"IS NULL", "IS NOT NULL"}:
         return column.is_(null()) if operator == "IS NULL" else column.is_not(null())
@@ -133,7 +135,7 @@ def _compared(column: Column, one: Comparison, dialect: str, *, is_number: bool)
     return _like(column, value, dialect, is_exact=operator == "LIKE")
 
 
-def _like(column: Column, pattern: str, dialect: str, *, is_exact: bool) -> Column:
+def _like(column: Column, pattern: str, dialect: str, *, is_exact: bool) -> Condition:
     """Compare with a pattern of `%` and `_`; SQLite's LIKE takes no account of case, its GLOB does."""
     if dialect != "sqlite":
         plain = pattern.replace("\\", "\\\\")  # which escapes nothing in MLflow's patterns
@@ -144,7 +146,7 @@ def _like(column: Column, pattern: str, dialect: str, *, is_exact: bool) -> Colu
     return column.op("GLOB", is_comparison=True)(shown)
 
 
-def _order(searched: Searched, one: Order) -> list[Column]:
+def _order(searched: Searched, one: Order) -> list[Condition]:
     if one.of.entity == "attribute":
         column, _ = _attribute(searched, one.of)
         return [_is_absent(column), _directed(column, one)]
@@ -156,11 +158,11 @@ def _order(searched: Searched, one: Order) -> list[Column]:
     return [_is_absent(found), _directed(ordered, one)]
 
 
-def _is_absent(column: Column) -> Column:
+def _is_absent(column: Column) -> Condition:
     return _true(column.is_(null()))
 
 
-def _directed(column: Column, one: Order) -> Column:
+def _directed(column: Column, one: Order) -> Condition:
     return column.desc() if one.is_descending else column.asc()
 
 

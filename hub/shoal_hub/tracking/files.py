@@ -1,4 +1,4 @@
-"""Files of runs and logged models: paths among the hub's artifacts, whose bytes the artifact store has by their hash."""
+"""Files of runs and logged models: paths among the hub's artifacts, whose bytes the artifact store has by hash."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
-from lark import Lark, Token, Transformer, UnexpectedInput
+from lark import Lark, Token, Transformer, UnexpectedInput, UnexpectedToken
 from lark.exceptions import VisitError
 
 from shoal_hub.errors import InvalidInputError
@@ -139,7 +139,8 @@ def _read(text: str, start: str) -> Any:  # noqa: ANN401 - what the start rule m
             raise error.orig_exc from error
         raise
     except UnexpectedInput as error:
-        at = error.pos_in_stream if error.pos_in_stream is not None else len(text)
+        is_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+        at = len(text) if is_end or error.pos_in_stream is None else error.pos_in_stream
         found = repr(text[at : at + 20]) if 0 <= at < len(text) else "its end"
         raise FilterError(
             f"reading the {start} {text[:200]!r} at character {at + 1}: {found} was not expected", _FORM

@@ -37,7 +37,7 @@ def put_newest(
         return
     adding = _insert(session, table)
     columns = table.__table__.c  # type: ignore[attr-defined]  # SQLModel declares it where it makes the class
-    others = {name: adding.excluded[name] for name in columns.keys() if name not in key}
+    others = {column.name: adding.excluded[column.name] for column in columns if column.name not in key}
     statement = adding.on_conflict_do_update(
         index_elements=list(key), set_=others, where=is_newer(adding.excluded, columns)
     )
