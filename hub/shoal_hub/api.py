@@ -45,6 +45,7 @@ from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.sites import routes as site_routes
 from shoal_hub.tracing.requests import TracedRequests
+from shoal_hub.tracking import routes as tracking_routes
 from shoal_hub.traffic import routes as traffic_routes
 from shoal_hub.transfer import device_routes as device_fetch_routes
 from shoal_hub.trials import routes as trial_routes
@@ -143,6 +144,7 @@ def _api() -> APIRouter:
         alert_routes,
         automation_routes,
         compression_routes,
+        tracking_routes,
     ):
         api.include_router(module.router)
     for module in (approval_routes, job_routes, event_routes, operator_routes, audit_routes, trust_routes):

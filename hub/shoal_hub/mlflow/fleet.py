@@ -41,7 +41,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Served:
-    """A version that devices can serve, ready to be registered: the folder, the bundle in it and what was seen of it."""
+    """A version that devices can serve, ready to be registered: its folder, its bundle, and what was seen of it."""
 
     folder: Path
     bundle: Bundle

@@ -97,7 +97,7 @@ def _paired(session: Session, rows: Sequence[TrackedVersion]) -> list[tuple[Trac
 def _stages(session: Session, models: Sequence[str]) -> dict[tuple[str, int], Stage]:
     """Return the stages of versions that devices can serve, by model and number."""
     wanted = select(Version.model, Version.number, Version.stage).where(is_among(col(Version.model), models))
-    return {(model, number): cast(Stage, stage) for model, number, stage in session.exec(wanted)}
+    return {(model, number): cast("Stage", stage) for model, number, stage in session.exec(wanted)}
 
 
 def _newest(session: Session, models: Sequence[str]) -> Sequence[TrackedVersion]:

@@ -4,7 +4,8 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from pydantic import Field
-from sqlmodel import Session, col, func, select
+from sqlalchemy import String, cast
+from sqlmodel import Session, col, select
 
 from shoal_hub.approvals.policy import require_none_needed
 from shoal_hub.context import HubContext
@@ -37,7 +38,7 @@ router = APIRouter(prefix="/model-versions", route_class=MlflowRoute)
 _COMMENT: Final = "by a client of MLflow's API"
 _VERSION: Final = Searched(
     kind="version",
-    owner=func.concat(col(TrackedVersion.model), "/", col(TrackedVersion.number)),
+    owner=col(TrackedVersion.model).concat("/").concat(cast(col(TrackedVersion.number), String)),
     attributes={
         "name": col(TrackedModel.name),
         "version_number": col(TrackedVersion.number),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, cast, exists, false, literal, null, select
+from sqlalchemy import Select, cast, exists, literal, null, select
 from sqlalchemy import Text as SqlText
 from sqlalchemy.sql.elements import SQLCoreOperations
 from sqlmodel import col
@@ -14,8 +14,7 @@ from shoal_hub.tracking.filters import Comparison, FilterError, Named, Order, Va
 from shoal_hub.tracking.tables import Dataset, LatestMetric, RunInput, TagKind, TrackingParam, TrackingTag
 
 Column = SQLCoreOperations[Any]
-Condition = ColumnElement[Any]
-_COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+_COMPARE: Final[Mapping[str, Callable[[Any, Any], Column]]] = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 _TEXT_ONLY: Final = frozenset({"LIKE", "ILIKE", "IN", "NOT IN"})
 _PROMPT: Final = "mlflow.prompt.is_prompt"
 """The client asks for what is none by `!=`, and means what has no such tag as well."""
@@ -41,7 +40,7 @@ class Searched:
     has_inputs: bool = False
 
 
-def conditions(searched: Searched, comparisons: Sequence[Comparison], *, dialect: str) -> list[Condition]:
+def conditions(searched: Searched, comparisons: Sequence[Comparison], *, dialect: str) -> list[Column]:
     """Return the conditions that all have to hold.
 
     Raises:
@@ -50,7 +49,7 @@ def conditions(searched: Searched, comparisons: Sequence[Comparison], *, dialect
     return [_condition(searched, one, dialect) for one in comparisons]
 
 
-def orders(searched: Searched, keys: Sequence[Order]) -> list[Condition]:
+def orders(searched: Searched, keys: Sequence[Order]) -> list[Column]:
     """Return what a list is ordered by: what lacks the value comes last, NaN before it.
 
     Raises:
@@ -59,7 +58,7 @@ def orders(searched: Searched, keys: Sequence[Order]) -> list[Condition]:
     return [part for one in keys for part in _order(searched, one)]
 
 
-def _condition(searched: Searched, one: Comparison, dialect: str) -> Condition:
+def _condition(searched: Searched, one: Comparison, dialect: str) -> Column:
     if one.of.entity == "attribute":
         column, is_number = _attribute(searched, one.of)
         return _compared(column, one, dialect, is_number=is_number)
@@ -79,19 +78,19 @@ def _rows_of(searched: Searched, of: Named) -> tuple[Select[Any], Column, bool]:
     """Return the rows that give the thing a value of this name, the value, and whether it is a number."""
     if of.entity == "tag":
         tag = TrackingTag
-        mine = (tag.kind == searched.kind, col(tag.owner) == searched.owner, tag.key == of.key)
+        mine = (col(tag.kind) == searched.kind, col(tag.owner) == searched.owner, col(tag.key) == of.key)
         return select(literal(1)).where(*mine), col(tag.value), False
     if not searched.has_values:
         raise FilterError(f"reading the filter: there are no {of.entity}s to search by here", "use attributes or tags")
     if of.entity == "param":
-        rows = select(literal(1)).where(col(TrackingParam.owner) == searched.owner, TrackingParam.key == of.key)
+        rows = select(literal(1)).where(col(TrackingParam.owner) == searched.owner, col(TrackingParam.key) == of.key)
         return rows, col(TrackingParam.value), False
     metric = LatestMetric
-    mine = (col(metric.owner) == searched.owner, metric.key == of.key, col(metric.is_nan).is_(False))
+    mine = (col(metric.owner) == searched.owner, col(metric.key) == of.key, col(metric.is_nan).is_(False))
     return select(literal(1)).where(*mine), col(metric.value), True
 
 
-def _of_dataset(searched: Searched, one: Comparison, dialect: str) -> Condition:
+def _of_dataset(searched: Searched, one: Comparison, dialect: str) -> Column:
     columns = {"name": col(Dataset.name), "digest": col(Dataset.digest), "context": col(RunInput.context)}
     column = columns.get(one.of.key)
     if not searched.has_inputs or column is None:
@@ -100,7 +99,7 @@ def _of_dataset(searched: Searched, one: Comparison, dialect: str) -> Condition:
             f"reading the filter: no dataset.{one.of.key} to search by here; runs have {known}", "use those"
         )
     rows = select(literal(1)).select_from(RunInput).join(Dataset, col(Dataset.id) == col(RunInput.target))
-    mine = (col(RunInput.run) == searched.owner, RunInput.kind == "dataset")
+    mine = (col(RunInput.run) == searched.owner, col(RunInput.kind) == "dataset")
     return exists(rows.where(*mine, _compared(column, one, dialect, is_number=False)))
 
 
@@ -114,14 +113,14 @@ def _attribute(searched: Searched, of: Named) -> tuple[Column, bool]:
     return column, of.key in searched.numeric
 
 
-def _compared(column: Column, one: Comparison, dialect: str, *, is_number: bool) -> Condition:
+def _compared(column: Column, one: Comparison, dialect: str, *, is_number: bool) -> Column:
     operator, value = one.operator, one.value
     if operator in {"IS NULL", "IS NOT NULL"}:
         return column.is_(null()) if operator == "IS NULL" else column.is_not(null())
     if is_number:
         if operator in _TEXT_ONLY or not isinstance(value, float):
             raise FilterError(f"reading the filter: {one.of.key} is a number, and {_told(operator, value)} is none", "")
-        return _true(_COMPARE[operator](column, value))
+        return _COMPARE[operator](column, value)
     if operator in {"IN", "NOT IN"}:
         among = column.in_(value if isinstance(value, tuple) else ())
         return among if operator == "IN" else ~among
@@ -131,11 +130,11 @@ def _compared(column: Column, one: Comparison, dialect: str, *, is_number: bool)
             "use = != LIKE ILIKE or IN, with the value in quotes",
         )
     if operator in _COMPARE:
-        return _true(_COMPARE[operator](column, value))
+        return _COMPARE[operator](column, value)
     return _like(column, value, dialect, is_exact=operator == "LIKE")
 
 
-def _like(column: Column, pattern: str, dialect: str, *, is_exact: bool) -> Condition:
+def _like(column: Column, pattern: str, dialect: str, *, is_exact: bool) -> Column:
     """Compare with a pattern of `%` and `_`; SQLite's LIKE takes no account of case, its GLOB does."""
     if dialect != "sqlite":
         plain = pattern.replace("\\", "\\\\")  # which escapes nothing in MLflow's patterns
@@ -146,7 +145,7 @@ def _like(column: Column, pattern: str, dialect: str, *, is_exact: bool) -> Cond
     return column.op("GLOB", is_comparison=True)(shown)
 
 
-def _order(searched: Searched, one: Order) -> list[Condition]:
+def _order(searched: Searched, one: Order) -> list[Column]:
     if one.of.entity == "attribute":
         column, _ = _attribute(searched, one.of)
         return [_is_absent(column), _directed(column, one)]
@@ -158,17 +157,13 @@ def _order(searched: Searched, one: Order) -> list[Condition]:
     return [_is_absent(found), _directed(ordered, one)]
 
 
-def _is_absent(column: Column) -> Condition:
-    return _true(column.is_(null()))
+def _is_absent(column: Column) -> Column:
+    return column.is_(null())
 
 
-def _directed(column: Column, one: Order) -> Condition:
+def _directed(column: Column, one: Order) -> Column:
     return column.desc() if one.is_descending else column.asc()
 
 
 def _told(operator: str, value: Value) -> str:
     return f"{operator} {value!r}"[:80]
-
-
-def _true(condition: Any) -> Column:  # noqa: ANN401 - what an operator of a column gives
-    return and_(condition) if condition is not None else false()

@@ -140,8 +140,9 @@ def _read(text: str, start: str) -> Any:  # noqa: ANN401 - what the start rule m
         raise
     except UnexpectedInput as error:
         is_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
-        at = len(text) if is_end or error.pos_in_stream is None else error.pos_in_stream
-        found = repr(text[at : at + 20]) if 0 <= at < len(text) else "its end"
+        position: Any = error.pos_in_stream  # which lark declares as None alone
+        at = len(text) if is_end else position or 0
+        found = "its end" if is_end else repr(text[at : at + 20])
         raise FilterError(
             f"reading the {start} {text[:200]!r} at character {at + 1}: {found} was not expected", _FORM
         ) from error
