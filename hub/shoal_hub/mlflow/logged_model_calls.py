@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlmodel import Session
 
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import Reading, Writing
+from shoal_hub.dependencies import Hub, Reading, Writing
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.mlflow.callers import Reader, Writer
 from shoal_hub.mlflow.route import MlflowRoute
@@ -148,10 +148,11 @@ def delete_logged_model_tag(model_id: Id, tag_key: Text, session: Writing, _writ
 
 
 @router.post("/{model_id}/params")
-def log_logged_model_params(model_id: Id, body: LoggedModelParams, session: Writing, _writer: Writer) -> Json:
+def log_logged_model_params(model_id: Id, body: LoggedModelParams, hub: Hub, _writer: Writer) -> Json:
     """Keep parameters of a logged model."""
-    row = models.find_logged_model(session, model_id)
-    log_params(session, row.id, [(one.key, one.value) for one in body.params])
+    with hub.database.transaction() as session:
+        row = models.find_logged_model(session, model_id)
+        log_params(session, row.id, [(one.key, one.value) for one in body.params])
     return EMPTY
 
 
