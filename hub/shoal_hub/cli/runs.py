@@ -14,7 +14,9 @@ from shoal_hub.cli.output import AsJson, console, facts, show, table
 app = typer.Typer(help="Runs of trainings, logged through MLflow's API.", no_args_is_help=True)
 
 _SHORTEST = 2
-Where = Annotated[str, typer.Option("--filter", help="In MLflow's words: \"metrics.acc > 0.9 and params.depth = '3'\".")]
+Where = Annotated[
+    str, typer.Option("--filter", help="In MLflow's words: \"metrics.acc > 0.9 and params.depth = '3'\".")
+]
 
 
 @app.command("list", epilog="Example: shoal runs list --experiment colours --order-by 'metrics.acc DESC'")

@@ -97,7 +97,9 @@ def read_metric(
 def _summaries(session: Session, rows: Sequence[TrackedRun]) -> list[RunSummary]:
     ids = [row.id for row in rows]
     metrics, params = latest_of(session, ids), params_of(session, ids)
-    experiments: dict[str, Experiment] = {one: find_experiment(session, one) for one in {row.experiment for row in rows}}
+    experiments: dict[str, Experiment] = {
+        one: find_experiment(session, one) for one in {row.experiment for row in rows}
+    }
     return [
         RunSummary(
             id=row.id,
