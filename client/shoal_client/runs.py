@@ -43,6 +43,14 @@ class Runs:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
+    def show(self, run_id: str) -> RunDetail:
+        """Return a run."""
+        return self._transport.call("GET", f"/runs/{run_id}", RunDetail)
+
+    def metric(self, run_id: str, key: str) -> list[MetricPoint]:
+        """Return the values of a metric in the order of steps."""
+        return self._transport.call("GET", f"/runs/{run_id}/metrics", list[MetricPoint], params={"key": key})
+
     def list(self, *, experiment: str = "", where: str = "", order_by: str = "", limit: int = 100) -> list[Run]:
         """List runs, those that began last first.
 
@@ -56,11 +64,3 @@ class Runs:
         if order_by:
             params["order_by"] = order_by
         return self._transport.call("GET", "/runs", list[Run], params=params)
-
-    def show(self, run_id: str) -> RunDetail:
-        """Return a run."""
-        return self._transport.call("GET", f"/runs/{run_id}", RunDetail)
-
-    def metric(self, run_id: str, key: str) -> "list[MetricPoint]":
-        """Return the values of a metric in the order of steps."""
-        return self._transport.call("GET", f"/runs/{run_id}/metrics", list[MetricPoint], params={"key": key})

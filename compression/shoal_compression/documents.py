@@ -79,7 +79,7 @@ def _note_lines(node: Any, place: Place, lines: dict[Place, int]) -> None:  # no
     """Note the line of each field.
 
     Raises:
-        DocumentError: A field stands there twice, or as an alias of another: few lines could then mean a million values.
+        DocumentError: A field stands there twice, or as an alias: few lines could then mean a million values.
     """
     import yaml
 

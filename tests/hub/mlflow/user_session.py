@@ -47,6 +47,7 @@ def train() -> dict[str, Any]:
         mlflow.log_input(data, context="training")
     number = run.info.run_id
     got = CLIENT.get_run(number)
+    assert got.inputs is not None
     where = "metrics.acc > 0.85 and params.depth = '3' and tags.team LIKE 'vis%' and attributes.status = 'FINISHED'"
     experiments = [got.info.experiment_id]
     return {
@@ -100,11 +101,13 @@ def log_a_model() -> dict[str, Any]:
     found = mlflow.search_logged_models(experiment_ids=[run.info.experiment_id], output_format="list")
     CLIENT.rename_registered_model("My Colours", "Our Colours")
     CLIENT.delete_model_version("Our Colours", "1")
+    outputs = CLIENT.get_run(run.info.run_id).outputs
+    assert outputs is not None
     return {
         "message": version.status_message,
         "is_of_the_run": version.run_id == run.info.run_id,
         "logged": [one.name for one in found if one.model_id == info.model_id],
-        "outputs": [one.model_id == info.model_id for one in CLIENT.get_run(run.info.run_id).outputs.model_outputs],
+        "outputs": [one.model_id == info.model_id for one in outputs.model_outputs],
         "deleted": error_of(lambda: CLIENT.get_model_version("Our Colours", "1")),
         "renamed": error_of(lambda: CLIENT.get_registered_model("My Colours")),
     }

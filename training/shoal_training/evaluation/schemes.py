@@ -25,7 +25,7 @@ class Fold(NamedTuple):
 
 
 class Scheme(Value, ABC):
-    """A scheme of validation. The first fold is the one whose model is kept; further ones say how sure its figures are."""
+    """A scheme of validation. The model of the first fold is kept; further ones say how sure its figures are."""
 
     kind: ClassVar[str]
 

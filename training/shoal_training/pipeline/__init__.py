@@ -1,1 +1,1 @@
-"""From raw rows to a model bundle by one file: what is read, checked, learned and measured, each step kept by content."""
+"""From raw rows to a model bundle by one file: read, checked, learned and measured, each step kept by content."""

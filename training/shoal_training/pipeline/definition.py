@@ -75,7 +75,7 @@ class Evaluation(Value):
     """How good is good enough: section `model_evaluation`."""
 
     validation_scheme: AnyScheme = HoldOut()
-    limits: dict[str, float] = {}
+    limits: dict[str, float] = Field(default_factory=dict)
     """By metric, what the model must reach (for errors: at most), or no bundle is made."""
 
 

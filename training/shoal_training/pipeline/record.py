@@ -1,4 +1,4 @@
-"""What a run came to: `run.json` in its folder, rewritten after each step, so that a run that was killed is known too."""
+"""What a run came to: `run.json` in its folder, rewritten after each step: a run that was killed is known too."""
 
 import platform
 import sys
@@ -6,7 +6,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from shoal_compression.values import Record
 from shoal_training.source_code import CodeRecord
@@ -57,8 +57,8 @@ class RunRecord(Record):
     """The pipeline file as it was read."""
     parameters: dict[str, Any]
     steps: tuple[StepRecord, ...] = ()
-    metrics: dict[str, float] = {}
-    history: dict[str, list[tuple[int, float]]] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
+    history: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
     """What was measured while training, by name: steps and values."""
     warnings: tuple[str, ...] = ()
     snapshot: str = ""
@@ -66,7 +66,7 @@ class RunRecord(Record):
     code: CodeRecord | None = None
     """The commit of the pipeline file, where git tracks it."""
     environment: Environment
-    artifacts: dict[str, str] = {}
+    artifacts: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the bundle's files by name."""
     bundle: str = ""
     """The folder that was made."""
