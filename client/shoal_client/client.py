@@ -30,6 +30,7 @@ from shoal_client.profile import Profile, read_profile
 from shoal_client.registry import Job
 from shoal_client.resources import Devices, Drift, Federated, Tokens
 from shoal_client.rollouts import Rollouts
+from shoal_client.runs import Runs
 from shoal_client.sites import Sites
 from shoal_client.traffic import TrafficLedger
 from shoal_client.transport import Transport
@@ -69,6 +70,7 @@ class ShoalClient:
         self.ca = DeviceCa(self._transport)
         self.models = Models(self._transport)
         self.compression = Compression(self._transport)
+        self.runs = Runs(self._transport)
         self.rollouts = Rollouts(self._transport)
         self.trials = Trials(self._transport)
         self.drift = Drift(self._transport)

@@ -1,9 +1,10 @@
 """The web API under /api/v1, with its OpenAPI description at /api/docs."""
 
+import sys
 from collections.abc import Awaitable, Callable
 from functools import cache
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.routing import BaseRoute
 
@@ -24,11 +25,14 @@ from shoal_hub.dependencies import address_of, check_uploader
 from shoal_hub.devices import enrolment_routes, group_routes, keyless_routes
 from shoal_hub.devices import routes as device_routes
 from shoal_hub.drift_history import routes as drift_history_routes
-from shoal_hub.error_response import install_error_handlers
+from shoal_hub.error_response import install_error_handlers, refusal
+from shoal_hub.errors import HubError
 from shoal_hub.events import routes as event_routes
 from shoal_hub.features import routes as feature_routes
 from shoal_hub.federation import routes as federation_routes
 from shoal_hub.jobs import routes as job_routes
+from shoal_hub.mlflow.route import failure
+from shoal_hub.mlflow.routes import PREFIXES, mlflow_router
 from shoal_hub.monitoring import routes as monitoring_routes
 from shoal_hub.observe import routes as observe_routes
 from shoal_hub.observe.requests import MeasuredRequests, templates_of
@@ -41,6 +45,7 @@ from shoal_hub.requests import BodyLimit, RateLimit, network_of
 from shoal_hub.rollouts import routes as rollout_routes
 from shoal_hub.sites import routes as site_routes
 from shoal_hub.tracing.requests import TracedRequests
+from shoal_hub.tracking import routes as tracking_routes
 from shoal_hub.traffic import routes as traffic_routes
 from shoal_hub.transfer import device_routes as device_fetch_routes
 from shoal_hub.trials import routes as trial_routes
@@ -49,6 +54,7 @@ from shoal_hub.trust import routes as trust_routes
 
 API = "/api/v1"
 _UPLOAD = "/versions"
+_FILES = f"{PREFIXES[0]}/mlflow-artifacts/"
 
 
 class Health(BaseModel):
@@ -73,7 +79,7 @@ def create_app(hub: HubContext) -> FastAPI:
     install_error_handlers(app)
     app.router.routes.extend(_routes())
     install_console(app, hub.settings)
-    app.add_middleware(BodyLimit, limit_of=_limit_of(hub))
+    app.add_middleware(BodyLimit, limit_of=_limit_of(hub), refuse=_refuse)
     app.add_middleware(AuditedRequests)
     app.add_middleware(TracedRequests, templates=_templates())
     app.add_middleware(MeasuredRequests, templates=_templates())
@@ -90,6 +96,7 @@ def _routes() -> list[BaseRoute]:
     """
     every = APIRouter()
     every.include_router(_api(), prefix=API)
+    every.include_router(mlflow_router())
     every.include_router(observe_routes.router)
     for router in console_routers:
         every.include_router(router)
@@ -137,6 +144,7 @@ def _api() -> APIRouter:
         alert_routes,
         automation_routes,
         compression_routes,
+        tracking_routes,
     ):
         api.include_router(module.router)
     for module in (approval_routes, job_routes, event_routes, operator_routes, audit_routes, trust_routes):
@@ -148,12 +156,19 @@ def _health() -> Health:
     return Health(status="ok", version=__version__)
 
 
+def _refuse(request: Request, error: HubError) -> Response:
+    is_mlflow = request.scope["path"].startswith(PREFIXES)
+    return failure(request, error) if is_mlflow else refusal(error)
+
+
 def _limit_of(hub: HubContext) -> Callable[[Request], Awaitable[int]]:
     async def limit_of(request: Request) -> int:
         path = request.scope["path"]
         if request.method == "POST" and path.startswith(f"{API}/models/") and path.endswith(_UPLOAD):
             await check_uploader(request, hub)  # FastAPI reads a form before it asks who sends it
             return hub.settings.max_upload_bytes
+        if request.method == "PUT" and path.startswith(_FILES):
+            return sys.maxsize  # the route bounds what it takes while it arrives, once it knows who sends it
         return hub.settings.max_body_bytes
 
     return limit_of

@@ -72,6 +72,8 @@ class AdvisoryLock(IntEnum):
     COMPOSITIONS = 7462536
     """Held by a transaction that changes compositions or whom they are assigned to, or makes a model, whose name may be
     none of theirs, before any row of it; after `CAPTURES`."""
+    TRACKED_FILES = 7462537
+    """Held by a transaction that has a path of a run name bytes, or no longer, before it looks for who names them."""
 
 
 _HOLD: Final = text("SELECT pg_advisory_xact_lock(:key)")

@@ -65,6 +65,12 @@ class ConflictError(HubError):
     code = "conflict"
 
 
+class ExistsError(ConflictError):
+    """What a caller wants to make is there already."""
+
+    code = "exists"
+
+
 class ClockError(HubError):
     """What a device signed is not of this time by the hub's clock."""
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Response
 from pydantic import BeforeValidator, Field, StringConstraints
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +27,8 @@ def _storable(value: object) -> object:
     return value
 
 
+Text = Annotated[str, BeforeValidator(_storable)]
+"""A text of any length that a body may have."""
 Line = Annotated[str, BeforeValidator(_storable), StringConstraints(max_length=256)]
 """A label or comment that a person typed."""
 GroupName = Annotated[str, StringConstraints(pattern=f"^$|{NAME_PATTERN}")]
@@ -41,11 +43,18 @@ class BodyLimit:
     Args:
         app: What answers the request.
         limit_of: How many bytes this request may send; raises a `HubError` where the caller may send none.
+        refuse: Makes the answer that tells such an error.
     """
 
-    def __init__(self, app: ASGIApp, limit_of: Callable[[Request], Awaitable[int]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit_of: Callable[[Request], Awaitable[int]],
+        refuse: Callable[[Request, HubError], Response] = lambda _, error: refusal(error),
+    ) -> None:
         self._app = app
         self._limit_of = limit_of
+        self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, unless it declares too much; stop reading where it sends too much."""
@@ -58,7 +67,7 @@ class BodyLimit:
             if not declared.isdigit() or int(declared) > limit_bytes:
                 raise TooLargeError(f"the body is larger than {limit_bytes} bytes", LARGE_REMEDY)
         except HubError as error:
-            response = refusal(error)
+            response = self._refuse(Request(scope), error)
             response.headers["connection"] = "close"  # the body stays unread: this one carries no other request
             await response(scope, receive, send)
             return

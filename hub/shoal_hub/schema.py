@@ -31,9 +31,11 @@ import shoal_hub.operators.tables
 import shoal_hub.registry.cost_tables
 import shoal_hub.registry.encrypt
 import shoal_hub.registry.tables
+import shoal_hub.registry.tracked_tables
 import shoal_hub.rollouts.tables
 import shoal_hub.sites.tables
 import shoal_hub.tracing.tables
+import shoal_hub.tracking.tables
 import shoal_hub.traffic.tables
 import shoal_hub.transfer.tables
 import shoal_hub.trials.tables

@@ -188,6 +188,16 @@ class Settings(AlertSettings, HistorySettings, ObserveSettings):
         "What answers of batch jobs of all devices may take at the hub; beyond it none are taken.",
         ge=0,
     )
+    tracking_max_file_bytes: int = _setting(
+        "SHOAL_TRACKING_MAX_FILE_BYTES", 16 * 2**30, "bytes", "Largest file that a run may log at the hub.", ge=2**20
+    )
+    tracking_max_bytes: int = _setting(
+        "SHOAL_TRACKING_MAX_BYTES",
+        100 * 2**30,
+        "bytes",
+        "What files of all runs may take at the hub; beyond it none is taken.",
+        ge=0,
+    )
     compression_max_bytes: int = _setting(
         "SHOAL_COMPRESSION_MAX_BYTES",
         10 * 2**30,

@@ -15,6 +15,7 @@ from shoal_hub.database import Database, announce
 from shoal_hub.errors import NotFoundError
 from shoal_hub.registry.artifacts import ArtifactStore
 from shoal_hub.registry.tables import Artifact
+from shoal_hub.tracking.tables import TrackedFile, UploadedPart
 from shoal_hub.transfer.tables import Upload
 
 log = logging.getLogger(__name__)
@@ -81,12 +82,14 @@ def delete_captures(session: Session, store: ArtifactStore, rows: Sequence[Captu
 
 
 def remove_unnamed(session: Session, store: ArtifactStore, hashes: Collection[str]) -> None:
-    """Remove bytes that no sample, no answers of a batch job and no artifact name any more."""
+    """Remove bytes that no sample, no answers of a batch job, no file of a run and no artifact name any more."""
     left = set(hashes)
     left.difference_update(session.exec(select(CaptureRow.sha256).where(col(CaptureRow.sha256).in_(hashes))).all())
     left.difference_update(session.exec(select(Artifact.sha256).where(col(Artifact.sha256).in_(hashes))).all())
     answers = select(BatchDevice.result_sha256).where(col(BatchDevice.result_sha256).in_(hashes))
     left.difference_update(one for one in session.exec(answers.where(col(BatchDevice.is_stored))).all() if one)
+    for column in (TrackedFile.sha256, UploadedPart.sha256):
+        left.difference_update(session.exec(select(column).where(col(column).in_(hashes))).all())
     for sha256 in left:
         store.remove(sha256)
 

@@ -29,6 +29,7 @@ from shoal_hub.cli import (
     operator_tokens,
     pins,
     rollouts,
+    runs,
     sites,
     tokens,
     trials,
@@ -72,6 +73,7 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
 app.command(epilog="Example: shoal train pipeline.yaml --register")(train)
 app.add_typer(compress.app, name="compress")
+app.add_typer(runs.app, name="runs")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(trials.app, name="trials")
 trust.app.add_typer(authority.app, name="ca")

@@ -56,6 +56,20 @@ class ArtifactStore:
             self._write(content, path)
         return StoredArtifact(sha256, size_bytes)
 
+    def adopt(self, path: Path, measured: StoredArtifact) -> None:
+        """Store a file whose hash is known; a store in a folder takes the file itself, which has moved then.
+
+        It lies in `local_root` then, so that taking it is one rename; its bytes are on the disk already.
+        """
+        target = self._path(measured.sha256)
+        if self._filesystem.exists(target):
+            return
+        self._filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        if self._is_local:
+            path.replace(target)
+        else:
+            self._write(path, target)
+
     @contextmanager
     def open(self, sha256: str) -> Iterator[IO[bytes]]:
         """Open an artifact to read it in parts; the caller checks what it read, or trusts the store.
@@ -95,6 +109,10 @@ class ArtifactStore:
     def local_path(self, sha256: str) -> Path | None:
         """Where the artifact lies on this machine's disk; None for a store elsewhere."""
         return Path(self._path(sha256)) if self._is_local else None
+
+    def local_root(self) -> Path | None:
+        """The store's own folder on this machine's disk; None for a store elsewhere."""
+        return Path(self._root) if self._is_local else None
 
     def copy_to(self, sha256: str, path: Path) -> None:
         """Write an artifact, checked, to a file."""

@@ -31,7 +31,7 @@ from shoal_training.onnx_samples import OnnxModel
 MAX_BASELINE_ROWS: Final = 100_000
 TIMEOUT_S: Final = 120.0
 MAX_MEMORY_BYTES: Final = 8 * 2**30
-_PRIVATE: Final = ("SHOAL_", "OTEL_", "PG", "AWS_", "CREDENTIALS_DIRECTORY")
+PRIVATE: Final = ("SHOAL_", "OTEL_", "PG", "AWS_", "CREDENTIALS_DIRECTORY")
 """How names of variables begin that hold secrets, or say where they are."""
 _REMEDY: Final = "check the bundle with the tool that wrote it, and write it again"
 
@@ -54,7 +54,7 @@ def inspect_in_child(folder: Path, limits: BundleLimits) -> Inspection:
     """
     command = [sys.executable, "-m", "shoal_hub.registry.inspection", str(folder), limits.model_dump_json()]
     # What a runtime does with a hostile file happens without what names secrets, like the database's.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)}
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=environ)
     except subprocess.TimeoutExpired as error:

@@ -23,6 +23,7 @@ from shoal_hub.registry.encrypt import mark_encrypted
 from shoal_hub.registry.public import StageChangePublic, VersionDetail, version_detail
 from shoal_hub.registry.stages import stage_history
 from shoal_hub.registry.tables import Stage
+from shoal_hub.registry.tracked_tables import TrackedVersion
 from shoal_hub.registry.versions import find_version
 from shoal_hub.requests import Line, RowNumber
 from shoal_hub.rollouts.promote import promote
@@ -74,8 +75,9 @@ def move_stage(
 
 @router.get("/history", responses=documented(401, 403, 404, 422))
 def read_history(name: Name, number: RowNumber, session: Reading, _viewer: Viewer) -> list[StageChangePublic]:
-    """Return a version's moves through the stages, oldest first."""
-    version = find_version(session, name, str(number))
+    """Return a version's moves through the stages, oldest first; also of one that is tracked only."""
+    tracked = session.get(TrackedVersion, (name, number))
+    version = tracked if tracked is not None else find_version(session, name, str(number))
     return [StageChangePublic.model_validate(change) for change in stage_history(session, version)]
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session
 
 from shoal_contract.ids import Name
 from shoal_contract.manifest import Provenance
@@ -18,6 +18,7 @@ from shoal_hub.registry.artifacts import ArtifactStore, store_artifact
 from shoal_hub.registry.card import check_licence
 from shoal_hub.registry.inspection import Inspection
 from shoal_hub.registry.tables import Model, Version
+from shoal_hub.registry.tracked import next_number, track_version
 from shoal_hub.registry.versions import set_alias
 from shoal_hub.requests import Line, RowNumber
 from shoal_training.bundle import BUNDLE_FILE, CARD_FILE, KERAS_FILE, Bundle, read_bundle, read_card
@@ -84,19 +85,20 @@ def register(
         ConflictError: An alias would be mistaken for something else.
     """
     model = _model(session, bundle.name, request.description, now)
-    latest = session.exec(select(func.max(Version.number)).where(col(Version.model) == bundle.name)).one() or 0
-    if request.parent_version is not None and request.parent_version > latest:
+    number = next_number(session, bundle.name)
+    if request.parent_version is not None and request.parent_version >= number:
         raise InvalidInputError(
             f"registering {bundle.name}: there is no version {request.parent_version}", "name its parent"
         )
     files = {name: store_artifact(session, store, folder / name).sha256 for name in (*bundle.files, BUNDLE_FILE)}
-    version = _row(bundle, inspection, request, files, number=latest + 1, by=by, now=now)
+    version = _row(bundle, inspection, request, files, number=number, by=by, now=now)
     card = read_card(folder) if CARD_FILE in bundle.files else None
     if card is not None:
         version.card, version.licence = card.model_dump(mode="json"), card.licence
     version.is_encrypted = request.is_encrypted or model.encrypt_versions
     session.add(version)
     session.flush()
+    track_version(session, version, now)
     for alias in request.aliases:
         set_alias(session, bundle.name, alias, version.number)
     message = f"{bundle.name} version {version.number} registered by {by}"

@@ -8,6 +8,7 @@ from sqlmodel import Session, col, select
 from shoal_hub.database import announce
 from shoal_hub.events.record import record_event
 from shoal_hub.registry.tables import Stage, StageChange, Version
+from shoal_hub.registry.tracked_tables import TrackedVersion
 from shoal_hub.requests import RowNumber
 
 
@@ -22,7 +23,9 @@ class RolloutPolicy(BaseModel):
     timeout_s: float = Field(default=600.0, gt=0, le=30 * 86_400.0)
 
 
-def change_stage(session: Session, version: Version, stage: Stage, *, by: str, comment: str, now: datetime) -> bool:
+def change_stage(
+    session: Session, version: Version | TrackedVersion, stage: Stage, *, by: str, comment: str, now: datetime
+) -> bool:
     """Move a version to a stage; the version that was production before makes room and is archived.
 
     Returns:
@@ -32,19 +35,28 @@ def change_stage(session: Session, version: Version, stage: Stage, *, by: str, c
         return False
     if stage == "production":
         wanted = select(Version).where(Version.model == version.model, Version.stage == "production")
-        for former in session.exec(wanted.order_by(col(Version.number))):
-            _move(session, former, "archived", by=by, comment=f"version {version.number} became production", now=now)
-    _move(session, version, stage, by=by, comment=comment, now=now)
+        tracked = select(TrackedVersion).where(
+            TrackedVersion.model == version.model, TrackedVersion.stage == "production"
+        )
+        formers: list[Version | TrackedVersion] = [*session.exec(wanted.order_by(col(Version.number)))]
+        for former in [*formers, *session.exec(tracked.order_by(col(TrackedVersion.number)))]:
+            note_move(
+                session, former, "archived", by=by, comment=f"version {version.number} became production", now=now
+            )
+    note_move(session, version, stage, by=by, comment=comment, now=now)
     return True
 
 
-def stage_history(session: Session, version: Version) -> list[StageChange]:
+def stage_history(session: Session, version: Version | TrackedVersion) -> list[StageChange]:
     """Return a version's moves, oldest first."""
     wanted = select(StageChange).where(StageChange.model == version.model, StageChange.number == version.number)
     return list(session.exec(wanted.order_by(col(StageChange.id))))
 
 
-def _move(session: Session, version: Version, stage: Stage, *, by: str, comment: str, now: datetime) -> None:
+def note_move(
+    session: Session, version: Version | TrackedVersion, stage: Stage, *, by: str, comment: str, now: datetime
+) -> None:
+    """Move a version to a stage as such, with its entry in the history; `change_stage` makes room for it."""
     change = StageChange(
         model=version.model,
         number=version.number,

@@ -6,6 +6,7 @@ from sqlmodel import Session, col, select
 
 from shoal_hub.errors import ConflictError, NotFoundError
 from shoal_hub.registry.tables import Alias, Model, VariantRow, Version
+from shoal_hub.registry.tracked_tables import TrackedVersion
 
 STAGES: Final = ("none", "staging", "production", "archived")
 RESERVED_REFS: Final = frozenset({"latest", *STAGES})
@@ -39,6 +40,12 @@ def find_version(session: Session, model: str, ref: str) -> Version:
         wanted = wanted.where(Version.stage == ref)
     version = session.exec(wanted).first() if number is not None or ref in RESERVED_REFS else None
     if version is None:
+        tracked = session.get(TrackedVersion, (model, number)) if number is not None else None
+        if tracked is not None and not tracked.is_served:
+            raise NotFoundError(
+                f"version {ref} of {model} is tracked only: no device can serve it: {tracked.reason}",
+                "register a version with an ONNX model and samples, or a bundle",
+            )
         raise NotFoundError(f"no version {ref} of {model}", f"list them: shoal models show {model}")
     return version
 
@@ -58,7 +65,8 @@ def set_alias(session: Session, model: str, alias: str, number: int) -> None:
     """
     if alias in RESERVED_REFS or alias.isdigit():
         raise ConflictError(f"{alias} cannot be an alias", ALIAS_REMEDY)
-    find_version(session, model, str(number))
+    if session.get(TrackedVersion, (model, number)) is None:
+        find_version(session, model, str(number))
     session.get(Model, model, with_for_update=True)  # two that set it at once come one after the other
     row = session.get(Alias, (model, alias)) or Alias(model=model, alias=alias, number=number)
     row.number = number

@@ -1,0 +1,1 @@
+"""MLflow's REST API, as its own client calls it, over the hub's tracking and registry."""

@@ -1,0 +1,1 @@
+"""Experiments, their runs with parameters, metrics and files, and the models that runs have made."""
