@@ -103,7 +103,7 @@ class RecordTables:
         try:
             _converted(rows, self.schema)
         except _MISFITS:
-            return row_problem(rows[0][1], self.schema)
+            return row_problem(rows[0][1], self.schema) if len(rows) == 1 else "one of them"
         return ""
 
 
@@ -141,7 +141,15 @@ def inferred(rows: Sequence[Mapping[str, Any]], declared: Mapping[str, "pa.DataT
     import pyarrow as pa
 
     names = dict.fromkeys([*(name for row in rows for name in row), *declared])
-    return pa.schema([(name, declared.get(name) or _type_of([row.get(name) for row in rows])) for name in names])
+    types = {name: declared.get(name) or _in_utc(_type_of([row.get(name) for row in rows])) for name in names}
+    return pa.schema(list(types.items()))
+
+
+def _in_utc(kind: "pa.DataType") -> "pa.DataType":
+    """Return a type of times as that in UTC: the zone of whoever is asked is no property of the data."""
+    import pyarrow as pa
+
+    return pa.timestamp(kind.unit, "UTC") if pa.types.is_timestamp(kind) and kind.tz else kind
 
 
 def _type_of(values: Sequence[Any]) -> "pa.DataType":
