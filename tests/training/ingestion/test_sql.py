@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 from tests.hub.postgres_cluster import USER, PostgresCluster
 
 from shoal_training.errors import DataError
@@ -81,7 +82,7 @@ def test_what_a_database_refuses_is_told(plant: Path, fields: dict[str, str], to
 
 def test_a_password_has_no_place_in_the_file() -> None:
     for url in (f"postgresql://ada:{PASSWORD}@db/plant", f"postgresql://db/plant?password={PASSWORD}"):
-        with pytest.raises(ValueError, match="password_env") as raised:
+        with pytest.raises(ValidationError, match="password_env") as raised:
             SqlSource(url=url, table="readings")
         assert PASSWORD not in raised.value.errors(include_input=False)[0]["msg"]
 

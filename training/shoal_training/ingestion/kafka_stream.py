@@ -160,7 +160,7 @@ class _Receiving:
 
 def _message(found: "KafkaMessage") -> Message:
     kind, milliseconds = found.timestamp()
-    key = found.key()
+    key: Any = found.key()
     facts = {
         "topic": found.topic(),
         "partition": found.partition(),
@@ -168,8 +168,7 @@ def _message(found: "KafkaMessage") -> Message:
         "sent_at": datetime.fromtimestamp(milliseconds / 1000, timezone.utc) if kind else None,
         "key": key.decode(errors="replace") if isinstance(key, bytes) else key,
     }
-    value = found.value()
-    return Message(value.encode() if isinstance(value, str) else value or b"", facts)
+    return Message(bytes(found.value() or b""), facts)
 
 
 def _told(error: Exception) -> str:

@@ -4,10 +4,9 @@ The types are those of the first rows; what does not fit them later is refused b
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from shoal_training.errors import DataError
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 Row = tuple[int, Mapping[str, Any]]
 """Its number in the source, from 1, and its values by column."""
+MAX_TEXT_BYTES: Final = 8 << 20
+"""Of the rows of a table, as they are written: as Python's values they take several times as much."""
 MIN_FITTING_RATIO: Final = 0.5
 """Of the first rows of a file that must fit the types of those before; fewer, and it is another schema."""
 
@@ -33,12 +34,14 @@ class RecordTables:
         reading: What refused rows go to.
         schema: That all tables have; None: that of the first rows.
         declared: Types of columns by name, whatever the first rows hold.
+        consumed: Says how many bytes have been read, where that is known.
     """
 
     source: str
     reading: Reading
     schema: "pa.Schema | None" = None
     declared: Mapping[str, "pa.DataType"] = field(default_factory=dict)
+    consumed: Callable[[], int] = int
 
     def tables(self, rows: Iterable[Row]) -> Iterator["pa.Table"]:
         """Yield rows in tables, at most `reading.batch_rows` each.
@@ -46,11 +49,22 @@ class RecordTables:
         Raises:
             DataError: If strict, a row does not fit.
         """
-        remaining = iter(rows)
-        while batch := list(islice(remaining, self.reading.batch_rows)):
+        for batch in self.batches(rows):
             table = self.table(batch)
             if len(table):
                 yield table
+
+    def batches(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
+        """Yield rows in lists: so many as a table holds, or fewer long ones."""
+        held: list[Row] = []
+        start = self.consumed()
+        for row in rows:
+            held.append(row)
+            if len(held) >= self.reading.batch_rows or self.consumed() - start >= MAX_TEXT_BYTES:
+                yield held
+                held, start = [], self.consumed()
+        if held:
+            yield held
 
     def table(self, rows: Sequence[Row]) -> "pa.Table":
         """Return rows as a table, less those that are refused.

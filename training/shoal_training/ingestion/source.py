@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DEFAULT_BATCH_ROWS = 65_536
-MAX_BATCH_BYTES = 64 << 20
+MAX_BATCH_BYTES = 16 << 20
 """Of rows whose size is known before they are read: pictures and arrays."""
 MAX_REFUSED_ROWS = 10_000
 

@@ -55,7 +55,7 @@ class AvroForm(Form):
         target = about.target(own)
         if target is None:
             return
-        for table in RecordTables(about.path, about.reading, own).tables(_rows(blocks, about)):
+        for table in RecordTables(about.path, about.reading, own, consumed=file.tell).tables(_rows(blocks, about)):
             yield conform(table, target)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from shoal_training.ingestion.column_types import arrow_types
+from shoal_training.ingestion.row_sizes import byte_width
 from shoal_training.ingestion.schemas import difference, doubled
 from shoal_training.ingestion.source import MAX_BATCH_BYTES, Reading
 
@@ -76,20 +77,6 @@ class FileReading:
         """Return how many rows to read at once: fewer of wide ones, such as pictures."""
         width = sum(byte_width(one.type) for one in schema)
         return max(1, min(self.reading.batch_rows, MAX_BATCH_BYTES // max(1, width)))
-
-
-def byte_width(kind: "pa.DataType") -> int:
-    """Return how many bytes a value of a type takes; of types whose values differ in it, their share by guess."""
-    import pyarrow as pa
-
-    if isinstance(kind, pa.BaseExtensionType):
-        kind = kind.storage_type
-    if pa.types.is_fixed_size_list(kind):
-        return int(kind.list_size) * byte_width(kind.value_type)
-    try:
-        return max(1, int(kind.bit_width) // 8)
-    except ValueError:  # no width of its own
-        return 32
 
 
 def is_damage(error: Exception) -> bool:

@@ -4,7 +4,7 @@ import codecs
 import json
 from collections.abc import Iterator
 from io import BufferedReader
-from itertools import chain, islice
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from shoal_training.ingestion.formats.form import FileReading, Form
@@ -27,20 +27,23 @@ class JsonForm(Form):
         import pyarrow as pa
 
         found, rows = pa.schema([]), _Rows(file, about, is_quiet=True)
-        while batch := list(islice(rows, about.reading.batch_rows)):
+        for batch in RecordTables(about.path, about.reading, consumed=rows.consumed).batches(rows):
             found = widened(found, inferred([values for _, values in batch], about.declared))
         return found
 
     def tables(self, file: IO[bytes], about: FileReading) -> Iterator["pa.Table"]:
         """See `Form`."""
         rows = _Rows(file, about)
-        first = list(islice(rows, about.reading.batch_rows))
-        made = RecordTables(about.path, about.reading, about.known, about.declared)
+        made = RecordTables(about.path, about.reading, about.known, about.declared, rows.consumed)
+        batches = made.batches(rows)
+        first = next(batches, [])
         if about.known_path and (told := made.misfit(first, needs_all=True)):
             about.refuse(None, about.changed(told))
             return
-        if first:
-            yield from made.tables(chain(first, rows))
+        for batch in chain([first] if first else [], batches):
+            table = made.table(batch)
+            if len(table):
+                yield table
         rows.refuse_rest()
 
 
@@ -63,6 +66,10 @@ class _Rows(Iterator[Row]):
                 return self._number, found
             self._refuse(f"{str(found)[:80]!r} found, an object expected; mend the row")
         raise StopIteration
+
+    def consumed(self) -> int:
+        """Return how many bytes were read."""
+        return self._whole.bytes_given
 
     def refuse_rest(self) -> None:
         """Refuse what follows the damage, if there is any."""

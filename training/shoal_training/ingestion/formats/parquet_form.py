@@ -5,6 +5,7 @@ from typing import IO, TYPE_CHECKING
 
 from shoal_training.ingestion.formats.form import FileReading, Form, is_damage
 from shoal_training.ingestion.schemas import conform, plain
+from shoal_training.ingestion.source import MAX_BATCH_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,9 +45,12 @@ def _group(
 ) -> Iterator["pa.Table"]:
     import pyarrow as pa
 
-    count, done = whole.metadata.row_group(group).num_rows, 0
+    about_group = whole.metadata.row_group(group)
+    count, done = about_group.num_rows, 0
+    fitting = MAX_BATCH_BYTES * count // max(1, about_group.total_byte_size)
+    at_once = max(1, min(about.rows_at_once(target), fitting))
     try:
-        for batch in whole.iter_batches(about.rows_at_once(target), row_groups=[group], use_threads=False):
+        for batch in whole.iter_batches(at_once, row_groups=[group], use_threads=False):
             done += len(batch)
             yield conform(pa.Table.from_batches([batch]), target)
     except (pa.ArrowException, OSError) as error:

@@ -13,7 +13,11 @@ _DAMAGE: Final = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 class WholeLines(io.RawIOBase):
-    """Reads another stream; `damage` says why it ended before its end, empty while it did not.
+    """Reads another stream.
+
+    Attributes:
+        damage: Why it ended before its end; empty while it did not.
+        bytes_given: How far it is.
 
     Raises:
         OSError: The other one can not be reached.
@@ -21,6 +25,7 @@ class WholeLines(io.RawIOBase):
 
     def __init__(self, file: IO[bytes]) -> None:
         self.damage = ""
+        self.bytes_given = 0
         # What packed files give at once, before a cut: a whole block of it would be lost with the error.
         self._more = getattr(file, "read1", file.read)
         self._held, self._at_end = b"", False
@@ -37,6 +42,7 @@ class WholeLines(io.RawIOBase):
         given = ready[: len(buffer)]
         buffer[: len(given)] = given
         self._held = self._held[len(given) :]
+        self.bytes_given += len(given)
         return len(given)
 
     def _ready(self) -> int:
