@@ -238,6 +238,8 @@ def _reached(source: Source, reading: Reading) -> Iterator["pa.Table"]:
         yield from source.tables(reading)
     except OSError as error:
         raise DataError(f"reading {source.label}: {error}; see that it is there and may be read") from error
+    except ImportError as error:
+        raise DataError(f"reading {source.label}: {error}; pip install 'shoal[train]'") from error
 
 
 def _write(path: Path, sources: _Sources) -> SnapshotRecord:
