@@ -199,6 +199,10 @@ def _array(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array":
 
     if pa.types.is_floating(kind):
         values = [float(one) if isinstance(one, int | Decimal) and not isinstance(one, bool) else one for one in values]
-    elif pa.types.is_temporal(kind) and any(isinstance(one, str) for one in values):
-        return pa.array(values, pa.string()).cast(kind)
+    elif pa.types.is_temporal(kind):
+        if any(isinstance(one, int | float) for one in values):
+            raise DataError("a number is no time")  # since when, and in which unit, it does not say
+        if any(isinstance(one, str) for one in values):
+            texts = [str(one) if one is not None else None for one in values]  # as ISO 8601 has it
+            return pa.array(texts, pa.string()).cast(kind)
     return pa.array(values, kind)

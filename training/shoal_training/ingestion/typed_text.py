@@ -53,7 +53,7 @@ def typed(columns: "pa.Table", schema: "pa.Schema") -> tuple["pa.Table", list[Ba
         except pa.ArrowException:
             for at, found in _bad_values(columns[one.name], one.type):
                 bad.setdefault(
-                    at, f"column {one.name}: {found!r} found, {one.type} expected; mend it, or declare a type"
+                    at, f"column {one.name}: {found!r} found, {one.type} expected; mend it, or declare its type"
                 )
     if not bad:
         return pa.table(made, schema=schema), []
@@ -99,6 +99,10 @@ def _cast(column: "pa.ChunkedArray", kind: "pa.DataType") -> "pa.ChunkedArray":
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_null(kind):  # the first values were nothing, and so must be the others
+        if column.null_count < len(column):
+            raise pa.ArrowInvalid("a value where there was none")
+        return pa.chunked_array([pa.nulls(len(column))])
     text = column.cast(pa.string())
     if pa.types.is_string(kind):
         return text

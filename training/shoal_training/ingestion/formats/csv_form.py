@@ -129,11 +129,25 @@ class _Text:
         )
         read = pc.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
         try:
+            held: pa.Table | None = None  # until it is known that its last row is whole
             for batch in pc.open_csv(self._file, read, parse, convert):
                 for start in range(0, len(batch), self._about.reading.batch_rows):
-                    yield pa.Table.from_batches([batch.slice(start, self._about.reading.batch_rows)])
+                    if held is not None:
+                        yield held
+                    held = pa.Table.from_batches([batch.slice(start, self._about.reading.batch_rows)])
+            if held is not None:
+                yield self._without_open_cell(held)
         except pa.ArrowException as error:
             self._damage = f"{error}; the rows from here on are damaged, write it again"
+
+    def _without_open_cell(self, last: "pa.Table") -> "pa.Table":
+        """Return the last rows less one whose quotation mark is never closed: Arrow gives it all that follows."""
+        cell = last.columns[-1][-1].as_py() if len(last) else None
+        is_open = self._lines.quotes_given % 2 and cell is not None
+        if not is_open or (self._lines.ends_a_line and b"\n" not in cell):
+            return last
+        self._damage = "its quotation mark is not closed before the file ends; mend it, the rows after it are in it"
+        return last.slice(0, len(last) - 1)
 
     def typed(self, batch: "pa.Table", schema: "pa.Schema") -> Iterator["pa.Table"]:
         """Yield a batch with its types, and refuse the rows that do not have them."""

@@ -18,6 +18,8 @@ class WholeLines(io.RawIOBase):
     Attributes:
         damage: Why it ended before its end; empty while it did not.
         bytes_given: How far it is.
+        quotes_given: How many quotation marks there were.
+        ends_a_line: Whether the last byte that was given does.
 
     Raises:
         OSError: The other one can not be reached.
@@ -25,7 +27,8 @@ class WholeLines(io.RawIOBase):
 
     def __init__(self, file: IO[bytes]) -> None:
         self.damage = ""
-        self.bytes_given = 0
+        self.bytes_given = self.quotes_given = 0
+        self.ends_a_line = True
         # What packed files give at once, before a cut: a whole block of it would be lost with the error.
         self._more = getattr(file, "read1", file.read)
         self._held, self._at_end = b"", False
@@ -43,6 +46,8 @@ class WholeLines(io.RawIOBase):
         buffer[: len(given)] = given
         self._held = self._held[len(given) :]
         self.bytes_given += len(given)
+        self.quotes_given += given.count(b'"')
+        self.ends_a_line = given.endswith(b"\n") if given else self.ends_a_line
         return len(given)
 
     def _ready(self) -> int:
