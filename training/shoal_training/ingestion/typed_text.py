@@ -15,6 +15,9 @@ LEAST_SHARE: Final = 0.9
 """Of values that must be of a type: fewer, and the column is text. The others are then errors, not text."""
 
 
+_HOPELESS_SHARE: Final = 0.2
+
+
 class BadCell(NamedTuple):
     """A value that is not of its column's type."""
 
@@ -66,10 +69,13 @@ def typed(columns: "pa.Table", schema: "pa.Schema") -> tuple["pa.Table", list[Ba
 
 def share_of(column: "pa.ChunkedArray", kind: "pa.DataType") -> float:
     """Return the share, 0..1, of a column's first values that are of a type; 1 where all are null."""
-    some = column.drop_null().slice(0, SAMPLE).combine_chunks()
-    if not len(some):
-        return 1.0
-    return 1 - sum(1 for _ in _bad_values(some, kind)) / len(some)
+    share = 1.0
+    for count in (SAMPLE // 20, SAMPLE):  # of most types a column is not at all: that shows at once
+        some = column.drop_null().slice(0, count).combine_chunks()
+        share = 1 - sum(1 for _ in _bad_values(some, kind)) / max(1, len(some))
+        if share < _HOPELESS_SHARE:
+            break
+    return share
 
 
 def _type_of(column: "pa.ChunkedArray") -> "pa.DataType":

@@ -142,9 +142,8 @@ class _Text:
 
     def _without_open_cell(self, last: "pa.Table") -> "pa.Table":
         """Return the last rows less one whose quotation mark is never closed: Arrow gives it all that follows."""
-        cell = last.columns[-1][-1].as_py() if len(last) else None
-        is_open = self._lines.quotes_given % 2 and cell is not None
-        if not is_open or (self._lines.ends_a_line and b"\n" not in cell):
+        cell: bytes | None = last.columns[-1][-1].as_py() if len(last) else None
+        if cell is None or not self._lines.quotes_given % 2 or (self._lines.ends_a_line and b"\n" not in cell):
             return last
         self._damage = "its quotation mark is not closed before the file ends; mend it, the rows after it are in it"
         return last.slice(0, len(last) - 1)
