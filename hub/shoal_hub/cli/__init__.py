@@ -17,6 +17,7 @@ from shoal_hub.cli import (
     captures,
     compositions,
     compress,
+    data,
     devices,
     enrolments,
     features,
@@ -72,6 +73,7 @@ app.add_typer(batch.app, name="batch")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(models.app, name="models")
 app.command(epilog="Example: shoal train pipeline.yaml --register")(train)
+app.add_typer(data.app, name="data")
 app.add_typer(compress.app, name="compress")
 app.add_typer(runs.app, name="runs")
 app.add_typer(rollouts.app, name="rollouts")

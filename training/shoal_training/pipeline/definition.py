@@ -10,6 +10,7 @@ from shoal_contract.ids import Name
 from shoal_training.evaluation.schemes import AnyScheme, HoldOut
 from shoal_training.frameworks.trainer import Task
 from shoal_training.frameworks.trainers import AnyTrainer
+from shoal_training.ingestion.source import SchemaChange
 from shoal_training.ingestion.sources import AnySource
 from shoal_training.launchers.launcher import Local
 from shoal_training.launchers.launchers import AnyLauncher
@@ -29,6 +30,8 @@ class Ingestion(Value):
     """With the same columns; their rows follow each other."""
     is_strict: bool = True
     """Whether a row that can not be read ends the run; else it is left out and counted."""
+    schema_change: SchemaChange = Field(default="strict", alias="schema")
+    """What is done where columns change between files or sources: `strict` is an error, `widen` takes them all."""
 
 
 class Validation(Value):

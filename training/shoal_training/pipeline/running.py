@@ -148,7 +148,9 @@ def _run(run: _Run, out_dir: Path) -> None:
 
 def _ingest(run: _Run) -> Snapshot:
     ingestion = run.file.pipeline.data_ingestion
-    reading = Reading(run.file.path.parent, run.progress, is_strict=ingestion.is_strict)
+    reading = Reading(
+        run.file.path.parent, run.progress, is_strict=ingestion.is_strict, schema_change=ingestion.schema_change
+    )
     snapshots = SnapshotStore(run.root / "snapshots")
 
     def take(folder: Path) -> None:
@@ -157,7 +159,7 @@ def _ingest(run: _Run) -> Snapshot:
     prints = [source.fingerprint(reading) for source in ingestion.sources]
     known: Any = prints if None not in prints else uuid4().hex  # only reading tells
     described = [source.described() for source in ingestion.sources]
-    folder = run.step("ingest", [described, ingestion.is_strict, known], take)
+    folder = run.step("ingest", [described, ingestion.is_strict, ingestion.schema_change, known], take)
     snapshot = snapshots.find((folder / SNAPSHOT_FILE).read_text())
     if snapshot is None:
         raise DataError(f"reading the data: its snapshot is gone from {snapshots.root}; run again with --fresh")
