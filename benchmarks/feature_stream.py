@@ -30,7 +30,7 @@ from feature_parts.stream import (  # noqa: E402 - after the path
 from serving_parts.peer import install_peer  # noqa: E402 - after the path
 
 from shoal_agent.features.computation import Computation  # noqa: E402 - after the path
-from shoal_agent.features.events import Arrival  # noqa: E402 - after the path
+from shoal_numerics.features.events import Arrival  # noqa: E402 - after the path
 from shoal_agent.settings import FeatureSettings  # noqa: E402 - after the path
 from shoal_contract.features import (  # noqa: E402 - after the path
     CountWindow,

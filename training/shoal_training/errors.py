@@ -31,3 +31,7 @@ class ValidationFailedError(TrainingError):
 
 class LimitError(TrainingError):
     """A model does not reach what its pipeline asks of it."""
+
+
+class StreamError(TrainingError):
+    """A broker of events can not be reached, refuses, or does not confirm."""

@@ -11,7 +11,7 @@ from tests.agent.features.conftest import until
 
 from shoal_agent.backlog import Backlog
 from shoal_agent.features import FeaturesError, UnreachableError
-from shoal_agent.features.events import Arrival
+from shoal_numerics.features.events import Arrival
 from shoal_agent.features.sources.camera import CameraFrames, frame_event
 from shoal_agent.features.sources.serial import SerialLines
 from shoal_contract.features import CameraSource, SerialSource

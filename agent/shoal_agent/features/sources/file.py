@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from shoal_agent.features.errors import UnreachableError
-from shoal_agent.features.events import Arrival
+from shoal_numerics.features.events import Arrival
 from shoal_agent.features.sources.source import Inbox
 
 _LOOK_S: Final = 0.1

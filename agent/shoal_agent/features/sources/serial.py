@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 
 from shoal_agent.features.errors import UnreachableError
-from shoal_agent.features.events import Arrival
+from shoal_numerics.features.events import Arrival
 from shoal_agent.features.sources.source import Inbox
 from shoal_contract.features import SerialSource
 

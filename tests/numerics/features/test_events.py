@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_agent.features.events import Arrival, EventReader
+from shoal_numerics.features.events import Arrival, EventReader
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import EventForm
 
