@@ -35,10 +35,18 @@ class OnlineFeatures:
         settings: Where the store is.
         database: Where the views are.
         clock_ns: The time in ns since 1970.
+        monotonic_s: Seconds that never go back.
     """
 
-    def __init__(self, settings: Settings, database: Database, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        self._settings, self._database, self._clock_ns = settings, database, clock_ns
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        clock_ns: Callable[[], int] = time.time_ns,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._database = settings, database
+        self._clock_ns, self._monotonic_s = clock_ns, monotonic_s
         self._lock = threading.Lock()
         self._store: OnlineStore | None = None
         self._known: dict[str, _Known] = {}
@@ -63,10 +71,10 @@ class OnlineFeatures:
             NotFoundError: There is none of the name.
         """
         known = self._known.get(name)
-        if known is None or known.until_s < time.monotonic():
+        if known is None or known.until_s < self._monotonic_s():
             with self._database.session() as session:
                 found = FeatureView.model_validate(find_view(session, name).body)
-            known = self._known[name] = _Known(found, time.monotonic() + _KNOWN_S)
+            known = self._known[name] = _Known(found, self._monotonic_s() + _KNOWN_S)
         return known.view
 
     def changed(self, name: str) -> None:

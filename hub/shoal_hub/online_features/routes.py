@@ -13,7 +13,7 @@ from shoal_contract.features import MAX_ENTITY_CHARS
 from shoal_contract.ids import Name
 from shoal_contract.wire import UtcTime
 from shoal_hub.database import utc_now
-from shoal_hub.dependencies import DeviceOperator, Hub, Reading, Viewer, Writing, audited
+from shoal_hub.dependencies import DeviceOperator, Hub, Reading, Viewer, Writing
 from shoal_hub.error_response import documented
 from shoal_hub.errors import InvalidInputError
 from shoal_hub.online_features.changes import define_view, forget_view, write_rows
@@ -118,12 +118,10 @@ def remove_view(view: Line, session: Writing, operator: DeviceOperator, hub: Hub
 
 
 @router.put("/{view}/values", responses=documented(400, 401, 403, 404, 413, 422, 503))
-def write_values(view: Line, body: GivenRows, _operator: DeviceOperator, hub: Hub) -> Written:
+def write_values(view: Line, body: GivenRows, session: Writing, _operator: DeviceOperator, hub: Hub) -> Written:
     """Keep the latest values of entities; a row that is older than what is held changes nothing."""
     rows = [OnlineRow(one.entity, _ns(one.at), dict(one.values)) for one in body.rows]
-    with audited(hub) as session:
-        kept = write_rows(session, hub.online_features, view, rows)
-    return Written(rows=len(rows), kept=kept)
+    return Written(rows=len(rows), kept=write_rows(session, hub.online_features, view, rows))
 
 
 @router.get("/{view}/values", responses=documented(401, 403, 404, 422, 503))
