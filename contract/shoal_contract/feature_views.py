@@ -1,4 +1,4 @@
-"""Features that are kept and looked up by the key of an entity, at the hub and in training sets, wherever they came from.
+"""Features that are kept and looked up by the key of an entity, at the hub and in training sets, whoever computes them.
 
 What a feature is stays `shoal_contract.features`: a view of a definition holds that definition's features, and a view
 of columns that somebody else computes is of their latest values. Both are fresh, or replaced, by the same rule.

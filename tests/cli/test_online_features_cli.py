@@ -74,7 +74,7 @@ def test_a_stream_fills_the_online_store_and_a_recomputation_replaces_it(
             finally:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        with listener, MqttEvents(broker, "shop/+/clicks", "shoal-stream-clicks"):
+        with MqttEvents(broker, "shop/+/clicks", "shoal-stream-clicks"):
             pass  # the broker keeps what comes before the stream is there
         with listener:
             thread = threading.Thread(target=act)
@@ -101,6 +101,7 @@ def test_a_stream_fills_the_online_store_and_a_recomputation_replaces_it(
 def some(listener: MqttEvents) -> list[Arrival]:
     found = listener.take(1000, 20.0)
     assert found, "nothing was published in time"
+    listener.done(found)  # or the broker holds the rest back
     return found
 
 
@@ -111,7 +112,8 @@ def click(at_s: float, amount: float) -> bytes:
 def test_a_wrong_stream_file_is_told_with_its_line(shoal: Shoal, tmp_path: Path) -> None:
     file = tmp_path / "clicks.yaml"
     file.write_text(
-        "name: clicks\nevents: {kind: mqtt, topic: x}\ndefinitions:\n  week:\n    window: {kind: time, size_ms: 10, every_ms: 3}\n"
+        "name: clicks\nevents: {kind: mqtt, topic: x}\ndefinitions:\n  week:\n"
+        "    window: {kind: time, size_ms: 10, every_ms: 3}\n"
         "    features: {n: {aggregate: events}}\n"
     )
     told = shoal("features", "stream", str(file)).err.replace("\n", "")

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from shoal_agent.features.errors import FeaturesError
-from shoal_numerics.features.events import Arrival, EventReader
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import FeatureDefinition, Pipeline
 from shoal_numerics import FeatureError
 from shoal_numerics.features import FeatureWindows, WindowRows, begin_windows, dump_windows, load_windows
+from shoal_numerics.features.events import Arrival, EventReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -103,7 +103,9 @@ def _rows(file: Path, entity: str, time: str, features: set[str]) -> Iterator[di
     for number, row in enumerate(_read(file), 1):
         if row.get(entity) is None or (time and row.get(time) is None):
             missing = entity if row.get(entity) is None else time
-            raise ClientError(f"reading row {number} of {file}: there is no {missing}", "name the column, or fill it in")
+            raise ClientError(
+                f"reading row {number} of {file}: there is no {missing}", "name the column, or fill it in"
+            )
         at = row[time] if time else now
         if isinstance(at, datetime) and at.tzinfo is None:
             at = at.replace(tzinfo=UTC)
@@ -131,7 +133,9 @@ def _read(file: Path) -> Iterable[dict[str, Any]]:
             try:
                 found = json.loads(line)
             except ValueError as error:
-                raise ClientError(f"reading line {number} of {file}: {error}", "give one object of JSON a line") from error
+                raise ClientError(
+                    f"reading line {number} of {file}: {error}", "give one object of JSON a line"
+                ) from error
             yield found
 
 

@@ -59,10 +59,10 @@ class OnlineFeatures:
             SettingsError: It is none that can be opened.
             UnavailableError: It can not be opened now.
         """
-        if self._store is None:
-            with self._lock:
-                self._store = self._store or _open(self._settings, self._clock_ns)
-        return self._store
+        with self._lock:
+            if self._store is None:
+                self._store = _open(self._settings, self._clock_ns)
+            return self._store
 
     def view(self, name: str) -> FeatureView:
         """Return a view.

@@ -158,9 +158,7 @@ def _entity(name: str, values: Mapping[str, OnlineValue]) -> EntityPublic:
 def _value(one: OnlineValue) -> OnlineValuePublic:
     value: Scalar = one.value
     at = None if one.at_ns is None else datetime.fromtimestamp(one.at_ns / NS, UTC)
-    return OnlineValuePublic(
-        value=value, at=at, age_s=one.age_s, is_fresh=one.is_fresh, is_fallback=one.is_fallback
-    )
+    return OnlineValuePublic(value=value, at=at, age_s=one.age_s, is_fresh=one.is_fresh, is_fallback=one.is_fallback)
 
 
 def _ns(at: datetime) -> int:

@@ -1,4 +1,4 @@
-"""Features of event streams: windows by count and time, and sessions, a table of partial aggregates, vectorised over entities.
+"""Features of event streams: windows by count and time, and sessions, as partial aggregates vectorised over entities.
 
 Events come in batches and features leave as windows close; how events were cut into batches changes nothing. The
 definitions are `shoal_contract.features`, where the events come from and go to is the agent's.

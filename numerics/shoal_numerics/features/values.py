@@ -18,8 +18,10 @@ _S_PER_NS: Final = 1e-9
 
 
 class Bounds(NamedTuple):
-    """Where windows begin and end: (w,) int64 times in ns. A window by count begins and ends with an event; a session
-    ends when it is known to be over."""
+    """Where windows begin and end: (w,) int64 times in ns.
+
+    A window by count begins and ends with an event; a session ends when it is known to be over.
+    """
 
     start_ns: Integers
     end_ns: Integers
@@ -93,7 +95,7 @@ def _of_events(plan: WindowPlan, aggregate: Aggregate, windows: Panes, bounds: B
         return (bounds.end_ns - windows.last_ns).astype(np.float64) * _S_PER_NS
     if not (plan.is_count or plan.is_session):
         return events / (plan.panes * plan.pane * _S_PER_NS)
-    # By count and of sessions: the gaps between the first and the last event, of which there is one less than there are events.
+    # By count and of sessions: the gaps between the first and the last event, of which there is one less than events.
     lasted_s = (windows.last_ns - windows.first_ns) * _S_PER_NS
     rate: Floats = np.divide(events - 1, lasted_s, out=np.full(len(events), np.nan), where=lasted_s > 0)
     return rate

@@ -55,7 +55,11 @@ def test_a_feature_is_a_day_good_unless_it_says_otherwise(sqlite_client: TestCli
     fare = old["features"]["fare"]
     assert (fare["value"], fare["is_fresh"], fare["is_fallback"], old["is_known"]) == (7.5, False, True, True)
     assert fare["age_s"] == pytest.approx(25 * 3600, abs=60)
-    assert (nobody["is_known"], nobody["features"]["fare"]["value"], nobody["features"]["fare"]["at"]) == (False, 7.5, None)
+    assert (nobody["is_known"], nobody["features"]["fare"]["value"], nobody["features"]["fare"]["at"]) == (
+        False,
+        7.5,
+        None,
+    )
 
 
 def test_some_features_may_be_asked_for_and_others_are_not_there(sqlite_client: TestClient) -> None:
@@ -131,9 +135,7 @@ def test_values_may_be_kept_in_a_redis(sqlite_hub: HubContext, sqlite_client: Te
     assert not get(sqlite_client, "of-redis")[0]["is_known"], "the file knows nothing of it"
 
 
-def test_another_process_sees_a_changed_view_within_a_second(
-    sqlite_hub: HubContext, sqlite_client: TestClient
-) -> None:
+def test_another_process_sees_a_changed_view_within_a_second(sqlite_hub: HubContext, sqlite_client: TestClient) -> None:
     define(sqlite_client)
     now_s = [5.0]
     other = OnlineFeatures(sqlite_hub.settings, sqlite_hub.database, monotonic_s=lambda: now_s[0])

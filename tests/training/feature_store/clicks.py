@@ -54,4 +54,7 @@ def clicks(count: int = 400, *, disorder_s: float = 600, days: float = 10, seed:
     came_s = np.sort(random.uniform(0, days * DAY_S, count)) + START_S
     at_s = np.round(came_s - random.uniform(0, disorder_s, count) * (random.random(count) < 0.5), 3)
     names = random.choice(["ann", "bob", "cy"], count)
-    return [click(str(name), float(at), float(n % 97), float(came)) for n, (name, at, came) in enumerate(zip(names, at_s, came_s, strict=True))]
+    return [
+        click(str(name), float(at), float(n % 97), float(came))
+        for n, (name, at, came) in enumerate(zip(names, at_s, came_s, strict=True))
+    ]

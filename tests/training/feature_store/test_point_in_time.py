@@ -51,7 +51,9 @@ def test_the_latest_value_up_to_the_label_s_time_is_taken() -> None:
 
 
 def test_no_label_is_lost_and_their_order_stays() -> None:
-    found = training_set(labels(("c", 4), ("a", 0), (None, 4), ("a", None), ("a", 4), ("a", 4)), [view(("a", 1, 1, 0.1))])
+    found = training_set(
+        labels(("c", 4), ("a", 0), (None, 4), ("a", None), ("a", 4), ("a", 4)), [view(("a", 1, 1, 0.1))]
+    )
     assert found.table["drivers/rating"].to_pylist() == [None, None, None, None, 0.1, 0.1]
     assert found.table["driver"].to_pylist() == ["c", "a", None, "a", "a", "a"]
     assert found.reports[0].missing == 4
@@ -86,7 +88,9 @@ def test_a_value_that_is_none_gives_way_to_the_fallback_as_on_devices() -> None:
 
 def test_many_views_are_joined_at_once() -> None:
     trips = pa.table({"city": [1, 1], "zone": ["x", "y"], "event_time": times(0, 0, unit="ns"), "trips": [7, 8]})
-    by_zone = ViewRows("zones", FeatureView(features={"trips": {"fallback": 0}}), trips, ("city", "zone"))
+    by_zone = ViewRows(
+        "zones", FeatureView.model_validate({"features": {"trips": {"fallback": 0}}}), trips, ("city", "zone")
+    )
     asked = labels(("a", 1), ("b", 1)).append_column("city", pa.array([1, 2], pa.int8()))
     asked = asked.append_column("zone", pa.array(["y", "y"]).dictionary_encode())
     found = training_set(asked, [view(("a", 0, 0, 0.1)), by_zone]).table
@@ -99,7 +103,9 @@ def test_times_differ_by_a_nanosecond() -> None:
     at = pa.array([1_700_000_000_000_000_001, 1_700_000_000_000_000_000], pa.timestamp("ns", tz="UTC"))
     asked = pa.table({"driver": ["a", "a"], "event_time": at})
     rows = pa.table({"driver": ["a"], "event_time": at[:1], "rating": [0.1]})
-    found = training_set(asked, [ViewRows("d", FeatureView(features={"rating": {}}), rows, ("driver",))]).table
+    found = training_set(
+        asked, [ViewRows("d", FeatureView.model_validate({"features": {"rating": {}}}), rows, ("driver",))]
+    ).table
     assert found["d/rating"].to_pylist() == [0.1, None]
 
 
@@ -140,8 +146,8 @@ def test_columns_that_can_not_be_joined_are_named(change: dict[str, Any], says: 
 
 
 def test_a_missing_column_and_a_name_that_is_there_twice_are_told() -> None:
+    known = FeatureView.model_validate({"features": {"rating": {}}})
     with pytest.raises(DataError, match="there is no column rating; the table has driver"):
-        known = FeatureView(features={"rating": {}})
         training_set(labels(("a", 4)), [ViewRows("d", known, labels(("a", 1)), ("driver",))])
     with pytest.raises(DataError, match="the columns drivers/rating twice"):
         training_set(labels(("a", 4)), [view(("a", 1, 1, 0.1)), view(("a", 1, 1, 0.1))])

@@ -1,8 +1,8 @@
-"""A stream and a batch recomputation over the same events come to the same numbers; the batch has what came too late."""
+"""A stream and a batch recomputation of the same events come to the same numbers; the batch has what came too late."""
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ class Table:
         self.windows: Windows = {}
         self.created: dict[tuple[str, str, int], int] = {}
 
-    def __call__(self, closed: list[Closed]) -> None:
+    def __call__(self, closed: Sequence[Closed]) -> None:
         for one in closed:
             rows = one.rows.windows
             for place, entity in enumerate(rows.entities):
@@ -39,6 +39,8 @@ class Table:
 
 
 class Clock:
+    """The time that a test sets."""
+
     def __init__(self) -> None:
         self.now_ns = START_S * S
 
@@ -89,7 +91,9 @@ def test_the_batch_path_replaces_values_that_an_event_came_too_late_for(tmp_path
     forgotten = click("ann", START_S + 2 * DAY_S, 1000.0, START_S + 10 * DAY_S)
     running, table = streamed(tmp_path / "late", [*punctual, forgotten], [7])
     running.finish(END_NS)
-    other, wanted = streamed(tmp_path / "in-time", sorted([*punctual, forgotten], key=lambda one: json.loads(one.data)["t"]), [7])
+    other, wanted = streamed(
+        tmp_path / "in-time", sorted([*punctual, forgotten], key=lambda one: json.loads(one.data)["t"]), [7]
+    )
     other.finish(END_NS)
     assert running.late["week"] == running.late["session"] == 1
     key = ("week", "ann", (START_S + 3 * DAY_S) * S)
@@ -175,7 +179,10 @@ def test_clicks_of_a_broker_become_results_on_a_topic(broker: MqttBroker, tmp_pa
         shop.publish([json.dumps({"t": START_S + at, "amount": 2.0}).encode() for at in (0, 60, DAY_S)])
         found: list[bytes] = []
         while not any(b'"session"' in one for one in found):
-            found += [one.data for one in listener.take(1000, 20.0)]
+            came = listener.take(1000, 20.0)
+            assert came, "nothing was published in time"
+            listener.done(came)
+            found += [one.data for one in came]
         stop.set()
         thread.join()
     session = next(json.loads(one) for one in found if b'"session"' in one)
@@ -199,7 +206,7 @@ def test_what_was_not_done_comes_again_after_a_restart(broker: MqttBroker) -> No
     assert found == [b"two", b"three"]
 
 
-def test_a_broker_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_broker_that_is_not_there_is_told() -> None:
     nowhere = MqttEvents(MqttBroker(port=1), "x", "nobody", start_s=0.3)
     with pytest.raises(StreamError, match="connecting to 127.0.0.1 port 1: no answer within 0.3 s"), nowhere:
         pass

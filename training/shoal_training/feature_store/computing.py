@@ -6,6 +6,7 @@ later. So a training set of these rows has no value that a stream could not have
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -99,14 +100,14 @@ def _compute(definition: FeatureDefinition, events: Events, until_ns: int) -> Fe
     first_ns = int(events.came_ns.min(initial=2**62)) if len(events.came_ns) else 0
     fields = {**events.fields, _CAME: np.ceil((events.came_ns - first_ns) / 1000)}
     parts = []
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds.tolist()):
         windows, rows = begin_windows(whole), order[start:stop]
         values = np.stack([_field(fields, one)[rows] for one in windows.plan.fields], axis=1)
         parts.append(windows.add(names[code[rows]].tolist(), events.at_ns[rows], values))
         parts.append(windows.advance(until_ns))
     joined = _joined(parts, len(features))
     order = np.lexsort((joined.end_ns, np.asarray(joined.entities, dtype=str)))
-    joined = WindowRows([joined.entities[row] for row in order.tolist()], *(column[order] for column in joined[1:]))
+    joined = _taken(joined, order)
     came_ns = joined.values[:, -1].astype(np.int64) * 1000 + first_ns
     shown = joined._replace(values=joined.values[:, :-1])
     return FeatureRows(tuple(sorted(definition.features)), shown, np.maximum(came_ns, joined.end_ns))
@@ -124,6 +125,11 @@ def _joined(parts: Sequence[WindowRows], features: int) -> WindowRows:
     every = [WindowRows([], none, none, none, np.zeros((0, features))), *parts]
     names = [name for part in every for name in part.entities]
     return WindowRows(names, *(np.concatenate([part[n] for part in every]) for n in range(1, 5)))
+
+
+def _taken(rows: WindowRows, which: Times) -> WindowRows:
+    numbers = (rows.start_ns[which], rows.end_ns[which], rows.events[which])
+    return WindowRows([rows.entities[row] for row in which.tolist()], *numbers, rows.values[which])
 
 
 def _span_ns(definition: FeatureDefinition) -> int:

@@ -64,9 +64,7 @@ class EventLog:
             strict=True,
         )
         with self._writing():
-            self._database.executemany(
-                "INSERT INTO events (entity, at_ns, came_ns, numbers) VALUES (?, ?, ?, ?)", rows
-            )
+            self._database.executemany("INSERT INTO events (entity, at_ns, came_ns, numbers) VALUES (?, ?, ?, ?)", rows)
 
     def last_number(self) -> int:
         """Return the number of the latest event, 0 without."""

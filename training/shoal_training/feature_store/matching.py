@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,7 +59,7 @@ class Matcher:
         self._count = len(labels.table())
         self._database: Any = duckdb.connect(":memory:")
 
-    def __enter__(self) -> "Matcher":
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 
@@ -82,7 +83,7 @@ class Matcher:
             joins.append(f"ASOF LEFT JOIN rows{number} r{number} ON {on} AND l.moment >= r{number}.moment")
             wanted.append(f"r{number}.place AS found{number}")
         self._database.register("labels", self._labels.table())
-        found = self._ask(f"SELECT l.place AS label, {', '.join(wanted)} FROM labels l {' '.join(joins)}")
+        found = self._ask(f"SELECT l.place AS label, {', '.join(wanted)} FROM labels l {' '.join(joins)}")  # noqa: S608 - numbers
         return [self._by_label(found, f"found{number}") for number in range(len(views))]
 
     def doubles(self, number: int, used: Rows, parts: int) -> tuple[Rows, Rows]:
@@ -98,9 +99,9 @@ class Matcher:
         self._database.register("used", pa.table({"place": np.unique(used[used != NONE])}))
         same = [*(f"k{part}" for part in range(parts)), "moment"]
         on = " AND ".join(f"m.{one} = o.{one}" for one in same)
+        mine = f"(SELECT * FROM rows{number} SEMI JOIN used USING (place))"  # noqa: S608 - a number
         found = self._ask(
-            f"SELECT m.place AS mine, o.place AS other FROM (SELECT * FROM rows{number} SEMI JOIN used USING (place)) m "  # noqa: S608 - numbers
-            f"JOIN rows{number} o ON {on} AND m.place <> o.place"
+            f"SELECT m.place AS mine, o.place AS other FROM {mine} m JOIN rows{number} o ON {on} AND m.place <> o.place"  # noqa: S608 - numbers
         )
         return np.asarray(found["mine"], dtype=np.int64), np.asarray(found["other"], dtype=np.int64)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
+from typing_extensions import Self
 
 from shoal_compression.values import Value
 from shoal_contract.ids import Host
@@ -58,7 +59,9 @@ class MqttBroker(Value):
             if self.ca_file is not None:
                 client.tls_set_context(ssl.create_default_context(cafile=str(self.ca_file)))
         except OSError as error:
-            raise StreamError(f"connecting to {self.host} port {self.port}: {error}; name a file that is there") from error
+            raise StreamError(
+                f"connecting to {self.host} port {self.port}: {error}; name a file that is there"
+            ) from error
         client.reconnect_delay_set(1, 30)
         return client
 
@@ -80,7 +83,7 @@ class _Connection:
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
-        kept = Properties(PacketTypes.CONNECT)
+        kept = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         kept.SessionExpiryInterval = _SESSION_S if self._is_lasting else 0
         self.client.connect_async(
             self.broker.host, self.broker.port, _KEEPALIVE_S, clean_start=not self._is_lasting, properties=kept
@@ -186,7 +189,7 @@ class MqttResults:
         self._connection = _Connection(broker, "", "", is_lasting=False)
         self._topic, self._timeout_s = topic, timeout_s
 
-    def __enter__(self) -> "MqttResults":
+    def __enter__(self) -> Self:
         """Connect."""
         self._connection.start(self._timeout_s)
         return self

@@ -161,7 +161,7 @@ class _Matched(NamedTuple):
         for name in self.view.view.features:
             values = self.view.table[self.view.column_of(name)]
             here, there = values.take(mine).to_pylist(), values.take(other).to_pylist()
-            wrong = [place for place, (a, b) in enumerate(zip(here, there, strict=True)) if a != b and (a == a or b == b)]  # noqa: PLR0124 - NaN
+            wrong = [place for place, pair in enumerate(zip(here, there, strict=True)) if not _is_same(*pair)]
             if wrong:
                 pairs = ", ".join(f"{mine[place] + 1} and {other[place] + 1}" for place in wrong[:_SHOWN])
                 raise DataError(
@@ -169,6 +169,10 @@ class _Matched(NamedTuple):
                     f"values of {name}; remove one of each, give the view a column of created times, or set "
                     "on_duplicates to last"
                 )
+
+
+def _is_same(value: object, other: object) -> bool:
+    return value == other or (value != value and other != other)  # noqa: PLR0124 - NaN is not itself
 
 
 def _shown(name: str, values: "pa.ChunkedArray", is_young: npt.NDArray[np.bool_], feature: Feature) -> Any:  # noqa: ANN401 - an Arrow array

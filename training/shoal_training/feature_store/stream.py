@@ -139,7 +139,11 @@ class FeatureStream:
 
     def finish(self, now_ns: int) -> list[Closed]:
         """Close windows as if time had come so far, for a stream that has ended."""
-        closed = [one for name, windows in self.windows.items() if (one := self._closed(name, windows.plan, windows.advance(now_ns)))]
+        closed = [
+            one
+            for name, windows in self.windows.items()
+            if (one := self._closed(name, windows.plan, windows.advance(now_ns)))
+        ]
         self._tell(closed)
         return closed
 

@@ -1,4 +1,4 @@
-"""Refuses fields that a feature does not have: the contract's own values pass over them, for devices of other releases."""
+"""Refuses fields that a feature does not have: the contract's own values pass over them, for other releases' sake."""
 
 from typing import Any
 
