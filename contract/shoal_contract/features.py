@@ -71,7 +71,7 @@ class Feature(WireValue):
     """Of `band_power`: from this frequency on."""
     high_hz: float | None = Field(default=None, gt=0)
     """Of `band_power`: below this frequency."""
-    ttl_s: float = Field(default=3600.0, gt=0, le=366 * 86_400)
+    ttl_s: float = Field(default=3600.0, gt=0, le=50 * 366 * 86_400)
     """How old a value may be before the fallback stands for it."""
     fallback: float | None = None
 
