@@ -30,7 +30,6 @@ from feature_parts.stream import (  # noqa: E402 - after the path
 from serving_parts.peer import install_peer  # noqa: E402 - after the path
 
 from shoal_agent.features.computation import Computation  # noqa: E402 - after the path
-from shoal_agent.features.events import Arrival  # noqa: E402 - after the path
 from shoal_agent.settings import FeatureSettings  # noqa: E402 - after the path
 from shoal_contract.features import (  # noqa: E402 - after the path
     CountWindow,
@@ -42,6 +41,7 @@ from shoal_contract.features import (  # noqa: E402 - after the path
     TimeWindow,
 )
 from shoal_numerics.features import FeatureWindows  # noqa: E402 - after the path
+from shoal_numerics.features.events import Arrival  # noqa: E402 - after the path
 
 PINS = ("river==0.26.1",)
 GOAL_EVENTS_PER_S = 200_000

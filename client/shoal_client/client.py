@@ -22,6 +22,7 @@ from shoal_client.features import Features
 from shoal_client.fleet import Event, Health
 from shoal_client.groups import Groups
 from shoal_client.models import Models
+from shoal_client.online_features import OnlineFeatures
 from shoal_client.operators import Caller
 from shoal_client.people import Approvals, OperatorTokens, Users
 from shoal_client.performance import Performance
@@ -62,6 +63,7 @@ class ShoalClient:
         self.groups = Groups(self._transport)
         self.sites = Sites(self._transport)
         self.features = Features(self._transport)
+        self.online_features = OnlineFeatures(self._transport)
         self.compositions = Compositions(self._transport)
         self.captures = Captures(self._transport)
         self.batches = Batches(self._transport)

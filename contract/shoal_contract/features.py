@@ -21,6 +21,7 @@ _FIELD_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$"
 _REFERENCE_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}$"
 _TOPIC_PATTERN: Final = r"^[^\x00]{1,512}$"
 _DAY_MS: Final = 86_400_000
+_YEAR_MS: Final = 366 * _DAY_MS
 
 FieldName = Annotated[str, Field(pattern=_FIELD_PATTERN)]
 """Name of a field of an event."""
@@ -35,8 +36,8 @@ class TimeWindow(WireValue):
     """Windows of `size_ms`, one for each `every_ms`, aligned to the epoch; they tumble where the two are equal."""
 
     kind: Literal["time"] = "time"
-    size_ms: int = Field(ge=1, le=_DAY_MS)
-    every_ms: int = Field(ge=1, le=_DAY_MS)
+    size_ms: int = Field(ge=1, le=_YEAR_MS)
+    every_ms: int = Field(ge=1, le=_YEAR_MS)
     """`size_ms` is a multiple of it."""
     lateness_ms: int = Field(default=0, ge=0, le=_DAY_MS)
     """How long a window waits for events that are behind the latest one of their entity."""
@@ -51,6 +52,15 @@ class CountWindow(WireValue):
     """`size` is a multiple of it."""
 
 
+class SessionWindow(WireValue):
+    """Windows of events that follow each other sooner than `gap_ms`, from the first one to `gap_ms` after the last."""
+
+    kind: Literal["session"] = "session"
+    gap_ms: int = Field(ge=1, le=_DAY_MS)
+    lateness_ms: int = Field(default=0, ge=0, le=_DAY_MS)
+    """How far an event may be behind the latest one of its entity."""
+
+
 class Feature(WireValue):
     """One number of a window, and what stands for it while there is none."""
 
@@ -61,7 +71,7 @@ class Feature(WireValue):
     """Of `band_power`: from this frequency on."""
     high_hz: float | None = Field(default=None, gt=0)
     """Of `band_power`: below this frequency."""
-    ttl_s: float = Field(default=3600.0, gt=0, le=366 * 86_400)
+    ttl_s: float = Field(default=3600.0, gt=0, le=50 * 366 * 86_400)
     """How old a value may be before the fallback stands for it."""
     fallback: float | None = None
 
@@ -69,7 +79,7 @@ class Feature(WireValue):
 class FeatureDefinition(WireValue):
     """What is computed for each entity: features of one window."""
 
-    window: TimeWindow | CountWindow = Field(discriminator="kind")
+    window: TimeWindow | CountWindow | SessionWindow = Field(discriminator="kind")
     features: dict[Name, Feature] = Field(min_length=1, max_length=MAX_FEATURES)
     sampling_hz: float | None = Field(default=None, gt=0, le=1_000_000)
     """At which rate events are sampled; `band_power` needs it."""

@@ -36,6 +36,7 @@ from shoal_hub.mlflow.routes import PREFIXES, mlflow_router
 from shoal_hub.monitoring import routes as monitoring_routes
 from shoal_hub.observe import routes as observe_routes
 from shoal_hub.observe.requests import MeasuredRequests, templates_of
+from shoal_hub.online_features import routes as online_feature_routes
 from shoal_hub.operators import routes as operator_routes
 from shoal_hub.performance import routes as performance_routes
 from shoal_hub.pins import routes as pin_routes
@@ -124,6 +125,7 @@ def _api() -> APIRouter:
     api.include_router(group_routes.router)
     api.include_router(site_routes.router)
     api.include_router(feature_routes.router)
+    api.include_router(online_feature_routes.router)
     api.include_router(composition_routes.router)
     api.include_router(capture_routes.router)
     api.include_router(batch_routes.router)

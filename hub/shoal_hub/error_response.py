@@ -40,6 +40,7 @@ _MEANINGS: Final = {
     416: "No such range of bytes",
     422: "Malformed or unacceptable input",
     429: "Too many requests",
+    503: "Something that the hub needs for this does not answer",
 }
 _BY_STATUS: Final = {
     400: ("malformed", "send the body that the API's description at /api/docs asks for"),

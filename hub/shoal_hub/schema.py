@@ -27,6 +27,7 @@ import shoal_hub.gates.tables
 import shoal_hub.jobs.tables
 import shoal_hub.monitoring.accepted
 import shoal_hub.monitoring.tables
+import shoal_hub.online_features.tables
 import shoal_hub.operators.tables
 import shoal_hub.registry.cost_tables
 import shoal_hub.registry.encrypt

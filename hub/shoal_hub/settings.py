@@ -53,6 +53,14 @@ class Settings(AlertSettings, HistorySettings, ObserveSettings):
         "URL",
         "Where artifacts are kept, as fsspec names it (s3://bucket/prefix); empty for a folder in the data folder.",
     )
+    online_features_url: str = _setting(
+        "SHOAL_ONLINE_FEATURES_URL",
+        "",
+        "URL",
+        "redis://host:port/0 of a Redis that keeps online features, for hubs on several machines; empty for "
+        "online-features.sqlite in the data folder.",
+        is_secret=True,
+    )
     public_host: str = _setting(
         "SHOAL_PUBLIC_HOST",
         "localhost",

@@ -47,3 +47,7 @@ class MissingLibraryError(TrainingError):
 
 class LaunchError(TrainingError):
     """The processes that train could not be started, or ended too often; it says where their log is."""
+
+
+class StreamError(TrainingError):
+    """A broker of events can not be reached, refuses, or does not confirm."""

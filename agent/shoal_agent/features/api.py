@@ -89,7 +89,7 @@ def _push(pipelines: Pipelines, request: Request) -> Response:
         raise RequestError(message, _CONFLICT, "declare its source as http, or send where it listens")
     if not len(request.body):
         raise RequestError("sending events: the body is empty", remedy="send lines of JSON, one event each")
-    from shoal_agent.features.events import Arrival  # which the pipeline that was found has imported
+    from shoal_numerics.features.events import Arrival  # which the pipeline that was found has imported
 
     dropped = running.inbox.put([Arrival(bytes(request.body), running.now_ns())])
     return json_response({"waiting": len(running.inbox), "dropped_messages": dropped}, _ACCEPTED)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from shoal_agent.features.errors import FeaturesError
-from shoal_agent.features.events import Arrival, EventReader
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import FeatureDefinition, Pipeline
 from shoal_numerics import FeatureError
-from shoal_numerics.features import FeatureWindows, WindowRows, dump_windows, load_windows
+from shoal_numerics.features import FeatureWindows, WindowRows, begin_windows, dump_windows, load_windows
+from shoal_numerics.features.events import Arrival, EventReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,7 +113,7 @@ def _windows(name: str, definitions: Mapping[str, FeatureDefinition], state: byt
         message = f"computing the definition {name!r}: the desired state has {', '.join(sorted(definitions)) or 'none'}"
         raise FeaturesError(message, "define it, or take it out of the pipeline")
     try:
-        windows = FeatureWindows(definitions[name])
+        windows = begin_windows(definitions[name])
     except FeatureError as error:
         raise FeaturesError(f"computing the definition {name!r}: {error}") from error
     if state is None:

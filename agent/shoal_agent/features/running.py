@@ -14,7 +14,6 @@ from shoal_agent.backlog import Backlog
 from shoal_agent.errors import AgentError, DiskError
 from shoal_agent.features.computation import Closed, Computation
 from shoal_agent.features.delivery import Delivery
-from shoal_agent.features.events import Arrival
 from shoal_agent.features.model_call import ModelAnswer, ModelCall
 from shoal_agent.features.results import result_lines
 from shoal_agent.features.sinks import make_sink
@@ -23,6 +22,7 @@ from shoal_agent.features.store import FeatureStore, SavedPipeline
 from shoal_agent.serving import ModelServer, Observer, OnDemand
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import DesiredFeatures
+from shoal_numerics.features.events import Arrival
 
 _log = getLogger(__name__)
 

@@ -20,6 +20,7 @@ from shoal_hub.cli import (
     data,
     devices,
     enrolments,
+    feature_streams,
     features,
     federated,
     fleet,
@@ -27,6 +28,7 @@ from shoal_hub.cli import (
     hub,
     jobs,
     models,
+    online_features,
     operator_tokens,
     pins,
     rollouts,
@@ -66,6 +68,8 @@ pins.add_commands(devices.app)
 app.add_typer(devices.app, name="devices")
 app.add_typer(groups.app, name="groups")
 app.add_typer(sites.app, name="sites")
+online_features.add_commands(features.app)
+feature_streams.add_commands(features.app)
 app.add_typer(features.app, name="features")
 app.add_typer(compositions.app, name="compositions")
 app.add_typer(captures.app, name="captures")

@@ -165,5 +165,6 @@ def run(settings: Settings) -> None:
     if listener is not None:
         listener.stop()
     words.stop()
+    hub.online_features.close()
     database.close()
     stop_tracing()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from shoal_contract.features import CountWindow, Feature, FeatureDefinition
+from shoal_contract.features import CountWindow, Feature, FeatureDefinition, SessionWindow
 from shoal_numerics.errors import FeatureError
 
 MAX_STATE_BYTES: Final = 64 * 1024 * 1024
@@ -31,8 +31,9 @@ class WindowPlan:
 
     Attributes:
         is_count: Positions are numbers of events; else times.
+        is_session: A window ends where its entity has been silent for the length of a pane.
         pane: Length of a pane, in events or ns.
-        panes: Panes of a window.
+        panes: Panes of a window; of sessions 1, as each is held as one row.
         lateness: How long a pane waits for late events, in ns; 0 where positions are numbers of events.
         fields: Fields of an event, sorted; the order of the columns of a batch.
         features: By name, sorted; the order of the columns of what is computed.
@@ -42,6 +43,7 @@ class WindowPlan:
     """
 
     is_count: bool
+    is_session: bool
     pane: int
     panes: int
     lateness: int
@@ -63,9 +65,11 @@ class WindowPlan:
             FeatureError: It cannot be computed, or its state would be too large.
         """
         window = definition.window
-        is_count = isinstance(window, CountWindow)
+        is_count, is_session = isinstance(window, CountWindow), isinstance(window, SessionWindow)
         if isinstance(window, CountWindow):
             size, pane, lateness = window.size, window.every, 0
+        elif isinstance(window, SessionWindow):
+            size, pane, lateness = (_NS_PER_MS * ms for ms in (window.gap_ms, window.gap_ms, window.lateness_ms))
         else:
             size, pane, lateness = (_NS_PER_MS * ms for ms in (window.size_ms, window.every_ms, window.lateness_ms))
         if size % pane or size // pane > MAX_PANES:
@@ -74,9 +78,10 @@ class WindowPlan:
                 f"multiple of its step, at most {MAX_PANES} times. Choose a step that divides the size."
             )
             raise FeatureError(message)
-        _check_features(definition.features, is_count=is_count)
+        _check_features(definition.features, window.kind)
         plan = cls(
             is_count=is_count,
+            is_session=is_session,
             pane=pane,
             panes=size // pane,
             lateness=lateness,
@@ -114,18 +119,22 @@ class WindowPlan:
             raise FeatureError(message)
 
 
-def _check_features(features: Mapping[str, Feature], *, is_count: bool) -> None:
+def _check_features(features: Mapping[str, Feature], kind: str) -> None:
     for name, feature in features.items():
         doing = f"Laying out feature {name!r}"
         if (feature.field is None) != (feature.aggregate in _OF_EVENTS):
             wanted = "no field" if feature.aggregate in _OF_EVENTS else "the field that it aggregates"
             message = f"{doing}: {feature.aggregate} of field {feature.field!r} found, expected {wanted}."
             raise FeatureError(message)
-        if is_count and feature.aggregate == "since_last":
+        if kind != "time" and feature.aggregate == "since_last":
+            always = "0, as it ends with its last event" if kind == "count" else "its gap"
             message = (
-                f"{doing}: a window by count ends with its last event, so that since_last would always be 0. "
+                f"{doing}: of a {kind} window since_last would always be {always}. "
                 "Use a window by time; how old a value is stands beside each value that is read."
             )
+            raise FeatureError(message)
+        if kind == "session" and feature.aggregate == "band_power":
+            message = f"{doing}: band_power of a session found, which has no length. Use a window by time or count."
             raise FeatureError(message)
 
 

@@ -9,14 +9,25 @@ from typing import Final
 
 import numpy as np
 
-from shoal_contract.features import FeatureDefinition
+from shoal_contract.features import FeatureDefinition, SessionWindow
 from shoal_numerics.errors import FeatureError
 from shoal_numerics.features.panes import Panes
 from shoal_numerics.features.plan import WindowPlan
 from shoal_numerics.features.ring import Table
+from shoal_numerics.features.sessions import SessionWindows
 from shoal_numerics.features.windows import FeatureWindows
 
 _HASH_BYTES: Final = 32
+
+
+def begin_windows(definition: FeatureDefinition) -> FeatureWindows:
+    """Return empty windows of a definition, of whatever kind they are.
+
+    Raises:
+        FeatureError: It cannot be computed, see `WindowPlan.of`.
+    """
+    is_session = isinstance(definition.window, SessionWindow)
+    return SessionWindows(definition) if is_session else FeatureWindows(definition)
 
 
 def dump_windows(windows: FeatureWindows) -> bytes:
@@ -54,7 +65,7 @@ def load_windows(definition: FeatureDefinition, data: bytes) -> FeatureWindows:
         FeatureError: The bytes are damaged, or of other windows, fields or bounds.
     """
     doing = "Loading the state of windows"
-    windows = FeatureWindows(definition)
+    windows = begin_windows(definition)
     body = data[_HASH_BYTES:]
     if hashlib.sha256(body).digest() != data[:_HASH_BYTES]:
         message = f"{doing}: {len(data)} bytes do not have the hash that stands before them. Begin with empty windows."
@@ -78,7 +89,9 @@ def load_windows(definition: FeatureDefinition, data: bytes) -> FeatureWindows:
 
 
 def _fingerprint(plan: WindowPlan) -> dict[str, object]:
+    # What stands only where it is true keeps the states of earlier releases good.
     return {
+        **({"is_session": True} if plan.is_session else {}),
         "is_count": plan.is_count,
         "pane": plan.pane,
         "panes": plan.panes,

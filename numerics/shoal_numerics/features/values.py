@@ -18,7 +18,10 @@ _S_PER_NS: Final = 1e-9
 
 
 class Bounds(NamedTuple):
-    """Where windows begin and end: (w,) int64 times in ns. A window by count begins and ends with an event."""
+    """Where windows begin and end: (w,) int64 times in ns.
+
+    A window by count begins and ends with an event; a session ends when it is known to be over.
+    """
 
     start_ns: Integers
     end_ns: Integers
@@ -30,10 +33,12 @@ def bounds_of(plan: WindowPlan, windows: Panes, end: Integers) -> Bounds:
     Args:
         plan: The definition.
         windows: (w rows) what is in them.
-        end: (w,) the pane with which each ends.
+        end: (w,) the pane with which each ends; of windows by count and sessions their events tell.
     """
     if plan.is_count:
         return Bounds(windows.first_ns, windows.last_ns)
+    if plan.is_session:
+        return Bounds(windows.first_ns, windows.last_ns + plan.pane)
     end_ns = (end + 1) * plan.pane
     return Bounds(end_ns - plan.panes * plan.pane, end_ns)
 
@@ -88,9 +93,9 @@ def _of_events(plan: WindowPlan, aggregate: Aggregate, windows: Panes, bounds: B
         return events
     if aggregate == "since_last":
         return (bounds.end_ns - windows.last_ns).astype(np.float64) * _S_PER_NS
-    if not plan.is_count:
+    if not (plan.is_count or plan.is_session):
         return events / (plan.panes * plan.pane * _S_PER_NS)
-    # By count: the gaps between the first and the last event, of which there is one less than there are events.
+    # By count and of sessions: the gaps between the first and the last event, of which there is one less than events.
     lasted_s = (windows.last_ns - windows.first_ns) * _S_PER_NS
     rate: Floats = np.divide(events - 1, lasted_s, out=np.full(len(events), np.nan), where=lasted_s > 0)
     return rate

@@ -181,7 +181,7 @@ class FeatureWindows:
             self.entities.front[touched] = had + lengths
         else:
             position = times_ns
-            is_on_time = position // self.plan.pane >= self._bound(fronts_before(front, position, starts))
+            is_on_time = self._step_of(position) >= self._bound(fronts_before(front, position, starts))
             self.entities.front[touched] = np.maximum(front, np.maximum.reduceat(position, starts))
             slots, position, times_ns = slots[is_on_time], position[is_on_time], times_ns[is_on_time]
             values = values[is_on_time]
@@ -238,6 +238,11 @@ class FeatureWindows:
             [self.entities.names[slot] for slot in windows.slot.tolist()], *bounds, windows.events, values
         )
 
+    def _step_of(self, position: Integers) -> Integers:
+        """Return what is compared with `_bound` to tell whether an event is late."""
+        step: Integers = position // self.plan.pane
+        return step
+
     def _bound(self, front: Integers) -> Integers:
         """Return before which pane windows end that are closed, by how far an entity has come."""
         bound: Integers = (front - self.plan.lateness) // self.plan.pane
@@ -261,13 +266,24 @@ def fronts_before(front: Integers, position: Integers, starts: Integers) -> Inte
         starts: (groups,) where entities begin.
     """
     group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(position))))
-    # Ranks stand for positions, so that one running maximum serves all entities without leaving int64.
-    ordered, rank = np.unique(position, return_inverse=True)
-    greatest = np.maximum.accumulate(rank + group * len(ordered)) - group * len(ordered)
     before = np.empty_like(position)
-    before[1:] = ordered[np.maximum(greatest[:-1], 0)]
+    before[1:] = running_greatest(position, group)[:-1]
     before[starts] = front
     return np.maximum(before, front[group])
+
+
+def running_greatest(numbers: Integers, group: Integers) -> Integers:
+    """Return the greatest number of its group up to each place, (n,) int64.
+
+    Args:
+        numbers: (n,) those of a group beside each other.
+        group: (n,) the number of each one's group, from 0 and rising.
+    """
+    # Ranks stand for numbers, so that one running maximum serves all groups without leaving int64.
+    ordered, rank = np.unique(numbers, return_inverse=True)
+    greatest = np.maximum.accumulate(rank + group * len(ordered)) - group * len(ordered)
+    found: Integers = ordered[greatest] if len(ordered) else numbers
+    return found
 
 
 def _merged(held: Table, new: Table) -> Table:

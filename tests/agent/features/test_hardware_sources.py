@@ -11,10 +11,10 @@ from tests.agent.features.conftest import until
 
 from shoal_agent.backlog import Backlog
 from shoal_agent.features import FeaturesError, UnreachableError
-from shoal_agent.features.events import Arrival
 from shoal_agent.features.sources.camera import CameraFrames, frame_event
 from shoal_agent.features.sources.serial import SerialLines
 from shoal_contract.features import CameraSource, SerialSource
+from shoal_numerics.features.events import Arrival
 
 pytestmark = pytest.mark.anyio
 

@@ -11,10 +11,10 @@ import pytest
 from tests.agent.features.conftest import Device, until
 from tests.simulators.plain_broker import plain_broker
 
-from shoal_agent.features.events import Arrival
 from shoal_agent.features.mqtt import LocalBroker
 from shoal_contract.features import EventForm, MqttSink, MqttSource, Pipeline
 from shoal_hub.broker.ports import free_port
+from shoal_numerics.features.events import Arrival
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,6 @@ from tests.fixtures import tiny
 
 from shoal_agent.features import FeaturesError, UnreachableError
 from shoal_agent.features.delivery import Delivery
-from shoal_agent.features.events import Arrival
 from shoal_agent.features.running import RunningPipeline
 from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import (
@@ -30,6 +29,7 @@ from shoal_contract.features import (
     Pipeline,
     TimeWindow,
 )
+from shoal_numerics.features.events import Arrival
 
 pytestmark = pytest.mark.anyio
 SECONDS = FeatureDefinition(

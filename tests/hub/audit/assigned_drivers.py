@@ -28,6 +28,14 @@ def _of_features(method: str, path: str = "", *, is_assigned: bool = False) -> C
     return prepare
 
 
+def _of_view(method: str, path: str = "", **body: Any) -> Callable[[Site], Callable[[], Any]]:
+    def prepare(site: Site) -> Callable[[], Any]:
+        site.send("PUT", "/online-features/rides", json={"features": {"fare": {}}})
+        return lambda: site.send(method, f"/online-features/rides{path}", json=body)
+
+    return prepare
+
+
 def _composed(site: Site) -> None:
     with site.hub.database.transaction() as session:
         for model in ("small", "large"):
@@ -108,6 +116,21 @@ ASSIGNED: dict[tuple[str, str], tuple[Callable[[Site], Callable[[], Any]], str, 
         _of_features("DELETE", "/devices/{device}", is_assigned=True),
         "features.unassign_from_device",
         "features/pumps/devices/d-",
+    ),
+    ("PUT", "/api/v1/online-features/{view}"): (
+        _of_view("PUT", features={"fare": {"fallback": 1}}),
+        "online_features.set_view",
+        "online-features/rides",
+    ),
+    ("DELETE", "/api/v1/online-features/{view}"): (
+        _of_view("DELETE"),
+        "online_features.remove_view",
+        "online-features/rides",
+    ),
+    ("PUT", "/api/v1/online-features/{view}/values"): (
+        _of_view("PUT", "/values", rows=[{"entity": "u1", "at": "2026-03-01T00:00:00Z", "values": {"fare": 3.5}}]),
+        "online_features.write_values",
+        "online-features/rides",
     ),
     ("POST", "/api/v1/compositions"): (_create_composition, "compositions.create", "compositions/hands"),
     ("PUT", "/api/v1/compositions/{name}"): (_change_composition, "compositions.change", "compositions/faces"),

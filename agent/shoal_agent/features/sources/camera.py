@@ -14,9 +14,9 @@ import numpy as np
 from anyio.abc import ByteReceiveStream
 
 from shoal_agent.features.errors import FeaturesError, UnreachableError
-from shoal_agent.features.events import Arrival
 from shoal_agent.features.sources.source import Inbox
 from shoal_contract.features import CameraSource
+from shoal_numerics.features.events import Arrival
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

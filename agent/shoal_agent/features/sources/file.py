@@ -12,8 +12,8 @@ import anyio
 import anyio.to_thread
 
 from shoal_agent.features.errors import UnreachableError
-from shoal_agent.features.events import Arrival
 from shoal_agent.features.sources.source import Inbox
+from shoal_numerics.features.events import Arrival
 
 _LOOK_S: Final = 0.1
 _PART_BYTES: Final = 64 * 1024

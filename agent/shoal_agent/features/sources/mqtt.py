@@ -8,11 +8,11 @@ import anyio
 import anyio.to_thread
 
 from shoal_agent.features.errors import UnreachableError
-from shoal_agent.features.events import Arrival
 from shoal_agent.features.mqtt import LocalBroker
 from shoal_agent.features.places import near_address
 from shoal_agent.features.sources.source import Inbox
 from shoal_contract.features import MqttSource
+from shoal_numerics.features.events import Arrival
 
 _READY_S: Final = 10.0
 

@@ -10,9 +10,9 @@ from typing import Final
 import anyio
 
 from shoal_agent.features.errors import UnreachableError
-from shoal_agent.features.events import Arrival
 from shoal_agent.features.sources.source import Inbox
 from shoal_contract.features import SerialSource
+from shoal_numerics.features.events import Arrival
 
 _PART_BYTES: Final = 4096
 _MAX_LINE_BYTES: Final = 64 * 1024

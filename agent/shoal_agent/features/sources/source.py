@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from shoal_agent.backlog import Backlog
-from shoal_agent.features.events import Arrival
+from shoal_numerics.features.events import Arrival
 
 Inbox = Backlog[Arrival]
 

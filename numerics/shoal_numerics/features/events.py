@@ -6,12 +6,11 @@ import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from pydantic_core import from_json
 
-from shoal_agent.settings import FeatureSettings
 from shoal_contract.features import MAX_ENTITY_CHARS, EventForm
 
 if TYPE_CHECKING:
@@ -20,6 +19,22 @@ if TYPE_CHECKING:
 _NS: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1000, "ns": 1}
 _LONGEST_S: Final = 1 << 31
 """Times lie within so many seconds of 1970."""
+
+
+class ReadLimits(Protocol):
+    """What a reader of events takes."""
+
+    @property
+    def max_line_bytes(self) -> int:
+        """A longer line is thrown away and counted."""
+
+    @property
+    def max_message_bytes(self) -> int:
+        """A larger message is thrown away and counted."""
+
+    @property
+    def ahead_s(self) -> float:
+        """An event whose time is so far beyond its arrival is refused: it would close every window."""
 
 
 class Arrival(NamedTuple):
@@ -45,11 +60,13 @@ class EventBatch(NamedTuple):
         entities: n names.
         times_ns: (n,) int64.
         values: (n, fields) float64; NaN where an event lacks a field, or it is no number.
+        came_ns: (n,) int64, when its message came.
     """
 
     entities: list[str]
     times_ns: NDArray[np.int64]
     values: NDArray[np.float64]
+    came_ns: NDArray[np.int64]
 
 
 @dataclass
@@ -67,20 +84,21 @@ class EventReader:
     Args:
         form: How.
         fields: Which fields become columns, in order.
-        settings: Bounds.
+        limits: Bounds.
     """
 
-    def __init__(self, form: EventForm, fields: Sequence[str], settings: FeatureSettings) -> None:
+    def __init__(self, form: EventForm, fields: Sequence[str], limits: ReadLimits) -> None:
         self._form = form
         self._fields = tuple(fields)
-        self._settings = settings
-        self._ahead_ns = int(settings.ahead_s * 1e9)
+        self._limits = limits
+        self._ahead_ns = int(limits.ahead_s * 1e9)
         self.counts = ReadCounts()
 
     def read(self, arrivals: Sequence[Arrival]) -> EventBatch:
         """Return the events of messages; what is none is counted, and never raises."""
         entities: list[str] = []
         times: list[int] = []
+        came: list[int] = []
         values: list[list[float]] = []
         for arrival in arrivals:
             for event in self._events(arrival.data):
@@ -89,14 +107,15 @@ class EventReader:
                     continue
                 entities.append(head[0])
                 times.append(head[1])
+                came.append(arrival.at_ns)
                 values.append([_number(event.get(field)) for field in self._fields])
         self.counts.events += len(times)
         columns = np.array(values, dtype=np.float64).reshape(len(times), len(self._fields))
-        return EventBatch(entities, np.array(times, dtype=np.int64), columns)
+        return EventBatch(entities, np.array(times, dtype=np.int64), columns, np.array(came, dtype=np.int64))
 
     def _events(self, data: bytes) -> Iterator[dict[str, Any]]:
         """Yield each line's event, or those of a line that is a list of them."""
-        if len(data) > self._settings.max_message_bytes:
+        if len(data) > self._limits.max_message_bytes:
             self.counts.malformed += 1
             return
         read: Callable[[bytes], Any] = from_json if self._form.kind == "json" else self._of_csv
@@ -104,7 +123,7 @@ class EventReader:
             if not line.strip():
                 continue
             try:
-                found = read(line) if len(line) <= self._settings.max_line_bytes else None
+                found = read(line) if len(line) <= self._limits.max_line_bytes else None
             except (ValueError, csv.Error):
                 found = None
             for event in found if isinstance(found, list) else [found]:

@@ -1,0 +1,1 @@
+"""Features in training sets as they were known at the time, and of event streams, streamed and computed again."""
