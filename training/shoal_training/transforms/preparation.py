@@ -18,8 +18,13 @@ PREPARED = "prepared"
 class Preparation(Protocol):
     """A fitted transformation. The graph and the table's way give the same numbers; a test of each holds them to it."""
 
-    inputs: tuple[TensorSpec, ...]
-    """Of the whole model: samples along the first axis, -1."""
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Of the whole model: samples along the first axis, -1."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of what a trainer gets, in order; empty: it is a tensor whose values have none."""
 
     def arrays(self, table: "pa.Table") -> dict[str, Array]:
         """Return rows as the whole model's inputs, by name, (n, ...) each.
