@@ -77,17 +77,16 @@ class Range(Check):
 
         reasons: dict[str, Mask] = {}
         for name, column in named_columns(table, self.columns, self.kind, ("number", "time")):
-            ends = pc.min_max(column)  # of one look, before rows are told apart
             words = ("not above", "not below") if self.exclusive else ("below", "above")
             for bound, end, word, is_out in (
-                (self.min, ends["min"], words[0], pc.less_equal if self.exclusive else pc.less),
-                (self.max, ends["max"], words[1], pc.greater_equal if self.exclusive else pc.greater),
+                (self.min, pc.min, words[0], pc.less_equal if self.exclusive else pc.less),
+                (self.max, pc.max, words[1], pc.greater_equal if self.exclusive else pc.greater),
             ):
-                if bound is None or not end.is_valid:
+                if bound is None:
                     continue
-                limit = _as_type(bound, column, name)
-                if is_out(end, limit).as_py():
-                    reasons[f"{name} is {word} {_shown(bound)}"] = mask_of(is_out(column, limit))
+                compared, limit = _comparable(column, bound, name)
+                if is_out(end(compared), limit).as_py():  # of one look, before rows are told apart
+                    reasons[f"{name} is {word} {_shown(bound)}"] = mask_of(is_out(compared, limit))
         return self.judged(len(table), reasons)
 
 
@@ -213,8 +212,10 @@ class Constant(Check):
         return Outcome(not found, message, facts={"columns": found})
 
 
-def _as_type(bound: "float | datetime", column: "pa.ChunkedArray", name: str) -> "pa.Scalar":
-    """Return a bound as the column has it."""
+def _comparable(
+    column: "pa.ChunkedArray", bound: "float | datetime", name: str
+) -> tuple["pa.ChunkedArray", "pa.Scalar"]:
+    """Return a column and a bound in types that compare."""
     import pyarrow as pa
 
     is_time = family_of(column.type) == "time"
@@ -222,11 +223,15 @@ def _as_type(bound: "float | datetime", column: "pa.ChunkedArray", name: str) ->
         expected = "a time, like 2026-03-01T00:00:00Z" if is_time else "a number"
         raise DataError(f"checking range: the column {name} is {column.type}, and its bound {bound}; give {expected}")
     if not isinstance(bound, datetime):
-        return pa.scalar(bound, pa.float64())
+        if pa.types.is_floating(column.type):
+            return column, pa.scalar(bound, pa.float64())
+        if pa.types.is_signed_integer(column.type) and bound.is_integer() and abs(bound) < 2**63:
+            return column, pa.scalar(int(bound), pa.int64())  # exact, where numbers beyond 2^53 are no floats
+        return column.cast(pa.float64(), safe=False), pa.scalar(bound, pa.float64())
     aware = bound if bound.tzinfo else bound.replace(tzinfo=timezone.utc)
     zone = getattr(column.type, "tz", None)
     kind = pa.timestamp("us", tz="UTC" if zone else None)
-    return pa.scalar(aware if zone else aware.astimezone(timezone.utc).replace(tzinfo=None), kind)
+    return column, pa.scalar(aware if zone else aware.astimezone(timezone.utc).replace(tzinfo=None), kind)
 
 
 def _shown(bound: "float | datetime") -> str:

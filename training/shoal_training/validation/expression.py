@@ -167,7 +167,7 @@ def _calculated(node: ast.BinOp, columns: "dict[str, pa.ChunkedArray]") -> Any: 
     import pyarrow.compute as pc
 
     def wide(value: Any) -> Any:  # noqa: ANN401 - as above
-        return value.cast(pa.float64()) if pa.types.is_integer(value.type) else value
+        return value.cast(pa.float64(), safe=False) if pa.types.is_integer(value.type) else value
 
     left, right = wide(_value(node.left, columns)), wide(_value(node.right, columns))
     return pc.call_function(_CALCULATIONS[type(node.op)], [left, right])
