@@ -72,7 +72,7 @@ def test_rows_up_to_a_share_are_tolerated_and_named_all_the_same() -> None:
 
 def test_unknown_categories_are_shown() -> None:
     outcome = found({"x": ["a", "q"]}, "categories", columns=["x"], known=["a"])
-    assert outcome.facts["found"] == {"x": ["q"]}
+    assert outcome.message == "1 of 2 rows: x is none of the known categories: q (1)"
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from shoal_training.named_kinds import by_kind
 from shoal_training.validation.check import Check
-from shoal_training.validation.columns import Categories, Constant, NotNull, Pattern, Range
+from shoal_training.validation.columns import Categories, Constant, NotNull, Pattern
 from shoal_training.validation.drift import Drift
 from shoal_training.validation.expression import Expression
 from shoal_training.validation.keys import Unique
 from shoal_training.validation.outliers import Outliers
 from shoal_training.validation.pandera_schema import PanderaSchema
+from shoal_training.validation.ranges import Range
 from shoal_training.validation.tables import Freshness, RowCount, Schema
 from shoal_training.validation.target import Classes, Leakage
 

@@ -94,6 +94,8 @@ def missing_count(column: "pa.ChunkedArray") -> int:
 
     if not pa.types.is_floating(column.type):
         return int(column.null_count)
+    if column.null_count == 0:
+        return sum(int(np.count_nonzero(np.isnan(chunk.to_numpy()))) for chunk in column.chunks)
     return int(column.null_count + (pc.sum(pc.is_nan(column)).as_py() or 0))
 
 

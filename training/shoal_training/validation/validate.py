@@ -8,6 +8,7 @@ import numpy as np
 
 from shoal_training.errors import ValidationFailedError
 from shoal_training.validation.check import Action, Check, Mask, Outcome
+from shoal_training.validation.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,8 +107,8 @@ def validate(table: "pa.Table", before: "pa.Table | None", asked: Checks) -> Val
     """
     kept = np.ones(len(table), dtype=np.bool_)
     examined = []
-    for check in asked.checks:
-        outcome = check.examine(table, before)
+    outcomes = side_by_side(lambda check: check.examine(table, before), asked.checks, len(table))
+    for check, outcome in zip(asked.checks, outcomes, strict=True):
         action = check.action or asked.on_failure
         if action == "quarantine" and outcome.is_bad is None:
             action = "fail"
