@@ -21,7 +21,7 @@ from shoal_compression.model_memory import model_memory_bytes
 from shoal_compression.original import read_original
 from shoal_compression.output_folder import make_folder
 from shoal_compression.report import CompressionReport, FileReport, Latency, VariantReport
-from shoal_compression.running import scores_of
+from shoal_compression.running import scores_of, unpickled
 from shoal_compression.technique import Progress, Technique, silent
 from shoal_compression.techniques.quantize.keras_int8 import KerasInt8
 from shoal_compression.techniques.quantize.static import Int8Static
@@ -151,7 +151,7 @@ def _written(work: _Work, made: Mapping[str, Model], progress: Progress) -> Comp
     is_kept = UNMODIFIED in made
     stated = stated_or_generated(request, work.seed) if is_kept else stated_whole(request)
     golden = {name: golden_array(tensor) for name, tensor in stated.items()}
-    np.savez(work.out_dir / GOLDEN_FILE, allow_pickle=False, **golden)
+    np.savez(work.out_dir / GOLDEN_FILE, allow_pickle=False, **unpickled(golden))
     others = {name: model for name, model in made.items() if model is not work.reference}
     models = {_ORIGINAL: work.reference} | others
     times = timings(models, work.test)

@@ -13,7 +13,7 @@ from shoal_compression.running import answers_of, ask, load
 from shoal_contract.limits import MAX_TENSOR_BYTES
 from shoal_contract.manifest import GeneratedTensor, SampledTensor, TensorData
 from shoal_numerics.golden_tensors import GOLDEN_BYTES, golden_output
-from shoal_numerics.tensors import DATATYPES, Array, to_tensor_data
+from shoal_numerics.tensors import DATATYPES, Array, bytes_array, to_tensor_data
 
 GOLDEN_SAMPLES: Final = 4
 GOLDEN_CONFIDENCE: Final = 0.9
@@ -54,7 +54,7 @@ def stated_whole(request: Mapping[str, Array]) -> dict[str, TensorData | Generat
         if array.nbytes > MAX_TENSOR_BYTES:
             found = f"one sample of {name} has {array.nbytes} bytes, at most {MAX_TENSOR_BYTES} fit a manifest"
             raise SourceError(f"choosing a golden input: {found}; roll the model out with the technique unmodified")
-    return {name: to_tensor_data(array) for name, array in request.items()}
+    return {name: to_tensor_data(_on_the_wire(array)) for name, array in request.items()}
 
 
 def stated_or_generated(request: Mapping[str, Array], seed: int) -> dict[str, TensorData | GeneratedTensor]:
@@ -64,9 +64,20 @@ def stated_or_generated(request: Mapping[str, Array], seed: int) -> dict[str, Te
         SourceError: A tensor is too large even for that, or has values that are not finite.
     """
     return {
-        name: to_tensor_data(array) if array.nbytes <= GOLDEN_BYTES else _generated(name, array, seed)
+        name: to_tensor_data(_on_the_wire(array)) if _travels(array) else _generated(name, array, seed)
         for name, array in request.items()
     }
+
+
+def _travels(array: Array) -> bool:
+    return array.nbytes <= GOLDEN_BYTES or array.dtype.kind == "O"
+
+
+def _on_the_wire(array: Array) -> Array:
+    """Return an array as a manifest takes it: texts in UTF-8."""
+    if array.dtype.kind != "O":
+        return array
+    return bytes_array([text.encode() for text in array.flat]).reshape(array.shape)
 
 
 def _generated(name: str, array: Array, seed: int) -> GeneratedTensor:

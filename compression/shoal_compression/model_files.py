@@ -46,7 +46,9 @@ def _onnx(path: Path) -> tuple[Specs, Specs]:
 def _onnx_specs(path: Path, found: list[Any]) -> Specs:
     for one in found:
         if ONNX_DATATYPES.get(one.type, "BYTES") == "BYTES" or one.shape is None:
-            raise SourceError(f"reading {path}: its tensor {one.name!r} is {one.type}, expected numbers")
+            raise SourceError(
+                f"reading {path}: its tensor {one.name!r} is {one.type}, expected numbers; keep the file as it is"
+            )
     return tuple(_spec(one.name, ONNX_DATATYPES[one.type], one.shape) for one in found)
 
 

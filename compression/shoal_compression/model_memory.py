@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from shoal_compression.data import Samples
 from shoal_compression.errors import TechniqueError
 from shoal_compression.model import RUNTIMES, Form, Model
-from shoal_compression.running import load
+from shoal_compression.running import load, unpickled
 from shoal_contract.manifest import TensorSpec
 from shoal_contract.reported import Runtime
 
@@ -66,7 +66,7 @@ def _in_a_process_of_its_own(model: Model, samples: Samples) -> int:
         folder = Path(name)
         (folder / _MODEL).write_bytes(model.content)
         (folder / _ABOUT).write_text(about.model_dump_json())
-        np.savez(folder / _SAMPLE, allow_pickle=False, **next(samples.feeds(model)))
+        np.savez(folder / _SAMPLE, allow_pickle=False, **unpickled(next(samples.feeds(model))))
         command = [sys.executable, "-m", "shoal_compression.model_memory", name]
         doing = f"measuring the memory of {model.described}"
         try:

@@ -91,7 +91,27 @@ def _open_onnx(model: Model, threads: int) -> Run:
     session = open_onnx(model.content, session_options(threads))
     _check_names(model, [x.name for x in session.get_inputs()], [x.name for x in session.get_outputs()])
     names = [spec.name for spec in model.outputs]
-    return lambda feeds: dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return dict(
+            zip(names, session.run(names, {name: as_text(array) for name, array in feeds.items()}), strict=True)
+        )
+
+    return run
+
+
+def as_text(array: Array) -> Array:
+    """Return texts of a manifest, which are UTF-8, as `str`; any other array as it is."""
+    if array.dtype.kind != "O":
+        return array
+    texts = np.empty(array.size, dtype=np.object_)
+    texts[:] = [one.decode() if isinstance(one, bytes) else one for one in array.flat]
+    return texts.reshape(array.shape)
+
+
+def unpickled(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return arrays as an `.npz` keeps them without pickles: texts of numpy's own type."""
+    return {name: as_text(one).astype(np.str_) if one.dtype.kind == "O" else one for name, one in arrays.items()}
 
 
 def _open_tflite(model: Model, threads: int) -> Run:

@@ -21,7 +21,7 @@ _NPY: Final = b"\x93NUMPY"
 
 
 def read_samples(path: Path, inputs: Sequence[TensorSpec]) -> Samples:
-    """Read samples; numbers are brought to the datatypes of the inputs.
+    """Read samples; numbers are brought to the datatypes of the inputs, texts become `str`.
 
     Raises:
         DataError: The file is missing, damaged or no `.npz`, lacks an input, or has numbers for an input of integers
@@ -65,8 +65,12 @@ def _unpacked(file: BinaryIO, begins: bytes, doing: str) -> dict[str, Array]:
 
 
 def _typed(array: Array, spec: TensorSpec, doing: str) -> Array:
-    """Return numbers in the datatype of an input; floats may be rounded, integers not."""
+    """Return numbers in the datatype of an input, floats rounded if need be and integers not; or texts as objects."""
     datatype = np.dtype(NUMPY_TYPES[spec.datatype])
+    if spec.datatype == "BYTES":
+        if array.dtype.kind != "U":
+            raise DataError(f"{doing} is {array.dtype}, expected texts")
+        return array.astype(datatype)
     if array.dtype.kind not in "fiub":
         raise DataError(f"{doing} is {array.dtype}, expected numbers")
     with np.errstate(invalid="ignore", over="ignore"):  # what is not kept is told below, or when samples are checked

@@ -112,9 +112,44 @@ def test_a_batch_of_a_fixed_size_is_one_request(tmp_path: Path) -> None:
     assert (bundle.batching, bundle.inputs[0].shape) == ("none", (1, 4))
 
 
-def test_text_and_what_is_no_tensor_are_refused_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"its tensor 'name' is tensor\(string\), expected one of tensor\(bool\)"):
+def test_an_answer_of_texts_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"its tensor 'greeted' is tensor\(string\), expected one of tensor\(bool\)"):
         bundle_from_onnx(file_of("greet"), {"name": X}, tmp_path / "out", About("greet", "ada"))
+
+
+def with_text(path: Path) -> Path:
+    """Write a model of a number and a text: the number, or 1 more where the text is `up`."""
+    keys = {"keys_strings": ["up"], "values_floats": [1.0], "default_float": 0.0}
+    nodes = [
+        helper.make_node("LabelEncoder", ["word"], ["more"], domain="ai.onnx.ml", **keys),
+        helper.make_node("Add", ["x", "more"], ["y"]),
+    ]
+    inputs = [value("x", ["n", 1]), value("word", ["n", 1], TensorProto.STRING)]
+    graph = helper.make_graph(nodes, "made", inputs, [value("y", ["n", 1])])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", [np.str_, np.object_, np.bytes_])
+def test_texts_are_kept_without_pickles_and_not_watched(kind: Any, tmp_path: Path) -> None:
+    samples = {"x": X[:2, :1], "word": np.array([["up"], ["down"]], dtype=kind)}
+    bundle = bundle_from_onnx(with_text(tmp_path / "text.onnx"), samples, tmp_path / "out", About("text", "ada"))
+    again = bundle_from_onnx(tmp_path / "text.onnx", samples, tmp_path / "again", About("text", "ada"))
+    assert ([one.datatype for one in bundle.inputs], bundle.watched) == (["FP32", "BYTES"], ("x",))
+    assert bundle.data_sha256 == again.data_sha256
+    with np.load(tmp_path / "out" / "calibration.npz", allow_pickle=False) as kept:
+        assert kept["word"].tolist() == [["up"], ["down"]]
+
+
+def test_texts_can_not_be_watched_and_are_no_numbers(tmp_path: Path) -> None:
+    path, words = with_text(tmp_path / "text.onnx"), np.array([["up"]] * 20)
+    with pytest.raises(BundleError, match="word takes texts, which are not watched"):
+        bundle_from_onnx(path, {"x": X[:, :1], "word": words}, tmp_path / "1", About("t", "ada", watched=("word",)))
+    with pytest.raises(DataError, match="word is float32, expected BYTES values"):
+        bundle_from_onnx(path, {"x": X[:, :1], "word": X[:, :1]}, tmp_path / "2", About("t", "ada"))
+    with pytest.raises(DataError, match="x is <U2, expected FP32 values"):
+        bundle_from_onnx(path, {"x": words, "word": words}, tmp_path / "3", About("t", "ada"))
 
 
 def test_what_is_said_of_a_model_has_to_fit_it(tmp_path: Path) -> None:

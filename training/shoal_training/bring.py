@@ -105,7 +105,7 @@ def _samples(path: Path) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"reading the samples: {path}: {error}; expected an .npz of numbers") from error
+        raise DataError(f"reading the samples: {path}: {error}; expected an .npz of numbers and texts") from error
 
 
 def _read(kind: type[_Described], path: Path) -> _Described:

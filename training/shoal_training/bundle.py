@@ -120,6 +120,11 @@ class Bundle(_Value):
         if unknown:
             msg = f"watched: no input {', '.join(unknown)}"
             raise ValueError(msg)
+        texts = {spec.name for spec in self.inputs if spec.datatype == "BYTES"}
+        wrong = sorted(texts if self.watched is None else texts & set(self.watched))
+        if wrong:
+            msg = f"watched: {wrong[0]} takes texts, and only numbers are watched; name those inputs"
+            raise ValueError(msg)
         if self.embedded is not None and self.embedded not in {spec.name for spec in self.outputs}:
             msg = f"embedded: no output {self.embedded}"
             raise ValueError(msg)

@@ -5,7 +5,7 @@ The program is `shoal_training.bring`.
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic import ValidationError
 
-from shoal_contract.manifest import TensorSpec
+from shoal_contract.manifest import Datatype, TensorSpec
 from shoal_contract.processing import Processing
 from shoal_numerics.class_choice import chosen_classes
 from shoal_numerics.tensors import NUMPY_TYPES, ONNX_DATATYPES
@@ -38,8 +38,8 @@ from shoal_training.source_code import CodeRecord
 
 LABELS_KEY: Final = "y"
 """The samples' true labels, as places among the model's labels."""
-_DATATYPES: Final = {kind: datatype for kind, datatype in ONNX_DATATYPES.items() if datatype != "BYTES"}
-"""Of what is watched and compressed: numbers."""
+_NUMBERS: Final = {kind: datatype for kind, datatype in ONNX_DATATYPES.items() if datatype != "BYTES"}
+"""Of outputs, which are compared, and of inputs that are watched for drift."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class About:
         name: Of the model in the registry.
         author: Who made this version.
         labels: What the places of the first output stand for.
-        watched: Inputs that are watched for drift; empty: all.
+        watched: Inputs of numbers that are watched for drift; empty: all of these.
         categorical: Features whose whole numbers are categories.
         embedded: The output that stands for a sample where drift is looked for; None: none is declared.
         slices: Parts of the samples that are counted by themselves.
@@ -96,6 +96,8 @@ def bundle_from_onnx(
     Where every array has as many axes as its input, samples lie along the first one. Where they have one more, it is
     theirs, and a request to the model is one sample; arrays without it are the same for each.
 
+    Inputs may be texts, which the bundle keeps as arrays of numpy's own texts; devices watch the inputs of numbers.
+
     Args:
         model: The file; it is copied as it is.
         samples: Arrays by input, and `y` (n,) if true labels are known.
@@ -111,7 +113,9 @@ def bundle_from_onnx(
     new_folder(out_dir)
     shutil.copyfile(model, out_dir / ONNX_FILE)
     loaded = OnnxModel(out_dir / ONNX_FILE)
-    inputs, outputs = (_specs(loaded.session.get_inputs()), _specs(loaded.session.get_outputs()))
+    inputs = _specs(loaded.session.get_inputs(), ONNX_DATATYPES)
+    outputs = _specs(loaded.session.get_outputs(), _NUMBERS)
+    about = replace(about, watched=_watched(about, inputs))
     arrays, is_batched = _arranged(samples, inputs)
     runs = OnnxModel(out_dir / ONNX_FILE, is_batched=is_batched)
     if is_batched:
@@ -121,9 +125,10 @@ def bundle_from_onnx(
     metrics = dict(about.metrics)
     if truth is not None and not metrics:
         metrics["accuracy"] = _accuracy(runs, held, truth, outputs[0].name)
-    np.savez_compressed(out_dir / CALIBRATION_FILE, allow_pickle=False, **arrays)
+    kept = _plain(arrays)
+    np.savez_compressed(out_dir / CALIBRATION_FILE, allow_pickle=False, **kept)
     if truth is not None:
-        np.savez_compressed(out_dir / TEST_FILE, allow_pickle=False, **held, **{LABELS_KEY: truth})
+        np.savez_compressed(out_dir / TEST_FILE, allow_pickle=False, **_plain(held), **{LABELS_KEY: truth})
     if about.card is not None:
         write_card(out_dir, about.card)
     for name, path in (more or {}).items():
@@ -135,7 +140,7 @@ def bundle_from_onnx(
         outputs=outputs,
         batching=None if is_batched else "none",
         metrics=metrics,
-        data_sha256=about.data_sha256 or data_fingerprint(arrays.values()),
+        data_sha256=about.data_sha256 or data_fingerprint(kept.values()),
         files={name: record_file(out_dir / name) for name in names if (out_dir / name).is_file()},
     )
     write_bundle(out_dir, bundle)
@@ -167,15 +172,41 @@ def _described(about: About, **found: Any) -> Bundle:  # noqa: ANN401 - fields o
         raise BundleError(f"making the bundle of {about.name}: {where}: {first['msg']}") from error
 
 
-def _specs(found: list[Any]) -> tuple[TensorSpec, ...]:
+def _watched(about: About, inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
+    """Return the inputs that are watched; empty: all.
+
+    Raises:
+        BundleError: Texts are to be, or there is nothing else.
+    """
+    texts = {spec.name for spec in inputs if spec.datatype == "BYTES"}
+    numbers = tuple(spec.name for spec in inputs if spec.name not in texts)
+    wrong = sorted(texts & set(about.watched))
+    if wrong:
+        raise BundleError(
+            f"making the bundle of {about.name}: {wrong[0]} takes texts, which are not watched; leave it out"
+        )
+    if not numbers:
+        raise BundleError(
+            f"making the bundle of {about.name}: all of its inputs take texts, and devices watch numbers for drift; give "
+            "it an input of numbers, such as a column of a text's length"
+        )
+    return about.watched or (numbers if texts else ())
+
+
+def _plain(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return arrays as an `.npz` keeps them without pickles: texts of numpy's own type."""
+    return {name: array.astype(np.str_) if array.dtype.kind == "O" else array for name, array in arrays.items()}
+
+
+def _specs(found: list[Any], datatypes: Mapping[str, Datatype]) -> tuple[TensorSpec, ...]:
     for one in found:
-        if one.type not in _DATATYPES or one.shape is None:
-            known = ", ".join(_DATATYPES)
+        if one.type not in datatypes or one.shape is None:
+            known = ", ".join(datatypes)
             raise DataError(f"reading the model: its tensor {one.name!r} is {one.type}, expected one of {known}")
     return tuple(
         TensorSpec(
             name=one.name,
-            datatype=_DATATYPES[one.type],
+            datatype=datatypes[one.type],
             shape=tuple(size if isinstance(size, int) and size >= 0 else -1 for size in one.shape),
         )
         for one in found
@@ -202,7 +233,10 @@ def _arranged(samples: Mapping[str, Array], inputs: tuple[TensorSpec, ...]) -> t
     count = counts.pop()
     arranged = {}
     for spec in inputs:
-        array = samples[spec.name].astype(NUMPY_TYPES[spec.datatype])
+        array = samples[spec.name]
+        if (array.dtype.kind in "OUS") != (spec.datatype == "BYTES"):
+            raise DataError(f"reading the samples: {spec.name} is {array.dtype}, expected {spec.datatype} values")
+        array = (array.astype(np.str_) if array.dtype.kind == "S" else array).astype(NUMPY_TYPES[spec.datatype])
         is_same_for_each = not is_batched and more[spec.name] == 0
         arranged[spec.name] = np.broadcast_to(array, (count, *array.shape)) if is_same_for_each else array
     return arranged, is_batched

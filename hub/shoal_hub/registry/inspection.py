@@ -105,7 +105,7 @@ def _check_names(found: set[str], named: set[str]) -> None:
 
 
 def _inputs(path: Path, bundle: Bundle) -> Arrays:
-    """Return samples of the model's inputs out of an .npz: by name, or `x` where there is one input."""
+    """Return samples of the model's inputs out of an .npz: by name, or `x` where there is one input; texts as `str`."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             named = {spec.name: archive[spec.name if spec.name in archive else "x"] for spec in bundle.inputs}
@@ -116,7 +116,7 @@ def _inputs(path: Path, bundle: Bundle) -> Arrays:
         fits = array.ndim == len(shape) > 0 and all(
             want in (-1, have) for want, have in zip(shape, array.shape, strict=True)
         )
-        if not fits or array.size == 0 or array.dtype.kind not in "fiub" or spec.datatype == "BYTES":
+        if not fits or array.size == 0 or array.dtype.kind not in ("U" if spec.datatype == "BYTES" else "fiub"):
             msg = f"reading {path.name}: {spec.name} is {array.dtype}{array.shape}, expected {spec.datatype}{shape}"
             raise InvalidInputError(msg, _REMEDY)
     rows = min(len(array) for array in named.values())

@@ -18,6 +18,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shoal_compression.output_folder import make_folder, says_unwritable
 from shoal_compression.store import Store
@@ -27,11 +28,12 @@ from shoal_training.errors import DataError, LimitError, PipelineError
 from shoal_training.ingestion.snapshots import Snapshot, SnapshotStore
 from shoal_training.ingestion.source import Reading
 from shoal_training.onnx_bundle import LABELS_KEY, About, bundle_from_onnx
-from shoal_training.pipeline import steps
+from shoal_training.pipeline import checking, steps
 from shoal_training.pipeline.reading import PipelineFile
-from shoal_training.pipeline.record import Environment, RunRecord, StepRecord, write_record
+from shoal_training.pipeline.record import Environment, RunRecord, StepRecord, read_records, write_record
 from shoal_training.progress import Progress, silent
 from shoal_training.source_code import code_record
+from shoal_training.validation.validate import raise_if_failed
 
 SNAPSHOT_FILE: Final = "snapshot"
 MAX_CALIBRATION_ROWS: Final = 10_000
@@ -109,13 +111,7 @@ def run_pipeline(
 def _run(run: _Run, out_dir: Path) -> None:
     pipeline = run.file.pipeline
     snapshot = _ingest(run)
-    checked = pipeline.data_preprocessing.validation
-    validated = run.step(
-        "validate", [snapshot.record.id, _plain(checked)], lambda folder: steps.do_validate(pipeline, snapshot, folder)
-    )
-    found = json.loads((validated / steps.VALIDATION_FILE).read_text())
-    run.note(warnings=tuple(one["message"] for one in found["checks"] if not one["passed"]))
-    kept = np.load(validated / steps.KEPT_FILE)
+    kept = _validate(run, snapshot)
     rows = steps.Rows(snapshot.table().filter(kept), pipeline)
     training = pipeline.model_training
     decided: list[Any] = [
@@ -165,6 +161,21 @@ def _ingest(run: _Run) -> Snapshot:
         raise DataError(f"reading the data: its snapshot is gone from {snapshots.root}; run again with --fresh")
     run.note(snapshot=snapshot.record.id)
     return snapshot
+
+
+def _validate(run: _Run, snapshot: Snapshot) -> NDArray[np.bool_]:
+    """Return which rows are gone on with, (rows,)."""
+    pipeline, records = run.file.pipeline, read_records(run.root / "runs")
+    snapshots = SnapshotStore(run.root / "snapshots")
+    before = checking.version_before(records, pipeline.name, snapshot.record.id, snapshots)
+    decided = checking.decided_by(pipeline, snapshot, before, run.record.id)
+    folder = run.step("validate", decided, lambda folder: checking.do_validate(pipeline, snapshot, folder, before))
+    found = json.loads((folder / checking.VALIDATION_FILE).read_text())
+    told = tuple(f"{one['check']}: {one['message']}" for one in found["checks"] if not one["passed"])
+    run.note(warnings=told, reports={**run.record.reports, **checking.reports_in(folder)})
+    raise_if_failed(found)
+    kept: NDArray[np.bool_] = np.load(folder / checking.KEPT_FILE)
+    return kept
 
 
 def _bundle(run: _Run, prepared: Path, trained: Path, out_dir: Path) -> Bundle:

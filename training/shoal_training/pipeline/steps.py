@@ -15,7 +15,6 @@ from shoal_contract.manifest import TensorSpec
 from shoal_training.errors import DataError
 from shoal_training.evaluation.metrics import measure
 from shoal_training.frameworks.trainer import History, Samples, TrainContext
-from shoal_training.ingestion.snapshots import Snapshot
 from shoal_training.onnx_samples import Array, OnnxModel
 from shoal_training.pipeline.definition import Pipeline
 from shoal_training.progress import Progress
@@ -23,13 +22,10 @@ from shoal_training.transforms.fit_preparation import fit_preparation
 from shoal_training.transforms.joined_graph import SCORES, joined_graph
 from shoal_training.transforms.parity import check_same
 from shoal_training.transforms.preparation import PREPARED
-from shoal_training.validation.validate import validate
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KEPT_FILE: Final = "kept.npy"
-VALIDATION_FILE: Final = "validation.json"
 PREPARE_FILE: Final = "prepare.onnx"
 ABOUT_FILE: Final = "prepared.json"
 TRAIN_FILE: Final = "train.npz"
@@ -69,15 +65,6 @@ class Rows:
         """The columns that are learned from."""
         training = self.pipeline.model_training
         return training.inputs or tuple(name for name in self.table.column_names if name != training.target)
-
-
-def do_validate(pipeline: Pipeline, snapshot: Snapshot, folder: Path) -> None:
-    """Check all rows; note which are kept, and what was found."""
-    table = snapshot.table()
-    result = validate(table, None, pipeline.data_preprocessing.validation)
-    np.save(folder / KEPT_FILE, result.kept)
-    (folder / VALIDATION_FILE).write_text(json.dumps(result.described(), indent=2) + "\n")
-    result.raise_if_failed()
 
 
 def do_prepare(rows: Rows, folder: Path) -> None:

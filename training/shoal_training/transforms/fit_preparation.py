@@ -5,19 +5,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from pydantic import ValidationError
 
-from shoal_contract.manifest import TensorSpec
+from shoal_contract.manifest import Datatype, TensorSpec
 from shoal_training.errors import DataError
 from shoal_training.onnx_samples import Array
+from shoal_training.transforms.columns import Cast
+from shoal_training.transforms.dates import DateParts
+from shoal_training.transforms.frame import ColumnKind, Frame, column_of, kind_in
+from shoal_training.transforms.graph_writer import GraphFrame, GraphWriter
+from shoal_training.transforms.joined_graph import SCORES
 from shoal_training.transforms.preparation import PREPARED, Preparation
-from shoal_training.transforms.steps import Impute, OneHot, Standardize, Step
+from shoal_training.transforms.step import FittedStep, Step, fit_step
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FEATURES: Final = "features"
 """The one input of a model of numbers alone."""
-OPSET: Final = {"": 17, "ai.onnx.ml": 3}
+_DATATYPES: Final[dict[ColumnKind, Datatype]] = {"number": "FP32", "text": "BYTES", "time": "FP64"}
 
 
 def fit_preparation(table: "pa.Table", columns: Sequence[str], steps: Sequence[Step]) -> Preparation:
@@ -26,12 +32,12 @@ def fit_preparation(table: "pa.Table", columns: Sequence[str], steps: Sequence[S
     Args:
         table: The rows that are learned from.
         columns: The model's inputs.
-        steps: In turn; columns that none is for are passed on, texts among them refused.
+        steps: In turn; numbers that none is for are passed on, texts and times among them refused.
 
     Raises:
         DataError: A column is missing, is of a type that no step takes, or a step does not fit it.
     """
-    kinds = {name: _kind(table, name) for name in columns}
+    kinds = {name: kind_in(table, name) for name in columns}
     tensors = [name for name, kind in kinds.items() if kind == "tensor"]
     if tensors:
         if len(columns) > 1 or steps:
@@ -40,23 +46,21 @@ def fit_preparation(table: "pa.Table", columns: Sequence[str], steps: Sequence[S
                 "name it as the only input"
             )
         return TensorColumn.of(table, tensors[0])
-    return ColumnPreparation.fit(table, kinds, steps)
+    return ColumnPreparation.fit(table, {name: _taken_as(name, kinds[name], steps) for name in columns}, steps)
 
 
-def _kind(table: "pa.Table", name: str) -> str:
-    """Return `number`, `text` or `tensor`."""
-    import pyarrow as pa
-
-    if name not in table.column_names:
-        raise DataError(f"transforming: there is no column {name}; the table has {', '.join(table.column_names)}")
-    found = table[name].type
-    if isinstance(found, pa.FixedShapeTensorType):
-        return "tensor"
-    if pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_boolean(found):
-        return "number"
-    if pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_dictionary(found):
-        return "text"
-    raise DataError(f"transforming: the column {name} is {found}, expected numbers, texts or tensors; leave it out")
+def _taken_as(name: str, kind: ColumnKind | str, steps: Sequence[Step]) -> ColumnKind:
+    """Return as what the model takes a column: what it holds, or what the first step of it says."""
+    found: dict[str, ColumnKind] = {"number": "number", "text": "text", "time": "time"}
+    for step in steps:
+        if name not in step.columns:
+            continue
+        if isinstance(step, Cast) and step.to in found:
+            return found[step.to]
+        if isinstance(step, DateParts) and kind == "number":
+            return "time"
+        break
+    return found[kind]
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class TensorColumn:
 
     name: str
     inputs: tuple[TensorSpec, ...]
+    features: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, table: "pa.Table", name: str) -> "TensorColumn":
@@ -87,121 +92,78 @@ class TensorColumn:
 
 
 class ColumnPreparation:
-    """Columns of numbers and texts, by steps of scikit-learn."""
+    """Columns of numbers, texts and times, by fitted steps.
 
-    def __init__(self, kinds: dict[str, str], fitted: Any) -> None:  # noqa: ANN401 - scikit-learn has no types
-        self._kinds, self._fitted = kinds, fitted
-        self._is_plain = set(kinds.values()) == {"number"}
-        self.inputs = (
-            (TensorSpec(name=FEATURES, datatype="FP32", shape=(-1, len(kinds))),)
-            if self._is_plain
-            else tuple(
-                TensorSpec(name=name, datatype="FP32" if kind == "number" else "BYTES", shape=(-1, 1))
-                for name, kind in kinds.items()
-            )
-        )
+    Args:
+        kinds: As what the model takes each column; columns that nothing is made of are left out.
+        steps: In turn.
+        features: What comes out, in order.
+    """
+
+    def __init__(self, kinds: dict[str, ColumnKind], steps: Sequence[FittedStep], features: tuple[str, ...]) -> None:
+        used = {name for step in steps for name in step.takes if step.gives} | set(features)
+        self._kinds = {name: kind for name, kind in kinds.items() if name in used}
+        self._steps, self.features = tuple(steps), features
+        self._is_plain = set(self._kinds.values()) == {"number"}
+        self.inputs = _inputs(self._kinds, is_plain=self._is_plain)
 
     @classmethod
-    def fit(cls, table: "pa.Table", kinds: dict[str, str], steps: Sequence[Step]) -> "ColumnPreparation":
+    def fit(cls, table: "pa.Table", kinds: dict[str, ColumnKind], steps: Sequence[Step]) -> "ColumnPreparation":
         """Fit the steps."""
-        from sklearn.compose import ColumnTransformer
-        from sklearn.pipeline import Pipeline
-
-        names = list(kinds)
-        chains: dict[str, list[Step]] = {name: [] for name in names}
+        frame = Frame({name: column_of(table, name, kind) for name, kind in kinds.items()})
+        fitted: list[FittedStep] = []
         for step in steps:
-            for name in _columns_of(step, kinds):
-                chains[name].append(step)
-        groups: dict[tuple[str, ...], list[int]] = {}
-        for name, chain in chains.items():
-            if kinds[name] == "text" and not any(isinstance(step, OneHot) for step in chain):
+            for one in fit_step(step, frame):
+                frame = one.after(frame)
+                fitted.append(one)
+        for name in frame.columns:
+            if frame.kind_of(name) != "number":
+                remedy = "one_hot" if frame.kind_of(name) == "text" else "date_parts"
                 raise DataError(
-                    f"transforming: the column {name} holds texts; add a step `one_hot` for it, or leave it out"
+                    f"transforming: the column {name} holds {frame.kind_of(name)}s after all steps; add the step "
+                    f"`{remedy}` for it, or `drop`"
                 )
-            groups.setdefault(tuple(step.model_dump_json() + step.kind for step in chain), []).append(names.index(name))
-        parts = [
-            (
-                f"part{number}",
-                Pipeline([(f"{at}", _estimator(step)) for at, step in enumerate(chains[names[members[0]]])])
-                if chains[names[members[0]]]
-                else "passthrough",
-                members,
-            )
-            for number, members in enumerate(groups.values())
-        ]
-        transformer = ColumnTransformer(parts, sparse_threshold=0.0)
-        made = cls(kinds, transformer)
-        try:
-            transformer.fit(made._matrix(table))
-        except (TypeError, ValueError) as error:
-            raise DataError(f"transforming: {error}") from error
-        return made
+        if not frame.columns:
+            raise DataError("transforming: no column is left; drop fewer")
+        return cls(kinds, fitted, tuple(frame.columns))
 
     def arrays(self, table: "pa.Table") -> dict[str, Array]:
         """See `Preparation`."""
+        frame = self._frame(table)
         if self._is_plain:
-            return {FEATURES: self._matrix(table)}
-        return {name: self._column(table, name).reshape(-1, 1) for name in self._kinds}
+            return {FEATURES: frame.block(tuple(self._kinds))}
+        return {name: column.reshape(-1, 1) for name, column in frame.columns.items()}
 
     def prepared(self, table: "pa.Table") -> Array:
         """See `Preparation`."""
-        return np.asarray(self._fitted.transform(self._matrix(table)), dtype=np.float32)
+        frame = self._frame(table)
+        for step in self._steps:
+            if set(step.takes) <= set(frame.columns):  # else it drops what is no input
+                frame = step.after(frame)
+        return np.asarray(frame.block(self.features), dtype=np.float32)
 
     def graph(self) -> Any | None:  # noqa: ANN401 - see `Preparation`
         """See `Preparation`."""
-        from skl2onnx import convert_sklearn
-        from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+        writer = GraphWriter([*(one.name for one in self.inputs), PREPARED])
+        tensors = {FEATURES: tuple(self._kinds)} if self._is_plain else {name: (name,) for name in self._kinds}
+        frame = GraphFrame(writer, tensors)
+        for step in self._steps:
+            if set(step.takes) <= set(frame.order):
+                step.append(writer, frame)
+        return writer.model(self.inputs, frame.block(self.features), len(self.features), PREPARED)
 
-        types = [
-            (spec.name, (FloatTensorType if spec.datatype == "FP32" else StringTensorType)([None, spec.shape[1]]))
-            for spec in self.inputs
-        ]
-        return convert_sklearn(
-            self._fitted, initial_types=types, final_types=[(PREPARED, FloatTensorType())], target_opset=OPSET
-        )
-
-    def _matrix(self, table: "pa.Table") -> Array:
-        columns = [self._column(table, name) for name in self._kinds]
-        if self._is_plain:
-            return np.column_stack(columns)
-        found = np.empty((len(table), len(columns)), dtype=object)
-        for at, column in enumerate(columns):
-            found[:, at] = column
-        return found
-
-    def _column(self, table: "pa.Table", name: str) -> Array:
-        import pyarrow as pa
-
-        if _kind(table, name) != self._kinds[name]:
-            raise DataError(
-                f"transforming: the column {name} is {table[name].type}, it held {self._kinds[name]}s before"
-            )
-        if self._kinds[name] == "number":
-            return np.asarray(table[name].cast(pa.float32()).to_numpy(), dtype=np.float32)
-        return np.asarray(table[name].cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False), dtype=object)
+    def _frame(self, table: "pa.Table") -> Frame:
+        return Frame({name: column_of(table, name, kind) for name, kind in self._kinds.items()})
 
 
-def _columns_of(step: Step, kinds: dict[str, str]) -> tuple[str, ...]:
-    unknown = [name for name in step.columns if name not in kinds]
-    if unknown:
-        raise DataError(
-            f"transforming: {step.kind}: {', '.join(unknown)} is no input; the inputs are {', '.join(kinds)}"
-        )
-    takes = "text" if isinstance(step, OneHot) else "number"
-    return step.columns or tuple(name for name, kind in kinds.items() if kind == takes)
-
-
-def _estimator(step: Step) -> Any:  # noqa: ANN401 - scikit-learn has no types
-    from sklearn.impute import SimpleImputer
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
-    match step:
-        case Impute():
-            return SimpleImputer(strategy=step.strategy, fill_value=step.fill_value)
-        case Standardize():
-            return StandardScaler()
-        case OneHot():
-            unknown = "ignore" if step.max_categories is None else "infrequent_if_exist"
-            return OneHotEncoder(handle_unknown=unknown, max_categories=step.max_categories, sparse_output=False)
-        case _:
-            raise DataError(f"transforming: no step {step.kind}")
+def _inputs(kinds: dict[str, ColumnKind], *, is_plain: bool) -> tuple[TensorSpec, ...]:
+    if is_plain:
+        return (TensorSpec(name=FEATURES, datatype="FP32", shape=(-1, len(kinds))),)
+    taken = sorted({PREPARED, SCORES} & set(kinds))
+    if taken:
+        raise DataError(f"transforming: a column is called {taken[0]}, as a tensor of the model is; rename it")
+    try:
+        return tuple(TensorSpec(name=name, datatype=_DATATYPES[kind], shape=(-1, 1)) for name, kind in kinds.items())
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise DataError(f"transforming: a column's name can not be an input's: {reason}; rename it") from error

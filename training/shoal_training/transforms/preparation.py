@@ -22,6 +22,10 @@ class Preparation(Protocol):
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Of the whole model: samples along the first axis, -1."""
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of what a trainer gets, in order; empty: it is a tensor whose values have none."""
+
     def arrays(self, table: "pa.Table") -> dict[str, Array]:
         """Return rows as the whole model's inputs, by name, (n, ...) each.
 

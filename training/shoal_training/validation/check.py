@@ -4,6 +4,7 @@ A check is data, from a pipeline file. Its kinds are in `checks`; what is done a
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 Action = Literal["fail", "quarantine", "warn"]
 """Ends the run; leaves the rows out and goes on with the others; goes on with all and says so."""
+Mask = npt.NDArray[np.bool_]
+"""Which rows, (rows,)."""
+_TOLD_REASONS = 4
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class Outcome:
         passed: Whether it holds.
         message: What was found and what was expected, in a sentence.
         facts: Numbers behind it, for the report.
+        reasons: Why rows are bad, and which; together they are `is_bad`. Empty: the check's name is all there is.
     """
 
     passed: bool
     message: str
-    is_bad: npt.NDArray[np.bool_] | None = None
+    is_bad: Mask | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    reasons: tuple[tuple[str, Mask], ...] = ()
 
 
 class Check(Value, ABC):
@@ -42,6 +48,8 @@ class Check(Value, ABC):
 
     kind: ClassVar[str]
     """By which a pipeline file names it."""
+    asks_the_clock: ClassVar[bool] = False
+    """Whether what it finds changes with time alone, so that it is not kept from run to run."""
 
     action: Action | None = None
     """What is done where it does not hold; None: what `validation.on_failure` says."""
@@ -59,3 +67,31 @@ class Check(Value, ABC):
         Raises:
             DataError: It can not be examined: a column is missing, or of a type that has no such property.
         """
+
+    def judged(self, rows: int, reasons: Mapping[str, Mask], facts: dict[str, Any] | None = None) -> Outcome:
+        """Return the outcome of what was found row by row.
+
+        Args:
+            rows: Of the table.
+            reasons: Why rows are bad, in a few words, and which; ones without rows are left out.
+            facts: Numbers behind it.
+        """
+        found = [(reason, mask, int(np.count_nonzero(mask))) for reason, mask in reasons.items()]
+        found = sorted([one for one in found if one[2]], key=lambda one: -one[2])
+        is_bad = np.zeros(rows, dtype=np.bool_)
+        for _, mask, _ in found:
+            is_bad |= mask
+        count = int(np.count_nonzero(is_bad))
+        told = "; ".join(f"{reason} ({number:,})" for reason, _, number in found[:_TOLD_REASONS])
+        more = f" and {len(found) - _TOLD_REASONS} more" if len(found) > _TOLD_REASONS else ""
+        message = f"{count:,} of {rows:,} rows: {told}{more}" if count else f"it holds for all {rows:,} rows"
+        if count and self.tolerated_ratio:
+            message += f"; {self.tolerated_ratio:.2%} are tolerated"
+        counts = {reason: number for reason, _, number in found}
+        return Outcome(
+            passed=count <= self.tolerated_ratio * rows,
+            message=message,
+            is_bad=is_bad,
+            facts={"rows": count, "reasons": counts, **(facts or {})},
+            reasons=tuple((reason, mask) for reason, mask, _ in found),
+        )
