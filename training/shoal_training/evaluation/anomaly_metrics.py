@@ -1,4 +1,4 @@
-"""Metrics of anomalies with known answers: truth is 1 for an anomaly and 0 else, (n,); the odder, the greater the score.
+"""Metrics of anomalies with known answers: truth is 1 for an anomaly and 0 else, (n,); the odder, the higher the score.
 
 A threshold makes alarms of scores; it is chosen on rows that were learned from, or given.
 """

@@ -29,7 +29,7 @@ class HoldOut(Scheme):
         test = np.zeros(count, dtype=np.bool_)
         for members in _classes(table, target):
             drawn = random.permutation(members)
-            test[drawn[: round(len(drawn) * self.test_ratio)]] = True
+            test[drawn[: min(round(len(drawn) * self.test_ratio), len(drawn) - 1)]] = True
         if not test.any():
             test[random.integers(count)] = True
         return (Fold(np.flatnonzero(~test), np.flatnonzero(test)),)

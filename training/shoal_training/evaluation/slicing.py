@@ -91,9 +91,7 @@ class SlicedColumn(Value):
         if self.quantiles is not None:
             shares = np.arange(1, self.quantiles) / self.quantiles
             known = values[~is_missing]
-            inner = (
-                np.unique(np.quantile(known, shares, method="inverted_cdf")).tolist() if len(known) else []
-            )
+            inner = np.unique(np.quantile(known, shares, method="inverted_cdf")).tolist() if len(known) else []
         for low, high in pairwise([None, *inner, None]):
             is_in = ~is_missing
             is_in &= values > low if low is not None else True

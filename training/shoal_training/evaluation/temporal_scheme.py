@@ -51,10 +51,7 @@ class Temporal(Scheme):
                 "another; name another column, or another scheme"
             )
         ends = [ordered[-1] + 1.0, *(self._start(ordered, number) for number in range(self.folds_count))]
-        return tuple(
-            self._fold(times, start, end, number)
-            for number, (end, start) in enumerate(pairwise(ends), 1)
-        )
+        return tuple(self._fold(times, start, end, number) for number, (end, start) in enumerate(pairwise(ends), 1))
 
     def _start(self, ordered: NDArray[np.float64], number: int) -> float:
         """Return the time at which the window of a fold begins, 0 the latest."""

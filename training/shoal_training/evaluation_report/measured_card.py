@@ -115,10 +115,9 @@ def _intervals(found: Evaluated) -> tuple[MetricInterval, ...]:
     made = []
     for one in found.result.figures[:_MOST]:
         over = spread.get(one.name)
-        folds = {} if over is None else {
-            "fold_mean": over.mean, "fold_deviation": over.deviation, "folds": len(over.values)
-        }  # fmt: skip
-        made.append(MetricInterval(metric=one.name, low=one.low, high=one.high, is_rising=one.is_rising, **folds))
+        plain = MetricInterval(metric=one.name, low=one.low, high=one.high, is_rising=one.is_rising)
+        folds = {} if over is None else {"fold_mean": over.mean, "fold_deviation": over.deviation}
+        made.append(plain.model_copy(update=folds | ({} if over is None else {"folds": len(over.values)})))
     return tuple(made)
 
 

@@ -72,19 +72,15 @@ def _notes(found: Evaluated) -> Iterator[str]:
 def _sections(found: Evaluated) -> Iterator[str]:
     result = found.result
     if result.figures:
-        rows = [(one.name, one.text(), "more" if one.is_rising else "less") for one in result.figures]
-        yield _table("Metrics", ("metric", "value (95 % interval)", "better is"), rows)
+        figures = [(one.name, one.text(), "more" if one.is_rising else "less") for one in result.figures]
+        yield _table("Metrics", ("metric", "value (95 % interval)", "better is"), figures)
     if found.spread:
-        rows = [(one.name, f"{one.mean:.4g}", f"{one.deviation:.2g}", str(len(one.values))) for one in found.spread]
-        yield _table("Over folds", ("metric", "mean", "deviation", "folds"), rows)
+        folds = [(one.name, f"{one.mean:.4g}", f"{one.deviation:.2g}", str(len(one.values))) for one in found.spread]
+        yield _table("Over folds", ("metric", "mean", "deviation", "folds"), folds)
     if result.champion is not None:
         yield _champion(result.champion)
     if result.classes:
-        rows = [
-            (one.label, str(one.rows), *(f"{x:.3f}" for x in (one.precision, one.recall, one.f1)), _number(one.auc_roc))
-            for one in result.classes
-        ]
-        yield _table("Classes", ("class", "rows", "precision", "recall", "F1", "AUC-ROC"), rows)
+        yield _classes(result)
     yield from _drawn(result)
     if result.slices:
         yield _slices(result.slices)
@@ -108,6 +104,14 @@ def _drawn(result: EvaluationResult) -> Iterator[str]:
         yield _figure("Reliability", pictures.draw_reliability(result.reliability))
     if result.answers is not None:
         yield _figure("Answers", pictures.draw_answers(result.answers))
+
+
+def _classes(result: EvaluationResult) -> str:
+    rows = [
+        (one.label, str(one.rows), *(f"{x:.3f}" for x in (one.precision, one.recall, one.f1)), _number(one.auc_roc))
+        for one in result.classes
+    ]
+    return _table("Classes", ("class", "rows", "precision", "recall", "F1", "AUC-ROC"), rows)
 
 
 def _champion(one: Comparison) -> str:

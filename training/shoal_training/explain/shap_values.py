@@ -25,7 +25,7 @@ _BLOCK: Final = 10
 """Rows between two looks at the clock."""
 _SHUFFLED: Final = 64
 """Rows that tell which numbers of the prepared ones a column decides."""
-_FINITE: Final = np.finfo(np.float32).max
+_FINITE: Final = float(np.finfo(np.float32).max)
 
 Values = NDArray[np.float64]
 
@@ -144,7 +144,7 @@ def _entering(path: Path, tensor: str, columns: ModelColumns, rows: Values) -> N
 
 
 def _finite(rows: Values) -> Values:
-    return np.nan_to_num(rows, nan=np.nan, posinf=_FINITE, neginf=-_FINITE)
+    return np.where(np.isnan(rows), np.nan, np.clip(rows, -_FINITE, _FINITE))
 
 
 def _of_any(score: Score, rows: Values, background: Values, *, seconds: float, seed: int) -> ShapValues:

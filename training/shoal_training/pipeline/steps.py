@@ -81,7 +81,7 @@ def do_validate(pipeline: Pipeline, snapshot: Snapshot, folder: Path) -> None:
 
 
 def do_prepare(rows: Rows, folder: Path, number: int = 0) -> None:
-    """Take a fold of the rows, fit the transformation on those that are learned from, and apply it as a device would."""
+    """Take a fold, fit the transformation on rows that are learned from, and apply it as a device would."""
     pipeline, training = rows.pipeline, rows.pipeline.model_training
     fold = rows.folds()[number]
     np.save(folder / PLACES_FILE, fold.test)

@@ -61,4 +61,5 @@ def _parted(rows: steps.Rows, samples: Samples, tuning: Tuning) -> tuple[Samples
 
 
 def _taken(samples: Samples, places: np.ndarray) -> Samples:
-    return Samples(*(None if one is None else one[places] for one in samples))
+    weight = None if samples.weight is None else samples.weight[places]
+    return Samples(samples.x[places], None if samples.y is None else samples.y[places], weight)

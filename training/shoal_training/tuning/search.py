@@ -62,7 +62,7 @@ class _Workers:
 
     def __init__(self, work: Work, folder: Path, study: Study, until: float, ended: Callable[[], None]) -> None:
         self._work, self._folder, self._study, self._until, self._ended = work, folder, study, until, ended
-        self._running: dict[IO[bytes], tuple[int, subprocess.Popen[bytes]]] = {}
+        self._running: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}
         self._died = 0
 
     def run(self) -> None:
@@ -82,25 +82,21 @@ class _Workers:
         try:
             with selectors.DefaultSelector() as selector:
                 for number in numbers:
-                    pipe = self._start(number)
-                    selector.register(pipe, selectors.EVENT_READ)
+                    selector.register(self._start(number), selectors.EVENT_READ)
                 while self._running:
                     for key, _ in selector.select():
-                        pipe = key.fileobj
-                        assert not isinstance(pipe, int)  # noqa: S101 - as registered
                         if os.read(key.fd, 4096):
                             self._ended()
                             continue
-                        selector.unregister(pipe)
-                        number, process = self._running.pop(pipe)  # type: ignore[index]  # as registered
-                        if process.wait() != 0:
+                        selector.unregister(key.fileobj)
+                        number, process = self._running.pop(key.fd)
+                        process.communicate()
+                        if process.returncode != 0:
                             died.append(number)
-                        pipe.close()  # type: ignore[attr-defined]  # as registered
         finally:
-            for pipe, (_, process) in self._running.items():
+            for _, process in self._running.values():
                 process.terminate()
-                process.wait()
-                pipe.close()
+                process.communicate()
             self._running.clear()
         return died
 
@@ -111,7 +107,7 @@ class _Workers:
         with self._log(number).open("wb") as log:
             process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, env=environment)
         assert process.stdout is not None  # noqa: S101 - asked for
-        self._running[process.stdout] = (number, process)
+        self._running[process.stdout.fileno()] = (number, process)
         return process.stdout
 
     def _said(self, number: int) -> str:

@@ -95,7 +95,8 @@ class Study:
         arguments = {"connect_args": {"timeout": _WAIT_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
         try:
             storage = self._optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-            direction = "maximize" if self.is_rising else "minimize"
+            directions = self._optuna.study.StudyDirection
+            direction = directions.MAXIMIZE if self.is_rising else directions.MINIMIZE
             return self._optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
         except Exception as error:  # noqa: BLE001 - the drivers' errors share no base class, and may show a password
             shown = re.sub(r"//[^@/]*@", "//…@", str(error))[:300]

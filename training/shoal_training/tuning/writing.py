@@ -79,7 +79,8 @@ def _draw(study: Any, metric: str, folder: Path, *, has_importances: bool) -> tu
     drawn = []
     with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": "shoal", "svg.fonttype": "none"}):
         warnings.simplefilter("ignore")
-        wanted = [(PICTURES[0], optunas.plot_optimization_history), (PICTURES[2], optunas.plot_parallel_coordinate)]
+        wanted: list[tuple[str, Any]] = [(PICTURES[0], optunas.plot_optimization_history)]
+        wanted.append((PICTURES[2], optunas.plot_parallel_coordinate))
         if has_importances:
             wanted.append((PICTURES[1], optunas.plot_param_importances))
         for name, draw in wanted:
