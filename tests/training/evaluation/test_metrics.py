@@ -28,9 +28,7 @@ def rows_of(task: Task, seed: int, count: int, classes: int = 3) -> tuple[np.nda
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    task=st.sampled_from(CASES), seed=st.integers(0, 2**20), count=st.integers(2, 40), classes=st.integers(2, 4)
-)
+@given(task=st.sampled_from(CASES), seed=st.integers(0, 2**20), count=st.integers(2, 40), classes=st.integers(2, 4))
 def test_a_metric_by_weight_is_the_metric_of_the_repeated_rows(task: Task, seed: int, count: int, classes: int) -> None:
     truth, scores = rows_of(task, seed, count, classes)
     drawn = np.random.default_rng(seed + 1).integers(count, size=(3, count))

@@ -1,6 +1,7 @@
 """Schemes: which rows are held out, no entity or time on both sides, and clear errors where rows do not suffice."""
 
 from datetime import date, datetime, timedelta, timezone
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_what_is_learned_from_lies_before_the_gap_and_the_gap_before_what_is_mea
         latest, first = max(times[fold.train]), min(times[fold.test])
         assert latest < first
         assert first - latest >= gap_s
-    for newer, older in zip(found, found[1:], strict=False):
+    for newer, older in pairwise(found):
         assert max(times[older.test]) < min(times[newer.test]), "windows do not overlap"
         assert len(older.train) < len(newer.train), "they expand"
 
@@ -146,7 +147,9 @@ def test_a_file_says_what_is_left_out(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_can_not_be_parted_is_said(fields: dict[str, object], columns: dict[str, list[object]], expected: str) -> None:
+def test_what_can_not_be_parted_is_said(
+    fields: dict[str, object], columns: dict[str, list[object]], expected: str
+) -> None:
     with pytest.raises(DataError, match=expected):
         checked_folds(scheme(**fields), pa.table(columns), "y", 0)
 

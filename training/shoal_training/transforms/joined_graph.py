@@ -50,13 +50,19 @@ def _rename(model: Any, names: dict[str, str]) -> None:  # noqa: ANN401 - onnx h
 
 
 def _same_opsets(first: Any, second: Any, converter: Any) -> tuple[Any, Any]:  # noqa: ANN401 - onnx has few types
-    """Return both at the newer of their opsets, and of one version of the file's form."""
+    """Return both at the newer of their opsets, and of one version of the file's form.
+
+    Operators of other domains, which no converter knows, have only got attributes from one version to the next.
+    """
     models = []
     newest = max(one.version for model in (first, second) for one in model.opset_import if not one.domain)
+    others: dict[str, int] = {}
+    for one in (*first.opset_import, *second.opset_import):
+        others[one.domain] = max(one.version, others.get(one.domain, 0))
     for model in (first, second):
         found = {one.domain: one.version for one in model.opset_import}  # some writers say a domain twice
         now = converter.convert_version(model, newest) if found.get("", newest) < newest else model
-        found = {one.domain: one.version for one in now.opset_import} | {"": newest}
+        found = {one.domain: others[one.domain] for one in now.opset_import} | {"": newest}
         del now.opset_import[:]
         for domain, version in found.items():
             now.opset_import.add(domain=domain, version=version)

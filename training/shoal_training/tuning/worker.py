@@ -20,4 +20,7 @@ def main(folder: Path, number: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    except Exception as problem:  # noqa: BLE001 - whoever has started it tells its last line
+        sys.exit(f"{type(problem).__name__}: {' '.join(str(problem).split())[:500]}")
