@@ -10,6 +10,8 @@ from typing import Any
 
 from shoal_client.errors import ClientError
 from shoal_client.registry import (
+    ComplianceReport,
+    Framework,
     Job,
     Model,
     ModelDetail,
@@ -140,6 +142,32 @@ class Models:
     def card_page(self, name: str, ref: int | str) -> str:
         """Return a version's model card as Markdown."""
         return self._transport.fetch("GET", f"/models/{name}/versions/{ref}/card.md").decode()
+
+    def compliance(self, name: str, ref: int | str, framework: Framework) -> ComplianceReport:
+        """Return what is known of a version in the order of a framework's sections."""
+        path = f"/models/{name}/versions/{ref}/compliance"
+        return self._transport.call("GET", path, ComplianceReport, params={"framework": framework})
+
+    def compliance_page(self, name: str, ref: int | str, framework: Framework) -> str:
+        """Return the same as Markdown."""
+        path = f"/models/{name}/versions/{ref}/compliance.md"
+        return self._transport.fetch("GET", path, params={"framework": framework}).decode()
+
+    def download_bundle(self, name: str, ref: int | str, root: Path) -> Path:
+        """Write a version's files to a folder of its own below `root`; what lies there already is not fetched again.
+
+        Raises:
+            ApiError: There is no such version.
+            ClientError: What came is not what its hash names.
+        """
+        version = self.version(name, ref)
+        folder = root / f"{version.model}-{version.number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, sha256 in version.files.items():
+            path = folder / Path(file).name
+            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+                self.download(sha256, path)
+        return folder
 
     def download(self, sha256: str, path: Path) -> None:
         """Write an artifact to a file, which is there whole or is what it was before.

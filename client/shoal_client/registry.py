@@ -101,6 +101,68 @@ class SliceMetric(Value):
     metric: str
     value: float
     samples: int | None = None
+    low: float | None = None
+    high: float | None = None
+    is_small: bool = False
+
+
+class MetricInterval(Value):
+    """How far one of a version's metrics may be off, and over folds."""
+
+    metric: str
+    low: float | None = None
+    high: float | None = None
+    is_rising: bool = True
+    fold_mean: float | None = None
+    fold_deviation: float | None = None
+    folds: int | None = None
+
+
+class FeatureImportance(Value):
+    """How much a model depends on one feature."""
+
+    feature: str
+    permutation: float | None = None
+    shap: float | None = None
+
+
+class Explained(Value):
+    """What a model's answers depend on, the most important feature first."""
+
+    importances: list[FeatureImportance] = Field(default_factory=list)
+    metric: str = ""
+    samples: int | None = None
+    shap_method: str = ""
+    shap_unit: str = ""
+    shap_samples: int | None = None
+
+
+class FairnessFigure(Value):
+    """One difference between protected groups."""
+
+    slice: str
+    measure: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    is_within: bool = True
+
+
+class ChampionFigures(Value):
+    """A version beside the one that was in use; a difference above 0 says that it is better."""
+
+    champion: str
+    metric: str
+    champion_value: float
+    value: float
+    difference: float
+    low: float | None = None
+    high: float | None = None
+    margin: float = 0.0
+    verdict: str
+    p_value: float | None = None
+    samples: int | None = None
 
 
 class ModelCard(Value):
@@ -110,6 +172,11 @@ class ModelCard(Value):
     out_of_scope_use: str = ""
     data: str = ""
     metrics_by_slice: list[SliceMetric] = Field(default_factory=list)
+    metric_intervals: list[MetricInterval] = Field(default_factory=list)
+    validation: str = ""
+    explained: Explained | None = None
+    fairness: list[FairnessFigure] = Field(default_factory=list)
+    champion: ChampionFigures | None = None
     limits: str = ""
     ethical_notes: str = ""
     licence: str = ""
@@ -144,6 +211,40 @@ class VersionCard(Value):
     card: ModelCard
     variants: list[VariantFigures]
     warnings: list[str]
+
+
+Framework = Literal["nist-ai-rmf", "eu-ai-act"]
+
+
+class ReportField(Value):
+    """One thing that a section of a compliance report asks for; an empty one says how it is filled."""
+
+    name: str
+    source: str
+    value: str
+    is_empty: bool
+    remedy: str
+
+
+class ReportSection(Value):
+    """A section of the framework."""
+
+    id: str
+    title: str
+    fields: list[ReportField]
+
+
+class ComplianceReport(Value):
+    """What is known of a version in the order of a framework."""
+
+    framework: Framework
+    framework_title: str
+    model: str
+    version: int
+    made_at: datetime
+    note: str
+    sections: list[ReportSection]
+    empty: list[str]
 
 
 class RolloutPolicy(Value):

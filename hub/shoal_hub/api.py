@@ -17,6 +17,7 @@ from shoal_hub.audit.requests import AuditedRequests, watch_request
 from shoal_hub.automation import routes as automation_routes
 from shoal_hub.batches import routes as batch_routes
 from shoal_hub.captures import routes as capture_routes
+from shoal_hub.compliance import routes as compliance_routes
 from shoal_hub.compositions import routes as composition_routes
 from shoal_hub.compression import routes as compression_routes
 from shoal_hub.console.routes import console_routers, install_console
@@ -136,6 +137,7 @@ def _api() -> APIRouter:
         registry_routes,
         lifecycle_routes,
         record_routes,
+        compliance_routes,
         rollout_routes,
         trial_routes,
         federation_routes,

@@ -275,6 +275,12 @@ class Settings(AlertSettings, HistorySettings, ObserveSettings):
         unit="yes or no",
         description="Refuse to register a version whose model card names no licence.",
     )
+    require_fairness: bool = _setting(
+        "SHOAL_REQUIRE_FAIRNESS",
+        default=False,
+        unit="yes or no",
+        description="Refuse to move a version to production whose model card says nothing of fairness.",
+    )
     upload_bytes_per_day: int = _setting(
         "SHOAL_UPLOAD_BYTES_PER_DAY",
         2**30,

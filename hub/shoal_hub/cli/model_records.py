@@ -1,4 +1,4 @@
-"""`shoal models card|bom|provenance`: the records of a version's supply chain, to read or to keep as a file."""
+"""`shoal models card|bom|provenance|compliance`: the records of a version, to read or to keep as a file."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shoal_client.registry import Statement
+from shoal_client.registry import Framework, Statement
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, cell, console, facts, print_json, table
 
@@ -52,6 +52,23 @@ def provenance(model: Name, version: Ref, output: Output = None, as_json: AsJson
     else:
         for one in found:
             _draw(one)
+
+
+def compliance(
+    model: Name,
+    version: Ref,
+    framework: Annotated[Framework, typer.Option(help="Whose sections it has.")],
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write what is known of a version in the order of a framework; what is not known is named as empty."""
+    with connect() as client:
+        if as_json and output is None:
+            print_json(client.models.compliance(model, version, framework))
+            return
+        text = client.models.compliance(model, version, framework).model_dump_json(indent=2) if as_json else ""
+        text = text or client.models.compliance_page(model, version, framework)
+    _give(text.rstrip("\n"), output)
 
 
 def _draw(one: Statement) -> None:

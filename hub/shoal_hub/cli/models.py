@@ -178,6 +178,9 @@ def policy(
 app.command(epilog="Example: shoal models card digits 1 --output card.md")(model_records.card)
 app.command(epilog="Example: shoal models bom digits 1 --output digits.cdx.json")(model_records.bom)
 app.command(epilog="Example: shoal models provenance digits 1")(model_records.provenance)
+app.command(epilog="Example: shoal models compliance digits 1 --framework nist-ai-rmf --output report.md")(
+    model_records.compliance
+)
 
 
 def parse_waves(text: str) -> list[int]:

@@ -1,12 +1,13 @@
 """`shoal train`: runs a pipeline file on this machine, and registers what came of it where asked."""
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from shoal_client import ClientError
+from shoal_client import ApiError, ClientError
 from shoal_compression.errors import CompressionError
 from shoal_hub.cli.connection import connect
 from shoal_hub.cli.output import AsJson, console, errors, facts, show, table
@@ -19,6 +20,8 @@ from shoal_training.progress import silent, terminal_bars
 File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline file.", exists=True, dir_okay=False)]
 Out = Annotated[Path | None, typer.Option(help="Folder for the bundle; new or empty. Below the store without.")]
 Store = Annotated[Path, typer.Option(help="Folder of results, kept from run to run.")]
+
+_NOT_FOUND: Final = 404
 
 
 def train(
@@ -34,7 +37,9 @@ def train(
     try:
         read = read_pipeline(file)
         with nullcontext(silent) if as_json or not errors.is_terminal else terminal_bars() as progress:
-            run = run_pipeline(read, store, out, progress, is_fresh=fresh)
+            run = run_pipeline(
+                read, store, out, progress, is_fresh=fresh, champion_finder=partial(_champion, store / "champions")
+            )
     except (TrainingError, CompressionError) as error:
         raise ClientError(str(error), "") from error
     show(run, as_json=as_json, draw=lambda: _draw(run))
@@ -44,11 +49,23 @@ def train(
         errors.print(f"registered as {version.model} version {version.number}")
 
 
+def _champion(root: Path, named: str) -> Path | None:
+    """Fetch the bundle of `model@alias` from the hub; None: the hub has none of that name."""
+    name, _, ref = named.partition("@")
+    with connect() as client:
+        try:
+            return client.models.download_bundle(name, ref, root)
+        except ApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            return None
+
+
 def _draw(run: RunRecord) -> None:
     rows = [(one.name, "done before" if one.is_cached else f"{one.took_s:.1f} s", one.key[:12]) for one in run.steps]
     table(("STEP", "TOOK", "KEY"), rows, empty="no step")
     for one in run.warnings:
         errors.print(f"[yellow]warning[/yellow] {one}")
     measured = [(name, f"{value:.4g}") for name, value in run.metrics.items()]
-    facts([*measured, ("bundle", run.bundle), ("run", run.id)])
+    facts([*measured, ("evaluation", run.evaluation), ("bundle", run.bundle), ("run", run.id)])
     console.print(f"Register it: shoal models register {run.bundle}")

@@ -118,19 +118,25 @@ def to_markdown(card: VersionCard) -> str:
         "Registered": card.created_at.isoformat(timespec="seconds"),
     }
     parts = [f"# {card.model} version {card.version}", *(f"> Warning: {warning}" for warning in card.warnings)]
-    parts.append("\n".join(f"- {name}: {_line(value)}" for name, value in facts.items()))
+    parts.append("\n".join(f"- {name}: {as_line(value)}" for name, value in facts.items()))
     for title, text in texts.items():
         parts.append(f"## {title}\n\n{_paragraphs(text) or 'Not stated.'}")
         if title == "Data":
             parts.append(f"Fingerprint (SHA-256): `{card.data_sha256}`")
-    parts += ["## Metrics", *_tables(card)]
+    parts += ["## Metrics", *_tables(card), *_assessed(said)]
     return "\n\n".join(parts) + "\n"
 
 
 def _tables(card: VersionCard) -> list[str]:
-    measured = [(name, f"{value:.4g}", "all", "") for name, value in card.metrics.items()]
+    within = {one.metric: _within(one.low, one.high) for one in card.card.metric_intervals}
+    measured = [(name, f"{value:.4g}{within.get(name, '')}", "all", "") for name, value in card.metrics.items()]
     measured += [
-        (one.metric, f"{one.value:.4g}", one.slice, "" if one.samples is None else str(one.samples))
+        (
+            one.metric,
+            f"{one.value:.4g}{_within(one.low, one.high)}",
+            one.slice,
+            "" if one.samples is None else f"{one.samples}{' (few)' if one.is_small else ''}",
+        )
         for one in card.card.metrics_by_slice
     ]
     original = ("original", "float32", "", str(card.original_bytes), _number(card.metrics.get("accuracy")), "")
@@ -152,8 +158,38 @@ def _tables(card: VersionCard) -> list[str]:
     ]
 
 
+def _assessed(said: ModelCard) -> list[str]:
+    """Return the sections of what a pipeline has assessed besides; none where it has not."""
+    parts = [f"Held out: {as_line(said.validation)}"] if said.validation else []
+    if said.champion is not None:
+        one = said.champion
+        shown = f"{one.value:.4g} beside {one.champion_value:.4g}, better by {one.difference:.4g}"
+        told = f"{one.verdict} in {one.metric}: {shown}{_within(one.low, one.high)}"
+        parts += ["## Champion", f"Beside {as_line(one.champion)} it is {as_line(told)}."]
+    if said.fairness:
+        fair = [
+            (
+                one.slice,
+                one.measure.replace("_", " "),
+                f"{one.value:.4g}{_within(one.low, one.high)}",
+                "" if one.limit is None else f"{one.limit:g}, {'kept' if one.is_within else 'not kept'}",
+            )
+            for one in said.fairness
+        ]
+        parts += ["## Fairness", _table(("by", "measure", "value", "limit"), fair)]
+    if said.explained is not None and said.explained.importances:
+        rows = [(one.feature, _number(one.permutation), _number(one.shap)) for one in said.explained.importances]
+        head = ("feature", f"permutation: {as_line(said.explained.metric)} lost", "mean size of SHAP values")
+        parts += ["## What its answers depend on", _table(head, rows)]
+    return parts
+
+
+def _within(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
+
+
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *([_line(cell) for cell in row] for row in rows)]
+    lines = [columns, ["---"] * len(columns), *([as_line(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -161,7 +197,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _line(text: str) -> str:
+def as_line(text: str) -> str:
     """Return a text as one line of Markdown that shows it as it is: it neither ends its line nor its cell."""
     return _paragraphs(" ".join(text.split()))
 

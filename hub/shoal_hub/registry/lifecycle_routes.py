@@ -69,7 +69,16 @@ def move_stage(
     version = find_version(session, name, str(number))
     if body.stage == "production" and version.stage != "production":
         require_none_needed(session, name, "production")
-    rollout = promote(session, starter_of(hub), version, body.stage, by=operator.name, comment=body.comment, now=now)
+    rollout = promote(
+        session,
+        starter_of(hub),
+        version,
+        body.stage,
+        by=operator.name,
+        comment=body.comment,
+        now=now,
+        is_fairness_required=hub.settings.require_fairness,
+    )
     return StageMoved(version=version_detail(session, version), rollout=rollout)
 
 
@@ -114,5 +123,9 @@ def _waits(hub: HubContext, name: str, number: int, body: StageMove, by: str) ->
         if version.stage == "production" or not approvals_needed(trial, name, "production"):
             return False
         starter = starter_of(hub, is_rehearsal=True)
-        promote(trial, starter, version, "production", by=by, comment=body.comment, now=utc_now())
+        required = hub.settings.require_fairness
+        now = utc_now()
+        promote(
+            trial, starter, version, "production", by=by, comment=body.comment, now=now, is_fairness_required=required
+        )
     return True

@@ -25,6 +25,7 @@ from shoal_hub.registry.inspection import inspect
 from shoal_hub.registry.provenance import PAYLOAD_TYPE
 from shoal_hub.registry.tables import VariantRow
 from shoal_hub.registry.versions import find_version
+from shoal_training.model_card import ModelCard
 
 VERSION = "/api/v1/models/colours/versions/{}"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -188,10 +189,46 @@ def test_the_card_has_what_was_said_and_what_was_measured(client: TestClient, hu
     assert (shown["licence"], shown["warnings"]) == (CARD["licence"], [])
     add_variant(hub)
     card = client.get(f"{VERSION.format('latest')}/card").json()
-    assert card["card"] == CARD
+    assert ModelCard.model_validate(card["card"]) == ModelCard.model_validate(CARD), "what it does not say is empty"
     assert card["metrics"] == {"accuracy": 1.0}
     assert card["original_bytes"] == (tmp_path / "1" / "model.onnx").stat().st_size
     assert card["variants"][0]["accuracy"] == 0.75
+
+
+def test_what_a_pipeline_has_assessed_stands_in_the_page(sqlite_client: TestClient, tmp_path: Path) -> None:
+    assessed = {
+        "validation": "Validation by k_fold: folds 5",
+        "metric_intervals": [{"metric": "accuracy", "low": 0.9, "high": 1.0}],
+        "metrics_by_slice": [
+            {"slice": "age<=30", "metric": "accuracy", "value": 0.8, "samples": 9, "low": 0.6, "is_small": True}
+        ],
+        "fairness": [
+            {
+                "slice": "sex|x",
+                "measure": "demographic_parity_difference",
+                "value": 0.2,
+                "limit": 0.3,
+                "is_within": True,
+            }
+        ],
+        "explained": {"importances": [{"feature": "in*come", "permutation": 0.31}], "metric": "accuracy"},
+        "champion": {
+            "champion": "colours (1)",
+            "metric": "accuracy",
+            "champion_value": 0.9,
+            "value": 1.0,
+            "difference": 0.1,
+            "verdict": "better",
+        },
+    }
+    register(sqlite_client, tmp_path / "1", card=CARD | assessed)
+    page = sqlite_client.get(f"{VERSION.format(1)}/card.md").text
+    assert "| accuracy | 1 (0.9 to 1) | all |" in page
+    assert "| accuracy | 0.8 | age\\<=30 | 9 (few) |" in page
+    assert "| sex\\|x | demographic parity difference | 0.2 | 0.3, kept |" in page
+    assert "| in\\*come | 0.31 |" in page
+    assert "Beside colours (1) it is better in accuracy: 1 beside 0.9, better by 0.1." in page
+    assert "Held out: Validation by k\\_fold: folds 5" in page
 
 
 @pytest.mark.parametrize("asks", [("card", {"accept": "text/markdown"}), ("card.md", {})])

@@ -5,6 +5,7 @@ from typing import Any, Final
 SCORES: Final = "scores"
 OPSET: Final = 17
 """Where a graph names none."""
+_FOUND: Final = "scores_found"
 
 
 def with_scores(model: Any, output: str, *, is_flat: bool = False, is_negated: bool = False) -> Any:  # noqa: ANN401 - onnx has few types
@@ -23,7 +24,10 @@ def with_scores(model: Any, output: str, *, is_flat: bool = False, is_negated: b
     graph = model.graph
     if all(one.domain for one in model.opset_import):  # of trees alone: what is added here is of the standard operators
         model.opset_import.add(domain="", version=OPSET)
-    now = output
+    for node in graph.node:  # some writers call an output so themselves
+        for used in (node.input, node.output):
+            used[:] = [_FOUND if one == SCORES else one for one in used]
+    now = _FOUND if output == SCORES else output
     if is_negated:
         graph.node.append(helper.make_node("Neg", [now], ["scores_negated"]))
         now = "scores_negated"

@@ -7,7 +7,12 @@ from typing_extensions import Self
 
 from shoal_compression.values import Value
 from shoal_contract.ids import Name
+from shoal_training.evaluation.champion import Champion
+from shoal_training.evaluation.custom_metrics import MAX_CUSTOM_METRICS, AnyCustomMetric
 from shoal_training.evaluation.schemes import AnyScheme, HoldOut
+from shoal_training.evaluation.slicing import AnySlicing
+from shoal_training.explain.explanation import Explanation
+from shoal_training.fairness.assess import Fairness
 from shoal_training.frameworks.trainer import Task
 from shoal_training.frameworks.trainers import AnyTrainer
 from shoal_training.ingestion.source import SchemaChange
@@ -16,10 +21,11 @@ from shoal_training.launchers.launcher import Local
 from shoal_training.launchers.launchers import AnyLauncher
 from shoal_training.model_card import ModelCard
 from shoal_training.transforms.steps import AnyStep
+from shoal_training.tuning.settings import Tuning, check_space
 from shoal_training.validation.check import Action
 from shoal_training.validation.checks import AnyCheck
 
-MAX_SOURCES, MAX_CHECKS, MAX_STEPS = 64, 256, 64
+MAX_SOURCES, MAX_CHECKS, MAX_STEPS, MAX_SLICED = 64, 256, 64, 32
 Column = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -61,6 +67,8 @@ class Training(Value):
     trainer: AnyTrainer
     compute: AnyLauncher = Local()
     """Where it is trained."""
+    tuning: Tuning | None = None
+    """Settings of the trainer that are searched for; what is found is trained with."""
 
     @model_validator(mode="after")
     def _check_target(self) -> Self:
@@ -78,6 +86,8 @@ class Training(Value):
         misfit = self.compute.misfit(self.trainer)
         if misfit:
             raise ValueError(f"`compute`: {misfit}")
+        if self.tuning is not None:
+            check_space(self.tuning, self.trainer)
         return self
 
 
@@ -87,6 +97,21 @@ class Evaluation(Value):
     validation_scheme: AnyScheme = HoldOut()
     limits: dict[str, float] = Field(default_factory=dict)
     """By metric, what the model must reach (for errors: at most), or no bundle is made."""
+    metrics: tuple[AnyCustomMetric, ...] = Field(default=(), max_length=MAX_CUSTOM_METRICS)
+    """Of the user's own, beside the task's."""
+    slices: tuple[AnySlicing, ...] = Field(default=(), max_length=MAX_SLICED)
+    """Columns whose parts are measured by themselves."""
+    champion: Champion | None = None
+    """That the model is compared with."""
+    fairness: Fairness | None = None
+    """Of a classification."""
+    explanation: Explanation = Explanation()
+    resamples: int = Field(default=1000, ge=0, le=100_000)
+    """For intervals; 0: there are none."""
+    threshold: float | None = None
+    """Above which an anomaly's score is an alarm; None: `alarm_share` chooses it."""
+    alarm_share: float = Field(default=0.05, gt=0, lt=1)
+    """Share of the rows that are learned from whose score lies above the threshold."""
 
 
 class Pipeline(Value):
@@ -101,3 +126,11 @@ class Pipeline(Value):
     data_preprocessing: Preprocessing = Preprocessing()
     model_training: Training
     model_evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _check_fairness(self) -> Self:
+        if self.model_evaluation.fairness is not None and self.model_training.task != "classification":
+            raise ValueError(
+                f"fairness is assessed of a classification, and the task is a {self.model_training.task}; leave it out"
+            )
+        return self

@@ -58,6 +58,12 @@ class RunRecord(Record):
     parameters: dict[str, Any]
     steps: tuple[StepRecord, ...] = ()
     metrics: dict[str, float] = Field(default_factory=dict)
+    fold_metrics: dict[str, list[float]] = Field(default_factory=dict)
+    """Of each fold of the validation scheme, the one whose model is kept first; empty: there is one."""
+    tuning: dict[str, Any] | None = None
+    """What the search for settings came to; None: there was none."""
+    evaluation: str = ""
+    """The page that shows how good the model is."""
     history: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
     """What was measured while training, by name: steps and values."""
     warnings: tuple[str, ...] = ()

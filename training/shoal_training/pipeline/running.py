@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError
@@ -24,22 +24,39 @@ from shoal_compression.output_folder import make_folder, says_unwritable
 from shoal_compression.store import Store
 from shoal_compression.values import content_hash
 from shoal_training.bundle import Bundle, Parameter
-from shoal_training.errors import DataError, LimitError, PipelineError
+from shoal_training.errors import DataError, PipelineError
+from shoal_training.evaluation_report.measured_card import bundle_slices, measured_card
+from shoal_training.evaluation_report.page import Evaluated
 from shoal_training.ingestion.snapshots import Snapshot, SnapshotStore
 from shoal_training.ingestion.source import Reading
 from shoal_training.onnx_bundle import LABELS_KEY, About, bundle_from_onnx
 from shoal_training.pipeline import checking, steps
+from shoal_training.pipeline.definition import Pipeline
+from shoal_training.pipeline.evaluating import (
+    FoldFolders,
+    check_evaluated,
+    check_limits,
+    decided_by,
+    do_evaluate,
+    do_measure,
+    find_champion,
+    read_evaluated,
+    write_page,
+)
+from shoal_training.pipeline.finding import ChampionFinder
 from shoal_training.pipeline.reading import PipelineFile
 from shoal_training.pipeline.record import Environment, RunRecord, StepRecord, read_records, write_record
+from shoal_training.pipeline.tuning import do_tune, tuned_trainer
 from shoal_training.progress import Progress, silent
 from shoal_training.source_code import code_record
+from shoal_training.tuning.result import read_tuning
+from shoal_training.tuning.settings import tuning_decided_by
 from shoal_training.validation.validate import raise_if_failed
 
 SNAPSHOT_FILE: Final = "snapshot"
 MAX_CALIBRATION_ROWS: Final = 10_000
 """Of the bundle's samples: what devices are watched against, and compression calibrates with."""
 _TOOLS: Final = ("numpy", "pyarrow", "scikit-learn", "skl2onnx", "onnx", "onnxruntime", "torch", "keras", "xgboost-cpu")
-_RISING: Final = frozenset({"accuracy"})
 
 
 @dataclass
@@ -76,7 +93,13 @@ class _Run:
 
 
 def run_pipeline(
-    file: PipelineFile, root: Path, out_dir: Path | None = None, progress: Progress = silent, *, is_fresh: bool = False
+    file: PipelineFile,
+    root: Path,
+    out_dir: Path | None = None,
+    progress: Progress = silent,
+    *,
+    is_fresh: bool = False,
+    champion_finder: ChampionFinder | None = None,
 ) -> RunRecord:
     """Run a pipeline and write its bundle.
 
@@ -86,6 +109,7 @@ def run_pipeline(
         out_dir: A new or empty folder for the bundle; None: one in the run's own folder.
         progress: Told at each step, and within.
         is_fresh: Whether steps are done again that were done before.
+        champion_finder: Finds a champion that is at a hub; None: one in a folder can be compared with alone.
 
     Returns:
         What it came to.
@@ -100,7 +124,7 @@ def run_pipeline(
     run.note()
     try:
         with says_unwritable(root):
-            _run(run, out_dir or run.folder / "bundle")
+            _run(run, out_dir or run.folder / "bundle", champion_finder)
     except BaseException as error:
         run.note(state="failed", error=str(error) or type(error).__name__, ended_at=_now())
         raise
@@ -108,38 +132,87 @@ def run_pipeline(
     return run.record
 
 
-def _run(run: _Run, out_dir: Path) -> None:
+def _run(run: _Run, out_dir: Path, champion_finder: ChampionFinder | None) -> None:
     pipeline = run.file.pipeline
+    champion = find_champion(pipeline, run.file.path.parent, champion_finder)
     snapshot = _ingest(run)
     kept = _validate(run, snapshot)
-    rows = steps.Rows(snapshot.table().filter(kept), pipeline)
-    training = pipeline.model_training
+    rows = steps.Rows(snapshot.table().filter(kept), pipeline, run.file.path.parent)
+    training, scheme = pipeline.model_training, pipeline.model_evaluation.validation_scheme
     decided: list[Any] = [
         sha256(kept.tobytes()).hexdigest(),
         snapshot.record.id,
         [_plain(one) | {"kind": one.kind} for one in pipeline.data_preprocessing.transformation],
         [training.task, training.target, training.inputs],
-        _plain(pipeline.model_evaluation.validation_scheme)
-        | {"kind": pipeline.model_evaluation.validation_scheme.kind},
+        [scheme.kind, _plain(scheme), scheme.decided_by(rows.folder)],
         pipeline.seed,
     ]
-    prepared = run.step("prepare", decided, lambda folder: steps.do_prepare(rows, folder))
-    sources = training.trainer.sources(run.file.path.parent)
-    compute = {"launcher": training.compute.kind, **_plain(training.compute)}
-    decided = [prepared.name, training.trainer.framework, _plain(training.trainer), sources, compute]
-    working = steps.Working(run.root / "working" / content_hash(decided), run.progress, sources)
-    trained = run.step("train", decided, lambda folder: steps.do_train(pipeline, prepared, folder, working))
-    shutil.rmtree(working.folder, ignore_errors=True)
-    told = json.loads((trained / steps.HISTORY_FILE).read_text())
+    prepared = run.step("prepare", [*decided, 0], lambda folder: steps.do_prepare(rows, folder))
+    rows = _tuned(run, rows, prepared)
+    of = FoldFolders(prepared, _trained(run, rows.pipeline, prepared))
+    told = json.loads((of.trained / steps.HISTORY_FILE).read_text())
     run.note(history=told["history"])
-    evaluated = run.step(
-        "evaluate", [trained.name], lambda folder: steps.do_evaluate(pipeline, prepared, trained, folder)
-    )
-    metrics = json.loads((evaluated / steps.EVALUATION_FILE).read_text())["metrics"]
-    run.note(metrics=metrics)
-    check_limits(metrics, pipeline.model_evaluation.limits)
-    bundle = _bundle(run, prepared, trained, out_dir)
+    asked = [of.trained.name, *decided_by(pipeline, rows.folder, champion)]
+    evaluated = run.step("evaluate", asked, lambda folder: do_evaluate(rows, of, folder, champion))
+    further = [_further_fold(run, rows, decided, asked, number) for number in range(1, len(rows.folds()))]
+    found = read_evaluated(rows.pipeline, evaluated, further)
+    _note_evaluated(run, found)
+    bundle = _bundle(run, rows, of, found, out_dir)
     run.note(bundle=str(out_dir.absolute()), artifacts={name: one.sha256 for name, one in bundle.files.items()})
+
+
+def _trained(run: _Run, pipeline: Pipeline, prepared: Path, number: int = 0) -> Path:
+    """Train on a prepared fold, or go on with what was begun before."""
+    trainer, compute = pipeline.model_training.trainer, pipeline.model_training.compute
+    sources = trainer.sources(run.file.path.parent)
+    decided = [prepared.name, trainer.framework, _plain(trainer), sources, compute.kind, _plain(compute)]
+    working = steps.Working(run.root / "working" / content_hash(decided), run.progress, sources)
+    folder = run.step(_named("train", number), decided, lambda new: steps.do_train(pipeline, prepared, new, working))
+    shutil.rmtree(working.folder, ignore_errors=True)
+    return folder
+
+
+def _further_fold(run: _Run, rows: steps.Rows, decided: list[Any], asked: list[Any], number: int) -> Path:
+    """Prepare, train and measure a fold whose model is not kept."""
+    prepared = run.step(
+        _named("prepare", number), [*decided, number], lambda folder: steps.do_prepare(rows, folder, number)
+    )
+    of = FoldFolders(prepared, _trained(run, rows.pipeline, prepared, number))
+    return run.step(_named("evaluate", number), [of.trained.name, *asked], lambda folder: do_measure(rows, of, folder))
+
+
+def _named(step: str, number: int) -> str:
+    return step if number == 0 else f"{step} fold {number + 1}"
+
+
+def _tuned(run: _Run, rows: steps.Rows, prepared: Path) -> steps.Rows:
+    """Return the rows with a pipeline whose trainer has the settings that tuning found; as they are without tuning."""
+    training = rows.pipeline.model_training
+    tuning = training.tuning
+    if tuning is None:
+        return rows
+    decided = [prepared.name, training.trainer.framework, _plain(training.trainer), *tuning_decided_by(tuning)]
+    working = run.root / "working" / content_hash(["tune", decided])
+    tuned = run.step("tune", decided, lambda new: do_tune(rows, tuning, prepared, new, working, run.progress))
+    shutil.rmtree(working, ignore_errors=True)
+    trainer = tuned_trainer(training.trainer, tuned)
+    run.note(parameters=trainer.settings(), tuning=read_tuning(tuned).model_dump(mode="json", exclude={"trials"}))
+    changed = training.model_copy(update={"trainer": trainer})
+    return replace(rows, pipeline=rows.pipeline.model_copy(update={"model_training": changed}))
+
+
+def _note_evaluated(run: _Run, found: Evaluated) -> None:
+    """Record what was measured, and see that it is enough.
+
+    Raises:
+        LimitError: It is not.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    page = write_page(found, run.folder)
+    folds = {one.name: list(one.values) for one in found.spread}
+    run.note(metrics=found.result.metrics, fold_metrics=folds, evaluation=str(page.absolute()))
+    run.note(warnings=(*run.record.warnings, *check_evaluated(run.file.pipeline, found)))
+    check_limits(found.result, run.file.pipeline.model_evaluation.limits)
 
 
 def _ingest(run: _Run) -> Snapshot:
@@ -178,8 +251,8 @@ def _validate(run: _Run, snapshot: Snapshot) -> NDArray[np.bool_]:
     return kept
 
 
-def _bundle(run: _Run, prepared: Path, trained: Path, out_dir: Path) -> Bundle:
-    pipeline, about = run.file.pipeline, steps.read_about(prepared)
+def _bundle(run: _Run, rows: steps.Rows, of: FoldFolders, found: Evaluated, out_dir: Path) -> Bundle:
+    pipeline, prepared, about = rows.pipeline, of.prepared, steps.read_about(of.prepared)
     training = pipeline.model_training
     samples = steps.read_arrays(prepared / steps.TRAIN_FILE, about.inputs)
     held = steps.read_arrays(prepared / steps.HELD_FILE, about.inputs)
@@ -191,37 +264,21 @@ def _bundle(run: _Run, prepared: Path, trained: Path, out_dir: Path) -> Bundle:
         name=pipeline.name,
         author=pipeline.author,
         labels=about.labels,
-        card=pipeline.card,
+        slices=bundle_slices(found.result, about.inputs, rows.inputs, len(about.labels)),
+        card=measured_card(pipeline.card, found),
         algorithm=training.trainer.described(),
         framework=training.trainer.framework,
-        parameters=_flat(training.trainer.settings()),
+        parameters=_flat(training.trainer.settings())
+        | ({} if found.result.threshold is None else {"anomaly_threshold": found.result.threshold}),
         metrics=run.record.metrics,
         data_sha256=run.record.snapshot,
         seed=pipeline.seed,
         code=run.record.code,
     )
     kept = {name: array[np.sort(drawn)] for name, array in samples.items()}
-    written = json.loads((trained / steps.HISTORY_FILE).read_text())["files"]
-    more = {name: trained / name for name in written}
-    return bundle_from_onnx(trained / steps.MODEL_FILE, kept, out_dir, described, held, more)
-
-
-def check_limits(metrics: dict[str, float], limits: dict[str, float]) -> None:
-    """See that a model reaches what is asked of it.
-
-    Raises:
-        LimitError: It does not, or what is asked was not measured.
-    """
-    unknown = sorted(set(limits) - set(metrics))
-    if unknown:
-        raise LimitError(f"evaluating: {', '.join(unknown)} was not measured; known are {', '.join(sorted(metrics))}")
-    missed = [
-        f"{name} {metrics[name]:.4g}, {'at least' if name in _RISING else 'at most'} {limit:g} expected"
-        for name, limit in limits.items()
-        if (metrics[name] < limit if name in _RISING else metrics[name] > limit)
-    ]
-    if missed:
-        raise LimitError(f"evaluating: {'; '.join(missed)}. No bundle was made; train further, or lower the limit")
+    written = json.loads((of.trained / steps.HISTORY_FILE).read_text())["files"]
+    more = {name: of.trained / name for name in written}
+    return bundle_from_onnx(of.trained / steps.MODEL_FILE, kept, out_dir, described, held, more)
 
 
 def _begun(file: PipelineFile) -> RunRecord:

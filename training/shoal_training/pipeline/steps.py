@@ -13,7 +13,7 @@ import numpy as np
 
 from shoal_contract.manifest import TensorSpec
 from shoal_training.errors import DataError
-from shoal_training.evaluation.metrics import measure
+from shoal_training.evaluation.schemes import Fold, checked_folds
 from shoal_training.frameworks.trainer import History, Samples, TrainContext
 from shoal_training.onnx_samples import Array, OnnxModel
 from shoal_training.pipeline.definition import Pipeline
@@ -32,7 +32,8 @@ TRAIN_FILE: Final = "train.npz"
 HELD_FILE: Final = "held-out.npz"
 MODEL_FILE: Final = "model.onnx"
 HISTORY_FILE: Final = "history.json"
-EVALUATION_FILE: Final = "evaluation.json"
+PLACES_FILE: Final = "held-out-places.npy"
+"""Of the rows that were held out, in the table."""
 _TRUTH: Final = "y"
 _PREPARED_KEY: Final = "prepared x"
 """No name of an input: those have no space."""
@@ -59,18 +60,33 @@ class Rows:
 
     table: "pa.Table"
     pipeline: Pipeline
+    folder: Path = Path()
+    """The pipeline file's."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The columns that are learned from."""
         training = self.pipeline.model_training
-        return training.inputs or tuple(name for name in self.table.column_names if name != training.target)
+        apart = {training.target, *self.pipeline.model_evaluation.validation_scheme.columns()}
+        return training.inputs or tuple(name for name in self.table.column_names if name not in apart)
+
+    def folds(self) -> tuple[Fold, ...]:
+        """Part the rows by the scheme of validation.
+
+        Raises:
+            DataError: They can not be.
+        """
+        training = self.pipeline.model_training
+        target = training.target if training.task == "classification" else None
+        scheme = self.pipeline.model_evaluation.validation_scheme
+        return checked_folds(scheme, self.table, target, self.pipeline.seed, self.folder)
 
 
-def do_prepare(rows: Rows, folder: Path) -> None:
-    """Part the rows, fit the transformation on those that are learned from, and apply it as a device would."""
+def do_prepare(rows: Rows, folder: Path, number: int = 0) -> None:
+    """Take a fold, fit the transformation on rows that are learned from, and apply it as a device would."""
     pipeline, training = rows.pipeline, rows.pipeline.model_training
-    fold = pipeline.model_evaluation.validation_scheme.folds(rows.table, training.target, pipeline.seed)[0]
+    fold = rows.folds()[number]
+    np.save(folder / PLACES_FILE, fold.test)
     train, held = rows.table.take(fold.train), rows.table.take(fold.test)
     preparation = fit_preparation(train, rows.inputs, pipeline.data_preprocessing.transformation)
     graph = preparation.graph()
@@ -81,7 +97,7 @@ def do_prepare(rows: Rows, folder: Path) -> None:
         arrays = preparation.arrays(part)
         prepared = preparation.prepared(part)
         if graph is not None:
-            [found] = _run(folder / PREPARE_FILE, arrays, PREPARED)
+            [found] = run_graph(folder / PREPARE_FILE, arrays, PREPARED)
             check_same("the transformation", prepared, found)
             prepared = found  # what a device computes is what is learned from
         truth = {} if training.target is None else {_TRUTH: _truth(part, training.target, labels)}
@@ -113,21 +129,12 @@ def do_train(pipeline: Pipeline, prepared: Path, folder: Path, working: Working)
     joined = joined_graph(onnx.load(before) if before.is_file() else None, graph, about.inputs[0].name)
     (folder / MODEL_FILE).write_bytes(joined.SerializeToString())
     arrays = read_arrays(prepared / HELD_FILE, about.inputs)
-    [scores] = _run(folder / MODEL_FILE, arrays, SCORES)
+    [scores] = run_graph(folder / MODEL_FILE, arrays, SCORES)
     check_same("the model", fitted.scores(held.x), scores)
     # What a framework writes takes prepared samples: without a transformation, a device has those.
     files = () if before.is_file() else fitted.write(folder, about.inputs[0].name, held.x)
     told = {"history": history.points, "facts": fitted.facts, "files": files}
     (folder / HISTORY_FILE).write_text(json.dumps(told) + "\n")
-
-
-def do_evaluate(pipeline: Pipeline, prepared: Path, trained: Path, folder: Path) -> None:
-    """Measure the written model on the rows that were held out."""
-    about = read_about(prepared)
-    [scores] = _run(trained / MODEL_FILE, read_arrays(prepared / HELD_FILE, about.inputs), SCORES)
-    truth = read_samples(prepared / HELD_FILE).y
-    metrics = {} if truth is None else measure(pipeline.model_training.task, truth, scores)
-    (folder / EVALUATION_FILE).write_text(json.dumps({"metrics": metrics, "rows": len(scores)}, indent=2) + "\n")
 
 
 @dataclass(frozen=True)
@@ -162,7 +169,8 @@ def read_truth(path: Path) -> Array | None:
     return read_samples(path).y
 
 
-def _run(path: Path, arrays: Mapping[str, Array], output: str) -> list[Array]:
+def run_graph(path: Path, arrays: Mapping[str, Array], output: str) -> list[Array]:
+    """Return an output of a written graph for samples by input."""
     model = OnnxModel(path, [output])
     return [np.concatenate([one[output] for one in model.runs(arrays)])]
 
@@ -187,6 +195,12 @@ def _truth(table: "pa.Table", target: str, labels: tuple[str, ...]) -> Array:
         count = table[target].null_count
         raise DataError(f"training: {count} rows have no {target}; check `not_null`, with the action `quarantine`")
     if not labels:
-        return np.asarray(table[target].cast(pa.float32()).to_numpy(), dtype=np.float32)
+        try:
+            return np.asarray(table[target].cast(pa.float32()).to_numpy(), dtype=np.float32)
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"training: the target {target} is {table[target].type} ({str(error)[:120]}), expected numbers, 1 for "
+                "an anomaly and 0 else where one is learned; write it so"
+            ) from error
     places = {label: at for at, label in enumerate(labels)}
     return np.array([places[str(one)] for one in table[target].to_pylist()], dtype=np.int64)

@@ -1,0 +1,1 @@
+"""Says whether a model treats protected groups alike: demographic parity and equalised odds, with intervals."""
