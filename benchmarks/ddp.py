@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,7 +74,7 @@ def epochs_of(processes: int, folder: Path) -> list[float]:
     network = {"kind": "cnn", "channels": [16, 32], "hidden": [64]}
     trainer = Torch.model_validate({"network": network, "batch": BATCH, "epochs": EPOCHS, "device": "cpu"})
     Torchrun(processes=processes, threads=1).fit(trainer, images(ROWS), None, context)
-    return [ROWS / (after - before) for before, after in zip(ended, ended[1:], strict=False)]
+    return [ROWS / (after - before) for before, after in pairwise(ended)]
 
 
 def restart(folder: Path) -> None:

@@ -25,8 +25,8 @@ from shoal_training.progress import Progress
 JOB_FOLDER: Final = "job"
 WORKER: Final = "shoal_training.launchers.worker"
 RESTARTS: Final = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-"""In torchrun's environment: its shared store keeps the addresses of processes that are gone, to which those of the next
-start would connect (PyTorch 2.13)."""
+"""In torchrun's environment: its shared store keeps addresses of processes that are gone, to which those of the
+next start would connect (PyTorch 2.13)."""
 _STOP_S: Final = 15.0
 _TOLD: Final = 2_000
 """Characters of the log that an error shows."""
