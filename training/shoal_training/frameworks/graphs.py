@@ -23,6 +23,13 @@ def with_scores(model: Any, output: str, *, is_flat: bool = False, is_negated: b
     graph = model.graph
     if all(one.domain for one in model.opset_import):  # of trees alone: what is added here is of the standard operators
         model.opset_import.add(domain="", version=OPSET)
+    if output == SCORES:  # as skl2onnx calls those of anomalies
+        output = f"{SCORES}_found"
+        for node in graph.node:
+            node.input[:] = [output if one == SCORES else one for one in node.input]
+            node.output[:] = [output if one == SCORES else one for one in node.output]
+        for one in graph.output:
+            one.name = output if one.name == SCORES else one.name
     now = output
     if is_negated:
         graph.node.append(helper.make_node("Neg", [now], ["scores_negated"]))

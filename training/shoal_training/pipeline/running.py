@@ -135,7 +135,7 @@ def _run(run: _Run, out_dir: Path) -> None:
     trained = run.step("train", decided, lambda folder: steps.do_train(pipeline, prepared, folder, working))
     shutil.rmtree(working.folder, ignore_errors=True)
     told = json.loads((trained / steps.HISTORY_FILE).read_text())
-    run.note(history=told["history"])
+    run.note(history={name: [(step, value) for step, value in points] for name, points in told["history"].items()})
     evaluated = run.step(
         "evaluate", [trained.name], lambda folder: steps.do_evaluate(pipeline, prepared, trained, folder)
     )
