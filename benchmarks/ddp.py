@@ -87,7 +87,7 @@ def restart(folder: Path) -> None:
     steps = ROWS // (2 * BATCH)
     killed: list[int] = []
 
-    def kill(_stage: str, done: int, _total: int) -> None:
+    def kill(stage: str, done: int, total: int) -> None:  # noqa: ARG001 - see `Progress`
         if not killed and done > steps + steps // 2:
             killed.append(int((work / JOB_FOLDER / "process-1").read_text()))
             os.kill(killed[0], signal.SIGKILL)

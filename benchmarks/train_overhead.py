@@ -140,7 +140,7 @@ def hand_written(
             with torch.autocast(device.type, torch.bfloat16, enabled=is_mixed):
                 found = network(x[rows])
             loss = torch.nn.functional.cross_entropy(found.float(), y[rows], reduction="sum") / len(rows)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             total += loss.detach()
