@@ -23,7 +23,10 @@ from shoal_training.frameworks.trainer import Fitted, History, Samples
 from shoal_training.onnx_samples import Array
 from shoal_training.transforms.parity import check_same
 
-pytestmark = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+pytestmark = pytest.mark.parametrize(
+    "case",
+    [pytest.param(one, id=one.name, marks=[pytest.mark.slow] if one.is_slow else []) for one in CASES],
+)
 
 _FITTED: dict[str, Fitted] = {}
 

@@ -27,6 +27,7 @@ class Case:
         stops: Fields under which it ends early, given a patience; None: it has no early stopping.
         interval: How many rounds or epochs a checkpoint covers; None: it trains at once.
         huge: Fields of one that fits no memory; None: what it needs depends on the data alone.
+        is_slow: Whether it differs too little from another one to be run each time.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Case:
     stops: dict[str, Any] | None = None
     interval: int | None = 1
     huge: dict[str, Any] | None = None
+    is_slow: bool = False
 
     def trainer(self, **fields: Any) -> Trainer:
         return BY_NAME[self.framework].model_validate(self.fields | fields)
@@ -64,7 +66,7 @@ CASES = (
     Case("torch", "torch", NETWORK | QUICK, stops=STOPS, huge=HUGE),
     Case("torch-numbers", "torch", NETWORK | QUICK, task="regression", stops=STOPS, huge=HUGE),
     Case("keras", "keras", NETWORK | QUICK, stops=STOPS, huge=HUGE),
-    Case("keras-numbers", "keras", NETWORK | QUICK, task="regression", stops=STOPS, huge=HUGE),
+    Case("keras-numbers", "keras", NETWORK | QUICK, task="regression", stops=STOPS, huge=HUGE, is_slow=True),
     Case("sklearn", "sklearn", {"algorithm": "random_forest", "parameters": {"n_estimators": 20}}, interval=None),
     Case("sklearn-numbers", "sklearn", {"algorithm": "ridge"}, task="regression", interval=None),
     Case("xgboost", "xgboost", TREES, stops=TREES_STOP, interval=4),

@@ -1,4 +1,4 @@
-"""A network of its user's: a small one that notes each batch it learns from, so that a test can count what was done twice."""
+"""A network of its user's: notes each batch it learns from, so that a test can count."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,8 @@ import torch
 
 
 class Counted(torch.nn.Module):
+    """Dense layers."""
+
     def __init__(self, inputs: int, outputs: int, log: str) -> None:
         super().__init__()
         self.layers = torch.nn.Sequential(

@@ -61,9 +61,8 @@ def test_a_killed_worker_costs_at_most_one_interval_and_no_difference(tmp_path: 
     resumed = Torchrun(max_restarts=1).fit(trainer(logs[1]), train, held_out, asked)
     assert killed
     for rank in (0, 1):
-        assert EPOCHS * STEPS < done(logs[1], rank) + (rank == 1) <= EPOCHS * STEPS + 4 + 1, (
-            "one interval, and one cut off"
-        )
+        twice = done(logs[1], rank) - EPOCHS * STEPS
+        assert 0 <= twice <= 4, "no more than one interval"
     np.testing.assert_array_equal(resumed.scores(train.x), whole.scores(train.x))
     assert [step for step, _ in history.points["held_out_accuracy"]] == [1, 2, 3, 4], "each epoch is told once"
 
@@ -83,15 +82,19 @@ def test_two_processes_do_half_of_the_steps_each_and_agree(tmp_path: Path) -> No
     assert told == sorted(told) != []
 
 
+@pytest.mark.slow
 def test_what_a_worker_refuses_is_told_as_it_was_meant(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     train = blobs(ROWS)
     wrong = train.x.copy()
     wrong[7, 1] = np.nan
     with pytest.raises(DataError, match="row 7 has nan at 1"):
-        Torchrun(processes=1).fit(trainer(tmp_path / "log"), changed(train, x=wrong), None, context(tmp_path / "d"))
+        Torchrun(processes=1, max_restarts=0).fit(
+            trainer(tmp_path / "log"), changed(train, x=wrong), None, context(tmp_path / "d")
+        )
 
 
+@pytest.mark.slow
 def test_a_process_that_always_dies_ends_the_training_with_its_log(tmp_path: Path) -> None:
     dying = "import os\ndef build(shape, outputs):\n    os.write(2, b'gone for good')\n    os._exit(7)\n"
     torch = Torch.model_validate({"network": "dying.py:build", "device": "cpu"})

@@ -57,15 +57,15 @@ def scored(network: Any, mean: float | None, deviation: float) -> Any:  # noqa: 
     found = network.outputs[0]
     for layer in end:
         found = layer(found)
-    return keras.Model(network.inputs, found, name="network")
+    return keras.Model(network.inputs[0], found, name="network")
 
 
 def _checked(network: Any, own: Own, shape: Shape, outputs: int) -> Any:  # noqa: ANN401 - a keras.Model
     keras = load_keras()
-    if not isinstance(network, keras.Model) or not network.built or not network.inputs:
+    if not isinstance(network, keras.Model) or not network.built or len(network.inputs or ()) != 1:
         raise NetworkError(
             f"building {own.build}: {type(network).__name__} found, expected a keras.Model of the functional or "
-            "sequential kind with an Input layer"
+            "sequential kind with one Input layer"
         )
     if network.input_shape != (None, *shape) or network.output_shape != (None, outputs):
         raise NetworkError(

@@ -4,7 +4,14 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from shoal_compression.values import Value
 from shoal_training.errors import NetworkError
@@ -89,10 +96,18 @@ class _Convolutional(_Sized, ABC):
     channels: Annotated[tuple[Size, ...], Field(min_length=1, max_length=32)] = (16, 32)
     """Of each convolution; behind each, sizes are halved as long as they are above 1."""
     kernel: int = Field(default=3, ge=1, le=63)
+    """An odd number: frameworks pad others differently."""
     hidden: Annotated[tuple[Size, ...], Field(max_length=64)] = (64,)
     """Units of dense layers behind them."""
     channels_axis: Literal["first", "last"] = "last"
     """Where the channels of a sample lie, if it has an axis of them."""
+
+    @field_validator("kernel")
+    @classmethod
+    def _check_odd(cls, kernel: int) -> int:
+        if kernel % 2 == 0:
+            raise ValueError(f"{kernel} found, expected an odd number; take {kernel + 1}")
+        return kernel
 
     def layers(self, shape: Shape, outputs: int) -> tuple[Layer, ...]:
         """See `Network`."""

@@ -50,7 +50,7 @@ class Schedule(Value):
             epochs: Of all.
         """
         if epoch < self.warmup_epochs:
-            return max(epoch, _LEAST_EPOCH) / self.warmup_epochs
+            return min(1.0, max(epoch, _LEAST_EPOCH) / self.warmup_epochs)
         if self.name == "constant":
             return 1.0
         if self.name == "step":

@@ -16,6 +16,7 @@ from shoal_training.launchers.job import raise_error, write_job
 from shoal_training.launchers.kubernetes_manifests import DnsLabel, Manifest, Pods, manifests
 from shoal_training.launchers.launcher import Launcher
 from shoal_training.launchers.told import Told
+from shoal_training.progress import silent
 
 JOB, CHECKPOINTS = "job", "checkpoints"
 _LAST_LINES_S: Final = 10.0
@@ -57,7 +58,7 @@ class Kubernetes(Launcher, Pods):
                 cluster.create(one)
         self._follow(cluster, name, told, shared)
         shutil.copytree(shared / CHECKPOINTS, context.folder, dirs_exist_ok=True)
-        found = trainer.fit(train, held_out, replace(context, progress=told.silent, metric=told.metric))
+        found = trainer.fit(train, held_out, replace(context, progress=silent, metric=told.metric))
         shutil.rmtree(shared, ignore_errors=True)
         return found
 
@@ -70,7 +71,11 @@ class Kubernetes(Launcher, Pods):
 
         What this process was killed amid goes on in the cluster; the next run follows it.
         """
-        lines = Thread(target=lambda: [told.take(line) for line in cluster.log_lines(name)], daemon=True)
+        def read() -> None:
+            for line in cluster.log_lines(name):
+                told.take(line)
+
+        lines = Thread(target=read, daemon=True)
         lines.start()
         ended = cluster.wait(name)
         lines.join(_LAST_LINES_S)

@@ -4,7 +4,6 @@ import json
 from contextlib import suppress
 
 from shoal_training.frameworks.trainer import TrainContext
-from shoal_training.progress import Progress
 
 
 class Told:
@@ -28,8 +27,3 @@ class Told:
         if (name, step) not in self._known:
             self._known.add((name, step))
             self._context.metric(name, value, step)
-
-    @property
-    def silent(self) -> Progress:
-        """Progress of what only reads the result: told to nobody."""
-        return lambda _stage, _done, _total: None

@@ -20,12 +20,13 @@ from shoal_training.frameworks.trainer import Fitted, Samples, TrainContext, Tra
 from shoal_training.launchers.job import LOG_FILE, raise_error, write_job
 from shoal_training.launchers.launcher import Launcher
 from shoal_training.launchers.told import Told
+from shoal_training.progress import silent
 
 JOB_FOLDER: Final = "job"
 WORKER: Final = "shoal_training.launchers.worker"
 RESTARTS: Final = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-"""In torchrun's environment: its shared store keeps the addresses of processes that are gone, to which those of the next
-start would connect (PyTorch 2.13)."""
+"""In torchrun's environment: its shared store keeps addresses of processes that are gone, to which those of the
+next start would connect (PyTorch 2.13)."""
 _STOP_S: Final = 15.0
 _TOLD: Final = 2_000
 """Characters of the log that an error shows."""
@@ -69,7 +70,9 @@ class Torchrun(Launcher):
                 f"restarts at most; {folder / LOG_FILE} ends with: {_end_of(folder / LOG_FILE)}"
             )
         # What was trained is read from the last checkpoint, which says that it is finished.
-        return trainer.fit(train, held_out, replace(context, progress=told.silent, metric=told.metric))
+        fitted = trainer.fit(train, held_out, replace(context, progress=silent, metric=told.metric))
+        fitted.facts["processes"] = self.processes
+        return fitted
 
     def command(self, folder: Path) -> list[str]:
         """Return the command that trains the job of a folder."""

@@ -151,7 +151,7 @@ def _run(run: _Run, out_dir: Path, champion_finder: ChampionFinder | None) -> No
     rows = _tuned(run, rows, prepared)
     of = FoldFolders(prepared, _trained(run, rows.pipeline, prepared))
     told = json.loads((of.trained / steps.HISTORY_FILE).read_text())
-    run.note(history=told["history"])
+    run.note(history={name: [(step, value) for step, value in points] for name, points in told["history"].items()})
     asked = [of.trained.name, *decided_by(pipeline, rows.folder, champion)]
     evaluated = run.step("evaluate", asked, lambda folder: do_evaluate(rows, of, folder, champion))
     further = [_further_fold(run, rows, decided, asked, number) for number in range(1, len(rows.folds()))]
