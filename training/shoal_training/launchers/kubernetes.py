@@ -71,6 +71,7 @@ class Kubernetes(Launcher, Pods):
 
         What this process was killed amid goes on in the cluster; the next run follows it.
         """
+
         def read() -> None:
             for line in cluster.log_lines(name):
                 told.take(line)

@@ -39,6 +39,7 @@ def do_tune(rows: steps.Rows, tuning: Tuning, prepared: Path, folder: Path, work
         seed=pipeline.seed,
         study=f"{pipeline.name}-{working.name[:16]}",
         threads=None if tuning.workers == 1 else max(1, cores // tuning.workers),
+        sources=training.trainer.sources(rows.folder),
     )
     study = search(work, part, kept, working, progress)
     write_tuning(study, work.metric, work.study, folder)

@@ -1,7 +1,8 @@
 """The work of a search as a folder, so that processes of their own can take part: samples, trainer, settings."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ class Work:
         seed: Of each training.
         study: The study's name.
         threads: Of each process; None: all.
+        sources: The trainer's own files, by name.
     """
 
     tuning: Tuning
@@ -42,6 +44,7 @@ class Work:
     seed: int
     study: str
     threads: int | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:
@@ -59,7 +62,12 @@ class Work:
     def trials(self, train: Samples, kept: Samples, folder: Path) -> Trials:
         """Return the trials of the search."""
         context = TrainContext(
-            task=self.task, classes=self.classes, folder=folder / "trials", seed=self.seed, threads=self.threads
+            task=self.task,
+            classes=self.classes,
+            folder=folder / "trials",
+            seed=self.seed,
+            threads=self.threads,
+            sources=self.sources,
         )
         return Trials(self.tuning, self.trainer, train, kept, self.metric, context)
 
@@ -77,6 +85,7 @@ class Work:
             "seed": self.seed,
             "study": self.study,
             "threads": self.threads,
+            "sources": dict(self.sources),
         }
         for name, samples in (("train", train), ("kept", kept)):
             given = {key: one for key, one in samples._asdict().items() if one is not None}
