@@ -88,7 +88,7 @@ class EvidenceSettings:
 class DriftEvidence:
     """The evidence against each feature of one stream of windows. Not safe for concurrent `add`.
 
-    Memory is constant, see `nbytes`: about 1.7 KB a feature with six shares.
+    Memory is constant, see `nbytes`: about 1.4 KB a feature with six shares.
 
     Args:
         watched: the shares and what they were in the reference.
@@ -123,7 +123,7 @@ class DriftEvidence:
         return self._settings
 
     def dump(self) -> bytes:
-        """Return all that was learned and bet, for `load`: about 130 bytes a share, 220 where shares are recentred."""
+        """Return all that was learned and bet, for `load`: about 130 bytes a share, 180 where shares are recentred."""
         arrays = [np.ascontiguousarray(one, dtype=one.dtype.newbyteorder("<")) for one in self._state()]
         return self.windows.to_bytes(8, "little") + b"".join(one.tobytes() for one in arrays)
 
