@@ -10,10 +10,11 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from subprocess import Popen
+from subprocess import PIPE, Popen
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +60,8 @@ WARM_UP = 100
 IMAGE = "image"
 IMAGE_SHAPE = (1, 3, 224, 224)
 IMAGE_INPUTS = (TensorSpec(name="x", datatype="FP32", shape=(-1, 3, 224, 224)),)
+FLOOR = "floor"
+"""HTTP alone, without a model: tells how fast this machine is (`serving_parts.floor`)."""
 LOAD_S = 3
 TURNS = 3
 
@@ -131,6 +134,8 @@ def measure(
         np.testing.assert_allclose(connection.values(), connections["ours"].values(), atol=1e-5)
     engine = OnnxEngine(model_path, INPUTS, OUTPUTS)
     times, cpu_us = in_turn(servers, connections, engine, x, options)
+    floor_us = round(cpu_us[FLOOR], 1)
+    del servers[FLOOR]
     memory = {who: resident_bytes(one.process.pid) / 1e6 for who, one in servers.items()}
     rates = rates_in_turn(servers, wrk, folder, request_of(x))
     n = options.rounds * options.requests
@@ -147,11 +152,13 @@ def measure(
                 (name, cpu_us[name] - cpu_us["bare"]),
                 n,
                 (JSON_CPU_US, 1.0),
-            ),
+            )
+            | {"floor": floor_us},
             rate_line(rates["ours"], name, rates[name]),
         ]
     with running_agent(folder / "images", python=environments.agent) as (process, port):
-        lines.append(image_line(Running(process, port, f"/v2/models/{IMAGE}/infer"), image_path, options))
+        image_server = Running(process, port, f"/v2/models/{IMAGE}/infer")
+        lines.append(image_line(image_server, image_path, options) | {"floor": floor_us})
     return [*lines, *cache_hit_lines(folder / "device", x, options.rounds, options.requests)]
 
 
@@ -164,7 +171,19 @@ def start_all(stack: ExitStack, folder: Path, environments: Environments, model_
         servers[name] = Running(*stack.enter_context(peer), path)
     lit = running_litserve(environments.litserve, folder / "litserve", model_path)
     servers[LIT_NAME] = Running(*stack.enter_context(lit), "/predict")
+    servers[FLOOR] = Running(*stack.enter_context(running_floor(environments.agent)), "/")
     return servers
+
+
+@contextmanager
+def running_floor(python: Path) -> Iterator[tuple["Popen[bytes]", int]]:
+    """Run the bare server; gives its process and port."""
+    with Popen([python, Path(__file__).parent / "serving_parts" / "floor.py"], stdout=PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.terminate()
 
 
 def request_of(x: NDArray[np.float32]) -> bytes:

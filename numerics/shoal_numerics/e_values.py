@@ -15,12 +15,14 @@ from shoal_numerics.errors import DriftError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-_START_SCALE = 0.4739
-"""1 / Σ 1 / (n ln² n) over n from 2 on, rounded down."""
+_FIRST_STARTS = 30
+"""Starts that weigh about the same. With fewer the first one is favoured, and late ones pay for it."""
+_START_SCALE = 3.4177
+"""1 / Σ 1 / (n ln² n) over n from `_FIRST_STARTS` + 1 on, rounded down."""
 
 
 def start_weight(start: int) -> float:
-    """Return the weight of the process that begins at a start, counted from 1: 1 / (n ln² n), scaled, of n = start + 1.
+    """Return the weight of the process that begins at a start, counted from 1: 1 / (n ln² n), scaled, of n = start + 30.
 
     All weights sum to at most 1, so that a mixture over starts is an e-process again; a late start costs little more
     than the logarithm of its number. Source: Shin, Ramdas and Rinaldo, E-detectors, NEJSDS 2023 (mixing over starts).
@@ -31,7 +33,8 @@ def start_weight(start: int) -> float:
     if start < 1:
         message = f"Weighing a start: it is number {start}, expected 1 or more."
         raise DriftError(message)
-    return _START_SCALE / ((start + 1) * math.log(start + 1) ** 2)
+    place = start + _FIRST_STARTS
+    return _START_SCALE / (place * math.log(place) ** 2)
 
 
 def e_benjamini_hochberg(e_values: ArrayLike, alpha: float, tests: int | None = None) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import Final
+from typing import Final, NamedTuple
 
 from shoal_hub.compression.figures import Choice
 
@@ -13,6 +13,15 @@ _STYLE: Final = (
     "text{font:11px sans-serif;fill:#1f2933}.axis{stroke:#9aa5b1}.dot{fill:#b8c1cc}.front{fill:#2a78d6}"
     ".chosen{fill:none;stroke:#eb6834;stroke-width:2}"
 )
+
+_LETTER, _LINE = 6.2, 12.0
+"""About the width and the height of a letter, in pixels."""
+
+
+class _Box(NamedTuple):
+    x: float
+    y: float
+    width: float
 
 
 def draw_choices(choices: Sequence[Choice]) -> str:
@@ -39,18 +48,29 @@ def _panel(choice: Choice, top: int) -> str:
         f'<text x="4" y="{top + _TOP + 4}">{high:.2f}</text><text x="4" y="{bottom}">{low:.2f}</text>'
         f'<text x="{left}" y="{top + _TOP - 4}">points lost</text>'
     )
-    dots = []
-    for name, x, y in points:
+    dots: list[str] = []
+    taken: list[_Box] = []
+    for name, x, y in sorted(points, key=lambda one: one[1]):
         at = (left + 0.95 * _PLOT[0] * x / most_ms, bottom - _PLOT[1] * (y - low) / (high - low))
-        dots.append(_dot(choice, name, at))
+        dots.append(_dot(choice, name, at, _free_place(name, at, taken)))
     return f"{title}{axes}{labels}{''.join(dots)}"
 
 
-def _dot(choice: Choice, name: str, at: tuple[float, float]) -> str:
+def _free_place(name: str, at: tuple[float, float], taken: list[_Box]) -> tuple[float, float]:
+    """Return where a dot's name begins, above those that stand there already and within the picture; note its place."""
+    width = _LETTER * len(name)
+    x, y = min(at[0] + 7, _WIDTH - width), at[1] - 6
+    while any(abs(other.y - y) < _LINE and other.x < x + width and x < other.x + other.width for other in taken):
+        y -= _LINE
+    taken.append(_Box(x, y, width))
+    return x, y
+
+
+def _dot(choice: Choice, name: str, at: tuple[float, float], named_at: tuple[float, float]) -> str:
     place = f'cx="{at[0]:.1f}" cy="{at[1]:.1f}"'
     kind = "front" if name in choice.front else "dot"
     ring = f'<circle class="chosen" {place} r="9"/>' if name == choice.chosen else ""
-    text = f'<text x="{at[0] + 7:.1f}" y="{at[1] - 6:.1f}">{escape(name)}</text>'
+    text = f'<text x="{named_at[0]:.1f}" y="{named_at[1]:.1f}">{escape(name)}</text>'
     return f'<circle class="{kind}" {place} r="5"/>{ring}{text}'
 
 
