@@ -114,7 +114,8 @@ def _run(run: _Run, out_dir: Path) -> None:
         "validate", [snapshot.record.id, _plain(checked)], lambda folder: steps.do_validate(pipeline, snapshot, folder)
     )
     found = json.loads((validated / steps.VALIDATION_FILE).read_text())
-    run.note(warnings=tuple(one["message"] for one in found["checks"] if not one["passed"]))
+    failed = [one["message"] for one in found["checks"] if not one["passed"]]
+    run.note(warnings=(*run.record.warnings, *failed))
     kept = np.load(validated / steps.KEPT_FILE)
     rows = steps.Rows(snapshot.table().filter(kept), pipeline)
     training = pipeline.model_training
@@ -163,7 +164,9 @@ def _ingest(run: _Run) -> Snapshot:
     snapshot = snapshots.find((folder / SNAPSHOT_FILE).read_text())
     if snapshot is None:
         raise DataError(f"reading the data: its snapshot is gone from {snapshots.root}; run again with --fresh")
-    run.note(snapshot=snapshot.record.id)
+    refused = snapshot.record.refused_rows
+    told = (f"{refused} rows or files could not be read and were left out: shoal data show {snapshot.record.id[:12]}",)
+    run.note(snapshot=snapshot.record.id, warnings=told if refused else ())
     return snapshot
 
 
