@@ -152,7 +152,7 @@ def test_refused_rows_are_counted_beyond_those_that_are_kept(tmp_path: Path) -> 
 _CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters='\n",'), max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.integers(-9, 9), _CELLS.map(lambda text: f"t{text}")), min_size=1, max_size=30),
     st.integers(1, 9),
