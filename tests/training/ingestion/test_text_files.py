@@ -106,6 +106,9 @@ def test_lines_that_are_no_rows_cost_themselves_alone(read: Read) -> None:
     assert rows == [{"a": 1, "b": None}, {"a": 2, "b": 1.5}, {"a": 4, "b": None}]
     assert sorted(filter(None, refused)) == [2, 3, 5, 6]
     assert "'x' found, int64 expected" in refused[3]
+    rows, refused = read('{"a":1}\n' * 4 + '{"a":2,"new":1}\n' + '{"a":3}\n', "a.jsonl", batch_rows=2)
+    assert rows == [{"a": 1}] * 4 + [{"a": 3}]
+    assert "column new is new" in refused[5]
 
 
 @pytest.mark.parametrize(
